@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 OURS = ("envtool", "python")
-REMOVE = "import sys; from envtool.container import ids; ids.remove(sys.argv[1])"
+REMOVE = "import sys; from envtool.container.userns import remove_as_root; remove_as_root(sys.argv[1])"
 NOT_INSTALLED = "not installed"
 
 
@@ -238,7 +238,11 @@ def repository(directory: Path, count: int) -> None:
 
 FURTHER = """
 import os, resource, sys, time
-from envtool.run import warm
+try:
+    from envtool.run.fast_exec import launch, read_plan, release
+except ImportError:  # before these were their names
+    from envtool.run import warm
+    launch, read_plan, release = warm.launch, warm.read, getattr(warm, "release", lambda plan: None)
 
 def used():
     found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -246,16 +250,15 @@ def used():
 
 reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 for line in sys.stdin:
-    plan = warm.read(*sys.argv[1:])  # anew: there was an envtool whose `launch` closed what `read` had opened
+    plan = read_plan(*sys.argv[1:])  # anew: there was an envtool whose `launch` closed what `read` had opened
     if plan is None:
         print("none", flush=True)
         continue
     began, before = time.perf_counter(), used()
-    status = warm.launch(plan, ("true",), terminal=False, cancel=reader)
+    status = launch(plan, ("true",), terminal=False, cancel=reader)
     spent, cpu = time.perf_counter() - began, used() - before
     assert status == 0, status
-    if hasattr(warm, "release"):
-        warm.release(plan)
+    release(plan)
     print(spent, cpu, flush=True)
 """
 

@@ -26,7 +26,15 @@ from pathlib import Path
 from _bench import Table, cpu, further, options, ratio, remove, repository, run, seconds, spread, workspace
 
 SPEC = "version: 1\nenvs: {unit: {base: host, tasks: {test: 'true'}}}\n"
-LOOK = "import os, sys; from envtool.project import look; look.look(*sys.argv[1:]); os._exit(0)"
+LOOK = """
+import os, sys
+try:
+    from envtool.project.snapshot import take_snapshot
+except ImportError:  # before this was its name
+    from envtool.view.look import look as take_snapshot
+take_snapshot(*sys.argv[1:])
+os._exit(0)
+"""
 HERE = Path(__file__).resolve().parents[1]
 SIDES = ("envtool before", "envtool after")
 

@@ -38,14 +38,14 @@ def put(place: store.Store, number: int) -> str:
     directory = Path(place.path("layers", key))
     directory.mkdir()
     told = {"diff_id": f"sha256:{number}", "size": 1, "entries": 1, "document": document, "built": built}
-    (directory / "layer.json").write_bytes(keys.canonical(told))
+    (directory / "layer.json").write_bytes(keys.canonical_json(told))
     return key
 
 
 def nearest(place: store.Store, subject: CurrentNode) -> None:
     """What `why` does of it."""
     seeker = NearestBuild(subject)
-    for built in history.built(place, kinds=["layer:run"]):
+    for built in history.earlier_builds(place, kinds=["layer:run"]):
         seeker.offer(PastBuild(key=built.key, document=built.document, time=built.time, name="tool", project="/p"))
     assert seeker.best is not None
 
@@ -59,13 +59,13 @@ def parsed(place: store.Store) -> None:
 def main(asked: argparse.Namespace, table: Table) -> None:
     """One row for each number of layers."""
     with workspace(asked.envtool):
-        place = store.locate(idmap=userns.describe(), environ=os.environ)
+        place = store.open_store(idmap=userns.describe_ids(), environ=os.environ)
         there = 0
         for size in [10, 20] if asked.tiny else [500, 5_000]:
             while there < size:
                 there += 1
                 key = put(place, there)
-            found = history.one(place, key)
+            found = history.read_build(place, key)
             assert found is not None
             where = Where(file="envtool.yaml", line=1, column=1)
             subject = CurrentNode(

@@ -34,12 +34,12 @@ def fill(top: str, number: int, files: int) -> None:
 def layer(place: store.Store, number: int, files: int, below: list[str]) -> layers.Layer:
     """One layer in the store."""
     document = {"kind": "layer:bench", "number": number, "below": below, "files": []}
-    with layers.building(place, keys.digest(document), remove=userns.remove) as draft:
-        userns.own(draft.upper)
-        userns.remove(draft.work)
+    with layers.open_draft(place, keys.digest(document), remove=userns.remove_as_root) as draft:
+        userns.give_to_root(draft.upper)
+        userns.remove_as_root(draft.work)
         with open(draft.manifest, "wb") as sheet:
-            userns.inside(fill, ".", number, files, at=draft.upper)
-            captured = userns.inside(canonical.capture, ".", 1_600_000_000, (), sheet.fileno(), at=draft.upper)
+            userns.run_as_root(fill, ".", number, files, at=draft.upper)
+            captured = userns.run_as_root(canonical.capture, ".", 1_600_000_000, (), sheet.fileno(), at=draft.upper)
         return draft.commit(captured, document, {"name": f"l{number}", "project": "/p", "time": time.time()})
 
 
@@ -53,7 +53,7 @@ def sheet(place: store.Store, number: int, files: int) -> str:
         changed = number if index % 50 == 0 else 0
         rows.append(b"f 644 0 0 1000:%08x usr/lib/big/%04d/file%06d.txt\0" % (index + changed, index // 100, index))
     key = keys.digest(document)
-    with layers.building(place, key) as draft:
+    with layers.open_draft(place, key) as draft:
         os.rmdir(draft.work)
         with open(draft.manifest, "wb") as file:
             file.write(b"".join(rows))
@@ -63,7 +63,7 @@ def sheet(place: store.Store, number: int, files: int) -> str:
 
 def made(asked: argparse.Namespace, work: Path) -> store.Store:
     """A store of layers and fetched files."""
-    place = store.locate(idmap=userns.describe(), environ=os.environ)
+    place = store.open_store(idmap=userns.describe_ids(), environ=os.environ)
     below: list[str] = []
     for number in range(asked.layers):
         below.append(layer(place, number, asked.files, below[-5:]).diff_id)

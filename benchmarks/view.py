@@ -18,7 +18,15 @@ from _bench import Table, options, python, repository, run, seconds, workspace
 
 BUDGET = {1_000: 30, 10_000: 100, 100_000: 400}  # ms, unchanged
 SPEC = "version: 1\nenvs: {unit: {base: host, tasks: {test: 'true'}}}\n"
-LOOK = "import os, sys; from envtool.project import look; look.look(*sys.argv[1:]); os._exit(0)"
+LOOK = """
+import os, sys
+try:
+    from envtool.project.snapshot import take_snapshot
+except ImportError:  # before this was its name
+    from envtool.view.look import look as take_snapshot
+take_snapshot(*sys.argv[1:])
+os._exit(0)
+"""
 YAML = "python3 -c 'import yaml, jinja2'"
 
 

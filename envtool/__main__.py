@@ -18,9 +18,9 @@ def main() -> int:
         try:
             status = fastpath.try_exec(arguments)
         except OSError as error:  # after its command may have begun: never once more, the long way
-            from envtool.cli.main import unforeseen
+            from envtool.cli.main import report_unexpected
 
-            status = unforeseen(error, arguments)
+            status = report_unexpected(error, arguments)
         if status is not None:
             # nothing of ours is buffered or open: what an interpreter does to end in order is a millisecond of nothing
             os._exit(status)

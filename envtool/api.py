@@ -34,11 +34,10 @@ import pluggy
 
 from envtool import pin_schemas as shapes
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
-from envtool.host_access import MOST
+from envtool.host_access import MAX_FILE_SIZE
 from envtool.model import Command, InputFile, Json, Looked, Where
 from envtool.net.integrity import integrity_digest
-from envtool.programs import find as find_program
-from envtool.programs import path as search_path
+from envtool.project.programs import find_program, search_path
 from envtool.recipe import (
     BESIDE,
     BLOBS,
@@ -136,7 +135,7 @@ class Site(Protocol):
 
     arch: str
 
-    def open(self, path: str, *, limit: int = MOST) -> BinaryIO:
+    def open(self, path: str, *, limit: int = MAX_FILE_SIZE) -> BinaryIO:
         """A regular file of the project, by its path in it, of at most `limit` bytes: what a spec, a lock
         or a file of the project names is read by this alone. Links are followed as long as they stay in the project.
         Raises ResolveError (codes no-file, outside, not-a-file, too-large)."""

@@ -180,18 +180,18 @@ _REFUSALS: dict[int, tuple[str, str]] = {  # errno -> code, and what to do
     errno.EACCES: ("rights", "see whose it is, and what its mode is"),
     errno.EPERM: ("rights", "see whose it is, and what its mode is"),
 }
-_ODD = frozenset(  # something is not where it was left, or is something else
+_UNEXPECTED_ERRNOS = frozenset(  # something is not where it was left, or is something else
     (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.EFBIG, errno.EEXIST)
 ) | {errno.ENOTEMPTY, errno.ESTALE, errno.ENODEV, errno.EBADMSG, errno.ENAMETOOLONG, errno.EBUSY, errno.EXDEV}
 
 
-def refused(error: OSError) -> StoreError | None:
+def to_store_error(error: OSError) -> StoreError | None:
     """What to say when the operating system refuses a file: what, which one, and what to do. None for an error that is
     nobody's refusal (one of a library that only inherits from OSError)."""
     number = error.errno or 0
     if isinstance(error, DirectoryReplacedError):
         return StoreError(f"{error.strerror}: {error.filename}", code="project-replaced", hint="run it again")
-    if number not in _REFUSALS and number not in _ODD:
+    if number not in _REFUSALS and number not in _UNEXPECTED_ERRNOS:
         return None
     if error.strerror and error.strerror.startswith("No usable temporary directory"):  # tempfile tried all it knows
         return StoreError(
@@ -202,7 +202,7 @@ def refused(error: OSError) -> StoreError | None:
     )
     what = os.strerror(number)
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-    if number == errno.ENOSPC and name and _without_names(name):
+    if number == errno.ENOSPC and name and _has_no_inodes(name):
         what = "no inodes left (the disk has room for bytes, and for no more files)"
     elif error.strerror and number not in _REFUSALS:
         what = error.strerror
@@ -210,7 +210,7 @@ def refused(error: OSError) -> StoreError | None:
     return StoreError(f"{name}: {what}" if name else what, code=code, hint=hint)
 
 
-def _without_names(path: str) -> bool:
+def _has_no_inodes(path: str) -> bool:
     """Whether the file system of a path that is not there yet has no inode left."""
     while path and not os.path.exists(path):
         path = os.path.dirname(path)

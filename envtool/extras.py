@@ -14,7 +14,7 @@ from importlib.util import find_spec
 DISTRIBUTION = "envtool-core"
 
 
-def required(extra: str) -> tuple[str, ...]:
+def extra_requirements(extra: str) -> tuple[str, ...]:
     """Requirements, as the metadata of our distribution has them; none where we are not installed."""
     from importlib.metadata import PackageNotFoundError, requires
 
@@ -27,9 +27,9 @@ def required(extra: str) -> tuple[str, ...]:
     )
 
 
-def command(extra: str) -> str:
+def install_command(extra: str) -> str:
     """The command, for the environment that this envtool runs in: pipx's own, or that of a Python."""
-    names = " ".join(map(shlex.quote, required(extra)))
+    names = " ".join(map(shlex.quote, extra_requirements(extra)))
     if os.path.exists(os.path.join(sys.prefix, "pipx_metadata.json")):
         return f"pipx inject {shlex.quote(os.path.basename(sys.prefix))} {names}"
     python = shlex.quote(sys.executable)

@@ -23,9 +23,9 @@ from envtool.errors import UsageError
 from envtool.fs.beneath import ESCAPES, open_beneath, open_top, real_path
 from envtool.fs.globs import is_glob
 
-MOST = 16 << 30  # bytes of one file that is taken from the project: beyond, it is sparse, or a mistake
-SMALL = 1 << 20  # bytes of a secret
-PIECE = 1 << 20
+MAX_FILE_SIZE = 16 << 30  # bytes of one file that is taken from the project: beyond, it is sparse, or a mistake
+MAX_SECRET_SIZE = 1 << 20  # bytes of a secret
+CHUNK_SIZE = 1 << 20
 _CONFIGURATIONS = ("config", "config.worktree", "credentials")  # of git, where tokens are
 _LAYOUT = ("oci-layout", "index.json")
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"
@@ -56,13 +56,13 @@ class HostPermissions:
     def line(self, *words: str) -> str:
         """The command to type so that this is allowed, by pairs of an option and its value."""
         self.asked.update(dict.fromkeys(zip(words[::2], words[1::2], strict=True)))
-        return self.example(*words)
+        return self.command_with(*words)
 
     def all(self) -> str:
         """The command to type so that all is allowed that was refused in this call; empty where `line` said it."""
-        return self.example(*(word for pair in self.asked for word in pair)) if len(self.asked) > 1 else ""
+        return self.command_with(*(word for pair in self.asked for word in pair)) if len(self.asked) > 1 else ""
 
-    def example(self, *words: str) -> str:
+    def command_with(self, *words: str) -> str:
         """The command with these options; what was said before of the same secret is left out."""
         before, after = self.called
         for option, value in zip(words[::2], words[1::2], strict=True):
@@ -96,7 +96,7 @@ class HostAccess:
         read, with all below it."""
         self._own.add(os.path.normpath(path))
 
-    def open(self, path: str, *, limit: int = MOST) -> BinaryIO:
+    def open(self, path: str, *, limit: int = MAX_FILE_SIZE) -> BinaryIO:
         """A regular file of the project, by its path in it. Raises UsageError (codes outside, not-a-file, too-large),
         and OSError where there is none, or it cannot be read."""
         if path.startswith("/") or "\0" in path:
@@ -105,7 +105,7 @@ class HostAccess:
             descriptor = open_beneath(self.root, path, os.O_PATH)
         except OSError as error:
             if error.errno != ESCAPES:
-                raise _told(error, path) from None
+                raise _with_path(error, path) from None
             real = os.path.realpath(os.path.join(self.root, path))
             if not self.allows(real):
                 raise self._outside(path, real) from None
@@ -116,12 +116,14 @@ class HostAccess:
         except BaseException:
             os.close(descriptor)
             raise
-        return regular(descriptor, path, limit)
+        return open_regular(descriptor, path, limit)
 
     def check_git(self, path: str, real: str = "") -> None:
         """Raise UsageError (code outside) for a configuration of git's, unless the caller allows it: CI systems, and
         who clones by a URL with a token, have one there. `real` is where a path of the project leads."""
-        if is_gits(real or path, _CONFIGURATIONS) and not self.allows(os.path.join(self.root, real or path)):
+        if is_in_git_directory(real or path, _CONFIGURATIONS) and not self.allows(
+            os.path.join(self.root, real or path)
+        ):
             place = os.path.join(self.root, real or path)
             raise UsageError(
                 f"`{path}` is git's configuration, which may hold a token of yours, and you did not allow it",
@@ -129,23 +131,23 @@ class HostAccess:
                 hint=f"if it is to be read here: `{self.allowed.line('--allow-file', place)}`",
             )
 
-    def open_absolute(self, path: str, *, limit: int = MOST) -> BinaryIO:
+    def open_absolute(self, path: str, *, limit: int = MAX_FILE_SIZE) -> BinaryIO:
         """A regular file by its absolute path: in the project, or where the caller or this machine's configuration
         allows it. Raises as `open`."""
         if "\0" in path or ".." in path.split("/"):
             raise self._outside(path, path)
         plain = os.path.normpath(path)
         for top in self._own:
-            if below(plain, top):
-                return regular(_descriptor(plain, path), path, limit)
-        if below(plain, self.root) and plain != self.root:
+            if is_at_or_below(plain, top):
+                return open_regular(_descriptor(plain, path), path, limit)
+        if is_at_or_below(plain, self.root) and plain != self.root:
             return self.open(plain[len(self.root.rstrip("/")) + 1 :], limit=limit)
         real = os.path.realpath(plain)
         if not self.allows(real):
             raise self._outside(path, plain)
-        return regular(_descriptor(real, path), path, limit)
+        return open_regular(_descriptor(real, path), path, limit)
 
-    def leads_out(self, path: str) -> str:
+    def outside_target(self, path: str) -> str:
         """Where a path of the project really leads that leaves it; empty for one that stays, or leads to nothing."""
         try:
             os.close(open_beneath(self.root, path, os.O_PATH))
@@ -160,14 +162,14 @@ class HostAccess:
 
     def allows(self, real: str) -> bool:
         """Whether the caller allows a file or directory of this machine."""
-        return any(below(real, top) for top in self.allowed.files)
+        return any(is_at_or_below(real, top) for top in self.allowed.files)
 
     def _outside(self, path: str, real: str) -> UsageError:
         where = "leads out of the project" if not path.startswith("/") else "lies outside of the project"
         return UsageError(
             f"`{path}` {where}, and you did not allow it",
             code="outside",
-            hint=f"if it is yours to be read here: `{self.allowed.line('--allow-file', _whole(real))}`",
+            hint=f"if it is yours to be read here: `{self.allowed.line('--allow-file', _path_to_allow(real))}`",
         )
 
     def variable(self, name: str) -> str | None:
@@ -191,17 +193,17 @@ class HostAccess:
         if said is not None:
             return self._named(name, said or source)
         kind, _, place = source.partition(":")
-        here = not place.startswith(("/", "~")) and ".." not in place.split("/") and not is_gits(place)
+        here = not place.startswith(("/", "~")) and ".." not in place.split("/") and not is_in_git_directory(place)
         if kind == "file" and here:
-            return self._content(lambda: self.open(place, limit=SMALL), place)
+            return self._content(lambda: self.open(place, limit=MAX_SECRET_SIZE), place)
         if source:
-            raise self._unasked(name, source)
+            raise self._secret_not_allowed(name, source)
         return None
 
     def lacking(self, name: str, source: str) -> tuple[str, str]:
         """What is said of a secret that is required and not there, and what to do."""
         said = f"`{source}` is not there" if source else "the spec's `secrets:` does not name it"
-        line = self.allowed.example("--allow-secret", f"{name}=file:PATH")
+        line = self.allowed.command_with("--allow-secret", f"{name}=file:PATH")
         return f"secret `{name}` is required, and {said}", f"`{line}`, or {name}=env:VARIABLE"
 
     def _named(self, name: str, source: str) -> bytes:
@@ -211,17 +213,17 @@ class HostAccess:
             return os.environb[os.fsencode(place)]
         if kind == "file":
             path = os.path.expanduser(place)
-            found = self._content(lambda: regular(self._said(path), place, SMALL), place)
+            found = self._content(lambda: open_regular(self._said(path), place, MAX_SECRET_SIZE), place)
             if found is not None:
                 return found
         where = {"env": f"your variable {place}, which is not set", "file": f"the file {place}, which is not there"}
         raise UsageError(
             f"secret `{name}` is {where.get(kind, 'allowed, but neither you nor the spec say where it is')}",
             code="secret-missing",
-            hint=f"`{self.allowed.example('--allow-secret', f'{name}=file:PATH')}`, or {name}=env:VARIABLE",
+            hint=f"`{self.allowed.command_with('--allow-secret', f'{name}=file:PATH')}`, or {name}=env:VARIABLE",
         )
 
-    def _unasked(self, name: str, source: str) -> UsageError:
+    def _secret_not_allowed(self, name: str, source: str) -> UsageError:
         kind, _, place = source.partition(":")
         what = f"the variable {place}" if kind == "env" else f"the file {place}"
         return UsageError(
@@ -242,7 +244,7 @@ class HostAccess:
     def _content(opened: Callable[[], BinaryIO], place: str) -> bytes | None:
         try:
             with opened() as file:
-                return b"".join(pieces(file))
+                return b"".join(read_chunks(file))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -280,7 +282,7 @@ class EntryOpener:
         self.close()
 
 
-def _whole(path: str) -> str:
+def _path_to_allow(path: str) -> str:
     """What to allow so that a file can be read: an image's layout is asked for file by file, and allowed as one."""
     directory = os.path.dirname(path)
     layout = all(os.path.isfile(os.path.join(directory, name)) for name in _LAYOUT)
@@ -292,7 +294,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return name != SIGNING_KEY and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def passing(patterns: tuple[str, ...], allowed: HostPermissions, *, network: bool) -> tuple[str, ...]:
+def passable_variables(patterns: tuple[str, ...], allowed: HostPermissions, *, network: bool) -> tuple[str, ...]:
     """Names and globs of the variables that `pass:` may have of the caller's: harmless ones, those that the caller
     allows, and without a network those that it names in full. One that `patterns` mean and none of these does may not
     be passed."""
@@ -304,7 +306,7 @@ def check_passing(
     subject: str, patterns: tuple[str, ...], allowed: HostPermissions, environ: Iterable[str], *, network: bool
 ) -> tuple[str, str]:
     """What is wrong with what `pass:` asks for, and the line to type; empty where nothing is."""
-    free = passing(patterns, allowed, network=network)
+    free = passable_variables(patterns, allowed, network=network)
     names = sorted(name for name in environ if matches(name, patterns) and not matches(name, free))
     if not names:
         return "", ""
@@ -313,26 +315,26 @@ def check_passing(
     words = [word for name in names[:5] for word in ("--allow-pass", name)]
     hint = f"if its commands may have {'it' if len(names) == 1 else 'them'}: `{allowed.line(*words)}`"
     if len(names) > 5:
-        hint = f"let `pass:` name what is needed, and allow it: `{allowed.example('--allow-pass', 'NAME')}`"
+        hint = f"let `pass:` name what is needed, and allow it: `{allowed.command_with('--allow-pass', 'NAME')}`"
     return f"{subject}: `pass:` asks for your {shown}, which you did not allow ({why})", hint
 
 
-def is_gits(path: str, names: Iterable[str] = ()) -> bool:
+def is_in_git_directory(path: str, names: Iterable[str] = ()) -> bool:
     """Whether a path leads into a directory `.git`, in any case; with `names`, to a file of such a name in one."""
     parts = path.casefold().split("/")
     return ".git" in parts[:-1] and (not names or parts[-1] in names)
 
 
-def below(path: str, top: str) -> bool:
+def is_at_or_below(path: str, top: str) -> bool:
     """Whether a normalised absolute path is `top`, or in it."""
     return path == top or path.startswith(top.rstrip("/") + "/")
 
 
-def pieces(file: BinaryIO) -> Iterator[bytes]:
+def read_chunks(file: BinaryIO) -> Iterator[bytes]:
     """The content of an open regular file, no more than it had when it was opened: one that grows while it is read ends
     all the same."""
     left = os.fstat(file.fileno()).st_size
-    while left > 0 and (piece := file.read(min(PIECE, left))):
+    while left > 0 and (piece := file.read(min(CHUNK_SIZE, left))):
         left -= len(piece)
         yield piece
 
@@ -341,10 +343,10 @@ def _descriptor(path: str, said: str) -> int:
     try:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
-        raise _told(error, said) from None
+        raise _with_path(error, said) from None
 
 
-def regular(descriptor: int, path: str, limit: int = MOST) -> BinaryIO:
+def open_regular(descriptor: int, path: str, limit: int = MAX_FILE_SIZE) -> BinaryIO:
     """What an O_PATH descriptor stands for, opened to be read: only a regular file is. Nothing else is ever opened: a
     fifo would wait, and a device may do anything. Takes the descriptor."""
     try:
@@ -367,12 +369,12 @@ def regular(descriptor: int, path: str, limit: int = MOST) -> BinaryIO:
             # by the descriptor: the name may mean something else by now
             return open(os.open(f"/proc/self/fd/{descriptor}", flags), "rb")
         except OSError as error:
-            raise _told(error, path) from None
+            raise _with_path(error, path) from None
     finally:
         os.close(descriptor)
 
 
-def _told(error: OSError, path: str) -> OSError | UsageError:
+def _with_path(error: OSError, path: str) -> OSError | UsageError:
     if error.errno == errno.ELOOP:
         return UsageError(f"`{path}` is a link that leads round in a circle", code="not-a-file")
     return OSError(error.errno, error.strerror, path)

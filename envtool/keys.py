@@ -10,7 +10,7 @@ from envtool.model import Json
 FORMAT = 1  # raise it when the meaning of a layer changes: every key changes with it
 
 
-def canonical(document: Json) -> bytes:
+def canonical_json(document: Json) -> bytes:
     """UTF-8 JSON with sorted keys and no white space (the subset of RFC 8785 that our documents use). A byte of a file
     name that is no UTF-8, half a surrogate pair in Python's text, becomes JSON's escape of that, and is read as it was.
     """
@@ -20,7 +20,7 @@ def canonical(document: Json) -> bytes:
 
 def digest(document: Json) -> str:
     """Lower-case hex sha256 of the canonical form."""
-    return hashlib.sha256(canonical(document)).hexdigest()
+    return hashlib.sha256(canonical_json(document)).hexdigest()
 
 
 def layer_document(

@@ -22,10 +22,10 @@ from envtool import api, pin_schemas
 from envtool.errors import EnvtoolError, PluginError
 from envtool.model import Where
 
-__all__ = ["kind", "language", "owner", "placed", "plugin"]
+__all__ = ["plugin_owner", "with_location", "wrap_kind", "wrap_language", "wrap_plugin"]
 
 T = TypeVar("T", api.Kind, api.Language)
-Taken = Callable[[Any], Any]  # an answer -> the same as the core takes it. Raises _Wrong
+AnswerCheck = Callable[[Any], Any]  # an answer -> the same as the core takes it. Raises _Wrong
 
 _CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -37,7 +37,7 @@ class _WrongAnswer(Exception):  # noqa: N818 - it is what was answered
 # ---- what may be answered ------------------------------------------------------------------------------------------
 
 
-def _is(*types: type) -> Taken:
+def _expect(*types: type) -> AnswerCheck:
     def taken(answer: Any) -> Any:
         if (type(answer) is bool and bool not in types) or not isinstance(answer, types):
             raise _WrongAnswer(" or ".join("None" if each is type(None) else each.__name__ for each in types))
@@ -46,7 +46,7 @@ def _is(*types: type) -> Taken:
     return taken
 
 
-def _each(*types: type) -> Taken:
+def _expect_each(*types: type) -> AnswerCheck:
     names = " or ".join(each.__name__ for each in types)
 
     def taken(answer: Any) -> Any:
@@ -65,21 +65,21 @@ def _each(*types: type) -> Taken:
     return taken
 
 
-def _words(answer: Any) -> Any:
+def _expect_string_mapping(answer: Any) -> Any:
     if not isinstance(answer, Mapping) or not all(isinstance(item, str) for pair in answer.items() for item in pair):
         raise _WrongAnswer("a mapping of str to str")
     return answer
 
 
-def _settings(answer: Any) -> Any:
+def _expect_variables(answer: Any) -> Any:
     """Variables: None takes one away."""
     if isinstance(answer, Mapping):
-        _words({name: value for name, value in answer.items() if value is not None})
+        _expect_string_mapping({name: value for name, value in answer.items() if value is not None})
         return answer
-    return _words(answer)
+    return _expect_string_mapping(answer)
 
 
-def _json(answer: Any) -> Any:
+def _expect_json(answer: Any) -> Any:
     try:
         json.dumps(answer, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -87,101 +87,101 @@ def _json(answer: Any) -> Any:
     return answer
 
 
-def _recipe(answer: Any) -> Any:
-    _is(api.Recipe)(answer)
+def _expect_recipe(answer: Any) -> Any:
+    _expect(api.Recipe)(answer)
     if not all(isinstance(step, api.Run | api.Unpack | api.Place | api.Call) for step in answer.steps):
         raise _WrongAnswer("a Recipe of Run, Unpack, Place and Call")
     return answer
 
 
-_KIND: Mapping[str, Taken | None] = {
-    "inputs": _each(str),
-    "optional_inputs": _each(str),
-    "named_inputs": _each(str),
-    "asked_inputs": _each(str),
-    "texts": _each(str),
+_KIND: Mapping[str, AnswerCheck | None] = {
+    "inputs": _expect_each(str),
+    "optional_inputs": _expect_each(str),
+    "named_inputs": _expect_each(str),
+    "asked_inputs": _expect_each(str),
+    "texts": _expect_each(str),
     "keeps": None,
     "follows": None,
-    "judge": _is(type(None)),
-    "check": _is(type(None)),
-    "foreseen": _each(api.Part),
-    "question": _json,
-    "resolve": _json,
+    "judge": _expect(type(None)),
+    "check": _expect(type(None)),
+    "foreseen": _expect_each(api.Part),
+    "question": _expect_json,
+    "resolve": _expect_json,
     "fresh": None,
-    "watches": _each(str),
+    "watches": _expect_each(str),
     "looked": None,
-    "fetches": _each(api.Fetch),
-    "locate": _each(api.Fetch),
-    "material": _json,
-    "platform": _is(str),
-    "parts": _each(api.Part),
-    "image_config": _json,
-    "image_source": _is(api.ImageSource, type(None)),
-    "original": _is(api.Original, type(None)),
-    "epoch": _is(int, type(None)),
-    "faketime": _is(bytes, type(None)),
-    "packages_with": _words,
-    "hint": _is(str),
-    "variables": _settings,
-    "in_project": _words,
-    "generated": _words,
-    "build": _recipe,
-    "summary": _is(str),
+    "fetches": _expect_each(api.Fetch),
+    "locate": _expect_each(api.Fetch),
+    "material": _expect_json,
+    "platform": _expect(str),
+    "parts": _expect_each(api.Part),
+    "image_config": _expect_json,
+    "image_source": _expect(api.ImageSource, type(None)),
+    "original": _expect(api.Original, type(None)),
+    "epoch": _expect(int, type(None)),
+    "faketime": _expect(bytes, type(None)),
+    "packages_with": _expect_string_mapping,
+    "hint": _expect(str),
+    "variables": _expect_variables,
+    "in_project": _expect_string_mapping,
+    "generated": _expect_string_mapping,
+    "build": _expect_recipe,
+    "summary": _expect(str),
 }
-_LANGUAGE: Mapping[str, Taken | None] = {"layers": _each(api.LayerDraft)}
-_HOOKS: Mapping[str, Taken | None] = {
-    "envtool_detect": _each(api.Detection),
+_LANGUAGE: Mapping[str, AnswerCheck | None] = {"layers": _expect_each(api.LayerDraft)}
+_HOOKS: Mapping[str, AnswerCheck | None] = {
+    "envtool_detect": _expect_each(api.Detection),
     "envtool_event": None,
-    "envtool_packages": _each(api.Package),
-    "envtool_owners": _each(api.Package),
+    "envtool_packages": _expect_each(api.Package),
+    "envtool_owners": _expect_each(api.Package),
 }
 
 # ---- who asks ------------------------------------------------------------------------------------------------------
 
 
-def kind(value: api.Kind, whose: str) -> api.Kind:
+def wrap_kind(value: api.Kind, whose: str) -> api.Kind:
     """A kind of a plugin, as the core is to ask it."""
-    return _stand_in(value, whose, api.Kind)
+    return _wrap(value, whose, api.Kind)
 
 
-def language(value: api.Language, whose: str) -> api.Language:
+def wrap_language(value: api.Language, whose: str) -> api.Language:
     """The same for a language."""
-    return _stand_in(value, whose, api.Language)
+    return _wrap(value, whose, api.Language)
 
 
-def owner(value: object) -> str:
+def plugin_owner(value: object) -> str:
     """Which plugin a kind or language is of; empty for ours."""
     return str(getattr(value, "_envtool_owner", ""))
 
 
-def plugin(value: object, owner: str) -> object:
+def wrap_plugin(value: object, owner: str) -> object:
     """The hooks of a plugin that are called later than once, as the core is to call them."""
     hooks = {
-        name: _asked(getattr(value, name), name, owner, taken)
+        name: _checked(getattr(value, name), name, owner, taken)
         for name, taken in _HOOKS.items()
         if getattr(value, name, None) is not None
     }
     return SimpleNamespace(__name__=getattr(value, "__name__", type(value).__module__), **hooks)
 
 
-def _stand_in(value: T, owner: str, base: type[T]) -> T:
+def _wrap(value: T, owner: str, base: type[T]) -> T:
     if getattr(value, "_envtool_owner", "") == owner:
         return value
     found = copy.copy(value)
-    object.__setattr__(found, "__class__", _derived(type(value), owner, base))  # type: ignore[arg-type]  # types have a hash
+    object.__setattr__(found, "__class__", _wrapper_class(type(value), owner, base))  # type: ignore[arg-type]  # types have a hash
     return found
 
 
 @functools.cache
-def _derived(own: type, owner: str, base: type) -> type:
+def _wrapper_class(own: type, owner: str, base: type) -> type:
     methods = _KIND if base is api.Kind else _LANGUAGE
-    special = {"parts": _parts, "resolve": _pins}
+    special = {"parts": _expect_parts, "resolve": _expect_pins}
 
-    def method(name: str, taken: Taken | None) -> Callable[..., Any]:
+    def method(name: str, taken: AnswerCheck | None) -> Callable[..., Any]:
         def ask(self: Any, *arguments: Any, **named: Any) -> Any:
             return getattr(super(found, self), name)(*arguments, **named)  # however it is one: of the class, static
 
-        return _asked(ask, name, owner, special[name](own, owner) if name in special else taken)
+        return _checked(ask, name, owner, special[name](own, owner) if name in special else taken)
 
     asked = {
         name: method(name, taken) for name, taken in methods.items() if getattr(own, name) is not getattr(base, name)
@@ -191,14 +191,14 @@ def _derived(own: type, owner: str, base: type) -> type:
         parts: Any = super(found, self).__reduce_ex__(protocol)  # type: ignore[arg-type]  # it is one
         make, given, *state = parts
         plain = tuple(own if each is found else each for each in given)  # a class of this moment is in no module
-        return _again, (make, plain, state[0] if state else None, owner, base)
+        return _unpickle_wrapper, (make, plain, state[0] if state else None, owner, base)
 
     marks = {"__module__": own.__module__, "__qualname__": own.__qualname__, "__slots__": (), "_envtool_owner": owner}
     found = type(own.__name__, (own,), {**asked, **marks, "__reduce_ex__": reduced})
     return found
 
 
-def _again(make: Callable[..., T], given: tuple[Any, ...], state: Any, owner: str, base: type[T]) -> T:
+def _unpickle_wrapper(make: Callable[..., T], given: tuple[Any, ...], state: Any, owner: str, base: type[T]) -> T:
     """What pickle makes of a stand-in, in another process: the plugin's object by its own rules, stood in for."""
     plain = make(*given)
     if hasattr(plain, "__setstate__"):
@@ -207,32 +207,32 @@ def _again(make: Callable[..., T], given: tuple[Any, ...], state: Any, owner: st
         for part in state if isinstance(state, tuple) else (state,):
             for name, value in (part or {}).items():
                 object.__setattr__(plain, name, value)
-    return _stand_in(plain, owner, base)
+    return _wrap(plain, owner, base)
 
 
-def _pins(own: Any, owner: str) -> Taken:
+def _expect_pins(own: Any, owner: str) -> AnswerCheck:
     """Pins are what the kind itself says that they are."""
     del owner
 
     def taken(answer: Any) -> Any:
-        if wrong := pin_schemas.fault(_json(answer), own.pins):
+        if wrong := pin_schemas.fault(_expect_json(answer), own.pins):
             raise _WrongAnswer(f"what its own `pins` has ({wrong})")
         return answer
 
     return taken
 
 
-def _parts(own: type, owner: str) -> Taken:
+def _expect_parts(own: type, owner: str) -> AnswerCheck:
     """Parts bring kinds that are in no registry."""
     del own
 
     def taken(answer: Any) -> Any:
-        return tuple(replace(part, kind=kind(part.kind, owner)) for part in _each(api.Part)(answer))
+        return tuple(replace(part, kind=wrap_kind(part.kind, owner)) for part in _expect_each(api.Part)(answer))
 
     return taken
 
 
-def _asked(function: Callable[..., Any], name: str, owner: str, taken: Taken | None) -> Callable[..., Any]:
+def _checked(function: Callable[..., Any], name: str, owner: str, taken: AnswerCheck | None) -> Callable[..., Any]:
     @functools.wraps(function)
     def asked(*arguments: Any, **named: Any) -> Any:
         answer = None
@@ -273,7 +273,7 @@ def _in_core(error: BaseException) -> bool:
 
 
 @contextmanager
-def placed(what: str, where: Where) -> Iterator[None]:
+def with_location(what: str, where: Where) -> Iterator[None]:
     """Where a plugin fails that was told nothing of the place in the spec, it is said all the same."""
     try:
         yield

@@ -53,9 +53,9 @@ def wrong_schema(registry: PluginRegistry) -> UsageError | None:
                 try:
                     jsonschema_rs.validator_for({"properties": {key: schema}})
                 except Exception as error:
-                    if owner := plugin_calls.owner(value):
+                    if owner := plugin_calls.plugin_owner(value):
                         why = (str(error).splitlines() or [""])[0][:200]
-                        return _broken(owner, f"offers a {noun} `{name}` with a wrong schema of `{key}`: {why}")
+                        return _plugin_error(owner, f"offers a {noun} `{name}` with a wrong schema of `{key}`: {why}")
     return None
 
 
@@ -79,18 +79,18 @@ def discover(
         try:
             plugin = entry.load()
         except (Exception, SystemExit) as error:
-            raise _broken(owner, f"cannot be imported: {_short(error)}") from error
+            raise _plugin_error(owner, f"cannot be imported: {_short(error)}") from error
         if any(plugin is known for known, _ in plugins):  # an old and a new install of one distribution name it twice
             continue
         _register(manager, plugin, owner)
         plugins.append((plugin, owner))
     return PluginRegistry(
-        bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind, plugin_calls.kind),
-        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, plugin_calls.kind),
+        bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind, plugin_calls.wrap_kind),
+        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, plugin_calls.wrap_kind),
         languages=_collect(
-            plugins, "envtool_languages", api.Language, "language", _check_language, plugin_calls.language
+            plugins, "envtool_languages", api.Language, "language", _check_language, plugin_calls.wrap_language
         ),
-        plugins=tuple(each if owner == OURS else plugin_calls.plugin(each, owner) for each, owner in plugins),
+        plugins=tuple(each if owner == OURS else plugin_calls.wrap_plugin(each, owner) for each, owner in plugins),
     )
 
 
@@ -122,7 +122,7 @@ def _short(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def _broken(owner: str, what: str) -> UsageError:
+def _plugin_error(owner: str, what: str) -> UsageError:
     hint = "" if owner == OURS else "update it, or uninstall it"
     return UsageError(f"{owner} {what}", code="plugin", hint=hint)
 
@@ -132,7 +132,7 @@ def _register(manager: pluggy.PluginManager, plugin: object, owner: str) -> None
         manager.register(plugin)
         manager.check_pending()
     except (ValueError, pluggy.PluginValidationError) as error:
-        raise _broken(owner, f"does not fit this envtool: {_short(error)}") from error
+        raise _plugin_error(owner, f"does not fit this envtool: {_short(error)}") from error
 
 
 def _collect(
@@ -153,19 +153,21 @@ def _collect(
         try:
             offered = list(function())
         except (Exception, SystemExit) as error:
-            raise _broken(owner, f"failed in {hook}: {_short(error)}") from error
+            raise _plugin_error(owner, f"failed in {hook}: {_short(error)}") from error
         for value in offered:
             if not isinstance(value, wanted):
-                raise _broken(owner, f"offers {value!r} as a {noun}, which is no {wanted.__module__}.{wanted.__name__}")
+                raise _plugin_error(
+                    owner, f"offers {value!r} as a {noun}, which is no {wanted.__module__}.{wanted.__name__}"
+                )
             name = getattr(value, "name", None)
             if not isinstance(name, str) or not name:
-                raise _broken(owner, f"offers a {noun} without a name: {type(value).__name__}")
+                raise _plugin_error(owner, f"offers a {noun} without a name: {type(value).__name__}")
             try:
                 wrong = check(value)
             except Exception as error:
-                raise _broken(owner, f"offers a {noun} `{name}` that is none: {_short(error)}") from error
+                raise _plugin_error(owner, f"offers a {noun} `{name}` that is none: {_short(error)}") from error
             if wrong:
-                raise _broken(owner, f"offers a {noun} `{name}` {wrong}")
+                raise _plugin_error(owner, f"offers a {noun} `{name}` {wrong}")
             if name in found:
                 raise UsageError(
                     f"two plugins offer the {noun} `{name}`: {owners[name]} and {owner}",

@@ -9,9 +9,18 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from envtool import programs
+from envtool.project import programs
 
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_CONFIG_HOME")  # of the caller's variables
+PASSED_VARIABLES = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "XDG_CONFIG_HOME",
+)  # of the caller's variables
 NOT_FOUND, TIMED_OUT = 127, 124
 
 
@@ -37,7 +46,7 @@ class ProcessResult:
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """The variables of KEPT as the caller has them, and `more`."""
-    return {name: os.environ[name] for name in KEPT if name in os.environ} | dict(more)
+    return {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ} | dict(more)
 
 
 def run(
@@ -54,9 +63,9 @@ def run(
     Never raises for what the program does: a status says so. `timeout` is seconds.
     """
     environ = environment(env or {})
-    environ["PATH"] = programs.path(environ.get("PATH"))
+    environ["PATH"] = programs.search_path(environ.get("PATH"))
     words = tuple(argv)
-    program = words[0] if "/" in words[0] else programs.find(words[0])
+    program = words[0] if "/" in words[0] else programs.find_program(words[0])
     if not program:
         return _ended(words, NOT_FOUND, b"", b"", cwd)
     try:
@@ -94,7 +103,7 @@ def stream(
         ) as process:
             assert process.stdout is not None
             try:
-                if not _pass_on(process.stdout.fileno(), hear, cancel):
+                if not _forward_lines(process.stdout.fileno(), hear, cancel):
                     process.kill()
             except BaseException:
                 process.kill()
@@ -105,7 +114,7 @@ def stream(
     return _ended(words, status if status >= 0 else 128 - status, b"", said, cwd)
 
 
-def _pass_on(descriptor: int, hear: Callable[[bytes], None], cancel: int) -> bool:
+def _forward_lines(descriptor: int, hear: Callable[[bytes], None], cancel: int) -> bool:
     """Whether it was read to its end."""
     rest = b""
     while True:

@@ -113,7 +113,7 @@ class MemorySite:
         self.tagged: tuple[str, ...] = ()
         self.packaged: dict[str, str] = {}  # end of a path -> package
 
-    def open(self, path: str, *, limit: int = host_access.MOST) -> BinaryIO:
+    def open(self, path: str, *, limit: int = host_access.MAX_FILE_SIZE) -> BinaryIO:
         """See api.Site."""
         try:
             return host_access.HostAccess(str(self.project)).open(path, limit=limit)
@@ -325,7 +325,7 @@ def check_language(language: api.Language, files: Mapping[str, str], **options: 
 
 def _json(what: str, value: Json) -> bytes:
     try:
-        return keys.canonical(value)
+        return keys.canonical_json(value)
     except (TypeError, ValueError) as error:
         raise AssertionError(f"{what}: not JSON: {error}") from None
 

@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """A command is one process, and holds one project for its life; tests that call our functions are many in one."""
-    beneath.let_go()
+    beneath.release_projects()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -62,7 +62,7 @@ def end(top: str) -> None:
     for made in Path(top).glob("user-*"):
         subprocess.run(["userdel", "--remove", made.name.partition("-")[2]], capture_output=True, check=False)
     try:
-        userns.remove(top)
+        userns.remove_as_root(top)
     except SandboxError:  # no containers here, so nothing of theirs is in it
         shutil.rmtree(top)
     os.environ.pop(_SHARED, None)
@@ -126,7 +126,7 @@ def _user(mode: str) -> str:
             return user.pw_name
     if not shutil.which("useradd") or not shutil.which("usermod"):
         pytest.skip("no ordinary user here, and no useradd to make one")
-    if mode == "range" and not userns.helper("newuidmap"):
+    if mode == "range" and not userns.find_helper("newuidmap"):
         pytest.skip("newuidmap is not installed")
     name = f"envtool-{mode}"
     with once(f"user-{name}") as new:
@@ -182,7 +182,7 @@ def _me() -> Caller:
     user = pwd.getpwuid(os.geteuid())
     return Caller(
         name=user.pw_name,
-        mode=userns.here().mode,
+        mode=userns.caller_ids().mode,
         uid=user.pw_uid,
         gid=os.getegid(),
         home=user.pw_dir,
@@ -438,7 +438,7 @@ def _top(caller: Caller) -> Iterator[Path]:
     try:
         yield top
     finally:
-        userns.remove(str(top))
+        userns.remove_as_root(str(top))
 
 
 def _place(caller: Caller, top: Path, store: Path) -> Place:

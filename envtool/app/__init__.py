@@ -1,20 +1,23 @@
 """The whole road on one screen: spec -> graph -> stacks -> results. Every verb of the command line is one function.
 
-Each function has its module, which is imported when the function is first asked for: `list` reads a spec, and what
-builds, exports or pushes would take five times as long to import as that.
-
-request.py    what was asked for, and which spec and envs it means
-reading.py    the spec alone: `list`; schemas.py: its schema
-opening.py    the project as every other verb finds it: spec, graph, lock, store
-planning.py   `plan`; explaining.py: `why`
-running.py    `run`: a task in many envs; making.py: `exec`, and the stack of one env
-locking.py    `lock`, `fetch` and `vendor`
-giving.py     an env given away: `export`, `push` and `sbom`
-verifying.py  `verify`
-caching.py    the team cache, shown
-upkeep.py     the store: gc, verify
-looking.py    what is in it: inspect, diff
-starting.py   the first spec: detect, check; makefile.py: what a Makefile calls
+all_problems    What is wrong with what envs ask of the project and of the caller, told all at once
+env_stack       The stack of one env, made for a command in it, or for a document about it
+explain         Why things are cached or not: `why`
+image_output    An env given away: as an image, to files or a registry, and its bill of materials
+inspection      Looking into what stands in the store: `inspect` and `diff`
+lock_file       What is pinned: the lock is written, and what it pins is fetched or laid beside the spec
+maintenance     The verbs that look after the store and into it
+make_plan       What would be used and what built: `plan`
+makefile        What a target of a Makefile calls, as far as that is written out
+open_project    A project as every verb finds it: its spec, what stands on what, its lock, and the store
+permissions     What the caller lets projects have of this machine
+read_spec       The spec alone, as every verb reads it first: `list` needs no more
+request         What the command line asks for, and which spec and envs it means
+spec_schema     The schema of a spec, with what the installed plugins add
+starter         The first spec of a project
+tasks           A task in every env that has it, side by side: made, run or told, and what each came to
+team_cache      The team cache as its verb finds it: shown, and a key for it made
+verify_builds   Layers and outputs made twice and compared
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from envtool.app.maintenance import gc, store_path, store_remove, store_size, store_verify
     from envtool.app.make_plan import plan
     from envtool.app.read_spec import listeners, load
-    from envtool.app.request import SPEC, CommandRequest, find_spec, one_env
+    from envtool.app.request import SPEC, CommandRequest, find_env, find_spec
     from envtool.app.spec_schema import schema
     from envtool.app.starter import around, check, detect
     from envtool.app.tasks import run
@@ -49,7 +52,7 @@ _PLACES = {
     "envtool.app.env_stack": ("execute",),
     "envtool.app.make_plan": ("plan",),
     "envtool.app.read_spec": ("listeners", "load"),
-    "envtool.app.request": ("SPEC", "CommandRequest", "find_spec", "one_env"),
+    "envtool.app.request": ("SPEC", "CommandRequest", "find_spec", "find_env"),
     "envtool.app.tasks": ("run",),
     "envtool.app.spec_schema": ("schema",),
     "envtool.app.starter": ("around", "check", "detect"),
@@ -73,13 +76,13 @@ __all__ = [
     "execute",
     "export",
     "fetch",
+    "find_env",
     "find_spec",
     "gc",
     "inspect",
     "listeners",
     "load",
     "lock",
-    "one_env",
     "plan",
     "push",
     "run",

@@ -6,8 +6,8 @@ import os
 from dataclasses import replace
 
 from envtool.app.env_stack import made
-from envtool.app.open_project import working
-from envtool.app.request import CommandRequest, one_env
+from envtool.app.open_project import open_for_building
+from envtool.app.request import CommandRequest, find_env
 from envtool.build.context import Cancel
 from envtool.errors import UsageError
 from envtool.events import Emit
@@ -18,16 +18,16 @@ from envtool.images.push import PushResult
 from envtool.report.sbom import rendering
 from envtool.run import stack_contents, task_container
 from envtool.store import layers
-from envtool.store.packing import Form
+from envtool.store.packing import Compression
 
 
 def sbom(request: CommandRequest, env: str, form: rendering.Format, emit: Emit, cancel: Cancel) -> str:
     """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
-    with working(request, emit, cancel) as at:
-        chosen = one_env(at.spec, env)
+    with open_for_building(request, emit, cancel) as at:
+        chosen = find_env(at.spec, env)
         stack = made(at, chosen)
-        with layers.using(at.setting.store, [each.layer for each in stack.made]):
-            return rendering.render(stack_contents.bill(chosen.name, stack, at.kinds.plugins), form)
+        with layers.hold_layers(at.setting.store, [each.layer for each in stack.made]):
+            return rendering.render_sbom(stack_contents.make_sbom(chosen.name, stack, at.kinds.plugins), form)
 
 
 def export(
@@ -39,7 +39,7 @@ def export(
     cancel: Cancel,
     *,
     tag: str = "",
-    compress: Form = "",
+    compress: Compression = "",
     bare: bool = False,
     project: bool = False,
     out: int = -1,
@@ -49,10 +49,10 @@ def export(
     `execute` does."""
     from envtool.images import export, target
 
-    where = target.target(path, form)
-    with working(request, emit, cancel) as at:
-        chosen = one_env(at.spec, env)
-        name = target.name(chosen, tag, where.form)
+    where = target.parse_target(path, form)
+    with open_for_building(request, emit, cancel) as at:
+        chosen = find_env(at.spec, env)
+        name = target.image_name(chosen, tag, where.form)
         stack = made(at, chosen)
         if where.form == "devcontainer":
             if bare or project or compress:
@@ -61,11 +61,11 @@ def export(
                 )
                 raise UsageError(text, code="export-devcontainer")
             named = [name for name in chosen.passed if not globs.is_glob(name)]
-            task_container.check(
+            task_container.check_passed(
                 (replace(chosen, network=True),), at.setting.allowed, named
             )  # an editor's container has one
             where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
-            return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
+            return export.export_devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
         where = where.below(os.path.abspath(request.directory))
         wish = ExportOptions(name=name, bare=bare, project=project)
         return export.export(chosen, stack, at.setting, where, wish, form=compress, out=out)
@@ -78,16 +78,16 @@ def push(
     emit: Emit,
     cancel: Cancel,
     *,
-    compress: Form,
+    compress: Compression,
     bare: bool = False,
     project: bool = False,
 ) -> PushResult:
     """Put one env, whose stack is made where it was not, as an image into a registry. Raises as `execute` does."""
     from envtool.images import push
 
-    where = push.where(to)
-    with working(request, emit, cancel) as at:
-        chosen = one_env(at.spec, env)
+    where = push.parse_destination(to)
+    with open_for_building(request, emit, cancel) as at:
+        chosen = find_env(at.spec, env)
         stack = made(at, chosen)
         wish = ExportOptions(name=str(where), bare=bare, project=project)
-        return push.push(chosen, stack, at.setting, where, wish, form=compress)
+        return push.push_image(chosen, stack, at.setting, where, wish, form=compress)

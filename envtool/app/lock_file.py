@@ -7,19 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from envtool.app import all_problems
-from envtool.app.open_project import free, working
+from envtool.app.open_project import open_for_building, without_lock_check
 from envtool.app.request import CommandRequest
 from envtool.build import locking
 from envtool.build.context import Cancel
-from envtool.build.fetch_all import GatheredFiles, gather
+from envtool.build.fetch_all import GatheredFiles, fetch_all_files
 from envtool.build.scheduler import Scheduler
-from envtool.build.upgrading import moving
-from envtool.build.vendor import VendorReport, archive, folder, is_archive
+from envtool.build.upgrading import with_upgrades
+from envtool.build.vendor import VendorReport, is_archive, write_archive, write_folder
 from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.lock import file as lock_file
-from envtool.lock.diff import LockChange, changes
-from envtool.lock.lock import merged
+from envtool.lock.diff import LockChange, diff_locks
+from envtool.lock.lock import merge_locks
 from envtool.project.source_files import VENDOR
 
 
@@ -36,28 +36,28 @@ class LockResult:
 def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> LockResult:
     """Settle everything that floats, make it, and write the lock. `upgrade`: None keeps what still fits, () moves all,
     names move what they name. Raises SpecError, UsageError, MakeError, Interrupted."""
-    asked = replace(free(request), refresh=upgrade == ())
+    asked = replace(without_lock_check(request), refresh=upgrade == ())
     with (
-        working(asked, emit, cancel, parts=False) as at,  # pins may move
+        open_for_building(asked, emit, cancel, parts=False) as at,  # pins may move
         ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool,
     ):
         old, nodes = at.setting.lock, at.nodes
-        stacks = Scheduler(nodes, moving(at.setting, nodes, upgrade) if upgrade else at.setting)
-        with all_problems.told(at.spec.envs, stacks, at.setting):
+        stacks = Scheduler(nodes, with_upgrades(at.setting, nodes, upgrade) if upgrade else at.setting)
+        with all_problems.report_all_problems(at.spec.envs, stacks, at.setting):
             stacks.check(env.name for env in at.spec.envs)
             [*pool.map(lambda env: stacks.stack(env.name), at.spec.envs)]
-    found = locking.entries(stacks.graph(), stacks.made())
+    found = locking.lock_entries(stacks.graph(), stacks.made())
     names = frozenset((entry.question.subject, entry.question.name) for entry in found) if request.envs else None
-    new = merged(old, found, platforms=frozenset(entry.question.platform for entry in found), names=names)
-    written = lock_file.write(at.spec.root, at.spec.file, new)
-    name = lock_file.name(at.spec.file)
-    return LockResult(file=name, changes=changes(old, new), entries=len(new.entries), written=written)
+    new = merge_locks(old, found, platforms=frozenset(entry.question.platform for entry in found), names=names)
+    written = lock_file.write_lock(at.spec.root, at.spec.file, new)
+    name = lock_file.lock_file_name(at.spec.file)
+    return LockResult(file=name, changes=diff_locks(old, new), entries=len(new.entries), written=written)
 
 
 def fetch(request: CommandRequest, emit: Emit, cancel: Cancel) -> GatheredFiles:
     """Bring every pinned file of the selected envs into the store. Raises SpecError, UsageError, MakeError."""
-    with working(request, emit, cancel) as at:
-        return gather(at.nodes, at.setting, jobs=request.jobs)
+    with open_for_building(request, emit, cancel) as at:
+        return fetch_all_files(at.nodes, at.setting, jobs=request.jobs)
 
 
 def vendor(request: CommandRequest, target: str, emit: Emit, cancel: Cancel, *, prune: bool) -> VendorReport:
@@ -66,9 +66,9 @@ def vendor(request: CommandRequest, target: str, emit: Emit, cancel: Cancel, *, 
     path = os.path.join(os.path.abspath(request.directory), target) if target else ""
     if prune and is_archive(path):
         raise UsageError("`--prune` is for folders: an archive is written anew", code="vendor-prune")
-    with working(request, emit, cancel) as at:
-        pinned = gather(at.nodes, at.setting, jobs=request.jobs).files
+    with open_for_building(request, emit, cancel) as at:
+        pinned = fetch_all_files(at.nodes, at.setting, jobs=request.jobs).files
     if is_archive(path):
-        return archive(pinned, at.setting.store, path, check=cancel.check, project=at.spec.root)
+        return write_archive(pinned, at.setting.store, path, check=cancel.check, project=at.spec.root)
     path = path or os.path.join(at.spec.root, VENDOR)
-    return folder(pinned, at.setting.store, path, prune=prune, check=cancel.check, project=at.spec.root)
+    return write_folder(pinned, at.setting.store, path, prune=prune, check=cancel.check, project=at.spec.root)

@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from envtool.app import remove_store
-from envtool.app.open_project import free, opened
+from envtool.app.open_project import open_project, without_lock_check
 from envtool.app.request import CommandRequest
-from envtool.build.assess import look
+from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel
 from envtool.container import userns
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Emit, Finished, Outcome, Progress, Started
-from envtool.inspect import store_check
-from envtool.inspect.costs import Cost, EnvLayers, costs, stacks
+from envtool.inspect import remove_store, store_check
+from envtool.inspect.costs import Cost, EnvLayers, compute_costs, list_env_layers
 from envtool.store import disk_limits, inventory, store, temp_dirs
 from envtool.store.collect import GcPolicy, GcResult
 from envtool.store.gc import gc as collect
@@ -37,7 +36,7 @@ class GcReport:
     removing: int = 0  # bytes that another is taking away meanwhile
 
 
-def _telling(other: str, emit: Emit, cancel: Cancel) -> tuple[Callable[[int], None], Callable[[str], None]]:
+def _progress_callbacks(other: str, emit: Emit, cancel: Cancel) -> tuple[Callable[[int], None], Callable[[str], None]]:
     """What to call with bytes that are gone, and with who is waited for: another one of what is called so."""
     done = 0
 
@@ -64,24 +63,26 @@ def gc(
 ) -> GcReport:
     """Remove what nothing needs. Works outside of projects, and where a spec is wrong. Raises StoreError,
     Interrupted."""
-    place = store.locate(idmap=userns.describe())
-    here = _envs(request)
-    limit = disk_limits.limit(os.environ) if keep_size is None else keep_size
+    place = store.open_store(idmap=userns.describe_ids())
+    here = _project_env_layers(request)
+    limit = disk_limits.size_limit(os.environ) if keep_size is None else keep_size
     now = time.time()
 
     def policy(found: inventory.Inventory) -> GcPolicy:
-        return GcPolicy(now=now, older_than=older_than, keep_size=limit, named=inventory.named(found.projects))
+        return GcPolicy(
+            now=now, older_than=older_than, keep_size=limit, named=inventory.digests_in_locks(found.projects)
+        )
 
-    progress, waiting = _telling("gc", emit, cancel)
+    progress, waiting = _progress_callbacks("gc", emit, cancel)
     outcome: Outcome = "error"
     emit(Started(id="store", subject="store", name="gc", time=now))
     try:
-        rest = inventory.unfinished(place, userns.inside)
+        rest = inventory.measure_unfinished(place, userns.run_as_root)
         found, collected = collect(
             place,
             policy,
-            inside=userns.inside,
-            remove=userns.remove,
+            inside=userns.run_as_root,
+            remove=userns.remove_as_root,
             dry_run=dry_run,
             progress=progress,
             waiting=waiting,
@@ -94,7 +95,7 @@ def gc(
     finally:
         end = time.time()
         emit(Finished(id="store", subject="store", name="gc", outcome=outcome, time=end, seconds=end - now))
-    available, disk = disk_limits.free(place)
+    available, disk = disk_limits.free_space(place)
     litter = collected.litter + (rest.stopped if dry_run else 0)  # else it was counted as it went
     collected = replace(collected, litter=litter, litter_size=collected.litter_size + rest.left)
     return GcReport(
@@ -103,18 +104,18 @@ def gc(
         size=found.size + rest.size,
         removing=rest.going,
         collected=collected,
-        envs=costs(found, stacks(found, here), collected.gone),
+        envs=compute_costs(found, list_env_layers(found, here), collected.gone),
         free=available,
         disk=disk,
-        stuck=_sealed(found),
+        stuck=_undeletable_paths(found),
     )
 
 
-def _envs(request: CommandRequest) -> tuple[EnvLayers, ...]:
+def _project_env_layers(request: CommandRequest) -> tuple[EnvLayers, ...]:
     """The envs of the project here, as it is now; none where there is no project, or one that cannot be read."""
     try:
-        at = opened(free(request))
-        looks = look(at.nodes, at.setting)
+        at = open_project(without_lock_check(request))
+        looks = assess_nodes(at.nodes, at.setting)
     except (SpecError, UsageError):
         return ()
     return tuple(
@@ -147,37 +148,37 @@ class StoreSizes:
 
 def store_size() -> StoreSizes:
     """Raises StoreError."""
-    place = store.locate(idmap=userns.describe())
-    found = inventory.survey(place, userns.inside)
+    place = store.open_store(idmap=userns.describe_ids())
+    found = inventory.take_inventory(place, userns.run_as_root)
     sorts: dict[str, tuple[int, int]] = {}
     for item in found.items:
         count, size = sorts.get(item.sort, (0, 0))
         sorts[item.sort] = (count + 1, size + item.size)
-    available, disk = disk_limits.free(place)
+    available, disk = disk_limits.free_space(place)
     foreign = sum(item.size for item in found.items if item.other)
     lost = {each.ids for each in found.stuck}
-    others = (foreign, tuple(each.idmap for each in store.others(place) if each.ids not in lost))
-    rest = inventory.unfinished(place, userns.inside)
+    others = (foreign, tuple(each.idmap for each in store.other_idmap_stores(place) if each.ids not in lost))
+    rest = inventory.measure_unfinished(place, userns.run_as_root)
     return StoreSizes(
         store=place.root, sorts=sorts, size=found.size + rest.size, free=available, disk=disk, others=others,
-        unfinished=rest, stuck=_sealed(found),
+        unfinished=rest, stuck=_undeletable_paths(found),
     )  # fmt: skip
 
 
-def _sealed(found: inventory.Inventory) -> tuple[str, ...]:
-    return tuple(path for each in found.stuck for path in inventory.sealed(each))
+def _undeletable_paths(found: inventory.Inventory) -> tuple[str, ...]:
+    return tuple(path for each in found.stuck for path in inventory.undeletable_paths(each))
 
 
 def store_path() -> str:
     """Where the store is, there or not. Raises StoreError."""
-    return store.directory()
+    return store.store_directory()
 
 
 def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> store_check.StoreCheck:
     """Look at everything in the store, and with `repair` remove what is damaged. Raises StoreError, Interrupted."""
-    place = store.locate(idmap=userns.describe())
+    place = store.open_store(idmap=userns.describe_ids())
     began = time.time()
-    total = store_check.size(place)
+    total = store_check.bytes_to_check(place)
     emit(Started(id="store", subject="store", name="verify", time=began, total=total))
     done = 0
 
@@ -190,10 +191,10 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> stor
     outcome: Outcome = "error"
     detail = ""
     try:
-        found = store_check.check(place, jobs=jobs, progress=progress)
+        found = store_check.check_store(place, jobs=jobs, progress=progress)
         if repair:
             found = store_check.repair(place, found)
-            temp_dirs.sweep(place, remove=userns.remove)
+            temp_dirs.sweep(place, remove=userns.remove_as_root)
         outcome = "differs" if found.left else "done"
         detail = f"{len(found.damages)} damaged" if found.damages else ""
     except (Interrupted, KeyboardInterrupt):
@@ -217,12 +218,12 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> stor
 
 def store_remove(*, emit: Emit, cancel: Cancel) -> remove_store.StoreRemoval | None:
     """Remove the store, once nobody uses it; None where there is none. Raises StoreError, Interrupted."""
-    place = store.standing(userns.describe())
+    place = store.find_store(userns.describe_ids())
     if place is None:
         return None
     began = time.time()
     emit(Started(id="store", subject="store", name="remove", time=began))
-    progress, waiting = _telling("envtool", emit, cancel)
+    progress, waiting = _progress_callbacks("envtool", emit, cancel)
     outcome: Outcome = "error"
     try:
         found = remove_store.remove(place, progress=progress, waiting=waiting, cancelled=cancel.is_set)

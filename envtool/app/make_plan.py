@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from envtool.app import all_problems
-from envtool.app.open_project import opened
-from envtool.app.request import CommandRequest, no_task
-from envtool.build.assess import known
-from envtool.plan.plan import Plan
-from envtool.plan.plan import plan as make_plan
+from envtool.app.open_project import open_project
+from envtool.app.request import CommandRequest, unknown_task_error
+from envtool.build.assess import summarize_nodes
+from envtool.plan.plan import Plan, make_plan
 
 
 def plan(request: CommandRequest, verb: str = "") -> Plan:
     """What would be used and what built, as far as it can be known without building."""
-    at = opened(request)
+    at = open_project(request)
     if verb and not any(task.name == verb for env in at.spec.envs for task in env.tasks):
-        raise no_task(at.spec, verb)
-    with all_problems.told(at.spec.envs, all_problems.Unmade(at.nodes), at.setting):
-        return make_plan(at.spec, at.nodes, known(at.nodes, at.setting), verb)
+        raise unknown_task_error(at.spec, verb)
+    with all_problems.report_all_problems(at.spec.envs, all_problems.Unmade(at.nodes), at.setting):
+        return make_plan(at.spec, at.nodes, summarize_nodes(at.nodes, at.setting), verb)

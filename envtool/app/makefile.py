@@ -19,7 +19,7 @@ PACKAGES = {
     "libtool": "libtool", "g++": "g++", "c++": "g++", "prove": "perl", "bc": "bc", "file": "file", "curl": "curl",
 }  # fmt: skip
 # What a minimal Debian, or gcc and make, have, and the words of a shell.
-_THERE = frozenset((
+_ALWAYS_PRESENT = frozenset((
     "make", "cc", "gcc", "ar", "as", "ld", "nm", "objdump", "ranlib", "strip", "sh", "bash", "dash", "perl", "echo",
     "printf", "test", "true", "false", "set", "unset", "export", "cd", "exit", "if", "then", "else", "elif", "fi",
     "for", "do", "done", "while", "until", "case", "esac", "in", "exec", "eval", "trap", "wait", "read", "return",
@@ -34,15 +34,15 @@ _RULE = re.compile(r"^(?P<targets>[^\s#:=$][^#:=$]*?)\s*::?(?!=)(?P<needs>[^=#;]
 _WORD = re.compile(
     r"(?:^|[;|&(]|&&|\|\||\b(?:then|do|else|exec|env|time)\b)\s*((?:[A-Za-z_]\w*=\S*\s+)*)([^\s;|&()<>]+)"
 )
-DEEP = 1000  # targets that are followed
-LONGEST = 2000  # characters of a line that is looked at: patterns take time
+MAX_TARGETS = 1000  # targets that are followed
+MAX_LINE_LENGTH = 2000  # characters of a line that is looked at: patterns take time
 
 
-def commands(text: str, target: str) -> list[str]:
+def find_programs(text: str, target: str) -> list[str]:
     """Names of the programs that a target and what it needs call, that are not on every Debian with gcc and make."""
-    rules = _rules(text)
+    rules = _parse_rules(text)
     pending, seen, found = [target], set[str](), dict[str, None]()
-    while pending and len(seen) < DEEP:
+    while pending and len(seen) < MAX_TARGETS:
         name = pending.pop()
         if name in seen or name not in rules:
             continue
@@ -50,16 +50,16 @@ def commands(text: str, target: str) -> list[str]:
         needs, recipe = rules[name]
         pending += needs
         for line in recipe:
-            found |= dict.fromkeys(_called(line))
+            found |= dict.fromkeys(_programs_in_line(line))
     return [*found]
 
 
-def _rules(text: str) -> dict[str, tuple[list[str], list[str]]]:
+def _parse_rules(text: str) -> dict[str, tuple[list[str], list[str]]]:
     """Target -> what it needs, and the lines of its recipe."""
     rules: dict[str, tuple[list[str], list[str]]] = {}
     current: list[str] = []
     for line in text.replace("\\\n", " ").splitlines():
-        if len(line) > LONGEST:
+        if len(line) > MAX_LINE_LENGTH:
             continue
         if line.startswith("\t"):
             for name in current:
@@ -75,8 +75,8 @@ def _rules(text: str) -> dict[str, tuple[list[str], list[str]]]:
     return rules
 
 
-def _called(line: str) -> Iterator[str]:
+def _programs_in_line(line: str) -> Iterator[str]:
     plain = re.sub(r"'[^']*'|\"[^\"]*\"|\$\$?[({][^(){}]*[)}]|(?<!\S)#.*", "_", line.lstrip().lstrip("@-+ "))
     for _, word in _WORD.findall(plain):
-        if re.fullmatch(r"[A-Za-z][\w.+-]*", word) and word not in _THERE:
+        if re.fullmatch(r"[A-Za-z][\w.+-]*", word) and word not in _ALWAYS_PRESENT:
             yield word

@@ -21,13 +21,13 @@ from envtool.fs.beneath import real_path
 from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
 from envtool.model import Spec
-from envtool.plan.graph import Graph, graph
+from envtool.plan.graph import Graph, build_graph
 from envtool.project import own_logs
 from envtool.project.source_files import ProjectFiles
 from envtool.store import store, temp_dirs
 
 if TYPE_CHECKING:
-    from envtool.build.source_lines import Lines
+    from envtool.build.source_lines import LockLineFinder
     from envtool.teamcache.client import TeamCacheClient
 
 
@@ -41,53 +41,55 @@ class OpenProject:
     nodes: Graph
     setting: Context
 
-    def lock_lines(self) -> Lines:
+    def lock_lines(self) -> LockLineFinder:
         """Where things stand in the lock, for what is said of them."""
-        return lock_file.lines(self.files, self.spec.file)
+        return lock_file.lock_line_finder(self.files, self.spec.file)
 
 
-def opened(
+def open_project(
     request: CommandRequest, emit: Emit | None = None, cancel: Cancel | None = None, *, parts: bool = True
 ) -> OpenProject:
     """All of it; bases have the `parts` that are known. Without `emit` nothing is made: the project's files are then
     listed once. Raises SpecError (also where the lock has to fit and does not), UsageError, StoreError."""
     spec, files, kinds = read(request, cancel)
-    nodes = graph(spec, kinds)
-    place = store.locate(idmap=userns.describe())
-    temp_dirs.sweep(place, remove=userns.remove)
-    name = lock_file.name(spec.file)
-    locked = lock_file.read(files, spec.file, kinds)
+    nodes = build_graph(spec, kinds)
+    place = store.open_store(idmap=userns.describe_ids())
+    temp_dirs.sweep(place, remove=userns.remove_as_root)
+    name = lock_file.lock_file_name(spec.file)
+    locked = lock_file.read_lock(files, spec.file, kinds)
     setting = Context(
         store=place,
         root=spec.root,
         arch=os.uname().machine,
-        emit=emit or _silent,
+        emit=emit or _ignore_event,
         cancel=cancel or Cancel.make(),
         refresh=request.refresh,
         files=(*spec.files, name),
-        logs=tuple(dict.fromkeys((*own_logs.find(spec.root), *_inside(spec.root, request.reports)))),
+        logs=tuple(dict.fromkeys((*own_logs.find(spec.root), *_paths_in_project(spec.root, request.reports)))),
         listed=None if emit else files.listed,
         lock=locked or Lock(),
         offline=request.offline,
         cached_only=request.expect_cached,
         arguments=request.args,
         allowed=files.allowed,
-        share=_joined(spec, place, emit, cancel) if emit and cancel and not request.offline else None,
+        share=_connect_team_cache(spec, place, emit, cancel) if emit and cancel and not request.offline else None,
     )
     if locked is None and request.locked:
         raise UsageError(f"no {name} beside {spec.file}", code="no-lock", hint="`envtool lock` writes it")
     has_to_fit = in_ci(os.environ) if request.locked is None else request.locked
     if locked is not None and has_to_fit and not request.refresh:
-        locking.check(nodes, locked, setting, name)
+        locking.check_lock(nodes, locked, setting, name)
     if parts and not request.refresh:
         nodes = known_parts(nodes, setting)
     return OpenProject(spec=spec, files=files, kinds=kinds, nodes=nodes, setting=setting)
 
 
 @contextmanager
-def working(request: CommandRequest, emit: Emit, cancel: Cancel, *, parts: bool = True) -> Iterator[OpenProject]:
+def open_for_building(
+    request: CommandRequest, emit: Emit, cancel: Cancel, *, parts: bool = True
+) -> Iterator[OpenProject]:
     """The same for verbs that make layers: what they share with the team is pushed before this ends."""
-    at = opened(request, emit, cancel, parts=parts)
+    at = open_project(request, emit, cancel, parts=parts)
     try:
         yield at
     finally:
@@ -97,20 +99,20 @@ def working(request: CommandRequest, emit: Emit, cancel: Cancel, *, parts: bool 
             at.setting.claims.close()
 
 
-def _inside(root: str, paths: tuple[str, ...]) -> tuple[str, ...]:
+def _paths_in_project(root: str, paths: tuple[str, ...]) -> tuple[str, ...]:
     """Those of these files that are in the project, relative to it."""
     top = real_path(root).rstrip("/") + "/"
     places = (os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path)) for path in paths)
     return tuple(place[len(top) :] for place in places if place.startswith(top))
 
 
-def _joined(spec: Spec, place: store.Store, emit: Emit, cancel: Cancel) -> TeamCacheClient | None:
+def _connect_team_cache(spec: Spec, place: store.Store, emit: Emit, cancel: Cancel) -> TeamCacheClient | None:
     if spec.cache is None:
         return None
-    from envtool.teamcache.connect import join  # brings what speaks with registries
+    from envtool.teamcache.connect import make_client  # brings what speaks with registries
 
     arch = os.uname().machine
-    return join(
+    return make_client(
         spec.cache,
         place,
         project=spec.root,
@@ -121,7 +123,7 @@ def _joined(spec: Spec, place: store.Store, emit: Emit, cancel: Cancel) -> TeamC
     )
 
 
-def free(request: CommandRequest) -> CommandRequest:
+def without_lock_check(request: CommandRequest) -> CommandRequest:
     """The same where the lock need not fit."""
     return replace(request, locked=False)
 
@@ -131,5 +133,5 @@ def in_ci(environ: Mapping[str, str]) -> bool:
     return environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
 
-def _silent(_: Event) -> None:
+def _ignore_event(_: Event) -> None:
     pass

@@ -25,22 +25,22 @@ from envtool import host_access
 from envtool.app.request import CommandRequest
 from envtool.errors import UsageError
 from envtool.fs.beneath import real_path
-from envtool.fs.trusted_paths import distrust
+from envtool.fs.trusted_paths import why_untrusted
 from envtool.host_access import HostPermissions
 from envtool.model import Json
-from envtool.run.fast_exec import consent
-from envtool.spec.node import Problems, plain
-from envtool.spec.scalar_types import PASSED, PASSED_WORDS, VARIABLE
+from envtool.run.fast_exec import permissions_path
+from envtool.spec.node import Problems, to_plain
+from envtool.spec.scalar_types import PASSED_PATTERN, PASSED_WORDS, VARIABLE
 from envtool.spec.validate import SchemaChecker
-from envtool.spec.yaml_reader import parse, source_of
+from envtool.spec.yaml_reader import make_source, parse
 
-SOURCE = re.compile(rf"env:{VARIABLE[1:-1]}|file:.+", re.DOTALL)
-_HOME = "^(/|~/)"
-_ALLOW: Json = {
+SECRET_SOURCE = re.compile(rf"env:{VARIABLE[1:-1]}|file:.+", re.DOTALL)
+_ABSOLUTE_OR_HOME = "^(/|~/)"
+_ALLOW_SCHEMA: Json = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "pass": {"type": "array", "items": {"type": "string", "pattern": PASSED, "errorMessage": PASSED_WORDS}},
+        "pass": {"type": "array", "items": {"type": "string", "pattern": PASSED_PATTERN, "errorMessage": PASSED_WORDS}},
         "secrets": {
             "type": "object",
             "additionalProperties": {
@@ -53,7 +53,7 @@ _ALLOW: Json = {
             "type": "array",
             "items": {
                 "type": "string",
-                "pattern": _HOME,
+                "pattern": _ABSOLUTE_OR_HOME,
                 "errorMessage": "an absolute path, or one below ~, as in /srv/mirror or ~/src/app",
             },
         },
@@ -65,25 +65,25 @@ SCHEMA: dict[str, Json] = {
     "required": ["version"],
     "properties": {
         "version": {"const": 1},
-        "allow": _ALLOW,
-        "projects": {"type": "object", "additionalProperties": _ALLOW},
+        "allow": _ALLOW_SCHEMA,
+        "projects": {"type": "object", "additionalProperties": _ALLOW_SCHEMA},
     },
 }
-MOST = 1 << 20  # bytes of the file
+MAX_CONFIG_BYTES = 1 << 20  # bytes of the file
 
 
-def allowed(request: CommandRequest, root: str) -> HostPermissions:
+def resolve_permissions(request: CommandRequest, root: str) -> HostPermissions:
     """What this call lets the project in `root` have. Raises UsageError, and SpecError about the caller's own file."""
     secrets: dict[str, str] = {}
     variables: list[str] = []
     files: list[str] = []
-    for each in configured(root):
+    for each in read_permissions(root):
         variables += each.get("pass", ())
         secrets |= each.get("secrets", {})
         files += each.get("files", ())
     for text in request.allow_secret:
         name, equals, source = text.partition("=")
-        if not name or (equals and not SOURCE.fullmatch(source)):
+        if not name or (equals and not SECRET_SOURCE.fullmatch(source)):
             raise UsageError(
                 f"`--allow-secret {text}`: expected NAME, NAME=env:VARIABLE or NAME=file:PATH", code="usage.secret"
             )
@@ -91,7 +91,7 @@ def allowed(request: CommandRequest, root: str) -> HostPermissions:
             source = f"file:{os.path.abspath(os.path.expanduser(source[5:]))}"
         secrets[name] = source
     for text in request.allow_pass:
-        if not re.match(PASSED, text):
+        if not re.match(PASSED_PATTERN, text):
             raise UsageError(f"`--allow-pass {text}` is no variable's name", code="usage.pass")
         variables.append(text)
     for path in request.allow_file:
@@ -109,31 +109,31 @@ def allowed(request: CommandRequest, root: str) -> HostPermissions:
     )
 
 
-def configured(root: str) -> Iterable[Mapping[str, Any]]:
+def read_permissions(root: str) -> Iterable[Mapping[str, Any]]:
     """What the caller's file says of a project, the more special the later. Raises UsageError, SpecError."""
-    path = consent()
-    text = _read(path, root)
+    path = permissions_path()
+    text = _read_config_text(path, root)
     if text is None:
         return ()
     problems = Problems()
-    node = parse(text, source_of(text, path), problems)
+    node = parse(text, make_source(text, path), problems)
     if node is not None:
-        SchemaChecker(SCHEMA, whole="config.yaml").check(plain(node), node, problems)
+        SchemaChecker(SCHEMA, whole="config.yaml").check(to_plain(node), node, problems)
         projects = node.get("projects")
         for name in projects.mapping() if projects is not None else ():
-            if projects is not None and not re.match(_HOME, name):
+            if projects is not None and not re.match(_ABSOLUTE_OR_HOME, name):
                 problems.add(projects.key(name), f"`{name}` is not absolute", code="path", hint="as in ~/src/app")
     problems.raise_any()
-    found: Any = plain(node) if node is not None else {}
+    found: Any = to_plain(node) if node is not None else {}
     real = real_path(root)
     places = {os.path.realpath(os.path.expanduser(name)): each for name, each in found.get("projects", {}).items()}
     return (
         found.get("allow", {}),
-        *(each for place, each in sorted(places.items()) if host_access.below(real, place)),
+        *(each for place, each in sorted(places.items()) if host_access.is_at_or_below(real, place)),
     )
 
 
-def _read(path: str, root: str) -> str | None:
+def _read_config_text(path: str, root: str) -> str | None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -143,18 +143,18 @@ def _read(path: str, root: str) -> str | None:
         raise UsageError(f"{path} cannot be read: {error.strerror}", code="config", hint=hint) from None
     try:
         real = os.readlink(f"/proc/self/fd/{descriptor}")
-        if host_access.below(real, real_path(root)):
+        if host_access.is_at_or_below(real, real_path(root)):
             hint = "what a project may have is said outside of it"
             raise UsageError(f"{path} lies in the project, and is not believed", code="config", hint=hint)
-        wrong, mend = distrust(path, path)
+        wrong, mend = why_untrusted(path, path)
         if wrong:
             hint = (
                 mend
                 or f"it has to be yours: `chown {os.geteuid()} {path}`, or let XDG_CONFIG_HOME name your own directory"
             )
             raise UsageError(f"{wrong}: it is not believed", code="config", hint=hint)
-        with host_access.regular(os.dup(descriptor), path, MOST) as file:
-            return b"".join(host_access.pieces(file)).decode("utf-8")
+        with host_access.open_regular(os.dup(descriptor), path, MAX_CONFIG_BYTES) as file:
+            return b"".join(host_access.read_chunks(file)).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8: byte {error.start}", code="config") from error
     except OSError as error:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from envtool import plugins, programs
-from envtool.app.permissions import allowed
-from envtool.app.request import CommandRequest, find_spec, select
+from envtool import plugins
+from envtool.app.permissions import resolve_permissions
+from envtool.app.request import CommandRequest, find_spec, select_envs
 from envtool.host_access import HostAccess
 from envtool.model import Spec
+from envtool.project import programs
 from envtool.project.source_files import ProjectFiles
 from envtool.spec import load as load_spec
 
@@ -23,11 +24,11 @@ def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, P
     """The spec alone. Raises SpecError, UsageError."""
     path = find_spec(request)
     root = os.path.dirname(path)
-    programs.avoid(root)
-    files = ProjectFiles(root, HostAccess(root, allowed(request, root)), cancel.reader if cancel else -1)
+    programs.exclude_checkout(root)
+    files = ProjectFiles(root, HostAccess(root, resolve_permissions(request, root)), cancel.reader if cancel else -1)
     kinds = plugins.discover()
     spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
-    return select(spec, request.envs), files, kinds
+    return select_envs(spec, request.envs), files, kinds
 
 
 def load(request: CommandRequest) -> Spec:

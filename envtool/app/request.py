@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from envtool.errors import UsageError
 from envtool.fs import globs
-from envtool.fs.beneath import hold
+from envtool.fs.beneath import hold_project
 from envtool.model import Env, Spec
 from envtool.project import discovery
 
@@ -43,15 +43,15 @@ def find_spec(request: CommandRequest) -> str:
     """Absolute path of the spec: the file named, else the nearest `envtool.yaml` upward that counts
     (above.py). From here on its directory is
     the one that it is now (beneath.py). Raises UsageError."""
-    path = _find(request)
+    path = _find_spec_path(request)
     try:
-        hold(os.path.dirname(path))
+        hold_project(os.path.dirname(path))
     except OSError as error:
         raise UsageError(f"{os.path.dirname(path)}: {error.strerror}", code="no-spec") from error
     return path
 
 
-def _find(request: CommandRequest) -> str:
+def _find_spec_path(request: CommandRequest) -> str:
     start = os.path.abspath(request.directory)
     if not os.path.isdir(start):
         raise UsageError(f"no directory `{request.directory}`", code="no-directory")
@@ -60,7 +60,7 @@ def _find(request: CommandRequest) -> str:
         if not os.path.isfile(path):
             raise UsageError(f"no file `{request.file}`", code="no-spec")
         return os.path.abspath(path)
-    found = discovery.spec(start)
+    found = discovery.find_spec(start)
     if found.passed_over:
         directory = os.path.dirname(found.passed_over)
         raise UsageError(
@@ -74,39 +74,39 @@ def _find(request: CommandRequest) -> str:
     return found.path
 
 
-def select(spec: Spec, patterns: tuple[str, ...]) -> Spec:
+def select_envs(spec: Spec, patterns: tuple[str, ...]) -> Spec:
     """The spec with the envs that patterns mean (none: all): names, groups, globs. Raises UsageError."""
     if not patterns:
         return spec
     wanted: set[str] = set()
     for pattern in patterns:
-        wild = globs.words(pattern).fullmatch
+        wild = globs.name_pattern(pattern).fullmatch
         found = {env.name for env in spec.envs if env.group == pattern or wild(env.name)}
         if not found:
-            raise _no_env(spec, pattern)
+            raise _unknown_env_error(spec, pattern)
         wanted |= found
     return replace(spec, envs=tuple(env for env in spec.envs if env.name in wanted))
 
 
-def one_env(spec: Spec, name: str) -> Env:
+def find_env(spec: Spec, name: str) -> Env:
     """The one env of a name, or of a group that has one. Raises UsageError."""
     exact = [env for env in spec.envs if env.name == name] or [env for env in spec.envs if env.group == name]
     if not exact:
-        raise _no_env(spec, name)
+        raise _unknown_env_error(spec, name)
     if len(exact) > 1:
         names = ", ".join(env.name for env in exact)
         raise UsageError(f"`{name}` is a matrix: say which of {names}", code="env-ambiguous")
     return exact[0]
 
 
-def _no_env(spec: Spec, name: str) -> UsageError:
+def _unknown_env_error(spec: Spec, name: str) -> UsageError:
     names = [env.name for env in spec.envs]
     near = difflib.get_close_matches(name, [*names, *{env.group for env in spec.envs}], n=1)
     hint = f"did you mean `{near[0]}`?" if near else f"envs: {', '.join(names[:12])}"
     return UsageError(f"no env `{name}`", code="no-env", hint=hint)
 
 
-def no_task(spec: Spec, task: str) -> UsageError:
+def unknown_task_error(spec: Spec, task: str) -> UsageError:
     """What to say where no env has a task."""
     one = len(spec.envs) == 1
     message = f"env `{spec.envs[0].name}` has no task `{task}`" if one else f"no env has a task `{task}`"

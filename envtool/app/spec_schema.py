@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envtool import plugins
 from envtool.model import Json
-from envtool.spec import published
+from envtool.spec import editor_schema
 
 
 def schema() -> dict[str, Json]:
@@ -12,4 +12,4 @@ def schema() -> dict[str, Json]:
     kinds = plugins.discover()
     if wrong := plugins.wrong_schema(kinds):
         raise wrong
-    return published(kinds)
+    return editor_schema(kinds)

@@ -13,7 +13,7 @@ from envtool.errors import StoreError, UsageError
 from envtool.fs import caller_paths
 from envtool.store import store
 from envtool.teamcache import signatures
-from envtool.teamcache.status import CacheStatus, show
+from envtool.teamcache.status import CacheStatus, collect_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,24 +31,26 @@ def cache(request: CommandRequest) -> CacheStatus:
     if spec.cache is None:
         hint = "docs/cache.md says how to set one up in five lines"
         raise UsageError(f"{spec.file} has no `cache:`", code="no-cache", hint=hint)
-    place = store.locate(idmap=userns.describe())
-    return show(spec.cache, place, os.environ, project=spec.root, in_ci=in_ci(os.environ), offline=request.offline)
+    place = store.open_store(idmap=userns.describe_ids())
+    return collect_status(
+        spec.cache, place, os.environ, project=spec.root, in_ci=in_ci(os.environ), offline=request.offline
+    )
 
 
 def cache_key(request: CommandRequest, file: str) -> SigningKey:
     """Make a key in a new file, outside of any project; without a file, tell that of ENVTOOL_CACHE_KEY. Raises
     UsageError, StoreError."""
     if not file:
-        signer = signatures.signer()
+        signer = signatures.find_signer()
         if signer is None:
             hint = "name a new file outside of the project: `envtool cache key FILE`"
             raise UsageError(f"{signatures.VARIABLE} is not set, and no file is named", code="cache-key", hint=hint)
         return SigningKey(public=signer.public, fingerprint=signatures.fingerprint(signer.public))
     path = os.path.abspath(os.path.join(request.directory, os.path.expanduser(file)))
-    _outside(path)
+    _require_outside_projects(path)
     private, public = signatures.generate(f"envtool-cache@{os.uname().nodename}")
     try:
-        with caller_paths.written(path, mode=0o600, replace=False) as out:
+        with caller_paths.atomic_write(path, mode=0o600, replace=False) as out:
             out.write(private.encode())
     except FileExistsError as error:
         hint = "a key is never written over: name another file"
@@ -58,7 +60,7 @@ def cache_key(request: CommandRequest, file: str) -> SigningKey:
     return SigningKey(public=public, fingerprint=signatures.fingerprint(public), file=path)
 
 
-def _outside(path: str) -> None:
+def _require_outside_projects(path: str) -> None:
     """Raise UsageError for a place from which a key would be committed, or seen by tasks."""
     directory = os.path.dirname(os.path.realpath(path))
     while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envtool.app.open_project import working
+from envtool.app.open_project import open_for_building
 from envtool.app.request import CommandRequest
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler
@@ -18,13 +18,15 @@ def verify(
     those of bases, layers and envs, or globs. Raises SpecError, UsageError, StoreError."""
     from envtool.verify import run_all, selection
 
-    with working(request, emit, cancel) as at:
+    with open_for_building(request, emit, cancel) as at:
         stacks = Scheduler(at.nodes, at.setting)
-        targets = selection.outputs(at.spec, names) if build else selection.layers(at.spec, stacks.graph(), names)
+        targets = (
+            selection.select_tasks(at.spec, names) if build else selection.select_layers(at.spec, stacks.graph(), names)
+        )
         directory, note = rundir.open_run(at.spec.root)
         if note:
             emit(Noted(text=note))
         try:
-            return run_all.verify(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
+            return run_all.verify_all(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
         finally:
             rundir.close_run(at.spec.root, directory)

@@ -29,14 +29,14 @@ from envtool.api import (
 from envtool.api import Step as ApiStep
 from envtool.build import container_steps, extra_mounts, failure_hints, shared_layers, unpack_image
 from envtool.build.context import Context, base_environment
-from envtool.build.disk_space import NoDiskSpace, watched
-from envtool.build.fetch_files import bring
-from envtool.build.host_network import java, outside
+from envtool.build.disk_space import NoDiskSpace, detect_full_disk
+from envtool.build.fetch_files import fetch_layer_files
+from envtool.build.host_network import host_network_access, java_truststore
 from envtool.build.parents import Parents, copies, joins, laid, lies_over, looked, not_cached, opened, stack_binds
 from envtool.build.resolution import MadeLayer, ResolvedNode
-from envtool.build.step_progress import StepProgress, followed
+from envtool.build.step_progress import StepProgress, report_progress
 from envtool.build.tee import Tee
-from envtool.build.variables import over
+from envtool.build.variables import apply_variables
 from envtool.build.variation import BuildVariation
 from envtool.container import supervisor, userns
 from envtool.container.program import BindMount, ContainerStep, ExtraTree, Program, ProjectMount, Root, TextMount
@@ -46,10 +46,10 @@ from envtool.model import Json
 from envtool.project import inputs
 from envtool.store import answer_cache, blobs, canonical, disk_errors, layers, live_extract
 
-SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
+NEVER_CAPTURED = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
 
-def build(
+def build_layer(
     settled: ResolvedNode, ground: Parents, setting: Context, event_id: str, site: Site
 ) -> tuple[layers.Layer, Outcome]:
     """Make the layer (built), or take it from the team cache or as an image has it (pulled), or the one that another
@@ -66,10 +66,10 @@ def build(
     except NoDiskSpace as failed:
         if setting.room.barren(setting.store, setting.root, setting.claims):
             failed.full.hint = disk_errors.NOTHING
-        raise _full(settled, failed.error, failed.full) from failed.error
+        raise _disk_full_error(settled, failed.error, failed.full) from failed.error
 
 
-def _full(settled: ResolvedNode, error: MakeError | OSError, full: StoreError) -> MakeError:
+def _disk_full_error(settled: ResolvedNode, error: MakeError | OSError, full: StoreError) -> MakeError:
     """What is said of a layer that could not be made on a full disk: nothing of what its commands said of that; what
     else they said, with a hint."""
     if error is full:  # it was not begun
@@ -91,34 +91,34 @@ def _build(
     recipe = settled.node.kind.build(settled.request, settled.pins)
 
     def waiting(holder: str) -> None:
-        setting.emit(net.note(event_id, f"waiting for another envtool ({holder})"))
+        setting.emit(net.note_event(event_id, f"waiting for another envtool ({holder})"))
 
     with (
-        layers.building(
-            setting.store, settled.key, remove=userns.remove, waiting=waiting, cancelled=setting.cancel.is_set
+        layers.open_draft(
+            setting.store, settled.key, remove=userns.remove_as_root, waiting=waiting, cancelled=setting.cancel.is_set
         ) as draft,
-        watched(setting.store),
+        detect_full_disk(setting.store),
     ):
         if draft.layer is not None:
             return draft.layer, "cached"
         base = ground.below[0].settled if ground.below else settled
-        if shared_layers.shared(settled, base, setting) and (
-            layer := shared_layers.pulled(settled, setting, draft, event_id)
+        if shared_layers.is_shareable(settled, base, setting) and (
+            layer := shared_layers.pull_layer(settled, setting, draft, event_id)
         ):
             return layer, "pulled"
         if setting.cached_only and not recipe.archive:
             raise not_cached(settled.node)
         turn = setting.turns if settled.node.of else nullcontext()
         with _room_for(settled, setting):
-            bring(settled, setting, event_id, site)
+            fetch_layer_files(settled, setting, event_id, site)
             with Workbench(setting, settled.fetches, settled.inputs) as bench, turn:
                 try:
-                    captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
+                    captured = _run_recipe(recipe, settled, ground, setting, event_id, bench, draft)
                 except BuildError as error:
                     error.hint = error.hint or settled.node.kind.hint(settled.request, settled.pins, error.output, site)
                     raise
-        layer = draft.commit(captured, settled.document, shared_layers.built(settled, setting), setting.sync)
-    shared_layers.give(settled, base, layer, setting)
+        layer = draft.commit(captured, settled.document, shared_layers.build_record(settled, setting), setting.sync)
+    shared_layers.push_layer(settled, base, layer, setting)
     return layer, "pulled" if recipe.archive else "built"
 
 
@@ -148,7 +148,7 @@ def rebuild(
     event_id: str,
     place: RebuildDirectory,
     variation: BuildVariation,
-) -> canonical.Captured:
+) -> canonical.CaptureResult:
     """Make a layer once more, varied, in `place`; the store is not touched. Its files must have been fetched. Raises
     MakeError."""
     recipe = settled.node.kind.build(settled.request, settled.pins)
@@ -156,10 +156,10 @@ def rebuild(
     if variation.backward:
         inputs, fetches = inputs[::-1], fetches[::-1]
     with Workbench(setting, fetches, inputs, top=place.top) as bench:
-        return _make(recipe, settled, ground, setting, event_id, bench, place, variation)
+        return _run_recipe(recipe, settled, ground, setting, event_id, bench, place, variation)
 
 
-def _make(
+def _run_recipe(
     recipe: Recipe,
     settled: ResolvedNode,
     ground: Parents,
@@ -168,33 +168,33 @@ def _make(
     bench: Workbench,
     place: layers.NewLayer | RebuildDirectory,
     variation: BuildVariation | None = None,
-) -> canonical.Captured:
+) -> canonical.CaptureResult:
     if recipe.archive is not None:
         os.rmdir(place.work)
         blob = os.path.join(bench.blobs, recipe.archive.name)
-        return unpack_image.unpacked(
+        return unpack_image.unpack_image_layer(
             blob, recipe.archive.diff_id, place.upper, place.manifest, settled, setting, event_id
         )
-    userns.own(place.upper)
-    userns.own(place.work)
+    userns.give_to_root(place.upper)
+    userns.give_to_root(place.work)
     where = f"{settled.request.where.file}:{settled.request.where.line}"
-    with extra_mounts.staged(recipe, setting, event_id, where) as staged:
-        counting, tallies = counted(recipe)
+    with extra_mounts.stage_mounts(recipe, setting, event_id, where) as staged:
+        counting, tallies = with_counters(recipe)
         program = _program(counting, settled, ground, bench, place.upper, place.work, staged)
         going = partial(Progress, id=event_id, phase=recipe.phase)
-        with followed(tallies, setting.emit, event_id, going):
-            _execute(variation.applied(program) if variation else program, setting, event_id, settled)
+        with report_progress(tallies, setting.emit, event_id, going):
+            _execute(variation.apply_to(program) if variation else program, setting, event_id, settled)
     setting.cancel.check()
     setting.emit(Progress(id=event_id, phase="capturing"))
-    userns.remove(place.work)
-    drop = (*(SCRATCH[2:] if recipe.keeps_tmp else SCRATCH), *recipe.drop)
+    userns.remove_as_root(place.work)
+    drop = (*(NEVER_CAPTURED[2:] if recipe.keeps_tmp else NEVER_CAPTURED), *recipe.drop)
     # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
-    moment = _moment(settled, ground.below)
+    moment = _latest_mtime(settled, ground.below)
     subject = f"{where}: {settled.node.subject} `{settled.request.name}`"
     arguments = (canonical.capture, ".", moment, drop)
     try:
         with open(place.manifest, "wb") as sheet:
-            captured: canonical.Captured = userns.inside(
+            captured: canonical.CaptureResult = userns.run_as_root(
                 *arguments, sheet.fileno(), at=place.upper, cancel=setting.cancel.reader
             )
     except StoreError as error:
@@ -207,7 +207,7 @@ def _make(
     return captured
 
 
-def _moment(settled: ResolvedNode, below: Sequence[MadeLayer]) -> int:
+def _latest_mtime(settled: ResolvedNode, below: Sequence[MadeLayer]) -> int:
     """The latest time that a file of the layer may have, in seconds. What lies over the project is not older than what
     tools compare it with: where the base shows this machine's own files, they have times of their own."""
     shows = looked(below) if lies_over(settled) else None
@@ -229,7 +229,7 @@ class Workbench:
         self.project = ""
 
     def __enter__(self) -> Workbench:
-        self._directory = nullcontext(self.top) if self.top else layers.scratch(self.setting.store)
+        self._directory = nullcontext(self.top) if self.top else layers.temp_directory(self.setting.store)
         top = self._directory.__enter__()
         try:
             self.blobs = os.path.join(top, "blobs")
@@ -242,7 +242,9 @@ class Workbench:
                 os.mkdir(self.project)
                 os.chmod(self.project, 0o755)
                 setting = self.setting
-                inputs.stage(setting.root, self.inputs, self.project, setting.cancel.check, setting.gate())
+                inputs.stage_inputs(
+                    setting.root, self.inputs, self.project, setting.cancel.check, setting.host_access()
+                )
         except BaseException:
             self.__exit__()
             raise
@@ -268,13 +270,16 @@ def _program(
             f"{settled.node.subject} `{settled.request.name}` is built with `network: true`, and this is --offline",
             code="offline",
         )
-    variables, outer, texts = _outside(setting) if recipe.network else ({}, (), ())
+    variables, outer, texts = _host_network_access(setting) if recipe.network else ({}, (), ())
     environment = variables | build_environment(settled.epoch, settled.request) | staged.variables
     always = {"SOURCE_DATE_EPOCH": str(settled.epoch)} | variables | staged.variables  # though a step's is its own
     own = ("tmp", "run") if recipe.keeps_tmp else ()
     return Program(
         root=Root(lowers=lowers, upper=upper, work=work if lowers else "", own=own),
-        steps=tuple(replace(step, env={**always, **step.env}) if step.bare else step for step in steps(recipe.steps)),
+        steps=tuple(
+            replace(step, env={**always, **step.env}) if step.bare else step
+            for step in to_container_steps(recipe.steps)
+        ),
         binds=(
             *stack_binds(below),
             *(BindMount(source=bench.blobs, target=BLOBS) for _ in recipe.steps[:1] if bench.fetches),
@@ -299,19 +304,19 @@ def _program(
     )
 
 
-def _outside(setting: Context) -> tuple[dict[str, str], tuple[BindMount, ...], tuple[TextMount, ...]]:
-    variables, binds, texts = outside(setting.allowed)
-    for_java, keystore = java()
+def _host_network_access(setting: Context) -> tuple[dict[str, str], tuple[BindMount, ...], tuple[TextMount, ...]]:
+    variables, binds, texts = host_network_access(setting.allowed)
+    for_java, keystore = java_truststore()
     return variables | for_java, binds, (*texts, *keystore)
 
 
 def build_environment(epoch: int, request: Request) -> dict[str, str]:
     """What a build sees: nothing of this host, so that it comes out the same on another."""
     environment = base_environment(epoch) | {"HOME": "/root", "USER": "root", "LOGNAME": "root", "TERM": "dumb"}
-    return over(environment, {**request.variables, **dict.fromkeys(request.unset)})
+    return apply_variables(environment, {**request.variables, **dict.fromkeys(request.unset)})
 
 
-def counted(recipe: Recipe) -> tuple[Recipe, list[StepProgress]]:
+def with_counters(recipe: Recipe) -> tuple[Recipe, list[StepProgress]]:
     """The same recipe, each Call that counts with the means to do so, and what they count."""
     tallies: list[StepProgress] = []
     found: list[ApiStep] = []
@@ -324,7 +329,7 @@ def counted(recipe: Recipe) -> tuple[Recipe, list[StepProgress]]:
     return replace(recipe, steps=tuple(found)), tallies
 
 
-def steps(described: Sequence[ApiStep]) -> tuple[ContainerStep, ...]:
+def to_container_steps(described: Sequence[ApiStep]) -> tuple[ContainerStep, ...]:
     """A recipe's steps as the container takes them."""
     return tuple(_step(step) for step in described)
 
@@ -337,7 +342,9 @@ def _step(step: ApiStep) -> ContainerStep:
             )
         case Call(unpacks=True):
             return ContainerStep(
-                call=step.function, arguments=(*step.arguments, live_extract.unpack), prepare=partial(_prepare, step)
+                call=step.function,
+                arguments=(*step.arguments, live_extract.unpack_if_archive),
+                prepare=partial(_prepare, step),
             )
         case Call():
             return ContainerStep(call=step.function, arguments=step.arguments, prepare=step.prepare)
@@ -345,7 +352,7 @@ def _step(step: ApiStep) -> ContainerStep:
             arguments = (f"{BLOBS}/{step.name}", step.target, step.strip, step.owners)
             return ContainerStep(call=container_steps.unpack, arguments=arguments, prepare=live_extract.prepare)
         case Place():
-            return ContainerStep(call=container_steps.place, arguments=(step.source, step.target, step.mode))
+            return ContainerStep(call=container_steps.copy_to, arguments=(step.source, step.target, step.mode))
 
 
 def _prepare(step: Call) -> None:
@@ -361,7 +368,9 @@ def _execute(program: Program, setting: Context, event_id: str, settled: Resolve
         request = settled.request
         where = f"{request.where.file}:{request.where.line}"
         try:
-            ended = supervisor.run(program.flat(), stdout=tee.writer, stderr=tee.writer, cancel=setting.cancel.reader)
+            ended = supervisor.run(
+                program.to_dict(), stdout=tee.writer, stderr=tee.writer, cancel=setting.cancel.reader
+            )
         except SandboxError as error:
             if error.code in ("cwd", "container-mounts"):  # of what the recipe says, not of this machine
                 error.message = f"{where}: {settled.node.subject} `{request.name}`: {error.message}"
@@ -380,7 +389,7 @@ def _execute(program: Program, setting: Context, event_id: str, settled: Resolve
                 setting.emit(Output(id=event_id, text=f"{ended.error}\n"))
             raise BuildError(
                 f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {ended.status}",
-                hint=failure_hints.of_build(
+                hint=failure_hints.build_failure_hint(
                     ended.status,
                     said,
                     kind=settled.node.kind.name,

@@ -16,7 +16,7 @@ def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> N
     name = os.path.basename(archive)
     try:
         _make_parents(target)
-        left_out = live_extract.extract(archive, os.path.realpath(target), strip=strip, owners=owners)
+        left_out = live_extract.extract_archive(archive, os.path.realpath(target), strip=strip, owners=owners)
     except BuildError as error:
         raise BuildError(f"{name}: {error.message}", code=error.code, hint=error.hint) from error
     except OSError as error:
@@ -26,24 +26,24 @@ def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> N
         print(line)
 
 
-def place(source: str, target: str, mode: int | None = None) -> None:
+def copy_to(source: str, target: str, mode: int | None = None) -> None:
     """Copy a file, symlink or directory (with all in it) to `target`; parents are made. `mode` is for files; None
     keeps the executable bit only (0755 or 0644). Everything belongs to root. Raises BuildError (code place)."""
     try:
         _make_parents(os.path.dirname(target.rstrip("/")) or "/")
-        _place(source, target.rstrip("/") or "/", mode)
+        _copy_entry(source, target.rstrip("/") or "/", mode)
     except OSError as error:
         raise BuildError(f"{source} could not be copied to {target}: {error.strerror}", code="place") from error
 
 
-def _place(source: str, target: str, mode: int | None) -> None:
+def _copy_entry(source: str, target: str, mode: int | None) -> None:
     info = os.lstat(source)
     if stat.S_ISDIR(info.st_mode):
         if not os.path.isdir(target):
             os.mkdir(target)
             os.chmod(target, 0o755)  # whatever the umask
         for name in sorted(os.listdir(source)):
-            _place(os.path.join(source, name), os.path.join(target, name), mode)
+            _copy_entry(os.path.join(source, name), os.path.join(target, name), mode)
         return
     if os.path.lexists(target):
         os.unlink(target)

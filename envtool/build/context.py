@@ -69,7 +69,7 @@ class Cancel:
         os.close(self.writer)
 
 
-def _turns() -> threading.Semaphore:
+def _build_slots() -> threading.Semaphore:
     return threading.Semaphore(os.cpu_count() or 1)
 
 
@@ -111,7 +111,9 @@ class Context:
     cached_only: bool = False  # nothing may be resolved or built
     share: TeamCacheClient | None = None  # the team cache, where there is one to be asked
     shared: RunScoped = field(default_factory=RunScoped)  # see api.Site.shared
-    turns: threading.Semaphore = field(default_factory=_turns)  # who makes a part of a base: as many as processors
+    turns: threading.Semaphore = field(
+        default_factory=_build_slots
+    )  # who makes a part of a base: as many as processors
     claims: Leases = field(default_factory=Leases)  # what of the store is needed while this is
     room: DiskSpace = field(default_factory=DiskSpace)
     allowed: HostPermissions = field(
@@ -119,11 +121,11 @@ class Context:
     )  # what the caller lets the project have of this machine
     arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run
 
-    def gate(self) -> HostAccess:
+    def host_access(self) -> HostAccess:
         """What opens files and variables of this machine. ENVTOOL_BLOBS is the caller's word, and what the store has is
         known by its hash."""
         return self.shared.get(
-            "gate", lambda: HostAccess(self.root, self.allowed, (*_folders(), self.store.path("blobs")))
+            "gate", lambda: HostAccess(self.root, self.allowed, (*_blob_folders(), self.store.path("blobs")))
         )
 
     def sync(self, path: str) -> None:
@@ -137,8 +139,8 @@ class Context:
         return self.room.ensure(self.store, self.root, self.claims, self.emit, full=full)
 
 
-def _folders() -> tuple[str, ...]:
-    named = [urllib.parse.urlsplit(url) for url in fetch_sources.configured()]
+def _blob_folders() -> tuple[str, ...]:
+    named = [urllib.parse.urlsplit(url) for url in fetch_sources.read_blobs_variable()]
     return tuple(os.path.normpath(urllib.parse.unquote(url.path)) for url in named if url.scheme == "file")
 
 

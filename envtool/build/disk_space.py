@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from envtool.store.collect import GcPolicy, GcResult
     from envtool.store.inventory import Inventory
 
-SCARCE = 1 << 30  # bytes: with less free, a command that says that there is no space left means this disk
+LOW_SPACE = 1 << 30  # bytes: with less free, a command that says that there is no space left means this disk
 HARDLY = 1_000_000  # bytes: whoever removes less has removed nothing
 _ALL = 1 << 62
-AGAIN = 60.0  # seconds after which it is tried again where not enough could be found
+RETRY_AFTER = 60.0  # seconds after which it is tried again where not enough could be found
 
 
 class DiskSpace:
@@ -41,7 +41,7 @@ class DiskSpace:
         self._about = 0  # what all that was made at one time takes mostly
         self._told = False
 
-    def need(self, keys: Callable[[], Iterable[str]]) -> None:
+    def protect(self, keys: Callable[[], Iterable[str]]) -> None:
         """Let no collection of ours take the layers that `keys` (a method) names when it is asked."""
         self._needs.append(weakref.WeakMethod(keys))
 
@@ -52,19 +52,21 @@ class DiskSpace:
         too small. Raises NoRoom where it clearly is."""
         need = disk_errors.needed(fetched, missing)
         with self._adding:
-            left = disk_limits.free(store)[0]
+            left = disk_limits.free_space(store)[0]
             # what the others have written since is part of what they need
             self._before = max(self._before, left) if self._making else left
             least, self._about = (sum(each) for each in zip(*self._making, need, strict=True))
             called = f"{what}, with what is being made beside it," if self._making else what
             said, never = (
-                disk_errors.tight(store.root, called, least, self._about, self._before) if fetched else ("", False)
+                disk_errors.space_warning(store.root, called, least, self._about, self._before)
+                if fetched
+                else ("", False)
             )
             if said and not never and not self._told:
                 self._told = True
                 emit(Noted(text=said))
             if never:
-                error = StoreError(said, code="store-space", hint=disk_errors.ROOM)
+                error = StoreError(said, code="store-space", hint=disk_errors.HINT_FREE_SPACE)
                 raise NoDiskSpace(error, error, sure=True)
             self._making.append(need)
         try:
@@ -77,22 +79,22 @@ class DiskSpace:
         """Collect when less is free than has to be, or the store is larger than it may be; whether anything went. A
         disk that turned out to be `full` is collected whatever the variables say. Costs one system call when all is
         well. Raises StoreError for a variable that cannot be read."""
-        wanted = disk_limits.lacking(store, os.environ)
-        limit = disk_limits.limit(os.environ)
+        wanted = disk_limits.missing_space(store, os.environ)
+        limit = disk_limits.size_limit(os.environ)
         if full:
-            free, disk = disk_limits.free(store)
+            free, disk = disk_limits.free_space(store)
             wanted = max(wanted, disk_limits.keep_free(disk, {}), self._about - free, 1)
         if not full and (wanted == 0 or time.monotonic() < self._next) and (limit is None or self._measured):
             return False
         with self._lock:
             if not full:
-                wanted = disk_limits.lacking(store, os.environ)  # another thread was here
+                wanted = disk_limits.missing_space(store, os.environ)  # another thread was here
                 if not wanted and (limit is None or self._measured):
                     return False
             self._measured = True
             collected = self._collect(store, root, claims, wanted, limit, emit)
             if collected is None or collected.freed < wanted:
-                self._next = time.monotonic() + AGAIN
+                self._next = time.monotonic() + RETRY_AFTER
             return collected is not None and collected.freed > 0
 
     def barren(self, store: Store, root: str, claims: Leases) -> bool:
@@ -102,21 +104,26 @@ class DiskSpace:
 
         policy = partial(self._policy, root, claims, _ALL, None)
         try:
-            _, found = gc(store, policy, inside=userns.inside, remove=userns.remove, dry_run=True)
+            _, found = gc(store, policy, inside=userns.run_as_root, remove=userns.remove_as_root, dry_run=True)
         except (OSError, StoreError):
             return False
         return sum(item.size for item in found.gone) < HARDLY
 
     def _policy(self, root: str, claims: Leases, wanted: int, limit: int | None, found: Inventory) -> GcPolicy:
         from envtool.store.collect import GcPolicy
-        from envtool.store.inventory import named
+        from envtool.store.inventory import digests_in_locks
 
-        own = claims.layers | named([root])
+        own = claims.layers | digests_in_locks([root])
         for each in self._needs:
             keys = each()
             own |= frozenset(keys() if keys else ())
         return GcPolicy(
-            now=time.time(), by_age=False, room=wanted, keep_size=limit, named=named(found.projects), spare=own
+            now=time.time(),
+            by_age=False,
+            room=wanted,
+            keep_size=limit,
+            named=digests_in_locks(found.projects),
+            spare=own,
         )
 
     def _collect(
@@ -128,7 +135,7 @@ class DiskSpace:
         began = time.time()
         policy = partial(self._policy, root, claims, wanted, limit)
         try:
-            _, collected = gc(store, policy, inside=userns.inside, remove=userns.remove)
+            _, collected = gc(store, policy, inside=userns.run_as_root, remove=userns.remove_as_root)
         except (OSError, StoreError):  # what comes next has the words for a disk that is full
             return None
         if collected.gone:
@@ -156,19 +163,19 @@ class NoDiskSpace(Exception):  # noqa: N818 - the error is what went wrong
 
 
 @contextmanager
-def watched(store: Store) -> Iterator[None]:
+def detect_full_disk(store: Store) -> Iterator[None]:
     """Makes a NoRoom of an error that may have come of a full disk: looked at before what was written is removed."""
     try:
         yield
     except (MakeError, OSError) as error:
         number = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", 0) or 0
-        sure = number in disk_errors.FULL or disk_limits.full(store)
-        if sure or (_said(error) and disk_limits.free(store)[0] < SCARCE):
-            raise NoDiskSpace(error, disk_errors.full(store.root, number), sure=sure) from error
+        sure = number in disk_errors.DISK_FULL_ERRNOS or disk_limits.is_nearly_full(store)
+        if sure or (_output_says_full(error) and disk_limits.free_space(store)[0] < LOW_SPACE):
+            raise NoDiskSpace(error, disk_errors.disk_full_error(store.root, number), sure=sure) from error
         raise
 
 
-def _said(error: MakeError | OSError) -> bool:
+def _output_says_full(error: MakeError | OSError) -> bool:
     from envtool.build import failure_hints
 
     return isinstance(error, BuildError) and bool(failure_hints.SPACE.search(error.output))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from envtool.build import resolution
-from envtool.build.assess import Assessment, look, made
+from envtool.build.assess import Assessment, assess_nodes, stored_layers
 from envtool.build.context import Context
-from envtool.build.source_lines import Lines, places
+from envtool.build.source_lines import LockLineFinder, locate_items
 from envtool.model import Json
 from envtool.plan import why
 from envtool.plan.change_values import Parent
@@ -18,19 +18,19 @@ from envtool.plan.why import CurrentNode, Explanation, NearestBuild, PastBuild, 
 from envtool.store import history
 
 
-def explain(
+def explain_nodes(
     graph: Graph,
     setting: Context,
     wanted: Collection[str],
     *,
     looks: Mapping[str, Assessment] | None = None,
-    lock: Lines | None = None,
+    lock: LockLineFinder | None = None,
     misses: bool = False,
 ) -> tuple[Explanation, ...]:
     """What is said of some nodes (ids), each after what it stands on; with `misses` only of those that are not cached.
     `looks` are those of the whole graph, `lock` knows places of pins in a lock. Reads the store once for all of them.
     Raises SpecError."""
-    looks = looks if looks is not None else look(graph, setting)
+    looks = looks if looks is not None else assess_nodes(graph, setting)
     envs = envs_of(graph)
     shown = [one for one in looks.values() if one.node.id in wanted and not (misses and one.layer)]
     subjects = {one.node.id: _subject(one, looks, envs[one.node.id], setting) for one in shown}
@@ -38,7 +38,7 @@ def explain(
     nearest = _nearest(missing, setting)
     questions = _questions(missing, setting) | _locked(shown, subjects, looks, setting)
     documents = [past.document for past in nearest.values()] + [asked.question for asked in questions.values()]
-    ground = grounds([document.get("below") for document in documents], setting)
+    ground = find_past_parents([document.get("below") for document in documents], setting)
     told = []
     for one in shown:
         subject = subjects[one.node.id]
@@ -47,18 +47,18 @@ def explain(
         content = None
         if one.layer is not None:
             layer = one.layer
-            content = why.content(
+            content = why.node_contents(
                 layer.document, subject.below, diff_id=layer.diff_id, size=layer.size, entries=layer.entries
             )
-            past = _own(one, setting)
+            past = _own_build(one, setting)
         told.append(
-            why.explain(
+            why.explain_node(
                 subject,
                 past=past,
-                ground=stood_on(below, subject.below, ground),
+                ground=name_past_parents(below, subject.below, ground),
                 asked=asked,
                 content=content,
-                places=places(one, made(one.node.below, looks), setting, lock),
+                places=locate_items(one, stored_layers(one.node.below, looks), setting, lock),
             )
         )
     return tuple(told)
@@ -83,16 +83,16 @@ def _subject(one: Assessment, looks: Mapping[str, Assessment], envs: tuple[str, 
         project=setting.root,
         options=node.spec.options,
         inputs=tuple([item.path, item.sha256, item.executable, item.link] for item in request.inputs),
-        below=tuple(ground_of(looks[node_id]) for node_id in node.below if looks[node_id].layer),
+        below=tuple(as_parent(looks[node_id]) for node_id in node.below if looks[node_id].layer),
         waits=tuple(other.node.spec.name for other in first),
-        question=resolution.memo_question(node, request) if asks else None,
+        question=resolution.pins_question(node, request) if asks else None,
         document=one.settled.document if one.settled else None,
         key=one.settled.key if one.settled else "",
         summary=node.kind.summary(request, one.settled.pins) if one.settled else "",
     )
 
 
-def ground_of(one: Assessment) -> Parent:
+def as_parent(one: Assessment) -> Parent:
     """A node that is cached, as something to stand on."""
     assert one.layer is not None
     document = one.layer.document
@@ -106,7 +106,7 @@ def _nearest(missing: Sequence[CurrentNode], setting: Context) -> dict[int, Past
     for seeker in seekers.values():
         by_kind.setdefault(seeker.subject.sort, []).append(seeker)
     if by_kind:
-        for built in history.built(setting.store, kinds=by_kind):
+        for built in history.earlier_builds(setting.store, kinds=by_kind):
             past = _past(built)
             for seeker in by_kind.get(str(built.document["kind"]), ()):
                 seeker.offer(past)
@@ -118,7 +118,9 @@ def _questions(missing: Sequence[CurrentNode], setting: Context) -> dict[int, Pa
     if not asking:
         return {}
     kinds = {subject.sort for subject in asking}
-    known = [PastQuestion(question=one.question, time=one.time) for one in history.asked(setting.store, kinds)]
+    known = [
+        PastQuestion(question=one.question, time=one.time) for one in history.earlier_questions(setting.store, kinds)
+    ]
     found = {id(subject): why.nearest_question(subject, known) for subject in asking}
     return {number: asked for number, asked in found.items() if asked is not None}
 
@@ -132,7 +134,9 @@ def _locked(
         subject = subjects[one.node.id]
         if subject.question is None or one.request is None:
             continue
-        question = resolution.question(one.node, one.request, [each.settled for each in made(one.node.below, looks)])
+        question = resolution.question_for_lock(
+            one.node, one.request, [each.settled for each in stored_layers(one.node.below, looks)]
+        )
         entry = setting.lock.nearest(question)
         if entry is not None:
             other = {**subject.question, "question": entry.question.asked}
@@ -162,25 +166,25 @@ def _origin(pulled: Json) -> str:
     return f"{pulled.get('registry', '')}, signed by {pulled.get('signed', '')}"
 
 
-def _own(one: Assessment, setting: Context) -> PastBuild | None:
+def _own_build(one: Assessment, setting: Context) -> PastBuild | None:
     """The build that a cached node came from."""
     assert one.layer is not None
-    found = history.one(setting.store, one.layer.key)
+    found = history.read_build(setting.store, one.layer.key)
     return _past(found) if found else None
 
 
-def grounds(belows: Iterable[Json], setting: Context) -> dict[str, list[PastBuild]]:
+def find_past_parents(belows: Iterable[Json], setting: Context) -> dict[str, list[PastBuild]]:
     """The layers, by diff ID, that earlier builds stood on (lists of diff IDs), as far as they are still in the
     store."""
     wanted = {str(diff_id) for below in belows if isinstance(below, list) for diff_id in below}
     found: dict[str, list[PastBuild]] = {}
     if wanted:
-        for built in history.built(setting.store, diff_ids=wanted):
+        for built in history.earlier_builds(setting.store, diff_ids=wanted):
             found.setdefault(built.diff_id, []).append(_past(built))
     return found
 
 
-def stood_on(below: Json, here: Sequence[Parent], found: Mapping[str, list[PastBuild]]) -> tuple[Parent, ...]:
+def name_past_parents(below: Json, here: Sequence[Parent], found: Mapping[str, list[PastBuild]]) -> tuple[Parent, ...]:
     """What an earlier build stood on, by the names of now (`here`) where it is the same."""
     now = {one.diff_id: one for one in here}
     names = {one.name for one in here}

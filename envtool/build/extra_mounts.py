@@ -27,7 +27,7 @@ class StagedMounts:
 
 
 @contextmanager
-def staged(recipe: Recipe, setting: Context, event_id: str, where: str) -> Iterator[StagedMounts]:
+def stage_mounts(recipe: Recipe, setting: Context, event_id: str, where: str) -> Iterator[StagedMounts]:
     """All of it, held until the build is over; `where` it is asked for, for errors. Raises BuildError (code
     secret-missing), Interrupted."""
     found = StagedMounts()
@@ -47,7 +47,7 @@ def staged(recipe: Recipe, setting: Context, event_id: str, where: str) -> Itera
                                       mode=each.mode, uid=each.uid, gid=each.gid)
                     )  # fmt: skip
                 case Secret():
-                    _secret(each, setting.gate(), found, where)
+                    _secret(each, setting.host_access(), found, where)
                 case Text():
                     content = each.text.encode("utf-8", "surrogateescape")
                     found.mounts.append(program.TextMount(target=each.target, content=content, mode=each.mode))
@@ -61,14 +61,16 @@ def staged(recipe: Recipe, setting: Context, event_id: str, where: str) -> Itera
 @contextmanager
 def _cache(cache: Cache, setting: Context, event_id: str) -> Iterator[tuple[str, bool]]:
     def waiting(holder: str) -> None:
-        setting.emit(net.note(event_id, f"waiting for the cache `{cache.id}` ({holder} has it)"))
+        setting.emit(net.note_event(event_id, f"waiting for the cache `{cache.id}` ({holder} has it)"))
 
-    with caches.using(setting.store, cache.id, cache.sharing, waiting=waiting, cancelled=setting.cancel.is_set) as (
+    with caches.lock_cache(
+        setting.store, cache.id, cache.sharing, waiting=waiting, cancelled=setting.cancel.is_set
+    ) as (
         path,
         fresh,
     ):
         if fresh:
-            userns.own(path)
+            userns.give_to_root(path)
         yield path, fresh
 
 

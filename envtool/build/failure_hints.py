@@ -21,13 +21,13 @@ _ABSENT = re.compile(
 READ_ONLY = re.compile(r"read-only file system|erofs", re.IGNORECASE)
 
 
-def absent(output: str) -> str:
+def missing_command(output: str) -> str:
     """The last command that a shell did not find, empty where none said so."""
     found = [*_ABSENT.finditer(output)]
     return next((name for name in found[-1].groups() if name), "")[:100] if found else ""
 
 
-def of_task(
+def task_failure_hint(
     status: int,
     output: str,
     *,
@@ -40,18 +40,18 @@ def of_task(
     """A line for what is probably wrong with the env rather than with the project; empty when nothing points there.
     `commands` are what was executed, as text; `programs` the names of all that the env's PATH leads to, asked where one
     was not found."""
-    if not network and network_errors.wanted(status, output, commands):
+    if not network and network_errors.needed_network(status, output, commands):
         return "it tried the network, and this env has none: `network: true` gives it this machine's"
     if scratch == "memory" and SPACE.search(output):
         return "it wrote more than half of this machine's memory: `scratch: disk` holds it in the store instead"
     if base == "host" and READ_ONLY.search(output):
         return "the base `host` is read-only: a base like `{debian: bookworm}` can be written"
     if status == 127:
-        return _unknown(absent(output), base, programs())
+        return _missing_command_hint(missing_command(output), base, programs())
     return ""
 
 
-def _unknown(name: str, base: str, programs: Collection[str]) -> str:
+def _missing_command_hint(name: str, base: str, programs: Collection[str]) -> str:
     """What to do about a command that is not there, as far as this env can do something about it."""
     if "/" in name:
         return f"`{name}` is not there, or what its first line (`#!`) names is not in this env"
@@ -75,15 +75,15 @@ def _unknown(name: str, base: str, programs: Collection[str]) -> str:
 _BY_PIP = frozenset(("pytest", "tox", "nox", "ruff", "mypy", "black", "flake8", "coverage", "pylint", "sphinx-build"))
 
 
-def of_build(status: int, output: str, *, kind: str, commands: str, base: str, network: bool = False) -> str:
+def build_failure_hint(status: int, output: str, *, kind: str, commands: str, base: str, network: bool = False) -> str:
     """The same for a layer of a kind, whose commands had the `network` or not."""
-    if not network and network_errors.wanted(status, output, commands, index=kind in ("run", "RUN")):
+    if not network and network_errors.needed_network(status, output, commands, index=kind in ("run", "RUN")):
         if kind == "RUN":
             return "this RUN has no network: `--network=none` takes it away"
         return "builds have no network: a `run` layer may ask for it with `network: true`"
     if base == "host" and READ_ONLY.search(output):
         return "the base `host` is read-only: write below /opt, or use a base like `{debian: bookworm}`"
     if status == 127:
-        what = f"`{name}`" if (name := absent(output)) else "the command"
+        what = f"`{name}`" if (name := missing_command(output)) else "the command"
         return f"{what} is not in this stack: add the layer that brings it before this one"
     return ""

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from envtool.api import Fetch
 from envtool.build import resolution
 from envtool.build.context import Context
-from envtool.build.fetch_files import bring, claim
+from envtool.build.fetch_files import fetch_layer_files, lease_blobs
 from envtool.build.resolution import MadeLayer, ResolvedNode
 from envtool.build.scheduler import Scheduler
 from envtool.build.site import ContainerSite
-from envtool.build.tracking import told
+from envtool.build.tracking import track_work
 from envtool.errors import ResolveError
 from envtool.plan.graph import Graph, Node
 from envtool.store import blobs
@@ -45,13 +45,13 @@ class GatheredFiles:
     fetched_bytes: int
 
 
-def gather(graph: Graph, setting: Context, *, jobs: int = 0) -> GatheredFiles:
+def fetch_all_files(graph: Graph, setting: Context, *, jobs: int = 0) -> GatheredFiles:
     """Know every node's files, and bring them into the store. Raises MakeError, SpecError, Interrupted."""
     stacks = Scheduler(graph, setting)
     stacks.check(graph.stacks)
     graph = stacks.graph()
     stacks.check(graph.stacks)
-    nodes = _settle(graph, stacks, setting, jobs)
+    nodes = _resolve_all(graph, stacks, setting, jobs)
     found: dict[str, WantedFile] = {}
     for made in nodes:
         settled = made.settled
@@ -60,13 +60,13 @@ def gather(graph: Graph, setting: Context, *, jobs: int = 0) -> GatheredFiles:
             known = found.get(fetch.sha256)
             found[fetch.sha256] = WantedFile(
                 fetch=known.fetch if known else fetch,
-                names=_with(known.names if known else (), fetch.name),
-                needed_by=_with(known.needed_by if known else (), name),
+                names=_append_once(known.names if known else (), fetch.name),
+                needed_by=_append_once(known.needed_by if known else (), name),
             )
-    claim([item.fetch for item in found.values()], setting)
+    lease_blobs([item.fetch for item in found.values()], setting)
     absent = {sha256 for sha256, item in found.items() if not blobs.has(setting.store, sha256, item.fetch.size)}
     with ThreadPoolExecutor(2, thread_name_prefix="bring") as pool:  # each brings eight files at once
-        [*pool.map(lambda made: _bring(made, stacks, setting), nodes)]
+        [*pool.map(lambda made: _fetch_node_files(made, stacks, setting), nodes)]
     files = tuple(
         WantedFile(fetch=item.fetch, names=item.names, needed_by=item.needed_by, size=_size(setting, item.fetch))
         for _, item in sorted(found.items())
@@ -75,7 +75,7 @@ def gather(graph: Graph, setting: Context, *, jobs: int = 0) -> GatheredFiles:
     return GatheredFiles(files=files, fetched=len(new), fetched_bytes=sum(item.size for item in new))
 
 
-def _with(known: tuple[str, ...], name: str) -> tuple[str, ...]:
+def _append_once(known: tuple[str, ...], name: str) -> tuple[str, ...]:
     return known if name in known else (*known, name)
 
 
@@ -93,49 +93,49 @@ class _AssumedLayer(MadeLayer):
     below: tuple[MadeLayer, ...]
 
 
-def answered(graph: Graph, setting: Context) -> dict[str, ResolvedNode]:
+def resolve_without_build(graph: Graph, setting: Context) -> dict[str, ResolvedNode]:
     """The nodes that are settled without anything standing, by id: those the lock answers, and those that ask nothing
     and stand on such. What is unpinned is this machine's, and asked at once."""
     found: dict[str, ResolvedNode] = {}
     for node in graph.nodes.values():
         below = [found[node_id] for node_id in node.below if node_id in found]
-        if len(below) == len(node.below) and (settled := _answered(node, below, setting)) is not None:
+        if len(below) == len(node.below) and (settled := _resolve_without_build(node, below, setting)) is not None:
             found[node.id] = settled
     return found
 
 
-def _answered(node: Node, below: Sequence[ResolvedNode], setting: Context) -> ResolvedNode | None:
-    request = resolution.request_on(node, below, (), setting)
-    if not resolution.floats(node.kind):
+def _resolve_without_build(node: Node, below: Sequence[ResolvedNode], setting: Context) -> ResolvedNode | None:
+    request = resolution.request_from_resolved(node, below, (), setting)
+    if not resolution.needs_resolution(node.kind):
         return resolution.settled(node, request, None)
     if not node.below and not node.kind.pinned:
-        known, pins = resolution.remembered(node, request, setting)
+        known, pins = resolution.find_cached_pins(node, request, setting)
         if setting.refresh or not known:
-            pins = resolution.resolve(
+            pins = resolution.resolve_pins(
                 node, request, setting, ContainerSite(setting, request, (), ""), again=setting.refresh
             )
         return resolution.settled(node, request, pins)
-    question = resolution.question(node, request, below)
+    question = resolution.question_for_lock(node, request, below)
     if setting.refresh or question.id in setting.moving:
         return None
-    locked = resolution.answer(node, request, question, setting)
+    locked = resolution.find_locked_answer(node, request, question, setting)
     return resolution.settled(node, request, locked.pins) if locked is not None else None
 
 
-def standing(graph: Graph, known: Mapping[str, ResolvedNode]) -> frozenset[str]:
+def nodes_to_build(graph: Graph, known: Mapping[str, ResolvedNode]) -> frozenset[str]:
     """The nodes that have to stand before all pins can be known, when those `known` are."""
     return frozenset(
         below
         for node in graph.nodes.values()
-        if node.id not in known and resolution.floats(node.kind)
+        if node.id not in known and resolution.needs_resolution(node.kind)
         for below in node.below
     )
 
 
-def _settle(graph: Graph, stacks: Scheduler, setting: Context, jobs: int) -> list[_AssumedLayer]:
+def _resolve_all(graph: Graph, stacks: Scheduler, setting: Context, jobs: int) -> list[_AssumedLayer]:
     """Every node settled, in the graph's order; side by side where one does not need the other."""
-    known = answered(graph, setting)
-    needed = standing(graph, known)
+    known = resolve_without_build(graph, setting)
+    needed = nodes_to_build(graph, known)
     futures: dict[str, Future[_AssumedLayer]] = {}
 
     def one(node: Node) -> _AssumedLayer:
@@ -144,8 +144,8 @@ def _settle(graph: Graph, stacks: Scheduler, setting: Context, jobs: int) -> lis
         if node.id in needed:
             made = stacks.node(node.id)
             return _AssumedLayer(settled=made.settled, layer=made.layer, below=below)
-        settled = known[node.id] if node.id in known else _ask(node, below, setting)
-        return _AssumedLayer(settled=settled, layer=_nothing(), below=below)
+        settled = known[node.id] if node.id in known else _resolve_one(node, below, setting)
+        return _AssumedLayer(settled=settled, layer=_unbuilt_layer(), below=below)
 
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="settle") as pool:
         for node in graph.nodes.values():
@@ -157,20 +157,20 @@ def _settle(graph: Graph, stacks: Scheduler, setting: Context, jobs: int) -> lis
             raise
 
 
-def _ask(node: Node, below: Sequence[MadeLayer], setting: Context) -> ResolvedNode:
-    wanted = resolution.wanted(node, resolution.request_for(node, below, setting), below, setting)
+def _resolve_one(node: Node, below: Sequence[MadeLayer], setting: Context) -> ResolvedNode:
+    wanted = resolution.find_resolution(node, resolution.request_for(node, below, setting), below, setting)
     if wanted.known:
         return resolution.settled(node, wanted.request, wanted.pins)
     event_id = f"resolve:{node.id}"
-    with told(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
+    with track_work(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
         site = ContainerSite(setting, wanted.request, below, event_id)
-        pins = resolution.resolve(node, wanted.request, setting, site, again=wanted.again)
+        pins = resolution.resolve_pins(node, wanted.request, setting, site, again=wanted.again)
         piece.detail = node.kind.summary(wanted.request, pins)
         piece.outcome = "done"
     return resolution.settled(node, wanted.request, pins)
 
 
-def _nothing() -> Layer:
+def _unbuilt_layer() -> Layer:
     """Stands for a layer that is not built: whoever stands on it asks nothing."""
     return Layer(key="", tree="", manifest="", diff_id="", size=0, entries=0, document={})
 
@@ -178,7 +178,7 @@ def _nothing() -> Layer:
 # ---- bringing --------------------------------------------------------------------------------------------------------
 
 
-def _bring(made: _AssumedLayer, stacks: Scheduler, setting: Context) -> None:
+def _fetch_node_files(made: _AssumedLayer, stacks: Scheduler, setting: Context) -> None:
     settled = made.settled
     missing = [fetch for fetch in settled.fetches if not blobs.has(setting.store, fetch.sha256, fetch.size)]
     if not missing:
@@ -186,14 +186,14 @@ def _bring(made: _AssumedLayer, stacks: Scheduler, setting: Context) -> None:
     setting.cancel.check()
     event_id = f"fetch:{settled.node.id}"
     total = sum(fetch.size for fetch in missing)
-    with told(setting, event_id, "fetch", settled.node.spec.name, total=total, on=settled.node.on) as piece:
+    with track_work(setting, event_id, "fetch", settled.node.spec.name, total=total, on=settled.node.on) as piece:
         piece.detail = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
         try:
-            bring(settled, setting, event_id, ContainerSite(setting, settled.request, made.below, event_id))
+            fetch_layer_files(settled, setting, event_id, ContainerSite(setting, settled.request, made.below, event_id))
         except ResolveError as error:
             if error.code != "no-stack":
                 raise
             # where the files are can only be asked in the stack itself (npm's own default registry): so it is made
             below = [stacks.node(node_id) for node_id in settled.node.below]
-            bring(settled, setting, event_id, ContainerSite(setting, settled.request, below, event_id))
+            fetch_layer_files(settled, setting, event_id, ContainerSite(setting, settled.request, below, event_id))
         piece.outcome = "done"

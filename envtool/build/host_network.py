@@ -16,15 +16,17 @@ from envtool.container import userns
 from envtool.container.program import BindMount, TextMount
 from envtool.host_access import HostPermissions, matches
 
-_PLACE = "/dev/envtool/CERTS"  # a word that filters of environments look for, as it is in most of the variables' names
-BUNDLE = f"{_PLACE}/bundle.pem"
-_JAVA = f"{_PLACE}/bundle.jks"
+_CERTS = "/dev/envtool/CERTS"  # a word that filters of environments look for, as it is in most of the variables' names
+BUNDLE = f"{_CERTS}/bundle.pem"
+_JAVA = f"{_CERTS}/bundle.jks"
 # Programs of GnuTLS look at the system's bundle alone, and no variable tells them of another: their own settings do.
 _SETTINGS = {
     "APT_CONFIG": f'Acquire::https::CaInfo "{BUNDLE}";\n',
     "WGETRC": f"ca_certificate = {BUNDLE}\n",
 }
-_ALONE = 'APT::Sandbox::User "root";\n'  # with a single id there is no user `_apt` whom apt could become to download
+_APT_WITHOUT_USER = (
+    'APT::Sandbox::User "root";\n'  # with a single id there is no user `_apt` whom apt could become to download
+)
 # A program that adds to what it trusts by itself, or looks at a directory too, goes on trusting the tree's own. That is
 # why SSL_CERT_DIR stays as it is: OpenSSL and Go look at the tree's /etc/ssl/certs as well as at SSL_CERT_FILE.
 _VARIABLES = (*net.CA_VARIABLES, "NODE_EXTRA_CA_CERTS", "CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE",
@@ -32,35 +34,37 @@ _VARIABLES = (*net.CA_VARIABLES, "NODE_EXTRA_CA_CERTS", "CARGO_HTTP_CAINFO", "GI
 _CERTIFICATE = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END", re.ASCII)
 
 
-def outside(allowed: HostPermissions) -> tuple[dict[str, str], tuple[BindMount, ...], tuple[TextMount, ...]]:
+def host_network_access(
+    allowed: HostPermissions,
+) -> tuple[dict[str, str], tuple[BindMount, ...], tuple[TextMount, ...]]:
     """Variables, and what they name: the bundle, and settings of programs that take no variable. A proxy's password
     only where the caller allows the variable: what runs there may send it anywhere."""
-    variables = net.proxies(lambda name: matches(name, allowed.variables))
+    variables = net.proxy_variables(lambda name: matches(name, allowed.variables))
     settings: dict[str, str] = {}
-    if bundle := net.bundle():
+    if bundle := net.ca_bundle_file():
         variables |= dict.fromkeys(_VARIABLES, BUNDLE)
         settings |= _SETTINGS
-    if userns.here().mode == "single":
-        settings["APT_CONFIG"] = settings.get("APT_CONFIG", "") + _ALONE
-    named = {name: f"{_PLACE}/{name.lower()}" for name in settings}
+    if userns.caller_ids().mode == "single":
+        settings["APT_CONFIG"] = settings.get("APT_CONFIG", "") + _APT_WITHOUT_USER
+    named = {name: f"{_CERTS}/{name.lower()}" for name in settings}
     texts = tuple(TextMount(target=named[name], content=text.encode()) for name, text in settings.items())
     return variables | named, (BindMount(source=bundle, target=BUNDLE),) if bundle else (), texts
 
 
-def java() -> tuple[dict[str, str], tuple[TextMount, ...]]:
+def java_truststore() -> tuple[dict[str, str], tuple[TextMount, ...]]:
     """The same for Java, which takes no PEM, and says on standard error that it was told: so only where a variable of
     the caller names authorities that a JDK cannot know."""
-    if not any(os.environ.get(name) for name in net.CA_VARIABLES) or not (bundle := net.bundle()):
+    if not any(os.environ.get(name) for name in net.CA_VARIABLES) or not (bundle := net.ca_bundle_file()):
         return {}, ()
     try:
         with open(bundle, "rb") as file:
-            store = keystore(file.read())
+            store = encode_jks(file.read())
     except (OSError, ValueError):  # the container says that the bundle cannot be read
         return {}, ()
     return {"JAVA_TOOL_OPTIONS": f"-Djavax.net.ssl.trustStore={_JAVA}"}, (TextMount(target=_JAVA, content=store),)
 
 
-def keystore(pem: bytes) -> bytes:
+def encode_jks(pem: bytes) -> bytes:
     """The certificates of a PEM file as a JKS, which every JDK reads (sun.security.provider.JavaKeyStore): entries of
     alias, time and DER, and at the end a hash with the usual password, of which a reader of certificates has no need.
     Raises ValueError for base64 that is none."""

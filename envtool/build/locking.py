@@ -17,11 +17,11 @@ from envtool.plan.compare_documents import compare_question
 from envtool.plan.graph import Graph, Node
 from envtool.project import source_files
 
-SHOWN = 5  # changes that are told of one layer
-LONG = 40  # characters of a name or value that are told
+MAX_CHANGES = 5  # changes that are told of one layer
+MAX_VALUE_LENGTH = 40  # characters of a name or value that are told
 
 
-def entries(graph: Graph, made: Sequence[MadeLayer]) -> tuple[LockEntry, ...]:
+def lock_entries(graph: Graph, made: Sequence[MadeLayer]) -> tuple[LockEntry, ...]:
     """Everything outside that the nodes that stand are made of, but for what only this machine has (kind `host`)."""
     by_id = {each.settled.node.id: each for each in made}
     found: list[LockEntry] = []
@@ -35,12 +35,14 @@ def entries(graph: Graph, made: Sequence[MadeLayer]) -> tuple[LockEntry, ...]:
         pure[node.id] = (
             node.kind.pinned and not settled.inputs and not outside and all(pure[each] for each in node.needs)
         )
-        floats = resolution.floats(node.kind)
+        floats = resolution.needs_resolution(node.kind)
         if not node.kind.pinned or node.of or not (floats or settled.fetches):  # a base's pins are its parts' too
             continue
         found.append(
             LockEntry(
-                question=resolution.question(node, settled.request, [by_id[each].settled for each in node.below]),
+                question=resolution.question_for_lock(
+                    node, settled.request, [by_id[each].settled for each in node.below]
+                ),
                 pins=settled.pins,
                 files=() if floats else tuple(_file(fetch) for fetch in settled.fetches),
                 key=settled.key if pure[node.id] else "",
@@ -55,7 +57,7 @@ def _file(fetch: Fetch) -> Mapping[str, Json]:
     return pinned | ({"size": fetch.size} if fetch.size else {})
 
 
-def check(graph: Graph, lock: Lock, setting: Context, file: str) -> None:
+def check_lock(graph: Graph, lock: Lock, setting: Context, file: str) -> None:
     """Raise SpecError with every base and layer that the lock (in `file`) has no answer for.
 
     What stands on this machine's own system is asked for less: its answers are those of machines like this one, and
@@ -71,17 +73,17 @@ def check(graph: Graph, lock: Lock, setting: Context, file: str) -> None:
         if request is None:
             continue
         pins: Json = None
-        if resolution.floats(node.kind) and not node.kind.pinned:
+        if resolution.needs_resolution(node.kind) and not node.kind.pinned:
             continue
-        if resolution.floats(node.kind):
-            question = resolution.question(node, request, below)
-            answer = resolution.answer(node, request, question, setting)
+        if resolution.needs_resolution(node.kind):
+            question = resolution.question_for_lock(node, request, below)
+            answer = resolution.find_locked_answer(node, request, question, setting)
             if answer is None:
-                problems[_stale(node, question, lock, setting, file)] = None
+                problems[_stale_problem(node, question, lock, setting, file)] = None
                 continue
             pins = answer.pins
         known[node.id] = resolution.settled(node, request, pins)
-    problems |= dict.fromkeys(_on_this_machine(graph, lock, setting, file))
+    problems |= dict.fromkeys(_host_base_problems(graph, lock, setting, file))
     if problems:
         raise SpecError(tuple(sorted(problems, key=lambda each: (each.where, each.message))))
 
@@ -89,17 +91,17 @@ def check(graph: Graph, lock: Lock, setting: Context, file: str) -> None:
 def _request(node: Node, below: Sequence[ResolvedNode], setting: Context) -> Request | None:
     """What a lock is asked about a node; None where it cannot be: an input is not there, which its envs will say."""
     try:
-        return resolution.request_on(node, below, (), setting)
+        return resolution.request_from_resolved(node, below, (), setting)
     except SpecError:
         return None
 
 
-def _on_this_machine(graph: Graph, lock: Lock, setting: Context, file: str) -> list[Problem]:
+def _host_base_problems(graph: Graph, lock: Lock, setting: Context, file: str) -> list[Problem]:
     found = []
     asked = {(entry.question.kind, keys.digest(entry.question.asked)) for entry in lock.entries}
     for node in graph.nodes.values():
         base = graph.nodes[node.below[0]] if node.below else node
-        if base.kind.pinned or not resolution.floats(node.kind) or node is base:
+        if base.kind.pinned or not resolution.needs_resolution(node.kind) or node is base:
             continue
         request = _request(node, [], setting)
         if request is None:
@@ -109,11 +111,11 @@ def _on_this_machine(graph: Graph, lock: Lock, setting: Context, file: str) -> l
             question = LockQuestion(
                 subject=node.subject, name=node.spec.name, kind=node.kind.name, platform="", asked=wanted
             )
-            found.append(_stale(node, question, lock, setting, file))
+            found.append(_stale_problem(node, question, lock, setting, file))
     return found
 
 
-def _stale(node: Node, question: LockQuestion, lock: Lock, setting: Context, file: str) -> Problem:
+def _stale_problem(node: Node, question: LockQuestion, lock: Lock, setting: Context, file: str) -> Problem:
     near = min(
         (
             entry.question
@@ -136,7 +138,7 @@ def _stale(node: Node, question: LockQuestion, lock: Lock, setting: Context, fil
     elif near.asked == question.asked:
         why = f"{file} has {node.subject} `{node.spec.name}` on other pins below it"
     else:
-        why = f"{file} no longer fits {node.subject} `{node.spec.name}`{_changed(near, question)}"
+        why = f"{file} no longer fits {node.subject} `{node.spec.name}`{_describe_changes(near, question)}"
     hint = "`envtool lock` brings the lock up to date, and moves nothing else"
     where = node.spec.where
     return Problem(where=where, message=why, code="lock-stale", hint=hint, text=_line(node.spec, setting), width=0)
@@ -147,20 +149,20 @@ def _changes(near: LockQuestion, question: LockQuestion) -> tuple[Change, ...]:
     return compare_question(old, new)
 
 
-def _changed(near: LockQuestion, question: LockQuestion) -> str:
+def _describe_changes(near: LockQuestion, question: LockQuestion) -> str:
     """What of it is otherwise, as in ": packages new attrs"."""
     changes = _changes(near, question)
     said = []
-    for change in changes[:SHOWN]:
+    for change in changes[:MAX_CHANGES]:
         word = {"added": "new", "removed": "gone", "order": "in another order"}.get(change.how, "changed")
         values = " → ".join(_short(each) for each in (change.old, change.new) if each)
         said.append(" ".join(filter(None, (_short(change.name), change.note or word, values))))
-    more = [f"and {len(changes) - SHOWN} more"] if len(changes) > SHOWN else []
+    more = [f"and {len(changes) - MAX_CHANGES} more"] if len(changes) > MAX_CHANGES else []
     return f": {', '.join([*said, *more])}" if said else ": it was asked for something else"
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONG else f"{text[:LONG]}…"
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}…"
 
 
 def _line(spec: object, setting: Context) -> str:

@@ -36,7 +36,9 @@ SIGNS = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 # pip -q says nothing else. So does a pip that was told to ask no index, and one that found versions for other Pythons.
-UNFOUND = re.compile(r"^error: could not find a version that satisfies .* \(from versions: none\)", re.IGNORECASE)
+PIP_NO_VERSION = re.compile(
+    r"^error: could not find a version that satisfies .* \(from versions: none\)", re.IGNORECASE
+)
 NO_INDEX = re.compile(
     r"--no-index|pip_no_index|looking in links:|^error: ignored the following", re.IGNORECASE | re.MULTILINE
 )
@@ -47,7 +49,7 @@ SILENT = {"curl": 6, "wget": 4}  # what they end with when they may print nothin
 _SGR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def wanted(status: int, output: str, commands: str, *, index: bool = True) -> bool:
+def needed_network(status: int, output: str, commands: str, *, index: bool = True) -> bool:
     """Whether it tried to reach another machine, and that is why it failed. `commands` are what was executed, as text,
     with the names of variables that were set; `output` is what it printed, or the end of that. Without `index` it is
     known that no pip in it asks one."""
@@ -58,7 +60,7 @@ def wanted(status: int, output: str, commands: str, *, index: bool = True) -> bo
 
     def says(line: str) -> bool:
         line = line.strip()
-        return not HARMLESS.match(line) and bool(SIGNS.search(line) or (unfound and UNFOUND.match(line)))
+        return not HARMLESS.match(line) and bool(SIGNS.search(line) or (unfound and PIP_NO_VERSION.match(line)))
 
     if reasons := [line for line in lines if REASON.match(line)]:
         return any(says(line) for line in reasons)

@@ -12,38 +12,38 @@ from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.project_site import ProjectSite
 from envtool.errors import EnvtoolError, Interrupted, PluginError, Problem, ResolveError, SpecError, UsageError
 from envtool.host_access import HostAccess
-from envtool.plan.graph import Node, foreseen
-from envtool.plugin_calls import placed
+from envtool.plan.graph import Node, part_previews
+from envtool.plugin_calls import with_location
 from envtool.project import inputs
 
 
-def check(nodes: Iterable[Node], setting: Context) -> None:
+def check_nodes(nodes: Iterable[Node], setting: Context) -> None:
     """Raise SpecError for all that these nodes ask of the project's files and that is not there, may not be had, or is
     wrong in itself. Raises Interrupted."""
     found: dict[Problem, None] = {}
     for node in nodes:
-        for ask in (_named, resolution.texts, _own, _foreseen):
+        for ask in (_check_input_patterns, resolution.read_texts, _run_kind_check, _foreseen):
             try:
-                with placed(f"{node.subject} `{node.spec.name}`", node.spec.where):
+                with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
                     ask(setting, node)
             except SpecError as error:
                 found |= dict.fromkeys(error.problems)
-                if ask is resolution.texts:
+                if ask is resolution.read_texts:
                     break  # the kind would look at what it could not be told
     if found:
         raise SpecError(tuple(sorted(found, key=lambda each: each.where)))
 
 
-def _named(setting: Context, node: Node) -> None:
+def _check_input_patterns(setting: Context, node: Node) -> None:
     """Whether each pattern that is needed means something. Raises SpecError, Interrupted."""
-    patterns = resolution.within(node.spec, node.kind.inputs(node.spec.options))
+    patterns = resolution.project_patterns(node.spec, node.kind.inputs(node.spec.options))
     if not patterns:
         return
     try:
-        inputs.check(
+        inputs.check_inputs(
             setting.root,
             patterns,
-            keeps=resolution.keeps(node),
+            keeps=resolution.input_filter(node),
             apart=(*setting.files, *setting.logs),
             door=HostAccess(setting.root, setting.allowed),
             cancel=setting.cancel.reader,
@@ -52,10 +52,10 @@ def _named(setting: Context, node: Node) -> None:
     except (SpecError, Interrupted):
         raise
     except EnvtoolError as error:
-        raise resolution.said_of(node.spec, error) from error
+        raise resolution.to_spec_error(node.spec, error) from error
 
 
-def _own(setting: Context, node: Node) -> None:
+def _run_kind_check(setting: Context, node: Node) -> None:
     """What the kind itself finds wrong. Raises SpecError."""
     kind, spec = node.kind, node.spec
     if node.of or type(kind).check is Kind.check:
@@ -65,7 +65,7 @@ def _own(setting: Context, node: Node) -> None:
     except (SpecError, PluginError, Interrupted):
         raise
     except EnvtoolError as error:
-        raise resolution.said_of(spec, error) from error
+        raise resolution.to_spec_error(spec, error) from error
 
 
 def _request(setting: Context, node: Node) -> Request:
@@ -78,7 +78,7 @@ def _request(setting: Context, node: Node) -> Request:
         directory=spec.directory,
         arch=setting.arch,
         epoch=DEFAULT_EPOCH,
-        texts=resolution.texts(setting, node),
+        texts=resolution.read_texts(setting, node),
     )
 
 
@@ -87,9 +87,9 @@ def _foreseen(setting: Context, node: Node) -> None:
     if node.of or type(node.kind).foreseen is Kind.foreseen:
         return
     found: dict[Problem, None] = {}
-    for part in foreseen(node, node.kind.foreseen(_request(setting, node))):
+    for part in part_previews(node, node.kind.foreseen(_request(setting, node))):
         try:
-            _named(setting, part)
+            _check_input_patterns(setting, part)
         except SpecError as error:
             found |= dict.fromkeys(error.problems)
         if setting.share is None:  # a layer that the team has is not made with a secret here
@@ -100,7 +100,7 @@ def _foreseen(setting: Context, node: Node) -> None:
 
 def _lacking(setting: Context, part: Node) -> Iterator[Problem]:
     """Secrets that are required, and that the spec says to be files of the project that are not there."""
-    gate = setting.gate()
+    gate = setting.host_access()
     for each in part.kind.build(_request(setting, part), None).shown:
         if isinstance(each, Secret) and each.required and each.source.startswith("file:"):
             try:

@@ -14,13 +14,13 @@ from contextlib import suppress
 from envtool.build import resolution, shared_layers
 from envtool.build.context import Context
 from envtool.build.resolution import MadeLayer, ResolvedNode
-from envtool.build.tracking import told
+from envtool.build.tracking import track_work
 from envtool.container import userns
 from envtool.plan.graph import Graph, Node
 from envtool.store import layers
 from envtool.store.layers import Layer
 
-ASKING, BRINGING = 8, 4  # threads
+LOOKUP_THREADS, FETCH_THREADS = 8, 4  # threads
 
 
 class Prefetcher:
@@ -33,7 +33,7 @@ class Prefetcher:
         ] = {}  # as far as statements say; a layer that is not here has no `tree`
         self._coming: dict[str, Future[MadeLayer | None]] = {}
         self._asking = threading.Lock()
-        self._bringing = threading.BoundedSemaphore(BRINGING)
+        self._bringing = threading.BoundedSemaphore(FETCH_THREADS)
 
     def ask(self, graph: Graph, wanted: Sequence[str]) -> list[MadeLayer | None]:
         """What is known of these nodes, here and there; a layer that is not here has no `tree`. Raises SpecError,
@@ -43,7 +43,7 @@ class Prefetcher:
             return [None] * len(wanted)
         with self._asking:
             for level in _levels(graph, wanted, self._known):
-                with ThreadPoolExecutor(min(ASKING, len(level)), thread_name_prefix="ask") as pool:
+                with ThreadPoolExecutor(min(LOOKUP_THREADS, len(level)), thread_name_prefix="ask") as pool:
                     found = [*pool.map(lambda node: self._ask(node, wanted=node.id in wanted), level)]
                 self._known |= {node.id: made for node, made in zip(level, found, strict=True)}
             return [self._known[node_id] for node_id in wanted]
@@ -57,7 +57,7 @@ class Prefetcher:
                     made is not None
                     and not made.layer.tree
                     and node_id not in self._coming
-                    and not resolution.archive(made.settled)
+                    and not resolution.image_diff_id(made.settled)
                 ):
                     self._coming[node_id] = self._begin(made.settled)
 
@@ -71,7 +71,7 @@ class Prefetcher:
         """What the store or a statement says of a node; a layer that is not here has no `tree`. None: nothing."""
         return self._known.get(node_id)
 
-    def coming(self, node_id: str) -> bool:
+    def is_fetching(self, node_id: str) -> bool:
         """Whether a node is on its way, so that nothing that it stands on is needed for it."""
         return node_id in self._coming
 
@@ -88,58 +88,66 @@ class Prefetcher:
             return None
         below = [known[each] for each in node.below]
         beside = {name: [known[each] for each in stack] for name, stack in node.beside.items()}
-        answer = resolution.wanted(node, resolution.request_for(node, below, setting, beside), below, setting)
+        answer = resolution.find_resolution(node, resolution.request_for(node, below, setting, beside), below, setting)
         if not answer.known:
             return None
         settled = resolution.settled(node, answer.request, answer.pins)
         layer = layers.find(setting.store, settled.key)
         if layer is None and not wanted:  # what it came out as is all that is needed
-            layer = layers.recall(setting.store, settled.key, settled.document)
-        layer = layer or self._promised(settled, below)
+            layer = layers.find_known_output(setting.store, settled.key, settled.document)
+        layer = layer or self._find_remote(settled, below)
         return MadeLayer(settled=settled, layer=layer) if layer else None
 
-    def _promised(self, settled: ResolvedNode, below: Sequence[MadeLayer]) -> Layer | None:
-        archive = resolution.archive(settled)
+    def _find_remote(self, settled: ResolvedNode, below: Sequence[MadeLayer]) -> Layer | None:
+        archive = resolution.image_diff_id(settled)
         if archive:
             return _layer(settled, archive, 0, 0)
         base = below[0].settled if below else settled
         found = (
-            shared_layers.ask(settled, self._setting) if shared_layers.shared(settled, base, self._setting) else None
+            shared_layers.find_statement(settled, self._setting)
+            if shared_layers.is_shareable(settled, base, self._setting)
+            else None
         )
         if found is None:
             return None
         layer = _layer(settled, found.diff_id, found.size, found.entries)
         with suppress(OSError):  # the next run need not ask
-            layers.note(self._setting.store, layer)
+            layers.store_known_output(self._setting.store, layer)
         return layer
 
     def _begin(self, settled: ResolvedNode) -> Future[MadeLayer | None]:
-        return _thread(lambda: self._bring(settled))
+        return _thread(lambda: self._pull_layer(settled))
 
-    def _bring(self, settled: ResolvedNode) -> MadeLayer | None:
+    def _pull_layer(self, settled: ResolvedNode) -> MadeLayer | None:
         setting, node = self._setting, settled.node
         event_id = f"{node.subject}:{node.id}:pull"
 
         def waiting(holder: str) -> None:
             from envtool import net
 
-            setting.emit(net.note(event_id, f"waiting for another envtool ({holder})"))
+            setting.emit(net.note_event(event_id, f"waiting for another envtool ({holder})"))
 
         setting.make_room()
         with (
             self._bringing,
-            told(setting, event_id, node.subject, node.spec.name, on=node.on) as piece,
-            layers.building(
-                setting.store, settled.key, remove=userns.remove, waiting=waiting, cancelled=setting.cancel.is_set
+            track_work(setting, event_id, node.subject, node.spec.name, on=node.on) as piece,
+            layers.open_draft(
+                setting.store,
+                settled.key,
+                remove=userns.remove_as_root,
+                waiting=waiting,
+                cancelled=setting.cancel.is_set,
             ) as draft,
         ):
             piece.detail = node.kind.summary(settled.request, settled.pins)
             piece.outcome = "cached"
             layer = draft.layer
             if layer is None:
-                layer = shared_layers.pulled(settled, setting, draft, event_id)
+                layer = shared_layers.pull_layer(settled, setting, draft, event_id)
                 piece.outcome = "pulled" if layer else "done"
-                piece.detail = ", ".join(filter(None, (piece.detail, shared_layers.came(layer) if layer else "")))
+                piece.detail = ", ".join(
+                    filter(None, (piece.detail, shared_layers.pulled_size(layer) if layer else ""))
+                )
         return MadeLayer(settled=settled, layer=layer) if layer else None
 
 
@@ -182,7 +190,7 @@ def _thread(work: Callable[[], MadeLayer | None]) -> Future[MadeLayer | None]:
         finally:
             from envtool import net
 
-            net.close()
+            net.close_session()
 
     threading.Thread(target=run, name="pull", daemon=True).start()
     return future

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from envtool.build.context import Context
 from envtool.errors import ResolveError, UsageError
-from envtool.host_access import MOST
+from envtool.host_access import MAX_FILE_SIZE
 from envtool.project import source_files
 
 
@@ -21,10 +21,10 @@ class ProjectSite:
         self.arch = setting.arch
         self._setting = setting
 
-    def open(self, path: str, *, limit: int = MOST) -> BinaryIO:
+    def open(self, path: str, *, limit: int = MAX_FILE_SIZE) -> BinaryIO:
         """See api.Site. Raises ResolveError."""
         try:
-            return self._setting.gate().open(posixpath.normpath(path), limit=limit)
+            return self._setting.host_access().open(posixpath.normpath(path), limit=limit)
         except UsageError as error:
             raise ResolveError(error.message, code=error.code, hint=error.hint) from None
         except FileNotFoundError:
@@ -34,25 +34,25 @@ class ProjectSite:
 
     def url(self, path: str) -> str:
         """See api.Site."""
-        return Path(self._setting.gate().root, path).as_uri()
+        return Path(self._setting.host_access().root, path).as_uri()
 
     def own(self, place: str) -> None:
         """See api.Site."""
         parts = urllib.parse.urlsplit(place)
         if parts.scheme == "file" or place.startswith("/"):
-            self._setting.gate().own(urllib.parse.unquote(parts.path))
+            self._setting.host_access().own(urllib.parse.unquote(parts.path))
 
     def variable(self, name: str) -> str | None:
         """See api.Site."""
         try:
-            return self._setting.gate().variable(name)
+            return self._setting.host_access().variable(name)
         except UsageError as error:
             raise ResolveError(error.message, code=error.code, hint=error.hint) from None
 
     def tags(self, directory: str = "") -> tuple[str, ...]:
         """See api.Site."""
-        return source_files.tags(self._setting.root, directory)
+        return source_files.list_tags(self._setting.root, directory)
 
     def described(self, directory: str, names: Collection[str]) -> str:
         """See api.Site."""
-        return source_files.described(self._setting.root, directory, names)
+        return source_files.nearest_tag(self._setting.root, directory, names)

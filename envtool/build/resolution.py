@@ -15,7 +15,7 @@ from typing import Protocol
 from envtool import keys, pin_schemas
 from envtool.api import Fetch, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
-from envtool.build.variables import add
+from envtool.build.variables import overlay_variables
 from envtool.errors import (
     EnvtoolError,
     FetchError,
@@ -27,11 +27,11 @@ from envtool.errors import (
     SpecError,
 )
 from envtool.host_access import HostAccess
-from envtool.lock.lock import LockEntry, LockQuestion, ground
-from envtool.lock.text_format import wrong_pins
+from envtool.lock.lock import LockEntry, LockQuestion, parents_digest
+from envtool.lock.text_format import wrong_pins_error
 from envtool.model import BaseSpec, Json, LayerSpec
-from envtool.plan.graph import Node, has_parts
-from envtool.plugin_calls import placed
+from envtool.plan.graph import Node, is_composite
+from envtool.plugin_calls import with_location
 from envtool.project import inputs, source_files
 from envtool.store import answer_cache
 from envtool.store.layers import Layer
@@ -77,25 +77,29 @@ def request_for(
     node: Node, below: Sequence[MadeLayer], setting: Context, beside: Mapping[str, Sequence[MadeLayer]] | None = None
 ) -> Request:
     """The request of a node on what it stands on. Raises SpecError for inputs that are not there."""
-    request = request_on(node, [made.settled for made in below], diff_ids(below), setting)
-    return replace(request, beside={name: diff_ids(stack) for name, stack in beside.items()}) if beside else request
+    request = request_from_resolved(node, [made.settled for made in below], stack_diff_ids(below), setting)
+    return (
+        replace(request, beside={name: stack_diff_ids(stack) for name, stack in beside.items()}) if beside else request
+    )
 
 
-def diff_ids(stack: Sequence[MadeLayer]) -> tuple[str, ...]:
+def stack_diff_ids(stack: Sequence[MadeLayer]) -> tuple[str, ...]:
     """Content addresses, bottom first."""
     return tuple(made.layer.diff_id for made in stack)
 
 
-def request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], setting: Context) -> Request:
+def request_from_resolved(
+    node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], setting: Context
+) -> Request:
     """The same where nothing below need stand: without diff IDs it does for what a lock is asked. Raises SpecError."""
-    with placed(f"{node.subject} `{node.spec.name}`", node.spec.where):
+    with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
         return _request_on(node, below, diff_ids, setting)
 
 
 def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], setting: Context) -> Request:
     spec = node.spec
     base = below[0] if below else None
-    said = {} if node.of else variables(below)  # a part has what it needs of them in its options
+    said = {} if node.of else stack_variables(below)  # a part has what it needs of them in its options
     return Request(
         name=spec.name,
         options=spec.options,
@@ -110,11 +114,13 @@ def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, 
         base_pins=base.pins if base else None,
         variables={name: value for name, value in said.items() if value is not None},
         unset=tuple(sorted(name for name, value in said.items() if value is None)),
-        texts=texts(setting, node),
+        texts=read_texts(setting, node),
     )
 
 
-def variables(stack: Sequence[ResolvedNode], below: Mapping[str, str | None] | None = None) -> dict[str, str | None]:
+def stack_variables(
+    stack: Sequence[ResolvedNode], below: Mapping[str, str | None] | None = None
+) -> dict[str, str | None]:
     """What the layers of a stack set for everything above them, bottom first, on what is set `below`; None for what is
     taken away. What a base says counts as it is, also of lists: that is all there is in it."""
     merged = dict(below or {})
@@ -123,18 +129,18 @@ def variables(stack: Sequence[ResolvedNode], below: Mapping[str, str | None] | N
         if settled.node.subject == "base":
             merged.update(said)
         else:
-            add(merged, said)
+            overlay_variables(merged, said)
         if isinstance(settled.node.spec, LayerSpec):
-            add(merged, settled.node.spec.set)
+            overlay_variables(merged, settled.node.spec.set)
     return merged
 
 
-def floats(kind: Kind) -> bool:
+def needs_resolution(kind: Kind) -> bool:
     """Whether there is anything to settle."""
     return type(kind).resolve is not Kind.resolve
 
 
-def question(node: Node, request: Request, below: Sequence[ResolvedNode]) -> LockQuestion:
+def question_for_lock(node: Node, request: Request, below: Sequence[ResolvedNode]) -> LockQuestion:
     """What a lock is asked about a node: see lock.lock."""
     base = below[0] if below else None
     own = base.node.kind.platform(base.pins) if base and not base.node.kind.pinned else ""
@@ -144,7 +150,9 @@ def question(node: Node, request: Request, below: Sequence[ResolvedNode]) -> Loc
         kind=node.kind.name,
         platform=f"{request.arch} {own}".strip(),
         asked=node.kind.question(request),
-        ground=ground(each.pins for each in below if floats(each.node.kind) and each.node.kind.pinned),
+        ground=parents_digest(
+            each.pins for each in below if needs_resolution(each.node.kind) and each.node.kind.pinned
+        ),
     )
 
 
@@ -160,28 +168,28 @@ class Resolution:
     locked: LockEntry | None = None  # the answer in the lock
 
 
-def wanted(node: Node, request: Request, below: Sequence[MadeLayer], setting: Context) -> Resolution:
+def find_resolution(node: Node, request: Request, below: Sequence[MadeLayer], setting: Context) -> Resolution:
     """What is known of a node's pins: from the lock first, then from the store. Where they have to be settled, the
     request says which earlier answer to stay near to."""
-    if not floats(node.kind):
+    if not needs_resolution(node.kind):
         return Resolution(request=request, known=True)
     if setting.refresh:
         return Resolution(request=request, known=False, again=True)
     if node.kind.pinned:
-        asked = question(node, request, [made.settled for made in below])
+        asked = question_for_lock(node, request, [made.settled for made in below])
         if asked.id in setting.moving:
             return Resolution(request=replace(request, keep=setting.moving[asked.id]), known=False, again=True)
-        locked = answer(node, request, asked, setting)
+        locked = find_locked_answer(node, request, asked, setting)
         if locked is not None:
             return Resolution(request=request, known=True, pins=locked.pins, locked=locked)
         near = setting.lock.nearest(asked)
         if near is not None:
             request = replace(request, keep=near.pins)
-    known, pins = remembered(node, request, setting)
+    known, pins = find_cached_pins(node, request, setting)
     return Resolution(request=request, known=known, pins=pins)
 
 
-def answer(node: Node, request: Request, asked: LockQuestion, setting: Context) -> LockEntry | None:
+def find_locked_answer(node: Node, request: Request, asked: LockQuestion, setting: Context) -> LockEntry | None:
     """What the lock answers, None where it does not. All that a kind makes of pins is tried on them first: a schema
     cannot say everything (a number that counts something else's rows), and a plugin may have none. Raises SpecError
     (code lock-pins)."""
@@ -202,16 +210,16 @@ def answer(node: Node, request: Request, asked: LockQuestion, setting: Context) 
         for fetch in found.fetches:
             check_fetch(fetch)
     except PluginError as error:  # of pins that came from a lock: whoever edited it, and not the plugin
-        raise wrong_pins(entry, error.reason) from error
+        raise wrong_pins_error(entry, error.reason) from error
     except MakeError as error:
-        raise wrong_pins(entry, error.message) from error
-    except _ODD as error:
-        raise wrong_pins(entry, f"{type(error).__name__}: {error}"[:300]) from error
+        raise wrong_pins_error(entry, error.message) from error
+    except _BAD_PINS_ERRORS as error:
+        raise wrong_pins_error(entry, f"{type(error).__name__}: {error}"[:300]) from error
     setting.tried.add(asked.id)
     return entry
 
 
-_ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_BAD_PINS_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def check_fetch(fetch: Fetch) -> None:
@@ -224,7 +232,7 @@ def check_fetch(fetch: Fetch) -> None:
         raise ValueError("no size")
 
 
-def surprise(wanted: Resolution, key: str, diff_id: str) -> str:
+def lock_mismatch(wanted: Resolution, key: str, diff_id: str) -> str:
     """What to say of a layer that did not come out as the lock says; empty when it did, or the lock does not say."""
     locked = wanted.locked
     if locked is None or locked.key != key or not locked.diff_id or locked.diff_id == diff_id:
@@ -232,18 +240,18 @@ def surprise(wanted: Resolution, key: str, diff_id: str) -> str:
     return f"not as locked: `envtool verify {wanted.request.name}` says what differs"
 
 
-def remembered(node: Node, request: Request, setting: Context) -> tuple[bool, Json]:
+def find_cached_pins(node: Node, request: Request, setting: Context) -> tuple[bool, Json]:
     """What the store remembers of a question."""
-    known = answer_cache.get(setting.store, memo_question(node, request))
+    known = answer_cache.get(setting.store, pins_question(node, request))
     if not isinstance(known, dict) or "pins" not in known or pin_schemas.fault(known["pins"], node.kind.pins):
         return False, None
     return (True, known["pins"]) if node.kind.fresh(request, known["pins"]) else (False, None)
 
 
-def resolve(node: Node, request: Request, setting: Context, site: RecordingSite, *, again: bool) -> Json:
+def resolve_pins(node: Node, request: Request, setting: Context, site: RecordingSite, *, again: bool) -> Json:
     """The pins of a node, asked for once: other processes with the same question wait for this answer. Raises
     ResolveError (code offline) where it would have to be asked offline."""
-    question = memo_question(node, request)
+    question = pins_question(node, request)
     if setting.offline and node.kind.pinned:
         raise ResolveError(
             f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}` is not settled yet, and"
@@ -252,9 +260,9 @@ def resolve(node: Node, request: Request, setting: Context, site: RecordingSite,
             hint="`envtool lock && envtool fetch`, with a network, settles and fetches everything",
         )
     failed = setting.shared.get("questions that failed", dict[str, EnvtoolError])
-    with answer_cache.asking(setting.store, question, cancelled=setting.cancel.is_set):
+    with answer_cache.lock_question(setting.store, question, cancelled=setting.cancel.is_set):
         if not again:
-            known, pins = remembered(node, request, setting)
+            known, pins = find_cached_pins(node, request, setting)
             if known:
                 return pins
         try:
@@ -294,7 +302,7 @@ def _anew(error: EnvtoolError) -> EnvtoolError:
 
 def seen(node: Node, request: Request, setting: Context) -> Mapping[str, str]:
     """Where `resolve` saw files, on this machine: sha256 -> URL."""
-    known = answer_cache.get(setting.store, memo_question(node, request))
+    known = answer_cache.get(setting.store, pins_question(node, request))
     found = known.get("seen") if isinstance(known, dict) else None
     return {key: url for key, url in found.items() if isinstance(url, str)} if isinstance(found, dict) else {}
 
@@ -311,7 +319,7 @@ def settled(node: Node, request: Request, pins: Json) -> ResolvedNode:
     if len(set(names)) != len(names):
         double = next(name for name in names if names.count(name) > 1)
         raise ResolveError(f"layer `{request.name}` fetches two files named `{double}`", code="fetch-names")
-    archive = kind.build(request, pins).archive if node.of or has_parts(kind) else None
+    archive = kind.build(request, pins).archive if node.of or is_composite(kind) else None
     document = (
         keys.archive_document(archive.diff_id)
         if archive
@@ -339,18 +347,18 @@ def settled(node: Node, request: Request, pins: Json) -> ResolvedNode:
     )
 
 
-def archive(settled: ResolvedNode) -> str:
+def image_diff_id(settled: ResolvedNode) -> str:
     """The diff ID of an image's own layer, empty for any other."""
     found = settled.node.kind.build(settled.request, settled.pins).archive
     return found.diff_id if found else ""
 
 
-def memory(made: MadeLayer, setting: Context) -> str:
+def pins_cache_path(made: MadeLayer, setting: Context) -> str:
     """The file that remembers the pins of a node: while it is unchanged, so are they."""
-    return answer_cache.path(setting.store, memo_question(made.settled.node, made.settled.request))
+    return answer_cache.path(setting.store, pins_question(made.settled.node, made.settled.request))
 
 
-def memo_question(node: Node, request: Request) -> dict[str, Json]:
+def pins_question(node: Node, request: Request) -> dict[str, Json]:
     """What pins are remembered under in the store: all that `resolve` may look at."""
     return {
         "format": PINS,
@@ -363,10 +371,10 @@ def memo_question(node: Node, request: Request) -> dict[str, Json]:
     }
 
 
-def wrong(node: Node, setting: Context) -> tuple[Problem, ...]:
+def input_problems(node: Node, setting: Context) -> tuple[Problem, ...]:
     """All that is wrong with what a node asks of the project's files. Raises Interrupted."""
     found: list[Problem] = []
-    for ask in (_inputs, texts):
+    for ask in (_inputs, read_texts):
         try:
             ask(setting, node)
         except SpecError as error:
@@ -374,7 +382,7 @@ def wrong(node: Node, setting: Context) -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def within(spec: BaseSpec | LayerSpec, patterns: Iterable[str]) -> tuple[str, ...]:
+def project_patterns(spec: BaseSpec | LayerSpec, patterns: Iterable[str]) -> tuple[str, ...]:
     """Patterns of a spec's own directory as those of the project."""
     return tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in patterns)
 
@@ -383,7 +391,7 @@ def _prefix(spec: BaseSpec | LayerSpec) -> str:
     return "" if spec.directory in ("", ".") else f"{spec.directory}/"
 
 
-def keeps(node: Node) -> Callable[[str], bool] | None:
+def input_filter(node: Node) -> Callable[[str], bool] | None:
     """Which of the files that its patterns mean count for a node, by their paths in the project; None: all."""
     kind, options, prefix = node.kind, node.spec.options, _prefix(node.spec)
     if type(kind).keeps is Kind.keeps:
@@ -400,7 +408,7 @@ def _inputs(setting: Context, node: Node) -> tuple[InputFile, ...]:
         kind.named_inputs(options),
         kind.asked_inputs(options),
     )
-    patterns = tuple(within(spec, each) for each in some)
+    patterns = tuple(project_patterns(spec, each) for each in some)
     if not any(patterns):
         return ()
     follows, prefix = None, _prefix(spec)
@@ -412,10 +420,10 @@ def _inputs(setting: Context, node: Node) -> tuple[InputFile, ...]:
 
     cancel = setting.cancel
     try:
-        return inputs.find(
+        return inputs.find_inputs(
             setting.root,
             *patterns,
-            keeps=keeps(node),
+            keeps=input_filter(node),
             follows=follows,
             apart=(*setting.files, *setting.logs),
             door=HostAccess(setting.root, setting.allowed),
@@ -426,24 +434,26 @@ def _inputs(setting: Context, node: Node) -> tuple[InputFile, ...]:
     except (SpecError, Interrupted):
         raise
     except EnvtoolError as error:
-        raise said_of(spec, error) from error
+        raise to_spec_error(spec, error) from error
 
 
-def texts(setting: Context, node: Node) -> dict[str, str]:
+def read_texts(setting: Context, node: Node) -> dict[str, str]:
     """Text of the files that a kind reads. Raises SpecError."""
     spec = node.spec
     found: dict[str, str] = {}
     for path in node.kind.texts(spec.options):
         try:
-            text = source_files.ProjectFiles(setting.root, setting.gate()).read(posixpath.join(spec.directory, path))
+            text = source_files.ProjectFiles(setting.root, setting.host_access()).read(
+                posixpath.join(spec.directory, path)
+            )
         except EnvtoolError as error:
-            raise said_of(spec, error) from error
+            raise to_spec_error(spec, error) from error
         if text is not None:
             found[path] = text
     return found
 
 
-def said_of(spec: BaseSpec | LayerSpec, error: EnvtoolError) -> SpecError:
+def to_spec_error(spec: BaseSpec | LayerSpec, error: EnvtoolError) -> SpecError:
     errors = error.errors if isinstance(error, inputs.WrongInputsError) else (error,)
     return SpecError(
         tuple(Problem(where=spec.where, message=each.message, code=each.code, hint=each.hint) for each in errors)

@@ -13,16 +13,16 @@ from envtool.build.context import Context
 from envtool.build.parents import Parents, not_cached, stack_binds
 from envtool.build.prefetch import Prefetcher
 from envtool.build.resolution import MadeLayer
-from envtool.build.tracking import told
+from envtool.build.tracking import track_work
 from envtool.errors import BuildError, EnvtoolError
 from envtool.events import Progress
-from envtool.plan.graph import Graph, Node, grown, has_parts
-from envtool.plugin_calls import placed
+from envtool.plan.graph import Graph, Node, expand_parts, is_composite
+from envtool.plugin_calls import with_location
 from envtool.store import answer_cache, canonical, layers
 
 __all__ = ["MadeLayer", "Scheduler", "Stack", "stack_binds"]
 
-FETCHING = 8  # parts of a base whose files are fetched side by side
+PART_THREADS = 8  # parts of a base whose files are fetched side by side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +40,12 @@ class Stack:
     @property
     def variables(self) -> dict[str, str | None]:
         """What the layers set, bottom first."""
-        return resolution.variables([made.settled for made in self.made])
+        return resolution.stack_variables([made.settled for made in self.made])
 
     @property
     def diff_ids(self) -> tuple[str, ...]:
         """Content addresses, bottom first."""
-        return resolution.diff_ids(self.made)
+        return resolution.stack_diff_ids(self.made)
 
 
 class Scheduler:
@@ -63,24 +63,24 @@ class Scheduler:
         self._checked: set[str] = set()  # nodes of which all is there that they ask of the project's files
         self._ahead = Prefetcher(setting)
         self._stood_on: tuple[Graph | None, frozenset[str]] = (None, frozenset())
-        setting.room.need(self._standing)
+        setting.room.protect(self._stored_keys)
 
     def stack(self, env: str) -> Stack:
         """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
         self.check([env])
-        base = self._grow(self._graph.stacks[env][0])
+        base = self._expand_parts(self._graph.stacks[env][0])
         self.check([env])  # now the parts of its base, too
-        self.pull([env])
+        self.start_pulls([env])
         parts, ids = self._graph.parts.get(base, ()), self._graph.stacks[env]
         needed = self._needed(env)
         known = {each: made for each in parts if each not in needed and (made := self._known(each))}
         if parts:
-            self._together([each for each in (base, *parts) if each not in known])
+            self._build_parallel([each for each in (base, *parts) if each not in known])
         stack = Stack(
             made=tuple(self.node(node_id) for node_id in ids),
             aside=tuple(known.get(node_id) or self.node(node_id) for node_id in parts if node_id not in ids),
         )
-        _agree(stack, self._setting)
+        _check_conflicts(stack, self._setting)
         return stack
 
     def _known(self, node_id: str) -> MadeLayer | None:
@@ -89,7 +89,7 @@ class Scheduler:
             return None
         return self._recalled.get(node_id) or self._ahead.known(node_id)
 
-    def _stands(self, node_id: str) -> MadeLayer | None:
+    def _find_stored(self, node_id: str) -> MadeLayer | None:
         """A node that came from the team cache, or stood before it was asked for. Raises as `stack` does."""
         made = self._ahead.made(node_id) or self._known(node_id)
         setting = self._setting
@@ -114,7 +114,7 @@ class Scheduler:
             if node_id not in needed:
                 needed.add(node_id)
                 known = self._known(node_id)
-                there = self._ahead.coming(node_id) or (known is not None and known.layer.tree)
+                there = self._ahead.is_fetching(node_id) or (known is not None and known.layer.tree)
                 pending += () if there else self._graph.nodes[node_id].needs
         return needed
 
@@ -126,11 +126,11 @@ class Scheduler:
             stacks = [graph.stacks[env] for env in envs]
             wanted = dict.fromkeys(each for ids in stacks for each in (*ids, *graph.parts.get(ids[0], ())))
             new = [each for each in wanted if each not in self._checked and self._recalled.get(each) is None]
-        node_checks.check([graph.nodes[each] for each in new], self._setting)
+        node_checks.check_nodes([graph.nodes[each] for each in new], self._setting)
         with self._lock:
             self._checked.update(new)
 
-    def pull(self, envs: Iterable[str]) -> None:
+    def start_pulls(self, envs: Iterable[str]) -> None:
         """Have what the team cache has of these envs' stacks on its way. Raises SpecError, Interrupted."""
         with self._lock:
             graph, begun = self._graph, {*self._futures}
@@ -144,19 +144,19 @@ class Scheduler:
         with self._lock:
             graph = self._graph
         base = graph.nodes[graph.stacks[env][0]]
-        if has_parts(base.kind) and base.id not in graph.parts:
+        if is_composite(base.kind) and base.id not in graph.parts:
             return None
         ids = graph.stacks[env]
         found = self._ahead.ask(graph, [*ids, *(each for each in graph.parts.get(base.id, ()) if each not in ids)])
         made = tuple(each for each in found if each is not None)
         return Stack(made=made[: len(ids)], aside=made[len(ids) :]) if len(made) == len(found) else None
 
-    def arrived(self, ids: Iterable[str]) -> None:
+    def wait_for_pulls(self, ids: Iterable[str]) -> None:
         """Wait for what is on its way, and have of these nodes also what an image's registry has: both are as good as
         cached. Raises MakeError, Interrupted."""
         self._ahead.wait()
         known = [made for each in ids if (made := self._known(each)) and not made.layer.tree]
-        self._together([made.settled.node.id for made in known if resolution.archive(made.settled)])
+        self._build_parallel([made.settled.node.id for made in known if resolution.image_diff_id(made.settled)])
 
     @property
     def known(self) -> Graph:
@@ -167,17 +167,17 @@ class Scheduler:
     def graph(self) -> Graph:
         """The graph with all parts of all bases, which are asked for where they are not known. Raises as `stack`."""
         for node in [*self._graph.nodes.values()]:
-            self._grow(node.id)
+            self._expand_parts(node.id)
         return self._graph
 
-    def _grow(self, node_id: str) -> str:
+    def _expand_parts(self, node_id: str) -> str:
         """Have the parts of a base in the graph, once its pins are known. Returns the id. Raises as `stack`."""
         node = self._graph.nodes[node_id]
-        if node.subject == "base" and has_parts(node.kind):
+        if node.subject == "base" and is_composite(node.kind):
             wanted = self._answer(node)
             with self._lock:
                 if node_id not in self._graph.parts:
-                    self._graph = grown(self._graph, node_id, node.kind.parts(wanted.request, wanted.pins))
+                    self._graph = expand_parts(self._graph, node_id, node.kind.parts(wanted.request, wanted.pins))
         return node_id
 
     def _answer(self, node: Node) -> resolution.Resolution:
@@ -196,7 +196,7 @@ class Scheduler:
 
     def _settle(self, node: Node) -> resolution.Resolution:
         setting = self._setting
-        wanted = resolution.wanted(node, resolution.request_for(node, (), setting), (), setting)
+        wanted = resolution.find_resolution(node, resolution.request_for(node, (), setting), (), setting)
         if wanted.known:
             return wanted
         if setting.cached_only:
@@ -204,24 +204,24 @@ class Scheduler:
         from envtool.build.site import ContainerSite
 
         event_id = f"resolve:{node.id}"
-        with told(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
+        with track_work(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
             site = ContainerSite(setting, wanted.request, (), event_id)
-            pins = resolution.resolve(node, wanted.request, setting, site, again=wanted.again)
+            pins = resolution.resolve_pins(node, wanted.request, setting, site, again=wanted.again)
             piece.detail = node.kind.summary(wanted.request, pins)
             piece.outcome = "done"
         return replace(wanted, known=True, pins=pins)
 
-    def _together(self, ids: Iterable[str]) -> None:
+    def _build_parallel(self, ids: Iterable[str]) -> None:
         """Make several nodes side by side: each thread makes what nobody has begun, and waits for the rest."""
         with self._lock:
             new = [node_id for node_id in ids if node_id not in self._futures]
         if new:
             # more than there are processors: they fetch first, which waits for others; `Setting.turns` has the rest
-            width = min(len(new), max(FETCHING, os.cpu_count() or 1))
+            width = min(len(new), max(PART_THREADS, os.cpu_count() or 1))
             with ThreadPoolExecutor(width, thread_name_prefix="part") as pool:
                 [*pool.map(self.node, new)]
 
-    def recalled(self, env: str) -> Stack | None:
+    def find_known_stack(self, env: str) -> Stack | None:
         """The stack of an env as it came out before, without making, asking or fetching anything; None where that is
         not known. Layers that are gone from the store are in it too, with an empty `tree`. Raises SpecError."""
         if self._setting.refresh:
@@ -229,36 +229,36 @@ class Scheduler:
         with self._recalling:
             ids = self._graph.stacks[env]
             others = [each for each in self._graph.parts.get(ids[0], ()) if each not in ids]
-            found = [self._recall(self._graph.nodes[node_id]) for node_id in (*ids, *others)]
+            found = [self._find_known_node(self._graph.nodes[node_id]) for node_id in (*ids, *others)]
         made = tuple(each for each in found if each is not None)
         return Stack(made=made[: len(ids)], aside=made[len(ids) :]) if len(made) == len(found) else None
 
-    def _recall(self, node: Node) -> MadeLayer | None:
+    def _find_known_node(self, node: Node) -> MadeLayer | None:
         if node.id in self._recalled:
             return self._recalled[node.id]
         made: MadeLayer | None = None
-        found = {node_id: self._recall(self._graph.nodes[node_id]) for node_id in node.needs}
+        found = {node_id: self._find_known_node(self._graph.nodes[node_id]) for node_id in node.needs}
         known = {node_id: each for node_id, each in found.items() if each is not None}
         if len(known) == len(found):
             below = [known[node_id] for node_id in node.below]
             beside = {name: [known[node_id] for node_id in stack] for name, stack in node.beside.items()}
             request = resolution.request_for(node, below, self._setting, beside)
-            wanted = resolution.wanted(node, request, below, self._setting)
+            wanted = resolution.find_resolution(node, request, below, self._setting)
             if wanted.known:
                 settled = resolution.settled(node, wanted.request, wanted.pins)
-                layer = layers.find(self._setting.store, settled.key) or layers.recall(
+                layer = layers.find(self._setting.store, settled.key) or layers.find_known_output(
                     self._setting.store, settled.key, settled.document
                 )
                 made = MadeLayer(settled=settled, layer=layer) if layer else None
         self._recalled[node.id] = made
         return made
 
-    def _standing(self) -> Iterator[str]:
+    def _stored_keys(self) -> Iterator[str]:
         """Keys of the layers of the graph that stand already, as far as that is known without making any."""
         for node in self._graph.nodes.values():
             try:
                 with self._recalling:
-                    made = self._recall(node)
+                    made = self._find_known_node(node)
             except EnvtoolError:
                 continue
             if made is not None and made.layer.tree:
@@ -284,7 +284,7 @@ class Scheduler:
         if mine:
             try:
                 node = self._graph.nodes[node_id]
-                with placed(f"{node.subject} `{node.spec.name}`", node.spec.where):
+                with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
                     future.set_result(self._make(node))
             except BaseException as error:
                 future.set_exception(error)
@@ -292,11 +292,11 @@ class Scheduler:
 
     def _make(self, node: Node) -> MadeLayer:
         setting = self._setting
-        stands = self._stands(node.id)
+        stands = self._find_stored(node.id)
         if stands is not None and self._fits(node, stands):
             return stands
         if node.of:
-            self._together(node.needs)
+            self._build_parallel(node.needs)
         ground = self.ground(node)
         seen = self._recalled.get(node.id)
         request = resolution.request_for(node, ground.below, setting, ground.beside)
@@ -306,14 +306,14 @@ class Scheduler:
             if same and setting.claims.find_layer(setting.store, seen.layer.key) is not None:
                 return seen
         setting.cancel.check()
-        answered = self._answer(node) if node.subject == "base" and has_parts(node.kind) else None
-        wanted = answered or resolution.wanted(node, request, ground.below, setting)
+        answered = self._answer(node) if node.subject == "base" and is_composite(node.kind) else None
+        wanted = answered or resolution.find_resolution(node, request, ground.below, setting)
         if wanted.known:
             settled = resolution.settled(node, wanted.request, wanted.pins)
             layer = setting.claims.find_layer(setting.store, settled.key)
             if layer is not None:
                 return MadeLayer(settled=settled, layer=layer)
-        if setting.cached_only and not (wanted.known and setting.share and resolution.archive(settled)):
+        if setting.cached_only and not (wanted.known and setting.share and resolution.image_diff_id(settled)):
             raise not_cached(node)
         return self._work(node, wanted, ground)
 
@@ -324,17 +324,17 @@ class Scheduler:
 
     def _work(self, node: Node, wanted: resolution.Resolution, ground: Parents) -> MadeLayer:
         from envtool.build import shared_layers
-        from envtool.build.builder import build
+        from envtool.build.builder import build_layer
         from envtool.build.site import ContainerSite
 
         setting = self._setting
         request, pins = wanted.request, wanted.pins
         event_id = f"{node.subject}:{node.id}"
-        with told(setting, event_id, node.subject, node.spec.name, on=node.on) as piece:
+        with track_work(setting, event_id, node.subject, node.spec.name, on=node.on) as piece:
             site = ContainerSite(setting, request, ground.below, event_id)
             if not wanted.known:
                 setting.emit(Progress(id=event_id, phase="resolving"))
-                pins = resolution.resolve(node, request, setting, site, again=wanted.again)
+                pins = resolution.resolve_pins(node, request, setting, site, again=wanted.again)
             settled = resolution.settled(node, request, pins)
             piece.detail = node.kind.summary(request, pins)
             layer = setting.claims.find_layer(setting.store, settled.key)
@@ -342,31 +342,31 @@ class Scheduler:
                 piece.outcome = "cached"
                 return MadeLayer(settled=settled, layer=layer)
             try:
-                layer, outcome = build(settled, ground, setting, event_id, site)
+                layer, outcome = build_layer(settled, ground, setting, event_id, site)
             except BuildError:
                 piece.outcome = "failed"
                 raise
-            surprise = resolution.surprise(wanted, settled.key, layer.diff_id)
-            size = shared_layers.came(layer) if outcome == "pulled" else ""
+            surprise = resolution.lock_mismatch(wanted, settled.key, layer.diff_id)
+            size = shared_layers.pulled_size(layer) if outcome == "pulled" else ""
             piece.detail = "; ".join(filter(None, [", ".join(filter(None, [piece.detail, size])), surprise]))
             piece.outcome = outcome
             return MadeLayer(settled=settled, layer=layer)
 
 
-def _strangers(stack: Stack) -> Iterator[tuple[MadeLayer, MadeLayer]]:
+def _independent_pairs(stack: Stack) -> Iterator[tuple[MadeLayer, MadeLayer]]:
     own = sum(made.settled.node.subject == "base" or bool(made.settled.node.of) for made in stack.made)
     for index, upper in enumerate(stack.made[own:], own):  # a base's own layers are laid one over the other on purpose
         ground = {*upper.settled.node.below}
         yield from ((lower, upper) for lower in stack.made[:index] if lower.settled.node.id not in ground)
 
 
-def _agree(stack: Stack, setting: Context) -> None:
+def _check_conflicts(stack: Stack, setting: Context) -> None:
     """Raise BuildError where two layers of which neither stands on the other wrote one path differently."""
-    for lower, upper in _strangers(stack):
+    for lower, upper in _independent_pairs(stack):
         question: Mapping[str, str] = {"conflicts": lower.layer.key, "with": upper.layer.key}
         answer = answer_cache.get(setting.store, dict(question))
         if not isinstance(answer, dict) or not isinstance(answer.get("paths"), list):
-            clash = canonical.conflicts(layers.records(lower.layer), layers.records(upper.layer))
+            clash = canonical.find_conflicts(layers.read_records(lower.layer), layers.read_records(upper.layer))
             answer = {"paths": [*clash[:10]]}
             answer_cache.put(setting.store, dict(question), answer)
         paths = answer["paths"]

@@ -12,15 +12,15 @@ from envtool.build.resolution import ResolvedNode
 from envtool.container import userns
 from envtool.errors import BuildError
 from envtool.events import Progress
-from envtool.fs.sizes import said
+from envtool.fs.sizes import format_size
 from envtool.model import Json
 from envtool.store import canonical, layers
 from envtool.teamcache.statement import RefusedStatement, Statement
 
-EVERY = 0.1  # seconds between two events
+PROGRESS_INTERVAL = 0.1  # seconds between two events
 
 
-def shared(settled: ResolvedNode, base: ResolvedNode, setting: Context) -> bool:
+def is_shareable(settled: ResolvedNode, base: ResolvedNode, setting: Context) -> bool:
     """Whether a node may come from the cache and go there: not what shows this machine's own system, not what a
     network, a cache or a secret may have decided (unless the spec says so), and not an image's layers, which their own
     registry has. `base` is what it stands on, or itself."""
@@ -32,7 +32,7 @@ def shared(settled: ResolvedNode, base: ResolvedNode, setting: Context) -> bool:
     return not (recipe.archive or recipe.mounts) and (share.network or not outside)
 
 
-def ask(settled: ResolvedNode, setting: Context) -> Statement | None:
+def find_statement(settled: ResolvedNode, setting: Context) -> Statement | None:
     """What the cache says of a node, if that may be used. Raises Interrupted."""
     share = setting.share
     if share is None:
@@ -51,17 +51,17 @@ def _locked(settled: ResolvedNode, setting: Context) -> str:
     return next((entry.diff_id for entry in setting.lock.entries if entry.key == settled.key), "")
 
 
-def came(layer: layers.Layer) -> str:
+def pulled_size(layer: layers.Layer) -> str:
     """How much of a layer came from the cache, in words; empty for one that did not."""
     origin = layer.built.get("pulled")
     size = origin.get("bytes") if isinstance(origin, dict) else None
-    return said(size) if isinstance(size, int) else ""
+    return format_size(size) if isinstance(size, int) else ""
 
 
-def pulled(settled: ResolvedNode, setting: Context, draft: layers.NewLayer, event_id: str) -> layers.Layer | None:
+def pull_layer(settled: ResolvedNode, setting: Context, draft: layers.NewLayer, event_id: str) -> layers.Layer | None:
     """The layer from the cache, put into the store as a build's would be; None where it cannot be had. Raises
     StoreError, Interrupted."""
-    share, found = setting.share, ask(settled, setting)
+    share, found = setting.share, find_statement(settled, setting)
     if share is None or found is None:
         return None
     name = f"{settled.node.subject} {settled.request.name}"
@@ -72,7 +72,7 @@ def pulled(settled: ResolvedNode, setting: Context, draft: layers.NewLayer, even
         nonlocal done, told
         done += count
         now = time.monotonic()
-        if now - told >= EVERY:
+        if now - told >= PROGRESS_INTERVAL:
             told = now
             setting.emit(Progress(id=event_id, done=done, total=found.blob_size, phase="pulling"))
 
@@ -89,37 +89,39 @@ def pulled(settled: ResolvedNode, setting: Context, draft: layers.NewLayer, even
     finally:
         with suppress(FileNotFoundError):
             os.unlink(path)
-    share.took(found)
+    share.count_hit(found)
     origin = share.origin(found)
-    return draft.commit(captured, settled.document, {**built(settled, setting), "pulled": origin}, setting.sync)
+    return draft.commit(captured, settled.document, {**build_record(settled, setting), "pulled": origin}, setting.sync)
 
 
 def _unpack(
     path: str, found: Statement, draft: layers.NewLayer, settled: ResolvedNode, setting: Context, event_id: str
-) -> canonical.Captured:
+) -> canonical.CaptureResult:
     from envtool.build import unpack_image
 
-    captured = unpack_image.unpacked(path, found.diff_id, draft.upper, draft.manifest, settled, setting, event_id)
+    captured = unpack_image.unpack_image_layer(
+        path, found.diff_id, draft.upper, draft.manifest, settled, setting, event_id
+    )
     if captured[1:] != (found.size, found.entries):
         raise BuildError("another size, or number of entries", code="unpack-size")
-    userns.remove(draft.work)
+    userns.remove_as_root(draft.work)
     return captured
 
 
 def _empty(draft: layers.NewLayer) -> None:
     """What was unpacked is gone: something is built in its place."""
-    userns.remove(draft.upper)
+    userns.remove_as_root(draft.upper)
     os.mkdir(draft.upper)
     os.chmod(draft.upper, 0o755)
 
 
-def give(settled: ResolvedNode, base: ResolvedNode, layer: layers.Layer, setting: Context) -> None:
+def push_layer(settled: ResolvedNode, base: ResolvedNode, layer: layers.Layer, setting: Context) -> None:
     """Let the cache have a layer that was built here."""
-    if setting.share is not None and setting.share.gives and shared(settled, base, setting):
+    if setting.share is not None and setting.share.pushes and is_shareable(settled, base, setting):
         setting.share.offer(layer)
 
 
-def built(settled: ResolvedNode, setting: Context) -> dict[str, Json]:
+def build_record(settled: ResolvedNode, setting: Context) -> dict[str, Json]:
     """What `envtool why` tells of a build beside its key: later builds are compared with it by name and options."""
     request = settled.request
     refused = setting.share.refusal(settled.key) if setting.share else ""

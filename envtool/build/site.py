@@ -13,7 +13,7 @@ from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Seale
 from envtool.build import fetch_files
 from envtool.build.builder import Workbench, build_environment
 from envtool.build.context import Context
-from envtool.build.host_network import outside
+from envtool.build.host_network import host_network_access
 from envtool.build.parents import copies, joins, laid, stack_binds
 from envtool.build.project_site import ProjectSite
 from envtool.build.resolution import MadeLayer
@@ -40,8 +40,8 @@ class ContainerSite(ProjectSite):
     def get(self, url: str) -> bytes:
         """See api.Site."""
         self._setting.cancel.check()
-        self._online(url)
-        return net.get(url, cancelled=self._setting.cancel.is_set, files=self._setting.gate().open_absolute)
+        self._check_online(url)
+        return net.read_url(url, cancelled=self._setting.cancel.is_set, files=self._setting.host_access().open_absolute)
 
     def fetch(self, fetches: Sequence[Fetch]) -> list[Path]:
         """See api.Site."""
@@ -58,19 +58,19 @@ class ContainerSite(ProjectSite):
         """See api.Site."""
         setting = self._setting
         for item in sealed:
-            self._online(item.urls[0])
-        return fetch_by_integrity.learn(
+            self._check_online(item.urls[0])
+        return fetch_by_integrity.fetch_sealed(
             sealed,
             setting.store,
             emit=setting.emit,
             event_id=self._event_id,
             cancel=setting.cancel.is_set,
-            files=setting.gate().open_absolute,
+            files=setting.host_access().open_absolute,
         )
 
     def keep(self, pieces: Iterable[bytes], *, sha256: str = "") -> Path:
         """See api.Site. Raises FetchError, StoreError, Interrupted."""
-        return Path(blobs.keep(self._setting.store, self._checked(pieces), sha256))
+        return Path(blobs.put_content(self._setting.store, self._checked(pieces), sha256))
 
     def _checked(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         for piece in pieces:
@@ -87,7 +87,7 @@ class ContainerSite(ProjectSite):
 
     def note(self, text: str) -> None:
         """See api.Site."""
-        self._setting.emit(net.note(self._event_id, text))
+        self._setting.emit(net.note_event(self._event_id, text))
 
     def run(
         self,
@@ -106,10 +106,10 @@ class ContainerSite(ProjectSite):
         texts: tuple[container.TextMount, ...] = ()
         shown = [container.BindMount(source=bind.source, target=bind.target) for bind in binds]
         if network:
-            variables, more, texts = outside(self._setting.allowed)
+            variables, more, texts = host_network_access(self._setting.allowed)
             environment |= variables
             shown += more
-            self._online(" ".join(command.words()))
+            self._check_online(" ".join(command.words()))
         environment |= dict(env or {})
         with (
             Workbench(self._setting, (), self._request.inputs) as bench,
@@ -132,15 +132,15 @@ class ContainerSite(ProjectSite):
                 network=network,
             )
             cancel = self._setting.cancel.reader
-            ended = supervisor.run(program.flat(), stdout=stdout.writer, stderr=stderr.writer, cancel=cancel)
+            ended = supervisor.run(program.to_dict(), stdout=stdout.writer, stderr=stderr.writer, cancel=cancel)
             stdout.close()
             stderr.close()
             if ended.interrupted:
                 raise Interrupted
-            if stdout.cut:
+            if stdout.bytes_left_out:
                 what = " ".join(command.words())[:200]
                 raise ResolveError(f"`{what}` printed more than can be an answer", code="answer-large")
-            return Completed(status=ended.status, stdout=_whole(out.fileno()), stderr=_whole(err.fileno()))
+            return Completed(status=ended.status, stdout=_read_all(out.fileno()), stderr=_read_all(err.fileno()))
 
     def packages_with(self, ends: Sequence[str]) -> Mapping[str, str]:
         """See api.Site."""
@@ -152,7 +152,7 @@ class ContainerSite(ProjectSite):
         except MakeError:
             return {}
 
-    def _online(self, what: str) -> None:
+    def _check_online(self, what: str) -> None:
         if self._setting.offline and not what.startswith("file:"):
             raise FetchError(f"--offline: not asked: {what[:200]}", code="offline")
 
@@ -161,6 +161,6 @@ def _silent(_: Event) -> None:
     pass
 
 
-def _whole(descriptor: int) -> bytes:
+def _read_all(descriptor: int) -> bytes:
     size = os.fstat(descriptor).st_size
     return os.pread(descriptor, size, 0)

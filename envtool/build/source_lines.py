@@ -16,23 +16,25 @@ from envtool.errors import UsageError
 from envtool.fs.beneath import open_beneath
 from envtool.model import Where
 from envtool.plan.change_values import LocationLookup
-from envtool.plan.package_names import normal
+from envtool.plan.package_names import normalize_name
 
-Lines: TypeAlias = Callable[[str, str], str]  # (name, version) of a pin -> "envtool.lock:118", or nothing
-LARGEST = 1 << 18  # bytes of a file that is searched for names
+LockLineFinder: TypeAlias = Callable[[str, str], str]  # (name, version) of a pin -> "envtool.lock:118", or nothing
+MAX_SEARCHED = 1 << 18  # bytes of a file that is searched for names
 
 
-def places(look: Assessment, below: Iterable[MadeLayer], setting: Context, lock: Lines | None) -> LocationLookup:
+def locate_items(
+    look: Assessment, below: Iterable[MadeLayer], setting: Context, lock: LockLineFinder | None
+) -> LocationLookup:
     """The places of one node's pins, options and variables."""
     spec = look.node.spec
     setters = _setters(below)
 
     def option(text: str) -> str:
-        return in_spec(setting.root, spec.where, text)
+        return find_in_spec(setting.root, spec.where, text)
 
     def pin(name: str, version: str) -> str:
         known = lock(name, version) if lock else ""
-        asked = _asked(look, name, setting.root)
+        asked = _find_requirement(look, name, setting.root)
         return ", from ".join(word for word in (known, asked) if word)
 
     return LocationLookup(option=option, pin=pin, variable=lambda name: setters.get(name, ""))
@@ -49,8 +51,8 @@ def _setters(below: Iterable[MadeLayer]) -> Mapping[str, str]:
 
 def _lines(root: str, file: str) -> list[str]:
     try:
-        with host_access.regular(open_beneath(root, file, os.O_PATH), file, LARGEST) as text:
-            return text.read(LARGEST).decode().splitlines()
+        with host_access.open_regular(open_beneath(root, file, os.O_PATH), file, MAX_SEARCHED) as text:
+            return text.read(MAX_SEARCHED).decode().splitlines()
     except (OSError, UsageError, UnicodeDecodeError):
         return []
 
@@ -68,7 +70,7 @@ def _block(lines: list[str], where: Where) -> Iterable[tuple[int, str]]:
         yield number, line
 
 
-def in_spec(root: str, where: Where, text: str) -> str:
+def find_in_spec(root: str, where: Where, text: str) -> str:
     """The line of a layer's item that holds a text (the first line of it), else the item's own."""
     wanted = next((line.strip() for line in text.splitlines() if line.strip()), "")
     for number, line in _block(_lines(root, where.file), where):
@@ -77,9 +79,9 @@ def in_spec(root: str, where: Where, text: str) -> str:
     return f"{where.file}:{where.line}"
 
 
-def _asked(look: Assessment, name: str, root: str) -> str:
+def _find_requirement(look: Assessment, name: str, root: str) -> str:
     """Where a package of this name is asked for: a line of an input that begins with it, or one of the layer's own."""
-    words = r"[-_.]+".join(re.escape(word) for word in normal(name).split("-"))
+    words = r"[-_.]+".join(re.escape(word) for word in normalize_name(name).split("-"))
     begins = re.compile(rf"[\s\"'\[,-]*{words}(?![\w-])", re.IGNORECASE)
     for item in look.request.inputs if look.request else ():
         if item.content and not item.link:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from envtool.events import Emit, Progress
 
-EVERY = 0.2  # seconds between two looks
+UPDATE_INTERVAL = 0.2  # seconds between two looks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,9 @@ class StepProgress:
 
 
 @contextmanager
-def followed(tallies: list[StepProgress], emit: Emit, event_id: str, after: Callable[[], Progress]) -> Iterator[None]:
+def report_progress(
+    tallies: list[StepProgress], emit: Emit, event_id: str, after: Callable[[], Progress]
+) -> Iterator[None]:
     """Say how far they are, one after the other, while the context lasts; once all is counted, what `after` says."""
     if not tallies:
         emit(after())
@@ -54,7 +56,7 @@ def followed(tallies: list[StepProgress], emit: Emit, event_id: str, after: Call
         for tally in tallies:
             while (done := tally.done()) < tally.of:
                 emit(Progress(id=event_id, phase=tally.phase, count=done, of=tally.of))
-                if over.wait(EVERY):
+                if over.wait(UPDATE_INTERVAL):
                     return
         emit(after())
 

@@ -8,7 +8,7 @@ import threading
 from typing import IO
 
 from envtool.events import Emit, Output
-from envtool.fs.sizes import said, written
+from envtool.fs.sizes import format_limit, format_size
 
 HEAD = 32 << 20  # bytes of the beginning that are kept, and of the end
 TAIL = (32 << 20) - 256  # so that all of it, the note too, is what results.py remembers
@@ -39,7 +39,7 @@ class Tee:
         self.close()
 
     @property
-    def cut(self) -> int:
+    def bytes_left_out(self) -> int:
         """Bytes that were left out."""
         return max(0, self._came - HEAD - TAIL)
 
@@ -78,13 +78,14 @@ class Tee:
             rest = rest[room:]
 
     def _straighten(self) -> None:
-        if not self.cut:
+        if not self.bytes_left_out:
             return
         start = HEAD + (self._came - HEAD) % TAIL
         self._file.seek(HEAD)
         ring = self._file.read(TAIL)
         self._file.seek(HEAD)
-        note = f"\n[envtool: {said(self.cut)} left out here; the first and the last {written(HEAD)} stay]\n"
+        left_out = format_size(self.bytes_left_out)
+        note = f"\n[envtool: {left_out} left out here; the first and the last {format_limit(HEAD)} stay]\n"
         self._file.write(note.encode())
         self._file.write(memoryview(ring)[start - HEAD :])
         self._file.write(memoryview(ring)[: start - HEAD])

@@ -25,7 +25,7 @@ class TrackedWork:
 
 
 @contextmanager
-def told(
+def track_work(
     setting: Context, event_id: str, subject: Subject, name: str, *, env: str = "", total: int = 0, on: str = ""
 ) -> Iterator[TrackedWork]:
     """Say when work begins and how it ends; `on` as in events.Started. What interrupts it makes it `interrupted`,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 # Lists of places, separated by colons, that programs search in order. Where setting one takes away the system's own
 # places, these are here: an empty one stands for them where the program reads it so (gem, man, info, terminfo, TeX).
-LISTS: Mapping[str, str | None] = {
+PATH_LISTS: Mapping[str, str | None] = {
     "PATH": None,  # every container has one
     "MANPATH": "",
     "INFOPATH": "",
@@ -55,19 +55,21 @@ LISTS: Mapping[str, str | None] = {
 }
 
 
-def add(variables: dict[str, str | None], more: Mapping[str, str | None]) -> None:
+def overlay_variables(variables: dict[str, str | None], more: Mapping[str, str | None]) -> None:
     """Lay what a layer or an env sets over what those below it set, in place. A list comes before the list so far, and
     the system's own places after both: who stands above adds, and never hides. None takes a variable away, and what
     joins it later begins anew; it is kept, for the variables that every container has."""
     for name, value in more.items():
-        if value is None or name not in LISTS:
+        if value is None or name not in PATH_LISTS:
             variables[name] = value
         else:
-            before = variables[name] if name in variables else LISTS[name]
-            variables[name] = before if before and not value else joined(value, before) if before is not None else value
+            before = variables[name] if name in variables else PATH_LISTS[name]
+            variables[name] = (
+                before if before and not value else join_path_lists(value, before) if before is not None else value
+            )
 
 
-def joined(first: str, then: str) -> str:
+def join_path_lists(first: str, then: str) -> str:
     """Two lists as one, each place once. An empty place, where a program looks by itself, comes last."""
     places = dict.fromkeys([*first.split(":"), *then.split(":")])
     if "" in places:
@@ -76,12 +78,12 @@ def joined(first: str, then: str) -> str:
     return ":".join(places)
 
 
-def over(environment: Mapping[str, str], variables: Mapping[str, str | None]) -> dict[str, str]:
+def apply_variables(environment: Mapping[str, str], variables: Mapping[str, str | None]) -> dict[str, str]:
     """The environment of a container with what `add` made of all layers; only PATH is a list that is there already."""
     found = dict(environment)
     for name, value in variables.items():
         if value is None:
             found.pop(name, None)
         else:
-            found[name] = joined(value, found[name]) if name == "PATH" and name in found else value
+            found[name] = join_path_lists(value, found[name]) if name == "PATH" and name in found else value
     return found

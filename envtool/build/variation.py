@@ -19,7 +19,7 @@ class BuildVariation:
     faketime: str = ""
     ahead: int = 0
 
-    def applied(self, container: Program) -> Program:
+    def apply_to(self, container: Program) -> Program:
         """The container, varied."""
         varied = replace(container, vary=self.inside)
         if not self.faketime:

@@ -1,7 +1,7 @@
 """Every pinned file of a spec, written to a folder or an archive from which it builds without a network.
 
-The layout is that of `store/fetch_sources.py`: `<ab>/<sha256>`, so a folder serves as `envtool.vendor/` beside a spec and as
-a place in ENVTOOL_BLOBS. `SHA256SUMS` names what each file is, in comments, and is what `sha256sum -c` reads.
+The layout is that of `store/fetch_sources.py`: `<ab>/<sha256>`, so a folder serves as `envtool.vendor/` beside a spec
+and as a place in ENVTOOL_BLOBS. `SHA256SUMS` names what each file is, in comments, and is what `sha256sum -c` reads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import IO, Any, TypeAlias
 
 from envtool.build.fetch_all import WantedFile
 from envtool.errors import StoreError, UsageError
-from envtool.fs.caller_paths import reached, written
+from envtool.fs.caller_paths import atomic_write, open_directory
 from envtool.fs.directory import OpenDirectory
 from envtool.project.source_files import VENDOR
 from envtool.store import blobs
@@ -60,7 +60,7 @@ def is_archive(path: str) -> bool:
     return path.endswith(ENDINGS)
 
 
-def folder(
+def write_folder(
     files: Sequence[WantedFile], store: Store, path: str, *, prune: bool, check: Check, project: str = ""
 ) -> VendorReport:
     """Bring a folder up to date: what is missing (or not what its name says) is written, each file by one rename.
@@ -71,8 +71,8 @@ def folder(
     added = removed = 0
     wanted = {item.fetch.sha256 for item in files}
     try:
-        with reached(path, project) as top:
-            _claim(top, path)
+        with open_directory(path, project) as top:
+            _check_folder(top, path)
             for item in files:
                 check()
                 with top.open_below(item.fetch.sha256[:2], make=True) as inner:
@@ -101,22 +101,24 @@ def folder(
     return VendorReport(path=path, written=added, kept=len(files) - added, removed=removed, size=size)
 
 
-def archive(files: Sequence[WantedFile], store: Store, path: str, *, check: Check, project: str = "") -> VendorReport:
+def write_archive(
+    files: Sequence[WantedFile], store: Store, path: str, *, check: Check, project: str = ""
+) -> VendorReport:
     """Write an archive that holds the folder `envtool.vendor/`: the same bytes for the same files (and the same zstd).
 
     Raises StoreError, Interrupted.
     """
     try:
         with (
-            written(path, project, MODE, make=True) as out,
-            _packed(path, out) as packed,
+            atomic_write(path, project, MODE, make=True) as out,
+            _open_compressed(path, out) as packed,
             tarfile.open(fileobj=packed, mode="w|", format=FORM) as tar,
         ):
             for name, text in ((README, TEXT), (INDEX, _index(files, []))):
                 tar.addfile(_member(name, len(text.encode())), io.BytesIO(text.encode()))
             for item in files:
                 check()
-                with _opened(item, store) as source:
+                with _open_verified(item, store) as source:
                     tar.addfile(_member(_place(item), item.size), source)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}", code="vendor-write") from error
@@ -143,7 +145,7 @@ def _plain(text: str) -> str:
     return "".join(character if character.isprintable() else "_" for character in text)
 
 
-def _claim(top: OpenDirectory, path: str) -> None:
+def _check_folder(top: OpenDirectory, path: str) -> None:
     """Refuse a folder that holds something else. Raises UsageError, OSError."""
     top.sweep()
     names = top.names()
@@ -177,7 +179,7 @@ def _holds(inner: OpenDirectory, item: WantedFile) -> bool:
 
 
 @contextmanager
-def _opened(item: WantedFile, store: Store) -> Iterator[IO[bytes]]:
+def _open_verified(item: WantedFile, store: Store) -> Iterator[IO[bytes]]:
     """A file of the store whose content is right. Raises StoreError."""
     if not blobs.verify(store, item.fetch.sha256):
         text = f"{item.names[0]} was damaged in {store.root} and has been put aside"
@@ -187,12 +189,12 @@ def _opened(item: WantedFile, store: Store) -> Iterator[IO[bytes]]:
 
 
 def _copy(item: WantedFile, store: Store, out: IO[bytes]) -> None:
-    with _opened(item, store) as source:
+    with _open_verified(item, store) as source:
         shutil.copyfileobj(source, out, 1 << 20)
 
 
 @contextmanager
-def _packed(path: str, out: IO[bytes]) -> Iterator[Any]:
+def _open_compressed(path: str, out: IO[bytes]) -> Iterator[Any]:
     if not path.endswith(".zst"):
         yield out
         return

@@ -7,6 +7,7 @@ module in their place.
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -217,19 +218,19 @@ class CheckOutcome(Protocol):
 class Probe(Protocol):
     """envtool.container.doctor."""
 
-    def check(self, store: str) -> Sequence[CheckOutcome]:
+    def check_machine(self, store: str) -> Sequence[CheckOutcome]:
         """All that matters of this machine."""
 
     def apparmor_profile(self) -> str:
         """The text that lets envtool make user namespaces where AppArmor refuses them."""
 
 
-def app() -> App:
+def import_app() -> App:
     """The app."""
     return cast("App", import_module("envtool.app"))
 
 
-def probe() -> Probe:
+def import_doctor() -> Probe:
     """The probe."""
     return cast("Probe", import_module("envtool.container.doctor"))
 
@@ -244,39 +245,44 @@ class Finding:
     mend: str = ""
 
 
-def _of_others(other: Any) -> Finding | None:
+def _check_other_idmap(other: Any) -> Finding | None:
     """What is said of what another id map has in the store."""
-    survey = import_module("envtool.store.inventory")
-    if survey.deletable(other, import_module("envtool.container.userns").inside):
+    from envtool.container.userns import run_as_root
+    from envtool.store.inventory import is_deletable, undeletable_paths
+
+    if is_deletable(other, run_as_root):
         made = f"made when containers had other ids ({other.idmap}): nothing uses it now"
-        text = f"{other.own('layers')} was {made}, and `envtool gc` takes what is of no use for 30 days"
+        text = f"{other.idmap_path('layers')} was {made}, and `envtool gc` takes what is of no use for 30 days"
         return Finding(name="store", state="ok", text=text)
-    if not (places := survey.sealed(other)):
+    if not (places := undeletable_paths(other)):
         return None
     text = f"{', '.join(places)}: made with ids that this account has no more ({other.idmap}): only root can delete it"
-    return Finding(name="store", state="warn", text=text, mend=f"sudo rm -r {import_module('shlex').join(places)}")
+    return Finding(name="store", state="warn", text=text, mend=f"sudo rm -r {shlex.join(places)}")
 
 
-def checks() -> Sequence[CheckOutcome]:
+def run_checks() -> Sequence[CheckOutcome]:
     """What the probe finds. A store that cannot be used, or a config.yaml that is not believed, is one more finding."""
-    place, consent = import_module("envtool.store.store"), import_module("envtool.app.permissions")
-    idmap = import_module("envtool.container.userns").describe()
+    from envtool.app.permissions import read_permissions
+    from envtool.container.userns import describe_ids
+    from envtool.store.store import check_only_store_files, find_store, other_idmap_stores, store_directory
+
+    idmap = describe_ids()
     found: list[CheckOutcome] = []
     root = ""
     try:
-        stands = place.standing(idmap)
-        root = place.directory()
-        if stands is None and os.path.isdir(root):
-            place.check_ours(root)
-        found += filter(None, map(_of_others, place.others(stands) if stands else ()))
+        store = find_store(idmap)
+        root = store_directory()
+        if store is None and os.path.isdir(root):
+            check_only_store_files(root)
+        found += filter(None, map(_check_other_idmap, other_idmap_stores(store) if store else ()))
     except StoreError as error:
         found.append(Finding(name="store", text=error.message, mend=error.hint))
     try:
-        consent.configured(os.getcwd())
+        read_permissions(os.getcwd())
     except UsageError as error:
         found.append(Finding(name="config.yaml", text=error.message, mend=error.hint))
     except SpecError as error:
         found += [
             Finding(name="config.yaml", text=f"{one.where}: {one.message}", mend=one.hint) for one in error.problems
         ]
-    return [*probe().check(root), *found]
+    return [*import_doctor().check_machine(root), *found]

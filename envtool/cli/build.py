@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, running, settings
+from envtool.cli.options import Verb, read_settings, run_options
 
 EXAMPLES = """
 envtool build
@@ -15,7 +15,7 @@ envtool build -e 'wheel[*]' --jobs 2
 
 
 @click.command("build", cls=Verb, examples=EXAMPLES, tail=True)
-@running
+@run_options
 @click.option(
     "--provenance",
     metavar="FILE",
@@ -28,7 +28,7 @@ def command(ctx: click.Context, /, junit: str | None, provenance: str | None, **
 
     What stands after `--` reaches the task as {{ args }}.
     """
-    from envtool.cli.session import perform, wanted
+    from envtool.cli.session import build_request, run_and_report
 
-    request = wanted(settings(ctx), ctx.obj, reports=(junit, provenance), **said)
-    return perform(settings(ctx), "build", request, junit, provenance)
+    request = build_request(read_settings(ctx), ctx.obj, reports=(junit, provenance), **said)
+    return run_and_report(read_settings(ctx), "build", request, junit, provenance)

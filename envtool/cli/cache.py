@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.options import Choice, Verb, settings
+from envtool.cli.options import Choice, Verb, read_settings
 
 EXAMPLES = """
 envtool cache
@@ -28,16 +28,20 @@ def command(ctx: click.Context, what: str, target: str | None, *, offline: bool)
     """
     from envtool.cli import app_interface, cache_tables, console
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     request = app.CommandRequest(**said.project(), offline=offline)
     if what == "key":
-        cache_tables.tell_key(app.cache_key(request, target or ""), as_json=said.json)
+        cache_tables.print_key(app.cache_key(request, target or ""), as_json=said.json)
         return
     shown = app.cache(request)
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, cache_tables.shown_json(shown))
+        write_line(sys.stdout, cache_tables.cache_json(shown))
     else:
-        print(console.fit(cache_tables.shown(shown, console.style(sys.stdout, said.color), whole=said.verbosity > 0)))
+        print(
+            console.fit_to_terminal(
+                cache_tables.format_cache(shown, console.detect_style(sys.stdout, said.color), whole=said.verbosity > 0)
+            )
+        )

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from envtool.report import text
-from envtool.report.formatting import RULE, Style
+from envtool.report.formatting import MAX_RULE_WIDTH, Style
 
 if TYPE_CHECKING:
     from envtool.cli.options import Color, Settings
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from envtool.report.terminal import Terminal
 
 
-def style(file: TextIO, color: Color) -> Style:
+def detect_style(file: TextIO, color: Color) -> Style:
     """Colours by --color, then NO_COLOR (no-color.org) and FORCE_COLOR, then by what the stream is."""
     if color == "auto":
         if os.environ.get("NO_COLOR"):
@@ -33,16 +33,16 @@ def style(file: TextIO, color: Color) -> Style:
     return Style(color=wanted)
 
 
-def width(file: TextIO | None = None) -> int:
+def terminal_width(file: TextIO | None = None) -> int:
     """Columns of the terminal that a stream leads to (None: standard error); 0 where it leads to none: lines of a log
     have no end."""
     file = file or sys.stderr
-    return text.columns(file) if file.isatty() else 0
+    return text.terminal_columns(file) if file.isatty() else 0
 
 
-def fit(said: str, file: TextIO | None = None) -> str:
+def fit_to_terminal(said: str, file: TextIO | None = None) -> str:
     """What a verb prints, no wider than the terminal that a stream leads to (None: standard output)."""
-    return text.fitted(said, width(file or sys.stdout))
+    return text.fit_lines(said, terminal_width(file or sys.stdout))
 
 
 def over() -> str:
@@ -50,16 +50,16 @@ def over() -> str:
     return "\r" if sys.stderr.isatty() else ""
 
 
-def columns() -> int:
+def rule_width() -> int:
     """How wide a rule across the screen is: 62, or less where there is less."""
-    return min(RULE, width() or RULE)
+    return min(MAX_RULE_WIDTH, terminal_width() or MAX_RULE_WIDTH)
 
 
-def display(settings: Settings) -> Terminal | Plain:
+def make_display(settings: Settings) -> Terminal | Plain:
     """A moving display on a terminal; plain lines for pipes, CI, dumb terminals, NO_COLOR and -q."""
     environ = os.environ
     still = environ.get("CI") or environ.get("NO_COLOR") or environ.get("TERM") == "dumb" or settings.color == "never"
-    shown = style(sys.stderr, settings.color)
+    shown = detect_style(sys.stderr, settings.color)
     if sys.stderr.isatty() and not still and settings.verbosity >= 0:
         from envtool.report.terminal import Terminal
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.options import Verb, made_names, settings
+from envtool.cli.options import Verb, complete_stack_names, read_settings
 
 EXAMPLES = """
 envtool diff 'unit[bookworm]' 'unit[trixie]'
@@ -16,8 +16,8 @@ envtool diff 3f9c21 77aa04
 
 
 @click.command("diff", cls=Verb, examples=EXAMPLES)
-@click.argument("first", metavar="ENV|LAYER", shell_complete=made_names)
-@click.argument("second", metavar="ENV|LAYER", shell_complete=made_names)
+@click.argument("first", metavar="ENV|LAYER", shell_complete=complete_stack_names)
+@click.argument("second", metavar="ENV|LAYER", shell_complete=complete_stack_names)
 @click.option("--files", is_flag=True, help="List every path, not a line a directory.")
 @click.pass_context
 def command(ctx: click.Context, /, first: str, second: str, files: bool) -> int:
@@ -27,19 +27,21 @@ def command(ctx: click.Context, /, first: str, second: str, files: bool) -> int:
     """
     from envtool.cli import app_interface, console, inspect_tables
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     compared = app.diff(app.CommandRequest(**said.project()), first, second)
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, inspect_tables.compared_json(compared))
+        write_line(sys.stdout, inspect_tables.comparison_json(compared))
     elif compared.difference.same:
         print(f"{first} and {second}: the same")
     else:
-        style = console.style(sys.stdout, said.color)
+        style = console.detect_style(sys.stdout, said.color)
         sys.stdout.writelines(
             f"{line}\n"
-            for line in inspect_tables.compared(compared, style, files=files, columns=console.width(sys.stdout))
+            for line in inspect_tables.format_comparison(
+                compared, style, files=files, columns=console.terminal_width(sys.stdout)
+            )
         )
     return 0 if compared.difference.same else 1

@@ -51,7 +51,7 @@ The first ^C ends the tasks (TERM, then KILL), keeps their outputs and writes th
 """
 
 
-def reference() -> str:
+def render_docs() -> str:
     """The whole page, Markdown."""
     parts = [HEAD, "## envtool", _help(_context(group, "envtool", None))]
     for name in VERBS:
@@ -75,4 +75,4 @@ def _help(context: click.Context) -> str:
 
 
 if __name__ == "__main__":
-    print(reference(), end="")
+    print(render_docs(), end="")

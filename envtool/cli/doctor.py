@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.options import Choice, Verb, settings
+from envtool.cli.options import Choice, Verb, read_settings
 
 EXAMPLES = """
 envtool doctor
@@ -25,15 +25,15 @@ def command(ctx: click.Context, text: str | None) -> int:
     from envtool.cli import app_interface, console, tables
 
     if text:
-        print(app_interface.probe().apparmor_profile().rstrip("\n"))
+        print(app_interface.import_doctor().apparmor_profile().rstrip("\n"))
         return 0
-    said = settings(ctx)
-    checks = app_interface.checks()
+    said = read_settings(ctx)
+    checks = app_interface.run_checks()
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, tables.checks_json(checks))
+        write_line(sys.stdout, tables.checks_json(checks))
     else:
-        style, columns = console.style(sys.stdout, said.color), console.width(sys.stdout)
-        print(tables.checks(checks, style, quiet=said.verbosity < 0, columns=columns))
+        style, columns = console.detect_style(sys.stdout, said.color), console.terminal_width(sys.stdout)
+        print(tables.format_checks(checks, style, quiet=said.verbosity < 0, columns=columns))
     return 3 if any(check.state == "fail" for check in checks) else 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, settings, settling
+from envtool.cli.options import Verb, complete_env_names, read_settings, resolve_options
 from envtool.errors import UsageError
 
 EXAMPLES = """
@@ -16,9 +16,9 @@ envtool exec 'unit[trixie]' -- cat /etc/os-release
 
 
 @click.command("exec", cls=Verb, examples=EXAMPLES, tail=True, options_metavar="[OPTIONS]")
-@click.argument("env", shell_complete=env_names)
+@click.argument("env", shell_complete=complete_env_names)
 @click.argument("words", nargs=-1, metavar="-- CMD...")
-@settling
+@resolve_options
 @click.pass_context
 def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **how: Any) -> int:
     """Run a command in an env, in a throw-away container. Its exit status is ours.
@@ -30,6 +30,6 @@ def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **how: Any)
         raise UsageError(
             f"no command to run in `{env}`", code="usage.command", hint=f"`envtool shell {env}` opens a shell"
         )
-    from envtool.cli.interactive import enter
+    from envtool.cli.interactive import run_interactively
 
-    return enter(settings(ctx), env, argv, **how)
+    return run_interactively(read_settings(ctx), env, argv, **how)

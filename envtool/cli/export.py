@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Choice, Verb, env_names, given, settings, settling
+from envtool.cli.options import Choice, Verb, complete_env_names, image_options, read_settings, resolve_options
 from envtool.errors import UsageError
 
 EXAMPLES = """
@@ -20,7 +20,7 @@ FORMATS = ("docker-archive", "oci", "oci-archive", "devcontainer")
 
 
 @click.command("export", cls=Verb, examples=EXAMPLES)
-@click.argument("env", shell_complete=env_names)
+@click.argument("env", shell_complete=complete_env_names)
 @click.argument("path", metavar="[PATH]", required=False, default="", type=click.Path())
 @click.option(
     "--format",
@@ -31,8 +31,8 @@ FORMATS = ("docker-archive", "oci", "oci-archive", "devcontainer")
 )
 @click.option("--tag", metavar="REF", default="", help="What the image is called (default: localhost/ENV:latest).")
 @click.option("--compress", type=Choice(["gzip", "zstd"]), default=None, help="Pack layers in oci and oci-archive.")
-@given
-@settling
+@image_options
+@resolve_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -53,10 +53,10 @@ def command(
     With --format devcontainer it is the .devcontainer/devcontainer.json that uses the image.
     """
     from envtool.cli import app_interface, console, tables
-    from envtool.cli.session import follow
+    from envtool.cli.session import run_with_display
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     piped = form != "devcontainer" and not path.startswith("devcontainer:") and path.rpartition(":")[2] in ("", "-")
     if piped and said.json:
         raise UsageError("with `--json` standard output is taken: say a PATH", code="export-target")
@@ -66,10 +66,12 @@ def command(
     out = sys.stdout.fileno() if piped else -1
     request = app.CommandRequest(**said.project(), **how)
     more: dict[str, Any] = {"tag": tag, "compress": compress or "", "bare": bare, "project": project, "out": out}
-    exported = follow(said, lambda emit, cancel: app.export(request, env, path, form or "", emit, cancel, **more))
+    exported = run_with_display(
+        said, lambda emit, cancel: app.export(request, env, path, form or "", emit, cancel, **more)
+    )
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, tables.exported_json(exported))
+        write_line(sys.stdout, tables.export_json(exported))
     elif said.verbosity >= 0:
-        print(console.fit(tables.exported(exported), sys.stderr), file=sys.stderr)
+        print(console.fit_to_terminal(tables.format_export(exported), sys.stderr), file=sys.stderr)

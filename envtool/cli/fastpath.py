@@ -93,13 +93,13 @@ def try_exec(arguments: list[str]) -> int | None:
     argv = (*said.words[1:], *said.tail)
     if not argv:
         return None
-    spec = nearest(said.directory)
-    store = _store()
+    spec = find_nearest_spec(said.directory)
+    store = _store_directory()
     if not spec or not store:
         return None
     from envtool.run import fast_exec
 
-    plan = fast_exec.read(store, spec, said.words[0])
+    plan = fast_exec.read_plan(store, spec, said.words[0])
     if plan is None:
         return None
     try:
@@ -118,8 +118,8 @@ def try_task(arguments: list[str]) -> int | None:
     tasks = (*filter(None, (_TASKS.get(said.verb),)), *said.words)
     if said.verb == "exec" or len(tasks) != 1:
         return None
-    spec = nearest(said.directory)
-    store = _store()
+    spec = find_nearest_spec(said.directory)
+    store = _store_directory()
     if not spec or not store:
         return None
     import time
@@ -127,22 +127,22 @@ def try_task(arguments: list[str]) -> int | None:
     from envtool.run import fast_test
 
     began = time.monotonic()
-    plan = fast_test.read(store, spec, tasks[0], said.envs)
+    plan = fast_test.read_plan(store, spec, tasks[0], said.envs)
     if plan is None:
         return None
     with _SignalCatcher() as stopping:
-        stands = fast_test.stands(plan, stopping.reader)
-    if stopping.heard:
+        stands = fast_test.is_unchanged(plan, stopping.reader)
+    if stopping.was_signalled:
         sys.stderr.write("interrupted\n")
         return 130
     try:
-        if not stands or not fast_test.leave(plan):
+        if not stands or not fast_test.leave_evidence(plan):
             return None
     except OSError:  # the long way has the words for it
         return None
     from envtool.report import unchanged
 
-    color, unicode = unchanged.shown(sys.stderr, os.environ)
+    color, unicode = unchanged.detect_capabilities(sys.stderr, os.environ)
     color = color if said.color == "auto" else said.color == "always"
     now = time.time()
     columns = unchanged.columns(sys.stderr, os.environ)
@@ -156,7 +156,7 @@ def try_task(arguments: list[str]) -> int | None:
         if columns and len(plan["note"]) + 6 > columns:
             return None
         lines.append(f"note: {plan['note']}")
-    lines.append(unchanged.closing(len(plan["rows"]), spent, color=color, unicode=unicode))
+    lines.append(unchanged.format_total(len(plan["rows"]), spent, color=color, unicode=unicode))
     sys.stderr.write("".join(f"{line}\n" for line in lines))
     sys.stderr.flush()
     return 0
@@ -169,7 +169,7 @@ class _SignalCatcher:
         import _signal  # type: ignore[import-not-found]  # what `signal` wraps in enums, ten times as slow to import
 
         self.reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.heard = False
+        self.was_signalled = False
         self._set = _signal.signal
         self._before = {number: _signal.getsignal(number) for number in (1, 2, 15)}
         for number, handler in self._before.items():
@@ -180,7 +180,7 @@ class _SignalCatcher:
     def _stop(self, number: int, _frame: object) -> None:
         # how many bytes wait is the signal (realise.setting.Cancel): only the first one counts
         self._set(number, 0)  # SIG_DFL
-        self.heard = True
+        self.was_signalled = True
         os.write(self._writer, b"x" * number)
 
     def __exit__(self, *_: object) -> None:
@@ -202,15 +202,15 @@ def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
             raise
 
 
-def nearest(directory: str) -> str:
+def find_nearest_spec(directory: str) -> str:
     """The spec that app.find_spec finds, with the links of its directory followed; empty when there is none."""
     from envtool.project import discovery
 
-    found = discovery.spec(os.path.abspath(directory)).path
+    found = discovery.find_spec(os.path.abspath(directory)).path
     return f"{os.path.realpath(os.path.dirname(found))}/{discovery.SPEC}".replace("//", "/") if found else ""
 
 
-def _store() -> str:
+def _store_directory() -> str:
     """store.directory(), without its errors: those are for the long way to say."""
     own = os.environ.get("ENVTOOL_STORE", "")
     if own:

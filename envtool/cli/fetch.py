@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, settings, settling
+from envtool.cli.options import Verb, complete_env_names, read_settings, resolve_options
 
 EXAMPLES = """
 envtool fetch
@@ -16,8 +16,10 @@ envtool fetch -e 'unit*' --json | tail -1
 
 
 @click.command("fetch", cls=Verb, examples=EXAMPLES)
-@click.option("-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=env_names, help="Only these envs.")
-@settling
+@click.option(
+    "-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=complete_env_names, help="Only these envs."
+)
+@resolve_options
 @click.pass_context
 def command(ctx: click.Context, /, envs: tuple[str, ...], **how: Any) -> None:
     """Bring every pinned file of the envs into the store. Afterwards they build and test without a network.
@@ -25,15 +27,15 @@ def command(ctx: click.Context, /, envs: tuple[str, ...], **how: Any) -> None:
     What is needed to know the pins is built (a layer's packages are chosen in what it stands on), nothing else.
     """
     from envtool.cli import app_interface, console, tables
-    from envtool.cli.session import follow
+    from envtool.cli.session import run_with_display
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     request = app.CommandRequest(**said.project(), envs=envs, **how)
-    gathered = follow(said, lambda emit, cancel: app.fetch(request, emit, cancel))
+    gathered = run_with_display(said, lambda emit, cancel: app.fetch(request, emit, cancel))
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, tables.fetched_json(gathered))
+        write_line(sys.stdout, tables.fetch_json(gathered))
     elif said.verbosity >= 0:
-        print(console.fit(tables.fetched(gathered), sys.stderr), file=sys.stderr)
+        print(console.fit_to_terminal(tables.format_fetch(gathered), sys.stderr), file=sys.stderr)

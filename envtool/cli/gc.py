@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.options import Age, Size, Verb, settings
+from envtool.cli.options import Age, Size, Verb, read_settings
 
 EXAMPLES = """
 envtool gc --dry-run
@@ -27,22 +27,22 @@ def command(ctx: click.Context, /, keep_size: int | None, older_than: float | No
     use is never removed, and whatever goes is made or fetched again when it is needed.
     """
     from envtool.cli import app_interface, console, store_tables
-    from envtool.cli.session import follow
+    from envtool.cli.session import run_with_display
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     request = app.CommandRequest(**said.project())
-    swept = follow(
+    swept = run_with_display(
         said,
         lambda emit, cancel: app.gc(
             request, keep_size=keep_size, older_than=older_than, dry_run=dry_run, emit=emit, cancel=cancel
         ),
     )
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, store_tables.swept_json(swept))
+        write_line(sys.stdout, store_tables.gc_json(swept))
     else:
-        columns, style = console.width(sys.stdout), console.style(sys.stdout, said.color)
-        told = store_tables.swept(swept, style, verbosity=said.verbosity, columns=columns)
-        print(console.fit(told))
+        columns, style = console.terminal_width(sys.stdout), console.detect_style(sys.stdout, said.color)
+        told = store_tables.format_gc(swept, style, verbosity=said.verbosity, columns=columns)
+        print(console.fit_to_terminal(told))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from envtool.cli.options import Verb, settings
+from envtool.cli.options import Verb, read_settings
 from envtool.errors import SpecError, UsageError
 from envtool.fs import caller_paths
 
@@ -34,18 +34,18 @@ def command(ctx: click.Context, /, test: str) -> None:
     Where they do not say how it is tested, nothing is written but with `--test`.
     """
     from envtool.cli import app_interface
-    from envtool.cli.init_text import starter
+    from envtool.cli.init_text import render_spec_files
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     path = os.path.join(said.directory, said.file or "envtool.yaml")
     if os.path.lexists(path):
-        raise _exists(path)
+        raise _exists_error(path)
     request = app.CommandRequest(**said.project())
-    found, wrong = _valid(app, request, app.detect(request), test)
-    texts = starter(found, test)
+    found, wrong = _split_valid(app, request, app.detect(request), test)
+    texts = render_spec_files(found, test)
     if not texts:
-        raise _unknown((*found, *wrong), said.again())
+        raise _nothing_found_error((*found, *wrong), said.again())
     try:
         app.check(request, texts)
     except SpecError as error:
@@ -54,7 +54,7 @@ def command(ctx: click.Context, /, test: str) -> None:
             print(f"what it requires is beside it; type:  envtool -C {shlex.quote(top)} init", file=sys.stderr)
         raise
     for name, text in reversed(texts.items()):  # the one that includes the others last
-        _write(path if name == "envtool.yaml" else os.path.join(said.directory, name), said.directory, text)
+        _write_spec(path if name == "envtool.yaml" else os.path.join(said.directory, name), said.directory, text)
     for each in found:
         if each.tested or test:
             print(f"found {each.language}: {each.reason}", file=sys.stderr)
@@ -64,18 +64,20 @@ def command(ctx: click.Context, /, test: str) -> None:
     print(f"wrote {', '.join([path, *others])}; next: {said.again()} test", file=sys.stderr)
 
 
-def _valid(app: Any, request: Any, found: Sequence[Detection], test: str) -> tuple[list[Detection], list[Detection]]:
+def _split_valid(
+    app: Any, request: Any, found: Sequence[Detection], test: str
+) -> tuple[list[Detection], list[Detection]]:
     """What is found, and apart from it the projects below whose spec would be wrong, each with why."""
     from dataclasses import replace
 
-    from envtool.cli.init_text import starter
+    from envtool.cli.init_text import render_spec_files
 
     good: list[Detection] = []
     wrong: list[Detection] = []
     for each in found:
         if each.directory and each.tested and not test:
             try:
-                app.check(request, starter([each]))
+                app.check(request, render_spec_files([each]))
             except SpecError as error:
                 first = error.problems[0]
                 wrong.append(replace(each, env=None, reason=f"{first.where}: {first.message}; {first.hint}"))
@@ -84,21 +86,21 @@ def _valid(app: Any, request: Any, found: Sequence[Detection], test: str) -> tup
     return good, wrong
 
 
-def _write(path: str, top: str, text: str) -> None:
+def _write_spec(path: str, top: str, text: str) -> None:
     try:
-        with caller_paths.written(path, top, replace=False) as file:
+        with caller_paths.atomic_write(path, top, replace=False) as file:
             file.write(text.encode())
     except FileExistsError:
-        raise _exists(path) from None
+        raise _exists_error(path) from None
     except OSError as error:
         raise UsageError(f"`{path}` cannot be written: {error.strerror}", code="usage.file") from error
 
 
-def _exists(path: str) -> UsageError:
+def _exists_error(path: str) -> UsageError:
     return UsageError(f"`{path}` exists", code="usage.exists", hint="`envtool list` shows what is in it")
 
 
-def _unknown(found: Sequence[Detection], again: str) -> UsageError:
+def _nothing_found_error(found: Sequence[Detection], again: str) -> UsageError:
     """Nothing is written: what there was, and what to type."""
     seen = "".join(f"\n  {each.language}: {each.reason}" for each in found)
     message = f"found nothing here whose tests I know how to run{':' if seen else ''}{seen}"

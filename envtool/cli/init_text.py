@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from envtool.model import Json
 
 
-PART = "envtool.package.yaml"  # of a project below: no name that `envtool` looks for, so it finds the one above
+INCLUDED_NAME = (
+    "envtool.package.yaml"  # of a project below: no name that `envtool` looks for, so it finds the one above
+)
 
 
-def starter(found: Sequence[Detection], test: str = "") -> dict[str, str]:
+def render_spec_files(found: Sequence[Detection], test: str = "") -> dict[str, str]:
     """The files of a spec: path -> text. An env for each detection that has one, those of directories below in files of
     their own, which the first includes. `test` is the command of the first one's task `test`; where nothing was found,
     of an env that has this machine's programs. Empty where there is nothing to be written."""
@@ -24,16 +26,16 @@ def starter(found: Sequence[Detection], test: str = "") -> dict[str, str]:
     for each in found:
         if each.directory and each.tested and not test:
             below.setdefault(each.directory, []).append(each)
-    envs = _envs(here, test)
+    envs = _envs_mapping(here, test)
     if not envs and not below:
         return {}
-    includes: dict[str, Json] = {_name(place, [*below]): f"{place}/{PART}" for place in below}
+    includes: dict[str, Json] = {_include_name(place, [*below]): f"{place}/{INCLUDED_NAME}" for place in below}
     first: dict[str, Json] = {**({"include": includes} if includes else {}), **({"envs": envs} if envs else {})}
-    parts = {f"{place}/{PART}": _text({"envs": _envs(each, "")}) for place, each in below.items()}
-    return {"envtool.yaml": _text(first), **parts}
+    parts = {f"{place}/{INCLUDED_NAME}": _dump_yaml({"envs": _envs_mapping(each, "")}) for place, each in below.items()}
+    return {"envtool.yaml": _dump_yaml(first), **parts}
 
 
-def _name(place: str, places: Sequence[str]) -> str:
+def _include_name(place: str, places: Sequence[str]) -> str:
     """The last part of a directory; the whole, where another ends so too. A name begins with a letter."""
     last = place.rpartition("/")[2]
     name = last if [each.rpartition("/")[2] for each in places].count(last) == 1 else place
@@ -41,7 +43,7 @@ def _name(place: str, places: Sequence[str]) -> str:
     return name if name[:1].isalpha() else f"in-{name}"
 
 
-def _envs(found: Sequence[Detection], test: str) -> dict[str, Json]:
+def _envs_mapping(found: Sequence[Detection], test: str) -> dict[str, Json]:
     envs: dict[str, Json] = {}
     for each in found:
         if each.tested:
@@ -54,7 +56,7 @@ def _envs(found: Sequence[Detection], test: str) -> dict[str, Json]:
     return envs
 
 
-def _text(document: Mapping[str, Json]) -> str:
+def _dump_yaml(document: Mapping[str, Json]) -> str:
     from yaml import safe_dump
 
     text: str = safe_dump({**document}, sort_keys=False, default_flow_style=False, allow_unicode=True, width=1 << 16)

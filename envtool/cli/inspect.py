@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.options import Verb, made_names, settings
+from envtool.cli.options import Verb, complete_stack_names, read_settings
 
 EXAMPLES = """
 envtool inspect unit
@@ -16,7 +16,7 @@ envtool inspect unit /usr/bin/python3
 
 
 @click.command("inspect", cls=Verb, examples=EXAMPLES)
-@click.argument("name", metavar="ENV|LAYER", shell_complete=made_names)
+@click.argument("name", metavar="ENV|LAYER", shell_complete=complete_stack_names)
 @click.argument("path", metavar="[PATH]", required=False, default="")
 @click.option("--files", is_flag=True, help="List every file: size, mode, owner.")
 @click.pass_context
@@ -28,17 +28,17 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
     """
     from envtool.cli import app_interface, console, inspect_tables
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     report = app.inspect(app.CommandRequest(**said.project()), name, path, files=files)
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, inspect_tables.inspected_json(report))
+        write_line(sys.stdout, inspect_tables.inspection_json(report))
     else:
         sys.stdout.writelines(
             f"{line}\n"
-            for line in inspect_tables.inspected(
-                report, console.style(sys.stdout, said.color), console.width(sys.stdout)
+            for line in inspect_tables.format_inspection(
+                report, console.detect_style(sys.stdout, said.color), console.terminal_width(sys.stdout)
             )
         )

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from envtool.cli import app_interface, console, signals
-from envtool.cli.session import leave
+from envtool.cli.session import exit_now
 from envtool.errors import UsageError
 from envtool.events import Event, Finished, Output, Started
 from envtool.report.stream import EventStream
@@ -17,16 +17,16 @@ from envtool.run.shutdown import GracePeriod
 if TYPE_CHECKING:
     from envtool.cli.options import Settings
 
-TICK = 0.05  # seconds between two looks at whether the end was asked for
+POLL_SECONDS = 0.05  # seconds between two looks at whether the end was asked for
 
 
-def enter(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> int:
+def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> int:
     """The command's own exit status; `how` are more fields of the app's Request. Raises EnvtoolError."""
     if settings.json:
         raise UsageError("`--json` means nothing here: standard output belongs to the command", code="usage.json")
-    app = app_interface.app()
+    app = app_interface.import_app()
     request = app.CommandRequest(**settings.project(), **how)
-    display = console.display(settings)
+    display = console.make_display(settings)
     commands: set[str] = set()
     cancel, patience = app.Cancel.make(), GracePeriod()
 
@@ -36,15 +36,15 @@ def enter(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> in
         cancel.set(number)
 
     def hurry() -> None:
-        while not (cancel.is_set() and patience.over()):
-            time.sleep(TICK)
+        while not (cancel.is_set() and patience.is_over()):
+            time.sleep(POLL_SECONDS)
         sys.stderr.write("interrupted\n")
-        leave(130)
+        exit_now(130)
 
     with EventStream([display], display.say) as stream:
 
         def emit(event: Event) -> None:
-            patience.hear(event)
+            patience.on_event(event)
             # From the moment the command has the terminal, nobody else may write to it: our lines are gone before.
             if isinstance(event, Started) and event.subject == "task":
                 commands.add(event.id)
@@ -56,7 +56,7 @@ def enter(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> in
         try:
             terminal = sys.stdin.isatty() and sys.stdout.isatty()
             threading.Thread(target=hurry, name="hurry", daemon=True).start()
-            with signals.caught(stop):
+            with signals.catch_signals(stop):
                 status = app.execute(request, env, argv, terminal=terminal, emit=emit, cancel=cancel)
             return 130 if cancel.is_set() else status
         finally:

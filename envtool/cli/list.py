@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.options import Verb, settings
+from envtool.cli.options import Verb, read_settings
 
 EXAMPLES = """
 envtool list
@@ -20,12 +20,14 @@ def command(ctx: click.Context) -> None:
     """Show the envs of the spec: base, layers, tasks."""
     from envtool.cli import app_interface, console, tables
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     spec = app.load(app.CommandRequest(**said.project()))
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, tables.envs_json(spec))
+        write_line(sys.stdout, tables.envs_json(spec))
     else:
-        print(tables.envs(spec, console.style(sys.stdout, said.color), console.width(sys.stdout)))
+        print(
+            tables.format_envs(spec, console.detect_style(sys.stdout, said.color), console.terminal_width(sys.stdout))
+        )

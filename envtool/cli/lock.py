@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Count, Verb, env_names, settings
+from envtool.cli.options import Count, Verb, complete_env_names, read_settings
 from envtool.errors import UsageError
 
 EXAMPLES = """
@@ -21,7 +21,9 @@ envtool lock --upgrade attrs
 @click.command("lock", cls=Verb, examples=EXAMPLES)
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--upgrade", is_flag=True, help="Move to what is newest: all, or what NAME names.")
-@click.option("-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=env_names, help="Only these envs.")
+@click.option(
+    "-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=complete_env_names, help="Only these envs."
+)
 @click.option("-j", "--jobs", metavar="N", type=Count(), help="Make at most N envs at once.")
 @click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror.")
 @click.pass_context
@@ -34,15 +36,15 @@ def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: 
     if names and not upgrade:
         raise UsageError(f"what about {', '.join(names)}?", code="usage", hint="`envtool lock --upgrade NAME` moves it")
     from envtool.cli import app_interface, console, tables
-    from envtool.cli.session import follow
+    from envtool.cli.session import run_with_display
 
-    how = settings(ctx)
-    app = app_interface.app()
+    how = read_settings(ctx)
+    app = app_interface.import_app()
     request = app.CommandRequest(**how.project(), jobs=jobs or 0, **said)
-    done = follow(how, lambda emit, cancel: app.lock(request, names if upgrade else None, emit, cancel))
+    done = run_with_display(how, lambda emit, cancel: app.lock(request, names if upgrade else None, emit, cancel))
     if how.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, tables.locked_json(done))
+        write_line(sys.stdout, tables.lock_json(done))
     else:
-        print(tables.locked(done, console.width(sys.stdout)))
+        print(tables.format_lock(done, console.terminal_width(sys.stdout)))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from envtool.cli import signals
-from envtool.cli.options import Settings, common, fit, settings, typed
-from envtool.errors import EnvtoolError, Interrupted, UsageError, internal, refused
+from envtool.cli.options import Settings, common_options, fit, read_settings, typed
+from envtool.errors import EnvtoolError, Interrupted, UsageError, internal, to_store_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,7 +52,7 @@ GROUPS = {  # as help shows them
     "Give away": ("export", "push", "sbom", "cache"),
     "Look after": ("init", "store", "gc", "doctor", "schema", "version", "completion"),
 }
-OTHERS = {  # words that other programs have
+SYNONYMS = {  # words that other programs have
     "ls": "list", "sh": "shell", "bash": "shell", "enter": "shell", "up": "test", "check": "test",
     "clean": "gc", "prune": "gc", "rm": "gc", "update": "lock", "upgrade": "lock",
 }  # fmt: skip
@@ -82,13 +82,13 @@ class VerbGroup(click.Group):
             return command
         if ctx.resilient_parsing or cmd_name.startswith("-"):
             return None
-        near = _near(cmd_name, VERBS) or OTHERS.get(cmd_name, "")
+        near = _closest_word(cmd_name, VERBS) or SYNONYMS.get(cmd_name, "")
         hint = f"did you mean `envtool {near}`?" if near else "`envtool --help` lists the verbs"
         if not near or sorted(near) != sorted(cmd_name):  # no slip of the fingers: perhaps it is a task
-            from envtool.cli.options import task_names
+            from envtool.cli.options import complete_task_names
 
-            tasks = task_names(ctx, ctx.command.params[0], "")
-            if task := cmd_name if cmd_name in tasks else "" if near else _near(cmd_name, tasks):
+            tasks = complete_task_names(ctx, ctx.command.params[0], "")
+            if task := cmd_name if cmd_name in tasks else "" if near else _closest_word(cmd_name, tasks):
                 hint = f"did you mean the task: `envtool run {task}`?"
         raise UsageError(f"unknown verb `{cmd_name}`", code="usage.verb", hint=hint)
 
@@ -116,14 +116,14 @@ class VerbGroup(click.Group):
                 formatter.write(fit(text.strip("\n")) + "\n")
 
 
-def _near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+def _closest_word(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """The word that is most like a name, empty where none is."""
     from difflib import get_close_matches
 
     return "".join(get_close_matches(name, [*known], 1, cutoff))
 
 
-def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001 - click's signature
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001 - click's signature
     if value and not ctx.resilient_parsing:
         from envtool import __version__
 
@@ -133,16 +133,22 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  
 
 @click.group(cls=VerbGroup, subcommand_metavar="VERB ...", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
+    "-V",
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version.",
 )
 def group() -> None:
     """Test and build commands in throw-away containers, from one YAML file."""
 
 
-group.params += common()
+group.params += common_options()
 
 
-def _usage(error: click.ClickException, words: Sequence[str]) -> UsageError:
+def _translate_click_error(error: click.ClickException, words: Sequence[str]) -> UsageError:
     """Click's error about a command line in our words."""
     context = getattr(error, "ctx", None)
     verb = next((word for word in words if word in VERBS), "")
@@ -150,7 +156,7 @@ def _usage(error: click.ClickException, words: Sequence[str]) -> UsageError:
     hint = f"see `{path} --help`"
     if isinstance(error, click.NoSuchOption):
         message = f"unknown option `{error.option_name}`"
-        near = _near(error.option_name, error.possibilities or (), 0.75)
+        near = _closest_word(error.option_name, error.possibilities or (), 0.75)
         if near:
             hint = f"did you mean `{near}`?"
         elif path == "envtool":
@@ -167,7 +173,7 @@ def _usage(error: click.ClickException, words: Sequence[str]) -> UsageError:
         name = path if isinstance(error.param, click.Argument) else max(error.param.opts, key=len)
         message = f"`{name}`: {error.message.rstrip('.')}"
         written = re.match(r"`(.*?)` is no choice", error.message)
-        if near := _near(written[1], getattr(error.param.type, "choices", ())) if written else "":
+        if near := _closest_word(written[1], getattr(error.param.type, "choices", ())) if written else "":
             hint = f"did you mean `{near}`?"
     else:
         message = error.format_message().rstrip(".")
@@ -179,13 +185,13 @@ def _usage(error: click.ClickException, words: Sequence[str]) -> UsageError:
     return UsageError(message, code="usage", hint=hint)
 
 
-def _called(words: Sequence[str], tail: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _split_at_verb(words: Sequence[str], tail: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The command line up to its verb, and what comes after: further options go in between."""
     at = next((number for number, word in enumerate(words, 1) if word in VERBS), len(words))
     return tuple(words[:at]), (*words[at:], *(("--", *tail) if tail else ()))
 
 
-def call(argv: Sequence[str]) -> int:
+def run_command_line(argv: Sequence[str]) -> int:
     """Parse and run one command line. Raises EnvtoolError; whatever else is a bug."""
     words = list(argv)
     tail: tuple[str, ...] = ()
@@ -198,7 +204,7 @@ def call(argv: Sequence[str]) -> int:
         return shell_complete(group, {}, "envtool", "_ENVTOOL_COMPLETE", instruction)
     try:
         # Not group.main(): it has its own mind about broken pipes and ^C.
-        called = _called(words, tail)  # click takes options out of the list
+        called = _split_at_verb(words, tail)  # click takes options out of the list
         with group.make_context("envtool", words, obj=tail) as context:
             context.meta["envtool.called"] = called
             status: Any = group.invoke(context)
@@ -208,11 +214,11 @@ def call(argv: Sequence[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        raise _usage(error, words) from error
+        raise _translate_click_error(error, words) from error
     return status if isinstance(status, int) else 0
 
 
-def _said(argv: Sequence[str]) -> Settings:
+def _parse_global_options(argv: Sequence[str]) -> Settings:
     """The global options once more, for an error's sake: parsing may have stopped before them."""
     words = list(argv)[: list(argv).index("--")] if "--" in argv else list(argv)
     try:
@@ -221,57 +227,61 @@ def _said(argv: Sequence[str]) -> Settings:
             command = group.get_command(context, words[0])
             if command:
                 context = command.make_context(words[0], words[1:], parent=context, resilient_parsing=True)
-        return settings(context)
+        return read_settings(context)
     except Exception:
         return Settings()
 
 
-def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
-    from envtool.cli.console import over, style, width
-    from envtool.report.error_text import render
+def _print_error(error: EnvtoolError, argv: Sequence[str]) -> int:
+    from envtool.cli.console import detect_style, over, terminal_width
+    from envtool.report.error_text import format_error
 
-    said = _said(argv)
+    said = _parse_global_options(argv)
     if said.json:
         from envtool.report import json_lines
 
-        json_lines.write(sys.stdout, json_lines.error(error))
+        json_lines.write_line(sys.stdout, json_lines.error_json(error))
     text = (
         over() + _stopped(argv)
         if isinstance(error, Interrupted)
-        else render(error, style=style(sys.stderr, said.color), columns=width())
+        else format_error(error, style=detect_style(sys.stderr, said.color), columns=terminal_width())
     )
     print(text, file=sys.stderr)
     return error.exit_status
 
 
 def _stopped(argv: Sequence[str]) -> str:
-    from envtool.cli.console import width
+    from envtool.cli.console import terminal_width
     from envtool.report.summary import to_type
 
-    return "\n".join(["interrupted", *to_type("again:", typed(argv) if VERBS.keys() & {*argv} else "", width())])
+    return "\n".join(
+        ["interrupted", *to_type("again:", typed(argv) if VERBS.keys() & {*argv} else "", terminal_width())]
+    )
 
 
-def unforeseen(error: Exception, argv: Sequence[str]) -> int:
+def report_unexpected(error: Exception, argv: Sequence[str]) -> int:
     """The system refused something (a full disk, a file that is none): one sentence. Else it is a bug."""
-    said = _refused(error) if isinstance(error, OSError) else None
-    shown = bool(os.environ.get("ENVTOOL_DEBUG") or _said(argv).verbosity > 0)
+    said = _explain_os_error(error) if isinstance(error, OSError) else None
+    shown = bool(os.environ.get("ENVTOOL_DEBUG") or _parse_global_options(argv).verbosity > 0)
     if shown:
         import traceback
 
         traceback.print_exception(error)
-    return _report(said or internal(error, shown=shown), argv)
+    return _print_error(said or internal(error, shown=shown), argv)
 
 
-def _refused(error: OSError) -> EnvtoolError | None:
+def _explain_os_error(error: OSError) -> EnvtoolError | None:
+    from envtool.store.disk_errors import translate_os_error
+    from envtool.store.store import store_directory
+
     try:
-        root = import_module("envtool.store.store").directory()
+        root = store_directory()
     except EnvtoolError:
-        return refused(error)
-    said: EnvtoolError | None = import_module("envtool.store.disk_errors").refusal(root, error)
-    return said
+        return to_store_error(error)
+    return translate_os_error(root, error)
 
 
-def _stop(number: int) -> NoReturn:
+def _raise_interrupt(number: int) -> NoReturn:
     raise KeyboardInterrupt(f"signal {number}")  # no Exception: whoever passes over errors does not pass over this
 
 
@@ -280,16 +290,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     try:
         try:
-            with signals.caught(_stop):
-                status = call(words)
+            with signals.catch_signals(_raise_interrupt):
+                status = run_command_line(words)
         except EnvtoolError as error:
-            status = _report(error, words)
+            status = _print_error(error, words)
         except KeyboardInterrupt:
-            status = _report(Interrupted(), words)
+            status = _print_error(Interrupted(), words)
         except BrokenPipeError:
             raise
         except Exception as error:
-            status = unforeseen(error, words)
+            status = report_unexpected(error, words)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read us has gone (`envtool list | head -1`): no words, and the status that a shell gives SIGPIPE.

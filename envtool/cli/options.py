@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Color: TypeAlias = Literal["auto", "always", "never"]
 _META = "envtool."
-MOST_AT_ONCE = 1 << 16  # more is a slip
+MAX_JOBS = 1 << 16  # more is a slip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +36,18 @@ class Settings:
     def project(self) -> dict[str, Any]:
         """What every verb's app.Request says of the project."""
         names = ("directory", "file", "allow_secret", "allow_pass", "allow_file", "called")
-        return {name: value for name in names if (value := getattr(self, name)) != getattr(_PLAIN, name)}
+        return {name: value for name in names if (value := getattr(self, name)) != getattr(_DEFAULTS, name)}
 
     def top(self) -> str:
         """The directory of the spec, whose links are not the caller's (see drafts.reached)."""
         from envtool.cli import fastpath
         from envtool.fs import beneath
 
-        if found := beneath.held():
+        if found := beneath.current_project():
             return found
         if self.file:
             return os.path.dirname(os.path.abspath(os.path.join(self.directory, self.file)))
-        return os.path.dirname(fastpath.nearest(self.directory)) or os.path.abspath(self.directory)
+        return os.path.dirname(fastpath.find_nearest_spec(self.directory)) or os.path.abspath(self.directory)
 
     def again(self) -> str:
         """How this envtool was called, for hints that can be pasted."""
@@ -63,7 +63,7 @@ class Settings:
         return typed((*self.called[0], *self.called[1])) or self.again()
 
 
-_PLAIN = Settings()
+_DEFAULTS = Settings()
 
 
 def typed(words: Sequence[str]) -> str:
@@ -76,14 +76,14 @@ def typed(words: Sequence[str]) -> str:
     return line if line == one_line(line) else ""
 
 
-def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+def _store_option(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if isinstance(value, tuple):  # said before the verb and after it, both count
         value += ctx.meta.get(_META + str(param.name), ())
     if value not in (None, False, ()):
         ctx.meta[_META + str(param.name)] = value
 
 
-def common() -> list[click.Parameter]:
+def common_options() -> list[click.Parameter]:
     """Fresh copies of the options that the group and every verb take."""
     options: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         (
@@ -119,10 +119,10 @@ def common() -> list[click.Parameter]:
             {"metavar": "PATH", "multiple": True, "help": "Let the project name a file or directory outside of it."},
         ),
     )
-    return [click.Option(names, expose_value=False, callback=_keep, **rest) for names, rest in options]
+    return [click.Option(names, expose_value=False, callback=_store_option, **rest) for names, rest in options]
 
 
-def settings(ctx: click.Context) -> Settings:
+def read_settings(ctx: click.Context) -> Settings:
     """The global options of a command line. Raises UsageError where they contradict each other."""
     said = {name.removeprefix(_META): value for name, value in ctx.meta.items() if name.startswith(_META)}
     if said.get("verbose") and said.get("quiet"):
@@ -146,7 +146,7 @@ def fit(said: str) -> str:
         return said
     from envtool.cli import console
 
-    return console.fit(said)
+    return console.fit_to_terminal(said)
 
 
 class Verb(click.Command):
@@ -157,7 +157,7 @@ class Verb(click.Command):
         super().__init__(*args, **rest)
         self.examples = examples
         self.tail = tail
-        self.params += common()
+        self.params += common_options()
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples, as they are written."""
@@ -176,32 +176,32 @@ class Verb(click.Command):
         return super().invoke(ctx)
 
 
-def env_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+def complete_env_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
     """Completion: the envs of the spec. Completion never fails: what cannot be read has no names."""
-    return [name for name in _known(ctx)[0] if name.startswith(incomplete)]
+    return [name for name in _env_and_task_names(ctx)[0] if name.startswith(incomplete)]
 
 
-def task_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+def complete_task_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
     """Completion: the tasks of the spec."""
-    return [name for name in _known(ctx)[1] if name.startswith(incomplete)]
+    return [name for name in _env_and_task_names(ctx)[1] if name.startswith(incomplete)]
 
 
-def subject_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+def complete_subject_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
     """Completion: bases, layers, envs, and tasks of envs."""
-    return _subjects(ctx, incomplete, tasks=True)
+    return _subject_names(ctx, incomplete, tasks=True)
 
 
-def made_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+def complete_stack_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
     """Completion: the bases, layers and envs of the spec."""
-    return _subjects(ctx, incomplete, tasks=False)
+    return _subject_names(ctx, incomplete, tasks=False)
 
 
-def _subjects(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
-    from envtool.cli.app_interface import app
+def _subject_names(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
+    from envtool.cli.app_interface import import_app
 
     try:
-        said = settings(ctx)
-        spec = app().load(app().CommandRequest(**said.project()))
+        said = read_settings(ctx)
+        spec = import_app().load(import_app().CommandRequest(**said.project()))
     except Exception:
         return []
     names = {name for env in spec.envs for name in (env.name, env.base.name, *(layer.name for layer in env.layers))}
@@ -209,18 +209,18 @@ def _subjects(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
-def _known(ctx: click.Context) -> tuple[list[str], list[str]]:
-    from envtool.cli.app_interface import app
+def _env_and_task_names(ctx: click.Context) -> tuple[list[str], list[str]]:
+    from envtool.cli.app_interface import import_app
 
     try:
-        said = settings(ctx)
-        spec = app().load(app().CommandRequest(**said.project()))
+        said = read_settings(ctx)
+        spec = import_app().load(import_app().CommandRequest(**said.project()))
     except Exception:
         return [], []
     return [env.name for env in spec.envs], sorted({task.name for env in spec.envs for task in env.tasks})
 
 
-def settling(function: Callable[..., Any]) -> Callable[..., Any]:
+def resolve_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How verbs that stand on layers come to the exact versions of things."""
     for option in (
         click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror."),
@@ -235,7 +235,7 @@ def settling(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def given(function: Callable[..., Any]) -> Callable[..., Any]:
+def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What verbs that give an env away put into its image."""
     for option in (
         click.option("--project", is_flag=True, help="With the project's files: it runs without the checkout."),
@@ -245,9 +245,9 @@ def given(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def running(function: Callable[..., Any]) -> Callable[..., Any]:
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of verbs that run a task in many envs."""
-    function = settling(function)
+    function = resolve_options(function)
     for option in (
         click.option("--expect-cached", is_flag=True, help="Build nothing: say what is not cached, and why, and fail."),
         click.option("--again", is_flag=True, help="Run also what is unchanged since it passed."),
@@ -260,7 +260,7 @@ def running(function: Callable[..., Any]) -> Callable[..., Any]:
             "envs",
             metavar="ENV",
             multiple=True,
-            shell_complete=env_names,
+            shell_complete=complete_env_names,
             help="Only envs of this name or glob; may be repeated.",
         ),
     ):
@@ -277,9 +277,9 @@ class Count(click.ParamType[int]):
         """The number."""
         from envtool.fs.sizes import natural
 
-        found = value if isinstance(value, int) else natural(str(value).strip(), MOST_AT_ONCE)
+        found = value if isinstance(value, int) else natural(str(value).strip(), MAX_JOBS)
         if not found:
-            self.fail(f"`{value}` is no number for it: say a whole number from 1 to {MOST_AT_ONCE}", param, ctx)
+            self.fail(f"`{value}` is no number for it: say a whole number from 1 to {MAX_JOBS}", param, ctx)
         return found
 
 
@@ -290,7 +290,7 @@ class Size(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes."""
-        from envtool.fs.sizes import parse as size
+        from envtool.fs.sizes import parse_size as size
 
         found = value if isinstance(value, int) else size(str(value))
         if found is None:
@@ -305,9 +305,9 @@ class Age(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number of seconds."""
-        from envtool.store.disk_limits import age
+        from envtool.store.disk_limits import parse_age
 
-        found = value if isinstance(value, float) else age(str(value))
+        found = value if isinstance(value, float) else parse_age(str(value))
         if found is None:
             self.fail(f"`{value}` is no length of time: say 30d, 2w or 12h", param, ctx)
         return found

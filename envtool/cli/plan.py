@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Settings, Verb, env_names, settings, settling, task_names
+from envtool.cli.options import Settings, Verb, complete_env_names, complete_task_names, read_settings, resolve_options
 
 EXAMPLES = """
 envtool plan
@@ -16,9 +16,11 @@ envtool plan test -e 'unit*'
 
 
 @click.command("plan", cls=Verb, examples=EXAMPLES)
-@click.argument("task", required=False, default="", shell_complete=task_names)
-@click.option("-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=env_names, help="Only these envs.")
-@settling
+@click.argument("task", required=False, default="", shell_complete=complete_task_names)
+@click.option(
+    "-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=complete_env_names, help="Only these envs."
+)
+@resolve_options
 @click.pass_context
 def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **how: Any) -> None:
     """Show what stands under each env, and whether it is cached or would be built. Builds nothing.
@@ -27,16 +29,20 @@ def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **how: Any)
     """
     from envtool.cli import app_interface, console, tables
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     plan = app.plan(app.CommandRequest(**said.project(), envs=envs, **how), task)
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, tables.plan_json(plan))
+        write_line(sys.stdout, tables.plan_json(plan))
     else:
         typed = _typed(said, plan, task, envs)
-        print(tables.plan(plan, console.style(sys.stdout, said.color), console.width(sys.stdout), typed))
+        print(
+            tables.format_plan(
+                plan, console.detect_style(sys.stdout, said.color), console.terminal_width(sys.stdout), typed
+            )
+        )
 
 
 def _typed(said: Settings, plan: Any, task: str, envs: tuple[str, ...]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Choice, Verb, env_names, given, settings, settling
+from envtool.cli.options import Choice, Verb, complete_env_names, image_options, read_settings, resolve_options
 
 EXAMPLES = """
 envtool push unit registry.example/team/unit:1.4
@@ -16,13 +16,13 @@ envtool push unit registry.example/team/unit --compress gzip
 
 
 @click.command("push", cls=Verb, examples=EXAMPLES)
-@click.argument("env", shell_complete=env_names)
+@click.argument("env", shell_complete=complete_env_names)
 @click.argument("ref")
 @click.option(
     "--compress", type=Choice(["gzip", "zstd"]), default="zstd", help="How layers are packed (default: zstd)."
 )
-@given
-@settling
+@image_options
+@resolve_options
 @click.pass_context
 def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool, project: bool, **how: Any) -> None:
     """Put an env as an image into a registry, and print REF@DIGEST. Makes its stack if need be.
@@ -32,18 +32,18 @@ def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool
     older than Docker 23 and containerd 1.5.
     """
     from envtool.cli import app_interface, console, tables
-    from envtool.cli.session import follow
+    from envtool.cli.session import run_with_display
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     request = app.CommandRequest(**said.project(), **how)
     more: dict[str, Any] = {"compress": compress, "bare": bare, "project": project}
-    pushed = follow(said, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **more))
+    pushed = run_with_display(said, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **more))
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, tables.pushed_json(pushed))
+        write_line(sys.stdout, tables.push_json(pushed))
         return
     if said.verbosity >= 0:
-        print(console.fit(tables.pushed(pushed), sys.stderr), file=sys.stderr)
+        print(console.fit_to_terminal(tables.format_push(pushed), sys.stderr), file=sys.stderr)
     print(f"{pushed.name}@{pushed.digest}")

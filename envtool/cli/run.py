@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, running, settings, task_names
+from envtool.cli.options import Verb, complete_task_names, read_settings, run_options
 
 EXAMPLES = """
 envtool run lint
@@ -15,14 +15,16 @@ envtool run docs -e docs -- --open
 
 
 @click.command("run", cls=Verb, examples=EXAMPLES, tail=True)
-@click.argument("task", shell_complete=task_names)
-@running
+@click.argument("task", shell_complete=complete_task_names)
+@run_options
 @click.pass_context
 def command(ctx: click.Context, /, task: str, junit: str | None, **said: Any) -> int:
     """Run TASK in every env that has one of this name.
 
     What stands after `--` reaches the task as {{ args }}.
     """
-    from envtool.cli.session import perform, wanted
+    from envtool.cli.session import build_request, run_and_report
 
-    return perform(settings(ctx), task, wanted(settings(ctx), ctx.obj, reports=(junit,), **said), junit)
+    return run_and_report(
+        read_settings(ctx), task, build_request(read_settings(ctx), ctx.obj, reports=(junit,), **said), junit
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Choice, Verb, env_names, settings, settling
+from envtool.cli.options import Choice, Verb, complete_env_names, read_settings, resolve_options
 from envtool.errors import UsageError
 from envtool.fs import caller_paths
 
@@ -19,10 +19,10 @@ envtool sbom 'unit[trixie]' --format spdx -o unit.spdx.json
 
 
 @click.command("sbom", cls=Verb, examples=EXAMPLES)
-@click.argument("env", shell_complete=env_names)
+@click.argument("env", shell_complete=complete_env_names)
 @click.option("--format", "form", type=Choice(["cyclonedx", "spdx"]), default="cyclonedx", help="Default: cyclonedx.")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write it there.")
-@settling
+@resolve_options
 @click.pass_context
 def command(ctx: click.Context, /, env: str, form: str, output: str | None, **how: Any) -> None:
     """Write the bill of materials of an env: every package that is really in its stack. Makes the stack if need be.
@@ -31,18 +31,18 @@ def command(ctx: click.Context, /, env: str, form: str, output: str | None, **ho
     where they are wanted: without them it says the command.
     """
     from envtool.cli import app_interface
-    from envtool.cli.session import follow
+    from envtool.cli.session import run_with_display
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     request = app.CommandRequest(**said.project(), **how)
-    text = follow(said, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
+    text = run_with_display(said, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
     if output is None:
         sys.stdout.write(text)
         return
     path = os.path.join(said.directory, output)
     try:
-        with caller_paths.written(path, said.top()) as file:
+        with caller_paths.atomic_write(path, said.top()) as file:
             file.write(text.encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", code="sbom-output") from error

@@ -28,4 +28,4 @@ def command(*, lock: bool) -> None:
 
         print(json.dumps(SCHEMA, indent=2, ensure_ascii=False))
         return
-    print(json.dumps(app_interface.app().schema(), indent=2, ensure_ascii=False))
+    print(json.dumps(app_interface.import_app().schema(), indent=2, ensure_ascii=False))

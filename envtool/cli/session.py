@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import time
-from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -18,11 +17,11 @@ from envtool.cli import app_interface, console, signals
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Finished, Progress
 from envtool.fs import caller_paths
-from envtool.report.formatting import counted
-from envtool.report.json_lines import Lines, result, write
+from envtool.report.formatting import pluralize
+from envtool.report.json_lines import Lines, result_json, write_line
 from envtool.report.stream import EventStream, ReportedResult, Subscriber
-from envtool.report.summary import closing, to_type
-from envtool.run.shutdown import LIMIT, GracePeriod
+from envtool.report.summary import format_summary, to_type
+from envtool.run.shutdown import GRACE_SECONDS, GracePeriod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-def status(results: Sequence[ReportedResult], *, interrupted: bool = False) -> int:
+def compute_exit_status(results: Sequence[ReportedResult], *, interrupted: bool = False) -> int:
     """The exit status of a run. A failed task (1) is certain knowledge, and so is a spec that is wrong for an env (2):
     they outweigh an env that could not be made (3)."""
     outcomes = {each.outcome for each in results}
@@ -50,7 +49,7 @@ def status(results: Sequence[ReportedResult], *, interrupted: bool = False) -> i
     return 3 if "error" in outcomes else 0
 
 
-def wanted(
+def build_request(
     settings: Settings,
     args: tuple[str, ...],
     *,
@@ -65,7 +64,7 @@ def wanted(
     reports: tuple[str | None, ...] = (),
 ) -> Any:
     """The app's Request for what the command line says; `reports` are files that it names to be written."""
-    return app_interface.app().CommandRequest(
+    return app_interface.import_app().CommandRequest(
         **settings.project(),
         envs=envs,
         jobs=jobs or 0,
@@ -80,37 +79,41 @@ def wanted(
     )
 
 
-def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: bool = True) -> Answer:
+def run_with_display(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: bool = True) -> Answer:
     """Do something that makes layers, and show it: its answer. `work` is given where events go, and the latch that asks
     it to end. `events` False: `--json` does not write them, since standard output is for a document. Raises
     EnvtoolError, Interrupted."""
-    display = None if settings.json and settings.verbosity <= 0 else console.display(settings)
+    display = None if settings.json and settings.verbosity <= 0 else console.make_display(settings)
     subscribers: list[Subscriber] = [display] if display else []
-    subscribers += [Listener(hear) for hear in app_interface.app().listeners()]
+    subscribers += [Listener(hear) for hear in app_interface.import_app().listeners()]
     if settings.json and events:
         subscribers.append(Lines(sys.stdout))
     try:
-        answer, interrupted, abandoned = wait(work, subscribers, display)
+        answer, interrupted, abandoned = run_interruptibly(work, subscribers, display)
     finally:
         if display:
             display.close()
     if abandoned:
         sys.stderr.write(
-            "\n".join([f"{console.over()}interrupted", *to_type("again:", settings.typed(), console.width()), ""])
+            "\n".join(
+                [f"{console.over()}interrupted", *to_type("again:", settings.typed(), console.terminal_width()), ""]
+            )
         )
-        leave(130)
+        exit_now(130)
     if answer is None or interrupted:
         raise Interrupted
     return answer
 
 
-def perform(settings: Settings, task: str, request: Any, junit: str | None, provenance: str | None = None) -> int:
+def run_and_report(
+    settings: Settings, task: str, request: Any, junit: str | None, provenance: str | None = None
+) -> int:
     """Run `task`; returns the exit status. `provenance`: a file for the statements of what passed. Raises
     EnvtoolError."""
-    display = None if settings.json and settings.verbosity <= 0 else console.display(settings)
-    report, made = _junit(junit, settings), Made()
+    display = None if settings.json and settings.verbosity <= 0 else console.make_display(settings)
+    report, made = _make_junit(junit, settings), Made()
     subscribers: list[Subscriber] = [each for each in (display, report, made) if each]
-    subscribers += [Listener(hear) for hear in app_interface.app().listeners()]
+    subscribers += [Listener(hear) for hear in app_interface.import_app().listeners()]
     if settings.json:
         subscribers.append(Lines(sys.stdout))
     begun = time.monotonic()
@@ -118,26 +121,28 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
     written = True
     abandoned = False
     try:
-        answer, interrupted, abandoned = wait(
-            lambda emit, cancel: tuple(app_interface.app().run(request, task, emit, cancel)), subscribers, display
+        answer, interrupted, abandoned = run_interruptibly(
+            lambda emit, cancel: tuple(app_interface.import_app().run(request, task, emit, cancel)),
+            subscribers,
+            display,
         )
         results = answer or ()
     finally:
         if display:
             display.close()
         if report:
-            written = _save(report, results)
+            written = _write_junit(report, results)
     if provenance:
-        written &= _say(provenance, settings, app_interface.app().statements(results))
+        written &= _write_provenance(provenance, settings, app_interface.import_app().statements(results))
     if not results and not interrupted:
         raise UsageError(f"no env has a task `{task}`", code="usage.task", hint="`envtool list` shows envs and tasks")
     spent = time.monotonic() - begun
-    code = status(results, interrupted=interrupted)
+    code = compute_exit_status(results, interrupted=interrupted)
     code = code if code or written else 3
     if settings.json:
-        write(sys.stdout, result(results, spent, code))
+        write_line(sys.stdout, result_json(results, spent, code))
     if display:
-        text = closing(
+        text = format_summary(
             results,
             spent,
             interrupted=interrupted,
@@ -145,26 +150,28 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
             typed=settings.typed(),
             kept=made.kept(),
             shown=display.shown,
-            style=console.style(sys.stderr, settings.color),
-            columns=console.columns(),
-            screen=console.width(),
+            style=console.detect_style(sys.stderr, settings.color),
+            columns=console.rule_width(),
+            screen=console.terminal_width(),
         )
         sys.stderr.write(f"{console.over() if abandoned else ''}{text}\n")
     if abandoned or interrupted:
-        leave(code)
+        exit_now(code)
     return code
 
 
-def leave(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """End at once: threads of the app may still wait for something, and Python would wait for them. Containers die with
     this process; all that is worth keeping has been written, and what was half made is removed behind us."""
     sys.stdout.flush()
     sys.stderr.flush()
-    import_module("envtool.app.sweep").behind()
+    from envtool.run.sweep import sweep_after_exit
+
+    sweep_after_exit()
     os._exit(code)
 
 
-def _junit(path: str | None, settings: Settings) -> Junit | None:
+def _make_junit(path: str | None, settings: Settings) -> Junit | None:
     if not path:
         return None
     from envtool.report import junit
@@ -180,7 +187,7 @@ class Made:
 
     def kept(self) -> list[str]:
         """In words."""
-        made = [counted(number, word) for word, number in self._made.items() if number]
+        made = [pluralize(number, word) for word, number in self._made.items() if number]
         return [*(["what was fetched"] if self._fetched else []), *made]
 
     def event(self, event: Event) -> None:
@@ -211,9 +218,9 @@ class Listener:
         return False
 
 
-def _say(path: str, settings: Settings, text: str) -> bool:
+def _write_provenance(path: str, settings: Settings, text: str) -> bool:
     try:
-        with caller_paths.written(path, settings.top()) as file:
+        with caller_paths.atomic_write(path, settings.top()) as file:
             file.write(text.encode())
     except OSError as error:
         print(f"error: the provenance file cannot be written: {error}", file=sys.stderr)
@@ -221,7 +228,7 @@ def _say(path: str, settings: Settings, text: str) -> bool:
     return True
 
 
-def _save(report: Junit, results: Sequence[ReportedResult]) -> bool:
+def _write_junit(report: Junit, results: Sequence[ReportedResult]) -> bool:
     try:
         report.write(results)
     except OSError as error:
@@ -230,16 +237,19 @@ def _save(report: Junit, results: Sequence[ReportedResult]) -> bool:
     return True
 
 
-def wait(
+def run_interruptibly(
     work: Callable[[Emit, Any], Answer], subscribers: Sequence[Subscriber], display: Terminal | Plain | None
 ) -> tuple[Answer | None, bool, bool]:
     """The answer (None where there is none), whether we were interrupted, and whether we did not wait for the answer:
     after a second signal for nothing, after the first for no longer than Patience says. Every container dies with this
     process.
     """
-    app = app_interface.app()
+    app = app_interface.import_app()
     answers: SimpleQueue[int | BaseException | tuple[Answer]] = SimpleQueue()
-    cancel, patience = app.Cancel.make(), GracePeriod(LIMIT + 0.3)  # the app has its own, and says what it knows
+    cancel, patience = (
+        app.Cancel.make(),
+        GracePeriod(GRACE_SECONDS + 0.3),
+    )  # the app has its own, and says what it knows
 
     def say(text: str, *, over: bool = False) -> None:
         if display:
@@ -247,10 +257,10 @@ def wait(
         else:
             print(text, file=sys.stderr)
 
-    with EventStream(subscribers, say) as stream, signals.caught(answers.put):
+    with EventStream(subscribers, say) as stream, signals.catch_signals(answers.put):
 
         def emit(event: Event) -> None:
-            patience.hear(event)
+            patience.on_event(event)
             stream.emit(event)
 
         def do() -> None:
@@ -265,10 +275,10 @@ def wait(
             if cancel.is_set():
                 return None, True, True
             cancel.set(answer)
-            patience.over()
+            patience.is_over()
             stream.call(lambda: say("interrupted: ending what runs (again: end at once)", over=True))
-            while (answer := _next(answers)) is None:
-                if patience.over():
+            while (answer := _next_answer(answers)) is None:
+                if patience.is_over():
                     return None, True, True
     # The latch is left open: after a second signal the app's threads may still look at it until the process ends.
     if isinstance(answer, Interrupted):
@@ -278,7 +288,7 @@ def wait(
     return answer[0], cancel.is_set(), False
 
 
-def _next(answers: SimpleQueue[Any]) -> Any:
+def _next_answer(answers: SimpleQueue[Any]) -> Any:
     """The next answer, None where none has come for a moment."""
     try:
         return answers.get(timeout=0.05)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, settings, settling
+from envtool.cli.options import Verb, complete_env_names, read_settings, resolve_options
 
 EXAMPLES = """
 envtool shell unit
@@ -15,14 +15,14 @@ envtool shell 'unit[trixie]'
 
 
 @click.command("shell", cls=Verb, examples=EXAMPLES)
-@click.argument("env", shell_complete=env_names)
-@settling
+@click.argument("env", shell_complete=complete_env_names)
+@resolve_options
 @click.pass_context
 def command(ctx: click.Context, /, env: str, **how: Any) -> int:
     """Open a shell in an env, as its tasks would see it. What it writes is gone when it ends.
 
     The shell's exit status is ours.
     """
-    from envtool.cli.interactive import enter
+    from envtool.cli.interactive import run_interactively
 
-    return enter(settings(ctx), env, (), **how)
+    return run_interactively(read_settings(ctx), env, (), **how)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def caught(handle: Callable[[int], object]) -> Iterator[None]:
+def catch_signals(handle: Callable[[int], object]) -> Iterator[None]:
     """Have `handle(number)` called for each signal that asks us to stop; what was before is put back.
 
     It runs between two instructions of the main thread: it may only do what is reentrant. A signal that is ignored
@@ -23,8 +23,8 @@ def caught(handle: Callable[[int], object]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    heard = [number for number in STOPPING if before[number] is not signal.SIG_IGN]
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    heard = [number for number in STOP_SIGNALS if before[number] is not signal.SIG_IGN]
     for number in heard:
         signal.signal(number, lambda number, _: handle(number))
     try:

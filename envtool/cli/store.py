@@ -6,21 +6,21 @@ import sys
 
 import click
 
-from envtool.cli.options import Count, Verb, common, settings
+from envtool.cli.options import Count, Verb, common_options, read_settings
 from envtool.errors import UsageError
 
-PATHS = """
+PATH_EXAMPLES = """
 envtool store path
 """
-SIZES = """
+SIZE_EXAMPLES = """
 envtool store size
 envtool store size --json | jq .size
 """
-CHECKS = """
+VERIFY_EXAMPLES = """
 envtool store verify
 envtool store verify --repair
 """
-REMOVES = """
+REMOVE_EXAMPLES = """
 envtool store remove
 envtool store remove --yes
 """
@@ -48,7 +48,7 @@ class StoreVerbGroup(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples of all."""
         with formatter.section("Examples"):
-            for line in (PATHS + SIZES + CHECKS + REMOVES).split("\n"):
+            for line in (PATH_EXAMPLES + SIZE_EXAMPLES + VERIFY_EXAMPLES + REMOVE_EXAMPLES).split("\n"):
                 if line:
                     formatter.write(f"  {line}\n")
 
@@ -60,39 +60,39 @@ def command() -> None:
     """Show where the store is, what it takes, and whether it is whole; remove it."""
 
 
-command.params += common()
+command.params += common_options()
 
 
-@command.command("path", cls=Verb, examples=PATHS)
+@command.command("path", cls=Verb, examples=PATH_EXAMPLES)
 @click.pass_context
 def path(ctx: click.Context, /) -> None:
     """Print the directory of the store, whether it is there or not."""
     from envtool.cli import app_interface
-    from envtool.report.json_lines import write
+    from envtool.report.json_lines import write_line
 
-    where = app_interface.app().store_path()
-    if settings(ctx).json:
-        write(sys.stdout, {"store": where})
+    where = app_interface.import_app().store_path()
+    if read_settings(ctx).json:
+        write_line(sys.stdout, {"store": where})
     else:
         print(where)
 
 
-@command.command("size", cls=Verb, examples=SIZES)
+@command.command("size", cls=Verb, examples=SIZE_EXAMPLES)
 @click.pass_context
 def size(ctx: click.Context, /) -> None:
     """Show what the store takes on the disk. Cheap: layers are measured once."""
     from envtool.cli import app_interface, console, store_tables
-    from envtool.report.json_lines import write
+    from envtool.report.json_lines import write_line
 
-    said = settings(ctx)
-    found = app_interface.app().store_size()
+    said = read_settings(ctx)
+    found = app_interface.import_app().store_size()
     if said.json:
-        write(sys.stdout, store_tables.sizes_json(found))
+        write_line(sys.stdout, store_tables.sizes_json(found))
     else:
-        print(console.fit(store_tables.sizes(found, console.style(sys.stdout, said.color))))
+        print(console.fit_to_terminal(store_tables.format_sizes(found, console.detect_style(sys.stdout, said.color))))
 
 
-@command.command("verify", cls=Verb, examples=CHECKS)
+@command.command("verify", cls=Verb, examples=VERIFY_EXAMPLES)
 @click.option("--repair", is_flag=True, help="Remove what is damaged, to be made or fetched again; restore modes.")
 @click.option("-j", "--jobs", metavar="N", type=Count(), help="Look at N at once (default: processors).")
 @click.pass_context
@@ -103,20 +103,22 @@ def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
     directories are looked at too. Things that are in use are looked at, and not removed.
     """
     from envtool.cli import app_interface, console, store_tables
-    from envtool.cli.session import follow
-    from envtool.report.json_lines import write
+    from envtool.cli.session import run_with_display
+    from envtool.report.json_lines import write_line
 
-    said = settings(ctx)
-    app = app_interface.app()
-    found = follow(said, lambda emit, cancel: app.store_verify(repair=repair, jobs=jobs or 0, emit=emit, cancel=cancel))
+    said = read_settings(ctx)
+    app = app_interface.import_app()
+    found = run_with_display(
+        said, lambda emit, cancel: app.store_verify(repair=repair, jobs=jobs or 0, emit=emit, cancel=cancel)
+    )
     if said.json:
-        write(sys.stdout, store_tables.checked_json(found))
+        write_line(sys.stdout, store_tables.check_json(found))
     else:
-        print(console.fit(store_tables.checked(found, console.style(sys.stdout, said.color))))
+        print(console.fit_to_terminal(store_tables.format_check(found, console.detect_style(sys.stdout, said.color))))
     return 1 if found.left else 0
 
 
-@command.command("remove", cls=Verb, examples=REMOVES)
+@command.command("remove", cls=Verb, examples=REMOVE_EXAMPLES)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
 def remove(ctx: click.Context, /, yes: bool) -> int:
@@ -125,23 +127,23 @@ def remove(ctx: click.Context, /, yes: bool) -> int:
     What other envtools use is waited for. Nothing goes that is not of a store.
     """
     from envtool.cli import app_interface, console, store_tables
-    from envtool.cli.session import follow
-    from envtool.report.json_lines import write
+    from envtool.cli.session import run_with_display
+    from envtool.report.json_lines import write_line
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     where = app.store_path()
-    if not yes and not _agreed(where):
+    if not yes and not _confirm(where):
         return 2
-    done = follow(said, lambda emit, cancel: (app.store_remove(emit=emit, cancel=cancel),))[0]
+    done = run_with_display(said, lambda emit, cancel: (app.store_remove(emit=emit, cancel=cancel),))[0]
     if said.json:
-        write(sys.stdout, store_tables.removed_json(done, where))
+        write_line(sys.stdout, store_tables.removal_json(done, where))
     else:
-        print(console.fit(store_tables.removed(done, where)))
+        print(console.fit_to_terminal(store_tables.format_removal(done, where)))
     return 3 if done is not None and done.stuck else 0
 
 
-def _agreed(where: str) -> bool:
+def _confirm(where: str) -> bool:
     """Whether a person at a terminal says yes. Raises UsageError where nobody can be asked."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(

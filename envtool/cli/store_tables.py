@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from envtool.cli.tables import table
-from envtool.fs.sizes import said as size
-from envtool.report.formatting import Style, counted
+from envtool.fs.sizes import format_size as size
+from envtool.report.formatting import Style, pluralize
 from envtool.report.text import one_line
 
 if TYPE_CHECKING:
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
 
     from envtool.model import Json
 
-SORTS = {"layer": "layer", "file": "fetched file", "result": "result", "cache": "cache"}
+SORT_WORDS = {"layer": "layer", "file": "fetched file", "result": "result", "cache": "cache"}
 MOST = 40  # rows of a list that are shown; -v and --json have all
 
 
-def swept(done: Any, style: Style, *, verbosity: int = 0, now: float | None = None, columns: int = 0) -> str:
+def format_gc(done: Any, style: Style, *, verbosity: int = 0, now: float | None = None, columns: int = 0) -> str:
     """What each env costs, what of it stays, what went, and what is left."""
     now = time.time() if now is None else now
     lines: list[str] = []
     collected = done.collected
     if verbosity >= 0 and done.envs:
         titles = ("env", "project", "layers", "own", "shared", "files", "used", "stays")
-        head, *body = table([titles, *(_cost(each, now) for each in done.envs)], columns, firm=range(2, 8))
+        head, *body = table([titles, *(_cost_row(each, now) for each in done.envs)], columns, firm=range(2, 8))
         lines += [style.paint("2", head), *body, ""]
     if verbosity > 0:
-        lines += _things(collected.gone, now)
+        lines += _item_rows(collected.gone, now)
     word = "would go" if done.dry_run else "gone"
-    lines += [f"{word}: {text}" for text in _sums(collected.gone)]
+    lines += [f"{word}: {text}" for text in _format_totals(collected.gone)]
     if collected.litter:
         amount = f", {size(collected.litter_size)}" if collected.litter_size else ""
-        lines.append(f"{word}: {counted(collected.litter, 'leftover')}{amount}")
+        lines.append(f"{word}: {pluralize(collected.litter, 'leftover')}{amount}")
     if collected.busy:
-        lines.append(f"kept: {', '.join(_sums(collected.busy))}, in use now")
+        lines.append(f"kept: {', '.join(_format_totals(collected.busy))}, in use now")
     if not collected.gone and not collected.litter:
         lines.append("nothing to remove")
     if done.removing:
         lines.append(f"being removed by another envtool: {size(done.removing)}")
     if done.stuck:
-        lines.append(_stuck(done.stuck))
+        lines.append(_format_undeletable(done.stuck))
     left = done.size - collected.freed
     freed = f"{size(collected.freed)} {'would be' if done.dry_run else ''} freed".replace("  ", " ")
     lines.append(f"{freed}; the store takes {size(left)}, {size(done.free)} of {size(done.disk)} are free")
@@ -53,43 +53,43 @@ def swept(done: Any, style: Style, *, verbosity: int = 0, now: float | None = No
     return "\n".join(lines)
 
 
-def _cost(each: Any, now: float) -> tuple[str, ...]:
-    same = each.after == each.idmap_path + each.shared and each.after_files == each.files
+def _cost_row(each: Any, now: float) -> tuple[str, ...]:
+    same = each.after == each.own + each.shared and each.after_files == each.files
     return (
         one_line(each.env) or "(earlier builds)",
         one_line(each.project) or "-",
         str(each.layers),
-        size(each.idmap_path),
+        size(each.own),
         size(each.shared),
         size(each.files),
-        ago(each.used, now),
+        format_days_ago(each.used, now),
         "all" if same else size(each.after + each.after_files),
     )
 
 
-def ago(then: float, now: float) -> str:
+def format_days_ago(then: float, now: float) -> str:
     """When something was used, in days."""
     if not then:
         return "-"
     days = int(max(0.0, now - then) // 86400)
-    return "today" if not days else f"{counted(days, 'day')} ago"
+    return "today" if not days else f"{pluralize(days, 'day')} ago"
 
 
-def _sums(items: Sequence[Any]) -> list[str]:
+def _format_totals(items: Sequence[Any]) -> list[str]:
     found = []
-    for sort, word in SORTS.items():
+    for sort, word in SORT_WORDS.items():
         these = [item for item in items if item.sort == sort]
         if these:
-            found.append(f"{counted(len(these), word)}, {size(sum(item.size for item in these))}")
+            found.append(f"{pluralize(len(these), word)}, {size(sum(item.size for item in these))}")
     return found
 
 
-def _things(items: Sequence[Any], now: float) -> list[str]:
-    rows = [(item.sort, item.name[:12], size(item.size), ago(item.used, now)) for item in items]
+def _item_rows(items: Sequence[Any], now: float) -> list[str]:
+    rows = [(item.sort, item.name[:12], size(item.size), format_days_ago(item.used, now)) for item in items]
     return [*table(rows), ""] if rows else []
 
 
-def swept_json(done: Any) -> Json:
+def gc_json(done: Any) -> Json:
     """The last object of `gc`."""
     collected = done.collected
     return {
@@ -100,23 +100,23 @@ def swept_json(done: Any) -> Json:
         "freed": collected.freed,
         "free": done.free,
         "disk": done.disk,
-        "gone": [_item(item) for item in collected.gone],
-        "busy": [_item(item) for item in collected.busy],
+        "gone": [_item_json(item) for item in collected.gone],
+        "busy": [_item_json(item) for item in collected.busy],
         "leftovers": collected.litter,
         "removing": done.removing,
         "envs": [asdict(each) for each in done.envs],
     }
 
 
-def _item(item: Any) -> Json:
+def _item_json(item: Any) -> Json:
     return {"sort": item.sort, "name": item.name, "size": item.size, "used": round(item.used, 3)}
 
 
-def sizes(found: Any, style: Style) -> str:
+def format_sizes(found: Any, style: Style) -> str:
     """A line a sort of thing, and the sum."""
     rows = [
-        (counted(found.sorts[sort][0], word), size(found.sorts[sort][1]))
-        for sort, word in SORTS.items()
+        (pluralize(found.sorts[sort][0], word), size(found.sorts[sort][1]))
+        for sort, word in SORT_WORDS.items()
         if sort in found.sorts
     ]
     under_way = found.unfinished
@@ -139,7 +139,7 @@ def sizes(found: Any, style: Style) -> str:
             f"of this, {size(amount)} was made when containers had other ids ({'; '.join(map(one_line, maps))})"
         )
     if found.stuck:
-        lines.append(f"not measured: {_stuck(found.stuck)}")
+        lines.append(f"not measured: {_format_undeletable(found.stuck)}")
     return "\n".join(
         [style.paint("1", one_line(found.store)), *(f"  {line}" for line in lines),
          f"{size(found.size)}; {size(found.free)} of {size(found.disk)} are free"]
@@ -149,7 +149,8 @@ def sizes(found: Any, style: Style) -> str:
 def sizes_json(found: Any) -> Json:
     """The object of `store size`."""
     sorts: dict[str, Json] = {
-        sort: {"count": found.sorts.get(sort, (0, 0))[0], "size": found.sorts.get(sort, (0, 0))[1]} for sort in SORTS
+        sort: {"count": found.sorts.get(sort, (0, 0))[0], "size": found.sorts.get(sort, (0, 0))[1]}
+        for sort in SORT_WORDS
     }
     others: Json = {"size": found.others[0], "idmaps": [*found.others[1]]}
     rest = found.unfinished
@@ -160,25 +161,25 @@ def sizes_json(found: Any) -> Json:
     }  # fmt: skip
 
 
-def removed(done: Any, where: str) -> str:
+def format_removal(done: Any, where: str) -> str:
     """What went, and what did not."""
     if done is None:
         return f"there is no store: {one_line(where)}"
     lines = [f"{one_line(path)} is nothing of envtool's, and stays" for path in done.foreign]
     if done.stuck:
-        lines += [_stuck(done.stuck), f"{size(done.size)} of {one_line(where)} are gone"]
+        lines += [_format_undeletable(done.stuck), f"{size(done.size)} of {one_line(where)} are gone"]
     else:
         lines.append(f"{one_line(where)} is gone: {size(done.size)}")
     return "\n".join(lines)
 
 
-def _stuck(places: Sequence[str]) -> str:
+def _format_undeletable(places: Sequence[str]) -> str:
     """What only root can delete."""
     listed = " ".join(shlex.quote(one_line(place)) for place in places)
     return f"made with ids that this account has no more, only root can delete it: `sudo rm -r {listed}`"
 
 
-def removed_json(done: Any, where: str) -> Json:
+def removal_json(done: Any, where: str) -> Json:
     """The last object of `store remove`."""
     if done is None:
         return {"event": "removed", "store": where, "size": 0, "foreign": [], "stuck": []}
@@ -187,16 +188,16 @@ def removed_json(done: Any, where: str) -> Json:
     }  # fmt: skip
 
 
-def checked(found: Any, style: Style) -> str:
+def format_check(found: Any, style: Style) -> str:
     """Each thing that is damaged, and the sum."""
     lines: list[str] = []
     for each in found.damages:
         name = each.name[:12] if len(each.name) >= 64 else one_line(each.name)
         ended = f" ({one_line(each.mended)})" if each.mended else ""
-        sort = SORTS.get(each.sort, each.sort)
+        sort = SORT_WORDS.get(each.sort, each.sort)
         lines.append(f"{style.paint('31', style.glyphs('✗'))} {sort} {name}: {one_line(each.what)}{ended}")
         lines += [f"    {one_line(path)}" for path in each.paths]
-    looked = ", ".join(counted(found.counts[sort], word) for sort, word in SORTS.items() if sort in found.counts)
+    looked = ", ".join(pluralize(found.counts[sort], word) for sort, word in SORT_WORDS.items() if sort in found.counts)
     state = f"{len(found.damages)} damaged" if found.damages else "all whole"
     if found.damages and not found.left:
         state += ", all repaired"
@@ -206,7 +207,7 @@ def checked(found: Any, style: Style) -> str:
     return "\n".join(lines)
 
 
-def checked_json(found: Any) -> Json:
+def check_json(found: Any) -> Json:
     """The last object of `store verify`."""
     return {
         "event": "checked",

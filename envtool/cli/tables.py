@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from envtool.fs.sizes import said as size
-from envtool.report.formatting import Style, counted
-from envtool.report.text import fitted, one_line, pad, shortened, width
+from envtool.fs.sizes import format_size as size
+from envtool.report.formatting import Style, pluralize
+from envtool.report.text import elide_middle, fit_lines, one_line, pad, visible_width
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from envtool.cli.app_interface import CheckOutcome, LockOutcome
     from envtool.model import Json, Spec
 
-LEAST = 12  # columns of a table that would be of no use with fewer
-_STATES = {"cached": "32", "build": "33", "unknown": "2"}
+MIN_COLUMNS = 12  # columns of a table that would be of no use with fewer
+_STATE_COLORS = {"cached": "32", "build": "33", "unknown": "2"}
 _SIGNS = {"ok": ("✓", "32"), "warn": ("!", "33"), "fail": ("✗", "31")}
 
 
@@ -24,41 +24,44 @@ def table(rows: Sequence[Sequence[str]], columns: int = 0, firm: Container[int] 
     """Rows in columns, the first the head. On a screen of so many `columns` (0: without end) the widest cells lose
     their middle, those of the first, which are names to be typed, last; those of `firm` ones, which are numbers and
     times, never. Where that is not enough, what is firm follows each row on a line of its own, by its title."""
-    widths = [max(width(cell) for cell in column) + 2 for column in zip(*rows, strict=True)]
+    widths = [max(visible_width(cell) for cell in column) + 2 for column in zip(*rows, strict=True)]
     while columns and sum(widths) - 2 > columns:
-        loose = [at for at, wide in enumerate(widths) if at not in firm and wide > LEAST]
+        loose = [at for at, wide in enumerate(widths) if at not in firm and wide > MIN_COLUMNS]
         if not loose:
             break
         at = max(loose[1:] if loose[0] == 0 and len(loose) > 1 else loose, key=lambda each: widths[each])
         widths[at] -= 1
     if columns and firm and sum(widths) - 2 > columns:
-        return _stacked(rows, columns, firm)
-    cells = [[shortened(cell, wide - 2) for cell, wide in zip(row, widths, strict=True)] for row in rows]
+        return _stack_firm_columns(rows, columns, firm)
+    cells = [[elide_middle(cell, wide - 2) for cell, wide in zip(row, widths, strict=True)] for row in rows]
     return ["".join(pad(cell, wide) for cell, wide in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def _stacked(rows: Sequence[Sequence[str]], columns: int, firm: Container[int]) -> list[str]:
+def _stack_firm_columns(rows: Sequence[Sequence[str]], columns: int, firm: Container[int]) -> list[str]:
     titles = rows[0]
     loose = [at for at in range(len(titles)) if at not in firm]
     head, *lines = table([[row[at] for at in loose] for row in rows], columns)
     out = [head]
     for row, line in zip(rows[1:], lines, strict=True):
-        out += [line, *_pairs([f"{titles[at]} {row[at]}".strip() for at in range(len(row)) if at in firm], columns)]
+        out += [
+            line,
+            *_fill_lines([f"{titles[at]} {row[at]}".strip() for at in range(len(row)) if at in firm], columns),
+        ]
     return out
 
 
-def _pairs(pairs: Sequence[str], columns: int) -> list[str]:
+def _fill_lines(pairs: Sequence[str], columns: int) -> list[str]:
     """As many on a line as there is room for."""
     lines: list[str] = []
     for pair in pairs:
-        if lines and width(lines[-1]) + 2 + width(pair) <= columns:
+        if lines and visible_width(lines[-1]) + 2 + visible_width(pair) <= columns:
             lines[-1] += f"  {pair}"
         else:
             lines.append(f"    {pair}")
     return lines
 
 
-def envs(spec: Spec, style: Style, columns: int = 0) -> str:
+def format_envs(spec: Spec, style: Style, columns: int = 0) -> str:
     """One line an env; where that has no room for all names, an env and its tasks, and below what they stand on."""
     rows = [("env", "base", "layers", "tasks")]
     rows += [
@@ -71,13 +74,13 @@ def envs(spec: Spec, style: Style, columns: int = 0) -> str:
         for env in spec.envs
     ]
     head, *lines = table(rows)
-    if not columns or max(map(width, (head, *lines))) <= columns:
+    if not columns or max(map(visible_width, (head, *lines))) <= columns:
         return "\n".join([style.paint("2", head), *lines])
     lines = []
     for name, base, layers, tasks in rows[1:]:
-        lines.append(style.paint("1", fitted(name, columns)))
+        lines.append(style.paint("1", fit_lines(name, columns)))
         pairs = (("base", base), ("layers", layers), ("tasks", tasks))
-        lines += [fitted(f"  {pad(title, 8)}{said}", columns, indent=8) for title, said in pairs]
+        lines += [fit_lines(f"  {pad(title, 8)}{said}", columns, indent=8) for title, said in pairs]
     return "\n".join(lines)
 
 
@@ -101,13 +104,13 @@ def envs_json(spec: Spec) -> Json:
     }
 
 
-def plan(value: Any, style: Style, columns: int = 0, typed: str = "") -> str:
+def format_plan(value: Any, style: Style, columns: int = 0, typed: str = "") -> str:
     """A tree for each env, bottom first, the sum, and what is `typed` to make all that. Where there is no room for all,
     the keys go; what a step is stands below its name where it has no room beside it, and a name that is too long loses
     its middle."""
     steps = [step for env in value.envs for step in env.steps]
-    name = max((width(one_line(step.name)) for step in steps), default=0) + 1
-    what = max((width(", ".join(_what(step, style))) for step in steps), default=0)
+    name = max((visible_width(one_line(step.name)) for step in steps), default=0) + 1
+    what = max((visible_width(", ".join(_what(step, style))) for step in steps), default=0)
     room = (columns or 1 << 20) - BRANCH - STATE
     keys = max(name, NAME) + KEY + what <= room
     name = min(max(name, NAME), max(room - what, NAME))
@@ -115,8 +118,8 @@ def plan(value: Any, style: Style, columns: int = 0, typed: str = "") -> str:
     seen: dict[tuple[str, ...], str] = {}
     for env in value.envs:
         tasks = ", ".join(one_line(task) for task in env.tasks)
-        title = shortened(one_line(env.name), columns) if columns else one_line(env.name)
-        lines.append(fitted(f"{style.paint('1', title)}  {tasks}".rstrip(), columns))
+        title = elide_middle(one_line(env.name), columns) if columns else one_line(env.name)
+        lines.append(fit_lines(f"{style.paint('1', title)}  {tasks}".rstrip(), columns))
         for number, step in enumerate(env.steps):
             same = (
                 (step.key,) if step.key else (step.subject, step.name, step.node)
@@ -124,26 +127,26 @@ def plan(value: Any, style: Style, columns: int = 0, typed: str = "") -> str:
             seen[same] = step.state
             last = number == len(env.steps) - 1
             start = f" {style.glyphs('└─' if last else '├─')} {pad(step.subject, 6)}"
-            state = pad(style.paint(_STATES[step.state], step.state), STATE)
-            line = f"{start}{pad(shortened(one_line(step.name), name - 1), name)}{state}"
+            state = pad(style.paint(_STATE_COLORS[step.state], step.state), STATE)
+            line = f"{start}{pad(elide_middle(one_line(step.name), name - 1), name)}{state}"
             line += pad(step.key[:12] or "-", KEY) if keys else ""
             said = ", ".join(_what(step, style))
-            if width(line) + width(said) <= (columns or 1 << 20):
+            if visible_width(line) + visible_width(said) <= (columns or 1 << 20):
                 lines.append(f"{line}{said}")
                 continue
             bar = " " if last else style.glyphs("│")
-            below = fitted(said, columns - BRANCH, indent=0).split("\n")
+            below = fit_lines(said, columns - BRANCH, indent=0).split("\n")
             lines += [line.rstrip(), *(f" {bar}  {' ' * (BRANCH - 4)}{each}" for each in below)]
     states = [*seen.values()]
     parts = [
-        f"{counted(states.count('build'), 'step')} to build" if "build" in states else "",
+        f"{pluralize(states.count('build'), 'step')} to build" if "build" in states else "",
         f"{states.count('unknown')} not known yet" if states.count("unknown") else "",
         f"{states.count('cached')} cached",
     ]
-    notes = [fitted(f"note: {one_line(note)}", columns) for note in value.notes]
+    notes = [fit_lines(f"note: {one_line(note)}", columns) for note in value.notes]
     done = "makes the rest" if "build" in states or "unknown" in states else "builds nothing"
     sums = ", ".join(part for part in parts if part) + (f": `{typed}` {done}" if typed else "")
-    return "\n".join([*lines, "", *notes, fitted(sums, columns)])
+    return "\n".join([*lines, "", *notes, fit_lines(sums, columns)])
 
 
 BRANCH, NAME, STATE, KEY = 10, 18, 9, 14  # columns of a plan: the least for a name
@@ -162,14 +165,14 @@ def plan_json(value: Any) -> Json:
     return document
 
 
-def fetched(value: Any) -> str:
+def format_fetch(value: Any) -> str:
     """As in: 97 files, 45 MB; 12 fetched, 3.1 MB."""
-    whole = f"{counted(len(value.files), 'file')}, {size(sum(item.size for item in value.files))}"
+    whole = f"{pluralize(len(value.files), 'file')}, {size(sum(item.size for item in value.files))}"
     new = f"{value.fetched} fetched, {size(value.fetched_bytes)}" if value.fetched else "all of them were here"
     return f"{whole}; {new}" if value.files else "these envs need no files"
 
 
-def fetched_json(value: Any) -> Json:
+def fetch_json(value: Any) -> Json:
     """The last object of `fetch` (docs/json.md)."""
     files: list[Json] = [
         {"sha256": item.fetch.sha256, "size": item.size, "names": [*item.names], "needed_by": [*item.needed_by]}
@@ -178,26 +181,26 @@ def fetched_json(value: Any) -> Json:
     return {"event": "fetched", "files": files, "fetched": value.fetched, "fetched_bytes": value.fetched_bytes}
 
 
-def vendored(value: Any) -> str:
+def format_vendor(value: Any) -> str:
     """As in: envtool.vendor: 97 files, 45 MB; 12 written, 3 removed."""
     done = [f"{value.written} written" if value.written else "nothing to write"]
     done += [f"{value.removed} removed"] if value.removed else []
-    return f"{value.path}: {counted(value.written + value.kept, 'file')}, {size(value.size)}; {', '.join(done)}"
+    return f"{value.path}: {pluralize(value.written + value.kept, 'file')}, {size(value.size)}; {', '.join(done)}"
 
 
-def vendored_json(value: Any) -> Json:
+def vendor_json(value: Any) -> Json:
     """The last object of `vendor` (docs/json.md)."""
     document: dict[str, Json] = asdict(value)
     return {"event": "vendored", **document}
 
 
-def exported(value: Any) -> str:
+def format_export(value: Any) -> str:
     """As in: unit.tar: localhost/unit:latest, 4 layers, 41 MB, sha256:…"""
     path = "standard output" if value.target.path == "-" else value.target.path
-    return f"{path}: {_image(value)}, {value.digest}" if value.digest else f"{path}: uses {value.name}"
+    return f"{path}: {_format_image(value)}, {value.digest}" if value.digest else f"{path}: uses {value.name}"
 
 
-def exported_json(value: Any) -> Json:
+def export_json(value: Any) -> Json:
     """The last object of `export` (docs/json.md)."""
     return {
         "event": "exported",
@@ -207,38 +210,38 @@ def exported_json(value: Any) -> Json:
     }
 
 
-def pushed(value: Any) -> str:
+def format_push(value: Any) -> str:
     """As in: registry.example/unit:1.4: 4 layers, 41 MB, 2.1 MB sent."""
     sent = f"{size(value.sent)} sent" if value.sent else "all of it there already"
-    return f"{_image(value)}; {sent}"
+    return f"{_format_image(value)}; {sent}"
 
 
-def pushed_json(value: Any) -> Json:
+def push_json(value: Any) -> Json:
     """The last object of `push` (docs/json.md)."""
     document: dict[str, Json] = asdict(value)
     return {"event": "pushed", **document}
 
 
-def _image(value: Any) -> str:
-    return f"{value.name}, {counted(len(value.layers), 'layer')}, {size(value.size)}"
+def _format_image(value: Any) -> str:
+    return f"{value.name}, {pluralize(len(value.layers), 'layer')}, {size(value.size)}"
 
 
-def locked(done: LockOutcome, columns: int = 0) -> str:
+def format_lock(done: LockOutcome, columns: int = 0) -> str:
     """What moved, old and new, and the sum."""
     state = "written" if done.written else "unchanged"
     sum_up = f"{done.file}: {done.entries} locked, {state}"
     if not done.changes:
-        return fitted(sum_up, columns)
+        return fit_lines(sum_up, columns)
     platforms = len({change.platform for change in done.changes}) > 1
     rows = [("what", "name", "old", "new", *(["platform"] if platforms else []))]
     rows += [
         (each.entry, each.name or "-", each.old or "-", each.new or "-", *([each.platform] if platforms else []))
         for each in done.changes
     ]
-    return "\n".join([*table(rows, columns), "", fitted(sum_up, columns)])
+    return "\n".join([*table(rows, columns), "", fit_lines(sum_up, columns)])
 
 
-def locked_json(done: LockOutcome) -> Json:
+def lock_json(done: LockOutcome) -> Json:
     """The same as a value (docs/json.md)."""
     return {
         "event": "lock",
@@ -249,7 +252,7 @@ def locked_json(done: LockOutcome) -> Json:
     }
 
 
-def checks(found: Sequence[CheckOutcome], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
+def format_checks(found: Sequence[CheckOutcome], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
     """A line for each, under what is wrong the command that mends it, and what comes of all."""
     lines: list[str] = []
     for check in found:
@@ -257,7 +260,7 @@ def checks(found: Sequence[CheckOutcome], style: Style, *, quiet: bool = False, 
             continue
         sign, code = _SIGNS[check.state]
         line = f" {style.paint(code, style.glyphs(sign))} {check.name}: {check.text}"
-        lines.append(fitted(line, columns))
+        lines.append(fit_lines(line, columns))
         if check.mend:
             lines += [f"   {line}" for line in check.mend.splitlines()]
     states = {check.state for check in found}
@@ -268,7 +271,7 @@ def checks(found: Sequence[CheckOutcome], style: Style, *, quiet: bool = False, 
         )
     elif "warn" in states:
         last = "containers run here; what is marked ! would be better mended; then again: `envtool doctor`"
-    return "\n".join(lines if quiet and lines == [] else [*lines, "", fitted(last, columns)])
+    return "\n".join(lines if quiet and lines == [] else [*lines, "", fit_lines(last, columns)])
 
 
 def checks_json(found: Iterable[CheckOutcome]) -> Json:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, running, settings
+from envtool.cli.options import Verb, read_settings, run_options
 
 EXAMPLES = """
 envtool test
@@ -16,13 +16,15 @@ envtool test -C services/api --junit report.xml -- -k slow
 
 
 @click.command("test", cls=Verb, examples=EXAMPLES, tail=True)
-@running
+@run_options
 @click.pass_context
 def command(ctx: click.Context, /, junit: str | None, **said: Any) -> int:
     """Run the task `test` of every env that has one, each in a throw-away container.
 
     A point of a matrix is an env of its own. What stands after `--` reaches the task as {{ args }}.
     """
-    from envtool.cli.session import perform, wanted
+    from envtool.cli.session import build_request, run_and_report
 
-    return perform(settings(ctx), "test", wanted(settings(ctx), ctx.obj, reports=(junit,), **said), junit)
+    return run_and_report(
+        read_settings(ctx), "test", build_request(read_settings(ctx), ctx.obj, reports=(junit,), **said), junit
+    )

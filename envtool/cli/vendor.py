@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, settings, settling
+from envtool.cli.options import Verb, read_settings, resolve_options
 
 EXAMPLES = """
 envtool vendor
@@ -19,7 +19,7 @@ envtool vendor project.tar.zst
 @click.command("vendor", cls=Verb, examples=EXAMPLES)
 @click.argument("target", metavar="[DIR|FILE.tar]", required=False, default="", type=click.Path())
 @click.option("--prune", is_flag=True, help="Remove from DIR what is no longer pinned.")
-@settling
+@resolve_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None:
     """Write every pinned file of the envs to a folder or an archive, from which they build without a network.
@@ -28,15 +28,15 @@ def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None
     are archives of that folder. Only what is missing is written. ENVTOOL_BLOBS=DIR makes any project use a folder.
     """
     from envtool.cli import app_interface, console, tables
-    from envtool.cli.session import follow
+    from envtool.cli.session import run_with_display
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     request = app.CommandRequest(**said.project(), **how)
-    vendored = follow(said, lambda emit, cancel: app.vendor(request, target, emit, cancel, prune=prune))
+    vendored = run_with_display(said, lambda emit, cancel: app.vendor(request, target, emit, cancel, prune=prune))
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, tables.vendored_json(vendored))
+        write_line(sys.stdout, tables.vendor_json(vendored))
     elif said.verbosity >= 0:
-        print(console.fit(tables.vendored(vendored), sys.stderr), file=sys.stderr)
+        print(console.fit_to_terminal(tables.format_vendor(vendored), sys.stderr), file=sys.stderr)

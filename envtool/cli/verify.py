@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Count, Verb, made_names, settings
+from envtool.cli.options import Count, Verb, complete_stack_names, read_settings
 
 EXAMPLES = """
 envtool verify
@@ -17,7 +17,7 @@ envtool verify --build wheels
 
 
 @click.command("verify", cls=Verb, examples=EXAMPLES)
-@click.argument("names", metavar="[LAYER|ENV]...", nargs=-1, shell_complete=made_names)
+@click.argument("names", metavar="[LAYER|ENV]...", nargs=-1, shell_complete=complete_stack_names)
 @click.option("--build", is_flag=True, help="Run the task `build` twice, and compare its outputs.")
 @click.option("-j", "--jobs", metavar="N", type=Count(), help="Run at most N at once.")
 @click.option("-x", "--fail-fast", is_flag=True, help="Stop at the first difference.")
@@ -29,6 +29,6 @@ def command(ctx: click.Context, /, names: tuple[str, ...], build: bool, **said: 
     Clock, order of directories, processors, process ids, umask, user, home, locale, time zone and paths are varied
     (docs/verify.md). Names are those of bases, layers and envs, or globs; none: all. The store is not changed.
     """
-    from envtool.cli.verify_tables import perform
+    from envtool.cli.verify_tables import run_verify
 
-    return perform(settings(ctx), names, build=build, **said)
+    return run_verify(read_settings(ctx), names, build=build, **said)

@@ -9,7 +9,7 @@ import sys
 import click
 
 from envtool import __version__
-from envtool.cli.options import Verb, settings
+from envtool.cli.options import Verb, read_settings
 
 EXAMPLES = """
 envtool version
@@ -31,10 +31,10 @@ def command(ctx: click.Context) -> None:
         "kernel": system.release,
         "machine": system.machine,
     }
-    if settings(ctx).json:
-        from envtool.report.json_lines import write
+    if read_settings(ctx).json:
+        from envtool.report.json_lines import write_line
 
-        write(
+        write_line(
             sys.stdout, {**values, "plugins": [{"name": name, "version": version} for name, version in plugins.items()]}
         )
     else:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.options import Verb, settings, subject_names
+from envtool.cli.options import Verb, complete_subject_names, read_settings
 
 EXAMPLES = """
 envtool why
@@ -16,7 +16,7 @@ envtool why 'unit[trixie]' lint:lint
 
 
 @click.command("why", cls=Verb, examples=EXAMPLES)
-@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=subject_names)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_subject_names)
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...]) -> None:
     """Say why a base or layer is cached, or what changed since its nearest earlier build.
@@ -29,16 +29,16 @@ def command(ctx: click.Context, names: tuple[str, ...]) -> None:
     from envtool.cli import app_interface, console
     from envtool.report import why
 
-    said = settings(ctx)
-    app = app_interface.app()
+    said = read_settings(ctx)
+    app = app_interface.import_app()
     told = app.why(app.CommandRequest(**said.project()), names)
     if said.json:
-        from envtool.report.json_lines import write
+        from envtool.report.json_lines import write_line
 
-        write(sys.stdout, {"subjects": why.explanations_json(told)})
+        write_line(sys.stdout, {"subjects": why.explanations_json(told)})
         return
     if told:
-        style = console.style(sys.stdout, said.color)
-        print(console.fit(why.explanations(told, style, now=time.time(), whole=said.verbosity > 0)))
+        style = console.detect_style(sys.stdout, said.color)
+        print(console.fit_to_terminal(why.format_explanations(told, style, now=time.time(), whole=said.verbosity > 0)))
     if not names:
-        print(console.fit(("\n" if told else "") + why.summary(told)))
+        print(console.fit_to_terminal(("\n" if told else "") + why.format_summary(told)))

@@ -16,7 +16,7 @@ def copy_file(source: str, target: str, mode: int, most: int = 1 << 62) -> None:
             raise OSError(22, "Not a regular file", source)
         with open(target, "xb", buffering=0) as copy:
             at = written = 0
-            while 0 <= (at := _data(reading, at)) < found.st_size:
+            while 0 <= (at := _next_data(reading, at)) < found.st_size:
                 piece = memoryview(os.pread(reading, min(1 << 20, found.st_size - at), at))
                 if not piece:
                     break
@@ -31,7 +31,7 @@ def copy_file(source: str, target: str, mode: int, most: int = 1 << 62) -> None:
         os.close(reading)
 
 
-def _data(descriptor: int, at: int) -> int:
+def _next_data(descriptor: int, at: int) -> int:
     """Where the next data is; -1 where only a hole follows."""
     try:
         return os.lseek(descriptor, at, os.SEEK_DATA)

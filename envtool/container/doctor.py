@@ -19,10 +19,10 @@ from typing import Literal
 from envtool.container import mounts, seccomp, syscalls, userns
 from envtool.container.syscalls import syscall
 from envtool.errors import SandboxError
-from envtool.fs.sizes import said
+from envtool.fs.sizes import format_size
 
-_OLDEST = (5, 12)
-_SPACE = 2 * 10**9  # bytes below which a base and its layers hardly fit
+_MIN_KERNEL = (5, 12)
+_MIN_SPACE = 2 * 10**9  # bytes below which a base and its layers hardly fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +35,22 @@ class Check:
     mend: str = ""
 
 
-def check(store: str = "") -> tuple[Check, ...]:
+def check_machine(store: str = "") -> tuple[Check, ...]:
     """Everything that containers want of this machine, the decisive things first. `store`: where layers will be."""
-    namespaces = _namespaces()
-    found = [_kernel(), *namespaces]
+    namespaces = _check_namespaces()
+    found = [_check_kernel(), *namespaces]
     if all(each.state != "fail" for each in found):
-        found += [_ids(), _overlay("overlay", ""), _overlay("tmpfs as upper layer", "tmpfs"), _proc()]
+        found += [
+            _check_ids(),
+            _check_overlay("overlay", ""),
+            _check_overlay("tmpfs as upper layer", "tmpfs"),
+            _check_proc(),
+        ]
         if os.geteuid() == 0:
-            found.append(_idmapped())
-    found += [_seccomp(), _limits()]
+            found.append(_check_idmapped_mounts())
+    found += [_check_seccomp(), _check_limits()]
     if store:
-        found.append(_space(store))
+        found.append(_check_space(store))
     return tuple(found)
 
 
@@ -64,7 +69,7 @@ def apparmor_profile(interpreter: str = "") -> str:
     )
 
 
-def _setting(path: str) -> str:
+def _read_setting(path: str) -> str:
     try:
         with open(path, encoding="ascii") as file:
             return file.read().strip()
@@ -72,7 +77,7 @@ def _setting(path: str) -> str:
         return ""
 
 
-def _kernel() -> Check:
+def _check_kernel() -> Check:
     release, machine = os.uname().release, os.uname().machine
     if machine not in seccomp.MACHINES:
         return Check(
@@ -80,9 +85,9 @@ def _kernel() -> Check:
             state="fail",
             text=f"no system call numbers for {machine}: {', '.join(seccomp.MACHINES)} only",
         )
-    if syscalls.version() < _OLDEST:
+    if syscalls.kernel_version() < _MIN_KERNEL:
         return Check(name="kernel", state="fail", text=f"Linux {release}: containers need 5.12 at least")
-    if syscalls.version() < (6, 6):
+    if syscalls.kernel_version() < (6, 6):
         return Check(
             name="kernel",
             state="warn",
@@ -91,56 +96,58 @@ def _kernel() -> Check:
     return Check(name="kernel", state="ok", text=f"Linux {release} on {machine}")
 
 
-def _namespaces() -> list[Check]:
+def _check_namespaces() -> list[Check]:
     name = "user namespaces"
-    if _setting("/proc/sys/user/max_user_namespaces") == "0":
+    if _read_setting("/proc/sys/user/max_user_namespaces") == "0":
         mend = "sudo sysctl -w user.max_user_namespaces=65536"
         return [Check(name=name, state="fail", text="switched off (user.max_user_namespaces=0)", mend=mend)]
     try:
-        userns.inside(os.getpid)
+        userns.run_as_root(os.getpid)
     except SandboxError as error:
-        return [Check(name=name, state="fail", text=error.message, mend=_mend(error))]
+        return [Check(name=name, state="fail", text=error.message, mend=_fix_command(error))]
     try:
-        userns.inside(_mount_something)
+        userns.run_as_root(_try_mount)
     except OSError as error:
-        if _setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        if _read_setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
             text = "made, but without rights (AppArmor, kernel.apparmor_restrict_unprivileged_userns=1)"
-            return [Check(name=name, state="fail", text=text, mend=_APPARMOR)]
+            return [Check(name=name, state="fail", text=text, mend=_APPARMOR_COMMAND)]
         text = f"made, but mounting in them is refused: {error.strerror}"
         return [Check(name=name, state="fail", text=text)]
     return [Check(name=name, state="ok", text="can be made, and mounted in")]
 
 
-_APPARMOR = (
+_APPARMOR_COMMAND = (
     "envtool doctor --print apparmor-profile | sudo tee /etc/apparmor.d/envtool && "
     "sudo apparmor_parser -r /etc/apparmor.d/envtool"
 )
 
 
-def _mend(error: SandboxError) -> str:
+def _fix_command(error: SandboxError) -> str:
     if error.code == "userns-apparmor":
-        return _APPARMOR
+        return _APPARMOR_COMMAND
     return error.hint.removeprefix("as root: ") if error.hint != "envtool doctor" else ""
 
 
-def _mount_something() -> None:
-    os.close(mounts.filesystem("tmpfs"))
+def _try_mount() -> None:
+    os.close(mounts.new_filesystem("tmpfs"))
 
 
-def _ids() -> Check:
-    mode = userns.here().mode
+def _check_ids() -> Check:
+    mode = userns.caller_ids().mode
     name = "user ids"
     if mode == "root":
-        _, base, count = userns.here().uids[0]
-        state: Literal["ok", "warn"] = "ok" if count >= userns.COUNT - 1 else "warn"
+        _, base, count = userns.caller_ids().uids[0]
+        state: Literal["ok", "warn"] = "ok" if count >= userns.ID_COUNT - 1 else "warn"
         return Check(
             name=name, state=state, text=f"root inside is not root of this machine: ids {base} to {base + count - 1}"
         )
     if mode == "range":
-        return Check(name=name, state="ok", text=f"each container has a range of ids, from {userns.here().uids[0][1]}")
-    who = _user()
-    missing = [n for n in ("newuidmap", "newgidmap") if not userns.helper(n)]
-    have = f"containers have one id{_kept_groups()}; databases that refuse root need more"
+        return Check(
+            name=name, state="ok", text=f"each container has a range of ids, from {userns.caller_ids().uids[0][1]}"
+        )
+    who = _user_name()
+    missing = [n for n in ("newuidmap", "newgidmap") if not userns.find_helper(n)]
+    have = f"containers have one id{_undroppable_groups()}; databases that refuse root need more"
     if missing:
         text = f"{' and '.join(missing)} not installed: {have}"
         return Check(name=name, state="warn", text=text, mend="sudo apt-get install uidmap")
@@ -153,7 +160,7 @@ def _ids() -> Check:
     )
 
 
-def _kept_groups() -> str:
+def _undroppable_groups() -> str:
     """Groups of the caller that cannot be let go of: setgroups(2) is denied where no range of ids is mapped."""
     names = []
     for group in sorted({*os.getgroups()} - {os.getegid()}):
@@ -164,7 +171,7 @@ def _kept_groups() -> str:
     return f", and what your groups may read ({', '.join(names)}) their tasks may" if names else ""
 
 
-def _user() -> str:
+def _user_name() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -174,17 +181,17 @@ def _user() -> str:
 def _free_range() -> str:
     ends = [100000]
     for path in ("/etc/subuid", "/etc/subgid"):
-        for line in _setting(path).splitlines():
+        for line in _read_setting(path).splitlines():
             fields = line.split(":")
             if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
                 ends.append(int(fields[1]) + int(fields[2]))
-    return f"{max(ends)}-{max(ends) + userns.COUNT - 1}"
+    return f"{max(ends)}-{max(ends) + userns.ID_COUNT - 1}"
 
 
-def _overlay(name: str, upper: str) -> Check:
+def _check_overlay(name: str, upper: str) -> Check:
     with tempfile.TemporaryDirectory(prefix="envtool-") as place:
         try:
-            userns.inside(_try_overlay, upper, at=place)
+            userns.run_as_root(_try_overlay, upper, at=place)
         except OSError as error:
             if upper:
                 text = f"refused ({error.strerror}): ephemeral writes must go to disk; use `scratch: disk`"
@@ -197,7 +204,7 @@ def _overlay(name: str, upper: str) -> Check:
 def _try_overlay(upper: str) -> None:
     """In a directory of its own, in a mount namespace of its own."""
     mounts.make_private()
-    mounts.attach(mounts.filesystem("tmpfs", mode="0755"), "/tmp")
+    mounts.attach(mounts.new_filesystem("tmpfs", mode="0755"), "/tmp")
     os.chdir("/tmp")
     for directory in ("low", "root"):
         os.mkdir(directory)
@@ -212,7 +219,7 @@ def _try_overlay(upper: str) -> None:
         syscall("mount", "overlay", "root", "overlay", 0, "lowerdir=low:other,userxattr")
 
 
-def _proc() -> Check:
+def _check_proc() -> Check:
     try:
         masked = [line.split()[4] for line in open("/proc/self/mountinfo", encoding="utf-8") if " /proc/" in line]  # noqa: SIM115
     except OSError:
@@ -230,19 +237,20 @@ def _proc() -> Check:
     )
 
 
-def _idmapped() -> Check:
+def _check_idmapped_mounts() -> Check:
     name = "id-mapped mounts"
     with tempfile.TemporaryDirectory(prefix="envtool-") as place:
         try:
-            own = userns.here()
+            own = userns.caller_ids()
             (_, base, count), (_, group, groups) = own.uids[0], own.gids[0]
             space = userns.user_namespace(
-                userns.moved(0, userns.USER, base, count), userns.moved(0, userns.USER, group, groups)
+                userns.idmapped_extents(0, userns.TASK_UID, base, count),
+                userns.idmapped_extents(0, userns.TASK_UID, group, groups),
             )
             try:
                 mount = mounts.clone(place, recursive=False)
                 try:
-                    mounts.change(mount, mounts.IDMAP, idmap=space, recursive=False)
+                    mounts.set_attributes(mount, mounts.IDMAP, idmap=space, recursive=False)
                 finally:
                     os.close(mount)
             finally:
@@ -251,40 +259,40 @@ def _idmapped() -> Check:
             return Check(
                 name=name, state="warn", text=f"refused ({error.strerror}): projects of root are copied at each start"
             )
-    if syscalls.version() < (5, 19):
+    if syscalls.kernel_version() < (5, 19):
         return Check(
             name=name, state="warn", text="not as overlay layers before Linux 5.19: projects of root are copied"
         )
     return Check(name=name, state="ok", text="projects of root are shown without a copy")
 
 
-def _seccomp() -> Check:
-    actions = _setting("/proc/sys/kernel/seccomp/actions_avail").split()
+def _check_seccomp() -> Check:
+    actions = _read_setting("/proc/sys/kernel/seccomp/actions_avail").split()
     if "errno" in actions:
         return Check(name="seccomp", state="ok", text="this kernel filters system calls")
     return Check(name="seccomp", state="fail", text="this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)")
 
 
-def _limits() -> Check:
+def _check_limits() -> Check:
     """Whether a cgroup is ours to divide; the commands say nothing: it depends on how the session was begun."""
     place = next(
-        (line[3:].strip() for line in _setting("/proc/self/cgroup").splitlines() if line.startswith("0::")), ""
+        (line[3:].strip() for line in _read_setting("/proc/self/cgroup").splitlines() if line.startswith("0::")), ""
     )
     for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
         directory = top + place
-        if place and os.access(f"{directory}/cgroup.procs", os.W_OK) and _setting(f"{top}/cgroup.controllers"):
+        if place and os.access(f"{directory}/cgroup.procs", os.W_OK) and _read_setting(f"{top}/cgroup.controllers"):
             return Check(name="limits", state="ok", text="cgroup v2 is writable here")
     return Check(name="limits", state="ok", text="no cgroup of our own: times are supervised, memory is not limited")
 
 
-def _space(store: str) -> Check:
+def _check_space(store: str) -> Check:
     place = store
     while not os.path.isdir(place):
         place = os.path.dirname(place) or "/"
     total, _, free = shutil.disk_usage(place)
     if not os.access(place, os.W_OK) or not total:  # /proc holds nothing, whatever its modes say
         return Check(name="store", state="fail", text=f"{place} is not writable", mend="export ENVTOOL_STORE=DIRECTORY")
-    if stat.S_ISDIR(os.stat(place).st_mode) and free < _SPACE:
-        text = f"{said(free)} free at {place}: a base with layers takes some 2 GB"
+    if stat.S_ISDIR(os.stat(place).st_mode) and free < _MIN_SPACE:
+        text = f"{format_size(free)} free at {place}: a base with layers takes some 2 GB"
         return Check(name="store", state="warn", text=text, mend="export ENVTOOL_STORE=DIRECTORY")
-    return Check(name="store", state="ok", text=f"{said(free)} free at {place}")
+    return Check(name="store", state="ok", text=f"{format_size(free)} free at {place}")

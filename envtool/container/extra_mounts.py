@@ -8,17 +8,17 @@ import os
 import stat
 
 from envtool.container import copy_files, mounts, rootfs
-from envtool.fs.rootpaths import resolve
+from envtool.fs.rootpaths import resolve_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_PLAIN = mounts.NOSUID | mounts.NODEV
-_COPIED = 1 << 30  # bytes of a file that may be written to: its copy is in memory
+_NOSUID_NODEV = mounts.NOSUID | mounts.NODEV
+_MAX_COPY = 1 << 30  # bytes of a file that may be written to: its copy is in memory
 
 
-def points(program: dict[str, Any]) -> list[tuple[str, bool]]:
+def mount_points(program: dict[str, Any]) -> list[tuple[str, bool]]:
     """Mount points that are needed, and whether each is a directory. Called where everything is staged: trees beside
     the stack as "b0", "b1" …, the project as "p"."""
     staged = {target: f"b{number}" for number, (_, target) in enumerate(program.get("beside", ()))}
@@ -29,37 +29,39 @@ def points(program: dict[str, Any]) -> list[tuple[str, bool]]:
         directory = kind != "text"
         if kind == "peek":
             tree, path, _ = rest
-            directory = os.path.isdir(resolve(staged[tree], path)) if tree in staged else True
+            directory = os.path.isdir(resolve_in_root(staged[tree], path)) if tree in staged else True
         found.append((target, directory))
     return found
 
 
-def show(shown: tuple[Any, ...], caches: dict[str, int], made: list[str]) -> None:
+def attach_all(shown: tuple[Any, ...], caches: dict[str, int], made: list[str]) -> None:
     """In the new root: attach all of it, in order. Mount points that had to be made are added to `made`."""
     for number, (kind, target, *rest) in enumerate(shown):
         if kind == "cache":
-            _cache(caches[target], target, rest[1], rest[2], made)
+            _attach_cache(caches[target], target, rest[1], rest[2], made)
         elif kind == "text":
-            _text(f"/dev/.text{number}", target, rest[0], rest[1], made)
+            _attach_text(f"/dev/.text{number}", target, rest[0], rest[1], made)
         elif kind == "memory":
-            rootfs.ensure(target, made, directory=True)
+            rootfs.ensure_mount_point(target, made, directory=True)
             size = {"size": str(rest[0])} if rest[0] else {}
-            mounts.attach(mounts.filesystem("tmpfs", _PLAIN, mode="1777", **size), target)
+            mounts.attach(mounts.new_filesystem("tmpfs", _NOSUID_NODEV, mode="1777", **size), target)
         else:
-            _peek(f"/dev/.peek{number}", target, rest[0], rest[1], rest[2], made)
+            _attach_peek(f"/dev/.peek{number}", target, rest[0], rest[1], rest[2], made)
 
 
-def _cache(descriptor: int, target: str, readonly: bool, owner: tuple[int, int, int] | None, made: list[str]) -> None:
-    rootfs.ensure(target, made, directory=True)
+def _attach_cache(
+    descriptor: int, target: str, readonly: bool, owner: tuple[int, int, int] | None, made: list[str]
+) -> None:
+    rootfs.ensure_mount_point(target, made, directory=True)
     mounts.attach(descriptor, target)
     if owner is not None:
         mode, uid, gid = owner
-        _own(target, mode, uid, gid)
+        _set_owner(target, mode, uid, gid)
     if readonly:
-        mounts.attach(mounts.clone(target, _PLAIN | mounts.RDONLY, recursive=False), target)
+        mounts.attach(mounts.clone(target, _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
 
 
-def _own(path: str, mode: int, uid: int, gid: int) -> None:
+def _set_owner(path: str, mode: int, uid: int, gid: int) -> None:
     try:
         os.chown(path, uid, gid)
     except OSError:  # with a single id everything is that id's
@@ -67,22 +69,22 @@ def _own(path: str, mode: int, uid: int, gid: int) -> None:
     os.chmod(path, mode)
 
 
-def _text(place: str, target: str, content: bytes, owner: tuple[int, int, int], made: list[str]) -> None:
+def _attach_text(place: str, target: str, content: bytes, owner: tuple[int, int, int], made: list[str]) -> None:
     with open(place, "xb") as file:
         file.write(content)
-    _own(place, *owner)
-    rootfs.ensure(target, made, directory=False)
-    mounts.attach(mounts.clone(place, _PLAIN | mounts.RDONLY, recursive=False), target)
+    _set_owner(place, *owner)
+    rootfs.ensure_mount_point(target, made, directory=False)
+    mounts.attach(mounts.clone(place, _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
     os.unlink(place)
 
 
-def _peek(place: str, target: str, tree: str, path: str, writable: bool, made: list[str]) -> None:
-    source = resolve(tree, path)
+def _attach_peek(place: str, target: str, tree: str, path: str, writable: bool, made: list[str]) -> None:
+    source = resolve_in_root(tree, path)
     info = os.stat(source)
     directory = stat.S_ISDIR(info.st_mode)
-    rootfs.ensure(target, made, directory=directory)
+    rootfs.ensure_mount_point(target, made, directory=directory)
     if not writable:
-        mounts.attach(mounts.clone(source, _PLAIN | mounts.RDONLY, recursive=False), target)
+        mounts.attach(mounts.clone(source, _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
         return
     os.mkdir(place)
     if directory:
@@ -100,5 +102,5 @@ def _peek(place: str, target: str, tree: str, path: str, writable: bool, made: l
         os.chdir(here)
     else:
         place += "/file"
-        copy_files.copy_file(source, place, stat.S_IMODE(info.st_mode), _COPIED)
-    mounts.attach(mounts.clone(place, _PLAIN, recursive=False), target)
+        copy_files.copy_file(source, place, stat.S_IMODE(info.st_mode), _MAX_COPY)
+    mounts.attach(mounts.clone(place, _NOSUID_NODEV, recursive=False), target)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 
-from envtool.container.syscalls import version
+from envtool.container.syscalls import kernel_version
 from envtool.errors import SandboxError
 
 
-def _setting(path: str) -> str:
+def _read_setting(path: str) -> str:
     try:
         with open(path, encoding="ascii") as file:
             return file.read().strip()
@@ -17,7 +17,7 @@ def _setting(path: str) -> str:
         return ""
 
 
-def refusal(stage: str, number: int, text: str) -> SandboxError:
+def sandbox_error(stage: str, number: int, text: str) -> SandboxError:
     """A SandboxError for the error `number` of the step `stage` ("unshare", "ids", "mounts", "step" …)."""
     refused = number in (errno.EPERM, errno.EACCES)
     if stage == "unshare" and number == errno.ENOSPC:
@@ -33,20 +33,20 @@ def refusal(stage: str, number: int, text: str) -> SandboxError:
             hint="containers need Linux 5.12 with user namespaces; see `envtool doctor`",
         )
     if refused and stage in ("unshare", "ids", "mounts"):
-        if _setting("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+        if _read_setting("/proc/sys/kernel/unprivileged_userns_clone") == "0":
             return SandboxError(
                 "user namespaces are refused to ordinary users (kernel.unprivileged_userns_clone=0)",
                 code="userns-refused",
                 hint="as root: sysctl -w kernel.unprivileged_userns_clone=1",
             )
-        if os.geteuid() and _setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        if os.geteuid() and _read_setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
             return SandboxError(
                 "user namespaces are refused to ordinary programs (AppArmor)",
                 code="userns-apparmor",
                 hint="as root: envtool doctor --print apparmor-profile > /etc/apparmor.d/envtool && "
                 "apparmor_parser -r /etc/apparmor.d/envtool",
             )
-    if stage == "mounts" and "overlay" in text and number == errno.EINVAL and version() < (6, 6):
+    if stage == "mounts" and "overlay" in text and number == errno.EINVAL and kernel_version() < (6, 6):
         return SandboxError(
             "this kernel cannot keep a container's writes in memory: tmpfs lacks user attributes before Linux 6.6",
             code="tmpfs-upper",

@@ -6,13 +6,13 @@ many follow) and UTF-8. Reading one, even a hostile one, makes nothing but such 
 
 from __future__ import annotations
 
-_MOST = 8  # values
+_MAX_VALUES = 8  # values
 
 
 def pack(*values: int | str) -> bytes:
     """Raises OverflowError for a number beyond 64 bits, ValueError for more values than a message holds."""
-    if len(values) > _MOST:
-        raise ValueError(f"a message holds {_MOST} values, not {len(values)}")
+    if len(values) > _MAX_VALUES:
+        raise ValueError(f"a message holds {_MAX_VALUES} values, not {len(values)}")
     parts = [bytes((len(values),))]
     for value in values:
         if isinstance(value, int):
@@ -26,7 +26,7 @@ def pack(*values: int | str) -> bytes:
 def unpack(data: bytes | bytearray) -> tuple[int | str, ...]:
     """What `pack` was given. Raises ValueError for anything that it never wrote."""
     values: list[int | str] = []
-    if not data or data[0] > _MOST:
+    if not data or data[0] > _MAX_VALUES:
         raise ValueError("not a message")
     at = 1
     for _ in range(data[0]):

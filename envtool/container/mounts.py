@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from envtool.container.syscalls import syscall, version
+from envtool.container.syscalls import kernel_version, syscall
 
 RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
@@ -17,7 +17,7 @@ _MS_NODEV, _MS_REC, _MS_PRIVATE = 4, 0x4000, 0x40000
 OVERLAY_LIMIT = 500  # OVL_MAX_STACK of the kernel
 
 
-def filesystem(kind: str, attributes: int = 0, *flags: str, **options: str) -> int:
+def new_filesystem(kind: str, attributes: int = 0, *flags: str, **options: str) -> int:
     """A new file system, detached; its error carries what the kernel logged about it."""
     context = syscall("fsopen", kind, 1)
     try:
@@ -28,12 +28,12 @@ def filesystem(kind: str, attributes: int = 0, *flags: str, **options: str) -> i
         syscall("fsconfig", context, 6, None, None, 0)  # FSCONFIG_CMD_CREATE
         return syscall("fsmount", context, 1, attributes)
     except OSError as error:
-        raise OSError(error.errno, f"{kind}: {error.strerror}{_log(context)}") from None
+        raise OSError(error.errno, f"{kind}: {error.strerror}{_kernel_log(context)}") from None
     finally:
         os.close(context)
 
 
-def _log(context: int) -> str:
+def _kernel_log(context: int) -> str:
     try:
         return f" ({os.read(context, 4096).decode(errors='replace').strip()})"
     except OSError:
@@ -64,7 +64,7 @@ def make_private() -> None:
 def clone(source: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
     """A detached copy of the mount at `source` (a directory or a file). `identity`: its device and inode, where others
     may have put something else there."""
-    opened = _opened(source, identity) if identity else -1
+    opened = _open_identified(source, identity) if identity else -1
     flags = _OPEN_TREE_CLONE | _CLOEXEC | (_AT_RECURSIVE if recursive else 0)
     try:
         place = (_AT_FDCWD, source, flags) if opened < 0 else (opened, "", flags | _AT_EMPTY_PATH)
@@ -75,11 +75,11 @@ def clone(source: str, attributes: int = 0, *, recursive: bool = True, identity:
         if opened >= 0:
             os.close(opened)
     if attributes:
-        change(descriptor, attributes)
+        set_attributes(descriptor, attributes)
     return descriptor
 
 
-def _opened(path: str, identity: tuple[int, ...]) -> int:
+def _open_identified(path: str, identity: tuple[int, ...]) -> int:
     number = 2  # ENOENT
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -92,7 +92,7 @@ def _opened(path: str, identity: tuple[int, ...]) -> int:
     raise OSError(number, f"{path}, which was moved or replaced meanwhile,")
 
 
-def change(descriptor: int, attributes: int, *, idmap: int = 0, recursive: bool = True) -> None:
+def set_attributes(descriptor: int, attributes: int, *, idmap: int = 0, recursive: bool = True) -> None:
     """Set attributes of a detached mount; with IDMAP, `idmap` is the descriptor of a user namespace."""
     block = b"".join(value.to_bytes(8, "little") for value in (attributes, 0, 0, idmap))
     syscall("mount_setattr", descriptor, "", _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0), block, len(block))
@@ -108,8 +108,8 @@ def attach(descriptor: int, target: str) -> None:
         os.close(descriptor)
 
 
-def pivot(new_root: str) -> None:
-    """Make `new_root` the root, and let go of the old one: the pivot_root(".", ".") of pivot_root(2)."""
+def pivot_root(new_root: str) -> None:
+    """Swap the root: `new_root` becomes it, and the old root is unmounted (pivot_root(2), "pivot_root(., .)")."""
     os.chdir(new_root)
     syscall("pivot_root", ".", ".")
     unmount(".")
@@ -125,10 +125,10 @@ def map_owner(descriptor: int, maps: dict[tuple[int, int], int]) -> bool:
     """Show the owner of a detached mount as the container's user, by the id map for it; False where the file system or
     the kernel cannot."""
     owner = os.fstat(descriptor)
-    if version() < (5, 19):  # an overlay takes an id-mapped layer from then on
+    if kernel_version() < (5, 19):  # an overlay takes an id-mapped layer from then on
         return False
     try:
-        change(descriptor, IDMAP, idmap=maps[owner.st_uid, owner.st_gid], recursive=False)
+        set_attributes(descriptor, IDMAP, idmap=maps[owner.st_uid, owner.st_gid], recursive=False)
     except (OSError, KeyError):  # KeyError: it has got another owner since
         return False
     return True

@@ -70,7 +70,7 @@ class OpenedFilesWatch:
             return b""
 
 
-def begin(directories: tuple[str, ...], events: int, numbers: int) -> None:
+def add_watches(directories: tuple[str, ...], events: int, numbers: int) -> None:
     """In the container, before anything of it runs: watch, and write down which number each directory has (negative:
     why it has none)."""
     found = []

@@ -15,10 +15,10 @@ import re
 import stat
 
 from envtool.container import messages
-from envtool.container.protected_paths import Protection, is_repository, is_sign
-from envtool.fs.changes import OURS
+from envtool.container.protected_paths import Protection, is_repository, is_repository_sign
+from envtool.fs.changes import PROCESS_CHANGES
 from envtool.fs.directory import OpenDirectory
-from envtool.fs.sizes import said, written
+from envtool.fs.sizes import format_limit, format_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18
 _FRAME = 1 << 16  # bytes of a frame's head: two paths and a few numbers
 _NOTES = 100  # of what could not be copied
-ENTRIES = 100_000  # files, links and directories that are copied back
-DEPTH = 200  # directories in each other
-_MOMENTS = (-(1 << 63), (1 << 63) - 1)  # nanoseconds that the project's own files can be known by
+MAX_ENTRIES = 100_000  # files, links and directories that are copied back
+MAX_DEPTH = 200  # directories in each other
+_MTIME_RANGE = (-(1 << 63), (1 << 63) - 1)  # nanoseconds that the project's own files can be known by
 
 
 # ---- inside, after everything but pid 1 has ended ------------------------------------------------------------------
@@ -46,11 +46,11 @@ class _OutputSender:
     def __init__(self, pipe: int, limit: int) -> None:
         self.pipe = pipe
         self.room = limit  # bytes, holes and all
-        self.entries = ENTRIES
+        self.entries = MAX_ENTRIES
         self.sent: set[str] = set()
 
 
-def collect(project: str, patterns: tuple[str, ...], pipe: int, limit: int) -> None:
+def send_outputs(project: str, patterns: tuple[str, ...], pipe: int, limit: int) -> None:
     """Send what matches `patterns` (relative to `project`; `*`, `?`, `[]` and `**`), directories whole, once each.
     `limit` is the most that all files together may have, in bytes."""
     to = _OutputSender(pipe, limit)
@@ -59,13 +59,13 @@ def collect(project: str, patterns: tuple[str, ...], pipe: int, limit: int) -> N
         for pattern in patterns:
             parts = [part for part in pattern.split("/") if part not in ("", ".")]
             if ".." in parts or pattern.startswith("/"):
-                _frame(pipe, ("note", f"{pattern}: leaves the project, not copied"))
+                _send_frame(pipe, ("note", f"{pattern}: leaves the project, not copied"))
                 continue
-            found, deep = _matches(parts or ["*"])  # `.` is all that is there
+            found, deep = _find_matches(parts or ["*"])  # `.` is all that is there
             if deep:
-                _frame(pipe, ("note", f"{deep}: more than {DEPTH} directories deep, not copied"))
+                _send_frame(pipe, ("note", f"{deep}: more than {MAX_DEPTH} directories deep, not copied"))
             if not found and not deep:
-                _frame(pipe, ("note", f"{pattern}: nothing matches"))
+                _send_frame(pipe, ("note", f"{pattern}: nothing matches"))
             for path in sorted(found):
                 _send(to, path)
                 if to.entries < 0:
@@ -73,7 +73,7 @@ def collect(project: str, patterns: tuple[str, ...], pipe: int, limit: int) -> N
     except BrokenPipeError:
         return
     except OSError as error:
-        _frame(pipe, ("note", f"{error.filename or project}: {error.strerror}, not copied"))
+        _send_frame(pipe, ("note", f"{error.filename or project}: {error.strerror}, not copied"))
     finally:
         os.close(pipe)
 
@@ -92,22 +92,22 @@ def _is_directory(path: str) -> bool:
         return False
 
 
-def _matches(parts: list[str]) -> tuple[set[str], str]:
+def _find_matches(parts: list[str]) -> tuple[set[str], str]:
     """Paths that match the parts, symlinked directories not entered, and a directory that was too deep to be. Each is
     looked at once, whatever the pattern: with it goes the set of those parts that may be what comes next."""
     found: set[str] = set()
     deep = ""
-    tests = [_test(part) for part in parts]
-    pending: list[tuple[str, set[int]]] = [("", _next(0, parts))]
-    while pending and len(found) <= ENTRIES:
+    tests = [_compile_part(part) for part in parts]
+    pending: list[tuple[str, set[int]]] = [("", _next_parts(0, parts))]
+    while pending and len(found) <= MAX_ENTRIES:
         directory, places = pending.pop()
-        if directory.count("/") >= DEPTH:
+        if directory.count("/") >= MAX_DEPTH:
             deep = deep or directory
             continue
         listed = any(tests[place] for place in places)
         for name in _names(directory) if listed else dict.fromkeys(parts[place] for place in places):
             path = f"{directory}/{name}" if directory else name
-            fitting = [place for place in places if _fits(tests[place], parts[place], name)]
+            fitting = [place for place in places if _part_matches(tests[place], parts[place], name)]
             if not fitting or not os.path.lexists(path):
                 continue
             inner = _is_directory(path)
@@ -117,25 +117,27 @@ def _matches(parts: list[str]) -> tuple[set[str], str]:
                 if last and not (wild and inner):
                     found.add(path)
                 if inner and (wild or not last):
-                    below |= _next(place if wild else place + 1, parts)
+                    below |= _next_parts(place if wild else place + 1, parts)
             if below:
                 pending.append((path, below))
     return found, deep
 
 
-def fits(pattern: str, path: str) -> bool:
+def matches_pattern(pattern: str, path: str) -> bool:
     """Whether a path, or a directory that it is in, is what a pattern of outputs means."""
     parts = [part for part in pattern.split("/") if part not in ("", ".")] or ["*"]
-    places = _next(0, parts)
+    places = _next_parts(0, parts)
     for name in path.split("/"):
-        fitting = [place for place in places if _fits(_test(parts[place]), parts[place], name)]
+        fitting = [place for place in places if _part_matches(_compile_part(parts[place]), parts[place], name)]
         if len(parts) - 1 in fitting:
             return True
-        places = {each for place in fitting for each in _next(place if parts[place] == "**" else place + 1, parts)}
+        places = {
+            each for place in fitting for each in _next_parts(place if parts[place] == "**" else place + 1, parts)
+        }
     return False
 
 
-def _next(place: int, parts: list[str]) -> set[int]:
+def _next_parts(place: int, parts: list[str]) -> set[int]:
     """The parts that a name may match where `place` comes next: a `**` may stand for no directory at all."""
     places = {place} if parts else set()
     while places and parts[place] == "**" and place + 1 < len(parts):
@@ -144,12 +146,12 @@ def _next(place: int, parts: list[str]) -> set[int]:
     return places
 
 
-def _test(part: str) -> Any:
+def _compile_part(part: str) -> Any:
     """None for a part that is a name; `fnmatch` makes expressions that never try twice."""
     return re.compile(fnmatch.translate(part)).match if any(c in part for c in "*?[") else None
 
 
-def _fits(test: Any, part: str, name: str) -> bool:
+def _part_matches(test: Any, part: str, name: str) -> bool:
     if test is None:
         return part == name
     if part == "**":
@@ -163,38 +165,38 @@ def _send(to: _OutputSender, path: str) -> None:
     to.sent.add(path)
     to.entries -= 1
     if to.entries < 0:
-        _frame(to.pipe, ("many", path))
+        _send_frame(to.pipe, ("many", path))
         return
     try:
         found = os.lstat(path)
-        if stat.S_ISDIR(found.st_mode) and path.count("/") >= DEPTH:
-            _frame(to.pipe, ("note", f"{path}: more than {DEPTH} directories deep, not copied"))
+        if stat.S_ISDIR(found.st_mode) and path.count("/") >= MAX_DEPTH:
+            _send_frame(to.pipe, ("note", f"{path}: more than {MAX_DEPTH} directories deep, not copied"))
         elif stat.S_ISDIR(found.st_mode):
-            _frame(to.pipe, ("directory", path, stat.S_IMODE(found.st_mode)))
+            _send_frame(to.pipe, ("directory", path, stat.S_IMODE(found.st_mode)))
             for name in _names(path):
                 _send(to, f"{path}/{name}")
                 if to.entries < 0:
                     return
         elif stat.S_ISLNK(found.st_mode):
-            _frame(to.pipe, ("link", path, os.readlink(path)))
+            _send_frame(to.pipe, ("link", path, os.readlink(path)))
         elif stat.S_ISREG(found.st_mode) and found.st_size > to.room:
-            _frame(to.pipe, ("large", path, found.st_size))
+            _send_frame(to.pipe, ("large", path, found.st_size))
         elif stat.S_ISREG(found.st_mode):
             to.room -= found.st_size
             _send_file(to.pipe, path, found)
         else:
-            _frame(to.pipe, ("note", f"{path}: not a file, directory or symlink, not copied"))
+            _send_frame(to.pipe, ("note", f"{path}: not a file, directory or symlink, not copied"))
     except BrokenPipeError:
         raise
     except OSError as error:
-        _frame(to.pipe, ("note", f"{path}: {error.strerror}, not copied"))
+        _send_frame(to.pipe, ("note", f"{path}: {error.strerror}, not copied"))
 
 
 def _send_file(pipe: int, path: str, found: os.stat_result) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        moment = min(max(found.st_mtime_ns, _MOMENTS[0]), _MOMENTS[1])
-        _frame(pipe, ("file", path, stat.S_IMODE(found.st_mode), moment, found.st_size))
+        moment = min(max(found.st_mtime_ns, _MTIME_RANGE[0]), _MTIME_RANGE[1])
+        _send_frame(pipe, ("file", path, stat.S_IMODE(found.st_mode), moment, found.st_size))
         position = 0
         while position < found.st_size:
             try:
@@ -207,15 +209,15 @@ def _send_file(pipe: int, path: str, found: os.stat_result) -> None:
                 data = os.pread(descriptor, min(_CHUNK, end - position), position)
                 if not data:
                     break
-                _frame(pipe, ("data", position, len(data)), data)
+                _send_frame(pipe, ("data", position, len(data)), data)
                 position += len(data)
             position = max(position, end)
-        _frame(pipe, ("end",))
+        _send_frame(pipe, ("end",))
     finally:
         os.close(descriptor)
 
 
-def _frame(pipe: int, frame: tuple[Any, ...], data: bytes = b"") -> None:
+def _send_frame(pipe: int, frame: tuple[Any, ...], data: bytes = b"") -> None:
     head = messages.pack(*frame)
     rest = memoryview(len(head).to_bytes(4, "little") + head + data)
     while rest:
@@ -241,7 +243,7 @@ class OutputReceiver:
     ) -> None:
         self._root = OpenDirectory.open(directory)
         self._root.owner = self._root.owner if owned else None
-        self._root.changes = OURS
+        self._root.changes = PROCESS_CHANGES
         self._protection = Protection(protected, patterns)
         self._refused: set[str] = set()
         self._swept: set[str] = set()
@@ -251,7 +253,7 @@ class OutputReceiver:
         self._notes: list[str] = []
         self._more = 0  # notes beyond those
         self._limit = self._bytes_left = limit
-        self._entries = ENTRIES
+        self._entries = MAX_ENTRIES
         self.lost = ""  # the first output that did not come back, and why: too large, or the system did not let us
         self._draft: NewFile | None = None
         self._attributes: tuple[str, int, int, int] = ("", 0, 0, 0)
@@ -265,14 +267,14 @@ class OutputReceiver:
         while len(self._buffer) >= 4:
             size = 4 + int.from_bytes(self._buffer[:4], "little")
             if size > _FRAME:
-                return self._nonsense()
+                return self._reject_stream()
             if len(self._buffer) < size:
                 break
             try:
                 frame = messages.unpack(self._buffer[4:size])
-                extra = _number(frame[2], 0, _CHUNK) if frame[0] == "data" else 0
+                extra = _check_number(frame[2], 0, _CHUNK) if frame[0] == "data" else 0
             except (ValueError, EOFError, TypeError, IndexError, OSError):
-                return self._nonsense()
+                return self._reject_stream()
             if len(self._buffer) < size + extra:
                 break
             payload = bytes(self._buffer[size : size + extra])
@@ -280,10 +282,10 @@ class OutputReceiver:
             try:
                 self._handle_frame(frame, payload)
             except (ValueError, TypeError, IndexError):
-                return self._nonsense()
+                return self._reject_stream()
         return True
 
-    def _nonsense(self) -> bool:
+    def _reject_stream(self) -> bool:
         self._note("the container sent what is no output: nothing more is copied")
         return False
 
@@ -329,24 +331,24 @@ class OutputReceiver:
         try:
             if kind == "note":
                 self._note(path)
-            elif kind in ("file", "directory", "link") and self._many(path):
+            elif kind in ("file", "directory", "link") and self._too_many(path):
                 self._abandon()
             elif kind == "many":
                 self._entries = 0
-                self._many(path)
+                self._too_many(path)
             elif kind == "large":
-                self._large(path, _number(frame[2], 0))
+                self._note_too_large(path, _check_number(frame[2], 0))
             elif kind == "data":
                 if self._draft is not None:
-                    self._write(payload, _number(frame[1], 0, self._attributes[3] - len(payload)))
+                    self._write(payload, _check_number(frame[1], 0, self._attributes[3] - len(payload)))
             elif kind == "end":
                 self._complete()
             elif kind == "file":
                 self._abandon()
                 self._begin(frame)
-            elif kind == "directory" and not self._refuses(path, kind):
+            elif kind == "directory" and not self._is_refused(path, kind):
                 self._root.open_below(path, make=True).close()
-            elif kind == "link" and not self._refuses(path, kind):
+            elif kind == "link" and not self._is_refused(path, kind):
                 self._link(path, str(frame[2]))
         except OSError as error:
             what = path if kind != "data" and path else self._attributes[0]
@@ -362,21 +364,22 @@ class OutputReceiver:
         else:
             self.lost = text
 
-    def _many(self, path: str) -> bool:
+    def _too_many(self, path: str) -> bool:
         """Whether it is one too many."""
         self._entries -= 1
         if self._entries < 0 and not self.lost:
-            self.lost = f"{path}: there are more than {ENTRIES:,} outputs, and no more are copied; name fewer"
+            self.lost = f"{path}: there are more than {MAX_ENTRIES:,} outputs, and no more are copied; name fewer"
         return self._entries < 0
 
-    def _large(self, path: str, size: int) -> None:
+    def _note_too_large(self, path: str, size: int) -> None:
         if not self.lost:
             self.lost = (
-                f"{path}: {said(size)}, with which the outputs would be larger than {written(self._limit)} together;"
+                f"{path}: {format_size(size)}, with which the outputs would be larger than"
+                f" {format_limit(self._limit)} together;"
                 " not copied: name fewer, or raise `outputs_limit` of the task"
             )
 
-    def _refuses(self, path: str, kind: str) -> bool:
+    def _is_refused(self, path: str, kind: str) -> bool:
         """Whether this may be no output; said once of each directory or file that is refused."""
         found = self._protection.refusal_reason(path, literal=kind == "file") or self._repository_part(path)
         if found is None:
@@ -392,10 +395,10 @@ class OutputReceiver:
         Raises OSError."""
         parts = path.split("/")
         for count, name in enumerate(parts):
-            directory, sign = "/".join(parts[:count]), is_sign(name)
+            directory, sign = "/".join(parts[:count]), is_repository_sign(name)
             if directory in self._not_repositories and not sign:
                 continue
-            names = self._signs(directory)
+            names = self._repository_signs(directory)
             if is_repository(names) or (sign and is_repository((*names, name))):
                 return "/".join(
                     parts[: count + 1]
@@ -403,11 +406,11 @@ class OutputReceiver:
             self._not_repositories.add(directory)
         return None
 
-    def _signs(self, directory: str) -> list[str]:
+    def _repository_signs(self, directory: str) -> list[str]:
         """What is in a directory of the project that tells git of a repository."""
         try:
             with self._root.open_below(directory) as at:
-                return [name for name in at.names() if is_sign(name)]
+                return [name for name in at.names() if is_repository_sign(name)]
         except FileNotFoundError:
             return []
 
@@ -423,13 +426,13 @@ class OutputReceiver:
         return directory, name
 
     def _begin(self, frame: tuple[object, ...]) -> None:
-        path, mode, size = str(frame[1]), _number(frame[2], 0, 0o7777), _number(frame[4], 0)
-        mtime = min(max(_number(frame[3]), _MOMENTS[0]), _MOMENTS[1])
-        if self._refuses(path, "file"):
+        path, mode, size = str(frame[1]), _check_number(frame[2], 0, 0o7777), _check_number(frame[4], 0)
+        mtime = min(max(_check_number(frame[3]), _MTIME_RANGE[0]), _MTIME_RANGE[1])
+        if self._is_refused(path, "file"):
             return
         self._attributes = (path, mode, mtime, size)
         if size > self._bytes_left:
-            self._large(path, size)
+            self._note_too_large(path, size)
             return
         self._bytes_left -= size
         directory, _ = self._open_parent(path)
@@ -461,10 +464,10 @@ class OutputReceiver:
 
     def _link(self, path: str, target: str) -> None:
         parents = path.split("/")[:-1]
-        if target.startswith("/") or _leaves(parents, target.split("/")):
+        if target.startswith("/") or _leaves_project(parents, target.split("/")):
             self._note(f"{path}: a symlink that leaves the project ({target}), not copied")
             return
-        if self._protection.within(f"{'/'.join(parents)}/{target}"):
+        if self._protection.is_protected_target(f"{'/'.join(parents)}/{target}"):
             self._note(f"{path}: a symlink into what decides what git or envtool do ({target}), not copied")
             return
         directory, name = self._open_parent(path)
@@ -473,14 +476,14 @@ class OutputReceiver:
         self._paths.append(path)
 
 
-def _number(value: object, least: int | None = None, most: int | None = None) -> int:
+def _check_number(value: object, least: int | None = None, most: int | None = None) -> int:
     """A whole number that a frame holds. Raises OSError for what is none, or is out of bounds."""
     if type(value) is not int or (least is not None and value < least) or (most is not None and value > most):
         raise OSError(22, "a number that cannot be")
     return value
 
 
-def _leaves(parents: list[str], parts: list[str]) -> bool:
+def _leaves_project(parents: list[str], parts: list[str]) -> bool:
     """`..` may only lead, since what stands before it may itself be a symlink, and not above the project."""
     depth = len(parents)
     named = False

@@ -51,17 +51,17 @@ class ContainerPerturber:
                 try:
                     for number in (1, 2, 3, 10, 12, 15):
                         _signal.signal(number, _signal.SIG_IGN)
-                    syscalls.keep_only({0, 1, 2, near.fileno()})
+                    syscalls.close_all_but({0, 1, 2, near.fileno()})
                     _DirectoryLister(near, backward=self.order == "backward").serve()
                 finally:
                     os._exit(1)
             near.close()
 
-    def channel(self) -> set[int]:
+    def needed_descriptors(self) -> set[int]:
         """The descriptors that `filter` needs."""
         return set() if self._far is None else {self._far.fileno()}
 
-    def filter(self, code: bytes) -> None:
+    def install_filter(self, code: bytes) -> None:
         """Install the filter of a step and hand its questions to the process that answers."""
         if self._far is None:
             syscalls.load_seccomp(code)
@@ -108,7 +108,7 @@ class _DirectoryLister:
         first, second, third = (int.from_bytes(question[at : at + 8], sys.byteorder) for at in (32, 40, 48))
         value, error, flags, undo = 0, 0, 0, None
         try:
-            value, undo = self._list(process, first & 0xFFFFFFFF, second, third & 0xFFFFFFFF)
+            value, undo = self._give_entries(process, first & 0xFFFFFFFF, second, third & 0xFFFFFFFF)
         except _KernelError as refused:
             error = -refused.number
         except OSError:  # what we may not look into is listed as it is
@@ -128,18 +128,18 @@ class _DirectoryLister:
             if undo is not None:
                 os.close(undo[0])
 
-    def _list(self, process: int, number: int, address: int, room: int) -> tuple[int, tuple[int, int]]:
+    def _give_entries(self, process: int, number: int, address: int, room: int) -> tuple[int, tuple[int, int]]:
         """Give out the next entries; how many bytes, and what undoes it."""
-        directory = _borrow(process, number)
+        directory = _duplicate_descriptor(process, number)
         try:
             position = os.lseek(directory, 0, os.SEEK_CUR)
             key = (process, number)
             if position == 0 or key not in self.listings:
                 if len(self.listings) >= _KEPT:
                     del self.listings[next(iter(self.listings))]
-                self.listings[key] = _entries(directory, backward=self.backward)
+                self.listings[key] = _read_entries(directory, backward=self.backward)
                 os.lseek(directory, position, os.SEEK_SET)
-            answer, taken = _chunk(self.listings[key][position:], position, room)
+            answer, taken = _take_records(self.listings[key][position:], position, room)
             if not taken:
                 del self.listings[key]
             else:
@@ -163,7 +163,7 @@ class _KernelError(Exception):
         self.number = number
 
 
-def _borrow(process: int, number: int) -> int:
+def _duplicate_descriptor(process: int, number: int) -> int:
     """A descriptor of the very same open file."""
     try:
         handle = syscalls.syscall("pidfd_open", process, 0)
@@ -179,7 +179,7 @@ def _borrow(process: int, number: int) -> int:
         os.close(handle)
 
 
-def _entries(directory: int, *, backward: bool) -> list[bytes]:
+def _read_entries(directory: int, *, backward: bool) -> list[bytes]:
     """All records (struct linux_dirent64) of an open directory, in order."""
     os.lseek(directory, 0, os.SEEK_SET)
     found: list[tuple[bytes, bytes]] = []
@@ -201,7 +201,7 @@ def _entries(directory: int, *, backward: bool) -> list[bytes]:
     return [record for _, record in found]
 
 
-def _chunk(records: list[bytes], position: int, room: int) -> tuple[bytes, int]:
+def _take_records(records: list[bytes], position: int, room: int) -> tuple[bytes, int]:
     """As many records as there is room for, each with the position after it; and their number."""
     taken: list[bytes] = []
     size = 0

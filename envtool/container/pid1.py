@@ -34,9 +34,9 @@ _NAMESPACES = (
     | syscalls.CLONE_NEWUTS
     | syscalls.CLONE_NEWCGROUP
 )
-_MOST = 8192  # processes and threads of one container; limits of the caller that are lower stay
-_FIRST_TO_GO = 500  # of 1000: who is ended where memory ends (proc_pid_oom_score_adj(5))
-_SAID = 65536  # bytes of what a step may say of itself
+_MAX_PROCESSES = 8192  # processes and threads of one container; limits of the caller that are lower stay
+_OOM_SCORE = 500  # of 1000: who is ended where memory ends (proc_pid_oom_score_adj(5))
+_MAX_STEP_MESSAGE = 65536  # bytes of what a step may say of itself
 _DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
 _TITLE = b"envtool: a container"
 _END_ALL = syscalls.SIGUSR1  # from the supervisor: kill everything now, then collect
@@ -50,7 +50,7 @@ class StageFailed(Exception):  # noqa: N818 - it is what happened
         self.report = ("error", stage, error.errno or 0, text or str(error.strerror or error))
 
 
-def first(
+def run_helper(
     program: dict[str, Any],
     own: userns.IdMaps,
     sock: int,
@@ -61,8 +61,8 @@ def first(
     """The forked child of the supervisor: make the namespaces, then pid 1 beside this process, and end."""
     gc.disable()  # a collection would touch, and so copy, every page that the supervisor has
     try:
-        sock, output = _arrange(sock, stdio, output, {*maps.values(), *program.get("watched", ())})
-        _go_first()
+        sock, output = _arrange_descriptors(sock, stdio, output, {*maps.values(), *program.get("watched", ())})
+        _raise_oom_score()
         # The caller's privileges over its files are in the namespace where they come from: as root sources are
         # cloned before, as a user after the new mount namespace gives the right to clone.
         sources = rootfs.open_sources(program, own, maps) if own.mode == "root" else None
@@ -77,14 +77,14 @@ def first(
         if not program["network"]:
             _loopback_up()
         _socket.sethostname(program["hostname"])
-        syscalls.bound_capabilities(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
-        syscalls.rename(_TITLE)  # steps must not see the caller's command line
+        syscalls.limit_bounding_set(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
+        syscalls.set_process_title(_TITLE)  # steps must not see the caller's command line
         if os.read(sock, 1) != b"k":
             os._exit(125)
         if own.mode != "root":
-            rootfs.copy_foreign(program, own, sources)
-        rootfs.prepare(program, own, sources)
-        _import_no_more()
+            rootfs.copy_foreign_project(program, own, sources)
+        rootfs.prepare_copies(program, own, sources)
+        _forbid_imports()
         userns.become_root(own.mode)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # not before: who writes our maps must own our files of /proc
         child = syscalls.clone(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
@@ -97,7 +97,7 @@ def first(
         os._exit(125)
 
 
-def _arrange(sock: int, stdio: tuple[int, int, int], output: int, kept: set[int]) -> tuple[int, int]:
+def _arrange_descriptors(sock: int, stdio: tuple[int, int, int], output: int, kept: set[int]) -> tuple[int, int]:
     """The standard descriptors in their places, everything else closed but what is ours; the new numbers of those."""
     # All go above the others first: the caller's may be 0, 1 and 2 in any order.
     floor = max((*kept, 19)) + 1
@@ -106,19 +106,19 @@ def _arrange(sock: int, stdio: tuple[int, int, int], output: int, kept: set[int]
         high[1] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     for target in range(3):
         os.dup2(high[1 + target], target, inheritable=True)
-    syscalls.keep_only({0, 1, 2, high[0], *kept, *([high[4]] if output >= 0 else [])})
+    syscalls.close_all_but({0, 1, 2, high[0], *kept, *([high[4]] if output >= 0 else [])})
     return high[0], high[4]
 
 
-def _go_first() -> None:
+def _raise_oom_score() -> None:
     """Where memory ends, the machine's other work is not the first to go. A step may undo it, unless root called."""
     try:
         descriptor = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
     except OSError:  # a /proc that is hidden from us
         return
     try:
-        if int(os.read(descriptor, 16)) < _FIRST_TO_GO:
-            os.pwrite(descriptor, b"%d" % _FIRST_TO_GO, 0)
+        if int(os.read(descriptor, 16)) < _OOM_SCORE:
+            os.pwrite(descriptor, b"%d" % _OOM_SCORE, 0)
     finally:
         os.close(descriptor)
 
@@ -129,16 +129,16 @@ def _report(sock: int, error: BaseException) -> None:
     elif isinstance(error, rootfs.SourceNotOpened):
         report = ("error", "source", error.errno or 0, str(error.strerror))
     elif isinstance(error, OSError):
-        report = ("error", "mounts", error.errno or 0, f"{_refusal(error)}{where(error)}")
+        report = ("error", "mounts", error.errno or 0, f"{_describe_os_error(error)}{traceback_summary(error)}")
     else:
-        report = ("error", "internal", 0, f"{type(error).__name__}: {error}{where(error)}")
+        report = ("error", "internal", 0, f"{type(error).__name__}: {error}{traceback_summary(error)}")
     try:
         os.write(sock, messages.pack(*report))
     except OSError:
         pass
 
 
-def where(error: BaseException) -> str:
+def traceback_summary(error: BaseException) -> str:
     """The last places of a traceback, for whoever asks for them by ENVTOOL_DEBUG. By hand: `traceback` reads sources
     and imports."""
     if not _DEBUG:
@@ -162,12 +162,12 @@ def _pid1(
         os.umask(0o022)
         if os.read(sock, 1) != b"g":
             os._exit(125)
-        _be_first()
-        made = rootfs.build(program, own, sources)
+        _check_is_pid1()
+        made = rootfs.build_rootfs(program, own, sources)
         if "watched" in program:
             program["begin"](program["watch"], *program["watched"])
-        syscalls.keep_only({0, 1, 2, sock, *([output] if output >= 0 else [])})
-        terminal = _terminal(sock, user=program["user"] == "user") if program.get("terminal") else -1
+        syscalls.close_all_but({0, 1, 2, sock, *([output] if output >= 0 else [])})
+        terminal = _open_pty(sock, user=program["user"] == "user") if program.get("terminal") else -1
         init = _Pid1()
         if "varied" in program:
             program["varied"].begin()
@@ -177,7 +177,7 @@ def _pid1(
         os.write(sock, messages.pack("end", status))
         if output >= 0:
             program["collect"](program["outputs_at"], program["outputs"], output, program["outputs_limit"])
-        rootfs.remove_made(made)
+        rootfs.remove_mount_points(made)
         os.write(sock, messages.pack("done"))
         os._exit(0)
     except BaseException as error:
@@ -185,12 +185,12 @@ def _pid1(
         os._exit(125)
 
 
-def _be_first() -> None:
+def _check_is_pid1() -> None:
     if os.getpid() != 1:  # what ends all processes of a container would end those of others
         raise StageFailed("internal", OSError(), "it has no process ids of its own")
 
 
-def _import_no_more() -> None:
+def _forbid_imports() -> None:
     """Every late import fails, wherever our installation is: the ids of the container may not be allowed to read it,
     and the first mount may lie over it."""
     sys.path.clear()
@@ -207,7 +207,9 @@ def _loopback_up() -> None:
         fcntl.ioctl(control.fileno(), 0x8914, b"lo".ljust(16, b"\0") + (0x49).to_bytes(2, sys.byteorder) + bytes(22))
     finally:
         control.close()
-    more = _address(_socket.AF_INET, b"\x7f\xff\xff\xfe") + _address(_socket.AF_INET6, b"\xfe\x80" + bytes(13) + b"\1")
+    more = _address_message(_socket.AF_INET, b"\x7f\xff\xff\xfe") + _address_message(
+        _socket.AF_INET6, b"\xfe\x80" + bytes(13) + b"\1"
+    )
     try:
         netlink = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)  # NETLINK_ROUTE
     except OSError:  # a sandbox around us may forbid it: then there is plain loopback
@@ -218,7 +220,7 @@ def _loopback_up() -> None:
         netlink.close()
 
 
-def _address(family: int, address: bytes) -> bytes:
+def _address_message(family: int, address: bytes) -> bytes:
     """Netlink's message that gives `lo`, which is the first interface of every network namespace, a further address
     (rtnetlink(7): RTM_NEWADDR, NLM_F_CREATE, RT_SCOPE_HOST, IFA_LOCAL)."""
 
@@ -229,14 +231,14 @@ def _address(family: int, address: bytes) -> bytes:
     return number(16 + len(body) + len(address), 4) + number(20, 2) + number(0x401, 2) + bytes(8) + body + address
 
 
-def _terminal(sock: int, *, user: bool) -> int:
+def _open_pty(sock: int, *, user: bool) -> int:
     """Make a pty of the container's own devpts; its master goes to the supervisor, the other end is returned."""
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     fcntl.ioctl(master, 0x40045431, bytes(4))  # TIOCSPTLCK: unlock
     number = int.from_bytes(fcntl.ioctl(master, 0x80045430, bytes(4)), sys.byteorder)  # TIOCGPTN
     slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     if user:
-        os.fchown(slave, userns.USER, -1)
+        os.fchown(slave, userns.TASK_UID, -1)
     channel = _socket.socket(fileno=os.dup(sock))
     rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))
     channel.sendmsg([messages.pack("pty")], [rights])
@@ -255,12 +257,12 @@ class _Pid1:
         self.running = 0
         self.ending = False
         for number in (1, 2, 3, 12, 15):
-            _signal.signal(number, self._forward)
+            _signal.signal(number, self._forward_signal)
         _signal.signal(_END_ALL, self._kill_all)
         _signal.signal(17, _signal.SIG_DFL)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
 
-    def _forward(self, number: int, _frame: object) -> None:
+    def _forward_signal(self, number: int, _frame: object) -> None:
         if number in {syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM}:
             self.ending = True  # no further step
         if self.running:
@@ -284,13 +286,13 @@ class _Pid1:
             heard, said = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             child = os.fork()
             if child == 0:
-                _step(program, step, own, said, terminal)
+                _run_step(program, step, own, said, terminal)
             self.running = child
             os.close(said)
             status = self._wait(child)
             self.running = 0
             if status:
-                _pass_on(heard, sock)
+                _forward_failure(heard, sock)
                 return status
             os.close(heard)
         return 0
@@ -312,20 +314,20 @@ class _Pid1:
             pass
 
 
-def _pass_on(heard: int, sock: int) -> None:
+def _forward_failure(heard: int, sock: int) -> None:
     """What a step said of itself before it was executed, or a `call` when it failed: nothing else is passed on."""
     try:
-        message = os.read(heard, _SAID)
+        message = os.read(heard, _MAX_STEP_MESSAGE)
         if message and messages.unpack(message)[:1] in (("error",), ("raised",)):
             os.write(sock, message)
     except (BlockingIOError, ValueError):  # its children have the pipe yet; a text that was cut off
         pass
 
 
-def _step(program: dict[str, Any], step: dict[str, Any], own: userns.IdMaps, said: int, terminal: int) -> NoReturn:
+def _run_step(program: dict[str, Any], step: dict[str, Any], own: userns.IdMaps, said: int, terminal: int) -> NoReturn:
     try:
-        channel = program["varied"].channel() if "varied" in program else set()
-        syscalls.keep_only({0, 1, 2, said, *channel, *([terminal] if terminal >= 0 else [])})
+        channel = program["varied"].needed_descriptors() if "varied" in program else set()
+        syscalls.close_all_but({0, 1, 2, said, *channel, *([terminal] if terminal >= 0 else [])})
         for number in (1, 2, 3, 10, 12, 13, 15, 25):  # what Python and pid 1 changed: SIGPIPE, SIGXFSZ, ours
             _signal.signal(number, _signal.SIG_DFL)
         os.setsid()
@@ -337,7 +339,10 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: userns.IdMaps, sai
         if resource.getrlimit(resource.RLIMIT_CORE)[1]:
             resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
         # A fork bomb is the container's own trouble: counted by user namespace (5.14; before, by user of the host).
-        most = [_MOST if limit < 0 else min(limit, _MOST) for limit in resource.getrlimit(resource.RLIMIT_NPROC)]
+        most = [
+            _MAX_PROCESSES if limit < 0 else min(limit, _MAX_PROCESSES)
+            for limit in resource.getrlimit(resource.RLIMIT_NPROC)
+        ]
         resource.setrlimit(resource.RLIMIT_NPROC, (most[0], most[1]))
         _restrict(program, own, step)
         try:
@@ -345,7 +350,7 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: userns.IdMaps, sai
         except OSError as error:
             raise StageFailed("cwd", error, f"{step['cwd']}: {error.strerror}") from error
         if step["call"] is not None:
-            _call(step, said)
+            _run_call(step, said)
         execute(step["argv"], step["env"])
     except BaseException as error:
         _report(said, error)
@@ -354,17 +359,17 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: userns.IdMaps, sai
 
 def _restrict(program: dict[str, Any], own: userns.IdMaps, step: dict[str, Any]) -> None:
     if program["user"] == "root":
-        user = _user(program, own, step) if "user" in step else 0
-        _drop(0 if user else DOCKER_CAPABILITIES)
-        _filter(program, program["seccomp_single" if own.mode == "single" else "seccomp"])
+        user = _become_step_user(program, own, step) if "user" in step else 0
+        _drop_capabilities(0 if user else DOCKER_CAPABILITIES)
+        _load_filter(program, program["seccomp_single" if own.mode == "single" else "seccomp"])
         return
     if own.mode != "single":
-        _become(userns.USER, userns.USER, [])
-    _drop(0)
-    _filter(program, program["seccomp"])
+        _change_ids(userns.TASK_UID, userns.TASK_UID, [])
+    _drop_capabilities(0)
+    _load_filter(program, program["seccomp"])
 
 
-def _become(user: int, group: int, groups: list[int] | tuple[int, ...]) -> None:
+def _change_ids(user: int, group: int, groups: list[int] | tuple[int, ...]) -> None:
     """Other ids, with the capabilities kept for the moment: a step of the same id may not look into us while we have
     any, and a change of ids may make us open to it (fs.suid_dumpable=1)."""
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
@@ -373,25 +378,25 @@ def _become(user: int, group: int, groups: list[int] | tuple[int, ...]) -> None:
     os.setresuid(user, user, user)
 
 
-def _drop(capabilities: int) -> None:
+def _drop_capabilities(capabilities: int) -> None:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_capabilities(capabilities)
 
 
-def _user(program: dict[str, Any], own: userns.IdMaps, step: dict[str, Any]) -> int:
+def _become_step_user(program: dict[str, Any], own: userns.IdMaps, step: dict[str, Any]) -> int:
     """Become the user of a step, known by the stack; the id."""
     try:
-        user = program["find"](step["user"], rootfs.read("/etc/passwd"), rootfs.read("/etc/group"))
+        user = program["find"](step["user"], rootfs.read_etc_file("/etc/passwd"), rootfs.read_etc_file("/etc/group"))
     except Exception as error:
-        _refuse(str(error))
+        _exit_refused(str(error))
     if own.mode != "single":
         try:
-            _become(user.uid, user.gid, user.groups)
+            _change_ids(user.uid, user.gid, user.groups)
         except OSError as error:
             reason = program["lacking"](user.uid, user.gid) or error.strerror
-            _refuse(f"user {step['user']} (id {user.uid}, group {user.gid}): {reason}")
+            _exit_refused(f"user {step['user']} (id {user.uid}, group {user.gid}): {reason}")
     elif user.uid:
-        _refuse(
+        _exit_refused(
             f"user `{step['user']}` (id {user.uid}) is not root, and containers here have a single user id:"
             " `envtool doctor` says how to have more"
         )
@@ -399,19 +404,19 @@ def _user(program: dict[str, Any], own: userns.IdMaps, step: dict[str, Any]) -> 
     return int(user.uid)
 
 
-def _refuse(text: str) -> NoReturn:
+def _exit_refused(text: str) -> NoReturn:
     os.write(2, f"envtool: {text}\n".encode())
     os._exit(126)
 
 
-def _filter(program: dict[str, Any], code: bytes) -> None:
+def _load_filter(program: dict[str, Any], code: bytes) -> None:
     if "varied" in program:
-        program["varied"].filter(code)
+        program["varied"].install_filter(code)
     else:
         syscalls.load_seccomp(code)
 
 
-def _call(step: dict[str, Any], said: int) -> NoReturn:
+def _run_call(step: dict[str, Any], said: int) -> NoReturn:
     gc.freeze()
     gc.enable()
     os.environ.clear()
@@ -424,7 +429,7 @@ def _call(step: dict[str, Any], said: int) -> NoReturn:
         step["call"](*step["arguments"])
     except BaseException as error:
         status = 1
-        os.write(said, messages.pack("raised", _said(error)[:8000]))
+        os.write(said, messages.pack("raised", _describe_error(error)[:8000]))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -433,17 +438,17 @@ def _call(step: dict[str, Any], said: int) -> NoReturn:
     os._exit(status)
 
 
-def _said(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """What is said of a call that failed: ours are sentences, the system's name a file. All else is a bug."""
     if message := getattr(error, "message", ""):
         hint = getattr(error, "hint", "")
         return f"{message}\n{hint}" if hint else str(message)
     if isinstance(error, OSError) and error.strerror:
-        return f"{_refusal(error)}{where(error)}"
-    return f"{type(error).__name__}: {error}{where(error) or ' (ENVTOOL_DEBUG=1 shows where)'}"
+        return f"{_describe_os_error(error)}{traceback_summary(error)}"
+    return f"{type(error).__name__}: {error}{traceback_summary(error) or ' (ENVTOOL_DEBUG=1 shows where)'}"
 
 
-def _refusal(error: OSError) -> str:
+def _describe_os_error(error: OSError) -> str:
     """What the system refuses, and for which file, where that has a name."""
     named = isinstance(error.filename, str | bytes) and error.filename
     return f"{os.fsdecode(error.filename)}: {error.strerror or error}" if named else str(error.strerror or error)

@@ -168,7 +168,7 @@ class Program:
     vary: ContainerVariation | None = None
     watch: tuple[str, ...] = ()  # directories of the container: which files in them are opened is told (opened.py)
 
-    def flat(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """A dict of str, int, bool, None, bytes, tuple, list and dict only (but for `call`): see start.py."""
         vary = self.vary
         ask = ("getdents64",) if vary and vary.order else ()
@@ -200,18 +200,20 @@ class Program:
             "outputs": self.outputs,
             "outputs_limit": self.outputs_limit,
             "outputs_at": self.view.target if self.view else "/",
-            "seccomp": seccomp.build(single=False, sync=self.sync, ask=ask),
-            "seccomp_single": seccomp.build(single=True, sync=self.sync, ask=ask) if self.user == "root" else b"",
+            "seccomp": seccomp.build_filter(single=False, sync=self.sync, ask=ask),
+            "seccomp_single": seccomp.build_filter(single=True, sync=self.sync, ask=ask)
+            if self.user == "root"
+            else b"",
             **({"beside": tuple((each.lowers, each.target) for each in self.beside)} if self.beside else {}),
             **({"own": self.root.own} if self.root.own else {}),
             **({"laid": (self.laid, self.inputs, self.produced)} if self.laid and self.view else {}),
-            **({"shown": tuple(_flat(each) for each in self.shown)} if self.shown else {}),
+            **({"shown": tuple(_mount_tuple(each) for each in self.shown)} if self.shown else {}),
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
             **({"watch": self.watch} if self.watch else {}),
         }
 
 
-def _flat(shown: CacheMount | TextMount | TmpfsMount | PeekMount) -> tuple[Any, ...]:
+def _mount_tuple(shown: CacheMount | TextMount | TmpfsMount | PeekMount) -> tuple[Any, ...]:
     match shown:
         case CacheMount():
             owner = (shown.mode, shown.uid, shown.gid) if shown.fresh else None

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TypeAlias
 
-    Given: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]  # inputs of trees, patterns of what tasks produce
+    TreeInputs: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]  # inputs of trees, patterns of what tasks produce
 
-MOST = 4 << 30  # bytes that are copied, mostly to memory; holes are none
+MAX_COPIED_BYTES = 4 << 30  # bytes that are copied, mostly to memory; holes are none
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def project(source: int, hidden: tuple[str, ...], own: userns.IdMaps, user: int | None) -> int:
+def copy_project(source: int, hidden: tuple[str, ...], own: userns.IdMaps, user: int | None) -> int:
     """A detached tmpfs with the project in it, of which `source` is a descriptor, without what is hidden, owned by the
     container's `user` (None: by the caller, who makes it). Raises OSError.
     """
-    target = mounts.filesystem("tmpfs", mounts.NOSUID | mounts.NODEV, mode="0755")
+    target = mounts.new_filesystem("tmpfs", mounts.NOSUID | mounts.NODEV, mode="0755")
     owner = (-1, -1) if user is None else (own.uids[0][1] + user, own.gids[0][1] + user)
     copy = _Copy(source, target, owner)
     for path, directory, state in copy.entries({path.rstrip("/") for path in hidden}):
@@ -40,22 +40,24 @@ def project(source: int, hidden: tuple[str, ...], own: userns.IdMaps, user: int 
     return target
 
 
-def adopt_and_settle(project: str, upper: str, trees: list[str], hidden: tuple[str, ...], given: Given) -> None:
+def adopt_and_restore(project: str, upper: str, trees: list[str], hidden: tuple[str, ...], given: TreeInputs) -> None:
     """`settle`, after what does not belong to the container's user was put into the view's upper layer, as its own:
     the user of a checkout that root holds may write to all of it. Of `.git` only the directory itself, which git wants
     to be the user's.
     """
     unseen = {path.rstrip("/") for path in hidden}
-    copy = _Copy.open_paths(project, upper, (userns.USER, userns.USER))
+    copy = _Copy.open_paths(project, upper, (userns.TASK_UID, userns.TASK_UID))
     covered = _Covered(given)
     for path, directory, state in copy.entries(unseen.union(given[0]), apart=".git"):
-        if state.st_uid != userns.USER and not (covered(path) and any(_has(tree, path) for tree in trees)):
+        if state.st_uid != userns.TASK_UID and not (covered(path) and any(_has_file(tree, path) for tree in trees)):
             copy.copy_entry(path, directory, state)
     copy.close()
-    settle(project, upper, trees, hidden, given)
+    restore_project_files(project, upper, trees, hidden, given)
 
 
-def settle(project: str, upper: str, trees: list[str], hidden: tuple[str, ...], given: Given) -> None:
+def restore_project_files(
+    project: str, upper: str, trees: list[str], hidden: tuple[str, ...], given: TreeInputs
+) -> None:
     """Put the project's own files into the view's upper layer where one of the `trees`, which lie over it, has or
     deletes something of the same name: but for what is hidden, for the inputs that the trees were made from, and for
     what a task brought into the project once: it was made of what the project was then."""
@@ -65,9 +67,9 @@ def settle(project: str, upper: str, trees: list[str], hidden: tuple[str, ...], 
     owner = os.stat(upper)  # the project's, where that has an id here
     copy = _Copy.open_paths(project, upper, (owner.st_uid, owner.st_gid))
     for tree in trees:
-        for path, whole in copy.covered(tree, unseen, covered):
+        for path, whole in copy.wrongly_hidden(tree, unseen, covered):
             for each, directory, state in chain(copy.entry(path), copy.entries(unseen, path) if whole else ()):
-                if not (covered(each) and _has(tree, each)) and not copy.has(each):
+                if not (covered(each) and _has_file(tree, each)) and not copy.has(each):
                     copy.copy_entry(each, directory, state)
     copy.close()
 
@@ -75,26 +77,26 @@ def settle(project: str, upper: str, trees: list[str], hidden: tuple[str, ...], 
 class _Covered:
     """Whether a file of the project is of those that a tree's own take the place of."""
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: TreeInputs) -> None:
         inputs, self._patterns = given
         self._inputs = {*inputs}
         if self._patterns:
-            from envtool.container.outputs import fits  # imported by `roots.prepare`, which still can
+            from envtool.container.outputs import matches_pattern  # imported by `roots.prepare`, which still can
 
-            self._fits = fits
+            self._fits = matches_pattern
 
     def __call__(self, path: str) -> bool:
         return path in self._inputs or any(self._fits(pattern, path) for pattern in self._patterns)
 
 
-def _state(name: str, directory: int) -> os.stat_result | None:
+def _stat_or_none(name: str, directory: int) -> os.stat_result | None:
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError:
         return None
 
 
-def _has(tree: str, path: str) -> bool:
+def _has_file(tree: str, path: str) -> bool:
     """Whether a tree has a file or a link at a path. A device is how an overlay says that something is deleted."""
     try:
         mode = os.lstat(f"{tree}/{path}").st_mode
@@ -103,7 +105,7 @@ def _has(tree: str, path: str) -> bool:
     return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
 
 
-def _opaque(path: str) -> bool:
+def _is_opaque(path: str) -> bool:
     for name in ("user.overlay.opaque", "trusted.overlay.opaque"):
         try:
             if os.getxattr(path, name) == b"y":
@@ -124,11 +126,11 @@ class _Copy:
 
     def __init__(self, source: int, target: int, owner: tuple[int, int]) -> None:
         self._source, self._target, self._owner = source, target, owner
-        self._bytes_left = MOST
+        self._bytes_left = MAX_COPIED_BYTES
         self._made: dict[str, os.stat_result] = {}  # directories, each after those that it is in
         self._open_directory = ("", os.dup(target))  # of the target: what comes next is mostly in the same one
 
-    def covered(self, tree: str, hidden: set[str], covers: _Covered) -> Iterator[tuple[str, bool]]:
+    def wrongly_hidden(self, tree: str, hidden: set[str], covers: _Covered) -> Iterator[tuple[str, bool]]:
         """What a tree hides of the project that it should not: a path, and whether all in it counts. Only directories
         that both have are looked into."""
         pending = [""]
@@ -151,7 +153,7 @@ class _Copy:
                 if path in hidden:
                     continue
                 if whole and entry.is_dir(follow_symlinks=False):
-                    if _opaque(entry.path):
+                    if _is_opaque(entry.path):
                         yield path, True
                     else:
                         pending.append(path)
@@ -160,7 +162,7 @@ class _Copy:
 
     def has(self, path: str) -> bool:
         """Whether there is something but a directory at a path of the target."""
-        state = _state(path, self._target)
+        state = _stat_or_none(path, self._target)
         return state is not None and not stat.S_ISDIR(state.st_mode)
 
     def entry(self, path: str) -> Iterator[tuple[str, int, os.stat_result]]:
@@ -171,7 +173,7 @@ class _Copy:
         except FileNotFoundError:  # by now
             return
         try:
-            state = _state(name, directory)
+            state = _stat_or_none(name, directory)
             if state is not None:
                 yield path, directory, state
         finally:
@@ -246,13 +248,13 @@ class _Copy:
         self._make_directory(above)
         at = self._target_directory(above)
         if stat.S_ISREG(state.st_mode):
-            self._regular(path, directory, at)
+            self._copy_regular(path, directory, at)
             return
         os.symlink(os.readlink(name, dir_fd=directory), name, dir_fd=at)
         os.chown(name, *self._owner, dir_fd=at, follow_symlinks=False)
         os.utime(name, ns=(state.st_mtime_ns, state.st_mtime_ns), dir_fd=at, follow_symlinks=False)
 
-    def _regular(self, path: str, directory: int, at: int) -> None:
+    def _copy_regular(self, path: str, directory: int, at: int) -> None:
         name = path.rpartition("/")[2]
         reading = os.open(name, _READ, dir_fd=directory)
         try:
@@ -261,7 +263,7 @@ class _Copy:
                 return
             writing = os.open(name, _NEW, 0o600, dir_fd=at)
             try:
-                self._fill(path, writing, reading, state.st_size)
+                self._copy_data(path, writing, reading, state.st_size)
                 os.fchown(writing, *self._owner)
                 os.fchmod(writing, stat.S_IMODE(state.st_mode) & 0o777)
                 os.utime(writing, ns=(state.st_mtime_ns, state.st_mtime_ns))
@@ -270,7 +272,7 @@ class _Copy:
         finally:
             os.close(reading)
 
-    def _fill(self, path: str, writing: int, reading: int, size: int) -> None:
+    def _copy_data(self, path: str, writing: int, reading: int, size: int) -> None:
         end = 0
         while end < size:
             try:
@@ -282,7 +284,7 @@ class _Copy:
             end = min(os.lseek(reading, begin, os.SEEK_HOLE), size)
             self._bytes_left -= end - begin
             if self._bytes_left < 0:
-                why = f"its files have to be copied here, and more than {MOST >> 30} GiB are not"
+                why = f"its files have to be copied here, and more than {MAX_COPIED_BYTES >> 30} GiB are not"
                 raise OSError(errno.EFBIG, why, path)
             os.lseek(writing, begin, os.SEEK_SET)
             while begin < end and (count := os.sendfile(writing, reading, begin, min(end - begin, 1 << 24))):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 GIT = ".git"
-OURS = (OWN, VENDOR, "envtool.yaml", "envtool.lock")
+ENVTOOL_FILES = (OWN, VENDOR, "envtool.yaml", "envtool.lock")
 _SIGNS = frozenset(["head", "objects", "refs", "commondir"])
 # Unicode's Default_Ignorable_Code_Point, but for the category Cf, which is asked by name
 _IGNORED = ((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2065, 0x2065), (0x3164, 0x3164),
@@ -27,14 +27,14 @@ class Protection:
     """`paths` are protected beside what always is; `patterns` are those of `outputs:`."""
 
     def __init__(self, paths: tuple[str, ...], patterns: tuple[str, ...]) -> None:
-        self._paths = {"/".join(_folded(part) for part in _parts(path)) for path in paths}
+        self._paths = {"/".join(_fold_name(part) for part in _parts(path)) for path in paths}
         self._named = {"/".join(_parts(pattern)) for pattern in patterns}
 
     def refusal_reason(self, path: str, *, literal: bool) -> tuple[str, str] | None:
         """The part of a path that may be no output (a directory, or all of it), and why; None where it may be one.
         `literal`: it is a file, which `outputs:` may name itself."""
         parts = [part for part in path.split("/") if part]
-        folded = ["/".join(_folded(piece) for piece in _parts(part)) for part in parts]
+        folded = ["/".join(_fold_name(piece) for piece in _parts(part)) for part in parts]
         for count, name in enumerate(folded, 1):
             if any(_is_git(piece) for piece in name.split("/")):
                 return "/".join(parts[:count]), "what git obeys is never an output"
@@ -43,7 +43,7 @@ class Protection:
         if literal and path in self._named:
             return None
         for count, name in enumerate(folded, 1):
-            if any(_is_ours(piece) for piece in name.split("/")):
+            if any(_is_envtool_file(piece) for piece in name.split("/")):
                 return "/".join(
                     parts[:count]
                 ), "what envtool obeys is an output only where `outputs:` has its whole name"
@@ -51,26 +51,26 @@ class Protection:
             return path, "a file of the spec is an output only where `outputs:` has its whole name"
         return None
 
-    def within(self, path: str) -> bool:
+    def is_protected_target(self, path: str) -> bool:
         """Whether a path, as a link's target says it, leads to something of git's or ours."""
         names: list[str] = []
         for part in _parts(path):
             if part == "..":
                 names = names[:-1]
             else:
-                names.append(_folded(part))
-        return any(_is_git(name) or _is_ours(name) for name in names) or "/".join(names) in self._paths
+                names.append(_fold_name(part))
+        return any(_is_git(name) or _is_envtool_file(name) for name in names) or "/".join(names) in self._paths
 
 
-def is_sign(name: str) -> bool:
+def is_repository_sign(name: str) -> bool:
     """Whether a name is one of those by which git knows a repository that is no `.git`: a bare one."""
-    return _folded(name) in _SIGNS
+    return _fold_name(name) in _SIGNS
 
 
 def is_repository(names: Iterable[str]) -> bool:
     """Whether a directory with these names is a repository for git, which obeys the configuration that is in it: where
     it is found on the way up, without a `.git` (`is_git_directory` in git's setup.c)."""
-    found = {_folded(name) for name in names}
+    found = {_fold_name(name) for name in names}
     return "head" in found and ("commondir" in found or found.issuperset(("objects", "refs")))
 
 
@@ -83,8 +83,8 @@ def _is_git(name: str) -> bool:
     return name == GIT or _is_short(name, "git~")
 
 
-def _is_ours(name: str) -> bool:
-    return name in OURS or _is_short(name.partition(".")[0], "envtoo~")
+def _is_envtool_file(name: str) -> bool:
+    return name in ENVTOOL_FILES or _is_short(name.partition(".")[0], "envtoo~")
 
 
 def _is_short(name: str, start: str) -> bool:
@@ -92,7 +92,7 @@ def _is_short(name: str, start: str) -> bool:
     return name.startswith(start) and name[len(start) :].isdigit()
 
 
-def _folded(name: str) -> str:
+def _fold_name(name: str) -> str:
     """A component as the most forgiving file system sees it."""
     if not name.isascii():
         import unicodedata

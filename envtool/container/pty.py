@@ -56,7 +56,7 @@ class PtyTerminal:
             except KeyError:
                 pass
 
-    def input(self) -> None:
+    def forward_input(self) -> None:
         """Bytes from the caller to the pty; at the end of input, what a terminal sends for it."""
         try:
             data = os.read(0, 4096)
@@ -91,7 +91,7 @@ class PtyTerminal:
         _write(1, data)
         return bool(data)
 
-    def leave(self, poll: select.poll) -> None:
+    def stop_watching(self, poll: select.poll) -> None:
         """Nothing more to wait for."""
         poll.unregister(self.master)
         self._unregister_input()

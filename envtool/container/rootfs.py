@@ -17,16 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from envtool.container.project_copy import Given
+    from envtool.container.project_copy import TreeInputs
 
 HOME = "/home/envtool"
-_STAGES = ("/tmp", "/run", "/mnt", "/var/tmp", "/home")  # any directory will do: what it holds is cloned by then
+_STAGING_PLACES = (
+    "/tmp",
+    "/run",
+    "/mnt",
+    "/var/tmp",
+    "/home",
+)  # any directory will do: what it holds is cloned by then
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _FRESH = ("dev", "proc", "sys", "tmp", "run")
-_PLAIN = mounts.NOSUID | mounts.NODEV
+_NOSUID_NODEV = mounts.NOSUID | mounts.NODEV
 _HIDDEN_PROC = ("kcore", "keys", "timer_list", "latency_stats", "sched_debug", "kallsyms", "interrupts")
-_EMPTY = ("/proc/scsi", "/proc/acpi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap")
-_NAMES = 16 << 20  # bytes of /etc/passwd and its like
+_MASKED_DIRECTORIES = ("/proc/scsi", "/proc/acpi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap")
+_MAX_ETC_FILE = 16 << 20  # bytes of /etc/passwd and its like
 _READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
@@ -58,10 +64,10 @@ class MountSources:
         self.caches: dict[str, int] = {}  # by the place they are shown at
         self.hosts = b""
         self.copy_file: Callable[[str, str, int], None] | None = None  # see prepare
-        self.restore_files: Callable[[str, str, list[str], tuple[str, ...], Given], None] | None = None
+        self.restore_files: Callable[[str, str, list[str], tuple[str, ...], TreeInputs], None] | None = None
 
 
-def _source(path: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
+def _clone_source(path: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
     try:
         return mounts.clone(path, attributes, recursive=recursive, identity=identity)
     except OSError as error:
@@ -77,36 +83,36 @@ def open_sources(program: dict[str, Any], own: userns.IdMaps, maps: dict[tuple[i
     sources = MountSources()
     lowers, upper, work, scratch, _ = program["root"]
     root = own.mode == "root"
-    sources.lowers = [_source(path) for path in lowers]
-    sources.beside = [[_source(path) for path in stack] for stack, _ in program.get("beside", ())]
+    sources.lowers = [_clone_source(path) for path in lowers]
+    sources.beside = [[_clone_source(path) for path in stack] for stack, _ in program.get("beside", ())]
     if root:
         for path in (upper, work, scratch):
             if path and os.stat(path).st_uid == 0:
                 os.chown(path, own.uids[0][1], own.gids[0][1])
     if upper:
         # An overlay's upper and work must be of one mount: their common parent is what is staged.
-        sources.upper = _source(os.path.dirname(upper) if lowers else upper, recursive=False)
+        sources.upper = _clone_source(os.path.dirname(upper) if lowers else upper, recursive=False)
     if scratch:
-        sources.scratch = _source(scratch, recursive=False)
+        sources.scratch = _clone_source(scratch, recursive=False)
     if program["view"] is not None:
         project, hidden, _, identity = program["view"]
-        sources.project = _source(project, recursive=not root, identity=identity)
+        sources.project = _clone_source(project, recursive=not root, identity=identity)
         if root and not mounts.map_owner(sources.project, maps):
-            _copy_project(sources, hidden, own, 0 if program["user"] == "root" else userns.USER)
+            _copy_project(sources, hidden, own, 0 if program["user"] == "root" else userns.TASK_UID)
     for source, _, readonly, mapped, identity in program["binds"]:
-        attributes = _PLAIN | (mounts.RDONLY if readonly else 0)
-        descriptor = _source(source, attributes, recursive=not mapped and readonly, identity=identity)
+        attributes = _NOSUID_NODEV | (mounts.RDONLY if readonly else 0)
+        descriptor = _clone_source(source, attributes, recursive=not mapped and readonly, identity=identity)
         if root and (mapped or not readonly):
             mounts.map_owner(descriptor, maps)
         sources.binds.append((descriptor, stat.S_ISDIR(os.fstat(descriptor).st_mode)))
     for each in program.get("shown", ()):
         if each[0] == "cache":
-            sources.caches[each[1]] = _source(each[2], _PLAIN, recursive=False)
-    sources.hosts = read("/etc/hosts") if program["network"] else b""
+            sources.caches[each[1]] = _clone_source(each[2], _NOSUID_NODEV, recursive=False)
+    sources.hosts = read_etc_file("/etc/hosts") if program["network"] else b""
     return sources
 
 
-def copy_foreign(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> None:
+def copy_foreign_project(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> None:
     """As the caller, with the maps written: a project of a group that has no id inside is copied. An overlay could
     show it but not change it: a copy to the upper layer has to keep the group (EOVERFLOW).
     """
@@ -118,7 +124,7 @@ def _copy_project(sources: MountSources, hidden: tuple[str, ...], own: userns.Id
     from envtool.container import project_copy
 
     try:
-        copied = project_copy.project(sources.project, hidden, own, user)
+        copied = project_copy.copy_project(sources.project, hidden, own, user)
     except OSError as error:
         raise SourceNotOpened(
             error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),"
@@ -127,40 +133,47 @@ def _copy_project(sources: MountSources, hidden: tuple[str, ...], own: userns.Id
     sources.project = copied
 
 
-def prepare(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> None:
+def prepare_copies(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> None:
     """With the maps written, and while imports are possible: what `build` will call to copy files, and to give files of
     the project to its user, or let them win over trees that lie over it, where that has to be done."""
     if program.get("copies"):
         from envtool.container import copy_files
 
         sources.copy_file = copy_files.copy_file
-    mixed = program["view"] is not None and own.mode == "root" and program["user"] == "user" and _mixed(sources.project)
+    mixed = (
+        program["view"] is not None
+        and own.mode == "root"
+        and program["user"] == "user"
+        and _has_mixed_owners(sources.project)
+    )
     if mixed or "laid" in program:
         from envtool.container import project_copy
 
         if "laid" in program and program["laid"][2]:
             from envtool.container import outputs  # noqa: F401 - copies matches with its patterns, too late to import
 
-        sources.restore_files = project_copy.adopt_and_settle if mixed else project_copy.settle
+        sources.restore_files = project_copy.adopt_and_restore if mixed else project_copy.restore_project_files
 
 
-def build(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> list[str]:
+def build_rootfs(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> list[str]:
     """Make every mount and change the root. Returns the mount points that were made in a root that is kept. Nothing can
     be imported."""
     mounts.make_private()
-    stage = next(place for place in _STAGES if os.path.isdir(place))
+    stage = next(place for place in _STAGING_PLACES if os.path.isdir(place))
     lowers, upper, _, _, memory = program["root"]
-    mounts.attach(mounts.filesystem("tmpfs", _PLAIN, mode="0755", **({"size": str(memory)} if memory else {})), stage)
+    mounts.attach(
+        mounts.new_filesystem("tmpfs", _NOSUID_NODEV, mode="0755", **({"size": str(memory)} if memory else {})), stage
+    )
     os.chdir(stage)
-    _stage(sources)
+    _stage_sources(sources)
     place = "e/" if sources.scratch >= 0 else ""
     for name, mode in (("tmp", 0o1777), ("run", 0o755), ("home", 0o755), ("dev", 0o755), ("shm", 0o1777), ("up", 0o755),
                        ("work", 0o700), ("view-up", 0o755), ("view-work", 0o700)):  # fmt: skip
         os.mkdir(place + name)
         os.chmod(place + name, mode)
     if program["user"] == "user":
-        os.chown(place + "home", userns.USER, userns.USER)
-    beside = [_merged(f"b{number}", stack) for number, stack in enumerate(sources.beside)]
+        os.chown(place + "home", userns.TASK_UID, userns.TASK_UID)
+    beside = [_merge_trees(f"b{number}", stack) for number, stack in enumerate(sources.beside)]
     plain = bool(upper) and not lowers
     if plain:
         mounts.attach(mounts.clone("k", recursive=False), "root")
@@ -168,19 +181,19 @@ def build(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) ->
             os.chown("root", 0, 0)
     else:
         _overlay_root(program, own, sources, place)
-    detached = _prepare(program, place)
-    view = _view(program, sources, place) if program["view"] is not None else -1
-    mounts.pivot("root")
-    made = _populate(program, sources, detached, view, kept=plain)
+    detached = _detach_filesystems(program, place)
+    view = _mount_view(program, sources, place) if program["view"] is not None else -1
+    mounts.pivot_root("root")
+    made = _attach_all(program, sources, detached, view, kept=plain)
     for descriptor, (_, target) in zip(beside, program.get("beside", ()), strict=True):
-        ensure(target, made, directory=True)
+        ensure_mount_point(target, made, directory=True)
         mounts.attach(descriptor, target)
     if "shown" in program:
         program["show"](program["shown"], sources.caches, made)
     return made if upper else []
 
 
-def _stage(sources: MountSources) -> None:
+def _stage_sources(sources: MountSources) -> None:
     os.mkdir("root")
     os.mkdir("skel")
     staged = [*enumerate(sources.lowers), ("k", sources.upper), ("e", sources.scratch), ("p", sources.project)]
@@ -190,7 +203,7 @@ def _stage(sources: MountSources) -> None:
             mounts.attach(descriptor, str(name))
 
 
-def _merged(name: str, stack: list[int]) -> int:
+def _merge_trees(name: str, stack: list[int]) -> int:
     """Layer trees, top-most first, as one tree to look at; detached. An empty one lies at the bottom: an overlay that
     nobody writes to wants two, and shows no whiteout of the lowest."""
     os.mkdir(name)
@@ -201,7 +214,7 @@ def _merged(name: str, stack: list[int]) -> int:
         mounts.attach(descriptor, lowers[-1])
     os.mkdir(f"{name}-none")
     mounts.overlay(name, [*lowers, f"{name}-none"], "", "", volatile=False)
-    return mounts.clone(name, _PLAIN | mounts.RDONLY, recursive=False)
+    return mounts.clone(name, _NOSUID_NODEV | mounts.RDONLY, recursive=False)
 
 
 def _overlay_root(program: dict[str, Any], own: userns.IdMaps, sources: MountSources, place: str) -> None:
@@ -218,11 +231,11 @@ def _overlay_root(program: dict[str, Any], own: userns.IdMaps, sources: MountSou
         points += program["points"](program)
     for target, directory in points:
         if target.strip("/").split("/", 1)[0] not in fresh:
-            _make(f"skel/{target.strip('/')}", directory)
+            _make_target(f"skel/{target.strip('/')}", directory)
     names = ["hosts"] + (["passwd", "group"] if program["user"] == "user" else [])
     names += ["resolv.conf"] if program["network"] else []
-    for name in () if _bare(program) else names:
-        _make(f"skel/etc/{name}", directory=False)
+    for name in () if _is_call_only(program) else names:
+        _make_target(f"skel/etc/{name}", directory=False)
     lowers = [*(str(n) for n in range(len(sources.lowers))), "skel"]
     if upper:
         top, bottom = f"k/{os.path.basename(upper)}", f"k/{os.path.basename(work)}"
@@ -234,12 +247,12 @@ def _overlay_root(program: dict[str, Any], own: userns.IdMaps, sources: MountSou
     mounts.overlay("root", lowers, top, bottom, volatile=bool(upper) or place != "")
 
 
-def _bare(program: dict[str, Any]) -> bool:
+def _is_call_only(program: dict[str, Any]) -> bool:
     """Whether the tree is only looked at and written by ourselves, who need no hosts: what it has there is its own."""
     return "own" in program and all(step["call"] is not None for step in program["steps"])
 
 
-def _make(path: str, directory: bool) -> None:
+def _make_target(path: str, directory: bool) -> None:
     if directory:
         os.makedirs(path, exist_ok=True)
         return
@@ -248,28 +261,28 @@ def _make(path: str, directory: bool) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
 
 
-def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
+def _detach_filesystems(program: dict[str, Any], place: str) -> dict[str, int]:
     """What needs the old root or the staging area, detached."""
     pseudo = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
     fresh = [name for name in ("tmp", "run") if name not in program.get("own", ())]
-    detached = {name: mounts.clone(place + name, _PLAIN) for name in (*fresh, "home", "shm")}
+    detached = {name: mounts.clone(place + name, _NOSUID_NODEV) for name in (*fresh, "home", "shm")}
     detached["dev"] = mounts.clone(place + "dev", mounts.NOSUID)
     for name in _DEVICES:
         detached["dev/" + name] = mounts.clone("/dev/" + name, mounts.NOSUID | mounts.NOEXEC, recursive=False)
     try:
-        detached["proc"] = mounts.filesystem("proc", pseudo)
+        detached["proc"] = mounts.new_filesystem("proc", pseudo)
     except OSError:  # a container that masks its own /proc: the kernel wants it whole to give a new one
         detached["proc"] = mounts.clone("/proc", pseudo)
     try:
-        detached["sys"] = mounts.filesystem("sysfs", pseudo | mounts.RDONLY)
+        detached["sys"] = mounts.new_filesystem("sysfs", pseudo | mounts.RDONLY)
     except OSError:  # the host's network namespace is not ours to show
         detached["sys"] = mounts.clone("/sys", pseudo | mounts.RDONLY)
-    if program["network"] and os.path.exists("/etc/resolv.conf") and not _bare(program):
-        detached["resolv"] = mounts.clone("/etc/resolv.conf", _PLAIN | mounts.RDONLY)
+    if program["network"] and os.path.exists("/etc/resolv.conf") and not _is_call_only(program):
+        detached["resolv"] = mounts.clone("/etc/resolv.conf", _NOSUID_NODEV | mounts.RDONLY)
     return detached
 
 
-def _view(program: dict[str, Any], sources: MountSources, place: str) -> int:
+def _mount_view(program: dict[str, Any], sources: MountSources, place: str) -> int:
     """The project under a layer that whites out what is hidden, trees that lie over it, and writes above; detached."""
     hidden = program["view"][1]
     laid, inputs, produced = program.get("laid", ((), (), ()))
@@ -279,7 +292,7 @@ def _view(program: dict[str, Any], sources: MountSources, place: str) -> int:
         os.mkdir("h")
         _white_out(hidden)
         lowers = ["h", "p"]
-    _like(place + "view-up", "p")
+    _copy_metadata(place + "view-up", "p")
     if sources.restore_files is not None:
         sources.restore_files("p", place + "view-up", trees, hidden, (inputs, produced))
     os.mkdir("view")
@@ -295,18 +308,18 @@ def _is_directory(path: str) -> bool:
         return False
 
 
-def _mixed(project: int) -> bool:
+def _has_mixed_owners(project: int) -> bool:
     """Whether not all that is seen at first belongs to the container's user: root unpacks archives with their owners,
     and may write to all of it."""
     directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=project)
     try:
         with os.scandir(directory) as entries:
-            return any(entry.stat(follow_symlinks=False).st_uid != userns.USER for entry in entries)
+            return any(entry.stat(follow_symlinks=False).st_uid != userns.TASK_UID for entry in entries)
     finally:
         os.close(directory)
 
 
-def _like(path: str, model: str) -> None:
+def _copy_metadata(path: str, model: str) -> None:
     found = os.stat(model, follow_symlinks=False)
     for owner in ((found.st_uid, -1), (-1, found.st_gid)):
         try:
@@ -322,17 +335,17 @@ def _white_out(hidden: tuple[str, ...]) -> None:
     made: dict[str, bool] = {"": True}
     for path in hidden:
         parent, _, name = path.rstrip("/").rpartition("/")
-        if _parents(parent, made) and not os.path.lexists(place := f"h/{parent}/{name}"):
+        if _make_parents(parent, made) and not os.path.lexists(place := f"h/{parent}/{name}"):
             os.link("white", place)
     for directory, there in made.items():  # last: what was linked changed their times
         if there:
-            _like(f"h/{directory}", f"p/{directory}")
+            _copy_metadata(f"h/{directory}", f"p/{directory}")
 
 
-def _parents(path: str, made: dict[str, bool]) -> bool:
+def _make_parents(path: str, made: dict[str, bool]) -> bool:
     """Make a directory of the project in the whiteout layer; False where the project has none, or hides it."""
     if path not in made:
-        there = _parents(path.rpartition("/")[0], made) and not os.path.lexists(f"h/{path}")
+        there = _make_parents(path.rpartition("/")[0], made) and not os.path.lexists(f"h/{path}")
         there = there and _is_directory(f"p/{path}")
         if there:
             os.mkdir(f"h/{path}")
@@ -340,42 +353,42 @@ def _parents(path: str, made: dict[str, bool]) -> bool:
     return made[path]
 
 
-def _populate(
+def _attach_all(
     program: dict[str, Any], sources: MountSources, detached: dict[str, int], view: int, *, kept: bool
 ) -> list[str]:
     """In the new root: attach everything, in an order in which nothing covers what came before."""
     made: list[str] = []
     for name in ("proc", "sys", "dev", "tmp", "run"):
         if name in detached:
-            ensure(f"/{name}", made, directory=True)
+            ensure_mount_point(f"/{name}", made, directory=True)
             mounts.attach(detached[name], f"/{name}")
     _devices(detached)
-    _mask()
+    _mask_paths()
     if program["user"] == "user":
-        ensure(HOME, made, directory=True)
+        ensure_mount_point(HOME, made, directory=True)
         mounts.attach(detached["home"], HOME)
     else:
         os.close(detached["home"])
     if view >= 0:
-        ensure(program["view"][2], made, directory=True)
+        ensure_mount_point(program["view"][2], made, directory=True)
         mounts.attach(view, program["view"][2])
     for source, target in program.get("joins", ()):
         os.makedirs(source, exist_ok=True)  # of a layer that is being built: it fills it, and it stays
         in_view = program["view"] is not None and target.startswith(f"{program['view'][2]}/")
-        ensure(target, [] if in_view else made, directory=True)  # nobody keeps what is written to the view
+        ensure_mount_point(target, [] if in_view else made, directory=True)  # nobody keeps what is written to the view
         mounts.attach(mounts.clone(source, recursive=False), target)
     for source, target in program.get("copies", ()):
         assert sources.copy_file is not None
-        _copy(source, target, sources.copy_file)
+        _copy_into_view(source, target, sources.copy_file)
     for (_, target, *_), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
-        ensure(target, made, directory=directory)
+        ensure_mount_point(target, made, directory=directory)
         mounts.attach(descriptor, target)
-    if not _bare(program):
-        _names(program, detached, sources.hosts, made, kept=kept)  # last: a bind may have brought another /etc
+    if not _is_call_only(program):
+        _show_etc_files(program, detached, sources.hosts, made, kept=kept)  # last: a bind may have brought another /etc
     return made
 
 
-def _copy(source: str, target: str, copy_file: Callable[[str, str, int], None]) -> None:
+def _copy_into_view(source: str, target: str, copy_file: Callable[[str, str, int], None]) -> None:
     """A file of the root, or a directory and all in it, in the view as if it lay there: what the project has there
     stays as it is, and what is new belongs to whom its directory belongs."""
     pending = [(source, target)] if os.path.isdir(os.path.dirname(target)) else []
@@ -395,10 +408,10 @@ def _copy(source: str, target: str, copy_file: Callable[[str, str, int], None]) 
         elif not there and stat.S_ISREG(mode):
             copy_file(source, target, stat.S_IMODE(mode) & 0o777)
         if not there and os.path.lexists(target):
-            _like_its_directory(target)
+            _inherit_owner(target)
 
 
-def _like_its_directory(path: str) -> None:
+def _inherit_owner(path: str) -> None:
     owner = os.stat(os.path.dirname(path))
     try:
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
@@ -406,7 +419,7 @@ def _like_its_directory(path: str) -> None:
         pass
 
 
-def ensure(target: str, made: list[str], *, directory: bool) -> None:
+def ensure_mount_point(target: str, made: list[str], *, directory: bool) -> None:
     """Make a mount point where there is none; what was made for it is added to `made`."""
     real = os.path.realpath(target)
     if os.path.lexists(real):
@@ -416,20 +429,20 @@ def ensure(target: str, made: list[str], *, directory: bool) -> None:
         missing.append(parent)
     for path in reversed(missing[1:]):
         os.mkdir(path)
-    _make(real, directory)
+    _make_target(real, directory)
     made.extend(reversed(missing))
 
 
-def _mask() -> None:
+def _mask_paths() -> None:
     for name in _HIDDEN_PROC:
         if os.path.exists(f"/proc/{name}"):
             mounts.attach(mounts.clone("/dev/null", recursive=False), f"/proc/{name}")
     for name in _READONLY_PROC:
         if os.path.exists(f"/proc/{name}"):
             mounts.attach(mounts.clone(f"/proc/{name}", mounts.RDONLY), f"/proc/{name}")
-    for path in _EMPTY:
+    for path in _MASKED_DIRECTORIES:
         if os.path.exists(path):
-            mounts.attach(mounts.filesystem("tmpfs", _PLAIN | mounts.RDONLY, size="4096"), path)
+            mounts.attach(mounts.new_filesystem("tmpfs", _NOSUID_NODEV | mounts.RDONLY, size="4096"), path)
 
 
 def _devices(detached: dict[str, int]) -> None:
@@ -439,55 +452,57 @@ def _devices(detached: dict[str, int]) -> None:
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(f"/dev/{name}")
     noexec = mounts.NOSUID | mounts.NOEXEC
-    mounts.attach(mounts.filesystem("devpts", noexec, "newinstance", ptmxmode="0666", mode="620"), "/dev/pts")
+    mounts.attach(mounts.new_filesystem("devpts", noexec, "newinstance", ptmxmode="0666", mode="620"), "/dev/pts")
     mounts.attach(detached["shm"], "/dev/shm")
-    mounts.attach(mounts.filesystem("mqueue", _PLAIN | mounts.NOEXEC), "/dev/mqueue")
+    mounts.attach(mounts.new_filesystem("mqueue", _NOSUID_NODEV | mounts.NOEXEC), "/dev/mqueue")
     for text, name in (("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin"), ("/proc/self/fd/1", "stdout"),
                        ("/proc/self/fd/2", "stderr"), ("pts/ptmx", "ptmx")):  # fmt: skip
         os.symlink(text, f"/dev/{name}")
 
 
-def read(path: str) -> bytes:
+def read_etc_file(path: str) -> bytes:
     """/etc/passwd and its like, empty where it is none: an image may have a device there, or a fifo."""
     try:
-        return store_files.read(path, most=_NAMES, follow=True)
+        return store_files.read_regular_file(path, most=_MAX_ETC_FILE, follow=True)
     except OSError:
         return b""
 
 
-def _names(program: dict[str, Any], detached: dict[str, int], hosts: bytes, made: list[str], *, kept: bool) -> None:
+def _show_etc_files(
+    program: dict[str, Any], detached: dict[str, int], hosts: bytes, made: list[str], *, kept: bool
+) -> None:
     """hosts, resolv.conf, and for tasks a passwd and group that know the user: shown, never written."""
     if kept and not os.path.isdir("/etc"):
         return
     local = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {program['hostname']}\n"
-    _show("hosts", local.encode() + hosts, made, kept=kept, readonly="own" not in program)
+    _show_etc_file("hosts", local.encode() + hosts, made, kept=kept, readonly="own" not in program)
     if program["user"] == "user":
         for name, line in (("passwd", f"envtool:x:1000:1000::{HOME}:/bin/sh\n"), ("group", "envtool:x:1000:\n")):
-            text = read(f"/etc/{name}")
+            text = read_etc_file(f"/etc/{name}")
             if not any(entry.split(b":")[2:3] == [b"1000"] for entry in text.split(b"\n")):
                 gap = b"" if not text or text.endswith(b"\n") else b"\n"
-                _show(name, text + gap + line.encode(), made, kept=kept)
+                _show_etc_file(name, text + gap + line.encode(), made, kept=kept)
     if "resolv" in detached and (not kept or os.path.exists("/etc/resolv.conf")):
-        ensure("/etc/resolv.conf", made, directory=False)
+        ensure_mount_point("/etc/resolv.conf", made, directory=False)
         mounts.attach(detached["resolv"], "/etc/resolv.conf")
 
 
-def _show(name: str, text: bytes, made: list[str], *, kept: bool, readonly: bool = True) -> None:
+def _show_etc_file(name: str, text: bytes, made: list[str], *, kept: bool, readonly: bool = True) -> None:
     if kept and not os.path.exists(f"/etc/{name}"):
         return
     try:
-        ensure(f"/etc/{name}", made, directory=False)
+        ensure_mount_point(f"/etc/{name}", made, directory=False)
     except OSError:  # /etc is a read-only bind without it
         return
     descriptor = os.open(f"/dev/.{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
     os.write(descriptor, text)
     os.close(descriptor)
-    attributes = _PLAIN | (mounts.RDONLY if readonly else 0)  # Docker's may be written to, and are forgotten
+    attributes = _NOSUID_NODEV | (mounts.RDONLY if readonly else 0)  # Docker's may be written to, and are forgotten
     mounts.attach(mounts.clone(f"/dev/.{name}", attributes, recursive=False), f"/etc/{name}")
     os.unlink(f"/dev/.{name}")
 
 
-def remove_made(made: list[str]) -> None:
+def remove_mount_points(made: list[str]) -> None:
     """Take away the mount points that were made in a kept root, as far as they are empty."""
     os.chdir("/")
     for path in reversed(made):

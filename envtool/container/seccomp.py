@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import struct
 
-_ALLOW, _KILL, _ERRNO, _ASK = 0x7FFF0000, 0x80000000, 0x50000, 0x7FC00000
+_ALLOW, _KILL, _ERRNO, _NOTIFY = 0x7FFF0000, 0x80000000, 0x50000, 0x7FC00000
 EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
@@ -64,7 +64,7 @@ _COMMON = {
 _ARCHITECTURES = {"x86_64": (0xC000003E, _X86_64), "aarch64": (0xC00000B7, _AARCH64)}
 MACHINES = tuple(_ARCHITECTURES)
 
-_REFUSED = (
+_REFUSED_CALLS = (
     "keyctl", "add_key", "request_key", "bpf", "perf_event_open", "userfaultfd", "kexec_load", "kexec_file_load",
     "init_module", "finit_module", "delete_module", "create_module", "open_by_handle_at", "acct", "swapon", "swapoff",
     "reboot", "settimeofday", "clock_settime", "clock_adjtime", "quotactl", "quotactl_fd", "lookup_dcookie",
@@ -75,9 +75,9 @@ _REFUSED = (
     "lsm_list_modules",
 )
 # A C library takes ENOSYS as "an older kernel" and uses the old way, which is filtered; EPERM it would believe.
-_ABSENT = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
-_SYNC = ("fsync", "fdatasync", "msync", "sync", "syncfs", "sync_file_range")
-_OWNERS = (
+_ABSENT_CALLS = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
+_SYNC_CALLS = ("fsync", "fdatasync", "msync", "sync", "syncfs", "sync_file_range")
+_OWNER_CALLS = (
     "chown", "fchown", "lchown", "fchownat", "setuid", "setgid", "setreuid", "setregid", "setgroups", "setresuid",
     "setresgid", "setfsuid", "setfsgid", "capset",
 )
@@ -102,7 +102,7 @@ def _rule_if(number: int, tests: bytes, answer: int) -> bytes:
     return _instruction(_EQUAL, number, 0, len(body) // 8) + body
 
 
-def _bits(index: int, mask: int) -> bytes:
+def _has_any_bit(index: int, mask: int) -> bytes:
     return _argument(index) + _instruction(_ANY_BIT, mask, 0, 1)
 
 
@@ -122,7 +122,7 @@ def _device(index: int) -> bytes:
     return _argument(index) + _instruction(_AND, _S_IFMT) + _instruction(_ANY_BIT, _S_IFCHR, 0, 1)
 
 
-def build(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine: str = "") -> bytes:
+def build_filter(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine: str = "") -> bytes:
     """The filter of a container. `single`: chown and its kin answer 0 without effect (and mknod of devices);
     `sync` False: fsync and its kin too; what is in `ask` is answered by whoever listens (vary.py). Raises KeyError for
     a machine we have no numbers for.
@@ -135,11 +135,11 @@ def build(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine: str =
     # As an older kernel would answer. The numbers of x32, which name the same calls again, are among them.
     program += _instruction(_AT_LEAST, _NEWEST + 1, 0, 1) + _instruction(_RETURN, _ERRNO | ENOSYS)
     for name in ask:
-        program += _rule(numbers[name], _ASK)
-    for name in _ABSENT:
+        program += _rule(numbers[name], _NOTIFY)
+    for name in _ABSENT_CALLS:
         program += _rule(numbers[name], _ERRNO | ENOSYS)
     for name in ("clone", "unshare"):
-        program += _rule_if(numbers[name], _bits(0, _NEW_NAMESPACES), _ERRNO | EPERM)
+        program += _rule_if(numbers[name], _has_any_bit(0, _NEW_NAMESPACES), _ERRNO | EPERM)
     for name in ("socket", "socketpair"):
         program += _rule_if(numbers[name], _none_of(0, _FAMILIES), _ERRNO | EAFNOSUPPORT)
     asks = _argument(0) + _instruction(_EQUAL, _ASK_PERSONALITY, 2, 0)
@@ -148,16 +148,16 @@ def build(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine: str =
     for request in (_TIOCSTI, _TIOCLINUX):
         program += _rule_if(numbers["ioctl"], _equals(1, request), _ERRNO | EPERM)
     if single:
-        for name in _OWNERS:
+        for name in _OWNER_CALLS:
             if name in numbers:
                 program += _rule(numbers[name], _ERRNO)
         for name, index in (("mknod", 1), ("mknodat", 2)):
             if name in numbers:
                 program += _rule_if(numbers[name], _device(index), _ERRNO)
     if not sync:
-        for name in _SYNC:
+        for name in _SYNC_CALLS:
             program += _rule(numbers[name], _ERRNO)
-    for name in _REFUSED:
+    for name in _REFUSED_CALLS:
         if name in numbers:
             program += _rule(numbers[name], _ERRNO | EPERM)
     return program + _instruction(_RETURN, _ALLOW)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _MESSAGE = 65536
 _ANCILLARY = 128  # bytes: who sent a message, and a descriptor or more
 # Each message comes once, after one of these ("error" at any time): what may follow.
-_NEXT = {
+_NEXT_MESSAGES = {
     "": ("maps",),
     "maps": ("pid",),
     "pid": ("up", "pty"),
@@ -37,11 +37,11 @@ _NEXT = {
     "end": ("done",),
     "done": (),
 }
-_STAGES = ("unshare", "ids", "source", "mounts", "cwd", "internal")  # where a container fails
+_FAILURE_STAGES = ("unshare", "ids", "source", "mounts", "cwd", "internal")  # where a container fails
 _CODECS = ("ascii", "utf-8", "latin-1", "utf-8-sig", "cp437", "idna")
-_STUCK = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
-_COLLECT = 600.0  # seconds for outputs to be copied back once the last step has ended
-_HURRY = 0.8  # the same once the end was asked for, before or meanwhile
+_KILL_SECONDS = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
+_COLLECT_SECONDS = 600.0  # seconds for outputs to be copied back once the last step has ended
+_HURRY_SECONDS = 0.8  # the same once the end was asked for, before or meanwhile
 
 _maps: dict[tuple[object, ...], int] = {}
 _maps_lock = _thread.allocate_lock()
@@ -89,21 +89,21 @@ def run(
     Several may run at once, from threads. Raises SandboxError where the container could not be made.
     """
     begin = time.monotonic()
-    own = userns.here()
-    program = _equipped(program, terminal=terminal)
+    own = userns.caller_ids()
+    program = _load_functions(program, terminal=terminal)
     receiver = None
     if program["outputs"] and outputs_to:
         from envtool.container import outputs
 
-        program["collect"] = outputs.collect
-        receiver = _receiver(program, outputs_to, protected, owned=own.mode == "root")
+        program["collect"] = outputs.send_outputs
+        receiver = _open_receiver(program, outputs_to, protected, owned=own.mode == "root")
     watch = None
     if "watch" in program:
         from envtool.container import opened_files
 
         watch = opened_files.OpenedFilesWatch(program["watch"])
         if watch.descriptors:
-            program |= {"watched": watch.descriptors, "begin": opened_files.begin}
+            program |= {"watched": watch.descriptors, "begin": opened_files.add_watches}
     supervisor = _Supervisor(program, own, cancel, receiver)
     try:
         supervisor.start((stdin, stdout, stderr))
@@ -119,40 +119,42 @@ def run(
     return result
 
 
-def _id_maps(program: dict[str, Any], own: userns.IdMaps) -> dict[tuple[int, int], int]:
+def _owner_namespaces(program: dict[str, Any], own: userns.IdMaps) -> dict[tuple[int, int], int]:
     """As root: for each owner of what is shown as the container user's own, the user namespace that maps it so."""
     if own.mode != "root":
         return {}
     shown = [program["view"][0]] if program["view"] is not None else []
     shown += [source for source, _, readonly, mapped, _ in program["binds"] if mapped or not readonly]
-    to = 0 if program["user"] == "root" else userns.USER
+    to = 0 if program["user"] == "root" else userns.TASK_UID
     found: dict[tuple[int, int], int] = {}
     for path in shown:
         try:
             owner = os.stat(path)
         except OSError:  # opening it will say so
             continue
-        found[owner.st_uid, owner.st_gid] = _id_map(owner.st_uid, owner.st_gid, to, own)
+        found[owner.st_uid, owner.st_gid] = _owner_namespace(owner.st_uid, owner.st_gid, to, own)
     return found
 
 
-def _id_map(uid: int, gid: int, to: int, own: userns.IdMaps) -> int:
+def _owner_namespace(uid: int, gid: int, to: int, own: userns.IdMaps) -> int:
     """The namespace is made once and kept as long as this process: it costs a fork."""
     key = (uid, gid, to, own.uids[0], own.gids[0])
     with _maps_lock:
         if key not in _maps:
             (_, base, count), (_, group, groups) = own.uids[0], own.gids[0]
-            _maps[key] = userns.user_namespace(userns.moved(uid, to, base, count), userns.moved(gid, to, group, groups))
+            _maps[key] = userns.user_namespace(
+                userns.idmapped_extents(uid, to, base, count), userns.idmapped_extents(gid, to, group, groups)
+            )
         return _maps[key]
 
 
-def _asked(cancel: int) -> int:
+def _requested_signal(cancel: int) -> int:
     """Many containers look at one pipe, so nothing is taken out of it: how much waits there is the message."""
     waiting = int.from_bytes(fcntl.ioctl(cancel, syscalls.FIONREAD, b"\0\0\0\0"), sys.byteorder)
     return waiting if waiting in (syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM) else syscalls.SIGTERM
 
 
-def _sent(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
+def _parse_ancillary(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
     """Of what came with a message: the process that sent it (0: unknown), and descriptors."""
     sender, descriptors = 0, []
     for _, kind, data in ancillary:
@@ -164,7 +166,7 @@ def _sent(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
     return sender, descriptors
 
 
-def _equipped(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
+def _load_functions(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
     """A program with the functions that its container needs, imported here: there it is too late."""
     for step in program["steps"]:
         if step["prepare"] is not None:
@@ -176,11 +178,11 @@ def _equipped(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
     if "shown" in program:
         from envtool.container import extra_mounts
 
-        program |= {"points": extra_mounts.points, "show": extra_mounts.show}
+        program |= {"points": extra_mounts.mount_points, "show": extra_mounts.attach_all}
     if any("user" in step for step in program["steps"]):
-        from envtool.fs.passwd import find, lacking
+        from envtool.fs.passwd import explain_unmapped, find_user
 
-        program |= {"find": find, "lacking": lacking}
+        program |= {"find": find_user, "lacking": explain_unmapped}
     if "vary" in program:
         from envtool.container import perturb
 
@@ -188,7 +190,7 @@ def _equipped(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
     return program
 
 
-def _receiver(program: dict[str, Any], directory: str, protected: tuple[str, ...], *, owned: bool) -> Any:
+def _open_receiver(program: dict[str, Any], directory: str, protected: tuple[str, ...], *, owned: bool) -> Any:
     from envtool.container import outputs
 
     try:
@@ -200,9 +202,9 @@ def _receiver(program: dict[str, Any], directory: str, protected: tuple[str, ...
             limit=program["outputs_limit"],
         )
     except OSError as error:
-        from envtool.container.kernel_errors import refusal
+        from envtool.container.kernel_errors import sandbox_error
 
-        raise refusal("source", error.errno or 0, f"{directory}: {error.strerror}") from error
+        raise sandbox_error("source", error.errno or 0, f"{directory}: {error.strerror}") from error
 
 
 class _Supervisor:
@@ -225,11 +227,11 @@ class _Supervisor:
         self.open = 1
 
     def start(self, stdio: tuple[int, int, int]) -> None:
-        maps = _id_maps(self.program, self.own)
-        syscalls.command_line()  # known to all that is forked from here on
+        maps = _owner_namespaces(self.program, self.own)
+        syscalls.command_line_range()  # known to all that is forked from here on
         if self.own.mode == "root":
-            self._give_pipes(stdio[1:])
-        with userns.forking:
+            self._chown_pipes(stdio[1:])
+        with userns.fork_lock:
             self._fork(stdio, maps)
 
     def _fork(self, stdio: tuple[int, int, int], maps: dict[tuple[int, int], int]) -> None:
@@ -241,16 +243,16 @@ class _Supervisor:
                 self.output, write = os.pipe()
             self.helper = userns.fork()
             if self.helper == 0:
-                pid1.first(self.program, self.own, far.fileno(), stdio, write, maps)
+                pid1.run_helper(self.program, self.own, far.fileno(), stdio, write, maps)
                 os._exit(125)
         finally:
             far.close()
             if write >= 0:
                 os.close(write)
 
-    def _give_pipes(self, descriptors: tuple[int, ...]) -> None:
+    def _chown_pipes(self, descriptors: tuple[int, ...]) -> None:
         # /dev/stdout of a pipe is opened anew by its owner's id: let that be the container's user.
-        outside = self.own.host_id(0 if self.program["user"] == "root" else userns.USER)
+        outside = self.own.host_id(0 if self.program["user"] == "root" else userns.TASK_UID)
         for descriptor in descriptors:
             found = os.fstat(descriptor)
             if stat.S_ISFIFO(found.st_mode) and found.st_uid != outside:
@@ -267,18 +269,18 @@ class _Supervisor:
             wait = 1000.0
             if self.deadline is not None:
                 wait = min(wait, max(0.0, self.deadline - time.monotonic()) * 1000)
-            self._serve([descriptor for descriptor, _ in self.poll.poll(wait)])
+            self._handle_events([descriptor for descriptor, _ in self.poll.poll(wait)])
             if self.deadline is not None and time.monotonic() >= self.deadline:
-                self._late() if self.ended else self._overdue()
+                self._end_late_work() if self.ended else self._handle_deadline()
         self._signal(syscalls.SIGKILL)  # it has closed all that we hear it by
         self._reap()
         if self.ended and self.last_message != "done" and not (self.killed or self.failure):
             self.failure = ("broken", 0, "it ended before its work was done")
         failure = self.failure or self.refused
         if failure is not None and not self.result.interrupted:  # else it was killed half made, by us
-            from envtool.container.kernel_errors import refusal
+            from envtool.container.kernel_errors import sandbox_error
 
-            raise refusal(*failure)
+            raise sandbox_error(*failure)
         self._conclude()
 
     def _conclude(self) -> None:
@@ -291,26 +293,26 @@ class _Supervisor:
             result.outputs, result.notes = self.receiver.finish()
             result.lost = result.lost or self.receiver.lost
 
-    def _serve(self, ready: list[int]) -> None:
-        if self.sock.fileno() in ready and not self._message():
+    def _handle_events(self, ready: list[int]) -> None:
+        if self.sock.fileno() in ready and not self._receive_message():
             self._close(self.sock.fileno())
         if self.output in ready and not self.receiver.feed(self.output):
             self._close(self.output)
         if self.cancel in ready:
-            number = _asked(self.cancel)
+            number = _requested_signal(self.cancel)
             self.poll.unregister(self.cancel)
             self.cancel = -1
             if self.ended and self.output >= 0:
                 self.result.interrupted = True
-                self._late()
+                self._end_late_work()
             elif not self.ended and not self.result.timed_out:
                 self.result.interrupted = True
                 self._end(number)
         if self.terminal is not None:
             if 0 in ready:
-                self.terminal.input()
+                self.terminal.forward_input()
             if self.terminal.master in ready and not self.terminal.forward_output():
-                self.terminal.leave(self.poll)
+                self.terminal.stop_watching(self.poll)
                 self.open -= 1
 
     def _close(self, descriptor: int) -> None:
@@ -320,18 +322,18 @@ class _Supervisor:
             os.close(self.output)
             self.output = -1
 
-    def _late(self) -> None:
+    def _end_late_work(self) -> None:
         """The steps have ended, and what comes after them is to end too: the process that sends outputs sees a closed
         pipe, and what then still runs is killed."""
         if self.output >= 0:
-            why = "interrupted" if self.result.interrupted else f"it took more than {_COLLECT:g} s"
+            why = "interrupted" if self.result.interrupted else f"it took more than {_COLLECT_SECONDS:g} s"
             self.result.lost = f"not all outputs were copied back: {why}"
             self._close(self.output)
         elif self.hurried:
             self._signal(syscalls.SIGKILL)
             self.killed = True
         self.hurried = True
-        self.deadline = time.monotonic() + _HURRY
+        self.deadline = time.monotonic() + _HURRY_SECONDS
 
     def _end(self, number: int = syscalls.SIGTERM) -> None:
         """Ask the step to end; what does not has `grace`. While the container is being made nothing is lost."""
@@ -339,7 +341,7 @@ class _Supervisor:
         self.gentle = number != syscalls.SIGTERM
         self.deadline = time.monotonic() + self.program["grace"]
 
-    def _overdue(self) -> None:
+    def _handle_deadline(self) -> None:
         if not (self.result.timed_out or self.result.interrupted):
             self.result.timed_out = True
             self._end()
@@ -349,15 +351,15 @@ class _Supervisor:
             return
         self._signal(syscalls.SIGUSR1 if self.up and not self.killed else syscalls.SIGKILL)
         self.killed = True
-        self.deadline = time.monotonic() + _STUCK
+        self.deadline = time.monotonic() + _KILL_SECONDS
 
-    def _message(self) -> bool:
+    def _receive_message(self) -> bool:
         """Hear one message; False when there will be no more."""
         try:
             data, ancillary, flags, _ = self.sock.recvmsg(_MESSAGE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:  # it ended without reading our last answer; what it sent is still to be read
             return True
-        sender, descriptors = _sent(ancillary)
+        sender, descriptors = _parse_ancillary(ancillary)
         try:
             if data:
                 self._handle_message(
@@ -384,7 +386,7 @@ class _Supervisor:
         if kind == "error":
             if self.failure is not None:
                 raise ValueError("an error was heard already")
-        elif kind not in _NEXT[self.last_message] or (
+        elif kind not in _NEXT_MESSAGES[self.last_message] or (
             self.last_message == "pid" and (kind == "pty") != self.program["terminal"]
         ):
             raise ValueError("not in its turn")
@@ -402,17 +404,17 @@ class _Supervisor:
                 wanted = not (self.result.interrupted or self.result.timed_out)
                 self._reply(b"g" if wanted else b"x")
             case ("pty",):
-                self._attach(descriptors)
+                self._attach_terminal(descriptors)
             case ("up",):
                 self.up = True
             case ("error", str(stage), int(number), str(text)):
-                self.failure = (stage if stage in _STAGES else "broken", number & 0xFFF, text)
+                self.failure = (stage if stage in _FAILURE_STAGES else "broken", number & 0xFFF, text)
             case ("raised", str(text)):
                 self.result.error = text
             case ("end", int(status)) if 0 <= status <= 255:
                 self.ended = True
                 self.result.status = status
-                self.deadline = time.monotonic() + (_HURRY if self.result.interrupted else _COLLECT)
+                self.deadline = time.monotonic() + (_HURRY_SECONDS if self.result.interrupted else _COLLECT_SECONDS)
             case ("done",):
                 pass
             case _:
@@ -426,7 +428,7 @@ class _Supervisor:
             self.refused = ("ids", error.errno or 0, str(error.strerror))
         return self.refused is None
 
-    def _attach(self, descriptors: list[int]) -> None:
+    def _attach_terminal(self, descriptors: list[int]) -> None:
         if len(descriptors) != 1 or not os.isatty(descriptors[0]):
             raise ValueError("not a terminal")
         from envtool.container.pty import PtyTerminal

@@ -16,11 +16,11 @@ def syncfs(path: str, cancel: int = -1) -> None:
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     library = ctypes.CDLL(None, use_errno=True)
     try:
-        with userns.forking:
+        with userns.fork_lock:
             up, down = os.pipe()
             child = userns.fork()
             if child == 0:
-                _sync(library, directory, down)
+                _run_syncfs(library, directory, down)
             os.close(down)
     finally:
         os.close(directory)
@@ -38,10 +38,10 @@ def syncfs(path: str, cancel: int = -1) -> None:
         raise OSError(number, os.strerror(number), path)
 
 
-def _sync(library: ctypes.CDLL, directory: int, down: int) -> None:
+def _run_syncfs(library: ctypes.CDLL, directory: int, down: int) -> None:
     number = 5
     try:
-        syscalls.keep_only({directory, down})  # the locks of our parent are on its descriptors
+        syscalls.close_all_but({directory, down})  # the locks of our parent are on its descriptors
         number = ctypes.get_errno() if library.syncfs(directory) else 0
         os.write(down, b"%d" % number)
     finally:

@@ -100,7 +100,7 @@ def prctl(option: int, argument: int = 0, third: int = 0) -> None:
         raise OSError(error, f"prctl {option}: {os.strerror(error)}")
 
 
-def end_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Be killed when the process `parent` ends that started this one; at once where it has ended already, of which no
     signal tells (PR_SET_PDEATHSIG(2const))."""
     prctl(PR_SET_PDEATHSIG, SIGKILL)
@@ -121,7 +121,7 @@ def clone(flags: int) -> int:
     return syscall("clone", flags | SIGCHLD, 0, 0, 0, 0)
 
 
-def keep_only(descriptors: set[int]) -> None:
+def close_all_but(descriptors: set[int]) -> None:
     """Close every descriptor but these (close_range(2), Linux 5.9)."""
     first = 0
     for descriptor in sorted(descriptors):
@@ -131,32 +131,32 @@ def keep_only(descriptors: set[int]) -> None:
     syscall("close_range", first, 0x7FFFFFFF, 0)
 
 
-_line: tuple[int, int] | None = None
+_command_line: tuple[int, int] | None = None
 
 
-def command_line() -> tuple[int, int]:
+def command_line_range() -> tuple[int, int]:
     """Where the command line of this process begins and ends in its memory, and in that of all that it forks; zeros
     where /proc is hidden, which then shows it to nobody."""
-    global _line  # noqa: PLW0603
-    if _line is None:
+    global _command_line  # noqa: PLW0603
+    if _command_line is None:
         try:
             descriptor = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return 0, 0
         fields = os.read(descriptor, 4096).rpartition(b")")[2].split()
         os.close(descriptor)
-        _line = int(fields[45]), int(fields[46])  # arg_start and arg_end, 48 and 49 in proc_pid_stat(5)
-    return _line
+        _command_line = int(fields[45]), int(fields[46])  # arg_start and arg_end, 48 and 49 in proc_pid_stat(5)
+    return _command_line
 
 
-def rename(title: bytes) -> None:
+def set_process_title(title: bytes) -> None:
     """`title` in place of the command line, which all may read (proc_pid_cmdline(5)); cut where it was shorter."""
-    begin, end = command_line()
+    begin, end = command_line_range()
     if begin:
         _memmove(begin, title.ljust(end - begin, b"\0"), end - begin)
 
 
-def bound_capabilities(keep: int) -> None:
+def limit_bounding_set(keep: int) -> None:
     """Only the capabilities of the bit mask `keep` can be gained by exec from here on; those that are held stay."""
     drop = _prctl  # each start asks it forty times
     for capability in range(64):
@@ -193,7 +193,7 @@ def getdents(directory: int, buffer: object, size: int) -> int:
     return result
 
 
-def version() -> tuple[int, int]:
+def kernel_version() -> tuple[int, int]:
     """The kernel's (major, minor)."""
     major, _, rest = os.uname().release.partition(".")
     minor = ""

@@ -1,6 +1,6 @@
 """Which user and group ids a container has on this machine, and Python work under those ids outside any container.
 
-Three modes; a store keeps the trees of each map apart (`describe()` is what it remembers):
+Three modes; a store keeps the trees of each map apart (`describe_ids()` is what it remembers):
 
     root     the caller is root: a range of ids that nobody has; the host's root is never mapped
     range    a user with ranges in /etc/subuid and /etc/subgid and newuidmap(1): container 1000 is the caller, every
@@ -27,14 +27,20 @@ if TYPE_CHECKING:
 
 Extent = tuple[int, int, int]  # first id inside, first id outside, how many
 
-COUNT = 65536
-USER = 1000
+ID_COUNT = 65536
+TASK_UID = 1000
 # High in the range that systemd's "Users, Groups, UIDs and GIDs" sets aside for containers: useradd's own ranges,
 # which grow upward from 100000, don't come here.
 _ROOT_BASE = 0x60000000
-_FURTHER = 0x80000000  # what root's ids from COUNT on are moved by: to where no account is, and never somewhere else
-_LAST = (1 << 31) - 3
-SOURCES = ("/etc/subuid", "/etc/subgid", "/usr/bin/newuidmap")  # what changes when a user is given a range, or loses it
+_LARGE_ID_OFFSET = (
+    0x80000000  # what root's ids from COUNT on are moved by: to where no account is, and never somewhere else
+)
+_LAST_ID = (1 << 31) - 3
+MAP_FILES = (
+    "/etc/subuid",
+    "/etc/subgid",
+    "/usr/bin/newuidmap",
+)  # what changes when a user is given a range, or loses it
 _SYSTEM = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin", "/run/wrappers/bin")  # the last is NixOS's
 
 
@@ -51,7 +57,7 @@ class IdMaps:
     def extents(self, *, user: bool) -> tuple[list[Extent], list[Extent]]:
         """The maps of one container: a single id is 1000 for a task, 0 otherwise."""
         if self.mode == "single" and user:
-            return [(USER, self.uids[0][1], 1)], [(USER, self.gids[0][1], 1)]
+            return [(TASK_UID, self.uids[0][1], 1)], [(TASK_UID, self.gids[0][1], 1)]
         return self.uids, self.gids
 
     def host_id(self, inside: int) -> int:
@@ -62,39 +68,43 @@ class IdMaps:
         return -1
 
 
-def here() -> IdMaps:
+def caller_ids() -> IdMaps:
     """The ids of the caller, the same every time for one user of one machine."""
     uid, gid = os.geteuid(), os.getegid()
     users, groups, people = (_rows(f"/etc/{name}", b":") for name in ("subuid", "subgid", "passwd"))
     uids: list[tuple[int, int]] = []
     gids: list[tuple[int, int]] = []
     if users and groups:
-        own = _names(uid, people)
-        uids, gids = _ranges(users, own), _ranges(groups, own)
+        own = _subid_names(uid, people)
+        uids, gids = _own_ranges(users, own), _own_ranges(groups, own)
     if uid == 0:
-        end = _end()
+        end = _namespace_end()
         base, count = _root_range(uids, gids, [*users, *groups], people, end)
         # beyond COUNT: nothing in a container that has few ids itself
-        further = [(COUNT, _FURTHER + COUNT, _LAST + 1 - COUNT)] if end > _FURTHER + _LAST else []
+        further = (
+            [(ID_COUNT, _LARGE_ID_OFFSET + ID_COUNT, _LAST_ID + 1 - ID_COUNT)]
+            if end > _LARGE_ID_OFFSET + _LAST_ID
+            else []
+        )
         extents = [(0, base, count), *further]
         return IdMaps("root", extents, [*extents])
-    if uids and gids and helper("newuidmap") and helper("newgidmap"):
-        return IdMaps("range", _around(uid, *uids[0]), _around(gid, *gids[0]))
+    if uids and gids and find_helper("newuidmap") and find_helper("newgidmap"):
+        return IdMaps("range", _extents_around_caller(uid, *uids[0]), _extents_around_caller(gid, *gids[0]))
     return IdMaps("single", [(0, uid, 1)], [(0, gid, 1)])
 
 
-def describe() -> str:
+def describe_ids() -> str:
     """One line that is the same as long as trees made before can be used: in a store, each map has its own."""
-    ids = here()
-    common = ([extent for extent in side if extent[0] < COUNT] for side in (ids.uids, ids.gids))
+    ids = caller_ids()
+    common = ([extent for extent in side if extent[0] < ID_COUNT] for side in (ids.uids, ids.gids))
     maps = (";".join("-".join(map(str, extent)) for extent in side) for side in common)
     return f"{ids.mode} {' '.join(maps)}"
 
 
-def of(described: str) -> IdMaps | None:
+def ids_from_description(described: str) -> IdMaps | None:
     """The maps of which `describe` said this; None where it never said so, or the host's root would be in them."""
-    if described == describe():
-        return here()
+    if described == describe_ids():
+        return caller_ids()
     mode, *sides = described.split(" ")
     try:
         uids, gids = ([tuple(map(int, extent.split("-"))) for extent in side.split(";")] for side in sides)
@@ -103,11 +113,11 @@ def of(described: str) -> IdMaps | None:
     right = all(len(extent) == 3 and extent[0] >= 0 and extent[1] > 0 and extent[2] > 0 for extent in (*uids, *gids))
     if not right or mode not in ("root", "range", "single") or (mode == "root") != (os.geteuid() == 0):
         return None
-    further = [extent for extent in here().uids if extent[0] >= COUNT] if mode == "root" else []
+    further = [extent for extent in caller_ids().uids if extent[0] >= ID_COUNT] if mode == "root" else []
     return IdMaps(mode, [*uids, *further], [*gids, *further])  # type: ignore[list-item]  # each has three
 
 
-def helper(name: str) -> str:
+def find_helper(name: str) -> str:
     """Where newuidmap or newgidmap is; empty when it is not installed. Not by PATH: it counts only where it is the
     system's, with root's rights."""
     for directory in _SYSTEM:
@@ -116,9 +126,9 @@ def helper(name: str) -> str:
     return ""
 
 
-def _around(own: int, base: int, count: int) -> list[Extent]:
-    more = [(COUNT, base + COUNT - 1, count - COUNT + 1)] if count > COUNT else []
-    return [(0, base, USER), (USER, own, 1), (USER + 1, base + USER, COUNT - USER - 1), *more]
+def _extents_around_caller(own: int, base: int, count: int) -> list[Extent]:
+    more = [(ID_COUNT, base + ID_COUNT - 1, count - ID_COUNT + 1)] if count > ID_COUNT else []
+    return [(0, base, TASK_UID), (TASK_UID, own, 1), (TASK_UID + 1, base + TASK_UID, ID_COUNT - TASK_UID - 1), *more]
 
 
 def _rows(path: str, separator: bytes | None) -> list[list[bytes]]:
@@ -130,7 +140,7 @@ def _rows(path: str, separator: bytes | None) -> list[list[bytes]]:
         return []
 
 
-def _names(uid: int, people: list[list[bytes]]) -> set[bytes]:
+def _subid_names(uid: int, people: list[list[bytes]]) -> set[bytes]:
     """What a user is called in subuid(5): by number or by name."""
     own = {b"%d" % uid}
     own |= {row[0] for row in people if len(row) > 2 and row[2] in own}
@@ -146,16 +156,20 @@ def _names(uid: int, people: list[list[bytes]]) -> set[bytes]:
 
 def _spans(rows: list[list[bytes]]) -> list[tuple[bytes, int, int]]:
     """Whose each range is, its first id, and how many it has."""
-    return [(row[0], int(row[1]), int(row[2])) for row in rows if len(row) == 3 and _number(row[1]) and _number(row[2])]
+    return [
+        (row[0], int(row[1]), int(row[2]))
+        for row in rows
+        if len(row) == 3 and _is_number(row[1]) and _is_number(row[2])
+    ]
 
 
-def _number(field: bytes) -> bool:
+def _is_number(field: bytes) -> bool:
     return field.strip().isdigit()
 
 
-def _ranges(rows: list[list[bytes]], own: set[bytes]) -> list[tuple[int, int]]:
+def _own_ranges(rows: list[list[bytes]], own: set[bytes]) -> list[tuple[int, int]]:
     """The first id of each range of the caller that is long enough, and how many it has, in the order of the file."""
-    return [(base, count) for name, base, count in _spans(rows) if name in own and count >= COUNT - 1]
+    return [(base, count) for name, base, count in _spans(rows) if name in own and count >= ID_COUNT - 1]
 
 
 def _root_range(
@@ -169,19 +183,19 @@ def _root_range(
     groups = [base for base, _ in gids]
     own = [base for base, _ in uids if base in groups]
     if own:
-        return own[0], COUNT - 1
+        return own[0], ID_COUNT - 1
     used = [(base, base + count) for _, base, count in _spans(given)]
-    used += [(int(row[2]), int(row[2]) + 1) for row in people if len(row) > 2 and _number(row[2])]
+    used += [(int(row[2]), int(row[2]) + 1) for row in people if len(row) > 2 and _is_number(row[2])]
     base = _ROOT_BASE
-    while any(start < base + COUNT and base < stop for start, stop in used):
-        base += COUNT
-    if base + COUNT <= end:
-        return base, COUNT
+    while any(start < base + ID_COUNT and base < stop for start, stop in used):
+        base += ID_COUNT
+    if base + ID_COUNT <= end:
+        return base, ID_COUNT
     # Root of a container that has few ids itself: what is left above the ones that are in use there.
-    return 2 * USER, max(end - 2 * USER, 1)
+    return 2 * TASK_UID, max(end - 2 * TASK_UID, 1)
 
 
-def _end() -> int:
+def _namespace_end() -> int:
     """The first id that the caller's own namespace has not."""
     return max(int(first) + int(count) for first, _, count in _rows("/proc/self/uid_map", None))
 
@@ -191,7 +205,7 @@ def write_map(process: int, uids: list[Extent], gids: list[Extent], mode: str) -
     if mode == "range":
         running = [
             os.posix_spawn(
-                helper(name),
+                find_helper(name),
                 [name, str(process), *(str(n) for extent in extents for n in extent)],
                 {"PATH": "/usr/bin:/bin"},
                 file_actions=[(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)],  # what is wrong, we say
@@ -226,7 +240,7 @@ def become_root(mode: str) -> None:
 
 # Held from the making of a pipe until the child's end of it is closed here, so that no other child of ours inherits
 # that end and keeps the pipe open for as long as it runs.
-forking = _thread.allocate_lock()
+fork_lock = _thread.allocate_lock()
 
 
 def fork() -> int:
@@ -235,8 +249,8 @@ def fork() -> int:
     """
     child = _fork()
     if child == 0:
-        global forking  # noqa: PLW0603
-        forking = _thread.allocate_lock()  # the one that is held stays with the parent
+        global fork_lock  # noqa: PLW0603
+        fork_lock = _thread.allocate_lock()  # the one that is held stays with the parent
     return child
 
 
@@ -257,7 +271,7 @@ def _fork() -> int:
 
 def user_namespace(uids: list[Extent], gids: list[Extent]) -> int:
     """A descriptor of a new user namespace with these maps (caller: root), for id-mapped mounts."""
-    with forking:
+    with fork_lock:
         ready_read, ready_write = os.pipe()
         end_read, end_write = os.pipe()
         child = fork()
@@ -285,7 +299,7 @@ def user_namespace(uids: list[Extent], gids: list[Extent]) -> int:
         os.waitpid(child, 0)
 
 
-def moved(owner: int, to: int, base: int, count: int) -> list[Extent]:
+def idmapped_extents(owner: int, to: int, base: int, count: int) -> list[Extent]:
     """An id map for an id-mapped mount: what `owner` has on disk belongs to the container's id `to`, whose own
     files take the place of `owner`; every other id below `count` stays what it is. `base` is the container's 0.
     """
@@ -300,7 +314,7 @@ def moved(owner: int, to: int, base: int, count: int) -> list[Extent]:
     return extents
 
 
-def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1, idmap: str = "") -> Any:
+def run_as_root(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1, idmap: str = "") -> Any:
     """Run `function(*arguments)` as container root in a namespace like a build's, outside any container.
 
     It sees the host's files, with owners as a container sees them, and may delete, read and change what belongs to
@@ -311,30 +325,30 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: 
     is killed where it is. `idmap` is what `describe` said of another map. Raises SandboxError when the kernel refuses,
     Interrupted.
     """
-    ids, parent = of(idmap) if idmap else here(), os.getpid()
+    ids, parent = ids_from_description(idmap) if idmap else caller_ids(), os.getpid()
     if ids is None:
-        from envtool.container.kernel_errors import refusal
+        from envtool.container.kernel_errors import sandbox_error
 
-        raise refusal("ids", 1, f"the ids `{idmap}` are not this account's")
-    with forking:
+        raise sandbox_error("ids", 1, f"the ids `{idmap}` are not this account's")
+    with fork_lock:
         down_read, down_write = os.pipe()
         up_read, up_write = os.pipe()
         child = fork()
         if child == 0:
             os.close(down_write)
             os.close(up_read)
-            _inside_child(ids.mode, at, down_read, up_write, function, arguments, parent)
+            _run_in_child(ids.mode, at, down_read, up_write, function, arguments, parent)
         os.close(down_read)
         os.close(up_write)
     try:
         if os.read(up_read, 1) == b"m":
             write_map(child, ids.uids, ids.gids, ids.mode)
             os.write(down_write, b"k")
-        answer = _answer(up_read, child, cancel)
+        answer = _read_answer(up_read, child, cancel)
     except OSError as error:
-        from envtool.container.kernel_errors import refusal
+        from envtool.container.kernel_errors import sandbox_error
 
-        raise refusal("ids", error.errno or 0, str(error.strerror)) from error
+        raise sandbox_error("ids", error.errno or 0, str(error.strerror)) from error
     finally:
         os.close(down_write)
         os.close(up_read)
@@ -346,9 +360,9 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: 
     if kind == "os":
         raise OSError(*value)
     if kind == "refused":
-        from envtool.container.kernel_errors import refusal
+        from envtool.container.kernel_errors import sandbox_error
 
-        raise refusal("unshare", *value)
+        raise sandbox_error("unshare", *value)
     if kind == "ours":
         from envtool import errors
 
@@ -357,7 +371,7 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: 
     raise RuntimeError(value)
 
 
-def _answer(up: int, child: int, cancel: int) -> bytes:
+def _read_answer(up: int, child: int, cancel: int) -> bytes:
     """All that a child writes. Raises Interrupted, with the child killed."""
     if cancel >= 0:
         import select
@@ -373,12 +387,12 @@ def _answer(up: int, child: int, cancel: int) -> bytes:
     return b"".join(iter(lambda: os.read(up, 1 << 20), b""))
 
 
-def _inside_child(
+def _run_in_child(
     mode: str, at: str, down: int, up: int, function: Callable[..., Any], arguments: tuple[Any, ...], parent: int
 ) -> None:
     answer: tuple[str, Any] = ("died", "")
     try:
-        syscalls.end_with(parent)
+        syscalls.die_with_parent(parent)
         try:
             if at:
                 os.chdir(at)
@@ -391,7 +405,7 @@ def _inside_child(
             if os.read(down, 1) != b"k":
                 os._exit(1)
             become_root(mode)
-            syscalls.end_with(parent)  # once more: who becomes another user is no longer told
+            syscalls.die_with_parent(parent)  # once more: who becomes another user is no longer told
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
             os.umask(0o022)
             answer = ("value", function(*arguments))
@@ -411,14 +425,14 @@ def _inside_child(
         os._exit(0)
 
 
-def own(path: str) -> None:
+def give_to_root(path: str) -> None:
     """Let container root write to a directory that the caller has just made."""
-    ids = here()
+    ids = caller_ids()
     if ids.mode == "root":
         os.chown(path, ids.uids[0][1], ids.gids[0][1], follow_symlinks=False)
 
 
-def remove(path: str, idmap: str = "") -> None:
+def remove_as_root(path: str, idmap: str = "") -> None:
     """Delete a tree that container ids own, as container root (of another map: `inside`); a path that is not there is
     not an error."""
     if not os.path.lexists(path):
@@ -429,7 +443,7 @@ def remove(path: str, idmap: str = "") -> None:
     if os.geteuid() == 0:
         shutil.rmtree(path)
         return
-    inside(_remove_tree, name, at=parent, idmap=idmap)
+    run_as_root(_remove_tree, name, at=parent, idmap=idmap)
     if os.path.lexists(path):
         shutil.rmtree(path)
 

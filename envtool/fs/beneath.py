@@ -5,7 +5,8 @@ a directory for a symlink while we walk gains nothing. The rules and the error a
 openat2(2), which some container engines refuse; absolute links are errors too. Imports only os: it is on the warm path.
 
 The project's own directory can be renamed by its owner at any moment, and a link put in its place. So it is opened
-once, where its spec is found (`hold`): from then on its path means that very directory, or is an error (`DirectoryReplacedError`).
+once, where its spec is found (`hold`): from then on its path means that very directory, or is an error
+(`DirectoryReplacedError`).
 The descriptor is kept, so that no other directory can get its numbers.
 """
 
@@ -29,7 +30,7 @@ class DirectoryReplacedError(OSError):
         super().__init__(116, "the project's directory was moved or replaced meanwhile", path)  # ESTALE
 
 
-def hold(path: str, identity: tuple[int, ...] = ()) -> None:
+def hold_project(path: str, identity: tuple[int, ...] = ()) -> None:
     """A project's directory is found, and stays the one that it is for this process, whoever holds it again. `identity`
     is what it has to be, where that is known. Raises OSError."""
     descriptor = open_top(path)
@@ -43,7 +44,7 @@ def hold(path: str, identity: tuple[int, ...] = ()) -> None:
     os.close(descriptor)
 
 
-def let_go() -> None:
+def release_projects() -> None:
     """Hold nothing any more: between the calls of a process that serves several."""
     for descriptor in _held.values():
         os.close(descriptor)
@@ -51,7 +52,7 @@ def let_go() -> None:
     _real.clear()
 
 
-def held() -> str:
+def current_project() -> str:
     """The path of the project that was found last; empty where there is none."""
     return next(reversed(_held), "")
 
@@ -61,7 +62,7 @@ def real_path(path: str) -> str:
     return _real.get(path) or os.path.realpath(path)
 
 
-def identity(path: str) -> tuple[int, ...]:
+def project_identity(path: str) -> tuple[int, ...]:
     """Device and inode of a project that is held; empty for every other path."""
     return _identity(_held[path]) if path in _held else ()
 
@@ -95,7 +96,7 @@ def open_beneath(top: str | int, path: str, flags: int = os.O_RDONLY, mode: int 
     OSError: EXDEV where the path leaves `top`, ELOOP for links that are refused or too many, and all of open(2).
     """
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-    pending = _parts(path, path)
+    pending = _reversed_components(path, path)
     # `way` holds a descriptor for each directory that we are in, `top` first: `..` goes back along it.
     way = [open_top(top) if isinstance(top, str) else os.dup(top)]
     links = 0
@@ -125,7 +126,7 @@ def open_beneath(top: str | int, path: str, flags: int = os.O_RDONLY, mode: int 
             links += 1
             if not follow or links > _MOST_LINKS:
                 raise OSError(_LOOP, os.strerror(_LOOP), path) from None
-            pending += _parts(target, path)
+            pending += _reversed_components(target, path)
         # The path was empty, "." or ended in "..": it is the directory where we stand.
         return os.open(".", flags, mode, dir_fd=way[-1])
     finally:
@@ -133,7 +134,7 @@ def open_beneath(top: str | int, path: str, flags: int = os.O_RDONLY, mode: int 
             os.close(each)
 
 
-def _parts(text: str, path: str) -> list[str]:
+def _reversed_components(text: str, path: str) -> list[str]:
     """The components of a path or a link, last first. Raises OSError (EXDEV) for an absolute one."""
     if text.startswith("/"):
         raise OSError(ESCAPES, os.strerror(ESCAPES), path)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-def reached(path: str, project: str = "", *, make: bool = True) -> OpenDirectory:
+def open_directory(path: str, project: str = "", *, make: bool = True) -> OpenDirectory:
     """The directory at a path that the caller named; with `make` it is made where it is missing. Links on the way are
     the caller's own and are followed, but for those below `project` (a directory; empty: none): they came with the
     checkout, and are refused. Raises OSError."""
@@ -33,7 +33,7 @@ def reached(path: str, project: str = "", *, make: bool = True) -> OpenDirectory
         return at.open_below("/".join(missing), make=make)
 
 
-def written(
+def atomic_write(
     path: str, project: str = "", mode: int = 0, *, make: bool = False, replace: bool = True
 ) -> AbstractContextManager[IO[bytes]]:
     """The same for a file: a context with a file to write, that takes its place at the end. What the caller calls by a
@@ -53,7 +53,7 @@ class _WrittenAt:
         self._name, self._mode, self._replace = name, mode, replace
 
     def __enter__(self) -> IO[bytes]:
-        self._directory = reached(self._parent, self._project, make=self._make)
+        self._directory = open_directory(self._parent, self._project, make=self._make)
         try:
             self._written = self._directory.atomic_write(self._name, self._mode, replace=self._replace)
             return self._written.__enter__()

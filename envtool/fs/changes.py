@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     State: TypeAlias = tuple[int, int, int, int]
 
 
-def state(found: os.stat_result) -> State:
+def directory_state(found: os.stat_result) -> State:
     """Device, inode, mtime and ctime (ns): a directory that is moved away and back has another ctime."""
     return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
 
@@ -37,7 +37,7 @@ class DirectoryChanges:
         """One state became the other by us."""
         self._chains[after] = self._chains.setdefault(before, len(self._chains))
 
-    def alone(self, before: State, after: State) -> bool:
+    def only_ours(self, before: State, after: State) -> bool:
         """Whether nobody but us came between two states."""
         with self.lock:
             chain = self._chains.get(before)
@@ -55,16 +55,16 @@ class DirectoryChange:
     def __enter__(self) -> None:
         self._changes.lock.acquire()
         try:
-            self._before = state(os.fstat(self._directory))
+            self._before = directory_state(os.fstat(self._directory))
         except BaseException:
             self._changes.lock.release()
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            self._changes.note(self._before, state(os.fstat(self._directory)))
+            self._changes.note(self._before, directory_state(os.fstat(self._directory)))
         finally:
             self._changes.lock.release()
 
 
-OURS = DirectoryChanges()
+PROCESS_CHANGES = DirectoryChanges()

@@ -57,9 +57,9 @@ class OpenDirectory:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def changing(self) -> DirectoryChange | _NoRecord:
+    def record_change(self) -> DirectoryChange | _NoRecord:
         """A context for one change in it."""
-        return self.changes.record_around(self.fd) if self.changes else _UNTOLD
+        return self.changes.record_around(self.fd) if self.changes else _NO_RECORD
 
     def close(self) -> None:
         """Twice does no harm."""
@@ -73,7 +73,7 @@ class OpenDirectory:
         at = OpenDirectory(os.dup(self.fd), self.owner, self.changes)
         for name in path.split("/") if path else ():
             with at:
-                at = at._child(plain(name), make=make)
+                at = at._child(check_component(name), make=make)
         return at
 
     def _child(self, name: str, *, make: bool) -> OpenDirectory:
@@ -95,8 +95,8 @@ class OpenDirectory:
 
     def make_directory(self, name: str) -> OpenDirectory:
         """A new directory, 0755 whatever the umask."""
-        with self.changing():
-            os.mkdir(plain(name), 0o700, dir_fd=self.fd)
+        with self.record_change():
+            os.mkdir(check_component(name), 0o700, dir_fd=self.fd)
         fd = open_beneath(self.fd, name, os.O_RDONLY | os.O_DIRECTORY, follow=False)
         try:
             # Another's directory may stand here by now: what is not empty and our own stays as it is.
@@ -128,9 +128,9 @@ class OpenDirectory:
         """A new file that has no place yet. `mode` 0: what the umask lets of 0666."""
         for _ in range(100):
             name = temporary_name()
-            with self.changing():
+            with self.record_change():
                 fd = os.open(name, NEW, 0o600 if mode else 0o666, dir_fd=self.fd)
-            if _held(fd):
+            if _try_lock(fd):
                 return NewFile(self, fd, name, mode)
             os.close(fd)  # swept by another process before it was locked
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
@@ -138,14 +138,14 @@ class OpenDirectory:
     def atomic_write(self, name: str, mode: int = 0, *, replace: bool = True, sync: bool = True) -> AtomicFile:
         """A context with a file to write, which takes its place at the end, whole, or is gone. `replace` False: never
         in the place of something (FileExistsError)."""
-        return AtomicFile(self, plain(name), mode, replace=replace, sync=sync)
+        return AtomicFile(self, check_component(name), mode, replace=replace, sync=sync)
 
     def create(self, name: str) -> IO[bytes]:
         """A new file in its place at once, for what others read while it grows; one of this name is taken away. To be
         written and read."""
         for _ in range(100):
             try:
-                fd = os.open(plain(name), NEW, 0o666, dir_fd=self.fd)
+                fd = os.open(check_component(name), NEW, 0o666, dir_fd=self.fd)
             except FileExistsError:
                 os.unlink(name, dir_fd=self.fd)
                 continue
@@ -155,8 +155,8 @@ class OpenDirectory:
 
     def link(self, name: str, target: str) -> None:
         """A symlink, in the place of a file or link."""
-        plain(name)
-        with self.changing():
+        check_component(name)
+        with self.record_change():
             self._link(name, target, temporary_name())
 
     def _link(self, name: str, target: str, temporary: str) -> None:
@@ -178,7 +178,7 @@ class OpenDirectory:
     def remove(self, name: str, depth: int = _DEPTH) -> None:
         """Take away a file, a link or a directory with all in it; no link is followed."""
         try:
-            os.unlink(plain(name), dir_fd=self.fd)
+            os.unlink(check_component(name), dir_fd=self.fd)
         except IsADirectoryError:
             if not depth:
                 raise
@@ -189,7 +189,7 @@ class OpenDirectory:
 
     def remove_empty(self, name: str) -> None:
         """Take a directory away that has nothing in it."""
-        os.rmdir(plain(name), dir_fd=self.fd)
+        os.rmdir(check_component(name), dir_fd=self.fd)
 
     def sweep(self) -> None:
         """Take away what a killed envtool left while it wrote here: files with names of our form that nobody holds.
@@ -229,7 +229,7 @@ class OpenDirectory:
 
     def discard(self, name: str) -> None:
         """Take a file away, if it is there."""
-        with self.changing():
+        with self.record_change():
             self._discard(name)
 
     def _discard(self, name: str) -> None:
@@ -258,11 +258,11 @@ class NewFile:
             at.give_to_owner(self.fd)  # first: a change of owner takes bits of the mode away
             if mode or self._mode:
                 os.fchmod(self.fd, mode or self._mode)
-            with at.changing():
+            with at.record_change():
                 if replace:
-                    os.rename(self._name, plain(name), src_dir_fd=at.fd, dst_dir_fd=at.fd)
+                    os.rename(self._name, check_component(name), src_dir_fd=at.fd, dst_dir_fd=at.fd)
                 else:
-                    _link(self._name, plain(name), at.fd)
+                    _link_without_replacing(self._name, check_component(name), at.fd)
             if replace:
                 self._name = ""
         finally:
@@ -310,7 +310,7 @@ class AtomicFile:
             self._draft.abandon()
 
 
-def _held(fd: int) -> bool:
+def _try_lock(fd: int) -> bool:
     """Lock a new file, so that no sweep takes it for a dead one's; False where one was faster."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -321,7 +321,7 @@ def _held(fd: int) -> bool:
     return os.fstat(fd).st_nlink > 0
 
 
-def _link(temporary: str, name: str, fd: int) -> None:
+def _link_without_replacing(temporary: str, name: str, fd: int) -> None:
     """A rename that replaces nothing: a second name, and the first one goes (the draft's end sees to it)."""
     try:
         os.link(temporary, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
@@ -346,13 +346,13 @@ class _NoRecord:
         pass
 
 
-_UNTOLD = _NoRecord()
+_NO_RECORD = _NoRecord()
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
-def plain(name: str) -> str:
+def check_component(name: str) -> str:
     """A name as one component. Raises OSError (EINVAL) for all that is none."""
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise OSError(errno.EINVAL, "leaves the directory", name)

@@ -20,14 +20,14 @@ def is_glob(pattern: str) -> bool:
     return MAGIC.search(pattern) is not None
 
 
-def directory(pattern: str) -> str:
+def literal_directory(pattern: str) -> str:
     """The components before the first that is a glob: all that it matches is below there."""
     parts = pattern.split("/")
     return "/".join(parts[: next((at for at, part in enumerate(parts) if is_glob(part)), len(parts))])
 
 
 @lru_cache(maxsize=512)
-def expression(pattern: str) -> str:
+def to_regex(pattern: str) -> str:
     """A regular expression (to be used with fullmatch) for one pattern. `a/**` matches all below `a`, not `a`."""
     blocks: list[list[str]] = [[]]  # of components; between two of them there is a `**`
     for part in pattern.split("/"):
@@ -46,11 +46,11 @@ def expression(pattern: str) -> str:
 
 def matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """One expression for any of the patterns; none match nothing."""
-    return re.compile("|".join(f"(?:{expression(pattern)})" for pattern in patterns) or _NEVER)
+    return re.compile("|".join(f"(?:{to_regex(pattern)})" for pattern in patterns) or _NEVER)
 
 
 @lru_cache(maxsize=512)
-def words(pattern: str) -> re.Pattern[str]:
+def name_pattern(pattern: str) -> re.Pattern[str]:
     """An expression (for fullmatch) of a pattern for names: `*` and `?` mean any characters, and all else itself,
     brackets too, since they are parts of names (`unit[trixie]`)."""
     chunks = [["." if c == "?" else re.escape(c) for c in chunk] for chunk in pattern.split("*")]

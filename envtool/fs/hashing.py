@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Callable
 from typing import BinaryIO
 
-PIECE = 1 << 20
+CHUNK_SIZE = 1 << 20
 
 
-def sha256(file: BinaryIO, check: Callable[[], None] | None = None) -> str:
+def sha256_of_file(file: BinaryIO, check: Callable[[], None] | None = None) -> str:
     """The sha256, in hex, of what is left of an open file. `check` is called every MiB and may raise."""
     state = hashlib.sha256()
-    piece = memoryview(bytearray(PIECE))
+    piece = memoryview(bytearray(CHUNK_SIZE))
     while count := file.readinto(piece):  # type: ignore[attr-defined]
         if check is not None:
             check()

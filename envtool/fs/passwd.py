@@ -20,7 +20,7 @@ class User:
         self.uid, self.gid, self.groups, self.home = uid, gid, groups, home
 
 
-def find(wanted: str, passwd: bytes, group: bytes) -> User:
+def find_user(wanted: str, passwd: bytes, group: bytes) -> User:
     """The user of NAME or UID, or either with `:GROUP` or `:GID`; "" is root. A number need not be in passwd. Groups
     that list the user count, unless a group is named. Raises Unknown."""
     name, colon, named_group = wanted.partition(":")
@@ -54,7 +54,7 @@ def find_group(wanted: str, group: bytes) -> int:
     return int(entry[2]) if entry else int(wanted)
 
 
-def lacking(uid: int, gid: int) -> str:
+def explain_unmapped(uid: int, gid: int) -> str:
     """Why nothing can belong to these ids in this namespace, and what to do; "" where that is not the reason."""
     least = 1 << 32
     for side, number in (("uid", uid), ("gid", gid)):

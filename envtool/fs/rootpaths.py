@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 
-def resolve(root: str, path: str, *, last: bool = True) -> str:
+def resolve_in_root(root: str, path: str, *, last: bool = True) -> str:
     """The place (below `root`) that `path` has when `root` is `/`; what is missing is taken as it is. `last` False: a
     symlink at the very end is not followed. Raises OSError (ELOOP)."""
     done: list[str] = []

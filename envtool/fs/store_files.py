@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LARGEST = 256 << 20  # bytes of any one file that is read as a whole, unless its reader says otherwise
+MAX_FILE_SIZE = 256 << 20  # bytes of any one file that is read as a whole, unless its reader says otherwise
 _MAGIC = b"envtool\n"
 _HEAD = len(_MAGIC) + 4 + 8  # then the CRC-32 of the value and its length, then the value, then whatever follows it
 NO_FILE = (21, 22, 40, 6, 27)  # EISDIR, EINVAL, ELOOP, ENXIO, EFBIG: what `read` says of what is no file, or too large
@@ -26,7 +26,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def read(path: str, *, most: int = LARGEST, unseen: bool = False, follow: bool = False) -> bytes:
+def read_regular_file(path: str, *, most: int = MAX_FILE_SIZE, unseen: bool = False, follow: bool = False) -> bytes:
     """All of a regular file of at most `most` bytes. `unseen`: its atime, which gc may go by, stays. `follow`: links
     too, for a file of an image where `/` is the image. Raises OSError: ELOOP for a link, EISDIR for a directory, EINVAL
     for what else is no file, EFBIG."""
@@ -47,13 +47,13 @@ def read(path: str, *, most: int = LARGEST, unseen: bool = False, follow: bool =
         os.close(descriptor)
 
 
-def seal(value: Any, bulk: bytes = b"") -> bytes:
+def encode_with_checksum(value: Any, bulk: bytes = b"") -> bytes:
     """The bytes of a short cut: a value, under its sum, and `bulk`, under none: for what is compared anyway."""
     data = marshal.dumps(value)
     return b"".join((_MAGIC, binascii.crc32(data).to_bytes(4, "big"), len(data).to_bytes(8, "big"), data, bulk))
 
 
-def opened(data: bytes) -> tuple[Any, memoryview]:
+def decode_with_checksum(data: bytes) -> tuple[Any, memoryview]:
     """What `seal` was given. Raises ValueError for whatever it did not make."""
     view = memoryview(data)
     end = _HEAD + int.from_bytes(view[12:_HEAD], "big")
@@ -63,7 +63,7 @@ def opened(data: bytes) -> tuple[Any, memoryview]:
     return marshal.loads(value), view[end:]  # noqa: S302 - exactly what was written, and only the owner could
 
 
-def replace(path: str, data: bytes) -> None:
+def replace_if_possible(path: str, data: bytes) -> None:
     """Write a short cut in place of the one before, whole or not at all. Never raises OSError: on a full disk, or where
     something else stands in its place, the next start is slower, nothing else."""
     mine = f"{path}.{os.urandom(4).hex()}"

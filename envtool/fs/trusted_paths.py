@@ -8,7 +8,7 @@ import stat
 from envtool.fs import store_files
 
 
-def distrust(path: str, what: str) -> tuple[str, str]:
+def why_untrusted(path: str, what: str) -> tuple[str, str]:
     """What is wrong with a path, which messages call `what`, and how that is mended; empty where nothing is.
 
     What is there belongs to the caller and nobody else may write to it. Above it, directories are the caller's or
@@ -42,6 +42,6 @@ def _way(path: str) -> list[str]:
 
 def _overflow() -> int:
     try:
-        return int(store_files.read("/proc/sys/kernel/overflowuid", most=100) or b"65534")
+        return int(store_files.read_regular_file("/proc/sys/kernel/overflowuid", most=100) or b"65534")
     except (OSError, ValueError):
         return 65534

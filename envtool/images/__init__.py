@@ -1,10 +1,14 @@
 """Images given back: a made stack as an OCI image, written to a layout, an archive or a registry.
 
-image      an env and its stack -> the image: config, layers, where their bytes are
-ground     the small layer that makes containers of others like ours: user, home, /project
-content    the bytes of a layer, plain or compressed, written and checked
-layout     directories in the OCI image layout
-archives   one tar file: oci-archive, docker-archive
-push       to a registry
-devcontainer  the file with which editors open the image
+assemble        An image -> its blobs and its manifest: which bytes each layer has when it is given away
+devcontainer    `.devcontainer/devcontainer.json` for an env's image
+export          `envtool export`: a made stack, written to where somebody asked for it
+image           An env on its stack -> an image
+image_blobs     The bytes of an image's layers
+layout          A directory in the OCI image layout
+project_links   Directories of layers that are seen inside the project
+push            `envtool push`: a made stack, as an image in a registry
+runtime_layer   The layer on top of an exported stack
+tar_archive     One tar file that tools load
+target          Where an image is written, and as what: what `envtool export ENV [PATH]` means
 """

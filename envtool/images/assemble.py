@@ -13,8 +13,8 @@ from envtool.images.image import ExportedImage, ImageLayerContent
 from envtool.images.image_blobs import Blob
 from envtool.net.oci import serialize
 from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, ImageManifest
-from envtool.net.oci.layout import NAME
-from envtool.store.packing import Form
+from envtool.net.oci.layout import NAME_ANNOTATION
+from envtool.store.packing import Compression
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,35 +38,37 @@ class AssembledImage:
         return sum(blob.descriptor.size for blob in self.blobs)
 
 
-def plain(image: ExportedImage) -> AssembledImage:
+def assemble_uncompressed(image: ExportedImage) -> AssembledImage:
     """Every layer as its tar, also what came compressed: for docker-archive, which names layers by diff ID."""
-    return _assembled(image, [image_blobs.plain(each) for each in image.contents], came=False)
+    return _assemble(image, [image_blobs.uncompressed_blob(each) for each in image.contents], came=False)
 
 
-def local(image: ExportedImage, form: Form, directory: str, cancel: Cancel, *, jobs: int = 0) -> AssembledImage:
+def assemble_local(
+    image: ExportedImage, form: Compression, directory: str, cancel: Cancel, *, jobs: int = 0
+) -> AssembledImage:
     """Layers of images as those images had them, ours as `form` says; what has to be packed for that is put into
     `directory`. Raises StoreError, Interrupted."""
 
     def pack(number: int, each: ImageLayerContent) -> Blob:
         if each.blob:
-            return image_blobs.as_it_came(each)
+            return image_blobs.original_blob(each)
         return (
-            image_blobs.packed(each, form, os.path.join(directory, str(number)), cancel)
+            image_blobs.compress_layer(each, form, os.path.join(directory, str(number)), cancel)
             if form
-            else image_blobs.plain(each)
+            else image_blobs.uncompressed_blob(each)
         )
 
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="layer") as pool:
-        return assembled(image, [*pool.map(pack, range(len(image.contents)), image.contents)])
+        return assemble_image(image, [*pool.map(pack, range(len(image.contents)), image.contents)])
 
 
-def assembled(image: ExportedImage, layers: Sequence[Blob]) -> AssembledImage:
+def assemble_image(image: ExportedImage, layers: Sequence[Blob]) -> AssembledImage:
     """The image with these layers. Where it is the very image that its base names, it has that one's manifest."""
-    return _assembled(image, layers, came=image.origin is not None)
+    return _assemble(image, layers, came=image.origin is not None)
 
 
-def _assembled(image: ExportedImage, layers: Sequence[Blob], *, came: bool) -> AssembledImage:
-    config = Blob(descriptor=serialize.descriptor(image.config, OCI_CONFIG), data=image.config)
+def _assemble(image: ExportedImage, layers: Sequence[Blob], *, came: bool) -> AssembledImage:
+    config = Blob(descriptor=serialize.descriptor_of(image.config, OCI_CONFIG), data=image.config)
     manifest = image.origin if came else None
     if manifest is None:
         named = ImageManifest(
@@ -79,7 +81,7 @@ def _assembled(image: ExportedImage, layers: Sequence[Blob], *, came: bool) -> A
     return AssembledImage(image=image, layers=tuple(layers), config=config, manifest=manifest)
 
 
-def described(item: AssembledImage) -> Descriptor:
+def index_descriptor(item: AssembledImage) -> Descriptor:
     """How an index names it: with its platform, and the name under which it was given away."""
     document = item.manifest
     name = item.image.name
@@ -89,5 +91,5 @@ def described(item: AssembledImage) -> Descriptor:
         size=len(document.body),
         platform=item.image.platform,
         # the first is OCI's own (image-layout.md), the second is what containerd and podman read before it
-        annotations={NAME: name, "io.containerd.image.name": name},
+        annotations={NAME_ANNOTATION: name, "io.containerd.image.name": name},
     )

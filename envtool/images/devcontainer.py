@@ -21,7 +21,7 @@ MARK = "// Written by `envtool export"
 HEAD = MARK + " {env} --format devcontainer`: change envtool.yaml, and write it again.\n"
 
 
-def document(env: Env, *, spec: str, image: str, user: str, shown: Sequence[tuple[str, str]]) -> str:
+def render_devcontainer(env: Env, *, spec: str, image: str, user: str, shown: Sequence[tuple[str, str]]) -> str:
     """The file. `spec` is the name of the env's; `image` is what is opened, made on the spot where it is one of
     `localhost`; `user` is what the image calls the user of tasks. `shown` are directories that layers show inside the
     project: (in the container, in the project), absolute."""
@@ -46,11 +46,11 @@ def document(env: Env, *, spec: str, image: str, user: str, shown: Sequence[tupl
     # those at the top are found beside the project (images/project_links.py), and the checkout is left alone
     deeper = [(source, place) for source, place in shown if posixpath.dirname(place) != PROJECT]
     if deeper:
-        made["onCreateCommand"] = " && ".join(_link(source, place) for source, place in deeper)
+        made["onCreateCommand"] = " && ".join(_link_command(source, place) for source, place in deeper)
     return HEAD.format(env=env.name) + json.dumps(made, indent=2, ensure_ascii=False) + "\n"
 
 
-def _link(source: str, place: str) -> str:
+def _link_command(source: str, place: str) -> str:
     """Where the checkout has nothing of that name, a link to what the layer made."""
     target = shlex.quote(place)
     return f"{{ [ -e {target} ] || ln -s {shlex.quote(source)} {target}; }}"

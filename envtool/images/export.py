@@ -10,35 +10,35 @@ from dataclasses import dataclass
 from envtool import host_access
 from envtool.api import PROJECT
 from envtool.build.context import Context
-from envtool.build.fetch_files import bring
+from envtool.build.fetch_files import fetch_layer_files
 from envtool.build.parents import copies, joins
 from envtool.build.scheduler import Stack
 from envtool.build.site import ContainerSite
-from envtool.build.stack_files import LIMIT, StackTree
-from envtool.build.tracking import told
+from envtool.build.stack_files import MAX_FILE_SIZE, StackTree
+from envtool.build.tracking import track_work
 from envtool.errors import StoreError, UsageError
 from envtool.fs.beneath import ESCAPES
-from envtool.fs.caller_paths import reached, written
+from envtool.fs.caller_paths import atomic_write, open_directory
 from envtool.images import assemble, layout, runtime_layer, tar_archive
 from envtool.images.assemble import AssembledImage
-from envtool.images.devcontainer import MARK, document
+from envtool.images.devcontainer import MARK, render_devcontainer
 from envtool.images.image import (
     ExportedImage,
     ExportOptions,
     ImageLayerContent,
-    archive,
-    given_back,
-    image,
-    is_its_base,
-    refuse_host,
+    build_image,
+    find_layer_archive,
+    is_base_image,
+    reject_host_base,
+    restore_original,
 )
-from envtool.images.target import PIPE, ExportTarget
+from envtool.images.target import STDOUT, ExportTarget
 from envtool.model import Env
 from envtool.project import source_files as projects
 from envtool.store import layers, packing
-from envtool.store.packing import Form
+from envtool.store.packing import Compression
 
-MODE = 0o644  # whatever the umask
+FILE_MODE = 0o644  # whatever the umask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class ExportResult:
 
 
 def export(
-    env: Env, stack: Stack, setting: Context, target: ExportTarget, wish: ExportOptions, *, form: Form, out: int
+    env: Env, stack: Stack, setting: Context, target: ExportTarget, wish: ExportOptions, *, form: Compression, out: int
 ) -> ExportResult:
     """Write it; `out` is a descriptor for what goes to PIPE. Raises UsageError, MakeError, Interrupted."""
     docker = target.form == "docker-archive"
@@ -74,39 +74,50 @@ def export(
         raise UsageError(f"there is nothing to compress in a {target.form}", code="export-compress", hint=hint)
     event_id = f"export:{env.name}"
     with (
-        told(setting, event_id, "export", env.name) as piece,
-        held(env, stack, setting, event_id, wish) as (made, work),
+        track_work(setting, event_id, "export", env.name) as piece,
+        prepare_image(env, stack, setting, event_id, wish) as (made, work),
     ):
-        item = assemble.plain(made) if docker else assemble.local(made, form, work, setting.cancel)
-        _write(item, target, setting, out)
+        item = (
+            assemble.assemble_uncompressed(made)
+            if docker
+            else assemble.assemble_local(made, form, work, setting.cancel)
+        )
+        _write_target(item, target, setting, out)
         piece.outcome = "done"
     return ExportResult(
-        env=env.name, target=target, name=wish.name, digest=item.manifest.digest, size=item.size, layers=given(item)
+        env=env.name,
+        target=target,
+        name=wish.name,
+        digest=item.manifest.digest,
+        size=item.size,
+        layers=exported_layers(item),
     )
 
 
-def devcontainer(
+def export_devcontainer(
     env: Env, stack: Stack, setting: Context, target: ExportTarget, *, spec: str, name: str
 ) -> ExportResult:
     """Write the file with which editors open the env's image. Raises UsageError, StoreError."""
-    refuse_host(env, stack)
-    _ours(target.path, setting.root)
-    with layers.using(setting.store, [made.layer for made in stack.made]):
+    reject_host_base(env, stack)
+    _require_own_file(target.path, setting.root)
+    with layers.hold_layers(setting.store, [made.layer for made in stack.made]):
         passwd = StackTree([made.layer for made in stack.made]).read(["/etc/passwd"]).get("/etc/passwd", b"")
     shown = joins([made.settled for made in stack.made])
-    text = document(env, spec=spec, image=name, user=runtime_layer.user(passwd), shown=shown).encode()
+    text = render_devcontainer(
+        env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd), shown=shown
+    ).encode()
     try:
-        with written(target.path, setting.root, MODE, make=True) as file:
+        with atomic_write(target.path, setting.root, FILE_MODE, make=True) as file:
             file.write(text)
     except OSError as error:
-        raise _unwritten(target.path, error) from error
+        raise _write_error(target.path, error) from error
     return ExportResult(env=env.name, target=target, name=name, digest="", size=len(text), layers=())
 
 
-def _ours(path: str, project: str) -> None:
+def _require_own_file(path: str, project: str) -> None:
     try:
         with (
-            reached(os.path.dirname(path), project, make=False) as directory,
+            open_directory(os.path.dirname(path), project, make=False) as directory,
             directory.read(os.path.basename(path)) as file,
         ):
             if file.read(len(MARK.encode())) != MARK.encode():
@@ -115,50 +126,57 @@ def _ours(path: str, project: str) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise _write_error(path, error) from error
 
 
-def _unwritten(path: str, error: OSError) -> StoreError:
+def _write_error(path: str, error: OSError) -> StoreError:
     return StoreError(f"{path} cannot be written: {error.strerror or error}", code="export-write")
 
 
 @contextmanager
-def held(
+def prepare_image(
     env: Env, stack: Stack, setting: Context, event_id: str, wish: ExportOptions
 ) -> Iterator[tuple[ExportedImage, str]]:
     """The image of an env with all that it is made of at hand, and a directory for what has to be packed. Raises
     UsageError, MakeError, Interrupted."""
-    with layers.using(setting.store, [made.layer for made in stack.made]), layers.scratch(setting.store) as work:
-        files = _project(stack, setting, os.path.join(work, "project")) if wish.project else None
-        made = image(env, stack, setting.store, wish, project=files)
+    with (
+        layers.hold_layers(setting.store, [made.layer for made in stack.made]),
+        layers.temp_directory(setting.store) as work,
+    ):
+        files = _project_layer(stack, setting, os.path.join(work, "project")) if wish.project else None
+        made = build_image(env, stack, setting.store, wish, project=files)
         base = stack.made[0].settled
         site = ContainerSite(setting, base.request, (), event_id)
-        if is_its_base(env, wish):
+        if is_base_image(env, wish):
             original = base.node.kind.original(base.request, base.pins, site)
-            made = given_back(made, original, base.request.name) if original else made
+            made = restore_original(made, original, base.request.name) if original else made
         for each in stack.made:
-            if archive(each) is not None:  # its tree may have come from another image's file, packed otherwise
-                bring(each.settled, setting, event_id, ContainerSite(setting, each.settled.request, (), event_id))
+            if (
+                find_layer_archive(each) is not None
+            ):  # its tree may have come from another image's file, packed otherwise
+                fetch_layer_files(
+                    each.settled, setting, event_id, ContainerSite(setting, each.settled.request, (), event_id)
+                )
         yield made, work
 
 
-def _project(stack: Stack, setting: Context, path: str) -> ImageLayerContent:
+def _project_layer(stack: Stack, setting: Context, path: str) -> ImageLayerContent:
     """A layer with the files that git has or would take, and what layers made beside them, written to a file."""
     settled = [made.settled for made in stack.made]
-    listed = projects.listed(setting.root, setting.cancel.reader)
+    listed = projects.list_files(setting.root, setting.cancel.reader)
     there = {f"{PROJECT}/{path}" for path in listed}
     tree = StackTree([made.layer for made in stack.made])
-    wanted = {place: source for place, source in _beside(copies(settled), tree).items() if place not in there}
+    wanted = {place: source for place, source in _generated_files(copies(settled), tree).items() if place not in there}
     found = tree.read(wanted.values())
     generated = {place: found[source] for place, source in wanted.items() if source in found}
     for place, content in generated.items():
-        if len(content) >= LIMIT:
+        if len(content) >= MAX_FILE_SIZE:
             raise UsageError(f"{place}, which a build wrote, is too large for an image", code="export-project")
     try:
         with host_access.EntryOpener(setting.root) as entries, open(path, "xb") as file:
-            items = runtime_layer.project(listed, entries, generated, PROJECT)
+            items = runtime_layer.project_items(listed, entries, generated, PROJECT)
             sink = packing.CompressedWriter(file.fileno(), "", setting.cancel.reader)
-            for piece in runtime_layer.pieces(items, stack.epoch, entries):
+            for piece in runtime_layer.stream_tar(items, stack.epoch, entries):
                 sink.write(piece)
             diff_id, size, _, _ = sink.close()
     except OSError as error:
@@ -168,7 +186,7 @@ def _project(stack: Stack, setting: Context, path: str) -> ImageLayerContent:
     return ImageLayerContent(name="project", diff_id=diff_id, size=size, tar=path)
 
 
-def _beside(wanted: Sequence[tuple[str, str]], tree: StackTree) -> dict[str, str]:
+def _generated_files(wanted: Sequence[tuple[str, str]], tree: StackTree) -> dict[str, str]:
     """Place in the project -> file in the stack, for each file that layers made beside the sources."""
     everything = tree.find("/**") if wanted else []
     found: dict[str, str] = {}
@@ -179,7 +197,7 @@ def _beside(wanted: Sequence[tuple[str, str]], tree: StackTree) -> dict[str, str
     return found
 
 
-def given(item: AssembledImage) -> tuple[ExportedLayer, ...]:
+def exported_layers(item: AssembledImage) -> tuple[ExportedLayer, ...]:
     """The layers of an image as they are given away, bottom first."""
     return tuple(
         ExportedLayer(
@@ -193,23 +211,23 @@ def given(item: AssembledImage) -> tuple[ExportedLayer, ...]:
     )
 
 
-def _write(item: AssembledImage, target: ExportTarget, setting: Context, out: int) -> None:
+def _write_target(item: AssembledImage, target: ExportTarget, setting: Context, out: int) -> None:
     docker = target.form == "docker-archive"
     if target.form == "oci":
-        layout.write(item, target.path, setting.cancel, setting.root)
+        layout.write_layout(item, target.path, setting.cancel, setting.root)
         return
-    if target.path != PIPE and os.path.isdir(target.path):
+    if target.path != STDOUT and os.path.isdir(target.path):
         raise UsageError(f"{target.path} is a directory", code="export-target")
     try:
-        with nullcontext(out) if target.path == PIPE else _file(target.path, setting.root) as descriptor:
-            tar_archive.write(item, descriptor, setting.cancel, docker=docker)
+        with nullcontext(out) if target.path == STDOUT else _open_output(target.path, setting.root) as descriptor:
+            tar_archive.write_archive(item, descriptor, setting.cancel, docker=docker)
     except BrokenPipeError:
         raise  # whoever read us has gone
     except OSError as error:
-        raise _unwritten("standard output" if target.path == PIPE else target.path, error) from error
+        raise _write_error("standard output" if target.path == STDOUT else target.path, error) from error
 
 
 @contextmanager
-def _file(path: str, project: str) -> Iterator[int]:
-    with written(path, project, MODE, make=True) as file:
+def _open_output(path: str, project: str) -> Iterator[int]:
+    with atomic_write(path, project, FILE_MODE, make=True) as file:
         yield file.fileno()

@@ -16,25 +16,25 @@ from envtool.build.parents import joins
 from envtool.build.resolution import MadeLayer
 from envtool.build.scheduler import Stack
 from envtool.build.stack_files import StackTree
-from envtool.build.variables import add
+from envtool.build.variables import overlay_variables
 from envtool.errors import FetchError, UsageError
 from envtool.images import project_links, runtime_layer
 from envtool.model import Env, Json
 from envtool.net.oci import documents, platforms, serialize
-from envtool.net.oci.documents import Document, ImageConfig, Platform, sha256
+from envtool.net.oci.documents import Document, ImageConfig, Platform, sha256_digest
 from envtool.run import stack_contents, task_container
 from envtool.store import blobs
-from envtool.store.layers import Layer, records
+from envtool.store.layers import Layer, read_records
 from envtool.store.store import Store
 
 TITLE = "org.opencontainers.image.title"
 CREATED = "org.opencontainers.image.created"
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
-STACK = "envtool.stack"
-SHOWN = "envtool.in-project"
+STACK_LABEL = "envtool.stack"
+IN_PROJECT_LABEL = "envtool.in-project"
 SHELL = "/bin/sh"
-GROUND = "user, home, project"  # the layer of `ground`
+RUNTIME_LAYER_NAME = "user, home, project"  # the layer of `ground`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,23 +74,25 @@ class ExportOptions:
     project: bool = False
 
 
-def image(
+def build_image(
     env: Env, stack: Stack, store: Store, wish: ExportOptions, *, project: ImageLayerContent | None = None
 ) -> ExportedImage:
     """The image of an env whose layers stand, with the layer `project` on top. Raises UsageError where the base cannot
     be given away."""
-    refuse_host(env, stack)
-    kept = [made for made in stack.made if made.layer.entries or archive(made)]
-    own = () if wish.bare else (_ground(stack),)
-    found = (*(_content(made, store) for made in kept), *own, *([project] if project else []))
-    created = _time(stack.epoch)
+    reject_host_base(env, stack)
+    kept = [made for made in stack.made if made.layer.entries or find_layer_archive(made)]
+    own = () if wish.bare else (_runtime_layer(stack),)
+    found = (*(_layer_content(made, store) for made in kept), *own, *([project] if project else []))
+    created = _format_time(stack.epoch)
     base = stack.made[0].settled
     source = base.node.kind.image_source(base.request, base.pins)
     config = ImageConfig(
-        platform=platforms.parse(source.platform) if source else platforms.of_machine(base.request.arch),
+        platform=platforms.parse_platform(source.platform)
+        if source
+        else platforms.platform_of_machine(base.request.arch),
         diff_ids=tuple(content.diff_id for content in found),
         run=bare_config(env, stack) if wish.bare else run_config(env, stack),
-        history=serialize.history(
+        history=serialize.config_history(
             [
                 *_history(stack, kept, created),
                 *((created, f"envtool: {each.name}", False) for each in found[len(kept) :]),
@@ -109,12 +111,12 @@ def image(
     )
 
 
-def is_its_base(env: Env, wish: ExportOptions) -> bool:
+def is_base_image(env: Env, wish: ExportOptions) -> bool:
     """Whether the image of an env is what it stands on, and nothing else."""
     return wish.bare and not (wish.project or env.layers or env.set)
 
 
-def given_back(image: ExportedImage, original: Original, what: str) -> ExportedImage:
+def restore_original(image: ExportedImage, original: Original, what: str) -> ExportedImage:
     """The image with the documents that it came with. Raises FetchError where they are not of these layers."""
     config = documents.read_config(original.config, f"{what}: its config")
     by_id = {content.diff_id: content for content in image.contents}
@@ -125,19 +127,22 @@ def given_back(image: ExportedImage, original: Original, what: str) -> ExportedI
         image,
         config=original.config,
         contents=tuple(by_id[diff_id] for diff_id in config.diff_ids),  # one that comes twice stands in the store once
-        origin=Document(media_type=original.media_type, digest=sha256(body), body=body) if body else None,
+        origin=Document(media_type=original.media_type, digest=sha256_digest(body), body=body) if body else None,
     )
 
 
-def _ground(stack: Stack) -> ImageLayerContent:
+def _runtime_layer(stack: Stack) -> ImageLayerContent:
     """The layer that makes containers of others like ours."""
     layers = [made.layer for made in stack.made]
     files = {
-        path.lstrip("/"): text for path, text in StackTree(layers).read([f"/{n}" for n in runtime_layer.NAMES]).items()
+        path.lstrip("/"): text
+        for path, text in StackTree(layers).read([f"/{n}" for n in runtime_layer.ACCOUNT_FILES]).items()
     }
     has = VisiblePaths(layers).has
-    data = runtime_layer.layer(has, files, project_links.links(stack.made, has), project=PROJECT, epoch=stack.epoch)
-    return ImageLayerContent(name=GROUND, diff_id=sha256(data), size=len(data), data=data)
+    data = runtime_layer.make_layer(
+        has, files, project_links.find_links(stack.made, has), project=PROJECT, epoch=stack.epoch
+    )
+    return ImageLayerContent(name=RUNTIME_LAYER_NAME, diff_id=sha256_digest(data), size=len(data), data=data)
 
 
 def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
@@ -149,8 +154,8 @@ def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
     for line in lines if isinstance(lines, list) else []:
         name, _, value = str(line).partition("=")
         variables[name] = value
-    variables = resolution.variables([made.settled for made in stack.made[bool(lines) :]], variables)
-    add(variables, env.set)
+    variables = resolution.stack_variables([made.settled for made in stack.made[bool(lines) :]], variables)
+    overlay_variables(variables, env.set)
     return said | {"Env": [f"{name}={value}" for name, value in variables.items() if value is not None]}
 
 
@@ -159,20 +164,22 @@ def run_config(env: Env, stack: Stack) -> dict[str, Json]:
     have them. An entrypoint of the base is left out, since a command is run as it is."""
     base = stack.made[0].settled
     said = {**base.node.kind.image_config(base.request, base.pins)}
-    variables = task_container.environment(env, stack, {}, user="user")
+    variables = task_container.task_environment(env, stack, {}, user="user")
     del variables["TERM"]  # that of whoever looks
     entrypoint = said.pop("Entrypoint", None)
     command = said.pop("Cmd", None)
     labels = said.pop("Labels", None)
     seen = joins([made.settled for made in stack.made])
-    marks: dict[str, Json] = {TITLE: env.name, STACK: f"sha256:{stack_contents.digest(stack)}"}
+    marks: dict[str, Json] = {TITLE: env.name, STACK_LABEL: f"sha256:{stack_contents.stack_digest(stack)}"}
     if seen:
-        marks[SHOWN] = json.dumps({place.removeprefix(f"{PROJECT}/"): source for source, place in seen}, sort_keys=True)
+        marks[IN_PROJECT_LABEL] = json.dumps(
+            {place.removeprefix(f"{PROJECT}/"): source for source, place in seen}, sort_keys=True
+        )
     for name in ("OnBuild", "Healthcheck", "ArgsEscaped", "Image", "Hostname", "Domainname"):
         said.pop(name, None)
     return said | {
         "Env": [f"{name}={value}" for name, value in sorted(variables.items())],
-        "User": f"{runtime_layer.USER}:{runtime_layer.USER}",
+        "User": f"{runtime_layer.TASK_UID}:{runtime_layer.TASK_UID}",
         "WorkingDir": task_container.workdir(env),
         "Cmd": command if command and not entrypoint else [SHELL],
         "Labels": (labels if isinstance(labels, dict) else {}) | marks,
@@ -183,7 +190,7 @@ class VisiblePaths:
     """Which paths the merged layers have, as their manifests say. `layers` bottom first."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        self._letters = [{path: fields[:1] for path, fields in records(layer)} for layer in reversed(layers)]
+        self._letters = [{path: fields[:1] for path, fields in read_records(layer)} for layer in reversed(layers)]
 
     def has(self, path: str) -> bool:
         """Whether there is anything at a path (relative to the root)."""
@@ -198,7 +205,7 @@ class VisiblePaths:
         return False
 
 
-def refuse_host(env: Env, stack: Stack) -> None:
+def reject_host_base(env: Env, stack: Stack) -> None:
     """Raise UsageError where the base shows what it does not have."""
     base = stack.made[0].settled
     recipe = base.node.kind.build(base.request, base.pins)
@@ -211,16 +218,16 @@ def refuse_host(env: Env, stack: Stack) -> None:
         )
 
 
-def archive(made: MadeLayer) -> Fetch | None:
+def find_layer_archive(made: MadeLayer) -> Fetch | None:
     """The file that a layer was in an image; None for what was made here."""
     settled = made.settled
     found = settled.node.kind.build(settled.request, settled.pins).archive
     return next(fetch for fetch in settled.fetches if fetch.name == found.name) if found else None
 
 
-def _content(made: MadeLayer, store: Store) -> ImageLayerContent:
+def _layer_content(made: MadeLayer, store: Store) -> ImageLayerContent:
     layer, name = made.layer, made.settled.node.spec.name
-    fetch = archive(made)
+    fetch = find_layer_archive(made)
     if fetch is None:
         return ImageLayerContent(name=name, diff_id=layer.diff_id, size=layer.size, tree=layer.tree)
     return ImageLayerContent(name=name, diff_id=layer.diff_id, size=layer.size, blob=blobs.path(store, fetch.sha256))
@@ -233,5 +240,5 @@ def _history(stack: Stack, kept: Sequence[MadeLayer], created: str) -> list[tupl
     ]
 
 
-def _time(epoch: int) -> str:
+def _format_time(epoch: int) -> str:
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -15,11 +15,11 @@ from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.images.image import ImageLayerContent
 from envtool.net.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 from envtool.store import decompress, packing
-from envtool.store.packing import Form, Packed
+from envtool.store.packing import Compression, PackedLayer
 
 CHUNK = 1 << 20
-MEND = "`envtool store verify --repair` removes what is damaged, to be made or fetched again"
-MEDIA_TYPES: dict[Form, str] = {"": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
+HINT_REPAIR = "`envtool store verify --repair` removes what is damaged, to be made or fetched again"
+MEDIA_TYPES: dict[Compression, str] = {"": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +32,14 @@ class Blob:
     content: ImageLayerContent | None = None
 
 
-def plain(content: ImageLayerContent) -> Blob:
+def uncompressed_blob(content: ImageLayerContent) -> Blob:
     """A layer as its tar, whatever it is packed with."""
     return Blob(descriptor=Descriptor(media_type=OCI_LAYER, digest=content.diff_id, size=content.size), content=content)
 
 
-def as_it_came(content: ImageLayerContent) -> Blob:
+def original_blob(content: ImageLayerContent) -> Blob:
     """The layer of an image as that image had it. Raises StoreError."""
-    form = packing.form_of(content.blob)
+    form = packing.detect_compression(content.blob)
     name = os.path.basename(content.blob)
     size = os.path.getsize(content.blob)
     return Blob(
@@ -47,26 +47,26 @@ def as_it_came(content: ImageLayerContent) -> Blob:
     )
 
 
-def packed(content: ImageLayerContent, form: Form, path: str, cancel: Cancel) -> Blob:
+def compress_layer(content: ImageLayerContent, form: Compression, path: str, cancel: Cancel) -> Blob:
     """A layer, packed into the new file `path`. Raises StoreError, Interrupted."""
     packing.prepare(form)
     try:
         with open(path, "xb") as file:
-            answer = _pack(content, file.fileno(), form, cancel)
+            answer = _write_layer(content, file.fileno(), form, cancel)
     except OSError as error:
         raise StoreError(f"layer `{content.name}` could not be packed: {error}", code="store-space") from error
     return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], digest=answer[2], size=answer[3]), path=path)
 
 
-def write(blob: Blob, out: int, cancel: Cancel) -> None:
+def write_blob(blob: Blob, out: int, cancel: Cancel) -> None:
     """Write a blob to a descriptor. Raises StoreError where it is not what its descriptor says (some of it has been
     written then), OSError, Interrupted."""
     descriptor = blob.descriptor
     if blob.content is not None:
-        _, _, digest, size = _pack(blob.content, out, "", cancel)
+        _, _, digest, size = _write_layer(blob.content, out, "", cancel)
     else:
         sink = packing.CompressedWriter(out, "", cancel.reader)
-        with _ended(), _opened(blob) as pieces:
+        with _translate_errors(), _open_blob(blob) as pieces:
             for piece in pieces:
                 sink.write(piece)
             _, _, digest, size = sink.close()
@@ -77,27 +77,27 @@ def write(blob: Blob, out: int, cancel: Cancel) -> None:
         )
 
 
-def _pack(content: ImageLayerContent, out: int, form: Form, cancel: Cancel) -> Packed:
+def _write_layer(content: ImageLayerContent, out: int, form: Compression, cancel: Cancel) -> PackedLayer:
     """Write a layer's tar, compressed by `form`, and see that it is the one of its diff ID."""
-    with _ended():
+    with _translate_errors():
         if content.tree:
-            answer: Packed = userns.inside(packing.pack, ".", out, form, cancel.reader, at=content.tree)
+            answer: PackedLayer = userns.run_as_root(packing.pack, ".", out, form, cancel.reader, at=content.tree)
         else:
             sink = packing.CompressedWriter(out, form, cancel.reader)
-            for piece in _tar(content):
+            for piece in _read_tar(content):
                 sink.write(piece)
             answer = sink.close()
     if answer[0] != content.diff_id:
         raise StoreError(
             f"{content.tree or content.blob or content.tar} is no longer the layer {content.diff_id}",
             code="layer-damaged",
-            hint=MEND,
+            hint=HINT_REPAIR,
         )
     return answer
 
 
 @contextmanager
-def _ended() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -105,11 +105,11 @@ def _ended() -> Iterator[None]:
             raise Interrupted from error
         raise
     except RuntimeError as error:  # what was said as container root
-        raise StoreError(str(error), code="layer-damaged", hint=MEND) from error
+        raise StoreError(str(error), code="layer-damaged", hint=HINT_REPAIR) from error
 
 
 @contextmanager
-def _opened(blob: Blob) -> Iterator[Iterator[bytes]]:
+def _open_blob(blob: Blob) -> Iterator[Iterator[bytes]]:
     if blob.data is not None:
         yield iter((blob.data,))
         return
@@ -117,13 +117,13 @@ def _opened(blob: Blob) -> Iterator[Iterator[bytes]]:
         yield iter(lambda: file.read(CHUNK), b"")
 
 
-def _tar(content: ImageLayerContent) -> Iterator[bytes]:
+def _read_tar(content: ImageLayerContent) -> Iterator[bytes]:
     if content.data:
         yield content.data
         return
     with open(content.blob or content.tar, "rb") as file:
         try:
-            yield from decompress.pieces(file.fileno())
+            yield from decompress.decompress(file.fileno())
         except BuildError as error:
             text = f"{content.blob} cannot be unpacked: {error.message}"
-            raise StoreError(text, code="blob-damaged", hint=MEND) from error
+            raise StoreError(text, code="blob-damaged", hint=HINT_REPAIR) from error

@@ -11,69 +11,71 @@ import os
 
 from envtool.build.context import Cancel
 from envtool.errors import FetchError, StoreError, UsageError
-from envtool.fs.caller_paths import reached
+from envtool.fs.caller_paths import open_directory
 from envtool.fs.directory import OpenDirectory
 from envtool.images import image_blobs
-from envtool.images.assemble import AssembledImage, described
+from envtool.images.assemble import AssembledImage, index_descriptor
 from envtool.net.oci import layout, serialize
 from envtool.net.oci.documents import OCI_INDEX, Descriptor, ImageIndex
-from envtool.net.oci.layout import NAME
+from envtool.net.oci.layout import NAME_ANNOTATION
 
-MARK = "oci-layout"
-MARK_TEXT = b'{"imageLayoutVersion":"%s"}' % layout.VERSION.encode()
-INDEX = "index.json"
-MODE = 0o644  # whatever the umask: others read the directory
+LAYOUT_FILE = "oci-layout"
+LAYOUT_TEXT = b'{"imageLayoutVersion":"%s"}' % layout.VERSION.encode()
+INDEX_FILE = "index.json"
+FILE_MODE = 0o644  # whatever the umask: others read the directory
 
 
-def write(item: AssembledImage, path: str, cancel: Cancel, project: str = "") -> None:
+def write_layout(item: AssembledImage, path: str, cancel: Cancel, project: str = "") -> None:
     """Write it there; `project`: see drafts.reached. Raises UsageError where there is something else, StoreError,
     Interrupted."""
-    before = _before(path)
+    before = _read_existing(path)
     try:
-        with reached(path, project) as top:
+        with open_directory(path, project) as top:
             for blob in item.blobs:
                 cancel.check()
-                with top.open_below(os.path.dirname(place(blob.descriptor)), make=True) as inner:
-                    name = os.path.basename(place(blob.descriptor))
-                    if not _holds(inner, name, blob.descriptor):
-                        with inner.atomic_write(name, MODE) as out:
-                            image_blobs.write(blob, out.fileno(), cancel)
-            with top.atomic_write(MARK, MODE) as out:
-                out.write(MARK_TEXT)
-            with top.atomic_write(INDEX, MODE) as out:
-                out.write(index(described(item), before))
+                with top.open_below(os.path.dirname(relative_blob_path(blob.descriptor)), make=True) as inner:
+                    name = os.path.basename(relative_blob_path(blob.descriptor))
+                    if not _has_blob(inner, name, blob.descriptor):
+                        with inner.atomic_write(name, FILE_MODE) as out:
+                            image_blobs.write_blob(blob, out.fileno(), cancel)
+            with top.atomic_write(LAYOUT_FILE, FILE_MODE) as out:
+                out.write(LAYOUT_TEXT)
+            with top.atomic_write(INDEX_FILE, FILE_MODE) as out:
+                out.write(make_index(index_descriptor(item), before))
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}", code="export-write") from error
 
 
-def index(entry: Descriptor, before: tuple[Descriptor, ...] = ()) -> bytes:
+def make_index(entry: Descriptor, before: tuple[Descriptor, ...] = ()) -> bytes:
     """The index with one more image."""
-    kept = tuple(other for other in before if other.annotations.get(NAME) != entry.annotations[NAME])
+    kept = tuple(
+        other for other in before if other.annotations.get(NAME_ANNOTATION) != entry.annotations[NAME_ANNOTATION]
+    )
     return serialize.index_document(ImageIndex(media_type=OCI_INDEX, manifests=(*kept, entry))).body
 
 
-def place(descriptor: Descriptor) -> str:
+def relative_blob_path(descriptor: Descriptor) -> str:
     """Where a layout has a blob, relative to its top."""
     return layout.blob_path("", descriptor.digest)
 
 
-def _before(path: str) -> tuple[Descriptor, ...]:
+def _read_existing(path: str) -> tuple[Descriptor, ...]:
     """The images that are there."""
     if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
         return ()
-    if not os.path.isfile(os.path.join(path, MARK)):
+    if not os.path.isfile(os.path.join(path, LAYOUT_FILE)):
         what = "holds other things" if os.path.isdir(path) else "is no directory"
         hint = "name a new directory, or one with an OCI layout; `unit.tar` makes an archive"
         raise UsageError(f"{path} {what}", code="export-target", hint=hint)
-    if not os.path.exists(os.path.join(path, INDEX)):
+    if not os.path.exists(os.path.join(path, INDEX_FILE)):
         return ()  # whoever began it was stopped
     try:
-        return layout.read_index(path, layout.plain(path)).manifests
+        return layout.read_index(path, layout.directory_opener(path)).manifests
     except FetchError as error:
         raise UsageError(error.message, code="export-target", hint="name another directory") from error
 
 
-def _holds(inner: OpenDirectory, name: str, descriptor: Descriptor) -> bool:
+def _has_blob(inner: OpenDirectory, name: str, descriptor: Descriptor) -> bool:
     try:
         with inner.read(name) as file:
             if os.fstat(file.fileno()).st_size != descriptor.size:

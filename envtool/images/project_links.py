@@ -16,18 +16,18 @@ from envtool.api import PROJECT
 from envtool.build.parents import joins
 from envtool.build.resolution import MadeLayer
 from envtool.container import userns
-from envtool.store.layers import records
+from envtool.store.layers import read_records
 
 
-def links(stack: Sequence[MadeLayer], exists: Callable[[str], bool]) -> dict[str, str]:
+def find_links(stack: Sequence[MadeLayer], exists: Callable[[str], bool]) -> dict[str, str]:
     """Path -> target of each link, both absolute. `exists` tells of a path (relative to the root) whether the stack has
     it."""
     found: dict[str, str] = {}
     for made in stack:
         for source, place in joins([made.settled]):
-            outward = _outward(made, source)
-            names = [os.fsdecode(path) for path, _ in records(made.layer)] if outward else []
-            inside = _laid_out(source, place, names, outward)
+            outward = _outward_links(made, source)
+            names = [os.fsdecode(path) for path, _ in read_records(made.layer)] if outward else []
+            inside = _lay_out_links(source, place, names, outward)
             name = posixpath.basename(place)
             beside = posixpath.dirname(place) == PROJECT and not exists(name)
             for path, target in inside.items():
@@ -37,12 +37,12 @@ def links(stack: Sequence[MadeLayer], exists: Callable[[str], bool]) -> dict[str
     return found
 
 
-def _laid_out(source: str, place: str, names: Sequence[str], outward: Mapping[str, str]) -> dict[str, str]:
+def _lay_out_links(source: str, place: str, names: Sequence[str], outward: Mapping[str, str]) -> dict[str, str]:
     """Path below the place ("" for itself, "/a/b") -> target. `names` are all paths of the layer, relative to the root;
     `outward` are links that lead out, by their path below the directory. Pure."""
     if not outward:
         return {"": source}
-    real = {""} | {parent for path in outward for parent in _parents(path)}
+    real = {""} | {parent for path in outward for parent in _parent_paths(path)}
     found: dict[str, str] = {}
     top = source.strip("/") + "/"
     for name in names:
@@ -55,20 +55,20 @@ def _laid_out(source: str, place: str, names: Sequence[str], outward: Mapping[st
     return found
 
 
-def _parents(path: str) -> Iterator[str]:
+def _parent_paths(path: str) -> Iterator[str]:
     while path := posixpath.dirname(path):
         yield path
 
 
-def _outward(made: MadeLayer, source: str) -> dict[str, str]:
+def _outward_links(made: MadeLayer, source: str) -> dict[str, str]:
     """The relative links below a directory of a layer that lead out of it."""
     if not made.layer.tree:
         return {}
-    found: dict[str, str] = userns.inside(_find, source.strip("/"), at=made.layer.tree)
+    found: dict[str, str] = userns.run_as_root(_scan_outward_links, source.strip("/"), at=made.layer.tree)
     return found
 
 
-def _find(top: str) -> dict[str, str]:
+def _scan_outward_links(top: str) -> dict[str, str]:
     """Runs as container root in the layer's tree."""
     found = {}
     for directory, directories, files in os.walk(top):

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from envtool.build.context import Context
 from envtool.build.scheduler import Stack
-from envtool.build.tracking import told
+from envtool.build.tracking import track_work
 from envtool.errors import UsageError
 from envtool.events import Progress
 from envtool.images import assemble, image_blobs
-from envtool.images.export import ExportedLayer, given, held
+from envtool.images.export import ExportedLayer, exported_layers, prepare_image
 from envtool.images.image import ExportOptions, ImageLayerContent
 from envtool.images.image_blobs import MEDIA_TYPES, Blob
 from envtool.model import Env, Json
@@ -26,9 +26,9 @@ from envtool.net.oci.documents import Descriptor
 from envtool.net.oci.reference import Reference
 from envtool.net.oci.registry import RegistryClient
 from envtool.store import answer_cache, packing
-from envtool.store.packing import Form
+from envtool.store.packing import Compression
 
-AT_ONCE = 4
+MAX_UPLOADS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,50 +43,57 @@ class PushResult:
     layers: tuple[ExportedLayer, ...]
 
 
-def where(text: str) -> Reference:
+def parse_destination(text: str) -> Reference:
     """Where to, as the user wrote it. Raises FetchError (code reference), UsageError."""
-    found = reference.parse(text)
+    found = reference.parse_reference(text)
     if found.digest:
         raise UsageError(f"`{text}`: a digest is not chosen, it follows", code="push-digest", hint="name a tag")
     return found
 
 
-def push(env: Env, stack: Stack, setting: Context, to: Reference, wish: ExportOptions, *, form: Form) -> PushResult:
+def push_image(
+    env: Env, stack: Stack, setting: Context, to: Reference, wish: ExportOptions, *, form: Compression
+) -> PushResult:
     """Push it. Raises UsageError, MakeError, Interrupted."""
     if setting.offline:
         raise UsageError("`--offline` and a registry contradict each other", code="offline")
     event_id = f"push:{env.name}"
     client = RegistryClient(cancelled=setting.cancel.is_set)
     with (
-        told(setting, event_id, "push", env.name) as piece,
-        held(env, stack, setting, event_id, wish) as (made, work),
+        track_work(setting, event_id, "push", env.name) as piece,
+        prepare_image(env, stack, setting, event_id, wish) as (made, work),
     ):
-        sender = _LayerSender(client, to, setting, event_id, mount=_beside(stack, to))
+        sender = _LayerSender(client, to, setting, event_id, mount=_mountable_repositories(stack, to))
 
         def one(number: int, each: ImageLayerContent) -> Blob:
-            return _layer(each, sender, form, os.path.join(work, str(number)))
+            return _push_layer(each, sender, form, os.path.join(work, str(number)))
 
-        sender.expect(sum(each.size for each in made.contents))
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="push") as pool:
+        sender.add_expected(sum(each.size for each in made.contents))
+        with ThreadPoolExecutor(MAX_UPLOADS, thread_name_prefix="push") as pool:
             blobs = [*pool.map(one, range(len(made.contents)), made.contents)]
-        item = assemble.assembled(made, blobs)
+        item = assemble.assemble_image(made, blobs)
         assert item.config.data is not None
         client.push_blob(to, item.config.descriptor.digest, item.config.descriptor.size, item.config.data)
         setting.cancel.check()
         client.push_document(to, item.manifest.body, item.manifest.media_type)
         piece.outcome = "done"
     return PushResult(
-        env=env.name, name=str(to), digest=item.manifest.digest, size=item.size, sent=sender.sent, layers=given(item)
+        env=env.name,
+        name=str(to),
+        digest=item.manifest.digest,
+        size=item.size,
+        sent=sender.sent,
+        layers=exported_layers(item),
     )
 
 
-def _beside(stack: Stack, to: Reference) -> tuple[str, ...]:
+def _mountable_repositories(stack: Stack, to: Reference) -> tuple[str, ...]:
     """The repository of the base's image, where that is in the same registry: it has its layers."""
     base = stack.made[0].settled
     source = base.node.kind.image_source(base.request, base.pins)
     if source is None or not source.name:
         return ()
-    found = reference.parse(source.name)
+    found = reference.parse_reference(source.name)
     return (found.repository,) if found.registry == to.registry else ()
 
 
@@ -105,7 +112,7 @@ class _LayerSender:
         self._lock = threading.Lock()
         self._done = self._total = 0
 
-    def expect(self, size: int) -> None:
+    def add_expected(self, size: int) -> None:
         """So many bytes more, or fewer, are to be sent."""
         with self._lock:
             self._total += size
@@ -132,23 +139,23 @@ class _LayerSender:
             self.setting.emit(Progress(id=self._event_id, done=self._done, total=self._total))
 
 
-def _layer(each: ImageLayerContent, sender: _LayerSender, form: Form, path: str) -> Blob:
+def _push_layer(each: ImageLayerContent, sender: _LayerSender, form: Compression, path: str) -> Blob:
     """Have one layer in the registry; what it is there."""
     if each.blob:
-        blob = image_blobs.as_it_came(each)
-        sender.expect(blob.descriptor.size - each.size)
+        blob = image_blobs.original_blob(each)
+        sender.add_expected(blob.descriptor.size - each.size)
         sender.send(blob.descriptor, blob.path)
         return blob
     store = sender.setting.store
-    question: Json = {"packed": each.diff_id, "form": form, "by": packing.maker(form)}
+    question: Json = {"packed": each.diff_id, "form": form, "by": packing.compressor_version(form)}
     known = answer_cache.get(store, question)
     whole = isinstance(known, dict) and known.keys() == {"digest", "size"}
     if whole and sender.has(known["digest"]):
-        sender.expect(-each.size)
+        sender.add_expected(-each.size)
         return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], **known))
-    blob = image_blobs.packed(each, form, path, sender.setting.cancel)
+    blob = image_blobs.compress_layer(each, form, path, sender.setting.cancel)
     answer_cache.put(store, question, {"digest": blob.descriptor.digest, "size": blob.descriptor.size})
-    sender.expect(blob.descriptor.size - each.size)
+    sender.add_expected(blob.descriptor.size - each.size)
     sender.send(blob.descriptor, blob.path)
     os.unlink(blob.path)
     return blob

@@ -19,11 +19,11 @@ from envtool import host_access
 from envtool.errors import UsageError
 from envtool.store import tar_write
 
-USER = 1000
-NAME = "envtool"
-HOME = "home/envtool"
-NAMES = ("etc/passwd", "etc/group")
-_LINES = {"etc/passwd": b"envtool:x:1000:1000::/home/envtool:/bin/sh\n", "etc/group": b"envtool:x:1000:\n"}
+TASK_UID = 1000
+TASK_USER = "envtool"
+TASK_HOME = "home/envtool"
+ACCOUNT_FILES = ("etc/passwd", "etc/group")
+_ACCOUNT_LINES = {"etc/passwd": b"envtool:x:1000:1000::/home/envtool:/bin/sh\n", "etc/group": b"envtool:x:1000:\n"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class RuntimeFile:
     link: str = ""
 
 
-def layer(
+def make_layer(
     exists: Callable[[str], bool], files: Mapping[str, bytes], links: Mapping[str, str], *, project: str, epoch: int
 ) -> bytes:
     """The tar. `exists` tells of a path (relative to the root) whether the stack has it; `files` are those of NAMES
@@ -45,84 +45,98 @@ def layer(
     directory."""
     items: dict[str, RuntimeFile] = {}
     top = project.strip("/")
-    for path, mode, owner in (("tmp", 0o1777, 0), ("run", 0o755, 0), (HOME, 0o755, USER), (top, 0o755, USER)):
-        if path == HOME or not exists(path):
+    for path, mode, owner in (
+        ("tmp", 0o1777, 0),
+        ("run", 0o755, 0),
+        (TASK_HOME, 0o755, TASK_UID),
+        (top, 0o755, TASK_UID),
+    ):
+        if path == TASK_HOME or not exists(path):
             items[path] = RuntimeFile(mode=mode, owner=owner)
-    for path in NAMES:
+    for path in ACCOUNT_FILES:
         text = files.get(path, b"")
-        known = any(line.split(b":")[2:3] == [b"%d" % USER] for line in text.split(b"\n"))
+        known = any(line.split(b":")[2:3] == [b"%d" % TASK_UID] for line in text.split(b"\n"))
         if not known and (path in files or not exists(path)):
             gap = b"" if not text or text.endswith(b"\n") else b"\n"
-            items[path] = RuntimeFile(mode=0o644, content=text + gap + _LINES[path])
+            items[path] = RuntimeFile(mode=0o644, content=text + gap + _ACCOUNT_LINES[path])
     for place, target in links.items():
         items[place.strip("/")] = RuntimeFile(mode=0o777, link=target)
-    _parents(items, lambda path: not exists(path), top)
-    return tar(items, epoch)
+    _add_parents(items, lambda path: not exists(path), top)
+    return make_tar(items, epoch)
 
 
-def project(
+def project_items(
     listed: Sequence[str], entries: host_access.EntryOpener, generated: Mapping[str, bytes], top: str
 ) -> dict[str, RuntimeFile]:
     """The project's files as members below `top` (absolute): `listed` are their paths in it, which `entries` opens;
     `generated` are files that layers made beside the sources, by their place (absolute). Owned by the user of tasks,
     executable or not, whatever else their modes say. Raises OSError, UsageError."""
     inside = top.strip("/")
-    items = {place.strip("/"): RuntimeFile(mode=0o644, owner=USER, content=text) for place, text in generated.items()}
+    items = {
+        place.strip("/"): RuntimeFile(mode=0o644, owner=TASK_UID, content=text) for place, text in generated.items()
+    }
     for path in listed:
         descriptor = entries.open(path)
         try:
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISLNK(mode):
-                items[f"{inside}/{path}"] = RuntimeFile(mode=0o777, owner=USER, link=os.readlink("", dir_fd=descriptor))
+                items[f"{inside}/{path}"] = RuntimeFile(
+                    mode=0o777, owner=TASK_UID, link=os.readlink("", dir_fd=descriptor)
+                )
             elif stat.S_ISREG(mode):
-                items[f"{inside}/{path}"] = RuntimeFile(mode=0o755 if mode & 0o100 else 0o644, owner=USER, file=path)
+                items[f"{inside}/{path}"] = RuntimeFile(
+                    mode=0o755 if mode & 0o100 else 0o644, owner=TASK_UID, file=path
+                )
         finally:
             os.close(descriptor)
-    items[inside] = RuntimeFile(mode=0o755, owner=USER)
-    _parents(items, lambda path: path.startswith(inside + "/"), inside)
+    items[inside] = RuntimeFile(mode=0o755, owner=TASK_UID)
+    _add_parents(items, lambda path: path.startswith(inside + "/"), inside)
     return items
 
 
-def _parents(items: dict[str, RuntimeFile], wanted: Callable[[str], bool], top: str) -> None:
+def _add_parents(items: dict[str, RuntimeFile], wanted: Callable[[str], bool], top: str) -> None:
     """Directories for members whose parents are wanted and not there; the user's below `top`."""
     for path in [*items]:
-        owner = USER if path.startswith(top + "/") else 0
+        owner = TASK_UID if path.startswith(top + "/") else 0
         while path := posixpath.dirname(path):
             if path not in items and wanted(path):
                 items[path] = RuntimeFile(mode=0o755, owner=owner)
 
 
-def user(passwd: bytes) -> str:
+def task_user_name(passwd: bytes) -> str:
     """What the user of tasks is called where /etc/passwd is this: passwd(5)."""
     for line in passwd.split(b"\n"):
         fields = line.split(b":")
-        if fields[2:3] == [b"%d" % USER]:
+        if fields[2:3] == [b"%d" % TASK_UID]:
             return fields[0].decode("utf-8", "replace")
-    return NAME
+    return TASK_USER
 
 
-def tar(items: Mapping[str, RuntimeFile], epoch: int) -> bytes:
+def make_tar(items: Mapping[str, RuntimeFile], epoch: int) -> bytes:
     """Members by path, each directory before its content, as a tar with all times at `epoch` (seconds): none of them is
     a file of the project."""
-    return b"".join(_pieces(items, epoch, lambda _: BytesIO(), 0))
+    return b"".join(_tar_pieces(items, epoch, lambda _: BytesIO(), 0))
 
 
-def pieces(
-    items: Mapping[str, RuntimeFile], epoch: int, entries: host_access.EntryOpener, limit: int = host_access.MOST
+def stream_tar(
+    items: Mapping[str, RuntimeFile],
+    epoch: int,
+    entries: host_access.EntryOpener,
+    limit: int = host_access.MAX_FILE_SIZE,
 ) -> Iterator[bytes]:
     """The same, bit by bit, with files of the project, which have at most `limit` bytes together. Raises OSError;
     UsageError where a file is none any more or changes meanwhile, and for larger ones."""
-    return _pieces(items, epoch, lambda path: host_access.regular(entries.open(path), path, limit), limit)
+    return _tar_pieces(items, epoch, lambda path: host_access.open_regular(entries.open(path), path, limit), limit)
 
 
-def _pieces(
+def _tar_pieces(
     items: Mapping[str, RuntimeFile], epoch: int, opened: Callable[[str], BinaryIO], room: int
 ) -> Iterator[bytes]:
     for path in sorted(items, key=lambda path: os.fsencode(path).split(b"/")):
         item, name = items[path], os.fsencode(path)
         head = partial(tar_write.header, mode=item.mode, uid=item.owner, gid=item.owner, mtime=epoch)
         if item.link:
-            yield head(name, tar_write.SYMBOLIC, link=os.fsencode(item.link))
+            yield head(name, tar_write.SYMLINK, link=os.fsencode(item.link))
         elif item.file:
             with opened(item.file) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -133,7 +147,7 @@ def _pieces(
                         hint="is something sparse in it, or is git to ignore it?",
                     )  # fmt: skip
                 yield head(name, tar_write.REGULAR, size=size)
-                yield from _exactly(file, size, item.file)
+                yield from _read_exactly(file, size, item.file)
             yield tar_write.padding(size)
         elif item.content is not None:
             yield head(name, tar_write.REGULAR, size=len(item.content))
@@ -143,9 +157,9 @@ def _pieces(
     yield tar_write.END
 
 
-def _exactly(file: BinaryIO, size: int, path: str) -> Iterator[bytes]:
+def _read_exactly(file: BinaryIO, size: int, path: str) -> Iterator[bytes]:
     done = 0
-    for piece in host_access.pieces(file):
+    for piece in host_access.read_chunks(file):
         done += len(piece)
         yield piece
     if done != size or os.fstat(file.fileno()).st_size != size:

@@ -13,38 +13,38 @@ from functools import partial
 
 from envtool.build.context import Cancel
 from envtool.images import image_blobs, layout
-from envtool.images.assemble import AssembledImage, described
-from envtool.keys import canonical
+from envtool.images.assemble import AssembledImage, index_descriptor
+from envtool.keys import canonical_json
 from envtool.store import tar_write
 
 
-def write(item: AssembledImage, out: int, cancel: Cancel, *, docker: bool) -> None:
+def write_archive(item: AssembledImage, out: int, cancel: Cancel, *, docker: bool) -> None:
     """Write it to a descriptor. Raises StoreError, OSError, Interrupted; then what was written is no archive."""
     tar = _TarWriter(out, item.image.epoch)
-    named = {layout.MARK: layout.MARK_TEXT, layout.INDEX: layout.index(described(item))}
+    named = {layout.LAYOUT_FILE: layout.LAYOUT_TEXT, layout.INDEX_FILE: layout.make_index(index_descriptor(item))}
     if docker:
-        named |= _docker(item)
+        named |= _docker_files(item)
     for name, text in sorted(named.items()):
         tar.data(name, text)
     for directory in ("blobs/", "blobs/sha256/"):
         tar.directory(directory)
     for blob in sorted(item.blobs, key=lambda blob: blob.descriptor.size):
         cancel.check()
-        fill = partial(image_blobs.write, blob, cancel=cancel)
-        tar.member(layout.place(blob.descriptor), blob.descriptor.size, fill)
+        fill = partial(image_blobs.write_blob, blob, cancel=cancel)
+        tar.member(layout.relative_blob_path(blob.descriptor), blob.descriptor.size, fill)
     tar.end()
 
 
-def _docker(item: AssembledImage) -> dict[str, bytes]:
+def _docker_files(item: AssembledImage) -> dict[str, bytes]:
     """What docker reads (moby's image/tarexport; image/spec/v1.2.md): config and layers by their paths, and in
     `repositories` what versions before 1.10 looked for."""
-    layers = [layout.place(layer.descriptor) for layer in item.layers]
+    layers = [layout.relative_blob_path(layer.descriptor) for layer in item.layers]
     repository, _, tag = item.image.name.rpartition(":")
     top = os.path.basename(layers[-1]) if layers else ""
-    config = layout.place(item.config.descriptor)
+    config = layout.relative_blob_path(item.config.descriptor)
     return {
-        "manifest.json": canonical([{"Config": config, "Layers": [*layers], "RepoTags": [item.image.name]}]),
-        "repositories": canonical({repository: {tag: top}}),
+        "manifest.json": canonical_json([{"Config": config, "Layers": [*layers], "RepoTags": [item.image.name]}]),
+        "repositories": canonical_json({repository: {tag: top}}),
     }
 
 
@@ -56,21 +56,23 @@ class _TarWriter:
         self._epoch = epoch
 
     def data(self, name: str, text: bytes) -> None:
-        self.member(name, len(text), lambda out: _all(out, text))
+        self.member(name, len(text), lambda out: _write_all(out, text))
 
     def directory(self, name: str) -> None:
-        _all(self._out, tar_write.header(name.encode(), tar_write.DIRECTORY, mode=0o755, mtime=self._epoch))
+        _write_all(self._out, tar_write.header(name.encode(), tar_write.DIRECTORY, mode=0o755, mtime=self._epoch))
 
     def member(self, name: str, size: int, fill: Callable[[int], None]) -> None:
-        _all(self._out, tar_write.header(name.encode(), tar_write.REGULAR, mode=0o644, size=size, mtime=self._epoch))
+        _write_all(
+            self._out, tar_write.header(name.encode(), tar_write.REGULAR, mode=0o644, size=size, mtime=self._epoch)
+        )
         fill(self._out)
-        _all(self._out, tar_write.padding(size))
+        _write_all(self._out, tar_write.padding(size))
 
     def end(self) -> None:
-        _all(self._out, tar_write.END)
+        _write_all(self._out, tar_write.END)
 
 
-def _all(out: int, data: bytes) -> None:
+def _write_all(out: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(out, view) :]

@@ -13,9 +13,9 @@ from envtool.net.oci import reference
 
 Format: TypeAlias = Literal["oci", "oci-archive", "docker-archive", "devcontainer"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-PIPE = "-"
+STDOUT = "-"
 DEVCONTAINER = ".devcontainer/devcontainer.json"
-_PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2")
+_COMPRESSED_SUFFIXES = (".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +30,10 @@ class ExportTarget:
 
     def below(self, directory: str) -> ExportTarget:
         """The same with a path that is relative to a directory."""
-        return self if self.path == PIPE else replace(self, path=posixpath.join(directory, self.path))
+        return self if self.path == STDOUT else replace(self, path=posixpath.join(directory, self.path))
 
 
-def target(path: str, form: str) -> ExportTarget:
+def parse_target(path: str, form: str) -> ExportTarget:
     """What was asked for: a path alone (`unit.tar` is an archive, `unit` a layout), skopeo's words (`oci:DIR`,
     `oci-archive:FILE`, `docker-archive:FILE`), or a path and a format. Raises UsageError (code export-target)."""
     word, colon, rest = path.partition(":")
@@ -45,30 +45,30 @@ def target(path: str, form: str) -> ExportTarget:
             raise UsageError(f"`{word}:` needs a path", code="export-target")
     if form == "devcontainer":
         return ExportTarget(form="devcontainer", path=path or DEVCONTAINER)
-    path = path or PIPE
-    if path.endswith(_PACKED):
+    path = path or STDOUT
+    if path.endswith(_COMPRESSED_SUFFIXES):
         raise UsageError(
             f"{path}: archives are plain tars",
             code="export-target",
             hint="`--compress zstd` packs the layers in an oci-archive",
         )
     known = next((each for each in FORMATS if each == form), None)
-    found: Format = known or ("docker-archive" if path == PIPE or path.endswith(".tar") else "oci")
-    if found == "oci" and path == PIPE:
+    found: Format = known or ("docker-archive" if path == STDOUT or path.endswith(".tar") else "oci")
+    if found == "oci" and path == STDOUT:
         raise UsageError("an OCI layout is a directory: say where", code="export-target", hint="envtool export ENV DIR")
     return ExportTarget(form=found, path=path)
 
 
-def name(env: Env, tag: str, form: Format = "oci") -> str:
+def image_name(env: Env, tag: str, form: Format = "oci") -> str:
     """The name an image goes by: what `--tag` says, else `localhost/GROUP:VALUES`. A name without a registry is one of
     `localhost`, which no tool asks the network for. Raises UsageError (code export-tag)."""
     if not tag:
-        values = "-".join(env.point.values()) or reference.TAG
-        return f"localhost/{_component(env.group)}:{_tag(values)}"
+        values = "-".join(env.point.values()) or reference.DEFAULT_TAG
+        return f"localhost/{_repository_component(env.group)}:{_valid_tag(values)}"
     first, slash, _ = tag.partition("/")
     local = not slash or not (set(first) & {".", ":"} or first == "localhost")
     try:
-        found = reference.parse(f"localhost/{tag}" if local else tag)
+        found = reference.parse_reference(f"localhost/{tag}" if local else tag)
     except FetchError as error:
         raise UsageError(error.message, code="export-tag", hint=error.hint) from error
     if found.digest and form != "devcontainer":  # which uses an image that is there
@@ -76,9 +76,9 @@ def name(env: Env, tag: str, form: Format = "oci") -> str:
     return str(found)
 
 
-def _component(text: str) -> str:
+def _repository_component(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "env"
 
 
-def _tag(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).lstrip(".-")[:128] or reference.TAG
+def _valid_tag(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).lstrip(".-")[:128] or reference.DEFAULT_TAG

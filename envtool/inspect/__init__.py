@@ -1,8 +1,8 @@
 """Looking into the store and after it: what envs cost, what is damaged, what layers and envs hold, where two differ.
 
-costs.py     what each env takes, and what a collection would leave of it
-checking.py  every thing in the store against what its name or sheet says
-merged.py    the files of a stack as its containers see them, by manifests
-inspect.py   a layer or env, looked into
-diff.py      packages and files of two
+contents       What lies in a layer or a stack, and who put it there
+costs          What each env takes of the store, and what a collection leaves of it
+diff           Where two layers or stacks differ: packages first, then files
+remove_store   The whole store taken away: what is in use is waited for, and nothing goes that is not of a store
+store_check    Everything in the store against what its name or its sheet says of it, on all processors
 """

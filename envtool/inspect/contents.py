@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from envtool.api import Package, Tree
 from envtool.build.stack_files import StackTree
 from envtool.model import Json
-from envtool.run.stack_contents import asked, packages
-from envtool.store.layers import Layer, records
-from envtool.store.overlay_view import OverlayEntry, history, merged, record
+from envtool.run.stack_contents import call_hook, list_packages
+from envtool.store.layers import Layer, read_records
+from envtool.store.overlay_view import OverlayEntry, merge_layers, parse_record, path_history
 
-WORDS = {"d": "directory", "o": "directory", "f": "file", "l": "symlink", "w": "deletion", "p": "fifo",
+TYPE_NAMES = {"d": "directory", "o": "directory", "f": "file", "l": "symlink", "w": "deletion", "p": "fifo",
          "b": "block device", "c": "character device"}  # fmt: skip
-DEEP = 2  # components of a path that a sum of sizes is told for
+SUM_DEPTH = 2  # components of a path that a sum of sizes is told for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,18 +105,20 @@ class PathReport:
     owners: tuple[Package, ...] = field(default=())
 
 
-def layer(member: PlacedLayer, below: Sequence[Layer] | None, plugins: Sequence[object], *, files: bool) -> LayerReport:
+def inspect_layer(
+    member: PlacedLayer, below: Sequence[Layer] | None, plugins: Sequence[object], *, files: bool
+) -> LayerReport:
     """Look into one layer; `below` is what it stands on, None where that is not all there. Raises UsageError for a
     plugin that fails, MakeError for a damaged layer."""
-    found = [_file(path, record(fields)) for path, fields in records(member.layer)]
+    found = [_listed_file(path, parse_record(fields)) for path, fields in read_records(member.layer)]
     brought: tuple[Package, ...] | None = None
     if below is not None:
-        before = {_name(each) for each in packages(StackTree(below), plugins)} if below else set()
-        after = packages(StackTree([*below, member.layer]), plugins)
-        brought = tuple(each for each in after if _name(each) not in before)
+        before = {_package_identity(each) for each in list_packages(StackTree(below), plugins)} if below else set()
+        after = list_packages(StackTree([*below, member.layer]), plugins)
+        brought = tuple(each for each in after if _package_identity(each) not in before)
     return LayerReport(
         member=member,
-        sums=sums(found),
+        sums=sum_files(found),
         brought=brought,
         built=member.layer.built,
         below=tuple(each.key for each in below or ()),
@@ -124,19 +126,19 @@ def layer(member: PlacedLayer, below: Sequence[Layer] | None, plugins: Sequence[
     )
 
 
-def _name(package: Package) -> tuple[str, str, str, str]:
+def _package_identity(package: Package) -> tuple[str, str, str, str]:
     return package.type, package.namespace, package.name, package.version
 
 
-def env(name: str, members: Sequence[PlacedLayer], plugins: Sequence[object], *, files: bool) -> EnvReport:
+def inspect_env(name: str, members: Sequence[PlacedLayer], plugins: Sequence[object], *, files: bool) -> EnvReport:
     """Look into a stack. Raises as `layer`."""
-    listed = [[*records(member.layer)] for member in members]
-    seen = [_file(path, record(fields), at) for path, (fields, at) in sorted(merged(listed).items())]
+    listed = [[*read_records(member.layer)] for member in members]
+    seen = [_listed_file(path, parse_record(fields), at) for path, (fields, at) in sorted(merge_layers(listed).items())]
     sizes = [0] * len(members)
     for each in seen:
         sizes[each.layer] += each.size
     counts: dict[str, int] = {}
-    for package in packages(StackTree([member.layer for member in members]), plugins):
+    for package in list_packages(StackTree([member.layer for member in members]), plugins):
         counts[package.type] = counts.get(package.type, 0) + 1
     return EnvReport(
         env=name,
@@ -144,32 +146,32 @@ def env(name: str, members: Sequence[PlacedLayer], plugins: Sequence[object], *,
             StackLayer(member=member, entries=len(entries), seen=size)
             for member, entries, size in zip(members, listed, sizes, strict=True)
         ),
-        sums=sums(seen),
+        sums=sum_files(seen),
         packages=counts,
         files=tuple(seen) if files else (),
     )
 
 
-def path(where: str, members: Sequence[PlacedLayer], plugins: Sequence[object]) -> PathReport:
+def inspect_path(where: str, members: Sequence[PlacedLayer], plugins: Sequence[object]) -> PathReport:
     """Who put a path there. `where` is absolute. Raises as `layer`."""
     name = os.path.normpath(where).lstrip("/")
-    told = history(os.fsencode(name), [records(member.layer) for member in members])
+    told = path_history(os.fsencode(name), [read_records(member.layer) for member in members])
     said = tuple(
-        PathInLayer(member=members[at], file=_file(os.fsencode(name), record(fields), at), seen=seen)
+        PathInLayer(member=members[at], file=_listed_file(os.fsencode(name), parse_record(fields), at), seen=seen)
         for at, fields, seen in told
     )
     there = any(each.seen for each in said)
     tree: Tree = StackTree([member.layer for member in members])
-    whose = owners(tree, f"/{name}", plugins) if there else ()
+    whose = find_owners(tree, f"/{name}", plugins) if there else ()
     return PathReport(path=f"/{name}", there=there, said=said, owners=whose)
 
 
-def owners(tree: Tree, where: str, plugins: Sequence[object]) -> tuple[Package, ...]:
+def find_owners(tree: Tree, where: str, plugins: Sequence[object]) -> tuple[Package, ...]:
     """The packages that say that a path is theirs."""
-    return tuple(asked("envtool_owners", plugins, tree=tree, path=where))
+    return tuple(call_hook("envtool_owners", plugins, tree=tree, path=where))
 
 
-def sums(found: Iterable[ListedFile], most: int = 10) -> FileTotals:
+def sum_files(found: Iterable[ListedFile], most: int = 10) -> FileTotals:
     """Pure."""
     types: dict[str, int] = {}
     sizes: dict[str, int] = {}
@@ -182,7 +184,7 @@ def sums(found: Iterable[ListedFile], most: int = 10) -> FileTotals:
             continue
         total += each.size
         parts = each.path.split("/")
-        place = "/".join(parts[: min(len(parts) - 1, DEEP + 1)]) or "/"
+        place = "/".join(parts[: min(len(parts) - 1, SUM_DEPTH + 1)]) or "/"
         sizes[place] = sizes.get(place, 0) + each.size
         largest.append(each)
     largest.sort(key=lambda each: (-each.size, each.path))
@@ -192,10 +194,10 @@ def sums(found: Iterable[ListedFile], most: int = 10) -> FileTotals:
     )
 
 
-def _file(name: bytes, said: OverlayEntry, at: int = 0) -> ListedFile:
+def _listed_file(name: bytes, said: OverlayEntry, at: int = 0) -> ListedFile:
     return ListedFile(
         path=f"/{os.fsdecode(name)}",
-        type=WORDS.get(said.letter, said.letter),
+        type=TYPE_NAMES.get(said.letter, said.letter),
         mode=said.mode,
         uid=said.uid,
         gid=said.gid,
@@ -206,4 +208,4 @@ def _file(name: bytes, said: OverlayEntry, at: int = 0) -> ListedFile:
 
 def hides(report: PathReport) -> tuple[PathInLayer, ...]:
     """What is there and not seen."""
-    return tuple(each for each in report.said if not each.seen and each.file.type != WORDS["w"])
+    return tuple(each for each in report.said if not each.seen and each.file.type != TYPE_NAMES["w"])

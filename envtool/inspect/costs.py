@@ -36,7 +36,7 @@ class Cost:
     after_files: int
 
 
-def stacks(found: Inventory, here: Iterable[EnvLayers]) -> tuple[EnvLayers, ...]:
+def list_env_layers(found: Inventory, here: Iterable[EnvLayers]) -> tuple[EnvLayers, ...]:
     """All envs: those of this project as it is now, those of others as they started last."""
     known = {(stack.project, stack.env): stack for stack in here}
     mine = {stack.project for stack in known.values()}
@@ -52,7 +52,7 @@ def stacks(found: Inventory, here: Iterable[EnvLayers]) -> tuple[EnvLayers, ...]
     return tuple(stack for _, stack in sorted(known.items(), key=lambda pair: (pair[0][0], not pair[0][1], pair[0][1])))
 
 
-def costs(found: Inventory, envs: Collection[EnvLayers], gone: Collection[StoredItem]) -> tuple[Cost, ...]:
+def compute_costs(found: Inventory, envs: Collection[EnvLayers], gone: Collection[StoredItem]) -> tuple[Cost, ...]:
     """One for each env, in their order."""
     counts = Counter(key for env in envs for key in env.layers)
     sizes = {(item.sort, item.name): item for item in found.items if not item.other}

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from envtool.api import Package
-from envtool.store.overlay_view import Entries, OverlayEntry, merged, record
+from envtool.store.overlay_view import Entries, OverlayEntry, merge_layers, parse_record
 
 KINDS = ("type", "content", "link", "device", "mode", "owner", "xattr")
 Tree: TypeAlias = Mapping[bytes, bytes]  # path -> fields of each entry, as a manifest has them
-DEEP = 3  # components of a path by which differences are counted
+COUNT_DEPTH = 3  # components of a path by which differences are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,26 +67,28 @@ class TreeDifferences:
         return not self.packages and not self.files
 
 
-def difference(old: Tree, new: Tree, before: Iterable[Package], after: Iterable[Package]) -> TreeDifferences:
+def diff_trees(old: Tree, new: Tree, before: Iterable[Package], after: Iterable[Package]) -> TreeDifferences:
     """Of two trees and the packages in them. Pure."""
-    changed = files(old, new)
-    return TreeDifferences(packages=moved(before, after), files=changed, places=places(changed))
+    changed = diff_files(old, new)
+    return TreeDifferences(packages=diff_packages(before, after), files=changed, places=count_by_directory(changed))
 
 
-def seen(stack: Sequence[Entries]) -> Tree:
+def visible_tree(stack: Sequence[Entries]) -> Tree:
     """A stack (bottom first) as its containers see it: what hides and what is deleted has done so."""
-    return {path: b"d" + fields[1:] if fields[:1] == b"o" else fields for path, (fields, _) in merged(stack).items()}
+    return {
+        path: b"d" + fields[1:] if fields[:1] == b"o" else fields for path, (fields, _) in merge_layers(stack).items()
+    }
 
 
-def files(old: Tree, new: Tree) -> tuple[ChangedFile, ...]:
+def diff_files(old: Tree, new: Tree) -> tuple[ChangedFile, ...]:
     """Every path that is not the same."""
     found: list[ChangedFile] = []
     for path in sorted(old.keys() | new.keys()):
         mine, other = old.get(path), new.get(path)
         if mine == other:
             continue
-        was, now = record(mine) if mine else None, record(other) if other else None
-        kinds = _kinds(was, now) if was and now else ()
+        was, now = parse_record(mine) if mine else None, parse_record(other) if other else None
+        kinds = _changed_kinds(was, now) if was and now else ()
         if was and now and not kinds:
             continue
         how = "changed" if was and now else "added" if now else "removed"
@@ -94,7 +96,7 @@ def files(old: Tree, new: Tree) -> tuple[ChangedFile, ...]:
     return tuple(found)
 
 
-def _kinds(old: OverlayEntry, new: OverlayEntry) -> tuple[str, ...]:
+def _changed_kinds(old: OverlayEntry, new: OverlayEntry) -> tuple[str, ...]:
     if old.letter != new.letter:
         return ("type",)
     found: list[str] = []
@@ -111,7 +113,7 @@ def _kinds(old: OverlayEntry, new: OverlayEntry) -> tuple[str, ...]:
     return tuple(found)
 
 
-def moved(before: Iterable[Package], after: Iterable[Package]) -> tuple[ChangedPackage, ...]:
+def diff_packages(before: Iterable[Package], after: Iterable[Package]) -> tuple[ChangedPackage, ...]:
     """Every package that is not there as often, or not in the same versions."""
     old, new = _versions(before), _versions(after)
     return tuple(
@@ -129,12 +131,12 @@ def _versions(packages: Iterable[Package]) -> Mapping[tuple[str, str], tuple[str
     return {key: tuple(sorted(versions)) for key, versions in found.items()}
 
 
-def places(changed: Sequence[ChangedFile]) -> tuple[DirectoryDifferences, ...]:
+def count_by_directory(changed: Sequence[ChangedFile]) -> tuple[DirectoryDifferences, ...]:
     """By directory, those with the most differences first."""
     found: dict[str, list[int]] = {}
     for each in changed:
         parts = each.path.split("/")
-        place = "/".join(parts[: min(len(parts) - 1, DEEP + 1)]) or "/"
+        place = "/".join(parts[: min(len(parts) - 1, COUNT_DEPTH + 1)]) or "/"
         counts = found.setdefault(place, [0, 0, 0, 0])
         counts[("added", "removed", "changed").index(each.how)] += 1
         counts[3] += (each.new.size if each.new else 0) - (each.old.size if each.old else 0)

@@ -30,7 +30,7 @@ def envtool_layer_kinds() -> list[api.Kind]:
 def envtool_packages(tree: api.Tree) -> list[api.Package]:
     from envtool.kinds.debian import installed
 
-    return installed.packages(tree)
+    return installed.installed_packages(tree)
 
 
 @api.hook

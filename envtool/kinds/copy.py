@@ -55,44 +55,45 @@ class Copy(Kind):
 
     def inputs(self, options: Json) -> tuple[str, ...]:
         """See Kind."""
-        return sources(options)
+        return source_patterns(options)
 
     def follows(self, options: Json, link: str, path: str) -> bool:
         """Sources are followed, what lies in them is not."""
-        return globs.matcher(tuple(_clean(pattern) for pattern in sources(options))).fullmatch(link) is not None
+        return globs.matcher(tuple(_clean(pattern) for pattern in source_patterns(options))).fullmatch(link) is not None
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """See Kind."""
         options = cast("dict[str, Any]", request.options)
         mode = parse_mode(options.get("mode"))
         steps = tuple(
-            Place(source=f"{PROJECT}/{path}", target=target, mode=mode) for target, path in _placed(request).items()
+            Place(source=f"{PROJECT}/{path}", target=target, mode=mode)
+            for target, path in _target_files(request).items()
         )
         return Recipe(steps=steps, phase="copying")
 
     def summary(self, request: Request, pins: Json) -> str:
         """The number of files."""
-        count = len(_placed(request))
+        count = len(_target_files(request))
         return f"{count} file{'s' if count != 1 else ''}"
 
 
-def _placed(request: Request) -> dict[str, str]:
+def _target_files(request: Request) -> dict[str, str]:
     """Target -> the file of the project."""
     options = cast("dict[str, Any]", request.options)
-    patterns = sources(options)
+    patterns = source_patterns(options)
     links = {item.path: item.link for item in request.inputs}
     found: dict[str, str] = {}
     for pattern in patterns:
         wanted = posixpath.join(request.directory, pattern)
-        found |= _targets(_clean(wanted), links, str(options["to"]), several=len(patterns) > 1)
+        found |= _targets_of_pattern(_clean(wanted), links, str(options["to"]), several=len(patterns) > 1)
     return found
 
 
-def _targets(pattern: str, links: Mapping[str, str], to: str, *, several: bool) -> dict[str, str]:
+def _targets_of_pattern(pattern: str, links: Mapping[str, str], to: str, *, several: bool) -> dict[str, str]:
     """What one pattern means of the files that there are, each with where it leads if it is a link."""
     if not globs.is_glob(pattern):
         into = several or to.endswith("/")
-        return _source(pattern, links, posixpath.join(to, posixpath.basename(pattern)) if into else to, to)
+        return _map_source(pattern, links, posixpath.join(to, posixpath.basename(pattern)) if into else to, to)
     fixed = posixpath.dirname(re.split(r"[*?\[]", pattern)[0])
     prefix = f"{fixed}/" if fixed else ""
     source, below = globs.matcher((pattern,)), globs.matcher((f"{pattern}/**",))
@@ -100,16 +101,16 @@ def _targets(pattern: str, links: Mapping[str, str], to: str, *, several: bool) 
     for path in links:
         target = posixpath.join(to, path.removeprefix(prefix))
         if source.fullmatch(path):
-            found |= _source(path, links, target, target)
+            found |= _map_source(path, links, target, target)
         elif below.fullmatch(path):
             found[target] = path
     return found
 
 
-def _source(path: str, links: Mapping[str, str], file: str, directory: str) -> dict[str, str]:
+def _map_source(path: str, links: Mapping[str, str], file: str, directory: str) -> dict[str, str]:
     """What a source means: to be `file`, or of a directory its content, under the names it has there, in `directory`. A
     link that leads to nothing of the project stays one."""
-    real = symlinks.through(path, links)
+    real = symlinks.resolve_known_links(path, links)
     if real in links:
         return {file: real}
     prefix = f"{real}/" if real else ""
@@ -117,7 +118,7 @@ def _source(path: str, links: Mapping[str, str], file: str, directory: str) -> d
     return content or ({file: path} if path in links else {})
 
 
-def sources(options: Json) -> tuple[str, ...]:
+def source_patterns(options: Json) -> tuple[str, ...]:
     """The patterns under `from`."""
     value = cast("dict[str, Any]", options)["from"]
     return (value,) if isinstance(value, str) else tuple(value)

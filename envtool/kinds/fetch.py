@@ -25,7 +25,7 @@ LIMIT: Json = {
             "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?([kKmMgG][iI]?)?[bB]?$",
             "errorMessage": "a size, as in 20GiB or 500MB",
         },
-        {"type": "integer", "minimum": 1, "maximum": sizes.LARGEST},
+        {"type": "integer", "minimum": 1, "maximum": sizes.MAX_SIZE},
     ],
 }
 
@@ -69,14 +69,14 @@ class FetchLayer(Kind):
                 url=options["url"],
                 sha256=options["sha256"].lower(),
                 name=file_name(options["url"]),
-                limit=limit(options),
+                limit=parse_limit(options),
             ),
         )
 
     def material(self, request: Request, pins: Json) -> Json:
         """What is done with the file; not where it comes from, since its hash says what it is."""
         options = _options(request)
-        target, mode = _place(options)
+        target, mode = _target_and_mode(options)
         return {
             "to": target,
             "unpack": bool(options.get("unpack", False)),
@@ -88,7 +88,7 @@ class FetchLayer(Kind):
         """See Kind."""
         options = _options(request)
         name = file_name(options["url"])
-        target, mode = _place(options)
+        target, mode = _target_and_mode(options)
         if options.get("unpack", False):
             return Recipe(
                 steps=(Unpack(name=name, target=target, strip=int(options.get("strip", 0))),), phase="unpacking"
@@ -100,10 +100,10 @@ class FetchLayer(Kind):
         return file_name(_options(request)["url"])
 
 
-def limit(options: Mapping[str, Any]) -> int:
+def parse_limit(options: Mapping[str, Any]) -> int:
     """Bytes of `limit:`; 0 where nothing is said. Its schema has checked what it is."""
     said = options.get("limit", 0)
-    return (sizes.parse(said) or 0) if isinstance(said, str) else int(said)
+    return (sizes.parse_size(said) or 0) if isinstance(said, str) else int(said)
 
 
 def file_name(url: str) -> str:
@@ -113,7 +113,7 @@ def file_name(url: str) -> str:
     return safe if safe not in ("", ".", "..") else "file"
 
 
-def _place(options: dict[str, Any]) -> tuple[str, int | None]:
+def _target_and_mode(options: dict[str, Any]) -> tuple[str, int | None]:
     to = str(options["to"])
     if to.endswith("/") and not options.get("unpack", False):
         to = posixpath.join(to, file_name(options["url"]))

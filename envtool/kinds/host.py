@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 from envtool.api import Bind, Call, Json, Kind, Looked, Recipe, Request, Site, shapes
 from envtool.kinds import host_files
 
-SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
-EMPTY = (
+SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+EMPTY_DIRECTORIES = (
     "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "dev",
     "var/lib", "var/cache", "var/log", "var/spool",
 )  # fmt: skip
@@ -93,8 +93,8 @@ DATABASES = (
     "/etc/os-release",
 )
 # Of what is looked at besides, what `exec` can afford to look at each time: it remembers no results
-BESIDE, BESIDE_ETC = "what no package has", "/etc"
-WATCHED = (*DATABASES, "/usr/local/bin", "/usr/local/lib", "/etc", "/etc/ld.so.cache")
+UNPACKAGED, UNPACKAGED_ETC = "what no package has", "/etc"
+WATCHED_PATHS = (*DATABASES, "/usr/local/bin", "/usr/local/lib", "/etc", "/etc/ld.so.cache")
 
 
 class Host(Kind):
@@ -121,20 +121,22 @@ class Host(Kind):
 
     def watches(self, pins: Json) -> tuple[str, ...]:
         """The package databases, and where programs come and go."""
-        return WATCHED
+        return WATCHED_PATHS
 
     def looked(self, pins: Any) -> Looked:
         """What no package has, as it was when these pins were looked at last."""
         last = self._last
-        if last is None or _beside(last).items() - pins["installed"].items():
-            last = self._last = host_files.look(LEFT_OUT)
-        changed = _beside(last).items() - pins["installed"].items()  # by now: of these pins nothing is known any more
+        if last is None or _unpackaged_files(last).items() - pins["installed"].items():
+            last = self._last = host_files.scan_host(LEFT_OUT)
+        changed = (
+            _unpackaged_files(last).items() - pins["installed"].items()
+        )  # by now: of these pins nothing is known any more
         unseen = "the machine has changed meanwhile" if changed else last.unseen
         return Looked(states=last.states, trees=tuple(last.trees), unseen=unseen)
 
     def _identity(self) -> dict[str, Json]:
-        last = self._last = host_files.look(LEFT_OUT)
-        return {"system": _system(), "installed": {**_databases(), **_beside(last)}}
+        last = self._last = host_files.scan_host(LEFT_OUT)
+        return {"system": _system(), "installed": {**_databases(), **_unpackaged_files(last)}}
 
     def platform(self, pins: Any) -> str:
         """The name of the system: its Python is the same on each machine that has it."""
@@ -146,10 +148,12 @@ class Host(Kind):
 
     def build(self, request: Request, pins: Any) -> Recipe:
         """A copy of what is public in /etc, and links and empty directories where a system has them."""
-        shown = [name for name in SYSTEM if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
-        links: list[Json] = [[name, os.readlink(f"/{name}")] for name in SYSTEM if os.path.islink(f"/{name}")]
+        shown = [name for name in SYSTEM_DIRECTORIES if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
+        links: list[Json] = [
+            [name, os.readlink(f"/{name}")] for name in SYSTEM_DIRECTORIES if os.path.islink(f"/{name}")
+        ]
         return Recipe(
-            steps=(Call(function=_lay_out, arguments=([*shown], links, _stamp(pins))),),
+            steps=(Call(function=_create_layout, arguments=([*shown], links, _stamp(pins))),),
             binds=(Bind(source="/etc", target=ETC),),
             mounts=tuple(Bind(source=f"/{name}", target=f"/{name}") for name in shown),
         )
@@ -168,20 +172,20 @@ class Host(Kind):
         """Where it is Debian or Ubuntu, by the Contents index of its suite."""
         from envtool.kinds.debian import contents_index
 
-        return contents_index.of_system(ends, site)
+        return contents_index.packages_for_site(ends, site)
 
     def summary(self, request: Request, pins: Any) -> str:
         """As in: Debian GNU/Linux 12 (bookworm), this machine."""
         return f"{pins['system']}, this machine"
 
 
-def _beside(found: host_files.HostFiles) -> dict[str, Json]:
-    return {BESIDE: found.digest, BESIDE_ETC: found.etc}
+def _unpackaged_files(found: host_files.HostFiles) -> dict[str, Json]:
+    return {UNPACKAGED: found.digest, UNPACKAGED_ETC: found.etc}
 
 
 def _stamp(pins: Any) -> str:
     """Of all that is shown and not copied: what is in /etc counts by what is copied."""
-    rows = (f"{path} {digest}\n" for path, digest in sorted(pins["installed"].items()) if path != BESIDE_ETC)
+    rows = (f"{path} {digest}\n" for path, digest in sorted(pins["installed"].items()) if path != UNPACKAGED_ETC)
     return hashlib.sha256("".join(rows).encode()).hexdigest()
 
 
@@ -211,9 +215,9 @@ def _system() -> str:
 # ---- inside the container ----------------------------------------------------------------------------------------
 
 
-def _lay_out(shown: list[str], links: list[list[str]], stamp: str) -> None:
+def _create_layout(shown: list[str], links: list[list[str]], stamp: str) -> None:
     os.umask(0o022)
-    for name in (*shown, *EMPTY, "etc", "tmp", "var/tmp"):
+    for name in (*shown, *EMPTY_DIRECTORIES, "etc", "tmp", "var/tmp"):
         os.makedirs(f"/{name}", exist_ok=True)
     for name in ("tmp", "var/tmp"):
         os.chmod(f"/{name}", 0o1777)

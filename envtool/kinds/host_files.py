@@ -19,8 +19,8 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-TOPS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # as far as they are directories
-DEEP = (
+SYSTEM_TOPS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # as far as they are directories
+DEEP_DIRECTORIES = (
     "/usr/local",
     "/usr/lib/python3/dist-packages",
     "/usr/lib*/python3.*/site-packages",
@@ -29,7 +29,7 @@ DEEP = (
 )
 COMMANDS = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
 DEPTH = 2  # below a top: more are listed in their hundreds (/usr/share/doc)
-MOST = 200_000  # entries: beyond, it takes seconds each time
+MAX_ENTRIES = 200_000  # entries: beyond, it takes seconds each time
 ETC = "/etc"
 BYTE_CODE = "__pycache__"
 ALTERNATIVES = "/etc/alternatives"  # what commands without a package are also called by
@@ -46,7 +46,7 @@ class HostFiles:
     unseen: str = ""  # why not all could be looked at
 
 
-def look(private: frozenset[str]) -> HostFiles:
+def scan_host(private: frozenset[str]) -> HostFiles:
     """How it stands now. `private` are the names in /etc that no stack is given."""
     return _HostScan(private).look()
 
@@ -62,8 +62,8 @@ class _HostScan:
 
     def look(self) -> HostFiles:
         found = self._found
-        tops = [top for top in TOPS if os.path.isdir(top) and not os.path.islink(top)]
-        for pattern in DEEP:
+        tops = [top for top in SYSTEM_TOPS if os.path.isdir(top) and not os.path.islink(top)]
+        for pattern in DEEP_DIRECTORIES:
             for place in sorted(glob.glob(pattern)):
                 self._tree(place)
         for top in tops:
@@ -74,8 +74,8 @@ class _HostScan:
         self._etc(ETC, top=True)
         self._follow(tops)
         found.trees = [*self._trees]
-        if len(self._rows) > MOST:
-            found.unseen = f"more than {MOST:,} files lie below /usr/local and its like"
+        if len(self._rows) > MAX_ENTRIES:
+            found.unseen = f"more than {MAX_ENTRIES:,} files lie below /usr/local and its like"
         found.digest, found.etc = (
             _digest(self._rows[path] for path in sorted(self._rows) if path.startswith(f"{ETC}/") == etc)
             for etc in (False, True)
@@ -109,7 +109,7 @@ class _HostScan:
     def _tree(self, place: str) -> None:
         """Everything below a directory."""
         pending = [place]
-        while pending and len(self._rows) <= MOST:
+        while pending and len(self._rows) <= MAX_ENTRIES:
             here = pending.pop()
             try:
                 state = os.lstat(here)
@@ -175,7 +175,7 @@ class _HostScan:
     def _follow(self, tops: list[str]) -> None:
         """What links of trees lead to, where it is shown and was not looked at."""
         ends: dict[str, str] = {}
-        while self._links and len(self._rows) <= MOST:
+        while self._links and len(self._rows) <= MAX_ENTRIES:
             link = self._links.pop()
             end = os.path.realpath(link)
             self._rows[link] += f" = {end}"  # links on the way may lie anywhere

@@ -10,36 +10,36 @@ import stat
 from envtool.api import PROJECT
 
 USER = 1000  # whose tasks run: what was built is theirs to change
-NEVER = (".git", ".envtool", "envtool.vendor")  # of the project alone, whatever the commands made there
+EXCLUDED = (".git", ".envtool", "envtool.vendor")  # of the project alone, whatever the commands made there
 
 
-def lay(source: str, moment: int) -> list[str]:
+def place_inputs(source: str, moment: int) -> list[str]:
     """Put the inputs, which lie in `source`, in the project's place, all with the time `moment` (seconds): the same in
     a build and in tasks, and older than anything that is made of them. What is there as it should be stays untouched.
     Returns what was not so, relative to the project."""
     changed: list[str] = []
     _directory(PROJECT)
     if os.path.isdir(source):
-        _lay(source, PROJECT, "", moment, changed)
+        _place_inputs(source, PROJECT, "", moment, changed)
     return changed
 
 
-def begin(source: str, moment: int) -> None:
+def before_commands(source: str, moment: int) -> None:
     """Before the commands."""
-    lay(source, moment)
+    place_inputs(source, moment)
 
 
-def finish(source: str, moment: int) -> None:
+def after_commands(source: str, moment: int) -> None:
     """After the commands: the inputs are again what they are in the project, and all belongs to whom tasks run as."""
-    for name in NEVER:
+    for name in EXCLUDED:
         _remove(f"{PROJECT}/{name}")
-    for path in lay(source, moment):
+    for path in place_inputs(source, moment):
         print(f"envtool: {path}, an input, was changed by the commands: it is the project's own again")
     apart = _mounted()
     for directory, directories, files in os.walk(PROJECT):
         directories[:] = [name for name in directories if f"{directory}/{name}" not in apart]
         for path in (directory, *(os.path.join(directory, name) for name in (*directories, *files))):
-            if os.lstat(path).st_uid == 0 and not _give(path):
+            if os.lstat(path).st_uid == 0 and not _chown_to_user(path):
                 return
 
 
@@ -49,21 +49,21 @@ def _mounted() -> set[str]:
         return {line.split()[4] for line in file}
 
 
-def _lay(source: str, target: str, below: str, moment: int, changed: list[str]) -> None:
+def _place_inputs(source: str, target: str, below: str, moment: int, changed: list[str]) -> None:
     for name in sorted(os.listdir(source)):
         here, there, path = f"{source}/{name}", f"{target}/{name}", f"{below}{name}"
         mode = os.lstat(here).st_mode
         if stat.S_ISDIR(mode):
             _directory(there)
-            _lay(here, there, f"{path}/", moment, changed)
-        elif not _same(here, there, moment):
+            _place_inputs(here, there, f"{path}/", moment, changed)
+        elif not _is_unchanged(here, there, moment):
             changed.append(path)
             _remove(there)
             shutil.copy2(here, there, follow_symlinks=False)
             os.utime(there, (moment, moment), follow_symlinks=False)
 
 
-def _same(one: str, other: str, moment: int) -> bool:
+def _is_unchanged(one: str, other: str, moment: int) -> bool:
     try:
         mine, found = os.lstat(one), os.lstat(other)
     except FileNotFoundError:
@@ -95,7 +95,7 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _give(path: str) -> bool:
+def _chown_to_user(path: str) -> bool:
     """False where there is one id alone, which has everything anyway."""
     try:
         os.chown(path, USER, USER, follow_symlinks=False)

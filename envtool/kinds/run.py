@@ -82,7 +82,8 @@ class RunLayer(Kind):
             return Recipe(steps=steps, network=network, phase="running")
         arguments = (INPUTS, max(0, request.epoch - DAY))
         begin, finish = (
-            Call(function=each, arguments=arguments) for each in (in_place_steps.begin, in_place_steps.finish)
+            Call(function=each, arguments=arguments)
+            for each in (in_place_steps.before_commands, in_place_steps.after_commands)
         )
         return Recipe(steps=(begin, *steps, finish), network=network, project=INPUTS, phase="running")
 

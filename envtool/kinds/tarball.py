@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 from envtool.api import Fetch, Json, Kind, Problem, Recipe, Request, ResolveError, Site, SpecError, Unpack, shapes
-from envtool.kinds.fetch import EXAMPLE, HASH, LIMIT, limit
+from envtool.kinds.fetch import EXAMPLE, HASH, LIMIT, parse_limit
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst", ".zip")
 
@@ -77,7 +77,7 @@ class Tarball(Kind):
         """The archive, named so that its ending tells what it is."""
         place = pins["url"].partition("?")[0] if "url" in pins else pins["path"]
         ending = max((it for it in _ENDINGS if place.endswith(it)), key=len, default=".tar")
-        most = limit(cast("dict[str, Any]", request.options))
+        most = parse_limit(cast("dict[str, Any]", request.options))
         return (Fetch(url=pins.get("url", ""), sha256=pins["sha256"], name=f"root{ending}", limit=most),)
 
     def locate(self, request: Request, pins: Any, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
@@ -102,7 +102,7 @@ class Tarball(Kind):
         """Where it is Debian or Ubuntu, by the Contents index of its suite."""
         from envtool.kinds.debian import contents_index
 
-        return contents_index.of_system(ends, site)
+        return contents_index.packages_for_site(ends, site)
 
     def summary(self, request: Request, pins: Any) -> str:
         """As in: root.tar.xz."""

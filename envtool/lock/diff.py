@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from envtool.lock.lock import Lock, LockEntry, items
+from envtool.lock.lock import Lock, LockEntry, pinned_items
 from envtool.model import Json
 
 
@@ -22,33 +22,37 @@ class LockChange:
     platform: str = ""
 
 
-def changes(old: Lock, new: Lock) -> tuple[LockChange, ...]:
+def diff_locks(old: Lock, new: Lock) -> tuple[LockChange, ...]:
     """Everything that differs, by entry and name. Entries of one name (a matrix) are told apart by what they hold."""
     found: dict[LockChange, None] = {}
-    for title, before, after in _pairs(old, new):
+    for title, before, after in _pair_entries(old, new):
         whole = after or before
         assert whole is not None
         platform = whole.question.platform
         if before is None or after is None:
-            size = f"{len(_pinned(whole))} pinned"
+            size = f"{len(_pinned_items(whole))} pinned"
             row = LockChange(
                 entry=title, name="", old=size if before else "", new=size if after else "", platform=platform
             )
             found[row] = None
             continue
-        had, has = _pinned(before), _pinned(after)
+        had, has = _pinned_items(before), _pinned_items(after)
         for name in sorted({*had, *has}):
             gone, come = had.get(name, set()) - has.get(name, set()), has.get(name, set()) - had.get(name, set())
             if gone or come:
                 found[
                     LockChange(
-                        entry=title, name=name, old=_shown(gone, come), new=_shown(come, gone), platform=platform
+                        entry=title,
+                        name=name,
+                        old=_display_versions(gone, come),
+                        new=_display_versions(come, gone),
+                        platform=platform,
                     )
                 ] = None
     return tuple(found)
 
 
-def _pairs(old: Lock, new: Lock) -> Iterator[tuple[str, LockEntry | None, LockEntry | None]]:
+def _pair_entries(old: Lock, new: Lock) -> Iterator[tuple[str, LockEntry | None, LockEntry | None]]:
     """Entries of both locks that stand for the same thing: same question, else same name and kind, in order."""
     left = {entry.question.id: entry for entry in old.entries}
     rest: list[LockEntry] = []
@@ -59,7 +63,7 @@ def _pairs(old: Lock, new: Lock) -> Iterator[tuple[str, LockEntry | None, LockEn
         else:
             yield _title(entry), same, entry
     for entry in rest:
-        near = next((each for each in left.values() if _kin(each) == _kin(entry)), None)
+        near = next((each for each in left.values() if _entry_identity(each) == _entry_identity(entry)), None)
         if near is not None:
             del left[near.question.id]
         yield _title(entry), near, entry
@@ -67,7 +71,7 @@ def _pairs(old: Lock, new: Lock) -> Iterator[tuple[str, LockEntry | None, LockEn
         yield _title(entry), entry, None
 
 
-def _kin(entry: LockEntry) -> tuple[str, str, str, str]:
+def _entry_identity(entry: LockEntry) -> tuple[str, str, str, str]:
     question = entry.question
     return (question.subject, question.name, question.kind, question.platform)
 
@@ -76,17 +80,17 @@ def _title(entry: LockEntry) -> str:
     return f"{entry.question.subject} {entry.question.name}"
 
 
-def _pinned(entry: LockEntry) -> dict[str, set[tuple[str, str]]]:
+def _pinned_items(entry: LockEntry) -> dict[str, set[tuple[str, str]]]:
     """Name -> versions and hashes; files that the spec pins by hash alone have no version."""
     found: dict[str, set[tuple[str, str]]] = {}
-    for item in items(entry.pins):
+    for item in pinned_items(entry.pins):
         found.setdefault(str(item["name"]), set()).add((str(item["version"]), str(item.get("sha256", ""))))
     for file in entry.files:
         found.setdefault(str(file["name"]), set()).add(("", str(file["sha256"])))
-    return {name: {(value, "")} for name, value in _plain(entry.pins)} | found
+    return {name: {(value, "")} for name, value in _plain_pins(entry.pins)} | found
 
 
-def _shown(these: set[tuple[str, str]], others: set[tuple[str, str]]) -> str:
+def _display_versions(these: set[tuple[str, str]], others: set[tuple[str, str]]) -> str:
     """Versions; with the start of the hash where the version alone does not tell the two apart."""
     versions = {version for version, _ in others}
     return ", ".join(
@@ -97,7 +101,7 @@ def _shown(these: set[tuple[str, str]], others: set[tuple[str, str]]) -> str:
     )
 
 
-def _plain(pins: Json) -> Iterator[tuple[str, str]]:
+def _plain_pins(pins: Json) -> Iterator[tuple[str, str]]:
     """What pins say beside their items: a date, a suite, a digest."""
     if isinstance(pins, dict):
         for name, value in pins.items():

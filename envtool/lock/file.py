@@ -14,15 +14,15 @@ from envtool.plugins import PluginRegistry
 from envtool.project.source_files import ProjectFiles
 
 
-def name(spec: str) -> str:
+def lock_file_name(spec: str) -> str:
     """The lock's name for a spec's: envtool.yaml has envtool.lock, ci.yaml ci.lock."""
     return os.path.splitext(spec)[0] + ".lock"
 
 
-def read(files: ProjectFiles, spec: str, kinds: PluginRegistry) -> Lock | None:
+def read_lock(files: ProjectFiles, spec: str, kinds: PluginRegistry) -> Lock | None:
     """The lock of a spec (its name in the project), None where there is none. `kinds` say what pins are. Raises
     SpecError, UsageError."""
-    file = name(spec)
+    file = lock_file_name(spec)
     content = files.read(file)
     if content is None:
         return None
@@ -32,15 +32,15 @@ def read(files: ProjectFiles, spec: str, kinds: PluginRegistry) -> Lock | None:
         kind = (kinds.bases if entry.question.subject == "base" else kinds.layers).get(entry.question.kind)
         # pins are looked at by nobody before they fit; where a plugin is not here, nobody will
         if kind is not None and (why := pin_schemas.fault(entry.pins, kind.pins)):
-            problems += text_format.wrong_pins(entry, why).problems
+            problems += text_format.wrong_pins_error(entry, why).problems
     if problems:
         raise SpecError(tuple(problems))
     return lock
 
 
-def lines(files: ProjectFiles, spec: str) -> Callable[[str, str], str]:
+def lock_line_finder(files: ProjectFiles, spec: str) -> Callable[[str, str], str]:
     """For people: (name, version) of a pinned item -> where it stands in the lock (`envtool.lock:118`), if it does."""
-    file = name(spec)
+    file = lock_file_name(spec)
     content = files.read(file) or ""
 
     def line(item: str, version: str) -> str:
@@ -50,9 +50,9 @@ def lines(files: ProjectFiles, spec: str) -> Callable[[str, str], str]:
     return line
 
 
-def write(root: str, spec: str, lock: Lock) -> bool:
+def write_lock(root: str, spec: str, lock: Lock) -> bool:
     """Write the lock, whole or not at all; whether that changed anything. Raises UsageError where it cannot be."""
-    file = name(spec)
+    file = lock_file_name(spec)
     content = text_format.dumps(lock).encode()
     try:
         with OpenDirectory.open(root) as project:

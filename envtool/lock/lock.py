@@ -87,38 +87,38 @@ def _order(entry: LockEntry) -> tuple[str, ...]:
     return (question.subject, question.name, question.kind, question.platform, question.id)
 
 
-def ground(pins: Iterable[Json]) -> str:
+def parents_digest(pins: Iterable[Json]) -> str:
     """The digest of the pins below, bottom first."""
     below = [*pins]
     return keys.digest(below) if below else ""
 
 
-def plain(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A package's name as people write it: MarkupSafe, markup_safe and markup-safe are one (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def without(pins: Json, names: frozenset[str]) -> Json:
+def without_items(pins: Json, names: frozenset[str]) -> Json:
     """Pins without the items of these (plain) names: what `keep` is when these are to move."""
     if isinstance(pins, dict):
-        return {key: without(value, names) for key, value in pins.items()}
+        return {key: without_items(value, names) for key, value in pins.items()}
     if isinstance(pins, list):
-        return [without(item, names) for item in pins if not (isinstance(item, dict) and _name(item) in names)]
+        return [without_items(item, names) for item in pins if not (isinstance(item, dict) and _name(item) in names)]
     return pins
 
 
-def items(pins: Json) -> list[dict[str, Json]]:
+def pinned_items(pins: Json) -> list[dict[str, Json]]:
     """Everything in pins that has a name and a version, in order."""
     if isinstance(pins, dict):
         if isinstance(pins.get("name"), str) and isinstance(pins.get("version"), str):
             return [pins]
-        return [item for value in pins.values() for item in items(value)]
+        return [item for value in pins.values() for item in pinned_items(value)]
     if isinstance(pins, list):
-        return [item for value in pins for item in items(value)]
+        return [item for value in pins for item in pinned_items(value)]
     return []
 
 
-def upgraded(lock: Lock, names: Iterable[str]) -> tuple[Lock, Mapping[str, Json], tuple[str, ...]]:
+def without_upgraded(lock: Lock, names: Iterable[str]) -> tuple[Lock, Mapping[str, Json], tuple[str, ...]]:
     """For `lock --upgrade NAME…`: the lock without the answers that are to move; what of each moved answer's pins is to
     be kept (by question id; None: nothing); and the names that mean nothing here. Names are those of bases and layers,
     or of packages in them."""
@@ -130,16 +130,16 @@ def upgraded(lock: Lock, names: Iterable[str]) -> tuple[Lock, Mapping[str, Json]
             used.add(entry.question.name)
             kept[entry.question.id] = None
             continue
-        has = frozenset(plain(str(item["name"])) for item in items(entry.pins))
-        packages = [name for name in wanted if plain(name) in has]
+        has = frozenset(normalize_name(str(item["name"])) for item in pinned_items(entry.pins))
+        packages = [name for name in wanted if normalize_name(name) in has]
         if packages:
             used.update(packages)
-            kept[entry.question.id] = without(entry.pins, frozenset(map(plain, packages)))
+            kept[entry.question.id] = without_items(entry.pins, frozenset(map(normalize_name, packages)))
     rest = lock_of(entry for entry in lock.entries if entry.question.id not in kept)
     return rest, kept, tuple(name for name in wanted if name not in used)
 
 
-def merged(
+def merge_locks(
     old: Lock, new: Iterable[LockEntry], *, platforms: frozenset[str], names: frozenset[tuple[str, str]] | None = None
 ) -> Lock:
     """The lock to write: new answers, and of the old ones those of other platforms. `names` (subject and name)
@@ -152,10 +152,10 @@ def merged(
         or (names is not None and (entry.question.subject, entry.question.name) not in names)
     ]
     known = {entry.question.id: entry for entry in old.entries}
-    return lock_of([*(_came_out(entry, known.get(entry.question.id)) for entry in fresh), *stay])
+    return lock_of([*(_keep_known_diff_id(entry, known.get(entry.question.id)) for entry in fresh), *stay])
 
 
-def _came_out(new: LockEntry, old: LockEntry | None) -> LockEntry:
+def _keep_known_diff_id(new: LockEntry, old: LockEntry | None) -> LockEntry:
     # what was not built this time came out as it did before, as long as its key is the same
     if old is not None and not new.diff_id and new.key == old.key:
         return replace(new, diff_id=old.diff_id)
@@ -163,4 +163,4 @@ def _came_out(new: LockEntry, old: LockEntry | None) -> LockEntry:
 
 
 def _name(item: Mapping[str, Json]) -> str:
-    return plain(str(item.get("name", "")))
+    return normalize_name(str(item.get("name", "")))

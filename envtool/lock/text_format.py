@@ -19,10 +19,12 @@ from envtool.lock.lock import Lock, LockEntry, LockQuestion, lock_of
 from envtool.model import Json, Where
 
 VERSION = 1
-DEEPEST = 64  # levels of arrays and objects: what kinds ask and answer has a few
-ANEW = "`git checkout {0}` brings back the last that was committed; without one, `envtool lock` settles all anew"
+MAX_DEPTH = 64  # levels of arrays and objects: what kinds ask and answer has a few
+RESTORE_HINT = (
+    "`git checkout {0}` brings back the last that was committed; without one, `envtool lock` settles all anew"
+)
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character of two
-FILE = "envtool.lock"
+LOCK_FILE = "envtool.lock"
 
 _HEX: Json = pin_schemas.SHA256
 SCHEMA: dict[str, Json] = {
@@ -109,7 +111,7 @@ def _lines(value: Json, depth: int, name: str = "") -> Iterator[str]:
     if isinstance(value, dict) and value and depth <= 3 and name != "asked":
         yield "{\n"
         last = len(value) - 1
-        for index, (key, item) in enumerate(value.items() if depth < 3 else _ordered(value).items()):
+        for index, (key, item) in enumerate(value.items() if depth < 3 else _order_keys(value).items()):
             yield f"{pad}{json.dumps(key)}: "
             yield from _lines(item, depth + 1, key)
             yield ",\n" if index < last else "\n"
@@ -127,48 +129,48 @@ def _lines(value: Json, depth: int, name: str = "") -> Iterator[str]:
 
 
 def _flat(value: Json) -> str:
-    return json.dumps(_sorted(value), ensure_ascii=False)
+    return json.dumps(_sort_keys(value), ensure_ascii=False)
 
 
-def _sorted(value: Json) -> Json:
+def _sort_keys(value: Json) -> Json:
     if isinstance(value, dict):
-        return {key: _sorted(item) for key, item in _ordered(value).items()}
-    return [_sorted(item) for item in value] if isinstance(value, list) else value
+        return {key: _sort_keys(item) for key, item in _order_keys(value).items()}
+    return [_sort_keys(item) for item in value] if isinstance(value, list) else value
 
 
-def _ordered(value: Mapping[str, Json]) -> dict[str, Json]:
+def _order_keys(value: Mapping[str, Json]) -> dict[str, Json]:
     """What a reader looks for comes first."""
     return dict(sorted(value.items(), key=lambda pair: (pair[0] != "name", pair[0] != "version", pair[0])))
 
 
-def loads(text: str, *, file: str = FILE) -> Lock:
+def loads(text: str, *, file: str = LOCK_FILE) -> Lock:
     """A lock from its text. Raises SpecError with the line of what is wrong (codes lock-json, lock-version,
     lock-schema). What pins are, their kinds say: see `wrong_pins`."""
     try:
         document: Any = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
     except json.JSONDecodeError as error:
         hint = "a merge went wrong? `git checkout --theirs`, then `envtool lock`" if "<<<<<<<" in text else ""
-        raise _wrong(
+        raise _lock_error(
             file, error.lineno, error.colno, f"not JSON: {error.msg.lower()}", "lock-json", text, hint
         ) from None
     except _NumberError as error:
         line = text.count("\n", 0, max(0, text.find(error.token))) + 1
         message = f"no number that a lock has: {error.token[:24]}{'…' if len(error.token) > 24 else ''}"
-        raise _wrong(file, line, 1, message, "lock-json", text, ANEW.format(file)) from None
+        raise _lock_error(file, line, 1, message, "lock-json", text, RESTORE_HINT.format(file)) from None
     except RecursionError:
-        raise _wrong(file, 1, 1, "not a lock: nested too deep", "lock-json", text) from None
-    if _deep(document):
-        raise _wrong(file, 1, 1, "not a lock: nested too deep", "lock-json", text)
+        raise _lock_error(file, 1, 1, "not a lock: nested too deep", "lock-json", text) from None
+    if _is_too_deep(document):
+        raise _lock_error(file, 1, 1, "not a lock: nested too deep", "lock-json", text)
     if half := _HALF.search(text):
         try:
             json.dumps(document, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             line = text.count("\n", 0, half.start()) + 1
-            raise _wrong(file, line, 1, "half a character", "lock-json", text, ANEW.format(file)) from None
+            raise _lock_error(file, line, 1, "half a character", "lock-json", text, RESTORE_HINT.format(file)) from None
     version = document.get("version") if isinstance(document, dict) else None
     if version != VERSION and isinstance(version, int):
         message = f"this lock has version {version}, this envtool knows {VERSION}"
-        raise _wrong(file, 2, 1, message, "lock-version", text, "use the envtool that wrote it, or `envtool lock`")
+        raise _lock_error(file, 2, 1, message, "lock-version", text, "use the envtool that wrote it, or `envtool lock`")
     import jsonschema_rs
 
     try:
@@ -176,7 +178,7 @@ def loads(text: str, *, file: str = FILE) -> Lock:
     except jsonschema_rs.ValidationError as error:
         where = "/".join(str(part) for part in error.instance_path)
         message = f"{where or 'the whole'}: {pin_schemas.words(error, SCHEMA)}"
-        raise _wrong(file, 1, 1, message, "lock-schema", text, ANEW.format(file)) from None
+        raise _lock_error(file, 1, 1, message, "lock-schema", text, RESTORE_HINT.format(file)) from None
     return lock_of(_entries(document["entries"], text, file))
 
 
@@ -190,11 +192,13 @@ def _entries(documents: list[dict[str, Any]], text: str, file: str) -> Iterator[
         yield replace(_entry(document), where=Where(file=file, line=text.count("\n", 0, at) + 1, column=1))
 
 
-def wrong_pins(entry: LockEntry, why: str) -> SpecError:
+def wrong_pins_error(entry: LockEntry, why: str) -> SpecError:
     """The error for an entry whose pins are not what its kind answers (code lock-pins)."""
-    asked, where = entry.question, entry.where or Where(file=FILE, line=1, column=1)
+    asked, where = entry.question, entry.where or Where(file=LOCK_FILE, line=1, column=1)
     message = f"the pins of {asked.subject} `{asked.name}` are not what kind `{asked.kind}` writes: {why}"
-    return SpecError((Problem(where=where, message=message, code="lock-pins", hint=ANEW.format(where.file), width=0),))
+    return SpecError(
+        (Problem(where=where, message=message, code="lock-pins", hint=RESTORE_HINT.format(where.file), width=0),)
+    )
 
 
 class _NumberError(Exception):
@@ -216,9 +220,9 @@ def _finite(token: str) -> float:
     return number
 
 
-def _deep(document: Json) -> bool:
+def _is_too_deep(document: Json) -> bool:
     level: list[Any] = [document]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         level = [
             item
             for each in level
@@ -246,7 +250,7 @@ def _entry(document: Mapping[str, Any]) -> LockEntry:
     )
 
 
-def _wrong(file: str, line: int, column: int, message: str, code: str, text: str, hint: str = "") -> SpecError:
+def _lock_error(file: str, line: int, column: int, message: str, code: str, text: str, hint: str = "") -> SpecError:
     shown = [*text.splitlines()[line - 1 : line], ""][0]
     where = Where(file=file, line=line, column=column)
     return SpecError((Problem(where=where, message=message, code=code, hint=hint, text=shown[:200], width=0),))

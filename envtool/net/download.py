@@ -11,25 +11,25 @@ from typing import BinaryIO
 
 from envtool.errors import FetchError, Interrupted
 from envtool.net import host_config
-from envtool.net.redact import redacted
+from envtool.net.redact import redact_url
 from envtool.net.transfer import (
     CHUNK,
-    LARGEST,
-    PATIENCE,
+    DEFAULT_RETRY_POLICY,
+    MAX_UNKNOWN_SIZE,
     Cancelled,
     DownloadSink,
-    Files,
+    OpenFile,
     Retry,
     RetryPolicy,
-    check,
-    large,
+    check_cancelled,
+    too_large_error,
     transfer,
-    wait,
+    wait_or_cancel,
 )
 
-FAR = 1 << 16  # bytes: an attempt that brought a file this much further is no failure
-CHANGED = "the file changed at its source, or something between rewrote it: look at what it is"
-PAGE = "a login page, or a proxy's? look at the URL with a browser"
+PROGRESS_BYTES = 1 << 16  # bytes: an attempt that brought a file this much further is no failure
+HINT_CHANGED = "the file changed at its source, or something between rewrote it: look at what it is"
+HINT_WEB_PAGE = "a login page, or a proxy's? look at the URL with a browser"
 
 
 class MemorySink(DownloadSink):
@@ -49,7 +49,7 @@ class MemorySink(DownloadSink):
         self.received.extend(piece)
         self.length += len(piece)
         if self.length > self.limit:
-            raise large(self._url, self)
+            raise too_large_error(self._url, self)
 
 
 class _VerifyingSink(DownloadSink):
@@ -87,10 +87,10 @@ class _VerifyingSink(DownloadSink):
         self.best = max(self.best, self.length)
         self._progress(len(piece))
         if self.size and self.length > self.size:
-            text = f"{redacted(self._url)}: larger than the {self.size} bytes that are pinned"
+            text = f"{redact_url(self._url)}: larger than the {self.size} bytes that are pinned"
             raise FetchError(text, code="fetch-size")
         if self.length > self.limit:
-            raise large(self._url, self)
+            raise too_large_error(self._url, self)
 
     def mismatch_error(self, wanted: str) -> FetchError | None:
         """What is wrong with what is there, None when nothing is. `wanted` "": any hash will do."""
@@ -100,23 +100,23 @@ class _VerifyingSink(DownloadSink):
             return None
         what = f"{self.length} bytes, not the {self.size}" if short else f"{self._algorithm} is {found}, not the"
         what += " that are pinned" if short else f" pinned {wanted}"
-        page = "a web page came instead of the file: " if self.page else ""
+        page = "a web page came instead of the file: " if self.is_web_page else ""
         code = "fetch-size" if short else "fetch-hash"
         return FetchError(
-            f"{redacted(self._url)}: {page}{what}",
+            f"{redact_url(self._url)}: {page}{what}",
             code=code,
-            hint=PAGE if self.page else CHANGED,
-            found="" if short or self.page else found,
+            hint=HINT_WEB_PAGE if self.is_web_page else HINT_CHANGED,
+            found="" if short or self.is_web_page else found,
         )
 
 
-def get(
+def read_url(
     url: str,
     *,
     limit: int = 64 << 20,
-    patience: RetryPolicy = PATIENCE,
+    patience: RetryPolicy = DEFAULT_RETRY_POLICY,
     cancelled: Cancelled | None = None,
-    files: Files | None = None,
+    files: OpenFile | None = None,
 ) -> bytes:
     """A small file whole; `files` opens what file URLs name (gate.py). Raises FetchError (also when it is larger than
     `limit` bytes), Interrupted."""
@@ -126,11 +126,11 @@ def get(
         sink.restart()
         transfer(url, sink, patience, cancelled, files=files)
 
-    abandonable(lambda: retrying(url, attempt, lambda: 0, patience, cancelled), cancelled)
+    run_abandonable(lambda: run_with_retries(url, attempt, lambda: 0, patience, cancelled), cancelled)
     return bytes(sink.received)
 
 
-def retrieve(
+def download_file(
     url: str,
     path: str,
     *,
@@ -140,10 +140,10 @@ def retrieve(
     limit: int = 0,
     authorization: str = "",
     progress: Callable[[int], None] | None = None,
-    patience: RetryPolicy = PATIENCE,
+    patience: RetryPolicy = DEFAULT_RETRY_POLICY,
     cancelled: Cancelled | None = None,
     resume: bool = False,
-    files: Files | None = None,
+    files: OpenFile | None = None,
 ) -> int:
     """Write an exact file to `path`, checked while it streams; its size in bytes. With `resume` it goes on where the
     file at `path` ends, if there is one.
@@ -158,7 +158,7 @@ def retrieve(
     """
     algorithm, _, wanted = (digest or f"sha256:{sha256}").partition(":")
     with open(path, "r+b" if resume and os.path.exists(path) else "w+b") as out:
-        sink = _VerifyingSink(url, out, size, size or limit or LARGEST, algorithm, progress or _ignore)
+        sink = _VerifyingSink(url, out, size, size or limit or MAX_UNKNOWN_SIZE, algorithm, progress or _ignore)
         sink.adopt()
         if sink.length and wanted and sink.mismatch_error(wanted) is None:
             return sink.length
@@ -177,16 +177,16 @@ def retrieve(
                 whole = True
                 sink.restart()
                 raise Retry("the resumed file is not what its hash says", after=0.0)
-            if not sink.framed:  # perhaps only cut short, which nothing would have told
+            if not sink.has_known_end:  # perhaps only cut short, which nothing would have told
                 sink.restart()
                 raise Retry("the file is not what its hash says", verdict=wrong)
             raise wrong
 
-        retrying(url, attempt, lambda: sink.best, patience, cancelled)
+        run_with_retries(url, attempt, lambda: sink.best, patience, cancelled)
         return sink.length
 
 
-def retrying(
+def run_with_retries(
     url: str,
     attempt: Callable[[], None],
     reached: Callable[[], int],
@@ -196,25 +196,25 @@ def retrying(
     """Attempt after attempt while they raise Retry, as patience has it. Raises FetchError, Interrupted."""
     failures = 0
     while True:
-        check(cancelled)
+        check_cancelled(cancelled)
         before = reached()
         try:
             return attempt()
         except Retry as reason:
-            far = reached() - before >= FAR and not reason.slow
+            far = reached() - before >= PROGRESS_BYTES and not reason.slow
             failures = 1 if far else failures + 1
             if failures >= patience.attempts:
                 if reason.verdict is not None:
                     raise reason.verdict from reason
-                message = f"{redacted(url)}: {reason.why} ({failures} attempt{'s' if failures > 1 else ''})"
+                message = f"{redact_url(url)}: {reason.why} ({failures} attempt{'s' if failures > 1 else ''})"
                 raise FetchError(message, code="fetch-unreachable", hint=reason.hint) from reason
             pause = patience.pause * 2 ** (failures - 1) * random.uniform(0.75, 1.25)
             if reason.after is not None:
                 pause = reason.after
-            wait(min(pause, patience.longest), cancelled)
+            wait_or_cancel(min(pause, patience.longest), cancelled)
 
 
-def abandonable(work: Callable[[], None], cancelled: Cancelled | None) -> None:
+def run_abandonable(work: Callable[[], None], cancelled: Cancelled | None) -> None:
     """Do it in a thread that a cancel leaves behind: a socket that waits for a dead server cannot be told to stop."""
     if cancelled is None:
         work()
@@ -225,7 +225,7 @@ def abandonable(work: Callable[[], None], cancelled: Cancelled | None) -> None:
 
     def run() -> None:
         try:
-            host_config.adopt(kept)
+            host_config.adopt_session(kept)
             work()
         except BaseException as error:
             errors.append(error)
@@ -235,7 +235,7 @@ def abandonable(work: Callable[[], None], cancelled: Cancelled | None) -> None:
     threading.Thread(target=run, name="get", daemon=True).start()
     while not ended.wait(0.05):
         if cancelled():
-            host_config.forget()
+            host_config.forget_session()
             raise Interrupted
     if errors:
         raise errors[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from envtool import __version__
 from envtool.errors import FetchError
-from envtool.net.redact import redacted
+from envtool.net.redact import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def session() -> requests.Session:
                 parts = urllib.parse.urlsplit(url.lower())
                 prefix = f"https://{parts.netloc}/"
                 if parts.scheme == "https" and parts.netloc in _trusted and prefix not in self.adapters:
-                    self.mount(prefix, _private(parts.netloc))
+                    self.mount(prefix, _tls_adapter(parts.netloc))
                 return super().get_adapter(url)
 
             def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -56,7 +56,7 @@ def session() -> requests.Session:
                     wanted = ("https",) if resp.url.lower().startswith("https:") else ("http", "https")
                     if urllib.parse.urlsplit(whole).scheme not in wanted:
                         resp.close()
-                        text = f"{redacted(resp.url)}: redirects to {redacted(whole)}, which is not followed"
+                        text = f"{redact_url(resp.url)}: redirects to {redact_url(whole)}, which is not followed"
                         raise FetchError(text, code="fetch-redirect", hint=f"only {' or '.join(wanted)} is")
                 return target
 
@@ -67,7 +67,7 @@ def session() -> requests.Session:
     return kept
 
 
-def netrc(url: str) -> tuple[str, str] | None:
+def netrc_credentials(url: str) -> tuple[str, str] | None:
     """User and password that ~/.netrc (or what NETRC names) has for a host."""
     from requests.utils import get_netrc_auth
 
@@ -75,14 +75,14 @@ def netrc(url: str) -> tuple[str, str] | None:
     return (found[0], found[1]) if found and found[0] else None
 
 
-def trust(netloc: str, authorities: tuple[str, ...], identities: tuple[tuple[str, str], ...] = ()) -> None:
+def trust_host(netloc: str, authorities: tuple[str, ...], identities: tuple[tuple[str, str], ...] = ()) -> None:
     """For https to this host[:port] alone, and in all threads: trust these files' authorities, too, and show the first
     of these (certificate, key) files to a server that asks who we are. A file that cannot be used is an error (code
     fetch-tls) of the first request."""
     _trusted[netloc.lower()] = (authorities, identities)
 
 
-def _private(netloc: str) -> requests.adapters.BaseAdapter:
+def _tls_adapter(netloc: str) -> requests.adapters.BaseAdapter:
     """What speaks TLS with a host of `_trusted`; the usual bundle is added by the `verify` of each call."""
     import requests
     from urllib3.util.ssl_ import create_urllib3_context
@@ -110,17 +110,17 @@ def _private(netloc: str) -> requests.adapters.BaseAdapter:
     return Private()
 
 
-def adopt(kept: requests.Session) -> None:
+def adopt_session(kept: requests.Session) -> None:
     """Use another thread's session in this one, while that one waits."""
     _local.session = kept
 
 
-def forget() -> None:
+def forget_session() -> None:
     """Let go of this thread's session without closing it: another thread still uses it."""
     del _local.session
 
 
-def close() -> None:
+def close_session() -> None:
     """Give this thread's connections back."""
     kept: requests.Session | None = getattr(_local, "session", None)
     if kept is not None:
@@ -128,7 +128,7 @@ def close() -> None:
         del _local.session
 
 
-def certificates() -> str:
+def ca_bundle() -> str:
     """The bundle of authorities this host trusts: named by a variable, else the system's; empty where there is none.
 
     It is handed to requests with each call: a session's `verify` is ignored when REQUESTS_CA_BUNDLE is set.
@@ -143,14 +143,14 @@ def certificates() -> str:
     return next((path for path in CA_FILES if os.path.isfile(path)), "")
 
 
-def bundle() -> str:
+def ca_bundle_file() -> str:
     """The file of the authorities that this host trusts, resolved; empty where there is none, or a hashed directory in
     its place: few programs take one. Raises FetchError, as `certificates`."""
-    path = os.path.realpath(certificates() or "/")
+    path = os.path.realpath(ca_bundle() or "/")
     return path if os.path.isfile(path) else ""
 
 
-def proxies(whole: Callable[[str], bool] = lambda _: False) -> dict[str, str]:
+def proxy_variables(whole: Callable[[str], bool] = lambda _: False) -> dict[str, str]:
     """The variables that give a container with network the host's proxies. A proxy's user and password are left out but
     where `whole` says of the variable that the caller lets them in."""
     variables: dict[str, str] = {}

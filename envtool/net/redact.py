@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import urllib.parse
 
-SECRET = re.compile(
+SECRET_NAMES = re.compile(
     r"token|secret|password|passwd|signature|credential|^sig$|^auth|api_?key|access_?key", re.IGNORECASE
 )
 
 
-def redacted(url: str) -> str:
+def redact_url(url: str) -> str:
     """A URL as it may be shown: without user, password, and values that look like keys."""
     try:
         parts = urllib.parse.urlsplit(url)
@@ -19,13 +19,13 @@ def redacted(url: str) -> str:
         return "(a malformed URL)"
     netloc = f"***@{host}" if "@" in parts.netloc else host
     query = "&".join(
-        f"{name}=***" if equal and SECRET.search(urllib.parse.unquote(name)) else f"{name}{equal}{value}"
+        f"{name}=***" if equal and SECRET_NAMES.search(urllib.parse.unquote(name)) else f"{name}{equal}{value}"
         for name, equal, value in (pair.partition("=") for pair in parts.query.split("&"))
     )
     return urllib.parse.urlunsplit((parts.scheme, netloc, parts.path, query, ""))
 
 
-def root(error: BaseException) -> str:
+def innermost_reason(error: BaseException) -> str:
     """The innermost reason, without the URL (and its secrets) that the libraries put around it."""
     seen: set[int] = set()
     while id(error) not in seen:
@@ -44,7 +44,7 @@ def root(error: BaseException) -> str:
     return (text[:1].lower() + text[1:]).rstrip(".")
 
 
-def is_proxy(error: BaseException) -> bool:
+def is_proxy_error(error: BaseException) -> bool:
     import requests
 
     return isinstance(error, requests.exceptions.ProxyError)

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from envtool.errors import FetchError
-from envtool.net.download import MemorySink, abandonable, retrying
-from envtool.net.host_config import certificates, session
-from envtool.net.redact import redacted
+from envtool.net.download import MemorySink, run_abandonable, run_with_retries
+from envtool.net.host_config import ca_bundle, session
+from envtool.net.redact import redact_url
 from envtool.net.transfer import (
-    AGAIN,
-    PATIENCE,
+    DEFAULT_RETRY_POLICY,
+    RETRY_STATUSES,
     AuthorizationHeader,
     Cancelled,
     Retry,
     RetryPolicy,
-    check,
-    faults,
+    check_cancelled,
     retry_after,
-    stream,
+    stream_body,
+    translate_errors,
 )
 
 BODILESS = frozenset({204, 304})
-BUSY = {429: "it limits how often it is asked: log in, wait, or name a mirror"}
+STATUS_HINTS = {429: "it limits how often it is asked: log in, wait, or name a mirror"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class UploadBody:
 
     def read(self, count: int = -1) -> bytes:
         """The next bytes; b"" at the end. Raises Interrupted."""
-        check(self._cancelled)
+        check_cancelled(self._cancelled)
         left = self._size - self._at
         self._file.seek(self._offset + self._at)
         piece = self._file.read(left if count < 0 else min(count, left))
@@ -89,7 +89,7 @@ class UploadBody:
         return piece
 
 
-def exchange(
+def send_request(
     method: str,
     url: str,
     *,
@@ -98,7 +98,7 @@ def exchange(
     authorization: str = "",
     limit: int = 4 << 20,
     again: bool = True,
-    patience: RetryPolicy = PATIENCE,
+    patience: RetryPolicy = DEFAULT_RETRY_POLICY,
     cancelled: Cancelled | None = None,
 ) -> HttpResponse:
     """Ask once more while the connection breaks or the server is busy (408, 425, 429, 5xx), unless not `again`; any
@@ -110,27 +110,27 @@ def exchange(
     """
     found: list[HttpResponse] = []
     if not url.startswith(("http://", "https://")):
-        raise FetchError(f"{redacted(url)}: not an http or https URL", code="fetch-url")
+        raise FetchError(f"{redact_url(url)}: not an http or https URL", code="fetch-url")
 
     def attempt() -> None:
         if isinstance(body, UploadBody):
             body.seek(0)
-        found[:] = [_once(method, url, dict(headers or {}), body, authorization, limit, patience, cancelled)]
+        found[:] = [_send_once(method, url, dict(headers or {}), body, authorization, limit, patience, cancelled)]
 
     def work() -> None:
         if again:
-            retrying(url, attempt, lambda: 0, patience, cancelled)
+            run_with_retries(url, attempt, lambda: 0, patience, cancelled)
             return
         try:
             attempt()
         except Retry as reason:
-            raise FetchError(f"{redacted(url)}: {reason.why}", code="fetch-unreachable", hint=reason.hint) from reason
+            raise FetchError(f"{redact_url(url)}: {reason.why}", code="fetch-unreachable", hint=reason.hint) from reason
 
-    abandonable(work, cancelled)
+    run_abandonable(work, cancelled)
     return found[0]
 
 
-def _once(
+def _send_once(
     method: str,
     url: str,
     headers: dict[str, str],
@@ -142,7 +142,7 @@ def _once(
 ) -> HttpResponse:
     sink = MemorySink(url, limit)
     with (
-        faults(url, patience),
+        translate_errors(url, patience),
         session().request(
             method,
             url,
@@ -152,16 +152,16 @@ def _once(
             stream=True,
             allow_redirects=True,
             timeout=(patience.connect, patience.read),
-            verify=certificates() or True,
+            verify=ca_bundle() or True,
         ) as answer,
     ):
-        if answer.status_code in AGAIN:
+        if answer.status_code in RETRY_STATUSES:
             after = retry_after(answer.headers.get("Retry-After", ""))
             raise Retry(
-                f"HTTP {answer.status_code} {answer.reason}", after=after, hint=BUSY.get(answer.status_code, "")
+                f"HTTP {answer.status_code} {answer.reason}", after=after, hint=STATUS_HINTS.get(answer.status_code, "")
             )
         if method != "HEAD" and answer.status_code not in BODILESS:
-            stream(url, answer, sink, patience, cancelled)
+            stream_body(url, answer, sink, patience, cancelled)
         return HttpResponse(
             status=answer.status_code,
             reason=str(answer.reason or ""),

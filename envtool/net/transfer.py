@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from envtool import host_access
 from envtool.errors import FetchError, Interrupted, UsageError
-from envtool.fs.sizes import natural, said
-from envtool.net.host_config import certificates, session
-from envtool.net.redact import is_proxy, redacted, root
+from envtool.events import Progress
+from envtool.fs.sizes import format_size, natural
+from envtool.net.host_config import ca_bundle, session
+from envtool.net.redact import innermost_reason, is_proxy_error, redact_url
 
 if TYPE_CHECKING:
     import requests
 
 Cancelled: TypeAlias = Callable[[], bool]
-Files: TypeAlias = Callable[[str], BinaryIO]  # absolute path -> a regular file, opened; raises EnvtoolError, OSError
+OpenFile: TypeAlias = Callable[[str], BinaryIO]  # absolute path -> a regular file, opened; raises EnvtoolError, OSError
 
-AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-GONE = frozenset({404, 410})
+RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+GONE_STATUSES = frozenset({404, 410})
 CHUNK = 1 << 17
-REFUSED = re.compile(r"tunnel connection failed: (4(?!08|25|29)\d\d .*)", re.IGNORECASE)
-PROXY = "the proxy is taken from the environment: https_proxy, http_proxy, no_proxy"
-BUNDLE = "if a proxy of yours signs it, let SSL_CERT_FILE name a bundle with its authority"
+PROXY_REFUSAL = re.compile(r"tunnel connection failed: (4(?!08|25|29)\d\d .*)", re.IGNORECASE)
+HINT_PROXY = "the proxy is taken from the environment: https_proxy, http_proxy, no_proxy"
+HINT_BUNDLE = "if a proxy of yours signs it, let SSL_CERT_FILE name a bundle with its authority"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class RetryPolicy:
     slow: float = 1024.0  # bytes a second: an attempt that stays below it for `read` seconds is given up
 
 
-PATIENCE = RetryPolicy()
+DEFAULT_RETRY_POLICY = RetryPolicy()
 
 
 class Retry(Exception):  # noqa: N818 - a reason, not an error yet
@@ -66,7 +67,7 @@ class Retry(Exception):  # noqa: N818 - a reason, not an error yet
         self.verdict = verdict
 
 
-LARGEST = 8 << 30  # bytes of a file whose size is not known beforehand, unless `limit` says more
+MAX_UNKNOWN_SIZE = 8 << 30  # bytes of a file whose size is not known beforehand, unless `limit` says more
 
 
 class DownloadSink:
@@ -75,11 +76,11 @@ class DownloadSink:
     """
 
     size = 0
-    limit = LARGEST
+    limit = MAX_UNKNOWN_SIZE
     larger = "if it is what you want, say how large it may be: `limit:`"  # what to do about a limit
     length = 0
-    page = False
-    framed = True
+    is_web_page = False
+    has_known_end = True
 
     def restart(self) -> None:
         """Forget what is there."""
@@ -90,12 +91,12 @@ class DownloadSink:
         raise NotImplementedError
 
 
-def large(url: str, sink: DownloadSink) -> FetchError:
+def too_large_error(url: str, sink: DownloadSink) -> FetchError:
     """The error about a file that is larger than anything that was asked for."""
-    return FetchError(f"{redacted(url)}: more than {said(sink.limit)}", code="fetch-large", hint=sink.larger)
+    return FetchError(f"{redact_url(url)}: more than {format_size(sink.limit)}", code="fetch-large", hint=sink.larger)
 
 
-def check(cancelled: Cancelled | None) -> None:
+def check_cancelled(cancelled: Cancelled | None) -> None:
     """Raise Interrupted when the end was asked for."""
     if cancelled is not None and cancelled():
         raise Interrupted
@@ -120,7 +121,7 @@ def transfer(
     patience: RetryPolicy,
     cancelled: Cancelled | None,
     authorization: str = "",
-    files: Files | None = None,
+    files: OpenFile | None = None,
 ) -> None:
     """One attempt: from where the sink is on if the server can, else from the start. `files` opens what file URLs name
     (gate.py); without it none is read.
@@ -131,28 +132,28 @@ def transfer(
     scheme = urllib.parse.urlsplit(url).scheme
     if scheme == "file":
         sink.restart()
-        _copy(url, sink, cancelled, files)
+        _copy_file(url, sink, cancelled, files)
         return
     if scheme not in ("http", "https"):
-        raise FetchError(f"{redacted(url)}: not an http, https or file URL", code="fetch-url")
+        raise FetchError(f"{redact_url(url)}: not an http, https or file URL", code="fetch-url")
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={sink.length}-"} if sink.length else {})
     with (
-        faults(url, patience),
+        translate_errors(url, patience),
         session().get(
             url,
             headers=headers,
-            auth=AuthorizationHeader(authorization) if authorization else _own(url),
+            auth=AuthorizationHeader(authorization) if authorization else _url_credentials(url),
             stream=True,
             timeout=(patience.connect, patience.read),
-            verify=certificates() or True,
+            verify=ca_bundle() or True,
         ) as answer,
     ):
-        _judge(url, answer, sink, authorization)
-        stream(url, answer, sink, patience, cancelled)
+        _check_response(url, answer, sink, authorization)
+        stream_body(url, answer, sink, patience, cancelled)
 
 
 @contextlib.contextmanager
-def faults(url: str, patience: RetryPolicy) -> Iterator[None]:
+def translate_errors(url: str, patience: RetryPolicy) -> Iterator[None]:
     """What the libraries raise, as Retry where another attempt may do better, else as FetchError."""
     import requests
     import urllib3
@@ -160,7 +161,7 @@ def faults(url: str, patience: RetryPolicy) -> Iterator[None]:
     try:
         yield
     except requests.exceptions.SSLError as error:
-        raise _untrusted(url, error) from error
+        raise _tls_error(url, error) from error
     except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
         raise Retry(f"no answer for {patience.read:g} s") from error
     except (
@@ -168,17 +169,17 @@ def faults(url: str, patience: RetryPolicy) -> Iterator[None]:
         requests.exceptions.InvalidSchema,
         requests.exceptions.TooManyRedirects,
     ) as error:
-        raise FetchError(f"{redacted(url)}: {root(error)}", code="fetch-url") from error
+        raise FetchError(f"{redact_url(url)}: {innermost_reason(error)}", code="fetch-url") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-        why = root(error)
-        if refused := REFUSED.match(why):  # by the proxy, before there is a server to ask
+        why = innermost_reason(error)
+        if refused := PROXY_REFUSAL.match(why):  # by the proxy, before there is a server to ask
             raise FetchError(
-                f"{redacted(url)}: the proxy says HTTP {refused[1]}", code="fetch-status", hint=PROXY
+                f"{redact_url(url)}: the proxy says HTTP {refused[1]}", code="fetch-status", hint=HINT_PROXY
             ) from error
-        raise Retry(why, hint=PROXY if is_proxy(error) else _likely(why)) from error
+        raise Retry(why, hint=HINT_PROXY if is_proxy_error(error) else _connection_hint(why)) from error
 
 
-def _likely(why: str) -> str:
+def _connection_hint(why: str) -> str:
     """What is probably wrong where no connection came about."""
     if "refused" in why:
         return "is anything listening there?"
@@ -187,7 +188,7 @@ def _likely(why: str) -> str:
     return ""
 
 
-def _untrusted(url: str, error: Exception) -> Exception:
+def _tls_error(url: str, error: Exception) -> Exception:
     """A certificate is wrong for good; a handshake that was cut off is a broken connection like any other."""
     import ssl
 
@@ -198,18 +199,20 @@ def _untrusted(url: str, error: Exception) -> Exception:
         found = [item for item in (getattr(inner, "reason", None), *inner.args) if isinstance(item, BaseException)]
         inner = found[0] if found else inner.__cause__ or inner.__context__
     if any(isinstance(reason, ssl.SSLCertVerificationError) for reason in reasons):
-        text = f"{redacted(url)}: the certificate is not trusted: {root(error)}"
-        return FetchError(text, code="fetch-tls", hint=BUNDLE)
+        text = f"{redact_url(url)}: the certificate is not trusted: {innermost_reason(error)}"
+        return FetchError(text, code="fetch-tls", hint=HINT_BUNDLE)
     if any(isinstance(reason, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError) for reason in reasons):
-        return Retry(root(error))
-    return FetchError(f"{redacted(url)}: no secure connection: {root(error)}", code="fetch-tls", hint=BUNDLE)
+        return Retry(innermost_reason(error))
+    return FetchError(
+        f"{redact_url(url)}: no secure connection: {innermost_reason(error)}", code="fetch-tls", hint=HINT_BUNDLE
+    )
 
 
-def _judge(url: str, answer: requests.Response, sink: DownloadSink, authorization: str) -> None:
+def _check_response(url: str, answer: requests.Response, sink: DownloadSink, authorization: str) -> None:
     """Judge an answer before its body: afterwards the body goes on at the sink's length."""
     status = answer.status_code
     where = answer.headers.get("Content-Range", "")
-    sink.page = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() in (
+    sink.is_web_page = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() in (
         "text/html",
         "application/xhtml+xml",
     )
@@ -222,7 +225,7 @@ def _judge(url: str, answer: requests.Response, sink: DownloadSink, authorizatio
     if status == 416 and sink.length:
         sink.restart()
         raise Retry("the file cannot be resumed", after=0.0)
-    if status in AGAIN:
+    if status in RETRY_STATUSES:
         raise Retry(f"HTTP {status} {answer.reason}", after=retry_after(answer.headers.get("Retry-After", "")))
     if status != 200:
         hint, code = "", "fetch-status"
@@ -230,31 +233,31 @@ def _judge(url: str, answer: requests.Response, sink: DownloadSink, authorizatio
             hint = "credentials are taken from the URL, ~/.netrc and the proxy variables"
             if authorization:
                 hint = "what let us in does not let us have this, or has ended: try again"
-        elif status in GONE:
+        elif status in GONE_STATUSES:
             code, hint = "fetch-gone", "nothing is there (any more): is the URL right, or the mirror out of date?"
-        raise FetchError(f"{redacted(url)}: HTTP {status} {answer.reason}", code=code, hint=hint)
+        raise FetchError(f"{redact_url(url)}: HTTP {status} {answer.reason}", code=code, hint=hint)
     sink.restart()
 
 
-def stream(
+def stream_body(
     url: str, answer: requests.Response, sink: DownloadSink, patience: RetryPolicy, cancelled: Cancelled | None
 ) -> None:
     """The body of an answer into the sink. Raises Retry where it is cut short or too slow, FetchError, Interrupted."""
     text = answer.headers.get("Content-Length", "")
     length = natural(text)
     expected = length if length is not None else -1
-    sink.framed = expected >= 0 or "chunked" in answer.headers.get("Transfer-Encoding", "").lower()
+    sink.has_known_end = expected >= 0 or "chunked" in answer.headers.get("Transfer-Encoding", "").lower()
     start = sink.length
     if sink.size and expected >= 0 and start + expected > sink.size:
-        what = "a web page came instead of the file: " if sink.page else ""
-        text = f"{redacted(url)}: {what}{start + expected} bytes, not the {sink.size} that are pinned"
+        what = "a web page came instead of the file: " if sink.is_web_page else ""
+        text = f"{redact_url(url)}: {what}{start + expected} bytes, not the {sink.size} that are pinned"
         raise FetchError(text, code="fetch-size")
     if expected >= 0 and start + expected > sink.limit:
-        raise large(url, sink)
+        raise too_large_error(url, sink)
     began, before = time.monotonic(), start
     while piece := _read(answer):
         sink.write_piece(piece)
-        check(cancelled)
+        check_cancelled(cancelled)
         now = time.monotonic()
         if now - began >= patience.read:
             if sink.length - before < patience.slow * (now - began):
@@ -287,7 +290,7 @@ def retry_after(value: str) -> float | None:
         return None
 
 
-def _own(url: str) -> tuple[str, str] | None:
+def _url_credentials(url: str) -> tuple[str, str] | None:
     """User and password that stand in a URL: they come before ~/.netrc, which requests would take first."""
     from requests.utils import get_auth_from_url
 
@@ -295,28 +298,33 @@ def _own(url: str) -> tuple[str, str] | None:
     return found if any(found) else None
 
 
-def _copy(url: str, sink: DownloadSink, cancelled: Cancelled | None, files: Files | None) -> None:
+def _copy_file(url: str, sink: DownloadSink, cancelled: Cancelled | None, files: OpenFile | None) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.netloc not in ("", "localhost"):
-        raise FetchError(f"{redacted(url)}: a file URL names no host: file:///path", code="fetch-url")
+        raise FetchError(f"{redact_url(url)}: a file URL names no host: file:///path", code="fetch-url")
     if files is None:
-        raise FetchError(f"{redacted(url)}: file URLs are not read here", code="fetch-url")
+        raise FetchError(f"{redact_url(url)}: file URLs are not read here", code="fetch-url")
     try:
         with files(urllib.parse.unquote(parts.path)) as file:
-            for piece in host_access.pieces(file):
+            for piece in host_access.read_chunks(file):
                 sink.write_piece(piece)
-                check(cancelled)
+                check_cancelled(cancelled)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise FetchError(f"{redacted(url)}: {error.strerror}", code="fetch-gone") from error
+        raise FetchError(f"{redact_url(url)}: {error.strerror}", code="fetch-gone") from error
     except OSError as error:
-        raise FetchError(f"{redacted(url)}: {error.strerror}", code="fetch-file") from error
+        raise FetchError(f"{redact_url(url)}: {error.strerror}", code="fetch-file") from error
     except UsageError as error:
-        raise FetchError(f"{redacted(url)}: {error.message}", code=error.code, hint=error.hint) from None
+        raise FetchError(f"{redact_url(url)}: {error.message}", code=error.code, hint=error.hint) from None
 
 
-def wait(seconds: float, cancelled: Cancelled | None) -> None:
+def wait_or_cancel(seconds: float, cancelled: Cancelled | None) -> None:
     """Sleep, but for no longer than nobody asks for the end. Raises Interrupted."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        check(cancelled)
+        check_cancelled(cancelled)
         time.sleep(min(left, 0.1))
+
+
+def note_event(event_id: str, text: str) -> Progress:
+    """An event that says what a piece of work is waiting for."""
+    return Progress(id=event_id, note=text)

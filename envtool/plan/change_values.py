@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from envtool.keys import canonical
+from envtool.keys import canonical_json
 from envtool.model import Json
 from envtool.plan.json_diff import MISSING, JsonDifference, Side
 
@@ -34,7 +34,7 @@ class Change:
     because: tuple[Change, ...] = ()
 
 
-def _nowhere(*_: str) -> str:
+def _no_location(*_: str) -> str:
     return ""
 
 
@@ -42,9 +42,9 @@ def _nowhere(*_: str) -> str:
 class LocationLookup:
     """Where things stand, as far as somebody knows: each takes a name and returns `file:line`, or nothing."""
 
-    pin: Callable[[str, str], str] = _nowhere  # of a pin (name, version), in the lock and where it is asked for
-    option: Callable[[str], str] = _nowhere  # of a text in the layer's options, in the spec
-    variable: Callable[[str], str] = _nowhere  # who sets it
+    pin: Callable[[str, str], str] = _no_location  # of a pin (name, version), in the lock and where it is asked for
+    option: Callable[[str], str] = _no_location  # of a text in the layer's options, in the spec
+    variable: Callable[[str], str] = _no_location  # who sets it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,23 +70,23 @@ def change_of(part: Part, one: JsonDifference, places: LocationLookup | None = N
     """A difference as a change. A path in a file system is name enough; else the whole way to it is."""
     words = [step for step in one.path if isinstance(step, str)]
     name = words[-1] if words and words[-1].startswith("/") else ".".join(words)
-    old, new = text(one.old), text(one.new)
+    old, new = display_value(one.old), display_value(one.new)
     fresh = next((line for line in new.splitlines() if line not in old.splitlines()), new)
     where = places.option(fresh or (words[-1] if words else "")) if places else ""
     return Change(part=part, name=name, how=one.how, old=old, new=new, where=where)
 
 
-def text(value: Side | Sequence[Json]) -> str:
+def display_value(value: Side | Sequence[Json]) -> str:
     """A value as it is shown: texts as they are, lists of one as that one, all else as JSON."""
     if value is MISSING:
         return ""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and len(value) == 1:
-        return text(value[0])
-    return canonical(value).decode()  # type: ignore[arg-type]
+        return display_value(value[0])
+    return canonical_json(value).decode()  # type: ignore[arg-type]
 
 
-def short(digest: str) -> str:
+def short_digest(digest: str) -> str:
     """The first twelve digits of a hash, without its algorithm."""
     return digest.rpartition(":")[2][:12]

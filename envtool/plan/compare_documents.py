@@ -13,13 +13,22 @@ from dataclasses import replace
 from typing import Any
 
 from envtool.fs import globs
-from envtool.keys import canonical
+from envtool.keys import canonical_json
 from envtool.model import Json
 from envtool.plan import package_names
-from envtool.plan.change_values import Change, ComparedDocument, LocationLookup, Parent, Part, change_of, short, text
-from envtool.plan.json_diff import MISSING, JsonDifference, Side, differences
+from envtool.plan.change_values import (
+    Change,
+    ComparedDocument,
+    LocationLookup,
+    Parent,
+    Part,
+    change_of,
+    display_value,
+    short_digest,
+)
+from envtool.plan.json_diff import MISSING, JsonDifference, Side, diff_json
 
-KNOWN = ("format", "kind", "version", "arch", "epoch", "below", "material", "files", "inputs", "variables")
+KNOWN_KEYS = ("format", "kind", "version", "arch", "epoch", "below", "material", "files", "inputs", "variables")
 
 
 def compare(
@@ -29,23 +38,23 @@ def compare(
     places = places or LocationLookup()
     before, after = old.document, new.document
     found: list[Change] = [*_scalars(before, after)]
-    ground = [*below(old.below, new.below, _list(before, "below"), _list(after, "below"))]
+    ground = [*compare_parents(old.below, new.below, _list(before, "below"), _list(after, "below"))]
     pinned_files = [*_pins(_rows(before, "files"), _rows(after, "files"), places)]
     inputs = [*_inputs(_rows(before, "inputs"), _rows(after, "inputs"), new.options)]
     spec, rest = _material(old, new, restated=pinned_files, places=places, pinned=pinned)
     options = _options(old, new, spec, places) if pinned_files or inputs or rest else []
     variables = [*_variables(before.get("variables"), after.get("variables"), places)]
     others = [*_others(before, after)]
-    inputs = [_follow(change, _asked_for(change, options)) for change in inputs]
-    pinned_files = [_follow(change, bool(ground or options or spec or inputs)) for change in pinned_files]
-    rest = [_follow(change, bool(ground or options or spec or inputs or pinned_files)) for change in rest]
-    variables = [_follow(change, bool(ground)) for change in variables]
+    inputs = [_mark_follows(change, _asked_for(change, options)) for change in inputs]
+    pinned_files = [_mark_follows(change, bool(ground or options or spec or inputs)) for change in pinned_files]
+    rest = [_mark_follows(change, bool(ground or options or spec or inputs or pinned_files)) for change in rest]
+    variables = [_mark_follows(change, bool(ground)) for change in variables]
     moved = any(change.part == "base" for change in ground) or (not after.get("below") and bool(pinned_files))
-    found = [_follow(change, change.part == "epoch" and moved) for change in found]
+    found = [_mark_follows(change, change.part == "epoch" and moved) for change in found]
     every = [*ground, *found, *spec, *options, *inputs, *pinned_files, *rest, *variables, *others]
     if not every:  # a document that no envtool has written is compared all the same
-        every = [change_of("other", one) for one in differences({**before}, {**after})]
-    return tuple(sorted((_called(change, after) for change in every), key=lambda change: change.follows))
+        every = [change_of("other", one) for one in diff_json({**before}, {**after})]
+    return tuple(sorted((_name_unnamed_option(change, after) for change in every), key=lambda change: change.follows))
 
 
 def compare_question(
@@ -55,13 +64,13 @@ def compare_question(
     in it is the layer's options, and which rows are about `inputs` (paths), is seen by their looks."""
     places = places or LocationLookup()
     before, after = old.document, new.document
-    found = [*below(old.below, new.below, _list(before, "below"), _list(after, "below"))]
+    found = [*compare_parents(old.below, new.below, _list(before, "below"), _list(after, "below"))]
     found += [one for one in _scalars(before, after) if one.name in ("kind", "version", "arch")]
     if before.get("ground") != after.get("ground"):
         found.append(Change(part="lock", name="pins below it", note="changed"))
     if before.get("keep") != after.get("keep"):
         found.append(Change(part="lock", name="pins it stays near to", note="changed"))
-    for one in differences(before.get("question"), after.get("question")):
+    for one in diff_json(before.get("question"), after.get("question")):
         row = one.new if one.new is not MISSING else one.old
         path = str(one.path[-2]) if len(one.path) > 1 else ""
         if one.how in ("added", "removed") and (name := _input_name(row)):
@@ -74,8 +83,8 @@ def compare_question(
             inside = replace(one, path=one.path[max(0, depth) :])
             found.append(change_of(part, inside, places if depth >= 0 else None))
     moved = any(change.part in ("base", "layer") for change in found)
-    found = sorted((_follow(one, moved and one.part == "question") for one in found), key=lambda one: one.follows)
-    return tuple(_called(change, after) for change in found)
+    found = sorted((_mark_follows(one, moved and one.part == "question") for one in found), key=lambda one: one.follows)
+    return tuple(_name_unnamed_option(change, after) for change in found)
 
 
 def _is_hash(value: Side) -> bool:
@@ -92,7 +101,7 @@ def _below_options(one: JsonDifference, question: Json, options: Side) -> int:
     """How many steps of the way to a difference lead to the layer's own options; -1 where it leads past them."""
     at: Any = question
     for depth, step in enumerate((*one.path, "")):
-        if options not in (MISSING, None) and canonical(at) == canonical(options):
+        if options not in (MISSING, None) and canonical_json(at) == canonical_json(options):
             return depth
         try:
             at = at[step]
@@ -101,14 +110,14 @@ def _below_options(one: JsonDifference, question: Json, options: Side) -> int:
     return -1
 
 
-def _called(change: Change, document: Mapping[str, Json]) -> Change:
+def _name_unnamed_option(change: Change, document: Mapping[str, Json]) -> Change:
     """What has no name in the spec (the options as a whole, or one of their list) is called by the kind."""
     if change.name or change.part not in ("spec", "material", "machine"):
         return change
     return replace(change, name=str(document.get("kind", "")).rpartition(":")[2])
 
 
-def _follow(change: Change, follows: bool) -> Change:
+def _mark_follows(change: Change, follows: bool) -> Change:
     return replace(change, follows=True) if follows else change
 
 
@@ -124,17 +133,17 @@ def _scalars(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[Chang
         ("epoch", "epoch", ""),
     )
     for key, part, note in names:
-        for one in differences(old.get(key), new.get(key)):
-            yield Change(part=part, name=key, old=text(one.old), new=text(one.new), note=note)
+        for one in diff_json(old.get(key), new.get(key)):
+            yield Change(part=part, name=key, old=display_value(one.old), new=display_value(one.new), note=note)
 
 
-def below(
+def compare_parents(
     old: Sequence[Parent], new: Sequence[Parent], old_ids: Sequence[Json] = (), new_ids: Sequence[Json] = ()
 ) -> Iterator[Change]:
     """What something stands on. `old` and `new` name what the diff IDs of the documents (`old_ids`, `new_ids`) are,
     as far as that is known."""
-    before = _grounds(old, old_ids)
-    after = _grounds(new, new_ids)
+    before = _parents(old, old_ids)
+    after = _parents(new, new_ids)
     kept = {one.diff_id for one in before} & {one.diff_id for one in after}
     gone = [one for one in before if one.diff_id not in kept]
     come = [one for one in after if one.diff_id not in kept]
@@ -151,14 +160,14 @@ def below(
     if len(unnamed) == len(left):  # what it was is gone from the store: only the place tells
         pairs += zip(unnamed, left, strict=True)
         gone, left = [one for one in gone if one.name], []
-    yield from (_otherwise(one, other) for one, other in pairs)
-    yield from (Change(part=one.subject, name=one.name, how="added", new=short(one.diff_id)) for one in left)
-    yield from (Change(part=one.subject, name=one.name, how="removed", old=short(one.diff_id)) for one in gone)
+    yield from (_replaced_parents(one, other) for one, other in pairs)
+    yield from (Change(part=one.subject, name=one.name, how="added", new=short_digest(one.diff_id)) for one in left)
+    yield from (Change(part=one.subject, name=one.name, how="removed", old=short_digest(one.diff_id)) for one in gone)
     if not pairs and not left and not gone and [one.diff_id for one in before] != [one.diff_id for one in after]:
         yield Change(part="layer", name="", how="order", old=_names(before), new=_names(after))
 
 
-def _grounds(known: Sequence[Parent], ids: Sequence[Json]) -> list[Parent]:
+def _parents(known: Sequence[Parent], ids: Sequence[Json]) -> list[Parent]:
     if not ids:
         return [*known]
     by_id = {one.diff_id: one for one in known}
@@ -168,7 +177,7 @@ def _grounds(known: Sequence[Parent], ids: Sequence[Json]) -> list[Parent]:
     ]
 
 
-def _otherwise(old: Parent, new: Parent) -> Change:
+def _replaced_parents(old: Parent, new: Parent) -> Change:
     because: tuple[Change, ...] = ()
     note = "what it was is no longer in the store" if not old.document else ""
     if old.document and new.document:
@@ -179,44 +188,44 @@ def _otherwise(old: Parent, new: Parent) -> Change:
     return Change(
         part=new.subject,
         name=new.name,
-        old=short(old.diff_id),
-        new=short(new.diff_id),
+        old=short_digest(old.diff_id),
+        new=short_digest(new.diff_id),
         note=note,
         because=because,
     )
 
 
 def _names(grounds: Iterable[Parent]) -> str:
-    return ", ".join(one.name or short(one.diff_id) for one in grounds)
+    return ", ".join(one.name or short_digest(one.diff_id) for one in grounds)
 
 
 def _pins(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], places: LocationLookup) -> Iterator[Change]:
     gone, come = _by_name(file for file in old if file not in new), _by_name(file for file in new if file not in old)
     for file in new:
-        name, version = package_names.name_and_version(file)
+        name, version = package_names.parse_package_file(file)
         where = places.pin(name, version)
-        rivals, partners = come[package_names.normal(name)], gone[package_names.normal(name)]
+        rivals, partners = come[package_names.normalize_name(name)], gone[package_names.normalize_name(name)]
         if file in old:
-            if canonical(old[file]) != canonical(new[file]):
-                sides = text(old[file][1:2]), text(new[file][1:2])
+            if canonical_json(old[file]) != canonical_json(new[file]):
+                sides = display_value(old[file][1:2]), display_value(new[file][1:2])
                 note = f"{version}, other content" if version else "other content"
                 yield Change(part="pin", name=name, old=sides[0], new=sides[1], note=note, where=where)
         elif len(partners) == len(rivals) == 1:
             partner = partners.pop()
-            before = package_names.name_and_version(partner)[1]
+            before = package_names.parse_package_file(partner)[1]
             sides = (partner, file) if before == version else (before, version)
             yield Change(part="pin", name=name, old=sides[0], new=sides[1], where=where)
         else:
             yield Change(part="pin", name=name, how="added", new=version, where=where)
     for file in (file for files in gone.values() for file in files):
-        name, version = package_names.name_and_version(file)
+        name, version = package_names.parse_package_file(file)
         yield Change(part="pin", name=name, how="removed", old=version)
 
 
 def _by_name(files: Iterable[str]) -> defaultdict[str, list[str]]:
     found: defaultdict[str, list[str]] = defaultdict(list)
     for file in files:
-        found[package_names.normal(package_names.name_and_version(file)[0])].append(file)
+        found[package_names.normalize_name(package_names.parse_package_file(file)[0])].append(file)
     return found
 
 
@@ -224,12 +233,12 @@ def _inputs(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], option
     gone = [path for path in old if path not in new]
     for path, row in new.items():
         if path in old:
-            note = _what_of_input(old[path], row)
+            note = _input_difference(old[path], row)
             if note:
                 yield Change(part="input", name=path, note=note)
             continue
-        content = canonical(row[1:])
-        twin = next((other for other in gone if canonical(old[other][1:]) == content), None)
+        content = canonical_json(row[1:])
+        twin = next((other for other in gone if canonical_json(old[other][1:]) == content), None)
         if twin is not None:
             gone.remove(twin)
             yield Change(part="input", name=path, how="renamed", old=twin, new=path)
@@ -239,7 +248,7 @@ def _inputs(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], option
         yield Change(part="input", name=path, how="removed")
 
 
-def _what_of_input(old: Sequence[Json], new: Sequence[Json]) -> str:
+def _input_difference(old: Sequence[Json], new: Sequence[Json]) -> str:
     """Which column of [path, sha256, executable, link] is otherwise."""
     before, after = [*old, *[None] * 4][1:], [*new, *[None] * 4][1:]
     notes = []
@@ -249,7 +258,7 @@ def _what_of_input(old: Sequence[Json], new: Sequence[Json]) -> str:
         notes.append("content")
     if before[1] != after[1]:
         notes.append("executable now" if after[1] else "not executable any more")
-    if not notes and canonical([*old]) != canonical([*new]):
+    if not notes and canonical_json([*old]) != canonical_json([*new]):
         notes.append("changed")
     return ", ".join(notes)
 
@@ -296,24 +305,26 @@ def _material(
     rest: list[Change] = []
     said = {_values(one) for one in _option_differences(old, new)}
     unknown = MISSING in (old.options, new.options)
-    repeated = {package_names.normal(change.name) for change in restated}
-    for one in differences(old.document.get("material"), new.document.get("material")):
+    repeated = {package_names.normalize_name(change.name) for change in restated}
+    for one in diff_json(old.document.get("material"), new.document.get("material")):
         if not pinned:
             spec.append(change_of("machine", one))
         elif unknown or _values(one) in said:
-            if not (unknown and _repeats(one, repeated)):
+            if not (unknown and _repeats_pin(one, repeated)):
                 spec.append(change_of("spec", one, places))
-        elif not _repeats(one, repeated) and not (repeated and _is_position(one)):
+        elif not _repeats_pin(one, repeated) and not (repeated and _is_position(one)):
             rest.append(change_of("material", one))
     return spec, rest
 
 
-def _repeats(one: JsonDifference, names: set[str]) -> bool:
-    if any(isinstance(step, str) and package_names.normal(step) in names for step in one.path):
+def _repeats_pin(one: JsonDifference, names: set[str]) -> bool:
+    if any(isinstance(step, str) and package_names.normalize_name(step) in names for step in one.path):
         return True
     sides = [side for side in (one.old, one.new) if side is not MISSING]
     files = [word.rpartition("/")[2] for side in sides for word in _texts(side)]
-    return bool(names) and any(package_names.normal(package_names.name_and_version(file)[0]) in names for file in files)
+    return bool(names) and any(
+        package_names.normalize_name(package_names.parse_package_file(file)[0]) in names for file in files
+    )
 
 
 def _is_position(one: JsonDifference) -> bool:
@@ -333,16 +344,16 @@ def _options(
 def _option_differences(old: ComparedDocument, new: ComparedDocument) -> tuple[JsonDifference, ...]:
     if old.options is MISSING or new.options is MISSING:
         return ()
-    return differences(old.options, new.options)
+    return diff_json(old.options, new.options)
 
 
 def _values(one: JsonDifference) -> tuple[str, bytes, bytes]:
-    sides = [b"" if side is MISSING else canonical(side) for side in (one.old, one.new)]
+    sides = [b"" if side is MISSING else canonical_json(side) for side in (one.old, one.new)]
     return one.how, sides[0], sides[1]
 
 
 def _variables(old: Json, new: Json, places: LocationLookup) -> Iterator[Change]:
-    for one in differences(old, new):
+    for one in diff_json(old, new):
         change = change_of("variable", one)
         yield Change(
             part="variable",
@@ -355,9 +366,9 @@ def _variables(old: Json, new: Json, places: LocationLookup) -> Iterator[Change]
 
 
 def _others(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[Change]:
-    names = {*old, *new} - {*KNOWN}
+    names = {*old, *new} - {*KNOWN_KEYS}
     left = {name: old[name] for name in names if name in old}, {name: new[name] for name in names if name in new}
-    yield from (change_of("other", one) for one in differences(*left))
+    yield from (change_of("other", one) for one in diff_json(*left))
 
 
 def _list(document: Mapping[str, Json], key: str) -> list[Json]:

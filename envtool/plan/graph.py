@@ -46,22 +46,22 @@ class Graph:
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def graph(spec: Spec, registry: PluginRegistry) -> Graph:
+def build_graph(spec: Spec, registry: PluginRegistry) -> Graph:
     """The whole DAG of a spec, linear in the layers written (and in what each `needs`)."""
     nodes: dict[str, Node] = {}
     stacks: dict[str, tuple[str, ...]] = {}
     chains: dict[tuple[str, ...], str] = {}  # a long chain is named by one digest, not hashed again per layer
     for env in spec.envs:
-        stacks[env.name] = _stack(env, registry, nodes, chains)
-    return _told_apart(Graph(nodes=nodes, stacks=stacks))
+        stacks[env.name] = _add_stack(env, registry, nodes, chains)
+    return _disambiguate_names(Graph(nodes=nodes, stacks=stacks))
 
 
-def has_parts(kind: Kind) -> bool:
+def is_composite(kind: Kind) -> bool:
     """Whether bases of a kind may be made of several layers: which, only their pins tell."""
     return type(kind).parts is not Kind.parts
 
 
-def grown(graph: Graph, base: str, parts: Sequence[Part]) -> Graph:
+def expand_parts(graph: Graph, base: str, parts: Sequence[Part]) -> Graph:
     """The same graph with the parts of one base (its id), now that they are known: whatever stands on the base stands
     on those that are shown too. Linear in the graph."""
     owner = graph.nodes[base]
@@ -82,14 +82,16 @@ def grown(graph: Graph, base: str, parts: Sequence[Part]) -> Graph:
         if node.of:
             nodes[node_id] = node
         elif node_id not in nodes:
-            nodes[node_id] = replace(node, below=_on(node.below, base, shown))
+            nodes[node_id] = replace(node, below=_insert_above_base(node.below, base, shown))
         if node_id == base:
             nodes |= {each: made[each] for each in ids[1:] if each not in nodes}
-    stacks = {env: _on(stack, base, shown) for env, stack in graph.stacks.items()}
-    return _told_apart(Graph(nodes=nodes, stacks=stacks, parts={**graph.parts, base: tuple(dict.fromkeys(ids[1:]))}))
+    stacks = {env: _insert_above_base(stack, base, shown) for env, stack in graph.stacks.items()}
+    return _disambiguate_names(
+        Graph(nodes=nodes, stacks=stacks, parts={**graph.parts, base: tuple(dict.fromkeys(ids[1:]))})
+    )
 
 
-def foreseen(owner: Node, parts: Iterable[Part]) -> Iterator[Node]:
+def part_previews(owner: Node, parts: Iterable[Part]) -> Iterator[Node]:
     """Nodes of parts of which nothing is known of what they stand on: to be looked at, and in no graph."""
     for number, part in enumerate(parts):
         yield _part(owner, part, f"{owner.id}:{number}", (), {})
@@ -114,7 +116,7 @@ def _part(owner: Node, part: Part, node_id: str, below: tuple[str, ...], beside:
     )
 
 
-def _told_apart(graph: Graph) -> Graph:
+def _disambiguate_names(graph: Graph) -> Graph:
     """The same graph, in which nodes of one name say what they are on: mostly the base ("trixie"); where that is the
     same, the first env that has them."""
     alike: dict[tuple[str, str], list[Node]] = {}
@@ -142,11 +144,11 @@ def _base(graph: Graph, node: Node) -> str:
     return spec.name.removeprefix(f"{spec.kind}:")
 
 
-def _on(stack: tuple[str, ...], base: str, shown: Sequence[str]) -> tuple[str, ...]:
+def _insert_above_base(stack: tuple[str, ...], base: str, shown: Sequence[str]) -> tuple[str, ...]:
     return (base, *dict.fromkeys(shown), *stack[1:]) if stack[:1] == (base,) else stack
 
 
-def _stack(
+def _add_stack(
     env: Env, registry: PluginRegistry, nodes: dict[str, Node], chains: dict[tuple[str, ...], str]
 ) -> tuple[str, ...]:
     base_kind = registry.bases[env.base.kind]

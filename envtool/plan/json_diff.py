@@ -13,10 +13,10 @@ from difflib import SequenceMatcher
 from enum import Enum
 from typing import Literal, TypeAlias
 
-from envtool.keys import canonical
+from envtool.keys import canonical_json
 from envtool.model import Json
 
-LONG = 2000  # members of a list beyond which it is compared as a bag: aligning is quadratic
+MAX_ORDERED = 2000  # members of a list beyond which it is compared as a bag: aligning is quadratic
 
 
 class Missing(Enum):
@@ -41,7 +41,7 @@ class JsonDifference:
     how: Literal["changed", "added", "removed", "order"] = "changed"
 
 
-def differences(old: Json, new: Json, path: Path = ()) -> tuple[JsonDifference, ...]:
+def diff_json(old: Json, new: Json, path: Path = ()) -> tuple[JsonDifference, ...]:
     """Every place where two values differ; none exactly when their canonical forms are the same."""
     return tuple(_differences(old, new, path))
 
@@ -56,16 +56,18 @@ def _differences(old: Json, new: Json, path: Path) -> Iterator[JsonDifference]:
             else:
                 yield from _differences(old[key], new[key], (*path, key))
     elif isinstance(old, list) and isinstance(new, list):
-        names = _names(old), _names(new)
+        names = _member_names(old), _member_names(new)
         if names[0] is not None and names[1] is not None:
-            yield from _named(dict(zip(names[0], old, strict=True)), dict(zip(names[1], new, strict=True)), path)
+            yield from _diff_named(dict(zip(names[0], old, strict=True)), dict(zip(names[1], new, strict=True)), path)
         else:
-            yield from _sequence(old, new, path)
-    elif canonical(old) != canonical(new):  # not `!=`: 1, 1.0 and true are equal to Python, and three texts as JSON
+            yield from _diff_sequence(old, new, path)
+    elif canonical_json(old) != canonical_json(
+        new
+    ):  # not `!=`: 1, 1.0 and true are equal to Python, and three texts as JSON
         yield JsonDifference(path=path, old=old, new=new)
 
 
-def _names(members: Sequence[Json]) -> list[str] | None:
+def _member_names(members: Sequence[Json]) -> list[str] | None:
     """A name for each member, None where one has none or two have the same."""
     found: list[str] = []
     for member in members:
@@ -80,7 +82,7 @@ def _names(members: Sequence[Json]) -> list[str] | None:
     return found if len(set(found)) == len(found) else None
 
 
-def _named(old: dict[str, Json], new: dict[str, Json], path: Path) -> Iterator[JsonDifference]:
+def _diff_named(old: dict[str, Json], new: dict[str, Json], path: Path) -> Iterator[JsonDifference]:
     before = [name for name in old if name in new]
     after = [name for name in new if name in old]
     if before != after:
@@ -94,15 +96,15 @@ def _named(old: dict[str, Json], new: dict[str, Json], path: Path) -> Iterator[J
             yield from _differences(old[name], new[name], (*path, name))
 
 
-def _sequence(old: list[Json], new: list[Json], path: Path) -> Iterator[JsonDifference]:
-    texts = [canonical(member) for member in old], [canonical(member) for member in new]
+def _diff_sequence(old: list[Json], new: list[Json], path: Path) -> Iterator[JsonDifference]:
+    texts = [canonical_json(member) for member in old], [canonical_json(member) for member in new]
     if texts[0] == texts[1]:
         return
     if Counter(texts[0]) == Counter(texts[1]):
         yield JsonDifference(path=path, old=[*old], new=[*new], how="order")
         return
-    if max(len(old), len(new)) > LONG:
-        yield from _bag(old, new, texts, path)
+    if max(len(old), len(new)) > MAX_ORDERED:
+        yield from _diff_unordered(old, new, texts, path)
         return
     for tag, a, b, c, d in SequenceMatcher(None, *texts, autojunk=False).get_opcodes():
         if tag == "equal":
@@ -116,7 +118,7 @@ def _sequence(old: list[Json], new: list[Json], path: Path) -> Iterator[JsonDiff
             yield JsonDifference(path=(*path, index), old=MISSING, new=new[index], how="added")
 
 
-def _bag(
+def _diff_unordered(
     old: list[Json], new: list[Json], texts: tuple[list[bytes], list[bytes]], path: Path
 ) -> Iterator[JsonDifference]:
     counts = Counter(texts[0]), Counter(texts[1])

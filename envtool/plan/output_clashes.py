@@ -11,13 +11,15 @@ from envtool.model import Env, Task
 _STARS = re.compile(r"\*+|\?|\[[^\]]*\]")
 
 
-def contested(pairs: Iterable[tuple[Env, Task]]) -> tuple[str, ...]:
+def find_output_clashes(pairs: Iterable[tuple[Env, Task]]) -> tuple[str, ...]:
     """A sentence for each output of a task that several envs can write, in the order of the spec."""
     wishes = [(env.name, task.name, pattern.strip("/")) for env, task in pairs for pattern in task.outputs]
     told: set[tuple[str, str]] = set()
     said = []
     for _, task, pattern in wishes:
-        envs = list(dict.fromkeys(env for env, name, other in wishes if name == task and _meet(pattern, other)))
+        envs = list(
+            dict.fromkeys(env for env, name, other in wishes if name == task and _patterns_overlap(pattern, other))
+        )
         if len(envs) < 2 or any((env, task) in told for env in envs):
             continue
         told |= {(env, task) for env in envs}
@@ -30,10 +32,10 @@ def contested(pairs: Iterable[tuple[Env, Task]]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _meet(one: str, other: str) -> bool:
+def _patterns_overlap(one: str, other: str) -> bool:
     """Whether a path can match both patterns, as far as one that `*` makes can tell."""
-    return _means(one, other) or _means(other, one)
+    return _matches_sample(one, other) or _matches_sample(other, one)
 
 
-def _means(pattern: str, other: str) -> bool:
+def _matches_sample(pattern: str, other: str) -> bool:
     return globs.matcher((pattern, f"{pattern}/**")).fullmatch(_STARS.sub("x", other)) is not None

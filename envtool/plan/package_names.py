@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-ENDING = re.compile(r"\.(?:tar(?:\.(?:gz|xz|bz2|zst|lz4))?|tgz|txz|tbz2|tzst|zip|gem|crate|whl|deb|apk|rpm)$")
-VERSIONED = re.compile(r"(?P<name>.+?)-v?(?P<version>\d[^-]*(?:-\d[^-]*)*.*)")
+ARCHIVE_SUFFIX = re.compile(r"\.(?:tar(?:\.(?:gz|xz|bz2|zst|lz4))?|tgz|txz|tbz2|tzst|zip|gem|crate|whl|deb|apk|rpm)$")
+NAME_VERSION = re.compile(r"(?P<name>.+?)-v?(?P<version>\d[^-]*(?:-\d[^-]*)*.*)")
 
 
-def name_and_version(file: str) -> tuple[str, str]:
+def parse_package_file(file: str) -> tuple[str, str]:
     """("attrs", "25.3.0") of `attrs-25.3.0-py3-none-any.whl`, ("gcc", "4:12.2.0-3") of `gcc_4%3a12.2.0-3_amd64.deb`;
     (the whole name, "") of a file that does not say."""
-    ending = ENDING.search(file)
+    ending = ARCHIVE_SUFFIX.search(file)
     if ending is None:
         return file, ""
     stem = file[: ending.start()]
@@ -22,10 +22,10 @@ def name_and_version(file: str) -> tuple[str, str]:
     if ending[0] == ".whl" and stem.count("-") >= 4:
         name, version, *_ = stem.split("-")
         return name, version
-    found = VERSIONED.fullmatch(stem)
+    found = NAME_VERSION.fullmatch(stem)
     return (found["name"], found["version"]) if found else (file, "")
 
 
-def normal(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A name as registries compare it: case, `-`, `_` and `.` make no difference."""
     return re.sub(r"[-_.]+", "-", name).lower()

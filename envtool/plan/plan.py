@@ -8,7 +8,7 @@ from typing import Literal
 
 from envtool.model import Env, Spec, Where
 from envtool.plan.graph import Graph, Node
-from envtool.plan.output_clashes import contested
+from envtool.plan.output_clashes import find_output_clashes
 
 State = Literal["cached", "build", "unknown"]
 
@@ -54,20 +54,20 @@ class Plan:
     notes: tuple[str, ...] = ()  # what is allowed and likely a mistake
 
 
-def plan(spec: Spec, graph: Graph, known: Mapping[str, NodeSummary], verb: str = "") -> Plan:
+def make_plan(spec: Spec, graph: Graph, known: Mapping[str, NodeSummary], verb: str = "") -> Plan:
     """Put what is known beside what was asked. With a verb only envs that have that task are shown."""
     shown = [env for env in spec.envs if not verb or any(task.name == verb for task in env.tasks)]
     tasks = [(env, task) for env in shown for task in env.tasks if not verb or task.name == verb]
-    return Plan(envs=tuple(_planned(env, graph, known, verb) for env in shown), notes=contested(tasks))
+    return Plan(envs=tuple(_plan_env(env, graph, known, verb) for env in shown), notes=find_output_clashes(tasks))
 
 
-def _planned(env: Env, graph: Graph, known: Mapping[str, NodeSummary], verb: str) -> PlannedEnv:
+def _plan_env(env: Env, graph: Graph, known: Mapping[str, NodeSummary], verb: str) -> PlannedEnv:
     tasks = tuple(task.name for task in env.tasks if not verb or task.name == verb)
-    steps = tuple(_step(graph.nodes[node_id], known) for node_id in graph.stacks[env.name])
+    steps = tuple(_plan_step(graph.nodes[node_id], known) for node_id in graph.stacks[env.name])
     return PlannedEnv(name=env.name, tasks=tasks, steps=steps)
 
 
-def _step(node: Node, known: Mapping[str, NodeSummary]) -> PlannedStep:
+def _plan_step(node: Node, known: Mapping[str, NodeSummary]) -> PlannedStep:
     state = known.get(node.id, NodeSummary(state="unknown"))
     return PlannedStep(
         name=node.spec.name,

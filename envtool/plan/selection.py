@@ -21,7 +21,7 @@ class SelectedNodes:
     tasks: tuple[tuple[Env, Task], ...] = ()
 
 
-def choose(spec: Spec, graph: Graph, names: Sequence[str]) -> SelectedNodes:
+def select_subjects(spec: Spec, graph: Graph, names: Sequence[str]) -> SelectedNodes:
     """What names mean: layers, bases and envs (`*` and `?` are wild, a group means all its envs), a task as ENV:TASK,
     or where there is nothing else of the name as TASK. None: all nodes. Raises UsageError."""
     if not names:
@@ -29,7 +29,7 @@ def choose(spec: Spec, graph: Graph, names: Sequence[str]) -> SelectedNodes:
     nodes: set[str] = set()
     tasks: dict[tuple[str, str], tuple[Env, Task]] = {}
     for name in names:
-        found, some = _named(spec, graph, name)
+        found, some = _select_one(spec, graph, name)
         if not found and not some:
             raise _unknown(spec, graph, name)
         nodes |= found
@@ -52,22 +52,22 @@ def envs_of(graph: Graph) -> dict[str, tuple[str, ...]]:
     return {node_id: tuple(envs) for node_id, envs in found.items()}
 
 
-def _named(spec: Spec, graph: Graph, name: str) -> tuple[set[str], list[tuple[Env, Task]]]:
+def _select_one(spec: Spec, graph: Graph, name: str) -> tuple[set[str], list[tuple[Env, Task]]]:
     env_name, colon, task_name = name.rpartition(":")
     if colon:
-        envs = [env for env in spec.envs if _is(env_name, env.name, env.group)]
-        return set(), [(env, task) for env in envs for task in env.tasks if _is(task_name, task.name)]
-    nodes = {node.id for node in graph.nodes.values() if _is(name, node.spec.name, node.of)}
+        envs = [env for env in spec.envs if _name_matcher(env_name, env.name, env.group)]
+        return set(), [(env, task) for env in envs for task in env.tasks if _name_matcher(task_name, task.name)]
+    nodes = {node.id for node in graph.nodes.values() if _name_matcher(name, node.spec.name, node.of)}
     for env in spec.envs:
-        if _is(name, env.name, env.group):
+        if _name_matcher(name, env.name, env.group):
             nodes.update(graph.stacks[env.name])
     if nodes:
         return nodes, []
-    return set(), [(env, task) for env in spec.envs for task in env.tasks if _is(name, task.name)]
+    return set(), [(env, task) for env in spec.envs for task in env.tasks if _name_matcher(name, task.name)]
 
 
-def _is(pattern: str, *names: str) -> bool:
-    wild = globs.words(pattern).fullmatch
+def _name_matcher(pattern: str, *names: str) -> bool:
+    wild = globs.name_pattern(pattern).fullmatch
     return any(wild(name) for name in names)
 
 

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from envtool.keys import canonical
+from envtool.keys import canonical_json
 from envtool.model import Json, Where
 from envtool.plan import package_names
 from envtool.plan.change_values import Change, ComparedDocument, LocationLookup, Parent
 from envtool.plan.compare_documents import compare, compare_question
-from envtool.plan.json_diff import MISSING, Side, differences
+from envtool.plan.json_diff import MISSING, Side, diff_json
 
 State: TypeAlias = Literal["cached", "build", "ask", "wait", "run"]  # the last: a task that is run (again)
-FAR = 6  # what another name adds to the distance of an earlier build
-MOST = 8  # what any one part of a document adds at most
+OTHER_NAME_DISTANCE = 6  # what another name adds to the distance of an earlier build
+MAX_PART_DISTANCE = 8  # what any one part of a document adds at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,27 +141,37 @@ class NearestBuild:
         if old.get("kind") != subject.sort:
             return None
         same_name = past.name == subject.name
-        same_project = bool(past.project) and _base(past.project) == _base(subject.project)
-        far = 0.0 if same_name else FAR if past.name else FAR / 2
+        same_project = bool(past.project) and _basename(past.project) == _basename(subject.project)
+        far = 0.0 if same_name else OTHER_NAME_DISTANCE if past.name else OTHER_NAME_DISTANCE / 2
         far += 0.0 if past.project == subject.project else 0.25 if same_project else 0.5
-        moved = _first(old.get("below")) != _first(new.get("below"))  # another base has another date
-        for part, weight in (("arch", MOST), ("version", 2), ("format", 2), ("epoch", 1), ("variables", 1)):
+        moved = _first_parent(old.get("below")) != _first_parent(new.get("below"))  # another base has another date
+        for part, weight in (
+            ("arch", MAX_PART_DISTANCE),
+            ("version", 2),
+            ("format", 2),
+            ("epoch", 1),
+            ("variables", 1),
+        ):
             if part in new and not (part == "epoch" and moved):
                 far += weight * (old.get(part) != new[part])
-        far += min(MOST, _apart(_rows(old.get("below")), _rows(new["below"]))) if "below" in new else 0
+        far += (
+            min(MAX_PART_DISTANCE, _rows_distance(_rows(old.get("below")), _rows(new["below"])))
+            if "below" in new
+            else 0
+        )
         if far > limit:
             return None
         common = same_name and same_project
         for part, rows in self._rows.items():
             before = _rows(old.get(part))
             common = common or not before.isdisjoint(rows)
-            far += min(MOST, _apart(before, rows))
+            far += min(MAX_PART_DISTANCE, _rows_distance(before, rows))
         if far > limit:
             return None
         known, wanted = (old.get("material"), new["material"]) if "material" in new else (past.options, subject.options)
         if known is not MISSING:
-            other = 0 if known == wanted else len(differences(known, wanted))
-            far += min(MOST, 2 * other)
+            other = 0 if known == wanted else len(diff_json(known, wanted))
+            far += min(MAX_PART_DISTANCE, 2 * other)
             common = common or (not other and bool(wanted))
         return far if common else None
 
@@ -174,15 +184,15 @@ def _rows(rows: Json) -> frozenset[object]:
         return frozenset([repr(rows)])
 
 
-def _apart(old: frozenset[object], new: frozenset[object]) -> int:
+def _rows_distance(old: frozenset[object], new: frozenset[object]) -> int:
     return max(len(old - new), len(new - old))
 
 
-def _first(below: Json) -> Json:
+def _first_parent(below: Json) -> Json:
     return below[0] if isinstance(below, list) and below else None
 
 
-def _base(path: str) -> str:
+def _basename(path: str) -> str:
     """The project's own directory: checkouts of one project stand at many places."""
     return path.rstrip("/").rpartition("/")[2]
 
@@ -196,7 +206,7 @@ def nearest_question(subject: CurrentNode, asked: Iterable[PastQuestion]) -> Pas
     for one in asked:
         if one.question.get("kind") != subject.sort:
             continue
-        apart = len(differences({**one.question}, {**subject.question}))
+        apart = len(diff_json({**one.question}, {**subject.question}))
         if (apart, -one.time) < score:
             best, score = one, (apart, -one.time)
     return best
@@ -205,7 +215,7 @@ def nearest_question(subject: CurrentNode, asked: Iterable[PastQuestion]) -> Pas
 # ---- the explanation -----------------------------------------------------------------------------------------------
 
 
-def explain(
+def explain_node(
     subject: CurrentNode,
     *,
     past: PastBuild | None = None,
@@ -226,7 +236,7 @@ def explain(
         old = ComparedDocument(document=past.document, below=ground, options=past.options)
         new = ComparedDocument(document=subject.document, below=subject.below, options=subject.options)
         changes = compare(old, new, places=places, pinned=subject.pinned)
-        same = unchanged(old, new)
+        same = describe_unchanged(old, new)
     elif state == "ask" and asked is not None:
         assert subject.question is not None
         old = ComparedDocument(document=asked.question, below=ground)
@@ -271,29 +281,29 @@ def own_changes(subject: CurrentNode, past: PastBuild, places: LocationLookup | 
     return compare(*sides, places=places, pinned=subject.pinned)
 
 
-def unchanged(old: ComparedDocument, new: ComparedDocument) -> tuple[str, ...]:
+def describe_unchanged(old: ComparedDocument, new: ComparedDocument) -> tuple[str, ...]:
     """What is as it was, in a few words: ("the base", "layer python", "11 pins", "the spec")."""
-    words = ground_words(_list(old.document, "below"), _list(new.document, "below"), new.below)
+    words = describe_same_parents(_list(old.document, "below"), _list(new.document, "below"), new.below)
     for key, word in (("files", "pin"), ("inputs", "input")):
-        rows = {canonical(row) for row in _list(old.document, key)} & {
-            canonical(row) for row in _list(new.document, key)
+        rows = {canonical_json(row) for row in _list(old.document, key)} & {
+            canonical_json(row) for row in _list(new.document, key)
         }
         if rows:
             words.append(f"{len(rows)} {word}{'s' if len(rows) != 1 else ''}")
-    if canonical(old.document.get("material")) == canonical(new.document.get("material")):
+    if canonical_json(old.document.get("material")) == canonical_json(new.document.get("material")):
         words.append("the spec")
     if new.document.get("variables") and old.document.get("variables") == new.document.get("variables"):
         words.append("variables")
     return tuple(words)
 
 
-def ground_words(old: Iterable[Json], new: Iterable[Json], ground: Iterable[Parent]) -> list[str]:
+def describe_same_parents(old: Iterable[Json], new: Iterable[Json], ground: Iterable[Parent]) -> list[str]:
     """The part of `ground` whose diff IDs are in both."""
     kept = {str(one) for one in old} & {str(one) for one in new}
     return ["the base" if one.subject == "base" else f"layer {one.name}" for one in ground if one.diff_id in kept]
 
 
-def content(
+def node_contents(
     document: Mapping[str, Json], below: Iterable[Parent], *, diff_id: str, size: int, entries: int
 ) -> NodeContents:
     """What a layer that stands in the store is made of, from its own document."""
@@ -315,7 +325,7 @@ def content(
 
 
 def _pin(row: Any) -> tuple[str, str]:
-    name, version = package_names.name_and_version(str(row[0]))
+    name, version = package_names.parse_package_file(str(row[0]))
     return name, version or str(row[1])[:12]
 
 

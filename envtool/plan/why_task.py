@@ -11,16 +11,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from envtool.keys import canonical
+from envtool.keys import canonical_json
 from envtool.model import Json, Where
-from envtool.plan.change_values import Change, ComparedDocument, LocationLookup, Parent, change_of, short, text
-from envtool.plan.compare_documents import below
-from envtool.plan.json_diff import differences
-from envtool.plan.why import Explanation, PastBuild, State, ground_words
+from envtool.plan.change_values import (
+    Change,
+    ComparedDocument,
+    LocationLookup,
+    Parent,
+    change_of,
+    display_value,
+    short_digest,
+)
+from envtool.plan.compare_documents import compare_parents
+from envtool.plan.json_diff import diff_json
+from envtool.plan.why import Explanation, PastBuild, State, describe_same_parents
 
 View: TypeAlias = Mapping[str, tuple[int, str]]
-SPEC = ("commands", "workdir", "user", "outputs", "network", "services")
-KNOWN = (*SPEC, "format", "arch", "stack", "view", "history", "repository", "variables", "passed")
+SPEC_KEYS = ("commands", "workdir", "user", "outputs", "network", "services")
+KNOWN_KEYS = (*SPEC_KEYS, "format", "arch", "stack", "view", "history", "repository", "variables", "passed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,26 +67,29 @@ def compare_runs(
     """All that changed between two result documents; empty exactly when they are the same."""
     places = places or LocationLookup()
     before, after = old.document, new.document
-    found: list[Change] = [*below(old.below, new.below, _stack(before), _stack(after)), *_shown(before, new)]
+    found: list[Change] = [
+        *compare_parents(old.below, new.below, _stack(before), _stack(after)),
+        *_compare_host_bases(before, new),
+    ]
     for key, part in (("format", "format"), ("arch", "arch")):
-        found += [change_of(part, replace(one, path=(key,))) for one in differences(before.get(key), after.get(key))]  # type: ignore[arg-type]
-    for key in SPEC:
+        found += [change_of(part, replace(one, path=(key,))) for one in diff_json(before.get(key), after.get(key))]  # type: ignore[arg-type]
+    for key in SPEC_KEYS:
         was, now = (_commands(each.get(key)) if key == "commands" else each.get(key) for each in (before, after))
-        found += [change_of("spec", one, places) for one in differences(was, now, (key,))]
+        found += [change_of("spec", one, places) for one in diff_json(was, now, (key,))]
     if before.get("view") != after.get("view"):
         found += _files(*views)
     if any(before.get(key) != after.get(key) for key in ("history", "repository")):
         found.append(Change(part="file", name=".git", note="what git knows of the project: commits, tags"))
     ground = any(change.part in ("base", "layer") for change in found)
     for key, note in (("variables", ""), ("passed", "passed from outside")):
-        for one in differences(before.get(key), after.get(key)):
+        for one in diff_json(before.get(key), after.get(key)):
             change = change_of("variable", one)
             hidden = {} if not note else {"old": "", "new": "", "note": note}  # values may be secrets: hashes are kept
             found.append(replace(change, where=places.variable(change.name), follows=ground and not note, **hidden))  # type: ignore[arg-type]
-    old_rest, new_rest = ({name: each[name] for name in each if name not in KNOWN} for each in (before, after))
-    found += [change_of("other", one) for one in differences(old_rest, new_rest)]
+    old_rest, new_rest = ({name: each[name] for name in each if name not in KNOWN_KEYS} for each in (before, after))
+    found += [change_of("other", one) for one in diff_json(old_rest, new_rest)]
     if not found:  # a document of nobody's
-        found = [change_of("other", one) for one in differences({**before}, {**after})]
+        found = [change_of("other", one) for one in diff_json({**before}, {**after})]
     return tuple(sorted(found, key=lambda change: change.follows))
 
 
@@ -100,14 +111,14 @@ def _rows(document: Mapping[str, Json]) -> list[list[Json]]:
     return [row for row in rows if isinstance(row, list) and row] if isinstance(rows, list) else []
 
 
-def _shown(old: Mapping[str, Json], new: ComparedDocument) -> Iterator[Change]:
+def _compare_host_bases(old: Mapping[str, Json], new: ComparedDocument) -> Iterator[Change]:
     """Bases of the same tree that show another system of the machine beside it: then their keys are in the stack."""
     keys = {str(row[0]): row[1:] for row in _rows(old)}
     for row in _rows(new.document):
         was = keys.get(str(row[0]))
         if was is not None and was != row[1:]:
             ground = next((one for one in new.below if one.diff_id == row[0]), Parent(diff_id="", subject="base"))
-            sides = short(text(was)), short(text(row[1:]))
+            sides = short_digest(display_value(was)), short_digest(display_value(row[1:]))
             note = "what it shows of this machine"
             yield Change(part=ground.subject, name=ground.name, old=sides[0], new=sides[1], note=note)
 
@@ -148,7 +159,7 @@ def nearest_run(document: Mapping[str, Json], runs: Iterable[PastRun]) -> PastRu
     score = (1 << 30, 0.0)
     for run in runs:
         parts = {*document, *run.document}
-        apart = sum(canonical(document.get(part)) != canonical(run.document.get(part)) for part in parts)
+        apart = sum(canonical_json(document.get(part)) != canonical_json(run.document.get(part)) for part in parts)
         if (apart, -run.time) < score:
             best, score = run, (apart, -run.time)
     return best
@@ -179,9 +190,9 @@ def explain_task(
         if run is not None:
             old = ComparedDocument(document=run.document, below=ground(run.document))
             new = ComparedDocument(document=task.document, below=task.below)
-            views = (view(text(run.document.get("view"))), now)
+            views = (view(display_value(run.document.get("view"))), now)
             changes = compare_runs(old, new, views=views, places=places)
-            same = _same(old, new)
+            same = _describe_unchanged(old, new)
     since = PastBuild(key=run.key, document={}, time=run.time, project=task.project) if run is not None else None
     return Explanation(
         name=f"{task.env}:{task.name}",
@@ -200,8 +211,8 @@ def explain_task(
     )
 
 
-def _same(old: ComparedDocument, new: ComparedDocument) -> tuple[str, ...]:
-    words = ground_words(_stack(old.document), _stack(new.document), new.below)
+def _describe_unchanged(old: ComparedDocument, new: ComparedDocument) -> tuple[str, ...]:
+    words = describe_same_parents(_stack(old.document), _stack(new.document), new.below)
     for key, word in (("view", "the project's files"), ("commands", "its commands"), ("variables", "variables")):
         if old.document.get(key) == new.document.get(key):
             words.append(word)

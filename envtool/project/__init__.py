@@ -1,9 +1,20 @@
 """The project as its tasks see it: a digest of every file that git lists, from the stats of what was hashed before.
 
-look.py     the digest: names from git, contents from our own record. On the warm way of `envtool test`
-logs.py     files that our own output goes into: as if they were not there
-record.py   that record, one file a project (and one with the hashes, read where something changed)
-compare.py  what was touched between two looks; the manifest that a digest is of
+discovery        Which spec counts that is found above the directory one stands in
+git              How git is started: on a git directory of ours, never on one that another user wrote
+inputs           What a layer depends on
+neighbours       What the repository around a project has beside it
+own_logs         The logs of this run
+programs         Programs of this machine that are started by their names: found by PATH, and never in a checkout
+refs             What a repository has checked out, and its tags: read from its own files (HEAD, packed-refs, refs/)
+repository       Which repository a project is in
+rundir           Where what a run leaves can be read afterwards: `.envtool/last/` in the project
+snapshot         The digest of a project's view: of every file that git lists, what a task can tell of it
+snapshot_cache   What was seen when a project was last hashed
+snapshot_diff    Two looks at a project, and what a digest is of
+source_files     The project's files
+symlinks         Where the links of a project lead
+walk             The files of a project that git does not list for us
 """
 
 OWN = ".envtool"  # our directory in a checkout, never part of the view: results, logs

@@ -22,38 +22,38 @@ class SpecSearch:
         self.path, self.passed_over, self.why = path, passed_over, why
 
 
-def counts(owner: int, began: os.stat_result) -> bool:
+def is_trusted_owner(owner: int, began: os.stat_result) -> bool:
     """Whether what this user owns counts for whoever stands in a directory that is so."""
     return owner in (os.geteuid(), 0, began.st_uid)
 
 
-def spec(directory: str) -> SpecSearch:
+def find_spec(directory: str) -> SpecSearch:
     """The nearest spec from an absolute path upward: the one of the very directory whoever it belongs to, since one
     stands in it; one above only if it and its directory count."""
-    if os.path.isfile(_in(directory)):
-        return SpecSearch(_in(directory))
+    if os.path.isfile(_spec_path(directory)):
+        return SpecSearch(_spec_path(directory))
     try:
         began = os.stat(directory)
         place = directory
         while (above := os.path.dirname(place)) != place:
             place = above
-            if os.path.isfile(_in(place)):
-                why = _against(place, began)
-                return SpecSearch("", _in(place), why) if why else SpecSearch(_in(place))
+            if os.path.isfile(_spec_path(place)):
+                why = _why_untrusted(place, began)
+                return SpecSearch("", _spec_path(place), why) if why else SpecSearch(_spec_path(place))
     except OSError:  # gone, or a directory above that we may not look into
         pass
     return SpecSearch("")
 
 
-def _in(directory: str) -> str:
+def _spec_path(directory: str) -> str:
     return f"{directory}/{SPEC}" if directory != "/" else f"/{SPEC}"
 
 
-def _against(place: str, began: os.stat_result) -> str:
+def _why_untrusted(place: str, began: os.stat_result) -> str:
     """Why the spec of a directory above does not count; empty where it does. A link's owner is asked for, and the owner
     of what it leads to. Raises OSError."""
-    path = _in(place)
+    path = _spec_path(place)
     for what, found in (("it", os.lstat(path)), ("it", os.stat(path)), ("its directory", os.stat(place))):
-        if not counts(found.st_uid, began):
+        if not is_trusted_owner(found.st_uid, began):
             return f"{what} belongs to user {found.st_uid}"
     return "it is on another file system" if os.stat(place).st_dev != began.st_dev else ""

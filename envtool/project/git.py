@@ -1,11 +1,12 @@
 """How git is started: on a git directory of ours, never on one that another user wrote.
 
 A repository's configuration can make git start programs (fsmonitor, filters, lazy fetches of promisor remotes, and
-whatever comes next), and no list of switches is ever complete. So git gets a GIT_DIR of ours, `empty_git/`, in which there
-is nothing, and of the repository in question only what is data: its index, its work tree, its objects (a sparse index
-and rules that are not checked out stand in them) and its info/exclude. We find these ourselves, as git would, and pass
-the two files by descriptors. Two settings decide what an index or a rule means, and are read by us: core.ignoreCase
-and extensions.objectFormat. The caller's own configuration is git's to read, as long as it lies outside the checkout.
+whatever comes next), and no list of switches is ever complete. So git gets a GIT_DIR of ours, `empty_git/`, in which
+there is nothing, and of the repository in question only what is data: its index, its work tree, its objects (a sparse
+index and rules that are not checked out stand in them) and its info/exclude. We find these ourselves, as git would,
+and pass the two files by descriptors. Two settings decide what an index or a rule means, and are read by us:
+core.ignoreCase and extensions.objectFormat. The caller's own configuration is git's to read, as long as it lies
+outside the checkout.
 
 See docs/decisions/0098. Imports next to nothing: a warm command asks git too.
 """
@@ -16,7 +17,16 @@ import fcntl
 import os
 import time
 
-from envtool.project.repository import Repository, RepositoryError, SymlinkError, around, elsewhere, seen, small, within
+from envtool.project.repository import (
+    Repository,
+    RepositoryError,
+    SymlinkError,
+    find_nested_repository,
+    find_repository,
+    has_external_git,
+    is_git_visible,
+    read_small_file,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,21 +37,21 @@ __all__ = [
     "Repository",
     "RepositoryError",
     "SymlinkError",
-    "around",
-    "ask",
-    "check",
-    "elsewhere",
-    "seen",
-    "small",
-    "within",
+    "check_names",
+    "find_nested_repository",
+    "find_repository",
+    "has_external_git",
+    "is_git_visible",
+    "read_small_file",
+    "start_git",
 ]
 
 IGNORED = ("ls-files", "-o", "-i", "--exclude-standard", "--directory", "-z", "--", ".")
 LISTED = ("ls-files", "-c", "-o", "--exclude-standard", "-z", "--", ".")
-LIMIT = 120  # seconds that git may take for one question
-MEMORY = 8 << 30  # bytes of address space: a small index of version 4 can mean names without end
-OUTPUT = 1 << 30  # bytes of an answer
-LARGEST = 1 << 30  # bytes of an index
+TIMEOUT_SECONDS = 120  # seconds that git may take for one question
+MAX_MEMORY = 8 << 30  # bytes of address space: a small index of version 4 can mean names without end
+MAX_OUTPUT = 1 << 30  # bytes of an answer
+MAX_INDEX_SIZE = 1 << 30  # bytes of an index
 
 _KIND, _REGULAR = 0o170000, 0o100000
 _VOID = os.path.join(os.path.dirname(os.path.abspath(__file__)), "empty_git")
@@ -102,8 +112,8 @@ class Git:
         """Its status as wait(2) has it, output and errors. Raises Failure when it takes longer than `limit` (seconds,
         LIMIT where none is given), Stopped."""
         try:
-            status = self._wait(cancel, LIMIT if limit is None else limit)
-            return status, _whole(self._streams[0]), _whole(self._streams[1])
+            status = self._wait(cancel, TIMEOUT_SECONDS if limit is None else limit)
+            return status, _read_all(self._streams[0]), _read_all(self._streams[1])
         finally:
             self.drop()
 
@@ -113,7 +123,7 @@ class Git:
             os.kill(self._child, 9)
             os.waitpid(self._child, 0)
             self._child = 0
-        _forget(self._streams, self._private)
+        _clean_up(self._streams, self._private)
 
     def _wait(self, cancel: int, limit: float) -> int:
         ended, status = os.waitpid(self._child, os.WNOHANG)
@@ -142,7 +152,7 @@ class Git:
         return status
 
 
-def ask(
+def start_git(
     repository: Repository | None,
     directory: str,
     words: Sequence[str],
@@ -164,7 +174,7 @@ def ask(
         void = f"{_VOID}/{'sha256' if _setting(settings, 'extensions', 'objectformat') == 'sha256' else 'sha1'}"
         shared = [name for name in os.listdir(repository.directory) if name.startswith(_SHARED)]
         if shared or files:
-            void = private = _private(void, repository.directory, shared, files or {})
+            void = private = _make_git_directory(void, repository.directory, shared, files or {})
         environ = _environment(repository, void, configured=configured)
         streams += os.memfd_create("git"), os.memfd_create("git")
         actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams, 1)]
@@ -188,22 +198,22 @@ def ask(
             words = (*words[:at], "-X", f"/proc/self/fd/{_EXCLUDE}", *words[at:])
         child = os.posix_spawn(argv[0], [*argv, *words], environ, file_actions=actions)
     except BaseException as error:
-        _forget(streams, private)
+        _clean_up(streams, private)
         if isinstance(error, OSError):
             raise RepositoryError(f"git cannot be asked about {repository.top}: {error.strerror}") from error
         raise
     finally:
         for descriptor in inputs:
             os.close(descriptor)
-    _bound(child)
+    _limit_resources(child)
     return Git(repository, child, streams, private)
 
 
-def check(listing: bytes, repository: Repository) -> None:
+def check_names(listing: bytes, repository: Repository) -> None:
     """Look at names that each end with a zero, before they are joined to anything. Raises Failure where one leads out
     of the work tree or into a git directory: an index can hold such names, though no git puts them there."""
     text = b"\0" + listing.lower()
-    if text.startswith((b"\0/", b"\0\0")) or any(part in text for part in _strange()):
+    if text.startswith((b"\0/", b"\0\0")) or any(part in text for part in _forbidden_sequences()):
         for name in listing.split(b"\0")[:-1]:
             parts = name.lower().removesuffix(b"/").split(b"/")
             if {b"", b".", b"..", b".git"}.intersection(parts):
@@ -211,7 +221,7 @@ def check(listing: bytes, repository: Repository) -> None:
                 raise RepositoryError(f"{repository.directory}/index names `{shown}`, which git would never check out")
 
 
-def _strange() -> Iterable[bytes]:
+def _forbidden_sequences() -> Iterable[bytes]:
     yield from (b"\0/", b"//", b"\0\0")
     for part in (b".", b"..", b".git"):
         for before in (b"\0", b"/"):
@@ -236,7 +246,7 @@ def _index(repository: Repository) -> int:
     """A descriptor of the index, -1 where there is none."""
     place = f"{repository.directory}/index"
     try:
-        found = _high(repository.open("index", LARGEST))
+        found = _move_descriptor(repository.open("index", MAX_INDEX_SIZE))
     except FileNotFoundError:
         return -1
     begin = os.pread(found, 8, 0)
@@ -246,26 +256,26 @@ def _index(repository: Repository) -> int:
     raise RepositoryError(f"{place} is no index of git's, version 2 to 4")
 
 
-def small_index(repository: Repository) -> bytes:
+def read_index(repository: Repository) -> bytes:
     """The whole index, empty where there is none. Raises Failure."""
     descriptor = _index(repository)
     if descriptor < 0:
         return b""
     try:
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(LARGEST)
+            return file.read(MAX_INDEX_SIZE)
     finally:
         os.close(descriptor)
 
 
 def _exclude(repository: Repository) -> int:
     try:
-        return _high(repository.open("info/exclude", shared=True))
+        return _move_descriptor(repository.open("info/exclude", shared=True))
     except (FileNotFoundError, NotADirectoryError):
         return -1
 
 
-def _high(descriptor: int) -> int:
+def _move_descriptor(descriptor: int) -> int:
     """The same with a number that is none of git's."""
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16)
@@ -273,13 +283,13 @@ def _high(descriptor: int) -> int:
         os.close(descriptor)
 
 
-def _private(void: str, directory: str, names: Sequence[str], files: Mapping[str, bytes]) -> str:
+def _make_git_directory(void: str, directory: str, names: Sequence[str], files: Mapping[str, bytes]) -> str:
     """A git directory for one question, with links to what a split index stands on; _forget removes it."""
     room = os.environ.get("TMPDIR", "")
     place = f"{room if os.path.isabs(room) else '/tmp'}/envtool-git-{os.urandom(8).hex()}"
     os.mkdir(place, 0o700)
     try:
-        for name, content in {"HEAD": small(f"{void}/HEAD"), **files}.items():
+        for name, content in {"HEAD": read_small_file(f"{void}/HEAD"), **files}.items():
             with open(f"{place}/{name}", "xb") as file:
                 file.write(content)
         for name in ("config", "refs"):
@@ -289,12 +299,12 @@ def _private(void: str, directory: str, names: Sequence[str], files: Mapping[str
             if os.lstat(shared).st_mode & _KIND == _REGULAR:  # where git then misses one, it says so
                 os.symlink(shared, f"{place}/{name}")
     except BaseException:
-        _forget([], place)
+        _clean_up([], place)
         raise
     return place
 
 
-def _forget(streams: list[int], private: str) -> None:
+def _clean_up(streams: list[int], private: str) -> None:
     for stream in streams:
         os.close(stream)
     streams.clear()
@@ -304,11 +314,11 @@ def _forget(streams: list[int], private: str) -> None:
         os.rmdir(private)
 
 
-def _bound(child: int) -> None:
+def _limit_resources(child: int) -> None:
     """Limit what a git can take: a small index can mean names without end."""
     import resource
 
-    for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, OUTPUT)):
+    for limit, most in ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_FSIZE, MAX_OUTPUT)):
         try:
             before = resource.prlimit(child, limit)
             if any(each == resource.RLIM_INFINITY or each > most for each in before):
@@ -317,6 +327,6 @@ def _bound(child: int) -> None:
             return
 
 
-def _whole(descriptor: int) -> bytes:
+def _read_all(descriptor: int) -> bytes:
     size = os.fstat(descriptor).st_size
     return os.pread(descriptor, size, 0) if size else b""

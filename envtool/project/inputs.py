@@ -27,7 +27,7 @@ class WrongInputsError(UsageError):
         super().__init__("; ".join(error.message for error in self.errors), code=first.code, hint=first.hint)
 
 
-def find(
+def find_inputs(
     root: str,
     patterns: Iterable[str],
     optional: Iterable[str] = (),
@@ -84,7 +84,7 @@ def find(
         built = paths | bare
         if links := [path for path in search.meant if rows[path].link and path not in search.outer]:
             _follow(links, search, rows, built)
-    replaced = {each for path in search.outer for each in above(path)}
+    replaced = {each for path in search.outer for each in parent_directories(path)}
     return tuple(
         item if path in built else replace(item, built=False)
         for path, item in sorted(rows.items())
@@ -92,7 +92,7 @@ def find(
     )
 
 
-def check(
+def check_inputs(
     root: str,
     patterns: Iterable[str],
     *,
@@ -127,7 +127,7 @@ class _Search:
     ) -> None:
         self._root, self.entries, self._keeps, self._apart, self._cancel = root, entries, keeps, apart, cancel
         self.door, self.hasher, self.follows = door, hasher, follows
-        self._names = names or (lambda: source_files.listed(root, cancel))
+        self._names = names or (lambda: source_files.list_files(root, cancel))
         self._listed: list[str] | None = None
         self.named: set[str] = set()  # what patterns name exactly
         self.meant: set[str] = set()  # what patterns mean
@@ -155,24 +155,24 @@ class _Search:
     def find(self, pattern: str) -> tuple[Iterable[str], Iterable[str], int | None]:
         """The links on the way to what a pattern names, the files that it means, and the mode of what it names (None:
         nothing). Raises as the function `find`."""
-        wanted = source_files.inside(pattern)
+        wanted = source_files.normalize_pattern(pattern)
         ways: tuple[str, ...] = ()
         keeps = self._keeps
         try:
-            mode = None if wanted in ("", ".") else source_files.mode_of(self._root, wanted)
+            mode = None if wanted in ("", ".") else source_files.mode_in_project(self._root, wanted)
         except source_files.OutsideProjectError:
-            return ways, self.beyond(wanted), stat.S_IFDIR
-        if mode is not None and stat.S_ISLNK(mode) and self._led_out(wanted, asked=self.follows is not None):
-            return ways, self.beyond(wanted), mode
+            return ways, self.match_outside(wanted), stat.S_IFDIR
+        if mode is not None and stat.S_ISLNK(mode) and self._is_outside_wanted(wanted, asked=self.follows is not None):
+            return ways, self.match_outside(wanted), mode
         if mode is not None and not stat.S_ISDIR(mode):
             directory, _, name = wanted.rpartition("/")
-            ways, real = self._behind(directory)
+            ways, real = self._resolve_links(directory)
             # it counts by the name that it was given, and where it really is: builds go there by the links on the way
             named = {wanted, posixpath.join(real, name)} if keeps is None or keeps(wanted) else set()
             self.named |= named
             return ways, named, mode
         if mode is not None:
-            ways, real = self._behind(wanted)
+            ways, real = self._resolve_links(wanted)
             found = self.below(real) or self._made_by_tools(real)
         elif wanted in ("", "."):
             found = self.below("")
@@ -180,20 +180,20 @@ class _Search:
             expression = globs.matcher((wanted, wanted + "/**"))
             found = [path for path in self.below("") if expression.fullmatch(path)] if globs.is_glob(wanted) else []
             if not found and globs.is_glob(wanted):
-                tools = self._made_by_tools(globs.directory(wanted))
+                tools = self._made_by_tools(globs.literal_directory(wanted))
                 found = [path for path in tools if expression.fullmatch(path)]
         return ways, found if keeps is None else [path for path in found if keeps(path)], mode
 
-    def _led_out(self, link: str, *, asked: bool) -> bool:
+    def _is_outside_wanted(self, link: str, *, asked: bool) -> bool:
         """Whether what a link out of the project leads to is meant: it is asked for, or the caller allows it."""
-        real = self.door.leads_out(link)
+        real = self.door.outside_target(link)
         return bool(real) and (asked or self.door.allows(real))
 
-    def beyond(self, wanted: str) -> list[str]:
+    def match_outside(self, wanted: str) -> list[str]:
         """What a path or pattern means that leads out of the project: names as if it were in it. Raises UsageError
         (code input-outside) where the caller does not allow it."""
-        fixed = globs.directory(wanted)
-        real = self.door.leads_out(fixed)
+        fixed = globs.literal_directory(wanted)
+        real = self.door.outside_target(fixed)
         if not os.path.exists(real):
             message = f"input `{wanted}` leads out of the project, to {real}, where there is nothing"
             raise UsageError(message, code="input-missing")
@@ -202,23 +202,25 @@ class _Search:
         except UsageError as error:
             raise UsageError(f"input {error.message}", code="input-outside", hint=error.hint) from None
         expression = globs.matcher((wanted, wanted + "/**"))
-        rows = [each for each in _outside(fixed, real, self.door, self.hasher) if expression.fullmatch(each.path)]
+        rows = [
+            each for each in _read_outside_tree(fixed, real, self.door, self.hasher) if expression.fullmatch(each.path)
+        ]
         found = {each.path: each for each in rows if self._keeps is None or self._keeps(each.path)}
         self.outer |= found
         return [*found]
 
-    def leads_on(self, link: str) -> bool:
+    def follows_outside(self, link: str) -> bool:
         """Whether what a link that leads out means is an input: where kinds say which links they read through, if they
         do; else if the caller allows it."""
         return (
-            self._led_out(link, asked=False)
+            self._is_outside_wanted(link, asked=False)
             if self.follows is None
-            else (self.follows(link, link) and self._led_out(link, asked=True))
+            else (self.follows(link, link) and self._is_outside_wanted(link, asked=True))
         )
 
-    def _behind(self, directory: str) -> tuple[tuple[str, ...], str]:
+    def _resolve_links(self, directory: str) -> tuple[tuple[str, ...], str]:
         """The links on the way to a directory, and its path without them."""
-        way = symlinks.walk(self.entries, directory) if directory else None
+        way = symlinks.follow_path(self.entries, directory) if directory else None
         return (way.links, way.end) if way else ((), directory)
 
     def below(self, directory: str) -> list[str]:
@@ -233,7 +235,7 @@ class _Search:
             return []
         top = open_top(self._root)
         try:
-            if not walk.in_tools(top, directory) or source_files.repositories(self._root, self._cancel):
+            if not walk.is_in_tool_directory(top, directory) or source_files.repositories(self._root, self._cancel):
                 return []
             return sorted(path for path in source_files.all_files(top, directory) if path not in self._apart)
         except OSError:  # it is not there
@@ -241,11 +243,11 @@ class _Search:
         finally:
             os.close(top)
 
-    def led(self, link: str, way: symlinks.LinkPath) -> list[str]:
+    def files_of_link(self, link: str, way: symlinks.LinkPath) -> list[str]:
         """The files that a link means. What is ours, or git's, only a link means that a pattern names."""
         if stat.S_ISDIR(way.mode):
             return self.below(way.end)
-        apart = way.end in self._apart or source_files.own(way.end) or ".git" in way.end.split("/")
+        apart = way.end in self._apart or source_files.is_own_path(way.end) or ".git" in way.end.split("/")
         return [way.end] if stat.S_ISREG(way.mode) and (link in self.named or not apart) else []
 
 
@@ -253,14 +255,14 @@ def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], bui
     """Add what the links `pending` lead to, to `rows`, and to what is `built` where the link is."""
     while pending:
         path = pending.pop()
-        way = symlinks.walk(search.entries, path)
+        way = symlinks.follow_path(search.entries, path)
         if way is None:
-            if search.leads_on(path):
-                outer = search.beyond(path)
+            if search.follows_outside(path):
+                outer = search.match_outside(path)
                 rows |= {each: search.outer[each] for each in outer}
                 built |= {*outer} if path in built else set()
             continue
-        led = [each for each in search.led(path, way) if search.follows is None or search.follows(path, each)]
+        led = [each for each in search.files_of_link(path, way) if search.follows is None or search.follows(path, each)]
         for each in (*way.links, *led) if led else ():
             new = each not in rows or not rows[each].content
             if new:
@@ -275,7 +277,9 @@ def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], bui
             rows[path] = replace(rows[path], sha256=rows[way.end].sha256)
 
 
-def _outside(path: str, real: str, door: host_access.HostAccess, hasher: source_files.Hasher) -> Iterator[InputFile]:
+def _read_outside_tree(
+    path: str, real: str, door: host_access.HostAccess, hasher: source_files.Hasher
+) -> Iterator[InputFile]:
     """The file `real`, or all in that directory, as if `path` were in the project. Raises UsageError."""
     if not os.path.isdir(real):
         yield _read_outside(path, real, door, hasher)
@@ -320,7 +324,7 @@ def _missing(pattern: str, mode: int | None) -> UsageError:
 # ---- what a build is shown of them -----------------------------------------------------------------------------------
 
 
-def stage(
+def stage_inputs(
     root: str,
     files: Sequence[InputFile],
     target: str,
@@ -331,11 +335,11 @@ def stage(
     epoch's, holes left holes. `door` opens what lies out of the project. Raises UsageError (code input-changed) where a
     file is not what it was, and what `check` raises, which is called often."""
     links = {item.path: item.link for item in files if item.link}
-    for directory in _between(links) - {item.path for item in files}:
+    for directory in _directories_on_links(links) - {item.path for item in files}:
         _make_directories(target, directory)
     with host_access.EntryOpener(root) as entries:
         for item in files:
-            if links and any(each in links for each in above(item.path)):
+            if links and any(each in links for each in parent_directories(item.path)):
                 continue  # it is there under its own name, and the link leads to it
             place = os.path.join(target, item.path)
             _make_directories(target, os.path.dirname(item.path))
@@ -368,10 +372,12 @@ def _stage(
         return
     digest = hashlib.sha256()
     opened = (
-        door.open_absolute(item.outside) if item.outside else host_access.regular(entries.open(item.path), item.path)
+        door.open_absolute(item.outside)
+        if item.outside
+        else host_access.open_regular(entries.open(item.path), item.path)
     )
     with opened as file, open(place, "xb") as out:
-        for piece in host_access.pieces(file):
+        for piece in host_access.read_chunks(file):
             if check is not None:
                 check()
             digest.update(piece)
@@ -397,17 +403,17 @@ def _target(entries: host_access.EntryOpener, item: InputFile) -> str:
         os.close(descriptor)
 
 
-def _between(links: Mapping[str, str]) -> set[str]:
+def _directories_on_links(links: Mapping[str, str]) -> set[str]:
     """The directories that links lead into and out of again: `a/../b` leads nowhere where there is no a."""
     found = set()
     for path, link in links.items():
         parts = os.path.join(os.path.dirname(path), link).split("/")
         ups = [at for at, part in enumerate(parts) if part == ".." and not link.startswith("/")]
-        found |= {symlinks.through("/".join(parts[:at]), links) for at in ups}
+        found |= {symlinks.resolve_known_links("/".join(parts[:at]), links) for at in ups}
     return found
 
 
-def above(path: str) -> Iterator[str]:
+def parent_directories(path: str) -> Iterator[str]:
     """The directories that a path is in, but for the project itself."""
     while path := path.rpartition("/")[0]:
         yield path

@@ -11,18 +11,18 @@ from collections.abc import Callable
 from envtool import host_access
 from envtool.errors import UsageError
 
-MOST = 300  # places that are looked at below each directory
-SIZE = 1 << 20  # bytes of a file
+MAX_PLACES = 300  # places that are looked at below each directory
+MAX_FILE_SIZE = 1 << 20  # bytes of a file
 
 
-def files(top: str, root: str, name: str, note: Callable[[str], None]) -> dict[str, bytes]:
+def find_neighbours(top: str, root: str, name: str, note: Callable[[str], None]) -> dict[str, bytes]:
     """Path relative to the project at `root`, which begins with `..`, -> content. Each place that was looked at is
     noted. `top` is the directory of the repository, which `root` is in."""
     found: dict[str, bytes] = {}
     place = root
     while place != top:
         own, place = place, os.path.dirname(place)
-        for path in _beside(place, own, name)[:MOST]:
+        for path in _candidate_paths(place, own, name)[:MAX_PLACES]:
             note(path)
             content = _content(top, os.path.relpath(path, top))
             if content is not None:
@@ -30,7 +30,7 @@ def files(top: str, root: str, name: str, note: Callable[[str], None]) -> dict[s
     return found
 
 
-def _beside(place: str, own: str, name: str) -> list[str]:
+def _candidate_paths(place: str, own: str, name: str) -> list[str]:
     """Where files of this name may be: in a directory, in those in it and those in these, `own` left out."""
     directories = [place]
     for depth in range(2):
@@ -41,14 +41,17 @@ def _beside(place: str, own: str, name: str) -> list[str]:
             except OSError:
                 continue
             directories += [path for path in inner if path != own and not os.path.basename(path).startswith(".")]
-            if len(directories) > MOST:
+            if len(directories) > MAX_PLACES:
                 break
     return [os.path.join(directory, name) for directory in directories]
 
 
 def _content(top: str, path: str) -> bytes | None:
     try:
-        with host_access.EntryOpener(top) as entries, host_access.regular(entries.open(path), path, SIZE) as file:
-            return file.read(SIZE)
+        with (
+            host_access.EntryOpener(top) as entries,
+            host_access.open_regular(entries.open(path), path, MAX_FILE_SIZE) as file,
+        ):
+            return file.read(MAX_FILE_SIZE)
     except (OSError, UsageError):
         return None

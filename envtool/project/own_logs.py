@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 
 _KIND, _FILE, _PIPE = 0o170000, 0o100000, 0o010000
-_MOST = 256  # descriptors of one process that are looked at
-_FAR = 8  # pipes after each other
+_MAX_DESCRIPTORS = 256  # descriptors of one process that are looked at
+_MAX_PIPES = 8  # pipes after each other
 
 
 def find(root: str) -> tuple[str, ...]:
@@ -24,13 +24,13 @@ def find(root: str) -> tuple[str, ...]:
     for descriptor in ("1", "2"):
         _add("self", descriptor, top, found, pipes)
     read: set[str] = set()
-    for _ in range(_FAR):
+    for _ in range(_MAX_PIPES):
         new = {pipe for pipe in pipes if pipe not in read}
         if not new:
             break
         read |= new
         for process in _readers(new):
-            for descriptor in _list(f"/proc/{process}/fd")[:_MOST]:
+            for descriptor in _list(f"/proc/{process}/fd")[:_MAX_DESCRIPTORS]:
                 _add(process, descriptor, top, found, pipes if descriptor == "1" else [])
     return tuple(sorted(found))
 

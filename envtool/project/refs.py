@@ -12,18 +12,18 @@ from collections.abc import Collection, Iterator
 from envtool.fs.beneath import open_beneath
 from envtool.project import git
 
-MOST = 100_000  # tags
-PACKED = 64 << 20  # bytes of packed-refs
+MAX_TAGS = 100_000  # tags
+MAX_PACKED_REFS = 64 << 20  # bytes of packed-refs
 _TAGS = "refs/tags/"
-_NESTED = 100  # directories in each other
-_DEPTH = 5  # of a ref that names another one, as git has it
+_MAX_NESTING = 100  # directories in each other
+_MAX_SYMREF_DEPTH = 5  # of a ref that names another one, as git has it
 
 
-def head(repository: git.Repository) -> str:
+def head_commit(repository: git.Repository) -> str:
     """The commit that is checked out, in lower-case hex; empty where there is none yet, or none that can be told.
     Raises git.Failure."""
     name = "HEAD"
-    for _ in range(_DEPTH):
+    for _ in range(_MAX_SYMREF_DEPTH):
         said = _read(repository, name, shared=name != "HEAD")
         if not said and name != "HEAD":
             return dict(_packed(repository)).get(name, "")
@@ -37,24 +37,24 @@ def head(repository: git.Repository) -> str:
     return ""
 
 
-def tags(repository: git.Repository) -> list[tuple[str, str]]:
+def read_tags(repository: git.Repository) -> list[tuple[str, str]]:
     """(name, object id in hex) of every tag, sorted: `refs/tags/…`. Raises git.Failure."""
     found = {name: value for name, value in _packed(repository) if name.startswith(_TAGS)}
     for number, name in enumerate(_loose(repository)):
-        if number == MOST:
+        if number == MAX_TAGS:
             raise git.RepositoryError(
-                f"{repository.common}/refs/tags has more than {MOST} files: `git pack-refs --all` helps"
+                f"{repository.common}/refs/tags has more than {MAX_TAGS} files: `git pack-refs --all` helps"
             )
         if _is_id(value := _read(repository, name, shared=True)):
             found[name] = value
     return sorted(found.items())
 
 
-def described(repository: git.Repository, names: Collection[str]) -> str:
+def nearest_tag(repository: git.Repository, names: Collection[str]) -> str:
     """Which of these tags `git describe --tags` names for what is checked out; empty where none of them is reachable.
     Raises git.Failure."""
-    wanted = [(name, value) for name, value in tags(repository) if name.removeprefix(_TAGS) in names]
-    commit = head(repository)
+    wanted = [(name, value) for name, value in read_tags(repository) if name.removeprefix(_TAGS) in names]
+    commit = head_commit(repository)
     if not wanted or not commit:
         return ""
     files = {"HEAD": f"{commit}\n".encode()}
@@ -63,7 +63,7 @@ def described(repository: git.Repository, names: Collection[str]) -> str:
     if shallow := _read(repository, "shallow", shared=True):  # where history ends: ids alone
         files["shallow"] = "".join(f"{line}\n" for line in shallow.split("\n") if _is_id(line)).encode()
     words = ("describe", "--tags", "--abbrev=0")
-    _, output, _ = git.ask(repository, repository.top, words, configured=False, files=files).ended()
+    _, output, _ = git.start_git(repository, repository.top, words, configured=False, files=files).ended()
     name = output.decode("utf-8", "surrogateescape").removesuffix("\n")
     return name if name in names else ""
 
@@ -76,7 +76,7 @@ def _loose(repository: git.Repository) -> Iterator[str]:
         for name, inner in _entries(repository, below):
             if not inner:
                 yield f"{below}/{name}"
-            elif below.count("/") < _NESTED:
+            elif below.count("/") < _MAX_NESTING:
                 pending.append(f"{below}/{name}")
 
 
@@ -99,7 +99,7 @@ def _entries(repository: git.Repository, below: str) -> list[tuple[str, bool]]:
 
 def _packed(repository: git.Repository) -> Iterator[tuple[str, str]]:
     try:
-        text = repository.read("packed-refs", PACKED, shared=True).decode("utf-8", "surrogateescape")
+        text = repository.read("packed-refs", MAX_PACKED_REFS, shared=True).decode("utf-8", "surrogateescape")
     except (OSError, git.SymlinkError):
         return
     for line in text.split("\n"):

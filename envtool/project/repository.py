@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 
 from envtool.fs.beneath import open_beneath
-from envtool.project.discovery import counts
+from envtool.project.discovery import is_trusted_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SMALL = 1 << 20  # bytes of a file that is read here, unless its reader says otherwise
+MAX_SMALL_FILE = 1 << 20  # bytes of a file that is read here, unless its reader says otherwise
 
 _REGULAR, _DIRECTORY, _LINK, _KIND = 0o100000, 0o040000, 0o120000, 0o170000
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -67,7 +67,7 @@ class Repository:
             raise RepositoryError(f"{path} is another directory than a moment ago")
         return descriptor
 
-    def open(self, name: str, most: int = SMALL, *, shared: bool = False) -> int:
+    def open(self, name: str, most: int = MAX_SMALL_FILE, *, shared: bool = False) -> int:
         """A descriptor of a file in it. Raises Failure for all that is none, or is larger; OSError."""
         directory = self.enter(shared=shared)
         try:
@@ -82,7 +82,7 @@ class Repository:
             os.close(directory)
         return _regular(found, f"{self.common if shared else self.directory}/{name}", most)
 
-    def read(self, name: str, most: int = SMALL, *, shared: bool = False) -> bytes:
+    def read(self, name: str, most: int = MAX_SMALL_FILE, *, shared: bool = False) -> bytes:
         """What is in such a file. Raises as `open`."""
         descriptor = self.open(name, most, shared=shared)
         try:
@@ -101,7 +101,7 @@ class Repository:
             os.close(directory)
 
 
-def around(root: str) -> Repository | None:
+def find_repository(root: str) -> Repository | None:
     """The repository that the directory `root` is in, as git finds it; None where there is none, or no git.
 
     One above the project counts if it is on the same file system and belongs to the owner of the project, to us or to
@@ -112,10 +112,10 @@ def around(root: str) -> Repository | None:
     project: os.stat_result | None = None
     while True:
         if os.path.lexists(_inside(top, ".git")):
-            if project and not counts(os.lstat(_inside(top, ".git")).st_uid, project):
+            if project and not is_trusted_owner(os.lstat(_inside(top, ".git")).st_uid, project):
                 return None
-            if found := _begins(top, project):
-                if project and not counts(found.owner, project):
+            if found := _open_repository(top, project):
+                if project and not is_trusted_owner(found.owner, project):
                     return None
                 found.caller = CallerGit(top, root)
                 return found if found.caller.program else None
@@ -126,22 +126,22 @@ def around(root: str) -> Repository | None:
         top = above
 
 
-def within(outer: Repository, top: str) -> Repository | None:
+def find_nested_repository(outer: Repository, top: str) -> Repository | None:
     """The repository that begins at the directory `top`, in the work tree of another one; None where what is called
     `.git` there is none. Raises Failure."""
-    if found := _begins(top, None, outer.top):
+    if found := _open_repository(top, None, outer.top):
         found.caller = outer.caller
     return found
 
 
-def _begins(top: str, project: os.stat_result | None, checkout: str = "") -> Repository | None:
+def _open_repository(top: str, project: os.stat_result | None, checkout: str = "") -> Repository | None:
     """The repository whose work tree is `top`, of whose owner `project` is, unless that is the owner of `top`; None
     where `.git` is no repository. `checkout` is what has come with it, unless that is `top`."""
     place = directory = _inside(top, ".git")
     try:
         state = os.lstat(place)
         if state.st_mode & _KIND != _DIRECTORY:
-            directory = _real(os.path.join(top, _leads(place, state)))  # of a worktree, or a submodule
+            directory = _real(os.path.join(top, _gitdir_target(place, state)))  # of a worktree, or a submodule
             if not directory:
                 return None
         at = os.open(directory, _HANDLE)
@@ -151,7 +151,7 @@ def _begins(top: str, project: os.stat_result | None, checkout: str = "") -> Rep
                 return None
             found = os.fstat(at)
             known = {directory: _identity(found), common: _identity(os.stat(common))}
-            there = _there("HEAD", at) and all(os.path.isdir(f"{common}/{each}") for each in ("objects", "refs"))
+            there = _exists_at("HEAD", at) and all(os.path.isdir(f"{common}/{each}") for each in ("objects", "refs"))
         finally:
             os.close(at)
         if not there:
@@ -166,11 +166,11 @@ def _begins(top: str, project: os.stat_result | None, checkout: str = "") -> Rep
     return Repository(top, directory, common, known, found.st_uid)
 
 
-def _leads(place: str, state: os.stat_result) -> str:
+def _gitdir_target(place: str, state: os.stat_result) -> str:
     """Where a `.git` that is no directory says that it is. Raises Failure, OSError."""
     if state.st_mode & _KIND == _LINK:
         return os.readlink(place)
-    said = small(place)
+    said = read_small_file(place)
     if not said.startswith(b"gitdir: "):
         raise RepositoryError(f"{place} is a file that does not say `gitdir: ` and where the git directory is")
     return os.fsdecode(said[8:].rstrip(b"\r\n"))
@@ -182,9 +182,9 @@ def _commondir(directory: int, path: str) -> str:
         found = os.open("commondir", _ENTRY, dir_fd=directory)
     except FileNotFoundError:
         return ""
-    descriptor = _regular(found, f"{path}/commondir", SMALL)
+    descriptor = _regular(found, f"{path}/commondir", MAX_SMALL_FILE)
     try:
-        return os.fsdecode(os.read(descriptor, SMALL).rstrip(b"\r\n"))
+        return os.fsdecode(os.read(descriptor, MAX_SMALL_FILE).rstrip(b"\r\n"))
     finally:
         os.close(descriptor)
 
@@ -194,7 +194,7 @@ def _check(top: str, directory: str, common: str, which: str, owner: int) -> Non
     be who can read what it leads to, and commits, tags and names of it come into evidence, keys and containers. It has
     to belong to the project's owner; or to us or root, and then to say itself that this is its work tree."""
     found = os.stat(which).st_uid
-    if found == owner or (found in (os.geteuid(), 0) and _names(top, directory, common)):
+    if found == owner or (found in (os.geteuid(), 0) and _names_work_tree(top, directory, common)):
         return
     raise RepositoryError(
         f"{_inside(top, '.git')} leads to {which}, which belongs to user {found} and not to the project's owner"
@@ -202,7 +202,7 @@ def _check(top: str, directory: str, common: str, which: str, owner: int) -> Non
     )
 
 
-def _there(name: str, directory: int) -> bool:
+def _exists_at(name: str, directory: int) -> bool:
     try:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError:
@@ -214,12 +214,12 @@ def _identity(state: os.stat_result) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def seen(repository: Repository | None, root: str) -> bool:
+def is_git_visible(repository: Repository | None, root: str) -> bool:
     """Whether a task of the project at `root` sees a git directory: its own, or a stand-in. Raises Failure."""
-    return repository is not None and (_is_directory(f"{root}/.git") or elsewhere(repository, root))
+    return repository is not None and (_is_directory(f"{root}/.git") or has_external_git(repository, root))
 
 
-def elsewhere(repository: Repository, root: str) -> bool:
+def has_external_git(repository: Repository, root: str) -> bool:
     """Whether the git directory of the project at `root` is another place's, and the project's by git's own rules: a
     worktree is one of that repository's worktrees and says so itself, a submodule's configuration names it, and of a
     repository above the project `around` has looked at the owner. Raises Failure."""
@@ -236,10 +236,10 @@ def elsewhere(repository: Repository, root: str) -> bool:
         return False
     if _is_directory(f"{top}/.git"):
         return directory == common == _inside(top, ".git")
-    return _names(top, directory, common)
+    return _names_work_tree(top, directory, common)
 
 
-def _names(top: str, directory: str, common: str) -> bool:
+def _names_work_tree(top: str, directory: str, common: str) -> bool:
     """Whether a git directory says itself which work tree is its own, and that is `top`: as one of several worktrees,
     or by its configuration, as a submodule's does."""
     if directory != common:
@@ -259,7 +259,7 @@ def _path(directory: str, said: str) -> str:
 
 def _read(path: str) -> bytes:
     try:
-        return small(path)
+        return read_small_file(path)
     except (OSError, SymlinkError):
         return b""
 
@@ -291,7 +291,7 @@ def _inside(directory: str, name: str) -> str:
 # ---- what is read here, not by git -----------------------------------------------------------------------------------
 
 
-def small(path: str, most: int = SMALL) -> bytes:
+def read_small_file(path: str, most: int = MAX_SMALL_FILE) -> bytes:
     """A file of at most so many bytes. Raises Failure for all that is none, Linked for a link, OSError."""
     descriptor = _regular(os.open(path, _ENTRY), path, most)
     try:
@@ -340,17 +340,17 @@ def _git(path: str, checkout: str) -> tuple[str, str]:
     """PATH without what is not searched, and git's absolute path. Looked for once: of a caller who asks for a hundred
     containers, PATH does not change meanwhile."""
     if (path, checkout) not in _gits:
-        places = searched(path, (checkout,))
+        places = safe_path_directories(path, (checkout,))
         found = (f"{each}/git" for each in places)
         program = next((each for each in found if os.access(each, os.X_OK) and os.path.isfile(each)), "")
         _gits[path, checkout] = (":".join(places), program)
     return _gits[path, checkout]
 
 
-def checkout(root: str) -> str:
+def checkout_root(root: str) -> str:
     """The real path of all that came with the project at `root`."""
     try:
-        repository = around(root)
+        repository = find_repository(root)
     except RepositoryError:
         repository = None
     return _checkout(repository.top, root) if repository else os.path.realpath(root)
@@ -361,7 +361,7 @@ def _checkout(top: str, root: str) -> str:
     return os.path.realpath(root) if whole else top
 
 
-def searched(path: str, checkouts: Iterable[str]) -> list[str]:
+def safe_path_directories(path: str, checkouts: Iterable[str]) -> list[str]:
     """The directories of PATH in which a program may be looked for: absolute ones that lie in no checkout."""
     return [each for each in path.split(":") if _outside(each, checkouts)]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from typing import IO
 
-KEPT = 10  # runs
+MAX_RUNS = 10  # runs
 _held: dict[str, OpenDirectory] = {}  # open runs by path: moving a directory on the way does not move them
 OWN, RUNS = ".envtool", "runs"
 
@@ -29,11 +29,11 @@ def open_run(root: str) -> tuple[str, str]:
     and the note says why; else the note is empty."""
     name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
     try:
-        with OpenDirectory.open(root) as project, _step(project, OWN, make=True) as top:
+        with OpenDirectory.open(root) as project, _enter_own(project, OWN, make=True) as top:
             _ignore(top)
             top.sweep()
-            with _step(top, RUNS, make=True) as runs:
-                name, run = _fresh(runs, name)
+            with _enter_own(top, RUNS, make=True) as runs:
+                name, run = _make_run(runs, name)
             fcntl.flock(run.fd, fcntl.LOCK_SH)  # as long as it is open, others let it be
             path = os.path.join(root, OWN, RUNS, name)
             _held[path] = run
@@ -54,19 +54,19 @@ def close_run(root: str, path: str) -> None:
         return
     _held.pop(path).close()
     try:
-        with OpenDirectory.open(root) as project, _step(project, OWN) as top, _step(top, RUNS) as runs:
+        with OpenDirectory.open(root) as project, _enter_own(project, OWN) as top, _enter_own(top, RUNS) as runs:
             try:  # noqa: SIM105 - contextlib is not for the warm path
                 top.link("last", f"{RUNS}/{os.path.basename(path)}")
             except OSError:  # a directory of this name: it stays
                 pass
-            for old in [name for name in runs.names() if _is_run(name)][:-KEPT]:
-                if not _under_way(runs, old):
+            for old in [name for name in runs.names() if _is_run(name)][:-MAX_RUNS]:
+                if not _is_active(runs, old):
                     runs.remove(old)
     except OSError:
         pass  # evidence is a help, never a reason to fail
 
 
-def _under_way(runs: OpenDirectory, name: str) -> bool:
+def _is_active(runs: OpenDirectory, name: str) -> bool:
     """Whether somebody holds a run; whatever else has such a name is nobody's."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=runs.fd)
@@ -91,13 +91,13 @@ def log_path(run: str, env: str, task: str) -> str:
     return os.path.join(run, f"{safe}.log")
 
 
-def create(path: str) -> IO[bytes]:
+def create_file(path: str) -> IO[bytes]:
     """A new file of a run, to be written and read. Raises OSError."""
     with _directory(path) as directory:
         return directory.create(os.path.basename(path))
 
 
-def opened(path: str) -> BufferedReader:
+def open_file(path: str) -> BufferedReader:
     """A file of a run, to be read. Raises OSError."""
     with _directory(path) as directory:
         return directory.read(os.path.basename(path))
@@ -114,7 +114,7 @@ def _directory(path: str) -> OpenDirectory:
         return at.open_below(run[len(root) + 1 :])
 
 
-def _step(at: OpenDirectory, name: str, *, make: bool = False) -> OpenDirectory:
+def _enter_own(at: OpenDirectory, name: str, *, make: bool = False) -> OpenDirectory:
     """A directory of ours. Raises OSError where it is another user's: he may have made anything of it."""
     found = at.open_below(name, make=make)
     uid = os.fstat(found.fd).st_uid
@@ -124,7 +124,7 @@ def _step(at: OpenDirectory, name: str, *, make: bool = False) -> OpenDirectory:
     return found
 
 
-def _fresh(runs: OpenDirectory, name: str) -> tuple[str, OpenDirectory]:
+def _make_run(runs: OpenDirectory, name: str) -> tuple[str, OpenDirectory]:
     try:
         return name, runs.make_directory(name)
     except FileExistsError:  # of another process of this id, in another container; or the name was guessed

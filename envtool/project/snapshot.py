@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 FORMAT = 1  # of what is hashed
-GRAIN = 20_000_000  # nanoseconds
-MANY = 20_000  # names of which another process looks at half: lstat is nearly all that takes time
-MOST = 4 << 30  # bytes that are hashed at once: a directory of films is no project
+CLOCK_GRAIN = 20_000_000  # nanoseconds
+FORK_THRESHOLD = 20_000  # names of which another process looks at half: lstat is nearly all that takes time
+MAX_NEW_BYTES = 4 << 30  # bytes that are hashed at once: a directory of films is no project
 _FIELDS = 5
-ROW = 8 * _FIELDS
-GONE = bytes(ROW)  # the row of what is not there
+ROW_SIZE = 8 * _FIELDS
+MISSING_ROW = bytes(ROW_SIZE)  # the row of what is not there
 _KIND, _DIRECTORY, _LINK, _FILE = 0o170000, 0o040000, 0o120000, 0o100000
 _COUNTS = _KIND | 0o111  # of a mode
 _OURS = (OWN.encode(), VENDOR.encode())
-_MORE = 1 << 63
-_DISTRUSTED = struct.pack("q", -1)
+_INT64_LIMIT = 1 << 63
+_UNTRUSTED_MODE = struct.pack("q", -1)
 
 
 class SnapshotError(Exception):
@@ -64,13 +64,13 @@ class SnapshotQuery:
 
     def __init__(self, root: str, place: str, logs: tuple[str, ...]) -> None:
         self.root, self.place, self.logs = root, place, logs
-        self.record = snapshot_cache.load(place, root)
-        self.repository = git.around(root)
+        self.record = snapshot_cache.load_record(place, root)
+        self.repository = git.find_repository(root)
         self.top = open_top(root)  # all is looked at by this descriptor, until `drop`
         self.gits: dict[bytes, git.Git] = {}  # by the prefix of each repository
 
 
-def look(
+def take_snapshot(
     root: str,
     place: str,
     cancel: int = -1,
@@ -82,15 +82,15 @@ def look(
     """How the project stands now. `place` is the path of its record, which is brought up to date; `afresh`: whatever it
     says. `logs` are files that are as if they were not there (logs.py). `check` is called while files are hashed, and
     may raise. Raises Unknown, at once when the descriptor `cancel` becomes readable."""
-    asked = ask(root, place, logs)
+    asked = start_query(root, place, logs)
     if afresh:
         asked.record = {}
-    found = settle(asked, cancel=cancel, check=check)
+    found = finish_query(asked, cancel=cancel, check=check)
     assert found is not None
     return found
 
 
-def ask(root: str, place: str, logs: tuple[str, ...] = ()) -> SnapshotQuery:
+def start_query(root: str, place: str, logs: tuple[str, ...] = ()) -> SnapshotQuery:
     """Begin: git works meanwhile. Follow with `settle` or `drop`. Raises Unknown."""
     try:
         asked = SnapshotQuery(root, place, logs)
@@ -101,7 +101,7 @@ def ask(root: str, place: str, logs: tuple[str, ...] = ()) -> SnapshotQuery:
                     if started := _start(asked, prefix):
                         asked.gits[prefix] = started
             except git.RepositoryError:
-                drop(asked)
+                cancel_query(asked)
                 raise
     except git.RepositoryError as error:
         raise SnapshotError(str(error)) from error
@@ -114,9 +114,9 @@ def _start(asked: SnapshotQuery, prefix: bytes) -> git.Git | None:
     """Ask git for the names of one repository of the project; None where there is none any more."""
     assert asked.repository is not None
     if not prefix:
-        return git.ask(asked.repository, asked.root, git.LISTED, where=asked.top)
+        return git.start_git(asked.repository, asked.root, git.LISTED, where=asked.top)
     directory = f"{asked.root}/{os.fsdecode(prefix[:-1])}"
-    inner = git.within(asked.repository, directory)
+    inner = git.find_nested_repository(asked.repository, directory)
     if inner is None:
         return None
     try:
@@ -124,12 +124,12 @@ def _start(asked: SnapshotQuery, prefix: bytes) -> git.Git | None:
     except OSError as error:
         raise git.RepositoryError(f"{directory}: {error.strerror}") from error
     try:
-        return git.ask(inner, directory, git.LISTED, where=where)
+        return git.start_git(inner, directory, git.LISTED, where=where)
     finally:
         os.close(where)
 
 
-def drop(asked: SnapshotQuery) -> None:
+def cancel_query(asked: SnapshotQuery) -> None:
     """Ask no further."""
     for each in asked.gits.values():
         each.drop()
@@ -138,20 +138,22 @@ def drop(asked: SnapshotQuery) -> None:
         asked.top = -1
 
 
-def settle(
+def finish_query(
     asked: SnapshotQuery, *, unchanged: bool = False, cancel: int = -1, check: Callable[[], None] | None = None
 ) -> Snapshot | None:
     """The answer. With `unchanged` None at the first sign that something may have changed. Raises Unknown, at once
     when the descriptor `cancel` becomes readable, and what `check` raises."""
     try:
-        return _settle(asked, cancel, check, unchanged=unchanged)
+        return _finish_query(asked, cancel, check, unchanged=unchanged)
     except git.RepositoryError as error:
         raise SnapshotError(str(error)) from error
     finally:
-        drop(asked)
+        cancel_query(asked)
 
 
-def _settle(asked: SnapshotQuery, cancel: int, check: Callable[[], None] | None, *, unchanged: bool) -> Snapshot | None:
+def _finish_query(
+    asked: SnapshotQuery, cancel: int, check: Callable[[], None] | None, *, unchanged: bool
+) -> Snapshot | None:
     known = asked.record
     names: list[bytes] = known.get("names", [])
     stats = _stats(asked, names, known.get("parents", []))  # git works meanwhile
@@ -163,14 +165,14 @@ def _settle(asked: SnapshotQuery, cancel: int, check: Callable[[], None] | None,
         )
         if same and stats == known["stats"]:
             return Snapshot(asked, known["digest"], names, stats, b"")
-        return None if unchanged else _again(asked, _from_git(asked, said, stats, cancel), check)
+        return None if unchanged else _hash_changed(asked, _from_git(asked, said, stats, cancel), check)
     found = _walk(asked)
     if found == names and "walked" in known and stats == known["stats"]:
         return Snapshot(asked, known["digest"], names, stats, b"")
     walked = {"names": found, "walked": b"".join(chain.from_iterable((name, b"\0") for name in found))}
     if unchanged:
         return None
-    return _again(asked, {**walked, "parents": [], "stats": _stats(asked, found, [])}, check)
+    return _hash_changed(asked, {**walked, "parents": [], "stats": _stats(asked, found, [])}, check)
 
 
 # ---- which files there are -------------------------------------------------------------------------------------------
@@ -192,9 +194,9 @@ def _from_git(asked: SnapshotQuery, said: dict[bytes, bytes], stats: bytes, canc
             if started is None:
                 raise SnapshotError(f"{os.fsdecode(prefix)}.git is no git repository")
             said[prefix] = started.end(cancel)
-        git.check(said[prefix], asked.repository)
-        names = snapshot_cache.names(prefix, said[prefix])
-        parents = known if names == before else above(names)
+        git.check_names(said[prefix], asked.repository)
+        names = snapshot_cache.split_names(prefix, said[prefix])
+        parents = known if names == before else parent_directories(names)
         parts.append(stats if names == before else _stats(asked, names, parents))
         new["repositories"].append(prefix)
         new["listings"].append(said[prefix])
@@ -213,7 +215,7 @@ def _from_git(asked: SnapshotQuery, said: dict[bytes, bytes], stats: bytes, canc
     return new
 
 
-def above(names: Sequence[bytes]) -> list[bytes]:
+def parent_directories(names: Sequence[bytes]) -> list[bytes]:
     """All directories on the way to names, each before what is in it."""
     found: set[bytes] = set()
     for directory in {name.rstrip(b"/").rpartition(b"/")[0] for name in names}:
@@ -226,10 +228,10 @@ def above(names: Sequence[bytes]) -> list[bytes]:
 
 def _walk(asked: SnapshotQuery) -> list[bytes]:
     """All names of a project that is in no repository, sorted."""
-    from envtool.project.walk import walk
+    from envtool.project.walk import walk_files
 
     try:
-        return sorted(os.fsencode(path) for path in walk(asked.top)[0])
+        return sorted(os.fsencode(path) for path in walk_files(asked.top)[0])
     except OSError as error:
         raise SnapshotError(f"{error.filename or asked.root}: {error.strerror}") from error
 
@@ -241,7 +243,7 @@ def _stats(asked: SnapshotQuery, names: Sequence[bytes], parents: Sequence[bytes
     """A row a name: mode, inode, size, mtime, ctime; zeros for what is not there. A name that leads through one of
     `parents` is not there where that is a symlink: whatever the index says, git would not check it out so. Neither are
     the logs of this run."""
-    stats = _all_rows(asked.top, names)
+    stats = _stat_all(asked.top, names)
     lstat, top = os.lstat, asked.top
     linked = []
     for parent in parents:
@@ -254,14 +256,14 @@ def _stats(asked: SnapshotQuery, names: Sequence[bytes], parents: Sequence[bytes
         return stats
     behind, logs = tuple(linked), {os.fsencode(log) for log in asked.logs}
     rows = (
-        GONE if name.startswith(behind) or name in logs else stats[ROW * at : ROW * (at + 1)]
+        MISSING_ROW if name.startswith(behind) or name in logs else stats[ROW_SIZE * at : ROW_SIZE * (at + 1)]
         for at, name in enumerate(names)
     )
     return b"".join(rows)
 
 
-def _all_rows(top: int, names: Sequence[bytes]) -> bytes:
-    if len(names) < MANY or _thread._count():  # noqa: SLF001 - threads and forks do not mix
+def _stat_all(top: int, names: Sequence[bytes]) -> bytes:
+    if len(names) < FORK_THRESHOLD or _thread._count():  # noqa: SLF001 - threads and forks do not mix
         return _rows(top, names)
     half = len(names) // 2
     other = os.memfd_create("stats")
@@ -278,7 +280,7 @@ def _all_rows(top: int, names: Sequence[bytes]) -> bytes:
                 os._exit(status)
         ours = _rows(top, names[:half])
         failed = os.waitpid(child, 0)[1] != 0
-        return ours + (_rows(top, names[half:]) if failed else _whole(other))
+        return ours + (_rows(top, names[half:]) if failed else _read_all(other))
     finally:
         os.close(other)
 
@@ -303,7 +305,7 @@ def _packed(numbers: Sequence[int]) -> bytes:
     try:
         return struct.pack(form, *numbers)
     except struct.error:
-        return struct.pack(form, *[n if -_MORE <= n < _MORE else n & (_MORE - 1) for n in numbers])
+        return struct.pack(form, *[n if -_INT64_LIMIT <= n < _INT64_LIMIT else n & (_INT64_LIMIT - 1) for n in numbers])
 
 
 def _numbers(row: bytes) -> list[int]:
@@ -314,7 +316,7 @@ def _modes(stats: bytes) -> list[int]:
     return memoryview(stats).cast("q")[::_FIELDS].tolist()
 
 
-def _again(asked: SnapshotQuery, new: dict[str, Any], check: Callable[[], None] | None) -> Snapshot:
+def _hash_changed(asked: SnapshotQuery, new: dict[str, Any], check: Callable[[], None] | None) -> Snapshot:
     """The digest, with all hashed anew that does not stand as it was recorded; the record is written again."""
     import time
 
@@ -323,32 +325,32 @@ def _again(asked: SnapshotQuery, new: dict[str, Any], check: Callable[[], None] 
     recorded = _recorded(asked)
     hashes, kept = bytearray(), bytearray()
     tree = _DirectoryTree(asked.top)
-    room = MOST
+    room = MAX_NEW_BYTES
     try:
         for number, name in enumerate(names):
-            row = stats[ROW * number : ROW * (number + 1)]
+            row = stats[ROW_SIZE * number : ROW_SIZE * (number + 1)]
             digest = recorded.get((name, row))
             if digest is None:
                 mode, _, size, _, ctime = _numbers(row)
                 room -= size
                 if room < 0:
-                    raise SnapshotError(f"more than {MOST >> 30} GiB of files that are new")
+                    raise SnapshotError(f"more than {MAX_NEW_BYTES >> 30} GiB of files that are new")
                 if check is not None and not number & 0xFF:
                     check()
                 digest, steady = _hash(tree, name, mode, row, check)
-                if not steady or ctime > now - GRAIN:
-                    row = _DISTRUSTED + row[8:]
+                if not steady or ctime > now - CLOCK_GRAIN:
+                    row = _UNTRUSTED_MODE + row[8:]
             hashes += digest
             kept += row
     finally:
         tree.close()
     hashed = bytes(hashes)
-    found = Snapshot(asked, digest_of(rows_text(names, stats, hashed)), names, stats, hashed)
-    snapshot_cache.write(asked.place, asked.root, {**new, "stats": bytes(kept), "digest": found.digest}, hashed)
+    found = Snapshot(asked, snapshot_digest(format_manifest(names, stats, hashed)), names, stats, hashed)
+    snapshot_cache.write_record(asked.place, asked.root, {**new, "stats": bytes(kept), "digest": found.digest}, hashed)
     return found
 
 
-def rows_text(names: Sequence[bytes], stats: bytes, hashes: bytes) -> bytes:
+def format_manifest(names: Sequence[bytes], stats: bytes, hashes: bytes) -> bytes:
     """What is hashed: path, mode (octal) and hash (hex) of each file that is there, each ended by a zero, sorted."""
     rows = {
         name: b"%s\0%o\0%s\0" % (name, mode & _COUNTS, hashes[32 * number : 32 * (number + 1)].hex().encode())
@@ -358,7 +360,7 @@ def rows_text(names: Sequence[bytes], stats: bytes, hashes: bytes) -> bytes:
     return b"".join(rows[name] for name in sorted(rows))
 
 
-def digest_of(text: bytes) -> str:
+def snapshot_digest(text: bytes) -> str:
     """The digest of a view, by what `rows_text` says of it."""
     from hashlib import sha256
 
@@ -434,16 +436,16 @@ def _recorded(asked: SnapshotQuery) -> dict[tuple[bytes, bytes], bytes]:
     names, stats, hashes = (
         asked.record["names"],
         asked.record["stats"],
-        snapshot_cache.hashes(asked.place, asked.record),
+        snapshot_cache.load_hashes(asked.place, asked.record),
     )
-    if len(hashes) != 32 * len(names) or len(stats) != ROW * len(names):
+    if len(hashes) != 32 * len(names) or len(stats) != ROW_SIZE * len(names):
         return {}
     return {
-        (name, stats[ROW * number : ROW * (number + 1)]): hashes[32 * number : 32 * (number + 1)]
+        (name, stats[ROW_SIZE * number : ROW_SIZE * (number + 1)]): hashes[32 * number : 32 * (number + 1)]
         for number, name in enumerate(names)
     }
 
 
-def _whole(descriptor: int) -> bytes:
+def _read_all(descriptor: int) -> bytes:
     size = os.fstat(descriptor).st_size
     return os.pread(descriptor, size, 0) if size else b""

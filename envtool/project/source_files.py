@@ -18,7 +18,7 @@ from envtool import host_access
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.fs import globs, hashing
 from envtool.fs.beneath import ESCAPES, DirectoryReplacedError, open_beneath, open_top, real_path
-from envtool.fs.sizes import said, written
+from envtool.fs.sizes import format_limit, format_size
 from envtool.model import InputFile
 from envtool.project import OWN as OWN  # noqa: PLC0414 - they are this room's words too
 from envtool.project import VENDOR as VENDOR  # noqa: PLC0414
@@ -26,15 +26,15 @@ from envtool.project import git, neighbours, refs, walk
 
 T = TypeVar("T")
 
-MAX_READ = 8 << 20
-MAX_INPUTS = 4 << 30  # bytes of what one layer depends on, as of what is new in a view (project/snapshot.py)
+MAX_READ_SIZE = 8 << 20
+MAX_INPUTS_SIZE = 4 << 30  # bytes of what one layer depends on, as of what is new in a view (project/snapshot.py)
 STAGED = ("ls-files", "-t", "-s", *git.LISTED[1:])
 
 
 # ---- what git says --------------------------------------------------------------------------------------------------
 
 
-def listed(root: str, cancel: int = -1) -> list[str]:
+def list_files(root: str, cancel: int = -1) -> list[str]:
     """Project-relative paths of all files that are tracked, or untracked and not ignored; sorted. Symlinks count as
     files; tracked files that were deleted are left out, and so are names that lead through a symlink. Raises
     EnvtoolError (code project-git), Interrupted as soon as the descriptor `cancel` is readable."""
@@ -43,18 +43,18 @@ def listed(root: str, cancel: int = -1) -> list[str]:
     real: dict[str, bool] = {"": True}
     with _opened(root) as top:
         if not known:
-            return sorted(path for path in all_files(top) if not own(path))
+            return sorted(path for path in all_files(top) if not is_own_path(path))
         for prefix, _, names in known:
             for name in names:
                 path = prefix + name
-                if not own(path) and _is_real(top, os.path.dirname(path), real):
+                if not is_own_path(path) and _has_no_links(top, os.path.dirname(path), real):
                     mode = _mode(top, path)
                     if mode is not None and not stat.S_ISDIR(mode):
                         found.add(path)
     return sorted(found)
 
 
-def hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
+def list_hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
     """Project-relative entries that a container must not see: what git ignores (whole directories collapsed, without a
     slash at the end), or without git what tools make, and `.envtool`; sorted. Raises EnvtoolError (code project-git),
     Interrupted."""
@@ -66,11 +66,11 @@ def hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
         for prefix, repository, _ in known:
             found |= {prefix + name for name in _ignored(repository, root, prefix, cancel)}
     except git.RepositoryError as error:
-        raise _unread(error) from error
+        raise _read_error(error) from error
     if not known:
         with _opened(root) as top:
-            found.update(walk.walk(top, lenient=True)[1])
-    return tuple(sorted(path for path in found if path in (OWN, VENDOR) or not own(path)))
+            found.update(walk.walk_files(top, lenient=True)[1])
+    return tuple(sorted(path for path in found if path in (OWN, VENDOR) or not is_own_path(path)))
 
 
 def repositories(root: str, cancel: int = -1) -> list[tuple[str, str]]:
@@ -78,7 +78,7 @@ def repositories(root: str, cancel: int = -1) -> list[tuple[str, str]]:
     return [(prefix, os.path.join(root, prefix.rstrip("/"))) for prefix, _, _ in _repositories(root, cancel)]
 
 
-def gits(root: str, cancel: int = -1) -> list[tuple[str, git.Repository]]:
+def list_repositories(root: str, cancel: int = -1) -> list[tuple[str, git.Repository]]:
     """(prefix, repository) of the project and of every one in it; none outside git. Raises as `hidden` does."""
     return [(prefix, repository) for prefix, repository, _ in _repositories(root, cancel)]
 
@@ -86,54 +86,57 @@ def gits(root: str, cancel: int = -1) -> list[tuple[str, git.Repository]]:
 def sees_git(root: str) -> bool:
     """Whether a task sees a git directory. Raises EnvtoolError (code project-git)."""
     try:
-        return git.seen(_around(root), root)
+        return git.is_git_visible(_find_repository(root), root)
     except git.RepositoryError as error:
-        raise _unread(error) from error
+        raise _read_error(error) from error
 
 
-def history(root: str) -> str:
+def git_history_digest(root: str) -> str:
     """What of git's history versions are made of, as one digest: the commit, and the tags. Empty without a repository.
     Raises EnvtoolError (code project-git)."""
     try:
-        repository = _around(root)
+        repository = _find_repository(root)
         if not repository:
             return ""
-        head = refs.head(repository)
-        tags = "".join(f"{value} {name}\n" for name, value in refs.tags(repository))
+        head = refs.head_commit(repository)
+        tags = "".join(f"{value} {name}\n" for name, value in refs.read_tags(repository))
     except git.RepositoryError as error:
-        raise _unread(error) from error
+        raise _read_error(error) from error
     said = f"{head}\n" if head else ""
     return hashlib.sha256(f"{said}\0{tags}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def tags(root: str, below: str = "") -> tuple[str, ...]:
+def list_tags(root: str, below: str = "") -> tuple[str, ...]:
     """Names of the tags of the repository that the project, or its directory `below`, is in. Raises EnvtoolError (code
     project-git)."""
-    return _of_repository(
-        root, below, lambda repository: tuple(name.removeprefix("refs/tags/") for name, _ in refs.tags(repository)), ()
+    return _query_repository(
+        root,
+        below,
+        lambda repository: tuple(name.removeprefix("refs/tags/") for name, _ in refs.read_tags(repository)),
+        (),
     )
 
 
-def described(root: str, below: str, names: Collection[str]) -> str:
+def nearest_tag(root: str, below: str, names: Collection[str]) -> str:
     """Which of these tags `git describe --tags` names there; empty where it names none of them. Raises EnvtoolError
     (code project-git)."""
-    return _of_repository(root, below, lambda repository: refs.described(repository, names), "")
+    return _query_repository(root, below, lambda repository: refs.nearest_tag(repository, names), "")
 
 
-def _of_repository(root: str, below: str, look: Callable[[git.Repository], T], nothing: T) -> T:
+def _query_repository(root: str, below: str, look: Callable[[git.Repository], T], nothing: T) -> T:
     top = real_path(root)
     directory = os.path.realpath(os.path.join(top, below))
-    if not host_access.below(directory, top) or not os.path.isdir(directory):
+    if not host_access.is_at_or_below(directory, top) or not os.path.isdir(directory):
         return nothing
     try:
-        _around(root)
-        repository = git.around(directory)
+        _find_repository(root)
+        repository = git.find_repository(directory)
         return look(repository) if repository else nothing
     except git.RepositoryError as error:
-        raise _unread(error) from error
+        raise _read_error(error) from error
 
 
-def own(path: str) -> bool:
+def is_own_path(path: str) -> bool:
     return path == OWN or path.startswith((OWN + "/", VENDOR + "/"))
 
 
@@ -142,30 +145,30 @@ def _repositories(root: str, cancel: int) -> list[tuple[str, git.Repository, lis
     none where there is no repository, or where the one above ignores all that is here: such a project is its own."""
     found: list[tuple[str, git.Repository, list[str]]] = []
     try:
-        top = _around(root)
+        top = _find_repository(root)
         pending: list[tuple[str, git.Repository | None]] = [("", top)] if top else []
         while pending:
             prefix, known = pending.pop()
             directory = os.path.join(real_path(root), prefix).rstrip("/") or "/"
-            asked = ask(known, root, prefix, STAGED)
+            asked = start_git_in(known, root, prefix, STAGED)
             repository = asked.repository
-            names, inner = _listing(asked, cancel)
+            names, inner = _parse_listing(asked, cancel)
             if not prefix and not names and not inner and repository.top != directory:
                 return []
             found.append((prefix, repository, names))
             for name in sorted(inner):
                 place = os.path.join(directory, name)
                 if os.path.lexists(os.path.join(place, ".git")) and os.path.realpath(place) == place:
-                    pending.append((f"{prefix}{name}/", git.within(repository, place)))
+                    pending.append((f"{prefix}{name}/", git.find_nested_repository(repository, place)))
     except git.RepositoryError as error:
-        raise _unread(error) from error
+        raise _read_error(error) from error
     return found
 
 
-def _around(root: str) -> git.Repository | None:
+def _find_repository(root: str) -> git.Repository | None:
     """The repository that a project is in. Raises EnvtoolError (code project-git), git.Failure."""
     with _opened(root):
-        found = git.around(root)
+        found = git.find_repository(root)
     with _opened(root):  # still
         return found
 
@@ -176,27 +179,27 @@ def _opened(root: str) -> Iterator[int]:
     try:
         descriptor = open_top(root)
     except OSError as error:
-        raise _unread(error) from error
+        raise _read_error(error) from error
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def ask(repository: git.Repository | None, root: str, prefix: str, words: Sequence[str]) -> git.Git:
+def start_git_in(repository: git.Repository | None, root: str, prefix: str, words: Sequence[str]) -> git.Git:
     """Start git in the project, or in a repository in it, where no link is on the way. Raises EnvtoolError (code
     project-git), git.Failure."""
     try:
         where = open_beneath(root, prefix, os.O_PATH | os.O_DIRECTORY, follow=False)
     except OSError as error:
-        raise _unread(error) from error
+        raise _read_error(error) from error
     try:
-        return git.ask(repository, os.path.join(root, prefix), words, where=where)
+        return git.start_git(repository, os.path.join(root, prefix), words, where=where)
     finally:
         os.close(where)
 
 
-def _listing(asked: git.Git, cancel: int) -> tuple[list[str], list[str]]:
+def _parse_listing(asked: git.Git, cancel: int) -> tuple[list[str], list[str]]:
     """The files of one repository, tracked and untracked, and the repositories in it: a submodule is an index entry of
     mode 160000, an embedded one an untracked name with a slash at its end. One call: each costs a start of git."""
     names: list[bytes] = []
@@ -208,17 +211,17 @@ def _listing(asked: git.Git, cancel: int) -> tuple[list[str], list[str]]:
         else:
             entry, _, name = rest.partition(b"\t")
             (inner if entry.startswith(b"160000 ") else names).append(name)
-    git.check(b"".join(name + b"\0" for name in (*names, *inner)), asked.repository)
+    git.check_names(b"".join(name + b"\0" for name in (*names, *inner)), asked.repository)
     return [os.fsdecode(name) for name in names], [os.fsdecode(name) for name in inner]
 
 
 def _ignored(repository: git.Repository, root: str, prefix: str, cancel: int) -> list[str]:
-    listing = ask(repository, root, prefix, git.IGNORED).end(cancel)
-    git.check(listing, repository)
+    listing = start_git_in(repository, root, prefix, git.IGNORED).end(cancel)
+    git.check_names(listing, repository)
     return [os.fsdecode(name.rstrip(b"/")) for name in listing.split(b"\0")[:-1]]
 
 
-def _unread(error: git.RepositoryError | OSError) -> EnvtoolError:
+def _read_error(error: git.RepositoryError | OSError) -> EnvtoolError:
     if isinstance(error, git.GitStoppedError):
         return Interrupted()
     if isinstance(error, DirectoryReplacedError):
@@ -226,11 +229,11 @@ def _unread(error: git.RepositoryError | OSError) -> EnvtoolError:
     return EnvtoolError(f"the project cannot be read: {error}", code="project-git")
 
 
-def _is_real(top: int, directory: str, known: dict[str, bool]) -> bool:
+def _has_no_links(top: int, directory: str, known: dict[str, bool]) -> bool:
     """Whether no link is on the way to a directory."""
     if directory not in known:
         here = stat.S_ISLNK(_mode(top, directory) or 0)
-        known[directory] = not here and _is_real(top, os.path.dirname(directory), known)
+        known[directory] = not here and _has_no_links(top, os.path.dirname(directory), known)
     return known[directory]
 
 
@@ -238,9 +241,9 @@ def all_files(top: int, below: str = "") -> list[str]:
     """The files of a project in no repository, in any order; of a directory `below` all, whatever tool made them.
     Raises EnvtoolError (code project-git)."""
     try:
-        return walk.walk(top, below, everything=bool(below))[0]
+        return walk.walk_files(top, below, everything=bool(below))[0]
     except OSError as error:
-        raise _unread(error) from error
+        raise _read_error(error) from error
 
 
 def _mode(top: int, path: str) -> int | None:
@@ -253,7 +256,7 @@ def _mode(top: int, path: str) -> int | None:
 # ---- the files that a layer depends on ------------------------------------------------------------------------------
 
 
-def inside(pattern: str) -> str:
+def normalize_pattern(pattern: str) -> str:
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.startswith("/") or ".." in parts:
         raise UsageError(
@@ -262,7 +265,7 @@ def inside(pattern: str) -> str:
     return "/".join(parts)
 
 
-def mode_of(root: str, path: str) -> int | None:
+def mode_in_project(root: str, path: str) -> int | None:
     """Type and permissions of a file, directory or link of the project, None where there is nothing. Raises UsageError
     where a link on the way leads out of the project."""
     try:
@@ -296,7 +299,7 @@ def files_below(directory: str) -> Iterator[str]:
     Raises OSError."""
     top = open_top(directory)
     try:
-        yield from walk.walk(top)[0]
+        yield from walk.walk_files(top)[0]
     finally:
         os.close(top)
 
@@ -306,7 +309,7 @@ class Hasher:
 
     def __init__(self, check: Callable[[], None] | None) -> None:
         self._check = check
-        self._room = MAX_INPUTS
+        self._room = MAX_INPUTS_SIZE
 
     def hash(self, path: str, file: BinaryIO) -> str:
         """Raises UsageError (code input-large), and what `check` raises."""
@@ -314,11 +317,12 @@ class Hasher:
         self._room -= size
         if self._room < 0:
             raise UsageError(
-                f"`{path}`: {said(size)}, with which the inputs are larger than {written(MAX_INPUTS)} together",
+                f"`{path}`: {format_size(size)}, with which the inputs are larger than"
+                f" {format_limit(MAX_INPUTS_SIZE)} together",
                 code="input-large",
                 hint="name fewer, or let git ignore it",
             )
-        return hashing.sha256(file, self._check)
+        return hashing.sha256_of_file(file, self._check)
 
 
 def read_input(entries: host_access.EntryOpener, path: str, hasher: Hasher, *, content: bool) -> InputFile:
@@ -331,7 +335,7 @@ def read_input(entries: host_access.EntryOpener, path: str, hasher: Hasher, *, c
             target = os.readlink("", dir_fd=descriptor)
             os.close(descriptor)
             return InputFile(path=path, sha256=hashlib.sha256(os.fsencode(target)).hexdigest(), link=target)
-        with host_access.regular(descriptor, path, 1 << 62) as file:  # the hasher knows how much there may be
+        with host_access.open_regular(descriptor, path, 1 << 62) as file:  # the hasher knows how much there may be
             digest = hasher.hash(path, file)
     except UsageError as error:
         code = "input-large" if error.code == "input-large" else "input-kind"
@@ -355,7 +359,7 @@ class SeenPath:
     state: tuple[int, ...]
 
 
-def signature(path: str) -> tuple[int, ...]:
+def stat_signature(path: str) -> tuple[int, ...]:
     """Device, inode, mode, size, mtime and ctime (ns) of what a path leads to; empty when there is nothing."""
     try:
         info = os.stat(path)
@@ -391,11 +395,11 @@ class ProjectFiles:
 
     def read_bytes(self, path: str) -> bytes | None:
         """See api.Project. Raises UsageError for a path that leaves the project."""
-        relative = inside(path)
+        relative = normalize_pattern(path)
         self._note(os.path.join(self._root, relative))
         try:
-            with self._gate.open(relative, limit=MAX_READ) as file:
-                return b"".join(host_access.pieces(file))
+            with self._gate.open(relative, limit=MAX_READ_SIZE) as file:
+                return b"".join(host_access.read_chunks(file))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
@@ -404,14 +408,14 @@ class ProjectFiles:
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
         if pattern not in self._found:
-            expression = globs.matcher((inside(pattern),))
+            expression = globs.matcher((normalize_pattern(pattern),))
             self._found[pattern] = [path for path in self.listed() if expression.fullmatch(path)]
         return [*self._found[pattern]]
 
     def listed(self) -> list[str]:
         """What the function `listed` says of the project, asked once. Raises as it does."""
         if self._listed is None:
-            self._listed = listed(self._root, self._cancel)
+            self._listed = list_files(self._root, self._cancel)
             self._note_directories(self._listed)
         return self._listed
 
@@ -432,10 +436,10 @@ class ProjectFiles:
     def around(self, name: str) -> dict[str, bytes]:
         """See api.Project. Raises EnvtoolError (code project-git)."""
         try:
-            repository = git.around(self._root)
+            repository = git.find_repository(self._root)
         except git.RepositoryError as error:
-            raise _unread(error) from error
-        return neighbours.files(repository.top, self._root, name, self._note) if repository else {}
+            raise _read_error(error) from error
+        return neighbours.find_neighbours(repository.top, self._root, name, self._note) if repository else {}
 
     def seen(self) -> tuple[SeenPath, ...]:
         """Everything that was looked at so far."""
@@ -443,4 +447,4 @@ class ProjectFiles:
 
     def _note(self, place: str) -> None:
         if place not in self._seen:
-            self._seen[place] = signature(place)
+            self._seen[place] = stat_signature(place)

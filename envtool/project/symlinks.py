@@ -26,9 +26,9 @@ class LinkPath:
     mode: int
 
 
-def walk(entries: EntryOpener, path: str) -> LinkPath | None:
+def follow_path(entries: EntryOpener, path: str) -> LinkPath | None:
     """Where a path leads, every link followed, the last one too; None where it leads nowhere in the project."""
-    pending, links, here, mode = _parts(path), [], "", stat.S_IFDIR
+    pending, links, here, mode = _reversed_components(path), [], "", stat.S_IFDIR
     while pending:
         name = pending.pop()
         if name == "..":
@@ -40,7 +40,7 @@ def walk(entries: EntryOpener, path: str) -> LinkPath | None:
             return None
         place = posixpath.join(here, name)
         try:
-            found, target = _look(entries, place)
+            found, target = _stat_entry(entries, place)
         except OSError:
             return None
         if not stat.S_ISLNK(found):
@@ -49,11 +49,11 @@ def walk(entries: EntryOpener, path: str) -> LinkPath | None:
         links.append(place)
         if target.startswith("/") or len(links) > _MOST_LINKS:
             return None
-        pending += _parts(target)
+        pending += _reversed_components(target)
     return LinkPath(links=tuple(dict.fromkeys(links)), end=here, mode=mode)
 
 
-def _look(entries: EntryOpener, path: str) -> tuple[int, str]:
+def _stat_entry(entries: EntryOpener, path: str) -> tuple[int, str]:
     """The mode of what is there, and where it leads if it is a link. Raises OSError."""
     descriptor = entries.open(path)
     try:
@@ -63,9 +63,9 @@ def _look(entries: EntryOpener, path: str) -> tuple[int, str]:
         os.close(descriptor)
 
 
-def through(path: str, links: Mapping[str, str]) -> str:
+def resolve_known_links(path: str, links: Mapping[str, str]) -> str:
     """Where a path leads by links that are known (path -> target), as far as they are. Pure."""
-    pending, here, met = _parts(path), "", 0
+    pending, here, met = _reversed_components(path), "", 0
     while pending:
         name = pending.pop()
         place = posixpath.dirname(here) if name == ".." else posixpath.join(here, name)
@@ -76,10 +76,10 @@ def through(path: str, links: Mapping[str, str]) -> str:
         met += 1
         if met > _MOST_LINKS:
             return path
-        pending += _parts(target)
+        pending += _reversed_components(target)
     return here
 
 
-def _parts(path: str) -> list[str]:
+def _reversed_components(path: str) -> list[str]:
     """Components, last first."""
     return [part for part in reversed(path.split("/")) if part not in ("", ".")]

@@ -24,7 +24,7 @@ NAMES = frozenset((
     ".turbo",
     ".gradle", ".dart_tool", ".direnv", ".stack-work", ".terraform", ".vagrant", ".zig-cache", "dist-newstyle",
 ))  # fmt: skip
-BESIDE = {
+TOOL_MARKERS = {
     "target": ("Cargo.toml", "pom.xml", "build.sbt"),
     "build": ("build.gradle", "build.gradle.kts"),
     "_build": ("dune-project", "mix.exs"),
@@ -33,11 +33,13 @@ BESIDE = {
 }
 VENV, TAG = "pyvenv.cfg", "CACHEDIR.TAG"
 SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
-_INNER, _LINK = 1, 2
+_IS_DIRECTORY, _IS_LINK = 1, 2
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
-def walk(top: int, below: str = "", *, everything: bool = False, lenient: bool = False) -> tuple[list[str], list[str]]:
+def walk_files(
+    top: int, below: str = "", *, everything: bool = False, lenient: bool = False
+) -> tuple[list[str], list[str]]:
     """The files of a project, and the directories in it that are tools' (with links of such names), by their paths in
     it; in no order. `top` is a descriptor of the project, `below` the directory in it where to begin. With `everything`
     tools' directories are like others; what is git's or ours never is. Raises OSError for a directory that cannot be
@@ -59,27 +61,27 @@ def walk(top: int, below: str = "", *, everything: bool = False, lenient: bool =
             continue
         prefix = f"{path}/" if path else ""
         for name, kind in found.items():
-            if kind and not everything and by_name(name, found):
+            if kind and not everything and is_tool_name(name, found):
                 tools.append(prefix + name)
-            elif kind != _INNER:
+            elif kind != _IS_DIRECTORY:
                 files.append(prefix + name)
             elif name != ".git" and (path or name not in (OWN, VENDOR)):
                 pending.append(prefix + name)
     return files, tools
 
 
-def by_name(name: str, beside: Container[str]) -> bool:
+def is_tool_name(name: str, beside: Container[str]) -> bool:
     """Whether a directory is a tool's, as far as its name, and those `beside` it, tell."""
-    return name in NAMES or any(each in beside for each in BESIDE.get(name, ()))
+    return name in NAMES or any(each in beside for each in TOOL_MARKERS.get(name, ()))
 
 
-def in_tools(top: int, path: str) -> bool:
+def is_in_tool_directory(top: int, path: str) -> bool:
     """Whether a directory of the project is a tool's, or in one. Raises OSError."""
     way = ""
     parts = path.split("/") if path else []
     for name in parts:
         found, own = _read(top, way)
-        if (own and way) or by_name(name, found):
+        if (own and way) or is_tool_name(name, found):
             return True
         way = f"{way}/{name}" if way else name
     return bool(way) and _read(top, way)[1]
@@ -91,15 +93,19 @@ def _read(top: int, path: str) -> tuple[dict[str, int], bool]:
     try:
         with os.scandir(directory) as entries:
             found = {
-                entry.name: _INNER if entry.is_dir(follow_symlinks=False) else _LINK if entry.is_symlink() else 0
+                entry.name: _IS_DIRECTORY
+                if entry.is_dir(follow_symlinks=False)
+                else _IS_LINK
+                if entry.is_symlink()
+                else 0
                 for entry in entries
             }
-        return found, VENV in found or (TAG in found and _tagged(directory))
+        return found, VENV in found or (TAG in found and _has_cachedir_tag(directory))
     finally:
         os.close(directory)
 
 
-def _tagged(directory: int) -> bool:
+def _has_cachedir_tag(directory: int) -> bool:
     try:
         tag = os.open(TAG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except OSError:

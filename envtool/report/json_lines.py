@@ -28,7 +28,7 @@ class Lines:
         """One line for one event."""
         try:
             if self._open:
-                write(self._file, {"event": type(event).__name__.lower(), **asdict(event)})
+                write_line(self._file, {"event": type(event).__name__.lower(), **asdict(event)})
         except BrokenPipeError:  # the reader has seen enough; the run's own end notices it
             self._open = False
 
@@ -37,13 +37,13 @@ class Lines:
         return False
 
 
-def write(file: TextIO, value: Json) -> None:
+def write_line(file: TextIO, value: Json) -> None:
     """One object, one line, at once."""
     file.write(json.dumps(value, ensure_ascii=True) + "\n")
     file.flush()
 
 
-def result(results: Sequence[ReportedResult], spent: float, status: int) -> Json:
+def result_json(results: Sequence[ReportedResult], spent: float, status: int) -> Json:
     """The last object of a run."""
     return {
         "event": "result",
@@ -62,14 +62,14 @@ def result(results: Sequence[ReportedResult], spent: float, status: int) -> Json
                 "message": each.message,
                 "host": each.host,
                 "code": each.error.code if each.error else "",
-                "problems": _problems(each.error),
+                "problems": _problems_json(each.error),
             }
             for each in results
         ],
     }
 
 
-def error(problem: EnvtoolError) -> Json:
+def error_json(problem: EnvtoolError) -> Json:
     """The last object where a command ended in an error."""
     misses: dict[str, Json] = {}
     if isinstance(problem, NotCachedError):
@@ -82,12 +82,12 @@ def error(problem: EnvtoolError) -> Json:
         "code": problem.code,
         "message": problem.message,
         "hint": problem.hint,
-        "problems": _problems(problem),
+        "problems": _problems_json(problem),
         **misses,
     }
 
 
-def _problems(error: EnvtoolError | None) -> list[Json]:
+def _problems_json(error: EnvtoolError | None) -> list[Json]:
     """What is wrong with a spec, one by one."""
     return [
         {

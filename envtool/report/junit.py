@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from envtool.events import Event, Finished, Output, Started
 from envtool.fs import caller_paths
 from envtool.project import rundir
-from envtool.report.text import safe
+from envtool.report.text import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from envtool.report.stream import ReportedResult
 
-KEPT = 1 << 20  # characters of output kept for a task: the end, where failures stand
+MAX_OUTPUT = 1 << 20  # characters of output kept for a task: the end, where failures stand
 _INVALID = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 
@@ -52,7 +52,7 @@ class Junit:
         elif isinstance(event, Output) and (case := self._ids.get(event.id)):
             case.parts.append(event.text)
             case.length += len(event.text)
-            while len(case.parts) > 1 and case.length - len(case.parts[0]) > KEPT:
+            while len(case.parts) > 1 and case.length - len(case.parts[0]) > MAX_OUTPUT:
                 case.length -= len(case.parts.pop(0))
         elif isinstance(event, Finished) and (case := self._ids.pop(event.id, None)):
             case.outcome, case.seconds = event.outcome, event.seconds
@@ -73,8 +73,8 @@ class Junit:
             case.outcome, case.seconds = result.outcome, result.seconds
             case.message = result.message or case.message or (f"exit {result.status}" if result.status else "")
             if result.outcome == "cached" and not case.parts:  # what it printed then
-                case.parts.append(_end(result.log))
-        with caller_paths.written(self._path, self._project, make=True) as file:
+                case.parts.append(_read_log_end(result.log))
+        with caller_paths.atomic_write(self._path, self._project, make=True) as file:
             file.write(self._xml())
 
     def _xml(self) -> bytes:
@@ -82,7 +82,7 @@ class Junit:
 
         document = JUnitXml("envtool")
         for env in dict.fromkeys(env for env, _ in self._cases):
-            suite = TestSuite(_valid(env))
+            suite = TestSuite(_replace_invalid(env))
             mine = [(task, case) for (owner, task), case in self._cases.items() if owner == env]
             suite.timestamp = datetime.fromtimestamp(min(case.started for _, case in mine), UTC).isoformat(
                 "T", "seconds"
@@ -90,37 +90,37 @@ class Junit:
             for _, case in mine:
                 if case.outcome == "cached":  # a run has one task an env: its suite says when and where it really ran
                     suite.add_property("envtool.unchanged_since", suite.timestamp)
-                    suite.add_property("envtool.ran_on", _valid(case.host))
-            suite.add_testcases([_testcase(env, task, case) for task, case in mine])
+                    suite.add_property("envtool.ran_on", _replace_invalid(case.host))
+            suite.add_testcases([_make_testcase(env, task, case) for task, case in mine])
             document.add_testsuite(suite)
         document.update_statistics()  # type: ignore[no-untyped-call]
         xml: bytes = document.tostring()  # type: ignore[no-untyped-call]
         return xml
 
 
-def _end(log: str) -> str:
+def _read_log_end(log: str) -> str:
     """The end of a log; nothing where there is none any more."""
     try:
-        with rundir.opened(log) as file:
-            file.seek(max(0, file.seek(0, 2) - KEPT))
+        with rundir.open_file(log) as file:
+            file.seek(max(0, file.seek(0, 2) - MAX_OUTPUT))
             return file.read().decode(errors="replace")
     except OSError:
         return ""
 
 
-def _testcase(env: str, task: str, case: _Case) -> TestCase:
+def _make_testcase(env: str, task: str, case: _Case) -> TestCase:
     from junitparser import Error, Failure, Skipped, TestCase
 
-    made = TestCase(_valid(task), classname=_valid(env), time=round(case.seconds, 3))
+    made = TestCase(_replace_invalid(task), classname=_replace_invalid(env), time=round(case.seconds, 3))
     if case.outcome in ("failed", "timeout"):
-        made.result = [Failure(_valid(case.message or case.outcome), case.outcome)]
+        made.result = [Failure(_replace_invalid(case.message or case.outcome), case.outcome)]
     elif case.outcome in ("error", "interrupted"):
-        made.result = [Error(_valid(case.message or case.outcome), case.outcome)]
+        made.result = [Error(_replace_invalid(case.message or case.outcome), case.outcome)]
     elif case.outcome == "skipped":
-        made.result = [Skipped(_valid(case.message or "not run"))]
-    made.system_out = _valid(safe("".join(case.parts)[-KEPT:]))
+        made.result = [Skipped(_replace_invalid(case.message or "not run"))]
+    made.system_out = _replace_invalid(sanitize("".join(case.parts)[-MAX_OUTPUT:]))
     return made
 
 
-def _valid(text: str) -> str:
+def _replace_invalid(text: str) -> str:
     return _INVALID.sub("\ufffd", text)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from envtool.report.text import safe
+from envtool.report.text import sanitize
 
-LONGEST = 1 << 17  # characters: a line that has more and goes on is broken here
+MAX_LINE_LENGTH = 1 << 17  # characters: a line that has more and goes on is broken here
 
 
 class LineBuffer:
@@ -17,7 +17,7 @@ class LineBuffer:
     def feed(self, id: str, text: str, prefix: str) -> str:  # noqa: A002 - the events' own word
         """The lines that `text` completes, ready to be written (each ends with a newline), or nothing."""
         whole, newline, rest = (self._open.pop(id, "") + text).rpartition("\n")
-        if len(rest) > LONGEST:
+        if len(rest) > MAX_LINE_LENGTH:
             whole, newline, rest = whole + newline + rest, "\n", ""
         if rest:
             self._open[id] = rest
@@ -29,4 +29,4 @@ class LineBuffer:
         return self._lines(rest, prefix) if rest else ""
 
     def _lines(self, text: str, prefix: str) -> str:
-        return "".join(f"{prefix}{line}\n" for line in safe(text, color=self._color).split("\n"))
+        return "".join(f"{prefix}{line}\n" for line in sanitize(text, color=self._color).split("\n"))

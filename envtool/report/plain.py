@@ -10,9 +10,9 @@ from envtool.events import Event, Finished, Noted, Output
 from envtool.report import formatting
 from envtool.report.line_buffer import LineBuffer
 from envtool.report.progress import ProgressState
-from envtool.report.text import columns, wrapped
+from envtool.report.text import terminal_columns, wrap
 
-WONDER = 2.0  # seconds after which a running piece is announced
+ANNOUNCE_SECONDS = 2.0  # seconds after which a running piece is announced
 
 
 class Plain:
@@ -32,7 +32,7 @@ class Plain:
         if isinstance(event, Output) and piece and self._verbosity > 0:
             self._write(self._transcript.feed(event.id, event.text, self._prefix(event.id)))
         elif isinstance(event, Noted) and self._verbosity >= 0:
-            self.say(formatting.noted(event))
+            self.say(formatting.format_note(event))
         elif isinstance(event, Finished):
             if self._verbosity > 0:
                 if piece:
@@ -40,11 +40,11 @@ class Plain:
                     self._write(self._transcript.end(event.id, self._prefix(event.id)))
                     del self._board.pieces[event.id]
                 self.shown.add((event.env, event.name))
-            if formatting.worth(event, self._verbosity):
-                fetched = self._board.spent_fetching(event)
+            if formatting.is_worth_showing(event, self._verbosity):
+                fetched = self._board.fetch_seconds(event)
                 columns = self._columns()
                 layout = self._board.layout(columns)
-                line = formatting.finished(
+                line = formatting.format_finished(
                     event, piece, fetched=fetched, style=self._style, columns=columns, layout=layout
                 )
                 self._write(line + "\n")
@@ -55,10 +55,12 @@ class Plain:
             return False
         waiting = [piece for piece in self._board.pieces.values() if not piece.announced]
         for piece in waiting:
-            if now - piece.started.time >= WONDER:
+            if now - piece.started.time >= ANNOUNCE_SECONDS:
                 piece.announced = True
                 self._write(
-                    self._style.glyphs(formatting.begun(piece, self._columns(), self._board.layout(self._columns())))
+                    self._style.glyphs(
+                        formatting.format_started(piece, self._columns(), self._board.layout(self._columns()))
+                    )
                     + "\n"
                 )
         return any(not piece.announced for piece in waiting)
@@ -66,18 +68,18 @@ class Plain:
     def say(self, text: str, *, over: bool = False) -> None:
         """A line of our own in between. Called by the stream's thread. `over` as in Terminal."""
         begin = "\r" if over and self._file.isatty() else ""
-        self._write(f"{begin}{wrapped(text, self._columns(), indent='  ')}\n")
+        self._write(f"{begin}{wrap(text, self._columns(), indent='  ')}\n")
 
     def close(self) -> None:
         """Nothing to put back."""
 
     def _columns(self) -> int:
         """Of the terminal, if it is one: lines of a log have no end."""
-        return columns(self._file) if self._file.isatty() else 0
+        return terminal_columns(self._file) if self._file.isatty() else 0
 
     def _prefix(self, id: str) -> str:  # noqa: A002 - the events' own word
         several = self._board.tasks > 1 or len(self._board.pieces) > 1
-        return formatting.prefix(self._board.pieces[id], style=self._style) if several else ""
+        return formatting.format_prefix(self._board.pieces[id], style=self._style) if several else ""
 
     def _write(self, text: str) -> None:
         if text:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 from envtool.events import Event, Finished, Output, Progress, Started
 from envtool.report.formatting import Layout
-from envtool.report.text import one_line, safe, width
+from envtool.report.text import one_line, sanitize, visible_width
 
-TAIL = 4096  # characters of output kept for each piece: enough for its last line
+TAIL_LENGTH = 4096  # characters of output kept for each piece: enough for its last line
 
 if TYPE_CHECKING:
-    from envtool.report.test_counts import TestCounter
+    from envtool.report.test_counts import RunnerCounter
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,33 +27,33 @@ class RunningWork:
     phase: str = ""
     note: str = ""
     tail: str = ""
-    counter: TestCounter | None = None  # of a task's tests, as soon as it has printed something
+    counter: RunnerCounter | None = None  # of a task's tests, as soon as it has printed something
     announced: bool = False
 
-    def follow(self, event: Progress) -> None:
+    def apply_progress(self, event: Progress) -> None:
         """What is told last is what goes on: no number outlives its phase."""
         goes_on = event.phase in ("", self.phase)
         self.note, self.phase = event.note, event.phase or self.phase
         self.total = event.total or (self.total if goes_on else 0)
         self.done, self.count, self.of = event.done, event.count, event.of
 
-    def count_tests(self, text: str) -> None:
+    def feed_test_output(self, text: str) -> None:
         """Hear more of what a task prints."""
         if self.counter is None:
-            from envtool.report.test_counts import TestCounter  # a run in which nothing is run does without
+            from envtool.report.test_counts import RunnerCounter  # a run in which nothing is run does without
 
-            self.counter = TestCounter()
+            self.counter = RunnerCounter()
         self.counter.feed(text)
 
     def last_line(self) -> str:
         """The last line of its output that has something on it, on one safe line."""
-        lines = safe(self.tail).split("\n")
+        lines = sanitize(self.tail).split("\n")
         return next((one_line(line).strip() for line in reversed(lines) if line.strip()), "")
 
 
 def _name(event: Started) -> int:
     """Columns of a name with what it stands on."""
-    return width(f"{event.name} [{event.on}]" if event.on else event.name)
+    return visible_width(f"{event.name} [{event.on}]" if event.on else event.name)
 
 
 @dataclass(slots=True)
@@ -73,7 +73,11 @@ class ProgressState:
         """Follow an event; returns the piece it belongs to (also the one that just ended), None for strangers."""
         if isinstance(event, Started):
             self.tasks += event.subject == "task"
-            names = (0, width(event.env), width(event.name)) if event.subject == "task" else (_name(event), 0, 0)
+            names = (
+                (0, visible_width(event.env), visible_width(event.name))
+                if event.subject == "task"
+                else (_name(event), 0, 0)
+            )
             self.widest = cast("tuple[int, int, int]", tuple(map(max, self.widest, names)))
             self.pieces[event.id] = RunningWork(started=event, total=event.total)
             return self.pieces[event.id]
@@ -83,13 +87,13 @@ class ProgressState:
             return self.pieces.pop(event.id, None)
         piece = self.pieces.get(event.id)
         if piece and isinstance(event, Progress):
-            piece.follow(event)
+            piece.apply_progress(event)
         elif piece and isinstance(event, Output):
-            piece.tail = (piece.tail + event.text)[-TAIL:]
+            piece.tail = (piece.tail + event.text)[-TAIL_LENGTH:]
             if piece.started.subject == "task":
-                piece.count_tests(event.text)
+                piece.feed_test_output(event.text)
         return piece
 
-    def spent_fetching(self, event: Finished) -> float | None:
+    def fetch_seconds(self, event: Finished) -> float | None:
         """Seconds that the files of a piece took that has ended; None where they were there, or it has none."""
         return None if event.subject in ("task", "fetch") else self.fetched.get((event.name, event.on))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
-from envtool.report.width import cells, first
+from envtool.report.width import count_cells, truncate_cells
 
 if TYPE_CHECKING:
     from envtool.errors import Problem
@@ -36,9 +36,9 @@ def explain(problem: Problem, columns: int = 0) -> str:
     shown = f" {number} │ {before}{marked}{after}".rstrip()
     if not width and not hint:
         return f"{head}\n{shown}"
-    carets = "^" * max(1, cells(marked)) if width else ""
-    pointer = f"{gutter}{' ' * cells(before)}{carets}" if width else gutter.rstrip()
-    beside = not columns or cells(pointer) + 1 + cells(hint) <= columns
+    carets = "^" * max(1, count_cells(marked)) if width else ""
+    pointer = f"{gutter}{' ' * count_cells(before)}{carets}" if width else gutter.rstrip()
+    beside = not columns or count_cells(pointer) + 1 + count_cells(hint) <= columns
     return f"{head}\n{shown}\n{pointer}{' ' if beside else chr(10) + '  '}{hint}".rstrip()
 
 
@@ -56,14 +56,14 @@ def _window(text: str, start: int, width: int, room: int) -> tuple[str, str, str
     before, marked, after = (
         visible(part) for part in (text[:start], text[start : start + width], text[start + width :])
     )
-    if cells(before + marked + after) <= room:
+    if count_cells(before + marked + after) <= room:
         return before, marked, after
-    most = max(room // 3, room - cells(marked + after))
-    if cells(before) > most:
-        before = "…" + first(before[::-1], most - 1)[::-1]
-    room -= cells(before)
-    if cells(marked + after) <= room:
+    most = max(room // 3, room - count_cells(marked + after))
+    if count_cells(before) > most:
+        before = "…" + truncate_cells(before[::-1], most - 1)[::-1]
+    room -= count_cells(before)
+    if count_cells(marked + after) <= room:
         return before, marked, after
-    if cells(marked) >= room:
-        return before, first(marked, room - 1) + "…", ""
-    return before, marked, first(after, room - cells(marked) - 1) + "…"
+    if count_cells(marked) >= room:
+        return before, truncate_cells(marked, room - 1) + "…", ""
+    return before, marked, truncate_cells(after, room - count_cells(marked) - 1) + "…"

@@ -86,7 +86,7 @@ class EventStream:
         self._queue: queue.SimpleQueue[Event | Callable[[], object] | None] = queue.SimpleQueue()
         self._closed = False
         self._room = threading.Condition()
-        self._under_way = 0  # pieces of output that no subscriber has seen yet
+        self._pending_output = 0  # pieces of output that no subscriber has seen yet
         self._thread = threading.Thread(target=self._pump, name="report", daemon=True)
 
     def __enter__(self) -> Self:
@@ -106,8 +106,8 @@ class EventStream:
         """
         if isinstance(event, Output):
             with self._room:
-                self._room.wait_for(lambda: self._closed or self._under_way < BACKLOG)
-                self._under_way += 1
+                self._room.wait_for(lambda: self._closed or self._pending_output < BACKLOG)
+                self._pending_output += 1
         self._queue.put(event)
 
     def settle(self) -> None:
@@ -129,25 +129,25 @@ class EventStream:
             try:
                 item = self._queue.get(timeout=TICK if moving else None)
             except queue.Empty:
-                item = _nothing
+                item = _do_nothing
             if item is None:
                 return
             if not callable(item):
                 for index, subscriber in enumerate(self._subscribers):
-                    self._guard(index, subscriber.event, item)
+                    self._call_safely(index, subscriber.event, item)
                 if isinstance(item, Output):
                     with self._room:
-                        self._under_way -= 1
+                        self._pending_output -= 1
                         self._room.notify()
             now = time.time()
             if callable(item) or now - ticked >= TICK or not moving:
                 ticked = now
-                moves = [self._guard(index, each.tick, now) for index, each in enumerate(self._subscribers)]
+                moves = [self._call_safely(index, each.tick, now) for index, each in enumerate(self._subscribers)]
                 moving = any(moves)
             if callable(item):
                 item()
 
-    def _guard(self, index: int, call: Callable[..., object], value: object) -> object:
+    def _call_safely(self, index: int, call: Callable[..., object], value: object) -> object:
         try:
             return call(value)
         except Exception as error:
@@ -160,5 +160,5 @@ class EventStream:
             return False
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     """What is called when a tick is all there is to do."""

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, TextIO
 
 from envtool.events import Event, Finished, Noted, Output, Started
 from envtool.report import formatting
-from envtool.report.formatting import RULE
+from envtool.report.formatting import MAX_RULE_WIDTH
 from envtool.report.line_buffer import LineBuffer
 from envtool.report.progress import ProgressState, RunningWork
 from envtool.report.text import LiveSanitizer as LiveText
-from envtool.report.text import columns, one_line, wrapped
+from envtool.report.text import one_line, terminal_columns, wrap
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-ECHO = 2  # columns that are left free after moving lines: the terminal writes "^C" there when that is typed
-PATIENCE = 0.15  # seconds before a running piece is worth a moving line: what is quicker would only flicker
+RESERVED_COLUMNS = 2  # columns that are left free after moving lines: the terminal writes "^C" there when that is typed
+MIN_LIVE_SECONDS = 0.15  # seconds before a running piece is worth a moving line: what is quicker would only flicker
 
 
 class Terminal:
@@ -37,16 +37,16 @@ class Terminal:
         self._transcript = LineBuffer(color=style.color)
         self._live: Live | None = None
         self._console: Console | None = None
-        self._lone = ""  # id of the only running piece, a task, whose output goes straight to the screen
+        self._lone_task = ""  # id of the only running piece, a task, whose output goes straight to the screen
         self._lone_text = LiveText(color=style.color)
         self._begun = False  # the lone task has printed something
-        self._fresh = True  # the cursor stands at the start of a line
+        self._at_line_start = True  # the cursor stands at the start of a line
         self.shown: set[tuple[str, str]] = set()  # (env, task) whose whole output is on the screen
 
     @property
     def columns(self) -> int:
         """Of the screen, as wide as it is now."""
-        return columns(self._file) or 80
+        return terminal_columns(self._file) or 80
 
     def event(self, event: Event) -> None:
         """Follow the stream."""
@@ -56,66 +56,66 @@ class Terminal:
         elif isinstance(event, Output) and piece:
             self._output(event, piece)
         elif isinstance(event, Noted):
-            self.say(formatting.noted(event))
+            self.say(formatting.format_note(event))
         elif isinstance(event, Finished):
             self._finish(event, piece)
 
     def tick(self, now: float) -> bool:
         """Move the spinners; True as long as there is something that moves."""
-        pieces = [] if self._lone and self._begun else list(self._board.pieces.values())
+        pieces = [] if self._lone_task and self._begun else list(self._board.pieces.values())
         if not pieces:
-            self._hide()
-        elif self._live or any(now - piece.started.time >= PATIENCE for piece in pieces):
-            self._draw(pieces, now)
+            self._stop_live()
+        elif self._live or any(now - piece.started.time >= MIN_LIVE_SECONDS for piece in pieces):
+            self._show_live(pieces, now)
         return bool(pieces)
 
     def say(self, text: str, *, over: bool = False) -> None:
         """Prose of our own in between. Called by the stream's thread. `over`: what the terminal echoed ("^C"), where a
         line of ours would begin, is written over."""
-        if over and self._fresh and not self._live:
+        if over and self._at_line_start and not self._live:
             self._file.write("\r")
-        self._print(wrapped(text, self.columns, indent="  "))
+        self._print(wrap(text, self.columns, indent="  "))
 
     def close(self) -> None:
         """Give the terminal back: moving lines gone, cursor shown, at the start of a line."""
-        self._hide()
+        self._stop_live()
         self._newline()
 
     def _start(self, event: Started) -> None:
         if event.subject == "task" and len(self._board.pieces) == 1:
-            self._hide()
-            self._lone, self._begun = event.id, False
+            self._stop_live()
+            self._lone_task, self._begun = event.id, False
             self._lone_text = LiveText(color=self._style.color)
-        elif self._lone:  # company: its output is shown whole at the end, if it fails
-            self._lone = ""
+        elif self._lone_task:  # company: its output is shown whole at the end, if it fails
+            self._lone_task = ""
             self._newline()
 
     def _output(self, event: Output, piece: RunningWork) -> None:
-        if event.id == self._lone:
+        if event.id == self._lone_task:
             if not self._begun:
-                self._hide()
+                self._stop_live()
                 start = piece.started
                 title = f"{one_line(start.env)} {one_line(start.name)}"
-                self._print(formatting.rule(title, min(RULE, self.columns), style=self._style))
+                self._print(formatting.draw_rule(title, min(MAX_RULE_WIDTH, self.columns), style=self._style))
                 self._begun = True
             text = self._lone_text.feed(event.text)
             if text:
                 self._file.write(text)
                 self._file.flush()
-                self._fresh = text.endswith("\n")
+                self._at_line_start = text.endswith("\n")
         elif self._verbosity > 0:
-            self._lines(self._transcript.feed(event.id, event.text, formatting.prefix(piece, style=self._style)))
+            self._lines(self._transcript.feed(event.id, event.text, formatting.format_prefix(piece, style=self._style)))
 
     def _finish(self, event: Finished, piece: RunningWork | None) -> None:
-        if event.id == self._lone:
-            self._lone = ""
+        if event.id == self._lone_task:
+            self._lone_task = ""
             self._newline()
             self.shown.add((event.env, event.name))
         elif self._verbosity > 0 and piece:
-            self._lines(self._transcript.end(event.id, formatting.prefix(piece, style=self._style)))
-        if formatting.worth(event, self._verbosity):
-            fetched = self._board.spent_fetching(event)
-            line = formatting.finished(event, piece, fetched=fetched, style=self._style, columns=self.columns,
+            self._lines(self._transcript.end(event.id, formatting.format_prefix(piece, style=self._style)))
+        if formatting.is_worth_showing(event, self._verbosity):
+            fetched = self._board.fetch_seconds(event)
+            line = formatting.format_finished(event, piece, fetched=fetched, style=self._style, columns=self.columns,
                                   layout=self._board.layout(self.columns))  # fmt: skip
             self._print(line)
 
@@ -130,27 +130,28 @@ class Terminal:
             from rich.text import Text
 
             # drawn now: what is printed above is followed by what was drawn last
-            self._live.update(self._block(list(self._board.pieces.values()), time.time()), refresh=True)
+            self._live.update(self._render_running(list(self._board.pieces.values()), time.time()), refresh=True)
             self._live.console.print(Text.from_ansi(text), soft_wrap=True, highlight=False)
         else:
             self._file.write(text + "\n")
             self._file.flush()
 
     def _newline(self) -> None:
-        if not self._fresh:
+        if not self._at_line_start:
             self._file.write(("\x1b[0m" if self._style.color else "") + "\n")
             self._file.flush()
-            self._fresh = True
+            self._at_line_start = True
 
-    def _block(self, pieces: list[RunningWork], now: float) -> Text:
+    def _render_running(self, pieces: list[RunningWork], now: float) -> Text:
         from rich.text import Text
 
         assert self._console
         room = max(1, self._console.size.height - 2)
-        columns = self.columns - ECHO
+        columns = self.columns - RESERVED_COLUMNS
         layout = self._board.layout(self.columns)
         lines = [
-            formatting.running(each, now, style=self._style, columns=columns, layout=layout) for each in pieces[:room]
+            formatting.format_running(each, now, style=self._style, columns=columns, layout=layout)
+            for each in pieces[:room]
         ]
         if len(pieces) > room:
             lines[-1] = self._style.glyphs(f"   … and {len(pieces) - room + 1} more")
@@ -158,7 +159,7 @@ class Terminal:
         text.no_wrap, text.overflow = True, "ellipsis"
         return text
 
-    def _draw(self, pieces: list[RunningWork], now: float) -> None:
+    def _show_live(self, pieces: list[RunningWork], now: float) -> None:
         from rich.console import Console
         from rich.live import Live
 
@@ -174,9 +175,9 @@ class Terminal:
                 redirect_stderr=False,
             )
             self._live.start()
-        self._live.update(self._block(pieces, now), refresh=True)
+        self._live.update(self._render_running(pieces, now), refresh=True)
 
-    def _hide(self) -> None:
+    def _stop_live(self) -> None:
         if self._live:
             self._live.stop()
             self._live = None

@@ -15,14 +15,14 @@ WORD = "unchanged"
 COLOR = "32"
 
 
-def detail(since: float, host: str, *, now: float) -> str:
+def describe_unchanged(since: float, host: str, *, now: float) -> str:
     """As in: unchanged since 09:14, not run again. The day is named where it is not today's, the machine where it is
     not this one."""
     where = f" on {host}" if host and host != os.uname().nodename else ""
-    return f"{WORD} since {moment(since, now=now)}{where}, not run again"
+    return f"{WORD} since {format_moment(since, now=now)}{where}, not run again"
 
 
-def moment(then: float, *, now: float) -> str:
+def format_moment(then: float, *, now: float) -> str:
     """A time of day, with its day unless that is today: "09:14", "yesterday 18:02", "2026-11-20 18:02"."""
     day = time.localtime(then)[:3]
     text = time.strftime("%H:%M", time.localtime(then))
@@ -34,7 +34,7 @@ def moment(then: float, *, now: float) -> str:
     return f"yesterday {text}" if day == yesterday else time.strftime("%Y-%m-%d %H:%M", time.localtime(then))
 
 
-def shown(file: TextIO, environ: Mapping[str, str]) -> tuple[bool, bool]:
+def detect_capabilities(file: TextIO, environ: Mapping[str, str]) -> tuple[bool, bool]:
     """Whether a stream gets colours, and whether it can show our signs: cli.screen.style without its options."""
     if environ.get("NO_COLOR"):
         color = False
@@ -79,7 +79,7 @@ def lines(rows: Sequence[Mapping[str, Any]], *, now: float, color: bool, columns
     out = []
     for row in rows:
         head = f"{row['env']:<{task - 1}} {row['task']}"
-        said = detail(row["since"], row["host"], now=now)
+        said = describe_unchanged(row["since"], row["host"], now=now)
         room = columns or 1 << 20
         if 3 + max(len(head), len(said)) > room or (columns and len(row["env"]) >= task):
             return None
@@ -91,7 +91,7 @@ def lines(rows: Sequence[Mapping[str, Any]], *, now: float, color: bool, columns
     return out
 
 
-def closing(count: int, spent: float, *, color: bool, unicode: bool) -> str:
+def format_total(count: int, spent: float, *, color: bool, unicode: bool) -> str:
     """The last line of a run of which nothing was run, as words.total has it. `spent` is less than a minute."""
     said = f"\x1b[{COLOR}m{count} {WORD}\x1b[0m" if color else f"{count} {WORD}"
     dashes = "──" if unicode else "--"

@@ -5,24 +5,24 @@ from __future__ import annotations
 from unicodedata import category, east_asian_width
 
 
-def cells(text: str) -> int:
+def count_cells(text: str) -> int:
     """Columns of a text without control sequences: wide characters take two; accents, joiners and selectors none."""
-    return len(text) if text.isascii() else sum(map(_of, text))
+    return len(text) if text.isascii() else sum(map(_cells_of, text))
 
 
-def first(text: str, columns: int) -> str:
+def truncate_cells(text: str, columns: int) -> str:
     """As much of the beginning as there is room for."""
     if text.isascii():
         return text[: max(0, columns)]
     taken = 0
     for index, character in enumerate(text):
-        taken += _of(character)
+        taken += _cells_of(character)
         if taken > columns:
             return text[:index]
     return text
 
 
-def _of(character: str) -> int:
+def _cells_of(character: str) -> int:
     if character < "\x7f" or character == "\xad":  # a soft hyphen is shown
         return 1
     if category(character) in ("Mn", "Me", "Cf"):

@@ -31,13 +31,13 @@ SHELL = (
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"  # gate.py has it too; that module is not for here
 
 
-def path(store: str, spec: str, env: str) -> str:
+def plan_path(store: str, spec: str, env: str) -> str:
     """Where the plan of an env is kept. The name is short and cheap; the content says whose it is."""
     name = binascii.crc32(f"{os.geteuid()}\0{spec}\0{env}".encode("utf-8", "surrogateescape"))
     return f"{store}/plans/{name:08x}"
 
 
-def signature(place: str) -> tuple[int, ...]:
+def stat_signature(place: str) -> tuple[int, ...]:
     """How a path stands: device, inode, mode, size, mtime and ctime (ns); empty when there is nothing."""
     try:
         found = os.stat(place)
@@ -46,18 +46,18 @@ def signature(place: str) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def read(store: str, spec: str, env: str) -> dict[str, Any] | None:
+def read_plan(store: str, spec: str, env: str) -> dict[str, Any] | None:
     """The plan of an env, None when there is none or anything that decided it has changed. Its layers are held until
     `release`, by the descriptors under "held": that they are still there is looked at after that."""
-    place = path(store, spec, env)
+    place = plan_path(store, spec, env)
     held: list[int] = []
     try:
-        plan: dict[str, Any] = store_files.opened(store_files.read(place))[0]
-        if plan["version"] != version() or plan["spec"] != spec or plan["env"] != env:
+        plan: dict[str, Any] = store_files.decode_with_checksum(store_files.read_regular_file(place))[0]
+        if plan["version"] != plan_version() or plan["spec"] != spec or plan["env"] != env:
             return None
         held.extend(_hold(lock) for lock in plan["locks"])
-        if all(signature(watched) == state for watched, state in plan["watch"]):
-            plan["let"] = passed(plan)
+        if all(stat_signature(watched) == state for watched, state in plan["watch"]):
+            plan["let"] = select_passed(plan)
             if plan["let"] is None:  # the long way has the words for what is not allowed
                 return None
             os.utime(place)  # by this gc knows when its layers were used last: one call a start, not one a layer
@@ -77,18 +77,18 @@ def release(plan: dict[str, Any]) -> None:
         os.close(descriptor)
 
 
-def version() -> tuple[object, ...]:
+def plan_version() -> tuple[object, ...]:
     """What wrote a plan: another envtool or another Python may mean other things by it."""
-    return (FORMAT, __version__, sys.version_info[:3], os.geteuid(), consent())
+    return (FORMAT, __version__, sys.version_info[:3], os.geteuid(), permissions_path())
 
 
-def consent() -> str:
+def permissions_path() -> str:
     """Where the caller says what projects may have of this machine (app/permissions.py reads it)."""
     base = os.environ.get("XDG_CONFIG_HOME", "")
     return f"{base if base.startswith('/') else os.path.expanduser('~/.config')}/envtool/config.yaml"
 
 
-def passed(plan: dict[str, Any]) -> dict[str, str] | None:
+def select_passed(plan: dict[str, Any]) -> dict[str, str] | None:
     """The caller's variables that `pass:` means; None where one of them is not allowed."""
     if not plan["passed"]:
         return {}
@@ -103,15 +103,15 @@ def passed(plan: dict[str, Any]) -> dict[str, str] | None:
     return found
 
 
-def ask(plan: dict[str, Any]) -> list[tuple[str, git.Git]]:
+def start_gits(plan: dict[str, Any]) -> list[tuple[str, git.Git]]:
     """Start git in each repository of the project: what it ignores is read by `hidden`, when that is needed. Raises
     git.Failure."""
     running: list[tuple[str, git.Git]] = []
-    outer = git.around(plan["program"]["view"][0]) if plan["repositories"] else None
+    outer = git.find_repository(plan["program"]["view"][0]) if plan["repositories"] else None
     try:
         for prefix, directory in plan["repositories"]:
-            repository = git.within(outer, directory) if prefix and outer else outer
-            running.append((prefix, git.ask(repository, directory, git.IGNORED)))
+            repository = git.find_nested_repository(outer, directory) if prefix and outer else outer
+            running.append((prefix, git.start_git(repository, directory, git.IGNORED)))
     except BaseException:
         for _, each in running:
             each.drop()
@@ -119,16 +119,16 @@ def ask(plan: dict[str, Any]) -> list[tuple[str, git.Git]]:
     return running
 
 
-def hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel: int = -1) -> tuple[str, ...]:
+def list_hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel: int = -1) -> tuple[str, ...]:
     """What git ignores now, or without git what tools made. Raises git.Failure, git.Stopped when the descriptor
     `cancel` is readable."""
     found = {*plan["hidden"]}
     if not plan["repositories"]:
-        found.update(_made_by_tools(plan["program"]["view"][0]))
+        found.update(_tool_directories(plan["program"]["view"][0]))
     try:
         for prefix, each in running:
             listing = each.end(cancel)
-            git.check(listing, each.repository)
+            git.check_names(listing, each.repository)
             found.update(prefix + os.fsdecode(name.rstrip(b"/")) for name in listing.split(b"\0")[:-1])
     finally:
         for _, each in running:
@@ -136,16 +136,16 @@ def hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel: int
     return tuple(sorted(found))
 
 
-def _made_by_tools(root: str) -> list[str]:
+def _tool_directories(root: str) -> list[str]:
     from envtool.fs.beneath import open_top
-    from envtool.project.walk import walk
+    from envtool.project.walk import walk_files
 
     try:
         top = open_top(root)
     except OSError:  # who starts the container will say so
         return []
     try:
-        return walk(top, lenient=True)[1]
+        return walk_files(top, lenient=True)[1]
     finally:
         os.close(top)
 
@@ -163,11 +163,11 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     """Run a command (none: a shell) in the container of a plan; its status, 130 when `cancel` ended it. Its
     layers are held by the caller, before and after: one plan may be launched as often as is liked. Raises SandboxError,
     git.Failure when git cannot say what is hidden."""
-    running = ask(plan)  # git works while we import
+    running = start_gits(plan)  # git works while we import
     from envtool.container import supervisor
 
     try:
-        ignored = hidden(plan, running, cancel)
+        ignored = list_hidden(plan, running, cancel)
     except git.GitStoppedError:
         return 130
     if running and running[0][1].repository.directory != plan["git"]:

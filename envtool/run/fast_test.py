@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 FORMAT = 6
 
 
-def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
+def plan_path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
     """Where the plan of a run is kept. The name is short and cheap; the content says whose it is."""
     name = binascii.crc32("\0".join((str(os.geteuid()), spec, task, *envs)).encode("utf-8", "surrogateescape"))
     return f"{store}/plans/{name:08x}.told"
 
 
-def version() -> tuple[object, ...]:
+def plan_version() -> tuple[object, ...]:
     """What wrote a plan, where it looked for plugins, and the kernel."""
-    return (FORMAT, *fast_exec.version(), tuple(sys.path), os.uname().release)
+    return (FORMAT, *fast_exec.plan_version(), tuple(sys.path), os.uname().release)
 
 
 def switches(environ: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -39,19 +39,19 @@ def switches(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     return sorted((name, value) for name, value in environ.items() if name.startswith("ENVTOOL_") or name == "CI")
 
 
-def read(store: str, spec: str, task: str, envs: tuple[str, ...]) -> dict[str, Any] | None:
+def read_plan(store: str, spec: str, task: str, envs: tuple[str, ...]) -> dict[str, Any] | None:
     """The plan of a run, None when there is none or anything that decided it has changed. The project's files are for
     `stands` to look at."""
-    place = path(store, spec, task, envs)
+    place = plan_path(store, spec, task, envs)
     try:
-        plan: dict[str, Any] = store_files.opened(store_files.read(place))[0]
-        if plan["version"] != version() or (plan["spec"], plan["task"], plan["envs"]) != (spec, task, envs):
+        plan: dict[str, Any] = store_files.decode_with_checksum(store_files.read_regular_file(place))[0]
+        if plan["version"] != plan_version() or (plan["spec"], plan["task"], plan["envs"]) != (spec, task, envs):
             return None
         if plan["switches"] != switches(os.environ) or any(
-            passed(each["passes"]) != each["passed"] for each in plan["rows"]
+            passed_digests(each["passes"]) != each["passed"] for each in plan["rows"]
         ):
             return None
-        if not all(fast_exec.signature(watched) == state for watched, state in plan["watch"]):
+        if not all(fast_exec.stat_signature(watched) == state for watched, state in plan["watch"]):
             return None
     except (OSError, ValueError, EOFError, TypeError, LookupError):
         return None
@@ -59,7 +59,7 @@ def read(store: str, spec: str, task: str, envs: tuple[str, ...]) -> dict[str, A
     return plan
 
 
-def passed(patterns: tuple[str, ...]) -> dict[str, str]:
+def passed_digests(patterns: tuple[str, ...]) -> dict[str, str]:
     """sha256 of the value of each variable that `pass:` lets through."""
     if not patterns:
         return {}
@@ -73,7 +73,7 @@ def passed(patterns: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
+def is_unchanged(plan: dict[str, Any], cancel: int = -1) -> bool:
     """Whether the project's files, and those of this machine that a task can reach, are those of the plan. Not known,
     and so False, at once when the descriptor `cancel` becomes readable."""
     from envtool.fs import beneath
@@ -81,35 +81,35 @@ def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
     from envtool.run import host_state
 
     try:
-        beneath.hold(plan["root"], plan["identity"])
+        beneath.hold_project(plan["root"], plan["identity"])
     except OSError:
         return False
     logs: tuple[str, ...] = ()
-    if plan["logs"] or _to_file(1) or _to_file(2):
+    if plan["logs"] or _writes_to_file(1) or _writes_to_file(2):
         from envtool.project.own_logs import find
 
         logs = find(plan["root"])
     try:
-        asked = snapshot.ask(plan["root"], plan["record"], logs)
-        if git.seen(asked.repository, plan["root"]) != plan["repository"] or not host_state.stands(
+        asked = snapshot.start_query(plan["root"], plan["record"], logs)
+        if git.is_git_visible(asked.repository, plan["root"]) != plan["repository"] or not host_state.is_unchanged(
             *plan["machine"]
         ):  # git works
-            snapshot.drop(asked)
+            snapshot.cancel_query(asked)
             return False
-        found = snapshot.settle(asked, unchanged=True, cancel=cancel)
+        found = snapshot.finish_query(asked, unchanged=True, cancel=cancel)
     except (snapshot.SnapshotError, git.RepositoryError):
         return False
     return found is not None and found.digest == plan["view"]
 
 
-def _to_file(descriptor: int) -> bool:
+def _writes_to_file(descriptor: int) -> bool:
     try:
         return os.fstat(descriptor).st_mode & 0o170000 == 0o100000
     except OSError:
         return False
 
 
-def leave(plan: dict[str, Any]) -> bool:
+def leave_evidence(plan: dict[str, Any]) -> bool:
     """Leave the remembered evidence where a run would have left its own, and note that the results were of use. False
     where that cannot be."""
     from envtool.project import rundir
@@ -119,7 +119,7 @@ def leave(plan: dict[str, Any]) -> bool:
     try:
         for row in plan["rows"]:
             for source, name in row["copies"]:
-                with open(source, "rb") as file, rundir.create(os.path.join(directory, name)) as copy:
+                with open(source, "rb") as file, rundir.create_file(os.path.join(directory, name)) as copy:
                     while piece := file.read(1 << 20):
                         copy.write(piece)
                 os.utime(os.path.dirname(source))

@@ -1,8 +1,8 @@
 """What a task can reach beside its stack and the project's files: this machine's own system, and git's directories.
 
 Both are too large to be in the digest of every task, and most tasks look at little of them. So it is told, by the
-kernel, which of their files a task opened (container/opened_files.py): a result counts as long as what was opened stands as
-it did. Where that is not known, all of it counts.
+kernel, which of their files a task opened (container/opened_files.py): a result counts as long as what was opened
+stands as it did. Where that is not known, all of it counts.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from envtool.run import host_state, task_git
 from envtool.store import answer_cache
 
 INDEX = ("ls-files", "-s", "-t", "-z", "--", ".")
-WHOLE = 1 << 20  # bytes of a file of git's that is read: of a larger one times and size count
-_APART = task_git.APART - {"modules"}  # submodules of the project are in it
+MAX_HASHED = 1 << 20  # bytes of a file of git's that is read: of a larger one times and size count
+_EXCLUDED = task_git.NOT_COPIED - {"modules"}  # submodules of the project are in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class HostInputs:
     def __init__(self, stack: Stack, setting: Context) -> None:
         """Raises EnvtoolError where git cannot be asked."""
         self._machine = looked(stack.made)
-        self._directories = {place for top in _tops(setting) for place, _ in _directories(top)}
+        self._directories = {place for top in _visible_git_directories(setting) for place, _ in _directories(top)}
         self._began = time.time_ns()
         self.opened: tuple[str, ...] | None = None
 
@@ -65,14 +65,16 @@ class HostInputs:
             and not any(path in self._directories or os.path.dirname(path) in self._directories for path in self.opened)
         ):
             return ""
-        found = history(setting)
-        if found.newest > self._began - snapshot.GRAIN:
+        found = read_git_history(setting)
+        if found.newest > self._began - snapshot.CLOCK_GRAIN:
             raise EnvtoolError("git's own files changed while it ran, or just before", code="project-git")
         return found.digest
 
-    def stood(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether what was opened of the machine still stands as it did."""
-        return self._machine is None or host_state.stands(*host_state.pack(_reached(self._machine, [self.opened])))
+        return self._machine is None or host_state.is_unchanged(
+            *host_state.pack(_decisive_state(self._machine, [self.opened]))
+        )
 
     def note(self, key: str, setting: Context) -> None:
         """Remember what of the machine was opened for the result of this key."""
@@ -84,25 +86,27 @@ class HostInputs:
             answer_cache.put(setting.store, opened("result", key), here)
 
 
-def unseen(stack: Stack) -> str:
+def unseen_reason(stack: Stack) -> str:
     """Why not all that a stack shows of the machine could be looked at; empty where it could."""
     shown = looked(stack.made)
     return shown.unseen if shown else ""
 
 
-def reached(stack: Stack, key: str, setting: Context) -> dict[str, int]:
+def result_host_state(stack: Stack, key: str, setting: Context) -> dict[str, int]:
     """What of the machine decided the result of a key and the layers below it: ctimes (ns) by path."""
     shown = looked(stack.made)
     if shown is None:
         return {}
     questions = [opened("layer", made.layer.key) for made in (*stack.made, *stack.aside)[1:]]
-    return _reached(shown, [answer_cache.get(setting.store, each) for each in (*questions, opened("result", key))])
+    return _decisive_state(
+        shown, [answer_cache.get(setting.store, each) for each in (*questions, opened("result", key))]
+    )
 
 
-def _reached(shown: Looked, told: Sequence[Iterable[str] | None]) -> dict[str, int]:
+def _decisive_state(shown: Looked, told: Sequence[Iterable[str] | None]) -> dict[str, int]:
     known = [each for each in told if each is not None]
     together = frozenset(path for each in known for path in each) if len(known) == len(told) else None
-    return host_state.reached(shown.states, shown.trees, together)
+    return host_state.decisive_states(shown.states, shown.trees, together)
 
 
 # ---- git -------------------------------------------------------------------------------------------------------------
@@ -117,32 +121,32 @@ class _GitDirectory:
     sight: task_git.TaskGitSource | None = None
 
 
-def _tops(setting: Context) -> list[_GitDirectory]:
+def _visible_git_directories(setting: Context) -> list[_GitDirectory]:
     """All that a task of the project sees. Raises EnvtoolError."""
     found = []
-    for prefix, _ in source_files.gits(setting.root, setting.cancel.reader):
+    for prefix, _ in source_files.list_repositories(setting.root, setting.cancel.reader):
         source = os.path.join(setting.root, prefix, ".git")
         if os.path.isdir(source) and not os.path.islink(source):
             found.append(_GitDirectory(place=f"{PROJECT}/{prefix}.git", source=source))
-    if sight := task_git.sight(setting):
+    if sight := task_git.find_git_source(setting):
         found += [_GitDirectory(place=f"{PROJECT}/.git", source=source, sight=sight) for source in sight.sources]
     return found
 
 
-def history(setting: Context) -> GitHistory:
+def read_git_history(setting: Context) -> GitHistory:
     """How git's directories stand now: every file in them but objects, which commits name, and other work trees. Of an
     index it is what it says, not the times of files that it keeps. Raises EnvtoolError."""
     rows: list[str] = []
     paths: list[str] = []
     newest = 0
     try:
-        for prefix, repository in source_files.gits(setting.root, setting.cancel.reader):
+        for prefix, repository in source_files.list_repositories(setting.root, setting.cancel.reader):
             if prefix or repository.top == real_path(setting.root):
-                listing = source_files.ask(repository, setting.root, prefix, INDEX)
+                listing = source_files.start_git_in(repository, setting.root, prefix, INDEX)
             else:  # a task sees all of a repository above the project
-                listing = git.ask(repository, repository.top, INDEX)
+                listing = git.start_git(repository, repository.top, INDEX)
             rows.append(f"{prefix} {hashlib.sha256(listing.end(setting.cancel.reader)).hexdigest()}")
-        for top in _tops(setting):
+        for top in _visible_git_directories(setting):
             for place, source in _directories(top):
                 paths.append(source)
                 for path, state in _files(top, source):
@@ -167,7 +171,7 @@ def _directories(top: _GitDirectory) -> Iterator[tuple[str, str]]:
         yield f"{top.place}{below}", source
         names = [entry.name for entry in _entries(source) if entry.is_dir(follow_symlinks=False)]
         inner = os.path.lexists(f"{source}/HEAD") and os.path.lexists(f"{source}/objects")
-        apart = task_git.APART if top.sight and not below else _APART if inner else frozenset[str]()
+        apart = task_git.NOT_COPIED if top.sight and not below else _EXCLUDED if inner else frozenset[str]()
         pending += [f"{below}/{name}" for name in names if name not in apart]
         if inner:  # alternates are named there
             yield f"{top.place}{below}/objects/info", f"{source}/objects/info"
@@ -190,6 +194,6 @@ def _entries(place: str) -> list[os.DirEntry[str]]:
 def _content(path: str, state: os.stat_result) -> str:
     if stat.S_ISLNK(state.st_mode):
         return os.readlink(path)
-    if not stat.S_ISREG(state.st_mode) or state.st_size > WHOLE:
+    if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_HASHED:
         return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
-    return hashlib.sha256(git.small(path)).hexdigest()
+    return hashlib.sha256(git.read_small_file(path)).hexdigest()

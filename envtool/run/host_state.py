@@ -20,7 +20,7 @@ def pack(states: Mapping[str, int]) -> tuple[bytes, bytes]:
     return names, struct.pack(f"{len(states)}q", *states.values())
 
 
-def stands(names: bytes, states: bytes) -> bool:
+def is_unchanged(names: bytes, states: bytes) -> bool:
     """Whether each path is there, with the ctime that it had."""
     lstat = os.lstat
     try:
@@ -30,7 +30,7 @@ def stands(names: bytes, states: bytes) -> bool:
         return False
 
 
-def reached(states: Mapping[str, int], trees: Iterable[str], opened: frozenset[str] | None) -> dict[str, int]:
+def decisive_states(states: Mapping[str, int], trees: Iterable[str], opened: frozenset[str] | None) -> dict[str, int]:
     """Of what was looked at, what decides for a task that opened these files and directories; all of it where that is
     not known (None).
 

@@ -33,11 +33,11 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:envtool:docs:evidence:task:1"
 BUILDER = "urn:envtool:local"
 ENDING = ".intoto.json"
-PATIENCE = 60.0  # seconds that may be taken to compare a project with what was committed
-MOST_HASHED = 64 << 20  # bytes of a tracked file that is compared with what was committed
+MAX_COMPARE_SECONDS = 60.0  # seconds that may be taken to compare a project with what was committed
+MAX_HASHED = 64 << 20  # bytes of a tracked file that is compared with what was committed
 
 
-def statement(
+def make_statement(
     env: Env,
     task: Task,
     stack: Stack,
@@ -57,8 +57,10 @@ def statement(
     which is called often.
     """
     with OpenDirectory.open(root) as project:
-        outputs = [_described(name, project.read(name), check) for name in _files(root, result.outputs)]
-    log = [_described(os.path.basename(result.log), rundir.opened(result.log), check)] if result.log else []
+        outputs = [_resource_descriptor(name, project.read(name), check) for name in _files(root, result.outputs)]
+    log = (
+        [_resource_descriptor(os.path.basename(result.log), rundir.open_file(result.log), check)] if result.log else []
+    )
     return {
         "_type": STATEMENT,
         "subject": [*(outputs or log)],
@@ -67,7 +69,7 @@ def statement(
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"env": env.name, "task": task.name, "arguments": [*arguments]},
-                "internalParameters": _internal(env, task, stack, arch),
+                "internalParameters": _internal_parameters(env, task, stack, arch),
                 "resolvedDependencies": [*_dependencies(stack, commit, view)],
             },
             "runDetails": {
@@ -83,12 +85,12 @@ def statement(
     }
 
 
-def record(env: Env, task: Task, stack: Stack, setting: Context, result: Result, *, view: str = "") -> str:
+def write_statement(env: Env, task: Task, stack: Stack, setting: Context, result: Result, *, view: str = "") -> str:
     """Write the statement beside the log of a passed task; its path, empty where it could not be written: evidence is
     a help, never a reason to fail."""
     path = path_for(result.log)
     try:
-        said = statement(
+        said = make_statement(
             env,
             task,
             stack,
@@ -96,12 +98,14 @@ def record(env: Env, task: Task, stack: Stack, setting: Context, result: Result,
             root=setting.root,
             arch=setting.arch,
             arguments=setting.arguments,
-            commit=commit(setting.root, setting.cancel.reader),
+            commit=describe_commit(setting.root, setting.cancel.reader),
             view=view,
             check=setting.cancel.check,
         )
         text = json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        with rundir.create(path) as file:  # names that are no UTF-8 cannot be said in JSON: their bytes become U+FFFD
+        with rundir.create_file(
+            path
+        ) as file:  # names that are no UTF-8 cannot be said in JSON: their bytes become U+FFFD
             file.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode())
     except (OSError, Interrupted):
         return ""
@@ -113,12 +117,12 @@ def path_for(log: str) -> str:
     return log.removesuffix(".log") + ENDING
 
 
-def remembered(log: str, *, same: bool) -> bytes:
+def reusable_statement(log: str, *, same: bool) -> bytes:
     """The statement of the task with this log as it may be told another time; empty where there is none. Unless that
     is of the `same` commit, it names none: another commit, or another checkout, may have the same files. Raises
     OSError."""
     try:
-        with rundir.opened(path_for(log)) as file:
+        with rundir.open_file(path_for(log)) as file:
             text = file.read()
     except FileNotFoundError:
         return b""
@@ -137,19 +141,19 @@ def bundle(results: Sequence[Any]) -> str:
     lines = []
     for result in results:
         try:
-            with rundir.opened(path_for(result.log)) as file:
+            with rundir.open_file(path_for(result.log)) as file:
                 lines.append(json.dumps(json.load(file), sort_keys=True, ensure_ascii=False) + "\n")
         except (OSError, ValueError, RecursionError):
             continue  # it did not pass, or somebody else wrote there since
     return "".join(lines)
 
 
-def commit(root: str, cancel: int = -1) -> str:
+def describe_commit(root: str, cancel: int = -1) -> str:
     """The commit that is checked out, `-dirty` at its end where tracked files differ from it or that cannot be told;
     empty outside git, and where there is no commit that we can read."""
     try:
-        repository = git.around(root)
-        head = refs.head(repository) if repository else ""
+        repository = git.find_repository(root)
+        head = refs.head_commit(repository) if repository else ""
         os.close(open_top(root))  # it is still the project that this is said of
     except (git.RepositoryError, DirectoryReplacedError):
         return ""
@@ -164,7 +168,7 @@ class _Comparison:
 
     def __init__(self, cancel: int) -> None:
         self._cancel = cancel
-        self._until = time.monotonic() + PATIENCE
+        self._until = time.monotonic() + MAX_COMPARE_SECONDS
         self._seen: set[tuple[int, int]] = set()
 
     def is_dirty(self, repository: git.Repository, head: str) -> bool:
@@ -184,12 +188,12 @@ class _Comparison:
             rows = [row.partition(b"\t") for row in self._ask(repository, "ls-files", "-s", "-z")[1].split(b"\0")[:-1]]
             entries = {name: entry.split(b" ") for entry, _, name in rows}
             modules = [os.fsdecode(name) for name, entry in entries.items() if entry[0] == b"160000"]
-            git.check(b"".join(name + b"\0" for name in entries), repository)
+            git.check_names(b"".join(name + b"\0" for name in entries), repository)
             apart = [f":(exclude,top,literal){name}" for name in modules]
             words = ("diff-files", "--name-only", "-z", "--", ":/", *apart)
             for name in self._ask(repository, *words)[1].split(b"\0")[:-1]:
                 self._left()
-                if not _is(repository.top, os.fsdecode(name), *map(bytes.decode, entries[name])):
+                if not _matches_index(repository.top, os.fsdecode(name), *map(bytes.decode, entries[name])):
                     return True
             return any(self._is_module_dirty(repository, name, entries[os.fsencode(name)][1]) for name in modules)
         except (git.RepositoryError, OSError, KeyError, TypeError, RecursionError):
@@ -201,11 +205,13 @@ class _Comparison:
             os.close(open_beneath(repository.top, name, os.O_PATH | os.O_DIRECTORY, follow=False))
         except FileNotFoundError:  # it is not checked out
             return False
-        inner = git.within(repository, os.path.join(repository.top, name))
-        return inner is not None and (refs.head(inner) != commit.decode() or self.is_dirty(inner, commit.decode()))
+        inner = git.find_nested_repository(repository, os.path.join(repository.top, name))
+        return inner is not None and (
+            refs.head_commit(inner) != commit.decode() or self.is_dirty(inner, commit.decode())
+        )
 
     def _ask(self, repository: git.Repository, *words: str) -> tuple[int, bytes]:
-        asked = git.ask(repository, repository.top, words, configured=False)
+        asked = git.start_git(repository, repository.top, words, configured=False)
         status, output, errors = asked.ended(self._cancel, self._left())
         if status not in (0, 256) or b"error: " in errors:
             raise git.RepositoryError("no answer")
@@ -219,13 +225,13 @@ class _Comparison:
         return left
 
 
-def _is(top: str, name: str, mode: str, blob: str, stage: str) -> bool:
+def _matches_index(top: str, name: str, mode: str, blob: str, stage: str) -> bool:
     """Whether a file stands as an entry of the index says: mode in octal, id in hex. Raises OSError."""
     directory = open_beneath(top, os.path.dirname(name), os.O_PATH | os.O_DIRECTORY, follow=False)
     try:
         last = os.path.basename(name)
         found = os.stat(last, dir_fd=directory, follow_symlinks=False)
-        if stage != "0" or found.st_size > MOST_HASHED:
+        if stage != "0" or found.st_size > MAX_HASHED:
             return False
         if stat.S_ISLNK(found.st_mode):
             content = os.fsencode(os.readlink(last, dir_fd=directory))
@@ -235,7 +241,7 @@ def _is(top: str, name: str, mode: str, blob: str, stage: str) -> bool:
                 found = os.fstat(file.fileno())
                 if not stat.S_ISREG(found.st_mode):
                     return False
-                content = file.read(MOST_HASHED + 1)
+                content = file.read(MAX_HASHED + 1)
             kind = "100755" if found.st_mode & 0o100 else "100644"
     finally:
         os.close(directory)
@@ -244,14 +250,14 @@ def _is(top: str, name: str, mode: str, blob: str, stage: str) -> bool:
     return kind == mode and digest.hexdigest() == blob
 
 
-def _internal(env: Env, task: Task, stack: Stack, arch: str) -> dict[str, Json]:
+def _internal_parameters(env: Env, task: Task, stack: Stack, arch: str) -> dict[str, Json]:
     return {
         "architecture": arch,
         "commands": [[*command.words()] for command in task.commands],
         "network": env.network,
         "passed": [*env.passed],  # names alone: their values are this machine's own
         "source_date_epoch": stack.epoch,
-        "stack": f"sha256:{stack_contents.digest(stack)}",
+        "stack": f"sha256:{stack_contents.stack_digest(stack)}",
         "user": task.user,
         "variables": {**env.set},
         "workdir": env.workdir,
@@ -265,7 +271,7 @@ def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
         known: dict[str, Json] = {"gitCommit": name} if name else {}
         seen: dict[str, Json] = {"envtoolView": view} if view else {}
         yield {"name": "project", "digest": known | seen, **({"annotations": {"dirty": bool(dirty)}} if name else {})}
-    for made, step in zip(stack.made, stack_contents.steps(stack), strict=True):
+    for made, step in zip(stack.made, stack_contents.sbom_layers(stack), strict=True):
         yield {
             "name": f"{made.settled.node.subject} {step.name}",
             "digest": {"sha256": step.diff_id.removeprefix("sha256:")},
@@ -273,7 +279,7 @@ def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
             "annotations": {"kind": step.kind, "key": step.key, "pinned": step.pinned},
         }
     seen_files: set[tuple[str, str]] = set()
-    for made, step in zip(stack.made, stack_contents.steps(stack), strict=True):
+    for made, step in zip(stack.made, stack_contents.sbom_layers(stack), strict=True):
         for fetch in sorted(made.settled.fetches, key=lambda fetch: fetch.name):
             if (fetch.name, fetch.sha256) not in seen_files:
                 seen_files.add((fetch.name, fetch.sha256))
@@ -298,9 +304,9 @@ def _files(root: str, outputs: Sequence[str]) -> list[str]:
     return sorted(name for name in regular if os.path.isfile(os.path.join(root, name)))
 
 
-def _described(name: str, file: BufferedReader, check: Callable[[], None] | None) -> dict[str, Json]:
+def _resource_descriptor(name: str, file: BufferedReader, check: Callable[[], None] | None) -> dict[str, Json]:
     with file:
-        return {"name": name, "digest": {"sha256": hashing.sha256(file, check)}}
+        return {"name": name, "digest": {"sha256": hashing.sha256_of_file(file, check)}}
 
 
 def _time(seconds: float) -> str:

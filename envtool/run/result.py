@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from envtool.errors import EnvtoolError, SpecError, internal
 from envtool.events import Outcome
 from envtool.report.source_excerpt import explain
-from envtool.store.disk_errors import refusal
+from envtool.store.disk_errors import translate_os_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +31,16 @@ class Result:
     error: EnvtoolError | None = None  # why its env was not made
 
 
-def error_of(raised: Exception, store: str) -> EnvtoolError:
+def to_envtool_error(raised: Exception, store: str) -> EnvtoolError:
     """What was raised while one result was worked for, as an error that can be told: what nobody foresaw is a bug.
     `store` is the store's root."""
     if isinstance(raised, EnvtoolError):
         return raised
-    said = refusal(store, raised) if isinstance(raised, OSError) else None
+    said = translate_os_error(store, raised) if isinstance(raised, OSError) else None
     return said or internal(raised, shown=bool(os.environ.get("ENVTOOL_DEBUG")))
 
 
-def words(error: EnvtoolError) -> str:
+def result_message(error: EnvtoolError) -> str:
     """An error as the message of a result."""
     if isinstance(error, SpecError):
         return "\n".join(explain(problem) for problem in error.problems)

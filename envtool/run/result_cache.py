@@ -31,7 +31,7 @@ from envtool.run.result import Result
 from envtool.run.task import run_task
 from envtool.store import layers, results, snapshots
 
-SERVICES: list[Json] = []  # envs have none yet
+NO_SERVICES: list[Json] = []  # envs have none yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,48 +56,48 @@ class CachedResult:
     found: results.StoredResult
 
 
-def perform(asked: TaskRequest, stacks: Scheduler, *, again: bool) -> tuple[Result, CachedResult | None]:
+def run_task_cached(asked: TaskRequest, stacks: Scheduler, *, again: bool) -> tuple[Result, CachedResult | None]:
     """Tell the result that is remembered, or run the task and remember what it came to. `again` runs it anyway. Raises
     what making the stack and the container raise."""
     env, setting = asked.env, asked.setting
     view: Snapshot | str = ""
     recalled: Stack | None = None
     if not env.network and not again:
-        recalled = stacks.recalled(env.name)
-        view = look_at(setting) if recalled else ""
-        if recalled and isinstance(view, Snapshot) and (told := _tell(asked, recalled, view)):
+        recalled = stacks.find_known_stack(env.name)
+        view = snapshot_or_reason(setting) if recalled else ""
+        if recalled and isinstance(view, Snapshot) and (told := _reuse_result(asked, recalled, view)):
             return told
-        view = view or (look_at(setting) if setting.share and setting.share.results else "")
+        view = view or (snapshot_or_reason(setting) if setting.share and setting.share.results else "")
         supposed = recalled or (stacks.foreseen(env.name) if view else None)
-        if supposed and isinstance(view, Snapshot) and (told := _by_team(asked, supposed, view)):
+        if supposed and isinstance(view, Snapshot) and (told := _reuse_team_result(asked, supposed, view)):
             return told
     stack = stacks.stack(env.name)
-    why = "" if env.network else host_inputs.unseen(stack)
+    why = "" if env.network else host_inputs.unseen_reason(stack)
     if env.network or why:
         result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host)
         if why and result.outcome == "passed":
-            _not_remembered(asked, why)
+            _report_not_cached(asked, why)
         return result, None
     if not view or recalled is None or stack.made != recalled.made:  # something was made: that took its time
-        view = look_at(setting)
-        if not again and isinstance(view, Snapshot) and (told := _by_team(asked, stack, view)):
+        view = snapshot_or_reason(setting)
+        if not again and isinstance(view, Snapshot) and (told := _reuse_team_result(asked, stack, view)):
             return told
-    before = _before(asked, stack, view) if isinstance(view, Snapshot) else view
+    before = _state_before(asked, stack, view) if isinstance(view, Snapshot) else view
     seen = view.digest if isinstance(view, Snapshot) else ""
     reached = before.reach if isinstance(before, _StateBefore) else None
     result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host, view=seen, reach=reached)
     if result.outcome != "passed":
         return result, None
-    why = _keep(asked, stack, before, result) if isinstance(before, _StateBefore) else before
+    why = _store_result(asked, stack, before, result) if isinstance(before, _StateBefore) else before
     if why or not isinstance(before, _StateBefore):
-        _not_remembered(asked, why)
+        _report_not_cached(asked, why)
         return result, None
     return result, _trace(asked, stack, before.view.digest, before.document)
 
 
-def _not_remembered(asked: TaskRequest, why: str) -> None:
+def _report_not_cached(asked: TaskRequest, why: str) -> None:
     """Said at once to programs, and to people at the end of the run."""
-    asked.setting.emit(net.note(_id(asked), f"not remembered: {why}"))
+    asked.setting.emit(net.note_event(_id(asked), f"not remembered: {why}"))
     asked.setting.unremembered.setdefault(why, []).append(f"{asked.env.name} {asked.task.name}")
 
 
@@ -106,37 +106,37 @@ def _trace(asked: TaskRequest, stack: Stack, view: str, document: Mapping[str, J
     return CachedResult(env=asked.env, task=asked.task.name, stack=stack, view=view, found=found) if found else None
 
 
-def document(asked: TaskRequest, stack: Stack, view: str) -> dict[str, Json]:
+def make_result_document(asked: TaskRequest, stack: Stack, view: str) -> dict[str, Json]:
     """All that decides what the task comes to. Raises EnvtoolError where git cannot be asked."""
     env, task = asked.env, asked.task
     passed = set(asked.host)
     user = "root" if task.user == "root" else "user"
-    variables = task_container.environment(env, stack, asked.host, user=user)
+    variables = task_container.task_environment(env, stack, asked.host, user=user)
     shows, layered = bool(stack_binds(stack.made)), enumerate(stack.made)
     return keys.result_document(
         stack=[[made.layer.diff_id, made.layer.key if shows and not number else ""] for number, made in layered],
         view=view,
-        history=source_files.history(asked.setting.root) if task.outputs else "",
+        history=source_files.git_history_digest(asked.setting.root) if task.outputs else "",
         commands=[[*command.words()] for command in task.commands],
         workdir=task_container.workdir(env),
         variables={name: value for name, value in variables.items() if name not in passed},
-        passed={name: digest(variables[name]) for name in sorted(passed)},
+        passed={name: hash_value(variables[name]) for name in sorted(passed)},
         user=user,
         outputs=[*task.outputs],
         repository=source_files.sees_git(asked.setting.root),
         kernel=os.uname().release if shows else "",
         network=env.network,
         arch=asked.setting.arch,
-        services=SERVICES,
+        services=NO_SERVICES,
     )
 
 
-def digest(value: str) -> str:
+def hash_value(value: str) -> str:
     """Of a variable's value, which may be a secret."""
     return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def owner(root: str, env: str, task: str) -> str:
+def result_owner(root: str, env: str, task: str) -> str:
     """Whose a result is: results.py keeps so many of each."""
     return keys.digest([root, env, task])[:32]
 
@@ -145,12 +145,12 @@ def _id(asked: TaskRequest) -> str:
     return f"task:{asked.env.name}:{asked.task.name}"
 
 
-def look_at(setting: Context) -> Snapshot | str:
+def snapshot_or_reason(setting: Context) -> Snapshot | str:
     """How the project stands, or why that cannot be told. Raises Interrupted."""
     try:
         cancel = setting.cancel
-        place = snapshot_cache.place(setting.store.root, setting.root)
-        return snapshot.look(setting.root, place, cancel.reader, cancel.check, logs=setting.logs)
+        place = snapshot_cache.cache_path(setting.store.root, setting.root)
+        return snapshot.take_snapshot(setting.root, place, cancel.reader, cancel.check, logs=setting.logs)
     except SnapshotError as error:
         return str(error)
 
@@ -158,19 +158,19 @@ def look_at(setting: Context) -> Snapshot | str:
 # ---- telling ---------------------------------------------------------------------------------------------------------
 
 
-def _tell(asked: TaskRequest, stack: Stack, view: Snapshot) -> tuple[Result, CachedResult] | None:
+def _reuse_result(asked: TaskRequest, stack: Stack, view: Snapshot) -> tuple[Result, CachedResult] | None:
     """The result that is remembered, its log and outputs where a run would have left them; None when there is none."""
     setting = asked.setting
     try:
-        key = keys.digest(document(asked, stack, view.digest))
-        whose = owner(setting.root, asked.env.name, asked.task.name)
+        key = keys.digest(make_result_document(asked, stack, view.digest))
+        whose = result_owner(setting.root, asked.env.name, asked.task.name)
     except (EnvtoolError, UnicodeError):
         return None
     found = results.find(setting.store, key)
-    if found is None or host_inputs.unseen(stack) or not _same_git(found, setting):
+    if found is None or host_inputs.unseen_reason(stack) or not _same_git(found, setting):
         return None
     if not results.verify(found, setting.cancel.check):
-        results.forget(setting.store, key)
+        results.remove_result(setting.store, key)
         return None
     try:
         _copy(found.log, asked.log)
@@ -179,9 +179,9 @@ def _tell(asked: TaskRequest, stack: Stack, view: Snapshot) -> tuple[Result, Cac
     except OSError:
         return None
     # a run has the words for what is in the way
-    if not _restore(found, setting.root, setting.files, asked.task.outputs, setting.cancel.check):
+    if not _restore_outputs(found, setting.root, setting.files, asked.task.outputs, setting.cancel.check):
         return None
-    results.used(setting.store, found, whose)
+    results.mark_used(setting.store, found, whose)
     event_id, now = _id(asked), time.time()
     outputs = tuple(each.path for each in found.outputs)
     setting.emit(Started(id=event_id, subject="task", name=asked.task.name, env=asked.env.name, time=now))
@@ -220,31 +220,35 @@ def _tell(asked: TaskRequest, stack: Stack, view: Snapshot) -> tuple[Result, Cac
 def _same_git(found: results.StoredResult, setting: Context) -> bool:
     """Whether git's directories are what the run saw of them, if it opened any of their files."""
     try:
-        return not found.run.git or found.run.git == host_inputs.history(setting).digest
+        return not found.run.git or found.run.git == host_inputs.read_git_history(setting).digest
     except EnvtoolError:
         return False
 
 
-def _by_team(asked: TaskRequest, stack: Stack, view: Snapshot) -> tuple[Result, CachedResult] | None:
+def _reuse_team_result(asked: TaskRequest, stack: Stack, view: Snapshot) -> tuple[Result, CachedResult] | None:
     """What another machine remembers, once it is in the store here; None when there is nothing."""
-    if not shared_results.shared(stack, asked.setting):
+    if not shared_results.is_shareable(stack, asked.setting):
         return None
     try:
-        key = keys.digest(document(asked, stack, view.digest))
+        key = keys.digest(make_result_document(asked, stack, view.digest))
     except (EnvtoolError, UnicodeError):
         return None
-    whose = owner(asked.setting.root, asked.env.name, asked.task.name)
+    whose = result_owner(asked.setting.root, asked.env.name, asked.task.name)
     name = f"result of {asked.env.name} {asked.task.name}"
-    return _tell(asked, stack, view) if shared_results.bring(key, name, whose, stack, asked.setting) else None
+    return (
+        _reuse_result(asked, stack, view)
+        if shared_results.pull_result(key, name, whose, stack, asked.setting)
+        else None
+    )
 
 
 def _copy(source: str, target: str) -> None:
     """From the store to the evidence."""
-    with open(source, "rb") as file, rundir.create(target) as out:
+    with open(source, "rb") as file, rundir.create_file(target) as out:
         shutil.copyfileobj(file, out, 1 << 20)
 
 
-def _restore(
+def _restore_outputs(
     found: results.StoredResult,
     root: str,
     protected: tuple[str, ...] = (),
@@ -252,10 +256,10 @@ def _restore(
     check: Callable[[], None] | None = None,
 ) -> bool:
     """Put back outputs that are missing or different; False where one cannot be. Raises what `check` raises."""
-    wrong = [each for each in found.outputs if not _stands(root, each, check)]
+    wrong = [each for each in found.outputs if not _output_unchanged(root, each, check)]
     if not wrong:
         return True
-    receiver = OutputReceiver(root, owned=userns.here().mode == "root", protected=protected, patterns=patterns)
+    receiver = OutputReceiver(root, owned=userns.caller_ids().mode == "root", protected=protected, patterns=patterns)
     try:
         for each in wrong:
             if each.link:
@@ -267,7 +271,7 @@ def _restore(
     return not notes and not receiver.lost
 
 
-def _stands(root: str, output: results.StoredOutput, check: Callable[[], None] | None) -> bool:
+def _output_unchanged(root: str, output: results.StoredOutput, check: Callable[[], None] | None) -> bool:
     """Whether an output is in the project as it was, reached through no link."""
     parent, name = os.path.split(output.path)
     try:
@@ -280,7 +284,7 @@ def _stands(root: str, output: results.StoredOutput, check: Callable[[], None] |
         with open(open_beneath(directory, name, follow=False), "rb") as file:
             state = os.fstat(file.fileno())
             same = state.st_mode == 0o100000 | output.mode and state.st_size == output.size
-            return same and hashing.sha256(file, check) == output.sha256
+            return same and hashing.sha256_of_file(file, check) == output.sha256
     except OSError:
         return False
     finally:
@@ -301,47 +305,49 @@ class _StateBefore:
     reach: host_inputs.HostInputs
 
 
-def _before(asked: TaskRequest, stack: Stack, view: Snapshot) -> _StateBefore | str:
+def _state_before(asked: TaskRequest, stack: Stack, view: Snapshot) -> _StateBefore | str:
     try:
         return _StateBefore(
             view=view,
-            directories=snapshot_diff.directories(view),
-            document=document(asked, stack, view.digest),
-            manifest=snapshot_diff.text(view),
+            directories=snapshot_diff.directory_states(view),
+            document=make_result_document(asked, stack, view.digest),
+            manifest=snapshot_diff.snapshot_manifest(view),
             reach=host_inputs.HostInputs(stack, asked.setting),
         )
     except (EnvtoolError, OSError, SnapshotError) as error:
         return str(error)
 
 
-def _keep(asked: TaskRequest, stack: Stack, before: _StateBefore, result: Result) -> str:
+def _store_result(asked: TaskRequest, stack: Stack, before: _StateBefore, result: Result) -> str:
     """Remember a run that passed, unless somebody touched the project meanwhile; else why not. Never raises: it is only
     a help."""
     setting = asked.setting
     try:
-        after = look_at(setting)
+        after = snapshot_or_reason(setting)
         if not isinstance(after, Snapshot):
             return after
-        if touched := snapshot_diff.changed(before.view, after) - {*result.outputs}:
+        if touched := snapshot_diff.changed_paths(before.view, after) - {*result.outputs}:
             more = f" and {len(touched) - 1} more" if len(touched) > 1 else ""
             return f"{min(touched)}{more} was touched while it ran"
-        if moved := snapshot_diff.moved(before.directories, after):  # files that were exchanged meanwhile, and are back
+        if moved := snapshot_diff.changed_directory(
+            before.directories, after
+        ):  # files that were exchanged meanwhile, and are back
             return f"the directory {moved} was changed while it ran"
-        if not before.reach.stood():
+        if not before.reach.is_unchanged():
             return "this machine's own system changed while it ran"
         history = before.reach.git(setting)
         documents = [before.document]
-        now = document(asked, stack, after.digest)
+        now = make_result_document(asked, stack, after.digest)
         if now != before.document:
             if now != {**before.document, "view": after.digest}:  # a commit, while it ran
                 return "git's history changed while it ran"
             # its own outputs are files of the project: the next run sees another view, and yet nothing new
             documents.append(now)
-            snapshots.put(setting.store, after.digest, snapshot_diff.text(after))
+            snapshots.put(setting.store, after.digest, snapshot_diff.snapshot_manifest(after))
         snapshots.put(setting.store, before.view.digest, before.manifest)
         for made in (*stack.made, *stack.aside):
-            layers.note(setting.store, made.layer)
-        results.keep(
+            layers.store_known_output(setting.store, made.layer)
+        results.store_result(
             setting.store,
             documents,
             results.StoredRun(
@@ -353,9 +359,9 @@ def _keep(asked: TaskRequest, stack: Stack, before: _StateBefore, result: Result
                 message=result.message,
                 git=history,
             ),
-            owner=owner(setting.root, result.env, result.task),
+            owner=result_owner(setting.root, result.env, result.task),
             log=result.log,
-            statement=provenance.remembered(result.log, same=before.document["history"] != ""),
+            statement=provenance.reusable_statement(result.log, same=before.document["history"] != ""),
             root=setting.root,
             outputs=result.outputs,
             check=setting.cancel.check,
@@ -363,7 +369,7 @@ def _keep(asked: TaskRequest, stack: Stack, before: _StateBefore, result: Result
         for each in documents:
             before.reach.note(keys.digest(each), setting)
         if not history:  # another machine's repository never is in the very same state
-            shared_results.give(documents, stack, setting)
+            shared_results.push_result(documents, stack, setting)
     except results.TooLarge:
         return "its log and outputs are too large"
     except UnicodeError:

@@ -15,7 +15,7 @@ from envtool.teamcache import payloads
 from envtool.teamcache.statement import RESULT, RefusedStatement, Statement
 
 
-def shared(stack: Stack, setting: Context) -> bool:
+def is_shareable(stack: Stack, setting: Context) -> bool:
     """Whether results on a stack are shared: not where it shows this machine's own system."""
     share = setting.share
     if share is None or not share.results or stack_binds(stack.made):
@@ -23,14 +23,14 @@ def shared(stack: Stack, setting: Context) -> bool:
     return all(made.settled.node.kind.pinned for made in stack.made)
 
 
-def bring(key: str, name: str, owner: str, stack: Stack, setting: Context) -> bool:
+def pull_result(key: str, name: str, owner: str, stack: Stack, setting: Context) -> bool:
     """Have a result of another machine in the store, where there is one that may be used. `name` is for what is said of
     it. Raises Interrupted, StoreError."""
     share = setting.share
     found = share.ask(key, name, RESULT) if share is not None else None
     if share is None or found is None:
         return False
-    with suppress(OSError), temp_dirs.scratch(setting.store) as top:
+    with suppress(OSError), temp_dirs.temp_directory(setting.store) as top:
         path, made = os.path.join(top, "blob"), os.path.join(top, key)
         if not share.take(found, path, name, lambda _: None):
             return False
@@ -46,8 +46,8 @@ def bring(key: str, name: str, owner: str, stack: Stack, setting: Context) -> bo
             share.refuse(key, name, RefusedStatement("content", why))
             return False
         for each in (*stack.made, *stack.aside):
-            layers.note(setting.store, each.layer)
-        share.took(found)
+            layers.store_known_output(setting.store, each.layer)
+        share.count_hit(found)
         return True
     return False
 
@@ -58,19 +58,19 @@ def _unpack(path: str, made: str, sheet: str, found: Statement, setting: Context
     try:
         with open(path, "rb") as source, open(sheet, "wb") as records:
             cancel = setting.cancel.reader
-            answer = unpack_layer.attempt(source.fileno(), place, records.fileno(), found.diff_id, False, cancel)
+            answer = unpack_layer.try_unpack(source.fileno(), place, records.fileno(), found.diff_id, False, cancel)
     finally:
         os.close(place)
-    unpack_layer.result(answer, setting.store.root)
+    unpack_layer.unpack_result(answer, setting.store.root)
 
 
-def give(documents: list[dict[str, Json]], stack: Stack, setting: Context) -> None:
+def push_result(documents: list[dict[str, Json]], stack: Stack, setting: Context) -> None:
     """Let the cache have a result that is remembered here under the keys of these documents; not one that variables of
     `pass:` reached, whose hashes are in it: a short secret can be guessed from its hash."""
     share = setting.share
-    if share is None or not share.gives or not shared(stack, setting):
+    if share is None or not share.pushes or not is_shareable(stack, setting):
         return
     for document in documents if not any(document["passed"] for document in documents) else ():
         key = keys.digest(dict(document))
         if found := results.find(setting.store, key):
-            share.give(payloads.of_result(key, found.directory, share.ids))
+            share.give(payloads.result_payload(key, found.directory, share.ids))

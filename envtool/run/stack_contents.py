@@ -10,17 +10,17 @@ from envtool.api import Package, Tree
 from envtool.build.scheduler import Stack
 from envtool.build.stack_files import StackTree
 from envtool.errors import EnvtoolError, UsageError
-from envtool.report.sbom.document import Sbom, SbomLayer, items
+from envtool.report.sbom.document import Sbom, SbomLayer, merge_packages
 
 RELEASES = ("/usr/lib/os-release", "/etc/os-release")
 
 
-def digest(stack: Stack) -> str:
+def stack_digest(stack: Stack) -> str:
     """What names a stack (hex): the digest of its diff IDs, bottom first."""
     return keys.digest([*stack.diff_ids])
 
 
-def steps(stack: Stack) -> tuple[SbomLayer, ...]:
+def sbom_layers(stack: Stack) -> tuple[SbomLayer, ...]:
     """The stack's base and layers, bottom first."""
     return tuple(
         SbomLayer(
@@ -35,28 +35,28 @@ def steps(stack: Stack) -> tuple[SbomLayer, ...]:
     )
 
 
-def bill(env: str, stack: Stack, plugins: Sequence[object]) -> Sbom:
+def make_sbom(env: str, stack: Stack, plugins: Sequence[object]) -> Sbom:
     """The bill of materials of a stack that stands. Raises UsageError naming the plugin that fails."""
     tree = StackTree([made.layer for made in stack.made])
     system, release = _release(tree)
     files = [(fetch.name, fetch.sha256) for made in stack.made for fetch in made.settled.fetches]
     return Sbom(
         env=env,
-        digest=digest(stack),
+        digest=stack_digest(stack),
         epoch=stack.epoch,
-        steps=steps(stack),
-        items=items(packages(tree, plugins), files),
+        steps=sbom_layers(stack),
+        items=merge_packages(list_packages(tree, plugins), files),
         system=system,
         release=release,
     )
 
 
-def packages(tree: Tree, plugins: Sequence[object]) -> list[Package]:
+def list_packages(tree: Tree, plugins: Sequence[object]) -> list[Package]:
     """All that is installed in a tree. Raises UsageError naming the plugin that fails."""
-    return [*asked("envtool_packages", plugins, tree=tree)]
+    return [*call_hook("envtool_packages", plugins, tree=tree)]
 
 
-def asked(hook: str, plugins: Sequence[object], **arguments: Any) -> Iterator[Package]:
+def call_hook(hook: str, plugins: Sequence[object], **arguments: Any) -> Iterator[Package]:
     """What the plugins that have a hook say, in their order. Raises UsageError naming the plugin that fails."""
     for plugin in plugins:
         function = getattr(plugin, hook, None)

@@ -11,7 +11,7 @@ from envtool.build import failure_hints
 from envtool.build.context import PATH, Context
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.build.tee import Tee
-from envtool.build.tracking import told
+from envtool.build.tracking import track_work
 from envtool.container import supervisor, userns
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
@@ -39,7 +39,7 @@ def run_task(
     when there can be no container; everything else is in the result."""
     event_id = f"task:{env.name}:{task.name}"
     hint = ""
-    with told(setting, event_id, "task", task.name, env=env.name) as piece:
+    with track_work(setting, event_id, "task", task.name, env=env.name) as piece:
         try:
             ended, said = _run(env, task, stack, setting, log=log, host=host, event_id=event_id, reach=reach)
         except EnvtoolError as error:
@@ -50,14 +50,14 @@ def run_task(
         if piece.outcome == "failed":
             base = stack.made[0].settled.node.kind.name
             commands = "\n".join([*env.set, *(" ".join(each.words()) for each in task.commands)])
-            hint = failure_hints.of_task(
+            hint = failure_hints.task_failure_hint(
                 ended.status,
                 said,
                 commands=commands,
                 network=env.network,
                 scratch=env.scratch,
                 base=base,
-                programs=lambda: programs(stack),
+                programs=lambda: list_programs(stack),
             )
     result = Result(
         env=env.name,
@@ -73,7 +73,7 @@ def run_task(
         where=f"{task.where.file}:{task.where.line}",
     )
     if piece.outcome == "passed":
-        provenance.record(env, task, stack, setting, result, view=view)
+        provenance.write_statement(env, task, stack, setting, result, view=view)
     return result
 
 
@@ -90,15 +90,15 @@ def _run(
 ) -> tuple[supervisor.Exit, str]:
     """How its container ended and, where it failed, the last of what it said."""
     with (
-        layers.using(setting.store, [made.layer for made in stack.made]),
+        layers.hold_layers(setting.store, [made.layer for made in stack.made]),
         scratch_for(env, setting) as scratch,
-        task_git.shown(setting) as git,
+        task_git.provide_git(setting) as git,
     ):
-        program = task_container.container(
+        program = task_container.make_program(
             env,
             stack,
             project=setting.root,
-            hidden=(*source_files.hidden(setting.root, setting.cancel.reader), *setting.logs),
+            hidden=(*source_files.list_hidden(setting.root, setting.cancel.reader), *setting.logs),
             host=host,
             scratch=scratch,
             task=task,
@@ -108,7 +108,7 @@ def _run(
         )
         with _log(log) as file, Tee(file, setting.emit, event_id) as tee:
             ended = supervisor.run(
-                program.flat(),
+                program.to_dict(),
                 stdout=tee.writer,
                 stderr=tee.writer,
                 cancel=setting.cancel.reader,
@@ -121,7 +121,7 @@ def _run(
             return ended, tee.text(1 << 16) if ended.status else ""
 
 
-def programs(stack: Stack) -> frozenset[str]:
+def list_programs(stack: Stack) -> frozenset[str]:
     """The names of what lies where the stack's PATH leads to, for hints; nothing of a layer that is damaged."""
     shown = {bind.target.rstrip("/"): bind.source for bind in stack_binds(stack.made)}
     found: set[str] = set()
@@ -132,14 +132,14 @@ def programs(stack: Stack) -> frozenset[str]:
             found.update(os.listdir(own) if own else ())
     for made in stack.made:
         with suppress(MakeError):
-            paths = (os.fsdecode(path).rpartition("/") for path, _ in layers.records(made.layer))
+            paths = (os.fsdecode(path).rpartition("/") for path, _ in layers.read_records(made.layer))
             found.update(name for place, _, name in paths if place.strip("/") in places)
     return frozenset(found)
 
 
 def _log(path: str) -> IO[bytes]:
     try:
-        return rundir.create(path)
+        return rundir.create_file(path)
     except OSError as error:
         raise StoreError(f"the log cannot be written: {error.strerror}: {path}", code="evidence-write") from error
 
@@ -162,4 +162,6 @@ def _outcome(ended: supervisor.Exit, task: Task) -> tuple[Outcome, str]:
 
 def scratch_for(env: Env, setting: Context) -> AbstractContextManager[str]:
     """A directory for what the env's commands write, gone afterwards; empty for memory."""
-    return layers.scratch(setting.store, remove=userns.remove) if env.scratch == "disk" else nullcontext("")
+    return (
+        layers.temp_directory(setting.store, remove=userns.remove_as_root) if env.scratch == "disk" else nullcontext("")
+    )

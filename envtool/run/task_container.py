@@ -10,45 +10,47 @@ from typing import Literal
 from envtool import host_access
 from envtool.api import PROJECT
 from envtool.build.context import base_environment
-from envtool.build.host_network import outside
+from envtool.build.host_network import host_network_access
 from envtool.build.parents import copies, joins, laid
 from envtool.build.scheduler import Stack, stack_binds
-from envtool.build.variables import add, over
+from envtool.build.variables import apply_variables, overlay_variables
 from envtool.container.program import OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
 from envtool.errors import Problem, SpecError
-from envtool.fs.beneath import identity
+from envtool.fs.beneath import project_identity
 from envtool.model import Env, Task
 from envtool.run import task_git
 
 HOME = "/home/envtool"
-NOTHING = host_access.HostPermissions()
+NO_PERMISSIONS = host_access.HostPermissions()
 NO_GIT = task_git.TaskGit()
 
 
-def environment(
+def task_environment(
     env: Env, stack: Stack, host: Mapping[str, str], *, user: str, terminal: str = "dumb"
 ) -> dict[str, str]:
     """The whole environment of a task: base, layers (bottom first), env, and `host`: what `passed` gives."""
     home, name = (HOME, "envtool") if user == "user" else ("/root", "root")
     variables = base_environment(stack.epoch) | {"HOME": home, "USER": name, "LOGNAME": name, "TERM": terminal}
     said = stack.variables
-    add(said, env.set)
-    return over(variables, said) | {"ENVTOOL_ENV": env.name} | dict(host)
+    overlay_variables(said, env.set)
+    return apply_variables(variables, said) | {"ENVTOOL_ENV": env.name} | dict(host)
 
 
-def passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
+def select_passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's variables that `pass:` means. Whether they may be passed, `check` says."""
     return {name: value for name, value in environ.items() if host_access.matches(name, env.passed)}
 
 
-def check(envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]) -> None:
+def check_passed(envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]) -> None:
     """Raise SpecError (code pass-not-allowed) for envs whose `pass:` means variables that the caller did not allow."""
-    problems = wrong(envs, allowed, environ)
+    problems = passed_problems(envs, allowed, environ)
     if problems:
         raise SpecError(problems)
 
 
-def wrong(envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]) -> tuple[Problem, ...]:
+def passed_problems(
+    envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]
+) -> tuple[Problem, ...]:
     """The problems that `check` raises."""
     names = tuple(environ)
     problems = []
@@ -62,7 +64,7 @@ def wrong(envs: Iterable[Env], allowed: host_access.HostPermissions, environ: It
 def check_workdir(env: Env, door: host_access.HostAccess) -> None:
     """Raise SpecError (code workdir) where commands would start in a directory that is not in the project: whatever the
     caller allows, containers have no more of this machine than that."""
-    real = door.leads_out(env.workdir)
+    real = door.outside_target(env.workdir)
     if real:
         message = (
             f"env `{env.name}`: `workdir: {env.workdir}` leads out of the project, to {real}, which tasks do not see"
@@ -76,7 +78,7 @@ def workdir(env: Env) -> str:
     return posixpath.normpath(posixpath.join(PROJECT, env.workdir))
 
 
-def container(
+def make_program(
     env: Env,
     stack: Stack,
     *,
@@ -87,7 +89,7 @@ def container(
     task: Task | None = None,
     user: Literal["root", "user"] = "user",
     terminal: str = "dumb",
-    allowed: host_access.HostPermissions = NOTHING,
+    allowed: host_access.HostPermissions = NO_PERMISSIONS,
     watch: tuple[str, ...] = (),
     git: task_git.TaskGit = NO_GIT,
 ) -> Program:
@@ -95,18 +97,20 @@ def container(
     if task is not None:
         user = "root" if task.user == "root" else "user"
     cwd = workdir(env)
-    variables, binds, texts = outside(allowed) if env.network else ({}, (), ())
+    variables, binds, texts = host_network_access(allowed) if env.network else ({}, (), ())
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.made)), scratch=scratch),
         steps=tuple(ContainerStep(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),
         binds=(*stack_binds(stack.made), *binds, *git.binds),
-        view=ProjectMount(project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=identity(project)),
+        view=ProjectMount(
+            project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=project_identity(project)
+        ),
         joins=joins([made.settled for made in stack.made]),
         **laid(stack.made),
         produced=env.produced,
         copies=copies([made.settled for made in stack.made]),
         shown=(*texts, *git.peeks),
-        env=variables | environment(env, stack, host, user=user, terminal=terminal),
+        env=variables | task_environment(env, stack, host, user=user, terminal=terminal),
         network=env.network,
         user=user,
         timeout=task.timeout if task else None,

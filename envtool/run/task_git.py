@@ -30,12 +30,16 @@ from envtool.project import git, source_files
 from envtool.store import layers
 
 TOP = "/run/envtool/repository"  # the work tree of a project below the top of its repository
-APART = frozenset(["objects", "worktrees", "modules", "lfs", "annex"])  # what commits name; what belongs to others
+NOT_COPIED = frozenset(["objects", "worktrees", "modules", "lfs", "annex"])  # what commits name; what belongs to others
 # Of a worktree's own, not of its repository: git's contrib/workdir and gitrepository-layout(5)
-_EACH = frozenset(["HEAD", "index", "config.worktree", "ORIG_HEAD", "FETCH_HEAD", "COMMIT_EDITMSG", "logs/HEAD"])
-_LEFT = frozenset(["commondir", "gitdir", "locked"])  # of a worktree: where it is, which is not where the task sees it
+_PER_WORKTREE = frozenset(
+    ["HEAD", "index", "config.worktree", "ORIG_HEAD", "FETCH_HEAD", "COMMIT_EDITMSG", "logs/HEAD"]
+)
+_NOT_VISIBLE = frozenset(
+    ["commondir", "gitdir", "locked"]
+)  # of a worktree: where it is, which is not where the task sees it
 _OBJECTS = "repository-objects"
-_ASSUMED = 0x80  # of the first byte of an entry's flags: CE_VALID, gitformat-index(5)
+_CE_VALID = 0x80  # of the first byte of an entry's flags: CE_VALID, gitformat-index(5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +57,9 @@ class TaskGitSource:
 
     def counts(self, source: str, path: str) -> bool:
         """Whether a file of a source, by its path in it, is the task's to see."""
-        if path.endswith(".lock") or path in _LEFT:
+        if path.endswith(".lock") or path in _NOT_VISIBLE:
             return False
-        return source == self.repository.directory or path not in _EACH
+        return source == self.repository.directory or path not in _PER_WORKTREE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +71,15 @@ class TaskGit:
     peeks: tuple[PeekMount, ...] = ()
 
 
-def sight(setting: Context) -> TaskGitSource | None:
+def find_git_source(setting: Context) -> TaskGitSource | None:
     """What of a repository is to be shown to the project's tasks; None where the project has its own, or there is none
     that may be. Raises EnvtoolError (code project-git)."""
     root = real_path(setting.root)
-    found = next((each for prefix, each in source_files.gits(root, setting.cancel.reader) if not prefix), None)
+    found = next(
+        (each for prefix, each in source_files.list_repositories(root, setting.cancel.reader) if not prefix), None
+    )
     try:
-        if found is None or not git.elsewhere(found, root):
+        if found is None or not git.has_external_git(found, root):
             return None
     except git.RepositoryError as error:
         raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
@@ -82,13 +88,13 @@ def sight(setting: Context) -> TaskGitSource | None:
 
 
 @contextlib.contextmanager
-def shown(setting: Context) -> Iterator[TaskGit]:
+def provide_git(setting: Context) -> Iterator[TaskGit]:
     """A stand-in for the time of a task. Raises EnvtoolError."""
-    found = sight(setting)
+    found = find_git_source(setting)
     if found is None:
         yield TaskGit()
         return
-    with layers.scratch(setting.store, remove=userns.remove) as top:
+    with layers.temp_directory(setting.store, remove=userns.remove_as_root) as top:
         try:
             _make(found, f"{top}/git")
             objects = f"{found.repository.common}/objects"
@@ -121,7 +127,7 @@ def _opened(directory: str) -> Iterator[int]:
 def _make(found: TaskGitSource, target: str) -> None:
     os.mkdir(target, 0o755)
     for source in found.sources:
-        for path, directory, name in files(found.repository, shared=source == found.repository.common):
+        for path, directory, name in list_git_files(found.repository, shared=source == found.repository.common):
             if found.counts(source, path) and path not in ("config", "config.worktree", "index"):
                 _copy(directory, name, f"{target}/{path}")
     for name in ("refs", f"{_OBJECTS}", "objects/info"):
@@ -132,18 +138,18 @@ def _make(found: TaskGitSource, target: str) -> None:
     for shared, name in ((True, "config"), (False, "config.worktree")):
         with contextlib.suppress(FileNotFoundError):
             _write(f"{target}/{name}", repository.read(name, shared=shared) + here)
-    index = git.small_index(repository)
+    index = git.read_index(repository)
     if index:
-        _write(f"{target}/index", assumed(index, os.fsencode(found.prefix)) if found.prefix else index)
+        _write(f"{target}/index", assume_unchanged(index, os.fsencode(found.prefix)) if found.prefix else index)
 
 
-def files(repository: git.Repository, *, shared: bool) -> Iterator[tuple[str, int, str]]:
+def list_git_files(repository: git.Repository, *, shared: bool) -> Iterator[tuple[str, int, str]]:
     """(path in it, descriptor of its directory, name) of all that is no directory in a git directory."""
     top = repository.enter(shared=shared)
     try:
         for here, directories, names, descriptor in os.fwalk(".", dir_fd=top):
             below = "" if here == "." else f"{here[2:]}/"
-            directories[:] = [name for name in directories if below or name not in APART]
+            directories[:] = [name for name in directories if below or name not in NOT_COPIED]
             for name in names:
                 yield f"{below}{name}", descriptor, name
     finally:
@@ -158,10 +164,10 @@ def _copy(directory: int, name: str, target: str) -> None:
         return
     try:
         state = os.fstat(reading)
-        if stat.S_ISREG(state.st_mode) and state.st_size <= git.LARGEST:
+        if stat.S_ISREG(state.st_mode) and state.st_size <= git.MAX_INDEX_SIZE:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             with open(reading, "rb", closefd=False) as file:
-                _write(target, file.read(git.LARGEST), 0o755 if state.st_mode & 0o100 else 0o644)
+                _write(target, file.read(git.MAX_INDEX_SIZE), 0o755 if state.st_mode & 0o100 else 0o644)
     finally:
         os.close(reading)
 
@@ -172,7 +178,7 @@ def _write(target: str, text: bytes, mode: int = 0o644) -> None:
         file.write(text)
 
 
-def assumed(index: bytes, prefix: bytes) -> bytes:
+def assume_unchanged(index: bytes, prefix: bytes) -> bytes:
     """An index that says of all that is not below `prefix` that it is to be taken as unchanged. Raises ValueError for
     one that is none, or stands on another (a split index)."""
     sized = [size for size in (20, 32) if _sum(index[:-size], size) == index[-size:]]
@@ -185,7 +191,7 @@ def assumed(index: bytes, prefix: bytes) -> bytes:
         flags = at + 40 + size
         after = flags + (4 if version > 2 and text[flags] & 0x40 else 2)
         if version == 4:
-            strip, after = _number(index, after)
+            strip, after = _read_varint(index, after)
             end = index.index(b"\0", after)
             name = name[: len(name) - strip] + index[after:end]
             following = end + 1
@@ -194,7 +200,7 @@ def assumed(index: bytes, prefix: bytes) -> bytes:
             name = index[after:end]
             following = at + ((end - at) // 8 + 1) * 8
         if not name.startswith(prefix):
-            text[flags] |= _ASSUMED
+            text[flags] |= _CE_VALID
         at = following
     if index[at : at + 4] == b"link":
         raise ValueError("its index is a split one, which a project below its top cannot be shown")
@@ -206,7 +212,7 @@ def _sum(body: bytes, size: int) -> bytes:
     return (hashlib.sha1(body, usedforsecurity=False) if size == 20 else hashlib.sha256(body)).digest()
 
 
-def _number(text: bytes, at: int) -> tuple[int, int]:
+def _read_varint(text: bytes, at: int) -> tuple[int, int]:
     """A number of variable length, as packs and indexes of version 4 have it, and where it ends."""
     value = text[at] & 127
     while text[at] & 128:

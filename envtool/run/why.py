@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from envtool import keys
-from envtool.build.assess import Assessment, made
+from envtool.build.assess import Assessment, stored_layers
 from envtool.build.context import Context
-from envtool.build.explain import ground_of, grounds, stood_on
+from envtool.build.explain import as_parent, find_past_parents, name_past_parents
 from envtool.build.scheduler import Stack
-from envtool.build.source_lines import in_spec
+from envtool.build.source_lines import find_in_spec
 from envtool.errors import EnvtoolError
 from envtool.model import Env, Json, Task
 from envtool.plan import why_task
@@ -29,7 +29,7 @@ def explain_tasks(
     """Why tasks would be run, or told as unchanged."""
     if not tasks:
         return ()
-    view = result_cache.look_at(setting)
+    view = result_cache.snapshot_or_reason(setting)
     return tuple(_explain(env, task, graph, looks, setting, view) for env, task in tasks)
 
 
@@ -38,32 +38,32 @@ def _explain(
 ) -> Explanation:
     stack = [looks[node_id] for node_id in graph.stacks[env.name]]
     waits = tuple(one.node.spec.name for one in stack if one.layer is None and one.request is not None)
-    here = tuple(ground_of(one) for one in stack if one.layer is not None)
+    here = tuple(as_parent(one) for one in stack if one.layer is not None)
     never = "it has the network, and is run every time" if env.network else view if isinstance(view, str) else ""
     document: Mapping[str, Json] | None = None
     if isinstance(view, Snapshot) and not waits and not never:
         asked = result_cache.TaskRequest(
-            env=env, task=task, setting=setting, log="", host=task_container.passed(env, os.environ)
+            env=env, task=task, setting=setting, log="", host=task_container.select_passed(env, os.environ)
         )
-        found = Stack(made=tuple(made(graph.stacks[env.name], looks)))
+        found = Stack(made=tuple(stored_layers(graph.stacks[env.name], looks)))
         try:
-            never = host_inputs.unseen(found)
-            document = None if never else result_cache.document(asked, found, view.digest)
+            never = host_inputs.unseen_reason(found)
+            document = None if never else result_cache.make_result_document(asked, found, view.digest)
         except EnvtoolError as error:
             never = error.message
-    owner = result_cache.owner(setting.root, env.name, task.name)
-    kept = results.of(setting.store, owner)
+    owner = result_cache.result_owner(setting.root, env.name, task.name)
+    kept = results.results_of_owner(setting.store, owner)
     runs = [
         why_task.PastRun(key=each.key, document=_with_git(each), time=each.run.started, host=each.run.host)
         for each in kept
     ]
     key = keys.digest({**document}) if document else ""
-    if document and (moved := _moved(key, kept, setting)):
+    if document and (moved := _changed_git_state(key, kept, setting)):
         document, key = {**document, "history": moved}, ""
-    earlier = grounds([_diff_ids(run.document) for run in runs], setting)
+    earlier = find_past_parents([_diff_ids(run.document) for run in runs], setting)
 
     def ground(old: Mapping[str, Json]) -> tuple[Parent, ...]:
-        return stood_on(_diff_ids(old), here, earlier)
+        return name_past_parents(_diff_ids(old), here, earlier)
 
     return why_task.explain_task(
         why_task.CurrentTask(
@@ -81,7 +81,7 @@ def _explain(
         view=lambda digest: snapshots.get(setting.store, digest),
         now=_files(view),
         ground=ground,
-        places=LocationLookup(option=lambda text: in_spec(setting.root, task.where, text)),
+        places=LocationLookup(option=lambda text: find_in_spec(setting.root, task.where, text)),
     )
 
 
@@ -90,11 +90,11 @@ def _with_git(found: results.StoredResult) -> Mapping[str, Json]:
     return {**found.document, "history": found.run.git} if found.run.git else found.document
 
 
-def _moved(key: str, kept: Sequence[results.StoredResult], setting: Context) -> str:
+def _changed_git_state(key: str, kept: Sequence[results.StoredResult], setting: Context) -> str:
     """How git's directories stand now, where that is not what the result of a key saw of them; else empty."""
     saw = next((each.run.git for each in kept if each.key == key), "")
     try:
-        now = host_inputs.history(setting).digest if saw else ""
+        now = host_inputs.read_git_history(setting).digest if saw else ""
     except EnvtoolError:
         return "unknown"
     return now if now != saw else ""
@@ -102,7 +102,7 @@ def _moved(key: str, kept: Sequence[results.StoredResult], setting: Context) -> 
 
 def _files(view: Snapshot | str) -> why_task.View | None:
     try:
-        return snapshots.rows(snapshot_diff.text(view)) if isinstance(view, Snapshot) else None
+        return snapshots.parse_rows(snapshot_diff.snapshot_manifest(view)) if isinstance(view, Snapshot) else None
     except SnapshotError:
         return None
 

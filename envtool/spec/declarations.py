@@ -10,9 +10,9 @@ from envtool.api import PROJECT, Kind
 from envtool.errors import FetchError, PluginError, ResolveError, SpecError
 from envtool.fs import globs
 from envtool.model import BaseSpec, Json, LayerSpec
-from envtool.plugin_calls import placed
+from envtool.plugin_calls import with_location
 from envtool.spec import scalar_types
-from envtool.spec.node import Problems, YamlNode, plain
+from envtool.spec.node import Problems, YamlNode, to_plain
 from envtool.spec.schema import LAYER_KEYS, options_schema
 from envtool.spec.template import Renderer, Scope, TemplateError, is_template
 from envtool.spec.validate import SchemaChecker
@@ -76,10 +76,10 @@ class LoadContext:
         try:
             return self.renderer.render(value, scope)
         except TemplateError as error:
-            near = self.problems.near(error.name, error.known) if error.name else ""
+            near = self.problems.nearest_hint(error.name, error.known) if error.name else ""
             hint = near if near.startswith("did you mean") else error.hint or near
             self.problems.add(node, error.message, code=error.code, hint=hint)
-            if self.renderer.spent:
+            if self.renderer.is_budget_spent:
                 self.problems.raise_any()
             return ""
 
@@ -131,15 +131,15 @@ def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) ->
         if kinds:
             message = f"{label} has {len(kinds)} kinds: {', '.join(f'`{k}`' for k in kinds)}"
             work.problems.add(node.key(kinds[1]), message, code="kinds", hint="make them layers of their own")
-        elif not set(entries) - set(LAYER_KEYS) or not set(entries) - _all_siblings(work) - set(LAYER_KEYS):
-            hint = work.problems.near("", work.registry.layers)
+        elif not set(entries) - set(LAYER_KEYS) or not set(entries) - _all_option_keys(work) - set(LAYER_KEYS):
+            hint = work.problems.nearest_hint("", work.registry.layers)
             work.problems.add(at, f"{label} has no kind", code="kinds", hint=hint)
         return None
     kind = work.registry.layers[kinds[0]]
     wrong = [key for key in entries if key not in (kind.name, *kind.siblings, *LAYER_KEYS)]
     for key in wrong:
-        if key in _all_siblings(work) or key in work.registry.layers:
-            hint = work.problems.near(key, (*kind.siblings, *LAYER_KEYS))
+        if key in _all_option_keys(work) or key in work.registry.layers:
+            hint = work.problems.nearest_hint(key, (*kind.siblings, *LAYER_KEYS))
             message = f"unknown key `{key}` in a layer of kind `{kind.name}`"
             work.problems.add(node.key(key), message, code="unknown-key", hint=hint)
     if wrong:
@@ -162,22 +162,22 @@ def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) ->
     )
 
 
-def _all_siblings(work: LoadContext) -> set[str]:
+def _all_option_keys(work: LoadContext) -> set[str]:
     return {key for kind in work.registry.layers.values() for key in kind.siblings}
 
 
 def has_template(node: YamlNode) -> bool:
-    return any(is_template(scalar.value) for scalar in scalars(node))
+    return any(is_template(scalar.value) for scalar in iter_scalars(node))
 
 
-def scalars(node: YamlNode) -> Iterator[YamlNode]:
+def iter_scalars(node: YamlNode) -> Iterator[YamlNode]:
     """All scalars in a value."""
     if isinstance(node.value, dict):
         for child in node.value.values():
-            yield from scalars(child)
+            yield from iter_scalars(child)
     elif isinstance(node.value, list):
         for child in node.value:
-            yield from scalars(child)
+            yield from iter_scalars(child)
     else:
         yield node
 
@@ -208,7 +208,7 @@ def make_layer(work: LoadContext, declared: DeclaredLayer, scope: Scope | None) 
         options=_options(work, declared, scope, "layers"),
         where=declared.at.where,
         needs=None if declared.needs is None else tuple(work.layer(need, str(need.value)) for need in declared.needs),
-        set=settings(work, declared.set, declared.path, scope),
+        set=resolve_set_variables(work, declared.set, declared.path, scope),
         directory=declared.directory,
     )
     if not declared.templated:
@@ -220,7 +220,7 @@ def _options(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, so
     """Rendered options, checked: by the kind's schema where a template had a say, and for paths that leave."""
     kind = declared.kind
     if not declared.templated:
-        options = plain(declared.node)
+        options = to_plain(declared.node)
     else:
         before = len(work.problems.found)
         options = work.json(declared.node, scope)
@@ -236,24 +236,26 @@ def _options(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, so
             fine = checker.check({kind.name: options}, alone, work.problems, at=at, rendered=True)
         if not fine:
             return options
-    _judge(work, declared, options, sort)
+    _check_options(work, declared, options, sort)
     return options
 
 
-def _judge(work: LoadContext, declared: DeclaredLayer, options: Json, sort: str) -> None:
+def _check_options(work: LoadContext, declared: DeclaredLayer, options: Json, sort: str) -> None:
     """Note what the kind finds wrong in its options, and patterns that are none or leave the project."""
     kind = declared.kind
     if type(kind).inputs is Kind.inputs and type(kind).judge is Kind.judge:
         return
     try:
-        with placed(f"{sort[:-1]} `{declared.name}`", declared.at.where):
+        with with_location(f"{sort[:-1]} `{declared.name}`", declared.at.where):
             kind.judge(options)
             paths = kind.inputs(options)
     except SpecError as error:
         work.problems.include(declared.at.source.order, error.problems)
         return
     except (FetchError, ResolveError) as error:
-        named = (s for s in scalars(declared.node) if isinstance(s.value, str) and s.value and s.value in error.message)
+        named = (
+            s for s in iter_scalars(declared.node) if isinstance(s.value, str) and s.value and s.value in error.message
+        )
         work.problems.add(next(named, declared.node), error.message, code=error.code, hint=error.hint)
         return
     except (PluginError, TypeError, KeyError, ValueError, AttributeError, IndexError):
@@ -261,14 +263,14 @@ def _judge(work: LoadContext, declared: DeclaredLayer, options: Json, sort: str)
             return
         raise
     for path in paths:
-        node = next((s for s in scalars(declared.node) if s.value == path), declared.node)
-        if scalar_types.inside(path, declared.directory) is None:
-            leaves(work, node, path)
+        node = next((s for s in iter_scalars(declared.node) if s.value == path), declared.node)
+        if scalar_types.resolve_project_path(path, declared.directory) is None:
+            note_outside_project(work, node, path)
         else:
             check_pattern(work, node, path)
 
 
-def settings(
+def resolve_set_variables(
     work: LoadContext, given: YamlNode | None, path: YamlNode | None, scope: Scope | None
 ) -> dict[str, str | None]:
     """The variables that `set:` and `path:` beside it mean; None for those that are taken away."""
@@ -280,26 +282,26 @@ def settings(
         else:
             found[name] = None if value.value is None else work.text(value, scope)
     nodes = path.items() or [path] if path is not None else []
-    places = [place for node in nodes if isinstance(node.value, str) for place in _places(work, node, scope)]
+    places = [place for node in nodes if isinstance(node.value, str) for place in _path_directories(work, node, scope)]
     if places:
         found["PATH"] = ":".join([*places, *filter(None, [found.get("PATH")])])
     return found
 
 
-def _places(work: LoadContext, node: YamlNode, scope: Scope | None) -> Iterator[str]:
+def _path_directories(work: LoadContext, node: YamlNode, scope: Scope | None) -> Iterator[str]:
     """The directories that an item of `path:` means, as a container has them."""
     if scope is None and is_template(node.value):
         return
     text = work.text(node, scope)
     for place in text.split(":") if text or not is_template(node.value) else ():
-        inside = scalar_types.inside(place, node.source.directory)
+        inside = scalar_types.resolve_project_path(place, node.source.directory)
         if place.startswith("/"):
             yield place
         elif place.startswith("~"):
             hint = "write the whole path: it is /root in layers, and /home/envtool in tasks"
             work.problems.add(node, "`~` is another directory in layers and in tasks", code="path", hint=hint)
         elif inside is None:
-            leaves(work, node, place)
+            note_outside_project(work, node, place)
         else:
             yield posixpath.normpath(f"{PROJECT}/{inside}")
 
@@ -311,7 +313,7 @@ def check_pattern(work: LoadContext, node: YamlNode, pattern: str) -> None:
         work.problems.add(node, message, code="pattern", hint=hint)
 
 
-def leaves(work: LoadContext, node: YamlNode, path: str) -> None:
+def note_outside_project(work: LoadContext, node: YamlNode, path: str) -> None:
     """Note that `path` is no path inside the project."""
     if path.startswith(("/", "~")):
         message, hint = f"the path `{path}` is absolute", "paths are relative to the spec"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from envtool.spec.schema import ENV_KEYS, LAYER_KEYS, schema
-from envtool.spec.validate import words
+from envtool.spec.validate import describe_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -76,7 +76,7 @@ def _table(properties: Mapping[str, Any], whole: dict[str, Json], required: Iter
 def _value(sub: Any, whole: dict[str, Json]) -> str:
     if isinstance(sub, dict) and "const" in sub:
         return f"`{sub['const']}`"
-    return _cell(words(sub, whole))
+    return _cell(describe_schema(sub, whole))
 
 
 def _cell(text: str) -> str:

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING
 
 from envtool.model import BaseSpec, Env, LayerSpec, Where
 from envtool.spec import matrix, scalar_types
-from envtool.spec.declarations import LoadContext, declare_base, declare_layer, leaves, make_base, make_layer, settings
-from envtool.spec.language import Added, language_layers
+from envtool.spec.declarations import (
+    LoadContext,
+    declare_base,
+    declare_layer,
+    make_base,
+    make_layer,
+    note_outside_project,
+    resolve_set_variables,
+)
+from envtool.spec.language import AddedLayers, language_layers
 from envtool.spec.tasks import make_tasks
 from envtool.spec.template import is_template
 
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
     from envtool.spec.template import Scope
 
 HOST = "host"  # the base that is always there
-LAYERS = 1000  # of one env; the kernel takes fewer in one mount, the container room splits them
+MAX_LAYERS = 1000  # of one env; the kernel takes fewer in one mount, the container room splits them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +53,7 @@ class EnvPoint:
         return {"matrix": self.values, "env": {"name": self.name, "group": self.group}}
 
 
-def expand(work: LoadContext, group: str, node: YamlNode) -> list[tuple[str, dict[str, str]]]:
+def expand_matrix(work: LoadContext, group: str, node: YamlNode) -> list[tuple[str, dict[str, str]]]:
     """The names and matrix values of one env of the file; one without values when it has no matrix."""
     axes = node.get("matrix")
     if axes is None or not axes.mapping():
@@ -54,7 +62,7 @@ def expand(work: LoadContext, group: str, node: YamlNode) -> list[tuple[str, dic
         for value in axis.items():
             if is_template(value.value):
                 work.problems.add(value, "a template in a matrix", code="template", hint="write the values out")
-    return matrix.points(axes, group, work.problems)
+    return matrix.expand_points(axes, group, work.problems)
 
 
 def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
@@ -62,7 +70,7 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     node, scope = point.node, point.scope
     base = _base(work, point)
     layers = _layers(work, point)
-    before, after, above = _added(work, point, base, layers)
+    before, after, above = _language_layers(work, point, base, layers)
     _check_names(work, point, before, layers, after)
     stack = _stack(work, point, before, layers, after, above)
     _check_needs(work, point, stack)
@@ -70,9 +78,9 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     given = node.get("set")
     passed = node.get("pass")
     tasks = make_tasks(work, node, scope, point.args, point.directory)
-    variables = settings(work, given, node.get("path"), scope)
+    variables = resolve_set_variables(work, given, node.get("path"), scope)
     names = tuple(work.text(value, scope) for value in (passed.items() if passed else []))
-    scratch = choice(work, point.node.get("scratch"), scope, ("memory", "disk"))
+    scratch = render_choice(work, point.node.get("scratch"), scope, ("memory", "disk"))
     network = point.node.get("network")
     if base is None:
         return None
@@ -93,7 +101,7 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     )
 
 
-def choice(work: LoadContext, node: YamlNode | None, scope: Scope, options: tuple[str, ...]) -> str:
+def render_choice(work: LoadContext, node: YamlNode | None, scope: Scope, options: tuple[str, ...]) -> str:
     """One of `options`, the first when nothing is said. What the schema could not see (a template) is judged here."""
     if node is None:
         return options[0]
@@ -109,7 +117,7 @@ def _base(work: LoadContext, point: EnvPoint) -> BaseSpec | None:
     name = HOST if node is None else ""
     declared: DeclaredLayer | None
     if node is not None and isinstance(node.value, dict):
-        declared = _in_place(work, node, lambda: declare_base(work, _place_name(node), node, node))
+        declared = _declare_inline(work, node, lambda: declare_base(work, _inline_name(node), node, node))
         return make_base(work, declared, point.scope) if declared is not None else None
     if node is not None:
         name = work.text(node, point.scope) if isinstance(node.value, str) else ""
@@ -125,7 +133,7 @@ def _base(work: LoadContext, point: EnvPoint) -> BaseSpec | None:
         known = {**work.known_bases, HOST: None} if HOST in work.registry.bases else work.known_bases
         if name in work.registry.bases:
             hint = f"write `base: {{{name}: …}}`, with what it is made of"
-        elif (hint := work.problems.near(name, known)).startswith("did you mean"):
+        elif (hint := work.problems.nearest_hint(name, known)).startswith("did you mean"):
             pass
         elif ":" in name or "/" in name:
             hint = f'an image is written as `base: {{image: "{name.lower()}"}}`'
@@ -135,14 +143,16 @@ def _base(work: LoadContext, point: EnvPoint) -> BaseSpec | None:
     return None
 
 
-def _place_name(node: YamlNode) -> str:
+def _inline_name(node: YamlNode) -> str:
     """What a base written in place is called: `debian:bookworm`, or its kind."""
     for kind, value in node.mapping().items():
         return f"{kind}:{value.value}" if isinstance(value.value, str) and not is_template(value.value) else kind
     return ""
 
 
-def _in_place(work: LoadContext, node: YamlNode, declare: Callable[[], DeclaredLayer | None]) -> DeclaredLayer | None:
+def _declare_inline(
+    work: LoadContext, node: YamlNode, declare: Callable[[], DeclaredLayer | None]
+) -> DeclaredLayer | None:
     """What is written in place is declared once, however many envs inherit it."""
     found = work.places.get(id(node))
     if found is None:
@@ -157,47 +167,50 @@ def _layers(work: LoadContext, point: EnvPoint) -> list[tuple[LayerSpec, YamlNod
     """The user's layers with the nodes that brought them."""
     node = point.node.get("layers")
     entries = node.items() if node is not None else []
-    if node is not None and len(entries) > LAYERS:
-        work.problems.add(node, f"env `{point.group}` has {len(entries):,} layers, at most {LAYERS:,} go", code="limit")
+    if node is not None and len(entries) > MAX_LAYERS:
+        work.problems.add(
+            node, f"env `{point.group}` has {len(entries):,} layers, at most {MAX_LAYERS:,} go", code="limit"
+        )
         return []
     out: list[tuple[LayerSpec, YamlNode]] = []
     for entry in entries:
         declared: DeclaredLayer | None = None
         if isinstance(entry.value, dict):
-            declared = _in_place(work, entry, lambda entry=entry: declare_layer(work, "", entry, entry))  # type: ignore[misc]
+            declared = _declare_inline(work, entry, lambda entry=entry: declare_layer(work, "", entry, entry))  # type: ignore[misc]
         elif isinstance(entry.value, str):
             name = work.layer(entry, work.text(entry, point.scope))
             declared = work.layers.get(name)
             if declared is None and name and name not in work.known_layers:
                 hint = (
-                    work.problems.near(name, work.known_layers) or "a layer in place is written as `{apt: [PACKAGE]}`"
+                    work.problems.nearest_hint(name, work.known_layers)
+                    or "a layer in place is written as `{apt: [PACKAGE]}`"
                 )
                 work.problems.add(entry, f"unknown layer `{name}`", code="unknown-layer", hint=hint)
         if declared is not None:
             out.append((make_layer(work, declared, point.scope), entry))
-    return _numbered(out)
+    return _number_duplicates(out)
 
 
-def _numbered(layers: list[tuple[LayerSpec, YamlNode]]) -> list[tuple[LayerSpec, YamlNode]]:
+def _number_duplicates(layers: list[tuple[LayerSpec, YamlNode]]) -> list[tuple[LayerSpec, YamlNode]]:
     """Layers written in place are called by their kind; the second of a kind `apt-2`."""
     taken = {spec.name for spec, entry in layers if not isinstance(entry.value, dict)}
     for index, (spec, entry) in enumerate(layers):
         if not isinstance(entry.value, dict):
             continue
-        name = next(n for n in _names(spec.kind) if n not in taken)
+        name = next(n for n in _names_for_kind(spec.kind) if n not in taken)
         taken.add(name)
         if name != spec.name:
-            layers[index] = (_renamed(spec, name), entry)
+            layers[index] = (_rename_layer(spec, name), entry)
     return layers
 
 
-def _added(
+def _language_layers(
     work: LoadContext, point: EnvPoint, base: BaseSpec | None, layers: list[tuple[LayerSpec, YamlNode]]
 ) -> tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...], frozenset[str]]:
     """What the env's language adds before and after the user's layers, and the names of those that stand on it. What it
     puts before them anyway is no reason to: so it is asked first as if there were none."""
 
-    def ask(above: frozenset[str]) -> Added:
+    def ask(above: frozenset[str]) -> AddedLayers:
         return language_layers(
             work,
             point.name,
@@ -213,11 +226,11 @@ def _added(
     before, after = ask(frozenset())
     above = frozenset[str]()
     if point.node.get("language") is not None:
-        above = _above(layers, {spec.name for spec in before})
+        above = _layers_above_language(layers, {spec.name for spec in before})
     return (*(ask(above) if above else (before, after)), above)
 
 
-def _above(layers: list[tuple[LayerSpec, YamlNode]], before: set[str]) -> frozenset[str]:
+def _layers_above_language(layers: list[tuple[LayerSpec, YamlNode]], before: set[str]) -> frozenset[str]:
     """Names of the user's layers that need what is neither theirs nor before all of them, or stand on all before them
     and one of those does."""
     names = {spec.name for spec, _ in layers} | before
@@ -253,7 +266,7 @@ def _stack(
     return (*before, *lower, *after, *upper)
 
 
-def _names(kind: str) -> Iterator[str]:
+def _names_for_kind(kind: str) -> Iterator[str]:
     yield kind
     number = 2
     while True:
@@ -261,7 +274,7 @@ def _names(kind: str) -> Iterator[str]:
         number += 1
 
 
-def _renamed(spec: LayerSpec, name: str) -> LayerSpec:
+def _rename_layer(spec: LayerSpec, name: str) -> LayerSpec:
     return replace(spec, name=name)
 
 
@@ -307,7 +320,7 @@ def _check_needs(work: LoadContext, point: EnvPoint, stack: tuple[LayerSpec, ...
             else:
                 at, hint = node or point.at, f"add `{need}` before `{spec.name}`"
                 message = f"layer `{spec.name}` needs `{need}`, which is not in env `{point.group}`"
-            work.problems.add(_entry(at, spec.name), message, code="needs", hint=hint)
+            work.problems.add(_layer_entry_node(at, spec.name), message, code="needs", hint=hint)
         below.add(spec.name)
 
 
@@ -323,11 +336,11 @@ def _unknown_need(
     if need in work.registry.languages:
         message = f"layer `{spec.name}` needs `{need}`, and env `{point.group}` has no `language: {need}`"
         return at, message, f"add `language: {need}`, or what the layer needs of it"
-    hint = work.problems.near(need, every - {spec.name}) or "there is no other layer: remove it, or declare one"
+    hint = work.problems.nearest_hint(need, every - {spec.name}) or "there is no other layer: remove it, or declare one"
     return at, f"layer `{spec.name}` needs the unknown layer `{need}`", hint
 
 
-def _entry(layers: YamlNode, name: str) -> YamlNode:
+def _layer_entry_node(layers: YamlNode, name: str) -> YamlNode:
     """The very item of `layers:`, where it is written by name."""
     return next((item for item in layers.items() if item.value == name), layers)
 
@@ -337,7 +350,7 @@ def _workdir(work: LoadContext, point: EnvPoint) -> str:
     if node is None or not isinstance(node.value, str):
         return point.directory
     path = work.text(node, point.scope)
-    found = scalar_types.inside(path, point.directory)
+    found = scalar_types.resolve_project_path(path, point.directory)
     if found is None:
-        leaves(work, node, path)
+        note_outside_project(work, node, path)
     return found or "."

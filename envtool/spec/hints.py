@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from envtool.model import Json
     from envtool.spec.node import Problems, YamlNode
 
-LISTED = 40  # keys that are listed where none is near
+MAX_LISTED = 40  # keys that are listed where none is near
 _OPEN = "…"  # stands for what an example does not know
 _SHORT = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")  # a hash in an example: nobody types it from there
 
 # What other tools call it, and the key here.
-_CALLED = {
+_FOREIGN_NAMES = {
     "ubuntu": "debian", "docker": "image", "container": "image", "from": "image", "build": "dockerfile",
     "environment": "set", "env": "set", "variables": "set", "vars": "set", "setenv": "set", "passenv": "pass",
     "pass_env": "pass", "set_env": "set", "depends": "needs", "depends_on": "needs", "dependencies": "needs",
@@ -35,12 +35,12 @@ _VERBS = frozenset(
 )
 
 
-def as_in(key: str | int | None, sub: Any, schema: dict[str, Json]) -> str:
+def example_hint(key: str | int | None, sub: Any, schema: dict[str, Json]) -> str:
     """The hint with an example of what a schema wants, below its key; empty where there is none to give."""
     found = example(sub, schema)
-    if not informs(found):
+    if not is_informative(found):
         return ""
-    text = flow(found)
+    text = to_flow_style(found)
     return f"as in `{key}: {text}`" if isinstance(key, str) else f"as in `{text}`"
 
 
@@ -58,15 +58,15 @@ def example(sub: Any, schema: dict[str, Json], depth: int = 8) -> Any:
         return example(at, schema, depth - 1)
     for several in ("anyOf", "oneOf"):
         branches = [example(branch, schema, depth - 1) for branch in sub.get(several, [])]
-        known = [each for each in branches if informs(each)]
+        known = [each for each in branches if is_informative(each)]
         if "type" not in sub and branches:
             return known[0] if known else branches[0]
     if sub.get("enum"):
         return sub["enum"][0]
-    return _of_type(sub, schema, depth)
+    return _example_of_type(sub, schema, depth)
 
 
-def _of_type(sub: dict[str, Any], schema: dict[str, Json], depth: int) -> Any:
+def _example_of_type(sub: dict[str, Any], schema: dict[str, Json], depth: int) -> Any:
     types = sub.get("type", "object" if "properties" in sub else "")
     kind = types if isinstance(types, str) else types[0]
     if kind == "array":
@@ -82,14 +82,14 @@ def _of_type(sub: dict[str, Any], schema: dict[str, Json], depth: int) -> Any:
     return {"string": _OPEN, "boolean": True, "integer": 1, "number": 1}.get(kind)
 
 
-def informs(found: Any) -> bool:
+def is_informative(found: Any) -> bool:
     """Does an example say anything?"""
     if isinstance(found, list):
-        return any(map(informs, found))
+        return any(map(is_informative, found))
     return found not in (None, _OPEN)
 
 
-def flow(value: Any) -> str:
+def to_flow_style(value: Any) -> str:
     """A value as it is written in one line of a spec."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
     text = text.removesuffix("...\n").rstrip("\n").replace("'", '"')
@@ -99,7 +99,7 @@ def flow(value: Any) -> str:
 # ---- keys ------------------------------------------------------------------------------------------------------------
 
 
-def place(path: Sequence[str | int]) -> str:
+def mapping_kind(path: Sequence[str | int]) -> str:
     """Of what a mapping at this path holds the keys: "top", "env", "task", "layer" or "base"; "" for anything else."""
     match [*path]:
         case []:
@@ -115,7 +115,7 @@ def place(path: Sequence[str | int]) -> str:
     return ""
 
 
-def for_key(
+def unknown_key_hint(
     key: str,
     node: YamlNode,
     known: Sequence[str],
@@ -125,44 +125,44 @@ def for_key(
 ) -> str:
     """What to do about a key that is not known where it stands: it belongs elsewhere, is called otherwise here, or is
     misspelt."""
-    elsewhere = _elsewhere(key, node, place(path), schema)
+    elsewhere = _misplaced_key_hint(key, node, mapping_kind(path), schema)
     if elsewhere:
         return elsewhere
-    name = called(key)
+    name = translate_key(key)
     if name in known:
         return f"it is called `{name}` here"
-    return problems.near(key, known, listed=LISTED)
+    return problems.nearest_hint(key, known, listed=MAX_LISTED)
 
 
-def called(key: str) -> str:
+def translate_key(key: str) -> str:
     """What a key of another tool is called here; empty where it is none."""
-    found = difflib.get_close_matches(key.lower().replace("-", "_"), _CALLED, 1, 0.85)
-    return _CALLED[found[0]] if found else ""
+    found = difflib.get_close_matches(key.lower().replace("-", "_"), _FOREIGN_NAMES, 1, 0.85)
+    return _FOREIGN_NAMES[found[0]] if found else ""
 
 
-def _elsewhere(key: str, node: YamlNode, here: str, schema: dict[str, Json]) -> str:
+def _misplaced_key_hint(key: str, node: YamlNode, here: str, schema: dict[str, Json]) -> str:
     """Where a key belongs that is known, only not in this place."""
-    if not here or not _keys("env", schema):  # the schema of something else than a spec
+    if not here or not _keys_of_mapping("env", schema):  # the schema of something else than a spec
         return ""
-    written = _written(key, node)
+    written = _key_as_written(key, node)
     if here in ("env", "top") and key in _VERBS:
         verb = key if key in ("test", "build", "check", "lint") else "test"
         tasks = f"tasks: {{{verb}:{written.partition(':')[2]}}}"
         return f"write `{tasks}`" if here == "env" else f"write `envs: {{NAME: {{{tasks}}}}}`"
     for home in ("base", "layer", "task", "top") if here == "env" else ("base", "env", "layer", "task", "top"):
-        if home != here and key in _keys(home, schema):
-            return _MOVES.get((here, home), "").format(written=written)
+        if home != here and key in _keys_of_mapping(home, schema):
+            return _MOVE_HINTS.get((here, home), "").format(written=written)
     return ""
 
 
-def _keys(home: str, schema: dict[str, Json]) -> Mapping[str, Json]:
+def _keys_of_mapping(home: str, schema: dict[str, Json]) -> Mapping[str, Json]:
     """The keys that a mapping of this sort may have; none in a schema of something else."""
     defs: Any = schema.get("$defs", {})
     where = schema if home == "top" else defs.get("long-task" if home == "task" else home, {})
     return cast("Mapping[str, Json]", where.get("properties", {}))
 
 
-_MOVES = {
+_MOVE_HINTS = {
     ("env", "base"): "write `base: {{{written}}}`",
     ("env", "layer"): "write `layers: [{{{written}}}]`",
     ("env", "task"): "it belongs to a task: `tasks: {{test: {{run: …, {written}}}}}`",
@@ -183,17 +183,17 @@ _MOVES = {
 }
 
 
-def _written(key: str, node: YamlNode) -> str:
+def _key_as_written(key: str, node: YamlNode) -> str:
     """A key with its value as it is written, where that is short."""
     child = node.get(key)
     value = child.value if child is not None else None
     if child is None or value is None or isinstance(value, dict | list):
         return f"{key}: {_OPEN}"
-    text = child.text or flow(value)
+    text = child.text or to_flow_style(value)
     return f"{key}: {text}" if len(text) <= 40 and "\n" not in text else f"{key}: {_OPEN}"
 
 
-def beside(kinds: Mapping[str, Sequence[str]], node: YamlNode, known: Sequence[str]) -> Sequence[str]:
+def kind_option_keys(kinds: Mapping[str, Sequence[str]], node: YamlNode, known: Sequence[str]) -> Sequence[str]:
     """The keys that a layer may have once its kind is there; all where there is none, or several."""
     written = [key for key in node.mapping() if key in kinds]
     return known if len(written) != 1 else (written[0], *kinds[written[0]])

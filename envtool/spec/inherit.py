@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from envtool.spec.node import Problems
 
-BUDGET = 500_000  # values in all merged envs together: a spec of 1,000 envs has 30,000
-WHOLE = frozenset({"base"})  # {debian: x} merged with {image: y} would be two bases
+MAX_INHERITED_VALUES = 500_000  # values in all merged envs together: a spec of 1,000 envs has 30,000
+REPLACED_KEYS = frozenset({"base"})  # {debian: x} merged with {image: y} would be two bases
 
 
 def merge(below: YamlNode, above: YamlNode, *, top: bool = True) -> YamlNode:
@@ -23,7 +23,7 @@ def merge(below: YamlNode, above: YamlNode, *, top: bool = True) -> YamlNode:
     values, keys = dict(below.value), dict(below.keys or {})
     for name, value in above.value.items():
         old = values.get(name)
-        values[name] = value if old is None or (top and name in WHOLE) else merge(old, value, top=False)
+        values[name] = value if old is None or (top and name in REPLACED_KEYS) else merge(old, value, top=False)
         keys[name] = above.key(name)
     size = 1 + sum(value.size for value in values.values())
     return YamlNode(values, above.source, above.line, above.column, above.width, keys=keys, size=size)
@@ -37,13 +37,15 @@ class Inheritance:
     keys: Mapping[str, YamlNode | None]  # where each is declared
     problems: Problems
     done: dict[str, YamlNode] = field(default_factory=dict)
-    left: int = BUDGET
+    left: int = MAX_INHERITED_VALUES
 
     def spend(self, size: int, node: YamlNode) -> None:
         """Count values that came by inheriting and by matrices. Raises SpecError when they are too many."""
         self.left -= size
         if self.left < 0:
-            message = f"more than {BUDGET:,} values, counting what envs inherit and each point of a matrix"
+            message = (
+                f"more than {MAX_INHERITED_VALUES:,} values, counting what envs inherit and each point of a matrix"
+            )
             self.problems.add(node, message, code="limit")
             self.problems.raise_any()
 
@@ -57,7 +59,7 @@ class Inheritance:
                 continue
             ready = True
             for parent in self._parents(this):
-                meant = self._meant(parent)
+                meant = self._resolve_parent_name(parent)
                 if meant in self.done or meant not in self.envs:
                     continue
                 if meant in pending:
@@ -67,7 +69,7 @@ class Inheritance:
                 ready = False
                 break
             if ready:
-                merged = self.done[this] = self._lay(this)
+                merged = self.done[this] = self._merge_parents(this)
                 self.spend(merged.size if merged is not self.envs[this] else 1, self.envs[this])
                 pending.pop()
         return self.done[name]
@@ -79,18 +81,18 @@ class Inheritance:
         nodes = extends.items() if isinstance(extends.value, list) else [extends]
         return [node for node in nodes if isinstance(node.value, str)]
 
-    def _meant(self, parent: YamlNode) -> str:
+    def _resolve_parent_name(self, parent: YamlNode) -> str:
         return parent.source.meant(str(parent.value), self.envs)
 
-    def _lay(self, name: str) -> YamlNode:
+    def _merge_parents(self, name: str) -> YamlNode:
         own = self.envs[name]
         below: YamlNode | None = None
         for parent in self._parents(name):
-            meant = self._meant(parent)
+            meant = self._resolve_parent_name(parent)
             if meant not in self.envs:
                 message = f"unknown env `{parent.value}` in `extends` of env `{name}`"
                 others = {key: at for key, at in self.keys.items() if key != name}
-                hint = self.problems.near(str(parent.value), others) or "there is no other env to extend"
+                hint = self.problems.nearest_hint(str(parent.value), others) or "there is no other env to extend"
                 self.problems.add(parent, message, code="unknown-env", hint=hint)
             elif meant in self.done:
                 inherited = self.done[meant]
@@ -98,6 +100,6 @@ class Inheritance:
         return own if below is None else merge(below, own)
 
     def _cycle(self, pending: list[str], parent: YamlNode) -> None:
-        meant = self._meant(parent)
+        meant = self._resolve_parent_name(parent)
         path = " → ".join([*pending[pending.index(meant) :], meant])
         self.problems.add(parent, f"env `{meant}` extends itself: {path}", code="cycle", hint="remove one `extends`")

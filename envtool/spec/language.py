@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
 
-Added = tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]
+AddedLayers = tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]
 
 
 class SubdirectoryProject:
@@ -55,7 +55,7 @@ def language_layers(
     above: frozenset[str],
     project: Project,
     directory: str,
-) -> Added:
+) -> AddedLayers:
     """What goes before and after the user's layers, but for those `above`, which stand on all of it."""
     at = node.get("language")
     name = work.text(at, scope) if at is not None else ""
@@ -65,7 +65,7 @@ def language_layers(
         return (), ()
     if language is None:
         if name and not (work.registry.languages and name == at.value):  # else the schema has said so
-            hint = work.problems.near(name, work.registry.languages) or "is its plugin installed?"
+            hint = work.problems.nearest_hint(name, work.registry.languages) or "is its plugin installed?"
             work.problems.add(at, f"unknown language `{name}`", code="unknown-language", hint=hint)
         return (), ()
     before = len(work.problems.found)
@@ -89,12 +89,12 @@ def language_layers(
         where=at.where,
     )
     seen = SubdirectoryProject(project, directory) if directory != "." else project
-    return _expand(work, language, draft, at, project=seen, directory=directory)
+    return _expand_draft(work, language, draft, at, project=seen, directory=directory)
 
 
-def _expand(
+def _expand_draft(
     work: LoadContext, language: Language, draft: EnvDraft, at: YamlNode, *, project: Project, directory: str
-) -> Added:
+) -> AddedLayers:
     try:
         drafts = language.layers(draft, project)
     except SpecError as error:
@@ -103,14 +103,14 @@ def _expand(
     except UsageError as error:  # a file of the project that may not be read
         work.problems.add(at, f"language `{language.name}`: {error.message}", code=error.code, hint=error.hint)
         return (), ()
-    made = [(one.after, _layer(work, language.name, one, at, directory)) for one in drafts]
+    made = [(one.after, _make_layer(work, language.name, one, at, directory)) for one in drafts]
     return (
         tuple(spec for after, spec in made if spec is not None and not after),
         tuple(spec for after, spec in made if spec is not None and after),
     )
 
 
-def _layer(work: LoadContext, language: str, draft: LayerDraft, at: YamlNode, directory: str) -> LayerSpec | None:
+def _make_layer(work: LoadContext, language: str, draft: LayerDraft, at: YamlNode, directory: str) -> LayerSpec | None:
     kind = work.registry.layers.get(draft.kind)
     if kind is None:
         message = f"language `{language}` adds a layer of the unknown kind `{draft.kind}`"

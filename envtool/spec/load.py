@@ -14,14 +14,14 @@ from envtool.model import Env, Spec
 from envtool.plugins import wrong_schema
 from envtool.spec import scalar_types
 from envtool.spec.declarations import LoadContext, declare_base, declare_layer, make_base, make_layer
-from envtool.spec.envs import HOST, EnvPoint, expand, make_env
+from envtool.spec.envs import HOST, EnvPoint, expand_matrix, make_env
 from envtool.spec.inherit import Inheritance, merge
-from envtool.spec.node import Problems, YamlNode, plain
+from envtool.spec.node import Problems, YamlNode, to_plain
 from envtool.spec.schema import LAYER_KEYS, schema
 from envtool.spec.team_cache import team_cache
 from envtool.spec.template import is_template
 from envtool.spec.validate import SchemaChecker
-from envtool.spec.yaml_reader import parse, source_of
+from envtool.spec.yaml_reader import make_source, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from envtool.api import Project
     from envtool.plugins import PluginRegistry
 
-FILES = 200  # of one spec
-ENVS = 10_000  # all points of all matrices
+MAX_FILES = 200  # of one spec
+MAX_ENVS = 10_000  # all points of all matrices
 
 
 def load(
@@ -53,15 +53,15 @@ def load(
     files = _read(recorder, file, problems)
     checker = _checker(registry)
     for one in files:
-        checker.check(plain(one.node), one.node, problems)
+        checker.check(to_plain(one.node), one.node, problems)
     work = LoadContext(registry=registry, problems=problems)
     _declare(work, files)
-    envs = _envs(work, files, recorder, shlex.join(args), only)
+    envs = _expand_envs(work, files, recorder, shlex.join(args), only)
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
     cache = team_cache([one.node for one in files], problems)
     problems.raise_any()
-    produced = _produced(files, envs)
+    produced = _output_patterns(files, envs)
     return Spec(
         file=file,
         root=root,
@@ -74,11 +74,13 @@ def load(
     )
 
 
-def _produced(files: Sequence[_LoadedFile], envs: Sequence[Env]) -> tuple[str, ...]:
+def _output_patterns(files: Sequence[_LoadedFile], envs: Sequence[Env]) -> tuple[str, ...]:
     """Patterns of all outputs: of what was expanded, and of other envs as far as no template makes them."""
     found = {pattern for env in envs for task in env.tasks for pattern in task.outputs}
     for one in files:
-        written = (scalar_types.inside(each, one.node.source.directory) for each in _outputs(plain(one.node)))
+        written = (
+            scalar_types.resolve_project_path(each, one.node.source.directory) for each in _outputs(to_plain(one.node))
+        )
         found.update(pattern for pattern in written if pattern)
     return tuple(sorted(found))
 
@@ -107,7 +109,7 @@ def _checker(registry: PluginRegistry) -> SchemaChecker:
         raise wrong from error
 
 
-def selected(patterns: Sequence[str], name: str, group: str) -> bool:
+def matches_env(patterns: Sequence[str], name: str, group: str) -> bool:
     """Does any pattern mean this env: its name, its group (all points of the matrix), or a glob (`*`, `?`) of either?
     Brackets stand for themselves.
     """
@@ -168,7 +170,7 @@ def _read(project: _ReadRecorder, file: str, problems: Problems) -> list[_Loaded
     while pending:
         name, text, below, prefix = pending.pop()
         directory = posixpath.dirname(name) or "."
-        source = source_of(text, name, order=len(files), directory=directory, prefix=prefix)
+        source = make_source(text, name, order=len(files), directory=directory, prefix=prefix)
         node = parse(text.removeprefix("\ufeff"), source, problems)
         if node is None:
             if not problems.found:
@@ -182,14 +184,14 @@ def _read(project: _ReadRecorder, file: str, problems: Problems) -> list[_Loaded
         own = own if own is not None and isinstance(own.value, dict) else None
         defaults = own if below is None else below if own is None else merge(below, own)
         files.append(_LoadedFile(node, defaults))
-        pending += reversed(_included(project, node, defaults, seen, problems))
+        pending += reversed(_pending_includes(project, node, defaults, seen, problems))
     return files
 
 
 _Pending: TypeAlias = tuple[str, str, "YamlNode | None", str]  # path, text, defaults of those that include it, prefix
 
 
-def _entered(include: YamlNode | None) -> list[tuple[str, YamlNode]]:
+def _include_entries(include: YamlNode | None) -> list[tuple[str, YamlNode]]:
     """The files of an `include`, each with the name that it is included by, or without."""
     if include is None:
         return []
@@ -198,7 +200,7 @@ def _entered(include: YamlNode | None) -> list[tuple[str, YamlNode]]:
     return [("", entry) for entry in include.items()]
 
 
-def _included(
+def _pending_includes(
     project: _ReadRecorder,
     node: YamlNode,
     defaults: YamlNode | None,
@@ -206,11 +208,11 @@ def _included(
     problems: Problems,
 ) -> list[_Pending]:
     found: list[_Pending] = []
-    for name, entry in _entered(node.get("include")):
+    for name, entry in _include_entries(node.get("include")):
         if not isinstance(entry.value, str):
             continue
         prefix = f"{node.source.prefix}{name}/" if name else node.source.prefix
-        path = scalar_types.inside(entry.value, node.source.directory)
+        path = scalar_types.resolve_project_path(entry.value, node.source.directory)
         if path is None:
             message = f"`include` of `{entry.value}`: the path leaves the project"
             problems.add(entry, message, code="path", hint="paths are relative to this file, inside the project")
@@ -218,8 +220,8 @@ def _included(
             first = seen[path]
             hint = f"first in {first.source.file}:{first.line}" if first is not None else "it is where all begins"
             problems.add(entry, f"{path} is included twice", code="duplicate", hint=hint)
-        elif len(seen) >= FILES:
-            problems.add(entry, f"more than {FILES} files are included", code="limit")
+        elif len(seen) >= MAX_FILES:
+            problems.add(entry, f"more than {MAX_FILES} files are included", code="limit")
             break
         else:
             seen[path] = entry
@@ -229,14 +231,14 @@ def _included(
                 problems.add(entry, f"`include`: {error.message}", code=error.code, hint=error.hint)
                 continue
             if text is None:
-                message, hint = _absent(project, path, node, seen, problems)
+                message, hint = _missing_include_error(project, path, node, seen, problems)
                 problems.add(entry, message, code="no-file", hint=hint)
             else:
                 found.append((path, text, defaults, prefix))
     return found
 
 
-def _absent(
+def _missing_include_error(
     project: _ReadRecorder, path: str, node: YamlNode, seen: Mapping[str, object], problems: Problems
 ) -> tuple[str, str]:
     """What to say of an included file that is not there: a directory, or a name that another is near to."""
@@ -250,7 +252,7 @@ def _absent(
         hint = f"write {posixpath.relpath(first, directory)}" if first else "write the path of a spec in it"
         return f"{path} is a directory", hint
     around = [each for each in project.glob("**/*.y*ml") if each not in seen]
-    hint = problems.near(path, around, listed=0)
+    hint = problems.nearest_hint(path, around, listed=0)
     if not hint:
         same = [each for each in around if posixpath.basename(each) == posixpath.basename(path)]
         hint = f"did you mean `{min(same, key=len)}`?" if same else "write the path of a spec in this project"
@@ -264,14 +266,14 @@ def _declare(work: LoadContext, files: list[_LoadedFile]) -> None:
     """All bases and layers of all files, each name once."""
     for one in files:
         for name, value, key in _entries(one.node, "bases"):
-            if _fresh(work, "base", name, key, work.known_bases):
+            if _check_new_name(work, "base", name, key, work.known_bases):
                 declared = declare_base(work, name, value, key)
                 if declared is not None:
                     work.bases[name] = declared
             if name.rpartition("/")[2] == HOST and HOST not in value.mapping():
                 work.problems.add(key, "the base `host` is built in", code="name", hint="choose another name")
         for name, value, key in _entries(one.node, "layers"):
-            if _fresh(work, "layer", name, key, work.known_layers):
+            if _check_new_name(work, "layer", name, key, work.known_layers):
                 layer = declare_layer(work, name, value, key)
                 if layer is not None:
                     work.layers[name] = layer
@@ -286,14 +288,14 @@ def _declare(work: LoadContext, files: list[_LoadedFile]) -> None:
                 hint = (
                     f"an env with `language: {need.value}` has layers to stand on"
                     if need.value in work.registry.languages
-                    else work.problems.near(
+                    else work.problems.nearest_hint(
                         str(need.value), {key: at for key, at in work.known_layers.items() if key != name}
                     )
                     or "there is no other layer: remove it, or declare one of this name"
                 )
                 message = f"layer `{name}` needs the unknown layer `{need.value}`"
                 work.problems.add(need, message, code="unknown-layer", hint=hint)
-    _cycles(work)
+    _check_cycles(work)
 
 
 def _entries(root: YamlNode, section: str) -> list[tuple[str, YamlNode, YamlNode]]:
@@ -302,7 +304,7 @@ def _entries(root: YamlNode, section: str) -> list[tuple[str, YamlNode, YamlNode
     return [] if node is None else [(prefix + name, value, node.key(name)) for name, value in node.mapping().items()]
 
 
-def _fresh(work: LoadContext, noun: str, name: str, key: YamlNode, known: dict[str, YamlNode | None]) -> bool:
+def _check_new_name(work: LoadContext, noun: str, name: str, key: YamlNode, known: dict[str, YamlNode | None]) -> bool:
     """Is the name new? What is said twice in one file, the parser has found already."""
     first = known.get(name)
     if first is not None:
@@ -314,7 +316,7 @@ def _fresh(work: LoadContext, noun: str, name: str, key: YamlNode, known: dict[s
     return True
 
 
-def _cycles(work: LoadContext) -> None:
+def _check_cycles(work: LoadContext) -> None:
     """Layers that need themselves, by way of others or directly; each cycle is told once."""
     state: dict[str, int] = {}  # 1: on the path, 2: done
     for start in work.layers:
@@ -346,14 +348,16 @@ def _cycles(work: LoadContext) -> None:
 # ---- envs ----------------------------------------------------------------------------------------------------------
 
 
-def _envs(work: LoadContext, files: list[_LoadedFile], project: Project, args: str, only: Sequence[str]) -> list[Env]:
+def _expand_envs(
+    work: LoadContext, files: list[_LoadedFile], project: Project, args: str, only: Sequence[str]
+) -> list[Env]:
     """Every env of every file, expanded; `only` those asked for."""
     keys: dict[str, YamlNode | None] = {}
     nodes: dict[str, YamlNode] = {}
     defaults: dict[str, YamlNode | None] = {}
     for one in files:
         for name, value, key in _entries(one.node, "envs"):
-            if _fresh(work, "env", name, key, keys):
+            if _check_new_name(work, "env", name, key, keys):
                 nodes[name], defaults[name] = value, one.defaults
     inheritance = Inheritance(nodes, keys, work.problems)
     made: list[Env] = []
@@ -366,7 +370,7 @@ def _envs(work: LoadContext, files: list[_LoadedFile], project: Project, args: s
         if below is not None:
             merged = merge(below, merged)
         matrix = merged.get("matrix")
-        points = expand(work, group, merged)
+        points = expand_matrix(work, group, merged)
         inheritance.spend(merged.size * len(points) + (matrix.size * len(points) // 10 if matrix else 0), at)
         for name, values_ in points:
             if name in names:
@@ -374,10 +378,10 @@ def _envs(work: LoadContext, files: list[_LoadedFile], project: Project, args: s
                 work.problems.add(merged.get("matrix") or at, message, code="duplicate", hint="change a matrix value")
                 continue
             names[name] = group
-            if len(names) > ENVS:
-                work.problems.add(at, f"more than {ENVS:,} envs", code="limit")
+            if len(names) > MAX_ENVS:
+                work.problems.add(at, f"more than {MAX_ENVS:,} envs", code="limit")
                 work.problems.raise_any()
-            if selected(only, name, group):
+            if matches_env(only, name, group):
                 point = EnvPoint(name=name, group=group, node=merged, at=at, values=values_, args=args, project=project)
                 env = make_env(work, point)
                 if env is not None:

@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 Point: TypeAlias = "dict[str, str]"
 
-POINTS = 2000  # of one matrix
-ENTRIES = 200  # of `include` and of `exclude`: each is compared with each point
+MAX_POINTS = 2000  # of one matrix
+MAX_ENTRIES = 200  # of `include` and of `exclude`: each is compared with each point
 
 
-def points(matrix: YamlNode, env: str, problems: Problems) -> list[tuple[str, Point]]:
+def expand_points(matrix: YamlNode, env: str, problems: Problems) -> list[tuple[str, Point]]:
     """Each point with the name of its env, in the order of the axes as written; [] when something is wrong."""
-    axes = {name: [text(value) for value in node.items()] for name, node in _axes(matrix).items()}
+    axes = {name: [value_text(value) for value in node.items()] for name, node in _axes(matrix).items()}
     count = 1
     for values in axes.values():
         count *= len(values)
-    if count > POINTS:
-        problems.add(matrix, f"the matrix of env `{env}` has {count:,} points, at most {POINTS:,} go", code="limit")
+    if count > MAX_POINTS:
+        problems.add(matrix, f"the matrix of env `{env}` has {count:,} points, at most {MAX_POINTS:,} go", code="limit")
         return []
     for key in ("include", "exclude"):
         entries = len(_entries(matrix, key))
-        if entries > ENTRIES:
-            problems.add(matrix.key(key), f"`{key}` has {entries:,} entries, at most {ENTRIES} go", code="limit")
+        if entries > MAX_ENTRIES:
+            problems.add(matrix.key(key), f"`{key}` has {entries:,} entries, at most {MAX_ENTRIES} go", code="limit")
             return []
     combinations = (
         [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())] if axes else []
     )
-    combinations = _excluded(combinations, matrix, axes, problems)
+    combinations = _apply_exclude(combinations, matrix, axes, problems)
     found = [(name_of(env, [point[axis] for axis in axes]), point) for point in combinations]
-    found += _included(combinations, matrix, axes, env)
+    found += _apply_include(combinations, matrix, axes, env)
     if not found and (matrix.get("exclude") or not axes):
         hint = "all are excluded" if axes else "write an axis, as in `matrix: {suite: [bookworm, trixie]}`"
         problems.add(matrix, f"the matrix of env `{env}` has no points", code="empty", hint=hint)
@@ -54,7 +54,7 @@ def name_of(env: str, values: list[str]) -> str:
     return f"{env}[{','.join(label(value) for value in values)}]"
 
 
-def text(node: YamlNode) -> str:
+def value_text(node: YamlNode) -> str:
     """A matrix value: numbers are taken as they were written."""
     return node.value if isinstance(node.value, str) else node.text
 
@@ -65,16 +65,16 @@ def _axes(matrix: YamlNode) -> Mapping[str, YamlNode]:
 
 def _entries(matrix: YamlNode, key: str) -> list[tuple[YamlNode, Point]]:
     node = matrix.get(key)
-    return [(entry, {k: text(v) for k, v in entry.mapping().items()}) for entry in (node.items() if node else [])]
+    return [(entry, {k: value_text(v) for k, v in entry.mapping().items()}) for entry in (node.items() if node else [])]
 
 
-def _excluded(
+def _apply_exclude(
     combinations: list[Point], matrix: YamlNode, axes: Mapping[str, list[str]], problems: Problems
 ) -> list[Point]:
     for node, entry in _entries(matrix, "exclude"):
         unknown = [name for name in entry if name not in axes]
         for name in unknown:
-            hint = problems.near(name, axes)
+            hint = problems.nearest_hint(name, axes)
             problems.add(node.key(name), f"unknown axis `{name}` in `exclude`", code="unknown-axis", hint=hint)
         left = [point for point in combinations if any(point.get(k) != v for k, v in entry.items())]
         if len(left) == len(combinations) and not unknown:
@@ -84,7 +84,7 @@ def _excluded(
     return combinations
 
 
-def _included(
+def _apply_include(
     combinations: list[Point], matrix: YamlNode, axes: Mapping[str, list[str]], env: str
 ) -> list[tuple[str, Point]]:
     """Extends `combinations` in place; gives the points that stand for themselves."""

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 Scalar: TypeAlias = "bool | int | float | str | None"
 
-SHOWN = 100  # problems; what follows after so many is noise
-FOUND = 1000  # then reading ends: this is no spec
-GUESSES = 20  # near names looked for: each costs up to some milliseconds when there are thousands of names
+MAX_SHOWN = 100  # problems; what follows after so many is noise
+MAX_PROBLEMS = 1000  # then reading ends: this is no spec
+MAX_GUESSES = 20  # near names looked for: each costs up to some milliseconds when there are thousands of names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +88,13 @@ class YamlNode:
         return self.keys[name] if self.keys and name in self.keys else self
 
 
-def plain(node: YamlNode) -> Json:
+def to_plain(node: YamlNode) -> Json:
     """The bare value, for the schema and for kinds."""
     value = node.value
     if isinstance(value, dict):
-        return {key: plain(child) for key, child in value.items()}
+        return {key: to_plain(child) for key, child in value.items()}
     if isinstance(value, list):
-        return [plain(child) for child in value]
+        return [to_plain(child) for child in value]
     return value
 
 
@@ -105,7 +105,7 @@ class Problems:
     found: dict[tuple[int, int, int, str], Problem] = field(default_factory=dict)
     typed: set[tuple[int, int, int]] = field(default_factory=set)
     surprises: dict[tuple[int, int, int], str] = field(default_factory=dict)
-    guesses: int = GUESSES
+    guesses: int = MAX_GUESSES
 
     def add(self, node: YamlNode, message: str, *, code: str, hint: str = "") -> None:
         """Say that something is wrong at `node`. What stands there twice (through an alias, or in each point of a
@@ -125,7 +125,7 @@ class Problems:
         text = lines[where.line - 1] if where.line <= len(lines) else ""
         problem = Problem(where=where, message=message, code=code, hint=hint, text=text, width=node.width)
         self.found.setdefault((*place, message), problem)
-        if len(self.found) >= FOUND:
+        if len(self.found) >= MAX_PROBLEMS:
             self.raise_any()
 
     def include(self, order: int, problems: Iterable[Problem]) -> None:
@@ -133,7 +133,7 @@ class Problems:
         for problem in problems:
             self.found.setdefault((order, problem.where.line, problem.where.column, problem.message), problem)
 
-    def near(
+    def nearest_hint(
         self,
         name: str,
         known: Mapping[str, YamlNode | None] | Iterable[str],
@@ -163,10 +163,10 @@ class Problems:
         if not self.found:
             return
         ordered = [self.found[key] for key in sorted(self.found)]
-        rest = len(ordered) - SHOWN
+        rest = len(ordered) - MAX_SHOWN
         if rest > 0:
-            last = ordered[SHOWN]
-            ordered = ordered[:SHOWN]
+            last = ordered[MAX_SHOWN]
+            ordered = ordered[:MAX_SHOWN]
             more = f"and {rest} more errors from here on, not shown"
             ordered.append(Problem(where=last.where, message=more, code="more", text=last.text, width=0))
         raise SpecError(tuple(ordered))

@@ -10,14 +10,14 @@ from envtool.fs import sizes
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of envs, layers, bases, tasks
 AXIS = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"  # of a matrix: reached as `matrix.NAME`
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
-PASSED = r"^[A-Za-z_*?][A-Za-z0-9_*?]*$"  # a variable's name, with globs
+PASSED_PATTERN = r"^[A-Za-z_*?][A-Za-z0-9_*?]*$"  # a variable's name, with globs
 PASSED_WORDS = "the name of a variable, perhaps with `*` or `?`, as in NPM_TOKEN or CI_*"
 
 _DURATION = re.compile(r"(?:([0-9]+(?:\.[0-9]+)?)h)?(?:([0-9]+(?:\.[0-9]+)?)m)?(?:([0-9]+(?:\.[0-9]+)?)s?)?\Z")
-LONGEST = 366 * 86400.0
+MAX_DURATION = 366 * 86400.0
 
 
-def duration(text: str | float) -> float | None:
+def parse_duration(text: str | float) -> float | None:
     """Seconds of `30s`, `5m`, `1h30m`, `0.5s`, or a bare number of seconds. None: not a duration, zero, or more than
     a year.
     """
@@ -29,16 +29,16 @@ def duration(text: str | float) -> float | None:
         total = hours * 3600 + minutes * 60 + seconds
     else:
         total = text if isinstance(text, float) else float(min(max(text, -1), 1 << 62))
-    return total if 0 < total <= LONGEST else None
+    return total if 0 < total <= MAX_DURATION else None
 
 
-def size(text: str | int) -> int | None:
+def parse_size(text: str | int) -> int | None:
     """Bytes of `2GiB`, `500 MB`, `1.5g`, or a bare number of bytes. None: not a size, zero, or more than an EiB."""
-    number = sizes.parse(text) if isinstance(text, str) else text
-    return number if number is not None and 0 < number <= sizes.LARGEST else None
+    number = sizes.parse_size(text) if isinstance(text, str) else text
+    return number if number is not None and 0 < number <= sizes.MAX_SIZE else None
 
 
-def inside(path: str, directory: str = ".") -> str | None:
+def resolve_project_path(path: str, directory: str = ".") -> str | None:
     """`path`, relative to `directory`, as a project-relative path without `.` and `..`. None: it is empty or
     absolute, begins with `~`, or leaves the project. Patterns are paths too.
     """

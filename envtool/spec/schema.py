@@ -33,19 +33,21 @@ def schema(registry: PluginRegistry) -> dict[str, Json]:
         "type": "object",
         "properties": {
             "version": {"description": "Version of this format: 1.", "const": 1},
-            "bases": _named(
+            "bases": _named_mapping(
                 "Bases by name: what a stack stands on. `host` is always there.",
                 "base",
                 {"dev": {"debian": "bookworm"}},
             ),
-            "layers": _named("Layers by name: steps on top of a base.", "layer", {"tools": {"apt": ["gcc", "make"]}}),
+            "layers": _named_mapping(
+                "Layers by name: steps on top of a base.", "layer", {"tools": {"apt": ["gcc", "make"]}}
+            ),
             "defaults": {
                 "description": "What every env of this file has where it does not say otherwise. Mappings are merged "
                 "key by key; lists and scalars of the env replace those given here; `base` is replaced as a whole.",
                 "examples": [{"base": {"debian": "bookworm"}}],
                 "$ref": "#/$defs/defaults",
             },
-            "envs": _named("Environments by name.", "env", {"unit": {"tasks": {"test": "pytest"}}}),
+            "envs": _named_mapping("Environments by name.", "env", {"unit": {"tasks": {"test": "pytest"}}}),
             "include": {
                 "description": "Other spec files, relative to this one: a list, whose names are all shared, so that "
                 "each may be used once; or `NAME: FILE`, and what the file calls `unit` is `NAME/unit` outside of it. "
@@ -87,7 +89,7 @@ _AXIS: Json = {"pattern": scalar_types.AXIS, "errorMessage": "letters, digits an
 _VARIABLE: Json = {"pattern": scalar_types.VARIABLE, "errorMessage": "letters, digits and `_`, no digit first"}
 
 
-def _named(description: str, what: str, example: Json) -> Json:
+def _named_mapping(description: str, what: str, example: Json) -> Json:
     return {
         "description": description,
         "type": "object",
@@ -257,7 +259,7 @@ def _layer(registry: PluginRegistry) -> Json:
         "examples": [{"apt": ["gcc", "make"]}],
         "type": "object",
         "properties": {
-            **_either(siblings),
+            **_any_plugin_options(siblings),
             **{name: kind.schema for name, kind in sorted(registry.layers.items())},
             "needs": {
                 "description": "Layers that must stand below it. Without it a layer stands on all before it. The env's "
@@ -313,7 +315,11 @@ def _env(registry: PluginRegistry, *, extends: bool) -> Json:
             " pattern, those that the caller allows (`--allow-pass`), beside TERM, LANG, CI and their kin.",
             "examples": [["NPM_TOKEN"]],
             "type": "array",
-            "items": {"type": "string", "pattern": scalar_types.PASSED, "errorMessage": scalar_types.PASSED_WORDS},
+            "items": {
+                "type": "string",
+                "pattern": scalar_types.PASSED_PATTERN,
+                "errorMessage": scalar_types.PASSED_WORDS,
+            },
         },
         "workdir": {"description": "Where tasks start, relative to this file.", "type": "string", "minLength": 1},
         "network": {
@@ -347,7 +353,7 @@ def _env(registry: PluginRegistry, *, extends: bool) -> Json:
     return {
         "type": "object",
         "examples": [{"tasks": {"test": "pytest"}}],
-        "properties": {**_either(options), **own},
+        "properties": {**_any_plugin_options(options), **own},
         "additionalProperties": False,
     }
 
@@ -356,7 +362,7 @@ def _languages(registry: PluginRegistry) -> dict[str, Json]:
     return {"enum": [*sorted(registry.languages)]} if registry.languages else {"type": "string"}
 
 
-def _either(offers: Mapping[str, list[Json]]) -> dict[str, Json]:
+def _any_plugin_options(offers: Mapping[str, list[Json]]) -> dict[str, Json]:
     """Keys that several plugins own: any of their schemas will do here; each checks its own afterwards."""
     out: dict[str, Json] = {}
     for key, several in sorted(offers.items()):
@@ -370,7 +376,7 @@ def options_schema(keys: Mapping[str, Json]) -> dict[str, Json]:
     return {"type": "object", "properties": {**keys}}
 
 
-def published(registry: PluginRegistry) -> dict[str, Json]:
+def editor_schema(registry: PluginRegistry) -> dict[str, Json]:
     """The schema as editors see it: where a value has to look like something, it may also be a template, which is
     judged when it is rendered."""
     return {key: _with_templates(value) for key, value in schema(registry).items()}

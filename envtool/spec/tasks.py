@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from envtool.model import Command, Task
 from envtool.spec import scalar_types
-from envtool.spec.declarations import check_pattern, leaves
+from envtool.spec.declarations import check_pattern, note_outside_project
 from envtool.spec.template import is_arguments, is_template, uses_args
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ def make_tasks(work: LoadContext, env: YamlNode, scope: Scope, args: str, direct
     if tasks is None or not tasks.mapping():
         return ()
     scope = {**scope, "args": args}
-    timeout = seconds(work, env.get("timeout"), scope)
-    limit = _size(work, env.get("outputs_limit"), scope)
+    timeout = render_duration(work, env.get("timeout"), scope)
+    limit = render_size(work, env.get("outputs_limit"), scope)
     user = _user(work, env.get("user"), scope)
     made: list[Task] = []
     for verb, node in tasks.mapping().items():
@@ -33,8 +33,8 @@ def make_tasks(work: LoadContext, env: YamlNode, scope: Scope, args: str, direct
         if run is None:
             continue
         outputs = node.get("outputs")
-        own = seconds(work, node.get("timeout"), scope)
-        most = _size(work, node.get("outputs_limit"), scope)
+        own = render_duration(work, node.get("timeout"), scope)
+        most = render_size(work, node.get("outputs_limit"), scope)
         made.append(
             Task(
                 name=verb,
@@ -44,30 +44,30 @@ def make_tasks(work: LoadContext, env: YamlNode, scope: Scope, args: str, direct
                 outputs_limit=most if most is not None else limit,
                 timeout=own if own is not None else timeout,
                 user=_user(work, node.get("user"), scope) or user or USERS[0],
-                uses_args=any(uses_args(text) for text in _texts(run)),
+                uses_args=any(uses_args(text) for text in _command_texts(run)),
             )
         )
     return tuple(made)
 
 
-def seconds(work: LoadContext, node: YamlNode | None, scope: Scope) -> float | None:
+def render_duration(work: LoadContext, node: YamlNode | None, scope: Scope) -> float | None:
     """A duration in seconds; None when there is none or it is wrong (which is noted)."""
     if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
         return None
     value = work.text(node, scope) if isinstance(node.value, str) else node.value
-    found = scalar_types.duration(value)
+    found = scalar_types.parse_duration(value)
     if found is None and value != "":
         hint = "write 30s, 5m, 1h30m, or a number of seconds"
         work.problems.add(node, f"`{value}` is no duration", code="duration", hint=hint)
     return found
 
 
-def _size(work: LoadContext, node: YamlNode | None, scope: Scope) -> int | None:
+def render_size(work: LoadContext, node: YamlNode | None, scope: Scope) -> int | None:
     """A size in bytes; None when there is none or it is wrong (which is noted)."""
     if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
         return None
     value = work.text(node, scope) if isinstance(node.value, str) else node.value
-    found = scalar_types.size(value) if isinstance(value, str | int) else None  # 2.0 is an integer to JSON Schema
+    found = scalar_types.parse_size(value) if isinstance(value, str | int) else None  # 2.0 is an integer to JSON Schema
     if found is None and value != "":
         hint = "write 500MB, 2GiB, or a number of bytes"
         work.problems.add(node, f"`{value}` is no size", code="size", hint=hint)
@@ -83,10 +83,10 @@ def _user(work: LoadContext, node: YamlNode | None, scope: Scope) -> str:
     return chosen
 
 
-def _texts(run: YamlNode) -> list[str]:
+def _command_texts(run: YamlNode) -> list[str]:
     if isinstance(run.value, str):
         return [run.value]
-    return [text for item in run.items() for text in _texts(item)]
+    return [text for item in run.items() for text in _command_texts(item)]
 
 
 def _commands(work: LoadContext, run: YamlNode, scope: Scope, label: str) -> tuple[Command, ...]:
@@ -94,7 +94,7 @@ def _commands(work: LoadContext, run: YamlNode, scope: Scope, label: str) -> tup
     commands = [_command(work, node, scope) for node in nodes]
     for node, command in zip(nodes, commands, strict=True):
         blank = isinstance(node.value, str) and node.value != "" and not node.value.strip()
-        if command is None and (blank or (node.items() and not any(text.strip() for text in _texts(node)[:1]))):
+        if command is None and (blank or (node.items() and not any(text.strip() for text in _command_texts(node)[:1]))):
             work.problems.add(node, f"a command of {label} is empty", code="empty", hint="remove it")
     return tuple(command for command in commands if command is not None)
 
@@ -106,13 +106,13 @@ def _command(work: LoadContext, node: YamlNode, scope: Scope) -> Command | None:
     words: list[str] = []
     for item in node.items():
         if isinstance(item.value, str) and is_arguments(item.value.strip()):
-            words += _split(scope)
+            words += _split_args(scope)
         else:
             words.append(work.text(item, scope))
     return Command(argv=tuple(words)) if words and words[0] else None
 
 
-def _split(scope: Scope) -> list[str]:
+def _split_args(scope: Scope) -> list[str]:
     """In an argv, `{{ args }}` alone is each argument as a word."""
     import shlex
 
@@ -127,7 +127,7 @@ def _outputs(work: LoadContext, node: YamlNode | None, scope: Scope, directory: 
         if not isinstance(item.value, str):
             continue
         path = work.text(item, scope)
-        inside = scalar_types.inside(path, directory)
+        inside = scalar_types.resolve_project_path(path, directory)
         if inside is not None and ".git" in inside.casefold().split("/"):
             hint = "git obeys what is in it: a task that has to change it does so outside of envtool"
             work.problems.add(item, f"`{path}` is never an output", code="output", hint=hint)
@@ -135,5 +135,5 @@ def _outputs(work: LoadContext, node: YamlNode | None, scope: Scope, directory: 
             check_pattern(work, item, path)
             found.append(inside)
         elif path or not is_template(item.value):
-            leaves(work, item, path)
+            note_outside_project(work, item, path)
     return tuple(found)

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from envtool.model import TeamCache
-from envtool.spec.node import Problems, YamlNode, plain
+from envtool.spec.node import Problems, YamlNode, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def team_cache(roots: Sequence[YamlNode], problems: Problems) -> TeamCache | Non
             if "PRIVATE" in key.value:
                 hint = "this is a private key: make another one, and keep it out of the project"
             problems.add(key, "not a public key of the sort ssh-ed25519", code="value", hint=hint)
-    values: dict[str, Any] = {name: plain(value) for name, value in node.mapping().items()}
+    values: dict[str, Any] = {name: to_plain(value) for name, value in node.mapping().items()}
     if problems.found:
         return None
     return TeamCache(

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 Scope: TypeAlias = "Mapping[str, str | Mapping[str, str]]"
 
-RESULT = 64 * 1024  # characters of one rendered value
-SOURCE = 16 * 1024  # characters of one template
-COMPILED = 500  # different templates that need Jinja2 itself (each costs half a millisecond)
-RENDERED = 50_000  # uses of templates in one spec
-TOTAL = 16 * 1024 * 1024  # characters of all results in one spec
-DEPTH = 20  # nesting of one expression
+MAX_RESULT = 64 * 1024  # characters of one rendered value
+MAX_SOURCE = 16 * 1024  # characters of one template
+MAX_COMPILED = 500  # different templates that need Jinja2 itself (each costs half a millisecond)
+MAX_RENDERED = 50_000  # uses of templates in one spec
+MAX_TOTAL = 16 * 1024 * 1024  # characters of all results in one spec
+MAX_DEPTH = 20  # nesting of one expression
 
 # `{{ matrix.x }}`, `{{ env.name }}` and `{{ args }}` are nearly all there is: rendered here, as Jinja2 would, without
 # importing it (30 ms) or compiling anything. A property test holds the two together.
@@ -78,25 +78,25 @@ class Renderer:
     characters: int = 0
 
     @property
-    def spent(self) -> bool:
+    def is_budget_spent(self) -> bool:
         """Is the budget used up: would all further rendering fail?"""
-        return self.rendered > RENDERED or self.characters > TOTAL or len(self.compiled) >= COMPILED
+        return self.rendered > MAX_RENDERED or self.characters > MAX_TOTAL or len(self.compiled) >= MAX_COMPILED
 
     def render(self, text: str, scope: Scope) -> str:
         """`text` with `scope` put in. Raises TemplateError."""
-        if len(text) > SOURCE:
-            raise TemplateError(f"a template of more than {SOURCE // 1024} KiB", code="limit")
+        if len(text) > MAX_SOURCE:
+            raise TemplateError(f"a template of more than {MAX_SOURCE // 1024} KiB", code="limit")
         self.rendered += 1
-        if self.rendered > RENDERED:
-            raise TemplateError(f"more than {RENDERED:,} uses of templates in one spec", code="limit")
-        result = _simple(text, scope)
+        if self.rendered > MAX_RENDERED:
+            raise TemplateError(f"more than {MAX_RENDERED:,} uses of templates in one spec", code="limit")
+        result = _render_simple(text, scope)
         if result is None:
             result = self._jinja(text, scope)
-        if len(result) > RESULT:
-            raise TemplateError(f"the result has more than {RESULT // 1024} KiB", code="limit")
+        if len(result) > MAX_RESULT:
+            raise TemplateError(f"the result has more than {MAX_RESULT // 1024} KiB", code="limit")
         self.characters += len(result)
-        if self.characters > TOTAL:
-            raise TemplateError(f"all templates together give more than {TOTAL // 2**20} MiB", code="limit")
+        if self.characters > MAX_TOTAL:
+            raise TemplateError(f"all templates together give more than {MAX_TOTAL // 2**20} MiB", code="limit")
         return result
 
     def _jinja(self, text: str, scope: Scope) -> str:
@@ -104,15 +104,15 @@ class Renderer:
 
         try:
             if text not in self.compiled:
-                if len(self.compiled) >= COMPILED:
-                    raise TemplateError(f"more than {COMPILED} different templates in one spec", code="limit")
+                if len(self.compiled) >= MAX_COMPILED:
+                    raise TemplateError(f"more than {MAX_COMPILED} different templates in one spec", code="limit")
                 self.compiled[text] = _compile(text)
             template, names = self.compiled[text]
             for name in sorted(names - set(scope)):
                 raise _unknown_here(name, scope)
             return template.render({name: _wrap(name, value) for name, value in scope.items()})
         except jinja2.TemplateSyntaxError as error:
-            said, hint = _plain(error.message or "", text)
+            said, hint = _explain_syntax_error(error.message or "", text)
             raise TemplateError(f"template: {said}", hint=hint) from None
         except jinja2.UndefinedError as error:
             raise TemplateError(f"template: {error.message}", code="undefined") from None
@@ -123,7 +123,7 @@ class Renderer:
                 hint=_SHORTER,
             ) from None
         except (TypeError, ValueError, LookupError, jinja2.TemplateError, OverflowError, AttributeError) as error:
-            said, hint = _failed(error)  # what an expression did: "1" + 1, [1][3] …
+            said, hint = _explain_runtime_error(error)  # what an expression did: "1" + 1, [1][3] …
             raise TemplateError(f"template: {said}", hint=hint) from None
 
 
@@ -135,7 +135,7 @@ _ONE = "one value stands between `{{` and `}}`, as in `{{ matrix.AXIS }}`"
 _BLOCKS = "known: `if`, `elif`, `else`, `endif`; whatever is to stay as it is stands between {% raw %} and {% endraw %}"
 
 
-def _plain(said: str, text: str) -> tuple[str, str]:
+def _explain_syntax_error(said: str, text: str) -> tuple[str, str]:
     """What Jinja says of a syntax that it does not understand, in words for whoever has never heard of it, and what to
     do."""
     for start, end in _MARKS:
@@ -152,15 +152,15 @@ def _plain(said: str, text: str) -> tuple[str, str]:
             return f"`{{% {found[1]} %}}` without an `if` before it", "write `{% if … %}` before it, or remove it"
         return f"`{{% {found[1]} %}}` is not known", _BLOCKS
     if found := re.search(r"No (filter|test) named '(\w+)'", said):
-        return f"unknown {found[1]} `{found[2]}`", _known(_FILTERS if found[1] == "filter" else _TESTS)
+        return f"unknown {found[1]} `{found[2]}`", _list_known_names(_FILTERS if found[1] == "filter" else _TESTS)
     if re.search(r"\{\{-?\s*-?\}\}", text):
         return "nothing stands between `{{` and `}}`", _ONE
     if found := re.search(r"(?:got|unexpected(?: char)?) (['\"])(.+?)\1(?:, expected '(.+?)')?", said):
-        return _stray(found[2], found[3] or "", _CONDITION if "statement block" in said else _ONE)
+        return _explain_stray_token(found[2], found[3] or "", _CONDITION if "statement block" in said else _ONE)
     return "the expression cannot be read", _ONE
 
 
-def _stray(found: str, wanted: str, hint: str) -> tuple[str, str]:
+def _explain_stray_token(found: str, wanted: str, hint: str) -> tuple[str, str]:
     """Something stands where the expression has no room for it; `wanted` is the bracket that is missing."""
     if found.startswith("end of"):
         return "the expression ends too early", hint
@@ -171,11 +171,11 @@ def _stray(found: str, wanted: str, hint: str) -> tuple[str, str]:
     return f"`{found}` was not expected there", f"write `{wanted}` before it" if wanted else hint
 
 
-def _known(names: Iterable[str]) -> str:
+def _list_known_names(names: Iterable[str]) -> str:
     return "known: " + ", ".join(f"`{name}`" for name in names)
 
 
-def _failed(error: Exception) -> tuple[str, str]:
+def _explain_runtime_error(error: Exception) -> tuple[str, str]:
     """Why an expression gives no value, and what to do."""
     if isinstance(error, TypeError):
         hint = "`~` joins texts, and `| int` makes a number of a text"
@@ -185,7 +185,7 @@ def _failed(error: Exception) -> tuple[str, str]:
     return "the expression gives no value", _ONE
 
 
-def _simple(text: str, scope: Scope) -> str | None:
+def _render_simple(text: str, scope: Scope) -> str | None:
     """The result, or None when it takes Jinja2 to say."""
     parts: list[str] = []
     at = 0
@@ -249,22 +249,22 @@ def _unknown_here(name: str, scope: Scope) -> TemplateError:
     if isinstance(axes, Mapping) and name in axes:
         return TemplateError(f"unknown name `{name}` in a template", code="undefined", hint=f"write `matrix.{name}`")
     if name.isupper():
-        hint = f"{_known(scope)}; a variable is written `${name}`, in a command"
+        hint = f"{_list_known_names(scope)}; a variable is written `${name}`, in a command"
         return TemplateError(f"unknown name `{name}` in a template", code="undefined", hint=hint)
     return _unknown(name, "", tuple(scope))
 
 
 def _bounded_replace(value: Any, old: str, new: str) -> str:
     text = str(value)
-    if len(text) + text.count(old) * (len(new) - len(old)) > RESULT:
-        raise TemplateError(f"the result has more than {RESULT // 1024} KiB", code="limit")
+    if len(text) + text.count(old) * (len(new) - len(old)) > MAX_RESULT:
+        raise TemplateError(f"the result has more than {MAX_RESULT // 1024} KiB", code="limit")
     return text.replace(old, new)
 
 
 def _bounded_join(value: Sequence[Any] | str, separator: str = "") -> str:
     words = [str(word) for word in value]
-    if sum(map(len, words)) + len(words) * len(separator) > RESULT:
-        raise TemplateError(f"the result has more than {RESULT // 1024} KiB", code="limit")
+    if sum(map(len, words)) + len(words) * len(separator) > MAX_RESULT:
+        raise TemplateError(f"the result has more than {MAX_RESULT // 1024} KiB", code="limit")
     return separator.join(words)
 
 
@@ -335,7 +335,7 @@ def _compile(text: str) -> tuple[Template, frozenset[str]]:
     pending: list[tuple[nodes.Node, int]] = [(tree, 0)]
     while pending:
         node, depth = pending.pop()
-        if depth > DEPTH:
+        if depth > MAX_DEPTH:
             raise TemplateError(
                 "template: nested too deep",
                 code="limit",
@@ -346,7 +346,7 @@ def _compile(text: str) -> tuple[Template, frozenset[str]]:
             raise TemplateError(f"template: {what} is not for a spec", hint=_CHOOSE)
         if isinstance(node, nodes.Filter) and node.name not in _FILTERS:
             name, known = str(node.name), tuple(_FILTERS)
-            raise TemplateError(f"unknown filter `{name}`", hint=_known(known), name=name, known=known)
+            raise TemplateError(f"unknown filter `{name}`", hint=_list_known_names(known), name=name, known=known)
         if isinstance(node, nodes.Name):
             names.add(node.name)
         pending += [(child, depth + 1) for child in node.iter_child_nodes()]

@@ -14,8 +14,8 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SCANNED = 256 * 1024  # characters: in a longer text nobody looks for what stands before the place
-SHOWN = 60  # characters of a value that is repeated with quotes around it
+MAX_SCANNED = 256 * 1024  # characters: in a longer text nobody looks for what stands before the place
+MAX_SHOWN = 60  # characters of a value that is repeated with quotes around it
 
 _CLOSERS = {"{": "}", "[": "]"}
 _KINDS = {"{": "mapping", "[": "list"}
@@ -46,7 +46,7 @@ def explain(error: yaml.MarkedYAMLError, lines: Sequence[str], loader: Any) -> S
         return SyntaxMistake(
             at[0] + 1, column + 1, 1, "a tab: YAML is indented with spaces", "replace the tab by spaces"
         )
-    for needle, told in _TOLD:
+    for needle, told in _ERROR_HANDLERS:
         if needle in case.said or needle in case.context:
             return told(case)
     return case.wrong("this is no YAML", "is the indentation right, and each quote and bracket closed?")
@@ -95,7 +95,7 @@ class _ErrorContext:
     def token(self) -> Any:
         """The last token before the place; None where there is none, or the text is too long to look."""
         found = None
-        if sum(map(len, self.lines)) > SCANNED:
+        if sum(map(len, self.lines)) > MAX_SCANNED:
             return None
         try:
             for token in yaml.scan("\n".join(self.lines), Loader=self.loader):
@@ -120,7 +120,7 @@ class _ErrorContext:
             before = _KEYED.match(line)
             value = line[before.end() if before and before.end() <= column else column :]
         value = value.strip()
-        if not value or len(value) > SHOWN:
+        if not value or len(value) > MAX_SHOWN:
             return "put the value in quotes"
         inner = value[1:-1]
         if len(value) > 2 and value[0] == value[-1] and value[0] in "\"'" and value[0] in inner:
@@ -180,16 +180,16 @@ def _colon(case: _ErrorContext) -> SyntaxMistake:
     indent, other = _indent(line), _indent(before)
     if above < 0 or re.search(r":(\s|$)", before):
         if indent > other:
-            return _deeper(case, above)
+            return _overindented(case, above)
         return case.wrong("a `: ` where no key can be", case.in_quotes(case.at[1]))
     return _no_colon(case, (above, other))
 
 
-def _deeper(case: _ErrorContext, above: int) -> SyntaxMistake:
+def _overindented(case: _ErrorContext, above: int) -> SyntaxMistake:
     """A line that is indented below one that has a value already."""
     indent = _indent(case.line)
     message = f"the line is indented deeper than line {above + 1}, which has a value already"
-    hint = f"{_by([_indent(case.text(above))])}, as that line is"
+    hint = f"{_indent_widths([_indent(case.text(above))])}, as that line is"
     return case.wrong(message, hint, (case.at[0], indent), max(1, len(case.line.rstrip()) - indent))
 
 
@@ -199,7 +199,7 @@ def _no_colon(case: _ErrorContext, at: tuple[int, int]) -> SyntaxMistake:
     hint = "write `key: value`; is a quote or a bracket left open above?"
     message = "a key without `:`"
     if found := _UNSPACED.match(line):
-        message, hint = "a `:` without a blank after it", f"write `{found[1]}: {found[2][:SHOWN].strip()}`"
+        message, hint = "a `:` without a blank after it", f"write `{found[1]}: {found[2][:MAX_SHOWN].strip()}`"
     elif word := re.match(r"[A-Za-z0-9_.-]+", text):
         hint = f"write `{word[0]}: …`; is a quote or a bracket left open above?"
     return case.wrong(message, hint, at, max(1, len(text)))
@@ -240,7 +240,7 @@ def _content(case: _ErrorContext) -> SyntaxMistake:
     return case.wrong(f"{here} where a value has to be", hint)
 
 
-def _after(case: _ErrorContext) -> SyntaxMistake:
+def _content_after_value(case: _ErrorContext) -> SyntaxMistake:
     return case.wrong("text after the end of all values", "is a bracket closed too early above, or a line `...` there?")
 
 
@@ -287,12 +287,12 @@ def _indented(case: _ErrorContext) -> SyntaxMistake:
     above, here = case.above(), _indent(case.line)
     before = case.text(above)
     if above >= 0 and here > _indent(before) and re.search(r":\s+[^\s#]", before):
-        return _deeper(case, above)
+        return _overindented(case, above)
     levels = sorted({_indent(line) for line in case.lines[: case.at[0]] if line.strip()})
     near = [*[each for each in levels if each < here][-1:], *[each for each in levels if each > here][:1]]
     hint = "is the indentation right, and each quote and bracket closed?"
     if near and here not in levels:
-        hint = f"{_by(near)}, as lines above are"
+        hint = f"{_indent_widths(near)}, as lines above are"
     return case.wrong("the line's indentation fits no line above", hint, (case.at[0], here))
 
 
@@ -300,7 +300,7 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def _by(columns: Sequence[int]) -> str:
+def _indent_widths(columns: Sequence[int]) -> str:
     """As in: indent it by 2 or 4 spaces."""
     spaces = " or ".join(str(each) for each in columns if each)
     first = "do not indent it" if 0 in columns else ""
@@ -309,7 +309,7 @@ def _by(columns: Sequence[int]) -> str:
 
 
 # What both parsers (libyaml's and the one in Python) say of it, or of what they were reading; the first that fits.
-_TOLD = (
+_ERROR_HANDLERS = (
     ("unexpected end of stream", _open_quote),
     ("unexpected document indicator", _open_quote),
     ("unexpected document separator", _open_quote),
@@ -325,7 +325,7 @@ _TOLD = (
     ("cannot start any token", _reserved),
     ("alphabetic or numeric character", _alias),
     ("node content", _content),
-    ("document start", _after),
+    ("document start", _content_after_value),
     ("expected '-' indicator", _among_items),
     ("block collection", _among_items),
     ("block mapping", _key),

@@ -21,12 +21,12 @@ try:
 except ImportError:  # PyYAML without libyaml: eight times slower, otherwise the same
     from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
-BYTES = 4 * 1024 * 1024  # of one file
-NODES = 150_000  # of one file, aliases expanded
-DEPTH = 40
-_DEEP = f"nested more than {DEPTH} deep"
-SCALAR = 256 * 1024  # characters of one scalar
-KEY = 512  # characters: an image by name, tag and digest can be a key, and has 455 at most
+MAX_BYTES = 4 * 1024 * 1024  # of one file
+MAX_NODES = 150_000  # of one file, aliases expanded
+MAX_DEPTH = 40
+_DEEP = f"nested more than {MAX_DEPTH} deep"
+MAX_SCALAR = 256 * 1024  # characters of one scalar
+MAX_KEY = 512  # characters: an image by name, tag and digest can be a key, and has 455 at most
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -44,7 +44,7 @@ _OTHER_NUMBER = re.compile(
 _MODE = re.compile(r"0o?[0-7]{3,4}")  # what is written so is the permissions of a file, or meant to be
 _SPECIAL = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 _LINES = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-_ODD = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NONPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NUMBERISH = frozenset("+-.0123456789")
 _TAGS = {
     "tag:yaml.org,2002:str": str,
@@ -60,16 +60,18 @@ class ParsingStopped(Exception):  # noqa: N818 - never leaves this module
     """Reading cannot go on; the problem has been noted."""
 
 
-def source_of(text: str, file: str, *, order: int = 0, directory: str = ".", prefix: str = "") -> SpecFile:
+def make_source(text: str, file: str, *, order: int = 0, directory: str = ".", prefix: str = "") -> SpecFile:
     """`text` in lines, as YAML counts them."""
-    return SpecFile(file=file, lines=tuple(_LINES.split(text[:BYTES])), order=order, directory=directory, prefix=prefix)
+    return SpecFile(
+        file=file, lines=tuple(_LINES.split(text[:MAX_BYTES])), order=order, directory=directory, prefix=prefix
+    )
 
 
 def parse(text: str, source: SpecFile, problems: Problems) -> YamlNode | None:
     """The document's root. None when it cannot be read at all; duplicate keys and the like are noted and read over."""
     start = YamlNode(None, source, 1, 1, width=0)
-    if len(text) > BYTES:
-        problems.add(start, f"the file is larger than {BYTES // 2**20} MiB", code="limit")
+    if len(text) > MAX_BYTES:
+        problems.add(start, f"the file is larger than {MAX_BYTES // 2**20} MiB", code="limit")
         return None
     reader = _YamlReader(source, problems)
     try:
@@ -87,7 +89,7 @@ def parse(text: str, source: SpecFile, problems: Problems) -> YamlNode | None:
             problems.add(at, wrong.message, code="yaml", hint=wrong.hint)
         return None
     except (yaml.YAMLError, UnicodeEncodeError):  # a character that no YAML may hold
-        upto = _ODD.split(text, maxsplit=1)[0]
+        upto = _NONPRINTABLE.split(text, maxsplit=1)[0]
         lines = _LINES.split(upto)
         at = YamlNode(None, source, len(lines), len(lines[-1]) + 1)
         odd = f"U+{ord(text[len(upto)]):04X}" if len(upto) < len(text) else "one"
@@ -156,7 +158,7 @@ class _YamlReader:
 
     def open(self, event: Any, value: dict[str, YamlNode] | list[YamlNode], expected: type) -> None:
         node = YamlNode(value, self.source, event.start_mark.line + 1, event.start_mark.column + 1, 1)
-        if len(self.stack) >= DEPTH:
+        if len(self.stack) >= MAX_DEPTH:
             self.refuse(node, _DEEP, "limit")
         if event.tag is not None and _TAGS.get(event.tag) is not expected:
             self.problems.add(node, f"a YAML tag: `{_tag(event.tag)}`", code="yaml", hint=_UNTAG)
@@ -198,7 +200,7 @@ class _YamlReader:
         here = self.at(event, len(event.anchor) + 1)
         if event.anchor not in self.anchors:
             known = [name for name, node in self.anchors.items() if node is not None]
-            hint = self.problems.near(event.anchor, known)
+            hint = self.problems.nearest_hint(event.anchor, known)
             hint = f"{hint}; text that begins with `*` is put in quotes" if hint else "put the value in quotes"
             self.refuse(here, f"`*` begins an alias in YAML, and no anchor is called `{event.anchor}`", "yaml", hint)
         target = self.anchors[event.anchor]
@@ -211,8 +213,8 @@ class _YamlReader:
     def put(self, node: YamlNode, anchor: str | None, counted: int = 0, at: YamlNode | None = None) -> None:
         """A whole value has been read: give it to the list or mapping around it."""
         self.total += node.size - counted
-        if self.total > NODES:
-            self.refuse(at or node, f"more than {NODES:,} values (each use of an alias counts)", "limit")
+        if self.total > MAX_NODES:
+            self.refuse(at or node, f"more than {MAX_NODES:,} values (each use of an alias counts)", "limit")
         if anchor:
             self.anchors[anchor] = node
         if not self.stack:
@@ -238,14 +240,16 @@ class _YamlReader:
         if not isinstance(name, str):
             shown = key.text or "null"
             hint = f'write it in quotes: "{shown}"' if key.text else "write a name before the `:`"
-            self.problems.add(key, f"the key `{shown}` is {kind_of(name)}, not text", code="yaml-surprise", hint=hint)
+            self.problems.add(
+                key, f"the key `{shown}` is {describe_type(name)}, not text", code="yaml-surprise", hint=hint
+            )
             name = shown
         elif name == "<<" and key.text:
             hint = "use `extends:` for envs; a plain alias (`key: *name`) works too"
             self.problems.add(key, "YAML merge keys are not supported", code="yaml", hint=hint)
             return
-        elif len(name) > KEY:
-            self.problems.add(key, f"a key of more than {KEY} characters", code="limit")
+        elif len(name) > MAX_KEY:
+            self.problems.add(key, f"a key of more than {MAX_KEY} characters", code="limit")
             return
         if name in mapping:
             hint = f"the first is in line {keys[name].line}"
@@ -258,8 +262,8 @@ class _YamlReader:
         start, end, text = event.start_mark, event.end_mark, event.value
         width = end.column - start.column if end.line == start.line else 1
         node = YamlNode(text, self.source, start.line + 1, start.column + 1, width)
-        if len(text) > SCALAR:
-            self.refuse(node, f"a value of more than {SCALAR // 1024} KiB", "limit", "put it into a file")
+        if len(text) > MAX_SCALAR:
+            self.refuse(node, f"a value of more than {MAX_SCALAR // 1024} KiB", "limit", "put it into a file")
         tag = event.tag
         if tag is not None and tag != "!" and _TAGS.get(tag) is not str:
             self.problems.add(node, f"a YAML tag: `{_tag(tag)}`", code="yaml", hint=_UNTAG)
@@ -298,7 +302,7 @@ def _tag(tag: str) -> str:
     return tag.replace("tag:yaml.org,2002:", "!!")
 
 
-def kind_of(value: object) -> str:
+def describe_type(value: object) -> str:
     """A value's type in words: "the number", "a list" …"""
     if value is None:
         return "empty"

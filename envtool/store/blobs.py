@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from envtool.errors import FetchError, StoreError
 from envtool.store import disk_errors
 from envtool.store.store import Store
-from envtool.store.temp_dirs import make_directory, remove_tree, scratch, take_place
+from envtool.store.temp_dirs import make_directory, move_into_place, remove_tree, temp_directory
 
 
 def path(store: Store, sha256: str) -> str:
@@ -21,7 +21,7 @@ def path(store: Store, sha256: str) -> str:
     return store.path("blobs", "sha256", sha256[:2], sha256)
 
 
-def partial(store: Store, sha256: str) -> str:
+def partial_path(store: Store, sha256: str) -> str:
     """Absolute path of what has arrived of a blob so far, there or not: the next process goes on from it."""
     directory = store.path("blobs", "partial")
     place = os.path.join(directory, os.path.basename(path(store, sha256)))
@@ -31,7 +31,7 @@ def partial(store: Store, sha256: str) -> str:
     return place
 
 
-def forget(store: Store, *, older: float = 7 * 86400.0) -> None:
+def remove_stale_partials(store: Store, *, older: float = 7 * 86400.0) -> None:
     """Remove partial blobs that nobody has gone on with for so many seconds."""
     directory = store.path("blobs", "partial")
     for name in os.listdir(directory) if os.path.isdir(directory) else ():
@@ -63,15 +63,15 @@ def put(store: Store, source: str, sha256: str) -> str:
         os.close(descriptor)
     parent = os.path.dirname(target)
     make_directory(parent)
-    take_place(source, target)
+    move_into_place(source, target)
     return target
 
 
-def keep(store: Store, pieces: Iterable[bytes], sha256: str = "") -> str:
+def put_content(store: Store, pieces: Iterable[bytes], sha256: str = "") -> str:
     """Put content into the store under its own sha256; the path of the blob. Raises FetchError (code fetch-hash) where
     it is not the one given, StoreError when the disk is full."""
     digest = hashlib.sha256()
-    with scratch(store) as top:
+    with temp_directory(store) as top:
         place = os.path.join(top, "blob")
         try:
             with open(place, "xb", buffering=0) as out:
@@ -81,9 +81,9 @@ def keep(store: Store, pieces: Iterable[bytes], sha256: str = "") -> str:
                     while view:
                         view = view[out.write(view) :]
         except OSError as error:
-            if error.errno not in disk_errors.FULL:
+            if error.errno not in disk_errors.DISK_FULL_ERRNOS:
                 raise
-            raise disk_errors.full(store.root, error.errno) from error
+            raise disk_errors.disk_full_error(store.root, error.errno) from error
         found = digest.hexdigest()
         if sha256 and found != sha256:
             raise FetchError(f"its sha256 is {found}, and should be {sha256}", code="fetch-hash")
@@ -98,5 +98,5 @@ def verify(store: Store, sha256: str) -> bool:
         regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
         right = regular and hashlib.file_digest(file, "sha256").hexdigest() == sha256
     if not right:
-        take_place(where, f"{where}.corrupt")
+        move_into_place(where, f"{where}.corrupt")
     return right

@@ -14,29 +14,29 @@ from contextlib import contextmanager
 from envtool.store import locks
 from envtool.store.store import Store
 
-ROOM = "caches"
+DIRECTORY = "caches"
 
 
 @contextmanager
-def using(
+def lock_cache(
     store: Store,
     name: str,
     sharing: str,
     *,
-    waiting: locks.Waiting | None = None,
+    waiting: locks.OnWait | None = None,
     cancelled: locks.Cancelled | None = None,
 ) -> Iterator[tuple[str, bool]]:
     """The directory of a cache, and whether it is new. `sharing` is "shared", "locked" (wait until nobody else has it)
     or "private" (another directory when somebody has it). Raises Interrupted."""
     key = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    top = store.path(ROOM, key)
+    top = store.path(DIRECTORY, key)
     os.makedirs(top, exist_ok=True)
-    for path in (store.path(ROOM), top):
+    for path in (store.path(DIRECTORY), top):
         os.chmod(path, 0o755)
-    _label(os.path.join(top, "id"), name)
+    _write_label(os.path.join(top, "id"), name)
     number = 0
     if sharing == "private":
-        while not _free(store, key, number):
+        while not _is_free(store, key, number):
             number += 1
     hold = locks.shared if sharing == "shared" else locks.exclusive
     with hold(store, f"cache-{key}-{number}", waiting=waiting, cancelled=cancelled):
@@ -49,7 +49,7 @@ def using(
         yield path, fresh
 
 
-def _label(path: str, name: str) -> None:
+def _write_label(path: str, name: str) -> None:
     """What people call it, for who looks."""
     if not os.path.exists(path):
         mine = f"{path}.{os.urandom(4).hex()}"
@@ -58,6 +58,6 @@ def _label(path: str, name: str) -> None:
         os.replace(mine, path)
 
 
-def _free(store: Store, key: str, number: int) -> bool:
-    with locks.free(store, f"cache-{key}-{number}") as mine:
+def _is_free(store: Store, key: str, number: int) -> bool:
+    with locks.try_exclusive(store, f"cache-{key}-{number}") as mine:
         return mine

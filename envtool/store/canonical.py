@@ -23,17 +23,17 @@ from typing import BinaryIO, TypeAlias
 
 from envtool.errors import StoreError
 from envtool.fs import globs, store_files
-from envtool.fs.sizes import said, written
+from envtool.fs.sizes import format_limit, format_size
 from envtool.store import tar_write
 
-Captured: TypeAlias = tuple[str, int, int]  # diff ID ("sha256:…"), bytes of the tar, number of entries
+CaptureResult: TypeAlias = tuple[str, int, int]  # diff ID ("sha256:…"), bytes of the tar, number of entries
 CHUNK = 1 << 20
-MANIFEST = 1 << 30  # bytes
-LARGEST = 256 << 30  # bytes of all files of a layer, holes and all
+MAX_MANIFEST_SIZE = 1 << 30  # bytes
+MAX_LAYER_SIZE = 256 << 30  # bytes of all files of a layer, holes and all
 OPAQUE = (b"user.overlay.opaque", b"trusted.overlay.opaque")
 OVERLAY = (b"user.overlay.", b"trusted.overlay.")
 CAPABILITY = b"security.capability"
-DIRECTORY, FILE, LINK, WHITEOUT, FIFO, DEVICE = range(6)
+DIRECTORY, FILE, SYMLINK, WHITEOUT, FIFO, DEVICE = range(6)
 
 
 class TreeEntry:
@@ -51,7 +51,7 @@ class TreeEntry:
         self.xattrs: dict[bytes, bytes] = {}
 
 
-def capture(tree: str | int, epoch: int, drop: tuple[str, ...] = (), manifest: str | int = "") -> Captured:
+def capture(tree: str | int, epoch: int, drop: tuple[str, ...] = (), manifest: str | int = "") -> CaptureResult:
     """Make a tree canonical in place, digest it, and write its manifest.
 
     `drop`: patterns (absolute in the tree, `**` allowed) of what is removed first. Directories get `epoch` (seconds) as
@@ -59,23 +59,23 @@ def capture(tree: str | int, epoch: int, drop: tuple[str, ...] = (), manifest: s
     opaque directories. The root itself becomes 0755 root:root. Raises StoreError (codes capture-name, capture-moved,
     capture-changed), OSError.
     """
-    top = _top(tree)
+    top = _tree_path(tree)
     found = _canonicalise(top, epoch, re.compile(globs.matcher(drop).pattern.encode("utf-8", "surrogateescape")))
     digest = hashlib.sha256()
     records: list[bytes] = []
-    size = _stream(found, digest.update, records.append)
+    size = _write_tar_and_records(found, digest.update, records.append)
     if manifest != "":
         with open(manifest, "wb", closefd=not isinstance(manifest, int)) as file:
             file.write(b"".join(records))
     return f"sha256:{digest.hexdigest()}", size, len(records)
 
 
-def digested(tree: str | int) -> tuple[Captured, bytes]:
+def digest_tree(tree: str | int) -> tuple[CaptureResult, bytes]:
     """What a captured tree is now, and the manifest that it would have: nothing is changed. Raises StoreError,
     OSError."""
     digest = hashlib.sha256()
     records: list[bytes] = []
-    size = _stream(entries(tree), digest.update, records.append)
+    size = _write_tar_and_records(list_entries(tree), digest.update, records.append)
     return (f"sha256:{digest.hexdigest()}", size, len(records)), b"".join(records)
 
 
@@ -85,15 +85,15 @@ def write_tar(tree: str | int, out: BinaryIO) -> int:
     def put(piece: bytes) -> None:
         out.write(piece)
 
-    return _stream(entries(tree), put, _ignore)
+    return _write_tar_and_records(list_entries(tree), put, _ignore)
 
 
-def entries(tree: str | int) -> list[TreeEntry]:
+def list_entries(tree: str | int) -> list[TreeEntry]:
     """All that a captured tree holds, each directory before its content, as its tar has them."""
-    return list(_walk(_top(tree)))
+    return list(_walk(_tree_path(tree)))
 
 
-def conflicts(lower: Iterable[tuple[bytes, bytes]], upper: Iterable[tuple[bytes, bytes]]) -> list[str]:
+def find_conflicts(lower: Iterable[tuple[bytes, bytes]], upper: Iterable[tuple[bytes, bytes]]) -> list[str]:
     """Paths that two layers, neither of which stands on the other, write differently; `lower` and `upper` are their
     records. The same file in both is no conflict; directories in both are none, unless one hides the other's
     content."""
@@ -117,12 +117,12 @@ def _has_content(records: dict[bytes, bytes], directory: bytes) -> bool:
     return any(path.startswith(inside) for path in records)
 
 
-def records(manifest: str) -> Iterator[tuple[bytes, bytes]]:
+def read_manifest(manifest: str) -> Iterator[tuple[bytes, bytes]]:
     """Path and fields (type, mode, uid, gid, fingerprint) of each entry of a manifest. Raises OSError, ValueError."""
-    yield from parsed(store_files.read(manifest, most=MANIFEST))
+    yield from parse_manifest(store_files.read_regular_file(manifest, most=MAX_MANIFEST_SIZE))
 
 
-def parsed(manifest: bytes) -> Iterator[tuple[bytes, bytes]]:
+def parse_manifest(manifest: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The same of a manifest's content. Raises ValueError for what is none."""
     for line in manifest.split(b"\0")[:-1]:
         fields, path = line[: (cut := _fifth_space(line))], line[cut + 1 :]
@@ -143,7 +143,7 @@ def _ignore(_: bytes) -> None:
 # ---- the walk -------------------------------------------------------------------------------------------------------
 
 
-def _top(tree: str | int) -> bytes:
+def _tree_path(tree: str | int) -> bytes:
     return b"/proc/self/fd/%d" % tree if isinstance(tree, int) else os.fsencode(tree)
 
 
@@ -151,7 +151,7 @@ def _canonicalise(top: bytes, epoch: int, drop: re.Pattern[bytes]) -> list[TreeE
     moment = epoch * 1_000_000_000
     os.chmod(top, 0o755)
     os.chown(top, 0, 0) if os.geteuid() == 0 else None
-    found = list(_walk(top, lambda path: drop.fullmatch(path) is not None, _clean))
+    found = list(_walk(top, lambda path: drop.fullmatch(path) is not None, _remove_overlay_xattrs))
     for entry in reversed(found):  # children first: removing one touches its directory
         old = entry.info.st_mtime_ns
         new = moment if entry.kind == DIRECTORY else min(max(0, old), moment) // 1_000_000_000 * 1_000_000_000
@@ -170,11 +170,11 @@ def _walk(
 ) -> Iterator[TreeEntry]:
     """All entries below `top`, each directory before its content. With `dropped` and `clean` it changes the tree."""
     pending = _children(top, b"", dropped)
-    _attributes(TreeEntry(b"", top, DIRECTORY, os.stat(top)), clean)
+    _read_xattrs(TreeEntry(b"", top, DIRECTORY, os.stat(top)), clean)
     while pending:
         entry = pending.pop()
         if entry.kind in (DIRECTORY, FILE):
-            _attributes(entry, clean)
+            _read_xattrs(entry, clean)
         yield entry
         if entry.kind == DIRECTORY:
             pending += _children(entry.path, entry.name + b"/", dropped)
@@ -202,11 +202,11 @@ def _children(directory: bytes, prefix: bytes, dropped: Callable[[bytes], bool] 
                     code="capture-name",
                 )
             found.append((b".wh." + item.name if kind == WHITEOUT else item.name, TreeEntry(name, path, kind, info)))
-    found.sort(key=_first, reverse=True)
+    found.sort(key=_sort_key, reverse=True)
     return [entry for _, entry in found]
 
 
-def _first(pair: tuple[bytes, TreeEntry]) -> bytes:
+def _sort_key(pair: tuple[bytes, TreeEntry]) -> bytes:
     return pair[0]
 
 
@@ -216,7 +216,7 @@ def _kind(mode: int, rdev: int) -> int:
     if stat.S_ISDIR(mode):
         return DIRECTORY
     if stat.S_ISLNK(mode):
-        return LINK
+        return SYMLINK
     if stat.S_ISCHR(mode) and rdev == 0:
         return WHITEOUT
     return FIFO if stat.S_ISFIFO(mode) else DEVICE
@@ -231,7 +231,7 @@ def _remove(path: bytes, mode: int) -> None:
         os.unlink(path)
 
 
-def _attributes(entry: TreeEntry, clean: Callable[[TreeEntry, list[bytes]], None] | None) -> None:
+def _read_xattrs(entry: TreeEntry, clean: Callable[[TreeEntry, list[bytes]], None] | None) -> None:
     try:
         names = [os.fsencode(name) for name in os.listxattr(entry.path, follow_symlinks=False)]
     except OSError:  # a file system without them
@@ -246,14 +246,14 @@ def _attributes(entry: TreeEntry, clean: Callable[[TreeEntry, list[bytes]], None
             else:
                 marks.append(name)
         elif name == CAPABILITY:
-            entry.xattrs[name] = capability(os.getxattr(entry.path, name))
+            entry.xattrs[name] = normalize_capability(os.getxattr(entry.path, name))
         elif name.startswith(b"user."):
             entry.xattrs[name] = os.getxattr(entry.path, name)
     if clean is not None and marks:
         clean(entry, marks)
 
 
-def _clean(entry: TreeEntry, marks: list[bytes]) -> None:
+def _remove_overlay_xattrs(entry: TreeEntry, marks: list[bytes]) -> None:
     for name in marks:
         if name.endswith((b".overlay.redirect", b".overlay.metacopy")):
             shown = os.fsdecode(entry.name)
@@ -269,7 +269,7 @@ def _clean(entry: TreeEntry, marks: list[bytes]) -> None:
                 raise
 
 
-def capability(value: bytes) -> bytes:
+def normalize_capability(value: bytes) -> bytes:
     """File capabilities set in a user namespace carry its root id (revision 3, capabilities(7)); as root has set them
     they are revision 2, without."""
     if len(value) == 24 and value[3] == 3:
@@ -280,9 +280,11 @@ def capability(value: bytes) -> bytes:
 # ---- the tar and the manifest ---------------------------------------------------------------------------------------
 
 
-def _stream(found: list[TreeEntry], put: Callable[[bytes], None], record: Callable[[bytes], None]) -> int:
+def _write_tar_and_records(
+    found: list[TreeEntry], put: Callable[[bytes], None], record: Callable[[bytes], None]
+) -> int:
     """Write the members of a tar, and a record for each; the size of the tar in bytes."""
-    _bounded(found)
+    _check_total_size(found)
     linked: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # inode -> first name, fingerprint
     size = len(tar_write.END)
     for entry in found:
@@ -296,7 +298,7 @@ def _stream(found: list[TreeEntry], put: Callable[[bytes], None], record: Callab
             if known is not None:
                 head = tar_write.header(
                     name,
-                    tar_write.HARD,
+                    tar_write.HARD_LINK,
                     mode=mode,
                     uid=uid,
                     gid=gid,
@@ -318,7 +320,7 @@ def _stream(found: list[TreeEntry], put: Callable[[bytes], None], record: Callab
                     xattrs=entry.xattrs,
                 )
                 put(head)
-                mark = fingerprint(info.st_size, _content(entry, put), entry.xattrs)
+                mark = fingerprint(info.st_size, _write_content(entry, put), entry.xattrs)
                 size += info.st_size + -info.st_size % tar_write.BLOCK
                 if info.st_nlink > 1:
                     linked[inode] = (name, mark)
@@ -333,14 +335,15 @@ def _stream(found: list[TreeEntry], put: Callable[[bytes], None], record: Callab
     return size
 
 
-def _bounded(found: list[TreeEntry]) -> None:
+def _check_total_size(found: list[TreeEntry]) -> None:
     """Raise OSError (EFBIG) where files claim more than a layer may have: holes cost nobody but us, who hash them."""
     total = 0
     for entry in found:
         if entry.kind == FILE:
             total += entry.info.st_size
-            if total > LARGEST:
-                text = f"{said(entry.info.st_size)}, with which the layer is larger than {written(LARGEST)}"
+            if total > MAX_LAYER_SIZE:
+                size, limit = format_size(entry.info.st_size), format_limit(MAX_LAYER_SIZE)
+                text = f"{size}, with which the layer is larger than {limit}"
                 raise OSError(errno.EFBIG, text, entry.name)
 
 
@@ -360,9 +363,9 @@ def _special(entry: TreeEntry, mode: int, uid: int, gid: int) -> tuple[bytes, by
         if entry.opaque:
             head += tar_write.header(name + b"/.wh..wh..opq", tar_write.REGULAR, mode=0)
         return b"o" if entry.opaque else b"d", b"", head
-    if entry.kind == LINK:
+    if entry.kind == SYMLINK:
         target = os.readlink(entry.path)
-        head = tar_write.header(name, tar_write.SYMBOLIC, mode=0o777, uid=uid, gid=gid, mtime=mtime, link=target)
+        head = tar_write.header(name, tar_write.SYMLINK, mode=0o777, uid=uid, gid=gid, mtime=mtime, link=target)
         return b"l", hashlib.sha256(target).hexdigest().encode(), head
     if entry.kind == WHITEOUT:
         parent, slash, last = name.rpartition(b"/")
@@ -376,7 +379,7 @@ def _special(entry: TreeEntry, mode: int, uid: int, gid: int) -> tuple[bytes, by
     return b"b" if block else b"c", b"%d:%d" % device, head
 
 
-def _content(entry: TreeEntry, put: Callable[[bytes], None]) -> int:
+def _write_content(entry: TreeEntry, put: Callable[[bytes], None]) -> int:
     """Pass a file's content on, padded; its CRC-32. Holes read as zeros. Raises StoreError when the size is not what
     it was: something still writes into the tree."""
     expected = entry.info.st_size

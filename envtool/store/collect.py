@@ -15,14 +15,24 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from envtool.store import json_documents, layers, leases, locks, results
-from envtool.store.inventory import Inventory, StoredItem, as_others, deletable, lock_of, names, under, uses, where
-from envtool.store.store import Store, others
-from envtool.store.temp_dirs import GOING, Remove, remove_tree, scratch, sweep
+from envtool.store.inventory import (
+    Inventory,
+    StoredItem,
+    bind_idmap,
+    is_deletable,
+    item_lock,
+    item_path,
+    list_names,
+    read_uses,
+    store_of_ids,
+)
+from envtool.store.store import Store, other_idmap_stores
+from envtool.store.temp_dirs import REMOVAL_SUFFIX, RemoveTree, remove_tree, sweep, temp_directory
 
-AGE = 30 * 86400.0  # seconds that an unused thing stays when nothing else was said
-LOCKS = 86400.0  # seconds after which a lock that nobody holds is only a name
-MEMORIES = 180 * 86400.0  # seconds that an answer stays unasked
-NOTES = 60 * 86400.0  # the same of what a layer that is gone came out as
+MAX_UNUSED_AGE = 30 * 86400.0  # seconds that an unused thing stays when nothing else was said
+MAX_LOCK_AGE = 86400.0  # seconds after which a lock that nobody holds is only a name
+MAX_ANSWER_AGE = 180 * 86400.0  # seconds that an answer stays unasked
+MAX_OUTPUT_NOTE_AGE = 60 * 86400.0  # the same of what a layer that is gone came out as
 HOUR = 3600.0
 LOCK = "gc"
 WORKERS = 4
@@ -59,17 +69,17 @@ class GcResult:
         return self.litter_size + sum(item.size for item in self.gone)
 
 
-def order(item: StoredItem, policy: GcPolicy) -> tuple[bool, float, int, str]:
+def removal_order(item: StoredItem, policy: GcPolicy) -> tuple[bool, float, int, str]:
     """What goes first: not named by a lock, unused for longest, what stands on others before what they stand on."""
     return item.policy_name in policy.named, item.used, -item.height, item.name
 
 
-def decide(found: Inventory, policy: GcPolicy) -> tuple[StoredItem, ...]:
+def select_removals(found: Inventory, policy: GcPolicy) -> tuple[StoredItem, ...]:
     """What is to go, in that order. Pure."""
-    limit = policy.now - (AGE if policy.older_than is None else policy.older_than)
+    limit = policy.now - (MAX_UNUSED_AGE if policy.older_than is None else policy.older_than)
     doomed: list[StoredItem] = []
     size, freed = found.size, 0
-    for item in sorted(found.items, key=lambda item: order(item, policy)):
+    for item in sorted(found.items, key=lambda item: removal_order(item, policy)):
         if item.policy_name in policy.spare:
             continue
         spared = policy.older_than is None and item.policy_name in policy.named
@@ -82,8 +92,8 @@ def decide(found: Inventory, policy: GcPolicy) -> tuple[StoredItem, ...]:
     return tuple(doomed)
 
 
-def collect(
-    store: Store, doomed: Sequence[StoredItem], *, remove: Remove, progress: Progress | None = None
+def remove_items(
+    store: Store, doomed: Sequence[StoredItem], *, remove: RemoveTree, progress: Progress | None = None
 ) -> tuple[list[StoredItem], list[StoredItem]]:
     """Remove these: (what went, what is in use). Raises OSError."""
     gone: list[StoredItem] = []
@@ -98,36 +108,36 @@ def collect(
 
     for ids in dict.fromkeys(item.ids for item in doomed if item.sort != "file"):
         trees = [item for item in doomed if item.sort != "file" and item.ids == ids]
-        busy += _trees(under(store, ids), trees, remove, went)
+        busy += _remove_trees(store_of_ids(store, ids), trees, remove, went)
     files = [item for item in doomed if item.sort == "file"]
     if files:
         with locks.exclusive(store, leases.LOCK):
-            claimed = leases.claimed(store)
+            claimed = leases.leased_blobs(store)
             for item in files:
                 if item.name in claimed:
                     busy.append(item)
                 else:
-                    _unlink(where(store, item))
+                    _unlink(item_path(store, item))
                     went(item)
     # in the order in which they were asked for, whoever was faster
     rank = {(item.sort, item.name, item.ids): number for number, item in enumerate(doomed)}
     return sorted(gone, key=lambda item: rank[item.sort, item.name, item.ids]), busy
 
 
-def _trees(
-    store: Store, doomed: Sequence[StoredItem], remove: Remove, went: Callable[[StoredItem], None]
+def _remove_trees(
+    store: Store, doomed: Sequence[StoredItem], remove: RemoveTree, went: Callable[[StoredItem], None]
 ) -> list[StoredItem]:
     """Remove what one id map has of these; those that are in use. `went` is told what is gone."""
     busy: list[StoredItem] = []
-    remove, stop = as_others(remove, store), threading.Event()
-    plans = [*uses(store)] if any(item.sort == "layer" for item in doomed) else []
+    remove, stop = bind_idmap(remove, store), threading.Event()
+    plans = [*read_uses(store)] if any(item.sort == "layer" for item in doomed) else []
 
     def one(item: StoredItem) -> None:
         if stop.is_set():
             return
         try:
             target = os.path.join(top, item.name.replace("/", "-"))
-            if not _take(store, item, target):
+            if not _move_away(store, item, target):
                 busy.append(item)
                 return
             for plan in plans:
@@ -140,7 +150,7 @@ def _trees(
             raise
 
     with (
-        scratch(store, remove=remove, ending=GOING) as top,
+        temp_directory(store, remove=remove, ending=REMOVAL_SUFFIX) as top,
         ThreadPoolExecutor(WORKERS, thread_name_prefix="gc") as pool,  # a disk takes several at once
     ):
         [*pool.map(one, doomed)]
@@ -151,27 +161,27 @@ def in_use(store: Store, doomed: Sequence[StoredItem]) -> list[StoredItem]:
     """Those that could not go now."""
     found = []
     with locks.exclusive(store, leases.LOCK):
-        claimed = leases.claimed(store)
-    stores = {each.ids: each for each in (store, *others(store))}
+        claimed = leases.leased_blobs(store)
+    stores = {each.ids: each for each in (store, *other_idmap_stores(store))}
     for item in doomed:
         if item.sort == "file" and item.name in claimed:
             found.append(item)
-        elif lock := lock_of(item):
-            with locks.free(stores[item.ids], lock) as mine:
+        elif lock := item_lock(item):
+            with locks.try_exclusive(stores[item.ids], lock) as mine:
                 if not mine:
                     found.append(item)
     return found
 
 
-def _take(store: Store, item: StoredItem, target: str) -> bool:
+def _move_away(store: Store, item: StoredItem, target: str) -> bool:
     """Move a tree out of everybody's sight; False when it is in use. One that is gone already is ours."""
     try:
         if item.sort == "result":  # who reads one sees that it is whole, or takes the long way
-            os.rename(where(store, item), target)
+            os.rename(item_path(store, item), target)
             return True
-        with locks.free(store, lock_of(item)) as mine:
+        with locks.try_exclusive(store, item_lock(item)) as mine:
             if mine:
-                os.rename(where(store, item), target)
+                os.rename(item_path(store, item), target)
             return mine
     except FileNotFoundError:
         return True
@@ -180,44 +190,46 @@ def _take(store: Store, item: StoredItem, target: str) -> bool:
 # ---- litter ----------------------------------------------------------------------------------------------------------
 
 
-def litter(store: Store, found: Inventory, now: float) -> list[str]:
+def find_garbage(store: Store, found: Inventory, now: float) -> list[str]:
     """Paths of what nobody looks at any more: plans and answers about what is gone, manifests that no
     result names, partial files that nobody goes on with."""
     paths: list[str] = []
-    for prefix in names(store, "blobs", "sha256"):
-        found_here = names(store, "blobs", "sha256", prefix)
+    for prefix in list_names(store, "blobs", "sha256"):
+        found_here = list_names(store, "blobs", "sha256", prefix)
         paths += [store.path("blobs", "sha256", prefix, name) for name in found_here if name.endswith(".corrupt")]
-    paths += _old(store, now - 86400.0, "blobs", "partial")
+    paths += _paths_older_than(store, now - 86400.0, "blobs", "partial")
     paths += [use.path for use in found.uses if not use.layers <= found.sheets.keys()]
-    views = {*_old(store, now - HOUR, "views")}
+    views = {*_paths_older_than(store, now - HOUR, "views")}
     kept = {item.name for item in found.items if item.sort == "result" and item.ids == store.ids}
     for result in (results.find(store, key) for key in kept) if views else ():
         if result is not None:
             views.discard(store.path("views", str(result.document.get("view"))))
     paths += sorted(views)
-    for owner in names(store, "results", "of"):
+    for owner in list_names(store, "results", "of"):
         paths += [
-            store.path("results", "of", owner, key) for key in names(store, "results", "of", owner) if key not in kept
+            store.path("results", "of", owner, key)
+            for key in list_names(store, "results", "of", owner)
+            if key not in kept
         ]
-    return [*paths, *_forgotten(store, found, now)]
+    return [*paths, *_stale_answers(store, found, now)]
 
 
-def _old(store: Store, before: float, *room: str) -> Iterator[str]:
-    for name in names(store, *room):
+def _paths_older_than(store: Store, before: float, *room: str) -> Iterator[str]:
+    for name in list_names(store, *room):
         path = store.path(*room, name)
         with contextlib.suppress(FileNotFoundError):
             if os.stat(path).st_mtime < before:
                 yield path
 
 
-def _forgotten(store: Store, found: Inventory, now: float) -> Iterator[str]:
+def _stale_answers(store: Store, found: Inventory, now: float) -> Iterator[str]:
     """Answers about layers and files that are gone, and those that nobody asked for very long."""
-    for name in names(store, "memo"):
+    for name in list_names(store, "memo"):
         path = store.path("memo", name)
         try:
             state = os.stat(path)
             asked = now - max(state.st_atime, state.st_mtime)
-            if asked > MEMORIES:
+            if asked > MAX_ANSWER_AGE:
                 yield path
             if state.st_size > 4096 or asked < HOUR:
                 continue
@@ -225,16 +237,20 @@ def _forgotten(store: Store, found: Inventory, now: float) -> Iterator[str]:
             question: Any = json_documents.load(path, unseen=True)["question"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if not isinstance(question, dict) or asked > MEMORIES:
+        if not isinstance(question, dict) or asked > MAX_ANSWER_AGE:
             continue
         if question.get("ids", "") != store.ids:  # of another id map's layers
             continue
         layer = {question.get("conflicts"), question.get("with")} - {None}
-        if layer - found.sheets.keys() or (asked > NOTES and question.get("diff id of", name) not in found.sheets):
+        if layer - found.sheets.keys() or (
+            asked > MAX_OUTPUT_NOTE_AGE and question.get("diff id of", name) not in found.sheets
+        ):
             yield path
 
 
-def tidy(store: Store, paths: Iterable[str], *, inside: Callable[..., Any], remove: Remove) -> tuple[int, int]:
+def remove_garbage(
+    store: Store, paths: Iterable[str], *, inside: Callable[..., Any], remove: RemoveTree
+) -> tuple[int, int]:
     """Remove litter, what crashed runs left in tmp/, and locks that are only names. (How many things, bytes.)"""
     count = size = 0
     for path in paths:
@@ -242,11 +258,13 @@ def tidy(store: Store, paths: Iterable[str], *, inside: Callable[..., Any], remo
             size += os.lstat(path).st_blocks * 512
             remove_tree(path, remove)
             count += 1
-    for each in (store, *(other for other in others(store) if deletable(other, inside))):
-        count += sweep(each, remove=as_others(remove, each))
-        standing = {layers.used_mark(key) for key in names(each, "layers")}
-        standing |= {f"cache-{key}-{number}" for key in names(each, "caches") for number in names(each, "caches", key)}
-        count += locks.prune(each, older=LOCKS, keep=standing.__contains__)
+    for each in (store, *(other for other in other_idmap_stores(store) if is_deletable(other, inside))):
+        count += sweep(each, remove=bind_idmap(remove, each))
+        standing = {layers.layer_lock_name(key) for key in list_names(each, "layers")}
+        standing |= {
+            f"cache-{key}-{number}" for key in list_names(each, "caches") for number in list_names(each, "caches", key)
+        }
+        count += locks.prune(each, older=MAX_LOCK_AGE, keep=standing.__contains__)
     return count, size
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import TypeAlias
 
 from envtool.store import canonical
-from envtool.store.canonical import DEVICE, DIRECTORY, FILE, LINK, WHITEOUT, TreeEntry
+from envtool.store.canonical import DEVICE, DIRECTORY, FILE, SYMLINK, WHITEOUT, TreeEntry
 
 # path in the tree (from /), the kinds of difference, and a few lines that show it (may be empty)
 Difference: TypeAlias = tuple[str, list[str], str]
@@ -21,14 +21,14 @@ KINDS = (
     "only in the first", "only in the second", "type", "content", "link target", "hard link", "mode", "owner", "time",
     "xattr",
 )  # fmt: skip
-_TYPES = {FILE: "file", DIRECTORY: "directory", LINK: "symlink", WHITEOUT: "deletion"}
-SHOWN = 40  # files whose difference is shown; all are named
+_TYPES = {FILE: "file", DIRECTORY: "directory", SYMLINK: "symlink", WHITEOUT: "deletion"}
+MAX_EXCERPTS = 40  # files whose difference is shown; all are named
 TEXT = 1 << 20  # bytes of a file that are looked at for text
 LINES = 12
 CHUNK = 1 << 20
 
 
-def differences(first: str | int, second: str | int, ignored: Collection[str] = ()) -> list[Difference]:
+def compare_trees(first: str | int, second: str | int, ignored: Collection[str] = ()) -> list[Difference]:
     """All entries that differ, by path. Trees are paths or open descriptors; `ignored` are kinds that do not count.
     Raises OSError."""
     one, two = _ComparedTree(first), _ComparedTree(second)
@@ -40,7 +40,7 @@ def differences(first: str | int, second: str | int, ignored: Collection[str] = 
         if mine is None or other is None:
             kinds = [KINDS[0] if mine else KINDS[1]]
         else:
-            for kind, text in _compare(one, mine, two, other, shown=len(found) < SHOWN):
+            for kind, text in _compare_entries(one, mine, two, other, shown=len(found) < MAX_EXCERPTS):
                 kinds.append(kind)
                 lines += text
         kinds = [kind for kind in kinds if kind not in ignored]
@@ -53,7 +53,7 @@ class _ComparedTree:
     """A tree's entries by name, and for a further name of a file the name that its content has in the tar."""
 
     def __init__(self, tree: str | int) -> None:
-        listed = canonical.entries(tree)
+        listed = canonical.list_entries(tree)
         self.entries = {entry.name: entry for entry in listed}
         self.linked: dict[bytes, bytes] = {}
         seen: dict[tuple[int, int], bytes] = {}
@@ -64,7 +64,7 @@ class _ComparedTree:
                     self.linked[entry.name] = name
 
 
-def _compare(
+def _compare_entries(
     one: _ComparedTree, mine: TreeEntry, two: _ComparedTree, other: TreeEntry, *, shown: bool
 ) -> list[tuple[str, list[str]]]:
     found: list[tuple[str, list[str]]] = []
@@ -83,10 +83,10 @@ def _compare(
         if links[0] != links[1]:
             differ("hard link", *(f"to /{os.fsdecode(link)}" if link else "none" for link in links))
         if not _same_content(mine, other):
-            found.append(("content", excerpt(mine.path, other.path) if shown else []))
-    elif mine.kind == LINK:
+            found.append(("content", diff_files(mine.path, other.path) if shown else []))
+    elif mine.kind == SYMLINK:
         differ("link target", *(os.fsdecode(os.readlink(entry.path)) for entry in (mine, other)))
-    if mine.kind != LINK:
+    if mine.kind != SYMLINK:
         differ("mode", *(f"{stat.S_IMODE(entry.info.st_mode):04o}" for entry in (mine, other)))
     differ("owner", *(f"{entry.info.st_uid}:{entry.info.st_gid}" for entry in (mine, other)))
     differ("time", mine.mtime, other.mtime)
@@ -117,20 +117,20 @@ def _same_content(mine: TreeEntry, other: TreeEntry) -> bool:
                 return True
 
 
-def excerpt(first: str | bytes, second: str | bytes) -> list[str]:
+def diff_files(first: str | bytes, second: str | bytes) -> list[str]:
     """A few lines that show how two files differ: their first differing lines, or bytes where they are no text."""
     texts = []
     for path in (first, second):
         with open(path, "rb") as file:
             texts.append(file.read(TEXT))
-    return show(texts[0], texts[1])
+    return diff_contents(texts[0], texts[1])
 
 
-def show(left: bytes, right: bytes) -> list[str]:
+def diff_contents(left: bytes, right: bytes) -> list[str]:
     """The same for contents."""
     if b"\0" not in left + right:
         try:
-            return _lines(left.decode().split("\n"), right.decode().split("\n"))
+            return _diff_lines(left.decode().split("\n"), right.decode().split("\n"))
         except UnicodeDecodeError:
             pass
     at = next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
@@ -138,7 +138,7 @@ def show(left: bytes, right: bytes) -> list[str]:
     return [f"{sizes}differ from byte {at} on: {left[at : at + 8].hex(' ')} / {right[at : at + 8].hex(' ')}"]
 
 
-def _lines(left: list[str], right: list[str]) -> list[str]:
+def _diff_lines(left: list[str], right: list[str]) -> list[str]:
     # only what the two do not share at their ends, so that a long file costs nothing
     start = 0
     while start < min(len(left), len(right)) and left[start] == right[start]:

@@ -17,13 +17,13 @@ from envtool.errors import BuildError
 
 PIECE = 1 << 20
 READ = 1 << 17
-AHEAD = 6  # pieces that may wait: more would only fill memory
+MAX_WAITING = 6  # pieces that may wait: more would only fill memory
 _GZIP = b"\x1f\x8b"
 _ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + low, 0x2A, 0x4D, 0x18]) for low in range(16)))
 _OTHERS = {b"\xfd7zXZ\0": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip", b"\x04\x22\x4d\x18": "lz4"}
 
 
-def zstandard() -> Any:
+def import_zstd() -> Any:
     """The module that reads zstd: Python's own where there is one."""
     try:
         import zstandard
@@ -34,7 +34,7 @@ def zstandard() -> Any:
     return zstandard
 
 
-def pieces(descriptor: int) -> Iterator[bytes]:
+def decompress(descriptor: int) -> Iterator[bytes]:
     """The content of an open file from its beginning, decompressed. Raises BuildError (codes unpack-format,
     unpack-damaged, unpack-truncated), OSError."""
     magic = os.pread(descriptor, 8, 0)
@@ -79,7 +79,7 @@ def _gunzip(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _unzstd(file: BinaryIO) -> Iterator[bytes]:
-    module = zstandard()
+    module = import_zstd()
     if hasattr(module, "ZstdFile"):
         stream = cast("BinaryIO", module.ZstdFile(file))
     else:
@@ -100,7 +100,7 @@ class ReadAhead:
         self._items = items
         self._ready: deque[bytes | BaseException] = deque()
         self._filled = threading.Semaphore(0)
-        self._room = threading.Semaphore(AHEAD)
+        self._room = threading.Semaphore(MAX_WAITING)
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="inflate", daemon=True)
         self._thread.start()

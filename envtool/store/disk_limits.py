@@ -10,15 +10,18 @@ from envtool.errors import StoreError
 from envtool.fs import sizes
 from envtool.store.store import Store
 
-FREE = "ENVTOOL_KEEP_FREE"
-SIZE = "ENVTOOL_STORE_SIZE"
-SHARE, MOST = 0.05, 2_000_000_000  # what is kept free when nothing was said: a twentieth of the disk, at most 2 GB
-FULL = 32 << 20  # bytes: with less free, what failed may have failed for that
+KEEP_FREE_VARIABLE = "ENVTOOL_KEEP_FREE"
+SIZE_VARIABLE = "ENVTOOL_STORE_SIZE"
+DEFAULT_FREE_SHARE, MAX_DEFAULT_FREE = (
+    0.05,
+    2_000_000_000,
+)  # what is kept free when nothing was said: a twentieth of the disk, at most 2 GB
+NEARLY_FULL = 32 << 20  # bytes: with less free, what failed may have failed for that
 _AGE = re.compile(r"(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
 _UNITS = (7 * 86400, 86400, 3600, 60, 1)
 
 
-def age(text: str) -> float | None:
+def parse_age(text: str) -> float | None:
     """Seconds of `30d`, `2w`, `12h`, `1d12h`, `0s`; None for anything else."""
     found = _AGE.fullmatch(text.strip())
     if found is None or not text.strip():
@@ -29,43 +32,45 @@ def age(text: str) -> float | None:
 def keep_free(total: int, environ: Mapping[str, str]) -> int:
     """Bytes that stay free on a disk of `total`. Raises StoreError for a variable that says neither a size nor a
     share."""
-    said = environ.get(FREE, "").strip()
+    said = environ.get(KEEP_FREE_VARIABLE, "").strip()
     if not said:
-        return min(int(total * SHARE), MOST)
+        return min(int(total * DEFAULT_FREE_SHARE), MAX_DEFAULT_FREE)
     if said.endswith("%"):
-        number = sizes.parse(said[:-1])
+        number = sizes.parse_size(said[:-1])
         if number is not None and number <= 100:
             return total * number // 100
-    elif (number := sizes.parse(said)) is not None:
+    elif (number := sizes.parse_size(said)) is not None:
         return number
-    raise StoreError(f"{FREE} is `{said}`: say a size (2GB), a share (5%), or 0 for never", code="store-variable")
+    raise StoreError(
+        f"{KEEP_FREE_VARIABLE} is `{said}`: say a size (2GB), a share (5%), or 0 for never", code="store-variable"
+    )
 
 
-def limit(environ: Mapping[str, str]) -> int | None:
+def size_limit(environ: Mapping[str, str]) -> int | None:
     """Bytes that the store may take, None: as many as there are. Raises StoreError."""
-    said = environ.get(SIZE, "").strip()
+    said = environ.get(SIZE_VARIABLE, "").strip()
     if not said:
         return None
-    number = sizes.parse(said)
+    number = sizes.parse_size(said)
     if number is None:
-        raise StoreError(f"{SIZE} is `{said}`: say a size, as in 20GB", code="store-variable")
+        raise StoreError(f"{SIZE_VARIABLE} is `{said}`: say a size, as in 20GB", code="store-variable")
     return number
 
 
-def free(store: Store) -> tuple[int, int]:
+def free_space(store: Store) -> tuple[int, int]:
     """(Bytes that may be written, bytes of the whole disk)."""
     found = os.statvfs(store.root)
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
-def full(store: Store) -> bool:
+def is_nearly_full(store: Store) -> bool:
     """Whether nothing but a little is left, in bytes or in names."""
     found = os.statvfs(store.root)
     names = found.f_files and found.f_favail * 100 < found.f_files
-    return found.f_bavail * found.f_frsize < FULL or bool(names)
+    return found.f_bavail * found.f_frsize < NEARLY_FULL or bool(names)
 
 
-def lacking(store: Store, environ: Mapping[str, str]) -> int:
+def missing_space(store: Store, environ: Mapping[str, str]) -> int:
     """Bytes that have to go so that enough stays free; 0 when it does. Raises StoreError."""
-    here, total = free(store)
+    here, total = free_space(store)
     return max(0, keep_free(total, environ) - here)

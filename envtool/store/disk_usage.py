@@ -14,27 +14,29 @@ from typing import Any, TypeAlias
 
 from envtool.errors import EnvtoolError
 from envtool.fs import store_files
-from envtool.store.canonical import records
+from envtool.store.canonical import read_manifest
 from envtool.store.store import Store
 
-Inside: TypeAlias = Callable[..., Any]  # runs a function as container root, in the directory `at`: container.ids.inside
-SHEET = "usage"
+RunAsRoot: TypeAlias = Callable[
+    ..., Any
+]  # runs a function as container root, in the directory `at`: container.ids.inside
+USAGE_FILE = "usage"
 BLOCK = 512  # bytes of a unit of st_blocks, stat(2)
 PAGE = 4096
 
 
-def measure(top: str) -> int:
+def measure_tree(top: str) -> int:
     """Bytes that a tree takes, its top too. Raises OSError."""
-    return _tree(os.fsencode(top))
+    return _measure_blocks(os.fsencode(top))
 
 
-def fading(top: str) -> int:
+def measure_changing(top: str) -> int:
     """The same of a tree that somebody may be filling, or taking away: what is gone meanwhile takes nothing, and
     neither does what cannot be looked at."""
-    return _tree(os.fsencode(top), suppress(OSError))
+    return _measure_blocks(os.fsencode(top), suppress(OSError))
 
 
-def _tree(top: bytes, passing: AbstractContextManager[Any] | None = None) -> int:
+def _measure_blocks(top: bytes, passing: AbstractContextManager[Any] | None = None) -> int:
     total = 0
     seen: set[tuple[int, int]] = set()
     passing = passing or nullcontext()
@@ -56,50 +58,50 @@ def _tree(top: bytes, passing: AbstractContextManager[Any] | None = None) -> int
     return total * BLOCK
 
 
-def of_layers(store: Store, keys: Iterable[str], inside: Inside, *, workers: int = 0) -> Mapping[str, int]:
+def layer_sizes(store: Store, keys: Iterable[str], inside: RunAsRoot, *, workers: int = 0) -> Mapping[str, int]:
     """Bytes of each layer. What was not measured before is, side by side."""
     found: dict[str, int] = {}
     fresh: list[str] = []
     for key in keys:
-        known = _read(store, key)
+        known = _read_size(store, key)
         if known is None:
             fresh.append(key)
         else:
             found[key] = known
 
     def one(key: str) -> int:
-        return _measure(store, key, inside)
+        return _measure_layer(store, key, inside)
 
     with ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="usage") as pool:
         return found | dict(zip(fresh, pool.map(one, fresh), strict=True))
 
 
-def _read(store: Store, key: str) -> int | None:
+def _read_size(store: Store, key: str) -> int | None:
     try:
-        size = int(store_files.read(store.path("layers", key, SHEET), most=100))
+        size = int(store_files.read_regular_file(store.path("layers", key, USAGE_FILE), most=100))
     except (OSError, ValueError):
         return None
     return size if 0 <= size < 1 << 63 else None
 
 
-def _measure(store: Store, key: str, inside: Inside) -> int:
+def _measure_layer(store: Store, key: str, inside: RunAsRoot) -> int:
     where = store.path("layers", key)
     try:
-        size: int = inside(measure, ".", at=os.path.join(where, "tree"))
+        size: int = inside(measure_tree, ".", at=os.path.join(where, "tree"))
     except (OSError, EnvtoolError, RuntimeError):
         return estimate(os.path.join(where, "manifest"))
-    size += sum(_blocks(os.path.join(where, name)) for name in ("", "layer.json", "manifest"))
-    mine = os.path.join(where, f".{SHEET}.{os.urandom(4).hex()}")
+    size += sum(_disk_size(os.path.join(where, name)) for name in ("", "layer.json", "manifest"))
+    mine = os.path.join(where, f".{USAGE_FILE}.{os.urandom(4).hex()}")
     try:
         with open(mine, "x", encoding="ascii") as file:
             file.write(f"{size}\n")
-        os.rename(mine, os.path.join(where, SHEET))
+        os.rename(mine, os.path.join(where, USAGE_FILE))
     except OSError:  # it is gone meanwhile, or the disk is full: it is measured again
         pass
     return size
 
 
-def _blocks(path: str) -> int:
+def _disk_size(path: str) -> int:
     try:
         return os.lstat(path).st_blocks * BLOCK
     except OSError:
@@ -110,7 +112,7 @@ def estimate(manifest: str) -> int:
     """The same by what a manifest says, where the tree cannot be looked at."""
     total = 0
     try:
-        for _, fields in records(manifest):
+        for _, fields in read_manifest(manifest):
             if fields[:1] == b"d":
                 total += PAGE
             elif fields[:1] == b"f":

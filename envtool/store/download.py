@@ -17,8 +17,8 @@ from envtool.store import blobs, disk_errors, fetch_sources, locks
 from envtool.store.fetch_sources import FetchSource
 from envtool.store.store import Store
 
-Failed: TypeAlias = dict[tuple[str, tuple[FetchSource, ...]], FetchError]  # by sha256 and places
-EVERY = 0.1  # seconds between two events
+FailedFetches: TypeAlias = dict[tuple[str, tuple[FetchSource, ...]], FetchError]  # by sha256 and places
+EVENT_INTERVAL = 0.1  # seconds between two events
 GRACE = 0.3  # seconds that transfers have to end after a failure or a cancel
 
 
@@ -36,10 +36,10 @@ class _ProgressMeter:
         with self._lock:
             self._done += count
             now = time.monotonic()
-            if now - self._last_event < EVERY:
+            if now - self._last_event < EVENT_INTERVAL:
                 return
             self._last_event = now
-            self._tell()
+            self._emit_progress()
 
     def count_file(self) -> None:
         """A file is there, whole."""
@@ -48,9 +48,9 @@ class _ProgressMeter:
 
     def end(self) -> None:
         with self._lock:
-            self._tell()
+            self._emit_progress()
 
-    def _tell(self) -> None:
+    def _emit_progress(self) -> None:
         total = max(self._total, self._done) if self._total else 0  # where no size is known, nothing is said of an end
         progress = Progress(
             id=self._id, done=self._done, total=total, phase=self._phase, count=self._count, of=self._of
@@ -66,11 +66,11 @@ def download(
     event_id: str,
     jobs: int = 8,
     cancel: net.Cancelled | None = None,
-    patience: net.RetryPolicy = net.PATIENCE,
+    patience: net.RetryPolicy = net.DEFAULT_RETRY_POLICY,
     vendor: str = "",
-    files: net.Files | None = None,
+    files: net.OpenFile | None = None,
     phase: str = "fetching",
-    failed: Failed | None = None,
+    failed: FailedFetches | None = None,
 ) -> list[str]:
     """Bring all files into the store; their paths in the order given. Those that are there cost a stat each.
 
@@ -82,13 +82,13 @@ def download(
     """
     missing = [*{fetch.sha256: fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)}.values()]
     if missing:
-        elsewhere = fetch_sources.configured()
-        work = [(fetch, fetch_sources.of(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
+        elsewhere = fetch_sources.read_blobs_variable()
+        work = [(fetch, fetch_sources.list_sources(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
         _BlobFetcher(store, emit, event_id, cancel, patience, files, failed).fetch_all(work, jobs, phase)
     return [blobs.path(store, fetch.sha256) for fetch in fetches]
 
 
-def take(
+def copy_local(
     fetches: Sequence[Fetch],
     store: Store,
     folders: Sequence[str],
@@ -96,15 +96,15 @@ def take(
     emit: Emit,
     event_id: str,
     cancel: net.Cancelled | None = None,
-    files: net.Files | None = None,
+    files: net.OpenFile | None = None,
 ) -> None:
     """Take into the store what lies in local folders (see sources.py) and is right; what is not is left to `download`.
     Touches nothing else. Raises StoreError, Interrupted."""
     missing = [fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)]
-    work = [(fetch, places) for fetch in missing if (places := fetch_sources.local(fetch, folders))]
+    work = [(fetch, places) for fetch in missing if (places := fetch_sources.local_sources(fetch, folders))]
     if not work:
         return
-    transfers = _BlobFetcher(store, emit, event_id, cancel, net.PATIENCE, files)
+    transfers = _BlobFetcher(store, emit, event_id, cancel, net.DEFAULT_RETRY_POLICY, files)
     meter = _ProgressMeter(emit, event_id, "fetching", [fetch for fetch, _ in work])
     for fetch, places in work:
         try:
@@ -124,11 +124,11 @@ class _BlobFetcher:
         event_id: str,
         cancel: net.Cancelled | None,
         patience: net.RetryPolicy,
-        files: net.Files | None,
-        failed: Failed | None = None,
+        files: net.OpenFile | None,
+        failed: FailedFetches | None = None,
     ) -> None:
         self._store, self._emit, self._id, self._files = store, emit, event_id, files
-        self._failed: Failed = {} if failed is None else failed
+        self._failed: FailedFetches = {} if failed is None else failed
         self._cancel, self._patience = cancel, patience
         self._stop = threading.Event()
         self._turn = threading.Lock()
@@ -151,10 +151,10 @@ class _BlobFetcher:
                         return
                     self.fetch_one(*item, meter)
             finally:
-                net.close()
+                net.close_session()
 
-        blobs.forget(self._store)
-        running = [_start(some) for _ in range(min(jobs, len(work)))]
+        blobs.remove_stale_partials(self._store)
+        running = [_start_daemon_thread(some) for _ in range(min(jobs, len(work)))]
         try:
             while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
                 if self._is_cancelled() or any(future.done() and future.exception() for future in running):
@@ -162,14 +162,14 @@ class _BlobFetcher:
         finally:
             self._stop.set()
             wait(running, timeout=GRACE)
-        _judge(running, self._cancel)
+        _raise_first_error(running, self._cancel)
         meter.end()
 
     def fetch_one(self, fetch: Fetch, places: tuple[FetchSource, ...], meter: _ProgressMeter) -> None:
         """Bring one. Raises FetchError, StoreError, Interrupted."""
 
         def waiting(holder: str) -> None:
-            self._emit(net.note(self._id, f"waiting for another envtool ({holder}) to fetch {fetch.name}"))
+            self._emit(net.note_event(self._id, f"waiting for another envtool ({holder}) to fetch {fetch.name}"))
 
         with locks.exclusive(self._store, f"blob-{fetch.sha256}", waiting=waiting, cancelled=self._is_cancelled):
             if blobs.has(self._store, fetch.sha256, fetch.size):
@@ -178,30 +178,30 @@ class _BlobFetcher:
                 return
             if (said := self._failed.get((fetch.sha256, places))) is not None:
                 raise FetchError(said.message, code=said.code, hint=said.hint, found=said.found)
-            path = blobs.partial(self._store, fetch.sha256)
+            path = blobs.partial_path(self._store, fetch.sha256)
             failed: list[tuple[FetchSource, FetchError]] = []
             try:
                 for place in places:
                     try:
-                        self._from(place, fetch, path, meter, last=place is places[-1])
+                        self._fetch_from(place, fetch, path, meter, last=place is places[-1])
                     except FetchError as error:
-                        self._hosts.failed(place.url, error)
+                        self._hosts.note_failure(place.url, error)
                         failed.append((place, error))
-                        if error.code in fetch_sources.WRONG:
+                        if error.code in fetch_sources.MISMATCH_CODES:
                             os.unlink(path)
                     else:
                         blobs.put(self._store, path, fetch.sha256)
                         meter.count_file()
                         return
             except OSError as error:
-                raise disk_errors.refusal(self._store.root, error) or error from error
-            wrong = fetch_sources.failure(fetch, failed)
+                raise disk_errors.translate_os_error(self._store.root, error) or error from error
+            wrong = fetch_sources.fetch_failure(fetch, failed)
             # a copy: whoever hears of it adds where it is asked for
             copy = FetchError(wrong.message, code=wrong.code, hint=wrong.hint, found=wrong.found)
             self._failed[fetch.sha256, places] = copy
             raise wrong
 
-    def _from(self, place: FetchSource, fetch: Fetch, path: str, meter: _ProgressMeter, *, last: bool) -> None:
+    def _fetch_from(self, place: FetchSource, fetch: Fetch, path: str, meter: _ProgressMeter, *, last: bool) -> None:
         came = 0
 
         def progress(count: int) -> None:
@@ -210,7 +210,7 @@ class _BlobFetcher:
             meter.add(count)
 
         try:
-            net.retrieve(
+            net.download_file(
                 place.url,
                 path,
                 sha256=fetch.sha256,
@@ -228,7 +228,7 @@ class _BlobFetcher:
             raise
 
 
-def _start(work: Callable[[], None]) -> Future[None]:
+def _start_daemon_thread(work: Callable[[], None]) -> Future[None]:
     """Run in a daemon thread: one that a dead server holds up must not hold up the end of the program."""
     future: Future[None] = Future()
 
@@ -244,7 +244,7 @@ def _start(work: Callable[[], None]) -> Future[None]:
     return future
 
 
-def _judge(running: list[Future[None]], cancel: net.Cancelled | None) -> None:
+def _raise_first_error(running: list[Future[None]], cancel: net.Cancelled | None) -> None:
     """Raise what went wrong first; the others were only told to stop."""
     errors = [error for future in running if future.done() and (error := future.exception()) is not None]
     real = [error for error in errors if not isinstance(error, Interrupted)]

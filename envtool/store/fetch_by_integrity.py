@@ -15,29 +15,29 @@ from envtool.events import Emit, Progress
 from envtool.model import Json
 from envtool.net.integrity import integrity_digest
 from envtool.store import answer_cache, blobs
-from envtool.store.json_documents import whole
+from envtool.store.json_documents import is_count
 from envtool.store.store import Store
-from envtool.store.temp_dirs import scratch
+from envtool.store.temp_dirs import temp_directory
 
 JOBS = 8
 GRACE = 1.0  # seconds that transfers have to end after a failure or a cancel
 
 
-def learn(
+def fetch_sealed(
     sealed: Sequence[Sealed],
     store: Store,
     *,
     emit: Emit,
     event_id: str,
     cancel: net.Cancelled | None = None,
-    patience: net.RetryPolicy = net.PATIENCE,
-    files: net.Files | None = None,
+    patience: net.RetryPolicy = net.DEFAULT_RETRY_POLICY,
+    files: net.OpenFile | None = None,
 ) -> list[Fetch]:
     """See api.Site.learn. What was learnt once is remembered as long as the blob is there.
 
     Emits Progress (bytes) under `event_id`. Raises FetchError, Interrupted.
     """
-    answers = [_remembered(item, store) for item in sealed]
+    answers = [_find_known(item, store) for item in sealed]
     missing = {(item.integrity, item.urls): item for item, known in zip(sealed, answers, strict=True) if known is None}
     if missing:
         work = _SealedFetcher(store, emit, event_id, cancel, patience, files)
@@ -56,14 +56,14 @@ def _question(item: Sealed) -> Json:
     return {"digest": integrity_digest(item.integrity)}
 
 
-def _remembered(item: Sealed, store: Store) -> tuple[str, str, int] | None:
+def _find_known(item: Sealed, store: Store) -> tuple[str, str, int] | None:
     """(URL, sha256, size) of what was fetched before. Without an integrity nothing says that it is still the same."""
     if not integrity_digest(item.integrity):
         return None
     known = answer_cache.get(store, _question(item))
     try:
         sha256, size = known["sha256"], known["size"]
-        there = whole(size) and blobs.has(store, sha256, size)
+        there = is_count(size) and blobs.has(store, sha256, size)
     except (LookupError, TypeError, StoreError):  # nothing is remembered, or something else
         return None
     return (item.urls[0], sha256, size) if there else None
@@ -79,7 +79,7 @@ class _SealedFetcher:
         event_id: str,
         cancel: net.Cancelled | None,
         patience: net.RetryPolicy,
-        files: net.Files | None,
+        files: net.OpenFile | None,
     ) -> None:
         self._files = files
         self._store, self._emit, self._id, self._patience = store, emit, event_id, patience
@@ -104,10 +104,10 @@ class _SealedFetcher:
                     with self._turn:
                         self._count += 1
             finally:
-                net.close()
+                net.close_session()
 
-        with scratch(self._store) as top:
-            running = [_start(some, top) for _ in range(min(JOBS, len(items)))]
+        with temp_directory(self._store) as top:
+            running = [_start_daemon_thread(some, top) for _ in range(min(JOBS, len(items)))]
             try:
                 while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
                     told = Progress(id=self._id, done=self._done, phase="fetching", count=self._count, of=len(items))
@@ -133,7 +133,7 @@ class _SealedFetcher:
         first: FetchError | None = None
         for number, url in enumerate(item.urls):
             try:
-                size = net.retrieve(
+                size = net.download_file(
                     url,
                     path,
                     digest=wanted,
@@ -159,7 +159,7 @@ class _SealedFetcher:
         self._done += count
 
 
-def _start(work: Callable[[str], None], top: str) -> Future[None]:
+def _start_daemon_thread(work: Callable[[str], None], top: str) -> Future[None]:
     """Run in a daemon thread: one that a dead server holds up must not hold up the end of the program."""
     future: Future[None] = Future()
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from envtool.net import RetryPolicy
 
 VARIABLE = "ENVTOOL_BLOBS"
-WRONG = ("fetch-hash", "fetch-size", "fetch-large")
-GONE = "fetch-gone"
+MISMATCH_CODES = ("fetch-hash", "fetch-size", "fetch-large")
+GONE_CODE = "fetch-gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +34,13 @@ class FetchSource:
     what: str = ""
 
 
-def vendored(root: str) -> str:
+def vendor_folder(root: str) -> str:
     """Absolute path of the folder beside the spec that is used before any URL, empty when there is none."""
     path = os.path.join(root, VENDOR)
     return path if os.path.isdir(path) else ""
 
 
-def configured(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+def read_blobs_variable(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """URLs that ENVTOOL_BLOBS names, without a slash at their ends. Raises StoreError for what is neither an URL nor an
     absolute path."""
     environ = os.environ if environ is None else environ
@@ -56,7 +56,7 @@ def configured(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def of(fetch: Fetch, *, vendor: str = "", blobs: tuple[str, ...] = ()) -> tuple[FetchSource, ...]:
+def list_sources(fetch: Fetch, *, vendor: str = "", blobs: tuple[str, ...] = ()) -> tuple[FetchSource, ...]:
     """All places for one file, in the order in which they are asked. `vendor` is a path, `blobs` are URLs."""
     found = []
     inside = f"{fetch.sha256[:2]}/{fetch.sha256}"
@@ -67,21 +67,21 @@ def of(fetch: Fetch, *, vendor: str = "", blobs: tuple[str, ...] = ()) -> tuple[
     return tuple(found)
 
 
-def local(fetch: Fetch, folders: Sequence[str]) -> tuple[FetchSource, ...]:
+def local_sources(fetch: Fetch, folders: Sequence[str]) -> tuple[FetchSource, ...]:
     """The folders (absolute paths) that seem to have a file."""
     places = [os.path.join(folder, fetch.sha256[:2], fetch.sha256) for folder in folders]
     return tuple(FetchSource(url=Path(place).as_uri()) for place in places if os.path.exists(place))
 
 
-def folders(root: str) -> list[str]:
+def local_folders(root: str) -> list[str]:
     """Absolute paths of what can be read without a network: the folder beside the spec, and ENVTOOL_BLOBS' own.
     Raises StoreError."""
-    beside = vendored(root)
-    named = [urllib.parse.urlsplit(url) for url in configured()]
+    beside = vendor_folder(root)
+    named = [urllib.parse.urlsplit(url) for url in read_blobs_variable()]
     return ([beside] if beside else []) + [urllib.parse.unquote(url.path) for url in named if url.scheme == "file"]
 
 
-def failure(fetch: Fetch, failed: list[tuple[FetchSource, FetchError]]) -> FetchError:
+def fetch_failure(fetch: Fetch, failed: list[tuple[FetchSource, FetchError]]) -> FetchError:
     """What to say when no source had it: the only error as it is, else one that lists all that was tried.
 
     The code is fetch-hash (or -size) when one served something else, fetch-gone when none has it, else that of the
@@ -90,18 +90,18 @@ def failure(fetch: Fetch, failed: list[tuple[FetchSource, FetchError]]) -> Fetch
     if not failed:
         return FetchError(
             f"{fetch.name}: nothing says where sha256 {fetch.sha256} can be had",
-            code=GONE,
+            code=GONE_CODE,
             hint=f"{VARIABLE} can name a place that has it",
         )
     if len(failed) == 1 and not failed[0][0].what:
         return failed[0][1]
     codes = [error.code for _, error in failed]
-    wrong = [code for code in codes if code in WRONG]
-    others = [code for code in codes if code != GONE]
+    wrong = [code for code in codes if code in MISMATCH_CODES]
+    others = [code for code in codes if code != GONE_CODE]
     lines = [f"  {source.what}{error.message}" for source, error in failed]
     return FetchError(
         f"{fetch.name} (sha256 {fetch.sha256}) could not be had:\n" + "\n".join(lines),
-        code=wrong[0] if wrong else others[0] if others else GONE,
+        code=wrong[0] if wrong else others[0] if others else GONE_CODE,
         hint=next((error.hint for _, error in failed if error.hint and error.code in (*wrong, *others)), "")
         or next((error.hint for _, error in failed if error.hint), ""),
         found=next((error.found for _, error in failed if error.found), ""),
@@ -121,7 +121,7 @@ class UnreachableHosts:
             dead = urllib.parse.urlsplit(url).netloc in self._dead
         return replace(patience, attempts=1) if dead and not last else patience
 
-    def failed(self, url: str, error: FetchError) -> None:
+    def note_failure(self, url: str, error: FetchError) -> None:
         """Remember what a URL came to."""
         if error.code == "fetch-unreachable":
             with self._lock:

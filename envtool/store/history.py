@@ -37,17 +37,19 @@ class StoredQuestion:
     time: float
 
 
-def built(store: Store, *, kinds: Collection[str] = (), diff_ids: Collection[str] = ()) -> Iterator[StoredBuild]:
+def earlier_builds(
+    store: Store, *, kinds: Collection[str] = (), diff_ids: Collection[str] = ()
+) -> Iterator[StoredBuild]:
     """All layers in the store of any of these kinds ("layer:pip"), or with any of these diff IDs."""
     words = [f'"kind":{json.dumps(kind, ensure_ascii=False)}'.encode() for kind in kinds]
     words += [diff_id.encode() for diff_id in diff_ids]
     for name in _names(store, "layers"):
-        found = one(store, name, words)
+        found = read_build(store, name, words)
         if found is not None and (found.document.get("kind") in kinds or found.diff_id in diff_ids):
             yield found
 
 
-def one(store: Store, key: str, words: Collection[bytes] = (b"",)) -> StoredBuild | None:
+def read_build(store: Store, key: str, words: Collection[bytes] = (b"",)) -> StoredBuild | None:
     """The build of a layer, None when it is not in the store (or its sheet has none of `words` in it)."""
     path = store.path("layers", key, "layer.json")
     data = _read(path, words)
@@ -57,14 +59,14 @@ def one(store: Store, key: str, words: Collection[bytes] = (b"",)) -> StoredBuil
         said = json_documents.loads(data)
         noted, decided = said.get("built", {}), said["document"]
         when = noted.get("time") or os.stat(path).st_mtime
-        if not isinstance(decided, dict) or not json_documents.seconds(when):
+        if not isinstance(decided, dict) or not json_documents.is_time(when):
             return None
         return StoredBuild(key=key, diff_id=str(said["diff_id"]), time=float(when), document=decided, built=noted)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def asked(store: Store, kinds: Collection[str]) -> Iterator[StoredQuestion]:
+def earlier_questions(store: Store, kinds: Collection[str]) -> Iterator[StoredQuestion]:
     """All remembered questions to kinds of these names."""
     words = [f'"kind":{json.dumps(kind, ensure_ascii=False)}'.encode() for kind in kinds]
     for name in _names(store, "memo"):
@@ -90,7 +92,7 @@ def _names(store: Store, room: str) -> list[str]:
 def _read(path: str, words: Collection[bytes]) -> bytes | None:
     """The whole file when any of the words is in it."""
     try:
-        data = store_files.read(path, most=json_documents.LARGEST)
+        data = store_files.read_regular_file(path, most=json_documents.MAX_SIZE)
     except OSError:
         return None
     return data if any(word in data for word in words) else None

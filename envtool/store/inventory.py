@@ -17,12 +17,12 @@ from typing import Any, Literal, TypeAlias
 from envtool.errors import EnvtoolError
 from envtool.fs import store_files
 from envtool.store import blobs, caches, disk_usage, layers, locks, temp_dirs
-from envtool.store.json_documents import seconds
-from envtool.store.store import OWN, Store, others
+from envtool.store.json_documents import is_time
+from envtool.store.store import PER_IDMAP, Store, other_idmap_stores
 
 Sort: TypeAlias = Literal["layer", "file", "result", "cache"]
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_LARGEST = 64 << 20  # bytes of a lock that is read
+_MAX_LOCK_SIZE = 64 << 20  # bytes of a lock that is read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,19 +114,19 @@ class UnfinishedWork:
         return self.made + self.going + self.left
 
 
-def unfinished(store: Store, inside: disk_usage.Inside) -> UnfinishedWork:
+def measure_unfinished(store: Store, inside: disk_usage.RunAsRoot) -> UnfinishedWork:
     """Look at tmp/ of every id map whose trees this account can delete."""
     made = going = left = stopped = 0
-    for each in (store, *(other for other in others(store) if deletable(other, inside))):
-        look = as_others(inside, each)
-        for name in names(each, "tmp"):
+    for each in (store, *(other for other in other_idmap_stores(store) if is_deletable(other, inside))):
+        look = bind_idmap(inside, each)
+        for name in list_names(each, "tmp"):
             place = each.path("tmp", name)
-            held = bool(locks.holder(place))
+            held = bool(locks.find_holder(place))
             try:
-                size = look(disk_usage.fading, ".", at=place) if os.path.isdir(place) else _blocks(place)
+                size = look(disk_usage.measure_changing, ".", at=place) if os.path.isdir(place) else _disk_size(place)
             except (OSError, EnvtoolError, RuntimeError):  # gone meanwhile
                 continue
-            if held and name.endswith(temp_dirs.GOING):
+            if held and name.endswith(temp_dirs.REMOVAL_SUFFIX):
                 going += size
             elif held:
                 made += size
@@ -136,75 +136,77 @@ def unfinished(store: Store, inside: disk_usage.Inside) -> UnfinishedWork:
     return UnfinishedWork(made=made, going=going, left=left, stopped=stopped)
 
 
-def survey(store: Store, inside: disk_usage.Inside) -> Inventory:
+def take_inventory(store: Store, inside: disk_usage.RunAsRoot) -> Inventory:
     """Look at everything. What goes away meanwhile is passed over."""
-    items, sheets, plans, halves = _of_one(store, inside)
-    items += _files(store)
+    items, sheets, plans, halves = _idmap_inventory(store, inside)
+    items += _blob_items(store)
     projects = set()
     stuck = []
-    for other in others(store):
-        if not deletable(other, inside):
-            stuck += [other] if sealed(other) else []
+    for other in other_idmap_stores(store):
+        if not is_deletable(other, inside):
+            stuck += [other] if undeletable_paths(other) else []
             continue
-        more, theirs, _, broken = _of_one(other, inside)
+        more, theirs, _, broken = _idmap_inventory(other, inside)
         items += [replace(item, other=True) for item in more]
         halves += broken
         projects |= {sheet.project for sheet in theirs.values() if sheet.project}
-    rest = sum(_blocks(store.path(room, name)) for room in ("memo", "plans", "views") for name in names(store, room))
+    rest = sum(
+        _disk_size(store.path(room, name)) for room in ("memo", "plans", "views") for name in list_names(store, room)
+    )
     return Inventory(
         items=tuple(items), sheets=sheets, uses=plans, halves=tuple(halves), rest=rest, stuck=tuple(stuck),
         elsewhere=frozenset(projects),
     )  # fmt: skip
 
 
-def _of_one(
-    store: Store, inside: disk_usage.Inside
+def _idmap_inventory(
+    store: Store, inside: disk_usage.RunAsRoot
 ) -> tuple[list[StoredItem], dict[str, LayerSheet], tuple[LastUse, ...], list[StoredItem]]:
     """What one id map has for itself: its layers, results and caches, its sheets, what uses them, and its halves."""
-    found = {key: _sheet(store, key) for key in names(store, "layers")}
+    found = {key: _read_sheet(store, key) for key in list_names(store, "layers")}
     sheets = {key: sheet for key, sheet in found.items() if sheet is not None}
     halves = [
         StoredItem(sort="layer", name=key, size=0, used=0.0, ids=store.ids) for key in found.keys() - sheets.keys()
     ]
-    plans = tuple(uses(store))
-    inside = as_others(inside, store)
-    sizes = disk_usage.of_layers(store, sheets, inside)
-    used = last_used(sheets, {key: _marked(store, key) for key in sheets}, plans)
+    plans = tuple(read_uses(store))
+    inside = bind_idmap(inside, store)
+    sizes = disk_usage.layer_sizes(store, sheets, inside)
+    used = last_used(sheets, {key: _last_lock_time(store, key) for key in sheets}, plans)
     items = [
         StoredItem(
             sort="layer", name=key, size=sizes[key], used=used[key], height=len(sheets[key].below), ids=store.ids
         )
         for key in sheets
     ]
-    return [*items, *_results(store), *_caches(store, inside)], sheets, plans, halves
+    return [*items, *_result_items(store), *_cache_items(store, inside)], sheets, plans, halves
 
 
-def as_others(call: Callable[..., Any], store: Store) -> Callable[..., Any]:
+def bind_idmap(call: Callable[..., Any], store: Store) -> Callable[..., Any]:
     """container.ids.inside and .remove as they work on what this id map has."""
     return partial(call, idmap=store.idmap) if store.idmap else call
 
 
-def deletable(store: Store, inside: disk_usage.Inside) -> bool:
+def is_deletable(store: Store, inside: disk_usage.RunAsRoot) -> bool:
     """Whether this account may delete what an id map has in the store."""
     if os.geteuid() == 0 or not store.idmap:
         return True
     try:
-        as_others(inside, store)(os.getpid)
+        bind_idmap(inside, store)(os.getpid)
     except (OSError, EnvtoolError, RuntimeError):
         return False
     return True
 
 
-def sealed(store: Store) -> tuple[str, ...]:
+def undeletable_paths(store: Store) -> tuple[str, ...]:
     """The paths to delete of what an id map has that is not `deletable`: all of it, or at the top, which has what all
     share too, the rooms that anything is in. Empty where there is nothing."""
-    rooms = [room for room in sorted(OWN) if names(store, room)]
+    rooms = [room for room in sorted(PER_IDMAP) if list_names(store, room)]
     return (store.idmap_path(),) if store.ids and rooms else tuple(store.idmap_path(room) for room in rooms)
 
 
-def under(store: Store, ids: str) -> Store:
+def store_of_ids(store: Store, ids: str) -> Store:
     """The store as the id map has it that an Item's `ids` names."""
-    return next((each for each in (store, *others(store)) if each.ids == ids), store)
+    return next((each for each in (store, *other_idmap_stores(store)) if each.ids == ids), store)
 
 
 def last_used(
@@ -226,7 +228,7 @@ def last_used(
     return used
 
 
-def named(projects: Iterable[str]) -> frozenset[str]:
+def digests_in_locks(projects: Iterable[str]) -> frozenset[str]:
     """Every sha256 in hex that the locks of these projects have in them: keys of layers, and files. Projects and locks
     that are gone name nothing."""
     found: set[str] = set()
@@ -240,13 +242,15 @@ def named(projects: Iterable[str]) -> frozenset[str]:
             path = os.path.join(root, name)
             if name.endswith(".lock") and name.removesuffix(".lock") in specs:
                 try:
-                    found.update(each.decode() for each in _HEX.findall(store_files.read(path, most=_LARGEST)))
+                    found.update(
+                        each.decode() for each in _HEX.findall(store_files.read_regular_file(path, most=_MAX_LOCK_SIZE))
+                    )
                 except OSError:
                     continue
     return frozenset(found)
 
 
-def names(store: Store, *room: str) -> list[str]:
+def list_names(store: Store, *room: str) -> list[str]:
     """What is in a room, sorted; nothing where it is not there."""
     try:
         return sorted(os.listdir(store.path(*room)))
@@ -254,13 +258,13 @@ def names(store: Store, *room: str) -> list[str]:
         return []
 
 
-def _sheet(store: Store, key: str) -> LayerSheet | None:
+def _read_sheet(store: Store, key: str) -> LayerSheet | None:
     try:
-        said = layers.sheet(store, key)
+        said = layers.read_layer_json(store, key)
         document: Any = said.document
         built: Any = said.built
         when = built.get("time") or os.stat(store.path("layers", key, "layer.json")).st_mtime
-        if not seconds(when):
+        if not is_time(when):
             return None
         return LayerSheet(
             key=key,
@@ -277,33 +281,35 @@ def _sheet(store: Store, key: str) -> LayerSheet | None:
         return None
 
 
-def _marked(store: Store, key: str) -> float:
-    return max(_time(store.path("layers", key, "layer.json")), _time(locks.place(store, layers.used_mark(key))))
+def _last_lock_time(store: Store, key: str) -> float:
+    return max(
+        _mtime(store.path("layers", key, "layer.json")), _mtime(locks.lock_path(store, layers.layer_lock_name(key)))
+    )
 
 
-def _time(path: str) -> float:
+def _mtime(path: str) -> float:
     try:
         return os.stat(path).st_mtime
     except OSError:
         return 0.0
 
 
-def _blocks(path: str) -> int:
+def _disk_size(path: str) -> int:
     try:
         return os.lstat(path).st_blocks * disk_usage.BLOCK
     except OSError:
         return 0
 
 
-def uses(store: Store) -> Iterator[LastUse]:
+def read_uses(store: Store) -> Iterator[LastUse]:
     """The plans that can be read."""
     prefix = store.path("layers", "")
-    for name in names(store, "plans"):
+    for name in list_names(store, "plans"):
         if name.endswith((".view", ".hashes")):
             continue
         path = store.path("plans", name)
         try:
-            plan = store_files.opened(store_files.read(path))[0]
+            plan = store_files.decode_with_checksum(store_files.read_regular_file(path))[0]
             time = os.stat(path).st_mtime
             env = "" if name.endswith(".told") else str(plan["env"])
             keys = [place[len(prefix) :].split("/")[0] for place, _ in plan["watch"] if place.startswith(prefix)]
@@ -312,8 +318,8 @@ def uses(store: Store) -> Iterator[LastUse]:
             continue
 
 
-def _files(store: Store) -> Iterator[StoredItem]:
-    for prefix in names(store, "blobs", "sha256"):
+def _blob_items(store: Store) -> Iterator[StoredItem]:
+    for prefix in list_names(store, "blobs", "sha256"):
         try:
             with os.scandir(store.path("blobs", "sha256", prefix)) as found:
                 for item in found:
@@ -325,48 +331,48 @@ def _files(store: Store) -> Iterator[StoredItem]:
             continue
 
 
-def _results(store: Store) -> Iterator[StoredItem]:
-    for key in names(store, "results"):
+def _result_items(store: Store) -> Iterator[StoredItem]:
+    for key in list_names(store, "results"):
         place = store.path("results", key)
         try:
             if key != "of":
-                size, used = disk_usage.measure(place), os.stat(place).st_mtime
+                size, used = disk_usage.measure_tree(place), os.stat(place).st_mtime
                 yield StoredItem(sort="result", name=key, size=size, used=used, ids=store.ids)
         except OSError:
             continue
 
 
-def _caches(store: Store, inside: disk_usage.Inside) -> Iterator[StoredItem]:
+def _cache_items(store: Store, inside: disk_usage.RunAsRoot) -> Iterator[StoredItem]:
     """What RUNs of Dockerfiles keep (caches.py). They change, so they are measured each time."""
-    for key in names(store, caches.ROOM):
-        for number in names(store, caches.ROOM, key):
-            place = store.path(caches.ROOM, key, number)
+    for key in list_names(store, caches.DIRECTORY):
+        for number in list_names(store, caches.DIRECTORY, key):
+            place = store.path(caches.DIRECTORY, key, number)
             if not number.isdigit():
                 continue
             try:
-                size = inside(disk_usage.measure, ".", at=place)
-                used = max(os.stat(place).st_mtime, _time(locks.place(store, f"cache-{key}-{number}")))
+                size = inside(disk_usage.measure_tree, ".", at=place)
+                used = max(os.stat(place).st_mtime, _mtime(locks.lock_path(store, f"cache-{key}-{number}")))
             except (OSError, EnvtoolError, RuntimeError):
                 continue
             yield StoredItem(sort="cache", name=f"{key}/{number}", size=size, used=used, ids=store.ids)
 
 
-def where(store: Store, item: StoredItem) -> str:
+def item_path(store: Store, item: StoredItem) -> str:
     """The path of an item, in the store `under` its ids."""
     if item.sort == "file":
         return blobs.path(store, item.name)
-    room = {"layer": "layers", "result": "results", "cache": caches.ROOM}[item.sort]
+    room = {"layer": "layers", "result": "results", "cache": caches.DIRECTORY}[item.sort]
     return store.path(room, item.name)
 
 
-def lock_of(item: StoredItem) -> str:
+def item_lock(item: StoredItem) -> str:
     """Name of the lock that whoever uses an item holds; empty where there is none."""
     if item.sort == "layer":
-        return layers.used_mark(item.name)
+        return layers.layer_lock_name(item.name)
     return f"cache-{item.name.replace('/', '-')}" if item.sort == "cache" else ""
 
 
-def without(found: Inventory, gone: Iterable[StoredItem]) -> Inventory:
+def without_items(found: Inventory, gone: Iterable[StoredItem]) -> Inventory:
     """The same when these are gone."""
     lost = {(item.sort, item.name, item.ids) for item in gone}
     return replace(found, items=tuple(item for item in found.items if (item.sort, item.name, item.ids) not in lost))

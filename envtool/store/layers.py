@@ -17,12 +17,12 @@ from envtool.errors import StoreError
 from envtool.fs import store_files
 from envtool.model import Json
 from envtool.store import answer_cache, canonical, disk_errors, locks
-from envtool.store.canonical import Captured
-from envtool.store.json_documents import dumps, load, whole
+from envtool.store.canonical import CaptureResult
+from envtool.store.json_documents import dumps, is_count, load
 from envtool.store.store import Store
-from envtool.store.temp_dirs import Remove, scratch
+from envtool.store.temp_dirs import RemoveTree, temp_directory
 
-__all__ = ["Layer", "NewLayer", "building", "find", "scratch", "using"]
+__all__ = ["Layer", "NewLayer", "find", "hold_layers", "open_draft", "temp_directory"]
 
 
 _FIELDS = re.compile(
@@ -52,29 +52,29 @@ def find(store: Store, key: str) -> Layer | None:
     where = store.path("layers", key)
     try:
         try:
-            layer = sheet(store, key)
+            layer = read_layer_json(store, key)
         except FileNotFoundError:
             if not os.path.lexists(where):
                 return None
-            layer = sheet(store, key)  # it came between the two looks, or it is a half
+            layer = read_layer_json(store, key)  # it came between the two looks, or it is a half
         if not stat.S_ISDIR(os.lstat(layer.tree).st_mode) or not stat.S_ISREG(os.lstat(layer.manifest).st_mode):
-            raise damaged(key, "its tree or its manifest is something else")
+            raise damaged_layer_error(key, "its tree or its manifest is something else")
     except FileNotFoundError as error:
-        raise damaged(key, f"{os.path.basename(error.filename)} is missing") from error
+        raise damaged_layer_error(key, f"{os.path.basename(error.filename)} is missing") from error
     except OSError as error:
-        raise damaged(key, f"{error.strerror}: {error.filename}") from error
+        raise damaged_layer_error(key, f"{error.strerror}: {error.filename}") from error
     except ValueError as error:
-        raise damaged(key, f"layer.json: {error}") from error
+        raise damaged_layer_error(key, f"layer.json: {error}") from error
     return layer
 
 
-def sheet(store: Store, key: str) -> Layer:
+def read_layer_json(store: Store, key: str) -> Layer:
     """What layer.json says of a layer, wherever its tree is. Raises OSError, ValueError for what no layer.json says."""
     where = store.path("layers", key)
     said = load(os.path.join(where, "layer.json"))
     diff_id, size, entries = (said.get(name) for name in ("diff_id", "size", "entries"))
     built = said.get("built", {})
-    right = isinstance(diff_id, str) and _DIFF_ID.fullmatch(diff_id) and whole(size) and whole(entries)
+    right = isinstance(diff_id, str) and _DIFF_ID.fullmatch(diff_id) and is_count(size) and is_count(entries)
     if not right or not isinstance(said.get("document"), dict) or not isinstance(built, dict):
         raise ValueError("it does not say what a layer is")
     return Layer(
@@ -90,24 +90,24 @@ def sheet(store: Store, key: str) -> Layer:
     )
 
 
-def records(layer: Layer) -> list[tuple[bytes, bytes]]:
+def read_records(layer: Layer) -> list[tuple[bytes, bytes]]:
     """Path and fields of each entry of a layer, by its manifest (canonical.records). Raises StoreError (code
     layer-damaged)."""
     try:
-        data = store_files.read(layer.manifest, most=canonical.MANIFEST)
+        data = store_files.read_regular_file(layer.manifest, most=canonical.MAX_MANIFEST_SIZE)
         if layer.listed and hashlib.sha256(data).hexdigest() != layer.listed:
-            raise damaged(layer.key, "its manifest is another")
-        found = [*canonical.parsed(data)]
+            raise damaged_layer_error(layer.key, "its manifest is another")
+        found = [*canonical.parse_manifest(data)]
     except OSError as error:
-        raise damaged(layer.key, f"its manifest: {error.strerror}") from error
+        raise damaged_layer_error(layer.key, f"its manifest: {error.strerror}") from error
     except ValueError:
         found = [(b"", b"")]
     if not all(_FIELDS.fullmatch(fields) for _, fields in found):
-        raise damaged(layer.key, "its manifest is none")
+        raise damaged_layer_error(layer.key, "its manifest is none")
     return found
 
 
-def damaged(key: str, why: str) -> StoreError:
+def damaged_layer_error(key: str, why: str) -> StoreError:
     """The error for a layer that is not whole."""
     return StoreError(
         f"layer {key[:12]} in the store is damaged: {why}",
@@ -116,7 +116,7 @@ def damaged(key: str, why: str) -> StoreError:
     )
 
 
-def recall(store: Store, key: str, document: Mapping[str, Json]) -> Layer | None:
+def find_known_output(store: Store, key: str, document: Mapping[str, Json]) -> Layer | None:
     """What a layer that is gone from the store came out as, with an empty `tree`; None when nobody noted it."""
     answer = answer_cache.get(store, {"diff id of": key})
     if not isinstance(answer, str) or not _DIFF_ID.fullmatch(answer):
@@ -124,7 +124,7 @@ def recall(store: Store, key: str, document: Mapping[str, Json]) -> Layer | None
     return Layer(key=key, tree="", manifest="", diff_id=answer, size=0, entries=0, document=document)
 
 
-def note(store: Store, layer: Layer) -> None:
+def store_known_output(store: Store, layer: Layer) -> None:
     """Remember what a layer came out as for longer than it stands. Raises OSError."""
     if answer_cache.get(store, {"diff id of": layer.key}) is None:
         answer_cache.put(store, {"diff id of": layer.key}, layer.diff_id)
@@ -144,7 +144,7 @@ class NewLayer:
 
     def commit(
         self,
-        captured: Captured,
+        captured: CaptureResult,
         document: Mapping[str, Json],
         built: Mapping[str, Json] | None = None,
         sync: Callable[[str], None] | None = None,
@@ -165,19 +165,19 @@ class NewLayer:
             (sync or _sync)(made)
             os.rename(made, self._store.path("layers", self._key))
         except OSError as error:
-            raise disk_errors.refusal(self._store.root, error) or error from error
+            raise disk_errors.translate_os_error(self._store.root, error) or error from error
         self.layer = find(self._store, self._key)
         assert self.layer is not None
         return self.layer
 
 
 @contextmanager
-def building(
+def open_draft(
     store: Store,
     key: str,
     *,
-    remove: Remove | None = None,
-    waiting: locks.Waiting | None = None,
+    remove: RemoveTree | None = None,
+    waiting: locks.OnWait | None = None,
     cancelled: locks.Cancelled | None = None,
 ) -> Iterator[NewLayer]:
     """Be the one builder of a layer. When another has made it meanwhile, `layer` of the draft is set and there is
@@ -192,13 +192,13 @@ def building(
             yield NewLayer(store, key, "", layer)
             return
         try:
-            top = stack.enter_context(scratch(store, remove=remove))
+            top = stack.enter_context(temp_directory(store, remove=remove))
             draft = NewLayer(store, key, top, None)
             for path in (os.path.dirname(draft.upper), draft.upper, draft.work):
                 os.mkdir(path)
                 os.chmod(path, 0o755)  # container root may be another id; whatever the umask
         except OSError as error:
-            raise disk_errors.refusal(store.root, error) or error from error
+            raise disk_errors.translate_os_error(store.root, error) or error from error
         yield draft
 
 
@@ -214,12 +214,12 @@ _held = _HeldLocks()
 
 
 @contextmanager
-def using(store: Store, layers: Sequence[Layer]) -> Iterator[None]:
+def hold_layers(store: Store, layers: Sequence[Layer]) -> Iterator[None]:
     """Hold layers so that no gc takes them meanwhile. Raises StoreError when one is gone already."""
     taken: list[str] = []
     try:
         for key in dict.fromkeys(layer.key for layer in layers):
-            _hold(store, key)
+            _acquire(store, key)
             taken.append(key)
             if not os.path.exists(store.path("layers", key, "layer.json")):
                 raise StoreError(f"layer {key[:12]} is gone from the store", code="layer-gone", hint="run it again")
@@ -229,11 +229,11 @@ def using(store: Store, layers: Sequence[Layer]) -> Iterator[None]:
             _release(store, key)
 
 
-def _hold(store: Store, key: str) -> None:
+def _acquire(store: Store, key: str) -> None:
     with _held.lock:
         descriptor, count = _held.open.get((store.idmap_path(), key), (-1, 0))
         if not count:
-            descriptor = hold(store, key)
+            descriptor = hold_layer(store, key)
         _held.open[store.idmap_path(), key] = (descriptor, count + 1)
 
 
@@ -246,14 +246,14 @@ def _release(store: Store, key: str) -> None:
             os.close(descriptor)
 
 
-def hold(store: Store, key: str) -> int:
+def hold_layer(store: Store, key: str) -> int:
     """A descriptor that, while it is open, lets no gc take the layer under a key, there or not. It is used now."""
-    descriptor = locks.held(store, used_mark(key), fcntl.LOCK_SH)
+    descriptor = locks.open_locked(store, layer_lock_name(key), fcntl.LOCK_SH)
     os.utime(descriptor)
     return descriptor
 
 
-def used_mark(key: str) -> str:
+def layer_lock_name(key: str) -> str:
     """Name of the lock that users of a layer share; its time says when they last did."""
     return f"layer-{key}"
 

@@ -18,11 +18,11 @@ from contextlib import ExitStack
 from envtool.fs import store_files
 from envtool.store import blobs, locks
 from envtool.store import layers as kept
-from envtool.store.store import Store, others
-from envtool.store.temp_dirs import scratch
+from envtool.store.store import Store, other_idmap_stores
+from envtool.store.temp_dirs import temp_directory
 
 LOCK = "claims"
-SHEET = "claims"
+LEASE_FILE = "claims"
 
 
 class Leases:
@@ -46,7 +46,7 @@ class Leases:
         """Hold the layer under a key, there or not: look for it after this."""
         with self._lock:
             if (store.idmap_path(), key) not in self._layers:
-                self._held.callback(os.close, kept.hold(store, key))
+                self._held.callback(os.close, kept.hold_layer(store, key))
                 self._layers.add((store.idmap_path(), key))
 
     def find_layer(self, store: Store, key: str) -> kept.Layer | None:
@@ -60,7 +60,7 @@ class Leases:
             new = [sha256 for sha256 in dict.fromkeys(sha256s) if sha256 not in self._blobs]
             if not new:
                 return
-            with locks.shared(store, LOCK), open(self._sheet(store), "a", encoding="ascii") as file:
+            with locks.shared(store, LOCK), open(self._lease_file(store), "a", encoding="ascii") as file:
                 file.write("".join(f"{sha256}\n" for sha256 in new))
             self._blobs.update(new)
         now = time.time_ns()
@@ -71,31 +71,31 @@ class Leases:
             except OSError:
                 continue
 
-    def _sheet(self, store: Store) -> str:
+    def _lease_file(self, store: Store) -> str:
         if store.root not in self._sheets:
-            self._sheets[store.root] = os.path.join(self._held.enter_context(scratch(store)), SHEET)
+            self._sheets[store.root] = os.path.join(self._held.enter_context(temp_directory(store)), LEASE_FILE)
         return self._sheets[store.root]
 
 
-def claimed(store: Store) -> Collection[str]:
+def leased_blobs(store: Store) -> Collection[str]:
     """sha256 of every file that some living process has claimed, whatever its ids. Meant to be asked with the lock LOCK
     held alone."""
     found: set[str] = set()
-    for top in [top for each in (store, *others(store)) for top in _tops(each)]:
+    for top in [top for each in (store, *other_idmap_stores(store)) for top in _temp_directories(each)]:
         try:
-            text = store_files.read(os.path.join(top, SHEET)).decode("ascii")
+            text = store_files.read_regular_file(os.path.join(top, LEASE_FILE)).decode("ascii")
             descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, UnicodeDecodeError):
             continue
         try:
-            if not locks.attempt(descriptor):
+            if not locks.try_lock(descriptor):
                 found.update(text.split())
         finally:
             os.close(descriptor)
     return found
 
 
-def _tops(store: Store) -> list[str]:
+def _temp_directories(store: Store) -> list[str]:
     try:
         return [store.path("tmp", name) for name in os.listdir(store.path("tmp"))]
     except FileNotFoundError:

@@ -19,32 +19,32 @@ from typing import IO, Any, cast
 
 from envtool.errors import BuildError
 from envtool.store import decompress, zip_read
-from envtool.store.tar_extract import WHITEOUT, ArchiveExtractor, ExtractedDirectory, own
-from envtool.store.tar_read import BLOCK, DIRECTORY, TarMember, TarReader, begins, refuse, shown
+from envtool.store.tar_extract import WHITEOUT, ArchiveExtractor, ExtractedDirectory, chown_member
+from envtool.store.tar_read import BLOCK, DIRECTORY, TarMember, TarReader, looks_like_tar, quote_name, raise_build_error
 from envtool.store.zip_read import Members
 
 PIECE = 1 << 20
-RATIO = 250  # as in unpack.py
-FREELY = 1 << 30  # bytes that any archive may unpack to
-TOLD = 20  # of what was left out
-NAMED = 6  # names at an archive's top that are told where nothing of it is unpacked
+MAX_RATIO = 250  # as in unpack.py
+MIN_UNPACKED_LIMIT = 1 << 30  # bytes that any archive may unpack to
+MAX_REPORTED = 20  # of what was left out
+MAX_NAMED = 6  # names at an archive's top that are told where nothing of it is unpacked
 _MOUNTED = (b"dev", b"proc", b"sys")
-_ALONE = b"\x5d\0\0"  # of xz's forerunner, without a container: only where an archive is expected
+_LZMA_MAGIC = b"\x5d\0\0"  # of xz's forerunner, without a container: only where an archive is expected
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # bz2 and gzip say OSError without a number
 
 
 def prepare() -> None:
     """Import what is imported late: in a container nothing can be."""
-    decompress.zstandard()
+    decompress.import_zstd()
     zip_read.prepare()
 
 
-def unpack(
+def unpack_if_archive(
     path: str, target: str, owner: tuple[int, int] | None, make: Callable[[], None], *, root: str = "/"
 ) -> list[str] | None:
     """See api.Call. `target` is absolute in `root`, without links. Raises BuildError (codes unpack-…), OSError."""
     with open(path, "rb") as file:
-        reader = TarReader(_pull(file, _limit(file)))
+        reader = TarReader(_limited_reader(file, _unpacked_limit(file)))
         members = iter(reader)
         try:
             first = next(members, None)
@@ -64,7 +64,7 @@ def unpack(
             return tree.add_all(all_of_them())
 
 
-def extract(path: str, target: str, *, strip: int = 0, owners: bool = False, root: str = "/") -> list[str]:
+def extract_archive(path: str, target: str, *, strip: int = 0, owners: bool = False, root: str = "/") -> list[str]:
     """Unpack what has to be an archive: a tar (plain, gzip, bzip2, xz, zstd) or a zip. Lines that say what was left
     out.
 
@@ -75,38 +75,38 @@ def extract(path: str, target: str, *, strip: int = 0, owners: bool = False, roo
     /lib -> usr/lib. Raises BuildError (codes unpack-…), OSError.
     """
     with open(path, "rb") as file:
-        members = _members(file, _limit(file))
+        members = _read_members(file, _unpacked_limit(file))
         with LiveExtractor(root, target, strip=strip, plain=not owners, keeps_links=True) as tree:
             lines = tree.add_all(members)
-            tree.check_chosen()
+            tree.check_any_extracted()
             return lines
 
 
-def _members(file: IO[bytes], limit: int) -> Members:
+def _read_members(file: IO[bytes], limit: int) -> Members:
     magic = file.read(4)
     file.seek(0)
     if magic in zip_read.MAGIC:
-        yield from zip_read.members(file, limit)
+        yield from zip_read.read_members(file, limit)
         return
-    pull = _pull(file, limit, alone=True)
+    pull = _limited_reader(file, limit, alone=True)
     head = b""
     while len(head) < BLOCK and (piece := pull()):
         head += piece
-    if not begins(head[:BLOCK]):
-        refuse("unpack-format", "neither a tar (gz, xz, bz2, zst) nor a zip archive")
+    if not looks_like_tar(head[:BLOCK]):
+        raise_build_error("unpack-format", "neither a tar (gz, xz, bz2, zst) nor a zip archive")
     waiting = [head]
     reader = TarReader(lambda: waiting.pop() if waiting else pull())
     for member in reader:
         yield member, reader.content()
 
 
-def _limit(file: IO[bytes]) -> int:
+def _unpacked_limit(file: IO[bytes]) -> int:
     """Bytes that an archive may unpack to."""
-    return max(FREELY, RATIO * os.fstat(file.fileno()).st_size)
+    return max(MIN_UNPACKED_LIMIT, MAX_RATIO * os.fstat(file.fileno()).st_size)
 
 
-def _pull(file: IO[bytes], limit: int, *, alone: bool = False) -> Callable[[], bytes]:
-    stream = _opened(file, alone=alone)
+def _limited_reader(file: IO[bytes], limit: int, *, alone: bool = False) -> Callable[[], bytes]:
+    stream = _open_decompressed(file, alone=alone)
     size = 0
 
     def pull() -> bytes:
@@ -127,14 +127,14 @@ def _pull(file: IO[bytes], limit: int, *, alone: bool = False) -> Callable[[], b
     return pull
 
 
-def _opened(file: IO[bytes], *, alone: bool) -> IO[bytes]:
+def _open_decompressed(file: IO[bytes], *, alone: bool) -> IO[bytes]:
     magic = file.read(6)
     file.seek(0)
     if magic.startswith(b"\x1f\x8b"):
         return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
     if magic.startswith(b"BZh"):
         return bz2.BZ2File(file)
-    if magic == b"\xfd7zXZ\0" or (alone and magic.startswith(_ALONE)):
+    if magic == b"\xfd7zXZ\0" or (alone and magic.startswith(_LZMA_MAGIC)):
         return lzma.LZMAFile(file)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
         return cast("IO[bytes]", _ZstdStream(file))
@@ -145,7 +145,7 @@ class _ZstdStream:
     """What zstd packed, as `read` gives it."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._pieces = decompress.pieces(file.fileno())
+        self._pieces = decompress.decompress(file.fileno())
 
     def read(self, _: int) -> bytes:
         return next(self._pieces, b"")
@@ -193,20 +193,20 @@ class LiveExtractor(ArchiveExtractor):
                 error.filename = member.name
                 raise
         self.finish()
-        lines = [f"{os.fsdecode(name)}: left out: {why}" for name, why in self.left_out[:TOLD]]
+        lines = [f"{os.fsdecode(name)}: left out: {why}" for name, why in self.left_out[:MAX_REPORTED]]
         more = len(self.left_out) - len(lines)
         return [*lines, f"and {more} more"] if more else lines
 
-    def check_chosen(self) -> None:
+    def check_any_extracted(self) -> None:
         """Raise BuildError (code unpack-nothing) where the archive has members, and all were passed by."""
         if self._chosen or not self._tops:
             return
-        first = [shown(name) for name in self._tops.values()]
-        has = f"at its top it has {', '.join(first[:NAMED])}{' and more' if len(first) > NAMED else ''}"
+        first = [quote_name(name) for name in self._tops.values()]
+        has = f"at its top it has {', '.join(first[:MAX_NAMED])}{' and more' if len(first) > MAX_NAMED else ''}"
         why = f"`strip: {self._strip}` leaves nothing of it, since no name is deeper"
         if self._deep:
             why = "all of it lies in /dev, /proc and /sys, of which every container has its own"
-        refuse("unpack-nothing", f"{why}; {has}")
+        raise_build_error("unpack-nothing", f"{why}; {has}")
 
     def add_member(self, member: TarMember, content: Any) -> None:
         if not self._chosen:
@@ -226,7 +226,7 @@ class LiveExtractor(ArchiveExtractor):
             left = parts[self._strip :]
             self._deep |= bool(left)
             self._chosen = not self._is_skipped(left)
-            if len(self._tops) <= NAMED:
+            if len(self._tops) <= MAX_NAMED:
                 inner = len(parts) > 1 or member.kind == DIRECTORY
                 self._tops.setdefault(parts[0], parts[0] + b"/" if inner else parts[0])
 
@@ -236,7 +236,7 @@ class LiveExtractor(ArchiveExtractor):
     def _is_skipped(self, parts: list[bytes]) -> bool:
         if any(part.startswith(WHITEOUT) for part in parts):
             text = "has a name that begins with .wh.: in a layer of an image that says that something is deleted"
-            refuse("unpack-whiteout", text, b"/".join(parts))
+            raise_build_error("unpack-whiteout", text, b"/".join(parts))
         if self._strip and not parts:
             return True
         return self.start is self.root and parts[:1] in ([each] for each in _MOUNTED)
@@ -283,7 +283,7 @@ class LiveExtractor(ArchiveExtractor):
         found = at.children.get(name)
         if not isinstance(found, bytes) or found[:1] != b"l":
             return False
-        return self._walk(self._split_name(member.name, member.name), member, make=False) is not None
+        return self._resolve_directory(self._split_name(member.name, member.name), member, make=False) is not None
 
     def _apply_directory_member(self, found: ExtractedDirectory, member: TarMember) -> None:
         self._ours[found] = None
@@ -297,6 +297,6 @@ class LiveExtractor(ArchiveExtractor):
         """Set what is set last: of directories of the archive alone."""
         for directory in self._ours:
             if self._owners:
-                own(self._descriptor(directory), directory.uid, directory.gid, directory.name)
+                chown_member(self._descriptor(directory), directory.uid, directory.gid, directory.name)
             self._apply_attributes(directory, directory.name)
         return []

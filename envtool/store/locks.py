@@ -19,25 +19,25 @@ from typing import TypeAlias
 from envtool.errors import Interrupted
 from envtool.store.store import Store
 
-Waiting: TypeAlias = Callable[[str], None]  # told once who holds the lock: "pid 4711", or "another"
+OnWait: TypeAlias = Callable[[str], None]  # told once who holds the lock: "pid 4711", or "another"
 Cancelled: TypeAlias = Callable[[], bool]
 SHARED = fcntl.LOCK_SH
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-_OWN = ("build-", "cache-", "layer-")  # locks of what each id map has for itself
-_turn = threading.Lock()
-_ours: set[tuple[int, int]] = set()  # device and inode of the locks that this process holds alone
+_PER_IDMAP = ("build-", "cache-", "layer-")  # locks of what each id map has for itself
+_mutex = threading.Lock()
+_held_here: set[tuple[int, int]] = set()  # device and inode of the locks that this process holds alone
 SHORT, LONG = 0.005, 0.1  # seconds between two tries
 
 
 @contextmanager
 def exclusive(
-    store: Store, name: str, *, waiting: Waiting | None = None, cancelled: Cancelled | None = None
+    store: Store, name: str, *, waiting: OnWait | None = None, cancelled: Cancelled | None = None
 ) -> Iterator[None]:
     """Hold the lock alone. `waiting` is called once if it is taken; `cancelled` is asked meanwhile.
 
     Raises Interrupted when `cancelled` says so.
     """
-    descriptor = held(store, name, fcntl.LOCK_EX, waiting=waiting, cancelled=cancelled)
+    descriptor = open_locked(store, name, fcntl.LOCK_EX, waiting=waiting, cancelled=cancelled)
     try:
         os.ftruncate(descriptor, 0)
         with suppress(OSError):  # it only says who: on a full disk a lock is one all the same
@@ -47,15 +47,15 @@ def exclusive(
         finally:
             os.ftruncate(descriptor, 0)
     finally:
-        _give_back(descriptor)
+        _release(descriptor)
 
 
 @contextmanager
 def shared(
-    store: Store, name: str, *, waiting: Waiting | None = None, cancelled: Cancelled | None = None
+    store: Store, name: str, *, waiting: OnWait | None = None, cancelled: Cancelled | None = None
 ) -> Iterator[None]:
     """Hold the lock together with other sharers, so that nobody holds it alone."""
-    descriptor = held(store, name, fcntl.LOCK_SH, waiting=waiting, cancelled=cancelled)
+    descriptor = open_locked(store, name, fcntl.LOCK_SH, waiting=waiting, cancelled=cancelled)
     try:
         yield
     finally:
@@ -63,34 +63,34 @@ def shared(
 
 
 @contextmanager
-def free(store: Store, name: str) -> Iterator[bool]:
+def try_exclusive(store: Store, name: str) -> Iterator[bool]:
     """Hold the lock alone if it can be had at once; whether that is so."""
     descriptor = _open(store, name)
     try:
-        yield attempt(descriptor) and os.fstat(descriptor).st_nlink > 0
+        yield try_lock(descriptor) and os.fstat(descriptor).st_nlink > 0
     finally:
         os.close(descriptor)
 
 
-def held(
+def open_locked(
     store: Store,
     name: str,
     operation: int,
     *,
-    waiting: Waiting | None = None,
+    waiting: OnWait | None = None,
     cancelled: Cancelled | None = None,
 ) -> int:
     """A descriptor that holds the lock until it is closed. Raises Interrupted when `cancelled` says so."""
     while True:
         descriptor = _open(store, name)
         try:
-            acquire(descriptor, operation, waiting=waiting, cancelled=cancelled)
+            wait_for_lock(descriptor, operation, waiting=waiting, cancelled=cancelled)
             if os.fstat(descriptor).st_nlink:
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
-        _give_back(descriptor)  # it was pruned between open and flock
+        _release(descriptor)  # it was pruned between open and flock
 
 
 def prune(store: Store, *, older: float, keep: Callable[[str], bool]) -> int:
@@ -98,8 +98,8 @@ def prune(store: Store, *, older: float, keep: Callable[[str], bool]) -> int:
     how many there were."""
     gone = 0
     oldest = time.time() - older
-    for name in dict.fromkeys(name for room in rooms(store) for name in os.listdir(room)):
-        path = place(store, name)
+    for name in dict.fromkeys(name for room in lock_directories(store) for name in os.listdir(room)):
+        path = lock_path(store, name)
         try:
             if os.stat(path).st_mtime > oldest or keep(name):
                 continue
@@ -107,7 +107,7 @@ def prune(store: Store, *, older: float, keep: Callable[[str], bool]) -> int:
         except OSError:  # gone meanwhile, or no lock
             continue
         try:
-            if attempt(descriptor):
+            if try_lock(descriptor):
                 os.unlink(path)
                 gone += 1
         except FileNotFoundError:
@@ -117,17 +117,17 @@ def prune(store: Store, *, older: float, keep: Callable[[str], bool]) -> int:
     return gone
 
 
-def place(store: Store, name: str) -> str:
+def lock_path(store: Store, name: str) -> str:
     """Absolute path of a lock, there or not."""
-    return store.idmap_path("locks", name) if name.startswith(_OWN) else store.path("locks", name)
+    return store.idmap_path("locks", name) if name.startswith(_PER_IDMAP) else store.path("locks", name)
 
 
-def rooms(store: Store) -> list[str]:
+def lock_directories(store: Store) -> list[str]:
     """The directories that `place` is in."""
     return [*dict.fromkeys((store.path("locks"), store.idmap_path("locks")))]
 
 
-def attempt(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:
+def try_lock(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:
     """Take the lock of an open file now, or say no."""
     try:
         fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
@@ -136,19 +136,19 @@ def attempt(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
-def holder(path: str) -> str:
+def find_holder(path: str) -> str:
     """Who holds the lock of a file or directory, as Waiting is told; empty where nobody does."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # gone, or none of ours
         return ""
     try:
-        return "" if attempt(descriptor) else _held_by(descriptor)
+        return "" if try_lock(descriptor) else _describe_holder(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _held_by(descriptor: int) -> str:
+def _describe_holder(descriptor: int) -> str:
     try:
         pid = os.pread(descriptor, 20, 0).strip().decode("ascii", "replace")
     except OSError:  # a directory
@@ -156,55 +156,55 @@ def _held_by(descriptor: int) -> str:
     return f"pid {pid}" if pid else "another"
 
 
-def acquire(
-    descriptor: int, operation: int, *, waiting: Waiting | None = None, cancelled: Cancelled | None = None
+def wait_for_lock(
+    descriptor: int, operation: int, *, waiting: OnWait | None = None, cancelled: Cancelled | None = None
 ) -> None:
     """Take the lock of an open file, trying again until it is free: a blocked flock could not be cancelled."""
-    had, ours = _take(descriptor, operation)
+    had, ours = _try_acquire(descriptor, operation)
     if had:
         return
     if waiting is not None and not ours:  # another thread of ours says itself what it does
-        waiting(_held_by(descriptor))
+        waiting(_describe_holder(descriptor))
     pause = SHORT
-    while not _take(descriptor, operation)[0]:
+    while not _try_acquire(descriptor, operation)[0]:
         if cancelled is not None and cancelled():
             raise Interrupted
         time.sleep(pause)
         pause = min(LONG, pause * 1.5)
 
 
-def _take(descriptor: int, operation: int) -> tuple[bool, bool]:
+def _try_acquire(descriptor: int, operation: int) -> tuple[bool, bool]:
     """Whether the lock is had now, and whether this process holds it alone already."""
-    with _turn:
-        had, ours = attempt(descriptor, operation), _name(descriptor) in _ours
+    with _mutex:
+        had, ours = try_lock(descriptor, operation), _identity(descriptor) in _held_here
         if had and operation == fcntl.LOCK_EX:
-            _ours.add(_name(descriptor))
+            _held_here.add(_identity(descriptor))
         return had, ours
 
 
-def _give_back(descriptor: int) -> None:
-    with _turn:
-        _ours.discard(_name(descriptor))
+def _release(descriptor: int) -> None:
+    with _mutex:
+        _held_here.discard(_identity(descriptor))
         os.close(descriptor)
 
 
-def _name(descriptor: int) -> tuple[int, int]:
+def _identity(descriptor: int) -> tuple[int, int]:
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino
 
 
 def _open(store: Store, name: str) -> int:
-    path = place(store, name)
+    path = lock_path(store, name)
     try:
         return os.open(path, _FLAGS, 0o600)
     except PermissionError:
-        if not _to_mend(path):
+        if not _has_wrong_mode(path):
             raise
         os.chmod(path, 0o600)
         return os.open(path, _FLAGS, 0o600)
 
 
-def _to_mend(path: str) -> bool:
+def _has_wrong_mode(path: str) -> bool:
     """Whether it is only a mode that somebody changed: a lock holds nothing, and its file has to stay for those who
     have it open."""
     try:

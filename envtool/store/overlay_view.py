@@ -25,13 +25,13 @@ class OverlayEntry(NamedTuple):
         return int(self.mark.partition(":")[0]) if self.letter == "f" else 0
 
 
-def record(fields: bytes) -> OverlayEntry:
+def parse_record(fields: bytes) -> OverlayEntry:
     """Raises ValueError for what is no entry of a manifest."""
     letter, mode, uid, gid, mark = fields.split(b" ")
     return OverlayEntry(letter.decode(), int(mode, 8), int(uid), int(gid), mark.decode())
 
 
-def merged(layers: Sequence[Entries]) -> dict[bytes, tuple[bytes, int]]:
+def merge_layers(layers: Sequence[Entries]) -> dict[bytes, tuple[bytes, int]]:
     """Path -> fields and the layer (index, bottom first) of each entry that is seen. Overlayfs's own rules: a deletion,
     an opaque directory, and anything that is no directory hide what is below them."""
     seen: dict[bytes, tuple[bytes, int]] = {}
@@ -41,14 +41,14 @@ def merged(layers: Sequence[Entries]) -> dict[bytes, tuple[bytes, int]]:
         hiding &= {path for path, (fields, _) in seen.items() if fields[:1] in DIRECTORIES}
         hiding |= {path for path, fields in listed if fields[:1] == b"w"}
         if hiding:
-            seen = {path: value for path, value in seen.items() if not _hidden(path, hiding)}
+            seen = {path: value for path, value in seen.items() if not _is_hidden(path, hiding)}
         for path, fields in listed:
             if fields[:1] != b"w":
                 seen[path] = (fields, index)
     return seen
 
 
-def _hidden(path: bytes, hiding: set[bytes]) -> bool:
+def _is_hidden(path: bytes, hiding: set[bytes]) -> bool:
     if path in hiding:
         return True
     end = path.rfind(b"/")
@@ -59,7 +59,7 @@ def _hidden(path: bytes, hiding: set[bytes]) -> bool:
     return False
 
 
-def history(path: bytes, layers: Sequence[Entries]) -> list[tuple[int, bytes, bool]]:
+def path_history(path: bytes, layers: Sequence[Entries]) -> list[tuple[int, bytes, bool]]:
     """What each layer says of one path, bottom first: (index, fields, whether it is part of what is seen). An ancestor
     that hides it counts as a deletion ("w")."""
     ancestors = [path[:end] for end in range(1, len(path)) if path[end : end + 1] == b"/"]

@@ -17,10 +17,10 @@ from typing import Any, Literal, TypeAlias
 
 from envtool.store import canonical
 
-Form: TypeAlias = Literal["", "gzip", "zstd"]
-Packed: TypeAlias = tuple[str, int, str, int]  # diff ID, bytes of the tar, digest of what was written, its bytes
+Compression: TypeAlias = Literal["", "gzip", "zstd"]
+PackedLayer: TypeAlias = tuple[str, int, str, int]  # diff ID, bytes of the tar, digest of what was written, its bytes
 
-MAGIC: tuple[tuple[bytes, Form], ...] = (
+MAGIC: tuple[tuple[bytes, Compression], ...] = (
     (b"\x1f\x8b", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
     *(
@@ -31,24 +31,24 @@ GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
 
 
-def prepare(form: Form) -> None:
+def prepare(form: Compression) -> None:
     """Import what `pack` needs. Nothing should be imported in the process that is container root."""
     if form == "zstd":
-        _module()
+        _import_zstd()
 
 
-def maker(form: Form) -> str:
+def compressor_version(form: Compression) -> str:
     """What packs here: the same maker makes the same bytes of the same tar."""
     if form == "gzip":
         return f"zlib {zlib.ZLIB_RUNTIME_VERSION} -{GZIP_LEVEL}"
     if form == "zstd":
-        module = _module()
+        module = _import_zstd()
         version = getattr(module, "ZSTD_VERSION", None) or module.zstd_version_info
         return f"zstd {'.'.join(map(str, version))} -{ZSTD_LEVEL}"
     return ""
 
 
-def pack(tree: str | int, out: int, form: Form, stop: int = -1) -> Packed:
+def pack(tree: str | int, out: int, form: Compression, stop: int = -1) -> PackedLayer:
     """Write the tar of a captured tree to the descriptor `out`. Raises OSError (ECANCELED once the descriptor `stop` is
     readable), StoreError."""
     sink = CompressedWriter(out, form, stop)
@@ -59,13 +59,13 @@ def pack(tree: str | int, out: int, form: Form, stop: int = -1) -> Packed:
 class CompressedWriter:
     """What is written to it goes to a descriptor, compressed as `form` says, and is hashed on both sides."""
 
-    def __init__(self, out: int, form: Form, stop: int = -1) -> None:
+    def __init__(self, out: int, form: Compression, stop: int = -1) -> None:
         self._out = out
         self._plain = hashlib.sha256()
         self._packed = self._plain if not form else hashlib.sha256()
         self._sizes = [0, 0]
         self._pack: Any = _compressor(form)
-        self._stopped = _asked(stop)
+        self._stopped = _stop_check(stop)
         self._pieces: list[bytes] = []
         self._waiting = 0
 
@@ -77,7 +77,7 @@ class CompressedWriter:
             self._flush()
         return len(piece)
 
-    def close(self) -> Packed:
+    def close(self) -> PackedLayer:
         """Write what is left; what it all came to."""
         self._flush()
         if self._pack is not None:
@@ -104,30 +104,30 @@ class CompressedWriter:
             view = view[os.write(self._out, view) :]
 
 
-def form_of(path: str) -> Form:
+def detect_compression(path: str) -> Compression:
     """What a file is compressed with, by its first bytes."""
     with open(path, "rb") as file:
         head = file.read(4)
     return next((form for magic, form in MAGIC if head.startswith(magic)), "")
 
 
-def _compressor(form: Form) -> Any:
+def _compressor(form: Compression) -> Any:
     if form == "gzip":
         return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)  # a header without time and name
     if form == "zstd":
-        compressor = _module().ZstdCompressor(level=ZSTD_LEVEL)
+        compressor = _import_zstd().ZstdCompressor(level=ZSTD_LEVEL)
         return compressor.compressobj() if hasattr(compressor, "compressobj") else compressor
     return None
 
 
-def _module() -> Any:
+def _import_zstd() -> Any:
     try:
         return import_module("zstandard")
     except ImportError:  # Python 3.14 has its own
         return import_module("compression.zstd")
 
 
-def _asked(stop: int) -> Callable[[], bool]:
+def _stop_check(stop: int) -> Callable[[], bool]:
     if stop < 0:
         return lambda: False
     poll = select.poll()

@@ -25,17 +25,17 @@ from envtool.model import Json
 from envtool.project import rundir
 from envtool.store import json_documents
 from envtool.store.store import Store
-from envtool.store.temp_dirs import remove_tree, scratch
+from envtool.store.temp_dirs import remove_tree, temp_directory
 
 FORMAT = 1
 STATEMENT = "statement"
-_SUMMED = ("log", STATEMENT)
-KEPT = 8  # results of one task of one env
-AGE = 30 * 86400  # seconds
-LOG = 64 << 20  # bytes of a log that is kept
-OUTPUTS = 512 << 20  # bytes of all outputs together
-FILES = 20_000  # number of outputs
-PLAN = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told))?")
+_HASHED_FILES = ("log", STATEMENT)
+MAX_PER_OWNER = 8  # results of one task of one env
+MAX_UNUSED_AGE = 30 * 86400  # seconds
+MAX_LOG_SIZE = 64 << 20  # bytes of a log that is kept
+MAX_OUTPUTS_SIZE = 512 << 20  # bytes of all outputs together
+MAX_OUTPUTS = 20_000  # number of outputs
+PLAN_NAME = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,37 +112,41 @@ def _read(key: str, directory: str) -> StoredResult | None:
             sums=stored.get("sums", {}),
         )
         right = stored["format"] == FORMAT and keys.digest(stored["document"]) == key
-        right = right and isinstance(found.document, dict) and isinstance(found.sums, dict) and _said(found)
-        right = right and _is(found.log, stored["log"])
-        right = right and all(_is(found.output_path(each), each.size, link=bool(each.link)) for each in found.outputs)
+        right = right and isinstance(found.document, dict) and isinstance(found.sums, dict) and _is_well_formed(found)
+        right = right and _has_size(found.log, stored["log"])
+        right = right and all(
+            _has_size(found.output_path(each), each.size, link=bool(each.link)) for each in found.outputs
+        )
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return found if right else None
 
 
-def _said(found: StoredResult) -> bool:
+def _is_well_formed(found: StoredResult) -> bool:
     """Whether all that is said of a run and its outputs can be."""
     run = found.run
     texts: list[object] = [run.env, run.task, run.host, run.message, run.git]
     for each in found.outputs:
         texts += [each.path, each.sha256, each.link]
-        if not (json_documents.whole(each.mode) and json_documents.whole(each.size) and type(each.mtime_ns) is int):
+        if not (
+            json_documents.is_count(each.mode) and json_documents.is_count(each.size) and type(each.mtime_ns) is int
+        ):
             return False
-        if not isinstance(each.path, str) or not _inside(each.path):
+        if not isinstance(each.path, str) or not _is_inside(each.path):
             return False
     return (
         all(isinstance(text, str) for text in texts)
-        and json_documents.seconds(run.started)
-        and json_documents.seconds(run.seconds)
+        and json_documents.is_time(run.started)
+        and json_documents.is_time(run.seconds)
     )
 
 
-def _is(path: str, size: int, *, link: bool = False) -> bool:
+def _has_size(path: str, size: int, *, link: bool = False) -> bool:
     state = os.lstat(path)
     return stat.S_ISLNK(state.st_mode) if link else stat.S_ISREG(state.st_mode) and state.st_size == size
 
 
-def of(store: Store, owner: str) -> list[StoredResult]:
+def results_of_owner(store: Store, owner: str) -> list[StoredResult]:
     """All results of an owner that are whole."""
     found = [find(store, key) for key in _names(store.path("results", "of", owner))]
     return [each for each in found if each is not None]
@@ -159,14 +163,14 @@ def verify(found: StoredResult, check: Callable[[], None] | None = None) -> bool
             for each in found.outputs
         ) and all(
             _hash(os.path.join(found.directory, name), check) == found.sums[name]
-            for name in _SUMMED
+            for name in _HASHED_FILES
             if name in found.sums
         )
     except OSError:
         return False
 
 
-def used(store: Store, found: StoredResult, owner: str) -> None:
+def mark_used(store: Store, found: StoredResult, owner: str) -> None:
     """Note that it was of use: it stays for longer."""
     for path in (found.directory, store.path("results", "of", owner, found.key)):
         try:
@@ -175,7 +179,7 @@ def used(store: Store, found: StoredResult, owner: str) -> None:
             continue  # somebody swept it: then it is not there next time
 
 
-def keep(
+def store_result(
     store: Store,
     keyed: Sequence[Mapping[str, Json]],
     run: StoredRun,
@@ -190,12 +194,12 @@ def keep(
     """Remember a run under the keys of documents (one, or also that of the project with the run's own outputs in it).
     `statement` is its provenance, empty where there is none; `outputs` are project-relative paths below `root`. Raises
     OSError, TooLarge, and what `check` raises, which is called often."""
-    with scratch(store) as top:
+    with temp_directory(store) as top:
         for decided in keyed:
             key = keys.digest(dict(decided))
             made = os.path.join(top, key)
             os.mkdir(made, 0o755)
-            size = _evidence(log, os.path.join(made, "log"))
+            size = _copy_log(log, os.path.join(made, "log"))
             if statement:
                 with open(os.path.join(made, STATEMENT), "xb") as file:
                     file.write(statement)
@@ -204,52 +208,58 @@ def keep(
                 "document": dict(decided),
                 "run": asdict(run),
                 "log": size,
-                "sums": {name: _hash(path) for name in _SUMMED if os.path.exists(path := os.path.join(made, name))},
-                "outputs": [asdict(each) for each in _take(root, outputs, os.path.join(made, "outputs"), check)],
+                "sums": {
+                    name: _hash(path) for name in _HASHED_FILES if os.path.exists(path := os.path.join(made, name))
+                },
+                "outputs": [
+                    asdict(each) for each in _copy_outputs(root, outputs, os.path.join(made, "outputs"), check)
+                ],
             }
             with open(os.path.join(made, "result.json"), "wb") as file:
                 file.write(json_documents.dumps(stored))
-            _place(made, store.path("results", key), os.path.join(top, f"{key}.old"))
-            _own(store, owner, key)
-    _bound(store, owner)
-    _sweep(store)
+            _move_result(made, store.path("results", key), os.path.join(top, f"{key}.old"))
+            _add_to_owner(store, owner, key)
+    _trim_owner(store, owner)
+    _sweep_daily(store)
 
 
 def adopt(store: Store, key: str, made: str, owner: str) -> bool:
     """Take over what another machine remembered, from a directory on the store's file system; False where it is not a
     whole result of this key. Raises OSError."""
     found = _read(key, made)
-    if found is None or not all(_inside(each.path) for each in found.outputs) or not verify(found):
+    if found is None or not all(_is_inside(each.path) for each in found.outputs) or not verify(found):
         return False
-    _place(made, store.path("results", key), f"{made}.old")
-    _own(store, owner, key)
-    _bound(store, owner)
+    _move_result(made, store.path("results", key), f"{made}.old")
+    _add_to_owner(store, owner, key)
+    _trim_owner(store, owner)
     return True
 
 
-def _inside(path: str) -> bool:
+def _is_inside(path: str) -> bool:
     return not path.startswith("/") and ".." not in path.split("/")
 
 
-def forget(store: Store, key: str) -> None:
+def remove_result(store: Store, key: str) -> None:
     """Take a result away."""
     with contextlib.suppress(OSError):
         remove_tree(store.path("results", key))
 
 
-def _evidence(path: str, target: str) -> int:
+def _copy_log(path: str, target: str) -> int:
     """Copy a file of the run; its size. Raises OSError, TooLarge."""
-    with rundir.opened(path) as file, open(target, "xb") as copy:
+    with rundir.open_file(path) as file, open(target, "xb") as copy:
         size = os.fstat(file.fileno()).st_size
-        if size > LOG:
+        if size > MAX_LOG_SIZE:
             raise TooLarge
         shutil.copyfileobj(file, copy, 1 << 20)
     return size
 
 
-def _take(root: str, outputs: Iterable[str], target: str, check: Callable[[], None] | None) -> list[StoredOutput]:
+def _copy_outputs(
+    root: str, outputs: Iterable[str], target: str, check: Callable[[], None] | None
+) -> list[StoredOutput]:
     taken: list[StoredOutput] = []
-    room = OUTPUTS
+    room = MAX_OUTPUTS_SIZE
     for path in sorted(set(outputs)):
         place = os.path.join(target, path)
         os.makedirs(os.path.dirname(place), exist_ok=True)
@@ -257,7 +267,7 @@ def _take(root: str, outputs: Iterable[str], target: str, check: Callable[[], No
         with OpenDirectory.open(root) as project, project.open_below(directory) as parent:
             state = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
             room -= state.st_size
-            if room < 0 or len(taken) >= FILES:
+            if room < 0 or len(taken) >= MAX_OUTPUTS:
                 raise TooLarge
             if stat.S_ISLNK(state.st_mode):
                 link = os.readlink(name, dir_fd=parent.fd)
@@ -266,7 +276,7 @@ def _take(root: str, outputs: Iterable[str], target: str, check: Callable[[], No
                 continue
             with parent.read(name) as file, open(place, "xb") as copy:
                 state = os.fstat(file.fileno())
-                digest = _copy(file, copy, OUTPUTS, check)
+                digest = _copy(file, copy, MAX_OUTPUTS_SIZE, check)
         taken.append(
             StoredOutput(
                 path=path,
@@ -282,14 +292,14 @@ def _take(root: str, outputs: Iterable[str], target: str, check: Callable[[], No
 def _hash(path: str, check: Callable[[], None] | None = None) -> str:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
-        return hashing.sha256(file, check)
+        return hashing.sha256_of_file(file, check)
 
 
 def _copy(file: BinaryIO, copy: BinaryIO, most: int, check: Callable[[], None] | None) -> str:
     """Copy a file, its holes left holes; its sha256. Raises TooLarge for one that grows meanwhile past `most` bytes."""
     state = hashlib.sha256()
     size = 0
-    while piece := file.read(hashing.PIECE):
+    while piece := file.read(hashing.CHUNK_SIZE):
         if check is not None:
             check()
         state.update(piece)
@@ -304,7 +314,7 @@ def _copy(file: BinaryIO, copy: BinaryIO, most: int, check: Callable[[], None] |
     return state.hexdigest()
 
 
-def _place(made: str, target: str, old: str) -> None:
+def _move_result(made: str, target: str, old: str) -> None:
     os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
     try:
         os.rename(made, target)
@@ -317,16 +327,16 @@ def _place(made: str, target: str, old: str) -> None:
 # ---- bounds --------------------------------------------------------------------------------------------------------
 
 
-def _own(store: Store, owner: str, key: str) -> None:
+def _add_to_owner(store: Store, owner: str, key: str) -> None:
     directory = store.path("results", "of", owner)
     for path in (os.path.dirname(directory), directory):
         if not os.path.isdir(path):
             remove_tree(path)
             os.makedirs(path, mode=0o755, exist_ok=True)
-    _mark(os.path.join(directory, key))
+    _touch(os.path.join(directory, key))
 
 
-def _mark(path: str) -> None:
+def _touch(path: str) -> None:
     """An empty file whose time is now."""
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
         remove_tree(path)
@@ -334,7 +344,7 @@ def _mark(path: str) -> None:
     os.utime(path)
 
 
-def _bound(store: Store, owner: str) -> None:
+def _trim_owner(store: Store, owner: str) -> None:
     """Forget all but the newest few of an owner."""
     directory = store.path("results", "of", owner)
     ages: list[tuple[float, str]] = []
@@ -343,12 +353,12 @@ def _bound(store: Store, owner: str) -> None:
             ages.append((os.stat(os.path.join(directory, name)).st_mtime, name))
         except FileNotFoundError:
             continue
-    for _, key in sorted(ages)[:-KEPT]:
-        forget(store, key)
+    for _, key in sorted(ages)[:-MAX_PER_OWNER]:
+        remove_result(store, key)
         _unlink(os.path.join(directory, key))
 
 
-def _sweep(store: Store) -> None:
+def _sweep_daily(store: Store) -> None:
     """Once a day: forget what nobody used for long, manifests that no result names, and plans."""
     stamp = store.path("results", "of", ".swept")
     now = time.time()
@@ -357,20 +367,20 @@ def _sweep(store: Store) -> None:
             return
     except OSError:
         pass
-    _mark(stamp)
+    _touch(stamp)
     views = {name for name in _names(store.path("views")) if _age(store.path("views", name), now) > 3600}
     for key in _names(store.path("results")):
         if key == "of":
             continue
-        if _age(store.path("results", key), now) > AGE:
-            forget(store, key)
+        if _age(store.path("results", key), now) > MAX_UNUSED_AGE:
+            remove_result(store, key)
         elif found := find(store, key):
             views.discard(str(found.document.get("view")))
     for name in views:
         _unlink(store.path("views", name))
     for name in _names(store.path("plans")):  # short cuts: what is half written, and what was long of no use
         path = store.path("plans", name)
-        if _age(path, now) > (AGE if PLAN.fullmatch(name) else 3600):
+        if _age(path, now) > (MAX_UNUSED_AGE if PLAN_NAME.fullmatch(name) else 3600):
             _unlink(path)
     for owner in _names(store.path("results", "of")):
         directory = store.path("results", "of", owner)

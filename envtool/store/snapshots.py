@@ -6,11 +6,11 @@ import os
 import zlib
 
 from envtool.fs import store_files
-from envtool.project.snapshot import digest_of
+from envtool.project.snapshot import snapshot_digest
 from envtool.store.store import Store
-from envtool.store.temp_dirs import scratch, take_place
+from envtool.store.temp_dirs import move_into_place, temp_directory
 
-LARGEST = 1 << 30  # bytes of a manifest: zeros are packed a thousand to one
+MAX_MANIFEST_SIZE = 1 << 30  # bytes of a manifest: zeros are packed a thousand to one
 
 
 def put(store: Store, digest: str, text: bytes) -> None:
@@ -19,11 +19,11 @@ def put(store: Store, digest: str, text: bytes) -> None:
     if os.path.isfile(target) and not os.path.islink(target):
         os.utime(target)
         return
-    with scratch(store) as top:
+    with temp_directory(store) as top:
         mine = os.path.join(top, digest)
         with open(mine, "xb") as file:
             file.write(zlib.compress(text, 1))
-        take_place(mine, target)
+        move_into_place(mine, target)
 
 
 def get(store: Store, digest: str) -> dict[str, tuple[int, str]] | None:
@@ -31,15 +31,15 @@ def get(store: Store, digest: str) -> dict[str, tuple[int, str]] | None:
     known any more, or damaged."""
     try:
         unpack = zlib.decompressobj()
-        text = unpack.decompress(store_files.read(store.path("views", digest)), LARGEST)
-        if not unpack.eof or digest_of(text) != digest:
+        text = unpack.decompress(store_files.read_regular_file(store.path("views", digest)), MAX_MANIFEST_SIZE)
+        if not unpack.eof or snapshot_digest(text) != digest:
             return None
-        return rows(text)
+        return parse_rows(text)
     except (OSError, ValueError, zlib.error):
         return None
 
 
-def rows(text: bytes) -> dict[str, tuple[int, str]]:
+def parse_rows(text: bytes) -> dict[str, tuple[int, str]]:
     """The same of a manifest's text."""
     fields = text.split(b"\0")
     return {
@@ -48,7 +48,7 @@ def rows(text: bytes) -> dict[str, tuple[int, str]]:
     }
 
 
-def difference(before: dict[str, tuple[int, str]], after: dict[str, tuple[int, str]]) -> dict[str, str]:
+def diff_rows(before: dict[str, tuple[int, str]], after: dict[str, tuple[int, str]]) -> dict[str, str]:
     """Path -> what happened to it ("new", "gone", "changed"), sorted by path."""
     words: dict[str, str] = {}
     for path in sorted(before.keys() | after.keys()):

@@ -11,7 +11,7 @@ from envtool.store.tar_read import TarMember
 _POLYNOMIAL = 0xEDB88320
 
 
-def write(descriptor: int, member: TarMember, content: Iterator[memoryview]) -> int:
+def write_content(descriptor: int, member: TarMember, content: Iterator[memoryview]) -> int:
     """Write a file's content, leaving its holes; the CRC-32 of all of it."""
     crc = 0
     if member.extents is None:
@@ -29,17 +29,17 @@ def write(descriptor: int, member: TarMember, content: Iterator[memoryview]) -> 
         while piece:
             while not length:
                 offset, length = next(extents)
-            crc, at = zeros(crc, offset - at), offset
+            crc, at = crc_with_zeros(crc, offset - at), offset
             part = piece[:length]
             part = part[: os.pwrite(descriptor, part, offset)]
             crc = zlib.crc32(part, crc)
             offset, length, at = offset + len(part), length - len(part), at + len(part)
             piece = piece[len(part) :]
     os.ftruncate(descriptor, member.size)
-    return zeros(crc, member.size - at)
+    return crc_with_zeros(crc, member.size - at)
 
 
-def zeros(crc: int, count: int) -> int:
+def crc_with_zeros(crc: int, count: int) -> int:
     """The CRC-32 of what has `crc` with `count` zero bytes after it, in no time: a hole may be terabytes long."""
     if count <= 4096:
         return zlib.crc32(bytes(count), crc)

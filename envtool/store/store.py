@@ -16,19 +16,19 @@ from dataclasses import dataclass, replace
 
 from envtool.errors import EnvtoolError, StoreError
 from envtool.fs import store_files
-from envtool.fs.trusted_paths import distrust
+from envtool.fs.trusted_paths import why_untrusted
 from envtool.model import Json
 from envtool.store import json_documents
-from envtool.store.disk_errors import refusal
+from envtool.store.disk_errors import translate_os_error
 
 FORMAT = 1
-ROOMS = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "locks")
+DIRECTORIES = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "locks")
 STAMP = "store.json"
 IDS = "ids"
-OWN = frozenset(("caches", "layers", "results", "tmp", "views"))  # rooms that each id map has, and `locks`
+PER_IDMAP = frozenset(("caches", "layers", "results", "tmp", "views"))  # rooms that each id map has, and `locks`
 _NAME = re.compile("(?:root|range|single|other)-[0-9a-f]{12}")
 NETWORKED = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "fuse.sshfs", "lustre", "gpfs"})
-ELSEWHERE = "let ENVTOOL_STORE name a directory on a local disk (ext4, xfs, btrfs)"
+HINT_LOCAL_DISK = "let ENVTOOL_STORE name a directory on a local disk (ext4, xfs, btrfs)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +43,14 @@ class Store:
 
     def path(self, *parts: str) -> str:
         """Absolute path of something in it."""
-        return self.idmap_path(*parts) if parts[0] in OWN else os.path.join(self.root, *parts)
+        return self.idmap_path(*parts) if parts[0] in PER_IDMAP else os.path.join(self.root, *parts)
 
     def idmap_path(self, *parts: str) -> str:
         """Absolute path of something that this id map has for itself."""
         return os.path.join(self.root, IDS, self.ids, *parts) if self.ids else os.path.join(self.root, *parts)
 
 
-def directory(environ: Mapping[str, str] | None = None) -> str:
+def store_directory(environ: Mapping[str, str] | None = None) -> str:
     """Absolute path of the store: $ENVTOOL_STORE, else $XDG_CACHE_HOME/envtool, else ~/.cache/envtool.
 
     The XDG base directory specification has relative values ignored; for ours they would mean another store in each
@@ -72,44 +72,44 @@ def directory(environ: Mapping[str, str] | None = None) -> str:
     return os.path.join(cache, "envtool")
 
 
-def locate(*, idmap: str = "", environ: Mapping[str, str] | None = None) -> Store:
+def open_store(*, idmap: str = "", environ: Mapping[str, str] | None = None) -> Store:
     """The store of this user, made when it is not there.
 
     `idmap` describes the id map of the containers here (any stable text); empty: that of the top. Raises StoreError
     (codes store-path, store-owner, store-format, store-filesystem, store-damaged, and those of errors.refused).
     """
-    root = directory(environ)
+    root = store_directory(environ)
     try:
-        _guarded(root)
-        stamp = _stamp(root)
+        _check_trusted(root)
+        stamp = _read_stamp(root)
         if stamp is None:
             stamp = _create(root, idmap)
-        _check(root, stamp)
-        _make_rooms(root, ROOMS)
-        store = Store(root=root, ids=_place(str(stamp["idmap"]), idmap))
+        _check_format(root, stamp)
+        _make_directories(root, DIRECTORIES)
+        store = Store(root=root, ids=_idmap_name(str(stamp["idmap"]), idmap))
         if store.ids:
-            _make_own(store, idmap)
+            _make_idmap_directories(store, idmap)
     except OSError as error:
-        raise _unusable(root, error) from error
+        raise _unusable_error(root, error) from error
     return store
 
 
-def standing(idmap: str = "") -> Store | None:
+def find_store(idmap: str = "") -> Store | None:
     """The same store where there is one, and make nothing."""
-    root = directory()
+    root = store_directory()
     try:
-        _guarded(root)
-        if (stamp := _stamp(root)) is None:
+        _check_trusted(root)
+        if (stamp := _read_stamp(root)) is None:
             return None
-        _check(root, stamp)
+        _check_format(root, stamp)
     except OSError as error:
-        raise _unusable(root, error) from error
-    return Store(root=root, ids=_place(str(stamp["idmap"]), idmap))
+        raise _unusable_error(root, error) from error
+    return Store(root=root, ids=_idmap_name(str(stamp["idmap"]), idmap))
 
 
-def others(store: Store) -> list[Store]:
+def other_idmap_stores(store: Store) -> list[Store]:
     """The store as other id maps have it, each with its `idmap`."""
-    found = [] if not store.ids else [replace(store, ids="", idmap=_said(store.root))]
+    found = [] if not store.ids else [replace(store, ids="", idmap=_read_idmap(store.root))]
     try:
         names = sorted(os.listdir(store.path(IDS)))
     except OSError:
@@ -117,19 +117,19 @@ def others(store: Store) -> list[Store]:
     for name in names:
         place = store.path(IDS, name)
         if name != store.ids and _NAME.fullmatch(name) and not os.path.islink(place) and os.path.isdir(place):
-            found.append(replace(store, ids=name, idmap=_said(place)))
+            found.append(replace(store, ids=name, idmap=_read_idmap(place)))
     return found
 
 
-def _said(directory: str) -> str:
+def _read_idmap(directory: str) -> str:
     """Which id map a place is of, by its own stamp."""
     try:
-        return str((_stamp(directory) or {}).get("idmap") or "unknown")
+        return str((_read_stamp(directory) or {}).get("idmap") or "unknown")
     except (OSError, StoreError):
         return "unknown"
 
 
-def _place(made: str, idmap: str) -> str:
+def _idmap_name(made: str, idmap: str) -> str:
     """Where a map's rooms are in a store that was made with the map `made`."""
     if not idmap or not made or made == idmap:
         return ""
@@ -138,40 +138,40 @@ def _place(made: str, idmap: str) -> str:
     return name if _NAME.fullmatch(name) else f"other-{name[-12:]}"
 
 
-def _make_own(store: Store, idmap: str) -> None:
+def _make_idmap_directories(store: Store, idmap: str) -> None:
     """Have the rooms of one id map. Raises OSError, StoreError."""
-    _make_rooms(store.root, (f"{IDS}/{store.ids}",))
+    _make_directories(store.root, (f"{IDS}/{store.ids}",))
     top = store.idmap_path()
-    _make_rooms(top, (*sorted(OWN), "locks"))
-    if _said(top) != idmap:
+    _make_directories(top, (*sorted(PER_IDMAP), "locks"))
+    if _read_idmap(top) != idmap:
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(top, STAMP))  # damaged: whose it is, its name says
         _write_stamp(top, os.stat(store.root).st_uid, idmap)
 
 
-def _guarded(root: str) -> None:
+def _check_trusted(root: str) -> None:
     """Raise StoreError where another user could put another store in this one's place, or write to it: what is in a
     store is believed."""
     if os.path.lexists(root) and not os.path.isdir(root):
         raise StoreError(
             f"the store {root} is no directory", code="store-path", hint="set ENVTOOL_STORE to another place"
         )
-    wrong, mend = distrust(root, f"the store {root}")
+    wrong, mend = why_untrusted(root, f"the store {root}")
     if wrong:
         elsewhere = "set ENVTOOL_STORE to a place where nobody else writes"
         own = "each user has a store of their own: set ENVTOOL_STORE (or HOME) to a place of yours"
         raise StoreError(wrong, code="store-owner", hint=f"{mend}, or {elsewhere}" if mend else own)
 
 
-def _unusable(root: str, error: OSError) -> EnvtoolError:
-    return refusal(root, error) or StoreError(
+def _unusable_error(root: str, error: OSError) -> EnvtoolError:
+    return translate_os_error(root, error) or StoreError(
         f"the store {root} cannot be used: {error.strerror}",
         code="store-path",
         hint="set ENVTOOL_STORE to another place",
     )
 
 
-def _stamp(root: str) -> dict[str, object] | None:
+def _read_stamp(root: str) -> dict[str, object] | None:
     path = os.path.join(root, STAMP)
     try:
         stamp = json_documents.load(path)
@@ -191,7 +191,7 @@ def _stamp(root: str) -> dict[str, object] | None:
     )
 
 
-def _make_rooms(root: str, rooms: Iterable[str]) -> None:
+def _make_directories(root: str, rooms: Iterable[str]) -> None:
     """Have every room: those that are gone are made again. Raises OSError, StoreError where something else stands in
     a room's place."""
     for room in rooms:
@@ -211,18 +211,18 @@ def _make_rooms(root: str, rooms: Iterable[str]) -> None:
 def _create(root: str, idmap: str) -> dict[str, object]:
     os.makedirs(root, mode=0o700, exist_ok=True)
     owner = os.stat(root).st_uid
-    check_ours(root)
+    check_only_store_files(root)
     os.chmod(root, 0o700)
-    _make_rooms(root, ROOMS)
+    _make_directories(root, DIRECTORIES)
     _check_file_system(root)
-    name = _place("unknown", idmap)  # where the stamp was lost: who has a place in ids/ is not whose the top is
+    name = _idmap_name("unknown", idmap)  # where the stamp was lost: who has a place in ids/ is not whose the top is
     _write_stamp(root, owner, "unknown" if name and os.path.isdir(os.path.join(root, IDS, name)) else idmap)
-    return _stamp(root) or {"format": FORMAT, "uid": owner, "idmap": idmap}
+    return _read_stamp(root) or {"format": FORMAT, "uid": owner, "idmap": idmap}
 
 
-def check_ours(root: str) -> None:
+def check_only_store_files(root: str) -> None:
     """Raise StoreError where a directory without a stamp has something that is none of ours."""
-    leftover = next((name for name in sorted(os.listdir(root)) if name not in _known()), None)
+    leftover = next((name for name in sorted(os.listdir(root)) if name not in _known_names()), None)
     if leftover is not None:
         raise StoreError(
             f"{root} is not a store: it holds {leftover}",
@@ -247,11 +247,11 @@ def _write_stamp(directory: str, owner: int, idmap: str) -> None:
         os.unlink(mine)
 
 
-def _known() -> set[str]:
-    return {room.split("/")[0] for room in ROOMS} | {IDS, STAMP}
+def _known_names() -> set[str]:
+    return {room.split("/")[0] for room in DIRECTORIES} | {IDS, STAMP}
 
 
-def _check(root: str, stamp: Mapping[str, object]) -> None:
+def _check_format(root: str, stamp: Mapping[str, object]) -> None:
     if stamp.get("format") != FORMAT:
         raise StoreError(
             f"the store {root} has format {stamp.get('format')}, this envtool knows {FORMAT}",
@@ -262,12 +262,12 @@ def _check(root: str, stamp: Mapping[str, object]) -> None:
 
 def _check_file_system(root: str) -> None:
     """An overlay's upper wants user xattrs, whiteouts and d_type (kernel: Documentation/filesystems/overlayfs.rst)."""
-    kind = file_system(root)
+    kind = file_system_type(root)
     if kind == "overlay" or kind in NETWORKED:
         raise StoreError(
             f"the store {root} is on {kind}, which cannot carry the writable side of an overlay",
             code="store-filesystem",
-            hint=ELSEWHERE,
+            hint=HINT_LOCAL_DISK,
         )
     probe = os.path.join(root, "tmp", f"probe.{os.getpid()}.{os.urandom(4).hex()}")
     with open(probe, "x", encoding="ascii"):  # a file: directories without a lock are what another starter sweeps
@@ -278,13 +278,13 @@ def _check_file_system(root: str) -> None:
         raise StoreError(
             f"the store {root} is on {kind or 'a file system'} without user xattrs, which overlays need",
             code="store-filesystem",
-            hint=ELSEWHERE,
+            hint=HINT_LOCAL_DISK,
         ) from error
     finally:
         os.unlink(probe)
 
 
-def file_system(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:
+def file_system_type(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:
     """Type of the file system that `path` is on ("ext4"), empty when it cannot be told (proc(5): mountinfo)."""
     device = os.stat(path).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"

@@ -15,11 +15,11 @@ from envtool.errors import BuildError
 BLOCK = 512
 LIMIT = 1 << 20  # bytes of a PAX header or a long name
 EXTENTS = 1 << 18  # of one sparse file
-LARGEST = 1 << 43  # bytes: what a sparse file may pretend to be (8 TiB)
+MAX_SPARSE_SIZE = 1 << 43  # bytes: what a sparse file may pretend to be (8 TiB)
 _ZERO = bytes(BLOCK)
 _XATTR = b"SCHILY.xattr."
 _HEADER_ONLY = b"123456"
-REGULAR, HARD, SYMBOLIC, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
+REGULAR, HARD_LINK, SYMLINK, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 Extents: TypeAlias = "list[tuple[int, int]]"  # offset and length of what is not a hole, in order
 
 
@@ -38,24 +38,24 @@ class TarMember:
         self.extents: Extents | None = None
 
 
-def shown(name: bytes) -> str:
+def quote_name(name: bytes) -> str:
     """A name as messages quote it: one line, and not for ever."""
     text = name.decode("utf-8", "backslashreplace")
     return repr(text if len(text) <= 200 else text[:197] + "...")
 
 
-def refuse(code: str, what: str, name: bytes | None = None) -> NoReturn:
+def raise_build_error(code: str, what: str, name: bytes | None = None) -> NoReturn:
     """Raise the BuildError that says which member is wrong."""
-    raise BuildError(f"member {shown(name)} {what}" if name is not None else what, code=code)
+    raise BuildError(f"member {quote_name(name)} {what}" if name is not None else what, code=code)
 
 
-def begins(block: bytes) -> bool:
+def looks_like_tar(block: bytes) -> bool:
     """Whether the first bytes of a file may be those of a tar: a header whose sum is right, or no member at all."""
     if len(block) != BLOCK:
         return False
     try:
         if block != _ZERO:
-            _checked(block)
+            _verify_checksum(block)
     except BuildError:
         return False
     return True
@@ -109,20 +109,22 @@ class TarReader:
                 break
         return b"".join(parts)
 
-    def _exactly(self, count: int) -> bytes:
+    def _read_exactly(self, count: int) -> bytes:
         data = self._read_up_to(count)
         if len(data) != count:
-            self._truncated()
+            self._raise_truncated()
         return data
 
-    def _truncated(self) -> NoReturn:
-        refuse("unpack-truncated", "ends too early" if self._name is not None else "the tar ends too early", self._name)
+    def _raise_truncated(self) -> NoReturn:
+        raise_build_error(
+            "unpack-truncated", "ends too early" if self._name is not None else "the tar ends too early", self._name
+        )
 
     def content(self) -> Iterator[memoryview]:
         """What is stored of the last member, in pieces."""
         while self._left:
             if self._at == len(self._piece) and not self._refill():
-                self._truncated()
+                self._raise_truncated()
             piece = self._piece[self._at : self._at + self._left]
             self._at += len(piece)
             self._left -= len(piece)
@@ -132,7 +134,7 @@ class TarReader:
         for _ in self.content():
             pass
         if self._padding:
-            self._exactly(self._padding)
+            self._read_exactly(self._padding)
             self._padding = 0
 
     # ---- headers ----
@@ -146,22 +148,22 @@ class TarReader:
             block = self._read_up_to(BLOCK)
             if not block or block == _ZERO:
                 if records or long:
-                    refuse("unpack-truncated", "the tar ends after a header that belongs to a next member")
+                    raise_build_error("unpack-truncated", "the tar ends after a header that belongs to a next member")
                 if block:
                     self._read_end()
                 return None
             if len(block) != BLOCK:
-                self._truncated()
-            _checked(block)
+                self._raise_truncated()
+            _verify_checksum(block)
             kind = block[156:157]
             if kind in b"xgLKX" and kind != b"\0":
                 size = _number(block[124:136], "size")
                 if size > LIMIT:
-                    refuse("unpack-pax", f"a header of {size} bytes: more than {LIMIT}")
-                body = self._exactly(size)
-                self._exactly(-size % BLOCK)
+                    raise_build_error("unpack-pax", f"a header of {size} bytes: more than {LIMIT}")
+                body = self._read_exactly(size)
+                self._read_exactly(-size % BLOCK)
                 if kind in b"xX":
-                    records = _records(body)
+                    records = _parse_pax(body)
                 elif kind in b"LK":
                     long[kind] = body.partition(b"\0")[0]
                 continue  # "g" speaks of all that follows: nobody who reads images listens
@@ -170,7 +172,7 @@ class TarReader:
     def _read_end(self) -> None:
         block = self._read_up_to(BLOCK)
         if block and block != _ZERO[: len(block)]:
-            refuse("unpack-header", "one block of zeros in the middle of the tar")
+            raise_build_error("unpack-header", "one block of zeros in the middle of the tar")
         while self._refill():  # whatever follows means nothing (POSIX.1-2017, pax), and is of the tar's hash
             pass
 
@@ -190,13 +192,13 @@ class TarReader:
         member.mtime = _signed(block[136:148], "mtime") * 1_000_000_000
         member.link = _text(block[157:257])
         if records:
-            stored = _apply(member, records, stored)
+            stored = _apply_pax(member, records, stored)
         member.name, member.link = long.get(b"L", member.name), long.get(b"K", member.link)
         self._name = member.name
         if kind in b"\x007S":
             member.kind = DIRECTORY if kind == b"\0" and member.name.endswith(b"/") else REGULAR
         elif kind not in b"0123456":
-            refuse("unpack-kind", f"is of a kind that no layer has: {kind!r}", member.name)
+            raise_build_error("unpack-kind", f"is of a kind that no layer has: {kind!r}", member.name)
         if member.kind in _HEADER_ONLY:
             stored = 0  # whatever is said: nothing follows
         self._left, self._padding, member.size = stored, -stored % BLOCK, stored
@@ -212,7 +214,7 @@ class TarReader:
             size, extents = self._old_extents(block)
         elif b"GNU.sparse.major" in records:
             if (records[b"GNU.sparse.major"][-1], records.get(b"GNU.sparse.minor", [b""])[-1]) != (b"1", b"0"):
-                refuse("unpack-sparse", "has holes in a format that nobody knows", member.name)
+                raise_build_error("unpack-sparse", "has holes in a format that nobody knows", member.name)
             size, extents = _decimal(records, b"GNU.sparse.realsize"), self._inline_extents()
         elif b"GNU.sparse.size" in records:
             size = _decimal(records, b"GNU.sparse.size")
@@ -229,11 +231,11 @@ class TarReader:
         end = total = 0
         for offset, length in extents:
             if offset < end:
-                refuse("unpack-sparse", "has a map of holes that overlap", member.name)
+                raise_build_error("unpack-sparse", "has a map of holes that overlap", member.name)
             end = offset + length
             total += length
-        if end > size or size > LARGEST or total != self._left:
-            refuse("unpack-sparse", "has a map of holes that does not fit its size", member.name)
+        if end > size or size > MAX_SPARSE_SIZE or total != self._left:
+            raise_build_error("unpack-sparse", "has a map of holes that does not fit its size", member.name)
         member.size, member.extents = size, extents
 
     def _old_extents(self, block: bytes) -> tuple[int, Extents]:
@@ -241,8 +243,8 @@ class TarReader:
         found, room, extended = _old_map(block[386:482]), len(block[386:482]), block[482]
         while extended:
             if room > EXTENTS * 24:
-                refuse("unpack-sparse", "has more holes than any file", self._name)
-            more = self._exactly(BLOCK)
+                raise_build_error("unpack-sparse", "has more holes than any file", self._name)
+            more = self._read_exactly(BLOCK)
             found += _old_map(more[:504])
             room += 504
             extended = more[504]
@@ -255,16 +257,16 @@ class TarReader:
         wanted = 1
         while len(numbers) < wanted:
             if self._left < BLOCK or len(rest) > 24:
-                refuse("unpack-sparse", "has a map of holes that is cut short", self._name)
+                raise_build_error("unpack-sparse", "has a map of holes that is cut short", self._name)
             self._left -= BLOCK
-            *lines, rest = (rest + self._exactly(BLOCK)).split(b"\n")
+            *lines, rest = (rest + self._read_exactly(BLOCK)).split(b"\n")
             for line in lines:
                 if len(numbers) < wanted:
                     numbers.append(_digits(line, "sparse map"))
                 if len(numbers) == 1:
                     wanted = 1 + 2 * numbers[0]
                 if wanted > 2 * EXTENTS:
-                    refuse("unpack-sparse", "has more holes than any file", self._name)
+                    raise_build_error("unpack-sparse", "has more holes than any file", self._name)
         return _pairs(numbers[1:])
 
 
@@ -280,11 +282,11 @@ def _old_map(field: bytes) -> Extents:
 
 def _pairs(numbers: list[int]) -> Extents:
     if len(numbers) % 2:
-        refuse("unpack-sparse", "a map of holes with an offset that has no length")
+        raise_build_error("unpack-sparse", "a map of holes with an offset that has no length")
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def _checked(block: bytes) -> None:
+def _verify_checksum(block: bytes) -> None:
     field = block[148:156]
     found = sum(block) - sum(field) + 256
     said = _number(field, "checksum")
@@ -292,7 +294,7 @@ def _checked(block: bytes) -> None:
         return
     signed = found - 256 * sum(1 for byte in block[:148] + block[156:] if byte > 127)  # as some old tars summed
     if signed != said:
-        refuse("unpack-header", f"a header of the tar fails its checksum: {said}, not {found}")
+        raise_build_error("unpack-header", f"a header of the tar fails its checksum: {said}, not {found}")
 
 
 def _text(field: bytes) -> bytes:
@@ -302,7 +304,7 @@ def _text(field: bytes) -> bytes:
 def _number(field: bytes, what: str) -> int:
     value = _signed(field, what)
     if value < 0:
-        refuse("unpack-number", f"a header of the tar has a negative {what}")
+        raise_build_error("unpack-number", f"a header of the tar has a negative {what}")
     return value
 
 
@@ -312,18 +314,20 @@ def _signed(field: bytes, what: str) -> int:
         value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
         if field[0] & 0x40:
             value -= 1 << (8 * len(field) - 1)
-        return value if -(1 << 63) < value < 1 << 63 else refuse("unpack-number", f"a {what} past all bounds")
+        return (
+            value if -(1 << 63) < value < 1 << 63 else raise_build_error("unpack-number", f"a {what} past all bounds")
+        )
     text = field.partition(b"\0")[0].strip(b" ")
     if not text:
         return 0
     if not text.isdigit() or b"8" in text or b"9" in text:
-        refuse("unpack-number", f"a header of the tar has no number as {what}: {text!r}")
+        raise_build_error("unpack-number", f"a header of the tar has no number as {what}: {text!r}")
     return int(text, 8)
 
 
 def _digits(text: bytes, what: str) -> int:
     if not text.isdigit() or len(text) > 19:
-        refuse("unpack-number", f"no number as {what}: {text[:30]!r}")
+        raise_build_error("unpack-number", f"no number as {what}: {text[:30]!r}")
     return int(text)
 
 
@@ -331,7 +335,7 @@ def _decimal(records: dict[bytes, list[bytes]], key: bytes) -> int:
     return _digits(records.get(key, [b""])[-1], key.decode())
 
 
-def _records(body: bytes) -> dict[bytes, list[bytes]]:
+def _parse_pax(body: bytes) -> dict[bytes, list[bytes]]:
     """The records of a PAX header, "LENGTH KEY=VALUE" and a line's end. An empty value takes earlier ones back."""
     found: dict[bytes, list[bytes]] = {}
     at = 0
@@ -340,13 +344,13 @@ def _records(body: bytes) -> dict[bytes, list[bytes]]:
         if blank < 0 or not body[at:blank].isdigit():
             if not body[at:].strip(b"\0"):
                 break
-            refuse("unpack-pax", "a PAX header that is none")
+            raise_build_error("unpack-pax", "a PAX header that is none")
         end = at + int(body[at:blank])
         key, equals, value = body[blank + 1 : end - 1].partition(b"=")
         if end > len(body) or end <= blank + 2 or body[end - 1] != 0x0A or not equals or not key:
-            refuse("unpack-pax", "a PAX header with a record that is cut, or none")
+            raise_build_error("unpack-pax", "a PAX header with a record that is cut, or none")
         if not key.startswith(_XATTR) and b"\0" in value:
-            refuse("unpack-pax", f"a PAX header with a zero byte in {key[:40].decode('ascii', 'replace')}")
+            raise_build_error("unpack-pax", f"a PAX header with a zero byte in {key[:40].decode('ascii', 'replace')}")
         if value:
             found.setdefault(key, []).append(value)
         elif not key.startswith(_XATTR):
@@ -357,7 +361,7 @@ def _records(body: bytes) -> dict[bytes, list[bytes]]:
     return found
 
 
-def _apply(member: TarMember, records: dict[bytes, list[bytes]], stored: int) -> int:
+def _apply_pax(member: TarMember, records: dict[bytes, list[bytes]], stored: int) -> int:
     """Lay PAX records over a member; the size of what is stored."""
     for key, values in records.items():
         value = values[-1]
@@ -372,7 +376,7 @@ def _apply(member: TarMember, records: dict[bytes, list[bytes]], stored: int) ->
         elif key == b"size":
             stored = _digits(value, "size")
         elif key == b"mtime":
-            member.mtime = _moment(value)
+            member.mtime = _parse_mtime(value)
         elif key.startswith(_XATTR):
             member.xattrs[key[len(_XATTR) :]] = value
     if b"GNU.sparse.name" in records:
@@ -380,7 +384,7 @@ def _apply(member: TarMember, records: dict[bytes, list[bytes]], stored: int) ->
     return stored
 
 
-def _moment(text: bytes) -> int:
+def _parse_mtime(text: bytes) -> int:
     """Nanoseconds of "SECONDS[.FRACTION]"."""
     whole, _, fraction = text.partition(b".")
     sign = -1 if whole.startswith(b"-") else 1

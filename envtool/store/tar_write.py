@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-REGULAR, HARD, SYMBOLIC, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
+REGULAR, HARD_LINK, SYMLINK, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 MAX_ID = 0o7777777
 MAX_SIZE = 0o77777777777
 _MAGIC = b"ustar\x0000" + bytes(64)  # no user and group names: ids alone mean something inside

@@ -13,18 +13,18 @@ from typing import TypeAlias
 from envtool.store import locks
 from envtool.store.store import Store
 
-GOING = ".going"  # end of the name of what is only there to be taken away
+REMOVAL_SUFFIX = ".going"  # end of the name of what is only there to be taken away
 AT_ONCE = 64  # that are held by a descriptor each
-ROOM, NAMES = 64 << 10, 8  # bytes and inodes, with which something can be taken away
-_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR)
-Remove: TypeAlias = Callable[[str], None]  # removes a tree, also one that container ids own
+MIN_BYTES, MIN_INODES = 64 << 10, 8  # bytes and inodes, with which something can be taken away
+_OTHER_KIND_ERRNOS = (errno.EISDIR, errno.ENOTDIR)
+RemoveTree: TypeAlias = Callable[[str], None]  # removes a tree, also one that container ids own
 
 
 @contextmanager
-def scratch(store: Store, *, remove: Remove | None = None, ending: str = "") -> Iterator[str]:
+def temp_directory(store: Store, *, remove: RemoveTree | None = None, ending: str = "") -> Iterator[str]:
     """A fresh directory (absolute path, mode 0755) on the store's file system, removed at the end, and by the next
     run's `sweep` when this process dies. Its name has the `ending`. Raises OSError when the disk is full."""
-    path, descriptor = _claim(store, ending)
+    path, descriptor = _create_locked(store, ending)
     try:
         yield path
     finally:
@@ -34,7 +34,7 @@ def scratch(store: Store, *, remove: Remove | None = None, ending: str = "") -> 
             os.close(descriptor)
 
 
-def _claim(store: Store, ending: str) -> tuple[str, int]:
+def _create_locked(store: Store, ending: str) -> tuple[str, int]:
     while True:
         path = store.path("tmp", os.urandom(8).hex() + ending)
         os.mkdir(path)
@@ -43,19 +43,19 @@ def _claim(store: Store, ending: str) -> tuple[str, int]:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:  # a sweeper came between mkdir and open
             continue
-        if locks.attempt(descriptor) and _same(path, descriptor):
+        if locks.try_lock(descriptor) and _is_same_directory(path, descriptor):
             return path, descriptor
         os.close(descriptor)  # the sweeper came between open and flock
 
 
-def _same(path: str, descriptor: int) -> bool:
+def _is_same_directory(path: str, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def sweep(store: Store, *, remove: Remove | None = None) -> int:
+def sweep(store: Store, *, remove: RemoveTree | None = None) -> int:
     """Remove what crashed runs left in tmp/; how many there were. Costs a listdir when there is nothing. All of it is
     named as going before the first of it goes: whoever looks meanwhile is told so of all."""
     gone = 0
@@ -85,20 +85,20 @@ def _claimed(store: Store, names: list[str]) -> dict[int, str]:
         with suppress(OSError):
             # plain files live for moments only (store.json's makings): an hour tells that nobody finishes them
             young = os.path.isfile(path) and os.fstat(descriptor).st_mtime > _an_hour_ago()
-            if not young and locks.attempt(descriptor):
-                ours[descriptor] = _going(path)
+            if not young and locks.try_lock(descriptor):
+                ours[descriptor] = _mark_for_removal(path)
         if descriptor not in ours:
             os.close(descriptor)
     return ours
 
 
-def _going(path: str) -> str:
+def _mark_for_removal(path: str) -> str:
     """The path under which something is taken away from now on, so that whoever looks meanwhile can tell that. Raises
     OSError."""
-    if path.endswith(GOING) or not os.path.isdir(path):
+    if path.endswith(REMOVAL_SUFFIX) or not os.path.isdir(path):
         return path
-    os.rename(path, path + GOING)
-    return path + GOING
+    os.rename(path, path + REMOVAL_SUFFIX)
+    return path + REMOVAL_SUFFIX
 
 
 def _an_hour_ago() -> float:
@@ -107,14 +107,14 @@ def _an_hour_ago() -> float:
     return time.time() - 3600
 
 
-def ease(store: Store, *, remove: Remove | None = None) -> None:
+def free_minimum(store: Store, *, remove: RemoveTree | None = None) -> None:
     """Have room for a lock and a directory, without which nothing could be taken away from a disk that is full: what
     stopped runs left goes, then short cuts and parts of files that were being fetched. They are made again."""
-    if _has_room(store):
+    if _has_minimum(store):
         return
     sweep(store, remove=remove)
     for room in (("plans",), ("blobs", "partial")):
-        if _has_room(store):
+        if _has_minimum(store):
             return
         with suppress(OSError):
             for name in os.listdir(store.path(*room)):
@@ -122,19 +122,19 @@ def ease(store: Store, *, remove: Remove | None = None) -> None:
                     os.unlink(store.path(*room, name))
 
 
-def _has_room(store: Store) -> bool:
+def _has_minimum(store: Store) -> bool:
     """Whether a few files can be written."""
     found = os.statvfs(store.root)
-    return found.f_bavail * found.f_frsize >= ROOM and (not found.f_files or found.f_favail >= NAMES)
+    return found.f_bavail * found.f_frsize >= MIN_BYTES and (not found.f_files or found.f_favail >= MIN_INODES)
 
 
-def take_place(made: str, target: str) -> None:
+def move_into_place(made: str, target: str) -> None:
     """Rename a file or directory to its place. What a damaged disk has put there and no rename replaces (a directory
     where a file should be, or the other way round) is removed first. Raises OSError."""
     try:
         os.rename(made, target)
     except OSError as error:
-        if error.errno not in _IN_THE_WAY or not os.path.lexists(target):
+        if error.errno not in _OTHER_KIND_ERRNOS or not os.path.lexists(target):
             raise
         remove_tree(target)
         os.rename(made, target)
@@ -159,7 +159,7 @@ def make_directory(path: str) -> None:
     raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
 
-def remove_tree(path: str, remove: Remove | None = None) -> None:
+def remove_tree(path: str, remove: RemoveTree | None = None) -> None:
     """Remove a tree or file: by our own rights where they are enough, else by `remove`. Missing is fine.
 
     Raises OSError when neither can.

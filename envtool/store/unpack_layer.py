@@ -23,28 +23,30 @@ from typing import Any
 from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.store import canonical, decompress, disk_errors
 from envtool.store.tar_extract import ArchiveExtractor
-from envtool.store.tar_read import TarReader, refuse, shown
+from envtool.store.tar_read import TarReader, quote_name, raise_build_error
 
-RATIO = 250  # a layer that unpacks to more than so many times its size is a bomb: deflate ends at 1032, zstd nowhere
-FREELY = 1 << 28  # bytes that any layer may unpack to
-TOLD = 20  # of what was left out
+MAX_RATIO = (
+    250  # a layer that unpacks to more than so many times its size is a bomb: deflate ends at 1032, zstd nowhere
+)
+MIN_UNPACKED_LIMIT = 1 << 28  # bytes that any layer may unpack to
+MAX_REPORTED = 20  # of what was left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnpackResult:
     """What came of it. `left_out` are the first of `left_out_count`: (member, why)."""
 
-    captured: canonical.Captured
+    captured: canonical.CaptureResult
     left_out: tuple[tuple[str, str], ...] = ()
     left_out_count: int = 0
 
 
 def prepare() -> None:
     """Import what unpacking imports late: as container root nothing may be readable any more."""
-    decompress.zstandard()
+    decompress.import_zstd()
 
 
-def attempt(
+def try_unpack(
     blob: int,
     tree: int,
     manifest: int,
@@ -59,19 +61,19 @@ def attempt(
     id); `cancel`: a descriptor that becomes readable when it is to stop.
     """
     try:
-        captured, left_out = _unpack(blob, tree, manifest, diff_id, owners, _stopping(cancel))
+        captured, left_out = _unpack(blob, tree, manifest, diff_id, owners, _stop_check(cancel))
     except BuildError as error:
         return ("refused", error.code, error.message)
     except Interrupted:
         return ("interrupted",)
     except OSError as error:
-        name = shown(error.filename) if isinstance(error.filename, bytes) else ""
+        name = quote_name(error.filename) if isinstance(error.filename, bytes) else ""
         return ("disk", error.errno or 0, os.strerror(error.errno or 0), name)
-    told = tuple((shown(name)[1:-1], why) for name, why in left_out[:TOLD])
+    told = tuple((quote_name(name)[1:-1], why) for name, why in left_out[:MAX_REPORTED])
     return ("done", captured, told, len(left_out))
 
 
-def result(answer: tuple[Any, ...], root: str = "") -> UnpackResult:
+def unpack_result(answer: tuple[Any, ...], root: str = "") -> UnpackResult:
     """What `attempt` answered; `root` is the store's. Raises BuildError (codes unpack-…: the archive is not what it
     should be), StoreError (code store-space, store-write), Interrupted."""
     kind, *rest = answer
@@ -81,8 +83,8 @@ def result(answer: tuple[Any, ...], root: str = "") -> UnpackResult:
         raise Interrupted
     if kind == "disk":
         number, text, name = rest
-        if number in disk_errors.FULL:
-            raise disk_errors.full(root, number)
+        if number in disk_errors.DISK_FULL_ERRNOS:
+            raise disk_errors.disk_full_error(root, number)
         raise StoreError(f"member {name} cannot be written here: {text}", code="store-write")
     captured, left_out, count = rest
     return UnpackResult(captured=captured, left_out=left_out, left_out_count=count)
@@ -90,14 +92,14 @@ def result(answer: tuple[Any, ...], root: str = "") -> UnpackResult:
 
 def _unpack(
     blob: int, top: int, manifest: int, diff_id: str, owners: bool, stopping: Callable[[], bool]
-) -> tuple[canonical.Captured, list[tuple[bytes, str]]]:
+) -> tuple[canonical.CaptureResult, list[tuple[bytes, str]]]:
     digest = hashlib.sha256()
     size = 0
     packed = os.fstat(blob).st_size
     disk = os.statvfs(top)
     room = disk.f_bavail * disk.f_frsize
-    limit = max(FREELY, RATIO * packed)
-    ahead = decompress.ReadAhead(decompress.pieces(blob))
+    limit = max(MIN_UNPACKED_LIMIT, MAX_RATIO * packed)
+    ahead = decompress.ReadAhead(decompress.decompress(blob))
     tree = ArchiveExtractor(top, owners=owners)
 
     def pull() -> bytes:
@@ -105,9 +107,9 @@ def _unpack(
         piece = ahead.next()
         size += len(piece)
         if size > limit:
-            refuse("unpack-bomb", f"{packed} bytes unpack to more than {limit}: no layer does")
+            raise_build_error("unpack-bomb", f"{packed} bytes unpack to more than {limit}: no layer does")
         if size > room:
-            refuse("unpack-room", f"it unpacks to more than the {room} bytes that are free")
+            raise_build_error("unpack-room", f"it unpacks to more than the {room} bytes that are free")
         if stopping():
             raise Interrupted
         digest.update(piece)
@@ -123,7 +125,7 @@ def _unpack(
                 raise
         found = f"sha256:{digest.hexdigest()}"
         if found != diff_id:
-            refuse("unpack-diff-id", f"its content is {found}, and should be {diff_id}")
+            raise_build_error("unpack-diff-id", f"its content is {found}, and should be {diff_id}")
         records = tree.finish()
     finally:
         tree.close()
@@ -134,7 +136,7 @@ def _unpack(
     return (found, size, len(records)), tree.left_out
 
 
-def _stopping(descriptor: int) -> Callable[[], bool]:
+def _stop_check(descriptor: int) -> Callable[[], bool]:
     if descriptor < 0:
         return lambda: False
     poll = select.poll()

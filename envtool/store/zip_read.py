@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import IO, TypeAlias
 
 from envtool.errors import BuildError
-from envtool.store.tar_extract import PATH
-from envtool.store.tar_read import DIRECTORY, REGULAR, SYMBOLIC, TarMember, refuse
+from envtool.store.tar_extract import MAX_PATH
+from envtool.store.tar_read import DIRECTORY, REGULAR, SYMLINK, TarMember, raise_build_error
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 PIECE = 1 << 20
@@ -40,53 +40,55 @@ def prepare() -> None:
     import encodings.cp437  # noqa: F401 - codecs are found by name when they are first used
 
 
-def members(file: IO[bytes], limit: int) -> Members:
+def read_members(file: IO[bytes], limit: int) -> Members:
     """What is in a zip, each with its content, which is good until the next is asked for. `limit`: bytes that it may
     unpack to. Raises BuildError (codes unpack-damaged, unpack-format, unpack-bomb), OSError."""
     left = limit
 
     def content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[memoryview]:
         nonlocal left
-        with _told(), archive.open(info) as data:
+        with _translate_errors(), archive.open(info) as data:
             while piece := data.read(PIECE):
                 left -= len(piece)
                 if left < 0:
-                    refuse("unpack-bomb", f"it unpacks to more than {limit} bytes: no archive of its size does")
+                    raise_build_error(
+                        "unpack-bomb", f"it unpacks to more than {limit} bytes: no archive of its size does"
+                    )
                 yield memoryview(piece)
 
-    with _told(), zipfile.ZipFile(file) as archive:
+    with _translate_errors(), zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             member = _member(info)
             if info.flag_bits & _ENCRYPTED:
-                refuse("unpack-format", "is encrypted", member.name)
-            if member.kind == SYMBOLIC:
+                raise_build_error("unpack-format", "is encrypted", member.name)
+            if member.kind == SYMLINK:
                 member.link, member.size = _link(archive, info), 0
             yield member, content(archive, info) if member.kind == REGULAR else iter(())
 
 
 def _member(info: zipfile.ZipInfo) -> TarMember:
     unix = info.external_attr >> 16
-    kind = DIRECTORY if info.is_dir() else SYMBOLIC if stat.S_ISLNK(unix) else REGULAR
+    kind = DIRECTORY if info.is_dir() else SYMLINK if stat.S_ISLNK(unix) else REGULAR
     found = TarMember(info.filename.encode("utf-8", "surrogateescape"), kind)
     found.mode = 0o755 if kind == DIRECTORY else stat.S_IMODE(unix) | 0o644
     found.size = info.file_size if kind == REGULAR else 0
-    found.mtime = _moment(info.date_time) * 1_000_000_000
+    found.mtime = _to_seconds(info.date_time) * 1_000_000_000
     return found
 
 
 def _link(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     with archive.open(info) as data:
-        return data.read(PATH + 1)
+        return data.read(MAX_PATH + 1)
 
 
-def _moment(said: tuple[int, int, int, int, int, int]) -> int:
+def _to_seconds(said: tuple[int, int, int, int, int, int]) -> int:
     """Seconds since the epoch. A field that cannot be is its nearest: zips without times have month 0 and day 0."""
     year, month, day, *clock = said
     return max(0, calendar.timegm((year, min(max(month, 1), 12), max(day, 1), *clock, 0, 0, 0)))
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except NotImplementedError as error:  # a way to compress that zipfile does not know

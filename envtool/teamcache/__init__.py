@@ -1,14 +1,14 @@
 """The team cache: what one machine built, for all others, in any OCI registry.
 
-    sshsig      signatures and keys, as OpenSSH has them
-    statement   what is signed: that a key came out as a diff ID, and in which blob that is
-    shelf       statements and blobs under tags of one repository
-    breaker     a registry that fails is left alone
-    joining     who takes part, and with how much patience
-    share       the cache of one command: asked, given, closed
-    pushing     layers to there, behind a build's back
-    show        what `envtool cache` shows
-    tally       what came of it: events, and what the store remembers
-
-It knows keys, layers and the registry; of specs, kinds and graphs it knows nothing.
+circuit_breaker   A registry that fails is asked no more in this run
+client            A team cache as one command uses it
+client_context    What a team cache needs of the command that it works for
+connect           Taking part in a team cache: who may, and with how much patience
+payloads          What is pushed, as one blob each: a layer's tree, or what is remembered of a run
+push_queue        What was made here -> the team cache, by threads of their own: a build never waits for them
+registry_store    Statements and blobs under tags of one repository
+signatures        Ed25519 signatures in OpenSSH's format
+statement         What is signed
+stats             What came of a team cache: in this run, and on this machine so far (store/answer_cache)
+status            What `envtool cache` shows: how it is set up, what came of it on this machine, and what is there
 """

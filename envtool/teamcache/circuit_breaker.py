@@ -11,10 +11,10 @@ from envtool.errors import EnvtoolError, FetchError, Interrupted
 
 Answer = TypeVar("Answer")
 
-TRIES = 2  # failures in a row
-LONG = 4.0  # seconds: a call that failed after so many is one too many, since the next would take as long
+MAX_FAILURES = 2  # failures in a row
+SLOW_SECONDS = 4.0  # seconds: a call that failed after so many is one too many, since the next would take as long
 # What another try would not mend
-FINAL = frozenset({
+FINAL_CODES = frozenset({
     "fetch-redirect", "fetch-tls", "fetch-url", "reference", "registry-blocked", "registry-denied", "registry-insecure",
 })  # fmt: skip
 
@@ -34,7 +34,7 @@ class CircuitBreaker:
         self._open = True
 
     @property
-    def away(self) -> bool:
+    def is_open(self) -> bool:
         """Whether nobody is asked any more."""
         return not self._open
 
@@ -56,10 +56,10 @@ class CircuitBreaker:
         return answer
 
     def _failed(self, sort: str, error: EnvtoolError, seconds: float) -> None:
-        final = not isinstance(error, FetchError) or error.code in FINAL or seconds >= LONG
+        final = not isinstance(error, FetchError) or error.code in FINAL_CODES or seconds >= SLOW_SECONDS
         with self._lock:
             self._failures[sort] = failures = self._failures.get(sort, 0) + 1
-            closing = self._open and (final or failures >= TRIES)
+            closing = self._open and (final or failures >= MAX_FAILURES)
             self._open = self._open and not closing
         if closing:
             self._told(error.message)

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from envtool.errors import EnvtoolError, Interrupted
 from envtool.events import Event, Finished, Progress, Started
-from envtool.fs.sizes import said
+from envtool.fs.sizes import format_size
 from envtool.model import Json, TeamCache
 from envtool.store.layers import Layer
 from envtool.teamcache import payloads, registry_store, signatures, stats
@@ -32,7 +32,7 @@ class TeamCacheClient:
         self.results, self.network = team.results, team.network
         self.ids = outside.ids
         self._outside = outside
-        self._trust = {signatures.bare(line) for line in team.trust}
+        self._trust = {signatures.strip_comment(line) for line in team.trust}
         self._counter = stats.StatsCounter()
         self._asking = CircuitBreaker(lambda why: self.say(f"left alone for this run: {why}"))
         self._asked: dict[tuple[str, str], Future[Statement | None]] = {}
@@ -79,7 +79,7 @@ class TeamCacheClient:
         try:
             found = self._asking.call(
                 "look",
-                lambda: registry_store.look(
+                lambda: registry_store.find_statement(
                     outside.registry, outside.repository, sort=sort, key=key, ids=outside.ids, trust=self._trust
                 ),
             )
@@ -100,7 +100,7 @@ class TeamCacheClient:
         try:
             self._asking.call(
                 "take",
-                lambda: registry_store.take(outside.registry, outside.repository, found, path, progress=progress),
+                lambda: registry_store.fetch_blob(outside.registry, outside.repository, found, path, progress=progress),
             )
         except RefusedStatement as refused:
             self.refuse(found.key, name, refused)
@@ -116,7 +116,7 @@ class TeamCacheClient:
         """What is noted of a layer that came from here."""
         return {"registry": self.name, "bytes": found.blob_size, "signed": self._signers[found.key]}
 
-    def took(self, found: Statement) -> None:
+    def count_hit(self, found: Statement) -> None:
         """Count what was used."""
         self._counter.add(hits=1, pulled_bytes=found.blob_size)
 
@@ -139,14 +139,14 @@ class TeamCacheClient:
     # ---- giving
 
     @property
-    def gives(self) -> bool:
+    def pushes(self) -> bool:
         """Whether what is built here is pushed."""
         return self._pusher is not None
 
     def offer(self, layer: Layer) -> None:
         """Push a layer that was built, behind the caller's back."""
         if self._pusher is not None:
-            self.give(payloads.of_layer(layer, self._outside.store, self.ids))
+            self.give(payloads.layer_payload(layer, self._outside.store, self.ids))
 
     def give(self, parcel: payloads.Payload) -> None:
         """Push something, behind the caller's back; what was refused here is replaced."""
@@ -170,7 +170,7 @@ class TeamCacheClient:
         if not counts:
             return
         with suppress(OSError, EnvtoolError, Interrupted):  # numbers that nobody will miss
-            stats.note(outside.store, self.name, counts)
+            stats.add_run(outside.store, self.name, counts)
         now = time.time()
         self._finished(event_id, summary(counts), now, now - began)
 
@@ -197,7 +197,7 @@ class TeamCacheClient:
 def summary(counts: stats.CacheCounts) -> str:
     """As in: 3 pulled, 12.1 MB; 1 pushed, 4.0 MB; 1 refused."""
     parts = [
-        f"{number} {word}, {said(size)}"
+        f"{number} {word}, {format_size(size)}"
         for number, word, size in (
             (counts.hits, "pulled", counts.pulled_bytes),
             (counts.pushed, "pushed", counts.pushed_bytes),

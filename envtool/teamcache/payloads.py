@@ -25,13 +25,13 @@ class Payload:
     pack: Callable[[str], Statement]
 
 
-def of_layer(layer: Layer, store: Store, mode: str) -> Payload:
+def layer_payload(layer: Layer, store: Store, mode: str) -> Payload:
     """A layer that stands in the store; `mode` is whose files containers here can make."""
 
     def pack(path: str) -> Statement:
         packing.prepare("zstd")
-        with layers.using(store, [layer]):
-            came = _into(path, lambda out: userns.inside(packing.pack, ".", out, "zstd", at=layer.tree))
+        with layers.hold_layers(store, [layer]):
+            came = _write_blob(path, lambda out: userns.run_as_root(packing.pack, ".", out, "zstd", at=layer.tree))
         if came[:2] != (layer.diff_id, layer.size):
             raise OSError(errno.EUCLEAN, "the layer in the store is damaged")
         return _statement(LAYER, layer.key, mode, came, layer.entries)
@@ -39,17 +39,17 @@ def of_layer(layer: Layer, store: Store, mode: str) -> Payload:
     return Payload(sort=LAYER, key=layer.key, pack=pack)
 
 
-def of_result(key: str, directory: str, mode: str) -> Payload:
+def result_payload(key: str, directory: str, mode: str) -> Payload:
     """A result in the store, whole: its sheet, log and outputs."""
 
     def pack(path: str) -> Statement:
-        came = _into(path, lambda out: packing.pack(directory, out, "zstd"))
+        came = _write_blob(path, lambda out: packing.pack(directory, out, "zstd"))
         return _statement(RESULT, key, mode, came, 0)
 
     return Payload(sort=RESULT, key=key, pack=pack)
 
 
-def _into(path: str, pack: Callable[[int], packing.Packed]) -> packing.Packed:
+def _write_blob(path: str, pack: Callable[[int], packing.PackedLayer]) -> packing.PackedLayer:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         return pack(descriptor)
@@ -57,7 +57,7 @@ def _into(path: str, pack: Callable[[int], packing.Packed]) -> packing.Packed:
         os.close(descriptor)
 
 
-def _statement(sort: str, key: str, mode: str, came: packing.Packed, entries: int) -> Statement:
+def _statement(sort: str, key: str, mode: str, came: packing.PackedLayer, entries: int) -> Statement:
     diff_id, size, blob, blob_size = came
     return Statement(
         sort=sort,

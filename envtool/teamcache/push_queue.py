@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from envtool.errors import EnvtoolError
 from envtool.net.oci.reference import Reference
-from envtool.store.temp_dirs import scratch
+from envtool.store.temp_dirs import temp_directory
 from envtool.teamcache import registry_store, signatures, stats
 from envtool.teamcache.circuit_breaker import CircuitBreaker, RegistryUnavailable
 from envtool.teamcache.payloads import Payload
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from envtool.teamcache.client_context import ClientContext
 
 THREADS = 2
-STALL = 60.0  # seconds without a byte, after which the end of a command waits no longer
-GRACE = 1.0  # seconds that what is under way then has to end
-LONGEST = 900.0  # seconds that the end of a command waits at all
+STALL_SECONDS = 60.0  # seconds without a byte, after which the end of a command waits no longer
+GRACE_SECONDS = 1.0  # seconds that what is under way then has to end
+MAX_SECONDS = 900.0  # seconds that the end of a command waits at all
 
 
 class PushQueue:
@@ -74,19 +74,19 @@ class PushQueue:
 
     def finish(self, cancelled: Callable[[], bool], progress: Callable[[int, int], None]) -> int:
         """Wait until all is pushed, or nothing moves any more; how many are left. `progress` gets bytes."""
-        end = time.monotonic() + LONGEST
+        end = time.monotonic() + MAX_SECONDS
         with self._turn:
             while self._queue or self._working:
                 now = time.monotonic()
-                if cancelled() or now > end or now - self._moved > STALL or self._breaker.away:
+                if cancelled() or now > end or now - self._moved > STALL_SECONDS or self._breaker.is_open:
                     break
                 progress(self._done, self._total)
                 self._turn.wait(0.1)
             self._given_up = True
-            self._turn.wait_for(lambda: cancelled() or not self._working, GRACE)
+            self._turn.wait_for(lambda: cancelled() or not self._working, GRACE_SECONDS)
             left = len(self._queue) + self._working
             self._queue.clear()
-            return 0 if self._breaker.away else left
+            return 0 if self._breaker.is_open else left
 
     def _work(self) -> None:
         while True:
@@ -106,35 +106,37 @@ class PushQueue:
                     self._turn.notify_all()
 
     def _push(self, parcel: Payload, outside: ClientContext, replace: bool) -> None:
-        if not replace and self._breaker.call("look", lambda: self._there(parcel, outside)):
+        if not replace and self._breaker.call("look", lambda: self._is_pushed(parcel, outside)):
             return
-        with scratch(outside.store) as top:
+        with temp_directory(outside.store) as top:
             path = os.path.join(top, "blob")
             said = parcel.pack(path)
             with self._turn:
                 self._total += said.blob_size
             self._breaker.call(
                 "put",
-                lambda: registry_store.put(
+                lambda: registry_store.push_statement(
                     self._registry,
                     self._repository,
                     said,
                     path,
                     self._signer,
                     arch=outside.arch,
-                    progress=self._moving,
+                    progress=self._add_progress,
                 ),
             )
         self._counter.add(pushed=1, pushed_bytes=said.blob_size)
 
-    def _there(self, parcel: Payload, outside: ClientContext) -> bool:
+    def _is_pushed(self, parcel: Payload, outside: ClientContext) -> bool:
         asked = {"sort": parcel.sort, "key": parcel.key, "ids": outside.ids}
         try:
-            return registry_store.look(self._registry, self._repository, **asked, trust=self._trust) is not None
+            return (
+                registry_store.find_statement(self._registry, self._repository, **asked, trust=self._trust) is not None
+            )
         except RefusedStatement:
             return False
 
-    def _moving(self, count: int) -> None:
+    def _add_progress(self, count: int) -> None:
         with self._turn:
             self._done += count
             self._moved = time.monotonic()

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from envtool import keys
 from envtool.errors import FetchError
 from envtool.model import Json
-from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, sha256
+from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, sha256_digest
 from envtool.net.oci.reference import Reference
 from envtool.teamcache import signatures, statement
 from envtool.teamcache.statement import LAYER, RefusedStatement, Statement
@@ -53,29 +53,29 @@ class RegistryProtocol(Protocol):
         """A manifest under its tag."""
 
 
-def tag(sort: str, key: str, ids: str) -> str:
+def statement_tag(sort: str, key: str, ids: str) -> str:
     """As in l-<key>: what one user id made is apart from what a range of them made."""
     return f"{sort[0]}{'1' if ids == 'single' else ''}-{key}"
 
 
-def look(
+def find_statement(
     registry: RegistryProtocol, repository: Reference, *, sort: str, key: str, ids: str, trust: Collection[str]
 ) -> tuple[Statement, str] | None:
     """What is under the tag of a key, if it may be used, and the fingerprint of who signed it; None where there is
     nothing. `trust` are public lines without comments. Raises Refused, FetchError (the registry)."""
     try:
-        document = registry.find(repository.with_tag(tag(sort, key, ids)))
+        document = registry.find(repository.with_tag(statement_tag(sort, key, ids)))
     except FetchError as error:
         if error.code in WRONG:
             raise RefusedStatement("manifest", "its manifest is none") from error
         raise
     if document is None:
         return None
-    text, who = signed(document, trust)
-    return statement.read(text, sort=sort, key=key, ids=ids), signatures.fingerprint(who)
+    text, who = verify_statement(document, trust)
+    return statement.parse_statement(text, sort=sort, key=key, ids=ids), signatures.fingerprint(who)
 
 
-def signed(document: Document, trust: Collection[str]) -> tuple[bytes, str]:
+def verify_statement(document: Document, trust: Collection[str]) -> tuple[bytes, str]:
     """The text of a manifest's statement, signed by one of the trusted, and by whom (a public line). Raises Refused."""
     text, signature = _annotations(document.body)
     try:
@@ -101,7 +101,7 @@ def _annotations(body: bytes) -> tuple[bytes, str]:
     return text.encode("ascii"), signature
 
 
-def take(
+def fetch_blob(
     registry: RegistryProtocol,
     repository: Reference,
     found: Statement,
@@ -121,7 +121,7 @@ def take(
         raise
 
 
-def put(
+def push_statement(
     registry: RegistryProtocol,
     repository: Reference,
     said: Statement,
@@ -133,11 +133,11 @@ def put(
 ) -> None:
     """The blob in the file `path`, then its manifest under the tag: last, so that what is under a tag is whole. Raises
     FetchError."""
-    config = keys.canonical(_config(said, arch))
-    registry.push_blob(repository, sha256(config), len(config), config)
+    config = keys.canonical_json(_config(said, arch))
+    registry.push_blob(repository, sha256_digest(config), len(config), config)
     registry.push_blob(repository, said.blob, said.blob_size, path, progress=progress)
-    body = keys.canonical(_manifest(said, config, signer.sign(said.text())))
-    where = repository.with_tag(tag(said.sort, said.key, said.ids))
+    body = keys.canonical_json(_manifest(said, config, signer.sign(said.text())))
+    where = repository.with_tag(statement_tag(said.sort, said.key, said.ids))
     try:
         registry.push_document(where, body, OCI_MANIFEST)
     except FetchError as error:
@@ -159,10 +159,19 @@ def _manifest(said: Statement, config: bytes, signature: str) -> dict[str, Json]
     return {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": OCI_CONFIG, "digest": sha256(config), "size": len(config)},
+        "config": {"mediaType": OCI_CONFIG, "digest": sha256_digest(config), "size": len(config)},
         "layers": [{"mediaType": said.media_type, "digest": said.blob, "size": said.blob_size}],
         "annotations": {STATEMENT: said.text().decode("ascii"), SIGNATURE: signature},
     }
 
 
-__all__ = ["LAYER", "RefusedStatement", "RegistryProtocol", "Statement", "look", "put", "tag", "take"]
+__all__ = [
+    "LAYER",
+    "RefusedStatement",
+    "RegistryProtocol",
+    "Statement",
+    "fetch_blob",
+    "find_statement",
+    "push_statement",
+    "statement_tag",
+]

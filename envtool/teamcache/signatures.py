@@ -26,7 +26,7 @@ HASH = b"sha512"
 MAGIC = b"SSHSIG"
 ALGORITHM = b"ssh-ed25519"
 BEGIN, END = "-----BEGIN SSH SIGNATURE-----\n", "-----END SSH SIGNATURE-----\n"
-LONGEST = 2048  # characters of a signature that is looked at
+MAX_SIGNATURE_LENGTH = 2048  # characters of a signature that is looked at
 PEM = "-----BEGIN OPENSSH PRIVATE KEY-----"
 
 
@@ -43,9 +43,9 @@ class Signer:
 
     def sign(self, message: bytes, namespace: bytes = NAMESPACE) -> str:
         """The armored signature of a message; the same each time."""
-        public = _wire(self.public)
-        made = self.key.sign(_signed(message, namespace))
-        return _armored(_blob(public, namespace, _string(ALGORITHM) + _string(made)))
+        public = _decode_line(self.public)
+        made = self.key.sign(_signed_data(message, namespace))
+        return _armor(_blob(public, namespace, _string(ALGORITHM) + _string(made)))
 
 
 def generate(comment: str = "") -> tuple[str, str]:
@@ -58,7 +58,7 @@ def generate(comment: str = "") -> tuple[str, str]:
     return private.decode(), f"{_public(key)} {comment}".strip()
 
 
-def signer(environ: Mapping[str, str] | None = None, *, project: str = "") -> Signer | None:
+def find_signer(environ: Mapping[str, str] | None = None, *, project: str = "") -> Signer | None:
     """The key that ENVTOOL_CACHE_KEY holds, or whose file it names; None where it is not set. Raises StoreError for
     what is no such key, or lies in the `project` (absolute path), where tasks see it; neither the key nor what was
     taken for one is in the message."""
@@ -74,10 +74,10 @@ def signer(environ: Mapping[str, str] | None = None, *, project: str = "") -> Si
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a path"
             raise StoreError(f"{VARIABLE} names no file that can be read: {reason}", code="cache-key") from error
-    return load(value)
+    return load_private_key(value)
 
 
-def load(text: str) -> Signer:
+def load_private_key(text: str) -> Signer:
     """A private key in OpenSSH's format. Raises StoreError."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
@@ -102,7 +102,7 @@ def verify(message: bytes, signature: str, namespace: bytes = NAMESPACE) -> str:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    if len(signature) > LONGEST:
+    if len(signature) > MAX_SIGNATURE_LENGTH:
         raise BadSignature
     try:
         blob = base64.b64decode("".join(signature.removeprefix(BEGIN).removesuffix(END).split("\n")), validate=True)
@@ -110,23 +110,23 @@ def verify(message: bytes, signature: str, namespace: bytes = NAMESPACE) -> str:
     except (ValueError, struct.error) as error:
         raise BadSignature from error
     whole = _blob(_string(ALGORITHM) + _string(public), namespace, _string(ALGORITHM) + _string(made))
-    if len(public) != 32 or len(made) != 64 or _armored(whole) != signature:
+    if len(public) != 32 or len(made) != 64 or _armor(whole) != signature:
         raise BadSignature
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(made, _signed(message, namespace))
+        Ed25519PublicKey.from_public_bytes(public).verify(made, _signed_data(message, namespace))
     except (InvalidSignature, ValueError) as error:
         raise BadSignature from error
     return _line(public)
 
 
-def bare(line: str) -> str:
+def strip_comment(line: str) -> str:
     """A public line without its comment: what keys are compared by."""
     return " ".join(line.split(" ")[:2])
 
 
 def fingerprint(line: str) -> str:
     """As `ssh-keygen -l` shows a key: SHA256:…"""
-    digest = hashlib.sha256(_wire(line)).digest()
+    digest = hashlib.sha256(_decode_line(line)).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
@@ -140,7 +140,7 @@ def _line(public: bytes) -> str:
     return f"ssh-ed25519 {base64.b64encode(_string(ALGORITHM) + _string(public)).decode()}"
 
 
-def _wire(line: str) -> bytes:
+def _decode_line(line: str) -> bytes:
     return base64.b64decode(line.split(" ")[1])
 
 
@@ -148,7 +148,7 @@ def _string(value: bytes) -> bytes:
     return struct.pack(">I", len(value)) + value
 
 
-def _signed(message: bytes, namespace: bytes) -> bytes:
+def _signed_data(message: bytes, namespace: bytes) -> bytes:
     digest = hashlib.sha512(message).digest()
     return MAGIC + _string(namespace) + _string(b"") + _string(HASH) + _string(digest)
 
@@ -158,7 +158,7 @@ def _blob(public: bytes, namespace: bytes, signature: bytes) -> bytes:
     return head + _string(namespace) + _string(b"") + _string(HASH) + _string(signature)
 
 
-def _armored(blob: bytes) -> str:
+def _armor(blob: bytes) -> str:
     text = base64.b64encode(blob).decode()
     return BEGIN + "".join(f"{text[start : start + 70]}\n" for start in range(0, len(text), 70)) + END
 

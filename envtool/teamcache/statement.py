@@ -17,7 +17,7 @@ from envtool.model import Json
 
 FORMAT = 1
 LAYER, RESULT = "layer", "result"
-LONGEST = 1 << 16  # bytes
+MAX_STATEMENT_SIZE = 1 << 16  # bytes
 _HEX = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -48,15 +48,15 @@ class Statement:
 
     def text(self) -> bytes:
         """The bytes that are signed."""
-        return keys.canonical({"format": FORMAT, **asdict(self)})
+        return keys.canonical_json({"format": FORMAT, **asdict(self)})
 
 
-def read(text: bytes, *, sort: str, key: str, ids: str) -> Statement:
+def parse_statement(text: bytes, *, sort: str, key: str, ids: str) -> Statement:
     """A statement whose signature was verified, if it is about what was asked. Raises Refused."""
     stored = _parsed(text)
     if stored.get("format") != FORMAT:
         raise RefusedStatement("format", f"its format is {stored.get('format')!r:.20}, this envtool knows {FORMAT}")
-    found = _whole(stored)
+    found = _validate(stored)
     if found is None or found.text() != text:
         raise RefusedStatement("statement", "its statement is not of the form that is signed")
     if found.sort != sort or found.key != key:
@@ -68,7 +68,7 @@ def read(text: bytes, *, sort: str, key: str, ids: str) -> Statement:
 
 def _parsed(text: bytes) -> dict[str, Json]:
     try:
-        stored = json.loads(text) if len(text) <= LONGEST else None
+        stored = json.loads(text) if len(text) <= MAX_STATEMENT_SIZE else None
     except (ValueError, RecursionError):
         stored = None
     if not isinstance(stored, dict):
@@ -76,7 +76,7 @@ def _parsed(text: bytes) -> dict[str, Json]:
     return stored
 
 
-def _whole(stored: dict[str, Any]) -> Statement | None:
+def _validate(stored: dict[str, Any]) -> Statement | None:
     fields = {name: value for name, value in stored.items() if name != "format"}
     try:
         found = Statement(**fields)

@@ -49,7 +49,7 @@ class StatsCounter:
                 setattr(self.counts, name, getattr(self.counts, name) + number)
 
 
-def recall(store: Store, registry: str) -> CacheStats:
+def load_stats(store: Store, registry: str) -> CacheStats:
     """What is known of a registry here."""
     answer: Any = answer_cache.get(store, _question(registry))
     try:
@@ -60,11 +60,11 @@ def recall(store: Store, registry: str) -> CacheStats:
         return CacheStats()
 
 
-def note(store: Store, registry: str, counts: CacheCounts) -> None:
+def add_run(store: Store, registry: str, counts: CacheCounts) -> None:
     """Add a run to what is known. Raises OSError, Interrupted."""
     question = _question(registry)
-    with answer_cache.asking(store, question):
-        before = recall(store, registry).total
+    with answer_cache.lock_question(store, question):
+        before = load_stats(store, registry).total
         total = {one.name: getattr(before, one.name) + getattr(counts, one.name) for one in fields(CacheCounts)}
         answer_cache.put(
             store, question, {"total": {**total}, "last": {**asdict(counts)}, "time": round(time.time(), 3)}

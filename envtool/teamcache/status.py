@@ -21,8 +21,8 @@ from envtool.store.store import Store
 from envtool.teamcache import connect, registry_store, signatures, statement, stats
 from envtool.teamcache.statement import LAYER, RESULT, RefusedStatement
 
-ASKING = 8  # threads
-MOST = 2000  # tags that are looked at
+LOOKUP_THREADS = 8  # threads
+MAX_TAGS = 2000  # tags that are looked at
 _TAG = re.compile(r"([lr])(1?)-([0-9a-f]{64})")
 _SORTS = {"l": LAYER, "r": RESULT}
 
@@ -67,25 +67,25 @@ class CacheStatus:
     problem: str = ""
 
 
-def show(
+def collect_status(
     team: TeamCache, store: Store, environ: Mapping[str, str], *, project: str, in_ci: bool, offline: bool = False
 ) -> CacheStatus:
     """All of it; the registry is asked unless `offline`."""
     who, problem = "", ""
     try:
-        signer = signatures.signer(environ, project=project)
+        signer = signatures.find_signer(environ, project=project)
         who = signatures.fingerprint(signer.public) if signer else ""
     except EnvtoolError as error:
         problem = error.message
     trust = tuple(
         (signatures.fingerprint(line), line.split(" ", 2)[2] if line.count(" ") > 1 else "") for line in team.trust
     )
-    pushing = problem or _pushing(team, who, trust, in_ci=in_ci)
+    pushing = problem or _why_not_pushing(team, who, trust, in_ci=in_ci)
     items: tuple[CacheItem, ...] | None = None
     others, problem = 0, "--offline asks nobody" if offline else ""
     if not offline:
         try:
-            client = RegistryClient(patience=connect.PATIENCE)
+            client = RegistryClient(patience=connect.PULL_RETRY_POLICY)
             items, others = _items(client, team, {each.key: str(each.built.get("name", "")) for each in _known(store)})
         except EnvtoolError as error:
             problem = error.message
@@ -96,15 +96,15 @@ def show(
         results=team.results,
         trust=trust,
         signer=who,
-        tally=stats.recall(store, team.registry),
+        tally=stats.load_stats(store, team.registry),
         items=items,
         others=others,
         problem=problem,
     )
 
 
-def _pushing(team: TeamCache, who: str, trust: tuple[tuple[str, str], ...], *, in_ci: bool) -> str:
-    if connect.off():
+def _why_not_pushing(team: TeamCache, who: str, trust: tuple[tuple[str, str], ...], *, in_ci: bool) -> str:
+    if connect.is_disabled():
         return f"{connect.VARIABLE} turns the cache off here"
     if team.push == "never":
         return "the spec has no `push:`"
@@ -116,15 +116,15 @@ def _pushing(team: TeamCache, who: str, trust: tuple[tuple[str, str], ...], *, i
 
 
 def _known(store: Store) -> list[history.StoredBuild]:
-    found = [history.one(store, key) for key in os.listdir(store.path("layers"))]
+    found = [history.read_build(store, key) for key in os.listdir(store.path("layers"))]
     return [each for each in found if each is not None]
 
 
 def _items(client: ReadableRegistry, team: TeamCache, names: Mapping[str, str]) -> tuple[tuple[CacheItem, ...], int]:
-    repository = reference.parse(team.registry, tag="")
+    repository = reference.parse_reference(team.registry, tag="")
     tags = sorted(client.tags(repository))
-    ours = [(tag, match) for tag in tags if (match := _TAG.fullmatch(tag))][:MOST]
-    trust = {signatures.bare(line) for line in team.trust}
+    ours = [(tag, match) for tag in tags if (match := _TAG.fullmatch(tag))][:MAX_TAGS]
+    trust = {signatures.strip_comment(line) for line in team.trust}
 
     def one(pair: tuple[str, re.Match[str]]) -> CacheItem:
         tag, match = pair
@@ -132,7 +132,7 @@ def _items(client: ReadableRegistry, team: TeamCache, names: Mapping[str, str]) 
         size, refused = _look(client, repository, tag, sort=sort, key=key, mode=mode, trust=trust)
         return CacheItem(tag=tag, sort=sort, key=key, size=size, refused=refused, name=names.get(key, ""))
 
-    with ThreadPoolExecutor(ASKING, thread_name_prefix="ask") as pool:
+    with ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="ask") as pool:
         return tuple(pool.map(one, ours)), len(tags) - len(ours)
 
 
@@ -147,8 +147,8 @@ def _look(
     if document is None:
         return 0, "it is gone"
     try:
-        text, _ = registry_store.signed(document, trust)
-        return statement.read(text, sort=sort, key=key, ids=mode).blob_size, ""
+        text, _ = registry_store.verify_statement(document, trust)
+        return statement.parse_statement(text, sort=sort, key=key, ids=mode).blob_size, ""
     except RefusedStatement as refused:
         return _size(document), refused.why
 

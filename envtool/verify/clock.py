@@ -10,7 +10,7 @@ from envtool.build.resolution import MadeLayer
 from envtool.build.site import ContainerSite
 from envtool.errors import EnvtoolError
 
-NONE = "the clock could not be moved: the base's archive has no libfaketime"
+NO_LIBRARY = "the clock could not be moved: the base's archive has no libfaketime"
 
 
 class FaketimeLibraries:
@@ -39,7 +39,7 @@ class FaketimeLibraries:
             self._setting.cancel.check()
             return "", f"the clock could not be moved: {error.message}"
         if content is None:
-            return "", NONE
+            return "", NO_LIBRARY
         path = os.path.join(self._directory, f"{settled.node.id}.so")
         with open(path, "wb") as file:
             file.write(content)

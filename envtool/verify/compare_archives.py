@@ -9,19 +9,19 @@ from typing import Any
 Member = dict[str, Any]
 
 
-def members(first: str, second: str) -> list[str]:
+def compare_archives(first: str, second: str) -> list[str]:
     """Lines that name what differs between two archives (zip and wheel, tar plain or compressed), member by member;
     none where they are no archives, or hold the same and are only packed differently."""
-    for read in (_zip, _tar):
+    for read in (_read_zip, _read_tar):
         try:
             one, two = read(first), read(second)
         except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError):
             continue
-        return _differences(one, two) or ["the members are the same, packed differently"]
+        return _compare_members(one, two) or ["the members are the same, packed differently"]
     return []
 
 
-def _differences(one: dict[str, Member], two: dict[str, Member]) -> list[str]:
+def _compare_members(one: dict[str, Member], two: dict[str, Member]) -> list[str]:
     lines = []
     for name in sorted({*one, *two}):
         if name not in two or name not in one:
@@ -35,7 +35,7 @@ def _differences(one: dict[str, Member], two: dict[str, Member]) -> list[str]:
     return lines
 
 
-def _zip(path: str) -> dict[str, Member]:
+def _read_zip(path: str) -> dict[str, Member]:
     with zipfile.ZipFile(path) as archive:
         return {
             item.filename: {
@@ -49,7 +49,7 @@ def _zip(path: str) -> dict[str, Member]:
         }
 
 
-def _tar(path: str) -> dict[str, Member]:
+def _read_tar(path: str) -> dict[str, Member]:
     import hashlib
 
     found: dict[str, Member] = {}

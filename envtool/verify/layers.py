@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from envtool.build import resolution
 from envtool.build.context import Context
-from envtool.build.fetch_files import bring
+from envtool.build.fetch_files import fetch_layer_files
 from envtool.build.parents import Parents
 from envtool.build.resolution import MadeLayer
 from envtool.build.scheduler import Scheduler
@@ -20,15 +20,15 @@ from envtool.build.site import ContainerSite
 from envtool.container import userns
 from envtool.errors import Interrupted, SpecError
 from envtool.events import Finished, Output, Started
-from envtool.fs.beneath import identity
+from envtool.fs.beneath import project_identity
 from envtool.plan.graph import Node
-from envtool.run.result import error_of, words
+from envtool.run.result import result_message, to_envtool_error
 from envtool.store import compare_trees, layers
 from envtool.verify import diffoscope
 from envtool.verify.clock import FaketimeLibraries
 from envtool.verify.comparison import PathDifference, VerifyResult
 from envtool.verify.variations import SIDES, VariationSide
-from envtool.verify.worker_client import place, work
+from envtool.verify.worker_client import run_worker, side_directory
 from envtool.verify.worker_main import LayerJob
 
 
@@ -52,7 +52,7 @@ class VerifyContext:
     jobs: int = 2
 
 
-def verify(target: VerifyTarget, bench: VerifyContext) -> VerifyResult:
+def verify_layer(target: VerifyTarget, bench: VerifyContext) -> VerifyResult:
     """Make it twice, compare. Only Interrupted is raised; every other error is in the result."""
     found = VerifyResult(
         name=target.name,
@@ -62,15 +62,15 @@ def verify(target: VerifyTarget, bench: VerifyContext) -> VerifyResult:
         outcome="error",
         seconds=0.0,
     )
-    with told(found, f"verify:{target.node.id}", bench.setting) as done:
+    with track_comparison(found, f"verify:{target.node.id}", bench.setting) as done:
         made = bench.stacks.node(target.node.id)
         ground = bench.stacks.ground(target.node)
-        done.append(_verify(found, made, ground, bench, f"verify:{target.node.id}"))
+        done.append(_build_twice(found, made, ground, bench, f"verify:{target.node.id}"))
     return done[-1]
 
 
 @contextmanager
-def told(found: VerifyResult, event_id: str, setting: Context) -> Iterator[list[VerifyResult]]:
+def track_comparison(found: VerifyResult, event_id: str, setting: Context) -> Iterator[list[VerifyResult]]:
     """Emits the events of one comparison; its result is the last of the list, also after an error."""
     began = time.time()
     setting.emit(Started(id=event_id, subject="verify", name=found.name, time=began))
@@ -81,10 +81,10 @@ def told(found: VerifyResult, event_id: str, setting: Context) -> Iterator[list[
     except Interrupted:
         done.append(replace(found, outcome="interrupted", message="interrupted"))
     except Exception as raised:  # whatever it is, it is this one's: the others are looked at
-        error = error_of(raised, setting.store.root)
+        error = to_envtool_error(raised, setting.store.root)
         output = f"\n{error.output}" if error.output else ""
         hint = f"\n{error.hint}" if error.hint else ""
-        said = words(error) if isinstance(error, SpecError) else f"{error.message}{hint}"
+        said = result_message(error) if isinstance(error, SpecError) else f"{error.message}{hint}"
         done.append(replace(found, outcome="error", message=f"{said}{output}"))
     finally:
         now = time.time()
@@ -110,66 +110,68 @@ def detail(found: VerifyResult) -> str:
     return {"same": found.kind}.get(found.outcome, "")
 
 
-def _verify(found: VerifyResult, made: MadeLayer, ground: Parents, bench: VerifyContext, event_id: str) -> VerifyResult:
+def _build_twice(
+    found: VerifyResult, made: MadeLayer, ground: Parents, bench: VerifyContext, event_id: str
+) -> VerifyResult:
     setting, settled = bench.setting, made.settled
     with ExitStack() as stack:
-        stack.enter_context(layers.using(setting.store, [*ground.layers, made.layer]))
-        bring(settled, setting, event_id, ContainerSite(setting, settled.request, ground.below, event_id))
+        stack.enter_context(layers.hold_layers(setting.store, [*ground.layers, made.layer]))
+        fetch_layer_files(settled, setting, event_id, ContainerSite(setting, settled.request, ground.below, event_id))
         library, note = bench.clocks.library_for((*ground.below, made)[0])
-        places = [stack.enter_context(place(setting, side)) for side in SIDES]
+        places = [stack.enter_context(side_directory(setting, side)) for side in SIDES]
 
         def one(side: VariationSide, directory: str) -> str:
-            apart(side, library, setting)
+            wait_for_clock(side, library, setting)
             job = LayerJob(
                 store=setting.store,
                 root=setting.root,
-                identity=identity(setting.root),
+                identity=project_identity(setting.root),
                 arch=setting.arch,
                 settled=settled,
                 ground=ground,
                 directory=directory,
                 variation=side.variation(library),
             )
-            diff_id, _, _ = work(job, side, setting, lambda text: setting.emit(Output(id=event_id, text=text)))
+            diff_id, _, _ = run_worker(job, side, setting, lambda text: setting.emit(Output(id=event_id, text=text)))
             return str(diff_id)
 
-        diff_ids = both(one, places, bench.jobs)
+        diff_ids = run_both(one, places, bench.jobs)
         network = settled.node.kind.build(settled.request, settled.pins).network
         notes = (note, "it uses the network: what it fetches is not pinned" if network else "")
         found = replace(
             found,
             diff_ids=diff_ids,
             stored=made.layer.diff_id if settled.node.kind.pinned else "",  # this machine changes: no fault of a build
-            expected=recorded(made, ground.below, setting),
+            expected=locked_diff_id(made, ground.below, setting),
             notes=tuple(filter(None, notes)),
             outcome="same",
         )
         trees = [os.path.join(directory, "tree") for directory in places]
-        return judge(found, trees, made.layer.tree, bench)
+        return compare_diff_ids(found, trees, made.layer.tree, bench)
 
 
-def apart(side: VariationSide, library: str, setting: Context) -> None:
+def wait_for_clock(side: VariationSide, library: str, setting: Context) -> None:
     """Where the clock cannot be moved the second side waits for another second."""
     if side.ahead and not library:
         select.select([setting.cancel.reader], [], [], 1.1)
         setting.cancel.check()
 
 
-def both(make: object, places: list[str], jobs: int) -> tuple[str, ...]:
+def run_both(make: object, places: list[str], jobs: int) -> tuple[str, ...]:
     """Both sides, side by side where two may work at once."""
     with ThreadPoolExecutor(min(2, jobs), thread_name_prefix="side") as pool:
         return tuple(pool.map(make, SIDES, places))  # type: ignore[arg-type]
 
 
-def recorded(made: MadeLayer, below: Sequence[MadeLayer], setting: Context) -> str:
+def locked_diff_id(made: MadeLayer, below: Sequence[MadeLayer], setting: Context) -> str:
     """The diff ID that the lock says this very key came out as; empty where it does not say."""
     settled = made.settled
-    asked = resolution.question(settled.node, settled.request, [each.settled for each in below])
+    asked = resolution.question_for_lock(settled.node, settled.request, [each.settled for each in below])
     entry = setting.lock.answer(asked)
     return entry.diff_id if entry is not None and entry.key == settled.key else ""
 
 
-def judge(found: VerifyResult, trees: list[str], stored: str, bench: VerifyContext) -> VerifyResult:
+def compare_diff_ids(found: VerifyResult, trees: list[str], stored: str, bench: VerifyContext) -> VerifyResult:
     """What the three (or four) diff IDs say, and where the trees differ."""
     first, second = found.diff_ids
     if first != second:
@@ -184,7 +186,7 @@ def judge(found: VerifyResult, trees: list[str], stored: str, bench: VerifyConte
         opened = [os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for tree in pair]
         for descriptor in opened:
             stack.callback(os.close, descriptor)
-        listed = userns.inside(compare_trees.differences, *opened)
+        listed = userns.run_as_root(compare_trees.compare_trees, *opened)
         differences = tuple(PathDifference(path=path, kinds=tuple(kinds), shown=shown) for path, kinds, shown in listed)
-        report = diffoscope.report(opened, differences, bench.setting, bench.evidence, found.name)
+        report = diffoscope.write_report(opened, differences, bench.setting, bench.evidence, found.name)
     return replace(found, outcome="differs", between=between, differences=differences, report=report)

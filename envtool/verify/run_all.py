@@ -12,14 +12,14 @@ from envtool.build.scheduler import Scheduler
 from envtool.container import userns
 from envtool.model import Env, Task
 from envtool.run import task_container
-from envtool.store.temp_dirs import scratch
+from envtool.store.temp_dirs import temp_directory
 from envtool.verify import layers, outputs
 from envtool.verify.clock import FaketimeLibraries
 from envtool.verify.comparison import VerifyResult
 from envtool.verify.layers import VerifyContext, VerifyTarget
 
 
-def verify(
+def verify_all(
     targets: Sequence[VerifyTarget | tuple[Env, Task]],
     stacks: Scheduler,
     setting: Context,
@@ -29,10 +29,10 @@ def verify(
 ) -> tuple[VerifyResult, ...]:
     """Each target's result, in order; with `fail_fast` those that were looked at."""
     tasks = (target[0] for target in targets if not isinstance(target, VerifyTarget))
-    task_container.check(tasks, setting.allowed, os.environ)
+    task_container.check_passed(tasks, setting.allowed, os.environ)
     jobs = jobs or os.cpu_count() or 1
     stop = threading.Event()
-    with scratch(setting.store, remove=userns.remove) as top:
+    with temp_directory(setting.store, remove=userns.remove_as_root) as top:
         bench = VerifyContext(
             stacks=stacks,
             setting=setting,
@@ -45,9 +45,9 @@ def verify(
             if stop.is_set() or setting.cancel.is_set():
                 return None
             if isinstance(target, VerifyTarget):
-                found = layers.verify(target, bench)
+                found = layers.verify_layer(target, bench)
             else:
-                found = outputs.verify(*target, bench, task_container.passed(target[0], os.environ))
+                found = outputs.verify_task(*target, bench, task_container.select_passed(target[0], os.environ))
             if fail_fast and found.outcome != "same":
                 stop.set()
             return found

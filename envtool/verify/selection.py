@@ -13,7 +13,7 @@ from envtool.plan.graph import Graph
 from envtool.verify.layers import VerifyTarget
 
 
-def layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[VerifyTarget, ...]:
+def select_layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[VerifyTarget, ...]:
     """The nodes whose layer, base or env is named, each once, bottom first; without names all. Raises UsageError."""
     owner: dict[str, str] = {}  # node -> the first env that stands on it
     known: dict[str, set[str]] = {}
@@ -24,8 +24,8 @@ def layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[VerifyTarget
                 owner.setdefault(each, env.name)
                 names_of = (graph.nodes[each].spec.name, graph.nodes[each].of or node.spec.name, env.name, env.group)
                 known.setdefault(each, set()).update(names_of)
-    wanted = [globs.words(name) for name in names]
-    _check(names, {name for each in known.values() for name in each})
+    wanted = [globs.name_pattern(name) for name in names]
+    _check_names(names, {name for each in known.values() for name in each})
     count = Counter(node.spec.name for node in graph.nodes.values())
     return tuple(
         VerifyTarget(
@@ -38,10 +38,10 @@ def layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[VerifyTarget
     )
 
 
-def outputs(spec: Spec, names: Sequence[str]) -> tuple[tuple[Env, Task], ...]:
+def select_tasks(spec: Spec, names: Sequence[str]) -> tuple[tuple[Env, Task], ...]:
     """The envs (of those that are named) with a task `build`. Raises UsageError."""
-    wanted = [globs.words(name) for name in names]
-    _check(names, {name for env in spec.envs for name in (env.name, env.group)})
+    wanted = [globs.name_pattern(name) for name in names]
+    _check_names(names, {name for env in spec.envs for name in (env.name, env.group)})
     found = [
         (env, task)
         for env in spec.envs
@@ -54,9 +54,9 @@ def outputs(spec: Spec, names: Sequence[str]) -> tuple[tuple[Env, Task], ...]:
     return tuple(found)
 
 
-def _check(names: Iterable[str], known: set[str]) -> None:
+def _check_names(names: Iterable[str], known: set[str]) -> None:
     for name in names:
-        if not any(globs.words(name).fullmatch(each) for each in known):
+        if not any(globs.name_pattern(name).fullmatch(each) for each in known):
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known)[:12])}"
             raise UsageError(f"no base, layer or env `{name}`", code="no-layer", hint=hint)

@@ -14,15 +14,15 @@ from envtool import proc
 from envtool.build.context import Context
 from envtool.container import userns
 from envtool.errors import BuildError, Interrupted, MakeError
-from envtool.store.temp_dirs import scratch
+from envtool.store.temp_dirs import temp_directory
 from envtool.verify.variations import VariationSide
 from envtool.verify.worker_main import LayerJob, TaskJob
 
 
 @contextmanager
-def place(setting: Context, side: VariationSide) -> Iterator[str]:
+def side_directory(setting: Context, side: VariationSide) -> Iterator[str]:
     """An empty directory for one side, on the store's file system; gone afterwards, whatever happens."""
-    with scratch(setting.store, remove=userns.remove) as top:
+    with temp_directory(setting.store, remove=userns.remove_as_root) as top:
         path = top
         for name in side.directory.split("/"):
             path = os.path.join(path, name)
@@ -32,10 +32,10 @@ def place(setting: Context, side: VariationSide) -> Iterator[str]:
         yield path
 
 
-WORKER = "import sys; from envtool.verify import worker; sys.exit(worker.main())"
+WORKER_CODE = "import sys; from envtool.verify import worker_main; sys.exit(worker_main.main())"
 
 
-def work(job: LayerJob | TaskJob, side: VariationSide, setting: Context, hear: Callable[[str], None]) -> Any:
+def run_worker(job: LayerJob | TaskJob, side: VariationSide, setting: Context, hear: Callable[[str], None]) -> Any:
     """Let a process of its own do the job; its answer. `hear` gets what the commands print. Raises BuildError,
     MakeError, Interrupted."""
     answers: list[dict[str, Any]] = []
@@ -51,7 +51,7 @@ def work(job: LayerJob | TaskJob, side: VariationSide, setting: Context, hear: C
     # -P: not what lies in the current directory; our own path, so that the same plugins are there
     environment = side.environment(temporary) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     ended = proc.stream(
-        (sys.executable, "-P", "-c", WORKER, str(os.getpid())),
+        (sys.executable, "-P", "-c", WORKER_CODE, str(os.getpid())),
         line,
         env=environment,
         cwd=job.directory,

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from envtool import programs
 from envtool.build.builder import RebuildDirectory, rebuild
 from envtool.build.context import Cancel, Context
 from envtool.build.parents import Parents
@@ -26,7 +25,8 @@ from envtool.container import supervisor, syscalls
 from envtool.container.program import Program
 from envtool.errors import EnvtoolError
 from envtool.events import Event, Output
-from envtool.fs.beneath import hold
+from envtool.fs.beneath import hold_project
+from envtool.project import programs
 from envtool.store.store import Store
 
 
@@ -55,7 +55,7 @@ class TaskJob:
 def main() -> int:
     """Do the job of standard input, for the process whose number is the only argument. The exit status says only
     whether an answer was given."""
-    syscalls.end_with(int(sys.argv[1]))  # nobody else would end us; what runs in us ends with us
+    syscalls.die_with_parent(int(sys.argv[1]))  # nobody else would end us; what runs in us ends with us
     job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
     lock = threading.Lock()
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -71,27 +71,27 @@ def main() -> int:
             say({"output": event.text})
 
     try:
-        say(_task(job, emit) if isinstance(job, TaskJob) else _layer(job, emit))
+        say(_run_task(job, emit) if isinstance(job, TaskJob) else _build_layer(job, emit))
     except EnvtoolError as error:
         say({"error": {"message": error.message, "hint": error.hint, "code": error.code, "output": error.output}})
     return 0
 
 
-def _layer(job: LayerJob, emit: Any) -> dict[str, Any]:
-    programs.avoid(job.root)
+def _build_layer(job: LayerJob, emit: Any) -> dict[str, Any]:
+    programs.exclude_checkout(job.root)
     if job.identity:
-        hold(job.root, job.identity)
+        hold_project(job.root, job.identity)
     setting = Context(store=job.store, root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False)
     captured = rebuild(job.settled, job.ground, setting, "verify", RebuildDirectory(job.directory), job.variation)
     return {"captured": [*captured]}
 
 
-def _task(job: TaskJob, emit: Any) -> dict[str, Any]:
+def _run_task(job: TaskJob, emit: Any) -> dict[str, Any]:
     with open(os.path.join(job.directory, "log"), "w+b") as log, Tee(log, emit, "verify") as tee:
         outputs = os.path.join(job.directory, "outputs")
         os.mkdir(outputs)
         os.chmod(outputs, 0o755)
-        ended = supervisor.run(job.program.flat(), stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
+        ended = supervisor.run(job.program.to_dict(), stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
         tee.close()
         said = tee.text(1 << 16)
     answer = {

@@ -47,7 +47,7 @@ def test_options_reach_the_request_before_and_after_the_verb(envtool, fake):
     )
     request, task = fake.requests[-1]
     assert task == "test"
-    assert request == fake.Request(
+    assert request == fake.CommandRequest(
         directory="one",
         file="x.yaml",
         envs=("a*", "b"),
@@ -90,14 +90,14 @@ def test_exit_status(envtool, scenario, status):
 
 
 def test_a_failed_task_outweighs_an_env_that_was_not_made(fake):
-    from envtool.cli.session import status
+    from envtool.cli.session import compute_exit_status
 
     failed = fake.Result(env="a", task="t", outcome="failed", status=1)
     error = fake.Result(env="b", task="t", outcome="error")
-    assert status([failed, error]) == 1
-    assert status([error]) == 3
-    assert status([fake.Result(env="a", task="t", outcome="interrupted")]) == 130
-    assert status([failed], interrupted=True) == 130
+    assert compute_exit_status([failed, error]) == 1
+    assert compute_exit_status([error]) == 3
+    assert compute_exit_status([fake.Result(env="a", task="t", outcome="interrupted")]) == 130
+    assert compute_exit_status([failed], interrupted=True) == 130
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -260,7 +260,7 @@ def test_fetch_says_what_came(envtool, fake):
     done = envtool("fetch", "-e", "a*", "--offline")
     assert (done.status, done.out) == (0, "")
     assert done.err.endswith("1 file, 63 kB; 1 fetched, 63 kB\n")
-    assert fake.requests[-1] == fake.Request(envs=("a*",), offline=True)
+    assert fake.requests[-1] == fake.CommandRequest(envs=("a*",), offline=True)
     assert envtool("fetch", scenario="passed").err.endswith("1 file, 63 kB; all of them were here\n")
     assert envtool("fetch", scenario="empty").err.endswith("these envs need no files\n")
     *_, last = envtool("fetch", "--json").out.splitlines()
@@ -275,17 +275,17 @@ def test_fetch_says_what_came(envtool, fake):
 def test_vendor_says_what_was_written(envtool, fake):
     done = envtool("vendor")
     assert done.err == "/p/envtool.vendor: 12 files, 4.1 MB; 1 written\n"
-    assert fake.requests[-1] == (fake.Request(), "", False)
+    assert fake.requests[-1] == (fake.CommandRequest(), "", False)
     done = envtool("vendor", "--prune", "x", "-C", "d")
     assert done.err == "x: 12 files, 4.1 MB; 1 written, 1 removed\n"
-    assert fake.requests[-1] == (fake.Request(directory="d"), "x", True)
+    assert fake.requests[-1] == (fake.CommandRequest(directory="d"), "x", True)
     assert json.loads(envtool("vendor", "--json").out)["event"] == "vendored"
 
 
 def test_a_bill_goes_to_standard_output_or_a_file_and_nothing_beside_it(envtool, fake, tmp_path):
     for words in ([], ["--json"], ["-q"]):
         assert envtool("sbom", "unit", *words).out == '{"bill": 1}\n'
-    assert fake.requests[-1] == (fake.Request(), "unit", "cyclonedx")
+    assert fake.requests[-1] == (fake.CommandRequest(), "unit", "cyclonedx")
     path = tmp_path / "bill.json"
     assert envtool("sbom", "unit", "--format", "spdx", "-o", str(path)).out == ""
     assert path.read_text() == '{"bill": 1}\n'
@@ -300,7 +300,7 @@ def test_an_image_goes_to_standard_output_or_a_path(envtool, fake):
     assert alone.stderr == f"standard output: localhost/unit:latest, 1 layer, 4.1 MB, {fake.DIGEST}\n"
     done = envtool("export", "unit", "unit.tar", "--tag", "x:1", "--format", "oci-archive", "--compress", "zstd")
     assert (done.out, done.err) == ("", f"unit.tar: x:1, 1 layer, 4.1 MB, {fake.DIGEST}\n")
-    assert fake.requests[-1] == (fake.Request(), "unit", "unit.tar", "oci-archive", "x:1", "zstd", False, False)
+    assert fake.requests[-1] == (fake.CommandRequest(), "unit", "unit.tar", "oci-archive", "x:1", "zstd", False, False)
     done = envtool("export", "unit", "--format", "devcontainer")
     assert done.err.endswith("uses localhost/unit:latest\n")
     for path in ([], ["oci-archive:-"], ["-"]):
@@ -313,7 +313,7 @@ def test_push_prints_what_can_be_pulled(envtool, fake):
     done = envtool("push", "unit", name)
     assert done.out == f"{name}@{fake.DIGEST}\n"
     assert done.err == f"{name}, 1 layer, 4.1 MB; 4.0 MB sent\n"
-    assert fake.requests[-1] == (fake.Request(), "unit", name, "zstd", False, False)
+    assert fake.requests[-1] == (fake.CommandRequest(), "unit", name, "zstd", False, False)
     assert envtool("push", "unit", name, scenario="unchanged").err.endswith("; all of it there already\n")
     assert envtool("push", "unit", name, "--compress", "none").status == 2
 

@@ -4,13 +4,13 @@ import json
 import re
 from pathlib import Path
 
-from envtool.cli.docs import reference
+from envtool.cli.docs import render_docs
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_page_is_what_the_code_says():
-    assert (DOCS / "cli.md").read_text() == reference(), "python -m envtool.cli.docs > docs/cli.md"
+    assert (DOCS / "cli.md").read_text() == render_docs(), "python -m envtool.cli.docs > docs/cli.md"
 
 
 def test_every_key_of_json_is_documented(envtool):

@@ -51,12 +51,12 @@ def read():
 
 def _read(patch):
     heard = []
-    patch.setattr(fastpath, "nearest", lambda directory: directory)
-    patch.setattr(fastpath, "_store", lambda: "/store")
-    patch.setattr(fast_exec, "read", lambda store, spec, env: {"spec": spec, "env": env})
+    patch.setattr(fastpath, "find_nearest_spec", lambda directory: directory)
+    patch.setattr(fastpath, "_store_directory", lambda: "/store")
+    patch.setattr(fast_exec, "read_plan", lambda store, spec, env: {"spec": spec, "env": env})
     patch.setattr(fast_exec, "release", lambda plan: None)
     patch.setattr(fastpath, "_launch", lambda plan, argv: heard.append(("exec", plan["spec"], plan["env"], argv)) or 0)
-    patch.setattr(fast_test, "read", lambda store, spec, task, envs: heard.append((task, spec, envs)))
+    patch.setattr(fast_test, "read_plan", lambda store, spec, task, envs: heard.append((task, spec, envs)))
 
     def enter(settings, env, argv, **how):
         heard.append((settings, {**how}, ("exec", settings.directory, env, argv)))
@@ -64,8 +64,8 @@ def _read(patch):
     def perform(settings, task, request, junit, provenance=None):
         heard.append((settings, (request, junit, provenance), (task, settings.directory, request.envs)))
 
-    patch.setattr(interactive, "enter", enter)
-    patch.setattr(session, "perform", perform)
+    patch.setattr(interactive, "run_interactively", enter)
+    patch.setattr(session, "run_and_report", perform)
 
     def short(words):
         heard.clear()
@@ -76,7 +76,7 @@ def _read(patch):
     def long(words):
         heard.clear()
         try:
-            main.call([*words])
+            main.run_command_line([*words])
         except EnvtoolError:
             return None
         return heard[0] if heard else None

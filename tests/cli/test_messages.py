@@ -9,7 +9,7 @@ import types
 
 import pytest
 
-from envtool.report.text import one_line, width
+from envtool.report.text import one_line, visible_width
 
 CASES = {
     "test-mixed": ("mixed", ["test"]),
@@ -134,12 +134,17 @@ def _doctor(monkeypatch, state):
     monkeypatch.setitem(sys.modules, "envtool.container.doctor", _probe(state))
     store = types.ModuleType("envtool.store.store")
     stands, lost = (
-        types.SimpleNamespace(own=lambda room, top=top: f"{top}/{room}", idmap="range 0-100000-65536", top=top)
+        types.SimpleNamespace(idmap_path=lambda room, top=top: f"{top}/{room}", idmap="range 0-100000-65536", top=top)
         for top in ("/store/ids/range-0123456789ab", "/store/ids/range-ba9876543210")
     )
-    store.directory, store.standing, store.others = lambda: "/store", lambda _: stands, lambda _: [stands, lost]
+    store.check_only_store_files = None
+    store.store_directory, store.find_store, store.other_idmap_stores = (
+        lambda: "/store",
+        lambda _: stands,
+        lambda _: [stands, lost],
+    )
     survey = types.ModuleType("envtool.store.inventory")
-    survey.deletable, survey.sealed = lambda other, inside: other is stands, lambda other: (other.top,)
+    survey.is_deletable, survey.undeletable_paths = lambda other, inside: other is stands, lambda other: (other.top,)
     monkeypatch.setitem(sys.modules, "envtool.store.inventory", survey)
     _believed(monkeypatch)
     monkeypatch.setitem(sys.modules, "envtool.store.store", store)
@@ -162,7 +167,7 @@ def test_doctor(envtool, golden, monkeypatch):
 def _believed(monkeypatch):
     """There is no config.yaml that is not believed."""
     consent = types.ModuleType("envtool.app.permissions")
-    consent.configured = lambda root: ()
+    consent.read_permissions = lambda root: ()
     monkeypatch.setitem(sys.modules, "envtool.app.permissions", consent)
 
 
@@ -171,7 +176,7 @@ def _probe(state):
         return types.SimpleNamespace(name=name, state=state, text=text, mend=mend)
 
     probe = types.ModuleType("envtool.container.doctor")
-    probe.check = lambda root: (
+    probe.check_machine = lambda root: (
         check("kernel", "ok", "kernel 6.8, overlay in user namespaces"),
         check("subuid", state, "no subuid range for `ann`", "mend once, as root:   usermod --add-subuids 1-2 ann"),
     )
@@ -186,7 +191,8 @@ def test_a_store_that_cannot_be_used_is_a_finding(envtool, monkeypatch):
         raise StoreError("the store belongs to another user", hint="set ENVTOOL_STORE")
 
     store = types.ModuleType("envtool.store.store")
-    store.standing = standing
+    store.find_store = standing
+    store.check_only_store_files = store.other_idmap_stores = store.store_directory = None
     _believed(monkeypatch)
     monkeypatch.setitem(sys.modules, "envtool.store.store", store)
     monkeypatch.setitem(sys.modules, "envtool.container.doctor", _probe("ok"))
@@ -208,7 +214,14 @@ SHOWN |= {f"verify-{scenario}": (scenario, ["verify"]) for scenario in ("mixed",
 SHOWN["doctor"] = ("mixed", ["doctor"])
 LONG = "-of-a-name/that-is/longer-than/most-others/by-forty"
 TIMES = re.compile(r"\b\d+\.\ds\b|\b\d+m\d\ds\b|\b\d+(?:\.\d+)? (?:kB|MB|GB)\b")
-PRINTERS = ("cli.tables", "cli.looktables", "cli.storetables", "cli.caching", "cli.verifying", "report.why")
+PRINTERS = (
+    "cli.tables",
+    "cli.inspect_tables",
+    "cli.store_tables",
+    "cli.cache_tables",
+    "cli.verify_tables",
+    "report.why",
+)
 
 
 def _shown(envtool, monkeypatch, scenario, argv):
@@ -222,7 +235,7 @@ def _shown(envtool, monkeypatch, scenario, argv):
 @pytest.mark.parametrize("long", [False, True], ids=["names", "long names"])
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_what_a_verb_prints_fits(columns, long, envtool, monkeypatch):
-    monkeypatch.setattr("envtool.cli.console.width", lambda file=None: columns)
+    monkeypatch.setattr("envtool.cli.console.terminal_width", lambda file=None: columns)
     monkeypatch.setattr("envtool.report.plain.Plain._columns", lambda self: columns)
     if long:
         for each in PRINTERS:
@@ -234,7 +247,7 @@ def test_what_a_verb_prints_fits(columns, long, envtool, monkeypatch):
     for name, (scenario, argv) in SHOWN.items():
         said = _shown(envtool, monkeypatch, scenario, argv)
         assert "internal error" not in said.err, said
-        wide += [(name, line) for line in said.text().split("\n") if width(line) > columns and not _typed(line)]
+        wide += [(name, line) for line in said.text().split("\n") if visible_width(line) > columns and not _typed(line)]
     assert not wide
 
 
@@ -243,7 +256,7 @@ def test_no_number_and_no_time_is_cut_on_a_narrow_screen(columns, envtool, monke
     """What a wide screen has of them, a narrow one has, too."""
 
     def numbers(wide):
-        monkeypatch.setattr("envtool.cli.console.width", lambda file=None: wide)
+        monkeypatch.setattr("envtool.cli.console.terminal_width", lambda file=None: wide)
         monkeypatch.setattr("envtool.report.plain.Plain._columns", lambda self: wide)
         found = {}
         for name, (scenario, argv) in SHOWN.items():

@@ -172,7 +172,7 @@ class Case:
 
     def ours(self) -> tuple[dict, dict]:
         """The tree and the configuration that we make."""
-        found = open_project.opened(CommandRequest(directory=str(self.top)), lambda _: None, Cancel.make())
+        found = open_project.open_project(CommandRequest(directory=str(self.top)), lambda _: None, Cancel.make())
         stack = Scheduler(found.nodes, found.setting).stack("t")
         base = stack.made[0].settled
         return tree(stack), dict(base.node.kind.image_config(base.request, base.pins))
@@ -239,7 +239,7 @@ def tree(stack: Stack) -> dict[str, list]:
     lowers = tuple(made.layer.tree for made in reversed(stack.made))
     program = Program(root=Root(lowers=lowers, own=("tmp", "run")), steps=(ContainerStep(call=_say),), user="root")
     with tempfile.TemporaryFile() as said:
-        ended = supervisor.run(program.flat(), stdout=said.fileno())
+        ended = supervisor.run(program.to_dict(), stdout=said.fileno())
         assert ended.status == 0, ended
         said.seek(0)
         return json.load(said)

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from envtool.net.oci import reference
-from envtool.net.oci.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST, sha256
+from envtool.net.oci.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST, sha256_digest
 from envtool.net.oci.registry import RegistryClient
 from envtool.teamcache import registry_store, signatures
 from envtool.teamcache.statement import Statement
@@ -236,15 +236,15 @@ class Poisoner:
 
     def __init__(self, host: str, name: str, data: Path) -> None:
         self.client = RegistryClient()
-        self.where = reference.parse(f"{host}/{name}", tag="")
+        self.where = reference.parse_reference(f"{host}/{name}", tag="")
         self.data = data
-        self.signer = signatures.load(PRIVATE)
+        self.signer = signatures.load_private_key(PRIVATE)
 
     def manifest(self, tag: str) -> dict:
-        return json.loads(self.client.document(self.where.tagged(tag)).body)
+        return json.loads(self.client.document(self.where.with_tag(tag)).body)
 
     def put(self, tag: str, manifest: dict, media_type: str = OCI_MANIFEST) -> None:
-        self.client.push_document(self.where.tagged(tag), json.dumps(manifest).encode(), media_type)
+        self.client.push_document(self.where.with_tag(tag), json.dumps(manifest).encode(), media_type)
 
     def annotate(self, tag: str, **annotations: str | None) -> None:
         manifest = self.manifest(tag)
@@ -263,11 +263,11 @@ class Poisoner:
 
     def blob(self, tag: str, data: bytes) -> None:
         """Another blob under a tag, with a signature that is right: whoever signed was deceived."""
-        self.client.push_blob(self.where, sha256(data), len(data), data)
+        self.client.push_blob(self.where, sha256_digest(data), len(data), data)
         manifest = self.manifest(tag)
-        manifest["layers"] = [{"mediaType": OCI_LAYER_ZSTD, "digest": sha256(data), "size": len(data)}]
+        manifest["layers"] = [{"mediaType": OCI_LAYER_ZSTD, "digest": sha256_digest(data), "size": len(data)}]
         self.put(tag, manifest)
-        self.sign(tag, dataclasses.replace(self.said(tag), blob=sha256(data), blob_size=len(data)).text())
+        self.sign(tag, dataclasses.replace(self.said(tag), blob=sha256_digest(data), blob_size=len(data)).text())
 
     def file(self, digest: str) -> Path:
         """A blob in the registry's own directory."""
@@ -288,7 +288,7 @@ def flip(path: Path) -> None:
 
 def index(at: Poisoner, tag: str) -> None:
     manifest = at.manifest(tag)
-    inner = at.client.document(at.where.tagged(tag)).descriptor()
+    inner = at.client.document(at.where.with_tag(tag)).descriptor()
     entry = {"mediaType": inner.media_type, "digest": inner.digest, "size": inner.size}
     body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry], "annotations": {}}
     assert manifest["config"]["mediaType"] == OCI_CONFIG
@@ -303,7 +303,10 @@ POISON = {
         "not signed",
     ),
     "index": (index, "not signed"),
-    "stranger": (lambda at, tag: at.sign(tag, at.said(tag).text(), signatures.load(STRANGER)), "does not list"),
+    "stranger": (
+        lambda at, tag: at.sign(tag, at.said(tag).text(), signatures.load_private_key(STRANGER)),
+        "does not list",
+    ),
     "purpose": (lambda at, tag: at.sign(tag, at.said(tag).text(), namespace=b"git"), "signature does not fit"),
     "changed": (
         lambda at, tag: at.annotate(

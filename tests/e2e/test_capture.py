@@ -9,7 +9,7 @@ import pytest
 
 from envtool.container import userns
 from envtool.store import canonical, layers
-from envtool.store.store import locate
+from envtool.store.store import open_store
 from envtool.store.temp_dirs import sweep
 
 pytestmark = pytest.mark.e2e
@@ -26,13 +26,13 @@ def fill() -> None:
 
 
 def test_a_tree_of_container_ids(tmp_path):
-    store = locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    store = open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
     assert os.stat(store.root).st_mode & 0o777 == 0o700
-    with layers.building(store, "k" * 64, remove=userns.remove) as draft:
-        userns.own(draft.upper)
-        userns.inside(fill, at=draft.upper)
+    with layers.open_draft(store, "k" * 64, remove=userns.remove_as_root) as draft:
+        userns.give_to_root(draft.upper)
+        userns.run_as_root(fill, at=draft.upper)
         with open(draft.manifest, "wb") as sheet:
-            captured = userns.inside(canonical.capture, ".", 1000, ("/none",), sheet.fileno(), at=draft.upper)
+            captured = userns.run_as_root(canonical.capture, ".", 1000, ("/none",), sheet.fileno(), at=draft.upper)
         layer = draft.commit(captured, {"kind": "test"})
     assert layer.entries == 3
     with open(layer.manifest, "rb") as file:
@@ -43,20 +43,20 @@ def test_a_tree_of_container_ids(tmp_path):
         [b"f", b"0", b"0", b"0"],
     ]
     assert json.dumps(dict(layer.document)) == '{"kind": "test"}'
-    userns.remove(os.path.dirname(layer.tree))
+    userns.remove_as_root(os.path.dirname(layer.tree))
     assert os.listdir(store.path("layers")) == []
 
 
 def test_a_build_that_fails_or_dies_leaves_nothing(tmp_path):
-    store = locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
-    with pytest.raises(RuntimeError), layers.building(store, "k" * 64, remove=userns.remove) as draft:
-        userns.own(draft.upper)
-        userns.inside(fill, at=draft.upper)
+    store = open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    with pytest.raises(RuntimeError), layers.open_draft(store, "k" * 64, remove=userns.remove_as_root) as draft:
+        userns.give_to_root(draft.upper)
+        userns.run_as_root(fill, at=draft.upper)
         raise RuntimeError
     assert os.listdir(store.path("tmp")) == []
     dead = store.path("tmp", "dead")
     os.mkdir(dead)
-    userns.own(dead)
-    userns.inside(fill, at=dead)
-    assert sweep(store, remove=userns.remove) == 1
+    userns.give_to_root(dead)
+    userns.run_as_root(fill, at=dead)
+    assert sweep(store, remove=userns.remove_as_root) == 1
     assert os.listdir(store.path("tmp")) == []

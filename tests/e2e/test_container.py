@@ -49,8 +49,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(word, target)
     (top / "etc" / "os-release").write_text("ID=test\n")
-    if userns.here().mode == "root":
-        owner = userns.here().uids[0][1]
+    if userns.caller_ids().mode == "root":
+        owner = userns.caller_ids().uids[0][1]
         for directory, _, files in os.walk(top):
             for name in (".", *files):
                 os.chown(f"{directory}/{name}", owner, owner, follow_symlinks=False)
@@ -106,7 +106,7 @@ def go(tree: str, *script: str, step: ContainerStep | None = None, project: Path
     program = Program(root=more.pop("root", Root(lowers=(tree,))), steps=steps, env=ENV, view=view, **more)
     log = os.memfd_create("log")
     try:
-        exit_ = supervisor.run(program.flat(), stdout=log, stderr=log, **options)
+        exit_ = supervisor.run(program.to_dict(), stdout=log, stderr=log, **options)
         return Result(exit_, os.pread(log, 1 << 20, 0).decode())
     finally:
         os.close(log)
@@ -255,7 +255,7 @@ def test_standard_streams_can_be_opened_by_name(tree):
         root=Root(lowers=(tree,)), steps=(ContainerStep(argv=("/bin/sh", "-c", "echo x > /dev/stdout")),), env=ENV
     )
     try:
-        assert supervisor.run(program.flat(), stdout=write, stderr=write).status == 0
+        assert supervisor.run(program.to_dict(), stdout=write, stderr=write).status == 0
         assert os.read(read, 100) == b"x\n"
     finally:
         os.close(read)
@@ -291,10 +291,10 @@ def test_upper_keeps_what_is_written_and_no_mount_points(tree, tmp_path):
             binds=(BindMount(source=str(shown), target="/srv/a/b"),),
         )
         assert result.status == 0, result.out
-        found = userns.inside(listed, at=str(upper))
+        found = userns.run_as_root(listed, at=str(upper))
         assert found == ["bin", "bin/uname", "opt", "opt/x", "opt/x/y"]
     finally:
-        userns.remove(str(tmp_path / "layer"))
+        userns.remove_as_root(str(tmp_path / "layer"))
     assert not (tmp_path / "layer").exists()
 
 
@@ -309,20 +309,20 @@ def test_a_mount_point_behind_an_images_symlink_is_not_kept(tree, tmp_path):
     (layer / "real").mkdir()
     (layer / "srv").symlink_to("real")
     (layer / "real").chmod(0o777)
-    userns.own(str(layer / "real"))
+    userns.give_to_root(str(layer / "real"))
     try:
         result = go(tree, "test -d /srv/tool", root=Root(lowers=(str(layer), tree), upper=str(upper), work=str(work)),
                     user="root", binds=(BindMount(source=str(shown), target="/srv/tool"),))  # fmt: skip
         assert result.status == 0, result.out
-        assert userns.inside(listed, at=str(upper)) in ([], ["real"])
+        assert userns.run_as_root(listed, at=str(upper)) in ([], ["real"])
     finally:
-        userns.remove(str(tmp_path / "up"))
+        userns.remove_as_root(str(tmp_path / "up"))
 
 
 def test_work_inside_from_threads_is_not_held_up_by_each_other(tree):
     with ThreadPoolExecutor(8) as pool:
-        slow = [pool.submit(userns.inside, time.sleep, 3) for _ in range(3)]
-        quick = [pool.submit(userns.inside, os.getuid) for _ in range(3)]
+        slow = [pool.submit(userns.run_as_root, time.sleep, 3) for _ in range(3)]
+        quick = [pool.submit(userns.run_as_root, os.getuid) for _ in range(3)]
         containers = [pool.submit(go, tree, "true") for _ in range(3)]
         began = time.monotonic()
         assert [q.result() for q in quick] == [0, 0, 0]
@@ -337,11 +337,11 @@ def raising() -> None:
 
 def test_errors_come_out_of_inside(tmp_path):
     with pytest.raises(OSError, match="/proc/none"):
-        userns.inside(raising)
+        userns.run_as_root(raising)
     with pytest.raises(RuntimeError, match="ValueError: loud"):
-        userns.inside(fail, "loud")
+        userns.run_as_root(fail, "loud")
     with pytest.raises(RuntimeError, match="unmarshallable"):
-        userns.inside(object)
+        userns.run_as_root(object)
 
 
 def fill() -> None:
@@ -357,9 +357,9 @@ def test_a_directory_as_root(tmp_path):
     try:
         result = go("", step=ContainerStep(call=fill), root=Root(upper=str(upper)), user="root")
         assert result.status == 0, (result.out, result.exit.error)
-        assert userns.inside(listed, at=str(upper)) == ["etc", "etc/hostname"]
+        assert userns.run_as_root(listed, at=str(upper)) == ["etc", "etc/hostname"]
     finally:
-        userns.remove(str(upper))
+        userns.remove_as_root(str(upper))
 
 
 def test_scratch_on_disk(tree, tmp_path):
@@ -376,7 +376,7 @@ def test_scratch_on_disk(tree, tmp_path):
             == "x\n"
         )
     finally:
-        userns.remove(str(scratch))
+        userns.remove_as_root(str(scratch))
 
 
 def test_a_full_memory_disk_fills_only_itself(tree):
@@ -455,7 +455,7 @@ def test_the_view_for_container_root(tree, project):
 @pytest.mark.skipif(os.geteuid() != 0, reason="ids are mapped for root only")
 def test_the_view_is_copied_where_ids_cannot_be_mapped(tree, project, monkeypatch):
     before = snapshot(project)
-    monkeypatch.setattr(syscalls, "version", lambda: (5, 15))
+    monkeypatch.setattr(syscalls, "kernel_version", lambda: (5, 15))
     result = go(
         tree,
         "cd /project; find . | grep -v '^.$'; cat secret; echo x > a.txt; stat -c %u a.txt secret",
@@ -733,7 +733,7 @@ def test_a_terminal(tree):
                     ),
                 ),
             )
-            os._exit(supervisor.run(program.flat(), terminal=True).status)
+            os._exit(supervisor.run(program.to_dict(), terminal=True).status)
         except BaseException as error:
             print(error)
             os._exit(99)
@@ -836,8 +836,8 @@ def test_trees_lie_over_the_project_and_its_own_files_win(tree, tmp_path, projec
             path = tmp_path / layer / "project" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text + "\n")
-    if userns.here().mode == "root":
-        owner = userns.here().host_id(1000)
+    if userns.caller_ids().mode == "root":
+        owner = userns.caller_ids().host_id(1000)
         for path in (path for layer in files for path in (tmp_path / layer).rglob("*")):
             os.chown(path, owner, owner)
     os.utime(tmp_path / "upper/project/a.txt", (9, 9))
@@ -901,7 +901,7 @@ def test_what_a_layer_keeps_for_beside_the_sources_is_there_as_if_it_lay_there(t
     assert snapshot(project) == before
 
 
-@pytest.mark.parametrize("step", ["ids.become_root", "roots.build"])
+@pytest.mark.parametrize("step", ["userns.become_root", "rootfs.build_rootfs"])
 def test_nothing_can_be_imported_with_the_ids_and_mounts_of_a_container(tree, project, monkeypatch, step):
     """Wherever the installation lies, in a directory that is root's alone or below a mount: so that an import there is
     seen by every test that starts a container."""

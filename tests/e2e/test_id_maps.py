@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can show a user another /etc/subuid"),
     pytest.mark.skipif(
-        not userns.helper("newuidmap") or not shutil.which("setpriv"), reason="no newuidmap or no setpriv"
+        not userns.find_helper("newuidmap") or not shutil.which("setpriv"), reason="no newuidmap or no setpriv"
     ),
 ]
 

@@ -11,18 +11,18 @@ import pytest
 
 from envtool import api
 from envtool.build import builder
-from envtool.build.assess import look
+from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Scheduler
 from envtool.build.sublayers import known_parts
 from envtool.container import userns
 from envtool.events import Finished
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, TeamCache, Where
-from envtool.plan.graph import graph
+from envtool.plan.graph import build_graph
 from envtool.plugins import PluginRegistry
 from envtool.store import layers, store
 from envtool.teamcache import signatures
-from envtool.teamcache.connect import join
+from envtool.teamcache.connect import make_client
 
 HERE = Where(file="Imagefile", line=3, column=1)
 
@@ -91,12 +91,12 @@ def world(tmp_path, monkeypatch):
     spec = Spec(file="envtool.yaml", root=str(tmp_path / "project"), envs=(env,), bases={}, layers={}, read=())
     events = []
     cancel = Cancel.make()
-    place = store.locate(idmap=userns.describe())
+    place = store.open_store(idmap=userns.describe_ids())
     setting = Context(store=place, root=spec.root, arch=os.uname().machine, emit=events.append, cancel=cancel)
-    yield graph(spec, PluginRegistry(bases={"image": Image()}, layers={"lines": LINES})), setting, events
+    yield build_graph(spec, PluginRegistry(bases={"image": Image()}, layers={"lines": LINES})), setting, events
     cancel.close()
     for name in os.listdir(place.path("layers")):
-        userns.remove(place.path("layers", name))
+        userns.remove_as_root(place.path("layers", name))
 
 
 def finished(events):
@@ -117,7 +117,7 @@ def test_parts_are_made_and_stood_on(world):
 
     events.clear()
     again = Scheduler(known_parts(nodes, setting), setting)
-    assert again.recalled("e").made == again.stack("e").made
+    assert again.find_known_stack("e").made == again.stack("e").made
     assert [each.layer for each in again.stack("e").made] == [each.layer for each in made]
     assert not events
 
@@ -142,7 +142,7 @@ def test_parts_fetch_side_by_side_and_are_made_one_a_processor(world, monkeypatc
     there = []
     least = threading.Semaphore(1)
     setting = replace(setting, turns=least)
-    real = builder._make
+    real = builder._run_recipe
 
     def making(*words, **more):
         free = least.acquire(blocking=False)
@@ -151,7 +151,7 @@ def test_parts_fetch_side_by_side_and_are_made_one_a_processor(world, monkeypatc
         there.append(free)
         return real(*words, **more)
 
-    monkeypatch.setattr(builder, "_make", making)
+    monkeypatch.setattr(builder, "_run_recipe", making)
     kind = Fetched()
     parts = [api.Part(name=f"p{number}", kind=kind, options=[f"'{number}'"], where=HERE) for number in range(6)]
     monkeypatch.setattr(Image, "parts", lambda *_: parts)
@@ -170,7 +170,7 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
 
     def shared(at):
         about = {"project": at.root, "arch": at.arch, "emit": at.emit, "cancelled": at.cancel.is_set, "in_ci": False}
-        return replace(at, share=join(team, at.store, **about))
+        return replace(at, share=make_client(team, at.store, **about))
 
     first = shared(setting)
     made = Scheduler(nodes, first).stack("e").made
@@ -178,7 +178,7 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
     assert events[-1].detail.startswith("6 pushed")
     events.clear()
     monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "other"))
-    other = shared(replace(setting, store=store.locate(idmap=userns.describe())))
+    other = shared(replace(setting, store=store.open_store(idmap=userns.describe_ids())))
     try:
         again = Scheduler(nodes, other).stack("e").made
         assert [each.layer.diff_id for each in again] == [each.layer.diff_id for each in made]
@@ -188,18 +188,18 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
         other.share.close()
         # what came out is known of those two all the same: nothing is missing, and nobody is asked again
         grown = known_parts(nodes, other)
-        assert all(one.layer for one in look(grown, other).values())
+        assert all(one.layer for one in assess_nodes(grown, other).values())
         events.clear()
         quiet = replace(shared(other), cached_only=True)
         later = Scheduler(grown, quiet)
-        assert [each.settled.node.spec.name for each in later.recalled("e").aside] == ["stage", "more"]
+        assert [each.settled.node.spec.name for each in later.find_known_stack("e").aside] == ["stage", "more"]
         assert later.stack("e").diff_ids == tuple(each.layer.diff_id for each in made)
         assert {each.settled.node.spec.name for each in later.made()} >= {"img", "stage", "more", "top"}
         quiet.share.close()
         assert not events
     finally:
         for name in os.listdir(other.store.path("layers")):
-            userns.remove(other.store.path("layers", name))
+            userns.remove_as_root(other.store.path("layers", name))
 
 
 def hidden(setting, made):

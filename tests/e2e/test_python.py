@@ -70,7 +70,7 @@ def envtool(tmp_path):
     from envtool.container import userns
 
     for store in tmp_path.glob("store*"):
-        userns.remove(str(store))
+        userns.remove_as_root(str(store))
 
 
 def layers(store: Path) -> set[tuple[str, str]]:

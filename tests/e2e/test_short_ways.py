@@ -21,7 +21,7 @@ BOTH = {
         "envtool.project.git",
         "envtool.project.repository",
     ),
-    *("envtool.run", "envtool.run.fast_exec", "envtool.fs.store_files"),
+    *("envtool.run", "envtool.run.fast_exec", "envtool.fs", "envtool.fs.store_files", "envtool.project"),
 }
 EXEC = {
     *("_ctypes", "_socket", "select"),

@@ -78,7 +78,7 @@ def test_what_runs_is_kept(fresh):
 
 LAUNCH = """
 import fcntl, os, sys
-from envtool.run import warm
+from envtool.run import fast_exec
 
 def busy():
     locks = [os.open(place, os.O_RDWR) for place in plan["locks"]]
@@ -92,12 +92,12 @@ def busy():
             os.close(lock)
     return False
 
-plan = warm.read(*sys.argv[1:])
+plan = fast_exec.read_plan(*sys.argv[1:])
 reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 for status in (0, 3, 0):
-    assert warm.launch(plan, ("sh", "-c", f"exit {status}"), terminal=False, cancel=reader) == status
+    assert fast_exec.launch(plan, ("sh", "-c", f"exit {status}"), terminal=False, cancel=reader) == status
     assert busy(), "held from the first launch to after the last"
-warm.release(plan)
+fast_exec.release(plan)
 assert not busy(), "whoever read it lets go"
 print("done")
 """
@@ -259,7 +259,7 @@ def spoil(place, name: str) -> None:
     if os.geteuid() == 0:
         flip(str(tree(place, name) / "opt/a/x"))
     else:
-        userns.inside(flip, "opt/a/x", at=str(tree(place, name)))
+        userns.run_as_root(flip, "opt/a/x", at=str(tree(place, name)))
 
 
 def test_the_store_is_checked_and_repaired(fresh):

@@ -126,4 +126,4 @@ def test_a_vendored_python_project_needs_nothing_from_outside(tmp_path):
         from envtool.container import userns
 
         for name in ("first", "second", "fetching"):
-            userns.remove(str(tmp_path / name))
+            userns.remove_as_root(str(tmp_path / name))

@@ -86,14 +86,14 @@ def test_a_layer_that_does_not_come_out_as_it_is_in_the_store(place):
     try:
         target.write_text("something else\n")
     except PermissionError:  # it belongs to one of the container's ids
-        userns.inside(spoil, "opt/x", at=str(layer.parent / "tree"))
+        userns.run_as_root(spoil, "opt/x", at=str(layer.parent / "tree"))
     document = json.loads(layer.read_text()) | {"diff_id": "sha256:" + "0" * 64}
     del document["sum"]  # as an older envtool wrote it
     layer.write_text(json.dumps(document))
     done = place.envtool("verify", "x")
     assert done.status == 1
     assert "layer x: 1 path differs between the store and a build" in done.out
-    userns.remove(str(layer.parent))
+    userns.remove_as_root(str(layer.parent))
 
 
 def spoil(path: str) -> None:

@@ -121,7 +121,7 @@ class World:
         layers = {**found.layers, "crate": self.crate, "run": RunLayer()}
         mine = dataclasses.replace(found, bases={**found.bases, "flat": Flat()}, layers=layers)
         self.kinds = mine
-        self.monkeypatch.setattr(app.registry, "discover", lambda: self.kinds)
+        self.monkeypatch.setattr(plugins, "discover", lambda: self.kinds)
         real = os.uname()
         known = {name: getattr(real, name) for name in ("sysname", "nodename", "release", "version", "machine")}
         self.monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(**known | {"machine": self.arch or real.machine}))
@@ -159,7 +159,7 @@ class World:
     def make(self, *envs, refresh=False) -> None:
         """Build the stacks of envs, without names of all."""
         request = app.CommandRequest(directory=str(self.project), refresh=refresh, envs=envs)
-        at = open_project.opened(request)
+        at = open_project.open_project(request)
         stacks = Scheduler(at.nodes, at.setting)
         for env in at.spec.envs:
             stacks.stack(env.name)
@@ -200,7 +200,7 @@ def built(tmp_path_factory):
 def world(built, monkeypatch):
     """The same place again: each case puts the project back as it was (the store only grows)."""
     world = World(built, monkeypatch)
-    beneath.let_go()  # `built` may have been made just now
+    beneath.release_projects()  # `built` may have been made just now
     shutil.rmtree(world.project)
     world.set_up()
     world.fill()
@@ -340,17 +340,17 @@ def base_date(world):
 def forget(world, kind) -> None:
     """Ask a kind again, as --refresh does, and keep the answers; builds nothing."""
     from envtool.build import resolution
-    from envtool.build.assess import look, made
+    from envtool.build.assess import assess_nodes, stored_layers
 
     request = app.CommandRequest(directory=str(world.project))
-    at = open_project.opened(request)
+    at = open_project.open_project(request)
     setting = at.setting
-    looks = look(at.nodes, setting)
+    looks = assess_nodes(at.nodes, setting)
     for one in looks.values():
         if f"{one.node.subject}:{one.node.kind.name}" == kind:
-            below = made(one.node.below, looks)
+            below = stored_layers(one.node.below, looks)
             request = resolution.request_for(one.node, below, setting)
-            resolution.resolve(one.node, request, setting, SimpleNamespace(found={}), again=True)
+            resolution.resolve_pins(one.node, request, setting, SimpleNamespace(found={}), again=True)
 
 
 CASES = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from envtool import keys
 from envtool.build import resolution
 from envtool.build.context import Cancel, Context
-from envtool.plan.graph import graph
+from envtool.plan.graph import build_graph
 from envtool.project.source_files import ProjectFiles
 from envtool.spec import load
 
@@ -142,7 +142,7 @@ def documents(root, registry: PluginRegistry):
     """Key and key document of every layer of every env of a spec, in the order of stacks; diff IDs are made of keys."""
     files = ProjectFiles(str(root))
     spec = load(files, "envtool.yaml", root=str(root), registry=registry, args=())
-    nodes = graph(spec, registry)
+    nodes = build_graph(spec, registry)
     setting = Context(
         store=None,
         root=str(root),

@@ -16,7 +16,7 @@ needs_root = pytest.mark.skipif(not ROOT, reason="gives files to other users")
 
 def found(directory):
     """Both ways to a spec, which must agree."""
-    short = fastpath.nearest(str(directory))
+    short = fastpath.find_nearest_spec(str(directory))
     try:
         long = app.find_spec(app.CommandRequest(directory=str(directory)))
     except UsageError as error:
@@ -103,9 +103,9 @@ def test_another_file_system_is_not_searched(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_looked_at_is_no_spec(tmp_path):
-    assert discovery.spec(str(tmp_path / "gone/there")).path == ""
-    assert fastpath.nearest("/nothing/here") == ""
-    assert discovery.spec("/").path in ("", "/envtool.yaml")
+    assert discovery.find_spec(str(tmp_path / "gone/there")).path == ""
+    assert fastpath.find_nearest_spec("/nothing/here") == ""
+    assert discovery.find_spec("/").path in ("", "/envtool.yaml")
 
 
 @needs_root

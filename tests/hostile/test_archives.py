@@ -44,7 +44,7 @@ def put(way: str, top: Path, data: bytes) -> Path:
     tree = top / "t"
     if way == "add":
         tree.mkdir()
-        assert live_extract.unpack(str(top / "archive"), str(tree), ME, lambda: None) is not None
+        assert live_extract.unpack_if_archive(str(top / "archive"), str(tree), ME, lambda: None) is not None
     else:
         container_steps.unpack(str(top / "archive"), str(tree), owners=way == "base")
     return tree
@@ -259,7 +259,7 @@ def test_nothing_of_a_zip_leaves_the_tree(tmp_path, around, case):
 
 
 def test_zips_that_lie(tmp_path, monkeypatch):
-    monkeypatch.setattr(live_extract, "FREELY", 1 << 20)
+    monkeypatch.setattr(live_extract, "MIN_UNPACKED_LIMIT", 1 << 20)
     one = zipped(("f", "hello", FILE))
     at = one.index(b"PK\1\2")
     bomb = zipped(("f", bytes(4 << 20), FILE), way=zipfile.ZIP_DEFLATED)

@@ -18,11 +18,11 @@ def receive(top, entries, **more):
     receiver = OutputReceiver(str(top), owned=False, **more)
     for kind, path, content in entries:
         if kind == "file":
-            receiver._take(("file", path, 0o644, 0, len(content)), b"")
-            receiver._take(("data", 0, len(content)), content)
-            receiver._take(("end",), b"")
+            receiver._handle_frame(("file", path, 0o644, 0, len(content)), b"")
+            receiver._handle_frame(("data", 0, len(content)), content)
+            receiver._handle_frame(("end",), b"")
         else:
-            receiver._take((kind, path, content if kind == "link" else 0o755), b"")
+            receiver._handle_frame((kind, path, content if kind == "link" else 0o755), b"")
     return receiver.finish()[1]
 
 

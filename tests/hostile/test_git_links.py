@@ -65,7 +65,7 @@ def private(tmp_path):
 def known(root):
     """All that is told of a repository."""
     try:
-        return f"{provenance.commit(str(root))} {source_files.tags(str(root))}"
+        return f"{provenance.describe_commit(str(root))} {source_files.list_tags(str(root))}"
     except EnvtoolError as error:
         return error.message
 
@@ -85,9 +85,9 @@ def test_a_file_that_is_a_link_says_nothing(place, root, private):
     (root / PLACES[place]).symlink_to(target)
     assert SECRET not in known(root)
     assert "secret-tag" not in known(root)
-    before = source_files.history(str(root))
+    before = source_files.git_history_digest(str(root))
     target.write_text(target.read_text().replace("5", "6"))
-    assert source_files.history(str(root)) == before
+    assert source_files.git_history_digest(str(root)) == before
 
 
 @pytest.mark.parametrize("place", ["refs", "refs/tags", "refs/heads"])
@@ -103,7 +103,7 @@ def test_a_directory_that_is_a_link_says_nothing(place, root, private):
 def test_a_head_that_is_a_link_to_a_branch_is_as_git_wrote_it_once(root):
     (root / ".git/HEAD").unlink()
     (root / ".git/HEAD").symlink_to("refs/heads/main")
-    assert provenance.commit(str(root)) == run(root, "rev-parse", "refs/heads/main")
+    assert provenance.describe_commit(str(root)) == run(root, "rev-parse", "refs/heads/main")
 
 
 WAYS = {
@@ -135,13 +135,13 @@ def test_a_repository_of_somebody_elses_is_not_asked(way, private, tmp_path):
         assert there not in told
         assert "secret-tag" not in told
     with pytest.raises(git.RepositoryError, match=r"which belongs to user 0 and not to the project's owner \(4711\)"):
-        git.around(str(root))
+        git.find_repository(str(root))
     give(root, 0)  # who owns both has no secrets from himself
     assert there in known(root)
 
 
 def failures(root):
-    for ask in (source_files.listed, source_files.history):
+    for ask in (source_files.list_files, source_files.git_history_digest):
         with pytest.raises(EnvtoolError) as caught:
             ask(str(root))
         yield caught.value.message
@@ -156,7 +156,7 @@ def test_a_worktree_and_a_submodule_that_root_made_name_the_project(tmp_path):
     run(main, "commit", "-q", "-m", "sub")
     for path in (tmp_path / "tree", main / "sub"):
         give(path)
-        assert provenance.commit(str(path)) == run(path, "rev-parse", "HEAD")
+        assert provenance.describe_commit(str(path)) == run(path, "rev-parse", "HEAD")
     (tmp_path / "tree").rename(tmp_path / "moved")
     assert "does not say that this is its work tree" in known(tmp_path / "moved")
 
@@ -165,10 +165,10 @@ def test_a_worktree_that_was_moved_is_its_owners(tmp_path):
     main = repository(tmp_path / "main")
     run(main, "worktree", "add", "-q", str(tmp_path / "tree"))
     (tmp_path / "tree").rename(tmp_path / "moved")
-    assert provenance.commit(str(tmp_path / "moved")).startswith(run(main, "rev-parse", "HEAD"))
+    assert provenance.describe_commit(str(tmp_path / "moved")).startswith(run(main, "rev-parse", "HEAD"))
     apart = tmp_path / "apart"
     run(tmp_path, "clone", "-q", "--separate-git-dir", str(apart), str(main), "cloned")
-    assert provenance.commit(str(tmp_path / "cloned")) == run(main, "rev-parse", "HEAD")
+    assert provenance.describe_commit(str(tmp_path / "cloned")) == run(main, "rev-parse", "HEAD")
 
 
 @needs_root
@@ -180,24 +180,24 @@ def test_what_stands_above_is_not_anybodys(way, private, tmp_path):
     top.chmod(0o1777)
     WAYS[way](top, private)
     os.chown(top / ".git", OTHER, OTHER, follow_symlinks=False)
-    assert git.around(str(top / "project")) is None
+    assert git.find_repository(str(top / "project")) is None
     assert run(private, "rev-parse", "HEAD") not in known(top / "project")
 
 
 def test_a_directory_that_is_swapped_is_an_error(root, private):
-    found = git.around(str(root))
+    found = git.find_repository(str(root))
     (root / ".git").rename(root / "away")
     (root / ".git").symlink_to(private / ".git")
-    assert refs.head(found) == ""
-    assert refs.tags(found) == []
+    assert refs.head_commit(found) == ""
+    assert refs.read_tags(found) == []
     with pytest.raises(git.RepositoryError):
-        git.ask(found, str(root), git.LISTED)
+        git.start_git(found, str(root), git.LISTED)
     (root / ".git").unlink()
     run(root, "init", "-q")
     with pytest.raises(git.RepositoryError, match=r"another directory than a moment ago"):
-        refs.head(found)
+        refs.head_commit(found)
     with pytest.raises(git.RepositoryError):
-        git.ask(found, str(root), git.LISTED)
+        git.start_git(found, str(root), git.LISTED)
 
 
 @needs_root
@@ -239,7 +239,7 @@ def test_submodules_through_links_are_not_asked(tmp_path):
         run(here, "commit", "-q", "-m", "x")
         below = run(here, "rev-parse", "HEAD")
     began = time.monotonic()
-    assert provenance.commit(str(top)) == f"{below}-dirty"
+    assert provenance.describe_commit(str(top)) == f"{below}-dirty"
     assert time.monotonic() - began < 10
 
 
@@ -251,7 +251,7 @@ def test_each_repository_is_asked_once(root):
         (root / name / ".git").write_text("gitdir: ../.git\n")
         run(root, "update-index", "--add", "--cacheinfo", f"160000,{there},{name}")
     run(root, "commit", "-q", "-m", "x")
-    assert provenance.commit(str(root)).endswith("-dirty")
+    assert provenance.describe_commit(str(root)).endswith("-dirty")
 
 
 def test_submodules_are_compared(tmp_path):
@@ -260,11 +260,11 @@ def test_submodules_are_compared(tmp_path):
         run(top, "submodule", "--quiet", "add", str(inner), name)
     run(top, "commit", "-q", "-m", "x")
     there = run(top, "rev-parse", "HEAD")
-    assert provenance.commit(str(top)) == there
+    assert provenance.describe_commit(str(top)) == there
     (top / "deep/two/file").write_text("other")
-    assert provenance.commit(str(top)) == f"{there}-dirty"
+    assert provenance.describe_commit(str(top)) == f"{there}-dirty"
     shutil.rmtree(top / "deep/two")
-    assert provenance.commit(str(top)) == there  # not checked out
+    assert provenance.describe_commit(str(top)) == there  # not checked out
 
 
 def test_comparing_has_one_limit(tmp_path, monkeypatch):
@@ -273,5 +273,5 @@ def test_comparing_has_one_limit(tmp_path, monkeypatch):
     run(top, "commit", "-q", "-m", "x")
     moments = iter(range(0, 10_000, 20))
     monkeypatch.setattr(provenance, "time", SimpleNamespace(monotonic=lambda: float(next(moments))))
-    assert provenance.commit(str(top)).endswith("-dirty")
+    assert provenance.describe_commit(str(top)).endswith("-dirty")
     assert next(moments) < 200  # as many questions as there was time for

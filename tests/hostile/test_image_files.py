@@ -78,7 +78,7 @@ def test_an_owner_is_looked_up_whatever_the_image_has_for_passwd(shape, common):
     assert ".py:" not in done.said
 
 
-@pytest.mark.parametrize("read", [rootfs.read, copy_inside._read])
+@pytest.mark.parametrize("read", [rootfs.read_etc_file, copy_inside._read])
 def test_names_are_read_from_regular_files_alone(read, tmp_path):
     good = tmp_path / "good"
     good.write_bytes(b"app:x:5:5::/:\n")

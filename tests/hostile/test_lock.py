@@ -15,9 +15,9 @@ from envtool.build import resolution
 from envtool.build.context import Cancel, Context
 from envtool.errors import SpecError
 from envtool.lock import file, text_format
-from envtool.lock.diff import changes
-from envtool.lock.lock import Lock, LockEntry, items, lock_of, upgraded
-from envtool.plan.graph import graph
+from envtool.lock.diff import diff_locks
+from envtool.lock.lock import Lock, LockEntry, lock_of, pinned_items, without_upgraded
+from envtool.plan.graph import build_graph
 from envtool.plugins import discover
 from envtool.project.source_files import ProjectFiles
 from envtool.spec import load
@@ -87,7 +87,7 @@ def ground(tmp_path_factory):
     kinds = discover()
     files = ProjectFiles(str(root))
     spec = load(files, "envtool.yaml", root=str(root), registry=kinds, args=())
-    nodes = graph(spec, kinds)
+    nodes = build_graph(spec, kinds)
     setting = Context(
         store=Store(root=str(root / "store")),
         root=str(root),
@@ -98,10 +98,10 @@ def ground(tmp_path_factory):
     made, found = {}, []
     for node in nodes.nodes.values():
         below = [made[each] for each in node.below]
-        request = resolution.request_on(node, below, (), setting)
+        request = resolution.request_from_resolved(node, below, (), setting)
         pins = (PINS | MORE)[node.kind.name](request)
         made[node.id] = resolution.settled(node, request, pins)
-        found.append((node, request, LockEntry(question=resolution.question(node, request, below), pins=pins)))
+        found.append((node, request, LockEntry(question=resolution.question_for_lock(node, request, below), pins=pins)))
     return root, kinds, setting, found
 
 
@@ -150,13 +150,13 @@ def opened(ground, which: int, pins) -> None:
     others = [each for _, _, each in found if each is not entry]
     new = LockEntry(question=entry.question, pins=pins)
     (root / "envtool.lock").write_text(text_format.dumps(lock_of([*others, new])))
-    lock = file.read(ProjectFiles(str(root)), "envtool.yaml", kinds)
+    lock = file.read_lock(ProjectFiles(str(root)), "envtool.yaml", kinds)
     object.__setattr__(setting, "lock", lock)
-    changes(lock, Lock(entries=(entry,)))
-    upgraded(lock, ["attrs"])
-    answer = resolution.answer(node, request, entry.question, setting)
+    diff_locks(lock, Lock(entries=(entry,)))
+    without_upgraded(lock, ["attrs"])
+    answer = resolution.find_locked_answer(node, request, entry.question, setting)
     assert answer is not None
-    items(answer.pins)
+    pinned_items(answer.pins)
     for fetch in resolution.settled(node, request, answer.pins).fetches:
         assert "/" not in fetch.name
         assert fetch.name not in ("", ".", "..")

@@ -32,7 +32,7 @@ from envtool.kinds.debian import deb
 from envtool.kinds.dockerfile import dockerignore, shell_words
 from envtool.kinds.dockerfile.shell_words import Lexer
 from envtool.net.oci import documents
-from envtool.net.oci.auth import challenges
+from envtool.net.oci.auth import parse_challenges
 from envtool.plugins import discover
 from envtool.project import inputs, snapshot
 from envtool.spec import load
@@ -253,7 +253,7 @@ def sent(top, patterns, limit=GIB, project="."):
     receiver = outputs.OutputReceiver(str(top / "to"), owned=False, limit=limit)
     if not (child := os.fork()):
         os.close(reader)
-        outputs.collect(str(top / project), patterns, writer, limit)
+        outputs.send_outputs(str(top / project), patterns, writer, limit)
         os._exit(0)
     os.close(writer)
     while receiver.feed(reader):
@@ -264,7 +264,7 @@ def sent(top, patterns, limit=GIB, project="."):
 
 
 def test_more_than_may_come_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(outputs, "ENTRIES", 20)
+    monkeypatch.setattr(outputs, "MAX_ENTRIES", 20)
     (tmp_path / "from").mkdir()
     for number in range(30):
         (tmp_path / "from" / f"{number:02}").touch()
@@ -374,7 +374,7 @@ def test_outputs_match_as_before(tmp_path_factory, paths, pattern):
     before = os.getcwd()
     os.chdir(top)
     try:
-        assert outputs._matches(pattern)[0] == set(former("", pattern))
+        assert outputs._find_matches(pattern)[0] == set(former("", pattern))
     finally:
         os.chdir(before)
 
@@ -385,7 +385,7 @@ def test_each_directory_is_listed_once(tmp_path, monkeypatch):
     listed = []
     real = os.listdir
     monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or real(path))
-    assert outputs._matches(["**"] * 30 + ["x"]) == (set(), "")
+    assert outputs._find_matches(["**"] * 30 + ["x"]) == (set(), "")
     assert len(listed) == 41
 
 
@@ -446,7 +446,7 @@ def backtracking(pattern: str) -> str:
 )
 def test_dockerignore_means_what_its_expression_says(pattern, path):
     pattern, path = "".join(pattern), "/".join(path)
-    assert dockerignore.covers(pattern, path) == (re.match(backtracking(pattern), path) is not None)
+    assert dockerignore.pattern_covers(pattern, path) == (re.match(backtracking(pattern), path) is not None)
 
 
 @settings(max_examples=examples(300, 20000), deadline=None)
@@ -467,7 +467,7 @@ def test_variables_are_trimmed_as_the_shell_does(pattern, value, sign):
             wanted = value[n:] if sign == "#" else value[: len(value) - n]
         else:
             wanted = value
-        assert shell_words._trimmed(value, doubled + pattern, sign) == wanted
+        assert shell_words._trim_pattern(value, doubled + pattern, sign) == wanted
 
 
 MANY = 3000
@@ -478,16 +478,16 @@ HOSTILE = [
     ("globs", lambda: globs.matcher(("?*" * MANY,)).fullmatch("a" * MANY)),
     ("globs", lambda: globs.matcher(tuple("*a" * n + "b" for n in range(100))).fullmatch("a" * MANY)),
     ("globs", lambda: globs.matcher(("**/" * 20000 + "x",)).fullmatch("a/" * MANY)),
-    ("names", lambda: globs.words("*a" * 100 + "b").fullmatch("a" * MANY)),
-    ("ignore", lambda: dockerignore.covers("*a" * 100 + "b" + "*a" * 100, "a" * MANY + "b" + "a" * 99)),
-    ("ignore", lambda: dockerignore.covers("**a" * 100 + "b", "ba/" * MANY)),
-    ("ignore", lambda: dockerignore.covers("**/*a*" * 100 + "b/c", "aab/" * MANY)),
-    ("trim #", lambda: shell_words._trimmed("a" * 100_000, "*a" * 100 + "b", "#")),
-    ("trim %", lambda: shell_words._trimmed("a" * 100_000, "b" + "a*" * 100, "%")),
-    ("replace", lambda: shell_words._replaced("a" * 100_000, "a*a" * 100 + "b", "x", every=True)),
+    ("names", lambda: globs.name_pattern("*a" * 100 + "b").fullmatch("a" * MANY)),
+    ("ignore", lambda: dockerignore.pattern_covers("*a" * 100 + "b" + "*a" * 100, "a" * MANY + "b" + "a" * 99)),
+    ("ignore", lambda: dockerignore.pattern_covers("**a" * 100 + "b", "ba/" * MANY)),
+    ("ignore", lambda: dockerignore.pattern_covers("**/*a*" * 100 + "b/c", "aab/" * MANY)),
+    ("trim #", lambda: shell_words._trim_pattern("a" * 100_000, "*a" * 100 + "b", "#")),
+    ("trim %", lambda: shell_words._trim_pattern("a" * 100_000, "b" + "a*" * 100, "%")),
+    ("replace", lambda: shell_words._replace_pattern("a" * 100_000, "a*a" * 100 + "b", "x", every=True)),
     ("arguments", lambda: uses_args("{{" * 100_000 + "args" + "{{" * 100_000)),
-    ("challenges", lambda: challenges("Bearer " + " " * 60_000 + "=")),
-    ("challenges", lambda: challenges("," * 60_000 + "=")),
+    ("challenges", lambda: parse_challenges("Bearer " + " " * 60_000 + "=")),
+    ("challenges", lambda: parse_challenges("," * 60_000 + "=")),
 ]
 
 
@@ -555,7 +555,7 @@ def test_any_scalar_is_a_value_or_an_error_with_a_place(value):
         if key == "timeout":
             assert 0 < task.timeout <= 366 * 86400
         else:
-            assert 0 < task.outputs_limit <= sizes.LARGEST
+            assert 0 < task.outputs_limit <= sizes.MAX_SIZE
 
 
 @pytest.mark.parametrize(
@@ -563,12 +563,12 @@ def test_any_scalar_is_a_value_or_an_error_with_a_place(value):
     [("2GiB", 2 << 30), ("1.5g", 1_500_000_000), ("7", 7), ("9" * 400, None), ("-1", None), ("1e9", None), ("٣", None)],
 )
 def test_sizes(text, size):
-    assert sizes.parse(text) == size
+    assert sizes.parse_size(text) == size
 
 
 @given(st.integers(-5, 1 << 70))
 def test_whole_numbers_of_protocols(number):
-    assert sizes.natural(str(number)) == (number if 0 <= number <= sizes.LARGEST else None)
+    assert sizes.natural(str(number)) == (number if 0 <= number <= sizes.MAX_SIZE else None)
     for wrong in ("", " 1", "1 ", "+1", "1_0", "0x1", "٣", "²", "9" * 5000):
         assert sizes.natural(wrong) is None
 
@@ -607,7 +607,7 @@ def test_numbers_of_an_archive(tmp_path, headers, owners, quick):
     refused_rightly(
         lambda: container_steps.unpack(str(tmp_path / "a.tar"), str(tmp_path / "to"), owners=owners),
         lambda: walked(data),
-        lambda: list(deb.members(data)),
+        lambda: list(deb.iter_members(data)),
     )
     assert sum(path.lstat().st_size for path in (tmp_path / "to").rglob("*") if path.is_file()) < 1000
 
@@ -624,7 +624,7 @@ def test_archives_with_a_byte_changed(tmp_path_factory, at, byte, checked, kind)
     (top / "a.tar").write_bytes(data)
     refused_rightly(
         lambda: walked(bytes(data)),
-        lambda: list(deb.members(bytes(data))),
+        lambda: list(deb.iter_members(bytes(data))),
         lambda: container_steps.unpack(str(top / "a.tar"), str(top / "to")),
     )
 
@@ -644,7 +644,7 @@ def test_dates_of_a_zip(tmp_path, date):
 
 
 def test_bombs(tmp_path, monkeypatch, quick):
-    monkeypatch.setattr(live_extract, "FREELY", 1 << 20)
+    monkeypatch.setattr(live_extract, "MIN_UNPACKED_LIMIT", 1 << 20)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("f", bytes(4 << 20))
@@ -670,7 +670,7 @@ def test_sizes_of_a_deb(tmp_path, size, quick):
     path = tmp_path / "a.deb"
     head = b"debian-binary".ljust(48) + size.ljust(10)[:10] + b"`\n"
     path.write_bytes(b"!<arch>\n" + head + b"2.0\n" + head)
-    for read in (deb.parts, deb.control_text):
+    for read in (deb.read_deb_parts, deb.read_control):
         with pytest.raises(deb.ArchiveError):
             read(str(path))
 
@@ -679,11 +679,11 @@ def test_sizes_of_a_deb(tmp_path, size, quick):
 def test_compressed_indexes_are_bounded(form):
     pack = {"xz": lzma.compress, "gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}[form]
     data = b"line\n" * 200_000
-    assert deb.inflated(form, pack(data), len(data)) == data
-    assert deb.inflated(form, pack(data) + pack(b"more"), len(data) + 4) == data + b"more"
-    assert deb.inflated(form, pack(data), len(data) - 1) is None
+    assert deb.decompress_limited(form, pack(data), len(data)) == data
+    assert deb.decompress_limited(form, pack(data) + pack(b"more"), len(data) + 4) == data + b"more"
+    assert deb.decompress_limited(form, pack(data), len(data) - 1) is None
     with pytest.raises((EOFError, lzma.LZMAError)):
-        deb.inflated(form, pack(data)[:-9], len(data))
+        deb.decompress_limited(form, pack(data)[:-9], len(data))
 
 
 # ---- registries and mirrors ------------------------------------------------------------------------------------------
@@ -727,13 +727,13 @@ def test_a_length_that_a_server_made_up(tmp_path, length):
     from types import SimpleNamespace
 
     from envtool.net.download import MemorySink
-    from envtool.net.transfer import PATIENCE, Retry, retry_after, stream
+    from envtool.net.transfer import DEFAULT_RETRY_POLICY, Retry, retry_after, stream_body
 
     body = io.BytesIO(b"hello")
     answer = SimpleNamespace(headers={"Content-Length": length}, raw=SimpleNamespace(read1=lambda n, **_: body.read(n)))
     sink = MemorySink("http://x.invalid/", 100)
     with contextlib.suppress(Retry, FetchError):
-        stream("http://x.invalid/", answer, sink, PATIENCE, None)
+        stream_body("http://x.invalid/", answer, sink, DEFAULT_RETRY_POLICY, None)
     assert sink.length in (0, 5)
     retry_after(length)
     retry_after("Thu, 01 Jan 0001 00:00:00 +9999")
@@ -743,16 +743,16 @@ def test_a_body_without_end(tmp_path):
     from types import SimpleNamespace
 
     from envtool.net import download
-    from envtool.net.transfer import PATIENCE, stream
+    from envtool.net.transfer import DEFAULT_RETRY_POLICY, stream_body
 
     headers = {"Transfer-Encoding": "chunked"}
     answer = SimpleNamespace(headers=headers, raw=SimpleNamespace(read1=lambda n, **_: bytes(n)))
     with open(tmp_path / "x", "w+b") as out:
         sink = download._VerifyingSink("http://x.invalid/", out, 0, 1 << 20, "sha256", lambda _: None)
         with pytest.raises(FetchError) as error:
-            stream("http://x.invalid/", answer, sink, PATIENCE, None)
+            stream_body("http://x.invalid/", answer, sink, DEFAULT_RETRY_POLICY, None)
     assert error.value.code == "fetch-large"
-    assert "more than 1 MiB" in str(error.value)
+    assert "more than 1.0 MB" in str(error.value)
     assert (tmp_path / "x").stat().st_size < 2 << 20
 
 
@@ -771,7 +771,7 @@ def test_inputs_that_are_too_large(tmp_path, quick):
     with open(tmp_path / "big", "wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(UsageError) as error:
-        inputs.find(str(tmp_path), ["big"])
+        inputs.find_inputs(str(tmp_path), ["big"])
     assert error.value.code == "input-large"
     assert "big`: 1.1 TB" in error.value.message
 
@@ -789,10 +789,10 @@ def test_inputs_are_hashed_until_somebody_asks_for_the_end(tmp_path, quick):
             raise Interrupted
 
     with pytest.raises(EnvtoolError):
-        inputs.find(str(tmp_path), ["big"], check=check)
+        inputs.find_inputs(str(tmp_path), ["big"], check=check)
     assert len(asked) == 11
     with pytest.raises(Interrupted):
-        snapshot.look(str(tmp_path), str(tmp_path / "record"), check=check)
+        snapshot.take_snapshot(str(tmp_path), str(tmp_path / "record"), check=check)
 
 
 # ---- what plugins read of a project ----------------------------------------------------------------------------------
@@ -804,8 +804,8 @@ def test_files_of_a_project_that_are_mostly_blanks(quick):
 
     text = "a" + " " * 200_000 + "b\n"
     assert requirements._COMMENT.sub("", text.strip() + "  # more").strip() == text.strip()
-    npmrc.parse("key=" + text)
-    npmrc.expanded("\\" * 200_000, {})
+    npmrc.parse_ini("key=" + text)
+    npmrc.expand_variables("\\" * 200_000, {})
     assert poetry.poetry_version("^" + "9" * 5000 + ".1")
     assert poetry.poetry_version("^1.2") == ">=1.2,<2"
 
@@ -827,11 +827,11 @@ def test_files_of_a_project_that_are_mostly_blanks(quick):
 def test_numbers_of_a_dockerfile(line, number, quick):
     pytest.importorskip("dockerfile")
     from envtool.kinds.dockerfile.parser import DockerfileFault, parse
-    from envtool.kinds.dockerfile.stages import platform_arguments, stages
+    from envtool.kinds.dockerfile.stages import platform_arguments, split_stages
     from envtool.kinds.dockerfile.translate import StageReader
 
     with contextlib.suppress(DockerfileFault):  # with its line; else it has a meaning
         first, instruction = parse(f"FROM x\n{line.format(number)}\n")
-        stages((first, instruction), Lexer(), "x86_64", {})
+        split_stages((first, instruction), Lexer(), "x86_64", {})
         builder = StageReader({}, lexer=Lexer(), given={}, outer=platform_arguments("x86_64"), seen=None)
         builder.add(instruction)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from envtool_node.npmrc import _machine_files
 
-from envtool import proc, programs
+from envtool import proc
 from envtool.container import userns
 from envtool.errors import FetchError
 from envtool.net.oci import credentials
+from envtool.project import programs
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = '#!/bin/sh\necho "$PATH"\n'
@@ -31,7 +32,7 @@ def checkout(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "-q", tmp_path / "c"], check=True)
     (tmp_path / "c/project/sub").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "c/project")
-    programs.avoid(str(tmp_path / "c/project"))
+    programs.exclude_checkout(str(tmp_path / "c/project"))
     return tmp_path / "c"
 
 
@@ -59,11 +60,11 @@ def test_nothing_of_a_checkout_is_found(way, checkout, tmp_path, monkeypatch):
         ".",
     ):
         monkeypatch.setenv("PATH", f"{entry}:{ours.parent}")
-        assert programs.find("tool") == str(ours)
+        assert programs.find_program("tool") == str(ours)
         said = proc.run(["tool"]).stdout.decode().strip()
         assert said == str(ours.parent)  # nor does what it starts come from there
         monkeypatch.setenv("PATH", str(entry))
-        assert programs.find("tool") == ""
+        assert programs.find_program("tool") == ""
         assert proc.run(["tool"]).status == proc.NOT_FOUND
         assert proc.run(["tool"], env=dict(os.environ)).status == proc.NOT_FOUND
 
@@ -74,15 +75,15 @@ def test_a_home_that_is_a_repository_has_programs_of_its_own(tmp_path, monkeypat
     theirs, ours = program(tmp_path / "project/bin/tool"), program(tmp_path / ".local/bin/tool")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{theirs.parent}:{ours.parent}")
-    programs.avoid(str(tmp_path / "project"))
-    assert programs.find("tool") == str(ours)
+    programs.exclude_checkout(str(tmp_path / "project"))
+    assert programs.find_program("tool") == str(ours)
 
 
 def test_what_is_no_program_is_not_found(checkout, tmp_path, monkeypatch):
     (tmp_path / "bin/tool").mkdir(parents=True)
     program(tmp_path / "bin/plain").chmod(0o644)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin")
-    assert programs.find("tool") == programs.find("plain") == programs.find("gone") == ""
+    assert programs.find_program("tool") == programs.find_program("plain") == programs.find_program("gone") == ""
 
 
 def test_maps_of_ids_are_the_systems_to_write(checkout, monkeypatch):
@@ -90,8 +91,8 @@ def test_maps_of_ids_are_the_systems_to_write(checkout, monkeypatch):
     for name in ("newuidmap", "other"):
         program(checkout / "bin" / name)
     monkeypatch.setenv("PATH", f"{checkout}/bin")
-    assert userns.helper("other") == ""
-    assert not userns.helper("newuidmap").startswith(str(checkout))
+    assert userns.find_helper("other") == ""
+    assert not userns.find_helper("newuidmap").startswith(str(checkout))
 
 
 def test_the_prefix_of_node_is_not_the_checkouts(checkout, tmp_path, monkeypatch):
@@ -109,11 +110,11 @@ def test_a_helper_of_the_users_configuration_is_the_users(checkout, tmp_path, mo
     (tmp_path / "config.json").write_text('{"credsStore": "x"}')
     monkeypatch.setenv("PATH", f"{checkout}/.venv/bin:.:/usr/bin:/bin")
     with pytest.raises(FetchError, match=r"docker-credential-x, which .* names, is not installed"):
-        credentials.find("r.test", "x", {**os.environ, "DOCKER_CONFIG": str(tmp_path)})
+        credentials.find_credentials("r.test", "x", {**os.environ, "DOCKER_CONFIG": str(tmp_path)})
     assert not (tmp_path / "pwned").exists()
     program(tmp_path / "bin/docker-credential-x", '#!/bin/sh\necho \'{"Username": "u", "Secret": "s"}\'\n')
     monkeypatch.setenv("PATH", f"{checkout}/.venv/bin:{tmp_path}/bin:/usr/bin:/bin")
-    assert credentials.find("r.test", "x", {**os.environ, "DOCKER_CONFIG": str(tmp_path)}).password == "s"
+    assert credentials.find_credentials("r.test", "x", {**os.environ, "DOCKER_CONFIG": str(tmp_path)}).password == "s"
 
 
 def test_no_other_place_looks_for_programs():

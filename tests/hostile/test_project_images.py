@@ -68,11 +68,11 @@ def test_nothing_but_files_of_the_project_comes_into_an_image(change, late, vict
         with host_access.EntryOpener(str(tmp_path / "project")) as entries:
             if not late:
                 CHANGES[change](victim, outside)
-            items = runtime_layer.project(["d/key"], entries, {}, "/project")
+            items = runtime_layer.project_items(["d/key"], entries, {}, "/project")
             if late:
                 entries.close()
                 CHANGES[change](victim, outside)
-            written += runtime_layer.pieces(items, 0, entries)
+            written += runtime_layer.stream_tar(items, 0, entries)
     except (OSError, EnvtoolError) as error:
         said = str(error)
     assert CANARY.decode() not in said
@@ -92,15 +92,15 @@ def test_files_are_bounded_together(tmp_path):
         host_access.EntryOpener(str(tmp_path)) as entries,
         pytest.raises(EnvtoolError, match=r"too large for an image"),
     ):
-        items = runtime_layer.project(["a", "b"], entries, {}, "/project")
-        list(runtime_layer.pieces(items, 0, entries, limit=1000))
+        items = runtime_layer.project_items(["a", "b"], entries, {}, "/project")
+        list(runtime_layer.stream_tar(items, 0, entries, limit=1000))
 
 
 def test_a_file_that_grows_is_an_error(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"x" * 600)
     with host_access.EntryOpener(str(tmp_path)) as entries:
-        pieces = runtime_layer.pieces(runtime_layer.project(["a"], entries, {}, "/project"), 0, entries)
+        pieces = runtime_layer.stream_tar(runtime_layer.project_items(["a"], entries, {}, "/project"), 0, entries)
         with pytest.raises(EnvtoolError, match=r"changed while it was read"):
             for _ in pieces:
                 with path.open("ab") as file:

@@ -52,7 +52,7 @@ FALSE = [
 
 def play(helper: list[bytes], pid1: list[bytes], *, stay: bool = False, rights: bool = False) -> supervisor_module.Exit:
     """Let two processes say these things; what the supervisor makes of it."""
-    supervisor = supervisor_module._Supervisor(PROGRAM, userns.here(), -1, None)
+    supervisor = supervisor_module._Supervisor(PROGRAM, userns.caller_ids(), -1, None)
     supervisor._write_maps = lambda: True
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     near.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -76,7 +76,7 @@ def play(helper: list[bytes], pid1: list[bytes], *, stay: bool = False, rights: 
             os._exit(0)
     far.close()
     try:
-        supervisor.watch()
+        supervisor.supervise()
     finally:
         supervisor.close()
     return supervisor.result

@@ -39,13 +39,13 @@ def top(tmp_path: Path) -> Path:
 
 
 def write(root: str) -> None:
-    with caller_paths.written(f"{root}/sub/report", root) as file:
+    with caller_paths.atomic_write(f"{root}/sub/report", root) as file:
         file.write(b"x")
 
 
 def write_by_a_link_of_the_callers(root: str) -> None:
     os.symlink(root, f"{root}-other")
-    with caller_paths.written(f"{root}-other/sub/report", root) as file:
+    with caller_paths.atomic_write(f"{root}-other/sub/report", root) as file:
         file.write(b"x")
 
 
@@ -56,7 +56,7 @@ def evidence_of_a_run(root: str) -> None:
 
 
 def see(root: str) -> None:
-    snapshot_module.look(root, f"{root}.record")
+    snapshot_module.take_snapshot(root, f"{root}.record")
 
 
 ROOMS: dict[str, Callable[[str], object]] = {
@@ -69,22 +69,22 @@ ROOMS: dict[str, Callable[[str], object]] = {
     "entries": lambda root: host_access.EntryOpener(root).open("key"),
     "entries below": lambda root: host_access.EntryOpener(root).open("sub/key"),
     "files": lambda root: source_files.ProjectFiles(root).read("key"),
-    "names": source_files.listed,
-    "hidden": source_files.hidden,
-    "history": source_files.history,
-    "tags": lambda root: source_files.tags(root) or raised(root),
+    "names": source_files.list_files,
+    "hidden": source_files.list_hidden,
+    "history": source_files.git_history_digest,
+    "tags": lambda root: source_files.list_tags(root) or raised(root),
     "sees git": source_files.sees_git,
-    "mode": lambda root: source_files.mode_of(root, "key"),
-    "inputs": lambda root: inputs.find(root, ["key", "sub"]),
+    "mode": lambda root: source_files.mode_in_project(root, "key"),
+    "inputs": lambda root: inputs.find_inputs(root, ["key", "sub"]),
     "a view": see,
     "a report": write,
     "a report, by a link": write_by_a_link_of_the_callers,
     "evidence of a run": evidence_of_a_run,
-    "the lock": lambda root: lock_file.write(root, "envtool.yaml", Lock()),
+    "the lock": lambda root: lock_file.write_lock(root, "envtool.yaml", Lock()),
     "outputs": lambda root: OutputReceiver(root, owned=True).link("new", "key"),
-    "a remembered output": lambda root: results._take(root, ["key"], f"{root}.taken", None),
+    "a remembered output": lambda root: results._copy_outputs(root, ["key"], f"{root}.taken", None),
     "an open directory": OpenDirectory.open,
-    "a commit": lambda root: provenance.commit(root) or raised(root),
+    "a commit": lambda root: provenance.describe_commit(root) or raised(root),
 }  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def raised(root: str) -> None:
 @pytest.mark.parametrize("room", ROOMS, ids=str)
 def test_no_room_takes_another_directory_for_the_project(top, room, way):
     root = str(top / "project")
-    beneath.hold(root)
+    beneath.hold_project(root)
     (top / "project").rename(top / "moved")
     if way == "link":
         (top / "project").symlink_to("theirs")
@@ -115,8 +115,8 @@ def test_no_room_takes_another_directory_for_the_project(top, room, way):
 @pytest.mark.parametrize("room", ROOMS, ids=str)
 def test_each_room_takes_the_project_that_was_found(top, room):
     root = str(top / "project")
-    beneath.hold(root)
-    beneath.hold(root)
+    beneath.hold_project(root)
+    beneath.hold_project(root)
     os.makedirs(f"{root}.taken", exist_ok=True)
     expected = {"tags": DirectoryReplacedError, "a commit": DirectoryReplacedError, "evidence": AssertionError}.get(
         room.removesuffix(" of a run")
@@ -130,24 +130,24 @@ def test_each_room_takes_the_project_that_was_found(top, room):
 
 def test_a_project_that_is_held_is_never_another_one(top):
     root = str(top / "project")
-    beneath.hold(root)
-    identity = beneath.identity(root)
+    beneath.hold_project(root)
+    identity = beneath.project_identity(root)
     (top / "project").rename(top / "moved")
     for _ in range(3):  # no new directory gets the number of one that is open
         (top / "project").mkdir()
         with pytest.raises(DirectoryReplacedError):
-            beneath.hold(root)
-        assert beneath.identity(root) == identity
+            beneath.hold_project(root)
+        assert beneath.project_identity(root) == identity
         (top / "project").rmdir()
     (top / "moved").rename(top / "project")
-    beneath.hold(root)
+    beneath.hold_project(root)
     assert beneath.real_path(root) == root
 
 
 def test_a_project_that_is_not_the_one_that_is_meant(top):
     with pytest.raises(DirectoryReplacedError):
-        beneath.hold(str(top / "project"), (1, 2))
-    assert beneath.identity(str(top / "project")) == ()
+        beneath.hold_project(str(top / "project"), (1, 2))
+    assert beneath.project_identity(str(top / "project")) == ()
 
 
 # ---- the copy of a project -------------------------------------------------------------------------------------------
@@ -162,8 +162,8 @@ def copied(top: Path, between: Callable[[str], None], hidden: frozenset[str] = f
     try:
         for path, directory, state in copy.entries({*hidden}):
             between(path)
-            copy.take(path, directory, state)
-        copy.end()
+            copy.copy_entry(path, directory, state)
+        copy.finish_directories()
     finally:
         os.close(source)
         os.close(place)
@@ -235,7 +235,7 @@ def test_holes_stay_holes_and_bytes_have_a_bound(top, monkeypatch):
         file.seek(1 << 40)
         assert file.read() == b"end"
     assert (target / "sparse").stat().st_blocks <= 64
-    monkeypatch.setattr(project_copy, "MOST", 2)
+    monkeypatch.setattr(project_copy, "MAX_COPIED_BYTES", 2)
     target.rename(top / "first")
     with pytest.raises(OSError, match="more than"):
         copied(top, lambda path: None)

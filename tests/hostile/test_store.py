@@ -46,7 +46,9 @@ DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 
 
 def remove(path: Path, _: random.Random) -> None:
-    userns.remove(str(path)) if path.is_dir() and not path.is_symlink() else path.unlink()  # it may be the container's
+    userns.remove_as_root(
+        str(path)
+    ) if path.is_dir() and not path.is_symlink() else path.unlink()  # it may be the container's
 
 
 def instead(make):
@@ -231,7 +233,7 @@ def test_whatever_is_damaged_is_a_miss_or_is_named(fresh, server, depth):
             damaged(fresh, depth.random, wanted)
         except (AssertionError, pytest.fail.Exception) as error:
             wrong.append(str(error))
-            userns.remove(str(fresh.store))
+            userns.remove_as_root(str(fresh.store))
             wanted = started(fresh, server)
     assert not wrong, f"{len(wrong)} cases:\n\n" + "\n\n".join(wrong)
     assert fresh.envtool("store", "verify").status == 0

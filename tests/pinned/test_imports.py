@@ -18,7 +18,8 @@ KEPT = GOLDEN / "imports.json"
 
 
 def imported(place, *words, **environ) -> tuple[set[str], set[str]]:
-    """Modules of others, and ours, that a command imports and a Python that does nothing does not. What is kept has
+    """Modules of others, and ours (without packages, which only say what is in them), that a command imports and a Python
+    that does nothing does not. What is kept has
     those of such a Python too: how many these are is the affair of each installation."""
     place.environ |= {"PYTHONPROFILEIMPORTTIME": "1", **environ}
     try:
@@ -35,7 +36,8 @@ def imported(place, *words, **environ) -> tuple[set[str], set[str]]:
     ]
     names = lines[0] if os.environ.get("ENVTOOL_UPDATE") else lines[0] - lines[1]
     ours = {name for name in names if name.partition(".")[0].startswith("envtool")}
-    return names - ours, ours
+    packages = {name for name in ours if any(other.startswith(f"{name}.") for other in ours)}
+    return names - ours, ours - packages
 
 
 def test_what_fast_ways_import(place):

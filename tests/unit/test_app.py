@@ -52,7 +52,7 @@ def test_an_unknown_env_suggests_the_near_one(project):
 def test_exec_wants_one_point_of_a_matrix(project):
     spec = app.load(app.CommandRequest(directory=str(project)))
     with pytest.raises(UsageError) as caught:
-        app.one_env(spec, "unit")
+        app.find_env(spec, "unit")
     assert caught.value.code == "env-ambiguous"
-    assert app.one_env(spec, "unit[two]").name == "unit[two]"
-    assert app.one_env(spec, "lint").name == "lint"
+    assert app.find_env(spec, "unit[two]").name == "unit[two]"
+    assert app.find_env(spec, "lint").name == "lint"

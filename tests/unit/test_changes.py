@@ -8,12 +8,12 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.fs.changes import DirectoryChanges, state
+from envtool.fs.changes import DirectoryChanges, directory_state
 from envtool.fs.directory import OpenDirectory
 
 
 def states(directory):
-    return state(os.fstat(directory.fd))
+    return directory_state(os.fstat(directory.fd))
 
 
 def write(directory, name):
@@ -38,7 +38,7 @@ def test_what_we_do_is_ours_alone(tmp_path):
         with directory.open_below("c") as inner:
             assert inner.changes is changes
         assert states(directory) != before
-        assert changes.alone(before, states(directory))
+        assert changes.only_ours(before, states(directory))
 
 
 def test_what_others_do_is_not(tmp_path):
@@ -48,8 +48,8 @@ def test_what_others_do_is_not(tmp_path):
         before = states(directory)
         os.utime(tmp_path, (1, 1))
         write(directory, "b")
-        assert not changes.alone(before, states(directory))
-        assert changes.alone(states(directory), states(directory))
+        assert not changes.only_ours(before, states(directory))
+        assert changes.only_ours(states(directory), states(directory))
 
 
 def test_many_threads_are_one_of_us(tmp_path):
@@ -61,7 +61,7 @@ def test_many_threads_are_one_of_us(tmp_path):
             thread.start()
         for thread in threads:
             thread.join()
-        assert changes.alone(before, states(directory))
+        assert changes.only_ours(before, states(directory))
 
 
 @given(st.lists(st.booleans(), max_size=30), st.data())
@@ -73,4 +73,4 @@ def test_a_chain_breaks_where_somebody_else_came_between(ours, data):
             changes.note(row[number], row[number + 1])
     first = data.draw(st.integers(0, len(ours)))
     last = data.draw(st.integers(first, len(ours)))
-    assert changes.alone(row[first], row[last]) == all(ours[first:last])
+    assert changes.only_ours(row[first], row[last]) == all(ours[first:last])

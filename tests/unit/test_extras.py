@@ -18,8 +18,8 @@ def metadata(monkeypatch):
 
 
 def test_an_extra_is_told_by_what_it_requires():
-    assert extras.required("sbom") == ("cyclonedx-python-lib>=11", "spdx-tools>=0.8")
-    assert extras.required("none") == ()
+    assert extras.extra_requirements("sbom") == ("cyclonedx-python-lib>=11", "spdx-tools>=0.8")
+    assert extras.extra_requirements("none") == ()
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_it_goes_where_this_envtool_is(monkeypatch, tmp_path, file, pip, said):
     monkeypatch.setattr(sys, "prefix", str(prefix))
     monkeypatch.setattr(sys, "executable", "/opt/x/bin/python")
     monkeypatch.setattr(extras, "find_spec", lambda name: object() if pip else None)
-    assert extras.command("sbom") == said
+    assert extras.install_command("sbom") == said
 
 
 def test_where_nothing_is_known_of_us_nothing_is_asked_for(monkeypatch):
@@ -46,4 +46,4 @@ def test_where_nothing_is_known_of_us_nothing_is_asked_for(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "requires", nothing)
-    assert extras.required("sbom") == ()
+    assert extras.extra_requirements("sbom") == ()

@@ -76,15 +76,15 @@ def test_gits_configuration_needs_a_word(project, path):
         for call in (
             lambda door=door, name=name: door.open(name),
             lambda door=door, name=name: door.open_absolute(f"{project}/{name}"),
-            lambda name=name: inputs.find(str(project), [name]),
-            lambda door=door, name=name: inputs.find(str(project), [name], door=door),
+            lambda name=name: inputs.find_inputs(str(project), [name]),
+            lambda door=door, name=name: inputs.find_inputs(str(project), [name], door=door),
         ):
             assert refused(call).code == "outside"
         assert refused(lambda door=door, name=name: door.open(name)).hint.endswith(f"--allow-file {real} -e unit`")
         for allowed in (real, str(project)):
             door = HostAccess(str(project), HostPermissions(files=(allowed,)))
             assert text(door.open(name)) == "CANARY"
-            assert inputs.find(str(project), [name], door=door)
+            assert inputs.find_inputs(str(project), [name], door=door)
         assert refused(lambda name=name: HostAccess(str(project)).secret("s", f"file:{name}")).code in (
             "outside",
             "secret-not-allowed",
@@ -98,7 +98,7 @@ def test_other_files_of_git_need_none(project):
         (project / path).parent.mkdir(exist_ok=True)
         (project / path).write_text("mine")
         assert text(HostAccess(str(project)).open(path)) == "mine"
-        assert inputs.find(str(project), [path])
+        assert inputs.find_inputs(str(project), [path])
     assert refused(lambda: HostAccess(str(project)).secret("s", "file:.git/HEAD")).code == "secret-not-allowed"
 
 
@@ -117,7 +117,7 @@ def test_nothing_but_regular_files_is_opened(project, tmp_path):
     os.mkfifo(project / "fifo")
     (project / "circle").symlink_to("circle")
     with (project / "sparse").open("wb") as file:
-        file.truncate(host_access.MOST + 1)
+        file.truncate(host_access.MAX_FILE_SIZE + 1)
     door = HostAccess(str(project), HostPermissions(files=("/dev",)))
     (project / "device").symlink_to("/dev/zero")
     codes = [refused(lambda name=name: door.open(name)).code for name in ("fifo", "circle", "sparse", "device")]
@@ -128,11 +128,11 @@ def test_nothing_but_regular_files_is_opened(project, tmp_path):
 
 def test_no_more_is_read_than_there_was(project):
     with HostAccess(str(project)).open("inside") as file:
-        pieces = host_access.pieces(file)
+        pieces = host_access.read_chunks(file)
         (project / "inside").write_text("mine" * 100)
         assert len(b"".join(pieces)) <= 400
     with HostAccess(str(project)).open("inside") as file:
-        assert len(b"".join(host_access.pieces(file))) == os.stat(project / "inside").st_size
+        assert len(b"".join(host_access.read_chunks(file))) == os.stat(project / "inside").st_size
 
 
 # ---- secrets ---------------------------------------------------------------------------------------------------------
@@ -203,11 +203,11 @@ def test_what_pass_may_have(passed, network, allowed, wrong):
     one = env(*passed, network=network)
     said = HostPermissions(variables=allowed, called=CALLED)
     if not wrong:
-        task_container.check((one,), said, host)
-        assert "ENVTOOL_CACHE_KEY" not in task_container.passed(one, host)
+        task_container.check_passed((one,), said, host)
+        assert "ENVTOOL_CACHE_KEY" not in task_container.select_passed(one, host)
         return
     with pytest.raises(SpecError) as caught:
-        task_container.check((one,), said, host)
+        task_container.check_passed((one,), said, host)
     (problem,) = caught.value.problems
     assert (problem.code, problem.where) == ("pass-not-allowed", HERE)
     assert "envtool test --allow-pass TOKEN -e unit" in problem.hint
@@ -236,7 +236,7 @@ def config(tmp_path, monkeypatch):
 
 
 def allowed(project, **said):
-    return permissions.allowed(CommandRequest(**said), str(project))
+    return permissions.resolve_permissions(CommandRequest(**said), str(project))
 
 
 def test_what_is_said_for_all_and_for_one(config, project):

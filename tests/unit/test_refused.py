@@ -8,7 +8,7 @@ import os
 import pytest
 
 from envtool.cli import main
-from envtool.errors import refused
+from envtool.errors import to_store_error
 from envtool.fs.beneath import DirectoryReplacedError
 
 
@@ -17,10 +17,10 @@ from envtool.fs.beneath import DirectoryReplacedError
 )
 def test_it_is_said(number, capsys, monkeypatch):
     error = OSError(number, os.strerror(number), "/store/memo/x")
-    said = refused(error)
+    said = to_store_error(error)
     assert said.message.startswith("/store/memo/x: ")
     assert said.hint
-    monkeypatch.setattr(main, "call", lambda words: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(main, "run_command_line", lambda words: (_ for _ in ()).throw(error))
     assert main.main(["test"]) == 3
     told = capsys.readouterr().err
     assert "/store/memo/x" in told
@@ -28,13 +28,13 @@ def test_it_is_said(number, capsys, monkeypatch):
 
 
 def test_what_is_nobodys_refusal_is_a_bug(capsys, monkeypatch):
-    assert refused(OSError("of a library")) is None
-    monkeypatch.setattr(main, "call", lambda words: (_ for _ in ()).throw(OSError("of a library")))
+    assert to_store_error(OSError("of a library")) is None
+    monkeypatch.setattr(main, "run_command_line", lambda words: (_ for _ in ()).throw(OSError("of a library")))
     assert main.main(["test"]) == 3
     assert "internal error" in capsys.readouterr().err
 
 
 def test_a_project_that_was_moved_is_said_in_a_sentence():
-    said = refused(DirectoryReplacedError("/home/me/app"))
+    said = to_store_error(DirectoryReplacedError("/home/me/app"))
     assert said.message == "the project's directory was moved or replaced meanwhile: /home/me/app"
     assert (said.code, said.hint) == ("project-replaced", "run it again")

@@ -9,7 +9,7 @@ import pytest
 
 from envtool import app, errors
 from envtool.app import tasks
-from envtool.cli.session import status
+from envtool.cli.session import compute_exit_status
 from envtool.model import Where
 from envtool.project.snapshot import SnapshotError
 from envtool.run import fast_plan
@@ -55,7 +55,7 @@ def run(project, monkeypatch, error):
             raise error
         return passed(asked), None
 
-    monkeypatch.setattr(tasks.result_cache, "perform", perform)
+    monkeypatch.setattr(tasks.result_cache, "run_task_cached", perform)
     cancel = app.Cancel.make()
     try:
         return app.run(app.CommandRequest(directory=str(project), jobs=1), "test", lambda event: None, cancel)
@@ -71,17 +71,17 @@ def test_it_is_the_envs_own(project, monkeypatch, case):
     assert said in results[1].message
     assert "Traceback" not in results[1].message
     assert results[1].error is not None
-    assert status(results) == code
+    assert compute_exit_status(results) == code
     failed = Result(env="f", task="test", outcome="failed", status=1, seconds=0.0, started=0.0)
-    assert status([*results, failed]) == 1
-    assert status(results, interrupted=True) == 130
+    assert compute_exit_status([*results, failed]) == 1
+    assert compute_exit_status(results, interrupted=True) == 130
 
 
 def test_a_wrong_spec_outweighs_what_could_not_be_made():
     def of(error):
         return Result(env="e", task="t", outcome="error", status=None, seconds=0.0, started=0.0, error=error)
 
-    assert status([of(errors.StoreError("x")), of(RAISED["of the spec"][0])]) == 2
+    assert compute_exit_status([of(errors.StoreError("x")), of(RAISED["of the spec"][0])]) == 2
 
 
 def test_a_bug_is_shown_where_it_is_asked_for(project, monkeypatch):
@@ -96,8 +96,10 @@ def test_what_is_only_a_help_ends_no_run(project, monkeypatch, error):
     def unchanged(*args, **options):
         raise error
 
-    monkeypatch.setattr(fast_plan, "unchanged", unchanged)
-    monkeypatch.setattr(tasks.result_cache, "perform", lambda asked, stacks, again: (passed(asked), _Trace(asked)))
+    monkeypatch.setattr(fast_plan, "write_test_plan", unchanged)
+    monkeypatch.setattr(
+        tasks.result_cache, "run_task_cached", lambda asked, stacks, again: (passed(asked), _Trace(asked))
+    )
     cancel = app.Cancel.make()
     results = app.run(app.CommandRequest(directory=str(project), jobs=1), "test", lambda event: None, cancel)
     cancel.close()
@@ -114,7 +116,7 @@ def test_looking_for_more_that_is_wrong_hides_nothing(project, monkeypatch, erro
     def wrong(node, setting):
         raise error
 
-    monkeypatch.setattr(tasks.all_problems.settle, "wrong", wrong)
+    monkeypatch.setattr(tasks.all_problems.resolution, "input_problems", wrong)
     problem = errors.Problem(where=HERE, message="there is no such file", code="input-missing")
     results = run(project, monkeypatch, errors.SpecError((problem,)))
     assert [each.outcome for each in results] == ["passed", "error", "passed"]
@@ -133,7 +135,7 @@ def test_one_line_allows_all_that_kept_envs_from_being_made(project, monkeypatch
             raise errors.UsageError("not allowed", code="outside")
         return passed(asked), None
 
-    monkeypatch.setattr(tasks.result_cache, "perform", perform)
+    monkeypatch.setattr(tasks.result_cache, "run_task_cached", perform)
     cancel = app.Cancel.make()
     app.run(app.CommandRequest(directory=str(project), jobs=1, called=(("test",), ())), "test", told.append, cancel)
     cancel.close()

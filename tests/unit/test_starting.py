@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envtool.app import CommandRequest, load
-from envtool.app.starter import built
+from envtool.app.starter import detect_build_system
 from envtool.cli.main import main
 from envtool.testing import MemoryProject
 
@@ -14,7 +14,7 @@ CMAKE = "project(a)\nadd_executable(t t.c)\n"
 
 
 def one(files):
-    (found,) = built(MemoryProject(files))
+    (found,) = detect_build_system(MemoryProject(files))
     return found
 
 
@@ -92,7 +92,7 @@ def test_what_could_not_pass_is_not_written(files, why):
 
 
 def test_where_nothing_is_known_nothing_is_found():
-    assert [*built(MemoryProject({"main.rkt": "", "README": "test:"}))] == []
+    assert [*detect_build_system(MemoryProject({"main.rkt": "", "README": "test:"}))] == []
 
 
 # ---- several projects in one checkout --------------------------------------------------------------------------------

@@ -98,11 +98,11 @@ class Apt(Kind):
         from envtool.kinds.debian import apt_sources
 
         wish = AptOptions.read(request.options)
-        ground = apt_sources.ground(request, site)
-        answer = _ask(wish, ground, site, "-qq", "--print-uris")
+        ground = apt_sources.read_apt_sources(request, site)
+        answer = _simulate_install(wish, ground, site, "-qq", "--print-uris")
         if answer.status:
-            raise _refusal(wish, ground, _ask(wish, ground, site, "--simulate"))
-        debs = [_pin(line) for line in answer.stdout.decode().splitlines() if line.startswith("'")]
+            raise _apt_error(wish, ground, _simulate_install(wish, ground, site, "--simulate"))
+        debs = [_parse_pin_line(line) for line in answer.stdout.decode().splitlines() if line.startswith("'")]
         used = sorted({item["list"] for item in debs})
         return {
             "suite": ground.suite,
@@ -120,11 +120,11 @@ class Apt(Kind):
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The debs."""
-        return pinned.fetches(pins)
+        return pinned.deb_fetches(pins)
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """On the mirrors of this machine, or of the spec, or of the system that it was chosen on."""
-        return pinned.located(request, pins, fetches, site)
+        return pinned.locate_debs(request, pins, fetches, site)
 
     def material(self, request: Request, pins: Json) -> Json:
         """The debs (whose names and hashes are in the key), and which of them were asked for."""
@@ -144,11 +144,14 @@ class Apt(Kind):
         environment = bootstrap.ENVIRONMENT | {"APT_CONFIG": offline_repo.CONFIG}
         return Recipe(
             steps=(
-                Call(function=offline_repo.prepare, arguments=(debs, pins["arch"], BLOBS, *_flags(names))),
-                *(bootstrap.run(_NO_DIRECTORY) for name in names if name == "slapd"),
+                Call(
+                    function=offline_repo.prepare_apt_archive,
+                    arguments=(debs, pins["arch"], BLOBS, *_debconf_flags(names)),
+                ),
+                *(bootstrap.shell_step(_NO_DIRECTORY) for name in names if name == "slapd"),
                 Run(command=Command(argv=(*wish.install(), *sorted(wish.packages))), env=environment),
-                bootstrap.compile_again(),
-                Call(function=offline_repo.settle, arguments=(debs,)),
+                bootstrap.recompile_step(),
+                Call(function=offline_repo.finish_install, arguments=(debs,)),
             ),
             drop=(*bootstrap.DROP, *offline_repo.DROP),
             phase="installing",
@@ -163,7 +166,7 @@ class Apt(Kind):
 _NO_DIRECTORY = "echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections"
 
 
-def _flags(names: list[str]) -> tuple[bool]:
+def _debconf_flags(names: list[str]) -> tuple[bool]:
     # PostgreSQL's package would make a cluster whose identifier and certificates are random.
     return (any(name.startswith("postgresql") for name in names),)
 
@@ -180,7 +183,7 @@ exec "$@"
 """
 
 
-def _ask(wish: AptOptions, ground: AptSources, site: Site, *how: str) -> Completed:
+def _simulate_install(wish: AptOptions, ground: AptSources, site: Site, *how: str) -> Completed:
     sources = "\n".join(
         f"deb [arch={ground.arch} trusted=yes] http://{index}.invalid {item.suite} {item.component}"
         for index, item in enumerate(ground.lists)
@@ -208,7 +211,7 @@ def _list_name(index: int, item: pinned.PackageList, arch: str) -> str:
     return f"{index}.invalid_dists_{suite}_{item.component.replace('/', '_')}_binary-{arch}_Packages.{item.form}"
 
 
-def _pin(line: str) -> dict[str, Any]:
+def _parse_pin_line(line: str) -> dict[str, Any]:
     # 'http://0.invalid/pool/main/h/hello/hello_2.10-3_amd64.deb' hello_2.10-3_amd64.deb 53080 SHA256:…
     url, _, rest = line[1:].partition("' ")
     words = rest.split()
@@ -229,15 +232,15 @@ def _pin(line: str) -> dict[str, Any]:
     }
 
 
-def _refusal(wish: AptOptions, ground: AptSources, answer: Completed) -> ResolveError:
+def _apt_error(wish: AptOptions, ground: AptSources, answer: Completed) -> ResolveError:
     from envtool.kinds.debian import dependencies, suite_index
 
     said = (answer.stdout + b"\n" + answer.stderr).decode(errors="replace")
     index: PackageIndex | None = None
     if "Unable to locate package" in said or "has no installation candidate" in said:
-        index = suite_index.read(ground.lists, ground.paths)
+        index = suite_index.read_index(ground.lists, ground.paths)
         try:
-            dependencies.check(index, [re.split("[:=]", item)[0] for item in wish.packages], ground.suite)
+            dependencies.require_packages(index, [re.split("[:=]", item)[0] for item in wish.packages], ground.suite)
         except ResolveError as error:
             return error
     for item in wish.packages:
@@ -245,10 +248,12 @@ def _refusal(wish: AptOptions, ground: AptSources, answer: Completed) -> Resolve
         plain = name.partition(":")[0]
         if not any(text in said for text in (f"package {plain}\n", f"'{plain}'", f"Package {plain} ", f" {plain}\n")):
             continue
-        index = index or suite_index.read(ground.lists, ground.paths)
+        index = index or suite_index.read_index(ground.lists, ground.paths)
         if plain not in index and not index.providers(plain):
             return ResolveError(
-                f"no package `{plain}` in {ground.suite}", code="no-package", hint=dependencies.near(plain, index)
+                f"no package `{plain}` in {ground.suite}",
+                code="no-package",
+                hint=dependencies.nearest_name_hint(plain, index),
             )
         have = [package.version for package in index.versions(plain)] if plain in index else []
         if version and version not in have:

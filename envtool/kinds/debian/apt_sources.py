@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from envtool.api import Command, FetchError, Problem, Request, ResolveError, Site, SpecError
 from envtool.kinds.debian import mirrors, release, suite_index
-from envtool.kinds.debian.deb import members
-from envtool.kinds.debian.pins import PackageList, from_pins
+from envtool.kinds.debian.deb import iter_members
+from envtool.kinds.debian.pins import PackageList, package_lists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ class AptSources:
     paths: Sequence[PathLike[str]]
 
 
-def ground(request: Request, site: Site) -> AptSources:
+def read_apt_sources(request: Request, site: Site) -> AptSources:
     """The index under a layer. Raises SpecError, ResolveError, FetchError."""
     if request.base_kind == "host":
         problem = Problem(
@@ -42,16 +42,18 @@ def ground(request: Request, site: Site) -> AptSources:
         raise SpecError((problem,))
     if request.base_kind == "debian":
         pins: Any = request.base_pins
-        return _at_hand(pins["suite"], pins["arch"], from_pins(pins), site, request)
-    return _own(request, site)
+        return _fetch_lists(pins["suite"], pins["arch"], package_lists(pins), site, request)
+    return _sources_of_stack(request, site)
 
 
-def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site, request: Request) -> AptSources:
-    mirrors.own(site)
+def _fetch_lists(suite: str, arch: str, found: tuple[PackageList, ...], site: Site, request: Request) -> AptSources:
+    mirrors.allow_host_archives(site)
     try:
-        paths = site.fetch([item.fetch(mirrors.places(item.url, suite, item.suite, request.epoch)) for item in found])
+        paths = site.fetch(
+            [item.fetch(mirrors.archive_urls(item.url, suite, item.suite, request.epoch)) for item in found]
+        )
     except FetchError as error:
-        if not suite_index.absent(error):
+        if not suite_index.is_not_found(error):
             raise
         raise ResolveError(
             f"the index that base {suite} was made from is gone from its mirror: {error.message}",
@@ -74,7 +76,7 @@ exec tar -chf - --ignore-failed-read "$@" 2>/dev/null
 """
 
 
-def _own(request: Request, site: Site) -> AptSources:
+def _sources_of_stack(request: Request, site: Site) -> AptSources:
     answer = site.run(Command(argv=("/bin/sh", "-c", _READ)))
     arch = answer.stderr.decode(errors="replace").strip().splitlines()[:1]
     if answer.status not in (0, 2) or not arch or not answer.stdout:
@@ -83,27 +85,27 @@ def _own(request: Request, site: Site) -> AptSources:
             code="no-apt",
             hint="stand on a Debian or Ubuntu system: a base of kind `debian`, or an image of one",
         )
-    files = {item.path: answer.stdout[item.start : item.start + item.size] for item in members(answer.stdout)}
+    files = {item.path: answer.stdout[item.start : item.start + item.size] for item in iter_members(answer.stdout)}
     sources = [item for item in _sources(files) if item.url.startswith(("http://", "https://", "file:"))]
     found: list[PackageList] = []
     for url, suite in dict.fromkeys((item.url, item.suite) for item in sources):
         of_suite = [item for item in sources if (item.url, item.suite) == (url, suite)]
         what = f"{url}/dists/{suite}/InRelease"
-        index = release.parse(site.get(what), keyrings=_keyrings(files, of_suite), what=what)
-        remark = release.check(index, suite=suite, what=what, now=time.time())
+        index = release.parse_inrelease(site.get(what), keyrings=_keyrings(files, of_suite), what=what)
+        remark = release.check_release(index, suite=suite, what=what, now=time.time())
         if remark:
             site.note(remark)
         components = dict.fromkeys(part for item in of_suite for part in item.components)
         found += [
-            suite_index.listed(url, index, suite, it, arch[0])
+            suite_index.find_package_list(url, index, suite, it, arch[0])
             for it in components
-            if suite_index.has(index, it, arch[0])
+            if suite_index.has_component(index, it, arch[0])
         ]
     if not found:
         text = f"the apt that layer `{request.name}` stands on is told of no archive"
         hint = "a `copy` layer below can bring an /etc/apt/sources.list; a `debian:` base needs none"
         raise ResolveError(text, code="no-sources", hint=hint)
-    return _at_hand(sources[0].suite, arch[0], tuple(found), site, request)
+    return _fetch_lists(sources[0].suite, arch[0], tuple(found), site, request)
 
 
 def _sources(files: dict[str, bytes]) -> list[mirrors.AptSource]:
@@ -111,9 +113,9 @@ def _sources(files: dict[str, bytes]) -> list[mirrors.AptSource]:
     for path in sorted(files, key=lambda name: (name != "etc/apt/sources.list", name)):
         text = files[path].decode(errors="replace")
         if path.startswith("etc/apt/sources.list.d/") and path.endswith(".sources"):
-            found.extend(mirrors.deb822(text))
+            found.extend(mirrors.parse_deb822(text))
         elif path == "etc/apt/sources.list" or (path.startswith("etc/apt/sources.list.d/") and path.endswith(".list")):
-            found.extend(mirrors.one_line(text))
+            found.extend(mirrors.parse_one_line(text))
     return found
 
 

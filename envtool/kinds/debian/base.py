@@ -83,14 +83,14 @@ class Debian(Kind):
     def resolve(self, request: Request, site: Site) -> Json:
         """Verify the suite's index, and choose the packages of a minimal system."""
         from envtool.kinds.debian import mirrors, suite_index
-        from envtool.kinds.debian.dependencies import minimal
+        from envtool.kinds.debian.dependencies import minimal_system
 
         wish = _located(request)
-        mirrors.own(site)
+        mirrors.allow_host_archives(site)
         site.note(f"reading the index of {wish.suite}")
-        archive = suite_index.find(wish, site, environ=os.environ, sources=mirrors.configured())
-        index = suite_index.load(archive.lists, site)
-        chosen = minimal(index, wish.packages, suite=archive.suite)
+        archive = suite_index.find_suite(wish, site, environ=os.environ, sources=mirrors.read_host_sources())
+        index = suite_index.fetch_index(archive.lists, site)
+        chosen = minimal_system(index, wish.packages, suite=archive.suite)
         named = {wish.mirror.rstrip("/"), wish.security_mirror.rstrip("/")}
         return {
             "epoch": archive.date,
@@ -98,16 +98,16 @@ class Debian(Kind):
             "arch": archive.arch,
             # a mirror of this machine is nobody else's: only what the spec names is pinned
             "lists": [(item if item.url in named else replace(item, url="")).json() for item in archive.lists],
-            "debs": [pinned.pin(package) for package in chosen],
+            "debs": [pinned.pin_package(package) for package in chosen],
         }
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The debs."""
-        return pinned.fetches(pins)
+        return pinned.deb_fetches(pins)
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """On the mirrors of this machine, or of the spec."""
-        return pinned.located(request, pins, fetches, site)
+        return pinned.locate_debs(request, pins, fetches, site)
 
     def material(self, request: Request, pins: Json) -> Json:
         """The debs (whose names and hashes are in the key) decide; mirrors, pockets and keys do not."""
@@ -120,27 +120,27 @@ class Debian(Kind):
     def faketime(self, request: Request, pins: Any, site: Site) -> bytes | None:
         """Out of the package `libfaketime` of the same index."""
         from envtool.kinds.debian import mirrors, suite_index
-        from envtool.kinds.debian.deb import decompress, members, parts
+        from envtool.kinds.debian.deb import decompress, iter_members, read_deb_parts
 
-        mirrors.own(site)
-        found = pinned.from_pins(pins)
-        places = [mirrors.places(item.url, pins["suite"], item.suite, int(pins["epoch"])) for item in found]
+        mirrors.allow_host_archives(site)
+        found = pinned.package_lists(pins)
+        places = [mirrors.archive_urls(item.url, pins["suite"], item.suite, int(pins["epoch"])) for item in found]
         wanted = [item.fetch(where) for item, where in zip(found, places, strict=True)]
-        index = suite_index.read(found, site.fetch(wanted))
+        index = suite_index.read_index(found, site.fetch(wanted))
         if "libfaketime" not in index:
             return None
-        one = {**pins, "debs": [pinned.pin(index["libfaketime"])]}
-        (path,) = site.fetch(pinned.located(request, one, pinned.fetches(one), site))
-        _, (name, content) = parts(str(path))
+        one = {**pins, "debs": [pinned.pin_package(index["libfaketime"])]}
+        (path,) = site.fetch(pinned.locate_debs(request, one, pinned.deb_fetches(one), site))
+        _, (name, content) = read_deb_parts(str(path))
         data = decompress(name, content)
-        named = [it for it in members(data) if it.path.endswith("/libfaketime.so.1")]
+        named = [it for it in iter_members(data) if it.path.endswith("/libfaketime.so.1")]
         return data[named[0].start : named[0].start + named[0].size] if named else None
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
         """By the suite's Contents index."""
         from envtool.kinds.debian import contents_index
 
-        return contents_index.packages(_located(request), ends, site)
+        return contents_index.packages_with_files(_located(request), ends, site)
 
     def build(self, request: Request, pins: Any) -> Recipe:
         """Unpack all, write dpkg's database, run what the packages bring."""
@@ -155,8 +155,8 @@ class Debian(Kind):
                     counts=len(debs),
                     phase="unpacking",
                 ),
-                *bootstrap.configure(pins["arch"]),
-                bootstrap.compile_again(),
+                *bootstrap.configure_steps(pins["arch"]),
+                bootstrap.recompile_step(),
                 Call(function=unpack_debs.finish),
             ),
             drop=bootstrap.DROP,

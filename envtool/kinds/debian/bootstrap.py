@@ -66,19 +66,19 @@ done
 """
 
 
-def compile_again() -> Run:
+def recompile_step() -> Run:
     """The step that makes .pyc files of older Pythons the same every time."""
-    return run(_COMPILE)
+    return shell_step(_COMPILE)
 
 
-def run(script: str, **env: str) -> Run:
+def shell_step(script: str, **env: str) -> Run:
     """A shell step in the environment that maintainer scripts expect."""
     return Run(command=Command(shell=script), env=ENVIRONMENT | env)
 
 
-def configure(arch: str) -> tuple[Run, ...]:
+def configure_steps(arch: str) -> tuple[Run, ...]:
     """The preinst of every package, then the postinst of every package in the order that dpkg finds."""
     return (
-        run(_PREINST, DPKG_MAINTSCRIPT_ARCH=arch, DPKG_ROOT="", DPKG_RUNNING_VERSION="1"),
-        run("umask 022\ndpkg --force-unsafe-io --force-depends --force-confold --configure -a\ndpkg --audit"),
+        shell_step(_PREINST, DPKG_MAINTSCRIPT_ARCH=arch, DPKG_ROOT="", DPKG_RUNNING_VERSION="1"),
+        shell_step("umask 022\ndpkg --force-unsafe-io --force-depends --force-confold --configure -a\ndpkg --audit"),
     )

@@ -23,12 +23,12 @@ _TRIPLET = re.compile(r"/[a-z0-9_]+-linux-gnu[a-z0-9]*/")
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+$")
 
 
-def packages(wish: SuiteOptions, ends: Sequence[str], site: Site) -> dict[str, str]:
+def packages_with_files(wish: SuiteOptions, ends: Sequence[str], site: Site) -> dict[str, str]:
     """Of each path's end, as in `ffi.h` or `pkgconfig/x.pc`: the package of the suite that has such a file in the most
     usual place. What no package has is left out. Raises ResolveError, FetchError."""
-    mirrors.own(site)
+    mirrors.allow_host_archives(site)
     arch = suite_index.architecture(site.arch)
-    asked = suite_index.ask(wish, site, environ=os.environ, sources=mirrors.configured())
+    asked = suite_index.find_release(wish, site, environ=os.environ, sources=mirrors.read_host_sources())
     components = wish.components or suites.COMPONENTS.get(asked.mirrors.archive, ("main",))
     found: dict[str, str] = {}
     for part in (arch, "all"):  # packages for all architectures are many, and few have what is looked for
@@ -44,7 +44,7 @@ def packages(wish: SuiteOptions, ends: Sequence[str], site: Site) -> dict[str, s
             path = f"{folder}/by-hash/SHA256/{entry.sha256}".lstrip("/") if asked.main.by_hash else entry.path
             url = f"{asked.url}/dists/{wish.suite}/{path}"
             fetches.append(Fetch(url=url, sha256=entry.sha256, size=entry.size, name=f"{number}-Contents-{part}.gz"))
-        rows = [row for path in site.fetch(fetches) for row in scan(path, left)]
+        rows = [row for path in site.fetch(fetches) for row in scan_contents(path, left)]
         for end in left:
             here = sorted(_rank(path, package) for wanted, path, package in rows if wanted == end)
             if here:
@@ -52,14 +52,14 @@ def packages(wish: SuiteOptions, ends: Sequence[str], site: Site) -> dict[str, s
     return found
 
 
-def of_system(ends: Sequence[str], site: Site) -> dict[str, str]:
+def packages_for_site(ends: Sequence[str], site: Site) -> dict[str, str]:
     """The same for the system that a site's containers have, where that is Debian or Ubuntu. Raises ResolveError,
     FetchError."""
     said = site.run(Command(argv=("/bin/cat", "/etc/os-release"))).stdout.decode(errors="replace")
     suite = re.search(r"^VERSION_CODENAME=\"?([a-z]+)\"?$", said, re.MULTILINE)
-    if not suite or not suites.family(suite[1]):
+    if not suite or not suites.suite_family(suite[1]):
         return {}
-    return packages(SuiteOptions(suite=suite[1]), ends, site)
+    return packages_with_files(SuiteOptions(suite=suite[1]), ends, site)
 
 
 def _rank(path: str, package: str) -> tuple[bool, int, bool, int, str]:
@@ -69,7 +69,7 @@ def _rank(path: str, package: str) -> tuple[bool, int, bool, int, str]:
     return not usual, depth, not package.endswith("-dev"), len(package), package
 
 
-def scan(path: str | os.PathLike[str], ends: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+def scan_contents(path: str | os.PathLike[str], ends: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """(end, path, package) of each row whose path ends so. Raises FetchError where the index is damaged."""
     wanted = [(end, b"/" + end.encode()) for end in ends]
     decoder, rest, size = zlib.decompressobj(31), b"", 0

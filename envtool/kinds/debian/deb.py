@@ -24,9 +24,9 @@ REGULAR, HARDLINK, SYMLINK, DIRECTORY = "0", "1", "2", "5"
 _KINDS = {b"0": REGULAR, b"\0": REGULAR, b"7": REGULAR, b"1": HARDLINK, b"2": SYMLINK, b"5": DIRECTORY}
 
 
-LARGEST = 8 << 30  # bytes of a deb's tar
-PIECE = 1 << 13  # bytes: of zstd they may become 256 MiB
-_MOST = 1 << 36  # of any number in one: sizes, seconds until the year 4147
+MAX_SIZE = 8 << 30  # bytes of a deb's tar
+CHUNK_SIZE = 1 << 13  # bytes: of zstd they may become 256 MiB
+_MAX_NUMBER = 1 << 36  # of any number in one: sizes, seconds until the year 4147
 
 
 class ArchiveError(ValueError):
@@ -54,7 +54,7 @@ class DebMember(NamedTuple):
     size: int
 
 
-def parts(path: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
+def read_deb_parts(path: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
     """The (name, content still compressed) of control.tar and data.tar of a deb. Raises ArchiveError, OSError."""
     control = data = None
     with open(path, "rb") as file:
@@ -63,7 +63,7 @@ def parts(path: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
         while head := file.read(60):
             if len(head) < 60 or head[58:] != b"`\n":
                 raise ArchiveError(f"{path} is damaged or cut short")
-            name, size = _heading(path, head)
+            name, size = _parse_ar_header(path, head)
             content = file.read(size)
             if len(content) < size:
                 raise ArchiveError(f"{path} is cut short")
@@ -77,7 +77,7 @@ def parts(path: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
     return control, data
 
 
-def _heading(path: str, head: bytes) -> tuple[str, int]:
+def _parse_ar_header(path: str, head: bytes) -> tuple[str, int]:
     """Name and size in bytes of a member of an ar. Raises ArchiveError."""
     size = natural(head[48:58].strip())
     if size is None:
@@ -85,18 +85,18 @@ def _heading(path: str, head: bytes) -> tuple[str, int]:
     return head[:16].rstrip().rstrip(b"/").decode("utf-8", "replace"), size
 
 
-def control_text(path: str) -> str:
+def read_control(path: str) -> str:
     """The control file of a deb; its data is not read. Raises ArchiveError, OSError."""
     with open(path, "rb") as file:
         if file.read(8) != b"!<arch>\n":
             raise ArchiveError(f"{path} is not a deb")
         while len(head := file.read(60)) == 60:
-            name, size = _heading(path, head)
+            name, size = _parse_ar_header(path, head)
             if not name.startswith("control.tar"):
                 file.seek(size + (size & 1), 1)
                 continue
             data = decompress(name, file.read(size))
-            for item in members(data):
+            for item in iter_members(data):
                 if item.path == "control":
                     return data[item.start : item.start + item.size].decode("utf-8", "surrogateescape")
     raise ArchiveError(f"{path} has no control file")
@@ -110,15 +110,15 @@ def decompress(name: str, content: bytes) -> bytes:
     if ending not in ("xz", "gz", "zst"):
         raise ArchiveError(f"{name} is compressed in a way that is not known here")
     try:
-        plain = inflated(ending, content, LARGEST)
+        plain = decompress_limited(ending, content, MAX_SIZE)
     except (lzma.LZMAError, zlib.error, EOFError, _zstd_error()) as error:
         raise ArchiveError(f"{name} is damaged: {error}") from error
     if plain is None:
-        raise ArchiveError(f"{name} unpacks to more than {LARGEST >> 30} GiB")
+        raise ArchiveError(f"{name} unpacks to more than {MAX_SIZE >> 30} GiB")
     return plain
 
 
-def inflated(form: str, content: bytes, limit: int) -> bytes | None:
+def decompress_limited(form: str, content: bytes, limit: int) -> bytes | None:
     """What is in an "xz", "gz" or "zst"; None where that is more than `limit` bytes, of which no more are held. Raises
     what the libraries raise, EOFError for what is cut short."""
     found = bytearray()
@@ -172,8 +172,8 @@ class _Unzstd:
         self._waiting = self._waiting or memoryview(data)
         found = bytearray()
         while self._waiting and not self.eof and len(found) < most:
-            found += self._inner.decompress(self._waiting[:PIECE])
-            self._waiting = self._waiting[PIECE:]
+            found += self._inner.decompress(self._waiting[:CHUNK_SIZE])
+            self._waiting = self._waiting[CHUNK_SIZE:]
         return bytes(found)
 
     @property
@@ -201,7 +201,7 @@ def _zstd_error() -> type[Exception]:
     return zstandard.ZstdError
 
 
-def members(data: bytes) -> Iterator[DebMember]:
+def iter_members(data: bytes) -> Iterator[DebMember]:
     """The members of a tar. Raises ArchiveError for `..`, devices, and whatever does not add up."""
     at, long_name, long_link = 0, "", ""
     while at + 512 <= len(data):
@@ -233,19 +233,19 @@ def members(data: bytes) -> Iterator[DebMember]:
         if kind is None:
             raise ArchiveError(f"`{name}` is a device or something else that a package may not bring")
         yield DebMember(
-            path=normal(name),
+            path=normalize_path(name),
             kind=kind,
             mode=_number(head[100:108]) & 0o7777,
             uid=_number(head[108:116]),
             gid=_number(head[116:124]),
             mtime=_number(head[136:148]),
-            link=normal(link) if kind == HARDLINK else link,
+            link=normalize_path(link) if kind == HARDLINK else link,
             start=start,
             size=size if kind == REGULAR else 0,
         )
 
 
-def normal(path: str) -> str:
+def normalize_path(path: str) -> str:
     """A member's name without `./` and double slashes; absolute names lose their slash. `..` is refused."""
     if ".." not in path and path.startswith("./") and "//" not in path and not path.endswith("/") and "/./" not in path:
         return path[2:]
@@ -267,7 +267,7 @@ def _text(field: bytes) -> str:
 def _number(field: bytes) -> int:
     if field[0] & 0x80:  # GNU: big-endian binary
         number = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-        if number > _MOST:
+        if number > _MAX_NUMBER:
             raise ArchiveError("a tar is damaged: a number is past all bounds")
         return number
     text = field.strip(b" \0") or b"0"

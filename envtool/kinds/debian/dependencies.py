@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from envtool.kinds.debian.package_index import DebianPackage, PackageIndex
 
 # `usrmerge | usr-is-merged` would bring the converter and its perl modules; what we unpack is merged from the start.
-CONVERTER, MERGED = "usrmerge", "usr-is-merged"
+CONVERTER, USR_MERGED = "usrmerge", "usr-is-merged"
 
 
-def minimal(index: PackageIndex, more: Iterable[str] = (), *, suite: str) -> list[DebianPackage]:
+def minimal_system(index: PackageIndex, more: Iterable[str] = (), *, suite: str) -> list[DebianPackage]:
     """A minimal system: everything essential or of priority required, and apt, with what they need; and `more`."""
-    check(index, more, suite)
+    require_packages(index, more, suite)
     required = [*index.marked("Essential", "yes"), *index.marked("Priority", "required"), "apt"]
     seed = [*dict.fromkeys([*required, *more])]
-    chosen = closure(index, seed, suite=suite)
-    if MERGED in index and CONVERTER not in seed and any(package.name == CONVERTER for package in chosen):
-        chosen = closure(index, [MERGED, *seed], suite=suite)
+    chosen = dependency_closure(index, seed, suite=suite)
+    if USR_MERGED in index and CONVERTER not in seed and any(package.name == CONVERTER for package in chosen):
+        chosen = dependency_closure(index, [USR_MERGED, *seed], suite=suite)
     return chosen
 
 
-def closure(index: PackageIndex, seed: Iterable[str], *, suite: str) -> list[DebianPackage]:
+def dependency_closure(index: PackageIndex, seed: Iterable[str], *, suite: str) -> list[DebianPackage]:
     """All packages needed by the seed, sorted by name. Raises ResolveError for what cannot be satisfied."""
     chosen: dict[str, DebianPackage] = {}
     offered: dict[str, list[DebianPackage]] = {}  # virtual name -> chosen packages that provide it
@@ -46,19 +46,21 @@ def closure(index: PackageIndex, seed: Iterable[str], *, suite: str) -> list[Deb
             offered.setdefault(virtual, []).append(package)
         pending = {item for item, _ in todo}
         for alternatives in _relations(package):
-            if any(_met(item, index, chosen, offered, pending) for item in alternatives):
+            if any(_is_satisfied(item, index, chosen, offered, pending) for item in alternatives):
                 continue
-            todo.append((_pick(index, alternatives, package, suite), package.name))
+            todo.append((_choose_alternative(index, alternatives, package, suite), package.name))
             pending.add(todo[-1][0])
     return [chosen[name] for name in sorted(chosen)]
 
 
-def check(index: PackageIndex, names: Iterable[str], suite: str) -> None:
+def require_packages(index: PackageIndex, names: Iterable[str], suite: str) -> None:
     """Raise ResolveError (code no-package) that names all of these that the index does not have, with what they are
     like."""
     missing = [name for name in dict.fromkeys(names) if name not in index and not index.providers(name)]
     if len(missing) == 1:
-        raise ResolveError(f"no package `{missing[0]}` in {suite}", code="no-package", hint=near(missing[0], index))
+        raise ResolveError(
+            f"no package `{missing[0]}` in {suite}", code="no-package", hint=nearest_name_hint(missing[0], index)
+        )
     if missing:
         *first, last = [f"`{name}`" for name in missing]
         like = [f"`{close[0]}` for `{name}`" for name in missing if (close := _close(name, index))]
@@ -69,7 +71,7 @@ def check(index: PackageIndex, names: Iterable[str], suite: str) -> None:
         )
 
 
-def near(name: str, index: Iterable[str]) -> str:
+def nearest_name_hint(name: str, index: Iterable[str]) -> str:
     """A hint, "did you mean …" for a name that is not in the index, or empty."""
     close = _close(name, index)
     return f"did you mean {', '.join(f'`{item}`' for item in close)}?" if close else ""
@@ -95,7 +97,9 @@ def _named(index: PackageIndex, name: str, wanted_by: str, suite: str) -> Debian
     if providers:
         return providers[0]
     because = f", which `{wanted_by}` needs" if wanted_by else ""
-    raise ResolveError(f"no package `{name}` in {suite}{because}", code="no-package", hint=near(name, index))
+    raise ResolveError(
+        f"no package `{name}` in {suite}{because}", code="no-package", hint=nearest_name_hint(name, index)
+    )
 
 
 def _provided(package: DebianPackage) -> list[str]:
@@ -112,7 +116,7 @@ def _relations(package: DebianPackage) -> list[list[dict[str, object]]]:
     return found
 
 
-def _met(
+def _is_satisfied(
     item: dict[str, object],
     index: PackageIndex,
     chosen: dict[str, DebianPackage],
@@ -121,33 +125,35 @@ def _met(
 ) -> bool:
     name = str(item["name"])
     if name in chosen:
-        return _fits(chosen[name], item)
+        return _satisfies_relation(chosen[name], item)
     if name in pending:
-        return name not in index or _fits(index[name], item)
+        return name not in index or _satisfies_relation(index[name], item)
     if item.get("version") is None and name in offered:
         return True
-    return any(provider.name in pending or provider.name in chosen for provider in _virtual(item, index))
+    return any(provider.name in pending or provider.name in chosen for provider in _virtual_providers(item, index))
 
 
-def _virtual(item: dict[str, object], index: PackageIndex) -> list[DebianPackage]:
+def _virtual_providers(item: dict[str, object], index: PackageIndex) -> list[DebianPackage]:
     # A versioned relation is met by a versioned Provides alone; those are rare below a minimal system (perlapi-*,
     # *-abi-*), and name the version in their own name or hold by construction of the archive.
     return index.providers(str(item["name"]))
 
 
-def _pick(index: PackageIndex, alternatives: list[dict[str, object]], package: DebianPackage, suite: str) -> str:
+def _choose_alternative(
+    index: PackageIndex, alternatives: list[dict[str, object]], package: DebianPackage, suite: str
+) -> str:
     for item in alternatives:
         name = str(item["name"])
-        if name in index and _fits(index[name], item):
+        if name in index and _satisfies_relation(index[name], item):
             return name
-        providers = _virtual(item, index)
+        providers = _virtual_providers(item, index)
         if providers:
             return providers[0].name
     text = " | ".join(str(item["name"]) for item in alternatives)
     raise ResolveError(f"package `{package.name}` needs `{text}`, which {suite} does not have", code="unsatisfied")
 
 
-def _fits(package: DebianPackage, item: dict[str, object]) -> bool:
+def _satisfies_relation(package: DebianPackage, item: dict[str, object]) -> bool:
     version = item.get("version")
     if not isinstance(version, tuple):
         return True

@@ -26,7 +26,7 @@ SPDX = {
 }
 
 
-def packages(tree: Tree) -> list[Package]:
+def installed_packages(tree: Tree) -> list[Package]:
     """All that is installed, sorted as the database has it."""
     parts = [path for path in tree.find(PARTS) if not path.endswith(".md5sums")]
     content = tree.read([DATABASE, *parts, *RELEASES])
@@ -35,7 +35,7 @@ def packages(tree: Tree) -> list[Package]:
     found = [
         (path, stanza)
         for path in (DATABASE, *parts)
-        for stanza in stanzas(content.get(path, b"").decode(errors="replace"))
+        for stanza in parse_stanzas(content.get(path, b"").decode(errors="replace"))
         if path != DATABASE or _installed(stanza)
     ]
     documents = {f"/usr/share/doc/{stanza.get('package', '')}/copyright" for _, stanza in found}
@@ -55,10 +55,10 @@ def owners(tree: Tree, path: str) -> list[Package]:
         for place, content in tree.read(tree.find(LISTS)).items()
         if wanted & {*content.split(b"\n")}
     }
-    return [package for package in packages(tree) if package.name in names] if names else []
+    return [package for package in installed_packages(tree) if package.name in names] if names else []
 
 
-def stanzas(text: str) -> Iterator[dict[str, str]]:
+def parse_stanzas(text: str) -> Iterator[dict[str, str]]:
     """Fields of each stanza (deb822), names in lower case."""
     for block in re.split(r"\n[ \t]*\n", text):
         fields: dict[str, str] = {}
@@ -75,9 +75,9 @@ def stanzas(text: str) -> Iterator[dict[str, str]]:
             yield fields
 
 
-def licenses(text: str) -> tuple[str, ...]:
+def parse_licenses(text: str) -> tuple[str, ...]:
     """The licences that a machine-readable copyright file names, sorted, in SPDX's words where they have them."""
-    first, *rest = [*stanzas(text)] or [{}]
+    first, *rest = [*parse_stanzas(text)] or [{}]
     if FORMAT not in first.get("format", ""):
         return ()
     names = {stanza["license"].partition("\n")[0].strip() for stanza in (first, *rest) if "license" in stanza}
@@ -123,7 +123,7 @@ def _package(path: str, stanza: dict[str, str], namespace: str, distro: str, cop
         version=version,
         qualifiers={key: value for key, value in qualifiers.items() if value},
         path=path,
-        licenses=licenses(said),
+        licenses=parse_licenses(said),
         summary=stanza.get("description", "").partition("\n")[0],
         homepage=stanza.get("homepage", ""),
         archives=(f"{name}_{version.replace(':', '%3a')}_{arch}.deb",),

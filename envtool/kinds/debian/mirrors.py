@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envtool.api import ResolveError
-from envtool.kinds.debian.suites import family, near
+from envtool.kinds.debian.suites import nearest_suite, suite_family
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -33,7 +33,7 @@ class AptSource:
     signed_by: str = ""
 
 
-def one_line(text: str) -> Iterator[AptSource]:
+def parse_one_line(text: str) -> Iterator[AptSource]:
     """Entries of a sources.list."""
     for line in text.splitlines():
         found = _ONE_LINE.match(line.strip())
@@ -49,7 +49,7 @@ def one_line(text: str) -> Iterator[AptSource]:
         )
 
 
-def deb822(text: str) -> Iterator[AptSource]:
+def parse_deb822(text: str) -> Iterator[AptSource]:
     """Entries of a .sources file: every URI with every suite. Disabled and deb-src stanzas are left out."""
     for stanza in re.split(r"\n\s*\n", text):
         fields: dict[str, str] = {}
@@ -76,13 +76,13 @@ def deb822(text: str) -> Iterator[AptSource]:
                 )
 
 
-def configured(etc: str = "/etc/apt") -> tuple[AptSource, ...]:
+def read_host_sources(etc: str = "/etc/apt") -> tuple[AptSource, ...]:
     """What the host's own apt is told, in the order of its files; empty on a host without apt."""
     found: list[AptSource] = []
     parts = f"{etc}/sources.list.d"
     names = sorted(os.listdir(parts)) if os.path.isdir(parts) else []
     for path in [f"{etc}/sources.list", *(f"{parts}/{name}" for name in names)]:
-        reader = deb822 if path.endswith(".sources") else one_line if path.endswith(".list") else None
+        reader = parse_deb822 if path.endswith(".sources") else parse_one_line if path.endswith(".list") else None
         if reader is None:
             continue
         try:
@@ -103,7 +103,7 @@ class SuiteMirrors:
     signed_by: tuple[str, ...] = ()  # keyrings that the host's configuration names for them
 
 
-def choose(
+def choose_mirrors(
     suite: str,
     *,
     mirror: str = "",
@@ -112,8 +112,8 @@ def choose(
     environ: Mapping[str, str],
 ) -> SuiteMirrors:
     """The mirrors for a suite. Raises ResolveError where nothing says where the archive is."""
-    archive = family(suite)
-    ours = [item for item in sources if family(item.suite) and archive in ("", family(item.suite))]
+    archive = suite_family(suite)
+    ours = [item for item in sources if suite_family(item.suite) and archive in ("", suite_family(item.suite))]
     exact = [item for item in ours if item.suite == suite]
     plain = [item for item in ours if not _is_security(item.suite)]
     told = mirror or environ.get(VARIABLES.get(archive, ""), "")
@@ -121,7 +121,7 @@ def choose(
         told = next((environ[name] for name in VARIABLES.values() if environ.get(name)), "")
     main = _unique([told] if told else [item.url for item in (*exact, *plain)])
     if not main:
-        like = near(suite)
+        like = nearest_suite(suite)
         where = f"give the base a `mirror:` (an URL), or set {VARIABLES.get(archive, 'ENVTOOL_DEBIAN_MIRROR')}"
         raise ResolveError(
             f"no mirror is known for suite `{suite}`: this host's apt configuration names none",
@@ -141,17 +141,17 @@ def choose(
     )
 
 
-def places(url: str, suite: str, pocket: str, epoch: int) -> tuple[str, ...]:
+def archive_urls(url: str, suite: str, pocket: str, epoch: int) -> tuple[str, ...]:
     """Where files of a pinned index may be: `url` where the pins say one, else this machine's mirrors; then an archive
     that keeps everything, where one is configured (`{date}` in its URL becomes that of the index, 20250101T000000Z).
 
     `suite` is the base's, `pocket` that of the index, as in bookworm-security. Raises ResolveError.
     """
-    archive = family(suite)
+    archive = suite_family(suite)
     if url:
         first: tuple[str, ...] = (url,)
     else:
-        found = choose(suite, sources=configured(), environ=os.environ)
+        found = choose_mirrors(suite, sources=read_host_sources(), environ=os.environ)
         first = found.security if _is_security(pocket) else found.main
     last = os.environ.get(ARCHIVES.get(archive, ""), "")
     if last:
@@ -163,9 +163,9 @@ def places(url: str, suite: str, pocket: str, epoch: int) -> tuple[str, ...]:
     return _unique([*first, last])
 
 
-def own(site: Site) -> None:
+def allow_host_archives(site: Site) -> None:
     """Tell a site which archives this machine's own configuration names: their file URLs may be read."""
-    named = [*(os.environ.get(name, "") for name in VARIABLES.values()), *(item.url for item in configured())]
+    named = [*(os.environ.get(name, "") for name in VARIABLES.values()), *(item.url for item in read_host_sources())]
     for url in filter(None, named):
         site.own(url)
         site.own(f"{url.rstrip('/')}-security")  # where `choose` looks beside it

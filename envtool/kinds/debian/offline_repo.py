@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 
-from envtool.kinds.debian.deb import ArchiveError, control_text
+from envtool.kinds.debian.deb import ArchiveError, read_control
 
-PLACE = "/run/envtool-apt"
-CONFIG = f"{PLACE}/apt.conf"
+OFFER_DIRECTORY = "/run/envtool-apt"
+CONFIG = f"{OFFER_DIRECTORY}/apt.conf"
 POLICY = "/usr/sbin/policy-rc.d"
 CLUSTER = "/etc/postgresql-common/createcluster.d/envtool.conf"
 MACHINE_ID = "/etc/machine-id"
@@ -26,33 +26,33 @@ _CONFIG = f"""
 APT::Sandbox::User "root";
 APT::Get::Assume-Yes "true";
 Acquire::Languages "none";
-Dir::Etc::SourceList "{PLACE}/sources.list";
+Dir::Etc::SourceList "{OFFER_DIRECTORY}/sources.list";
 Dir::Etc::SourceParts "-";
-Dir::State::Lists "{PLACE}/lists";
-Dir::Cache "{PLACE}/cache";
+Dir::State::Lists "{OFFER_DIRECTORY}/lists";
+Dir::Cache "{OFFER_DIRECTORY}/cache";
 Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
-Dir::Log "{PLACE}/log";
+Dir::Log "{OFFER_DIRECTORY}/log";
 Dpkg::Options {{ "--force-unsafe-io"; "--force-confold"; }};
 Dpkg::Use-Pty "false";
 quiet "1";
 """
 
 
-def prepare(debs: list[tuple[str, int, str]], arch: str, blobs: str, cluster: bool) -> None:
+def prepare_apt_archive(debs: list[tuple[str, int, str]], arch: str, blobs: str, cluster: bool) -> None:
     """Describe debs [file name, size, sha256] to apt, and keep packages from what an image must not do: start
     services, draw random identities. `cluster`: PostgreSQL is among them. Raises ArchiveError, OSError.
     """
     os.umask(0o022)
     for name in ("lists/partial", "cache/archives/partial", "log"):
-        os.makedirs(f"{PLACE}/{name}", exist_ok=True)
+        os.makedirs(f"{OFFER_DIRECTORY}/{name}", exist_ok=True)
     _write(CONFIG, _CONFIG)
-    _write(f"{PLACE}/sources.list", f"deb [arch={arch} trusted=yes] file:{blobs} ./\n")
+    _write(f"{OFFER_DIRECTORY}/sources.list", f"deb [arch={arch} trusted=yes] file:{blobs} ./\n")
     stanzas = [
-        f"{control_text(f'{blobs}/{name}').rstrip()}\nFilename: ./{name}\nSize: {size}\nSHA256: {digest}\n"
+        f"{read_control(f'{blobs}/{name}').rstrip()}\nFilename: ./{name}\nSize: {size}\nSHA256: {digest}\n"
         for name, size, digest in debs
     ]
-    _write(f"{PLACE}/lists/{blobs.replace('/', '_')}_._Packages", "\n".join(stanzas))
+    _write(f"{OFFER_DIRECTORY}/lists/{blobs.replace('/', '_')}_._Packages", "\n".join(stanzas))
     if not os.path.lexists(POLICY):
         _write(POLICY, "#!/bin/sh\nexit 101\n", mode=0o755)
     if cluster:
@@ -62,7 +62,7 @@ def prepare(debs: list[tuple[str, int, str]], arch: str, blobs: str, cluster: bo
         _write(MACHINE_ID, "0123456789abcdef0123456789abcdef\n")  # else dbus and systemd draw one
 
 
-def settle(debs: list[tuple[str, int, str]]) -> None:
+def finish_install(debs: list[tuple[str, int, str]]) -> None:
     """Check that apt installed all that was chosen, and make what packages generated the same on every machine.
 
     Raises ArchiveError where a deb was left out: then the choice was not made on this stack.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from envtool.api import Fetch, Json, Request, Site, shapes
-from envtool.fs.sizes import said
+from envtool.fs.sizes import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +75,9 @@ class PackageList:
     def fetch(self, places: Sequence[str] = ()) -> Fetch:
         """The file as it is fetched, from `places` (URLs of archives) where it does not say itself where it is."""
         name = f"{self.suite}_{self.component}_Packages.{self.form}".replace("/", "_")
-        return at(Fetch(sha256=self.sha256, size=self.size, name=name), [self.url] if self.url else places, self.path)
+        return with_archives(
+            Fetch(sha256=self.sha256, size=self.size, name=name), [self.url] if self.url else places, self.path
+        )
 
     def json(self) -> dict[str, Json]:
         """As it stands in the pins."""
@@ -85,12 +87,12 @@ class PackageList:
 _LIST_FIELDS = ("url", "suite", "component", "path", "sha256", "size", "inrelease", "form")
 
 
-def from_pins(pins: Any) -> tuple[PackageList, ...]:
+def package_lists(pins: Any) -> tuple[PackageList, ...]:
     """The lists that a base's pins name."""
     return tuple(PackageList(**{field: item.get(field, "") for field in _LIST_FIELDS}) for item in pins["lists"])
 
 
-def pin(package: DebianPackage) -> dict[str, Json]:
+def pin_package(package: DebianPackage) -> dict[str, Json]:
     """A package as it stands in the pins; `list` says which of the lists it is from, 0 is left out."""
     found: dict[str, Json] = {
         "name": package.name,
@@ -103,7 +105,7 @@ def pin(package: DebianPackage) -> dict[str, Json]:
     return found | ({"list": package.origin} if package.origin else {})
 
 
-def fetches(pins: Any) -> tuple[Fetch, ...]:
+def deb_fetches(pins: Any) -> tuple[Fetch, ...]:
     """The debs of pins (`lists` and `debs`) as files to fetch, named as apt names them. Raises LookupError for one of a
     list that is not there."""
     if any(item.get("list", 0) >= len(pins["lists"]) for item in pins["debs"]):
@@ -111,21 +113,22 @@ def fetches(pins: Any) -> tuple[Fetch, ...]:
     return tuple(Fetch(sha256=item["sha256"], size=item["size"], name=file_name(item)) for item in pins["debs"])
 
 
-def located(request: Request, pins: Any, missing: Sequence[Fetch], site: Site) -> list[Fetch]:
+def locate_debs(request: Request, pins: Any, missing: Sequence[Fetch], site: Site) -> list[Fetch]:
     """The debs of pins where this machine's mirrors have them. Raises ResolveError where no mirror is known."""
     from envtool.kinds.debian import mirrors
 
-    mirrors.own(site)
-    lists = from_pins(pins)
+    mirrors.allow_host_archives(site)
+    lists = package_lists(pins)
     debs = {item["sha256"]: item for item in pins["debs"]}
     epoch = int(pins.get("epoch", request.epoch))
-    places = {item: mirrors.places(item.url, pins["suite"], item.suite, epoch) for item in lists}
+    places = {item: mirrors.archive_urls(item.url, pins["suite"], item.suite, epoch) for item in lists}
     return [
-        at(fetch, places[lists[debs[fetch.sha256].get("list", 0)]], debs[fetch.sha256]["path"]) for fetch in missing
+        with_archives(fetch, places[lists[debs[fetch.sha256].get("list", 0)]], debs[fetch.sha256]["path"])
+        for fetch in missing
     ]
 
 
-def at(fetch: Fetch, places: Sequence[str], path: str) -> Fetch:
+def with_archives(fetch: Fetch, places: Sequence[str], path: str) -> Fetch:
     """A file in the first of some archives, and in the others."""
     first, *more = (f"{place}/{path}" for place in places)
     return replace(fetch, url=first, mirrors=tuple(more))
@@ -139,4 +142,4 @@ def file_name(item: Mapping[str, Any]) -> str:
 def summary(pins: Any) -> str:
     """As in: 88 packages, 41 MB."""
     count, size = len(pins["debs"]), sum(item["size"] for item in pins["debs"])
-    return f"{count} package{'s' if count != 1 else ''}, {said(size)}" if count else "nothing to add"
+    return f"{count} package{'s' if count != 1 else ''}, {format_size(size)}" if count else "nothing to add"

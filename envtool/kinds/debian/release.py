@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from pysequoia import Cert
 
-HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keys")
+KEYS_DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keys")
 HOST_KEYRINGS = "/usr/share/keyrings"
-GRACE = 30 * 24 * 3600  # seconds past Valid-Until that we only remark upon: caching mirrors lag behind
+MAX_STALENESS = 30 * 24 * 3600  # seconds past Valid-Until that we only remark upon: caching mirrors lag behind
 _ENTRY = re.compile(r"^ ([0-9a-f]{64}) +([0-9]{1,18}) (\S+)$", re.MULTILINE)
 
 
@@ -64,7 +64,7 @@ def keyrings(archive: str, *, host: str = HOST_KEYRINGS, extra: Sequence[str] = 
     Raises ResolveError for a named file that cannot be read.
     """
     names = [archive] if archive else ["debian", "ubuntu"]
-    found = [f"{HERE}/{name}.pgp" for name in names]
+    found = [f"{KEYS_DIRECTORY}/{name}.pgp" for name in names]
     for name in names:
         for ending in ("gpg", "pgp", "asc"):
             found.extend(sorted(glob.glob(f"{host}/{name}-archive-keyring.{ending}")))
@@ -79,7 +79,7 @@ def _read(path: str) -> Keyring:
         raise ResolveError(f"keyring {path} cannot be read: {error.strerror}", code="keyring") from error
 
 
-def verify(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> tuple[bytes, tuple[str, ...]]:
+def verify_signature(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> tuple[bytes, tuple[str, ...]]:
     """The signed text of a clear-signed message and the fingerprints that signed it.
 
     Raises ResolveError where no key of the keyrings made a valid signature; `what` names the file in it.
@@ -153,9 +153,9 @@ def _names(cert: Cert, ids: list[str]) -> bool:
 _HINT = "name the file of keys that signs this archive with `keyring:`, or update the host's archive keyring"
 
 
-def parse(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> Release:
+def parse_inrelease(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> Release:
     """Verify an InRelease and read it. Raises ResolveError."""
-    signed, signers = verify(data, keyrings=keyrings, what=what)
+    signed, signers = verify_signature(data, keyrings=keyrings, what=what)
     text = signed.decode("utf-8", "replace").replace("\r\n", "\n")
     head, marker, body = text.partition("\nSHA256:")
     fields = dict(
@@ -177,7 +177,7 @@ def parse(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> Release:
     )
 
 
-def check(release: Release, *, suite: str, what: str, now: float, strict: bool = True) -> str:
+def check_release(release: Release, *, suite: str, what: str, now: float, strict: bool = True) -> str:
     """Is it the suite that was asked for, and not too old? The answer is a remark for the user, or empty.
 
     A mirror may answer with another suite, or with an old index that hides security updates: ResolveError.
@@ -190,7 +190,7 @@ def check(release: Release, *, suite: str, what: str, now: float, strict: bool =
     if not release.valid_until or late <= 0:
         return ""
     day = time.strftime("%Y-%m-%d", time.gmtime(release.valid_until))
-    if strict and late > GRACE:
+    if strict and late > MAX_STALENESS:
         raise ResolveError(
             f"{what} was valid until {day} only: the mirror is far behind, or hides updates",
             code="release-expired",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from envtool.api import FetchError, ResolveError, Site
 from envtool.kinds.debian import mirrors, release, suites
-from envtool.kinds.debian.deb import inflated
+from envtool.kinds.debian.deb import decompress_limited
 from envtool.kinds.debian.package_index import PackageIndex
 from envtool.kinds.debian.pins import PackageList
 
@@ -41,28 +41,30 @@ def architecture(machine: str) -> str:
     return suites.ARCHITECTURES[machine]
 
 
-def find(
+def find_suite(
     wish: SuiteOptions, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.AptSource, ...]
 ) -> VerifiedSuite:
     """Ask the mirrors for a suite and its pockets. Raises ResolveError, FetchError."""
     arch = architecture(site.arch)
-    asked = ask(wish, site, environ=environ, sources=sources)
+    asked = find_release(wish, site, environ=environ, sources=sources)
     where, url, main, keyrings = asked.mirrors, asked.url, asked.main, asked.keyrings
     suite = main.codename or wish.suite
     components = wish.components or suites.COMPONENTS.get(where.archive, ("main",))
-    lists = [listed(url, main, wish.suite, component, arch) for component in components]
+    lists = [find_package_list(url, main, wish.suite, component, arch) for component in components]
     wanted = wish.pockets is not None
-    for pocket in wish.pockets if wish.pockets is not None else suites.pockets(suite):
+    for pocket in wish.pockets if wish.pockets is not None else suites.default_pockets(suite):
         name = f"{suite}-{pocket}"
         places = where.security if pocket == "security" else (url,)
         try:
             at, found = _release(places, name, wish, site, keyrings)
         except FetchError as error:
-            if wanted or not absent(error):
+            if wanted or not is_not_found(error):
                 raise
             site.note(f"{name}: not on this mirror")
             continue
-        lists += [listed(at, found, name, part, arch) for part in components if has(found, part, arch)]
+        lists += [
+            find_package_list(at, found, name, part, arch) for part in components if has_component(found, part, arch)
+        ]
     return VerifiedSuite(suite=suite, arch=arch, date=main.date, lists=tuple(lists))
 
 
@@ -76,11 +78,11 @@ class FoundRelease:
     keyrings: tuple[release.Keyring, ...]
 
 
-def ask(
+def find_release(
     wish: SuiteOptions, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.AptSource, ...]
 ) -> FoundRelease:
     """Ask the mirrors for a suite, without its pockets. Raises ResolveError, FetchError."""
-    where = mirrors.choose(
+    where = mirrors.choose_mirrors(
         wish.suite, mirror=wish.mirror, security=wish.security_mirror, sources=sources, environ=environ
     )
     named = [path for path in where.signed_by if os.path.exists(path)]
@@ -92,7 +94,7 @@ def ask(
     return FoundRelease(mirrors=where, url=url, main=main, keyrings=keyrings)
 
 
-def absent(error: FetchError) -> bool:
+def is_not_found(error: FetchError) -> bool:
     """Whether a fetch failed because the file is not there, rather than because the network is not."""
     return error.code in ("fetch-missing", "fetch-gone") or any(
         text in error.message for text in ("HTTP 404", "HTTP 410", "No such file")
@@ -112,16 +114,16 @@ def _release(
                 error.hint = error.hint.replace(_path(what), _path(url))
                 raise
             # A network that is down says more than a mirror beside it that never had the suite.
-            first = error if first is None or absent(first) else first
+            first = error if first is None or is_not_found(first) else first
             continue
-        found = release.parse(data, keyrings=keyrings, what=what)
-        remark = release.check(found, suite=suite, what=what, now=time.time(), strict=wish.valid_until)
+        found = release.parse_inrelease(data, keyrings=keyrings, what=what)
+        remark = release.check_release(found, suite=suite, what=what, now=time.time(), strict=wish.valid_until)
         if remark:
             site.note(remark)
         return url, found
     assert first is not None
-    if absent(first) and suite == wish.suite:
-        like = suites.near(suite)
+    if is_not_found(first) and suite == wish.suite:
+        like = suites.nearest_suite(suite)
         hint = f"did you mean `{like}`?" if like else "name a mirror that has it: `mirror:`"
         raise ResolveError(f"no suite `{suite}` on {' or '.join(urls)}", code="no-suite", hint=hint) from first
     raise first
@@ -131,12 +133,12 @@ def _path(url: str) -> str:
     return urllib.parse.unquote(urllib.parse.urlsplit(url).path)
 
 
-def has(found: release.Release, component: str, arch: str) -> bool:
+def has_component(found: release.Release, component: str, arch: str) -> bool:
     """Whether a component is there for an architecture."""
     return any(f"{component}/binary-{arch}/Packages.{form}" in found.files for form in _FORMS)
 
 
-def listed(url: str, found: release.Release, suite: str, component: str, arch: str) -> PackageList:
+def find_package_list(url: str, found: release.Release, suite: str, component: str, arch: str) -> PackageList:
     """The Packages file of a component, by its hash where the archive offers that. Raises ResolveError."""
     for form in _FORMS:
         entry = found.files.get(f"{component}/binary-{arch}/Packages.{form}")
@@ -158,12 +160,12 @@ def listed(url: str, found: release.Release, suite: str, component: str, arch: s
     raise ResolveError(f"suite `{suite}` has no component `{component}` for {arch}", code="no-component")
 
 
-def load(lists: tuple[PackageList, ...], site: Site) -> PackageIndex:
+def fetch_index(lists: tuple[PackageList, ...], site: Site) -> PackageIndex:
     """Fetch Packages files (checked by size and hash) and scan them. Raises FetchError, ResolveError."""
-    return read(lists, site.fetch([item.fetch() for item in lists]))
+    return read_index(lists, site.fetch([item.fetch() for item in lists]))
 
 
-def read(lists: Sequence[PackageList], paths: Sequence[os.PathLike[str]]) -> PackageIndex:
+def read_index(lists: Sequence[PackageList], paths: Sequence[os.PathLike[str]]) -> PackageIndex:
     """Scan Packages files that are at hand. Raises ResolveError."""
     return PackageIndex([_text(path, item) for path, item in zip(paths, lists, strict=True)])
 
@@ -175,7 +177,7 @@ def _text(path: os.PathLike[str], item: PackageList) -> str:
     with open(path, "rb") as file:
         data = file.read()
     try:
-        plain = inflated("xz" if data.startswith(b"\xfd7zXZ") else "gz", data, LARGEST)
+        plain = decompress_limited("xz" if data.startswith(b"\xfd7zXZ") else "gz", data, LARGEST)
     except (lzma.LZMAError, zlib.error, EOFError) as error:
         raise ResolveError(f"the package list of {item.suite} is damaged: {error}", code="index") from error
     if plain is None:

@@ -22,22 +22,22 @@ POCKETS = ("updates", "security")
 COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
 
 
-def family(suite: str) -> str:
+def suite_family(suite: str) -> str:
     """One of "debian", "ubuntu", and "" for a suite that we don't know; pockets (`bookworm-updates`) count."""
     stem = suite.partition("-")[0].partition("/")[0]
     return "debian" if stem in DEBIAN else "ubuntu" if stem in UBUNTU else ""
 
 
-def near(suite: str) -> str:
+def nearest_suite(suite: str) -> str:
     """The suite that is most like a name that no mirror has; empty where none is, or it is a suite itself."""
     from difflib import get_close_matches
 
     stem = suite.partition("-")[0].partition("/")[0]
-    if family(stem):
+    if suite_family(stem):
         return ""
     return "".join(get_close_matches(stem.lower(), (*DEBIAN, *UBUNTU), 1, 0.7))
 
 
-def pockets(suite: str) -> tuple[str, ...]:
+def default_pockets(suite: str) -> tuple[str, ...]:
     """The pockets that a suite has by default."""
     return () if suite in ROLLING or "-" in suite else POCKETS

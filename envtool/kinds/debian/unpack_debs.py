@@ -14,7 +14,16 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from envtool.api import BLOBS
-from envtool.kinds.debian.deb import DIRECTORY, HARDLINK, SYMLINK, ArchiveError, DebMember, decompress, members, parts
+from envtool.kinds.debian.deb import (
+    DIRECTORY,
+    HARDLINK,
+    SYMLINK,
+    ArchiveError,
+    DebMember,
+    decompress,
+    iter_members,
+    read_deb_parts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +52,10 @@ def unpack(names: list[str], merged: bool, count: Callable[[int], None]) -> None
             os.makedirs(f"/usr/{name}", 0o755, exist_ok=True)
             if not os.path.lexists(f"/{name}"):
                 os.symlink(f"usr/{name}", f"/{name}")
-    write_database([_DpkgRecord(result) for result in in_parallel(names, count)])
+    write_database([_DpkgRecord(result) for result in extract_in_parallel(names, count)])
 
 
-def in_parallel(names: list[str], count: Callable[[int], None], workers: int = 0) -> list[Unpacked]:
+def extract_in_parallel(names: list[str], count: Callable[[int], None], workers: int = 0) -> list[Unpacked]:
     """Extract debs on several processes, which take the next name from a pipe. In the order of the names."""
     queue, feed = os.pipe()
     os.write(feed, b"".join(index.to_bytes(2, "little") for index in range(len(names))))
@@ -82,17 +91,17 @@ def _work(names: list[str], queue: int, writer: int, count: Callable[[int], None
         while taken := os.read(queue, 2):
             index = int.from_bytes(taken, "little")
             error = names[index]
-            results[index] = extract(f"{BLOBS}/{names[index]}", "")
+            results[index] = extract_deb(f"{BLOBS}/{names[index]}", "")
             count(index)
         error = ""
     except BaseException as reason:
-        error = f"{error}: {_told(reason)}"
+        error = f"{error}: {_describe_failure(reason)}"
     with open(writer, "wb") as file:
         file.write(marshal.dumps((results, error)))
     os._exit(0)
 
 
-def _told(reason: BaseException) -> str:
+def _describe_failure(reason: BaseException) -> str:
     """What is said of a deb that could not be unpacked: of what the system refuses the file, and what to do."""
     if not isinstance(reason, OSError) or not reason.strerror:
         return str(reason) or type(reason).__name__
@@ -103,29 +112,29 @@ def _told(reason: BaseException) -> str:
     return f"{named}{reason.strerror}{advice}"
 
 
-def extract(deb: str, root: str) -> Unpacked:
+def extract_deb(deb: str, root: str) -> Unpacked:
     """Extract one deb below `root` (empty: `/`). Existing directories, and links to such, stay as they are."""
-    packed_control, packed_data = parts(deb)
+    packed_control, packed_data = read_deb_parts(deb)
     text = decompress(*packed_control)
     control = {
-        item.path: (text[item.start : item.start + item.size], item.mtime) for item in members(text) if item.size
+        item.path: (text[item.start : item.start + item.size], item.mtime) for item in iter_members(text) if item.size
     }
     conffiles = {
         line.strip(): "" for line in control.get("conffiles", (b"", 0))[0].decode().split("\n") if line.startswith("/")
     }
     data = decompress(*packed_data)
     owned = []
-    for item in members(data):
+    for item in iter_members(data):
         owned.append(f"/{item.path}" if item.path else "/.")
         if item.path:
-            _place(item, data, root)
+            _write_member(item, data, root)
         if owned[-1] in conffiles:
             content = data[item.start : item.start + item.size]
             conffiles[owned[-1]] = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return control, owned, {name: digest for name, digest in conffiles.items() if digest}
 
 
-def _place(item: DebMember, data: bytes, root: str) -> None:
+def _write_member(item: DebMember, data: bytes, root: str) -> None:
     target = f"{root}/{item.path}"
     if item.kind == DIRECTORY:
         if _make_directory(target):
@@ -135,15 +144,15 @@ def _place(item: DebMember, data: bytes, root: str) -> None:
     if item.kind == SYMLINK:
         if os.path.isdir(target):  # /lib of a package, where /lib is a link into /usr already
             return
-        _again(target, lambda: os.symlink(item.link, target))
+        _retry_after_unlink(target, lambda: os.symlink(item.link, target))
         os.chown(target, item.uid, item.gid, follow_symlinks=False)
         os.utime(target, (item.mtime, item.mtime), follow_symlinks=False)
         return
     if item.kind == HARDLINK:
-        _again(target, lambda: os.link(f"{root}/{item.link}", target, follow_symlinks=False))
+        _retry_after_unlink(target, lambda: os.link(f"{root}/{item.link}", target, follow_symlinks=False))
         return
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = _again(target, lambda: os.open(target, flags, 0o600))
+    fd = _retry_after_unlink(target, lambda: os.open(target, flags, 0o600))
     try:
         view = memoryview(data)[item.start : item.start + item.size]
         while view:
@@ -167,7 +176,7 @@ def _make_directory(path: str) -> bool:
     return True
 
 
-def _again(target: str, make: Callable[[], _Made]) -> _Made:
+def _retry_after_unlink(target: str, make: Callable[[], _Made]) -> _Made:
     # Another package's file is replaced, as dpkg does where `Replaces` allows it; parents may be missing.
     for _ in range(3):
         try:

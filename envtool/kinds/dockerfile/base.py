@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from envtool.api import Fetch, Json, Kind, Part, Recipe, Request, Site, shapes
-from envtool.kinds.dockerfile.options import PATH, texts
+from envtool.kinds.dockerfile.options import PATH, text_inputs
 from envtool.kinds.image import pins as pinned
 
 
@@ -87,7 +87,7 @@ class Dockerfile(Kind):
         """What tells which image a local one is."""
         from envtool.kinds.dockerfile import resolver
 
-        return resolver.local(options)
+        return resolver.local_image_files(options)
 
     def judge(self, options: Json) -> None:
         """Can each of `images:` be an image?"""
@@ -111,7 +111,7 @@ class Dockerfile(Kind):
 
     def texts(self, options: Json) -> tuple[str, ...]:
         """The Dockerfile, and what its context ignores."""
-        return texts(options)
+        return text_inputs(options)
 
     def question(self, request: Request) -> Json:
         """The images that are named, and what ADD may fetch; not what is built of them."""
@@ -141,28 +141,28 @@ class Dockerfile(Kind):
         """The first layer of the image that the target stands on."""
         from envtool.kinds.dockerfile import resolver
 
-        found = resolver.own(request, pins)
+        found = resolver.own_image_request(request, pins)
         return found[0].fetches(found[1], found[2]) if found else ()
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """As the kind `image` has it."""
         from envtool.kinds.dockerfile import resolver
 
-        found = resolver.own(request, pins)
+        found = resolver.own_image_request(request, pins)
         return found[0].locate(found[1], found[2], fetches, site) if found else fetches
 
     def material(self, request: Request, pins: Json) -> Json:
         """What decides that layer; the parts have keys of their own."""
         from envtool.kinds.dockerfile import resolver
 
-        found = resolver.own(request, pins)
+        found = resolver.own_image_request(request, pins)
         return found[0].material(found[1], found[2]) if found else "scratch"
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """That layer, or nothing for `scratch`."""
         from envtool.kinds.dockerfile import resolver
 
-        found = resolver.own(request, pins)
+        found = resolver.own_image_request(request, pins)
         return found[0].build(found[1], found[2]) if found else Recipe()
 
     def parts(self, request: Request, pins: Any) -> tuple[Part, ...]:
@@ -181,13 +181,13 @@ class Dockerfile(Kind):
         """What its ENVs and its image's say."""
         from envtool.kinds.dockerfile import base_images, resolver
 
-        return base_images.variables(resolver.image_config(request, pins))
+        return base_images.config_variables(resolver.image_config(request, pins))
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
         """Where it is Debian or Ubuntu, by the Contents index of its suite."""
         from envtool.kinds.debian import contents_index
 
-        return contents_index.of_system(ends, site)
+        return contents_index.packages_for_site(ends, site)
 
     def summary(self, request: Request, pins: Any) -> str:
         """As in: 2 images."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from envtool.kinds.dockerfile.dockerignore import covers, ignored
+from envtool.kinds.dockerfile.dockerignore import is_ignored, pattern_covers
 from envtool.model import Json
 
 _MAGIC = re.compile(r"[*?\[\\]")
@@ -30,7 +30,7 @@ class BuildContext:
         """Of a part's options."""
         return cls(
             directory=options["context"],
-            sources=tuple(clean(each) for each in sources),
+            sources=tuple(clean_source(each) for each in sources),
             ignore=tuple(options["ignore"]),
         )
 
@@ -38,7 +38,7 @@ class BuildContext:
         """Files and directories that hold all of it, relative to the spec's directory. Where it makes a difference that
         patterns may match nothing: what they mean, or what all others do."""
         found = [
-            posixpath.normpath(posixpath.join(self.directory, _fixed(each)))
+            posixpath.normpath(posixpath.join(self.directory, _search_root(each)))
             for each in self.sources
             if patterns in (None, is_pattern(each))
         ]
@@ -51,13 +51,13 @@ class BuildContext:
             if not path.startswith(f"{self.directory}/"):
                 return False
             path = path[len(self.directory) + 1 :]
-        if ignored(path, self.ignore):
+        if is_ignored(path, self.ignore):
             return False
         beside = True
         for each in self.sources:
-            if each == "." or covers(each, path):
+            if each == "." or pattern_covers(each, path):
                 return True
-            fixed = _fixed(each)
+            fixed = _search_root(each)
             beside = beside and fixed != "." and not path.startswith(f"{fixed}/")
         return beside
 
@@ -65,19 +65,22 @@ class BuildContext:
         """Whether a file (relative to the spec's directory) that a link leads to belongs to it: of a source that is a
         link itself, or is a pattern in one, where the context has the file."""
         prefix = "" if self.directory == "." else f"{self.directory}/"
-        if not (link.startswith(prefix) and path.startswith(prefix)) or ignored(path[len(prefix) :], self.ignore):
+        if not (link.startswith(prefix) and path.startswith(prefix)) or is_ignored(path[len(prefix) :], self.ignore):
             return False
         name = link[len(prefix) :]
         depth = name.count("/")
-        return any(name == _fixed(each) or (each.count("/") == depth and covers(each, name)) for each in self.sources)
+        return any(
+            name == _search_root(each) or (each.count("/") == depth and pattern_covers(each, name))
+            for each in self.sources
+        )
 
 
-def clean(source: str) -> str:
+def clean_source(source: str) -> str:
     """A source relative to the context, which it cannot leave: without slashes at its ends; "." for all of it."""
     return posixpath.normpath("/" + source).lstrip("/") or "."
 
 
-def options(directory: str, ignore: Sequence[str]) -> dict[str, Json]:
+def context_options(directory: str, ignore: Sequence[str]) -> dict[str, Json]:
     """What `Context.read` reads."""
     return {"context": directory, "ignore": [*ignore]}
 
@@ -87,7 +90,7 @@ def is_pattern(source: str) -> bool:
     return _PATTERN.match(source) is not None
 
 
-def _fixed(source: str) -> str:
+def _search_root(source: str) -> str:
     """What the project is searched for: the source, or the directories before its first part that is a pattern. A link
     on the way is followed in those alone, as BuildKit does."""
     parts = source.split("/")

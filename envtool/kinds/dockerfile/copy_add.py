@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from envtool.kinds.dockerfile.build_context import clean
+from envtool.kinds.dockerfile.build_context import clean_source
 from envtool.kinds.dockerfile.operations import CopyAct
 from envtool.kinds.dockerfile.parser import DockerfileFault, Heredoc, Instruction
-from envtool.kinds.dockerfile.stages import UNSET, check_flags
+from envtool.kinds.dockerfile.stages import UNSET_HINT, check_flags
 
 _GIT = re.compile(  # buildkit: dfgitutil.ParseGitRef; what begins with github.com/ is a path of the context
     r"(?:git|ssh)://|https?://[^/?#]+/[^?#]*\.git(?:[?#]|$)|[a-zA-Z0-9_-]+@[a-zA-Z0-9.-]+:"
@@ -17,7 +17,7 @@ _CLAUSE = r"[ugoa]*(?:[-+=](?:[ugo]|[rwxXst]*))+"
 _SYMBOLIC = re.compile(f"{_CLAUSE}(?:,{_CLAUSE})*")
 
 
-def read(
+def parse_copy(
     it: Instruction,
     *,
     title: str,
@@ -45,7 +45,7 @@ def read(
             continue
         source = expand(word)
         if not source:
-            raise DockerfileFault(f"`{word}` is empty, and would mean everything", it.line, hint=UNSET)
+            raise DockerfileFault(f"`{word}` is empty, and would mean everything", it.line, hint=UNSET_HINT)
         if _is_url(source, it, adds=adds):
             urls.append(source)
         else:
@@ -75,7 +75,7 @@ def _clean(source: str, *, parents: bool) -> str:
     """A path of the context or another tree without `..`, which mean its text, as BuildKit has it (system:
     NormalizePath): `a/../b` is b whether there is an a, and nothing leads out. Of --parents the `/./` stays."""
     pivot, found, kept = source.partition("/./")
-    return f"{clean(pivot)}/./{clean(kept)}" if parents and found else clean(source)
+    return f"{clean_source(pivot)}/./{clean_source(kept)}" if parents and found else clean_source(source)
 
 
 def _is_url(source: str, it: Instruction, *, adds: bool) -> bool:

@@ -17,16 +17,20 @@ from typing import Any, TypeAlias
 
 from envtool.api import BuildError
 from envtool.fs import store_files
-from envtool.fs.passwd import UnknownUserError, User, find, find_group, lacking
-from envtool.fs.rootpaths import resolve
+from envtool.fs.passwd import UnknownUserError, User, explain_unmapped, find_group, find_user
+from envtool.fs.rootpaths import resolve_in_root
 from envtool.fs.sizes import natural
 from envtool.kinds.dockerfile.build_context import is_pattern
-from envtool.kinds.dockerfile.dockerignore import covers
+from envtool.kinds.dockerfile.dockerignore import pattern_covers
 
 CHUNK = 1 << 20
 _NAMES = 16 << 20  # bytes of /etc/passwd and its like
 _MAGIC = re.compile(r"[*?\[\\]")
-_OWN = ("/proc", "/sys", "/dev")  # the container's while it is built, and of whoever runs the image: in no layer
+_KERNEL_DIRECTORIES = (
+    "/proc",
+    "/sys",
+    "/dev",
+)  # the container's while it is built, and of whoever runs the image: in no layer
 Unpack: TypeAlias = "Callable[[str, str, tuple[int, int] | None, Callable[[], None]], list[str] | None]"  # see api.Call
 
 
@@ -46,7 +50,7 @@ class _Copier:
 
     def entry(self, source: str, target: str, name: str) -> None:
         """A file, symlink or whole directory to exactly `target`; `name` is its path below what is copied."""
-        if name and any(covers(pattern, name) for pattern in self.exclude):
+        if name and any(pattern_covers(pattern, name) for pattern in self.exclude):
             return
         info = os.lstat(source)
         if stat.S_ISDIR(info.st_mode):
@@ -64,7 +68,7 @@ class _Copier:
         self.leaf(source, target, info)
 
     def content(self, source: str, target: str, name: str = "") -> None:
-        if target in _OWN:  # as in `COPY --from=build / /`
+        if target in _KERNEL_DIRECTORIES:  # as in `COPY --from=build / /`
             return
         for each in sorted(os.listdir(source)):
             self.entry(os.path.join(source, each), os.path.join(target, each), f"{name}/{each}" if name else each)
@@ -72,7 +76,7 @@ class _Copier:
     def directory(self, source: str, target: str, info: os.stat_result) -> None:
         """One below the target, which gets owner and mode also if it is there already (BuildKit: copyDirectory). A link
         to a directory stays, and so does what is the container's."""
-        if target in _OWN:
+        if target in _KERNEL_DIRECTORIES:
             return
         try:
             os.mkdir(target, 0o700)
@@ -101,12 +105,12 @@ class _Copier:
 
     def attributes(self, source: str, target: str, info: os.stat_result) -> None:
         owner = (info.st_uid, info.st_gid) if self.owner is None else self.owner
-        _give(target, owner)
+        _chown(target, owner)
         if not stat.S_ISLNK(info.st_mode):
             for key in os.listxattr(source, follow_symlinks=False):
                 if key == "security.capability" or (key.startswith("user.") and not key.startswith("user.overlay.")):
                     os.setxattr(target, key, os.getxattr(source, key, follow_symlinks=False), follow_symlinks=False)
-            os.chmod(target, changed(stat.S_IMODE(info.st_mode), self.mode, stat.S_ISDIR(info.st_mode)))
+            os.chmod(target, apply_mode(stat.S_IMODE(info.st_mode), self.mode, stat.S_ISDIR(info.st_mode)))
         if self.moment is None:
             os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
         else:
@@ -124,14 +128,14 @@ class _Copier:
             os.mkdir(each)
             os.chmod(each, 0o755)
             if self.owner is not None:
-                _give(each, self.owner)
+                _chown(each, self.owner)
 
 
-def _give(path: str, owner: tuple[int, int]) -> None:
+def _chown(path: str, owner: tuple[int, int]) -> None:
     try:
         os.chown(path, *owner, follow_symlinks=False)
     except OSError as error:
-        reason = lacking(*owner) if error.errno == errno.EINVAL else ""
+        reason = explain_unmapped(*owner) if error.errno == errno.EINVAL else ""
         if not reason:
             raise
         raise BuildError(f"{path} cannot belong to {owner[0]}:{owner[1]}: {reason}", code="copy-owner") from None
@@ -148,7 +152,7 @@ def _content(source: str, target: str) -> None:
 # ---- owners and modes -----------------------------------------------------------------------------------------------
 
 
-def owner_of(text: str, said: str) -> tuple[int, int] | None:
+def resolve_owner(text: str, said: str) -> tuple[int, int] | None:
     """USER or USER:GROUP, by name or number, as --chown and WORKDIR take them (BuildKit: readUser): a number alone is
     the group's too. `said` is where it stands, for people. Raises CopyError."""
     if not text:
@@ -167,17 +171,17 @@ def _user(name: str) -> User:
     number = natural(name, (1 << 32) - 2)
     if number is not None:
         return User(number, number, [], "/")
-    return find(name, _read("/etc/passwd"), b"")
+    return find_user(name, _read("/etc/passwd"), b"")
 
 
 def _read(path: str) -> bytes:
     try:
-        return store_files.read(path, most=_NAMES, follow=True)
+        return store_files.read_regular_file(path, most=_NAMES, follow=True)
     except OSError:
         return b""
 
 
-def changed(mode: int, wish: str, directory: bool) -> int:
+def apply_mode(mode: int, wish: str, directory: bool) -> int:
     """A mode after chmod(1): octal, or clauses as in u+x,go-w and g=u (a umask counts for none)."""
     if not wish:
         return mode
@@ -189,15 +193,15 @@ def changed(mode: int, wish: str, directory: bool) -> int:
         for sign, letters in re.findall(r"([-+=])([rwxXstugo]*)", actions):
             given = letters
             if letters and letters in "ugo":  # what that class has now
-                given = "".join(letter for letter in "rwx" if mode & _bits(letters, letter, executable=False))
-            bits = _bits(whom, given, executable=directory or bool(mode & 0o111))
+                given = "".join(letter for letter in "rwx" if mode & _mode_bits(letters, letter, executable=False))
+            bits = _mode_bits(whom, given, executable=directory or bool(mode & 0o111))
             if sign == "=":
-                mode &= ~_bits(whom, "rwx" + ("s" if not directory else ""), executable=False)
+                mode &= ~_mode_bits(whom, "rwx" + ("s" if not directory else ""), executable=False)
             mode = mode & ~bits if sign == "-" else mode | bits
     return mode
 
 
-def _bits(whom: str, letters: str, *, executable: bool) -> int:
+def _mode_bits(whom: str, letters: str, *, executable: bool) -> int:
     found = 0
     for each in whom:
         shift = {"u": 6, "g": 3, "o": 0}[each]
@@ -219,31 +223,33 @@ def copy(spec: dict[str, Any], unpack: Unpack = lambda *_: None) -> None:
     try:
         _copy(spec, unpack)
     except OSError as error:
-        raise _refused(error, spec["root"]) from error
+        raise _copy_error(error, spec["root"]) from error
 
 
 def _copy(spec: dict[str, Any], unpack: Unpack) -> None:
-    named = owner_of(spec["owner"], f"--chown={spec['owner']}")
+    named = resolve_owner(spec["owner"], f"--chown={spec['owner']}")
     owner = named or (None if spec["keep"] else (0, 0))
     copier = _Copier(owner, spec["mode"], spec["exclude"], times=spec["keep"])
-    found = [(pattern, path) for pattern in spec["sources"] for path in _found(spec, pattern)]
+    found = [(pattern, path) for pattern in spec["sources"] for path in _match_sources(spec, pattern)]
     several = len(found) + len(spec["documents"]) + len(spec["files"]) > 1
     for pattern, path in found:
         if spec["parents"]:
-            _with_parents(copier, spec["root"], path, spec["target"], pattern)
-        elif not spec["archives"] or not _unpacked(copier, resolve(spec["root"], path), spec["target"], named, unpack):
-            _one(copier, resolve(spec["root"], path), os.path.basename(path), spec["target"], several)
+            _copy_with_parents(copier, spec["root"], path, spec["target"], pattern)
+        elif not spec["archives"] or not _unpack_archive(
+            copier, resolve_in_root(spec["root"], path), spec["target"], named, unpack
+        ):
+            _copy_one(copier, resolve_in_root(spec["root"], path), os.path.basename(path), spec["target"], several)
     written = _Copier(owner, spec["mode"], [], times=False)
     for number, (name, text) in enumerate(spec["documents"]):
         place = f"/dev/.document{number}"
         with open(place, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
         os.chmod(place, 0o644)
-        _one(written, place, name, spec["target"], several)
+        _copy_one(written, place, name, spec["target"], several)
     fetched = _Copier(owner, spec["mode"] or "0600", [], times=False)
     for path, name in spec["files"]:
-        if not spec["fetched"] or not _unpacked(copier, path, spec["target"], named, unpack):
-            _one(fetched, path, name, spec["target"], several)
+        if not spec["fetched"] or not _unpack_archive(copier, path, spec["target"], named, unpack):
+            _copy_one(fetched, path, name, spec["target"], several)
 
 
 _HINTS = {
@@ -253,43 +259,44 @@ _HINTS = {
 }
 
 
-def _refused(error: OSError, root: str) -> CopyError:
+def _copy_error(error: OSError, root: str) -> CopyError:
     """What the system refuses, by the name that the file has in the tree that it is in."""
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if root and path.startswith(f"{root}/"):
         path = path[len(root) + 1 :]
     text = error.strerror or str(error)
     hint = _HINTS.get(error.errno or 0, "")
-    if path.startswith(tuple(f"{each}/" for each in _OWN)):
-        hint = f"{', '.join(_OWN)} are the container's own while it is built: no layer has what is written there"
+    if path.startswith(tuple(f"{each}/" for each in _KERNEL_DIRECTORIES)):
+        names = ", ".join(_KERNEL_DIRECTORIES)
+        hint = f"{names} are the container's own while it is built: no layer has what is written there"
     return CopyError(f"{path}: {text}" if path else text, hint=hint)
 
 
-def _found(spec: dict[str, Any], pattern: str) -> list[str]:
+def _match_sources(spec: dict[str, Any], pattern: str) -> list[str]:
     """What a pattern means. One with `*`, `?` or `[…]` may mean nothing (BuildKit: AllowEmptyWildcard)."""
     root = spec["root"]
     paths = _find(root, pattern)
     if not paths and not is_pattern(pattern):
-        raise _missing(root, pattern, whole=spec["keep"])
+        raise _missing_source_error(root, pattern, whole=spec["keep"])
     for path in paths:
-        if not os.path.lexists(resolve(root, path)):
-            raise _missing(root, path, whole=spec["keep"])
+        if not os.path.lexists(resolve_in_root(root, path)):
+            raise _missing_source_error(root, path, whole=spec["keep"])
     return paths
 
 
-def _missing(root: str, path: str, *, whole: bool) -> CopyError:
+def _missing_source_error(root: str, path: str, *, whole: bool) -> CopyError:
     """What is said of a path that leads nowhere: a link on the way, or at its end, may be why. `whole`: as a path of a
     tree of its own."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     for count in range(1, len(parts) + 1):
-        place = resolve(root, "/".join(parts[:count]), last=False)
-        real = resolve(root, "/".join(parts[:count]))
+        place = resolve_in_root(root, "/".join(parts[:count]), last=False)
+        real = resolve_in_root(root, "/".join(parts[:count]))
         if os.path.islink(place) and not os.path.lexists(real):
-            return _dangling(place[len(root.rstrip("/")) :], os.readlink(place), whole=whole)
+            return _dangling_link_error(place[len(root.rstrip("/")) :], os.readlink(place), whole=whole)
     return CopyError(f"there is no `{'/' if whole else ''}{path}`")
 
 
-def _dangling(name: str, target: str, *, whole: bool) -> CopyError:
+def _dangling_link_error(name: str, target: str, *, whole: bool) -> CopyError:
     if whole:
         text, why = (
             f"`{name}` is a link to `{target}`, and that is not there",
@@ -302,9 +309,9 @@ def _dangling(name: str, target: str, *, whole: bool) -> CopyError:
     return CopyError(text, hint=f"COPY takes what a link leads to: {why}")
 
 
-def _one(copier: _Copier, source: str, name: str, target: str, several: bool) -> None:
+def _copy_one(copier: _Copier, source: str, name: str, target: str, several: bool) -> None:
     """One of `several` that an instruction copies: they need a directory, which the first makes if it is one."""
-    place = _real(target)
+    place = _resolve_target(target)
     if os.path.isdir(source) and not os.path.islink(source):
         copier.parents(place)
         copier.content(source, place)
@@ -320,16 +327,16 @@ def _one(copier: _Copier, source: str, name: str, target: str, several: bool) ->
     copier.entry(source, place, "")
 
 
-def _with_parents(copier: _Copier, root: str, path: str, target: str, pattern: str) -> None:
+def _copy_with_parents(copier: _Copier, root: str, path: str, target: str, pattern: str) -> None:
     """--parents: the path itself is kept, from a `/./` in it on."""
     pivot = pattern.find("/./")
     kept = path
     if pivot >= 0:
         depth = len([part for part in pattern[:pivot].split("/") if part not in ("", ".")])
         kept = "/".join(path.split("/")[depth:])
-    place = _real(target)
+    place = _resolve_target(target)
     copier.parents(place)
-    source = resolve(root, path[: len(path) - len(kept)] or "/")
+    source = resolve_in_root(root, path[: len(path) - len(kept)] or "/")
     parts = kept.split("/")
     for part in parts[:-1]:
         source, place = os.path.join(source, part), os.path.join(place, part)
@@ -338,7 +345,7 @@ def _with_parents(copier: _Copier, root: str, path: str, target: str, pattern: s
     copier.entry(os.path.join(source, parts[-1]), os.path.join(place, parts[-1]), "")
 
 
-def _real(target: str) -> str:
+def _resolve_target(target: str) -> str:
     return os.path.realpath(target) or "/"
 
 
@@ -351,11 +358,11 @@ def _find(root: str, pattern: str) -> list[str]:
             found = [os.path.dirname(each) for each in found]
         elif not _MAGIC.search(part):
             found = [f"{each}/{part}" if each else part for each in found]
-            found = [each for each in found if os.path.lexists(resolve(root, each, last=False))]
+            found = [each for each in found if os.path.lexists(resolve_in_root(root, each, last=False))]
         else:
             below = []
             for each in found:
-                place = resolve(root, each or "/")
+                place = resolve_in_root(root, each or "/")
                 names = sorted(os.listdir(place)) if os.path.isdir(place) else []
                 below += [f"{each}/{name}" if each else name for name in names if _matches(part, name)]
             found = below
@@ -363,17 +370,17 @@ def _find(root: str, pattern: str) -> list[str]:
 
 
 def _matches(part: str, name: str) -> bool:
-    return covers(re.sub(r"\*+", "*", part), name)
+    return pattern_covers(re.sub(r"\*+", "*", part), name)
 
 
 # ---- archives -------------------------------------------------------------------------------------------------------
 
 
-def _unpacked(copier: _Copier, path: str, target: str, owner: tuple[int, int] | None, unpack: Unpack) -> bool:
+def _unpack_archive(copier: _Copier, path: str, target: str, owner: tuple[int, int] | None, unpack: Unpack) -> bool:
     """Unpack what is an archive; whether it is one. Owners and modes are the archive's, unless an owner is named."""
     if not os.path.isfile(path):
         return False
-    place = _real(target)
+    place = _resolve_target(target)
     try:
         left_out = unpack(path, place, owner, lambda: copier.parents(place))
     except BuildError as error:
@@ -383,13 +390,13 @@ def _unpacked(copier: _Copier, path: str, target: str, owner: tuple[int, int] | 
     return left_out is not None
 
 
-def directory(path: str, user: str) -> None:
+def make_workdir(path: str, user: str) -> None:
     """WORKDIR: make it, and what is missing on the way, as the user's. Raises CopyError."""
-    place = _real(path)
+    place = _resolve_target(path)
     if os.path.isdir(place):
         return
-    owner = owner_of(user, f"USER {user}")
+    owner = resolve_owner(user, f"USER {user}")
     try:
         _Copier(owner, "", [], times=False).parents(place)
     except OSError as error:
-        raise _refused(error, "") from error
+        raise _copy_error(error, "") from error

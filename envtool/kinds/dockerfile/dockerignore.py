@@ -15,7 +15,7 @@ from typing import NamedTuple
 _CLASS = re.compile(r"\^?(?:\\.|[^\]\\])+\]")
 
 
-def read(text: str) -> tuple[str, ...]:
+def parse_patterns(text: str) -> tuple[str, ...]:
     """The patterns of a file, cleaned; exceptions keep their `!`."""
     found = []
     for line in text.removeprefix("\ufeff").splitlines():
@@ -33,22 +33,22 @@ def read(text: str) -> tuple[str, ...]:
     return tuple(each for each in found if each not in ("", "!", ".", "/"))
 
 
-def ignored(path: str, patterns: Sequence[str]) -> bool:
+def is_ignored(path: str, patterns: Sequence[str]) -> bool:
     """Whether a path (relative to the context) is left out."""
     out = False
     for pattern in patterns:
         exception = pattern.startswith("!")
-        if exception == out and covers(pattern[exception:], path):
+        if exception == out and pattern_covers(pattern[exception:], path):
             out = not exception
     return out
 
 
-def covers(pattern: str, path: str) -> bool:
+def pattern_covers(pattern: str, path: str) -> bool:
     """Whether a pattern matches a path, or a directory above it."""
     tokens = _tokens(pattern)
     if not all(token.text in path for token in tokens if token.kind == _TEXT):
         return False  # nearly always, and at once
-    return _ends(tokens, path)
+    return _match_tokens(tokens, path)
 
 
 # A pattern is matched piece by piece. What is known after each is the set of places in the path that it may have come
@@ -62,14 +62,14 @@ class _Token(NamedTuple):
     one: re.Pattern[str] | None = None  # of a class
 
 
-def _ends(tokens: tuple[_Token, ...], path: str) -> bool:
+def _match_tokens(tokens: tuple[_Token, ...], path: str) -> bool:
     size = len(path)
-    slashes = _places(path, "/")
+    slashes = _match_positions(path, "/")
     whole = (1 << size) - 1
     at = 1
     for kind, text, one in tokens:
         if kind == _TEXT:
-            at = (at & _places(path, text)) << len(text)
+            at = (at & _match_positions(path, text)) << len(text)
         elif kind == _ONE:
             fits = ~slashes if one is None else sum(1 << each for each in range(size) if one.match(path[each]))
             at = (at & fits & whole) << 1
@@ -85,7 +85,7 @@ def _ends(tokens: tuple[_Token, ...], path: str) -> bool:
     return bool(at & (slashes | 1 << size))
 
 
-def _places(path: str, text: str) -> int:
+def _match_positions(path: str, text: str) -> int:
     """Where a text stands in a path, as bits."""
     found = 0
     at = path.find(text)

@@ -26,7 +26,7 @@ from envtool.api import (
     Text,
 )
 from envtool.kinds.dockerfile import copy_inside
-from envtool.kinds.dockerfile.build_context import BuildContext, clean
+from envtool.kinds.dockerfile.build_context import BuildContext, clean_source
 from envtool.kinds.dockerfile.operations import CopyAct, DirectoryAct, RunAct
 from envtool.kinds.dockerfile.run_mounts import Mount
 
@@ -43,15 +43,15 @@ class RunPart(Kind):
 
     def inputs(self, options: Json) -> tuple[str, ...]:
         """What is mounted from the context."""
-        return _context(options, _bound(options)).inputs()
+        return _context(options, _context_bind_sources(options)).inputs()
 
     def keeps(self, options: Json, path: str) -> bool:
         """Less what is ignored."""
-        return _context(options, _bound(options)).keeps(path)
+        return _context(options, _context_bind_sources(options)).keeps(path)
 
     def follows(self, options: Json, link: str, path: str) -> bool:
         """Of a source that is a link, what it leads to in the context."""
-        return _context(options, _bound(options)).follows(link, path)
+        return _context(options, _context_bind_sources(options)).follows(link, path)
 
     def material(self, request: Request, pins: Json) -> Json:
         """Not where secrets come from here, nor the ignored paths: what was not ignored is in the key."""
@@ -63,7 +63,7 @@ class RunPart(Kind):
         """See Kind."""
         options: Any = request.options
         place = posixpath.join(CONTEXT, request.directory, options["context"])
-        shown: list[Shown] = [_shown(each, number, place, options) for number, each in enumerate(options["mounts"])]
+        shown: list[Shown] = [_mount_of(each, number, place, options) for number, each in enumerate(options["mounts"])]
         name, text = options["script"]
         if name:
             shown.append(Text(target=f"/dev/pipes/{name}", text=text, mode=0o755))
@@ -75,7 +75,7 @@ class RunPart(Kind):
             bare=True,
         )
         enter = Call(
-            function=copy_inside.directory, arguments=(options["workdir"], "")
+            function=copy_inside.make_workdir, arguments=(options["workdir"], "")
         )  # a command may have removed it
         steps = (step,) if options["workdir"] == "/" else (enter, step)
         return Recipe(steps=steps, network=options["network"], shown=tuple(shown), project=CONTEXT, keeps_tmp=True)
@@ -98,7 +98,7 @@ def run_options(act: RunAct, context: Mapping[str, Json], secrets: Mapping[str, 
         "mounts": [_mount_options(each) for each in act.mounts],
         "script": [*act.script],
         "secrets": {name: source for name, source in secrets.items() if name in used},
-        **(context if any(_of_context(each) for each in act.mounts) else {"context": ".", "ignore": []}),
+        **(context if any(_is_from_context(each) for each in act.mounts) else {"context": ".", "ignore": []}),
     }
 
 
@@ -117,19 +117,19 @@ def _mount_options(mount: Mount) -> Json:
     return common | more | {"mode": mount.mode, "uid": mount.uid, "gid": mount.gid}
 
 
-def _of_context(mount: Mount) -> bool:
+def _is_from_context(mount: Mount) -> bool:
     return mount.type == "bind" and not mount.origin
 
 
-def _bound(options: Any) -> list[str]:
+def _context_bind_sources(options: Any) -> list[str]:
     return [each["source"] or "." for each in options["mounts"] if each["type"] == "bind" and not each["beside"]]
 
 
-def _shown(mount: Any, number: int, place: str, options: Any) -> Shown:
+def _mount_of(mount: Any, number: int, place: str, options: Any) -> Shown:
     match mount["type"]:
         case "bind":
             tree = f"{BESIDE}/{number}" if mount["beside"] else place
-            source = posixpath.normpath(posixpath.join(tree, clean(mount["source"])))
+            source = posixpath.normpath(posixpath.join(tree, clean_source(mount["source"])))
             return Peek(source=source, target=mount["target"], writable=not mount["readonly"])
         case "tmpfs":
             return Memory(target=mount["target"], size=mount["size"])
@@ -164,19 +164,19 @@ class CopyPart(Kind):
 
     def inputs(self, options: Json) -> tuple[str, ...]:
         """What its sources mean in the context."""
-        return _context(options, _copied(options)).inputs(patterns=False)
+        return _context(options, _context_copy_sources(options)).inputs(patterns=False)
 
     def optional_inputs(self, options: Json) -> tuple[str, ...]:
         """What its patterns mean, if anything."""
-        return _context(options, _copied(options)).inputs(patterns=True)
+        return _context(options, _context_copy_sources(options)).inputs(patterns=True)
 
     def keeps(self, options: Json, path: str) -> bool:
         """Less what is ignored."""
-        return _context(options, _copied(options)).keeps(path)
+        return _context(options, _context_copy_sources(options)).keeps(path)
 
     def follows(self, options: Json, link: str, path: str) -> bool:
         """Of a source that is a link, what it leads to in the context."""
-        return _context(options, _copied(options)).follows(link, path)
+        return _context(options, _context_copy_sources(options)).follows(link, path)
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """What ADD has from the network."""
@@ -238,7 +238,7 @@ def copy_options(act: CopyAct, context: Mapping[str, Json], urls: Sequence[Json]
     }
 
 
-def _copied(options: Any) -> list[str]:
+def _context_copy_sources(options: Any) -> list[str]:
     return [] if options["beside"] else options["sources"]
 
 
@@ -256,7 +256,7 @@ class DirectoryPart(Kind):
     def build(self, request: Request, pins: Json) -> Recipe:
         """See Kind."""
         options: Any = request.options
-        step = Call(function=copy_inside.directory, arguments=(options["path"], options["user"]))
+        step = Call(function=copy_inside.make_workdir, arguments=(options["path"], options["user"]))
         return Recipe(steps=(step,), keeps_tmp=True)
 
 
@@ -307,4 +307,4 @@ def _image(request: Request) -> tuple[Kind, Request, Json]:
     from envtool.kinds.dockerfile import base_images
 
     options: Any = request.options
-    return base_images.KIND, base_images.asked(request, options["options"]), options["pins"]
+    return base_images.KIND, base_images.image_request(request, options["options"]), options["pins"]

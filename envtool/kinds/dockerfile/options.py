@@ -20,14 +20,14 @@ def as_mapping(value: Json) -> dict[str, Any]:
     return {"file": value} if isinstance(value, str) else cast("dict[str, Any]", value)
 
 
-def places(value: Json) -> tuple[str, str]:
+def dockerfile_and_context(value: Json) -> tuple[str, str]:
     """The Dockerfile and its context, relative to the spec's directory."""
     found = as_mapping(value)
     directory = posixpath.normpath(str(found.get("context", ".")))
     return posixpath.normpath(str(found.get("file") or posixpath.join(directory, "Dockerfile"))), directory
 
 
-def texts(value: Json) -> tuple[str, str, str]:
+def text_inputs(value: Json) -> tuple[str, str, str]:
     """The Dockerfile, what is ignored for it alone, and what its context ignores."""
-    file, directory = places(value)
+    file, directory = dockerfile_and_context(value)
     return file, f"{file}.dockerignore", posixpath.normpath(posixpath.join(directory, ".dockerignore"))

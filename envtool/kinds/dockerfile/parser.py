@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from envtool.extras import command
+from envtool.extras import install_command
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 
 _HEREDOC = re.compile(r"^\d*<<(-?)([^<]+)$")
@@ -81,13 +81,13 @@ def parse(text: str) -> tuple[Instruction, ...]:
     try:
         found = library.parse_string(text)
     except library.GoParseError as error:
-        raise DockerfileFault(str(error), _where(text, library)) from None
+        raise DockerfileFault(str(error), _error_line(text, library)) from None
     except ValueError as error:  # text that is no UTF-8
         raise DockerfileFault(str(error), 1) from None
     return tuple(_instruction(command) for command in found)
 
 
-def escape(text: str) -> str:
+def escape_character(text: str) -> str:
     r"""The escape character that a directive at the top of the file sets: a backslash, or a backtick."""
     for line in text.removeprefix("\ufeff").splitlines():
         found = re.match(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=(.*)$", line)
@@ -105,12 +105,12 @@ def _library() -> Any:
         raise DockerfileFault(
             f"Dockerfiles are parsed by the Python package `dockerfile`, which is not there: {error}",
             1,
-            hint=f"`{command('dockerfile')}`: it has wheels for x86_64, and is built with Go elsewhere",
+            hint=f"`{install_command('dockerfile')}`: it has wheels for x86_64, and is built with Go elsewhere",
         ) from error
     return dockerfile
 
 
-def _where(text: str, library: Any) -> int:
+def _error_line(text: str, library: Any) -> int:
     """The line of what the parser refuses, which it does not tell: the one after the longest part it takes."""
     lines = text.splitlines(keepends=True)
     for count in range(len(lines) - 1, 0, -1):
@@ -192,6 +192,6 @@ def _heredoc_word(word: str) -> tuple[str, bool, bool] | None:
         return None
 
 
-def heredoc_of(command: str) -> bool:
+def is_heredoc_only(command: str) -> bool:
     """Whether a command is a here-document and nothing else: then its content is what is run."""
     return _heredoc_word(command) is not None

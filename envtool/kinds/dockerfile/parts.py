@@ -10,14 +10,14 @@ from envtool.api import Json, Kind, Part, Where
 from envtool.kinds.dockerfile import layer_kinds
 from envtool.kinds.dockerfile.operations import Act, CopyAct, RunAct
 from envtool.kinds.dockerfile.parser import DockerfileFault, Instruction
-from envtool.kinds.dockerfile.stages import SCRATCH, ParsedDockerfile, Stage, images, needed
-from envtool.kinds.dockerfile.translate import StageReader, triggers
+from envtool.kinds.dockerfile.stages import SCRATCH, ParsedDockerfile, Stage, required_images, required_stages
+from envtool.kinds.dockerfile.translate import StageReader, parse_triggers
 
 _SOMEWHERE = "/envtool/some/directory/of/an/image"  # no path from there is `/`
 Configs = Mapping[str, Mapping[str, Json]]
 
 
-def triggered(file: ParsedDockerfile, configs: Configs) -> ParsedDockerfile:
+def with_triggers(file: ParsedDockerfile, configs: Configs) -> ParsedDockerfile:
     """The same stages, each beginning with what the image or stage below left to be done (ONBUILD)."""
     stages: list[Stage] = []
     for stage in file.stages:
@@ -27,23 +27,25 @@ def triggered(file: ParsedDockerfile, configs: Configs) -> ParsedDockerfile:
             found: Any = configs.get(stage.base, {}).get("OnBuild")
             left = [str(each) for each in found or ()]
         try:
-            stages.append(replace(stage, body=(*triggers(left, stage.line), *stage.body)))
+            stages.append(replace(stage, body=(*parse_triggers(left, stage.line), *stage.body)))
         except DockerfileFault as error:
             stages.append(replace(stage, fault=error))
     return replace(file, stages=tuple(stages))
 
 
-def missing(file: ParsedDockerfile, target: int, configs: Configs) -> tuple[tuple[str, int], ...]:
+def missing_images(file: ParsedDockerfile, target: int, configs: Configs) -> tuple[tuple[str, int], ...]:
     """Images that have to be known, and are not yet: (name, line). Raises Fault."""
-    whole = triggered(file, configs)
-    return tuple(each for each in images(whole, needed(whole, target)) if each[0] not in configs)
+    whole = with_triggers(file, configs)
+    return tuple(each for each in required_images(whole, required_stages(whole, target)) if each[0] not in configs)
 
 
-def built(file: ParsedDockerfile, target: int, configs: Configs, given: Mapping[str, str]) -> dict[int, StageReader]:
+def build_stages(
+    file: ParsedDockerfile, target: int, configs: Configs, given: Mapping[str, str]
+) -> dict[int, StageReader]:
     """Every stage that the target needs, read. Raises Fault."""
-    whole = triggered(file, configs)
+    whole = with_triggers(file, configs)
     found: dict[int, StageReader] = {}
-    for index in needed(whole, target):
+    for index in required_stages(whole, target):
         stage = whole.stages[index]
         below = found.get(stage.parent)
         config = below.config if below else configs.get(stage.base, {})
@@ -72,15 +74,15 @@ class _UnknownVariables(dict[str, str]):
         return self[name] if name in self else default  # noqa: SIM401 - `in` is what refuses
 
 
-def ahead(
+def preview_stages(
     file: ParsedDockerfile, target: int, given: Mapping[str, str]
 ) -> tuple[dict[int, StageReader], list[DockerfileFault]]:
     """Every stage that the target needs, as far as it can be read before any image is known: acts that need a variable
     of an image are left out. And all that is wrong, whatever the images are. Raises Fault for stages as such."""
-    whole = triggered(file, {})
+    whole = with_triggers(file, {})
     found: dict[int, StageReader] = {}
     faults: list[DockerfileFault] = []
-    for index in needed(whole, target):
+    for index in required_stages(whole, target):
         stage = whole.stages[index]
         below = found.get(stage.parent)
         builder = StageReader(
@@ -98,12 +100,12 @@ def ahead(
             except DockerfileFault as fault:
                 faults.append(fault)
             except UnknownVariableError:
-                _forget(builder, instruction)
+                _forget_variables(builder, instruction)
         found[index] = builder
     return found, faults
 
 
-def _forget(builder: StageReader, instruction: Instruction) -> None:
+def _forget_variables(builder: StageReader, instruction: Instruction) -> None:
     """What an instruction would have set is not known either."""
     words = instruction.arguments[:: 2 if instruction.name == "ENV" else 1]
     if instruction.name in ("ENV", "ARG"):
@@ -212,7 +214,7 @@ class PartsAssembler:
         )
 
 
-def foreseen(
+def preview_parts(
     builders: Mapping[int, StageReader], context: Mapping[str, Json], secrets: Mapping[str, str], where: str
 ) -> tuple[Part, ...]:
     """Of the acts that are known the parts that look at the project, to see whether all is there: none can be built."""

@@ -12,7 +12,7 @@ from envtool.kinds.dockerfile.parser import DockerfileFault, Instruction
 
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SPELLINGS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
-_TAKES = {
+_ALLOWED_OPTIONS = {
     "bind": ("from", "source", "target", "readonly", "readwrite"),
     "cache": ("id", "target", "sharing", "mode", "uid", "gid", "readonly", "readwrite", "from", "source"),
     "tmpfs": ("target", "size", "readwrite"),
@@ -40,10 +40,10 @@ class Mount:
     size: int = 0  # bytes, 0: as much as there is
 
 
-def froms(instruction: Instruction) -> Iterator[str]:
+def mount_origins(instruction: Instruction) -> Iterator[str]:
     """The stages and images that a RUN's mounts come from. Raises Fault."""
     for text in instruction.all("mount"):
-        found = next((value for key, value in _fields(text, instruction.line) if key == "from"), "")
+        found = next((value for key, value in _split_fields(text, instruction.line) if key == "from"), "")
         if "$" in found:
             raise DockerfileFault(
                 f"from={found}: variables are not expanded here; give the image a stage", instruction.line
@@ -52,15 +52,17 @@ def froms(instruction: Instruction) -> Iterator[str]:
             yield found
 
 
-def read(instruction: Instruction, workdir: str, expand: Callable[[str], str]) -> tuple[Mount, ...]:
+def parse_mounts(instruction: Instruction, workdir: str, expand: Callable[[str], str]) -> tuple[Mount, ...]:
     """The mounts of a RUN. Raises Fault."""
     return tuple(
-        _mount([(key, expand(value)) for key, value in _fields(text, instruction.line)], workdir, instruction.line)
+        _mount(
+            [(key, expand(value)) for key, value in _split_fields(text, instruction.line)], workdir, instruction.line
+        )
         for text in instruction.all("mount")
     )
 
 
-def _fields(text: str, line: int) -> list[tuple[str, str]]:
+def _split_fields(text: str, line: int) -> list[tuple[str, str]]:
     try:
         (row,) = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as error:
@@ -78,12 +80,16 @@ def _fields(text: str, line: int) -> list[tuple[str, str]]:
 def _mount(fields: list[tuple[str, str]], workdir: str, line: int) -> Mount:
     given = dict(fields)
     kind = given.pop("type", "bind").lower()
-    if kind not in _TAKES:
-        raise DockerfileFault(f"--mount=type={kind} is not supported", line, hint=f"what is: {', '.join(_TAKES)}")
-    strange = next((key for key in given if key not in _TAKES[kind]), None)
+    if kind not in _ALLOWED_OPTIONS:
+        raise DockerfileFault(
+            f"--mount=type={kind} is not supported", line, hint=f"what is: {', '.join(_ALLOWED_OPTIONS)}"
+        )
+    strange = next((key for key in given if key not in _ALLOWED_OPTIONS[kind]), None)
     if strange is not None:
         raise DockerfileFault(
-            f"--mount=type={kind} takes no `{strange}`", line, hint=f"it takes {', '.join(sorted(_TAKES[kind]))}"
+            f"--mount=type={kind} takes no `{strange}`",
+            line,
+            hint=f"it takes {', '.join(sorted(_ALLOWED_OPTIONS[kind]))}",
         )
     if kind == "cache" and (given.get("from") or given.get("source")):
         raise DockerfileFault("--mount=type=cache with `from` or `source` is not supported: a cache begins empty", line)
@@ -121,7 +127,7 @@ def _secret(given: dict[str, str], workdir: str, line: int) -> Mount:
         id=name,
         target=_absolute(target, workdir, line) if target else "",
         env=given.get("env", ""),
-        required=_yes(given, "required", line),
+        required=_parse_bool(given, "required", line),
         mode=_number(given, "mode", 8, 0o400, line),
         uid=_number(given, "uid", 10, 0, line),
         gid=_number(given, "gid", 10, 0, line),
@@ -138,11 +144,11 @@ def _absolute(path: str, workdir: str, line: int) -> str:
 
 def _readonly(given: dict[str, str], kind: str, line: int) -> bool:
     if "readwrite" in given:
-        return not _yes(given, "readwrite", line)
-    return _yes(given, "readonly", line) if "readonly" in given else kind == "bind"
+        return not _parse_bool(given, "readwrite", line)
+    return _parse_bool(given, "readonly", line) if "readonly" in given else kind == "bind"
 
 
-def _yes(given: dict[str, str], key: str, line: int) -> bool:
+def _parse_bool(given: dict[str, str], key: str, line: int) -> bool:
     value = given.get(key, "false").lower()
     if value not in ("true", "false", "1", "0"):
         raise DockerfileFault(f"{key}={value}: it is true or false", line)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from envtool.fs.globs import starred
 
-MOST = 64 * 1024  # characters that variables may add to what is written, as for a value of a template
+MAX_EXPANDED = 64 * 1024  # characters that variables may add to what is written, as for a value of a template
 _SPECIAL = "@*#?-$!0"
 
 
@@ -76,7 +76,7 @@ class _WordReader:
         self.text = text
         self.at = 0
         self.variables = variables
-        self.room = len(text) + MOST
+        self.room = len(text) + MAX_EXPANDED
 
     def value(self, name: str, written: str) -> str:
         """Of a variable, which is not set where it is not known."""
@@ -207,7 +207,7 @@ class _WordReader:
             pattern, text = self.until("/", True), self.until("}", True)
             if value is None:
                 return f"${{{name}/{pattern}/{text}}}" if self.lexer.keep_unset else ""
-            return self.grown(_replaced(value, pattern, text, every=every))
+            return self.grown(_replace_pattern(value, pattern, text, every=every))
         colon = sign == ":"
         if colon:
             sign = self.next()
@@ -229,7 +229,7 @@ class _WordReader:
                     raise WordError(f"{name}: {word or 'is not set' + (', or empty' if colon else '')}")
                 return self.grown(value or "")
             case _:
-                return self.grown(_trimmed(value or "", word, sign))
+                return self.grown(_trim_pattern(value or "", word, sign))
 
     def until(self, stop: str, raw_escapes: bool) -> str:
         try:
@@ -241,10 +241,10 @@ class _WordReader:
 
 
 def _too_long() -> WordError:
-    return WordError(f"with its variables put in it is longer than {MOST:,} characters")
+    return WordError(f"with its variables put in it is longer than {MAX_EXPANDED:,} characters")
 
 
-def _trimmed(value: str, word: str, sign: str) -> str:
+def _trim_pattern(value: str, word: str, sign: str) -> str:
     """`#` and `%`: the shortest beginning or end that a pattern matches taken away; doubled, the longest."""
     greedy = word.startswith(sign)
     chunks = _chunks(word[1:] if greedy else word)
@@ -256,13 +256,13 @@ def _trimmed(value: str, word: str, sign: str) -> str:
     return value[: len(value) - found.end()] if found else value
 
 
-def _replaced(value: str, pattern: str, text: str, *, every: bool) -> str:
+def _replace_pattern(value: str, pattern: str, text: str, *, every: bool) -> str:
     """The longest match of a pattern, from left to right, replaced by a text."""
     chunks = _chunks(pattern)
     head, whole = _expression(chunks[:1], greedy=True), _expression(chunks, greedy=True)
     out: list[str] = []
     at = after = 0
-    room = MOST
+    room = MAX_EXPANDED
     while begins := head.search(value, at):
         found = whole.match(value, begins.start())
         if found is None:  # what follows the first star is nowhere behind it, nor behind a later beginning

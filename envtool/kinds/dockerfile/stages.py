@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 from envtool.fs.sizes import natural
 from envtool.kinds.dockerfile.parser import DockerfileFault, Instruction
-from envtool.kinds.dockerfile.run_mounts import froms
+from envtool.kinds.dockerfile.run_mounts import mount_origins
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 
 SCRATCH = "scratch"
-UNSET = "an ARG or ENV of this stage, or of the image, gives it a value; `args:` in the spec does for an ARG"
-VARIABLES = 10_000  # of a stage: more than any program is started with
-ENVIRONMENT = 2 << 20  # characters of their names and values together
+UNSET_HINT = "an ARG or ENV of this stage, or of the image, gives it a value; `args:` in the spec does for an ARG"
+MAX_VARIABLES = 10_000  # of a stage: more than any program is started with
+MAX_ENVIRONMENT = 2 << 20  # characters of their names and values together
 _NAME = re.compile(r"[a-z][a-z0-9-_.]*")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -79,7 +79,7 @@ def platform_arguments(arch: str, target: str = "") -> dict[str, str]:
     return {**found, "TARGETSTAGE": target or "default"}
 
 
-def stages(
+def split_stages(
     instructions: Sequence[Instruction], lexer: Lexer, arch: str, given: Mapping[str, str], target: str = ""
 ) -> ParsedDockerfile:
     """Split into stages; `given` are the arguments of the spec. Raises Fault."""
@@ -88,22 +88,22 @@ def stages(
     for each in instructions[:ahead]:
         if each.name != "ARG":
             raise DockerfileFault(f"{each.name} stands before the first FROM", each.line)
-        for name, default in arguments(each):
+        for name, default in parse_arg(each):
             if name not in given and default is not None:
-                values[name] = expanded(lexer, default, values, each.line)
-        bound(values, each.line)
+                values[name] = expand_word(lexer, default, values, each.line)
+        check_variable_limits(values, each.line)
     if ahead == len(instructions):
         raise DockerfileFault("there is no FROM", instructions[-1].line if instructions else 1)
     declared = frozenset(
         word.partition("=")[0] for each in instructions if each.name == "ARG" for word in each.arguments
     )
     file = ParsedDockerfile(stages=(), arguments=values, declared=declared, lexer=lexer, machine=machine(arch))
-    for start, end in _spans(instructions, ahead):
+    for start, end in _stage_spans(instructions, ahead):
         file = replace(file, stages=(*file.stages, _stage(file, instructions[start], instructions[start + 1 : end])))
     return file
 
 
-def _spans(instructions: Sequence[Instruction], first: int) -> Iterator[tuple[int, int]]:
+def _stage_spans(instructions: Sequence[Instruction], first: int) -> Iterator[tuple[int, int]]:
     begins = [at for at in range(first, len(instructions)) if instructions[at].name == "FROM"]
     yield from zip(begins, [*begins[1:], len(instructions)], strict=True)
 
@@ -114,12 +114,12 @@ def _stage(file: ParsedDockerfile, begin: Instruction, body: Sequence[Instructio
     name = words[2].lower() if words[1].lower() == "as" else ""
     plain = Stage(index=len(file.stages), name=name, base="", parent=-1, line=begin.line, body=tuple(body))
     try:
-        return _begun(file, begin, plain)
+        return _parse_from(file, begin, plain)
     except DockerfileFault as error:
         return replace(plain, fault=error)
 
 
-def _begun(file: ParsedDockerfile, begin: Instruction, plain: Stage) -> Stage:
+def _parse_from(file: ParsedDockerfile, begin: Instruction, plain: Stage) -> Stage:
     if begin.fault is not None:
         raise begin.fault
     check_flags(begin, "platform")
@@ -130,14 +130,14 @@ def _begun(file: ParsedDockerfile, begin: Instruction, plain: Stage) -> Stage:
         raise DockerfileFault(
             f"`{words[2]}` is no name for a stage: letters first, then letters, digits, `-`, `_`, `.`", begin.line
         )
-    base = expanded(file.lexer, words[0], file.arguments, begin.line)
+    base = expand_word(file.lexer, words[0], file.arguments, begin.line)
     if not base:
         raise DockerfileFault(
             f"FROM names no image: `{words[0]}` is empty",
             begin.line,
             hint="an ARG before the first FROM gives it a default, `args:` in the spec a value",
         )
-    platform = expanded(file.lexer, begin.flag("platform"), file.arguments, begin.line)
+    platform = expand_word(file.lexer, begin.flag("platform"), file.arguments, begin.line)
     parent = -1 if base.isdigit() else file.find(base, len(file.stages))
     if parent < 0 and base != SCRATCH:  # a stage is what it is already, and nothing runs in `scratch`
         _check_platform(platform, file.machine, begin.line)
@@ -152,7 +152,7 @@ def _check_platform(text: str, here: str, line: int) -> None:
         raise DockerfileFault(f"--platform={text} needs a machine of that kind: this is linux/{here}", line)
 
 
-def needed(file: ParsedDockerfile, target: int) -> tuple[int, ...]:
+def required_stages(file: ParsedDockerfile, target: int) -> tuple[int, ...]:
     """The stages that a target needs, itself last, each after what it needs. Triggers of images are not seen. Raises
     Fault for what is wrong with one of them."""
     order: list[int] = []
@@ -165,27 +165,27 @@ def needed(file: ParsedDockerfile, target: int) -> tuple[int, ...]:
             if (fault := file.stages[index].fault) is not None:
                 raise fault
             pending.append((index, True))
-            pending += [(each, False) for each in reversed(_others(file, file.stages[index]))]
+            pending += [(each, False) for each in reversed(_stages_used_by(file, file.stages[index]))]
     return tuple(dict.fromkeys(order))
 
 
-def _others(file: ParsedDockerfile, stage: Stage) -> list[int]:
+def _stages_used_by(file: ParsedDockerfile, stage: Stage) -> list[int]:
     found = [stage.parent] if stage.parent >= 0 else []
-    for name, _ in looks(stage.body):
+    for name, _ in mount_and_copy_origins(stage.body):
         index = file.find(name, stage.index)
         if index >= 0:
             found.append(index)
     return found
 
 
-def images(file: ParsedDockerfile, wanted: Iterable[int]) -> tuple[tuple[str, int], ...]:
+def required_images(file: ParsedDockerfile, wanted: Iterable[int]) -> tuple[tuple[str, int], ...]:
     """The images that stages stand on or look into, as (name, line of the first use). Raises Fault."""
     found: dict[str, int] = {}
     for index in wanted:
         stage = file.stages[index]
         if stage.parent < 0 and stage.base != SCRATCH:
             found.setdefault(stage.base, stage.line)
-        for name, line in looks(stage.body):
+        for name, line in mount_and_copy_origins(stage.body):
             if file.find(name, stage.index) >= 0:
                 continue
             if name.isdigit() or any(each.name == name.lower() for each in file.stages[stage.index :]):
@@ -194,7 +194,7 @@ def images(file: ParsedDockerfile, wanted: Iterable[int]) -> tuple[tuple[str, in
     return tuple(found.items())
 
 
-def looks(body: Iterable[Instruction]) -> Iterator[tuple[str, int]]:
+def mount_and_copy_origins(body: Iterable[Instruction]) -> Iterator[tuple[str, int]]:
     """(stage, index or image, line) that instructions look into. Raises Fault."""
     for each in body:
         if each.name == "COPY" and (name := each.flag("from")):
@@ -204,19 +204,23 @@ def looks(body: Iterable[Instruction]) -> Iterator[tuple[str, int]]:
                 )
             yield name, each.line
         elif each.name == "RUN":
-            yield from ((name, each.line) for name in froms(each))
+            yield from ((name, each.line) for name in mount_origins(each))
 
 
-def bound(variables: Mapping[str, str], line: int) -> None:
+def check_variable_limits(variables: Mapping[str, str], line: int) -> None:
     """Raise Fault for more variables than a program can be started with: each may be made of all those before it."""
-    if len(variables) > VARIABLES or sum(len(name) + len(value) for name, value in variables.items()) > ENVIRONMENT:
+    if (
+        len(variables) > MAX_VARIABLES
+        or sum(len(name) + len(value) for name, value in variables.items()) > MAX_ENVIRONMENT
+    ):
         text = (
-            f"there are more than {VARIABLES:,} variables, or they have more than {ENVIRONMENT:,} characters together"
+            f"there are more than {MAX_VARIABLES:,} variables,"
+            f" or they have more than {MAX_ENVIRONMENT:,} characters together"
         )
         raise DockerfileFault(text, line, hint="no command could be started with them")
 
 
-def arguments(instruction: Instruction) -> Iterator[tuple[str, str | None]]:
+def parse_arg(instruction: Instruction) -> Iterator[tuple[str, str | None]]:
     """The names that an ARG declares, each with its default as it was written. Raises Fault."""
     if not instruction.arguments:
         raise DockerfileFault("ARG names nothing", instruction.line)
@@ -227,7 +231,7 @@ def arguments(instruction: Instruction) -> Iterator[tuple[str, str | None]]:
         yield name, default if equals else None
 
 
-def expanded(lexer: Lexer, word: str, variables: Mapping[str, str], line: int) -> str:
+def expand_word(lexer: Lexer, word: str, variables: Mapping[str, str], line: int) -> str:
     """A word with its variables and without its quotes. Raises Fault."""
     try:
         return lexer.expand(word, variables)

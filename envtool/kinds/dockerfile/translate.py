@@ -11,15 +11,15 @@ from typing import Any
 from envtool.fs.sizes import natural
 from envtool.kinds.dockerfile import copy_add, run_mounts
 from envtool.kinds.dockerfile.operations import Act, DirectoryAct, RunAct
-from envtool.kinds.dockerfile.parser import DockerfileFault, Heredoc, Instruction, heredoc_of, parse
+from envtool.kinds.dockerfile.parser import DockerfileFault, Heredoc, Instruction, is_heredoc_only, parse
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError
-from envtool.kinds.dockerfile.stages import UNSET, arguments, bound, check_flags
+from envtool.kinds.dockerfile.stages import UNSET_HINT, check_flags, check_variable_limits, parse_arg
 from envtool.model import Json
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELL = ("/bin/sh", "-c")
-GROWN = 16 << 20  # characters that variables may add to all instructions of a stage together
-TITLE = 60  # characters of an instruction that people read
+MAX_EXPANDED = 16 << 20  # characters that variables may add to all instructions of a stage together
+MAX_TITLE = 60  # characters of an instruction that people read
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|ms|s|m|h)){1,12}")
 _UNITS = {"ns": 1, "us": 1000, "µs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
@@ -50,7 +50,7 @@ class StageReader:
         self.seen = dict(
             self.env if seen is None else seen
         )  # ENV and ARG: what words are expanded with, and what RUN sees
-        self.room = GROWN
+        self.room = MAX_EXPANDED
         self.commanded = False
         self.acts: list[Act] = []
         self.made: set[str] = set()  # directories that WORKDIR made, and no command after it
@@ -64,10 +64,12 @@ class StageReader:
         """Take in one instruction. Raises Fault."""
         if instruction.fault is not None:
             raise instruction.fault
-        method = _METHODS.get(instruction.name)
+        method = _HANDLERS.get(instruction.name)
         if method is None:
             raise DockerfileFault(
-                f"there is no instruction `{instruction.name}`", instruction.line, hint=_nearest(instruction.name)
+                f"there is no instruction `{instruction.name}`",
+                instruction.line,
+                hint=_nearest_instruction(instruction.name),
             )
         method(self, instruction)
 
@@ -83,7 +85,7 @@ class StageReader:
         self.room -= max(0, len(found) - len(written))
         if self.room < 0:
             raise DockerfileFault(
-                f"with their variables put in, instructions are longer than {GROWN >> 20} MiB together", line
+                f"with their variables put in, instructions are longer than {MAX_EXPANDED >> 20} MiB together", line
             )
         return found
 
@@ -98,14 +100,14 @@ class StageReader:
         return found + "/" if (path.endswith(("/", "/.")) or path in (".", "")) and found != "/" else found
 
 
-def _nearest(name: str) -> str:
+def _nearest_instruction(name: str) -> str:
     import difflib
 
-    found = difflib.get_close_matches(name, _METHODS, 1, 0.6)
+    found = difflib.get_close_matches(name, _HANDLERS, 1, 0.6)
     return f"did you mean {found[0]}?" if found else "a line that goes on ends with a backslash"
 
 
-def triggers(texts: Sequence[str], line: int) -> list[Instruction]:
+def parse_triggers(texts: Sequence[str], line: int) -> list[Instruction]:
     """The instructions of an image's ONBUILD, as if they stood at `line`. Raises Fault."""
     found = []
     for text in texts:
@@ -138,7 +140,7 @@ def _run(self: StageReader, it: Instruction) -> None:
         argv = it.arguments
     else:
         command = it.arguments[0] if it.arguments else ""
-        if it.heredocs and heredoc_of(command):
+        if it.heredocs and is_heredoc_only(command):
             document = it.heredocs[0]
             command = document.text()
             if command.startswith("#!"):
@@ -158,7 +160,7 @@ def _run(self: StageReader, it: Instruction) -> None:
             user=str(self.config.get("User") or ""),
             workdir=self.workdir,
             network=network != "none",
-            mounts=run_mounts.read(it, self.workdir, self.expander(it.line)),
+            mounts=run_mounts.parse_mounts(it, self.workdir, self.expander(it.line)),
             script=script,
         )
     )
@@ -175,11 +177,11 @@ def _title(it: Instruction) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…"
+    return text if len(text) <= MAX_TITLE else text[: MAX_TITLE - 1].rstrip() + "…"
 
 
 def _transfer(self: StageReader, it: Instruction) -> None:
-    self.acts.append(copy_add.read(it, title=_title(it), expand=self.expander(it.line), absolute=self.absolute,
+    self.acts.append(copy_add.parse_copy(it, title=_title(it), expand=self.expander(it.line), absolute=self.absolute,
                                     document=lambda each: _document(self, each, it.line)))  # fmt: skip
 
 
@@ -193,7 +195,7 @@ def _document(self: StageReader, heredoc: Heredoc, line: int) -> str:
 
 
 def _workdir(self: StageReader, it: Instruction) -> None:
-    path = self.absolute(self.expand(_one(it), it.line)).rstrip("/") or "/"
+    path = self.absolute(self.expand(_single_argument(it), it.line)).rstrip("/") or "/"
     self.config["WorkingDir"] = path
     if path != "/" and path not in self.made:
         self.made.add(path)
@@ -205,21 +207,21 @@ def _workdir(self: StageReader, it: Instruction) -> None:
 
 
 def _arg(self: StageReader, it: Instruction) -> None:
-    for name, default in arguments(it):
+    for name, default in parse_arg(it):
         if name in self.given:
             self.seen[name] = self.given[name]
         elif default is not None:
             self.seen[name] = self.expand(default, it.line)
         elif name in self.outer:
             self.seen[name] = self.outer[name]
-    bound(self.seen, it.line)
+    check_variable_limits(self.seen, it.line)
 
 
 def _env(self: StageReader, it: Instruction) -> None:
     found = _pairs(self, it)
     self.env |= found
     self.seen |= found
-    bound(self.seen, it.line)
+    check_variable_limits(self.seen, it.line)
     self.config["Env"] = [f"{name}={value}" for name, value in self.env.items()]
 
 
@@ -240,7 +242,7 @@ def _pairs(self: StageReader, it: Instruction) -> dict[str, str]:
 
 
 def _user(self: StageReader, it: Instruction) -> None:
-    self.config["User"] = self.expand(_one(it), it.line)
+    self.config["User"] = self.expand(_single_argument(it), it.line)
 
 
 def _shell(self: StageReader, it: Instruction) -> None:
@@ -310,13 +312,13 @@ def _volume(self: StageReader, it: Instruction) -> None:
         raise DockerfileFault("VOLUME names no directory", it.line)
     if "" in found:
         raise DockerfileFault(
-            f"VOLUME names no directory: `{it.arguments[found.index('')]}` is empty", it.line, hint=UNSET
+            f"VOLUME names no directory: `{it.arguments[found.index('')]}` is empty", it.line, hint=UNSET_HINT
         )
     self.config["Volumes"] = {**(self.config.get("Volumes") or {}), **{each: {} for each in found}}
 
 
 def _stopsignal(self: StageReader, it: Instruction) -> None:
-    self.config["StopSignal"] = self.expand(_one(it), it.line)
+    self.config["StopSignal"] = self.expand(_single_argument(it), it.line)
 
 
 def _maintainer(_: StageReader, it: Instruction) -> None:
@@ -325,8 +327,8 @@ def _maintainer(_: StageReader, it: Instruction) -> None:
 
 
 def _onbuild(self: StageReader, it: Instruction) -> None:
-    for trigger in triggers([it.trigger], it.line):  # said here, and not to whoever builds on the image
-        if trigger.name not in _METHODS:
+    for trigger in parse_triggers([it.trigger], it.line):  # said here, and not to whoever builds on the image
+        if trigger.name not in _HANDLERS:
             raise DockerfileFault(f"ONBUILD {trigger.name} is not supported", it.line)
     self.config["OnBuild"] = [*(self.config.get("OnBuild") or ()), it.trigger]
 
@@ -360,14 +362,14 @@ def _duration(text: str, flag: str, line: int) -> int:
     return round(sum(float(number) * _UNITS[unit] for number, unit in pieces))
 
 
-def _one(it: Instruction) -> str:
+def _single_argument(it: Instruction) -> str:
     check_flags(it)
     if len(it.arguments) != 1 or not it.arguments[0]:
         raise DockerfileFault(f"{it.name} takes one argument", it.line)
     return it.arguments[0]
 
 
-_METHODS: Mapping[str, Callable[[StageReader, Instruction], None]] = {
+_HANDLERS: Mapping[str, Callable[[StageReader, Instruction], None]] = {
     "RUN": _run, "COPY": _transfer, "ADD": _transfer, "WORKDIR": _workdir, "ARG": _arg, "ENV": _env, "LABEL": _label,
     "USER": _user, "SHELL": _shell, "CMD": _cmd, "ENTRYPOINT": _entrypoint, "EXPOSE": _expose, "VOLUME": _volume,
     "STOPSIGNAL": _stopsignal, "MAINTAINER": _maintainer, "ONBUILD": _onbuild, "HEALTHCHECK": _healthcheck,

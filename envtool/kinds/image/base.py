@@ -20,10 +20,10 @@ from envtool.api import (
     Site,
     SpecError,
 )
-from envtool.fs.sizes import said
+from envtool.fs.sizes import format_size
 from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.pins import PinnedLayer
-from envtool.kinds.image.source import ImageLocation, of_options, parse, wanted
+from envtool.kinds.image.source import ImageLocation, parse_source, source_of_options, target_platform
 
 BLOB = "layer"  # what a build calls the file
 
@@ -44,7 +44,9 @@ class ImageLayer(Kind):
         from envtool.kinds.image import resolver
 
         options = cast("dict[str, Any]", request.options)
-        return resolver.located(parse(options["image"]), options["manifest"], request.directory, fetches, site)
+        return resolver.locate_blobs(
+            parse_source(options["image"]), options["manifest"], request.directory, fetches, site
+        )
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """See Kind."""
@@ -52,7 +54,7 @@ class ImageLayer(Kind):
 
     def summary(self, request: Request, pins: Json) -> str:
         """As in: 31 MB."""
-        return said(_layer(request.options).size)
+        return format_size(_layer(request.options).size)
 
 
 LAYER = ImageLayer()
@@ -116,35 +118,37 @@ class ImageBase(Kind):
     def inputs(self, options: Json) -> tuple[str, ...]:
         """What says in files of the project which image it is."""
         try:
-            return of_options(options)[0].inputs
+            return source_of_options(options)[0].inputs
         except FetchError:  # `judge` says so
             return ()
 
     def judge(self, options: Json) -> None:
         """Can it be the name of an image? Raises FetchError (codes reference, image-transport)."""
-        of_options(options)
+        source_of_options(options)
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Ask what the name means now."""
         from envtool.kinds.image import resolver
 
         try:
-            source, platform = of_options(request.options)
-            asked = wanted(platform, request.arch)
+            source, platform = source_of_options(request.options)
+            asked = target_platform(platform, request.arch)
         except FetchError as error:
             problem = Problem(where=request.where, message=error.message, code=error.code, hint=error.hint)
             raise SpecError((problem,)) from error
-        return resolver.settle(source, asked, request.directory, site, request.keep)
+        return resolver.resolve_image(source, asked, request.directory, site, request.keep)
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The first layer."""
-        return tuple(pinned.fetch(each, BLOB) for each in pinned.stacked(pins)[:1])
+        return tuple(pinned.fetch(each, BLOB) for each in pinned.stacked_layers(pins)[:1])
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """See Kind."""
         from envtool.kinds.image import resolver
 
-        return resolver.located(of_options(request.options)[0], pinned.manifest(pins), request.directory, fetches, site)
+        return resolver.locate_blobs(
+            source_of_options(request.options)[0], pinned.manifest_digest(pins), request.directory, fetches, site
+        )
 
     def material(self, request: Request, pins: Json) -> Json:
         """Of an image without layers: there is nothing to tell it by."""
@@ -152,11 +156,16 @@ class ImageBase(Kind):
 
     def parts(self, request: Request, pins: Json) -> tuple[Part, ...]:
         """The other layers."""
-        return parts(pinned.stacked(pins)[1:], of_options(request.options)[0], pinned.manifest(pins), request)
+        return parts(
+            pinned.stacked_layers(pins)[1:],
+            source_of_options(request.options)[0],
+            pinned.manifest_digest(pins),
+            request,
+        )
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """See Kind."""
-        first = pinned.stacked(pins)[:1]
+        first = pinned.stacked_layers(pins)[:1]
         return Recipe(archive=Archive(name=BLOB, diff_id=first[0].diff_id)) if first else Recipe()
 
     def image_config(self, request: Request, pins: Json) -> Mapping[str, Json]:
@@ -165,36 +174,36 @@ class ImageBase(Kind):
 
     def image_source(self, request: Request, pins: Json) -> ImageSource:
         """See Kind."""
-        registry = of_options(request.options)[0].reference is not None
-        name = pinned.name(pins) if registry else ""
-        return ImageSource(name=name, digest=pinned.manifest(pins), platform=pinned.platform(pins))
+        registry = source_of_options(request.options)[0].reference is not None
+        name = pinned.image_name(pins) if registry else ""
+        return ImageSource(name=name, digest=pinned.manifest_digest(pins), platform=pinned.image_platform(pins))
 
     def original(self, request: Request, pins: Json, site: Site) -> Original:
         """See Kind."""
         from envtool.kinds.image import original
 
-        return original.original(of_options(request.options)[0], pins, request.directory, site)
+        return original.read_original(source_of_options(request.options)[0], pins, request.directory, site)
 
     def variables(self, request: Request, pins: Json) -> Mapping[str, str]:
         """What the image's Env says."""
-        return pinned.variables(pins)
+        return pinned.image_variables(pins)
 
     def epoch(self, pins: Json) -> int | None:
         """When the image was made."""
-        return pinned.epoch(pins)
+        return pinned.created_epoch(pins)
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
         """Where it is Debian or Ubuntu, by the Contents index of its suite."""
         from envtool.kinds.debian import contents_index
 
-        return contents_index.of_system(ends, site)
+        return contents_index.packages_for_site(ends, site)
 
     def summary(self, request: Request, pins: Json) -> str:
         """As in: alpine:3.20, 3 layers, 31 MB."""
         layers = pinned.layers(pins)
-        short = pinned.name(pins).rpartition("/")[2]
+        short = pinned.image_name(pins).rpartition("/")[2]
         count = f"{len(layers)} layer{'s' if len(layers) != 1 else ''}"
-        return f"{short}, {count}, {said(sum(each.size for each in layers))}"
+        return f"{short}, {count}, {format_size(sum(each.size for each in layers))}"
 
 
 def _layer(options: Json) -> PinnedLayer:

@@ -19,9 +19,9 @@ from typing import IO, Any, BinaryIO, cast
 from envtool.api import FetchError, ResolveError, Site
 from envtool.net.oci import documents
 
-PIECE = 1 << 20
-MEMBERS = 20_000
-LINKS = 16  # docker's older archives link from one layer to the same in another image
+CHUNK_SIZE = 1 << 20
+MAX_MEMBERS = 20_000
+MAX_LINKS = 16  # docker's older archives link from one layer to the same in another image
 _OPENERS: Mapping[bytes, Callable[[BinaryIO], object]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -38,8 +38,8 @@ class ImageArchive:
         self._archive = archive
         self._members: dict[str, tarfile.TarInfo] = {}
         for number, member in enumerate(archive):
-            if number >= MEMBERS:
-                self.wrong(f"more than {MEMBERS} members")
+            if number >= MAX_MEMBERS:
+                self.wrong(f"more than {MAX_MEMBERS} members")
             self._members[posixpath.normpath(member.name)] = member
 
     def wrong(self, why: str, hint: str = "") -> Any:
@@ -66,7 +66,7 @@ class ImageArchive:
         file = cast("IO[bytes]", self._archive.extractfile(member))
         left = member.size
         while left:
-            piece = file.read(min(PIECE, left))
+            piece = file.read(min(CHUNK_SIZE, left))
             if not piece:
                 self.wrong(f"{name} is cut short")
             left -= len(piece)
@@ -80,7 +80,7 @@ class ImageArchive:
 
     def _found(self, name: str) -> tarfile.TarInfo:
         at = posixpath.normpath(name)
-        for _ in range(LINKS):
+        for _ in range(MAX_LINKS):
             member = self._members.get(at)
             if member is None:
                 self.wrong(f"{name} is not in it")
@@ -98,12 +98,12 @@ class ImageArchive:
 
 
 @contextmanager
-def opened(path: str, what: str, site: Site) -> Iterator[ImageArchive]:
+def open_archive(path: str, what: str, site: Site) -> Iterator[ImageArchive]:
     """An archive of the project; a compressed one is kept in the store as the tar that it is. Raises FetchError (code
     image-archive)."""
     try:
         with site.open(path) as file:
-            plain = _unpacked(file, what, site)
+            plain = _decompress_to_store(file, what, site)
             with tarfile.open(plain, "r:") if plain else tarfile.open(fileobj=file, mode="r:") as archive:
                 yield ImageArchive(what, archive)
     except ResolveError as error:
@@ -114,7 +114,7 @@ def opened(path: str, what: str, site: Site) -> Iterator[ImageArchive]:
         raise FetchError(f"{what}: {error.strerror or error}", code="image-archive") from error
 
 
-def _unpacked(file: BinaryIO, what: str, site: Site) -> Path | None:
+def _decompress_to_store(file: BinaryIO, what: str, site: Site) -> Path | None:
     """Where a compressed archive is plain, None for one that is. Leaves the file at its beginning."""
     magic = file.read(6)
     file.seek(0)
@@ -128,7 +128,7 @@ def _unpacked(file: BinaryIO, what: str, site: Site) -> Path | None:
     def pieces() -> Iterator[bytes]:
         done = 0
         with cast("IO[bytes]", opener(file)) as unpacked:
-            while piece := unpacked.read(PIECE):
+            while piece := unpacked.read(CHUNK_SIZE):
                 done += len(piece)
                 if done > limit:
                     raise FetchError(f"{what}: unpacks to more than {limit} bytes", code="image-archive")

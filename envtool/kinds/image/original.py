@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from envtool.api import Fetch, FetchError, Json, Original, ResolveError, Site
 from envtool.kinds.image import image_archives, pins
-from envtool.kinds.image.resolver import client, place, saved
+from envtool.kinds.image.resolver import client, docker_save_entry, project_path
 from envtool.kinds.image.source import DOCKER_ARCHIVE, LAYOUT, ImageLocation
 from envtool.net.oci import documents, layout
 from envtool.net.oci.documents import Document
@@ -15,18 +15,18 @@ from envtool.net.oci.documents import Document
 Get = Callable[[str, int], bytes]  # digest, bytes at most -> content
 
 
-def original(source: ImageLocation, pinned: Json, directory: str, site: Site) -> Original:
+def read_original(source: ImageLocation, pinned: Json, directory: str, site: Site) -> Original:
     """The documents of the image that was written down. `directory` is what paths are relative to, below the project.
     Raises FetchError."""
-    path = place(source, directory)
+    path = project_path(source, directory)
     what = source.text
     if source.reference is not None:
         return _read(pinned, site, what, lambda digest, _limit: _from_registry(source, pinned, digest, site))
     if source.scheme == LAYOUT:
         return _read(pinned, site, what, lambda digest, limit: _from_layout(path, digest, limit, site))
-    with image_archives.opened(path, what, site) as archive:
+    with image_archives.open_archive(path, what, site) as archive:
         if source.scheme == DOCKER_ARCHIVE:
-            body = archive.small(str(saved(archive, source)["Config"]), documents.CONFIG_LIMIT)
+            body = archive.small(str(docker_save_entry(archive, source)["Config"]), documents.CONFIG_LIMIT)
             return _read(pinned, site, what, lambda _digest, _limit: body)
         blobs = "blobs/sha256/"
         return _read(
@@ -35,9 +35,9 @@ def original(source: ImageLocation, pinned: Json, directory: str, site: Site) ->
 
 
 def _read(pinned: Json, site: Site, what: str, get: Get) -> Original:
-    manifest = pins.manifest(pinned)
-    body = _kept(site, manifest, documents.DOCUMENT_LIMIT, get, what) if manifest else b""
-    config = _kept(site, pins.config(pinned), documents.CONFIG_LIMIT, get, what)
+    manifest = pins.manifest_digest(pinned)
+    body = _fetch_document(site, manifest, documents.DOCUMENT_LIMIT, get, what) if manifest else b""
+    config = _fetch_document(site, pins.digest_of_config(pinned), documents.CONFIG_LIMIT, get, what)
     return Original(manifest=body, media_type=_media_type(body) if body else "", config=config)
 
 
@@ -48,7 +48,7 @@ def _media_type(manifest: bytes) -> str:
     return str(top.get("mediaType") or (documents.DOCKER_MANIFEST if docker else documents.OCI_MANIFEST))
 
 
-def _kept(site: Site, digest: str, limit: int, get: Get, what: str) -> bytes:
+def _fetch_document(site: Site, digest: str, limit: int, get: Get, what: str) -> bytes:
     """A document that the store has, or has from now on."""
     sha256 = digest.removeprefix("sha256:")
     try:
@@ -57,7 +57,7 @@ def _kept(site: Site, digest: str, limit: int, get: Get, what: str) -> bytes:
         if error.code == "offline":
             raise
         body = get(digest, limit)
-        if documents.sha256(body) != digest:
+        if documents.sha256_digest(body) != digest:
             raise FetchError(f"{what}: {digest} is not what its name says", code="registry-digest") from error
         site.keep([body], sha256=sha256)
         return body
@@ -66,7 +66,7 @@ def _kept(site: Site, digest: str, limit: int, get: Get, what: str) -> bytes:
 
 def _from_registry(source: ImageLocation, pinned: Json, digest: str, site: Site) -> bytes:
     assert source.reference is not None
-    found: Document = client(site).document(source.reference.with_digest(pins.manifest(pinned)))
+    found: Document = client(site).document(source.reference.with_digest(pins.manifest_digest(pinned)))
     if digest == found.digest:
         return found.body
     manifest = documents.read_manifest(found.body, found.media_type, source.text)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from envtool.net.oci.documents import Descriptor, ImageConfig
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # every container's own: realise.setting
-OURS = frozenset({"HOME", "HOSTNAME", "LOGNAME", "OLDPWD", "PWD", "SHLVL", "SOURCE_DATE_EPOCH", "TERM", "USER"})
+CONTAINER_VARIABLES = frozenset(
+    {"HOME", "HOSTNAME", "LOGNAME", "OLDPWD", "PWD", "SHLVL", "SOURCE_DATE_EPOCH", "TERM", "USER"}
+)
 SHORT = 12  # hex digits of a digest that people read
 EARLIEST, LATEST = 315532800, 4102444800  # 1980, before which zip files cannot say; 2100
 
@@ -67,7 +69,7 @@ def fetch(layer: PinnedLayer, name: str) -> Fetch:
     return Fetch(sha256=layer.digest.removeprefix("sha256:"), name=name, size=layer.size)
 
 
-def make(
+def make_pins(
     *, name: str, index: str, manifest: str, config: ImageConfig, config_digest: str, layers: list[PinnedLayer]
 ) -> Json:
     """The pins of an image. `index` and `manifest` are digests, "" for an archive that has none."""
@@ -87,7 +89,7 @@ def make(
     }
 
 
-def paired(layers: tuple[Descriptor, ...], config: ImageConfig) -> list[PinnedLayer]:
+def pair_with_diff_ids(layers: tuple[Descriptor, ...], config: ImageConfig) -> list[PinnedLayer]:
     """Layers of a manifest with what the config says that they unpack to."""
     return [
         PinnedLayer(digest=each.digest, size=each.size, media_type=each.media_type, diff_id=diff_id)
@@ -100,7 +102,7 @@ def layers(pins: Json) -> tuple[PinnedLayer, ...]:
     return tuple(PinnedLayer(**item) for item in _top(pins)["layers"])
 
 
-def stacked(pins: Json) -> tuple[PinnedLayer, ...]:
+def stacked_layers(pins: Json) -> tuple[PinnedLayer, ...]:
     """The layers that a container stacks, bottom first. One that comes twice is needed at its upper place only: there
     it hides all that it would show below."""
     found: dict[str, PinnedLayer] = {}
@@ -110,27 +112,27 @@ def stacked(pins: Json) -> tuple[PinnedLayer, ...]:
     return tuple(found.values())
 
 
-def name(pins: Json) -> str:
+def image_name(pins: Json) -> str:
     """The image's name, without a digest."""
     return str(_top(pins)["image"]["name"])
 
 
-def manifest(pins: Json) -> str:
+def manifest_digest(pins: Json) -> str:
     """The digest of its manifest, "" for a `docker save` archive, which has none."""
     return str(_top(pins)["digests"]["manifest"])
 
 
-def index(pins: Json) -> str:
+def index_digest(pins: Json) -> str:
     """The digest of the index that its name stood for, "" where that was the manifest itself."""
     return str(_top(pins)["digests"]["index"])
 
 
-def config(pins: Json) -> str:
+def digest_of_config(pins: Json) -> str:
     """The digest of its config."""
     return str(_top(pins)["digests"]["config"])
 
 
-def platform(pins: Json) -> str:
+def image_platform(pins: Json) -> str:
     """What it runs on: "linux/amd64"."""
     return str(_top(pins)["platform"])
 
@@ -143,12 +145,12 @@ def run_config(pins: Json) -> Mapping[str, Json]:
     return run
 
 
-def variables(pins: Json) -> dict[str, str]:
+def image_variables(pins: Json) -> dict[str, str]:
     """What Env says, but for what a container decides itself. PATH without what every container's ends with."""
     found: dict[str, str] = {}
     for line in cast("list[str]", run_config(pins).get("Env") or []):
         name, equals, value = line.partition("=")
-        if equals and name and name not in OURS and "\0" not in line:
+        if equals and name and name not in CONTAINER_VARIABLES and "\0" not in line:
             found[name] = value
     if "PATH" in found:
         path = found.pop("PATH")
@@ -159,7 +161,7 @@ def variables(pins: Json) -> dict[str, str]:
     return found
 
 
-def epoch(pins: Json) -> int | None:
+def created_epoch(pins: Json) -> int | None:
     """When the image was made, in seconds; None where it says nothing that can be (1970, or year 1)."""
     try:
         moment = dt.datetime.fromisoformat(_seconds(_top(pins)["created"]))
@@ -177,7 +179,7 @@ def _seconds(text: str) -> str:
     return head + rest.lstrip("0123456789") if dot else text
 
 
-def check(layers: tuple[Descriptor, ...], what: str) -> None:
+def check_media_types(layers: tuple[Descriptor, ...], what: str) -> None:
     """Refuse layers by name that nobody but their maker can read. Raises FetchError (code image-layer)."""
     for each in layers:
         if each.media_type.endswith("+encrypted"):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from envtool.net.oci.documents import Platform
 
 LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE = "oci", "oci-archive", "docker-archive"
-ELSEWHERE = ("docker", "docker-daemon", "containers-storage", "dir", "sif", "ostree", "atomic")
+FOREIGN_TRANSPORTS = ("docker", "docker-daemon", "containers-storage", "dir", "sif", "ostree", "atomic")
 MARKER, INDEX = "oci-layout", "index.json"
 
 
@@ -46,7 +46,7 @@ class ImageLocation:
         return (self.path,) if self.scheme else ()
 
 
-def parse(text: str) -> ImageLocation:
+def parse_source(text: str) -> ImageLocation:
     """Raises FetchError (codes reference, image-transport)."""
     scheme, colon, rest = text.partition(":")
     if colon and scheme in (LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE) and not rest.isdigit():
@@ -67,37 +67,37 @@ def parse(text: str) -> ImageLocation:
     if scheme in ("http", "https") and rest.startswith("//"):
         hint = f"leave {scheme}:// out: `{rest.lstrip('/')}`"
         raise FetchError(f"image `{text}`: it is not a URL", code="reference", hint=hint)
-    if colon and (scheme in ELSEWHERE or rest.startswith("//")):
+    if colon and (scheme in FOREIGN_TRANSPORTS or rest.startswith("//")):
         hint = f"in a registry: `{rest.lstrip('/')}`" if scheme == "docker" else ""
         raise FetchError(
             f"image `{text}`: `{scheme}:` is not read; oci:, oci-archive: and docker-archive: are",
             code="image-transport",
             hint=hint or f"`skopeo copy {text} oci:DIR` makes a layout of it",
         )
-    return ImageLocation(text=text, reference=reference.parse(text))
+    return ImageLocation(text=text, reference=reference.parse_reference(text))
 
 
-def of_options(options: Json) -> tuple[ImageLocation, str]:
+def source_of_options(options: Json) -> tuple[ImageLocation, str]:
     """The source and the platform ("" for this machine's) that a base's options name. Raises as `parse`."""
     if isinstance(options, dict):
-        return parse(str(options["name"])), str(options.get("platform", ""))
-    return parse(str(options)), ""
+        return parse_source(str(options["name"])), str(options.get("platform", ""))
+    return parse_source(str(options)), ""
 
 
-def wanted(platform: str, machine: str) -> Platform:
+def target_platform(platform: str, machine: str) -> Platform:
     """The platform to be taken on a machine (`uname -m`). Raises FetchError (code image-platform) for one that it
     cannot run."""
     from envtool.net.oci import platforms
 
-    here = platforms.of_machine(machine)
+    here = platforms.platform_of_machine(machine)
     if not platform:
         return here
-    asked = platforms.parse(platform)
+    asked = platforms.parse_platform(platform)
     number = natural(asked.variant[1:])
-    if asked.architecture == here.architecture == "amd64" and number and number > platforms.level():
-        text = f"an image for {asked} does not run here: the processor is amd64/v{platforms.level()}"
+    if asked.architecture == here.architecture == "amd64" and number and number > platforms.amd64_level():
+        text = f"an image for {asked} does not run here: the processor is amd64/v{platforms.amd64_level()}"
         raise FetchError(text, code="image-platform")
     smaller = {"amd64": "386", "arm64": "arm"}.get(here.architecture)
-    if not platforms.runs(here, asked) and (asked.os, asked.architecture) != (here.os, smaller):
+    if not platforms.compatibility(here, asked) and (asked.os, asked.architecture) != (here.os, smaller):
         raise FetchError(f"an image for {asked} does not run on this {machine}", code="image-platform")
     return asked

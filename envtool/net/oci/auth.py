@@ -16,21 +16,21 @@ from dataclasses import dataclass, field
 
 from envtool import net
 from envtool.errors import FetchError
-from envtool.net import Cancelled, RetryPolicy, redacted
-from envtool.net.oci.credentials import Credentials, find
+from envtool.net import Cancelled, RetryPolicy, redact_url
+from envtool.net.oci.credentials import Credentials, find_credentials
 from envtool.net.oci.hosts import Endpoint
 
-LIFE = 60.0  # seconds a token lives that does not say so
-LONGEST = 86400.0  # seconds that one is used at most, whatever it says
-MARGIN = 10.0  # seconds before its end at which a token is renewed
-CLIENT = "envtool"
+DEFAULT_LIFETIME = 60.0  # seconds a token lives that does not say so
+MAX_LIFETIME = 86400.0  # seconds that one is used at most, whatever it says
+RENEWAL_MARGIN = 10.0  # seconds before its end at which a token is renewed
+CLIENT_ID = "envtool"
 LIMIT = 1 << 20  # bytes of a token service's answer
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SCHEME = re.compile(rf"[\s,]*({_WORD})(?=\s|$|,)")
 _PARAMETER = re.compile(rf'[\s,]*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))')
 
-Seek = Callable[[str, str], "Credentials | None"]
+FindCredentials = Callable[[str, str], "Credentials | None"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class _EndpointAuth:
     asking: threading.Lock = field(default_factory=threading.Lock)
 
 
-def challenges(header: str) -> list[Challenge]:
+def parse_challenges(header: str) -> list[Challenge]:
     """What WWW-Authenticate says; what is no challenge is left out."""
     found: list[Challenge] = []
     position = 0
@@ -68,7 +68,9 @@ def challenges(header: str) -> list[Challenge]:
 class RegistryAuth:
     """The headers that let us in, for all threads of a client."""
 
-    def __init__(self, *, patience: RetryPolicy, cancelled: Cancelled | None, seek: Seek = find) -> None:
+    def __init__(
+        self, *, patience: RetryPolicy, cancelled: Cancelled | None, seek: FindCredentials = find_credentials
+    ) -> None:
         self._patience, self._cancelled, self._seek = patience, cancelled, seek
         self._ways: dict[str, _EndpointAuth] = {}
         self._lock = threading.Lock()
@@ -78,19 +80,19 @@ class RegistryAuth:
         """Authorization for a request, by what is known; "" before the first challenge."""
         with self._lock:
             way = self._ways.get(endpoint.root)
-        return self._get_in(endpoint, way, scopes, "") if way is not None else ""
+        return self._authorize(endpoint, way, scopes, "") if way is not None else ""
 
     def answer_challenge(self, endpoint: Endpoint, header: str, scopes: tuple[str, ...], refused: str) -> str:
         """Authorization after a 401 with this WWW-Authenticate; "" where there is none to be had. `refused` is what
         was sent with the request."""
-        offered = {challenge.scheme: challenge for challenge in reversed(challenges(header))}
+        offered = {challenge.scheme: challenge for challenge in reversed(parse_challenges(header))}
         challenge = offered.get("bearer") or offered.get("basic")
         if challenge is None:
             return ""
         with self._lock:
             way = self._ways.setdefault(endpoint.root, _EndpointAuth(challenge=challenge))
             way.challenge = challenge
-        return self._get_in(endpoint, way, scopes, refused)
+        return self._authorize(endpoint, way, scopes, refused)
 
     def credentials(self, endpoint: Endpoint) -> Credentials | None:
         """What this host knows for a repository, asked once."""
@@ -105,13 +107,13 @@ class RegistryAuth:
         with self._lock:
             known = [item for item in self._known.values() if item is not None]
             headers = [value for way in self._ways.values() for value, _ in [*way.headers.values()]]
-        secrets = [*(header.partition(" ")[2] for header in headers), *(item.basic()[6:] for item in known)]
+        secrets = [*(header.partition(" ")[2] for header in headers), *(item.basic_header()[6:] for item in known)]
         secrets += [secret for item in known for secret in (item.password, item.identity)]
         for secret in sorted(filter(None, secrets), key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 
-    def _get_in(self, endpoint: Endpoint, way: _EndpointAuth, scopes: tuple[str, ...], refused: str) -> str:
+    def _authorize(self, endpoint: Endpoint, way: _EndpointAuth, scopes: tuple[str, ...], refused: str) -> str:
         """One thread asks for a header, the others wait for it."""
         with way.asking:
             value, end = way.headers.get(scopes, ("", 0.0))
@@ -119,47 +121,47 @@ class RegistryAuth:
                 return value
             known, life = self.credentials(endpoint), float("inf")
             if way.challenge.scheme == "bearer":
-                value, life = self._token(endpoint, way.challenge, scopes, known)
-            elif known is None or not known.username or refused == known.basic():
+                value, life = self._fetch_token(endpoint, way.challenge, scopes, known)
+            elif known is None or not known.username or refused == known.basic_header():
                 value = ""
             else:
-                value = known.basic()
+                value = known.basic_header()
             way.headers[scopes] = (value, time.monotonic() + life)
             return value
 
-    def _token(
+    def _fetch_token(
         self, endpoint: Endpoint, challenge: Challenge, scopes: tuple[str, ...], known: Credentials | None
     ) -> tuple[str, float]:
         """A bearer token, and for how many seconds it is good. Raises FetchError (code registry-token)."""
         realm = challenge.parameters.get("realm", "")
         scheme = urllib.parse.urlsplit(realm).scheme
         if scheme not in ("https", *(("http",) if endpoint.plain else ())):
-            text = f"{endpoint.host}: sends us to {redacted(realm) or 'nowhere'} for a token, which is not https"
+            text = f"{endpoint.host}: sends us to {redact_url(realm) or 'nowhere'} for a token, which is not https"
             raise FetchError(text, code="registry-token", hint="credentials are sent over https alone")
         also = challenge.parameters.get("scope", "").split()
         fields = [("service", challenge.parameters.get("service", ""))]
         fields += [("scope", scope) for scope in dict.fromkeys((*scopes, *also))]
-        answer = self._ask_for_token(realm, [pair for pair in fields if pair[1]], known)
+        answer = self._request_token(realm, [pair for pair in fields if pair[1]], known)
         if answer.status in (400, 401, 403):
-            text = f"{endpoint.host}: {redacted(realm)} gives no token: HTTP {answer.status}"
-            raise FetchError(text, code="registry-denied", hint=login(endpoint, known))
+            text = f"{endpoint.host}: {redact_url(realm)} gives no token: HTTP {answer.status}"
+            raise FetchError(text, code="registry-denied", hint=login_hint(endpoint, known))
         try:
             document = json.loads(answer.body) if answer.status == 200 else {}
             token = document.get("token") or document.get("access_token")
-            life = min(max(float(document.get("expires_in") or LIFE), 0.0), LONGEST)
+            life = min(max(float(document.get("expires_in") or DEFAULT_LIFETIME), 0.0), MAX_LIFETIME)
         except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
             token = None
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
-            text = f"{endpoint.host}: {redacted(realm)} gives no token: HTTP {answer.status}"
+            text = f"{endpoint.host}: {redact_url(realm)} gives no token: HTTP {answer.status}"
             raise FetchError(text, code="registry-token")
-        return f"Bearer {token}", max(life - MARGIN, life / 2)
+        return f"Bearer {token}", max(life - RENEWAL_MARGIN, life / 2)
 
-    def _ask_for_token(self, realm: str, fields: list[tuple[str, str]], known: Credentials | None) -> net.HttpResponse:
+    def _request_token(self, realm: str, fields: list[tuple[str, str]], known: Credentials | None) -> net.HttpResponse:
         if known is not None and known.identity:
-            form = [("grant_type", "refresh_token"), ("client_id", CLIENT), ("refresh_token", known.identity)]
+            form = [("grant_type", "refresh_token"), ("client_id", CLIENT_ID), ("refresh_token", known.identity)]
             service = [pair for pair in fields if pair[0] == "service"]
             scope = " ".join(value for name, value in fields if name == "scope")
-            return net.exchange(
+            return net.send_request(
                 "POST",
                 realm,
                 headers={"Content-Type": "application/x-www-form-urlencoded"},
@@ -171,17 +173,17 @@ class RegistryAuth:
         query = urllib.parse.urlencode(fields)
         parts = urllib.parse.urlsplit(realm)
         url = parts._replace(query="&".join(filter(None, (parts.query, query))), fragment="").geturl()
-        return net.exchange(
+        return net.send_request(
             "GET",
             url,
-            authorization=known.basic() if known is not None and known.username else "",
+            authorization=known.basic_header() if known is not None and known.username else "",
             limit=LIMIT,
             patience=self._patience,
             cancelled=self._cancelled,
         )
 
 
-def login(endpoint: Endpoint, known: Credentials | None) -> str:
+def login_hint(endpoint: Endpoint, known: Credentials | None) -> str:
     """What to do about a refusal."""
     command = f"docker login {endpoint.registry} (or podman login)"
     if known is None:

@@ -16,8 +16,8 @@ from envtool.errors import FetchError
 from envtool.net.oci.reference import ALIASES, DOCKER_HUB
 
 HUB_KEY = "https://index.docker.io/v1/"  # under which docker login keeps those of docker.io
-PATIENCE = 60.0  # seconds that a helper may take: some ask their user
-IDENTITY = "<token>"  # the user name by which a helper says that its secret is an identity token
+HELPER_TIMEOUT = 60.0  # seconds that a helper may take: some ask their user
+IDENTITY_USER = "<token>"  # the user name by which a helper says that its secret is an identity token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,25 +29,25 @@ class Credentials:
     identity: str = field(default="", repr=False)
     source: str = ""  # where they are from, for messages
 
-    def basic(self) -> str:
+    def basic_header(self) -> str:
         """The value of a header Authorization."""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
-def find(registry: str, repository: str, environ: Mapping[str, str] | None = None) -> Credentials | None:
+def find_credentials(registry: str, repository: str, environ: Mapping[str, str] | None = None) -> Credentials | None:
     """What is known for a repository: the first file that knows something counts. None: nothing is.
 
     Raises FetchError (code registry-credentials): a file cannot be read, or a helper failed.
     """
     environ = os.environ if environ is None else environ
-    for path in files(environ):
+    for path in credential_files(environ):
         document = _read(path)
-        if document is not None and (found := _in(document, path, registry, repository)):
+        if document is not None and (found := _search_document(document, path, registry, repository)):
             return found
     return _netrc(registry)
 
 
-def files(environ: Mapping[str, str]) -> Iterator[str]:
+def credential_files(environ: Mapping[str, str]) -> Iterator[str]:
     """Where credentials may be kept, in the order they are asked: what a variable names before what is usual."""
     home = environ.get("HOME") or os.path.expanduser("~")
     if named := environ.get("REGISTRY_AUTH_FILE"):
@@ -75,21 +75,21 @@ def _read(path: str) -> dict[str, object] | None:
     return document if isinstance(document, dict) else {}
 
 
-def _in(document: Mapping[str, object], path: str, registry: str, repository: str) -> Credentials | None:
+def _search_document(document: Mapping[str, object], path: str, registry: str, repository: str) -> Credentials | None:
     """What one file knows: helpers of this registry, then the entries from the longest name on, then the store."""
     helpers, entries = document.get("credHelpers"), document.get("auths")
     names = _names(registry, repository)
     if isinstance(helpers, dict):
         for name in names:
             if isinstance(helper := helpers.get(name), str) and helper:
-                return _help(helper, name, path)
-    known = {_normal(str(key)): value for key, value in entries.items()} if isinstance(entries, dict) else {}
+                return _ask_helper(helper, name, path)
+    known = {_normalize_key(str(key)): value for key, value in entries.items()} if isinstance(entries, dict) else {}
     for name in names:
-        entry = known.get(_normal(name))
-        if isinstance(entry, dict) and (found := _entry(entry, path, name)):
+        entry = known.get(_normalize_key(name))
+        if isinstance(entry, dict) and (found := _parse_entry(entry, path, name)):
             return found
     if isinstance(store := document.get("credsStore"), str) and store:
-        return _help(store, HUB_KEY if registry == DOCKER_HUB else registry, path)
+        return _ask_helper(store, HUB_KEY if registry == DOCKER_HUB else registry, path)
     return None
 
 
@@ -100,7 +100,7 @@ def _names(registry: str, repository: str) -> list[str]:
     return [*names, registry, *((*ALIASES, HUB_KEY) if registry == DOCKER_HUB else ())]
 
 
-def _normal(key: str) -> str:
+def _normalize_key(key: str) -> str:
     """Docker's older keys are URLs: https://HOST/v1/."""
     _, scheme, rest = key.rpartition("://")
     if scheme or rest.endswith(("/v1/", "/v2/", "/v1", "/v2")):
@@ -108,7 +108,7 @@ def _normal(key: str) -> str:
     return rest.rstrip("/")
 
 
-def _entry(entry: Mapping[str, object], path: str, name: str) -> Credentials | None:
+def _parse_entry(entry: Mapping[str, object], path: str, name: str) -> Credentials | None:
     identity, secret = entry.get("identitytoken"), entry.get("auth")
     username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
     if isinstance(secret, str) and secret:
@@ -125,12 +125,12 @@ def _entry(entry: Mapping[str, object], path: str, name: str) -> Credentials | N
     return Credentials(username=username, password=password, source=path) if username else None
 
 
-def _help(helper: str, name: str, path: str) -> Credentials | None:
+def _ask_helper(helper: str, name: str, path: str) -> Credentials | None:
     """Ask docker-credential-HELPER, by the protocol of github.com/docker/docker-credential-helpers."""
     program = f"docker-credential-{helper}"
     if "/" in helper:
         raise FetchError(f"{path}: {helper!r} is no name of a helper", code="registry-credentials")
-    ended = proc.run([program, "get"], input=name.encode(), env=dict(os.environ), timeout=PATIENCE)
+    ended = proc.run([program, "get"], input=name.encode(), env=dict(os.environ), timeout=HELPER_TIMEOUT)
     said = ended.stdout.decode(errors="replace").strip()
     if ended.status == proc.NOT_FOUND:
         hint = f"install {program}, or take {helper!r} out of {path}"
@@ -142,16 +142,16 @@ def _help(helper: str, name: str, path: str) -> Credentials | None:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or not isinstance(answer.get("Secret"), str):
-        why = {proc.TIMED_OUT: f"no answer for {PATIENCE:g} s"}.get(ended.status, f"exit {ended.status}")
+        why = {proc.TIMED_OUT: f"no answer for {HELPER_TIMEOUT:g} s"}.get(ended.status, f"exit {ended.status}")
         why = why if ended.status else "its answer has no Secret"
         hint = f"try: echo {name} | {program} get"
         raise FetchError(f"{program} get {name}: {why}", code="registry-credentials", hint=hint)
     username, secret = str(answer.get("Username") or ""), str(answer["Secret"])
-    if username == IDENTITY:
+    if username == IDENTITY_USER:
         return Credentials(identity=secret, source=program)
     return Credentials(username=username, password=secret, source=program) if username or secret else None
 
 
 def _netrc(registry: str) -> Credentials | None:
-    found = net.netrc(f"https://{registry}/")
+    found = net.netrc_credentials(f"https://{registry}/")
     return Credentials(username=found[0], password=found[1], source="~/.netrc") if found else None

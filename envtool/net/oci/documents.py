@@ -121,7 +121,7 @@ class Document:
         return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.body))
 
 
-def sha256(body: bytes) -> str:
+def sha256_digest(body: bytes) -> str:
     """The digest of bytes: "sha256:<hex>"."""
     return "sha256:" + hashlib.sha256(body).hexdigest()
 
@@ -129,7 +129,7 @@ def sha256(body: bytes) -> str:
 # ---- reading: each raises FetchError (code registry-document), with `what` as the document's name in the message
 
 
-def read(document: Document, what: str) -> ImageManifest | ImageIndex:
+def read_document(document: Document, what: str) -> ImageManifest | ImageIndex:
     """A manifest or an index: by its media type, which must be one of ACCEPTED and what the body itself says."""
     if document.media_type in INDEXES:
         return read_index(document.body, document.media_type, what)
@@ -139,7 +139,7 @@ def read(document: Document, what: str) -> ImageManifest | ImageIndex:
 def read_manifest(body: bytes, media_type: str, what: str) -> ImageManifest:
     """A manifest. A media type in the body must be the given one."""
     if media_type not in MANIFESTS:
-        surprise(what, media_type, "a manifest")
+        reject_media_type(what, media_type, "a manifest")
     reader = _JsonReader(what)
     top = reader.top(body, media_type)
     if "manifests" in top or "fsLayers" in top:
@@ -158,7 +158,7 @@ def read_manifest(body: bytes, media_type: str, what: str) -> ImageManifest:
 def read_index(body: bytes, media_type: str, what: str) -> ImageIndex:
     """An index. A media type in the body must be the given one."""
     if media_type not in INDEXES:
-        surprise(what, media_type, "an index")
+        reject_media_type(what, media_type, "an index")
     reader = _JsonReader(what)
     top = reader.top(body, media_type)
     if "config" in top or "layers" in top or "fsLayers" in top:
@@ -180,16 +180,16 @@ def read_config(body: bytes, what: str) -> ImageConfig:
     fields = {name: reader.text(top, name) for name in ("os", "architecture", "variant", "created", "author")}
     rootfs = reader.mapping(top, "rootfs")
     if rootfs.get("type") != "layers":
-        reader.fail_document(f'rootfs.type is {_short(rootfs.get("type"))}, not "layers"')
+        reader.fail_document(f'rootfs.type is {_truncate(rootfs.get("type"))}, not "layers"')
     diff_ids = reader.array(rootfs, "diff_ids", LAYER_LIMIT)
     for diff_id in diff_ids:
         if not isinstance(diff_id, str) or not is_digest(diff_id):
-            reader.fail_document(f"a diff ID is {_short(diff_id)}, not sha256: and 64 hex digits")
+            reader.fail_document(f"a diff ID is {_truncate(diff_id)}, not sha256: and 64 hex digits")
     history = reader.array(top, "history", 8 * LAYER_LIMIT)
     return ImageConfig(
         platform=Platform(os=fields["os"], architecture=fields["architecture"], variant=fields["variant"]),
         diff_ids=tuple(str(diff_id) for diff_id in diff_ids),
-        run=_run_config(reader, reader.mapping(top, "config")),
+        run=_check_run_config(reader, reader.mapping(top, "config")),
         history=tuple(item for item in history if isinstance(item, dict)),
         created=fields["created"],
         author=fields["author"],
@@ -200,24 +200,24 @@ def check_image(manifest: ImageManifest, config: ImageConfig, what: str) -> None
     """Do manifest and config belong together, and can the layers be read? Raises FetchError (registry-document)."""
     reader = _JsonReader(what)
     if manifest.config.media_type not in CONFIGS:
-        reader.fail_document(f"it is no image but an artifact: its config is {_short(manifest.config.media_type)}")
+        reader.fail_document(f"it is no image but an artifact: its config is {_truncate(manifest.config.media_type)}")
     for layer in manifest.layers:
         if layer.media_type not in LAYERS:
             known = "tar, gzip and zstd are read"
-            reader.fail_document(f"a layer is {_short(layer.media_type)}, which is not known: {known}")
+            reader.fail_document(f"a layer is {_truncate(layer.media_type)}, which is not known: {known}")
     if len(manifest.layers) != len(config.diff_ids):
         reader.fail_document(
             f"its manifest has {len(manifest.layers)} layers, its config {len(config.diff_ids)} diff IDs"
         )
 
 
-def _run_config(reader: _JsonReader, run: dict[str, Json]) -> dict[str, Json]:
+def _check_run_config(reader: _JsonReader, run: dict[str, Json]) -> dict[str, Json]:
     for name in ("User", "WorkingDir", "StopSignal"):
         reader.text(run, name)
     for name in ("Env", "Entrypoint", "Cmd", "OnBuild", "Shell"):
         for item in reader.array(run, name, 10_000):
             if not isinstance(item, str):
-                reader.fail_document(f"config.{name} holds {_short(item)}, which is not text")
+                reader.fail_document(f"config.{name} holds {_truncate(item)}, which is not text")
     for name in ("ExposedPorts", "Volumes"):
         reader.mapping(run, name)
     reader.strings(run, "Labels")
@@ -243,7 +243,7 @@ class _JsonReader:
             self.fail_document(f"not JSON: {str(error)[:200]}")
         if not isinstance(value, dict):
             self.fail_document("not a JSON object")
-        if _deeper(value, DEPTH_LIMIT):
+        if _is_deeper(value, DEPTH_LIMIT):
             self.fail_document(f"JSON that is more than {DEPTH_LIMIT} deep")
         return value
 
@@ -252,12 +252,12 @@ class _JsonReader:
         top = self.object(body)
         version = top.get("schemaVersion")
         if version == 1 and not isinstance(version, bool):
-            surprise(self.what, SCHEMA1[0], "a manifest")
+            reject_media_type(self.what, SCHEMA1[0], "a manifest")
         if version != 2 or isinstance(version, bool):
-            self.fail_document(f"schemaVersion is {_short(version)}, not 2")
+            self.fail_document(f"schemaVersion is {_truncate(version)}, not 2")
         said = self.text(top, "mediaType")
         if said and said != media_type:
-            self.fail_document(f"it came as {media_type}, but says that it is {_short(said)}")
+            self.fail_document(f"it came as {media_type}, but says that it is {_truncate(said)}")
         return top
 
     def text(self, top: Mapping[str, Json], name: str) -> str:
@@ -265,7 +265,7 @@ class _JsonReader:
         if value is None:
             return ""
         if not isinstance(value, str) or "\0" in value:
-            self.fail_document(f"{name} is {_short(value)}, not text")
+            self.fail_document(f"{name} is {_truncate(value)}, not text")
         return value
 
     def array(self, top: Mapping[str, Json], name: str, limit: int) -> list[Json]:
@@ -273,7 +273,7 @@ class _JsonReader:
         if value is None:
             return []
         if not isinstance(value, list):
-            self.fail_document(f"{name} is {_short(value)}, not an array")
+            self.fail_document(f"{name} is {_truncate(value)}, not an array")
         if len(value) > limit:
             self.fail_document(f"{name} has {len(value)} entries, more than {limit}")
         return value
@@ -283,7 +283,7 @@ class _JsonReader:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self.fail_document(f"{name} is {_short(value)}, not an object")
+            self.fail_document(f"{name} is {_truncate(value)}, not an object")
         return value
 
     def strings(self, top: Mapping[str, Json], name: str) -> dict[str, str]:
@@ -292,13 +292,13 @@ class _JsonReader:
 
     def descriptor(self, value: Json, where: str) -> Descriptor:
         if not isinstance(value, dict):
-            self.fail_document(f"{where} is {_short(value)}, not a descriptor")
+            self.fail_document(f"{where} is {_truncate(value)}, not a descriptor")
         inner = _JsonReader(f"{self.what}: {where}")
         digest, size = inner.text(value, "digest"), value.get("size")
         if not is_digest(digest):
-            inner.fail_document(f"its digest is {_short(digest)}, not sha256: and 64 hex digits")
+            inner.fail_document(f"its digest is {_truncate(digest)}, not sha256: and 64 hex digits")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= SIZE_LIMIT:
-            inner.fail_document(f"its size is {_short(size)}")
+            inner.fail_document(f"its size is {_truncate(size)}")
         media_type = inner.text(value, "mediaType")
         if not media_type:
             inner.fail_document("it has no mediaType")
@@ -327,20 +327,20 @@ class _JsonReader:
         raise ValueError(f"{text} is no JSON")
 
 
-def _deeper(value: Json, limit: int) -> bool:
+def _is_deeper(value: Json, limit: int) -> bool:
     inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-    return limit == 0 or any(_deeper(item, limit - 1) for item in inner)
+    return limit == 0 or any(_is_deeper(item, limit - 1) for item in inner)
 
 
-def surprise(what: str, media_type: str, wanted: str) -> NoReturn:
+def reject_media_type(what: str, media_type: str, wanted: str) -> NoReturn:
     """The error about a media type that is not what it should be."""
     hint = ""
     if media_type in SCHEMA1:
         hint = "docker's first schema has no digests that could be pinned: pull and push it again with a newer tool"
-    text = f"{what}: not {wanted} that is known, but {_short(media_type)}"
+    text = f"{what}: not {wanted} that is known, but {_truncate(media_type)}"
     raise FetchError(text, code="registry-document", hint=hint)
 
 
-def _short(value: object) -> str:
+def _truncate(value: object) -> str:
     text = json.dumps(value, ensure_ascii=True, default=str) if value is not None else "missing"
     return text if len(text) <= 100 else text[:97] + "…"

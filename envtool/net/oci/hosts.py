@@ -20,9 +20,9 @@ from envtool.net.oci.reference import ALIASES, DOCKER_HUB, Reference
 
 INSECURE = "ENVTOOL_INSECURE_REGISTRIES"
 HUB_API = ALIASES[1]  # where docker.io answers
-CERTIFICATES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
-SYSTEM = "/etc/containers/registries.conf"
-DAEMON = "/etc/docker/daemon.json"
+CERTIFICATE_DIRECTORIES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
+SYSTEM_FILE = "/etc/containers/registries.conf"
+DAEMON_FILE = "/etc/docker/daemon.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +66,12 @@ class RegistryHosts:
     def pull_endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
         """Where to pull from, in order: mirrors first, the registry itself last. Raises FetchError
         (registry-blocked)."""
-        rule = self._rule(reference)
+        rule = self._find_rule(reference)
         if rule is None:
             return (self._endpoint(reference.name, False, False),)
         wanted = ("", "all", "digest-only" if reference.digest else "tag-only")
         mirrors = [
-            self._endpoint(_moved(reference.name, rule.prefix, location), insecure, True)
+            self._endpoint(_rewrite_name(reference.name, rule.prefix, location), insecure, True)
             for location, insecure, pulled in rule.mirrors
             if pulled in wanted
         ]
@@ -79,10 +79,10 @@ class RegistryHosts:
 
     def push_endpoint(self, reference: Reference) -> Endpoint:
         """Where to push to: the registry itself, where its location says. Raises FetchError (registry-blocked)."""
-        rule = self._rule(reference)
+        rule = self._find_rule(reference)
         if rule is None:
             return self._endpoint(reference.name, False, False)
-        return self._endpoint(_moved(reference.name, rule.prefix, rule.location), rule.insecure, False)
+        return self._endpoint(_rewrite_name(reference.name, rule.prefix, rule.location), rule.insecure, False)
 
     def allows_http(self, netloc: str) -> bool:
         """Whether this host's configuration lets plain HTTP be spoken with host[:port], for whatever repository."""
@@ -90,8 +90,8 @@ class RegistryHosts:
         mirrors = (place for rule in self.rules for place, insecure, _ in rule.mirrors if insecure)
         return netloc in self.insecure or any(place.partition("/")[0] == netloc for place in (*rules, *mirrors))
 
-    def _rule(self, reference: Reference) -> RegistryRule | None:
-        fitting = [rule for rule in self.rules if _fits(reference.name, rule.prefix)]
+    def _find_rule(self, reference: Reference) -> RegistryRule | None:
+        fitting = [rule for rule in self.rules if _matches_prefix(reference.name, rule.prefix)]
         rule = max(fitting, key=lambda rule: len(rule.prefix.removeprefix("*")), default=None)
         if rule is not None and rule.blocked:
             text = f"{reference}: registries.conf of this host blocks {rule.prefix}"
@@ -109,19 +109,19 @@ def load(environ: Mapping[str, str] | None = None) -> RegistryHosts:
     (code registry-configuration)."""
     environ = os.environ if environ is None else environ
     rules: dict[str, RegistryRule] = {}
-    for path in _files(environ):
-        for rule in _rules(path):
+    for path in _configuration_files(environ):
+        for rule in _read_rules(path):
             rules[rule.prefix] = rule
-    for directory in (*reversed(CERTIFICATES), os.path.join(_own(environ), "certs.d")):
-        _trust(directory)
-    mirrors, insecure = _daemon(DAEMON)
+    for directory in (*reversed(CERTIFICATE_DIRECTORIES), os.path.join(_user_directory(environ), "certs.d")):
+        _trust_certificates(directory)
+    mirrors, insecure = _read_daemon_json(DAEMON_FILE)
     if mirrors and DOCKER_HUB not in rules:
         rules[DOCKER_HUB] = RegistryRule(prefix=DOCKER_HUB, location=DOCKER_HUB, mirrors=mirrors)
     insecure |= {item.strip() for item in environ.get(INSECURE, "").split(",")} - {""}
     return RegistryHosts(rules=tuple(rules.values()), insecure=frozenset(insecure))
 
 
-def _daemon(path: str) -> tuple[tuple[tuple[str, bool, str], ...], set[str]]:
+def _read_daemon_json(path: str) -> tuple[tuple[tuple[str, bool, str], ...], set[str]]:
     """Mirrors of docker.io, and the registries that docker speaks plain HTTP with (host[:port] alone: networks by their
     address are not read)."""
     try:
@@ -137,17 +137,17 @@ def _daemon(path: str) -> tuple[tuple[tuple[str, bool, str], ...], set[str]]:
     return tuple((location, plain or location in insecure, pulled) for location, plain, pulled in found), insecure
 
 
-def _files(environ: Mapping[str, str]) -> Iterator[str]:
+def _configuration_files(environ: Mapping[str, str]) -> Iterator[str]:
     """The files to be read; what a later one says of a prefix counts."""
-    mine = os.path.join(_own(environ), "registries.conf")
+    mine = os.path.join(_user_directory(environ), "registries.conf")
     named = environ.get("CONTAINERS_REGISTRIES_CONF") or environ.get("REGISTRIES_CONFIG_PATH")
     if named:
         yield named
         return
-    main = mine if os.path.exists(mine) else SYSTEM
+    main = mine if os.path.exists(mine) else SYSTEM_FILE
     if os.path.exists(main):
         yield main
-    for directory in (SYSTEM + ".d", mine + ".d"):
+    for directory in (SYSTEM_FILE + ".d", mine + ".d"):
         try:
             names = sorted(os.listdir(directory))
         except OSError:
@@ -155,26 +155,26 @@ def _files(environ: Mapping[str, str]) -> Iterator[str]:
         yield from (os.path.join(directory, name) for name in names if name.endswith(".conf"))
 
 
-def _own(environ: Mapping[str, str]) -> str:
+def _user_directory(environ: Mapping[str, str]) -> str:
     """The user's own directory for all of this."""
     home = environ.get("HOME") or os.path.expanduser("~")
     return os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers")
 
 
-def _rules(path: str) -> list[RegistryRule]:
+def _read_rules(path: str) -> list[RegistryRule]:
     import tomllib
 
     try:
         with open(path, "rb") as file:
             top = tomllib.load(file)
-        return [_rule(item) for item in top.get("registry", [])]
+        return [_parse_rule(item) for item in top.get("registry", [])]
     except OSError as error:
         raise FetchError(f"{path}: {error.strerror}", code="registry-configuration") from error
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise FetchError(f"{path}: {error}", code="registry-configuration") from error
 
 
-def _rule(item: Mapping[str, Json]) -> RegistryRule:
+def _parse_rule(item: Mapping[str, Json]) -> RegistryRule:
     location = str(item.get("location") or "")
     prefix = str(item.get("prefix") or location)
     if not prefix:
@@ -198,7 +198,7 @@ def _rule(item: Mapping[str, Json]) -> RegistryRule:
     )
 
 
-def _fits(name: str, prefix: str) -> bool:
+def _matches_prefix(name: str, prefix: str) -> bool:
     if prefix.startswith("*."):
         host, slash, path = prefix[1:].partition("/")
         registry, _, repository = name.partition("/")
@@ -206,7 +206,7 @@ def _fits(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(prefix + "/")
 
 
-def _moved(name: str, prefix: str, location: str) -> str:
+def _rewrite_name(name: str, prefix: str, location: str) -> str:
     if not location:
         return name
     if prefix.startswith("*."):
@@ -215,7 +215,7 @@ def _moved(name: str, prefix: str, location: str) -> str:
     return location + name.removeprefix(prefix)
 
 
-def _trust(directory: str) -> None:
+def _trust_certificates(directory: str) -> None:
     """certs.d/HOST[:PORT]/: *.crt are authorities, *.cert with the *.key of that name who we are."""
     try:
         hosts = os.listdir(directory)
@@ -233,4 +233,4 @@ def _trust(directory: str) -> None:
             (os.path.join(place, certificate), os.path.join(place, key)) for certificate, key in pairs if key in names
         )
         if authorities or identities:
-            net.trust(HUB_API if host == DOCKER_HUB else host, authorities, identities)
+            net.trust_host(HUB_API if host == DOCKER_HUB else host, authorities, identities)

@@ -14,7 +14,7 @@ from typing import NoReturn
 from envtool import net
 from envtool.errors import FetchError
 from envtool.net import Cancelled, HttpResponse, RetryPolicy, UploadBody
-from envtool.net.oci.auth import RegistryAuth, login
+from envtool.net.oci.auth import RegistryAuth, login_hint
 from envtool.net.oci.documents import ACCEPTED
 from envtool.net.oci.hosts import INSECURE, Endpoint
 
@@ -42,7 +42,7 @@ class RegistryTransport:
             plain = True
             with contextlib.suppress(FetchError):
                 waits = dataclasses.replace(self.retry_policy(endpoint), attempts=1)
-                answer = net.exchange("GET", endpoint.root, again=False, patience=waits, cancelled=self.cancelled)
+                answer = net.send_request("GET", endpoint.root, again=False, patience=waits, cancelled=self.cancelled)
                 plain = not (answer.status == 400 and b"HTTPS" in answer.body)  # as Go's, nginx's and Apache's say it
             with self._lock:
                 self._plain[endpoint.host] = plain
@@ -68,23 +68,23 @@ class RegistryTransport:
         of `net.exchange`.
         """
         url = path if "://" in path else f"{endpoint.root}{endpoint.repository}/{path}"
-        ours = same_place(url, endpoint.root)
+        ours = same_origin(url, endpoint.root)
         wanted = (f"repository:{endpoint.repository}:{actions}", *scopes)
         refused = self.tokens.header(endpoint, wanted) if ours else ""
 
         def once(authorization: str) -> HttpResponse:
             try:
-                return net.exchange(
+                return net.send_request(
                     method, url, headers=headers, body=body, authorization=authorization, limit=limit, again=again,
                     patience=self.retry_policy(endpoint), cancelled=self.cancelled,
                 )  # fmt: skip
             except FetchError as error:
                 if not endpoint.plain and error.code == "fetch-tls" and NOT_TLS.search(error.message):
-                    raise insecure(endpoint) from error
+                    raise insecure_error(endpoint) from error
                 raise
 
         answer = once(refused)
-        if answer.status == 401 and ours and same_place(answer.url, endpoint.root):
+        if answer.status == 401 and ours and same_origin(answer.url, endpoint.root):
             header = self.tokens.answer_challenge(endpoint, answer.headers.get("www-authenticate", ""), wanted, refused)
             if header:
                 answer = once(header)
@@ -101,7 +101,7 @@ class RegistryTransport:
         url = urllib.parse.urljoin(answer.url, given)
         parts = urllib.parse.urlsplit(url)
         plain = parts.scheme == "http" and self.plain(parts.netloc)
-        if not same_place(url, endpoint.root) and parts.scheme != "https" and not plain:
+        if not same_origin(url, endpoint.root) and parts.scheme != "https" and not plain:
             text = f"{endpoint.host}: sends an upload to {parts.netloc}, not by https"
             hint = f"if that is right: {INSECURE}={parts.netloc}, or `insecure = true` in registries.conf"
             raise FetchError(text, code="registry-refused", hint=hint)
@@ -127,35 +127,35 @@ class RegistryTransport:
 
     def pause(self, failures: int) -> None:
         """Wait before another attempt. Raises Interrupted."""
-        net.wait(min(self.patience.pause * 2 ** (failures - 1), self.patience.longest), self.cancelled)
+        net.wait_or_cancel(min(self.patience.pause * 2 ** (failures - 1), self.patience.longest), self.cancelled)
 
     def raise_for_status(self, answer: HttpResponse, endpoint: Endpoint, what: str) -> NoReturn:
         """The error that a status is. `what` names what was asked for."""
-        said = _said(answer)
+        said = _registry_message(answer)
         status = f"HTTP {answer.status} {answer.reason}".strip() + (f": {said}" if said else "")
         status = self.tokens.redact_secrets("".join(character for character in status if character.isprintable())[:300])
         if answer.status == 404:
             raise FetchError(f"{what}: {endpoint.host} does not have it ({status})", code="registry-missing")
         if answer.status in (401, 403):
-            hint = login(endpoint, self.tokens.credentials(endpoint))
+            hint = login_hint(endpoint, self.tokens.credentials(endpoint))
             hint = f"it does not exist, or not for us: {hint}" if answer.status == 401 else hint
             raise FetchError(f"{what}: {endpoint.host} refuses it ({status})", code="registry-denied", hint=hint)
         raise FetchError(f"{what}: {endpoint.host} answers {status}", code="registry-refused")
 
 
-def same_place(url: str, other: str) -> bool:
+def same_origin(url: str, other: str) -> bool:
     """Are two URLs of one scheme, host and port?"""
     return urllib.parse.urlsplit(url)[:2] == urllib.parse.urlsplit(other)[:2]
 
 
-def insecure(endpoint: Endpoint) -> FetchError:
+def insecure_error(endpoint: Endpoint) -> FetchError:
     """The error about a registry that speaks plain HTTP."""
     hint = f"if that is right: {INSECURE}={endpoint.registry}, or `insecure = true` in registries.conf"
     text = f"{endpoint.registry} speaks plain HTTP, or no TLS that is known, and nobody allowed that"
     return FetchError(text, code="registry-insecure", hint=hint)
 
 
-def _said(answer: HttpResponse) -> str:
+def _registry_message(answer: HttpResponse) -> str:
     """What the registry itself says of an error."""
     try:
         errors = json.loads(answer.body)["errors"]

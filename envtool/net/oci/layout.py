@@ -16,44 +16,46 @@ from envtool.errors import EnvtoolError, FetchError
 from envtool.net.oci import documents
 from envtool.net.oci.documents import Descriptor, Document, ImageIndex
 
-NAME = "org.opencontainers.image.ref.name"
+NAME_ANNOTATION = "org.opencontainers.image.ref.name"
 VERSION = "1.0.0"
 
 
 Read: TypeAlias = Callable[[str], BinaryIO]  # raises EnvtoolError, OSError
 
 
-def plain(directory: str) -> Read:
+def directory_opener(directory: str) -> Read:
     """Of a directory that is the caller's own."""
 
     def read(name: str) -> BinaryIO:
         path = os.path.join(directory, name)
-        return host_access.regular(os.open(path, os.O_PATH | os.O_CLOEXEC), path)
+        return host_access.open_regular(os.open(path, os.O_PATH | os.O_CLOEXEC), path)
 
     return read
 
 
 def read_index(directory: str, read: Read) -> ImageIndex:
     """The index of a layout. Raises FetchError (code registry-document, registry-missing): it is none."""
-    marker = _small(directory, "oci-layout", 1 << 16, read)
+    marker = _read_small(directory, "oci-layout", 1 << 16, read)
     try:
         version = json.loads(marker)["imageLayoutVersion"]
     except (ValueError, KeyError, TypeError, RecursionError):
         version = None
     if version != VERSION:
         raise FetchError(f"{directory}/oci-layout: not of version {VERSION}", code="registry-document")
-    body = _small(directory, "index.json", documents.DOCUMENT_LIMIT, read)
+    body = _read_small(directory, "index.json", documents.DOCUMENT_LIMIT, read)
     return documents.read_index(body, documents.OCI_INDEX, f"{directory}/index.json")
 
 
-def choose(index: ImageIndex, name: str, what: str) -> Descriptor:
+def choose_image(index: ImageIndex, name: str, what: str) -> Descriptor:
     """The entry of that name (its annotation org.opencontainers.image.ref.name), or the only one where no name is
     asked for. Raises FetchError (code registry-missing), which tells what there is."""
-    named = [entry for entry in index.manifests if not name or entry.annotations.get(NAME) == name]
+    named = [entry for entry in index.manifests if not name or entry.annotations.get(NAME_ANNOTATION) == name]
     unique = {entry.digest: entry for entry in named}
     if len(unique) == 1:
         return next(iter(unique.values()))
-    known = sorted({entry.annotations[NAME] for entry in index.manifests if NAME in entry.annotations})
+    known = sorted(
+        {entry.annotations[NAME_ANNOTATION] for entry in index.manifests if NAME_ANNOTATION in entry.annotations}
+    )
     hint = f"it has {', '.join(known[:12])}" if known else "none of its images has a name"
     why = f"no image {name!r} in it" if name else f"{len(unique)} images in it: name one"
     raise FetchError(f"{what}: {why}", code="registry-missing", hint=hint)
@@ -70,8 +72,8 @@ def read_blob(directory: str, descriptor: Descriptor, read: Read, limit: int = d
     if descriptor.size > limit:
         text = f"{directory}: {descriptor.digest} has {descriptor.size} bytes, too large to be read whole"
         raise FetchError(text, code="registry-document")
-    body = _small(directory, blob_path("", descriptor.digest), descriptor.size, read)
-    if len(body) != descriptor.size or documents.sha256(body) != descriptor.digest:
+    body = _read_small(directory, blob_path("", descriptor.digest), descriptor.size, read)
+    if len(body) != descriptor.size or documents.sha256_digest(body) != descriptor.digest:
         text = f"{directory}: the file of {descriptor.digest} is not what its name says"
         raise FetchError(text, code="registry-digest")
     return body
@@ -83,7 +85,7 @@ def blob_path(directory: str, digest: str) -> str:
     return os.path.join(directory, "blobs", algorithm, value)
 
 
-def _small(directory: str, name: str, limit: int, read: Read) -> bytes:
+def _read_small(directory: str, name: str, limit: int, read: Read) -> bytes:
     """A regular file of at most `limit` bytes."""
     path = os.path.join(directory, name)
     try:

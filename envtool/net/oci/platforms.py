@@ -8,7 +8,15 @@ from envtool.errors import FetchError
 from envtool.fs.sizes import natural
 from envtool.net.oci.documents import Descriptor, ImageIndex, Platform
 
-__all__ = ["Platform", "choose", "filled", "level", "of_machine", "parse", "runs"]
+__all__ = [
+    "Platform",
+    "amd64_level",
+    "choose_manifest",
+    "compatibility",
+    "fill_platform",
+    "parse_platform",
+    "platform_of_machine",
+]
 
 MACHINES = {  # `uname -m` -> Go's architecture and variant (containerd's platforms/database.go)
     "x86_64": ("amd64", ""),
@@ -28,7 +36,7 @@ MACHINES = {  # `uname -m` -> Go's architecture and variant (containerd's platfo
     "riscv64": ("riscv64", ""),
     "loongarch64": ("loong64", ""),
 }
-USUAL = {"amd64": "v1", "arm64": "v8", "arm": "v7"}  # what is meant where no variant is said
+DEFAULT_VARIANTS = {"amd64": "v1", "arm64": "v8", "arm": "v7"}  # what is meant where no variant is said
 ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm", "i386": "386"}
 
 
@@ -38,11 +46,11 @@ LEVELS = (
     "abm avx avx2 bmi1 bmi2 f16c fma movbe xsave",
     "avx512f avx512bw avx512cd avx512dq avx512vl",
 )
-_LAST = len(LEVELS) + 1
+_HIGHEST_LEVEL = len(LEVELS) + 1
 
 
 @functools.cache
-def level() -> int:
+def amd64_level() -> int:
     """The highest level of amd64 that this processor has, 1 to 4; the last one where nothing can be known."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
@@ -50,17 +58,19 @@ def level() -> int:
     except OSError:
         flags = None
     if flags is None:  # of another architecture: what is asked for is another machine's lock
-        return _LAST
-    return next((number for number, names in enumerate(LEVELS, 1) if not flags.issuperset(names.split())), _LAST)
+        return _HIGHEST_LEVEL
+    return next(
+        (number for number, names in enumerate(LEVELS, 1) if not flags.issuperset(names.split())), _HIGHEST_LEVEL
+    )
 
 
-def of_machine(machine: str) -> Platform:
+def platform_of_machine(machine: str) -> Platform:
     """The platform of `uname -m` on Linux."""
     architecture, variant = MACHINES.get(machine, (machine, ""))
     return Platform(os="linux", architecture=architecture, variant=variant)
 
 
-def parse(text: str) -> Platform:
+def parse_platform(text: str) -> Platform:
     """What `--platform` takes: "linux/arm64", "linux/arm/v7". Raises FetchError (code registry-platform)."""
     os, _, rest = text.strip().lower().partition("/")
     architecture, slash, variant = rest.partition("/")
@@ -73,41 +83,41 @@ def parse(text: str) -> Platform:
     return Platform(os=os, architecture=ALIASES.get(architecture, architecture), variant=variant)
 
 
-def runs(platform: Platform, image: Platform) -> int:
+def compatibility(platform: Platform, image: Platform) -> int:
     """How well an image of one platform runs on another: 0 not at all, else the higher the better. Where no level of
     amd64 is said, the lowest that is offered is best, on whatever processor has it: all machines pin the same image."""
     if (platform.os, platform.architecture) != (image.os, image.architecture):
         return 0
-    usual = USUAL.get(platform.architecture, "")
+    usual = DEFAULT_VARIANTS.get(platform.architecture, "")
     mine, its = platform.variant or usual, image.variant or usual
     if mine == its:
         return 100 + (platform.variant == image.variant)
     if platform.architecture in ("arm", "amd64", "arm64"):
         version, other = natural(mine[1:]) or 0, natural(its[1:]) or 0
         if platform.architecture == "amd64" and not platform.variant:
-            return _LAST + 1 - other if 1 < other <= level() else 0
+            return _HIGHEST_LEVEL + 1 - other if 1 < other <= amd64_level() else 0
         return other if other < version else 0  # an older one runs, too
     return 0
 
 
-def choose(index: ImageIndex, platform: Platform, what: str) -> Descriptor:
+def choose_manifest(index: ImageIndex, platform: Platform, what: str) -> Descriptor:
     """The entry of an index for a platform: the best, of equals the first. An entry that says no platform counts only
     where it is the only one. Raises FetchError (code registry-platform), which tells what there is."""
-    entries = [entry for entry in index.manifests if not _attestation(entry)]
+    entries = [entry for entry in index.manifests if not _is_attestation(entry)]
     if len(entries) == 1 and entries[0].platform is None:
         return entries[0]
-    ranked = [(runs(platform, entry.platform), entry) for entry in entries if entry.platform is not None]
+    ranked = [(compatibility(platform, entry.platform), entry) for entry in entries if entry.platform is not None]
     best = max((rank for rank, _ in ranked), default=0)
     if best:
         return next(entry for rank, entry in ranked if rank == best)
     offered = sorted({str(entry.platform) for entry in entries if entry.platform is not None})
     text = f"{what}: not for {platform}: it has {', '.join(offered[:12]) or 'nothing'}" + (" …" if offered[12:] else "")
     levels = [entry.platform for entry in entries if entry.platform and entry.platform.architecture == "amd64"]
-    hint = f"the processor here is amd64/v{level()}" if levels and platform.architecture == "amd64" else ""
+    hint = f"the processor here is amd64/v{amd64_level()}" if levels and platform.architecture == "amd64" else ""
     raise FetchError(text, code="registry-platform", hint=hint)
 
 
-def filled(said: Platform, wanted: Platform) -> Platform:
+def fill_platform(said: Platform, wanted: Platform) -> Platform:
     """What a config says, with what it does not say as it was wanted: buildpacks and crane leave it out, and
     containerd takes such an image for one of its own machine."""
     if said.os and said.architecture:
@@ -116,6 +126,6 @@ def filled(said: Platform, wanted: Platform) -> Platform:
                     variant=said.variant)  # fmt: skip
 
 
-def _attestation(entry: Descriptor) -> bool:
+def _is_attestation(entry: Descriptor) -> bool:
     """What BuildKit puts beside images: provenance and bills, under a platform that is none."""
     return "vnd.docker.reference.type" in entry.annotations

@@ -15,8 +15,8 @@ from envtool.errors import FetchError
 DOCKER_HUB = "docker.io"
 ALIASES = ("index.docker.io", "registry-1.docker.io")  # the same registry, under its other names
 LIBRARY = "library"
-TAG = "latest"
-LONGEST = 255  # characters of registry and repository together
+DEFAULT_TAG = "latest"
+MAX_LENGTH = 255  # characters of registry and repository together
 
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]{{1,5}})?")
@@ -57,51 +57,53 @@ class Reference:
         """The same repository under another tag, pinned to nothing."""
         return dataclasses.replace(self, tag=tag, digest="")
 
-    def familiar(self) -> str:
+    def familiar_name(self) -> str:
         """As people write it: without docker.io and library/, where that still means the same."""
         short = str(self)
         for prefix in (f"{DOCKER_HUB}/", f"{LIBRARY}/") if self.registry == DOCKER_HUB else ():
             shorter = short.removeprefix(prefix)
             with contextlib.suppress(FetchError):
-                short = shorter if parse(shorter, tag="") == self else short
+                short = shorter if parse_reference(shorter, tag="") == self else short
         return short
 
 
-def parse(text: str, *, tag: str = TAG) -> Reference:
+def parse_reference(text: str, *, tag: str = DEFAULT_TAG) -> Reference:
     """A reference from what a user wrote; `tag` is taken when it has neither tag nor digest ("": none).
 
     Raises FetchError (code reference), which says what is wrong.
     """
     if "://" in text:
-        raise wrong(text, "it is not a URL", f"leave {text.partition('://')[0]}:// out")
+        raise reference_error(text, "it is not a URL", f"leave {text.partition('://')[0]}:// out")
     if len(text) > 1024 or not text.isascii() or not text.isprintable() or " " in text:
-        raise wrong(text[:1024], "only letters, digits and `._-/:@` may be in it")
+        raise reference_error(text[:1024], "only letters, digits and `._-/:@` may be in it")
     rest, at, digest = text.partition("@")
     if at and not _DIGEST.fullmatch(digest):
         hint = "write all of it, as registries print it, or leave it out: the lock pins what the tag means"
-        raise wrong(text, f"{digest!r} is not sha256: and 64 hex digits, lower case", hint)
+        raise reference_error(text, f"{digest!r} is not sha256: and 64 hex digits, lower case", hint)
     rest, colon, given = _split_tag(rest)
     if colon and not given:
-        raise wrong(text, "a tag is missing after the `:`", "write one, as in alpine:3.20, or leave the `:` out")
+        raise reference_error(
+            text, "a tag is missing after the `:`", "write one, as in alpine:3.20, or leave the `:` out"
+        )
     if colon and not _TAG.fullmatch(given):
-        raise wrong(
+        raise reference_error(
             text, f"a tag is up to 128 letters, digits and `_.-`, not beginning with `.` or `-`: {given[:140]!r}"
         )
     registry, repository = _split_registry(rest)
     if not repository:
-        raise wrong(text, "it names no image")
+        raise reference_error(text, "it names no image")
     if not _REGISTRY.fullmatch(registry):
-        raise wrong(text, f"{registry!r} is no host name with an optional port")
+        raise reference_error(text, f"{registry!r} is no host name with an optional port")
     if registry.rpartition(":")[2].isdigit() and not 0 < int(registry.rpartition(":")[2]) < 1 << 16:
-        raise wrong(text, f"there is no port {registry.rpartition(':')[2]}", "ports are 1 to 65535")
+        raise reference_error(text, f"there is no port {registry.rpartition(':')[2]}", "ports are 1 to 65535")
     for component in repository.split("/"):
         _check_component(text, component)
     if repository.removeprefix(f"{LIBRARY}/") == rest and re.fullmatch(r"[a-f0-9]{64}", rest):
-        raise wrong(
+        raise reference_error(
             text, "64 hex digits are an image's ID, which no registry is asked for", "name it, with its digest after @"
         )
-    if len(registry) + 1 + len(repository) > LONGEST:
-        raise wrong(text, f"registry and repository have more than {LONGEST} characters")
+    if len(registry) + 1 + len(repository) > MAX_LENGTH:
+        raise reference_error(text, f"registry and repository have more than {MAX_LENGTH} characters")
     return Reference(registry=registry, repository=repository, tag=given or ("" if digest else tag), digest=digest)
 
 
@@ -134,17 +136,19 @@ def _check_component(text: str, component: str) -> None:
     if _COMPONENT.fullmatch(component):
         return
     if not component:
-        raise wrong(text, "there is nothing between two slashes, or before or after one")
+        raise reference_error(text, "there is nothing between two slashes, or before or after one")
     if component.lower() != component and _COMPONENT.fullmatch(component.lower()):
-        raise wrong(
+        raise reference_error(
             text,
             f"a repository is lower case: {component!r}",
             f"did you mean {text.replace(component, component.lower())!r}?",
         )
-    raise wrong(text, f"{component!r} is not lower-case letters and digits with `.`, `_`, `__` or `-` between them")
+    raise reference_error(
+        text, f"{component!r} is not lower-case letters and digits with `.`, `_`, `__` or `-` between them"
+    )
 
 
-def wrong(text: str, why: str, hint: str = "") -> FetchError:
+def reference_error(text: str, why: str, hint: str = "") -> FetchError:
     """The error about a reference."""
     hint = hint or "as in alpine:3.20 or registry.example.org/team/app:1.0"
     return FetchError(f"image reference {text!r}: {why}", code="reference", hint=hint)

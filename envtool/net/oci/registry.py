@@ -16,17 +16,22 @@ from typing import TypeVar
 
 from envtool import net
 from envtool.errors import FetchError
-from envtool.net import PATIENCE, Cancelled, HttpResponse, RetryPolicy
+from envtool.net import DEFAULT_RETRY_POLICY, Cancelled, HttpResponse, RetryPolicy
 from envtool.net.oci import documents, hosts, platforms, serialize, upload
 from envtool.net.oci.documents import Descriptor, Document, ImageConfig, ImageIndex, ImageManifest, Platform
 from envtool.net.oci.hosts import Endpoint, RegistryHosts
-from envtool.net.oci.http import RegistryTransport, same_place
+from envtool.net.oci.http import RegistryTransport, same_origin
 from envtool.net.oci.reference import Reference
 
 Found = TypeVar("Found")
 
 NESTING = 2  # indexes in an index
-VAGUE = ("", "application/json", "application/octet-stream", "text/plain")  # types that say nothing of a document
+UNTYPED_MEDIA_TYPES = (
+    "",
+    "application/json",
+    "application/octet-stream",
+    "text/plain",
+)  # types that say nothing of a document
 PAGES = 1000  # of tags, a thousand each: then it is enough
 
 
@@ -57,13 +62,13 @@ class RegistryClient:
     registry-platform, registry-blocked, registry-token, registry-credentials, registry-configuration, registry-refused
     (any other status), and those of `net.exchange`."""
 
-    def __init__(self, *, cancelled: Cancelled | None = None, patience: RetryPolicy = PATIENCE) -> None:
+    def __init__(self, *, cancelled: Cancelled | None = None, patience: RetryPolicy = DEFAULT_RETRY_POLICY) -> None:
         self._wire = RegistryTransport(
-            patience=patience, cancelled=cancelled, plain=lambda host: self._configured().allows_http(host)
+            patience=patience, cancelled=cancelled, plain=lambda host: self._load_hosts().allows_http(host)
         )
         self._lock = threading.Lock()
         self._hosts: RegistryHosts | None = None
-        self._away: set[str] = set()  # mirrors that did not answer
+        self._unreachable_mirrors: set[str] = set()  # mirrors that did not answer
 
     # ---- pull
 
@@ -86,17 +91,17 @@ class RegistryClient:
         document = top = self.document(reference)
         what = str(reference)
         for _ in range(NESTING + 1):
-            found = documents.read(document, what)
+            found = documents.read_document(document, what)
             if isinstance(found, ImageManifest):
                 break
-            entry = platforms.choose(found, platform, what)
-            document = self._described(reference, entry)
+            entry = platforms.choose_manifest(found, platform, what)
+            document = self._entry_document(reference, entry)
         else:
             raise FetchError(f"{what}: indexes in indexes, more than {NESTING} deep", code="registry-document")
         config = documents.read_config(self.blob(reference, found.config), f"{what}: its config")
         documents.check_image(found, config, what)
-        config = dataclasses.replace(config, platform=platforms.filled(config.platform, platform))
-        if not platforms.runs(platform, config.platform):
+        config = dataclasses.replace(config, platform=platforms.fill_platform(config.platform, platform))
+        if not platforms.compatibility(platform, config.platform):
             raise FetchError(f"{what}: is for {config.platform}, not for {platform}", code="registry-platform")
         pinned = reference.with_digest(document.digest)
         return RegistryImage(reference=pinned, index=top.digest, document=document, manifest=found, config=config)
@@ -135,7 +140,7 @@ class RegistryClient:
             url = f"{endpoint.root}{endpoint.repository}/blobs/{descriptor.digest}"
             for last in (False, True):
                 try:
-                    net.retrieve(
+                    net.download_file(
                         url, path, digest=descriptor.digest, size=descriptor.size, progress=progress, resume=True,
                         authorization=self._wire.authorization(endpoint, reference.selector),
                         patience=self._wire.retry_policy(endpoint), cancelled=self._wire.cancelled,
@@ -151,7 +156,7 @@ class RegistryClient:
 
     def has_blob(self, reference: Reference, digest: str) -> bool:
         """Does the registry itself (no mirror) have it? One HEAD."""
-        return upload.has_blob(self._wire, self._pushed(reference), digest)
+        return upload.has_blob(self._wire, self._push_endpoint(reference), digest)
 
     def tags(self, reference: Reference) -> list[str]:
         """All tags of the repository; [] where it does not exist."""
@@ -175,21 +180,21 @@ class RegistryClient:
     ) -> str:
         """Upload a blob unless it is there. `source` is the bytes, or the path of a file; `mount` names repositories of
         the same registry that may have it. Answers "present", "mounted" or "sent". A broken upload is resumed."""
-        endpoint = self._pushed(reference)
+        endpoint = self._push_endpoint(reference)
         return upload.push_blob(self._wire, endpoint, digest, size, source, mount=mount, progress=progress)
 
     def push_document(self, reference: Reference, body: bytes, media_type: str) -> str:
         """Put a manifest or index under `reference.tag` (or its digest when there is no tag): last, after all it names.
         Its digest."""
-        endpoint = self._pushed(reference)
+        endpoint = self._push_endpoint(reference)
         digest, refers = upload.push_document(self._wire, endpoint, reference, body, media_type)
         if not refers and b'"subject"' in body:
-            self._refer(endpoint, reference, Document(media_type=media_type, digest=digest, body=body))
+            self._add_referrer(endpoint, reference, Document(media_type=media_type, digest=digest, body=body))
         return digest
 
     def delete(self, reference: Reference) -> bool:
         """Delete the manifest `reference.digest`, or the tag; False where the registry does not allow it."""
-        endpoint = self._pushed(reference)
+        endpoint = self._push_endpoint(reference)
         answer = self._wire.send("DELETE", endpoint, f"manifests/{reference.selector}", actions="pull,push,delete")
         if answer.status in (400, 405):
             return False
@@ -199,17 +204,17 @@ class RegistryClient:
 
     # ---- one endpoint
 
-    def _configured(self) -> RegistryHosts:
+    def _load_hosts(self) -> RegistryHosts:
         with self._lock:
             if self._hosts is None:
                 self._hosts = hosts.load()
             return self._hosts
 
     def _endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
-        return tuple(map(self._wire.resolve_scheme, self._configured().pull_endpoints(reference)))
+        return tuple(map(self._wire.resolve_scheme, self._load_hosts().pull_endpoints(reference)))
 
-    def _pushed(self, reference: Reference) -> Endpoint:
-        return self._wire.resolve_scheme(self._configured().push_endpoint(reference))
+    def _push_endpoint(self, reference: Reference) -> Endpoint:
+        return self._wire.resolve_scheme(self._load_hosts().push_endpoint(reference))
 
     def _ask_in_order(self, reference: Reference, ask: Callable[[Endpoint], Found]) -> Found:
         """The answer of the first place that has one; what a mirror says against it does not count."""
@@ -222,13 +227,13 @@ class RegistryClient:
 
     def _try_mirror(self, mirror: Endpoint, ask: Callable[[Endpoint], Found]) -> Found | None:
         """None where it cannot answer; one that is away is not waited for again."""
-        if mirror.root in self._away:
+        if mirror.root in self._unreachable_mirrors:
             return None
         try:
             return ask(mirror)
         except FetchError as error:
             if error.code == "fetch-unreachable":
-                self._away.add(mirror.root)
+                self._unreachable_mirrors.add(mirror.root)
             return None
 
     def _has(self, endpoint: Endpoint, digest: str) -> bool:
@@ -245,7 +250,7 @@ class RegistryClient:
         )
         if answer.status != 200:
             self._wire.raise_for_status(answer, endpoint, what)
-        digest = documents.sha256(answer.body)
+        digest = documents.sha256_digest(answer.body)
         said = answer.headers.get("docker-content-digest", "")
         if reference.digest and digest != reference.digest:
             raise FetchError(f"{what}: {endpoint.host} served {digest} for it", code="registry-digest")
@@ -254,7 +259,7 @@ class RegistryClient:
             raise FetchError(text, code="registry-digest")
         return Document(media_type=_media_type(answer, what), digest=digest, body=answer.body)
 
-    def _described(self, reference: Reference, descriptor: Descriptor) -> Document:
+    def _entry_document(self, reference: Reference, descriptor: Descriptor) -> Document:
         """The manifest of an index's entry. Raises FetchError (registry-document) where it is not as the entry says."""
         document = self.document(reference.with_digest(descriptor.digest))
         what = f"{reference.name}@{descriptor.digest}"
@@ -271,10 +276,9 @@ class RegistryClient:
         answer = self._wire.send("GET", endpoint, f"blobs/{descriptor.digest}", limit=descriptor.size)
         if answer.status != 200:
             self._wire.raise_for_status(answer, endpoint, what)
-        if len(answer.body) != descriptor.size or documents.sha256(answer.body) != descriptor.digest:
-            text = (
-                f"{what}: {len(answer.body)} bytes came, {documents.sha256(answer.body)}, not {descriptor.size} bytes"
-            )
+        if len(answer.body) != descriptor.size or documents.sha256_digest(answer.body) != descriptor.digest:
+            digest = documents.sha256_digest(answer.body)
+            text = f"{what}: {len(answer.body)} bytes came, {digest}, not {descriptor.size} bytes"
             raise FetchError(f"{text} of that digest", code="registry-digest")
         return answer.body
 
@@ -293,21 +297,21 @@ class RegistryClient:
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise FetchError(f"{what}: not a list of tags", code="registry-document") from error
             yield from page
-            path = _next(answer, endpoint) if page else ""
+            path = _next_page(answer, endpoint) if page else ""
             if not path:
                 return
         raise FetchError(f"{what}: more than {PAGES} pages", code="registry-document")
 
-    def _refer(self, endpoint: Endpoint, reference: Reference, document: Document) -> None:
+    def _add_referrer(self, endpoint: Endpoint, reference: Reference, document: Document) -> None:
         """Where the registry has no API of referrers: list a document that has a subject under the subject's tag
         (distribution specification, "Pushing manifests with subject"). Two who do so at once may lose one of them."""
         what = str(reference)
-        found = documents.read(document, what)
+        found = documents.read_document(document, what)
         if found.subject is None:
             return
         tag = reference.with_tag(_referrers_tag(found.subject.digest))
         try:
-            before = documents.read(self._document(endpoint, tag), what)
+            before = documents.read_document(self._document(endpoint, tag), what)
         except FetchError as error:
             if error.code != "registry-missing":
                 raise
@@ -330,7 +334,7 @@ class RegistryClient:
             fallback = self.find(reference.with_tag(_referrers_tag(reference.digest)))
             if fallback is None:
                 return ()
-            found = documents.read(fallback, what)
+            found = documents.read_document(fallback, what)
             index = found if isinstance(found, ImageIndex) else ImageIndex(media_type=documents.OCI_INDEX, manifests=())
         else:
             self._wire.raise_for_status(answer, endpoint, what)
@@ -344,22 +348,22 @@ def _referrers_tag(digest: str) -> str:
 def _media_type(answer: HttpResponse, what: str) -> str:
     """What a document is: by its header, or by itself where the header says nothing."""
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type in VAGUE:
+    if media_type in UNTYPED_MEDIA_TYPES:
         try:
             said = json.loads(answer.body)["mediaType"]
         except (ValueError, KeyError, TypeError, RecursionError):
             said = ""
         media_type = said if isinstance(said, str) else ""
     if media_type not in documents.ACCEPTED:
-        documents.surprise(what, media_type or "of a type that nobody says", "a manifest or index")
+        documents.reject_media_type(what, media_type or "of a type that nobody says", "a manifest or index")
     return media_type
 
 
-def _next(answer: HttpResponse, endpoint: Endpoint) -> str:
+def _next_page(answer: HttpResponse, endpoint: Endpoint) -> str:
     """The next page that a Link header names, "" at the end; none that is elsewhere."""
     link = answer.headers.get("link", "")
     target = link.partition("<")[2].partition(">")[0]
     if not target or 'rel="next"' not in link.replace("rel=next", 'rel="next"'):
         return ""
     url = urllib.parse.urljoin(answer.url, target)
-    return url if same_place(url, endpoint.root) else ""
+    return url if same_origin(url, endpoint.root) else ""

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from envtool.keys import canonical
+from envtool.keys import canonical_json
 from envtool.model import Json
-from envtool.net.oci.documents import Descriptor, Document, ImageConfig, ImageIndex, ImageManifest, Platform, sha256
+from envtool.net.oci.documents import (
+    Descriptor,
+    Document,
+    ImageConfig,
+    ImageIndex,
+    ImageManifest,
+    Platform,
+    sha256_digest,
+)
 
 
 def manifest_document(manifest: ImageManifest) -> Document:
@@ -14,10 +22,10 @@ def manifest_document(manifest: ImageManifest) -> Document:
     top: dict[str, Json] = {
         "schemaVersion": 2,
         "mediaType": manifest.media_type,
-        "config": describe(manifest.config),
-        "layers": [describe(layer) for layer in manifest.layers],
+        "config": descriptor_json(manifest.config),
+        "layers": [descriptor_json(layer) for layer in manifest.layers],
     }
-    _more(top, manifest.annotations, manifest.artifact_type, manifest.subject)
+    _add_optional(top, manifest.annotations, manifest.artifact_type, manifest.subject)
     return _document(top, manifest.media_type)
 
 
@@ -26,9 +34,9 @@ def index_document(index: ImageIndex) -> Document:
     top: dict[str, Json] = {
         "schemaVersion": 2,
         "mediaType": index.media_type,
-        "manifests": [describe(entry) for entry in index.manifests],
+        "manifests": [descriptor_json(entry) for entry in index.manifests],
     }
-    _more(top, index.annotations, index.artifact_type, index.subject)
+    _add_optional(top, index.annotations, index.artifact_type, index.subject)
     return _document(top, index.media_type)
 
 
@@ -44,15 +52,15 @@ def config_bytes(config: ImageConfig) -> bytes:
         "created": config.created,
         "author": config.author,
     }
-    return canonical(top | {name: value for name, value in optional.items() if value})
+    return canonical_json(top | {name: value for name, value in optional.items() if value})
 
 
-def descriptor(body: bytes, media_type: str) -> Descriptor:
+def descriptor_of(body: bytes, media_type: str) -> Descriptor:
     """What names these bytes."""
-    return Descriptor(media_type=media_type, digest=sha256(body), size=len(body))
+    return Descriptor(media_type=media_type, digest=sha256_digest(body), size=len(body))
 
 
-def describe(item: Descriptor) -> dict[str, Json]:
+def descriptor_json(item: Descriptor) -> dict[str, Json]:
     """A descriptor as JSON. Embedded data and foreign URLs are not written."""
     found: dict[str, Json] = {"mediaType": item.media_type, "digest": item.digest, "size": item.size}
     if item.platform is not None:
@@ -64,7 +72,7 @@ def describe(item: Descriptor) -> dict[str, Json]:
     return found
 
 
-def history(entries: Sequence[tuple[str, str, bool]]) -> tuple[Mapping[str, Json], ...]:
+def config_history(entries: Sequence[tuple[str, str, bool]]) -> tuple[Mapping[str, Json], ...]:
     """A config's history of (created, created_by, empty_layer); empty texts are left out."""
     return tuple(
         {
@@ -77,8 +85,8 @@ def history(entries: Sequence[tuple[str, str, bool]]) -> tuple[Mapping[str, Json
 
 
 def _document(top: dict[str, Json], media_type: str) -> Document:
-    body = canonical(top)
-    return Document(media_type=media_type, digest=sha256(body), body=body)
+    body = canonical_json(top)
+    return Document(media_type=media_type, digest=sha256_digest(body), body=body)
 
 
 def _platform(platform: Platform) -> dict[str, Json]:
@@ -88,10 +96,12 @@ def _platform(platform: Platform) -> dict[str, Json]:
     return found
 
 
-def _more(top: dict[str, Json], annotations: Mapping[str, str], artifact_type: str, subject: Descriptor | None) -> None:
+def _add_optional(
+    top: dict[str, Json], annotations: Mapping[str, str], artifact_type: str, subject: Descriptor | None
+) -> None:
     if annotations:
         top["annotations"] = dict(annotations)
     if artifact_type:
         top["artifactType"] = artifact_type
     if subject is not None:
-        top["subject"] = describe(subject)
+        top["subject"] = descriptor_json(subject)

@@ -16,10 +16,12 @@ from envtool.net.oci.hosts import Endpoint
 from envtool.net.oci.http import RegistryTransport
 from envtool.net.oci.reference import Reference
 
-WHOLE = 8 << 20  # bytes of a blob up to which it is sent in one request that is repeated when it breaks
-RACES = 4  # attempts to put a manifest: docker-registry may deny for a moment what another is just writing, too
-BYTES = "application/octet-stream"
-PUSH = "pull,push"
+MAX_SINGLE_UPLOAD = 8 << 20  # bytes of a blob up to which it is sent in one request that is repeated when it breaks
+MANIFEST_ATTEMPTS = (
+    4  # attempts to put a manifest: docker-registry may deny for a moment what another is just writing, too
+)
+BINARY_MEDIA_TYPE = "application/octet-stream"
+PUSH_ACTIONS = "pull,push"
 
 
 def has_blob(wire: RegistryTransport, endpoint: Endpoint, digest: str, *, actions: str = "pull") -> bool:
@@ -43,33 +45,33 @@ def push_blob(
     progress: Callable[[int], None] | None = None,
 ) -> str:
     """See Client.push_blob."""
-    if has_blob(wire, endpoint, digest, actions=PUSH):
+    if has_blob(wire, endpoint, digest, actions=PUSH_ACTIONS):
         return "present"
     location = ""
     for other in mount:
         if other == endpoint.repository:
             continue
-        how, elsewhere = _mounted(wire, endpoint, digest, other)
+        how, elsewhere = _try_mount(wire, endpoint, digest, other)
         if how:
             return "mounted"
         location = elsewhere or location  # an upload that has begun will do; others are forgotten by the registry
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as file:
         sender = _BlobSender(wire, endpoint, digest, size, file, progress)
         try:
-            sender.send_whole(location) if size <= WHOLE else sender.send_resumable(location)
+            sender.send_whole(location) if size <= MAX_SINGLE_UPLOAD else sender.send_resumable(location)
         except FetchError as error:
-            if error.code != "registry-refused" or not has_blob(wire, endpoint, digest, actions=PUSH):
+            if error.code != "registry-refused" or not has_blob(wire, endpoint, digest, actions=PUSH_ACTIONS):
                 raise
             return "present"  # by another, in the meantime
     return "sent"
 
 
-def _mounted(wire: RegistryTransport, endpoint: Endpoint, digest: str, other: str) -> tuple[bool, str]:
+def _try_mount(wire: RegistryTransport, endpoint: Endpoint, digest: str, other: str) -> tuple[bool, str]:
     """Take the blob from another repository; if that fails, for whatever reason, perhaps where to upload it instead."""
     query = urllib.parse.urlencode({"mount": digest, "from": other})
     scopes = (f"repository:{other}:pull",)
     try:
-        answer = wire.send("POST", endpoint, f"blobs/uploads/?{query}", actions=PUSH, scopes=scopes)
+        answer = wire.send("POST", endpoint, f"blobs/uploads/?{query}", actions=PUSH_ACTIONS, scopes=scopes)
     except FetchError as error:
         if error.code != "registry-denied":  # of a token for the other repository
             raise
@@ -81,14 +83,14 @@ def push_document(
     wire: RegistryTransport, endpoint: Endpoint, reference: Reference, body: bytes, media_type: str
 ) -> tuple[str, bool]:
     """See Client.push_document. Also tells whether the registry itself remembers what a subject refers to."""
-    digest = documents.sha256(body)
+    digest = documents.sha256_digest(body)
     what = f"{endpoint.host}/{endpoint.repository}:{reference.tag or digest}"
     if reference.digest and reference.digest != digest:
         raise FetchError(f"{reference}: what is to be pushed is {digest}", code="registry-digest")
     path, headers = f"manifests/{reference.tag or digest}", {"Content-Type": media_type}
-    for failures in range(1, RACES + 1):
-        answer = wire.send("PUT", endpoint, path, actions=PUSH, headers=headers, body=body)
-        if answer.status not in (400, 404) or failures == RACES:
+    for failures in range(1, MANIFEST_ATTEMPTS + 1):
+        answer = wire.send("PUT", endpoint, path, actions=PUSH_ACTIONS, headers=headers, body=body)
+        if answer.status not in (400, 404) or failures == MANIFEST_ATTEMPTS:
             break
         wire.pause(failures)
     if answer.status not in (200, 201, 202):
@@ -118,7 +120,7 @@ class _BlobSender:
     def send_whole(self, location: str) -> None:
         """All in one PUT (monolithic upload)."""
         location = location or self._begin()
-        self._finish(location, self._part(0), again=True)
+        self._finish(location, self._body_from(0), again=True)
 
     def send_resumable(self, location: str) -> None:
         """The whole in one PATCH, as docker sends it; where that breaks, from where the registry is, if it says so."""
@@ -132,7 +134,7 @@ class _BlobSender:
             except FetchError as error:
                 if error.code != "fetch-unreachable":
                     raise
-                offset, location = self._reached(location) if location else (0, "")
+                offset, location = self._resume_point(location) if location else (0, "")
                 failures = 1 if offset > best else failures + 1
                 best = max(best, offset)
                 if failures >= self._wire.patience.attempts:
@@ -142,24 +144,24 @@ class _BlobSender:
                 return
 
     def _begin(self) -> str:
-        answer = self._wire.send("POST", self._endpoint, "blobs/uploads/", actions=PUSH)
+        answer = self._wire.send("POST", self._endpoint, "blobs/uploads/", actions=PUSH_ACTIONS)
         location = self._wire.location(answer, self._endpoint)
         if answer.status != 202 or not location:
             self._wire.raise_for_status(answer, self._endpoint, self._what)
         return location
 
-    def _part(self, offset: int) -> UploadBody:
+    def _body_from(self, offset: int) -> UploadBody:
         size = self._size - offset
         return UploadBody(self._file, size, offset=offset, progress=self._progress, cancelled=self._wire.cancelled)
 
     def _patch(self, location: str, offset: int) -> str:
-        headers = {"Content-Type": BYTES}
+        headers = {"Content-Type": BINARY_MEDIA_TYPE}
         if offset:
             headers["Content-Range"] = f"{offset}-{self._size - 1}"
-        part = self._part(offset)
+        part = self._body_from(offset)
         try:
             answer = self._wire.send(
-                "PATCH", self._endpoint, location, actions=PUSH, headers=headers, body=part, again=False
+                "PATCH", self._endpoint, location, actions=PUSH_ACTIONS, headers=headers, body=part, again=False
             )
         except FetchError:
             part.seek(0)  # what was sent of it is not counted, until the registry says that it has it
@@ -170,17 +172,19 @@ class _BlobSender:
 
     def _finish(self, location: str, body: bytes | UploadBody, *, again: bool) -> None:
         url = location + ("&" if "?" in location else "?") + urllib.parse.urlencode({"digest": self._digest})
-        headers = {"Content-Type": BYTES}
-        answer = self._wire.send("PUT", self._endpoint, url, actions=PUSH, headers=headers, body=body, again=again)
-        if answer.status == 404 and has_blob(self._wire, self._endpoint, self._digest, actions=PUSH):
+        headers = {"Content-Type": BINARY_MEDIA_TYPE}
+        answer = self._wire.send(
+            "PUT", self._endpoint, url, actions=PUSH_ACTIONS, headers=headers, body=body, again=again
+        )
+        if answer.status == 404 and has_blob(self._wire, self._endpoint, self._digest, actions=PUSH_ACTIONS):
             return  # an attempt before had come through, but not its answer
         if answer.status not in (201, 202, 204):
             self._wire.raise_for_status(answer, self._endpoint, self._what)
 
-    def _reached(self, location: str) -> tuple[int, str]:
+    def _resume_point(self, location: str) -> tuple[int, str]:
         """How many bytes the registry has, and where to go on; (0, "") where it has to be begun anew."""
         with contextlib.suppress(FetchError):
-            answer = self._wire.send("GET", self._endpoint, location, actions=PUSH)
+            answer = self._wire.send("GET", self._endpoint, location, actions=PUSH_ACTIONS)
             reached = re.fullmatch(r"(?:bytes=)?0-([0-9]{1,18})", answer.headers.get("range", ""))
             if answer.status == 204 and reached and 0 < int(reached[1]) < self._size:
                 if self._progress is not None:

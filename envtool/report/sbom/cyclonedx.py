@@ -14,14 +14,14 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from envtool import __version__
-from envtool.report.sbom.document import Sbom, SbomLayer, SbomPackage, plain, purl, webpage
+from envtool.report.sbom.document import Sbom, SbomLayer, SbomPackage, purl, to_one_line, valid_url
 
 
 def render(bill: Sbom) -> str:
     """The document."""
     top = Component(
         type=ComponentType.CONTAINER,
-        name=plain(bill.env),
+        name=to_one_line(bill.env),
         version=bill.digest[:16],
         bom_ref="env",
         properties=[
@@ -32,12 +32,12 @@ def render(bill: Sbom) -> str:
     base = bill.steps[0]
     system = Component(
         type=ComponentType.OPERATING_SYSTEM,
-        name=plain(bill.system) or plain(base.kind),
-        version=plain(bill.release) or None,
-        description=plain(base.summary) or None,
+        name=to_one_line(bill.system) or to_one_line(base.kind),
+        version=to_one_line(bill.release) or None,
+        description=to_one_line(base.summary) or None,
         bom_ref="base",
         properties=[
-            Property(name="envtool:base", value=plain(f"{base.name} ({base.kind})")),
+            Property(name="envtool:base", value=to_one_line(f"{base.name} ({base.kind})")),
             Property(name="envtool:diff-id", value=base.diff_id),
             Property(name="envtool:pinned", value="true" if base.pinned else "false"),
         ],
@@ -53,32 +53,32 @@ def render(bill: Sbom) -> str:
 
 
 def _layer(step: SbomLayer) -> str:
-    return plain(f"{step.name} ({step.kind}) {step.diff_id}")
+    return to_one_line(f"{step.name} ({step.kind}) {step.diff_id}")
 
 
 def _component(item: SbomPackage) -> Component:
     package = item.package
-    page = webpage(package.homepage)
+    page = valid_url(package.homepage)
     url = purl(package)
     return Component(
         type=ComponentType.LIBRARY,
         name=package.name,
         group=package.namespace or None,
         version=package.version,
-        description=plain(package.summary) or None,
+        description=to_one_line(package.summary) or None,
         purl=PackageURL.from_string(url),
         bom_ref=url,
         licenses=_licenses(package.licenses),
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=item.sha256)] if item.sha256 else [],
         external_references=[ExternalReference(type=ExternalReferenceType.WEBSITE, url=XsUri(page))] if page else [],
-        properties=[Property(name="envtool:path", value=plain(path)) for path in item.paths],
+        properties=[Property(name="envtool:path", value=to_one_line(path)) for path in item.paths],
     )
 
 
 def _licenses(said: Iterable[str]) -> list[License]:
     """One expression stands alone in CycloneDX: beside others it is a licence that has no identifier."""
     factory = LicenseFactory()
-    found = [factory.make_from_string(plain(text)) for text in said if plain(text)]
+    found = [factory.make_from_string(to_one_line(text)) for text in said if to_one_line(text)]
     if len(found) == 1:
         return found
     return [DisjunctiveLicense(name=each.value) if isinstance(each, LicenseExpression) else each for each in found]

@@ -67,7 +67,7 @@ class Sbom:
         return uuid.UUID(bytes=bytes(raw))
 
 
-def items(packages: Sequence[Package], files: Sequence[tuple[str, str]]) -> tuple[SbomPackage, ...]:
+def merge_packages(packages: Sequence[Package], files: Sequence[tuple[str, str]]) -> tuple[SbomPackage, ...]:
     """Packages with the hashes of what they came in, one for each package URL, sorted. `files`: (name, sha256) of
     everything that the stack's layers were made of."""
     found: dict[tuple[object, ...], SbomPackage] = {}
@@ -82,12 +82,12 @@ def items(packages: Sequence[Package], files: Sequence[tuple[str, str]]) -> tupl
     return tuple(item for _, item in sorted(found.items(), key=lambda pair: tuple(map(str, pair[0]))))
 
 
-def plain(text: str) -> str:
+def to_one_line(text: str) -> str:
     """A stranger's text on one line, without control characters."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
-def webpage(text: str) -> str:
+def valid_url(text: str) -> str:
     """A stranger's URL where it is one, else empty."""
     return text if re.fullmatch(r"https?://[\w.:-]+(/[!-;=?-Z_a-z~]*)?", text, re.ASCII) else ""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from envtool.errors import UsageError
-from envtool.extras import command
+from envtool.extras import install_command
 from envtool.report.sbom.document import Sbom
 
 Format: TypeAlias = Literal["cyclonedx", "spdx"]
 FORMATS: tuple[Format, ...] = ("cyclonedx", "spdx")
 
 
-def render(bill: Sbom, form: Format) -> str:
+def render_sbom(bill: Sbom, form: Format) -> str:
     """The document, JSON with sorted keys and a newline at its end. Raises UsageError where a library is missing."""
     try:
         if form == "cyclonedx":
@@ -26,5 +26,5 @@ def render(bill: Sbom, form: Format) -> str:
         raise UsageError(
             f"`envtool sbom` needs `{(error.name or '').partition('.')[0]}`, which is not installed",
             code="sbom-library",
-            hint=f"`{command('sbom')}` installs what it needs",
+            hint=f"`{install_command('sbom')}` installs what it needs",
         ) from error

@@ -18,29 +18,29 @@ from spdx_tools.spdx.model.relationship import Relationship, RelationshipType
 from spdx_tools.spdx.model.spdx_no_assertion import SpdxNoAssertion
 
 from envtool import __version__
-from envtool.report.sbom.document import Sbom, SbomPackage, plain, purl, webpage
+from envtool.report.sbom.document import Sbom, SbomPackage, purl, to_one_line, valid_url
 
-DOCUMENT = "SPDXRef-DOCUMENT"
-TOP = "SPDXRef-env"
-BASE = "SPDXRef-base"
+DOCUMENT_ID = "SPDXRef-DOCUMENT"
+ENV_ID = "SPDXRef-env"
+BASE_ID = "SPDXRef-base"
 
 
 def render(bill: Sbom) -> str:
     """The document."""
     converter = DocumentConverter()  # type: ignore[no-untyped-call]
-    document = converter.convert(model(bill))
+    document = converter.convert(build_document(bill))
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def model(bill: Sbom) -> Document:
+def build_document(bill: Sbom) -> Document:
     """The document as the library's own value, which it can validate."""
     nothing = SpdxNoAssertion()
-    layers = "\n".join(plain(f"{step.name} ({step.kind}) {step.diff_id}") for step in bill.steps)
+    layers = "\n".join(to_one_line(f"{step.name} ({step.kind}) {step.diff_id}") for step in bill.steps)
     base = bill.steps[0]
     packages = [
         Package(
-            spdx_id=TOP,
-            name=plain(bill.env),
+            spdx_id=ENV_ID,
+            name=to_one_line(bill.env),
             version=f"sha256:{bill.digest}",
             download_location=nothing,
             files_analyzed=False,
@@ -48,31 +48,33 @@ def model(bill: Sbom) -> Document:
             comment=f"layers, bottom first:\n{layers}",
         ),
         Package(
-            spdx_id=BASE,
-            name=plain(bill.system) or plain(base.kind),
-            version=plain(bill.release) or None,
+            spdx_id=BASE_ID,
+            name=to_one_line(bill.system) or to_one_line(base.kind),
+            version=to_one_line(bill.release) or None,
             download_location=nothing,
             files_analyzed=False,
             primary_package_purpose=PackagePurpose.OPERATING_SYSTEM,
-            summary=plain(base.summary) or None,
-            comment=plain(f"{base.name} ({base.kind}) {base.diff_id}{'' if base.pinned else ', not pinned'}"),
+            summary=to_one_line(base.summary) or None,
+            comment=to_one_line(f"{base.name} ({base.kind}) {base.diff_id}{'' if base.pinned else ', not pinned'}"),
         ),
         *(_package(item) for item in bill.items),
     ]
     inside = [
-        Relationship(TOP, RelationshipType.CONTAINS, package.spdx_id) for package in packages if package.spdx_id != TOP
+        Relationship(ENV_ID, RelationshipType.CONTAINS, package.spdx_id)
+        for package in packages
+        if package.spdx_id != ENV_ID
     ]
     return Document(
         creation_info=CreationInfo(
             spdx_version="SPDX-2.3",
-            spdx_id=DOCUMENT,
-            name=plain(bill.env),
+            spdx_id=DOCUMENT_ID,
+            name=to_one_line(bill.env),
             document_namespace=f"urn:uuid:{bill.identity}",
             creators=[Actor(ActorType.TOOL, f"envtool-{__version__}")],
             created=bill.created.replace(tzinfo=None),
         ),
         packages=packages,
-        relationships=[Relationship(DOCUMENT, RelationshipType.DESCRIBES, TOP), *inside],
+        relationships=[Relationship(DOCUMENT_ID, RelationshipType.DESCRIBES, ENV_ID), *inside],
     )
 
 
@@ -81,7 +83,7 @@ def _package(item: SbomPackage) -> Package:
     nothing = SpdxNoAssertion()
     url = purl(package)
     declared = _license(package.licenses)
-    words = ", ".join(plain(text) for text in package.licenses)
+    words = ", ".join(to_one_line(text) for text in package.licenses)
     return Package(
         spdx_id=_identifier(package.name, url),
         name=f"{package.namespace}/{package.name}" if package.type == "npm" and package.namespace else package.name,
@@ -89,13 +91,13 @@ def _package(item: SbomPackage) -> Package:
         download_location=nothing,
         files_analyzed=False,
         checksums=[Checksum(ChecksumAlgorithm.SHA256, item.sha256)] if item.sha256 else [],
-        homepage=webpage(package.homepage) or None,
+        homepage=valid_url(package.homepage) or None,
         license_concluded=nothing,
         license_declared=declared if declared is not None else nothing,
         license_comment=words if words and declared is None else None,
         copyright_text=nothing,
-        summary=plain(package.summary) or None,
-        comment="\n".join(plain(path) for path in item.paths),
+        summary=to_one_line(package.summary) or None,
+        comment="\n".join(to_one_line(path) for path in item.paths),
         external_references=[ExternalPackageRef(ExternalPackageRefCategory.PACKAGE_MANAGER, "purl", url)],
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, suite
+from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, make_suite
 
 
 class NodeTest(RunnerParser):
@@ -35,7 +35,7 @@ class NodeTest(RunnerParser):
             return None
         self._failed = bool(counts[0] or counts[1])
         words = ("failed", "cancelled", "passed", "skipped", "todo")
-        return suite(*zip(words, counts, strict=True), proven=True, replaces=int(self._planned))
+        return make_suite(*zip(words, counts, strict=True), proven=True, replaces=int(self._planned))
 
     def trails(self, text: str) -> bool:
         """The failures, told once more."""
@@ -61,7 +61,7 @@ class Jest(RunnerParser):
         if not found:
             return None
         counts = [(word, int(number)) for number, word in self.COUNT.findall(found[1])]
-        return suite(*counts, proven=True) if sum(number for _, number in counts) == int(found[2]) else None
+        return make_suite(*counts, proven=True) if sum(number for _, number in counts) == int(found[2]) else None
 
     def trails(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
@@ -91,7 +91,7 @@ class Mocha(RunnerParser):
             self._seen = 0
         elif self._parts:
             self._parts = [*self._parts, (word, number)] if word == "pending" else [("failed", number), *self._parts]
-        told = suite(*self._parts, proven=self._proven, otherwise=BARE, replaces=int(self._told))
+        told = make_suite(*self._parts, proven=self._proven, otherwise=BARE, replaces=int(self._told))
         self._told = told is not None
         return told
 
@@ -119,7 +119,7 @@ class Vitest(RunnerParser):
         counts = [
             (word.replace("expected fail", "expected failure"), int(n)) for n, word in self.COUNT.findall(found[1])
         ]
-        return suite(*counts, proven=True) if sum(number for _, number in counts) == int(found[2]) else None
+        return make_suite(*counts, proven=True) if sum(number for _, number in counts) == int(found[2]) else None
 
     def trails(self, text: str) -> bool:
         return bool(self.AFTER.match(text))

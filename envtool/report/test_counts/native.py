@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from envtool.report.test_counts.suite import RunnerParser, SuiteCounts, suite
+from envtool.report.test_counts.suite import RunnerParser, SuiteCounts, make_suite
 
 
 class Tap(RunnerParser):
@@ -48,7 +48,7 @@ class Tap(RunnerParser):
         self._counts = dict.fromkeys(self._counts, 0)
 
     def _end(self, plan: int) -> SuiteCounts | None:
-        found = suite(*self._counts.items(), proven=True) if self._seen() == plan else None
+        found = make_suite(*self._counts.items(), proven=True) if self._seen() == plan else None
         self._begin()
         return found
 
@@ -82,7 +82,9 @@ class Prove(RunnerParser):
             failed, self._failed = self._failed if result[1] == "FAIL" else [], []
             self.inside = 0
             bad = failed.count(0)  # they ended badly, though none of their tests failed
-            return suite(("failed", sum(failed)), ("program failed", bad), ("passed", tests - sum(failed)), proven=True)
+            return make_suite(
+                ("failed", sum(failed)), ("program failed", bad), ("passed", tests - sum(failed)), proven=True
+            )
         return None
 
 
@@ -113,7 +115,7 @@ class Automake(RunnerParser):
         counts, self._counts = self._counts, None
         if {*counts} != {"TOTAL", *self.WORDS} or counts["TOTAL"] != sum(counts[word] for word in self.WORDS):
             return None
-        return suite(*((word, counts[name]) for name, word in self.WORDS.items()), proven=True)
+        return make_suite(*((word, counts[name]) for name, word in self.WORDS.items()), proven=True)
 
     def trails(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
@@ -146,7 +148,7 @@ class Ctest(RunnerParser):
         if seen and not proven:
             return None
         passed = tests - failed - skipped
-        return suite(
+        return make_suite(
             ("failed", failed), ("passed", passed), ("skipped", skipped), ("disabled", disabled), proven=proven
         )
 
@@ -183,7 +185,7 @@ class Meson(RunnerParser):
         self._counts[found[1]] = int(found[2])
         proven = sum(self._counts.values()) == len(self._tests)
         parts = ((word, self._counts.get(name, 0)) for name, word in self.WORDS.items())
-        told = suite(*parts, proven=proven, replaces=int(self._told))
+        told = make_suite(*parts, proven=proven, replaces=int(self._told))
         self._told = self._told or told is not None
         return told
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, suite
+from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, make_suite
 
 
 class Cargo(RunnerParser):
@@ -36,7 +36,7 @@ class Cargo(RunnerParser):
         if self._begun:
             return None
         parts = (("failed", failed), ("passed", passed), ("ignored", ignored), ("measured", measured))
-        return suite(*parts, proven=began, otherwise=BARE)
+        return make_suite(*parts, proven=began, otherwise=BARE)
 
     def trails(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
@@ -72,12 +72,12 @@ class Go(RunnerParser):
                 found, self._verbose = self._end(), False
                 return found
             word = "package passed" if package[1] else "package failed"
-            return None if text.endswith("[no tests to run]") else suite((word, 1), proven=True)
+            return None if text.endswith("[no tests to run]") else make_suite((word, 1), proven=True)
         return None
 
     def _end(self) -> SuiteCounts | None:
         counts, begun, self._counts, self._begun, self.inside = self._counts, self._begun, [], [], 0
-        return suite(*((word, counts.count(word)) for word in self.WORDS.values()), proven=not begun)
+        return make_suite(*((word, counts.count(word)) for word in self.WORDS.values()), proven=not begun)
 
     def trails(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
@@ -110,7 +110,9 @@ class Surefire(RunnerParser):
         self._results, self._classes = False, [0, 0, 0, 0]
         run, failed, errors, skipped = counts
         passed = run - failed - errors - skipped
-        return suite(("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped), proven=proven)
+        return make_suite(
+            ("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped), proven=proven
+        )
 
     def trails(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
@@ -135,7 +137,7 @@ class Rspec(RunnerParser):
             return None
         examples, failed, pending, errors = (int(number or 0) for number in found.groups())
         passed = examples - failed - pending
-        return suite(
+        return make_suite(
             ("failed", failed),
             ("error", errors),
             ("passed", passed),
@@ -169,7 +171,7 @@ class Phpunit(RunnerParser):
             return None
         if ok := self.OK.match(text):
             letters, self._letters = self._letters, ""
-            return suite(("passed", int(ok[1])), proven=len(letters) == int(ok[1]))
+            return make_suite(("passed", int(ok[1])), proven=len(letters) == int(ok[1]))
         ends = self.ENDS.match(text) if headline else None
         if not ends:
             return None
@@ -179,4 +181,4 @@ class Phpunit(RunnerParser):
         bad = (("failed", get("Failures", 0)), ("error", get("Errors", 0)))
         rest = (("skipped", get("Skipped", 0)), ("incomplete", get("Incomplete", 0)), ("risky", get("Risky", 0)))
         passed = tests - sum(number for _, number in (*bad, *rest))
-        return suite(*bad, ("passed", passed), *rest, proven=len(letters) == tests)
+        return make_suite(*bad, ("passed", passed), *rest, proven=len(letters) == tests)

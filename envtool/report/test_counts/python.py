@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, suite
+from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, make_suite
 
 _WORDS = "failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?|rerun"
 
@@ -41,7 +41,7 @@ class Pytest(RunnerParser):
         self._whole, self._dots = False, 0
         if found["bar"] and self.inside:
             self.inside -= 1
-        return None if self.inside else suite(*counts, proven=proven, otherwise=BARE)
+        return None if self.inside else make_suite(*counts, proven=proven, otherwise=BARE)
 
 
 class Unittest(RunnerParser):
@@ -104,5 +104,5 @@ class Unittest(RunnerParser):
         sure = len(self._problems) == failed + errors and (not skipped or seen)
         others = (("skipped", skipped), ("expected failure", expected), ("unexpected success", unexpected))
         if sure and passed >= 0:
-            return suite(("failed", failed), ("error", errors), ("passed", passed), *others, proven=seen)
-        return suite(("failed", failed), ("error", errors), ("run", ran), *others, proven=False)
+            return make_suite(("failed", failed), ("error", errors), ("passed", passed), *others, proven=seen)
+        return make_suite(("failed", failed), ("error", errors), ("run", ran), *others, proven=False)

@@ -53,14 +53,14 @@ class RunnerParser:
         return False
 
 
-def suite(*parts: tuple[str, int], proven: bool, otherwise: int = LIKELY, replaces: int = 0) -> SuiteCounts | None:
+def make_suite(*parts: tuple[str, int], proven: bool, otherwise: int = LIKELY, replaces: int = 0) -> SuiteCounts | None:
     """One of these parts; None where nothing was run, or where they cannot be."""
     if any(not 0 <= number < 10**9 for _, number in parts) or not any(number for _, number in parts):
         return None
     return SuiteCounts(tuple(each for each in parts if each[1]), PROVEN if proven else otherwise, replaces)
 
 
-def together(suites: Iterable[SuiteCounts]) -> SuiteCounts:
+def merge_suites(suites: Iterable[SuiteCounts]) -> SuiteCounts:
     """Several as one."""
     sums: dict[str, int] = {}
     for each in suites:

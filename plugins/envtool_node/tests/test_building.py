@@ -53,14 +53,14 @@ def document(root, **more):
 
 
 def test_the_cache_holds_each_tarball_by_its_hash(root):
-    building.prepare(document(root))
+    building.prepare_install(document(root))
     place = root.parent / "work/cache/_cacache/content-v2/sha512" / SHA512[:2] / SHA512[2:4] / SHA512[4:]
     assert place.read_bytes() == BODY
     assert not place.is_symlink(), "npm 7 takes a link's size for the file's"
 
 
 def test_the_lock_is_rewritten_and_the_projects_own_scripts_go(root):
-    building.prepare(document(root))
+    building.prepare_install(document(root))
     assert not (root / "npm-shrinkwrap.json").exists()
     lock = json.loads((root / "package-lock.json").read_text())
     assert lock["packages"]["node_modules/pad"] == {
@@ -73,7 +73,7 @@ def test_the_lock_is_rewritten_and_the_projects_own_scripts_go(root):
 
 
 def test_commands_of_workspaces_are_there_to_be_linked(root):
-    building.prepare(document(root))
+    building.prepare_install(document(root))
     assert (root / "packages/a/bin/a.js").read_bytes() == b""
     assert not (root.parent / "out").exists()
 
@@ -81,11 +81,11 @@ def test_commands_of_workspaces_are_there_to_be_linked(root):
 def test_a_lock_of_the_pins_needs_no_file(root):
     (root / "npm-shrinkwrap.json").unlink()
     (root / ".npmrc").unlink()
-    building.prepare(document(root, lock={"": {}, "node_modules/pad": {"version": "1.0.0"}}))
+    building.prepare_install(document(root, lock={"": {}, "node_modules/pad": {"version": "1.0.0"}}))
     assert "integrity" in json.loads((root / "package-lock.json").read_text())["packages"]["node_modules/pad"]
 
 
 def test_tools_may_keep_caches_beside_packages(tmp_path):
     (tmp_path / "node_modules").mkdir()
-    building.finish([str(tmp_path / "node_modules")])
+    building.open_node_modules([str(tmp_path / "node_modules")])
     assert stat.S_IMODE((tmp_path / "node_modules").stat().st_mode) == 0o1777

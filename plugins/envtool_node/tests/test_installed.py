@@ -26,7 +26,7 @@ def test_packages_lie_where_node_looks_for_them():
             "/project/package.json": manifest(name="no"),
         }
     )
-    found = installed.packages(tree)
+    found = installed.installed_packages(tree)
     assert [(each.namespace, each.name) for each in found] == [("@babel", "core"), ("", "left-pad"), ("", "npm")]
     assert found[0].archives == ("core-1.3.0.tgz", "babel-core-1.3.0.tgz")
     assert tree.reads == 1
@@ -43,14 +43,14 @@ def test_packages_lie_where_node_looks_for_them():
     ],
 )
 def test_licences_old_and_new(said, licenses):
-    assert installed.read("/x", manifest(**said).encode()).licenses == licenses
+    assert installed.parse_package_json("/x", manifest(**said).encode()).licenses == licenses
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"\xff", b"{}", b'{"name": "x"}', b'{"name": 1, "version": "1"}', b"3"]
 )
 def test_what_names_no_package(content):
-    assert installed.read("/x", content) is None
+    assert installed.parse_package_json("/x", content) is None
 
 
 def test_a_file_belongs_to_the_nearest_package():

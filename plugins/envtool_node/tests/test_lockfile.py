@@ -9,16 +9,16 @@ from envtool_node.lockfile import (
     REGISTRY,
     NodePlatform,
     WrongLockError,
-    fits,
-    hostless,
-    installed,
-    links,
+    fits_platform,
+    is_installed,
+    linked_directories,
     name_of,
-    origin,
-    read,
-    rewritten,
-    trees,
-    wanted,
+    node_modules_parents,
+    offline_lockfile,
+    parse_lockfile,
+    select_tarballs,
+    strip_registry_hosts,
+    tarball_of_entry,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,9 +85,9 @@ def lock(version, **more):
 
 
 def test_versions_two_and_three_have_packages_and_one_has_not():
-    assert read(lock(3), "l") == PACKAGES
-    assert read(lock(2, dependencies={}), "l") == PACKAGES
-    assert read(json.dumps(V1), "l") is None
+    assert parse_lockfile(lock(3), "l") == PACKAGES
+    assert parse_lockfile(lock(2, dependencies={}), "l") == PACKAGES
+    assert parse_lockfile(json.dumps(V1), "l") is None
 
 
 @pytest.mark.parametrize(
@@ -102,18 +102,18 @@ def test_versions_two_and_three_have_packages_and_one_has_not():
 )
 def test_what_is_no_lock_file_is_said(text, said):
     with pytest.raises(WrongLockError, match=said):
-        read(text, "l")
+        parse_lockfile(text, "l")
 
 
 def test_what_is_wanted_here():
-    found = wanted(PACKAGES, LINUX)
+    found = select_tarballs(PACKAGES, LINUX)
     assert {place: item.path for place, item in found.items()} == {
         "node_modules/@esbuild/linux-x64": "@esbuild/linux-x64/-/linux-x64-0.21.5.tgz",
         "node_modules/esbuild": "esbuild/-/esbuild-0.21.5.tgz",
         "node_modules/string-width-cjs": "string-width/-/string-width-4.2.3.tgz",
         "packages/a/node_modules/is-number": "is-number/-/is-number-6.0.0.tgz",
     }
-    mac = wanted(PACKAGES, NodePlatform(os="darwin", cpu="arm64"))
+    mac = select_tarballs(PACKAGES, NodePlatform(os="darwin", cpu="arm64"))
     assert "node_modules/@esbuild/darwin-arm64" in mac
     assert "node_modules/@esbuild/linux-x64" not in mac
 
@@ -127,14 +127,14 @@ def test_what_is_wanted_here():
     ],
 )
 def test_what_is_omitted(omit, left):
-    assert set(wanted(PACKAGES, LINUX)) - set(wanted(PACKAGES, LINUX, omit)) == left
+    assert set(select_tarballs(PACKAGES, LINUX)) - set(select_tarballs(PACKAGES, LINUX, omit)) == left
 
 
 def test_a_dependency_of_two_sorts_goes_when_both_go():
     packages = {"node_modules/x": {"version": "1.0.0", "devOptional": True}}
-    assert wanted(packages, LINUX, ["dev"])
-    assert wanted(packages, LINUX, ["optional"])
-    assert not wanted(packages, LINUX, ["dev", "optional"])
+    assert select_tarballs(packages, LINUX, ["dev"])
+    assert select_tarballs(packages, LINUX, ["optional"])
+    assert not select_tarballs(packages, LINUX, ["dev", "optional"])
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_a_dependency_of_two_sorts_goes_when_both_go():
     ],
 )
 def test_platforms_are_compared_as_npm_does(entry, fit):
-    assert fits(entry, LINUX) is fit
+    assert fits_platform(entry, LINUX) is fit
 
 
 def test_an_unknown_libc_refuses_nothing():
-    assert fits({"libc": ["musl"]}, NodePlatform(os="linux", cpu="x64"))
+    assert fits_platform({"libc": ["musl"]}, NodePlatform(os="linux", cpu="x64"))
 
 
 @pytest.mark.parametrize(
@@ -174,12 +174,12 @@ def test_an_unknown_libc_refuses_nothing():
 )
 def test_where_a_tarball_is_from(resolved, path, url, local):
     entry = {"version": "1.3.0", "integrity": SHA512} | ({"resolved": resolved} if resolved else {})
-    found = origin("node_modules/left-pad", entry)
+    found = tarball_of_entry("node_modules/left-pad", entry)
     assert (found.path, found.url, found.local) == (path, url, local)
 
 
 def test_scopes_may_be_encoded():
-    found = origin("node_modules/@a/b", {"version": "1.0.0", "resolved": f"{HOST}/@a%2fb/-/b-1.0.0.tgz"})
+    found = tarball_of_entry("node_modules/@a/b", {"version": "1.0.0", "resolved": f"{HOST}/@a%2fb/-/b-1.0.0.tgz"})
     assert found.path == "@a/b/-/b-1.0.0.tgz"
 
 
@@ -195,43 +195,46 @@ def test_scopes_may_be_encoded():
 def test_what_has_no_hash_is_refused_by_name(resolved, said):
     packages = {"node_modules/left-pad": {"version": "1.3.0", "resolved": resolved, "dev": True}}
     with pytest.raises(WrongLockError, match=said) as caught:
-        wanted(packages, LINUX)
+        select_tarballs(packages, LINUX)
     assert "s3cret" not in str(caught.value)
-    assert wanted(packages, LINUX, ["dev"]) == {}
+    assert select_tarballs(packages, LINUX, ["dev"]) == {}
 
 
 def test_names_of_places():
     assert name_of("node_modules/@a/b", {}) == "@a/b"
     assert name_of("node_modules/x/node_modules/y", {}) == "y"
-    assert [installed(place) for place in ("", "packages/a", "node_modules/a", "p/node_modules/a")] == [
+    assert [is_installed(place) for place in ("", "packages/a", "node_modules/a", "p/node_modules/a")] == [
         False, False, True, True,
     ]  # fmt: skip
 
 
 def test_links_and_the_directories_that_get_a_node_modules():
-    assert links(PACKAGES) == {"node_modules/a": "packages/a"}
-    assert trees([*wanted(PACKAGES, LINUX), *links(PACKAGES)]) == ("", "packages/a")
-    assert trees([]) == ()
+    assert linked_directories(PACKAGES) == {"node_modules/a": "packages/a"}
+    assert node_modules_parents([*select_tarballs(PACKAGES, LINUX), *linked_directories(PACKAGES)]) == (
+        "",
+        "packages/a",
+    )
+    assert node_modules_parents([]) == ()
 
 
 def test_pins_name_no_registry():
-    assert "example.invalid" not in json.dumps(hostless(PACKAGES))
+    assert "example.invalid" not in json.dumps(strip_registry_hosts(PACKAGES))
     url = {"node_modules/x": {"version": "1.0.0", "resolved": f"{HOST}/x.tgz"}}
-    assert hostless(url) == url
+    assert strip_registry_hosts(url) == url
 
 
 def test_a_build_sees_the_same_lock_whichever_registry_it_was():
-    found = wanted(PACKAGES, LINUX)
+    found = select_tarballs(PACKAGES, LINUX)
     hashes = {package.identity: f"sha512-{place}" for place, package in found.items()}
-    one = rewritten(PACKAGES, hashes)
-    other = rewritten(json.loads(json.dumps(PACKAGES).replace(HOST, "http://mirror.invalid/npm")), hashes)
+    one = offline_lockfile(PACKAGES, hashes)
+    other = offline_lockfile(json.loads(json.dumps(PACKAGES).replace(HOST, "http://mirror.invalid/npm")), hashes)
     assert one == other
     assert (one["name"], one["lockfileVersion"]) == ("site", 3)
     entry = one["packages"]["node_modules/esbuild"]
     assert entry["resolved"] == f"{REGISTRY}esbuild/-/esbuild-0.21.5.tgz"
     assert entry["integrity"] == "sha512-node_modules/esbuild"
     assert one["packages"]["node_modules/a"] == PACKAGES["node_modules/a"]
-    assert rewritten(hostless(PACKAGES), hashes) == one
+    assert offline_lockfile(strip_registry_hosts(PACKAGES), hashes) == one
 
 
 NAMES = st.sampled_from(["a", "b", "@s/a", "@s/b"])
@@ -249,8 +252,8 @@ ENTRIES = st.fixed_dictionaries(
 
 @given(st.dictionaries(NAMES.map("node_modules/{}".format), ENTRIES), st.sets(st.sampled_from(["dev", "optional"])))
 def test_what_is_omitted_is_never_more_than_what_is_there(packages, omit):
-    everything = wanted(packages, LINUX)
-    some = wanted(packages, LINUX, omit)
+    everything = select_tarballs(packages, LINUX)
+    some = select_tarballs(packages, LINUX, omit)
     assert set(some) <= set(everything) <= set(packages)
     assert list(some) == sorted(some)
     assert {place for place, entry in packages.items() if not set(entry) & {"dev", "optional", "devOptional"}} <= set(
@@ -270,13 +273,13 @@ URLS = st.sampled_from(["http://[", "https://h.invalid/c/-/c-1.tgz", "file:../x"
 
 @given(st.dictionaries(PLACES, st.dictionaries(st.sampled_from(KEYS), JSON | URLS, max_size=6), max_size=4))
 def test_whatever_a_strangers_lock_file_holds(packages):
-    assert read(json.dumps({"lockfileVersion": 3, "packages": packages}), "l") == packages
-    links(packages)
-    rewritten(packages, {})
-    trees([place for place in packages if installed(place)])
+    assert parse_lockfile(json.dumps({"lockfileVersion": 3, "packages": packages}), "l") == packages
+    linked_directories(packages)
+    offline_lockfile(packages, {})
+    node_modules_parents([place for place in packages if is_installed(place)])
     try:
-        found = wanted(packages, LINUX)
-        hostless(packages)
+        found = select_tarballs(packages, LINUX)
+        strip_registry_hosts(packages)
     except WrongLockError:
         return
     assert all(package.path or package.url or package.local for package in found.values())

@@ -5,7 +5,16 @@ from __future__ import annotations
 import base64
 
 import pytest
-from envtool_node.npmrc import NpmConfig, expanded, host_config, of_environment, of_project, parse, plain_url, redacted
+from envtool_node.npmrc import (
+    NpmConfig,
+    environment_settings,
+    expand_variables,
+    host_config,
+    parse_ini,
+    plain_url,
+    redact_credentials,
+    sanitize_project_npmrc,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +35,7 @@ omit[]=dev
 semi = a\\;b ; gone
 registry=https://last.invalid/
 """
-    assert parse(text) == {
+    assert parse_ini(text) == {
         "registry": "https://last.invalid/",
         "@corp:registry": "https://corp.invalid/",
         "//corp.invalid/:_authToken": "t0ken",
@@ -38,8 +47,8 @@ registry=https://last.invalid/
 
 def test_variables_are_put_in_as_npm_does():
     environ = {"NPM_TOKEN": "t", "AWS_SECRET": "s"}
-    assert expanded("a=${NPM_TOKEN} ${GONE} ${GONE?}.", environ.get) == "a=t ${GONE} ."
-    assert expanded("\\${NPM_TOKEN}", environ.get) == "\\${NPM_TOKEN}"
+    assert expand_variables("a=${NPM_TOKEN} ${GONE} ${GONE?}.", environ.get) == "a=t ${GONE} ."
+    assert expand_variables("\\${NPM_TOKEN}", environ.get) == "\\${NPM_TOKEN}"
 
 
 def test_a_project_knows_the_variables_that_it_is_told_of():
@@ -75,7 +84,7 @@ def test_variables_are_settings_too():
         "NPM_CONFIG_X": "",
     }
     environ["npm_config_//r.invalid/:_authToken"] = "T"
-    assert of_environment(environ) == {
+    assert environment_settings(environ) == {
         "registry": "https://e.invalid",
         "strict-ssl": "false",
         "//r.invalid/:_authToken": "T",
@@ -149,19 +158,19 @@ def test_the_longest_place_wins():
 
 def test_a_build_sees_what_a_project_says_of_installing():
     text = "legacy-peer-deps=true\n//r.invalid/:_authToken=T\nregistry=https://r.invalid\n@c:registry = https://c.invalid\n_auth=x\nca[]=y\ngit=./evil\nnode-options=-r ./evil\n omit=dev\n"
-    assert of_project(text) == "legacy-peer-deps=true\n omit=dev\n"
+    assert sanitize_project_npmrc(text) == "legacy-peer-deps=true\n omit=dev\n"
 
 
 @given(st.text())
 def test_nothing_that_a_file_holds_is_too_much(text):
-    parse(text)
-    of_project(text)
-    redacted(text)
+    parse_ini(text)
+    sanitize_project_npmrc(text)
+    redact_credentials(text)
 
 
 def test_words_without_secrets():
     said = "npm error 401 https://ann:pw@h.invalid/x _authToken=abc Bearer def npm_0123456789"
-    assert redacted(said) == "npm error 401 https://***@h.invalid/x _authToken=*** Bearer *** ***"
+    assert redact_credentials(said) == "npm error 401 https://***@h.invalid/x _authToken=*** Bearer *** ***"
     assert plain_url("https://ann:pw@h.invalid/x/-/x.tgz?token=1#2") == "https://h.invalid/x/-/x.tgz"
 
 
@@ -175,7 +184,9 @@ def test_all_variables_that_may_not_be_had_are_named_at_once():
         raise api.ResolveError(f"the project wants your variable {name}", code="pass-not-allowed", hint=f"allow {name}")
 
     with pytest.raises(api.ResolveError) as caught:
-        expanded("//a/:_authToken=${TOKEN}\n//b/:_authToken=${OTHER}\n//c/:_authToken=${TOKEN}\nmode=${MODE}\n", told)
+        expand_variables(
+            "//a/:_authToken=${TOKEN}\n//b/:_authToken=${OTHER}\n//c/:_authToken=${TOKEN}\nmode=${MODE}\n", told
+        )
     assert caught.value.message == "the project wants your variable TOKEN; the project wants your variable OTHER"
     assert (caught.value.code, caught.value.hint) == ("pass-not-allowed", "allow TOKEN")
     assert asked == ["TOKEN", "OTHER", "TOKEN", "MODE"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from envtool_python.metadata import ProjectMetadata, read_facts
-from envtool_python.test_config import plugins_wanted, tox_chosen, tox_needs
+from envtool_python.test_config import required_plugins, tox_groups_and_extras, tox_needs
 
 TOX = """\
 [tox]
@@ -74,8 +74,8 @@ def test_deps_of_factors_that_are_this_python(line, holds):
 
 def test_extras_of_factors_that_are_this_python():
     project = Project(tox__ini="[testenv]\nextras =\n    py{38,311}: tests\n    py27: old\n")
-    assert tox_chosen(project, ProjectMetadata(), (3, 11)) == ((), ("tests",))
-    assert tox_chosen(project, ProjectMetadata()) == ((), ())
+    assert tox_groups_and_extras(project, ProjectMetadata(), (3, 11)) == ((), ("tests",))
+    assert tox_groups_and_extras(project, ProjectMetadata()) == ((), ())
 
 
 def test_deps_in_pyproject():
@@ -110,7 +110,7 @@ def test_plugins_that_options_take_for_granted(options, plugins):
         Project(pytest__ini=f"[pytest]\n{options}\n"),
         Project(setup__cfg=f"[tool:pytest]\n{options}\n"),
     ):
-        assert plugins_wanted(project, read_facts(project)) == plugins
+        assert required_plugins(project, read_facts(project)) == plugins
 
 
 @pytest.mark.parametrize("file", ["pytest.toml", ".pytest.toml", "pyproject.toml"])
@@ -120,13 +120,13 @@ def test_native_toml_is_read(file):
     project = Project()
     project.files[file] = text
     wanted = ("pytest-mock>=3", "pytest-cov", "pytest-xdist", "pytest-sugar")
-    assert plugins_wanted(project, read_facts(project)) == wanted
+    assert required_plugins(project, read_facts(project)) == wanted
 
 
 def test_pytest_toml_comes_first():
     project = Project(pytest__ini="[pytest]\naddopts = -n 2\n")
     project.files["pytest.toml"] = ""
-    assert plugins_wanted(project, read_facts(project)) == ()
+    assert required_plugins(project, read_facts(project)) == ()
 
 
 def test_options_come_from_the_file_that_pytest_reads():
@@ -134,6 +134,6 @@ def test_options_come_from_the_file_that_pytest_reads():
         pyproject__toml='[tool.pytest.ini_options]\naddopts = ["-ra", "--cov"]\n',
         tox__ini="[pytest]\naddopts = -n 2\n",
     )
-    assert plugins_wanted(project, read_facts(project)) == ("pytest-cov",)
+    assert required_plugins(project, read_facts(project)) == ("pytest-cov",)
     project.files["pytest.ini"] = "[pytest]\n"
-    assert plugins_wanted(project, read_facts(project)) == ()
+    assert required_plugins(project, read_facts(project)) == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.editable import decisive_files
+from envtool_python.editable import editable_inputs
 from envtool_python.metadata import read_facts
 
 from envtool.fs import globs
@@ -39,7 +39,7 @@ SOURCES = {
 def decided(text, **more):
     """The files that the answer's patterns match, by content and by name; the patterns of the first."""
     project = Project(pyproject_D_toml=text, **SOURCES, **more)
-    patterns, names = decisive_files(project, read_facts(project))
+    patterns, names = editable_inputs(project, read_facts(project))
     for pattern in (*patterns, *names):
         assert project.glob(pattern) or project.glob(f"{pattern}/**"), f"{pattern} matches nothing, which is an error"
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.pip_config import closed, file_name, index_of, last_words, of_backend, parse, redacted
+from envtool_python.pip_config import (
+    config_for_options,
+    file_name,
+    is_backend_failure,
+    last_words,
+    parse_config_list,
+    redact_credentials,
+    strip_credentials,
+)
 
 LISTING = """\
 global.constraint='/etc/limits.txt'
@@ -17,10 +25,10 @@ freeze.timeout='9'
 
 
 def test_sections_have_pips_order_and_constraints_stay_out():
-    options = parse(LISTING)
+    options = parse_config_list(LISTING)
     assert options["index-url"] == "https://high.invalid/simple"
     assert options["timeout"] == "7"
-    index = index_of(options)
+    index = config_for_options(options)
     assert index.variables["PIP_EXTRA_INDEX_URL"].split() == [
         "https://one.invalid/simple",
         "https://ann:s3cret@two.invalid/simple",
@@ -29,11 +37,11 @@ def test_sections_have_pips_order_and_constraints_stay_out():
 
 
 def test_credentials_come_back_for_their_host_alone():
-    index = index_of(parse(LISTING))
+    index = config_for_options(parse_config_list(LISTING))
     assert index.opened("https://two.invalid/a-1.whl") == "https://ann:s3cret@two.invalid/a-1.whl"
     assert index.opened("https://one.invalid/a-1.whl") == "https://one.invalid/a-1.whl"
-    assert closed("https://ann:s3cret@two.invalid/a%2B1.whl#sha256=00") == "https://two.invalid/a%2B1.whl"
-    assert "s3cret" not in redacted("ERROR: 401 for https://ann:s3cret@two.invalid/simple")
+    assert strip_credentials("https://ann:s3cret@two.invalid/a%2B1.whl#sha256=00") == "https://two.invalid/a%2B1.whl"
+    assert "s3cret" not in redact_credentials("ERROR: 401 for https://ann:s3cret@two.invalid/simple")
     assert file_name("https://two.invalid/d/a-1%2Bcpu.whl") == "a-1+cpu.whl"
 
 
@@ -43,7 +51,7 @@ def test_directories_and_certificates_are_shown_at_known_places(tmp_path):
     pem = tmp_path / "ca.pem"
     pem.write_text("x")
     options = {"index-url": f"file://{tmp_path}/pypi/simple", "find-links": f"{tmp_path}/wheels", "cert": str(pem)}
-    index = index_of(options)
+    index = config_for_options(options)
     assert {(bind.source, bind.target) for bind in index.binds} == {
         (f"{tmp_path}/pypi", f"{tmp_path}/pypi"),
         (f"{tmp_path}/wheels", f"{tmp_path}/wheels"),
@@ -97,7 +105,7 @@ SAID = "envtool: the build backend b failed (get_requires_for_build_wheel)\n"
     ],
 )
 def test_a_build_backends_own_last_words_are_the_reason(text, wanted):
-    assert of_backend(text)
+    assert is_backend_failure(text)
     said = last_words(text)
     assert said.startswith("the build backend b failed (get_requires_for_build_wheel)")
     assert said.lower().endswith(wanted.lower())
@@ -110,6 +118,6 @@ def test_what_a_build_under_pip_said_last_is_the_reason():
     text += (
         "      [end of output]\n\n  note: This error originates from a subprocess\nerror: metadata-generation-failed\n"
     )
-    assert of_backend(text)
+    assert is_backend_failure(text)
     assert last_words(text + "envtool: pip ended with 1\n") == "lib.errors.NoTagError: there is no tag"
-    assert not of_backend("ERROR: No matching distribution found for x==9\nenvtool: pip ended with 1\n")
+    assert not is_backend_failure("ERROR: No matching distribution found for x==9\nenvtool: pip ended with 1\n")

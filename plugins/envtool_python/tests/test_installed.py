@@ -28,7 +28,7 @@ def test_distributions_wherever_they_are():
             "/usr/lib/python3/dist-packages/c.dist-info/RECORD": "Name: c\nVersion: 2\n",
         }
     )
-    one, a, b = installed.packages(tree)
+    one, a, b = installed.installed_packages(tree)
     assert (one.name, one.version, one.licenses) == ("typing-extensions", "4.12.0", ("PSF-2.0",))
     assert (one.summary, one.homepage) == ("backported", "https://example.invalid/x")
     assert (a.licenses, b.licenses) == (("BSD",), ())
@@ -42,7 +42,7 @@ def test_distributions_wherever_they_are():
 def test_what_a_distribution_may_have_come_in(name):
     from fnmatch import fnmatchcase
 
-    found = installed.read("/x", METADATA.encode())
+    found = installed.parse_metadata("/x", METADATA.encode())
     assert any(fnmatchcase(name, pattern) for pattern in found.archives)
     assert not any(fnmatchcase(f"my-{name}", pattern) for pattern in found.archives)
 
@@ -57,12 +57,12 @@ def test_what_a_distribution_may_have_come_in(name):
     ],
 )
 def test_licences(lines, licenses):
-    assert installed.read("/x", f"Name: a\nVersion: 1\n{lines}\n".encode()).licenses == licenses
+    assert installed.parse_metadata("/x", f"Name: a\nVersion: 1\n{lines}\n".encode()).licenses == licenses
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"Name: a\n", b"Version: 1\n", b"\n\nName: a\nVersion: 1\n"])
 def test_what_names_no_distribution(content):
-    assert installed.read("/x", content) is None
+    assert installed.parse_metadata("/x", content) is None
 
 
 def test_a_file_belongs_to_the_distribution_whose_record_has_it():

@@ -79,7 +79,7 @@ def host(monkeypatch):
     index = PipConfig(variables={"PIP_TIMEOUT": "9"}, secrets={"h.invalid": "ann:s3cret"})
     monkeypatch.setattr(resolver, "read_index", lambda _site: index)
     monkeypatch.setattr("envtool_python.simple_index.read_index", lambda _site: index)
-    monkeypatch.setattr(resolver, "host_pip", lambda *_, **__: json.dumps(PIP_REPORT))
+    monkeypatch.setattr(resolver, "run_host_pip", lambda *_, **__: json.dumps(PIP_REPORT))
 
 
 def request(options, *, inputs=(), epoch=1_700_000_000):

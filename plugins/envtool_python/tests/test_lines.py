@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from envtool_python import requirement_checks
-from envtool_python.requirement_checks import fault
+from envtool_python.requirement_checks import line_fault
 from envtool_python.requirements import flatten
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -57,7 +57,7 @@ RIGHT = [
 
 @pytest.mark.parametrize(("line", "said", "hint"), WRONG)
 def test_what_is_wrong_is_said_with_what_to_write(line, said, hint):
-    message, advice = fault(line)
+    message, advice = line_fault(line)
     assert said in message
     assert f"`{line}`" in message
     assert hint in advice
@@ -65,7 +65,7 @@ def test_what_is_wrong_is_said_with_what_to_write(line, said, hint):
 
 @pytest.mark.parametrize("line", RIGHT)
 def test_what_pip_takes_is_left_to_it(line):
-    assert fault(line) == ("", "")
+    assert line_fault(line) == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_pip_takes_is_left_to_it(line):
     ],
 )
 def test_lines_of_files_are_no_requirements_of_a_list(line, hint):
-    message, advice = fault(line, written=True)
+    message, advice = line_fault(line, written=True)
     assert "and no requirement" in message
     assert hint in advice
 

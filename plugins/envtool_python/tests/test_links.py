@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from envtool_python.kinds import Pip
-from envtool_python.pip_calls import PipInputs, wanted
+from envtool_python.pip_calls import PipInputs, read_requests
 from envtool_python.requirements import flatten
 
 from envtool import api
@@ -132,7 +132,7 @@ def test_a_file_that_is_included_and_no_input_is_told(site):
 )
 def test_pip_is_told_where_it_is_in_the_container(site, options, expected):
     (site.project / "r.txt").write_text("--no-index --find-links 'my wheels'\nsix\n")
-    asked = wanted(options, PipInputs(request(options, inputs=["r.txt", WHEEL, "my wheels/a.whl"]), site))
+    asked = read_requests(options, PipInputs(request(options, inputs=["r.txt", WHEEL, "my wheels/a.whl"]), site))
     assert [list(call) for call in asked.calls] == [expected]
 
 

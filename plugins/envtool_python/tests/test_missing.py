@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.missing_libraries import hint, sought
+from envtool_python.missing_libraries import missing_files, missing_package_hint
 
 from envtool.testing import MemorySite
 
@@ -40,22 +40,22 @@ from envtool.testing import MemorySite
     ],
 )
 def test_what_is_missing(output, wanted):
-    assert sought(output) == wanted
+    assert missing_files(output) == wanted
 
 
 def test_the_index_of_the_suite_is_asked():
     site = MemorySite()
     site.packaged = {"ffi.h": "libffi-dev", "libarchive.so": "libarchive-dev"}
-    said = hint("fatal error: ffi.h: No such file\nld: cannot find -larchive\n", "debian", site)
+    said = missing_package_hint("fatal error: ffi.h: No such file\nld: cannot find -larchive\n", "debian", site)
     assert said == (
         "`ffi.h` is in the package libffi-dev; `archive` is in the package libarchive-dev: "
         "add a layer `apt: [libffi-dev, libarchive-dev]` below this one"
     )
-    said = hint("fatal error: ffi.h: No such file\n", "host", site)
+    said = missing_package_hint("fatal error: ffi.h: No such file\n", "host", site)
     assert "`apt install libffi-dev`" in said
     assert "{debian: bookworm}" in said
-    assert hint("fatal error: private.h: No such file\n", "debian", site) == ""
-    assert hint("it just failed\n", "debian", site) == ""
+    assert missing_package_hint("fatal error: private.h: No such file\n", "debian", site) == ""
+    assert missing_package_hint("it just failed\n", "debian", site) == ""
 
 
 def test_where_it_cannot_be_asked_the_usual_ones_are_known():
@@ -66,4 +66,4 @@ def test_where_it_cannot_be_asked_the_usual_ones_are_known():
         ("error: command 'gcc' failed: No such file", "build-essential"),
         ("error: can't find Rust compiler", "cargo"),
     ):
-        assert f"`apt: [{package}]`" in hint(output, "debian", MemorySite())
+        assert f"`apt: [{package}]`" in missing_package_hint(output, "debian", MemorySite())

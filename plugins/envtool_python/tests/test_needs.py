@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from envtool_python.decode import DecodedFiles
 from envtool_python.metadata import read_facts
-from envtool_python.test_requirements import has_tests, needs_of
+from envtool_python.requirements_of_tests import has_tests, requirements_of_tests
 
 from envtool.testing import MemoryProject
 
@@ -99,7 +99,7 @@ ROWS = {  # files -> groups, extras, files, lines
 def test_where_they_are(row):
     files, wanted = ROWS[row]
     project = DecodedFiles(MemoryProject(files))
-    found = needs_of({}, project, read_facts(project))
+    found = requirements_of_tests({}, project, read_facts(project))
     assert (found.groups, found.extras, found.files, found.lines) == wanted
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.pip_messages import explained
+from envtool_python.pip_messages import explain_pip_error
 
 INFO = {"implementation": "cpython", "version": "3.11.2", "platform": "linux-x86_64"}
 PLACES = {"six": "r.txt:3", "attrs": "r.txt:4"}
@@ -62,14 +62,14 @@ WHEEL = "ERROR: six-1.0-cp39-cp39-win_amd64.whl is not a supported wheel on this
     ],
 )  # fmt: skip
 def test_the_requirement_its_place_and_what_to_write(text, said, hint):
-    message, advice = explained(text, PLACES, INFO)
+    message, advice = explain_pip_error(text, PLACES, INFO)
     assert message.startswith(said)
     assert hint in advice
 
 
 def test_words_that_are_not_known_are_passed_on():
-    assert explained("ERROR: something else\n", PLACES, INFO) == ("", "")
-    assert explained("", {}, {}) == ("", "")
+    assert explain_pip_error("ERROR: something else\n", PLACES, INFO) == ("", "")
+    assert explain_pip_error("", {}, {}) == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_words_that_are_not_known_are_passed_on():
 )
 def test_a_wheel_of_the_project_that_is_not_for_this_python(file, fits):
     text = "ERROR: Cannot install six because these package versions have conflicting dependencies.\n"
-    message, _ = explained(text, {}, INFO, ["six", f"six @ file:///project/dist/{file}"])
+    message, _ = explain_pip_error(text, {}, INFO, ["six", f"six @ file:///project/dist/{file}"])
     assert (not message) == fits
     assert fits or message.startswith(f"`six`: the wheel {file} is for Python")
 
@@ -122,11 +122,11 @@ ERROR: ResolutionImpossible: for help visit https://pip.invalid/
 )  # fmt: skip
 def test_what_does_not_go_together(causes, said):
     text = CONFLICT % "\n".join(f"    {line}" for line in causes)
-    message, hint = explained(text, PLACES, INFO)
+    message, hint = explain_pip_error(text, PLACES, INFO)
     assert message == said
     assert "loosen" in hint
 
 
 def test_of_two_attempts_the_last_one_counts():
     first, last = (CONFLICT % f"    b {number} depends on c>{number}" for number in (1, 2))
-    assert "`b==2`" in explained(first + last, PLACES, INFO)[0]
+    assert "`b==2`" in explain_pip_error(first + last, PLACES, INFO)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 
 import pytest
-from envtool_python.decode import DecodedFiles, SubdirectoryReader, WrongFileError, text_of
+from envtool_python.decode import DecodedFiles, SubdirectoryReader, WrongFileError, decode_text
 from envtool_python.language import Python
 
 from envtool import api
@@ -30,7 +30,7 @@ LATIN = "# -*- coding: latin-1 -*-\nfrom setuptools import setup\nsetup(name='ka
     ],
 )  # fmt: skip
 def test_a_file_says_its_encoding(content, path, text):
-    assert text_of(content, path) == text
+    assert decode_text(content, path) == text
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_file_says_its_encoding(content, path, text):
 )
 def test_what_is_no_text_is_said_with_its_line(content, path, said, line):
     with pytest.raises(WrongFileError, match=said) as caught:
-        text_of(content, path)
+        decode_text(content, path)
     assert (caught.value.file, caught.value.line) == (path, line)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.tagged import match, tell_version
-from envtool_python.versions import pretended, public, rule
+from envtool_python.versions import pretend_version_variables, public_version, tag_rule
 
 
 class Resolver:
@@ -32,7 +32,7 @@ class Files(dict):
 
 def version(text, *tags, setup=None):
     facts = read_facts(Files({"pyproject.toml": text, **({"setup.py": setup} if setup else {})}))
-    told = pretended(Resolver(*tags), facts, "", None)
+    told = pretend_version_variables(Resolver(*tags), facts, "", None)
     assert len({*told.values()}) == 1
     return told["PBR_VERSION"]
 
@@ -94,11 +94,13 @@ def test_setup_py_may_say_the_rule():
 
 def test_the_spec_comes_first_and_other_projects_are_told_nothing():
     assert (
-        pretended(Resolver("v1.0"), ProjectMetadata(versioned=True), "", "3.1")["SETUPTOOLS_SCM_PRETEND_VERSION"]
+        pretend_version_variables(Resolver("v1.0"), ProjectMetadata(versioned=True), "", "3.1")[
+            "SETUPTOOLS_SCM_PRETEND_VERSION"
+        ]
         == "3.1"
     )
-    assert pretended(Resolver("v1.0"), ProjectMetadata(), "", None) == {}
-    assert rule(ProjectMetadata()).admits("anything")
+    assert pretend_version_variables(Resolver("v1.0"), ProjectMetadata(), "", None) == {}
+    assert tag_rule(ProjectMetadata()).admits("anything")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_the_spec_comes_first_and_other_projects_are_told_nothing():
     [("v1.0", "1.0"), ("1.0+local", "1.0"), ("1!2.0a1", "1!2.0a1"), ("nightly", ""), ("", ""), ("9" * 400, "9" * 200)],
 )
 def test_versions(text, wanted):
-    assert public(text) == wanted
+    assert public_version(text) == wanted
 
 
 @pytest.mark.parametrize(

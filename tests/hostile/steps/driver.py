@@ -13,7 +13,7 @@ from envtool.container.program import BindMount, ContainerStep, ContainerVariati
 top, attacker, kind = sys.argv[1:4]
 user = "root" if kind.startswith("root") else "user"
 env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp"}
-who = {"user": "nobody"} if kind == "root-other" and userns.here().mode != "single" else {}
+who = {"user": "nobody"} if kind == "root-other" and userns.caller_ids().mode != "single" else {}
 
 
 def shell(text, **more):
@@ -60,7 +60,7 @@ program = Program(
     **more,
 )
 ended = supervisor.run(
-    program.flat(),
+    program.to_dict(),
     stdin=0 if kind.endswith("terminal") else -1,
     terminal=kind.endswith("terminal"),
     outputs_to=os.path.join(top, "project") if kind.endswith("outputs") else "",

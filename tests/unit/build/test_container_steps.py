@@ -167,7 +167,7 @@ def test_what_lies_where_a_container_has_its_own_is_nothing(tmp_path):
     for strip, names in ((0, ("dev/", "dev/null", "proc/1")), (1, ("root/sys/", "root/dev/x"))):
         archive.write_bytes(plain(*names))
         with pytest.raises(BuildError, match="all of it lies in /dev, /proc and /sys") as caught:
-            live_extract.extract(str(archive), "/", strip=strip, root=str(tmp_path))
+            live_extract.extract_archive(str(archive), "/", strip=strip, root=str(tmp_path))
         assert caught.value.code == "unpack-nothing"
 
 
@@ -279,8 +279,8 @@ def test_place(tmp_path):
     os.symlink("f", source / "l")
     old = os.umask(0o077)
     try:
-        container_steps.place(str(source), str(tmp_path / "to" / "there"))
-        container_steps.place(str(source / "f"), str(tmp_path / "to" / "f"), 0o640)
+        container_steps.copy_to(str(source), str(tmp_path / "to" / "there"))
+        container_steps.copy_to(str(source / "f"), str(tmp_path / "to" / "f"), 0o640)
     finally:
         os.umask(old)
     there = tmp_path / "to" / "there"
@@ -292,4 +292,4 @@ def test_place(tmp_path):
     assert os.readlink(there / "l") == "f"
     assert stat.S_IMODE((tmp_path / "to" / "f").stat().st_mode) == 0o640
     with pytest.raises(BuildError, match="gone could not be copied"):
-        container_steps.place(str(source / "gone"), str(tmp_path / "x"))
+        container_steps.copy_to(str(source / "gone"), str(tmp_path / "x"))

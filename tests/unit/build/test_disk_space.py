@@ -8,22 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from envtool.build.disk_space import DiskSpace, NoDiskSpace, watched
+from envtool.build.disk_space import DiskSpace, NoDiskSpace, detect_full_disk
 from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.events import Finished
 from envtool.store import disk_limits as space
 from envtool.store.collect import GcResult
 from envtool.store.inventory import Inventory, StoredItem
 from envtool.store.leases import Leases
-from envtool.store.store import locate
+from envtool.store.store import open_store
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A store, what is asked of gc, and what it answers."""
-    store = locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
-    monkeypatch.delenv(space.FREE, raising=False)
-    monkeypatch.delenv(space.SIZE, raising=False)
+    store = open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    monkeypatch.delenv(space.KEEP_FREE_VARIABLE, raising=False)
+    monkeypatch.delenv(space.SIZE_VARIABLE, raising=False)
     asked = []
     gone = [StoredItem(sort="layer", name="a", size=1 << 60, used=1.0)]
 
@@ -37,7 +37,7 @@ def place(tmp_path, monkeypatch):
 
 def test_nothing_is_done_where_there_is_room(place, monkeypatch):
     store, asked, _ = place
-    monkeypatch.setenv(space.FREE, "0")
+    monkeypatch.setenv(space.KEEP_FREE_VARIABLE, "0")
     assert not DiskSpace().ensure(store, "/p", Leases(), pytest.fail)
     assert not asked
 
@@ -45,7 +45,7 @@ def test_nothing_is_done_where_there_is_room(place, monkeypatch):
 def test_it_is_made_once_whoever_asks_and_said_in_one_line(place, monkeypatch):
     store, asked, _ = place
     lacking = [5, 5, 5, 5]
-    monkeypatch.setattr(space, "lacking", lambda *_: lacking[-1])
+    monkeypatch.setattr(space, "missing_space", lambda *_: lacking[-1])
     events = []
     one = DiskSpace()
 
@@ -65,7 +65,7 @@ def test_it_is_made_once_whoever_asks_and_said_in_one_line(place, monkeypatch):
 
 def test_what_is_needed_is_spared(place, monkeypatch, tmp_path):
     store, asked, _ = place
-    monkeypatch.setenv(space.FREE, "100%")
+    monkeypatch.setenv(space.KEEP_FREE_VARIABLE, "100%")
     (tmp_path / "envtool.yaml").write_text("")
     (tmp_path / "envtool.lock").write_text("b" * 64)
     claims = Leases()
@@ -77,8 +77,8 @@ def test_what_is_needed_is_spared(place, monkeypatch, tmp_path):
 
     graph, gone = Graph(), Graph()
     one = DiskSpace()
-    one.need(graph.keys)
-    one.need(gone.keys)
+    one.protect(graph.keys)
+    one.protect(gone.keys)
     del gone
     one.ensure(store, str(tmp_path), claims, lambda _: None)
     assert asked[0].spare == {"held", "b" * 64, "standing"}
@@ -86,7 +86,7 @@ def test_what_is_needed_is_spared(place, monkeypatch, tmp_path):
 
 def test_where_nothing_is_found_it_is_not_looked_for_at_every_step(place, monkeypatch):
     store, asked, gone = place
-    monkeypatch.setenv(space.FREE, "100%")
+    monkeypatch.setenv(space.KEEP_FREE_VARIABLE, "100%")
     gone.clear()
     one = DiskSpace()
     assert not any(one.ensure(store, "/p", Leases(), pytest.fail) for _ in range(5))
@@ -98,8 +98,8 @@ def test_where_nothing_is_found_it_is_not_looked_for_at_every_step(place, monkey
 
 def test_the_size_of_the_store_is_looked_at_once(place, monkeypatch):
     store, asked, _ = place
-    monkeypatch.setenv(space.FREE, "0")
-    monkeypatch.setenv(space.SIZE, "20GB")
+    monkeypatch.setenv(space.KEEP_FREE_VARIABLE, "0")
+    monkeypatch.setenv(space.SIZE_VARIABLE, "20GB")
     one = DiskSpace()
     for _ in range(3):
         one.ensure(store, "/p", Leases(), lambda _: None)
@@ -112,8 +112,8 @@ def test_the_size_of_the_store_is_looked_at_once(place, monkeypatch):
 def test_an_error_on_a_full_disk_is_one_of_room(place, monkeypatch, error):
     store, _, _ = place
     if not isinstance(error, OSError):
-        monkeypatch.setattr(space, "full", lambda _: True)
-    with pytest.raises(NoDiskSpace) as caught, watched(store):
+        monkeypatch.setattr(space, "is_nearly_full", lambda _: True)
+    with pytest.raises(NoDiskSpace) as caught, detect_full_disk(store):
         raise error
     assert caught.value.error is error
 
@@ -121,10 +121,10 @@ def test_an_error_on_a_full_disk_is_one_of_room(place, monkeypatch, error):
 def test_other_errors_are_what_they_are(place, monkeypatch):
     store, _, _ = place
     for error in (BuildError("exit 1"), OSError(errno.ENOENT, "gone")):
-        with pytest.raises(type(error)), watched(store):
+        with pytest.raises(type(error)), detect_full_disk(store):
             raise error
-    monkeypatch.setattr(space, "full", lambda _: True)
-    with pytest.raises(Interrupted), watched(store):
+    monkeypatch.setattr(space, "is_nearly_full", lambda _: True)
+    with pytest.raises(Interrupted), detect_full_disk(store):
         raise Interrupted
     assert os.path.isdir(store.root)
 
@@ -133,7 +133,7 @@ def test_other_errors_are_what_they_are(place, monkeypatch):
 def disk(place, monkeypatch):
     """The store on a disk with so much free: a list of one number; and what is said."""
     free, said = [100], []
-    monkeypatch.setattr(space, "free", lambda _: (free[0], 1000))
+    monkeypatch.setattr(space, "free_space", lambda _: (free[0], 1000))
 
     def making(one, what, fetched, missing):
         return one.making(place[0], what, fetched, missing, lambda event: said.append(event.text))
@@ -201,7 +201,7 @@ def test_it_is_known_when_nothing_more_can_go(place, monkeypatch):
 
 def test_room_is_made_for_all_that_is_being_made(place, monkeypatch):
     store, asked, _ = place
-    monkeypatch.setattr(space, "free", lambda _: (100, 1000))
+    monkeypatch.setattr(space, "free_space", lambda _: (100, 1000))
     one = DiskSpace()
     with pytest.raises(NoDiskSpace), one.making(store, "a", 500, 500, pytest.fail):
         pass

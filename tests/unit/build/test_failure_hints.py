@@ -6,7 +6,7 @@ HERE = ("sh", "pytest", "make", "python3", "cat")
 
 
 def task(status, output, **changes):
-    return failure_hints.of_task(
+    return failure_hints.task_failure_hint(
         status,
         output,
         **{
@@ -31,12 +31,12 @@ def test_the_rest_of_the_container():
     assert not task(1, "No space left on device", scratch="disk")
     assert "read-only" in task(1, "touch: cannot touch '/usr/x': Read-only file system")
     assert not task(1, "Read-only file system", base="debian")
-    assert "before this one" in failure_hints.of_build(127, "", kind="run", commands="", base="debian")
+    assert "before this one" in failure_hints.build_failure_hint(127, "", kind="run", commands="", base="debian")
 
 
 def test_an_ordinary_failure_needs_no_advice():
     assert not task(1, "assert 1 == 2")
-    assert not failure_hints.of_build(2, "make: *** [all] Error 1", kind="run", commands="", base="debian")
+    assert not failure_hints.build_failure_hint(2, "make: *** [all] Error 1", kind="run", commands="", base="debian")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_an_ordinary_failure_needs_no_advice():
     ],
 )
 def test_which_command_was_not_found(line, name):
-    assert failure_hints.absent(f"before\n{line}\nafter") == name
+    assert failure_hints.missing_command(f"before\n{line}\nafter") == name
 
 
 @pytest.mark.parametrize(
@@ -98,5 +98,5 @@ def test_a_command_that_is_not_there(name, base, programs, said):
 
 
 def test_a_layer_that_misses_a_command_is_told_which():
-    said = failure_hints.of_build(127, "/bin/sh: 1: cc: not found", kind="run", commands="", base="debian")
+    said = failure_hints.build_failure_hint(127, "/bin/sh: 1: cc: not found", kind="run", commands="", base="debian")
     assert said == "`cc` is not in this stack: add the layer that brings it before this one"

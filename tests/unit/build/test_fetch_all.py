@@ -32,8 +32,8 @@ def graph(*rows):
 def test_what_must_stand_is_what_is_asked_upon():
     base, still, asking = ("base", Asking(), ()), Still(), Asking()
     one = graph(base, ("run", still, ("base",)), ("file", still, ("base", "run")))
-    assert fetch_all.standing(one, {}) == frozenset()
+    assert fetch_all.nodes_to_build(one, {}) == frozenset()
     two = graph(base, ("apt", asking, ("base",)), ("run", still, ("base", "apt")), ("pip", asking, ("base", "apt")))
-    assert fetch_all.standing(two, {}) == {"base", "apt"}
-    assert fetch_all.standing(two, {"base": None, "apt": None}) == {"base", "apt"}
-    assert fetch_all.standing(two, {"base": None, "apt": None, "pip": None}) == frozenset()
+    assert fetch_all.nodes_to_build(two, {}) == {"base", "apt"}
+    assert fetch_all.nodes_to_build(two, {"base": None, "apt": None}) == {"base", "apt"}
+    assert fetch_all.nodes_to_build(two, {"base": None, "apt": None, "pip": None}) == frozenset()

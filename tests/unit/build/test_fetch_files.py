@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool.build.fetch_files import _advice
+from envtool.build.fetch_files import _fetch_failure_hint
 from envtool.errors import FetchError
 
 SHA = "ab" * 32
@@ -20,7 +20,7 @@ def advice(code, *, options=None, locked=False, of_base=False, part="", **more):
     name = "trixie" if of_base else "deps"
     entries = (SimpleNamespace(question=SimpleNamespace(name=name)),) if locked else ()
     setting = SimpleNamespace(lock=SimpleNamespace(entries=entries))
-    return _advice(settled, setting, FetchError("x", code=code, **more))
+    return _fetch_failure_hint(settled, setting, FetchError("x", code=code, **more))
 
 
 ANEW = "if it is gone for good, `--refresh` settles it anew, and moves to what there is now"

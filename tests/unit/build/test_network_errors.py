@@ -76,48 +76,50 @@ NOT = {
 
 @pytest.mark.parametrize(("status", "output"), WANTED)
 def test_what_programs_print_without_a_network(status, output):
-    assert network_errors.wanted(status or 1, output, "make deps")
-    assert network_errors.wanted(2, f"{output}make: *** [Makefile:2: deps] Error {status}\n", "make deps")
-    assert network_errors.wanted(2, f"building\n{AGAIN}\n{output}", "make deps")
+    assert network_errors.needed_network(status or 1, output, "make deps")
+    assert network_errors.needed_network(2, f"{output}make: *** [Makefile:2: deps] Error {status}\n", "make deps")
+    assert network_errors.needed_network(2, f"building\n{AGAIN}\n{output}", "make deps")
 
 
 @pytest.mark.parametrize("output", UNTRIED)
 def test_what_others_print(output):
-    assert network_errors.wanted(1, f"something\n{output}\n", "")
+    assert network_errors.needed_network(1, f"something\n{output}\n", "")
 
 
 @pytest.mark.parametrize(("status", "output"), OTHER)
 def test_what_they_print_when_something_else_is_wrong(status, output):
-    assert not network_errors.wanted(status, output, "make deps")
+    assert not network_errors.needed_network(status, output, "make deps")
 
 
 @pytest.mark.parametrize("case", NOT)
 def test_another_failure_is_not_the_networks(case):
-    assert not network_errors.wanted(1, NOT[case], "make test")
+    assert not network_errors.needed_network(1, NOT[case], "make test")
 
 
 @pytest.mark.parametrize("commands", ["pip install -q --no-index x", "PIP_NO_INDEX\npip install -q x"])
 def test_who_asked_no_index_wanted_none(commands):
     output = next(each.values[1] for each in WANTED if each.id == "pip -q")
-    assert not network_errors.wanted(1, output, commands)
-    assert not network_errors.wanted(1, output, "pip -q install x", index=False)
+    assert not network_errors.needed_network(1, output, commands)
+    assert not network_errors.needed_network(1, output, "pip -q install x", index=False)
 
 
 def test_programs_that_print_nothing_are_known_by_their_status():
-    assert network_errors.wanted(6, "", "curl -s https://example.com/x > x")
-    assert network_errors.wanted(4, "\n", "wget -q https://example.com/x")
-    assert not network_errors.wanted(4, "", "pytest -q")
-    assert not network_errors.wanted(22, "", "curl -sf https://example.com/x")
-    assert not network_errors.wanted(6, "x is wrong", "curl -s https://example.com/x; ./check")
+    assert network_errors.needed_network(6, "", "curl -s https://example.com/x > x")
+    assert network_errors.needed_network(4, "\n", "wget -q https://example.com/x")
+    assert not network_errors.needed_network(4, "", "pytest -q")
+    assert not network_errors.needed_network(22, "", "curl -sf https://example.com/x")
+    assert not network_errors.needed_network(6, "x is wrong", "curl -s https://example.com/x; ./check")
 
 
 def test_who_may_ask_for_one():
     line = "curl: (6) Could not resolve host: x"
-    assert "`network: true`" in failure_hints.of_build(1, line, kind="run", commands="", base="debian")
-    assert "--network=none" in failure_hints.of_build(1, line, kind="RUN", commands="", base="image")
-    assert not failure_hints.of_build(1, line, kind="run", commands="", base="debian", network=True)
+    assert "`network: true`" in failure_hints.build_failure_hint(1, line, kind="run", commands="", base="debian")
+    assert "--network=none" in failure_hints.build_failure_hint(1, line, kind="RUN", commands="", base="image")
+    assert not failure_hints.build_failure_hint(1, line, kind="run", commands="", base="debian", network=True)
     unfound = "ERROR: Could not find a version that satisfies the requirement setuptools (from versions: none)"
-    assert not failure_hints.of_build(1, unfound, kind="pip", commands="", base="debian")  # it is told to ask none
+    assert not failure_hints.build_failure_hint(
+        1, unfound, kind="pip", commands="", base="debian"
+    )  # it is told to ask none
 
 
 @settings(max_examples=examples(200, 10000), deadline=None)
@@ -127,4 +129,4 @@ def test_who_may_ask_for_one():
 )
 def test_other_failures_one_after_the_other_are_none(parts, status):
     parts = [part for part in parts if not part.startswith(("socket.", "curl: (6)", "failed to lookup"))]
-    assert not network_errors.wanted(status, "\n".join(parts), "make test")
+    assert not network_errors.needed_network(status, "\n".join(parts), "make test")

@@ -100,9 +100,9 @@ def test_what_is_set_below_reaches_a_build_and_its_key():
     base = settled(dataclasses.replace(node("base"), kind=below), REQUEST, None)
     spec = dataclasses.replace(node("layer").spec, set={"X": "2", "CPATH": "/b", "LANG": None})
     layer = settled(dataclasses.replace(node("layer"), spec=spec), REQUEST, None)
-    merged = resolution.variables([base, layer])
+    merged = resolution.stack_variables([base, layer])
     assert merged == {"PATH": "/opt/venv/bin", "X": "2", "CPATH": "/b:/a", "LANG": None}
-    request = resolution.request_on(node("layer"), [base, layer], (), SimpleNamespace(arch="x86_64"))
+    request = resolution.request_from_resolved(node("layer"), [base, layer], (), SimpleNamespace(arch="x86_64"))
     assert request.variables == {"PATH": "/opt/venv/bin", "X": "2", "CPATH": "/b:/a"}
     assert request.unset == ("LANG",)
     environment = build_environment(5, request)
@@ -136,7 +136,7 @@ def test_what_only_resolve_looks_at_is_in_no_key(tmp_path):
             listed=None,
         )
         request = resolution.request_for(node, (), setting)
-        return resolution.settled(node, request, None), resolution.memo_question(node, request)
+        return resolution.settled(node, request, None), resolution.pins_question(node, request)
 
     before, asked = now()
     assert [item.path for item in before.request.inputs] == ["setup.py"]

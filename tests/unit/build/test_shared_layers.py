@@ -53,22 +53,22 @@ def setting(share=None, *entries):
 )
 def test_what_is_shared(recipe, network, wanted):
     one = settled(recipe)
-    assert shared_layers.shared(one, settled(), setting(Share(network=network))) is wanted
+    assert shared_layers.is_shareable(one, settled(), setting(Share(network=network))) is wanted
 
 
 def test_nothing_on_this_machines_own_system_is_shared():
-    assert not shared_layers.shared(settled(), settled(pinned=False), setting(Share()))
-    assert not shared_layers.shared(settled(pinned=False), settled(pinned=False), setting(Share()))
+    assert not shared_layers.is_shareable(settled(), settled(pinned=False), setting(Share()))
+    assert not shared_layers.is_shareable(settled(pinned=False), settled(pinned=False), setting(Share()))
 
 
 def test_without_a_cache_nothing_is_shared():
-    assert not shared_layers.shared(settled(), settled(), setting())
-    assert shared_layers.ask(settled(), setting()) is None
+    assert not shared_layers.is_shareable(settled(), settled(), setting())
+    assert shared_layers.find_statement(settled(), setting()) is None
 
 
 @pytest.mark.parametrize(("key", "diff_id", "used"), [(KEY, DIFF_ID, True), (KEY, "sha256:0", False), ("d" * 64, "sha256:0", True), (KEY, "", True)])  # fmt: skip
 def test_the_lock_outweighs_a_signature(key, diff_id, used):
     share = Share()
-    found = shared_layers.ask(settled(), setting(share, SimpleNamespace(key=key, diff_id=diff_id)))
+    found = shared_layers.find_statement(settled(), setting(share, SimpleNamespace(key=key, diff_id=diff_id)))
     assert (found == SAID) is used
     assert share.refused == ([] if used else [(KEY, "layer deps", "locked")])

@@ -56,7 +56,7 @@ def places(tmp_path):
         node = Node(id="n", subject="layer", spec=spec, kind=Box(), below=())
         files = tuple(InputFile(path=path, sha256="0" * 64) for path in inputs)
         request = Request(name="l", options={}, inputs=files, where=where, arch="x", epoch=1)
-        return module.places(Assessment(node=node, request=request), (), setting, lock)
+        return module.locate_items(Assessment(node=node, request=request), (), setting, lock)
 
     return of
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.build.stack_files import StackTree, merged
+from envtool.build.stack_files import StackTree, visible_files
 from envtool.store import canonical
 from envtool.store.layers import Layer
 
@@ -60,7 +60,7 @@ def test_it_is_what_an_overlay_shows(layers):
     model = {}
     for index, layer in enumerate(layers):
         model = laid(model, layer, index)
-    assert merged([list(entries(layer)) for layer in layers]) == files(model)
+    assert visible_files([list(entries(layer)) for layer in layers]) == files(model)
 
 
 @pytest.mark.e2e  # reads as container root

@@ -6,8 +6,8 @@ import os
 import time
 
 from envtool.api import Call, Recipe, Run
-from envtool.build.builder import counted
-from envtool.build.step_progress import StepProgress, followed
+from envtool.build.builder import with_counters
+from envtool.build.step_progress import StepProgress, report_progress
 from envtool.events import Progress
 from envtool.model import Command
 
@@ -28,13 +28,13 @@ def test_processes_count_and_it_is_told():
         ),
         phase="configuring",
     )
-    told, tallies = counted(recipe)
+    told, tallies = with_counters(recipe)
     assert recipe.steps[0].arguments == (["a", "b", "c"],), "a recipe is what it was"
     assert told.steps[1] is recipe.steps[1]
     (tally,) = tallies
     seen = []
     after = Progress(id="x", phase=recipe.phase)
-    with followed(tallies, seen.append, "x", lambda: after):
+    with report_progress(tallies, seen.append, "x", lambda: after):
         time.sleep(0.05)
         told.steps[0].function(*told.steps[0].arguments)
         assert tally.done() == 3
@@ -54,9 +54,9 @@ def test_whoever_writes_there_says_how_many_and_nothing_else():
 
 def test_what_counts_nothing_is_told_at_once():
     seen = []
-    with followed([], seen.append, "x", lambda: Progress(id="x", phase="building")):
+    with report_progress([], seen.append, "x", lambda: Progress(id="x", phase="building")):
         assert [each.phase for each in seen] == ["building"]
-    told, tallies = counted(Recipe(steps=(Call(function=unpack),)))
+    told, tallies = with_counters(Recipe(steps=(Call(function=unpack),)))
     assert tallies == []
     assert told == Recipe(steps=(Call(function=unpack),))
 
@@ -64,6 +64,6 @@ def test_what_counts_nothing_is_told_at_once():
 def test_a_step_that_ends_early_ends_the_telling():
     tally = StepProgress.make(3, "unpacking")
     began = time.monotonic()
-    with followed([tally], lambda event: None, "x", lambda: Progress(id="x")):
+    with report_progress([tally], lambda event: None, "x", lambda: Progress(id="x")):
         pass
     assert time.monotonic() - began < 2

@@ -44,4 +44,4 @@ def test_beginning_and_end_stay(tmp_path_factory, pieces):
 
 def test_what_is_kept_can_be_remembered(monkeypatch):
     monkeypatch.undo()
-    assert tee.HEAD + tee.TAIL + 200 <= results.LOG
+    assert tee.HEAD + tee.TAIL + 200 <= results.MAX_LOG_SIZE

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from envtool.build.context import Cancel, Context
-from envtool.build.tracking import told
+from envtool.build.tracking import track_work
 from envtool.errors import BuildError, Interrupted
 from envtool.events import Event, Finished, Started
 from envtool.store.store import Store
@@ -32,7 +32,7 @@ def ends(heard: tuple[Context, list[Event]]) -> Finished:
 
 
 def test_work_that_ends_says_what_came_of_it(heard: tuple[Context, list[Event]]) -> None:
-    with told(heard[0], "task:unit:test", "task", "test", env="unit") as piece:
+    with track_work(heard[0], "task:unit:test", "task", "test", env="unit") as piece:
         piece.outcome, piece.status, piece.detail, piece.outputs = "failed", 7, "exit 7", ("dist/a",)
     end = ends(heard)
     assert (end.outcome, end.status, end.detail, end.outputs) == ("failed", 7, "exit 7", ("dist/a",))
@@ -40,20 +40,20 @@ def test_work_that_ends_says_what_came_of_it(heard: tuple[Context, list[Event]])
 
 
 def test_an_error_is_one_unless_the_work_had_a_better_word(heard: tuple[Context, list[Event]]) -> None:
-    with pytest.raises(KeyError), told(heard[0], "fetch:a", "fetch", "a", total=7):
+    with pytest.raises(KeyError), track_work(heard[0], "fetch:a", "fetch", "a", total=7):
         raise KeyError
     assert ends(heard).outcome == "error"
     assert isinstance(heard[1][0], Started)
     assert heard[1][0].total == 7
     heard[1].clear()
-    with pytest.raises(BuildError), told(heard[0], "layer:a", "layer", "a") as piece:
+    with pytest.raises(BuildError), track_work(heard[0], "layer:a", "layer", "a") as piece:
         piece.outcome = "failed"
         raise BuildError("make: no")
     assert ends(heard).outcome == "failed"
 
 
 def test_what_is_interrupted_says_so_and_nothing_else(heard: tuple[Context, list[Event]]) -> None:
-    with pytest.raises(Interrupted), told(heard[0], "layer:a", "layer", "a") as piece:
+    with pytest.raises(Interrupted), track_work(heard[0], "layer:a", "layer", "a") as piece:
         piece.outcome = "failed"
         raise Interrupted
     assert ends(heard).outcome == "interrupted"

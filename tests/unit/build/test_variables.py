@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.build.variables import LISTS, add, joined, over
+from envtool.build.variables import PATH_LISTS, apply_variables, join_path_lists, overlay_variables
 
 JOIN = [
     "PATH", "CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "PKG_CONFIG_PATH", "LD_LIBRARY_PATH", "CLASSPATH", "PYTHONPATH",
@@ -17,7 +17,7 @@ JOIN = [
 def laid(*each):
     found = {}
     for one in each:
-        add(found, one)
+        overlay_variables(found, one)
     return found
 
 
@@ -42,7 +42,7 @@ def test_who_stands_above_comes_first_and_hides_nothing(name):
 )
 def test_the_systems_own_places_stay(name, alone):
     assert laid({name: "/x"})[name] == alone
-    assert laid({name: "/y"}, {name: "/x"})[name] == joined("/x:/y", alone)
+    assert laid({name: "/y"}, {name: "/x"})[name] == join_path_lists("/x:/y", alone)
 
 
 @pytest.mark.parametrize("name", ["CC", "LANG", "PKG_CONFIG_LIBDIR", "LD_PRELOAD", "GEM_HOME", "VIRTUAL_ENV", "PATHX"])
@@ -63,7 +63,7 @@ def test_an_empty_list_adds_nothing():
 
 def test_a_container_has_its_own_path_and_what_is_not_taken_away():
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
-    found = over(environment, {"PATH": "/opt/x:/bin", "LANG": None, "CPATH": "/a", "NONE": None})
+    found = apply_variables(environment, {"PATH": "/opt/x:/bin", "LANG": None, "CPATH": "/a", "NONE": None})
     assert found == {"PATH": "/opt/x:/bin:/usr/bin", "TZ": "UTC", "CPATH": "/a"}
     assert environment["LANG"] == "C.UTF-8"
 
@@ -71,7 +71,7 @@ def test_a_container_has_its_own_path_and_what_is_not_taken_away():
 places = st.lists(st.sampled_from(["", "/a", "/b", "/c", "/d"]), min_size=1, max_size=5).map(":".join)
 
 
-@given(st.sampled_from(sorted(LISTS)), st.lists(places, min_size=1, max_size=4))
+@given(st.sampled_from(sorted(PATH_LISTS)), st.lists(places, min_size=1, max_size=4))
 def test_no_place_is_lost_or_twice_and_the_order_of_the_newest_holds(name, values):
     value = laid(*({name: each} for each in values))[name]
     found = value.split(":") if value else []

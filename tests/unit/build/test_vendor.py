@@ -13,12 +13,12 @@ from envtool.build import vendor
 from envtool.build.fetch_all import WantedFile
 from envtool.errors import Interrupted, StoreError, UsageError
 from envtool.store import blobs
-from envtool.store.store import locate
+from envtool.store.store import open_store
 
 
 @pytest.fixture
 def store(tmp_path):
-    return locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    return open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
 
 
 def wanted(store, *bodies):
@@ -42,7 +42,7 @@ def tree(top):
 
 
 def write(files, store, top, *, prune=False):
-    return vendor.folder(files, store, str(top), prune=prune, check=nothing)
+    return vendor.write_folder(files, store, str(top), prune=prune, check=nothing)
 
 
 def test_a_folder_is_laid_out_by_content_and_its_index_is_one_for_sha256sum(store, tmp_path):
@@ -106,14 +106,14 @@ def test_a_damaged_blob_is_not_passed_on(store, tmp_path):
 def test_an_archive_is_the_same_wherever_it_is_made_and_unpacks_to_the_folder(store, tmp_path, name):
     files = wanted(store, b"one", b"two")
     write(files, store, tmp_path / "folder")
-    vendor.archive(files, store, str(tmp_path / name), check=nothing)
+    vendor.write_archive(files, store, str(tmp_path / name), check=nothing)
     first = (tmp_path / name).read_bytes()
     mask = os.umask(0o077)
-    vendor.archive(files, store, str(tmp_path / name), check=nothing)
+    vendor.write_archive(files, store, str(tmp_path / name), check=nothing)
     os.umask(mask)
     assert (tmp_path / name).read_bytes() == first
     plain = tmp_path / "plain.tar"
-    vendor.archive(files, store, str(plain), check=nothing)
+    vendor.write_archive(files, store, str(plain), check=nothing)
     if name.endswith(".zst"):
         zstandard = pytest.importorskip("zstandard", reason="Python 3.14 has a module of its own")
         assert zstandard.ZstdDecompressor().stream_reader(first).read() == plain.read_bytes()
@@ -133,5 +133,5 @@ def test_an_interrupted_write_leaves_nothing_half(store, tmp_path):
             raise stop
 
     with pytest.raises(Interrupted):
-        vendor.archive(files, store, str(tmp_path / "v.tar"), check=check)
+        vendor.write_archive(files, store, str(tmp_path / "v.tar"), check=check)
     assert {path.name for path in tmp_path.iterdir()} == {"store"}

@@ -90,7 +90,7 @@ def test_half_a_file_is_no_file(tmp_path):
     parts=st.lists(st.sampled_from(["..", ".", "a", "b"]), max_size=6),
 )
 def test_a_link_that_is_taken_stays_inside(parents, parts):
-    if not outputs._leaves(parents, parts):
+    if not outputs._leaves_project(parents, parts):
         whole = os.path.normpath("/".join(["top", *parents, *parts]))
         assert whole == "top" or whole.startswith("top/")
 
@@ -117,7 +117,7 @@ def test_patterns(tmp_path, monkeypatch, pattern, expected):
     for name in ("a/b/f.txt", "a/g.txt", "x.txt", ".hidden"):
         (tmp_path / name).touch()
     (tmp_path / "l").symlink_to("a")
-    found = sorted(outputs._matches(pattern.split("/"))[0])
+    found = sorted(outputs._find_matches(pattern.split("/"))[0])
     if pattern == "**":
         assert set(expected) <= set(found)
     else:

@@ -34,38 +34,38 @@ OURS = [
 @pytest.mark.parametrize("form", ["{}", "{}/config", "a/b/{}", "a/{}/hooks/pre-commit", "dist/sub/{}/HEAD"])
 def test_git_never(name, form):
     path = form.format(name)
-    assert ALWAYS.refusal(path, literal=True)
-    assert Protection((), (path,)).refusal(path, literal=True), "not even where the spec has its whole name"
-    assert Protection((), ("**/*",)).refusal(path, literal=True)
-    assert ALWAYS.within(path)
+    assert ALWAYS.refusal_reason(path, literal=True)
+    assert Protection((), (path,)).refusal_reason(path, literal=True), "not even where the spec has its whole name"
+    assert Protection((), ("**/*",)).refusal_reason(path, literal=True)
+    assert ALWAYS.is_protected_target(path)
 
 
 @pytest.mark.parametrize("name", OURS, ids=ascii)
 @pytest.mark.parametrize("form", ["{}", "{}/x", "a/b/{}"])
 def test_ours_only_by_its_whole_name(name, form):
     path = form.format(name)
-    assert ALWAYS.refusal(path, literal=True)
-    assert Protection((), (f"./{path}",)).refusal(path, literal=True) is None or "\\" in path
-    assert Protection((), (path,)).refusal(path, literal=False), "a directory or a link is not the very file"
+    assert ALWAYS.refusal_reason(path, literal=True)
+    assert Protection((), (f"./{path}",)).refusal_reason(path, literal=True) is None or "\\" in path
+    assert Protection((), (path,)).refusal_reason(path, literal=False), "a directory or a link is not the very file"
     for pattern in ("**", "*", path.upper() + "x", path.rpartition("/")[0] or "."):
-        assert Protection((), (pattern,)).refusal(path, literal=True), pattern
+        assert Protection((), (pattern,)).refusal_reason(path, literal=True), pattern
 
 
 @pytest.mark.parametrize("name", FINE, ids=ascii)
 def test_others_are_outputs(name):
-    assert ALWAYS.refusal(f"a/{name}/b", literal=True) is None
-    assert ALWAYS.refusal(name, literal=False) is None
+    assert ALWAYS.refusal_reason(f"a/{name}/b", literal=True) is None
+    assert ALWAYS.refusal_reason(name, literal=False) is None
 
 
 def test_what_the_spec_includes():
     one = Protection(("ci/part.yaml", "ci.lock"), ("ci/part.yaml",))
-    assert one.refusal("ci.lock", literal=True)
-    assert one.refusal("CI.Lock", literal=True)
-    assert one.refusal("ci/part.yaml", literal=True) is None
-    assert one.refusal("ci/Part.yaml", literal=True)
-    assert one.refusal("ci/part.yaml", literal=False)
-    assert one.refusal("other/ci.lock", literal=True) is None
-    assert one.refusal("part.yaml", literal=True) is None
+    assert one.refusal_reason("ci.lock", literal=True)
+    assert one.refusal_reason("CI.Lock", literal=True)
+    assert one.refusal_reason("ci/part.yaml", literal=True) is None
+    assert one.refusal_reason("ci/Part.yaml", literal=True)
+    assert one.refusal_reason("ci/part.yaml", literal=False)
+    assert one.refusal_reason("other/ci.lock", literal=True) is None
+    assert one.refusal_reason("part.yaml", literal=True) is None
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_the_spec_includes():
      ("a/../ci/./part.yaml", 1), ("a/b", 0), ("../x", 0), (".gitignore", 0), ("part.yaml", 0)],
 )  # fmt: skip
 def test_where_links_lead(target, into):
-    assert Protection(("ci/part.yaml",), ()).within(target) == bool(into)
+    assert Protection(("ci/part.yaml",), ()).is_protected_target(target) == bool(into)
 
 
 ALPHABET = st.text(st.sampled_from(".gGiItT ~1:\\\u200c\u200d\ufeff\u202ax"), min_size=1, max_size=8)
@@ -99,7 +99,7 @@ def test_all_that_git_refuses(name):
         ".",
         "..",
     ):
-        assert ALWAYS.refusal(name, literal=True), (name, done.stderr)
+        assert ALWAYS.refusal_reason(name, literal=True), (name, done.stderr)
 
 
 _made: list[str] = []
@@ -155,7 +155,7 @@ def test_nothing_is_written(project, tmp_path, kind, path):
         "copy": [],
     }[kind]
     for frame in frames:
-        receiver._take(frame, b"evil" if frame[0] == "data" else b"")
+        receiver._handle_frame(frame, b"evil" if frame[0] == "data" else b"")
     if kind == "copy":
         receiver.copy(str(tmp_path / "source"), path, 0o644, 0)
     paths, notes = receiver.finish()
@@ -170,7 +170,7 @@ def test_nothing_is_written(project, tmp_path, kind, path):
 )
 def test_no_link_leads_there(project, target):
     receiver = OutputReceiver(str(project), owned=False)
-    receiver._take(("link", "l", target), b"")
+    receiver._handle_frame(("link", "l", target), b"")
     paths, notes = receiver.finish()
     assert not paths
     assert notes[0].startswith("l: a symlink ")
@@ -180,8 +180,8 @@ def test_no_link_leads_there(project, target):
 def test_a_refusal_is_said_once_a_directory(project):
     receiver = OutputReceiver(str(project), owned=False)
     for number in range(1000):
-        receiver._take(("file", f".git/objects/{number}", 0o644, 0, 0), b"")
-        receiver._take(("end",), b"")
+        receiver._handle_frame(("file", f".git/objects/{number}", 0o644, 0, 0), b"")
+        receiver._handle_frame(("end",), b"")
     assert receiver.finish() == ((), (".git: what git obeys is never an output, not copied",))
 
 
@@ -190,6 +190,6 @@ def test_what_a_kill_left_is_swept(project):
     left.write_text("half")
     receiver = OutputReceiver(str(project), owned=False)
     for frame in (("file", "way/x", 0o644, 0, 0), ("end",)):
-        receiver._take(frame, b"")
+        receiver._handle_frame(frame, b"")
     assert receiver.finish() == (("way/x",), ())
     assert not left.exists()

@@ -50,7 +50,7 @@ def machine(request):
 
 def test_what_is_refused(machine):
     name, arch, numbers = machine
-    program = seccomp.build(single=False, sync=True, machine=name)
+    program = seccomp.build_filter(single=False, sync=True, machine=name)
     for call in (
         "bpf",
         "keyctl",
@@ -70,7 +70,7 @@ def test_what_is_refused(machine):
 
 def test_new_user_namespaces_and_terminal_injection(machine):
     name, arch, numbers = machine
-    program = seccomp.build(single=False, sync=True, machine=name)
+    program = seccomp.build_filter(single=False, sync=True, machine=name)
     assert interpret(program, numbers["clone"], (0x10000011, 0, 0, 0, 0, 0), arch) == ERRNO | 1
     assert interpret(program, numbers["unshare"], (0x10020000, 0, 0, 0, 0, 0), arch) == ERRNO | 1
     assert interpret(program, numbers["ioctl"], (0, 0x5412, 0, 0, 0, 0), arch) == ERRNO | 1
@@ -81,7 +81,7 @@ def test_new_user_namespaces_and_terminal_injection(machine):
 
 def test_a_single_id_pretends(machine):
     name, arch, numbers = machine
-    program = seccomp.build(single=True, sync=True, machine=name)
+    program = seccomp.build_filter(single=True, sync=True, machine=name)
     for call in ("fchown", "fchownat", "setuid", "setgroups", "setresgid", "capset"):
         assert interpret(program, numbers[call], arch=arch) == ERRNO, call
     for mode, answer in ((0o020666, ERRNO), (0o060600, ERRNO), (0o010600, ALLOW), (0o140755, ALLOW), (0o100644, ALLOW)):
@@ -90,13 +90,13 @@ def test_a_single_id_pretends(machine):
 
 def test_sync_can_be_silenced(machine):
     name, arch, numbers = machine
-    program = seccomp.build(single=False, sync=False, machine=name)
+    program = seccomp.build_filter(single=False, sync=False, machine=name)
     for call in ("fsync", "fdatasync", "syncfs", "msync"):
         assert interpret(program, numbers[call], arch=arch) == ERRNO
 
 
 def test_other_architectures_are_killed_and_x32_is_absent():
-    program = seccomp.build(single=False, sync=True, machine="x86_64")
+    program = seccomp.build_filter(single=False, sync=True, machine="x86_64")
     assert interpret(program, 1, arch=0x40000003) == KILL  # i386
     assert interpret(program, 0x40000000 | 321) == ERRNO | 38
 
@@ -105,14 +105,14 @@ def test_other_architectures_are_killed_and_x32_is_absent():
 def test_what_docker_refuses(machine, call):
     name, arch, numbers = machine
     for single in (False, True):
-        program = seccomp.build(single=single, sync=True, machine=name)
+        program = seccomp.build_filter(single=single, sync=True, machine=name)
         assert interpret(program, numbers[call], arch=arch) in {EPERM, ENOSYS}
 
 
 @pytest.mark.parametrize("call", ["socket", "socketpair"])
 def test_families_of_sockets(machine, call):
     name, arch, numbers = machine
-    program = seccomp.build(single=False, sync=True, machine=name)
+    program = seccomp.build_filter(single=False, sync=True, machine=name)
     for family in range(256):
         answer = ALLOW if family in (1, 2, 10, 16, 17) else EAFNOSUPPORT
         for high in (0, 1 << 32, 40 << 32):  # of the argument the kernel looks at 32 bits only
@@ -122,7 +122,7 @@ def test_families_of_sockets(machine, call):
 
 def test_personalities(machine):
     name, arch, numbers = machine
-    program = seccomp.build(single=False, sync=True, machine=name)
+    program = seccomp.build_filter(single=False, sync=True, machine=name)
     bits = {1 << bit: ALLOW if 1 << bit in (0x8, 0x20000, 0x40000) else EPERM for bit in range(32)}
     bits |= {0: ALLOW, 0x60008: ALLOW, 0xFFFFFFFF: ALLOW, 0x440000: EPERM, 0xFFFFFFFE: EPERM, 0x10008: EPERM}
     for value, answer in bits.items():
@@ -131,7 +131,7 @@ def test_personalities(machine):
 
 def test_namespaces_of_every_kind(machine):
     name, arch, numbers = machine
-    program = seccomp.build(single=False, sync=True, machine=name)
+    program = seccomp.build_filter(single=False, sync=True, machine=name)
     for flag in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
         for call in ("clone", "unshare"):
             assert interpret(program, numbers[call], (flag | 17, 0, 0, 0, 0, 0), arch) == EPERM, hex(flag)
@@ -141,7 +141,7 @@ def test_namespaces_of_every_kind(machine):
 
 def test_calls_that_are_younger_than_the_list_are_absent(machine):
     name, arch, _ = machine
-    program = seccomp.build(single=False, sync=True, machine=name)
+    program = seccomp.build_filter(single=False, sync=True, machine=name)
     for number in (467, 468, 512, 547, 1000, 0x40000000, 0x40000027, 0xFFFFFFFF):
         assert interpret(program, number, arch=arch) == ENOSYS, number
     assert interpret(program, 466, arch=arch) == ALLOW
@@ -149,7 +149,7 @@ def test_calls_that_are_younger_than_the_list_are_absent(machine):
 
 def test_what_tests_of_projects_need_stays(machine):
     name, arch, _ = machine
-    program = seccomp.build(single=False, sync=True, machine=name)
+    program = seccomp.build_filter(single=False, sync=True, machine=name)
     own = {"x86_64": (101, 310, 311, 324, 334), "aarch64": (117, 270, 271, 283, 293)}[name]
     # ptrace, process_vm_readv and writev, membarrier, rseq; pidfd_open, landlock, memfd_secret, futex_waitv, cachestat
     for number in (*own, 434, 444, 445, 446, 447, 449, 451):
@@ -159,11 +159,11 @@ def test_what_tests_of_projects_need_stays(machine):
 @given(number=st.integers(0, 0xFFFFFFFF), arguments=st.tuples(*[st.integers(0, (1 << 64) - 1)] * 6),
        single=st.booleans(), sync=st.booleans())  # fmt: skip
 def test_every_call_has_an_answer(number, arguments, single, sync):
-    program = seccomp.build(single=single, sync=sync, machine="x86_64")
+    program = seccomp.build_filter(single=single, sync=sync, machine="x86_64")
     assert len(program) // 8 <= 4096  # BPF_MAXINSNS
     assert interpret(program, number, arguments) in {ALLOW, ERRNO, EPERM, ENOSYS, EAFNOSUPPORT}
 
 
 def test_an_unknown_machine():
     with pytest.raises(KeyError):
-        seccomp.build(single=False, sync=True, machine="vax")
+        seccomp.build_filter(single=False, sync=True, machine="vax")

@@ -26,7 +26,7 @@ def test_a_program_is_marshallable_and_complete():
         env={"A": "1", "B": "1"},
         outputs=("*.log",),
     )
-    flat = marshal.loads(marshal.dumps(program.flat()))
+    flat = marshal.loads(marshal.dumps(program.to_dict()))
     assert flat["root"] == (("/b", "/a"), "", "", "", 5)
     assert flat["steps"][0]["env"] == {"A": "2", "B": "1", "C": "3"}
     assert flat["binds"] == (("/s", "/t", True, False, ()),)
@@ -49,8 +49,12 @@ def test_the_hot_path_imports_little():
     assert {name for name in loaded if name.startswith("envtool")} == {
         "envtool",
         "envtool.container",
+        "envtool.fs",
         "envtool.fs.store_files",
-        *(f"envtool.container.{name}" for name in ("ids", "inside", "kernel", "mounts", "roots", "start", "messages")),
+        *(
+            f"envtool.container.{name}"
+            for name in ("userns", "pid1", "syscalls", "mounts", "rootfs", "supervisor", "messages")
+        ),
     }
 
 
@@ -68,7 +72,7 @@ def test_the_hot_path_imports_little():
     ],
 )
 def test_refusals_have_codes(stage, number, code):
-    error = kernel_errors.refusal(stage, number, "/x: gone")
+    error = kernel_errors.sandbox_error(stage, number, "/x: gone")
     assert error.code == code
     assert not error.message.endswith(".")
     assert ("`rw`" in error.hint) == (number == errno.EROFS)  # nothing that `envtool doctor` knows of
@@ -83,9 +87,9 @@ def test_refusals_have_codes(stage, number, code):
 )
 def test_the_hosts_policy_is_named(monkeypatch, setting, code, mend):
     values = {"unprivileged_userns_clone": "0", "apparmor_restrict_unprivileged_userns": "1"}
-    monkeypatch.setattr(kernel_errors, "_setting", lambda path: values[setting] if path.endswith(setting) else "")
+    monkeypatch.setattr(kernel_errors, "_read_setting", lambda path: values[setting] if path.endswith(setting) else "")
     monkeypatch.setattr(kernel_errors.os, "geteuid", lambda: 1000)
-    error = kernel_errors.refusal("mounts", errno.EPERM, "mount")
+    error = kernel_errors.sandbox_error("mounts", errno.EPERM, "mount")
     assert error.code == code
     assert mend in error.hint
 
@@ -97,10 +101,10 @@ def test_the_apparmor_profile_names_the_interpreter():
 
 
 def test_a_kernel_that_is_too_old(monkeypatch):
-    monkeypatch.setattr(doctor.syscalls, "version", lambda: (5, 4))
-    assert doctor._kernel().state == "fail"
-    monkeypatch.setattr(doctor.syscalls, "version", lambda: (6, 1))
-    assert doctor._kernel().state == "warn"
+    monkeypatch.setattr(doctor.syscalls, "kernel_version", lambda: (5, 4))
+    assert doctor._check_kernel().state == "fail"
+    monkeypatch.setattr(doctor.syscalls, "kernel_version", lambda: (6, 1))
+    assert doctor._check_kernel().state == "warn"
 
 
 @pytest.mark.parametrize(
@@ -108,10 +112,10 @@ def test_a_kernel_that_is_too_old(monkeypatch):
     [([1000], ""), ([1000, 4, 99999], ", and what your groups may read (adm, 99999) their tasks may")],
 )
 def test_groups_that_stay_in_containers_are_named(monkeypatch, groups, said):
-    monkeypatch.setattr(doctor.userns, "here", lambda: userns.IdMaps("single", [(0, 1000, 1)], [(0, 1000, 1)]))
+    monkeypatch.setattr(doctor.userns, "caller_ids", lambda: userns.IdMaps("single", [(0, 1000, 1)], [(0, 1000, 1)]))
     monkeypatch.setattr(doctor.os, "getgroups", lambda: groups)
     monkeypatch.setattr(doctor.os, "getegid", lambda: 1000)
     monkeypatch.setattr(doctor.grp, "getgrgid", lambda group: {4: types.SimpleNamespace(gr_name="adm")}[group])
-    found = doctor._ids()
+    found = doctor._check_ids()
     assert found.state == "warn"
     assert f"containers have one id{said}; databases" in found.text

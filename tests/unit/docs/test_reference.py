@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from envtool.plugins import discover
-from envtool.spec import docs, published
+from envtool.spec import editor_schema, reference
 
 TOP = Path(__file__).parents[3]
 # The plugins of this repository, whatever else is installed
@@ -29,7 +29,7 @@ EXAMPLES = sorted(TOP.glob("examples/**/envtool.yaml"))
 
 def test_the_page_is_up_to_date():
     page = TOP / "docs/reference.md"
-    wanted = docs(discover(entry_points=OURS))
+    wanted = reference(discover(entry_points=OURS))
     if os.environ.get("ENVTOOL_UPDATE"):
         page.write_text(wanted)
     assert page.read_text() == wanted, "run `ENVTOOL_UPDATE=1 pytest tests/unit/docs` and look at the difference"
@@ -37,4 +37,4 @@ def test_the_page_is_up_to_date():
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_each_example_is_valid(path):
-    jsonschema_rs.Draft202012Validator(published(discover())).validate(yaml.safe_load(path.read_text()))
+    jsonschema_rs.Draft202012Validator(editor_schema(discover())).validate(yaml.safe_load(path.read_text()))

@@ -218,7 +218,7 @@ def test_what_a_kill_leaves_is_swept_by_the_next(top):
 
 def test_the_callers_own_links_are_followed(top, theirs, tmp_path):
     (tmp_path / "mine").symlink_to(theirs)
-    with caller_paths.written(str(tmp_path / "mine/deep/x"), str(top), make=True) as file:
+    with caller_paths.atomic_write(str(tmp_path / "mine/deep/x"), str(top), make=True) as file:
         file.write(b"x")
     assert (theirs / "deep/x").read_text() == "x"
 
@@ -229,10 +229,10 @@ def test_links_of_the_project_are_not(top, theirs, tmp_path, by):
     (tmp_path / "way").symlink_to(top)
     named = top if by == "path" else tmp_path / "way"
     for project in (top, tmp_path / "way"):
-        with pytest.raises(OSError), caller_paths.written(str(named / "reports/x"), str(project)) as file:
+        with pytest.raises(OSError), caller_paths.atomic_write(str(named / "reports/x"), str(project)) as file:
             file.write(b"x")
     assert os.listdir(theirs) == ["file"]
-    with caller_paths.written(str(named / "new/x"), str(top), make=True) as file:
+    with caller_paths.atomic_write(str(named / "new/x"), str(top), make=True) as file:
         file.write(b"x")
     assert (top / "new/x").read_text() == "x"
 
@@ -240,7 +240,7 @@ def test_links_of_the_project_are_not(top, theirs, tmp_path, by):
 def test_devices_stay_devices(capfd):
     for path in ("/dev/null", "/dev/stdout", "/dev/fd/1"):
         before = os.lstat(path).st_ino if path != "/dev/fd/1" else 0
-        with caller_paths.written(path) as file:
+        with caller_paths.atomic_write(path) as file:
             file.write(b"said\n")
         assert before in (0, os.lstat(path).st_ino)
     assert capfd.readouterr().out == "said\nsaid\n"

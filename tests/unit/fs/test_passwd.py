@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.fs.passwd import UnknownUserError, find, find_group, lacking
+from envtool.fs.passwd import UnknownUserError, explain_unmapped, find_group, find_user
 
 PASSWD = (
     b"# remark\nroot:x:0:0:root:/root:/bin/sh\napp:x:7:8::/home/app:/bin/sh\n12:x:30:31::/odd:\nbroken:x:y:z\n+::::::\n"
@@ -32,25 +32,25 @@ GROUP = b"root:x:0:\napps:x:8:app\nweb:x:9:other,app\nold:x:10:app,\nodd:x:11:30
     ],
 )
 def test_users(wanted, uid, gid, groups, home):
-    user = find(wanted, PASSWD, GROUP)
+    user = find_user(wanted, PASSWD, GROUP)
     assert (user.uid, user.gid, user.groups, user.home) == (uid, gid, groups, home)
 
 
 def test_who_is_not_there_is_named():
     with pytest.raises(UnknownUserError, match="`ghost`"):
-        find("ghost", PASSWD, GROUP)
+        find_user("ghost", PASSWD, GROUP)
     with pytest.raises(UnknownUserError, match="`ghosts`"):
-        find("app:ghosts", PASSWD, GROUP)
+        find_user("app:ghosts", PASSWD, GROUP)
     with pytest.raises(UnknownUserError, match="`broken`"):
-        find("broken", PASSWD, GROUP)
-    assert find("0", b"", b"").home == "/"
+        find_user("broken", PASSWD, GROUP)
+    assert find_user("0", b"", b"").home == "/"
     assert find_group("5", b"") == 5
 
 
 @given(st.text(max_size=12), st.binary(max_size=80), st.binary(max_size=80))
 def test_any_file_can_be_read(wanted, passwd, group):
     try:
-        find(wanted, passwd, group)
+        find_user(wanted, passwd, group)
     except UnknownUserError:
         return
 
@@ -66,7 +66,7 @@ def test_any_file_can_be_read(wanted, passwd, group):
 )
 def test_ids_that_a_namespace_lacks(monkeypatch, maps, uid, gid, said):
     monkeypatch.setattr("builtins.open", lambda *_, **__: io.StringIO(maps))
-    found = lacking(uid, gid)
+    found = explain_unmapped(uid, gid)
     assert said in found
     assert bool(found) == bool(said)
     assert ("/etc/subuid" in found) == ("root" in said)

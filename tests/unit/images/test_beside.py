@@ -17,7 +17,7 @@ def test_what_layers_made_beside_the_sources_is_found_by_its_place():
             ]
 
     wanted = [("/opt/venv/share/envtool", "/project"), ("/x/v", "/project/v.py"), ("/none", "/project/none")]
-    assert export._beside(wanted, Tree()) == {
+    assert export._generated_files(wanted, Tree()) == {
         "/project/me/fast.so": "/opt/venv/share/envtool/me/fast.so",
         "/project/v.py": "/opt/venv/share/envtool/v.py",
     }

@@ -47,7 +47,7 @@ SCHEMA = {
 
 
 def read(env=ENV, *, spec="envtool.yaml", image="localhost/unit:trixie", user="envtool", shown=()):
-    text = devcontainer.document(env, spec=spec, image=image, user=user, shown=shown)
+    text = devcontainer.render_devcontainer(env, spec=spec, image=image, user=user, shown=shown)
     first, _, rest = text.partition("\n")
     assert first.startswith(devcontainer.MARK)
     found = json.loads(rest)

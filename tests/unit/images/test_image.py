@@ -37,7 +37,7 @@ def test_it_is_what_an_overlay_of_them_shows(tmp_path_factory, stack):
     standing = VisiblePaths(made)
     # merged() knows regular files: with every other thing made one, it knows all that are no directories
     records = [[(path.encode(), letter.encode() + b" 644 0 0 -") for path, letter in each.items()] for each in stack]
-    files = stack_files.merged(records)
+    files = stack_files.visible_files(records)
     for path in {path for entries in stack for path in entries}:
         if path in files:
             assert standing.has(path)

@@ -14,7 +14,7 @@ SOURCE, PLACE = "/opt/npm/node_modules", "/project/node_modules"
 
 def laid_out(names, outward):
     names = ["opt", "opt/npm", "opt/npm/node_modules", *(f"opt/npm/node_modules/{name}" for name in names)]
-    return project_links._laid_out(SOURCE, PLACE, names, outward)
+    return project_links._lay_out_links(SOURCE, PLACE, names, outward)
 
 
 def test_one_link_does_where_nothing_leads_out():
@@ -46,7 +46,7 @@ def test_links_that_lead_out_are_found(tmp_path, monkeypatch):
     ):
         (top / path).symlink_to(target)
     monkeypatch.chdir(tmp_path)
-    assert project_links._find("opt/n") == {"words": "../packages/words", "@x/one": "../../packages/one"}
+    assert project_links._scan_outward_links("opt/n") == {"words": "../packages/words", "@x/one": "../../packages/one"}
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def made(tmp_path, monkeypatch):
         monkeypatch.chdir(at)
         return function(*words)
 
-    monkeypatch.setattr(project_links.userns, "inside", directly)
+    monkeypatch.setattr(project_links.userns, "run_as_root", directly)
 
     def make(place, links=()):
         top = tmp_path / place.replace("/", "-")
@@ -78,14 +78,14 @@ def made(tmp_path, monkeypatch):
 
 def test_at_its_place_and_beside_the_project(made):
     nothing = lambda path: False  # noqa: E731
-    assert project_links.links([made("node_modules")], nothing) == {PLACE: SOURCE, "/node_modules": SOURCE}
-    assert project_links.links([made("web/node_modules")], nothing) == {"/project/web/node_modules": SOURCE}
+    assert project_links.find_links([made("node_modules")], nothing) == {PLACE: SOURCE, "/node_modules": SOURCE}
+    assert project_links.find_links([made("web/node_modules")], nothing) == {"/project/web/node_modules": SOURCE}
     there = lambda path: path == "node_modules"  # noqa: E731
-    assert project_links.links([made("./node_modules")], there) == {PLACE: SOURCE}
+    assert project_links.find_links([made("./node_modules")], there) == {PLACE: SOURCE}
 
 
 def test_both_lead_to_the_workspaces_of_the_project(made):
-    found = project_links.links([made("node_modules", {"words": "../packages/words"})], lambda path: False)
+    found = project_links.find_links([made("node_modules", {"words": "../packages/words"})], lambda path: False)
     assert found == {
         f"{PLACE}/a": f"{SOURCE}/a",
         f"{PLACE}/words": "/project/packages/words",

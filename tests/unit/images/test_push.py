@@ -13,9 +13,9 @@ from envtool.images import push
 )
 def test_where_nothing_can_be_pushed(text, code):
     with pytest.raises(EnvtoolError) as found:
-        push.where(text)
+        push.parse_destination(text)
     assert found.value.code == code
 
 
 def test_a_name_without_a_registry_is_one_of_docker_hub():
-    assert str(push.where("team/unit")) == "docker.io/team/unit:latest"
+    assert str(push.parse_destination("team/unit")) == "docker.io/team/unit:latest"

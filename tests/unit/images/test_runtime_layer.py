@@ -21,7 +21,9 @@ def members(data):
 
 
 def layer(exists=(), files=None, links=()):
-    return runtime_layer.layer(lambda path: path in exists, files or {}, dict(links), project="/project", epoch=EPOCH)
+    return runtime_layer.make_layer(
+        lambda path: path in exists, files or {}, dict(links), project="/project", epoch=EPOCH
+    )
 
 
 def test_an_empty_stack_gets_all_of_it():
@@ -63,8 +65,8 @@ def test_a_project_is_owned_by_whoever_runs_tasks(tmp_path):
         (tmp_path / path).chmod(mode)
     (tmp_path / "l").symlink_to("a/b")
     with host_access.EntryOpener(str(tmp_path)) as entries:
-        items = runtime_layer.project(["a/b", "c", "l"], entries, {"/project/a/made": b"made"}, "/project")
-        found = members(b"".join(runtime_layer.pieces(items, EPOCH, entries)))
+        items = runtime_layer.project_items(["a/b", "c", "l"], entries, {"/project/a/made": b"made"}, "/project")
+        found = members(b"".join(runtime_layer.stream_tar(items, EPOCH, entries)))
     assert [*found] == ["project", "project/a", "project/a/b", "project/a/made", "project/c", "project/l"]
     assert {(member.uid, member.mtime) for member, _ in found.values()} == {(1000, EPOCH)}
     assert [found[f"project/{name}"][0].mode for name in ("a", "a/b", "c", "a/made")] == [0o755, 0o755, 0o644, 0o644]
@@ -80,8 +82,8 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size
 @given(st.dictionaries(st.lists(names, min_size=1, max_size=3).map("/".join), st.binary(max_size=2000), max_size=8))
 def test_any_tar_is_read_back(files):
     items = {path: runtime_layer.RuntimeFile(mode=0o640, owner=7, content=text) for path, text in files.items()}
-    data = runtime_layer.tar(items, EPOCH)
-    assert data == runtime_layer.tar(dict(reversed(items.items())), EPOCH)
+    data = runtime_layer.make_tar(items, EPOCH)
+    assert data == runtime_layer.make_tar(dict(reversed(items.items())), EPOCH)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         read = {member.name: tar.extractfile(member).read() for member in tar}
     assert read == files

@@ -39,7 +39,7 @@ def env(group="unit", point=()):
     ],
 )
 def test_paths(path, form, wanted):
-    assert target.target(path, form) == ExportTarget(form=wanted[0], path=wanted[1])
+    assert target.parse_target(path, form) == ExportTarget(form=wanted[0], path=wanted[1])
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_paths(path, form, wanted):
 )
 def test_what_goes_nowhere(path, form):
     with pytest.raises(UsageError) as found:
-        target.target(path, form)
+        target.parse_target(path, form)
     assert found.value.code == "export-target"
 
 
 def test_a_path_is_below_where_envtool_works():
-    assert str(target.target("unit.tar", "").below("/p")) == "docker-archive:/p/unit.tar"
-    assert target.target("", "").below("/p").path == "-"
-    assert target.target("/x", "").below("/p").path == "/x"
+    assert str(target.parse_target("unit.tar", "").below("/p")) == "docker-archive:/p/unit.tar"
+    assert target.parse_target("", "").below("/p").path == "-"
+    assert target.parse_target("/x", "").below("/p").path == "/x"
 
 
 @pytest.mark.parametrize(
@@ -75,25 +75,25 @@ def test_a_path_is_below_where_envtool_works():
     ],
 )
 def test_tags(tag, wanted):
-    assert target.name(env(), tag) == wanted
+    assert target.image_name(env(), tag) == wanted
 
 
 @pytest.mark.parametrize("tag", ["Unit", "a b", "unit@sha256:" + "0" * 64, "unit:", "https://x/unit"])
 def test_tags_that_are_none(tag):
     with pytest.raises(UsageError) as found:
-        target.name(env(), tag)
+        target.image_name(env(), tag)
     assert found.value.code == "export-tag"
 
 
 def test_without_a_tag_it_is_called_as_the_env_is():
-    assert target.name(env(), "") == "localhost/unit:latest"
+    assert target.image_name(env(), "") == "localhost/unit:latest"
     assert (
-        target.name(env("Unit Tests", {"suite": "trixie", "locale": "C.UTF-8"}), "")
+        target.image_name(env("Unit Tests", {"suite": "trixie", "locale": "C.UTF-8"}), "")
         == "localhost/unit-tests:trixie-C.UTF-8"
     )
 
 
 @given(st.text(min_size=1, max_size=200), st.dictionaries(st.text(min_size=1), st.text(max_size=200), max_size=3))
 def test_any_env_has_a_name_that_registries_take(group, point):
-    name = target.name(env(group, point), "")
-    assert str(reference.parse(name)) == name
+    name = target.image_name(env(group, point), "")
+    assert str(reference.parse_reference(name)) == name

@@ -18,7 +18,7 @@ from envtool.images import assemble, image_blobs, tar_archive
 from envtool.images import layout as layouts
 from envtool.images.image import ExportedImage, ImageLayerContent
 from envtool.net.oci import documents, layout, serialize
-from envtool.net.oci.documents import ImageConfig, Platform, sha256
+from envtool.net.oci.documents import ImageConfig, Platform, sha256_digest
 
 AMD64 = Platform(os="linux", architecture="amd64")
 
@@ -33,7 +33,7 @@ def cancel():
 def image(texts, name="localhost/unit:latest"):
     """An image of layers that are in memory."""
     found = tuple(
-        ImageLayerContent(name=str(number), diff_id=sha256(text), size=len(text), data=text)
+        ImageLayerContent(name=str(number), diff_id=sha256_digest(text), size=len(text), data=text)
         for number, text in enumerate(texts)
     )
     config = ImageConfig(platform=AMD64, diff_ids=tuple(each.diff_id for each in found), created="2020-01-01T00:00:00Z")
@@ -44,7 +44,7 @@ def image(texts, name="localhost/unit:latest"):
 
 def members(item, cancel, *, docker):
     with tempfile.TemporaryFile() as file:
-        tar_archive.write(item, file.fileno(), cancel, docker=docker)
+        tar_archive.write_archive(item, file.fileno(), cancel, docker=docker)
         file.seek(0)
         data = file.read()
         file.seek(0)
@@ -60,7 +60,11 @@ layers = st.lists(st.binary(min_size=1, max_size=3000), max_size=5)
 def test_archives_hold_what_they_name(cancel, texts, form):
     for docker in (False, True):
         with tempfile.TemporaryDirectory() as work:
-            item = assemble.plain(image(texts)) if docker else assemble.local(image(texts), form, work, cancel)
+            item = (
+                assemble.assemble_uncompressed(image(texts))
+                if docker
+                else assemble.assemble_local(image(texts), form, work, cancel)
+            )
             data, found = members(item, cancel, docker=docker)
             assert members(item, cancel, docker=docker)[0] == data
         blobs = {name: text for name, text in found.items() if name.startswith("blobs/")}
@@ -70,12 +74,12 @@ def test_archives_hold_what_they_name(cancel, texts, form):
         manifest = documents.read_manifest(blobs[layout.blob_path("", entry.digest)], entry.media_type, "manifest")
         config = documents.read_config(blobs[layout.blob_path("", manifest.config.digest)], "config")
         documents.check_image(manifest, config, "image")
-        assert config.diff_ids == tuple(sha256(text) for text in texts)
+        assert config.diff_ids == tuple(sha256_digest(text) for text in texts)
         assert {layer.size for layer in manifest.layers} <= {len(text) for text in blobs.values()}
         if docker:
             (said,) = json.loads(found["manifest.json"])
             assert [found[name] for name in said["Layers"]] == texts
-            assert documents.sha256(found[said["Config"]]) == manifest.config.digest
+            assert documents.sha256_digest(found[said["Config"]]) == manifest.config.digest
             assert said["RepoTags"] == ["localhost/unit:latest"]
             top = hashlib.sha256(texts[-1]).hexdigest() if texts else ""
             assert json.loads(found["repositories"]) == {"localhost/unit": {"latest": top}}
@@ -84,18 +88,21 @@ def test_archives_hold_what_they_name(cancel, texts, form):
 def test_a_layout_is_read_by_our_own_reader_and_grows(cancel, tmp_path):
     place = str(tmp_path / "layout")
     for name in ("localhost/a:1", "localhost/b:1", "localhost/a:1"):
-        layouts.write(assemble.plain(image([b"one", name.encode()], name)), place, cancel)
-    read = layout.plain(place)
+        layouts.write_layout(assemble.assemble_uncompressed(image([b"one", name.encode()], name)), place, cancel)
+    read = layout.directory_opener(place)
     index = layout.read_index(place, read)
-    assert [entry.annotations[layout.NAME] for entry in index.manifests] == ["localhost/b:1", "localhost/a:1"]
+    assert [entry.annotations[layout.NAME_ANNOTATION] for entry in index.manifests] == [
+        "localhost/b:1",
+        "localhost/a:1",
+    ]
     for entry in index.manifests:
-        manifest = documents.read(layout.read_document(place, entry, read), "manifest")
+        manifest = documents.read_document(layout.read_document(place, entry, read), "manifest")
         assert layout.read_blob(place, manifest.layers[0], read) == b"one"
     assert not [path for path in Path(place).rglob("*") if path.name.startswith(".")]
 
 
 def test_a_layout_that_is_none_is_left_alone(cancel, tmp_path):
-    item = assemble.plain(image([b"one"]))
+    item = assemble.assemble_uncompressed(image([b"one"]))
     for name, text in (("oci-layout", "{}"), ("index.json", "[]"), ("note", "mine")):
         place = tmp_path / name
         place.mkdir()
@@ -104,23 +111,23 @@ def test_a_layout_that_is_none_is_left_alone(cancel, tmp_path):
         (place / "index.json").touch() if name == "oci-layout" else None
         before = sorted(path.name for path in place.iterdir())
         with pytest.raises(UsageError) as found:
-            layouts.write(item, str(place), cancel)
+            layouts.write_layout(item, str(place), cancel)
         assert found.value.code == "export-target"
         assert sorted(path.name for path in place.iterdir()) == before
 
 
 def test_what_is_not_what_it_is_called_does_not_go_out(cancel, tmp_path):
-    lie = ImageLayerContent(name="x", diff_id=sha256(b"other"), size=3, data=b"one")
+    lie = ImageLayerContent(name="x", diff_id=sha256_digest(b"other"), size=3, data=b"one")
     with pytest.raises(StoreError, match="no longer the layer") as found, tempfile.TemporaryFile() as file:
-        image_blobs.write(image_blobs.plain(lie), file.fileno(), cancel)
+        image_blobs.write_blob(image_blobs.uncompressed_blob(lie), file.fileno(), cancel)
     assert found.value.code == "layer-damaged"
     blob = tmp_path / hashlib.sha256(b"one").hexdigest()
     blob.write_bytes(b"two")
-    came = image_blobs.as_it_came(ImageLayerContent(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob)))
+    came = image_blobs.original_blob(ImageLayerContent(name="x", diff_id=sha256_digest(b"one"), size=3, blob=str(blob)))
     with pytest.raises(StoreError) as found, tempfile.TemporaryFile() as file:
-        image_blobs.write(came, file.fileno(), cancel)
+        image_blobs.write_blob(came, file.fileno(), cancel)
     assert found.value.code == "blob-damaged"
     blob.write_bytes(b"\x1f\x8bno gzip")
-    packed = ImageLayerContent(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob))
+    packed = ImageLayerContent(name="x", diff_id=sha256_digest(b"one"), size=3, blob=str(blob))
     with pytest.raises(StoreError, match="cannot be unpacked"), tempfile.TemporaryFile() as file:
-        image_blobs.write(image_blobs.plain(packed), file.fileno(), cancel)
+        image_blobs.write_blob(image_blobs.uncompressed_blob(packed), file.fileno(), cancel)

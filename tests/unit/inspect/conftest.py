@@ -11,7 +11,7 @@ import pytest
 from envtool import keys
 from envtool.container import userns
 from envtool.store import canonical, layers
-from envtool.store.store import Store, locate
+from envtool.store.store import Store, open_store
 
 _turn = threading.Lock()
 
@@ -29,9 +29,9 @@ def here(function, *arguments, at):
 
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Store:
-    monkeypatch.setattr(userns, "inside", here)
-    monkeypatch.setattr(userns, "remove", lambda path: None)
-    return locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    monkeypatch.setattr(userns, "run_as_root", here)
+    monkeypatch.setattr(userns, "remove_as_root", lambda path: None)
+    return open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def make(store):
     def make(name: str, fill, *, below=(), kind="layer:run", **built) -> layers.Layer:
         document = {"kind": kind, "name": name, "below": [*below], "files": []}
         key = keys.digest(document)
-        with layers.building(store, key) as draft:
+        with layers.open_draft(store, key) as draft:
             fill(Path(draft.upper))
             os.rmdir(draft.work)
             captured = canonical.capture(draft.upper, 1_600_000_000, (), draft.manifest)

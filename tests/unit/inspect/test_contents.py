@@ -54,7 +54,7 @@ def stack(make):
 
 def test_a_layer(stack):
     lower, upper = stack
-    report = contents.layer(member(upper), [lower], [PLUGIN], files=True)
+    report = contents.inspect_layer(member(upper), [lower], [PLUGIN], files=True)
     assert [each.name for each in report.brought or ()] == ["c"]
     assert report.below == (lower.key,)
     assert report.built["project"] == "/p"
@@ -62,14 +62,17 @@ def test_a_layer(stack):
     assert report.sums.entries == len(report.files)
     assert report.sums.directories == (("/usr", 70), ("/", 6))
     assert [each.path for each in report.sums.files] == ["/usr/big", "/db"]
-    assert contents.layer(member(upper), None, [PLUGIN], files=False).brought is None
-    assert [each.name for each in contents.layer(member(lower), [], [PLUGIN], files=False).brought or ()] == ["a", "b"]
+    assert contents.inspect_layer(member(upper), None, [PLUGIN], files=False).brought is None
+    assert [each.name for each in contents.inspect_layer(member(lower), [], [PLUGIN], files=False).brought or ()] == [
+        "a",
+        "b",
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="deletions are devices, which only root makes here")
 def test_a_stack(stack):
     lower, upper = stack
-    report = contents.env("unit", [member(lower, "base", "base"), member(upper)], [PLUGIN], files=True)
+    report = contents.inspect_env("unit", [member(lower, "base", "base"), member(upper)], [PLUGIN], files=True)
     assert report.packages == {"fake": 3}
     assert [(step.member.name, step.seen) for step in report.steps] == [("base", 0), ("deps", 76)]
     assert {(each.path, each.layer) for each in report.files} == {
@@ -81,7 +84,7 @@ def test_a_stack(stack):
 def test_a_path(stack):
     lower, upper = stack
     members = [member(lower, "base", "base"), member(upper)]
-    big = contents.path("/usr/../usr/big", members, [PLUGIN])
+    big = contents.inspect_path("/usr/../usr/big", members, [PLUGIN])
     assert big.path == "/usr/big"
     assert big.there
     assert [(each.member.name, each.seen, each.file.size) for each in big.said] == [
@@ -89,12 +92,12 @@ def test_a_path(stack):
         ("deps", True, 70),
     ]
     assert [each.name for each in big.owners] == ["a"]
-    old = contents.path("/usr/old", members, [PLUGIN])
+    old = contents.inspect_path("/usr/old", members, [PLUGIN])
     assert not old.there
     assert [(each.member.name, each.file.type) for each in old.said] == [("base", "file"), ("deps", "deletion")]
-    usr = contents.path("/usr", members, [PLUGIN])
+    usr = contents.inspect_path("/usr", members, [PLUGIN])
     assert [each.seen for each in usr.said] == [True, True]
-    assert contents.path("/nope", members, [PLUGIN]).said == ()
+    assert contents.inspect_path("/nope", members, [PLUGIN]).said == ()
 
 
 def test_what_fails_is_named(stack):
@@ -104,7 +107,7 @@ def test_what_fails_is_named(stack):
         raise ValueError("no database")
 
     with pytest.raises(UsageError, match="failed in envtool_packages: ValueError: no database"):
-        contents.env("unit", [member(lower)], [SimpleNamespace(envtool_packages=broken)], files=False)
+        contents.inspect_env("unit", [member(lower)], [SimpleNamespace(envtool_packages=broken)], files=False)
     os.unlink(lower.manifest)
     with pytest.raises(MakeError, match="is damaged: its manifest"):
-        contents.layer(member(lower), [], [], files=False)
+        contents.inspect_layer(member(lower), [], [], files=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envtool.inspect.costs import EnvLayers, costs, stacks
+from envtool.inspect.costs import EnvLayers, compute_costs, list_env_layers
 from envtool.store.inventory import Inventory, LastUse, LayerSheet, StoredItem
 
 
@@ -46,18 +46,18 @@ HERE = [EnvLayers(project="/p", env="unit", layers=frozenset(["base", "a", "b"])
 
 
 def test_envs_are_those_of_here_as_they_are_and_of_others_as_they_were():
-    assert [(each.project, each.env, {*each.layers}) for each in stacks(SURVEY, HERE)] == [
+    assert [(each.project, each.env, {*each.layers}) for each in list_env_layers(SURVEY, HERE)] == [
         ("/p", "unit", {"base", "a", "b"}),
         ("/p", "", {"old"}),
         ("/q", "other", {"base", "c"}),
     ]
-    assert [each.env for each in stacks(SURVEY, [])] == ["unit", "", "other"]
+    assert [each.env for each in list_env_layers(SURVEY, [])] == ["unit", "", "other"]
 
 
 def test_costs():
     found = {
         (each.project, each.env): each
-        for each in costs(SURVEY, stacks(SURVEY, HERE), [item("a", 10), item("f2", 2000, "file")])
+        for each in compute_costs(SURVEY, list_env_layers(SURVEY, HERE), [item("a", 10), item("f2", 2000, "file")])
     }
     unit = found["/p", "unit"]
     assert (unit.layers, unit.own, unit.shared, unit.files) == (3, 30, 100, 3000)

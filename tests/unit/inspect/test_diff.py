@@ -24,10 +24,10 @@ def package(name: str, version: str, kind: str = "deb", namespace: str = "") -> 
 
 @given(TREES, TREES)
 def test_what_is_not_the_same_is_named_and_nothing_else(old, new):
-    found = diff.difference(old, new, [], [])
+    found = diff.diff_trees(old, new, [], [])
     assert found.same == (old == new)
     assert len(found.files) == sum(old.get(path) != new.get(path) for path in old.keys() | new.keys())
-    back = diff.difference(new, old, [], [])
+    back = diff.diff_trees(new, old, [], [])
     turned = {"added": "removed", "removed": "added", "changed": "changed"}
     assert [(each.path, turned[each.how], each.kinds) for each in back.files] == [
         (each.path, each.how, each.kinds) for each in found.files
@@ -38,13 +38,13 @@ def test_what_is_not_the_same_is_named_and_nothing_else(old, new):
     for index, how in enumerate(("added", "removed", "changed")):
         counts = [(place.added, place.removed, place.changed)[index] for place in found.places]
         assert sum(counts) == sum(each.how == how for each in found.files)
-    sizes = [sum(diff.record(fields).size for fields in tree.values()) for tree in (new, old)]
+    sizes = [sum(diff.parse_record(fields).size for fields in tree.values()) for tree in (new, old)]
     assert sum(place.size for place in found.places) == sizes[0] - sizes[1]
 
 
 def test_kinds():
     def kinds(old, new):
-        return diff.files({b"x": old}, {b"x": new})[0].kinds
+        return diff.diff_files({b"x": old}, {b"x": new})[0].kinds
 
     assert kinds(b"f 644 0 0 1:a", b"f 644 0 0 1:b") == ("content",)
     assert kinds(b"f 644 0 0 1:a", b"f 755 1 0 1:a") == ("mode", "owner")
@@ -58,19 +58,21 @@ def test_kinds():
 def test_a_stack_is_compared_as_it_is_seen():
     first = [[(b"a", b"d 755 0 0 -"), (b"a/x", b"f 644 0 0 1:a")]]
     second = [*first, [(b"a", b"o 755 0 0 -"), (b"a/x", b"f 644 0 0 1:a")]]
-    assert diff.files(diff.seen(first), diff.seen(second)) == ()
+    assert diff.diff_files(diff.visible_tree(first), diff.visible_tree(second)) == ()
     gone = [*first, [(b"a/x", b"w 0 0 0 -")]]
-    assert [(each.path, each.how) for each in diff.files(diff.seen(first), diff.seen(gone))] == [("/a/x", "removed")]
+    assert [(each.path, each.how) for each in diff.diff_files(diff.visible_tree(first), diff.visible_tree(gone))] == [
+        ("/a/x", "removed")
+    ]
 
 
 def test_packages():
     old = [package("a", "1"), package("b", "1"), package("left", "1", "npm", "@x"), package("left", "1", "npm")]
     new = [package("a", "2"), package("c", "1"), package("left", "1", "npm", "@x"), package("left", "2", "npm"),
            package("left", "1", "npm")]  # fmt: skip
-    assert [(each.type, each.name, each.how, each.old, each.new) for each in diff.moved(old, new)] == [
+    assert [(each.type, each.name, each.how, each.old, each.new) for each in diff.diff_packages(old, new)] == [
         ("deb", "a", "changed", ("1",), ("2",)),
         ("deb", "b", "removed", ("1",), ()),
         ("deb", "c", "added", (), ("1",)),
         ("npm", "left", "changed", ("1",), ("1", "2")),
     ]
-    assert diff.moved(old, old) == ()
+    assert diff.diff_packages(old, old) == ()

@@ -43,28 +43,30 @@ def whole(store, make):
     out = Path(store.path("tmp", "out"))
     out.write_text("made")
     run = results.StoredRun(env="unit", task="test", started=1.0, seconds=1.0, host="here")
-    results.keep(store, [{"task": "test"}], run, owner="o", log=str(log), root=store.path("tmp"), outputs=["out"])
+    results.store_result(
+        store, [{"task": "test"}], run, owner="o", log=str(log), root=store.path("tmp"), outputs=["out"]
+    )
     log.unlink()
     out.unlink()
     return layer, Path(blob)
 
 
 def found(store) -> list[store_check.Damage]:
-    return [*store_check.check(store, jobs=2).damages]
+    return [*store_check.check_store(store, jobs=2).damages]
 
 
 def test_what_is_whole_is_whole_and_untouched(store, whole):
     layer, blob = whole
-    mark = store.path("locks", layers.used_mark(layer.key))
+    mark = store.path("locks", layers.layer_lock_name(layer.key))
     Path(mark).touch()
     for path in (mark, blob):
         os.utime(path, (1000, 1000))
     looked: list[int] = []
-    checked = store_check.check(store, progress=looked.append)
+    checked = store_check.check_store(store, progress=looked.append)
     assert checked.damages == ()
     assert checked.left == ()
     assert checked.counts == {"layer": 2, "file": 1, "memory": 1, "result": 1}
-    assert sum(looked) == checked.size == store_check.size(store)
+    assert sum(looked) == checked.size == store_check.bytes_to_check(store)
     assert {(os.stat(path).st_mtime, os.stat(path).st_atime) for path in (mark, blob)} == {(1000.0, 1000.0)}
     assert store_check.repair(store, checked) == checked
 
@@ -101,7 +103,7 @@ def test_a_damaged_tree_is_named_and_made_again(store, whole, make, fault):
     damage(Path(layer.tree))
     (one,) = found(store)
     assert (one.sort, one.name, [*one.paths]) == ("layer", layer.key, paths)
-    mended = store_check.repair(store, store_check.check(store))
+    mended = store_check.repair(store, store_check.check_store(store))
     assert [each.mended for each in mended.damages] == ["removed"]
     assert mended.left == ()
     assert layers.find(store, layer.key) is None
@@ -119,7 +121,7 @@ def test_a_wrong_owner(store, whole):
         ("file", "it belongs to user id 3", ()),
         ("layer", "its tree is not what its manifest says: 1 path", ("/etc/empty: owner 0:0, now 3:4",)),
     ]
-    assert store_check.repair(store, store_check.check(store)).left == ()
+    assert store_check.repair(store, store_check.check_store(store)).left == ()
     assert found(store) == []
 
 
@@ -133,7 +135,7 @@ def test_what_a_manifest_does_not_say(store, whole):
 
 
 def test_an_images_layer_keeps_its_own_diff_id(store, make):
-    layer = make("image", fill, kind=store_check.ARCHIVE)
+    layer = make("image", fill, kind=store_check.ARCHIVE_KIND)
     sheet = Path(os.path.dirname(layer.tree), "layer.json")
     stored = json.loads(sheet.read_text())
     del stored["sum"]  # as an older envtool wrote it
@@ -175,7 +177,7 @@ def test_a_damaged_sheet(store, whole, fault):
     (one,) = found(store)
     assert (one.sort, one.name) == ("layer", layer.key)
     assert words in one.what
-    assert [each.mended for each in store_check.repair(store, store_check.check(store)).damages] == ["removed"]
+    assert [each.mended for each in store_check.repair(store, store_check.check_store(store)).damages] == ["removed"]
     assert found(store) == []
 
 
@@ -185,10 +187,12 @@ def test_a_damaged_blob(store, whole):
     (one,) = found(store)
     assert (one.sort, one.name, one.what[:14]) == ("file", blob.name, "its content is")
     mine = Leases()
-    mine.files(store, [blob.name])
-    assert [each.mended for each in store_check.repair(store, store_check.check(store)).left] == ["kept: it is in use"]
+    mine.lease_blobs(store, [blob.name])
+    assert [each.mended for each in store_check.repair(store, store_check.check_store(store)).left] == [
+        "kept: it is in use"
+    ]
     mine.close()
-    assert store_check.repair(store, store_check.check(store)).left == ()
+    assert store_check.repair(store, store_check.check_store(store)).left == ()
     assert not blob.exists()
 
 
@@ -199,7 +203,7 @@ def test_modes_are_restored(store, whole):
     os.chmod(store.path("layers"), 0o700)
     os.rmdir(store.path("plans"))
     os.rmdir(store.path("caches"))
-    mended = store_check.repair(store, store_check.check(store))
+    mended = store_check.repair(store, store_check.check_store(store))
     assert {(each.sort, each.mended) for each in mended.damages} == {("room", "restored"), ("file", "restored")}
     assert len(mended.damages) == 4
     assert stat.S_IMODE(os.stat(store.root).st_mode) == 0o700
@@ -220,7 +224,7 @@ def test_results_memories_views_and_plans(store, whole):
         ("view", "1" * 64),
         ("plan", "01234567"),
     }
-    assert store_check.repair(store, store_check.check(store)).left == ()
+    assert store_check.repair(store, store_check.check_store(store)).left == ()
     assert found(store) == []
 
 
@@ -229,8 +233,8 @@ def test_what_is_in_use_is_not_removed_and_what_is_not_ours_is_left(store, whole
     flip(Path(layer.tree, "usr/tool"))
     os.mkdir(store.path("layers", "mine"))
     Path(store.path("notes.txt")).write_text("")
-    with layers.using(store, [layer]):
-        left = {each.name: each.mended for each in store_check.repair(store, store_check.check(store)).left}
+    with layers.hold_layers(store, [layer]):
+        left = {each.name: each.mended for each in store_check.repair(store, store_check.check_store(store)).left}
     assert left == {
         layer.key: "kept: it is in use",
         "mine": "left: it is nothing of envtool's",
@@ -245,7 +249,7 @@ def test_many_paths_are_counted_and_a_few_named(store, make):
     (one,) = found(store)
     assert one.what == "its tree is not what its manifest says: 100 paths"
     assert one.paths[-1] == "and 80 more"
-    assert len(one.paths) == store_check.SHOWN + 1
+    assert len(one.paths) == store_check.MAX_PATHS + 1
 
 
 def test_it_can_be_stopped(store, whole):
@@ -256,7 +260,7 @@ def test_it_can_be_stopped(store, whole):
         raise Stop
 
     with pytest.raises(Stop):
-        store_check.check(store, progress=stop)
+        store_check.check_store(store, progress=stop)
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES])
@@ -266,7 +270,7 @@ def test_a_lock_that_cannot_be_had(store, whole, monkeypatch, number):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(store_check.locks, "held", refuse)
+    monkeypatch.setattr(store_check.locks, "open_locked", refuse)
     if number == errno.ENOSPC:
         with pytest.raises(OSError, match="No space left"):
             found(store)

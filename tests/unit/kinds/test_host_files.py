@@ -25,8 +25,8 @@ def system(tmp_path, monkeypatch):
         (etc / place).write_text("one\n")
     os.symlink("../lib/rt/bin/tool", usr / "local/bin/tool")
     os.symlink(usr / "lib/other/deep/tool", etc / "alternatives/tool")
-    monkeypatch.setattr(host_files, "TOPS", (str(usr),))
-    monkeypatch.setattr(host_files, "DEEP", (f"{usr}/local", f"{usr}/lib/python3/dist-packages"))
+    monkeypatch.setattr(host_files, "SYSTEM_TOPS", (str(usr),))
+    monkeypatch.setattr(host_files, "DEEP_DIRECTORIES", (f"{usr}/local", f"{usr}/lib/python3/dist-packages"))
     monkeypatch.setattr(host_files, "COMMANDS", (f"{usr}/bin",))
     monkeypatch.setattr(host_files, "ETC", str(etc))
     monkeypatch.setattr(host_files, "ALTERNATIVES", f"{etc}/alternatives")
@@ -34,7 +34,7 @@ def system(tmp_path, monkeypatch):
 
 
 def said():
-    found = host_files.look(frozenset(["hosts"]))
+    found = host_files.scan_host(frozenset(["hosts"]))
     return found.digest, found.etc, found.unseen
 
 
@@ -115,7 +115,7 @@ def test_byte_code_is_left_out(system):
 
 
 def test_what_cannot_be_looked_at_is_said(system, monkeypatch):
-    monkeypatch.setattr(host_files, "MOST", 3)
+    monkeypatch.setattr(host_files, "MAX_ENTRIES", 3)
     assert "more than 3 files" in said()[2]
     monkeypatch.undo()
 

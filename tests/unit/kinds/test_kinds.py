@@ -46,7 +46,7 @@ def test_run_in_place():
     recipe = kind.build(replace(asked, epoch=1_700_000_000), None)
     begin, command, finish = recipe.steps
     assert command == Run(command=Command(shell="make"), cwd="/project")
-    assert (begin.function, finish.function) == (in_place_steps.begin, in_place_steps.finish)
+    assert (begin.function, finish.function) == (in_place_steps.before_commands, in_place_steps.after_commands)
     assert begin.arguments == finish.arguments == (recipe.project, 1_700_000_000 - 86400)
     assert recipe.project != "/project"
     assert kind.in_project(asked, None) == {".": "/project"}

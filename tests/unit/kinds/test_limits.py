@@ -6,7 +6,7 @@ import jsonschema_rs
 import pytest
 
 from envtool.api import Request
-from envtool.kinds.fetch import FetchLayer, limit
+from envtool.kinds.fetch import FetchLayer, parse_limit
 from envtool.kinds.tarball import Tarball
 from envtool.model import Where
 
@@ -20,7 +20,7 @@ WHERE = Where(file="e", line=1, column=1)
 def test_what_may_be_said(said, size):
     options = {"url": "https://x.invalid/a.tar", "sha256": SHA, "to": "/opt"} | ({"limit": said} if said else {})
     jsonschema_rs.validate(FetchLayer.schema, options)
-    assert limit(options) == size
+    assert parse_limit(options) == size
     (fetch,) = FetchLayer().fetches(
         Request(name="l", options=options, inputs=(), arch="x86_64", epoch=0, where=WHERE), None
     )

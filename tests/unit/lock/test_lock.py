@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 
 from envtool.errors import SpecError
 from envtool.lock import text_format
-from envtool.lock.diff import changes
-from envtool.lock.lock import Lock, LockEntry, LockQuestion, ground, items, lock_of, merged, upgraded, without
+from envtool.lock.diff import diff_locks
+from envtool.lock.lock import (
+    Lock,
+    LockEntry,
+    LockQuestion,
+    lock_of,
+    merge_locks,
+    parents_digest,
+    pinned_items,
+    without_items,
+    without_upgraded,
+)
 
 SHA = "ab" * 32
 
@@ -102,9 +112,9 @@ def test_the_question_decides_and_the_name_does_not():
 
 
 def test_the_ground_is_the_pins_below_in_order():
-    assert ground([]) == ""
-    assert ground([1, 2]) != ground([2, 1])
-    assert ground([{"a": 1, "b": 2}]) == ground([{"b": 2, "a": 1}])
+    assert parents_digest([]) == ""
+    assert parents_digest([1, 2]) != parents_digest([2, 1])
+    assert parents_digest([{"a": 1, "b": 2}]) == parents_digest([{"b": 2, "a": 1}])
 
 
 @pytest.mark.parametrize(
@@ -131,13 +141,13 @@ def test_what_is_no_lock_is_refused_with_its_line(written, code, line):
 
 def test_upgrading_a_layer_a_package_and_nothing():
     lock = lock_of([entry(), entry("other", asked=["z"], answer=pins(attrs="1"))])
-    rest, moving, unknown = upgraded(lock, ["deps"])
+    rest, moving, unknown = without_upgraded(lock, ["deps"])
     assert [each.question.name for each in rest.entries] == ["other"]
     assert moving == {question().id: None}
-    rest, moving, unknown = upgraded(lock, ["ATTRS", "nothing"])
+    rest, moving, unknown = without_upgraded(lock, ["ATTRS", "nothing"])
     assert rest == Lock()
-    assert moving[question().id] == without(pins(attrs="25.1", click="8"), frozenset(["attrs"]))
-    assert [item["name"] for item in items(moving[question().id])] == ["click"]
+    assert moving[question().id] == without_items(pins(attrs="25.1", click="8"), frozenset(["attrs"]))
+    assert [item["name"] for item in pinned_items(moving[question().id])] == ["click"]
     assert unknown == ("nothing",)
 
 
@@ -146,22 +156,22 @@ def test_what_was_not_asked_this_time_stays_only_where_it_may():
     gone = entry("gone", asked=["gone"])
     old = lock_of([entry(), other, gone])
     now = entry(asked=["attrs", "more"])
-    whole = merged(old, [now], platforms=frozenset(["x86_64"]))
+    whole = merge_locks(old, [now], platforms=frozenset(["x86_64"]))
     assert {each.question.id for each in whole.entries} == {now.question.id, other.question.id}
-    part = merged(old, [now], platforms=frozenset(["x86_64"]), names=frozenset([("layer", "deps")]))
+    part = merge_locks(old, [now], platforms=frozenset(["x86_64"]), names=frozenset([("layer", "deps")]))
     assert {each.question.id for each in part.entries} == {now.question.id, other.question.id, gone.question.id}
 
 
 def test_what_it_came_out_as_stays_while_the_key_is_the_same():
     known = replace(entry(), key=SHA, diff_id=f"sha256:{SHA}")
-    same = merged(lock_of([known]), [replace(entry(), key=SHA)], platforms=frozenset(["x86_64"]))
+    same = merge_locks(lock_of([known]), [replace(entry(), key=SHA)], platforms=frozenset(["x86_64"]))
     assert same.entries[0].diff_id == known.diff_id
-    other = merged(lock_of([known]), [replace(entry(), key="cd" * 32)], platforms=frozenset(["x86_64"]))
+    other = merge_locks(lock_of([known]), [replace(entry(), key="cd" * 32)], platforms=frozenset(["x86_64"]))
     assert other.entries[0].diff_id == ""
 
 
 def table(old, new):
-    return [(each.entry, each.name, each.old, each.new) for each in changes(lock_of(old), lock_of(new))]
+    return [(each.entry, each.name, each.old, each.new) for each in diff_locks(lock_of(old), lock_of(new))]
 
 
 def test_changes_name_what_moved_came_and_went():

@@ -3,8 +3,8 @@ from hypothesis import strategies as st
 
 from envtool.api import Kind
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
-from envtool.plan.graph import graph
-from envtool.plan.plan import NodeSummary, plan
+from envtool.plan.graph import build_graph
+from envtool.plan.plan import NodeSummary, make_plan
 from envtool.plugins import PluginRegistry
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -49,13 +49,13 @@ def below(made, env_name, layer_name):
 
 
 def test_layers_are_a_chain_in_the_order_written():
-    made = graph(spec(env("e", layer("a"), layer("b"), layer("c"))), REGISTRY)
+    made = build_graph(spec(env("e", layer("a"), layer("b"), layer("c"))), REGISTRY)
     assert below(made, "e", "c") == ["one", "a", "b"]
     assert [made.nodes[i].spec.name for i in made.stacks["e"]] == ["one", "a", "b", "c"]
 
 
 def test_needs_cut_the_chain_and_bring_what_they_stand_on():
-    made = graph(
+    made = build_graph(
         spec(env("e", layer("a"), layer("b", needs=()), layer("c", needs=("b",)), layer("d", needs=("a",)))), REGISTRY
     )
     assert below(made, "e", "b") == ["one"]
@@ -64,28 +64,28 @@ def test_needs_cut_the_chain_and_bring_what_they_stand_on():
 
 
 def test_what_owns_its_directory_does_not_stand_on_its_like():
-    made = graph(spec(env("e", layer("apt"), layer("py", "venv"), layer("js", "venv"), layer("last"))), REGISTRY)
+    made = build_graph(spec(env("e", layer("apt"), layer("py", "venv"), layer("js", "venv"), layer("last"))), REGISTRY)
     assert below(made, "e", "py") == ["one", "apt"]
     assert below(made, "e", "js") == ["one", "apt"]  # changing requirements does not rebuild node_modules
     assert below(made, "e", "last") == ["one", "apt", "py", "js"]
 
 
 def test_envs_share_what_is_the_same_on_the_same():
-    made = graph(spec(env("x", layer("a"), layer("b")), env("y", layer("a"), layer("c"))), REGISTRY)
+    made = build_graph(spec(env("x", layer("a"), layer("b")), env("y", layer("a"), layer("c"))), REGISTRY)
     assert made.stacks["x"][:2] == made.stacks["y"][:2]
     assert made.stacks["x"][2] != made.stacks["y"][2]
     assert len(made.nodes) == 4
 
 
 def test_another_base_makes_every_layer_another():
-    made = graph(spec(env("x", layer("a")), env("y", layer("a"), base="two")), REGISTRY)
+    made = build_graph(spec(env("x", layer("a")), env("y", layer("a"), base="two")), REGISTRY)
     assert not set(made.stacks["x"]) & set(made.stacks["y"])
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=8, unique_by=lambda pair: pair[0]))
 def test_every_node_comes_after_what_it_stands_on(drawn):
     layers = [layer(name, "venv" if owns else "run") for name, owns in drawn]
-    made = graph(spec(env("e", *layers)), REGISTRY)
+    made = build_graph(spec(env("e", *layers)), REGISTRY)
     seen = set()
     for node in made.nodes.values():
         assert set(node.below) <= seen
@@ -98,19 +98,19 @@ def test_every_node_comes_after_what_it_stands_on(drawn):
 
 def test_the_plan_says_what_is_known_and_what_is_not():
     wanted = spec(env("e", layer("a"), layer("b")))
-    made = graph(wanted, REGISTRY)
+    made = build_graph(wanted, REGISTRY)
     base, first, _ = made.stacks["e"]
     known = {
         base: NodeSummary(state="cached", key="k1"),
         first: NodeSummary(state="build", key="k2", summary="2 things"),
     }
-    shown = plan(wanted, made, known)
+    shown = make_plan(wanted, made, known)
     assert [(step.name, step.state, step.key) for step in shown.envs[0].steps] == [
         ("one", "cached", "k1"),
         ("a", "build", "k2"),
         ("b", "unknown", ""),
     ]
-    assert plan(wanted, made, known, "test").envs == ()  # no env has that task
+    assert make_plan(wanted, made, known, "test").envs == ()  # no env has that task
 
 
 def on(made):
@@ -118,20 +118,22 @@ def on(made):
 
 
 def test_names_that_are_not_unique_say_what_they_are_on():
-    made = graph(spec(env("a", layer("python"), base="bookworm"), env("b", layer("python"), base="trixie")), REGISTRY)
+    made = build_graph(
+        spec(env("a", layer("python"), base="bookworm"), env("b", layer("python"), base="trixie")), REGISTRY
+    )
     assert on(made) == [
         ("base", "bookworm", ""),
         ("base", "trixie", ""),
         ("layer", "python", "bookworm"),
         ("layer", "python", "trixie"),
     ]
-    shared = graph(spec(env("a", layer("python")), env("b", layer("python"))), REGISTRY)
+    shared = build_graph(spec(env("a", layer("python")), env("b", layer("python"))), REGISTRY)
     assert on(shared) == [("base", "one", ""), ("layer", "python", "")]
 
 
 def test_on_one_base_the_env_tells_them_apart():
     envs = [env(f"unit[{n}]", layer("deps", options=n), layer("same", needs=())) for n in ("x", "y")]
-    assert on(graph(spec(*envs), REGISTRY)) == [
+    assert on(build_graph(spec(*envs), REGISTRY)) == [
         ("base", "one", ""),
         ("layer", "deps", "unit[x]"),
         ("layer", "deps", "unit[y]"),
@@ -140,5 +142,7 @@ def test_on_one_base_the_env_tells_them_apart():
 
 
 def test_a_base_that_is_written_in_place_is_told_by_what_stands_there():
-    made = graph(spec(env("a", layer("l"), base="box:bookworm"), env("b", layer("l"), base="box:trixie")), REGISTRY)
+    made = build_graph(
+        spec(env("a", layer("l"), base="box:bookworm"), env("b", layer("l"), base="box:trixie")), REGISTRY
+    )
     assert [row for row in on(made) if row[0] == "layer"] == [("layer", "l", "bookworm"), ("layer", "l", "trixie")]

@@ -6,7 +6,7 @@ import pytest
 
 from envtool import api
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
-from envtool.plan.graph import graph, grown, has_parts
+from envtool.plan.graph import build_graph, expand_parts, is_composite
 from envtool.plugins import PluginRegistry
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -50,7 +50,7 @@ def whole():
     )
     spec = Spec(file="envtool.yaml", root="/p", envs=envs, bases={}, layers={}, read=())
     kinds = PluginRegistry(bases={"image": Image()}, layers={"box": Box()})
-    return graph(spec, kinds)
+    return build_graph(spec, kinds)
 
 
 def names(graph, ids):
@@ -59,7 +59,9 @@ def names(graph, ids):
 
 def test_parts_lie_between_a_base_and_what_stands_on_it(whole):
     one = whole.stacks["a"][0]
-    made = grown(whole, one, [part("p"), part("hidden", shown=False), part("q", below=(0, 1), beside={"s": (2,)})])
+    made = expand_parts(
+        whole, one, [part("p"), part("hidden", shown=False), part("q", below=(0, 1), beside={"s": (2,)})]
+    )
     assert names(made, made.stacks["a"]) == ["one", "p", "q", "x", "y", "z"]
     assert names(made, made.stacks["c"]) == ["one", "p", "q"]
     assert made.stacks["b"] == whole.stacks["b"]
@@ -76,7 +78,7 @@ def test_parts_lie_between_a_base_and_what_stands_on_it(whole):
 
 def test_every_node_comes_after_what_it_needs(whole):
     one, two = whole.stacks["a"][0], whole.stacks["b"][0]
-    made = grown(grown(whole, one, [part("p"), part("q", below=(1,))]), two, [part("r"), part("p")])
+    made = expand_parts(expand_parts(whole, one, [part("p"), part("q", below=(1,))]), two, [part("r"), part("p")])
     seen = set()
     for node in made.nodes.values():
         assert seen.issuperset(node.needs), node.spec.name
@@ -85,15 +87,15 @@ def test_every_node_comes_after_what_it_needs(whole):
 
 def test_the_same_part_of_two_bases_is_one_node(whole):
     one, two = whole.stacks["a"][0], whole.stacks["b"][0]
-    made = grown(grown(whole, one, [part("p")]), two, [part("p")])
+    made = expand_parts(expand_parts(whole, one, [part("p")]), two, [part("p")])
     assert made.stacks["a"][1] == made.stacks["b"][1]
-    standing = grown(grown(whole, one, [part("p", below=(0,))]), two, [part("p", below=(0,))])
+    standing = expand_parts(expand_parts(whole, one, [part("p", below=(0,))]), two, [part("p", below=(0,))])
     assert standing.stacks["a"][1] != standing.stacks["b"][1]
 
 
 def test_an_image_of_one_layer_is_only_its_own(whole):
-    made = grown(whole, whole.stacks["a"][0], [])
+    made = expand_parts(whole, whole.stacks["a"][0], [])
     assert made.stacks == whole.stacks
     assert dict(made.nodes) == dict(whole.nodes)
-    assert has_parts(Image())
-    assert not has_parts(Box())
+    assert is_composite(Image())
+    assert not is_composite(Box())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from envtool.model import BaseSpec, Command, Env, Task, Where
-from envtool.plan.output_clashes import contested
+from envtool.plan.output_clashes import find_output_clashes
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 BASE = BaseSpec(name="base", kind="tarball", options=None, where=HERE)
@@ -30,12 +30,14 @@ def pair(env, *outputs, task="build"):
     ],
 )
 def test_which_outputs_can_be_the_same_file(one, other, meet):
-    assert bool(contested([pair("a", one), pair("b", "elsewhere", other)])) is meet
-    assert bool(contested([pair("a", other), pair("b", one)])) is meet
+    assert bool(find_output_clashes([pair("a", one), pair("b", "elsewhere", other)])) is meet
+    assert bool(find_output_clashes([pair("a", other), pair("b", one)])) is meet
 
 
 def test_it_is_said_once_with_names():
-    said = contested([pair(name, "dist/*", "report.xml") for name in ("a", "b", "c", "d")])
+    said = find_output_clashes([pair(name, "dist/*", "report.xml") for name in ("a", "b", "c", "d")])
     assert len(said) == 1
     assert said[0].startswith("`build` of a, b and 2 more can write the same file (outputs: dist/*)")
-    assert not contested([pair("a", "dist", "dist"), pair("b", "dist", task="test")]), "other tasks run at other times"
+    assert not find_output_clashes([pair("a", "dist", "dist"), pair("b", "dist", task="test")]), (
+        "other tasks run at other times"
+    )

@@ -5,8 +5,8 @@ import pytest
 from envtool.api import Kind
 from envtool.errors import UsageError
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
-from envtool.plan.graph import graph
-from envtool.plan.selection import choose, envs_of
+from envtool.plan.graph import build_graph
+from envtool.plan.selection import envs_of, select_subjects
 from envtool.plugins import PluginRegistry
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -38,11 +38,11 @@ ENVS = (
     env("docs", "docs", "one", layer("sphinx"), tasks=("html", "docs")),
 )
 SPEC = Spec(file="envtool.yaml", root="/p", envs=ENVS, bases={}, layers={}, read=())
-GRAPH = graph(SPEC, PluginRegistry(bases={"box": Box()}, layers={"box": Box()}))
+GRAPH = build_graph(SPEC, PluginRegistry(bases={"box": Box()}, layers={"box": Box()}))
 
 
 def chosen(*names):
-    found = choose(SPEC, GRAPH, names)
+    found = select_subjects(SPEC, GRAPH, names)
     envs = envs_of(GRAPH)
     nodes = [GRAPH.nodes[node_id].spec.name + "@" + "+".join(envs[node_id]) for node_id in found.nodes]
     return nodes, [f"{env.name}:{task.name}" for env, task in found.tasks]

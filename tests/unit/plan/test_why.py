@@ -327,15 +327,15 @@ def test_a_stranger_of_the_kind_is_no_earlier_build():
 def test_who_waits_is_compared_by_what_is_known():
     waiting = dataclasses.replace(SUBJECT, document=None, waits=("python",), inputs=tuple(document()["inputs"]))
     assert nearest(past(1.0), past(2.0, options=["attrs", "x"]), subject=waiting) == 1.0
-    told = why.explain(waiting, past=past(1.0))
+    told = why.explain_node(waiting, past=past(1.0))
     assert (told.state, told.changes) == ("wait", ())
     edited = dataclasses.replace(waiting, options=["attrs<25"])
-    told = why.explain(edited, past=past(1.0))
+    told = why.explain_node(edited, past=past(1.0))
     assert [(one.part, one.old, one.new) for one in told.changes] == [("spec", "attrs", "attrs<25")]
 
 
 def test_what_stayed_is_said_in_a_few_words():
     inputs = [document()["inputs"][0], ["tools/gen", SHA[9], True, ""]]
     subject = dataclasses.replace(SUBJECT, document=document(inputs=inputs), below=(BASE, LAYER))
-    told = why.explain(subject, past=past(), ground=(BASE, LAYER))
+    told = why.explain_node(subject, past=past(), ground=(BASE, LAYER))
     assert told.same == ("the base", "layer python", "2 pins", "1 input", "the spec", "variables")

@@ -48,8 +48,8 @@ def root(tmp_path, home):
 
 
 def asked(root, words=git.LISTED):
-    found = git.around(str(root))
-    return git.ask(found, os.path.realpath(root), words).end()
+    found = git.find_repository(str(root))
+    return git.start_git(found, os.path.realpath(root), words).end()
 
 
 # ---- the same names as plain git --------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_the_names_are_those_of_plain_git(tmp_path, home, depth):
             for words in (git.LISTED, git.IGNORED):
                 assert asked(each, words).split(b"\0") == plain(each, *words).split(b"\0"), what
             if each in (root, place / "tree"):
-                assert {os.fsencode(name) for name in source_files.listed(str(each))} == model(
+                assert {os.fsencode(name) for name in source_files.list_files(str(each))} == model(
                     os.path.realpath(each)
                 ), what
 
@@ -270,14 +270,14 @@ def test_files_of_the_git_directory_that_are_none(root, name, kind):
         place.mkdir()
     elif kind == "huge":
         with open(place, "wb") as file:
-            file.truncate(git.LARGEST + 1)
+            file.truncate(git.MAX_INDEX_SIZE + 1)
     else:
         if name in ("config", "commondir"):
             return  # two words are looked for in it, and a directory is what it names
         place.symlink_to("/etc/passwd")
     since = time.monotonic()
     with pytest.raises(EnvtoolError) as caught:
-        source_files.listed(str(root))
+        source_files.list_files(str(root))
     assert time.monotonic() - since < 5
     assert caught.value.code == "project-git"
     assert str(place) in caught.value.message
@@ -297,10 +297,10 @@ def test_a_git_that_hangs_is_given_up(root, monkeypatch):
     before = children()
     timer.start()
     with pytest.raises(Interrupted):
-        source_files.hidden(str(root), reader)
-    monkeypatch.setattr(git, "LIMIT", 0.2)
+        source_files.list_hidden(str(root), reader)
+    monkeypatch.setattr(git, "TIMEOUT_SECONDS", 0.2)
     with pytest.raises(EnvtoolError, match="did not end"):
-        source_files.hidden(str(root))
+        source_files.list_hidden(str(root))
     timer.join()
     os.close(reader)
     os.close(writer)
@@ -311,7 +311,7 @@ def test_an_interrupt_kills_git(root):
     os.mkfifo(root / "fifo")
     (root / ".gitignore").unlink()
     os.rename(root / "fifo", root / ".gitignore")
-    asked = git.ask(git.around(str(root)), str(root), git.LISTED)
+    asked = git.start_git(git.find_repository(str(root)), str(root), git.LISTED)
     child = asked._child
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
@@ -330,10 +330,10 @@ def test_names_that_lead_out_are_refused(root, name, tmp_path):
 
     (root / ".git/index").write_bytes(index(name))
     with pytest.raises(EnvtoolError, match="git would never check out"):
-        source_files.listed(str(root))
+        source_files.list_files(str(root))
     with pytest.raises(snapshot.SnapshotError, match="git would never check out"):
-        snapshot.look(str(root), str(tmp_path / "record"))
-    git.check(b"a.git\0..a/b\0.gitignore\0a/b/\0...\0", git.around(str(root)))
+        snapshot.take_snapshot(str(root), str(tmp_path / "record"))
+    git.check_names(b"a.git\0..a/b\0.gitignore\0a/b/\0...\0", git.find_repository(str(root)))
 
 
 def test_names_behind_a_link_are_not_there(root, tmp_path):
@@ -344,21 +344,21 @@ def test_names_behind_a_link_are_not_there(root, tmp_path):
     (root / "sub").mkdir()
     (root / "sub/f").write_text("f")
     (root / ".git/index").write_bytes(index(b"in/f", b"out/passwd", b"sub/f"))
-    listed = source_files.listed(str(root))
+    listed = source_files.list_files(str(root))
     assert listed == [".gitignore", "a", "in", "out", "sub/f"]
     for _ in range(2):  # without a record, and with one
-        view = snapshot.look(str(root), str(tmp_path / "record"))
-        text = snapshot.rows_text(view.names, view.stats, view.hashes) if view.hashes else b""
+        view = snapshot.take_snapshot(str(root), str(tmp_path / "record"))
+        text = snapshot.format_manifest(view.names, view.stats, view.hashes) if view.hashes else b""
         assert b"passwd" not in text
         assert b"in/f" not in text
 
 
 def test_a_small_index_with_names_without_end(root, monkeypatch):
     """Version 4: each name is the one before with a few letters more, so that a few bytes mean thousands."""
-    monkeypatch.setattr(git, "OUTPUT", 1 << 20)
+    monkeypatch.setattr(git, "MAX_OUTPUT", 1 << 20)
     (root / ".git/index").write_bytes(v4(3_000, 2_000))
     with pytest.raises(EnvtoolError, match="git cannot read"):
-        source_files.listed(str(root))
+        source_files.list_files(str(root))
 
 
 @pytest.mark.parametrize("cut", [0, 7, 12, 40, 90])
@@ -366,7 +366,7 @@ def test_a_damaged_index(root, cut):
     data = (root / ".git/index").read_bytes()
     (root / ".git/index").write_bytes(data[:cut])
     with pytest.raises(EnvtoolError) as caught:
-        source_files.listed(str(root))
+        source_files.list_files(str(root))
     assert caught.value.code == "project-git"
 
 
@@ -381,7 +381,7 @@ def test_a_sparse_index_whose_trees_are_gone_loses_no_names(root):
     assert b"left/f" in asked(root)
     os.unlink(root / ".git/objects" / tree[:2] / tree[2:])
     with pytest.raises(EnvtoolError, match="git cannot read"):
-        source_files.listed(str(root))
+        source_files.list_files(str(root))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving files away needs root")
@@ -391,15 +391,15 @@ def test_a_repository_above_that_is_somebody_elses(tmp_path):
     (tmp_path / ".gitignore").write_text("project/x\n")
     (tmp_path / "project/x").write_text("x")
     (tmp_path / "project/y").write_text("y")
-    assert source_files.listed(str(tmp_path / "project")) == ["y"]
+    assert source_files.list_files(str(tmp_path / "project")) == ["y"]
     os.chown(tmp_path / ".git", 4711, 4711)
-    assert source_files.listed(str(tmp_path / "project")) == ["x", "y"]
+    assert source_files.list_files(str(tmp_path / "project")) == ["x", "y"]
 
 
 def test_what_git_sees_of_our_variables(root):
     os.environ["GIT_EXTERNAL_DIFF"] = "x"
     try:
-        found = git.around(str(root))
+        found = git.find_repository(str(root))
         environ = git._environment(found, "/void", configured=True)
     finally:
         del os.environ["GIT_EXTERNAL_DIFF"]

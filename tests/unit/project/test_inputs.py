@@ -43,7 +43,7 @@ def tree(tmp_path):
 
 
 def find(tree, *patterns, **options):
-    return {item.path: item for item in inputs.find(str(tree), patterns, **options)}
+    return {item.path: item for item in inputs.find_inputs(str(tree), patterns, **options)}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_a_link_leads_to_is_an_input(tree, tmp_path, pattern, paths, read, 
     found = find(tree, pattern)
     assert list(found) == paths
     (tmp_path / "staged").mkdir()
-    inputs.stage(str(tree), list(found.values()), str(tmp_path / "staged"))
+    inputs.stage_inputs(str(tree), list(found.values()), str(tmp_path / "staged"))
     assert (tmp_path / "staged" / read).read_text() == edited
     (tree / edited).write_text("changed")
     again = find(tree, pattern)
@@ -138,7 +138,7 @@ def test_the_spec_and_its_lock_are_inputs_by_their_own_names_alone(tree):
     apart = ("envtool.yaml", "envtool.lock")
     ours = {*apart, "envtool.vendor/blob"}
     for pattern in (".", "*.yaml", "**", "envtool.*", "*"):
-        found = {item.path for item in inputs.find(str(tree), [], [pattern], apart=apart)}
+        found = {item.path for item in inputs.find_inputs(str(tree), [], [pattern], apart=apart)}
         assert not ours & found
         assert ("spec.yaml" in found) == (pattern != "envtool.*")
     before = find(tree, ".", apart=apart)
@@ -167,7 +167,9 @@ def test_the_spec_and_its_lock_are_inputs_by_their_own_names_alone(tree):
 )
 def test_copy_takes_what_a_source_leads_to_and_keeps_links_in_it(tree, source, to, expected):
     kind, options = Copy(), {"from": source, "to": to}
-    found = inputs.find(str(tree), kind.inputs(options), follows=lambda link, path: kind.follows(options, link, path))
+    found = inputs.find_inputs(
+        str(tree), kind.inputs(options), follows=lambda link, path: kind.follows(options, link, path)
+    )
     request = asked(options)
     placed = kind.build(type(request)(**{**_fields(request), "inputs": found}), None).steps
     assert {step.target: step.source.removeprefix("/project/") for step in placed} == expected
@@ -180,9 +182,15 @@ def _fields(value):
 def test_walking_and_what_is_known_of_it_agree(tree):
     from envtool.host_access import EntryOpener
 
-    links = {path: os.readlink(tree / path) for path in source_files.listed(str(tree)) if (tree / path).is_symlink()}
+    links = {
+        path: os.readlink(tree / path) for path in source_files.list_files(str(tree)) if (tree / path).is_symlink()
+    }
     with EntryOpener(str(tree)) as entries:
         for path in ("chain.txt", "settings/sub", "by/way.yaml", "src/all/a.yaml", "src/main.py", "ignored.txt"):
-            way = symlinks.walk(entries, path)
+            way = symlinks.follow_path(entries, path)
             assert way is not None
-            assert way.end == symlinks.through(path, links) == os.path.relpath(os.path.realpath(tree / path), tree)
+            assert (
+                way.end
+                == symlinks.resolve_known_links(path, links)
+                == os.path.relpath(os.path.realpath(tree / path), tree)
+            )

@@ -22,7 +22,7 @@ def test_old_runs_go(tmp_path):
     newest, _ = rundir.open_run(str(tmp_path))
     rundir.close_run(str(tmp_path), newest)
     left = sorted(os.listdir(runs))
-    assert len(left) == rundir.KEPT
+    assert len(left) == rundir.MAX_RUNS
     assert os.path.basename(newest) in left
 
 
@@ -31,7 +31,7 @@ def test_a_run_that_is_under_way_stays(tmp_path):
     under_way, _ = rundir.open_run(str(tmp_path))
     for number in range(30):
         (tmp_path / f".envtool/runs/29990101T0000{number:02}-1").mkdir()
-    with rundir.create(rundir.log_path(under_way, "unit", "test")) as file:
+    with rundir.create_file(rundir.log_path(under_way, "unit", "test")) as file:
         file.write(b"x")
     other = tmp_path / ".envtool/runs/20200101T000000-1"
     other.mkdir()
@@ -79,9 +79,9 @@ def cycle(project):
     """A run from its beginning to its end; its note."""
     run, note = rundir.open_run(str(project))
     log = rundir.log_path(run, "unit", "test")
-    with rundir.create(log) as file:
+    with rundir.create_file(log) as file:
         file.write(b"said")
-    with rundir.opened(log) as file:
+    with rundir.open_file(log) as file:
         assert file.read() == b"said"
     rundir.close_run(str(project), run)
     assert run.startswith(str(project)) == (not note)
@@ -128,13 +128,13 @@ def test_links_among_the_runs_are_taken_away_and_not_followed(tmp_path):
     (runs / "20200101T000000-x").mkdir()
     before = look(home)
     assert not cycle(project)
-    for _ in range(rundir.KEPT):
+    for _ in range(rundir.MAX_RUNS):
         time.sleep(0)
         assert not cycle(project)
     assert look(home) == before
     left = {*os.listdir(runs)}
     assert {"0-theirs", "20200101T000000-x"} <= left
-    assert len(left) == rundir.KEPT + 2
+    assert len(left) == rundir.MAX_RUNS + 2
 
 
 @pytest.mark.parametrize("trap", ["directory", "full", "file", "link", "fifo"])
@@ -178,11 +178,11 @@ def test_a_log_is_not_read_through_a_link(tmp_path):
     rundir.close_run(str(project), run)
     os.symlink(home / "20200101T000000-1/file", f"{run}/unit.test.log")
     with pytest.raises(OSError):
-        rundir.opened(f"{run}/unit.test.log")
+        rundir.open_file(f"{run}/unit.test.log")
     os.rename(run, f"{run}.away")
     os.symlink(f"{run}.away", run)
     with pytest.raises(OSError):
-        rundir.opened(f"{run}/unit.test.log")
+        rundir.open_file(f"{run}/unit.test.log")
 
 
 @pytest.mark.skipif(not ROOT, reason="only root can give away")

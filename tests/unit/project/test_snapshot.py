@@ -26,7 +26,7 @@ def git(directory, *words, check=True):
 def everything(root):
     """The digest by the definition: all listed files, each read."""
     rows = []
-    for path in source_files.listed(str(root)):
+    for path in source_files.list_files(str(root)):
         found = os.lstat(os.path.join(root, path))
         content = b""
         if stat.S_ISLNK(found.st_mode):
@@ -54,12 +54,12 @@ def tree(tmp_path):
     (root / ".gitignore").write_text("*.o\nbuilt/\n")
     (tmp_path / "plans").mkdir()
     place = str(tmp_path / "plans/view")
-    return root, lambda: snapshot.look(str(root), place)
+    return root, lambda: snapshot.take_snapshot(str(root), place)
 
 
 def settled():
     """Wait until what was written can be trusted."""
-    time.sleep(snapshot.GRAIN / 1e9 + 0.02)
+    time.sleep(snapshot.CLOCK_GRAIN / 1e9 + 0.02)
 
 
 EDITS = {}
@@ -73,7 +73,7 @@ def edit(function):
 def some(root, chance):
     files = [
         path
-        for path in source_files.listed(str(root))
+        for path in source_files.list_files(str(root))
         if os.path.isfile(root / path) and not os.path.islink(root / path)
     ]
     return root / chance.choice(files) if files else None
@@ -297,7 +297,7 @@ def test_a_project_below_a_repository(tree):
     assert see().digest == everything(root)
     (root.parent / ".gitignore").write_text("project/\n")  # now it is a project of its own, without git
     assert see().digest == everything(root)
-    assert b"x.o" in snapshot_diff.text(see())
+    assert b"x.o" in snapshot_diff.snapshot_manifest(see())
     (root / "x.o").write_text("2")
     assert see().digest == everything(root)
 
@@ -319,7 +319,7 @@ def test_without_git_everything_belongs_to_it(tree, monkeypatch):
 
 def test_what_cannot_be_read_is_not_known(tree, monkeypatch):
     root, see = tree
-    monkeypatch.setattr(snapshot, "MOST", 3)
+    monkeypatch.setattr(snapshot, "MAX_NEW_BYTES", 3)
     with pytest.raises(snapshot.SnapshotError):
         see()
     git(root, "init", "-q")
@@ -337,10 +337,10 @@ def test_an_unchanged_project_is_only_looked_at(tree, monkeypatch):
     monkeypatch.setattr(snapshot, "_hash", None)
     assert see().digest == first.digest
     place = first.place
-    same = snapshot.settle(snapshot.ask(str(root), place), unchanged=True)
+    same = snapshot.finish_query(snapshot.start_query(str(root), place), unchanged=True)
     assert same is not None
     (root / "src/f2.py").write_text("y")
-    assert snapshot.settle(snapshot.ask(str(root), place), unchanged=True) is None
+    assert snapshot.finish_query(snapshot.start_query(str(root), place), unchanged=True) is None
 
 
 @pytest.mark.parametrize("name", ["", ".hashes"])
@@ -373,7 +373,7 @@ def test_two_records_that_do_not_belong_together_are_none(tree):
 def test_half_of_many_names_is_looked_at_by_another_process(tree, monkeypatch):
     root, see = tree
     expected = everything(root)
-    monkeypatch.setattr(snapshot, "MANY", 2)
+    monkeypatch.setattr(snapshot, "FORK_THRESHOLD", 2)
     assert see().digest == expected
     settled()
     see()
@@ -384,15 +384,15 @@ def test_the_manifest_is_what_the_digest_is_of(tree):
     root, see = tree
     settled()
     for view in (see(), see()):
-        text = snapshot_diff.text(view)
-        assert snapshot.digest_of(text) == view.digest
+        text = snapshot_diff.snapshot_manifest(view)
+        assert snapshot.snapshot_digest(text) == view.digest
         fields = text.split(b"\0")
-        assert fields[0::3][:-1] == sorted(os.fsencode(path) for path in source_files.listed(str(root)))
+        assert fields[0::3][:-1] == sorted(os.fsencode(path) for path in source_files.list_files(str(root)))
     old = see()
     (root / "src/f2.py").write_text("y")
     see()
     with pytest.raises(snapshot.SnapshotError):
-        snapshot_diff.text(old)
+        snapshot_diff.snapshot_manifest(old)
 
 
 def test_what_was_touched_between_two_looks(tree):
@@ -400,12 +400,12 @@ def test_what_was_touched_between_two_looks(tree):
     settled()
     see()
     before = see()
-    assert snapshot_diff.changed(before, see()) == set()
+    assert snapshot_diff.changed_paths(before, see()) == set()
     os.utime(root / "src/f2.py")
-    assert snapshot_diff.changed(before, see()) == {"src/f2.py"}
+    assert snapshot_diff.changed_paths(before, see()) == {"src/f2.py"}
     (root / "report.xml").write_text("x")
     (root / "src/f3.py").unlink()
-    assert snapshot_diff.changed(before, see()) == {"src/f2.py", "report.xml", "src/f3.py"}
+    assert snapshot_diff.changed_paths(before, see()) == {"src/f2.py", "report.xml", "src/f3.py"}
 
 
 def test_a_change_that_the_clock_does_not_show_is_seen(tree):
@@ -419,7 +419,7 @@ def test_a_change_that_the_clock_does_not_show_is_seen(tree):
             file.write(b"x%05d" % number)
         (root / "report.xml").write_text(str(number))
         after = see()
-        assert snapshot_diff.changed(before, after) > {"report.xml"}
+        assert snapshot_diff.changed_paths(before, after) > {"report.xml"}
         found += before.stats == after.stats
     assert snapshot_cache.FORMAT == 3
 
@@ -430,7 +430,7 @@ def test_what_was_just_written_is_not_trusted(tree):
 
     def trusted(name):
         view = see()
-        kept = snapshot_cache.load(view.place, str(root))
+        kept = snapshot_cache.load_record(view.place, str(root))
         rows = dict(zip(kept["names"], array("q", kept["stats"])[::5], strict=True))
         return rows[name] != -1
 
@@ -452,7 +452,7 @@ def test_looks_that_are_under_way_at_once_all_know_what_they_saw(tree):
             (root / "src/f1.py").write_text(f"edit {number}\n")
             views = [*pool.map(lambda _: looked(), range(16))]
             assert len({view.digest for view in views}) == 1
-            texts = {*pool.map(snapshot_diff.text, [*views, *pool.map(lambda _: looked(), range(16))])}
+            texts = {*pool.map(snapshot_diff.snapshot_manifest, [*views, *pool.map(lambda _: looked(), range(16))])}
             assert len(texts) == 1
 
 
@@ -464,15 +464,15 @@ def test_a_record_whose_halves_are_not_of_one_look(tree):
     old = Path(f"{place}.hashes").read_bytes()
     (root / "src/f1.py").write_text("edited\n")
     settled()
-    text = snapshot_diff.text(looked())
+    text = snapshot_diff.snapshot_manifest(looked())
     Path(f"{place}.hashes").write_bytes(old)
     again = looked()
     assert not again.hashes, "nothing changed: the hashes are not read"
-    assert snapshot_diff.text(again) == text
+    assert snapshot_diff.snapshot_manifest(again) == text
     Path(f"{place}.hashes").write_bytes(old)
     (root / "src/f1.py").write_text("edited again\n")
     with pytest.raises(snapshot.SnapshotError):
-        snapshot_diff.text(again)
+        snapshot_diff.snapshot_manifest(again)
 
 
 def test_logs_are_as_if_they_were_not_there(tree):
@@ -480,11 +480,11 @@ def test_logs_are_as_if_they_were_not_there(tree):
     before = looked()
     (root / "log.txt").write_text("a line\n")
     place = before.place
-    seen = snapshot.look(str(root), place, logs=("log.txt",))
+    seen = snapshot.take_snapshot(str(root), place, logs=("log.txt",))
     assert seen.digest == before.digest
-    assert snapshot_diff.changed(before, seen) == set()
+    assert snapshot_diff.changed_paths(before, seen) == set()
     (root / "log.txt").write_text("another\n")
-    assert snapshot.look(str(root), place, logs=("log.txt",)).digest == before.digest
+    assert snapshot.take_snapshot(str(root), place, logs=("log.txt",)).digest == before.digest
     assert looked().digest != before.digest
     assert looked().digest == everything(root)
 
@@ -507,7 +507,7 @@ def test_logs_are_found_by_who_writes_them(tmp_path, line, found):
     (tmp_path / "in").mkdir()
     (tmp_path / "read").write_text("")
     unlink = "os.unlink('in/gone'); open('in/gone', 'w').write('()'); " if "gone" in line else ""
-    code = f"import os, time; from envtool.project import logs; time.sleep(0.1); {unlink}print(logs.find('.'))"
+    code = f"import os, time; from envtool.project import own_logs; time.sleep(0.1); {unlink}print(own_logs.find('.'))"
     script = line.format(f'{sys.executable} -c "{code}"')
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == repr(found)

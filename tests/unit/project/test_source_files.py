@@ -58,16 +58,16 @@ def repository(tmp_path):
 
 
 def test_listed_and_hidden(repository):
-    assert source_files.listed(str(repository)) == [".gitignore", "a.py", "new.py", "src/b.py", "src/c d\n.py"]
-    assert source_files.hidden(str(repository)) == (".envtool", "debug.log", "node_modules")
+    assert source_files.list_files(str(repository)) == [".gitignore", "a.py", "new.py", "src/b.py", "src/c d\n.py"]
+    assert source_files.list_hidden(str(repository)) == (".envtool", "debug.log", "node_modules")
     (repository / "a.py").unlink()
-    assert "a.py" not in source_files.listed(str(repository))
+    assert "a.py" not in source_files.list_files(str(repository))
 
 
 def test_a_project_below_the_repository(repository):
     write(repository, "package/e.py", "package/e.log", "package/node_modules/z")
-    assert source_files.listed(str(repository / "package")) == ["e.py"]
-    assert source_files.hidden(str(repository / "package")) == (".envtool", "e.log", "node_modules")
+    assert source_files.list_files(str(repository / "package")) == ["e.py"]
+    assert source_files.list_hidden(str(repository / "package")) == (".envtool", "e.log", "node_modules")
 
 
 def test_submodules_embedded_repositories_and_worktrees(repository, tmp_path):
@@ -81,34 +81,34 @@ def test_submodules_embedded_repositories_and_worktrees(repository, tmp_path):
     git(repository, "submodule", "add", "-q", str(inner), "sub/module")
     git(repository, "clone", "-q", str(inner), "embedded")
     write(repository, "sub/module/in.o", "embedded/in.o", "embedded/free.py")
-    names = source_files.listed(str(repository))
+    names = source_files.list_files(str(repository))
     assert {"sub/module/in.py", "embedded/in.py", "embedded/free.py"} <= set(names)
     assert not [name for name in names if name.endswith(".o")]
-    assert {"sub/module/in.o", "embedded/in.o"} <= set(source_files.hidden(str(repository)))
+    assert {"sub/module/in.o", "embedded/in.o"} <= set(source_files.list_hidden(str(repository)))
     git(repository, "commit", "-qm", "sub")
     tree = tmp_path / "tree"
     git(repository, "worktree", "add", "-q", str(tree))
     write(tree, "w.log")
-    assert source_files.hidden(str(tree)) == (".envtool", "w.log")
-    assert "a.py" in source_files.listed(str(tree))
+    assert source_files.list_hidden(str(tree)) == (".envtool", "w.log")
+    assert "a.py" in source_files.list_files(str(tree))
 
 
 def test_no_repository(tmp_path):
     write(tmp_path, "a", "b/c", ".envtool/x")
-    assert source_files.listed(str(tmp_path)) == ["a", "b/c"]
-    assert source_files.hidden(str(tmp_path)) == (".envtool",)
+    assert source_files.list_files(str(tmp_path)) == ["a", "b/c"]
+    assert source_files.list_hidden(str(tmp_path)) == (".envtool",)
 
 
 def test_no_git(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert source_files.hidden(str(repository)) == (".envtool", "node_modules")
-    assert "debug.log" in source_files.listed(str(repository))
+    assert source_files.list_hidden(str(repository)) == (".envtool", "node_modules")
+    assert "debug.log" in source_files.list_files(str(repository))
 
 
 def test_the_callers_git_variables_do_not_matter(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
-    assert "a.py" in source_files.listed(str(repository))
+    assert "a.py" in source_files.list_files(str(repository))
 
 
 def test_hooks_of_the_checkout_are_not_run(repository, tmp_path):
@@ -116,8 +116,8 @@ def test_hooks_of_the_checkout_are_not_run(repository, tmp_path):
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     hook.chmod(0o755)
     git(repository, "config", "core.fsmonitor", str(hook))
-    source_files.listed(str(repository))
-    source_files.hidden(str(repository))
+    source_files.list_files(str(repository))
+    source_files.list_hidden(str(repository))
     assert not (tmp_path / "ran").exists()
 
 
@@ -127,22 +127,22 @@ def test_a_checkout_of_another_user(repository):
     for top, directories, files in os.walk(repository):
         for name in (*directories, *files, "."):
             os.lchown(os.path.join(top, name), 4711, 4711)
-    assert source_files.hidden(str(repository)) == (".envtool", "debug.log", "node_modules")
+    assert source_files.list_hidden(str(repository)) == (".envtool", "debug.log", "node_modules")
 
 
 def test_inputs(repository):
     (repository / "src" / "run.sh").write_text("x")
     (repository / "src" / "run.sh").chmod(0o755)
     os.symlink("b.py", repository / "src" / "link")
-    found = {item.path: item for item in inputs.find(str(repository), ["src/", "debug.log", "./*.py"])}
+    found = {item.path: item for item in inputs.find_inputs(str(repository), ["src/", "debug.log", "./*.py"])}
     assert list(found) == ["a.py", "debug.log", "new.py", "src/b.py", "src/c d\n.py", "src/link", "src/run.sh"]
     assert found["a.py"].sha256 == hashlib.sha256(b"x").hexdigest()
     assert found["src/run.sh"].executable
     assert not found["a.py"].executable
     assert found["src/link"].link == "b.py"
     assert found["src/link"].sha256 == found["src/b.py"].sha256
-    assert [item.path for item in inputs.find(str(repository), ["**/b.py"])] == ["src/b.py"]
-    assert len(inputs.find(str(repository), ["."])) == 7
+    assert [item.path for item in inputs.find_inputs(str(repository), ["**/b.py"])] == ["src/b.py"]
+    assert len(inputs.find_inputs(str(repository), ["."])) == 7
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_wrong_inputs(repository, pattern, code):
     os.symlink("/etc", repository / "out")
     os.mkfifo(repository / "pipe")
     with pytest.raises(UsageError) as caught:
-        inputs.find(str(repository), [pattern])
+        inputs.find_inputs(str(repository), [pattern])
     assert caught.value.code == code
     assert pattern in caught.value.message
 
@@ -171,7 +171,7 @@ def test_wrong_inputs(repository, pattern, code):
 def test_what_is_gits_own_is_no_input_and_is_named(repository, pattern):
     (repository / "sub/.git").mkdir(parents=True)
     with pytest.raises(UsageError, match="a directory of git's own is no part of a layer") as caught:
-        inputs.find(str(repository), [pattern])
+        inputs.find_inputs(str(repository), [pattern])
     assert caught.value.code == "input-missing"
     assert "ignores" not in caught.value.hint
 
@@ -179,11 +179,11 @@ def test_what_is_gits_own_is_no_input_and_is_named(repository, pattern):
 def test_stage_copies_what_was_hashed(repository, tmp_path):
     os.symlink("b.py", repository / "src" / "link")
     (repository / "src" / "b.py").chmod(0o700)
-    items = inputs.find(str(repository), ["src"])
+    items = inputs.find_inputs(str(repository), ["src"])
     old = os.umask(0o077)
     try:
         (tmp_path / "one").mkdir()
-        inputs.stage(str(repository), items, str(tmp_path / "one"))
+        inputs.stage_inputs(str(repository), items, str(tmp_path / "one"))
     finally:
         os.umask(old)
     assert sorted(os.listdir(tmp_path / "one" / "src")) == ["b.py", "c d\n.py", "link"]
@@ -192,7 +192,7 @@ def test_stage_copies_what_was_hashed(repository, tmp_path):
     (repository / "src" / "b.py").write_text("changed")
     (tmp_path / "two").mkdir()
     with pytest.raises(UsageError) as caught:
-        inputs.stage(str(repository), items, str(tmp_path / "two"))
+        inputs.stage_inputs(str(repository), items, str(tmp_path / "two"))
     assert caught.value.code == "input-changed"
 
 
@@ -203,11 +203,13 @@ def test_files_remember_what_was_looked_at(repository):
     assert files.glob("**/*.py") == ["a.py", "new.py", "src/b.py", "src/c d\n.py"]
     assert files.glob("*.log") == []
     seen = files.seen()
-    assert all(source_files.signature(item.path) == item.state for item in seen)
+    assert all(source_files.stat_signature(item.path) == item.state for item in seen)
 
     def stale():
         return {
-            os.path.relpath(item.path, repository) for item in seen if source_files.signature(item.path) != item.state
+            os.path.relpath(item.path, repository)
+            for item in seen
+            if source_files.stat_signature(item.path) != item.state
         }
 
     write(repository, "setup.cfg")
@@ -221,29 +223,31 @@ def test_files_remember_what_was_looked_at(repository):
 
 
 def test_optional_inputs_count_where_they_are(repository):
-    found = inputs.find(
+    found = inputs.find_inputs(
         str(repository), ["src/b.py"], optional=["src/b.py", "none.txt", "no/", "*.nothing", "debug.log"]
     )
     assert [item.path for item in found] == ["debug.log", "src/b.py"]
     with pytest.raises(UsageError):
-        inputs.find(str(repository), [], optional=["../x"])
+        inputs.find_inputs(str(repository), [], optional=["../x"])
 
 
 def test_named_inputs_count_by_their_names(repository, tmp_path_factory):
-    found = inputs.find(str(repository), ["src/b.py"], named=["src/*.py", "none.txt"])
+    found = inputs.find_inputs(str(repository), ["src/b.py"], named=["src/*.py", "none.txt"])
     by_name = [item.path for item in found if not item.content]
     assert by_name
     assert "src/b.py" not in by_name
     place = tmp_path_factory.mktemp("stage")
     (repository / by_name[0]).write_text("edited meanwhile")
-    assert inputs.find(str(repository), ["src/b.py"], named=["src/*.py"]) == found
-    inputs.stage(str(repository), found, str(place))
+    assert inputs.find_inputs(str(repository), ["src/b.py"], named=["src/*.py"]) == found
+    inputs.stage_inputs(str(repository), found, str(place))
     assert (place / by_name[0]).read_bytes() == b""
     assert (place / "src/b.py").read_bytes() == (repository / "src/b.py").read_bytes()
 
 
 def test_asked_inputs_are_for_resolving_alone(repository):
-    found = inputs.find(str(repository), ["src/b.py"], named=["src/*.py"], asked=["src/*.py", "none.txt", "debug.log"])
+    found = inputs.find_inputs(
+        str(repository), ["src/b.py"], named=["src/*.py"], asked=["src/*.py", "none.txt", "debug.log"]
+    )
     built = {item.path: item.built for item in found}
     assert built["src/b.py"]
     assert not built["debug.log"]
@@ -253,7 +257,7 @@ def test_asked_inputs_are_for_resolving_alone(repository):
 
 def test_the_tag_that_describe_names_is_reachable_and_the_nearest(repository, tmp_path):
     def described(*names, at=repository):
-        return source_files.described(str(at), "", names)
+        return source_files.nearest_tag(str(at), "", names)
 
     git(repository, "tag", "v1.0")
     git(repository, "commit", "-qm", "y", "--allow-empty")
@@ -271,7 +275,7 @@ def test_the_tag_that_describe_names_is_reachable_and_the_nearest(repository, tm
     git(repository, "worktree", "add", "-q", str(tmp_path / "tree"), "v1.1")
     assert described("v1.0", "v1.1", at=tmp_path / "tree") == "v1.1"
     write(repository, "deep/er/a.py")
-    assert source_files.described(str(repository), "deep/er", ["v1.0"]) == "v1.0"
+    assert source_files.nearest_tag(str(repository), "deep/er", ["v1.0"]) == "v1.0"
     git(tmp_path, "clone", "-q", "--depth=1", "--branch=v1.1", f"file://{repository}", "shallow")
     assert described("v1.0", "v1.1", at=tmp_path / "shallow") == "v1.1"
     assert described("v1.0", at=tmp_path / "shallow") == ""
@@ -283,7 +287,7 @@ def test_a_tag_that_leads_nowhere_is_none(repository):
     (refs / "v8.0").write_text("../../../etc/passwd\n")
     (refs / "v7.0..x").write_text("0" * 40 + "\n")
     git(repository, "tag", "v1.0")
-    assert source_files.described(str(repository), "", ["v9.0", "v8.0", "v7.0..x", "v1.0"]) == "v1.0"
+    assert source_files.nearest_tag(str(repository), "", ["v9.0", "v8.0", "v7.0..x", "v1.0"]) == "v1.0"
     (repository / ".git/HEAD").write_text("ref: refs/heads/unborn\n")
-    assert source_files.described(str(repository), "", ["v1.0"]) == ""
+    assert source_files.nearest_tag(str(repository), "", ["v1.0"]) == ""
     assert list(repository.glob("**/envtool-git-*")) == []

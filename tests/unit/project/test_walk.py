@@ -52,7 +52,7 @@ def plan(root: str) -> dict:
 
 
 def looked(root: str, tmp_path: Path) -> list[str]:
-    return [os.fsdecode(name) for name in snapshot.look(root, str(tmp_path / "record")).names]
+    return [os.fsdecode(name) for name in snapshot.take_snapshot(root, str(tmp_path / "record")).names]
 
 
 def places(tmp_path: Path) -> tuple[Path, Path]:
@@ -66,13 +66,13 @@ def test_what_tools_make_is_no_part_of_it(case, tmp_path):
     top, plans = places(tmp_path)
     files = TOOLS[case]
     root = tree(top, {"main.c": "", **files})
-    listed = source_files.listed(root)
-    (tool,) = (path for path in source_files.hidden(root) if path != source_files.OWN)
+    listed = source_files.list_files(root)
+    (tool,) = (path for path in source_files.list_hidden(root) if path != source_files.OWN)
     assert listed == sorted(name for name in {"main.c", *files} if not name.startswith(f"{tool}/"))
     assert looked(root, plans) == listed
-    assert fast_exec.hidden(plan(root), []) == source_files.hidden(root)
-    assert [item.path for item in inputs.find(root, ["."])] == listed
-    assert [item.path for item in inputs.find(root, ["**"])] == listed
+    assert fast_exec.list_hidden(plan(root), []) == source_files.list_hidden(root)
+    assert [item.path for item in inputs.find_inputs(root, ["."])] == listed
+    assert [item.path for item in inputs.find_inputs(root, ["**"])] == listed
     assert source_files.ProjectFiles(root).glob("**") == listed
 
 
@@ -80,16 +80,16 @@ def test_what_tools_make_is_no_part_of_it(case, tmp_path):
 def test_what_only_looks_like_it_is_part_of_it(case, tmp_path):
     top, plans = places(tmp_path)
     root = tree(top, PLAIN[case])
-    assert source_files.listed(root) == sorted(PLAIN[case]) == looked(root, plans)
-    assert source_files.hidden(root) == (source_files.OWN,) == fast_exec.hidden(plan(root), [])
+    assert source_files.list_files(root) == sorted(PLAIN[case]) == looked(root, plans)
+    assert source_files.list_hidden(root) == (source_files.OWN,) == fast_exec.list_hidden(plan(root), [])
 
 
 def test_a_link_of_such_a_name_is_a_tools_too(tmp_path):
     root = tree(tmp_path, {"x": ""})
     (tmp_path / "node_modules").symlink_to("/somewhere/node_modules")
     (tmp_path / "other").symlink_to("/somewhere/node_modules")
-    assert source_files.listed(root) == ["other", "x"]
-    assert source_files.hidden(root) == (source_files.OWN, "node_modules")
+    assert source_files.list_files(root) == ["other", "x"]
+    assert source_files.list_hidden(root) == (source_files.OWN, "node_modules")
 
 
 @pytest.mark.parametrize(
@@ -113,23 +113,23 @@ def test_an_input_that_names_one_has_it(pattern, found, tmp_path):
         "src/a.js": "", "src/node_modules/c/i.js": "", "pom.xml": "", "target/app.jar": "", "env/pyvenv.cfg": "",
         "env/lib/x": "",
     })  # fmt: skip
-    assert [item.path for item in inputs.find(root, [pattern])] == found
+    assert [item.path for item in inputs.find_inputs(root, [pattern])] == found
 
 
 @pytest.mark.parametrize("pattern", ["*/i.js", "**/i.js", "node_*", "[n]ode_modules/*"])
 def test_a_glob_that_names_none_has_none(pattern, tmp_path):
     root = tree(tmp_path, {"node_modules/i.js": "", "x": ""})
     with pytest.raises(UsageError, match="no file matches"):
-        inputs.find(root, [pattern])
+        inputs.find_inputs(root, [pattern])
 
 
 def test_git_alone_says_what_is_ignored_where_there_is_git(tmp_path):
     root = tree(tmp_path, {"node_modules/i.js": "", "env/pyvenv.cfg": "", "out/x": "", ".gitignore": "out/\n"})
     subprocess.run(["git", "init", "-q", root], check=True)
-    assert source_files.listed(root) == [".gitignore", "env/pyvenv.cfg", "node_modules/i.js"]
-    assert source_files.hidden(root) == (source_files.OWN, "out")
+    assert source_files.list_files(root) == [".gitignore", "env/pyvenv.cfg", "node_modules/i.js"]
+    assert source_files.list_hidden(root) == (source_files.OWN, "out")
     with pytest.raises(UsageError, match="no file in it is part of the project"):
-        inputs.find(root, ["out"])
+        inputs.find_inputs(root, ["out"])
 
 
 def test_a_directory_deeper_than_python_calls_functions(tmp_path):
@@ -143,7 +143,7 @@ def test_a_directory_deeper_than_python_calls_functions(tmp_path):
     os.close(os.open("x", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
     os.close(descriptor)
     try:
-        assert source_files.listed(str(tmp_path / "project")) == ["d/" * 1100 + "x"]
+        assert source_files.list_files(str(tmp_path / "project")) == ["d/" * 1100 + "x"]
     finally:  # pytest, which removes what is left of earlier runs, calls a function for each level
         subprocess.run(["rm", "-r", str(tmp_path / "project")], check=True)
 
@@ -163,25 +163,25 @@ def test_every_file_is_listed_or_hidden_and_never_both(paths, tags, tmp_path_fac
     root = str(top)
     files = {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()}
     files = {path for path in files if ".git" not in path.split("/")[:-1]}
-    hidden = source_files.hidden(root)
+    hidden = source_files.list_hidden(root)
     covered = {path for path in files if any(path == each or path.startswith(f"{each}/") for each in hidden)}
-    assert {*source_files.listed(root)} == files - covered
-    assert looked(root, plans) == source_files.listed(root) or source_files.OWN in {
+    assert {*source_files.list_files(root)} == files - covered
+    assert looked(root, plans) == source_files.list_files(root) or source_files.OWN in {
         path.split("/")[0] for path in files
     }
-    assert fast_exec.hidden(plan(root), []) == hidden
+    assert fast_exec.list_hidden(plan(root), []) == hidden
     for each in hidden:
         if (
             each != source_files.OWN
             and (top / each).is_dir()
             and (inner := {p for p in covered if p.startswith(f"{each}/")})
         ):
-            assert {item.path for item in inputs.find(root, [each])} == inner
+            assert {item.path for item in inputs.find_inputs(root, [each])} == inner
 
 
 def test_the_page_names_them_all():
     page = (Path(__file__).parents[3] / "docs/spec.md").read_text()
     (said,) = re.findall(r"^\*\*Without git\*\*.*?\n\nAn input", page, re.MULTILINE | re.DOTALL)
-    assert [name for name in (*walk.NAMES, *walk.BESIDE, walk.VENV, walk.TAG) if f"`{name}`" not in said] == []
-    beside = {name for names in walk.BESIDE.values() for name in names}
+    assert [name for name in (*walk.NAMES, *walk.TOOL_MARKERS, walk.VENV, walk.TAG) if f"`{name}`" not in said] == []
+    beside = {name for names in walk.TOOL_MARKERS.values() for name in names}
     assert [name for name in beside if f"`{name}`" not in said] == []

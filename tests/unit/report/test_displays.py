@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from envtool.events import Finished, Output, Progress, Started
 from envtool.report import formatting
 from envtool.report.formatting import Style
-from envtool.report.plain import WONDER, Plain
+from envtool.report.plain import ANNOUNCE_SECONDS, Plain
 from envtool.report.progress import RunningWork
-from envtool.report.summary import closing
+from envtool.report.summary import format_summary
 from envtool.report.terminal import Terminal
 
 
@@ -24,9 +24,9 @@ def test_plain_announces_once_what_takes_long():
     file = io.StringIO()
     display = Plain(file, style=Style())
     display.event(started("a", detail="12 wheels"))
-    assert display.tick(100.0 + WONDER - 0.1)
+    assert display.tick(100.0 + ANNOUNCE_SECONDS - 0.1)
     assert file.getvalue() == ""
-    assert not display.tick(100.0 + WONDER)
+    assert not display.tick(100.0 + ANNOUNCE_SECONDS)
     display.tick(200.0)
     assert file.getvalue() == " layer  deps              12 wheels                         …\n"
 
@@ -129,7 +129,7 @@ def closed(*names, shown):
         for name in names
     ]
     more = {"interrupted": False, "again": "envtool", "style": Style(), "columns": 40}
-    return closing(results, 1.0, shown={(name, "test") for name in shown}, **more)
+    return format_summary(results, 1.0, shown={(name, "test") for name in shown}, **more)
 
 
 def test_a_task_whose_output_is_on_the_screen_has_its_title_there_and_not_again():
@@ -143,7 +143,7 @@ def test_a_task_whose_output_is_on_the_screen_has_its_title_there_and_not_again(
 def test_what_takes_long_says_something_about_itself():
     for detail, note, said in (("", "", "under way"), ("", "index", "index"), ("14 packages", "", "14 packages")):
         piece = RunningWork(started=Started(id="l", subject="layer", name="apt", time=0.0, detail=detail), note=note)
-        assert said in formatting.begun(piece)
+        assert said in formatting.format_started(piece)
 
 
 def test_what_was_half_made_when_all_was_interrupted_has_no_line():

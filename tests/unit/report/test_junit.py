@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.events import Finished, Output, Started
-from envtool.report.junit import KEPT, Junit
+from envtool.report.junit import MAX_OUTPUT, Junit
 from envtool.run.result import Result
 
 
@@ -78,11 +78,11 @@ def test_any_output_makes_valid_xml(tmp_path_factory, output, name):
 def test_the_end_of_a_huge_output_is_kept_in_bounded_memory(tmp_path):
     report = Junit(str(tmp_path / "r.xml"))
     case(report, "unit", "test", *("x" * 65536 for _ in range(100)), "the end")
-    assert sum(len(part) for each in report._cases.values() for part in each.parts) <= KEPT + 65536
+    assert sum(len(part) for each in report._cases.values() for part in each.parts) <= MAX_OUTPUT + 65536
     report.write()
     text = ET.parse(tmp_path / "r.xml").getroot()[0][0].find("system-out").text
     assert text.endswith("the end")
-    assert len(text) <= KEPT
+    assert len(text) <= MAX_OUTPUT
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

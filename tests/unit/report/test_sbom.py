@@ -58,7 +58,7 @@ def made(*packages, **more):
         SbomLayer(name="deps", kind="pip", key="2", diff_id="sha256:" + "2" * 64, summary="12 wheels", pinned=True),
     )
     values = {"env": "unit[a]", "digest": "d" * 64, "epoch": 1_700_000_000, "system": "debian", "release": "12"} | more
-    return Sbom(steps=steps, items=document.items(packages, FILES), **values)
+    return Sbom(steps=steps, items=document.merge_packages(packages, FILES), **values)
 
 
 def cyclonedx_problems(text):
@@ -73,7 +73,7 @@ def spdx_problems(bill):
 
     from envtool.report.sbom import spdx
 
-    return validate_full_spdx_document(spdx.model(bill))
+    return validate_full_spdx_document(spdx.build_document(bill))
 
 
 CASES = {"empty": (), "all": (HELLO, ATTRS, CORE), "evil": (EVIL, replace(EVIL, name="..", licenses=("A AND (", "")))}
@@ -82,26 +82,26 @@ CASES = {"empty": (), "all": (HELLO, ATTRS, CORE), "evil": (EVIL, replace(EVIL, 
 @pytest.mark.parametrize("case", CASES)
 def test_both_formats_keep_their_own_schemas(case):
     bill = made(*CASES[case], env="e\n\x07") if case == "evil" else made(*CASES[case])
-    assert cyclonedx_problems(rendering.render(bill, "cyclonedx")) is None
+    assert cyclonedx_problems(rendering.render_sbom(bill, "cyclonedx")) is None
     assert spdx_problems(bill) == []
     # what was written is what was validated
     from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
     from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-    read = JsonLikeDictParser().parse(json.loads(rendering.render(bill, "spdx")))
+    read = JsonLikeDictParser().parse(json.loads(rendering.render_sbom(bill, "spdx")))
     assert validate_full_spdx_document(read) == []
     assert len(read.packages) == len(bill.items) + 2
 
 
 @pytest.mark.parametrize("form", rendering.FORMATS)
 def test_the_same_stack_gives_the_same_bytes(form):
-    one = rendering.render(made(HELLO, ATTRS, CORE), form)
-    assert rendering.render(made(CORE, ATTRS, HELLO), form) == one
+    one = rendering.render_sbom(made(HELLO, ATTRS, CORE), form)
+    assert rendering.render_sbom(made(CORE, ATTRS, HELLO), form) == one
     code = (
         "import sys, runpy; sys.path.insert(0, sys.argv[1])\n"
         "from importlib.util import spec_from_file_location as s, module_from_spec as m\n"
         "x = s('t', sys.argv[2]); t = m(x); x.loader.exec_module(t)\n"
-        "sys.stdout.write(t.rendering.render(t.made(t.ATTRS, t.HELLO, t.CORE), sys.argv[3]))"
+        "sys.stdout.write(t.rendering.render_sbom(t.made(t.ATTRS, t.HELLO, t.CORE), sys.argv[3]))"
     )
     for seed in "12":
         ran = subprocess.run(
@@ -111,13 +111,13 @@ def test_the_same_stack_gives_the_same_bytes(form):
             check=True,
         )
         assert ran.stdout.decode() == one
-    assert rendering.render(made(HELLO, ATTRS, CORE, digest="e" * 64), form) != one
+    assert rendering.render_sbom(made(HELLO, ATTRS, CORE, digest="e" * 64), form) != one
     assert "1970" not in one
     assert "2023-11-14T22:13:20" in one
 
 
 def test_cyclonedx_says_it_all():
-    document = json.loads(rendering.render(made(HELLO, ATTRS, CORE), "cyclonedx"))
+    document = json.loads(rendering.render_sbom(made(HELLO, ATTRS, CORE), "cyclonedx"))
     base, hello, core, attrs = _by_name(document)
     assert hello["purl"] == "pkg:deb/debian/hello@2.10-3%2Bb1?arch=amd64&distro=debian-12&upstream=hello%402.10-3"
     assert hello["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
@@ -140,7 +140,7 @@ def _by_name(document):
 
 
 def test_spdx_says_it_all():
-    document = json.loads(rendering.render(made(HELLO, ATTRS, CORE), "spdx"))
+    document = json.loads(rendering.render_sbom(made(HELLO, ATTRS, CORE), "spdx"))
     found = {package["name"]: package for package in document["packages"]}
     assert found["@babel/core"]["licenseDeclared"] == "MIT OR Apache-2.0"
     assert found["attrs"]["checksums"] == [{"algorithm": "SHA256", "checksumValue": "b" * 64}]
@@ -154,11 +154,11 @@ def test_spdx_says_it_all():
 
 def test_one_package_in_two_places_is_one_item_and_two_files_of_a_name_prove_nothing():
     twice = (CORE, replace(CORE, path="/other/node_modules/@babel/core/package.json"))
-    (item,) = document.items(twice, [])
+    (item,) = document.merge_packages(twice, [])
     assert item.paths == (CORE.path, twice[1].path)
     wheel = "attrs-25.3.0-py3-none-any.whl"
-    assert document.items([ATTRS], [(wheel, "a" * 64), (wheel, "a" * 64)])[0].sha256 == "a" * 64
-    assert document.items([ATTRS], [(wheel, "a" * 64), (wheel, "b" * 64)])[0].sha256 == ""
+    assert document.merge_packages([ATTRS], [(wheel, "a" * 64), (wheel, "a" * 64)])[0].sha256 == "a" * 64
+    assert document.merge_packages([ATTRS], [(wheel, "a" * 64), (wheel, "b" * 64)])[0].sha256 == ""
 
 
 def test_a_missing_library_is_named_with_the_way_to_get_it(monkeypatch):
@@ -169,7 +169,7 @@ def test_a_missing_library_is_named_with_the_way_to_get_it(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cyclonedx", None)
     with pytest.raises(UsageError) as caught:
-        rendering.render(made(), "cyclonedx")
+        rendering.render_sbom(made(), "cyclonedx")
     assert caught.value.code == "sbom-library"
     assert "`cyclonedx`" in caught.value.message
     assert "cyclonedx-python-lib>=" in caught.value.hint

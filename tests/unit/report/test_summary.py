@@ -9,7 +9,7 @@ import pytest
 from envtool.errors import BuildError, ResolveError, StoreError
 from envtool.model import Command
 from envtool.report.formatting import Style
-from envtool.report.summary import closing, failure
+from envtool.report.summary import format_failure, format_summary
 
 LONG = "pytest -q --maxfail=3 --some-option=value tests/unit/one tests/unit/two tests/unit/three"
 STANDS = "the commands of the task, envtool.yaml:14"
@@ -20,7 +20,7 @@ def said(*commands: str, columns: int = 80, env: str = "unit", screen: int = 0) 
         env=env, task="test", outcome="failed", log="", message="exit 1", commands=commands, outputs=(), status=1,
         where="envtool.yaml:14", error=None,
     )  # fmt: skip
-    text = failure(result, again="envtool", shown=True, style=Style(color=False, unicode=True), columns=columns,
+    text = format_failure(result, again="envtool", shown=True, style=Style(color=False, unicode=True), columns=columns,
                    screen=screen)  # fmt: skip
     return text.split("\n")[1:]
 
@@ -81,7 +81,7 @@ def ended(outcome: str, **rest) -> SimpleNamespace:
 
 
 def last(*results, interrupted=False, typed="envtool test", kept=("what was fetched",), screen=0) -> list[str]:
-    text = closing(
+    text = format_summary(
         results, 2.0, interrupted=interrupted, again="envtool", typed=typed, kept=kept, shown=(),
         style=Style(color=False, unicode=True), columns=60, screen=screen,
     )  # fmt: skip
@@ -118,7 +118,7 @@ def test_a_heading_names_whole_envs():
     ]
 
     def heading(screen):
-        text = failure(
+        text = format_failure(
             some[0],
             again="envtool",
             shown=False,
@@ -143,8 +143,8 @@ def test_what_a_resolver_printed_is_named_and_what_a_build_printed_is_shown(tmp_
         env="unit", task="test", outcome="error", log=str(log), message="it is not so", error=error("it is not so")
     )
     style = Style(color=False, unicode=True)
-    text = failure(result, again="envtool", shown=False, style=style, columns=80)
+    text = format_failure(result, again="envtool", shown=False, style=style, columns=80)
     assert text.endswith(f"   it is not so\n   all that was printed: {log}" if named else "ERROR: no\n   it is not so")
     assert ("Collecting" in text) != named
     result.log = ""
-    assert failure(result, again="envtool", shown=False, style=style, columns=80).endswith("\n   it is not so")
+    assert format_failure(result, again="envtool", shown=False, style=style, columns=80).endswith("\n   it is not so")

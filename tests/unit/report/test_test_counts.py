@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from envtool.report import test_counts
-from envtool.report.test_counts import LONGEST, MOST, TestCounter
+from envtool.report.test_counts import MAX_LINE_LENGTH, MAX_OUTPUT, RunnerCounter
 from envtool.report.test_counts.suite import PLURALS
 from tests.depth import examples
 
@@ -28,7 +28,7 @@ SAMPLES = [
 
 
 def counted(*pieces: str) -> str:
-    counter = TestCounter()
+    counter = RunnerCounter()
     for piece in pieces:
         counter.feed(piece)
     return counter.text()
@@ -90,15 +90,15 @@ def test_a_line_alone_is_exact_and_the_last_or_nothing(output, truth):
 
 
 def test_what_is_printed_without_end_costs_little():
-    counter = TestCounter()
+    counter = RunnerCounter()
     began = time.process_time()
     for _ in range(200):
         counter.feed("x" * 65536)
     assert sum(len(str(value)) for value in vars(counter).values() if isinstance(value, str)) < 3 * 65536
-    counter.feed(f"{'y' * LONGEST}\n.\n1 passed in 0.1s\n")
+    counter.feed(f"{'y' * MAX_LINE_LENGTH}\n.\n1 passed in 0.1s\n")
     assert counter.text() == "1 passed"
     began = time.process_time()
-    while counter._read < MOST:
+    while counter._read < MAX_OUTPUT:
         counter.feed("a line like any other, of which there are many\n" * 1400)
     assert time.process_time() - began < 5
     assert counter.text() == ""
@@ -247,11 +247,11 @@ LINES = sorted({line for each in SAMPLES for line in each.values[0].splitlines(k
 def test_no_mixture_of_lines_is_an_error_and_what_is_passed_over_means_nothing(some):
     told = counted(*some)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(test_counts, "LOOKED_AT", re.compile(""))
+        patch.setattr(test_counts, "CANDIDATE_LINE", re.compile(""))
         assert counted(*some) == told
 
 
 @pytest.mark.parametrize(("output", "truth"), SAMPLES)
 def test_nothing_that_counts_is_passed_over(output, truth, monkeypatch):
-    monkeypatch.setattr(test_counts, "LOOKED_AT", re.compile(""))
+    monkeypatch.setattr(test_counts, "CANDIDATE_LINE", re.compile(""))
     assert counted(output) == truth

@@ -15,7 +15,7 @@ HARMLESS = re.compile("\x1b\\[[0-9;:]*m|[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u20
 
 @given(NASTY, st.booleans())
 def test_nothing_but_colours_gets_through(said, color):
-    shown = text.safe(said, color=color)
+    shown = text.sanitize(said, color=color)
     assert HARMLESS.sub("", shown) == ""
     if not color:
         assert "\x1b" not in shown
@@ -23,7 +23,7 @@ def test_nothing_but_colours_gets_through(said, color):
 
 @given(NASTY)
 def test_it_is_safe_to_make_safe_twice(said):
-    assert text.safe(text.safe(said)) == text.safe(said)
+    assert text.sanitize(text.sanitize(said)) == text.sanitize(said)
 
 
 @given(NASTY, st.lists(st.integers(0, 40)), st.booleans())
@@ -50,11 +50,11 @@ def test_live_output_is_safe_wherever_it_is_cut(said, cuts, color):
     ],
 )
 def test_examples(said, shown):
-    assert text.safe(said) == shown
+    assert text.sanitize(said) == shown
 
 
 def test_colours_end_with_their_line():
-    assert text.safe("\x1b[31mred\nplain", color=True) == "\x1b[31mred\x1b[0m\nplain"
+    assert text.sanitize("\x1b[31mred\nplain", color=True) == "\x1b[31mred\x1b[0m\nplain"
 
 
 def test_a_sequence_cut_in_two_is_still_one():
@@ -79,10 +79,10 @@ def test_a_sequence_cut_in_two_is_still_one():
     ],
 )
 def test_seconds(value, shown):
-    assert text.seconds(value) == shown
+    assert text.format_seconds(value) == shown
 
 
 def test_wide_characters_take_two_columns():
-    assert text.width("日本") == 4
+    assert text.visible_width("日本") == 4
     assert text.pad("日本", 6) == "日本  "
-    assert text.width("\x1b[31mred\x1b[0m") == 3
+    assert text.visible_width("\x1b[31mred\x1b[0m") == 3

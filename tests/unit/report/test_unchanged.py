@@ -17,7 +17,7 @@ from envtool.events import Finished, Started
 from envtool.report import formatting, unchanged
 from envtool.report.formatting import Style
 from envtool.report.progress import ProgressState
-from envtool.report.text import width
+from envtool.report.text import visible_width
 
 NOW = time.mktime((2026, 3, 30, 9, 30, 0, 0, 0, -1))  # the day after Europe's clocks change
 names = st.text(string.ascii_letters + string.digits + "[]=,._-", min_size=1, max_size=40)
@@ -39,7 +39,7 @@ def test_the_short_lines_are_the_long_ways(found, color, columns):
     for env, task, *_ in found:
         board.apply(Started(id="t", subject="task", name=task, env=env, time=NOW))
     long = [
-        formatting.finished(
+        formatting.format_finished(
             finished(*row), None, fetched=None, style=Style(color=color), columns=columns, layout=board.layout(columns)
         )
         for row in found
@@ -47,14 +47,14 @@ def test_the_short_lines_are_the_long_ways(found, color, columns):
     given_rows = [dict(zip(("env", "task", "since", "host"), row, strict=True)) for row in found]
     short = unchanged.lines(given_rows, now=NOW, color=color, columns=columns)
     assert short == long if short is not None else columns, "what has no room goes the long way"
-    assert all(width(line) <= columns for lines in short or () for line in lines.split("\n") if columns)
+    assert all(visible_width(line) <= columns for lines in short or () for line in lines.split("\n") if columns)
 
 
 @given(st.integers(1, 300), st.floats(0, 58), st.booleans(), st.booleans())
 def test_the_short_end_is_the_long_ways(count, spent, color, unicode):
     results = [SimpleNamespace(outcome="cached")] * count
     style = Style(color=color, unicode=unicode)
-    assert unchanged.closing(count, spent, color=color, unicode=unicode) == formatting.total(
+    assert unchanged.format_total(count, spent, color=color, unicode=unicode) == formatting.format_total(
         results, spent, interrupted=False, style=style
     )
 
@@ -69,18 +69,18 @@ def test_the_short_way_paints_where_the_long_way_does(variables, terminal, encod
         monkeypatch.setenv(name, value)
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     file.isatty = lambda: terminal
-    style = console.style(file, "auto")
-    assert unchanged.shown(file, os.environ) == (style.color, style.unicode)
+    style = console.detect_style(file, "auto")
+    assert unchanged.detect_capabilities(file, os.environ) == (style.color, style.unicode)
 
 
 def test_the_day_is_named_where_it_is_not_todays():
-    assert unchanged.moment(NOW - 60, now=NOW) == "09:29"
-    assert unchanged.moment(NOW - 10 * 3600, now=NOW) == "yesterday 23:30"
-    assert unchanged.moment(NOW - 86400 * 10, now=NOW).startswith("2026-03-20 ")
+    assert unchanged.format_moment(NOW - 60, now=NOW) == "09:29"
+    assert unchanged.format_moment(NOW - 10 * 3600, now=NOW) == "yesterday 23:30"
+    assert unchanged.format_moment(NOW - 86400 * 10, now=NOW).startswith("2026-03-20 ")
 
 
 def test_what_was_said_of_the_run_is_said_again():
-    text = formatting.finished(
+    text = formatting.format_finished(
         finished("unit", "build", NOW, "", detail="x: nothing matches", outputs=("dist/a", "dist/b")),
         None,
         fetched=None,

@@ -19,7 +19,7 @@ from envtool.report.formatting import Style
 from envtool.report.plain import Plain
 from envtool.report.progress import ProgressState
 from envtool.report.source_excerpt import explain
-from envtool.report.text import clipped, plain, seconds, shortened, width, wrapped
+from envtool.report.text import clip, elide_middle, format_seconds, strip_colors, visible_width, wrap
 
 WIDTHS = (60, 80, 100, 160, 200)
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=90)
@@ -64,10 +64,10 @@ def finished(subject="layer", name="deps", env="", outcome="built", spent=2.0, *
 )
 def test_a_moving_line_fits_and_tells_the_time(columns, subject, name, env, on, progress, spent, style):
     piece = piece_of(started(subject, name, env, on=on), progress)
-    line = formatting.running(piece, 100.0 + spent, style=style, columns=columns)
+    line = formatting.format_running(piece, 100.0 + spent, style=style, columns=columns)
     assert "\n" not in line
-    assert width(line) <= columns
-    assert plain(line).endswith(seconds(spent)) or abs(spent % 0.1 - 0.05) < 0.01, line
+    assert visible_width(line) <= columns
+    assert strip_colors(line).endswith(format_seconds(spent)) or abs(spent % 0.1 - 0.05) < 0.01, line
 
 
 @given(
@@ -86,12 +86,12 @@ def test_a_finished_line_fits_and_loses_nothing_but_blanks(
 ):
     detail = " ".join(re.findall(r"\w{1,20}", detail))
     event = finished(subject, name, env, outcome, on=on, detail=detail, since=100.0, status=1)
-    said = formatting.finished(event, None, fetched=fetched, style=style, columns=columns)
-    assert all(width(line) <= columns for line in said.split("\n")), said
-    told = " ".join(plain(said).split())
+    said = formatting.format_finished(event, None, fetched=fetched, style=style, columns=columns)
+    assert all(visible_width(line) <= columns for line in said.split("\n")), said
+    told = " ".join(strip_colors(said).split())
     assert " ".join(detail.split()) in told
     if not (subject == "task" and outcome == "cached") and subject != "cache":
-        assert plain(said.split("\n")[0]).endswith(" 2.0s")
+        assert strip_colors(said.split("\n")[0]).endswith(" 2.0s")
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
@@ -112,32 +112,32 @@ def test_every_line_of_a_display_fits(columns, monkeypatch):
     display.event(finished("task", "test", env, "failed", detail="exit 1", status=1))
     display.say("interrupted: ending what runs (again: end at once)", over=True)
     lines = file.getvalue().splitlines()
-    assert max(map(width, lines)) <= columns
+    assert max(map(visible_width, lines)) <= columns
     assert sum(line.rstrip().endswith(("built 2.0s", " 2.0s")) for line in lines) == 2
     assert "exit 1" in file.getvalue()
     assert "188 packages, 320 MB" in file.getvalue()
 
 
 def test_a_name_loses_its_middle():
-    assert shortened("integration[trixie,py3.13]", 15) == "integra…py3.13]"
-    assert shortened("abcdefghij", 10) == "abcdefghij"
-    assert shortened("abcdefghij", 5) == "ab…ij"
-    assert shortened("abcdefghij", 4) == "ab…j"
-    assert shortened("abcdefghij", 1) == "…"
-    assert shortened("日本語日本語", 7) == "日本…語"
-    assert clipped("abcdefghij", 5) == "abcd…"
-    assert clipped("abc", 0) == ""
+    assert elide_middle("integration[trixie,py3.13]", 15) == "integra…py3.13]"
+    assert elide_middle("abcdefghij", 10) == "abcdefghij"
+    assert elide_middle("abcdefghij", 5) == "ab…ij"
+    assert elide_middle("abcdefghij", 4) == "ab…j"
+    assert elide_middle("abcdefghij", 1) == "…"
+    assert elide_middle("日本語日本語", 7) == "日本…語"
+    assert clip("abcdefghij", 5) == "abcd…"
+    assert clip("abc", 0) == ""
 
 
 def test_what_is_to_be_typed_stays_in_one_piece():
     text = "hint: if it is gone for good, `envtool lock --upgrade deps` moves to what there is now"
-    assert wrapped(text, 40, indent="  ").split("\n") == [
+    assert wrap(text, 40, indent="  ").split("\n") == [
         "hint: if it is gone for good,",
         "  `envtool lock --upgrade deps` moves to",
         "  what there is now",
     ]
-    assert wrapped(text, 0) == text
-    assert wrapped("   indented words go on so", 12) == "   indented\n   words go\n   on so"
+    assert wrap(text, 0) == text
+    assert wrap("   indented words go on so", 12) == "   indented\n   words go\n   on so"
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
@@ -153,8 +153,8 @@ def test_an_excerpt_fits_and_the_caret_is_right(columns, at):
         text=text,
         width=5,
     )
-    lines = error_text.render(SpecError((problem,)), style=Style(), columns=columns).split("\n")
-    assert max(map(width, lines)) <= columns, lines
+    lines = error_text.format_error(SpecError((problem,)), style=Style(), columns=columns).split("\n")
+    assert max(map(visible_width, lines)) <= columns, lines
     (source,) = [line for line in lines if line.startswith(" 1234 │")]
     (carets,) = [line for line in lines if "^" in line]
     assert source[carets.index("^") : carets.rindex("^") + 1] == "WRONG"
@@ -172,19 +172,21 @@ def test_an_excerpt_of_anything_fits(columns, text, column, marked, hint):
     problem = Problem(where=where, message="m", code="x", hint=hint, text=text, width=marked)
     lines = explain(problem, columns).split("\n")
     shown = [line for line in lines if re.match(r" *7? *│", line)]
-    assert all(width(line) <= columns for line in shown), lines
+    assert all(visible_width(line) <= columns for line in shown), lines
 
 
 def test_errors_are_prose_in_lines_that_fit():
     error = MakeError("a sentence of many words that says what is wrong " * 4, hint="and what to do about it " * 6)
-    assert max(map(width, error_text.render(error, style=Style(color=True), columns=60).split("\n"))) <= 60
+    assert (
+        max(map(visible_width, error_text.format_error(error, style=Style(color=True), columns=60).split("\n"))) <= 60
+    )
 
 
 # ---- phases ----------------------------------------------------------------------------------------------------------
 
 
 def running(*events, now=103.0, columns=100):
-    return formatting.running(piece_of(*events), now, style=Style(), columns=columns)
+    return formatting.format_running(piece_of(*events), now, style=Style(), columns=columns)
 
 
 def test_a_phase_is_named_and_its_bar_is_never_full():
@@ -234,16 +236,16 @@ def test_what_a_phase_had_is_told_while_it_goes_on():
 
 def test_names_that_are_not_unique_say_what_they_are_on():
     assert "python3 [trixie]" in running(started(name="python3", on="trixie"))
-    said = formatting.finished(finished(name="python3", on="trixie"), None, fetched=None, style=Style())
+    said = formatting.format_finished(finished(name="python3", on="trixie"), None, fetched=None, style=Style())
     assert " layer  python3 [trixie] " in said
 
 
 def test_a_task_that_takes_long_shows_its_last_line():
     task = started("task", "test", "unit")
     printed = Output(id="1", text="collected 40 items\n\x1b[32mtests/test_a.py ....\x1b[0m\n\n")
-    assert "test_a" not in running(task, printed, now=100.0 + formatting.PATIENCE - 0.1)
-    line = formatting.running(
-        piece_of(task, printed), 100.0 + formatting.PATIENCE, style=Style(color=True), columns=100
+    assert "test_a" not in running(task, printed, now=100.0 + formatting.LAST_LINE_SECONDS - 0.1)
+    line = formatting.format_running(
+        piece_of(task, printed), 100.0 + formatting.LAST_LINE_SECONDS, style=Style(color=True), columns=100
     )
     assert "\x1b[2mtests/test_a.py ....\x1b[0m" in line
     assert "tests/test" in running(task, printed, now=200.0, columns=60)
@@ -261,7 +263,7 @@ def test_tables_fit(columns):
         for number in "ab"
     ]
     lines = tables.table(rows, columns)
-    assert max(map(width, lines)) <= columns
+    assert max(map(visible_width, lines)) <= columns
     assert all(line.endswith("test") for line in lines[1:])
     assert len({*lines}) == 3, "names that differ are still told apart"
     step = SimpleNamespace(
@@ -269,13 +271,13 @@ def test_tables_fit(columns):
         pinned=False, kind="debian", node="n",
     )  # fmt: skip
     env = SimpleNamespace(name=rows[1][0], tasks=("test", "build"), steps=(step, step))
-    said = tables.plan(SimpleNamespace(envs=(env,), notes=()), Style(color=True), columns)
-    assert max(map(width, said.split("\n"))) <= columns
+    said = tables.format_plan(SimpleNamespace(envs=(env,), notes=()), Style(color=True), columns)
+    assert max(map(visible_width, said.split("\n"))) <= columns
     assert "88 pack" in said
     check = SimpleNamespace(
         name="user ids", state="ok", text="root of this machine is never root inside: " * 3, mend=""
     )
-    assert max(map(width, tables.checks([check], Style(), columns=columns).split("\n"))) <= columns
+    assert max(map(visible_width, tables.format_checks([check], Style(), columns=columns).split("\n"))) <= columns
 
 
 def test_a_plan_counts_steps_and_not_their_names():
@@ -293,5 +295,5 @@ def test_a_plan_counts_steps_and_not_their_names():
             ("c", "3", step("others", "y" * 64, "6", "build")),
         )
     )
-    said = tables.plan(SimpleNamespace(envs=envs, notes=()), Style())
+    said = tables.format_plan(SimpleNamespace(envs=envs, notes=()), Style())
     assert said.endswith("2 steps to build, 2 not known yet, 1 cached")

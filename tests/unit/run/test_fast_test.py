@@ -35,10 +35,10 @@ def run(tmp_path, store, monkeypatch):
     for name in ("log", "result.json"):
         (result / name).write_text("said\n")
     monkeypatch.setenv("MY_TOKEN", "1")
-    monkeypatch.setattr(fastpath, "_store", lambda: store.root)
-    monkeypatch.setattr(fast_plan, "MARGIN", -(10**10))  # what was just made may be read
-    monkeypatch.setattr(fast_plan, "_decided", lambda stack, spec, setting: iter([str(root / "envtool.yaml")]))
-    monkeypatch.setattr(snapshot, "GRAIN", -(10**10))
+    monkeypatch.setattr(fastpath, "_store_directory", lambda: store.root)
+    monkeypatch.setattr(fast_plan, "CLOCK_MARGIN", -(10**10))  # what was just made may be read
+    monkeypatch.setattr(fast_plan, "_decisive_paths", lambda stack, spec, setting: iter([str(root / "envtool.yaml")]))
+    monkeypatch.setattr(snapshot, "CLOCK_GRAIN", -(10**10))
     base = BaseSpec(name="host", kind="host", options=None, where=HERE)
     env = Env(name="unit", group="unit", base=base, layers=(), tasks=(), where=HERE, passed=("MY_*",))
     found = results.StoredResult(
@@ -52,7 +52,7 @@ def run(tmp_path, store, monkeypatch):
     kind = SimpleNamespace(looked=lambda pins: looked[0])
     settled = SimpleNamespace(node=SimpleNamespace(kind=kind), pins=None)
     made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), settled=settled)
-    view = snapshot.look(str(root), snapshot_cache.place(store.root, str(root)))
+    view = snapshot.take_snapshot(str(root), snapshot_cache.cache_path(store.root, str(root)))
     trace = CachedResult(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, found=found)
     spec = Spec(file="envtool.yaml", root=str(root), envs=(env,), bases={}, layers={}, read=())
     files = SimpleNamespace(seen=list)
@@ -63,8 +63,8 @@ def run(tmp_path, store, monkeypatch):
     def write(*, selected=(), began=None, **changes):
         merged = {name: getattr(trace, name) for name in ("env", "task", "stack", "view", "found")} | changes
         began = time.time_ns() if began is None else began
-        fast_plan.unchanged([CachedResult(**merged)], spec, files, setting, selected=selected, began=began)
-        return fast_test.read(store.root, f"{root}/envtool.yaml", "test", selected) is not None
+        fast_plan.write_test_plan([CachedResult(**merged)], spec, files, setting, selected=selected, began=began)
+        return fast_test.read_plan(store.root, f"{root}/envtool.yaml", "test", selected) is not None
 
     write.root, write.found, write.made, write.result, write.store = root, found, made, result, store
     write.looked, write.setting = looked, setting
@@ -159,15 +159,17 @@ def test_what_is_not_plain_gets_no_plan(run):
 
 
 def test_what_changed_while_it_was_read_gets_no_plan(run, monkeypatch):
-    monkeypatch.setattr(fast_plan, "MARGIN", 0)
+    monkeypatch.setattr(fast_plan, "CLOCK_MARGIN", 0)
     assert not run(began=os.stat(run.root / "envtool.yaml").st_ctime_ns - 1)
     assert run(began=time.time_ns() + 10**9)
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", store_files.seal([1]), store_files.seal({"version": 1})])
+@pytest.mark.parametrize(
+    "content", [b"", b"junk", store_files.encode_with_checksum([1]), store_files.encode_with_checksum({"version": 1})]
+)
 def test_a_damaged_plan_is_no_plan(run, content):
     assert run()
-    with open(fast_test.path(run.store.root, f"{run.root}/envtool.yaml", "test", ()), "wb") as file:
+    with open(fast_test.plan_path(run.store.root, f"{run.root}/envtool.yaml", "test", ()), "wb") as file:
         file.write(content)
     assert short(run) is None
 
@@ -182,7 +184,7 @@ def test_a_spec_that_links_elsewhere_is_each_projects_own(run):
 
 def test_without_a_record_nobody_knows_the_view(run):
     assert run()
-    os.unlink(snapshot_cache.place(run.store.root, str(run.root)))
+    os.unlink(snapshot_cache.cache_path(run.store.root, str(run.root)))
     assert short(run) is None
 
 
@@ -222,7 +224,7 @@ def test_this_machine_counts_as_far_as_it_was_opened(run, tmp_path, monkeypatch)
 
 
 def test_a_machine_that_changes_gets_no_plan(run, monkeypatch):
-    monkeypatch.setattr(fast_plan, "MARGIN", 10**9)
+    monkeypatch.setattr(fast_plan, "CLOCK_MARGIN", 10**9)
     run.looked[0] = Looked(states={"/usr": time.time_ns()})
     assert not run(began=time.time_ns() + 10**8)
 

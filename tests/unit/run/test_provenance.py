@@ -69,7 +69,7 @@ def run(tmp_path):
 
 def said(run, **more):
     root = str(Path(run.log).parents[3])
-    return provenance.statement(ENV, TASK, STACK, run, root=root, arch="x86_64", **more)
+    return provenance.make_statement(ENV, TASK, STACK, run, root=root, arch="x86_64", **more)
 
 
 def sha256(data):
@@ -141,12 +141,12 @@ def test_all_that_went_in_is_there_and_nothing_secret(run):
 def test_written_beside_the_log_and_gathered_a_line_each(run):
     root = str(Path(run.log).parents[3])
     setting = SimpleNamespace(root=root, arch="x86_64", arguments=(), cancel=CANCEL)
-    path = provenance.record(ENV, TASK, STACK, setting, run)
+    path = provenance.write_statement(ENV, TASK, STACK, setting, run)
     assert path == run.log.removesuffix(".log") + ".intoto.json"
     failed = SimpleNamespace(log=run.log + "x")
     (line,) = provenance.bundle([run, failed]).splitlines()
     assert json.loads(line) == json.loads(Path(path).read_text()) == said(run)
-    assert provenance.record(ENV, TASK, STACK, setting, SimpleNamespace(log="/gone/x.log", outputs=())) == ""
+    assert provenance.write_statement(ENV, TASK, STACK, setting, SimpleNamespace(log="/gone/x.log", outputs=())) == ""
 
 
 def test_names_that_are_not_utf8(run):
@@ -155,7 +155,7 @@ def test_names_that_are_not_utf8(run):
     root = Path(run.log).parents[3]
     Path(os.fsdecode(os.fsencode(root) + b"/\xff")).write_bytes(b"x")
     setting = SimpleNamespace(root=str(root), arch="x86_64", arguments=(os.fsdecode(b"\xfe"),), cancel=CANCEL)
-    path = provenance.record(ENV, TASK, STACK, setting, replace(run, outputs=("\udcff",)))
+    path = provenance.write_statement(ENV, TASK, STACK, setting, replace(run, outputs=("\udcff",)))
     statement = json.loads(Path(path).read_bytes().decode())
     assert statement["subject"] == [{"name": "\ufffd", "digest": {"sha256": sha256(b"x")}}]
     assert provenance.bundle([run]).encode()
@@ -170,13 +170,13 @@ def test_the_commit(tmp_path):
         )
         return done.stdout.strip()
 
-    assert provenance.commit(str(tmp_path)) == ""
+    assert provenance.describe_commit(str(tmp_path)) == ""
     git("init", "-q")
-    assert provenance.commit(str(tmp_path)) == ""
+    assert provenance.describe_commit(str(tmp_path)) == ""
     (tmp_path / "a").write_text("a")
     git("add", "a")
     git("commit", "-qm", "x")
     git("tag", "-a", "v1", "-m", "v1")
-    assert provenance.commit(str(tmp_path)) == git("rev-parse", "HEAD")
+    assert provenance.describe_commit(str(tmp_path)) == git("rev-parse", "HEAD")
     (tmp_path / "a").write_text("b")
-    assert provenance.commit(str(tmp_path)) == git("rev-parse", "HEAD") + "-dirty"
+    assert provenance.describe_commit(str(tmp_path)) == git("rev-parse", "HEAD") + "-dirty"

@@ -33,7 +33,9 @@ def made(diff_id, key, mounts=()):
 def key(tmp_path, *, env=ENV, task=TASK, host=None, stack=(("d1", "k1"), ("d2", "k2")), mounts=(), arch="x", view="v"):
     setting = SimpleNamespace(root=str(tmp_path), arch=arch)
     asked = result_cache.TaskRequest(env=env, task=task, setting=setting, log="", host=host or {"MY_A": "1", "B": "2"})
-    return keys.digest(result_cache.document(asked, Stack(made=tuple(made(*each, mounts) for each in stack)), view))
+    return keys.digest(
+        result_cache.make_result_document(asked, Stack(made=tuple(made(*each, mounts) for each in stack)), view)
+    )
 
 
 def test_what_decides_a_result(tmp_path):
@@ -76,8 +78,8 @@ def test_what_does_not(tmp_path):
 def test_a_secret_is_not_written_down(tmp_path):
     setting = SimpleNamespace(root=str(tmp_path), arch="x")
     asked = result_cache.TaskRequest(env=ENV, task=TASK, setting=setting, log="", host={"MY_TOKEN": "hunter2"})
-    document = result_cache.document(asked, Stack(made=(made("d", "k"),)), "v")
-    assert b"hunter2" not in keys.canonical(document)
+    document = result_cache.make_result_document(asked, Stack(made=(made("d", "k"),)), "v")
+    assert b"hunter2" not in keys.canonical_json(document)
     assert [*document["passed"]] == ["MY_TOKEN"]
 
 
@@ -92,10 +94,12 @@ def test_what_is_missing_or_different_is_put_back(tmp_path, store, wrong):
     log.write_text("")
     document = {"a": 1}
     run = results.StoredRun(env="unit", task="build", started=1.0, seconds=1.0, host="")
-    results.keep(store, [document], run, owner="o", log=str(log), root=str(root), outputs=["dist/app", "dist/link"])
+    results.store_result(
+        store, [document], run, owner="o", log=str(log), root=str(root), outputs=["dist/app", "dist/link"]
+    )
     found = results.find(store, keys.digest(document))
     before = app.stat()
-    assert result_cache._restore(found, str(root))
+    assert result_cache._restore_outputs(found, str(root))
     assert app.stat().st_ino == before.st_ino
     if wrong == "mode":
         app.chmod(0o600)
@@ -108,8 +112,8 @@ def test_what_is_missing_or_different_is_put_back(tmp_path, store, wrong):
         app.unlink()
         if wrong == "directory":
             (app / "x").mkdir(parents=True)
-            assert not result_cache._restore(found, str(root)), "a directory in the way is nobody's to remove"
+            assert not result_cache._restore_outputs(found, str(root)), "a directory in the way is nobody's to remove"
             return
-    assert result_cache._restore(found, str(root))
+    assert result_cache._restore_outputs(found, str(root))
     assert (app.read_text(), app.stat().st_mode, app.stat().st_mtime_ns) == ("one", before.st_mode, before.st_mtime_ns)
     assert os.readlink(link) == "app"

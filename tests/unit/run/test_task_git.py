@@ -45,9 +45,9 @@ def places(tmp_path) -> dict[str, Path]:
 
 
 def elsewhere(place) -> bool:
-    found = git.around(str(place))
+    found = git.find_repository(str(place))
     assert found
-    return git.elsewhere(found, os.path.realpath(place))
+    return git.has_external_git(found, os.path.realpath(place))
 
 
 def test_whose_it_is(places, tmp_path):
@@ -104,9 +104,9 @@ def test_a_repository_of_another_user_leads_nowhere(places, monkeypatch):
         return SimpleNamespace(st_uid=4711) if str(path).endswith(".git") else found
 
     assert elsewhere(places["worktree"])
-    found = git.around(str(places["worktree"]))
+    found = git.find_repository(str(places["worktree"]))
     monkeypatch.setattr(os, "stat", other)
-    assert not git.elsewhere(found, str(places["worktree"]))
+    assert not git.has_external_git(found, str(places["worktree"]))
 
 
 @pytest.mark.parametrize("version", [2, 3, 4])
@@ -124,7 +124,7 @@ def test_an_index_takes_all_but_the_project_as_unchanged(tmp_path, version, hash
     run(tmp_path, "update-index", "--index-version", str(version))
     index = tmp_path / ".git/index"
     assert index.read_bytes()[7] == version
-    index.write_bytes(task_git.assumed(index.read_bytes(), b"pkg/a/"))
+    index.write_bytes(task_git.assume_unchanged(index.read_bytes(), b"pkg/a/"))
     listed = run(tmp_path, "ls-files", "-v", "-z").split("\0")[:-1]
     assert {line[2:] for line in listed if line[0] == "H"} == {"pkg/a/x", "pkg/a/y/z", "pkg/a/é"}
     assert len(listed) == len(names) + (version == 3)
@@ -138,7 +138,7 @@ def test_an_index_that_is_none_is_refused(tmp_path):
     whole = (tmp_path / ".git/index").read_bytes()
     for wrong in (whole[:-1] + b"x", whole[:60], whole[:40] + b"x" + whole[41:]):
         with pytest.raises(ValueError, match=r"sum|index"):
-            task_git.assumed(wrong, b"x/")
+            task_git.assume_unchanged(wrong, b"x/")
 
 
 @pytest.mark.parametrize("name", ["checkout", "worktree", "submodule", "below"])
@@ -147,15 +147,15 @@ def test_what_of_git_counts(places, name):
     place = places[name]
     top = place.parents[1] if name == "below" else place
     setting = SimpleNamespace(root=str(place), cancel=SimpleNamespace(reader=-1))
-    seen = [host_inputs.history(setting).digest]
+    seen = [host_inputs.read_git_history(setting).digest]
 
     def differs(*words):
         run(top, *words)
-        seen.append(host_inputs.history(setting).digest)
+        seen.append(host_inputs.read_git_history(setting).digest)
         assert len({*seen}) == len(seen), words
         (top / "top file").touch()
         run(top, "update-index", "-q", "--refresh")
-        assert host_inputs.history(setting).digest == seen[-1], "times in the index"
+        assert host_inputs.read_git_history(setting).digest == seen[-1], "times in the index"
 
     differs("tag", "v2")
     differs("commit", "-q", "--allow-empty", "-m", "two")
@@ -168,4 +168,4 @@ def test_what_of_git_counts(places, name):
     shallow = top / ".git/shallow"
     if shallow.parent.is_dir():
         shallow.write_text(run(top, "rev-parse", "HEAD"))
-        assert host_inputs.history(setting).digest not in seen
+        assert host_inputs.read_git_history(setting).digest not in seen

@@ -14,7 +14,7 @@ from envtool.lock import text_format as lock
 from envtool.spec.node import Problems
 from envtool.spec.schema import schema
 from envtool.spec.validate import SchemaChecker
-from envtool.spec.yaml_reader import parse, source_of
+from envtool.spec.yaml_reader import make_source, parse
 
 KINDS = plugins.discover()
 SCHEMAS: dict[str, Any] = {
@@ -79,11 +79,11 @@ SPECS = {
 
 def told(document: Any, text: str, **options: Any) -> list[str]:
     problems = Problems()
-    node = parse(text, source_of(text, "config.yaml"), problems)
+    node = parse(text, make_source(text, "config.yaml"), problems)
     assert node is not None
-    from envtool.spec.node import plain
+    from envtool.spec.node import to_plain
 
-    SchemaChecker(document, **options).check(plain(node), node, problems)
+    SchemaChecker(document, **options).check(to_plain(node), node, problems)
     return [f"{problem.message} -- {problem.hint}" for problem in problems.found.values()]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from envtool import api
 from envtool.errors import SpecError
-from envtool.plan.graph import graph
+from envtool.plan.graph import build_graph
 from envtool.plugins import PluginRegistry
 from envtool.spec import load
 from tests.unit.spec.conftest import Apt, Debian, Files, Host, Pip, Run
@@ -80,7 +80,7 @@ def test_the_languages_name_means_all_that_it_adds(read):
         "version: 1\nlayers: {b: {run: b, needs: [snake, t]}, t: {apt: [t]}}\nenvs: {e: {language: snake, layers: [t, b]}}"
     )
     assert spec.envs[0].layers[-1].needs == ("interpreter", "venv", "t")
-    made = graph(spec, REGISTRY)
+    made = build_graph(spec, REGISTRY)
     names = [made.nodes[node].spec.name for node in made.nodes[made.stacks["e"][-1]].below]
     assert names == ["host", "interpreter", "t", "venv"]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envtool.model import Where
-from envtool.spec import docs, schema
+from envtool.spec import reference, schema
 from envtool.spec.schema import ENV_KEYS
 
 TEXT = """\
@@ -57,8 +57,8 @@ def test_every_key_is_described(registry):
 
 
 def test_the_reference_names_everything(registry):
-    page = docs(registry)
-    assert page == docs(registry)
+    page = reference(registry)
+    assert page == reference(registry)
     for word in (
         *ENV_KEYS,
         "debian",

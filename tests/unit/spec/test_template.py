@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.spec.template import COMPILED, Renderer, TemplateError, _simple, is_arguments, is_template, uses_args
+from envtool.spec.template import (
+    MAX_COMPILED,
+    Renderer,
+    TemplateError,
+    _render_simple,
+    is_arguments,
+    is_template,
+    uses_args,
+)
 from tests.depth import examples
 
 SCOPE = {
@@ -87,11 +95,11 @@ def test_growth_is_bounded():
 
 def test_the_number_of_templates_is_bounded():
     renderer = Renderer()
-    for number in range(COMPILED):
+    for number in range(MAX_COMPILED):
         renderer.render(f"{{{{ args ~ {number} }}}}", SCOPE)
     with pytest.raises(TemplateError, match="different templates"):
         renderer.render("{{ args ~ 'one more' }}", SCOPE)
-    assert renderer.spent
+    assert renderer.is_budget_spent
 
 
 PIECES = st.sampled_from(
@@ -117,7 +125,7 @@ PIECES = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES, max_size=6).map("".join))
 def test_the_short_way_is_jinja2(text):
-    short = _simple(text, SCOPE)
+    short = _render_simple(text, SCOPE)
     if short is not None and is_template(text):
         assert Renderer()._jinja(text, SCOPE) == short
 

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envtool.spec import yaml_reader as module
-from envtool.spec.node import Problems, plain
-from envtool.spec.yaml_reader import parse, source_of
+from envtool.spec.node import Problems, to_plain
+from envtool.spec.yaml_reader import make_source, parse
 from tests.depth import examples
 
 
 def nodes(text):
     problems = Problems()
-    root = parse(text, source_of(text, "f.yaml"), problems)
+    root = parse(text, make_source(text, "f.yaml"), problems)
     return root, [(p.where.line, p.where.column, p.code, f"{p.message} -- {p.hint}") for p in problems.found.values()]
 
 
@@ -28,7 +28,7 @@ def test_scalars_are_yaml_1_2():
         "n: !!str 3\no: |\n  two\n  lines\n"
     )
     assert not wrong
-    assert plain(root) == {
+    assert to_plain(root) == {
         "a": "text", "b": 12, "c": -3, "d": 3.1, "e": True, "f": None, "g": None, "h": "3.10", "i": "2024-01-01",
         "j": "1.2.3", "k": "y", "l": 1000.0, "m": "8080:80", "n": "3", "o": "two\nlines\n",
     }  # fmt: skip
@@ -113,7 +113,7 @@ def test_hostile_files_are_refused_quickly(name):
 def test_aliases_are_values():
     root, wrong = nodes("a: &x {b: [1]}\nc: *x\n")
     assert not wrong
-    assert plain(root) == {"a": {"b": [1]}, "c": {"b": [1]}}
+    assert to_plain(root) == {"a": {"b": [1]}, "c": {"b": [1]}}
 
 
 # PyYAML writes what is a number to YAML 1.2 alone, as 0E0, without quotes.
@@ -136,7 +136,7 @@ def test_every_value_stands_where_it_says(value, flow):
     root, wrong = nodes(text)
     assert not [w for w in wrong if w[2] != "yaml-surprise"], text
     if not wrong:
-        assert plain(root) == value
+        assert to_plain(root) == value
     lines = root.source.lines
     pending = [root]
     while pending:
@@ -162,7 +162,7 @@ def test_no_text_breaks_the_reader(text):
 def test_the_pure_python_loader_does_the_same(monkeypatch):
     monkeypatch.setattr(module, "_Loader", yaml.SafeLoader)
     root, wrong = nodes("a: [1, {b: 'x'}]\n")
-    assert (plain(root), wrong) == ({"a": [1, {"b": "x"}]}, [])
+    assert (to_plain(root), wrong) == ({"a": [1, {"b": "x"}]}, [])
     assert nodes("[" * 5000)[1][0][2] == "limit"
 
 
@@ -170,7 +170,7 @@ def test_a_hash_is_text_whatever_it_begins_with():
     digest = "0bd81b6dab8b9015bb4bb3b7b9b1de7e8c2fd1f5426052bdc4e36fe354a61385"
     root, wrong = nodes(f"a: {digest}")
     assert not wrong
-    assert plain(root) == {"a": digest}
+    assert to_plain(root) == {"a": digest}
 
 
 WHOLE = (
@@ -193,7 +193,7 @@ FOREIGN = re.compile(r"while |expected key|in this context|not allowed here|toke
 def test_whatever_is_wrong_is_said_in_our_words_at_a_place_of_the_file(loader, at, away, put):
     text = WHOLE[:at] + put + WHOLE[at + away :]
     problems = Problems()
-    source = source_of(text, "f.yaml")
+    source = make_source(text, "f.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_Loader", loader)
         parse(text, source, problems)

@@ -58,10 +58,12 @@ def unpacked(
         at = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
         try:
             owners = os.geteuid() == 0 if owners is None else owners
-            answer = unpack_layer.attempt(source.fileno(), at, sheet.fileno(), diff_id or digest(data), owners, **more)
+            answer = unpack_layer.try_unpack(
+                source.fileno(), at, sheet.fileno(), diff_id or digest(data), owners, **more
+            )
         finally:
             os.close(at)
-    return unpack_layer.result(answer), tree, manifest.read_bytes().split(b"\0")[:-1]
+    return unpack_layer.unpack_result(answer), tree, manifest.read_bytes().split(b"\0")[:-1]
 
 
 def gz(data: bytes) -> bytes:

@@ -9,22 +9,22 @@ import pytest
 
 from envtool.errors import Interrupted
 from envtool.store import caches
-from envtool.store.store import locate
+from envtool.store.store import open_store
 
 
 @pytest.fixture
 def store(tmp_path):
-    return locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    return open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
 
 
 def test_what_is_put_there_stays(store):
-    with caches.using(store, "/root/.cache", "shared") as (path, fresh):
+    with caches.lock_cache(store, "/root/.cache", "shared") as (path, fresh):
         assert fresh
         (open(os.path.join(path, "kept"), "w")).close()
-    with caches.using(store, "/root/.cache", "locked") as (again, fresh):
+    with caches.lock_cache(store, "/root/.cache", "locked") as (again, fresh):
         assert (again, fresh) == (path, False)
         assert os.listdir(again) == ["kept"]
-    with caches.using(store, "other", "shared") as (another, fresh):
+    with caches.lock_cache(store, "other", "shared") as (another, fresh):
         assert fresh
         assert another != path
     label = os.path.join(os.path.dirname(path), "id")
@@ -33,21 +33,21 @@ def test_what_is_put_there_stays(store):
 
 
 def test_sharers_are_there_together_and_the_locked_are_not(store):
-    with caches.using(store, "c", "shared") as (one, _), caches.using(store, "c", "shared") as (two, _):
+    with caches.lock_cache(store, "c", "shared") as (one, _), caches.lock_cache(store, "c", "shared") as (two, _):
         assert one == two
         told = []
         with pytest.raises(Interrupted):
-            with caches.using(store, "c", "locked", waiting=told.append, cancelled=lambda: True):
+            with caches.lock_cache(store, "c", "locked", waiting=told.append, cancelled=lambda: True):
                 pass
         assert told
 
 
 def test_the_private_have_their_own_while_they_need_it(store):
-    with caches.using(store, "c", "private") as (one, _):
-        with caches.using(store, "c", "private") as (two, fresh):
+    with caches.lock_cache(store, "c", "private") as (one, _):
+        with caches.lock_cache(store, "c", "private") as (two, fresh):
             assert fresh
             assert one != two
-    with caches.using(store, "c", "private") as (again, fresh):
+    with caches.lock_cache(store, "c", "private") as (again, fresh):
         assert (again, fresh) == (one, False)
 
 
@@ -56,7 +56,7 @@ def test_many_at_once(store):
     inside, seen, news = [], [], []
 
     def work() -> None:
-        with caches.using(store, "c", "locked") as (path, fresh):
+        with caches.lock_cache(store, "c", "locked") as (path, fresh):
             inside.append(1)
             seen.append(len(inside))
             news.append(fresh)

@@ -187,7 +187,7 @@ def test_a_name_that_oci_would_misread_is_refused(tmp_path):
 
 def test_capabilities_lose_the_namespace_they_were_set_in():
     v3 = bytes.fromhex("0100000300040000000000000000000000000000a0860100")
-    assert canonical.capability(v3) == bytes.fromhex("0100000200040000000000000000000000000000")
+    assert canonical.normalize_capability(v3) == bytes.fromhex("0100000200040000000000000000000000000000")
 
 
 def test_an_open_descriptor_is_as_good_as_a_path(tmp_path):
@@ -225,8 +225,13 @@ def test_conflicts(tmp_path):
     two = manifest(
         tmp_path, "two", {"same": "1", "other": "2", "d/b": "x", "link": "->b", "kind/x": "", "sp ace\n": "2"}
     )
-    assert canonical.conflicts(canonical.records(one), canonical.records(two)) == ["kind", "link", "other", "sp ace\n"]
-    assert canonical.conflicts(canonical.records(one), canonical.records(one)) == []
+    assert canonical.find_conflicts(canonical.read_manifest(one), canonical.read_manifest(two)) == [
+        "kind",
+        "link",
+        "other",
+        "sp ace\n",
+    ]
+    assert canonical.find_conflicts(canonical.read_manifest(one), canonical.read_manifest(one)) == []
 
 
 @pytest.mark.parametrize("length", [1, 80, 95, 98, 99, 100, 101, 988, 990, 1000])

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from envtool import keys
 from envtool.fs import store_files
 from envtool.store import answer_cache, blobs, caches, collect, disk_usage, inventory, layers, leases, locks
-from envtool.store.collect import AGE, GcPolicy, decide
+from envtool.store.collect import MAX_UNUSED_AGE, GcPolicy, select_removals
 from envtool.store.gc import gc
-from envtool.store.inventory import Inventory, LastUse, StoredItem, named
+from envtool.store.inventory import Inventory, LastUse, StoredItem, digests_in_locks
 from envtool.store.leases import Leases
 from envtool.store.temp_dirs import remove_tree
 
@@ -61,8 +61,8 @@ def make(store, name: str, *, below=(), files=(), used=0.0, project="", size=500
     stored = {"diff_id": content(name), "size": 1, "entries": 1, "document": document, "built": {"project": project}}
     with open(store.path("layers", key, "layer.json"), "w") as file:
         json.dump(stored, file)
-    os.close(layers.hold(store, key))
-    for path in (store.path("layers", key, "layer.json"), store.path("locks", layers.used_mark(key))):
+    os.close(layers.hold_layer(store, key))
+    for path in (store.path("layers", key, "layer.json"), store.path("locks", layers.layer_lock_name(key))):
         os.utime(path, (used, used))
     return key
 
@@ -82,7 +82,7 @@ def blob(store, content: bytes, used: float) -> str:
 def run(store, *, dry_run=False, **how):
     return gc(
         store,
-        lambda found: GcPolicy(now=NOW, named=named(found.projects), **how),
+        lambda found: GcPolicy(now=NOW, named=digests_in_locks(found.projects), **how),
         inside=here,
         remove=remove_tree,
         dry_run=dry_run,
@@ -115,31 +115,31 @@ def whole(items) -> Inventory:
 @given(ITEMS, st.sets(st.integers(0, 40).map(str)), st.sets(st.integers(0, 40).map(str)), st.integers(0, 5000))
 def test_a_size_is_kept_by_what_is_of_least_use(items, lock, spare, limit):
     policy = GcPolicy(now=NOW, by_age=False, keep_size=limit, named=frozenset(lock), spare=frozenset(spare))
-    gone = decide(whole(items), policy)
+    gone = select_removals(whole(items), policy)
     stays = [item for item in items if item not in gone]
     assert not {item.name for item in gone} & spare
     if sum(item.size for item in stays) + 7 > limit:
         assert {item.name for item in stays} <= spare
     elif gone:  # not one more than it takes
         assert sum(item.size for item in stays) + 7 + gone[-1].size > limit
-    ranks = [collect.order(item, policy) for item in gone]
+    ranks = [collect.removal_order(item, policy) for item in gone]
     assert ranks == sorted(ranks)
-    free = [collect.order(item, policy) for item in stays if item.name not in spare]
+    free = [collect.removal_order(item, policy) for item in stays if item.name not in spare]
     assert not gone or not free or max(ranks) < min(free)
 
 
 @given(ITEMS, st.sets(st.integers(0, 40).map(str)))
 def test_by_default_goes_what_is_old_and_in_no_lock(items, lock):
-    gone = decide(whole(items), GcPolicy(now=NOW, named=frozenset(lock)))
-    assert {*gone} == {item for item in items if item.used < NOW - AGE and item.name not in lock}
-    assert {*decide(whole(items), GcPolicy(now=NOW, named=frozenset(lock), older_than=5 * DAY))} == {
+    gone = select_removals(whole(items), GcPolicy(now=NOW, named=frozenset(lock)))
+    assert {*gone} == {item for item in items if item.used < NOW - MAX_UNUSED_AGE and item.name not in lock}
+    assert {*select_removals(whole(items), GcPolicy(now=NOW, named=frozenset(lock), older_than=5 * DAY))} == {
         item for item in items if item.used < NOW - 5 * DAY
     }
 
 
 @given(ITEMS, st.integers(0, 3000))
 def test_room_is_made_and_no_more(items, wanted):
-    gone = decide(whole(items), GcPolicy(now=NOW, by_age=False, room=wanted))
+    gone = select_removals(whole(items), GcPolicy(now=NOW, by_age=False, room=wanted))
     assert sum(item.size for item in gone) >= min(wanted, sum(item.size for item in items))
     assert not gone or sum(item.size for item in gone[:-1]) < wanted
 
@@ -150,12 +150,12 @@ def test_what_a_layer_stands_on_is_used_whenever_it_is(store):
     top = make(store, "c", below=["a", "b"], used=NOW - 70 * DAY)
     with open(store.path("plans", "00000000"), "wb") as file:
         place = store.path("layers", top, "layer.json")
-        file.write(store_files.seal({"spec": "/p/envtool.yaml", "env": "unit", "watch": [(place, ())]}))
+        file.write(store_files.encode_with_checksum({"spec": "/p/envtool.yaml", "env": "unit", "watch": [(place, ())]}))
     os.utime(file.name, (NOW - DAY, NOW - DAY))
-    found = inventory.survey(store, here)
+    found = inventory.take_inventory(store, here)
     assert {item.name: item.used for item in found.items} == dict.fromkeys([base, middle, top], NOW - DAY)
     # and so the top of an unused stack goes before the rest of it
-    first = decide(found, GcPolicy(now=NOW, by_age=False, keep_size=found.size - 1))
+    first = select_removals(found, GcPolicy(now=NOW, by_age=False, keep_size=found.size - 1))
     assert [item.name for item in first] == [top]
 
 
@@ -164,7 +164,7 @@ def test_locks_name_what_stays(tmp_path):
     (tmp_path / "envtool.yaml").write_text("")
     (tmp_path / "envtool.lock").write_text(f'{{"key": "{one}", "diff_id": "sha256:{two}"}} {three}0')
     (tmp_path / "uv.lock").write_text(three)  # not ours: there is no uv.yaml
-    assert named([str(tmp_path), "/nowhere"]) == {one, two}
+    assert digests_in_locks([str(tmp_path), "/nowhere"]) == {one, two}
 
 
 # ---- removing ------------------------------------------------------------------------------------------------------
@@ -197,9 +197,9 @@ def test_what_is_held_stays(store):
     held, free = make(store, "a"), make(store, "b")
     wanted, other = blob(store, b"wanted", 0.0), blob(store, b"other", 0.0)
     mine = Leases()
-    assert mine.find(store, held) is not None
-    mine.files(store, [wanted])
-    for path in (store.path("locks", layers.used_mark(held)), blobs.path(store, wanted)):
+    assert mine.find_layer(store, held) is not None
+    mine.lease_blobs(store, [wanted])
+    for path in (store.path("locks", layers.layer_lock_name(held)), blobs.path(store, wanted)):
         os.utime(path, (0, 0))
     assert {item.name for item in run(store, dry_run=True)[1].busy} == {held, wanted}
     done = run(store)[1]
@@ -215,8 +215,8 @@ def test_something_else_goes_for_what_is_held(store):
     held = make(store, "a", used=1.0, size=100_000)
     others = [make(store, f"{n}", used=2.0 + n, size=100_000) for n in range(4)]
     mine = Leases()
-    mine.layer(store, held)
-    os.utime(store.path("locks", layers.used_mark(held)), (1, 1))
+    mine.lease_layer(store, held)
+    os.utime(store.path("locks", layers.layer_lock_name(held)), (1, 1))
     done = run(store, by_age=False, room=150_000)[1]
     assert [item.name for item in done.gone] == others[:2]
     assert standing(store) == {held, *others[2:]}
@@ -225,16 +225,16 @@ def test_something_else_goes_for_what_is_held(store):
 def test_a_dead_claim_claims_nothing(store):
     wanted = blob(store, b"wanted", 0.0)
     os.mkdir(store.path("tmp", "dead"))
-    with open(store.path("tmp", "dead", leases.SHEET), "w") as file:
+    with open(store.path("tmp", "dead", leases.LEASE_FILE), "w") as file:
         file.write(f"{wanted}\n")
-    assert leases.claimed(store) == set()
-    with open(store.path("tmp", "dead", leases.SHEET)):
+    assert leases.leased_blobs(store) == set()
+    with open(store.path("tmp", "dead", leases.LEASE_FILE)):
         mine = Leases()
-        mine.files(store, [wanted, "0" * 64])
-        mine.files(store, ["1" * 64])
-        assert leases.claimed(store) == {wanted, "0" * 64, "1" * 64}
+        mine.lease_blobs(store, [wanted, "0" * 64])
+        mine.lease_blobs(store, ["1" * 64])
+        assert leases.leased_blobs(store) == {wanted, "0" * 64, "1" * 64}
     del mine
-    assert leases.claimed(store) == set()
+    assert leases.leased_blobs(store) == set()
 
 
 def test_whoever_claims_and_looks_is_never_deceived(store):
@@ -254,7 +254,7 @@ def test_whoever_claims_and_looks_is_never_deceived(store):
     try:
         mine = Leases()
         for name, content in zip(names, contents, strict=True):
-            mine.files(store, [name])
+            mine.lease_blobs(store, [name])
             if not blobs.has(store, name):
                 assert blob(store, content, 0.0) == name
             time.sleep(0.001)
@@ -277,7 +277,9 @@ def test_litter_goes(store):
     for path in litter:
         with open(path, "wb") as file:
             file.write(
-                store_files.seal({"spec": "/p/s", "env": "e", "watch": [(store.path("layers", "gone", "l"), ())]})
+                store_files.encode_with_checksum(
+                    {"spec": "/p/s", "env": "e", "watch": [(store.path("layers", "gone", "l"), ())]}
+                )
             )
         os.utime(path, (NOW - 2 * DAY, NOW - 2 * DAY))
     gone, kept = {"conflicts": "gone", "with": key}, {"conflicts": key, "with": key}
@@ -290,7 +292,7 @@ def test_litter_goes(store):
         pass
     os.utime(store.path("locks", "held"), (1, 1))
     with open(store.path("locks", "held")) as file:
-        locks.attempt(file.fileno())
+        locks.try_lock(file.fileno())
         done = run(store)[1]
     assert standing(store) == {key}
     assert not [path for path in litter if os.path.exists(path)]
@@ -298,7 +300,7 @@ def test_litter_goes(store):
     assert answer_cache.get(store, {"long": "ago"}) is None
     assert answer_cache.get(store, kept) == {"paths": []}
     assert answer_cache.get(store, {"other": 1}) == {"paths": []}
-    assert {"held", "young", layers.used_mark(key)} <= {*os.listdir(store.path("locks"))}
+    assert {"held", "young", layers.layer_lock_name(key)} <= {*os.listdir(store.path("locks"))}
     assert done.litter >= 6
     assert not done.gone
 
@@ -308,7 +310,7 @@ def test_a_pruned_lock_is_no_lock(store):
     with locks.exclusive(store, "a"):
         pass
     os.utime(store.path("locks", "a"), (1, 1))
-    real = locks.acquire
+    real = locks.wait_for_lock
     pruned = []
 
     def slow(descriptor, *rest, **more):
@@ -317,10 +319,10 @@ def test_a_pruned_lock_is_no_lock(store):
         real(descriptor, *rest, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(locks, "acquire", slow)
+        patch.setattr(locks, "wait_for_lock", slow)
         with locks.exclusive(store, "a"):
             assert pruned == [1]
-            with locks.free(store, "a") as mine:
+            with locks.try_exclusive(store, "a") as mine:
                 assert not mine
 
 
@@ -368,7 +370,7 @@ def test_sizes_are_those_of_the_disk(tmp_path):
     os.link(top / "one", top / "two")
     with open(top / "sparse", "wb") as file:
         file.truncate(10_000_000)
-    told = disk_usage.measure(str(top))
+    told = disk_usage.measure_tree(str(top))
     assert 100_000 <= told < 150_000
     manifest = tmp_path / "manifest"
     manifest.write_bytes(b"d 755 0 0 - a\0f 644 0 0 5000:ab a/b\0l 777 0 0 ff a/c\0")
@@ -377,19 +379,21 @@ def test_sizes_are_those_of_the_disk(tmp_path):
 
 def test_a_layer_is_measured_once(store):
     key = make(store, "a")
-    first = disk_usage.of_layers(store, [key], here)
-    assert disk_usage.of_layers(store, [key], lambda *_, **__: pytest.fail("measured again")) == first
-    os.unlink(store.path("layers", key, disk_usage.SHEET))
-    assert disk_usage.of_layers(store, [key], lambda *_, **__: (_ for _ in ()).throw(OSError)) == {key: 8192}
+    first = disk_usage.layer_sizes(store, [key], here)
+    assert disk_usage.layer_sizes(store, [key], lambda *_, **__: pytest.fail("measured again")) == first
+    os.unlink(store.path("layers", key, disk_usage.USAGE_FILE))
+    assert disk_usage.layer_sizes(store, [key], lambda *_, **__: (_ for _ in ()).throw(OSError)) == {key: 8192}
 
 
 def test_a_use_in_a_plan_that_is_told(store):
     key = make(store, "a", used=1.0)
     with open(store.path("plans", "00000000.told"), "wb") as file:
         file.write(
-            store_files.seal({"spec": "/p/envtool.yaml", "watch": [(store.path("layers", key, "layer.json"), ())]})
+            store_files.encode_with_checksum(
+                {"spec": "/p/envtool.yaml", "watch": [(store.path("layers", key, "layer.json"), ())]}
+            )
         )
-    assert [*inventory.uses(store)] == [
+    assert [*inventory.read_uses(store)] == [
         LastUse(
             path=file.name,
             spec="/p/envtool.yaml",
@@ -400,11 +404,11 @@ def test_a_use_in_a_plan_that_is_told(store):
     ]
     with open(store.path("plans", "00000001"), "wb") as file:
         file.write(b"junk")
-    assert len([*inventory.uses(store)]) == 1
+    assert len([*inventory.read_uses(store)]) == 1
 
 
 def test_a_cache_goes_unless_it_is_in_use(store):
-    with caches.using(store, "pip", "locked") as (path, fresh):
+    with caches.lock_cache(store, "pip", "locked") as (path, fresh):
         assert fresh
         with open(os.path.join(path, "wheel"), "wb") as file:
             file.write(b"x" * 5000)
@@ -418,5 +422,5 @@ def test_a_cache_goes_unless_it_is_in_use(store):
     assert [item.sort for item in done.gone] == ["cache"]
     assert done.freed > 5000
     assert not os.path.exists(path)
-    with caches.using(store, "pip", "locked") as (_, fresh):
+    with caches.lock_cache(store, "pip", "locked") as (_, fresh):
         assert fresh

@@ -85,7 +85,7 @@ def test_nothing_differs_exactly_where_the_diff_ids_are_the_same(top, one, other
     for left, right in ((one, one), (one, other)):
         paths = two(top, left, right)
         first, second = digests(*paths)
-        assert (compare_trees.differences(*paths) == []) == (first == second)
+        assert (compare_trees.compare_trees(*paths) == []) == (first == second)
 
 
 def changed_content(path):
@@ -151,18 +151,18 @@ def test_one_change_is_named_with_its_path_and_kind(tmp_path, name):
     change(f"{paths[1]}/{where}")
     first, second = digests(*paths)
     assert first != second
-    found = compare_trees.differences(*paths)
+    found = compare_trees.compare_trees(*paths)
     assert [path for path, _, _ in found] == [f"/{where}"]
     assert kind in found[0][1]
     if kind != "type":
         assert found[0][1] == [kind]
-    assert compare_trees.differences(*paths, ignored=compare_trees.KINDS) == []
+    assert compare_trees.compare_trees(*paths, ignored=compare_trees.KINDS) == []
 
 
 def test_what_is_shown_of_text_and_of_bytes():
-    assert compare_trees.show(b"a\nb\nc\n", b"a\nB\nc\n") == ["line 2:", "- b", "+ B"]
-    assert compare_trees.show(b"\0\1\2", b"\0\1\3") == ["differ from byte 2 on: 02 / 03"]
-    assert compare_trees.show(b"\0", b"\0\1") == ["1 and 2 bytes, differ from byte 1 on:  / 01"]
-    many = compare_trees.show("\n".join(map(str, range(100))).encode(), b"")
+    assert compare_trees.diff_contents(b"a\nb\nc\n", b"a\nB\nc\n") == ["line 2:", "- b", "+ B"]
+    assert compare_trees.diff_contents(b"\0\1\2", b"\0\1\3") == ["differ from byte 2 on: 02 / 03"]
+    assert compare_trees.diff_contents(b"\0", b"\0\1") == ["1 and 2 bytes, differ from byte 1 on:  / 01"]
+    many = compare_trees.diff_contents("\n".join(map(str, range(100))).encode(), b"")
     assert many[0] == "line 1:"
     assert "- … 94 more lines" in many

@@ -21,7 +21,7 @@ def disk(monkeypatch, *, size=260 << 20, free=54 << 20, inodes=1000, left=1000):
 
 def said(number: int, name: str | bytes | None = None) -> str:
     error = OSError(number, os.strerror(number), name) if name else OSError(number, os.strerror(number))
-    found = disk_errors.refusal(ROOT, error)
+    found = disk_errors.translate_os_error(ROOT, error)
     assert isinstance(found, StoreError), error
     assert found.hint
     assert "Errno" not in found.message + found.hint
@@ -66,12 +66,12 @@ def test_all_else(monkeypatch, number, words):
 
 
 def test_what_is_no_refusal_is_none():
-    assert disk_errors.refusal(ROOT, OSError("a library says so")) is None
+    assert disk_errors.translate_os_error(ROOT, OSError("a library says so")) is None
 
 
 def test_what_clearly_does_not_fit_is_refused_and_what_hardly_does_is_said():
     def tight(fetched, missing):
-        return disk_errors.tight(ROOT, "base `x`", *disk_errors.needed(fetched, missing), 100)
+        return disk_errors.space_warning(ROOT, "base `x`", *disk_errors.needed(fetched, missing), 100)
 
     assert tight(0, 0) == ("", False)
     assert tight(25, 0) == ("", False)
@@ -96,6 +96,6 @@ def test_what_is_ours_and_cannot_be_read_is_told_with_what_makes_it_readable(tmp
     path = tmp_path / "store.json"
     path.write_text("{}")
     error = PermissionError(errno.EACCES, "Permission denied", str(path))
-    assert "shows whose it is" in (disk_errors.refusal(str(tmp_path), error).hint or "")
+    assert "shows whose it is" in (disk_errors.translate_os_error(str(tmp_path), error).hint or "")
     path.chmod(0)
-    assert f"`chmod u+rwX {path}`" in (disk_errors.refusal(str(tmp_path), error).hint or "")
+    assert f"`chmod u+rwX {path}`" in (disk_errors.translate_os_error(str(tmp_path), error).hint or "")

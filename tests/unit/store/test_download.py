@@ -142,7 +142,7 @@ def server(monkeypatch):
     thread.start()
     served.url = f"http://127.0.0.1:{served.server_port}/"
     yield served
-    net.close()
+    net.close_session()
     served.shutdown()
     thread.join()
     served.server_close()
@@ -231,44 +231,44 @@ def test_one_failure_ends_the_rest(server, store):
 
 
 def test_get(server, tmp_path):
-    assert net.get(server.url + "norange", patience=QUICK) == BODY
+    assert net.read_url(server.url + "norange", patience=QUICK) == BODY
     with pytest.raises(FetchError, match="the connection ended"):
-        net.get(server.url + "truncates", patience=QUICK)
+        net.read_url(server.url + "truncates", patience=QUICK)
     with pytest.raises(FetchError, match="more than 10 B"):
-        net.get(server.url + "good", limit=10)
+        net.read_url(server.url + "good", limit=10)
     (tmp_path / "a b").write_bytes(b"x")
     files = host_access.HostAccess(str(tmp_path)).open_absolute
-    assert net.get((tmp_path / "a b").as_uri(), files=files) == b"x"
+    assert net.read_url((tmp_path / "a b").as_uri(), files=files) == b"x"
     with pytest.raises(FetchError, match="not read here"):
-        net.get((tmp_path / "a b").as_uri())
+        net.read_url((tmp_path / "a b").as_uri())
     for url, code in (
         ((tmp_path / "gone").as_uri(), "fetch-gone"),
         ("ftp://x/y", "fetch-url"),
         ("file://host/x", "fetch-url"),
     ):
         with pytest.raises(FetchError) as caught:
-            net.get(url, files=files)
+            net.read_url(url, files=files)
         assert caught.value.code == code
 
 
 def test_redacted():
-    assert net.redacted("https://me:secret@h:1/p?a=1&X-Amz-Signature=zz&token=t") == (
+    assert net.redact_url("https://me:secret@h:1/p?a=1&X-Amz-Signature=zz&token=t") == (
         "https://***@h:1/p?a=1&X-Amz-Signature=***&token=***"
     )
-    assert net.redacted("https://h/p") == "https://h/p"
+    assert net.redact_url("https://h/p") == "https://h/p"
 
 
 def test_certificates(monkeypatch, tmp_path):
     for name in net.CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    assert net.certificates() in ("", *net.CA_FILES)
+    assert net.ca_bundle() in ("", *net.CA_FILES)
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     monkeypatch.setenv("PIP_CERT", str(bundle))
-    assert net.bundle() == str(bundle.resolve())
+    assert net.ca_bundle_file() == str(bundle.resolve())
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone"))
     with pytest.raises(FetchError, match="SSL_CERT_FILE"):
-        net.certificates()
+        net.ca_bundle()
 
 
 def test_retry_after():
@@ -284,8 +284,8 @@ def test_retry_after():
 def test_a_proxys_password_reaches_a_container_by_the_callers_word_alone(monkeypatch, proxy):
     monkeypatch.delenv("http_proxy", raising=False)
     monkeypatch.setenv("HTTP_PROXY", proxy)
-    assert net.proxies()["http_proxy"].removeprefix("http:").removeprefix("//") == "h:1"
-    assert net.proxies(lambda name: name == "http_proxy")["HTTP_PROXY"] == proxy
+    assert net.proxy_variables()["http_proxy"].removeprefix("http:").removeprefix("//") == "h:1"
+    assert net.proxy_variables(lambda name: name == "http_proxy")["HTTP_PROXY"] == proxy
 
 
 def test_credentials_of_a_url_come_before_netrc(server, tmp_path, monkeypatch):
@@ -300,7 +300,7 @@ def test_credentials_of_a_url_come_before_netrc(server, tmp_path, monkeypatch):
 
     monkeypatch.setattr(requests.Session, "send", send)
     for user in ("me:pw@", ""):
-        net.get(server.url.replace("://", f"://{user}") + "good", patience=QUICK)
+        net.read_url(server.url.replace("://", f"://{user}") + "good", patience=QUICK)
     words = [base64.b64decode(each.split()[1]).decode() for each in seen]
     assert words == ["me:pw", "wrong:other"]
 

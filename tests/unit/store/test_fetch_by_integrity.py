@@ -17,7 +17,7 @@ from envtool.errors import FetchError, Interrupted
 from envtool.net.integrity import integrity_digest
 from envtool.store import blobs
 from envtool.store.download import download
-from envtool.store.fetch_by_integrity import learn
+from envtool.store.fetch_by_integrity import fetch_sealed
 
 QUICK = net.RetryPolicy(attempts=2, pause=0.01, longest=0.1, connect=2, read=2)
 BODY = os.urandom(70_000)
@@ -68,14 +68,14 @@ def server(monkeypatch):
     thread = threading.Thread(target=served.serve_forever, args=(0.02,))
     thread.start()
     yield served
-    net.close()
+    net.close_session()
     served.shutdown()
     thread.join()
     served.server_close()
 
 
 def ask(store, *sealed, **more):
-    return learn(sealed, store, emit=lambda _: None, event_id="x", patience=QUICK, **more)
+    return fetch_sealed(sealed, store, emit=lambda _: None, event_id="x", patience=QUICK, **more)
 
 
 @pytest.mark.parametrize("algorithms", [("sha512",), ("sha1",), ("md5", "sha384"), ("sha3_256",), ("sha256",), ()])

@@ -25,7 +25,7 @@ from envtool.errors import FetchError, Interrupted
 from envtool.net import host_config
 from envtool.store import blobs, fetch_sources
 from envtool.store import store as stores
-from envtool.store.download import download, take
+from envtool.store.download import copy_local, download
 
 _spec = importlib.util.spec_from_file_location("faulty", Path(__file__).with_name("faulty.py"))
 faulty = importlib.util.module_from_spec(_spec)
@@ -44,7 +44,7 @@ def _no_settings_of_this_host(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     yield
-    net.close()
+    net.close_session()
 
 
 @pytest.fixture
@@ -238,12 +238,12 @@ def test_another_process_goes_on_where_one_ended(server, store):
     server.routes["x"] = lambda handler, turn: handler.resumable(BODY, cut=80_000 if turn == 1 else None)
     once = net.RetryPolicy(attempts=1, pause=0.01, connect=2, read=0.3)
     assert refused(store, pinned(server, "x"), patience=once).code == "fetch-unreachable"
-    assert os.path.getsize(blobs.partial(store, SHA)) == 80_000
+    assert os.path.getsize(blobs.partial_path(store, SHA)) == 80_000
     events = []
     download([pinned(server, "x")], store, emit=events.append, event_id="x", patience=once)
     assert [headers.get("Range") for _, headers in server.asked] == [None, "bytes=80000-"]
     assert events[-1].done == len(BODY)
-    assert not os.path.exists(blobs.partial(store, SHA))
+    assert not os.path.exists(blobs.partial_path(store, SHA))
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_another_process_goes_on_where_one_ended(server, store):
 )
 def test_what_an_earlier_process_left_is_judged_like_all_else(server, store, left, ranges):
     server.routes["x"] = lambda handler, _: handler.resumable(BODY)
-    Path(blobs.partial(store, SHA)).write_bytes(left)
+    Path(blobs.partial_path(store, SHA)).write_bytes(left)
     (path,) = bring(store, pinned(server, "x"))
     assert Path(path).read_bytes() == BODY
     assert [headers.get("Range") for _, headers in server.asked] == ranges
@@ -274,10 +274,10 @@ def test_a_mirror_goes_on_where_another_ended(server, store):
 
 def test_what_nobody_goes_on_with_is_forgotten(server, store):
     server.routes["x"] = lambda handler, _: handler.resumable(BODY)
-    old = Path(blobs.partial(store, "a" * 64))
+    old = Path(blobs.partial_path(store, "a" * 64))
     old.write_bytes(b"x")
     os.utime(old, (1, 1))
-    young = Path(blobs.partial(store, "b" * 64))
+    young = Path(blobs.partial_path(store, "b" * 64))
     young.write_bytes(b"x")
     bring(store, pinned(server, "x"))
     assert (old.exists(), young.exists()) == (False, True)
@@ -426,7 +426,7 @@ def test_cancel_is_obeyed_at_once(server, store, route, way):
 
     with pytest.raises(Interrupted):
         if way == "get":
-            net.get(server.url + "x", patience=slow, cancelled=cancelled)
+            net.read_url(server.url + "x", patience=slow, cancelled=cancelled)
         else:
             bring(store, pinned(server, "x"), patience=slow, cancel=cancelled)
     assert time.monotonic() - began < 2
@@ -467,7 +467,7 @@ def test_the_proxy_of_the_environment_is_used_but_for_what_no_proxy_names(server
     assert server.count["x"] == 1
     monkeypatch.setenv("no_proxy", "mirror.invalid")
     with pytest.raises(FetchError):
-        net.get("http://mirror.invalid/x", patience=QUICK)
+        net.read_url("http://mirror.invalid/x", patience=QUICK)
     assert server.count["x"] == 1
 
 
@@ -621,7 +621,9 @@ def test_local_folders_are_taken_from_without_a_network(server, store, tmp_path,
     fetch = pinned(server, "x")
 
     def taken(*folders):
-        take([fetch], store, [str(folder) for folder in folders], emit=lambda _: None, event_id="x", files=ANYWHERE)
+        copy_local(
+            [fetch], store, [str(folder) for folder in folders], emit=lambda _: None, event_id="x", files=ANYWHERE
+        )
         return blobs.has(store, SHA)
 
     assert not taken()
@@ -630,7 +632,7 @@ def test_local_folders_are_taken_from_without_a_network(server, store, tmp_path,
     assert not server.asked
     monkeypatch.setenv("ENVTOOL_BLOBS", f"{server.url} {tmp_path}/a%20b")
     (tmp_path / "envtool.vendor").mkdir()
-    assert fetch_sources.folders(str(tmp_path)) == [f"{tmp_path}/envtool.vendor", f"{tmp_path}/a%20b"]
+    assert fetch_sources.local_folders(str(tmp_path)) == [f"{tmp_path}/envtool.vendor", f"{tmp_path}/a%20b"]
 
 
 @pytest.mark.parametrize("value", ["relative/path", "ftp://x/y"])
@@ -702,9 +704,9 @@ import sys
 from envtool import net
 from envtool.api import Fetch
 from envtool.store import store
-from envtool.store.download import download, take
+from envtool.store.download import copy_local, download
 url, sha256s = sys.argv[1], sys.argv[2:]
-place = store.locate()
+place = store.open_store()
 print("begins", flush=True)
 fetches = [Fetch(url=url + sha256, sha256=sha256, name=sha256) for sha256 in sha256s]
 download(fetches, place, emit=lambda _: None, event_id="x", jobs=4)
@@ -749,6 +751,6 @@ def test_a_session_belongs_to_its_thread(server):
     thread = threading.Thread(target=lambda: others.append(host_config.session()))
     thread.start()
     thread.join()
-    assert net.get(server.url + "x", cancelled=lambda: False) == b"x"
+    assert net.read_url(server.url + "x", cancelled=lambda: False) == b"x"
     assert host_config.session() is mine
     assert others[0] is not mine

@@ -11,7 +11,7 @@ import pytest
 from envtool.store import inventory, locks, temp_dirs
 from envtool.store.collect import GcPolicy
 from envtool.store.gc import gc
-from envtool.store.store import locate
+from envtool.store.store import open_store
 
 
 class Disk:
@@ -44,12 +44,12 @@ class Disk:
         patch.setattr(os, "mkdir", make(made))
         patch.setattr(os, "pwrite", write)
         patch.setattr(os, "unlink", remove)
-        patch.setattr(temp_dirs, "_has_room", lambda store: not self.full)
+        patch.setattr(temp_dirs, "_has_minimum", lambda store: not self.full)
 
 
 @pytest.fixture
 def store(tmp_path):
-    found = locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    found = open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
     os.makedirs(found.path("results", "ab" * 32))
     with open(found.path("results", "ab" * 32, "x"), "w") as file:
         file.write("x")
@@ -78,14 +78,14 @@ def test_a_lock_on_a_full_disk_is_one(store, monkeypatch):
     with locks.exclusive(store, "x"):
         pass
     Disk(monkeypatch, store)
-    with locks.exclusive(store, "x"), locks.free(store, "x") as mine:
+    with locks.exclusive(store, "x"), locks.try_exclusive(store, "x") as mine:
         assert not mine
 
 
 def test_with_room_nothing_goes(store):
     with open(store.path("plans", "x"), "w") as file:
         file.write("x")
-    temp_dirs.ease(store)
+    temp_dirs.free_minimum(store)
     assert os.listdir(store.path("plans")) == ["x"]
     assert os.listdir(store.path("tmp")) == []
-    assert inventory.names(store, "tmp") == []
+    assert inventory.list_names(store, "tmp") == []

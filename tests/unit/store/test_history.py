@@ -31,20 +31,20 @@ def put(store, number, kind="layer:run", **built):
     key = keys.digest(document)
     place = Path(store.path("layers", key))
     place.mkdir()
-    (place / "layer.json").write_bytes(keys.canonical(stored))
+    (place / "layer.json").write_bytes(keys.canonical_json(stored))
     return key
 
 
 def test_kinds_and_diff_ids_are_found(store):
     one = put(store, 1, name="tool", project="/p", time=5.0, options="x")
     two = put(store, 2, kind="layer:pip")
-    (found,) = history.built(store, kinds=["layer:run"])
+    (found,) = history.earlier_builds(store, kinds=["layer:run"])
     assert (found.key, found.diff_id, found.time, found.built["name"]) == (one, "sha256:1", 5.0, "tool")
-    (found,) = history.built(store, diff_ids=["sha256:2"])
+    (found,) = history.earlier_builds(store, diff_ids=["sha256:2"])
     assert (found.key, dict(found.built)) == (two, {})
     assert found.time == pytest.approx(time.time(), abs=60)
-    assert history.one(store, one).diff_id == "sha256:1"
-    assert history.one(store, "0" * 64) is None
+    assert history.read_build(store, one).diff_id == "sha256:1"
+    assert history.read_build(store, "0" * 64) is None
 
 
 def test_what_is_damaged_is_passed_over(store):
@@ -53,14 +53,14 @@ def test_what_is_damaged_is_passed_over(store):
     for text in ("", "{", '{"document": 1, "x": {"kind":"layer:run"}}', json.dumps([{"kind": "layer:run"}])):
         with open(path, "w") as file:
             file.write(text)
-        assert [*history.built(store, kinds=["layer:run"])] == []
+        assert [*history.earlier_builds(store, kinds=["layer:run"])] == []
 
 
 def test_questions_are_found_by_their_kind(store):
     answer_cache.put(store, {"kind": "layer:pip", "question": 1}, {"pins": 1})
     answer_cache.put(store, {"kind": "layer:apt", "question": 2}, {"pins": 2})
     answer_cache.put(store, {"conflicts": "a", "with": "b"}, {"paths": []})
-    (found,) = history.asked(store, ["layer:apt"])
+    (found,) = history.earlier_questions(store, ["layer:apt"])
     assert found.question["question"] == 2
 
 
@@ -75,7 +75,7 @@ def test_each_layer_is_read_once_and_parsed_only_if_it_is_of_the_kind(store, mon
             project="/p",
             time=float(number),
         )
-    document = history.one(store, put(store, 6000)).document
+    document = history.read_build(store, put(store, 6000)).document
     subject = CurrentNode(
         name="tool",
         subject="layer",
@@ -85,11 +85,13 @@ def test_each_layer_is_read_once_and_parsed_only_if_it_is_of_the_kind(store, mon
         document=document,
     )
     read, parsed = [], []
-    monkeypatch.setattr(store_files, "read", lambda path, **more: read.append(path) or Path(path).read_bytes())
+    monkeypatch.setattr(
+        store_files, "read_regular_file", lambda path, **more: read.append(path) or Path(path).read_bytes()
+    )
     loads = history.json_documents.loads
     monkeypatch.setattr(history.json_documents, "loads", lambda data: parsed.append(data) or loads(data))
     seeker = NearestBuild(subject)
-    for built in history.built(store, kinds=["layer:run"]):
+    for built in history.earlier_builds(store, kinds=["layer:run"]):
         if built.built:
             seeker.offer(PastBuild(key=built.key, document=built.document, time=built.time, name="tool", project="/p"))
     assert len(read) == len(set(read)) == 201

@@ -155,7 +155,7 @@ CASES: dict[str, tuple[bytes, bytes | None, str]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_refused(tmp_path, monkeypatch, name):
     data, packed, code = CASES[name]
-    monkeypatch.setattr(unpack_layer, "FREELY", 3 << 20)
+    monkeypatch.setattr(unpack_layer, "MIN_UNPACKED_LIMIT", 3 << 20)
     (tmp_path / "secret").write_text("s")
     (tmp_path / "top").mkdir()
     with pytest.raises(BuildError) as caught:
@@ -192,7 +192,7 @@ def test_more_than_the_disk_holds(tmp_path, monkeypatch):
 
 
 def test_more_members_than_any_layer_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(tar_extract, "MEMBERS", 3)
+    monkeypatch.setattr(tar_extract, "MAX_MEMBERS", 3)
     with pytest.raises(BuildError) as caught:
         unpacked(tmp_path, tar(*(member(f"f{number}") for number in range(4))))
     assert caught.value.code == "unpack-many"

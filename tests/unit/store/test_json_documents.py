@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from envtool import keys
 from envtool.errors import StoreError
 from envtool.store import answer_cache, history, inventory, json_documents, layers, results, snapshots
-from envtool.store.store import Store, locate
+from envtool.store.store import Store, open_store
 from tests.depth import examples
 
 RIGHT = {"diff_id": "sha256:" + "a" * 64, "size": 1, "entries": 1, "document": {"kind": "layer:run"}, "built": {}}
@@ -61,7 +61,7 @@ def test_a_name_that_is_no_text_comes_back_and_is_like_no_other(one, other):
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    return locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    return open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
 
 
 ODD = st.recursive(
@@ -75,7 +75,7 @@ ODD = st.recursive(
 @given(data=st.data())
 def test_documents_of_any_shape_are_misses_or_named(tmp_path_factory, data):
     """Without a sum, as an older envtool wrote them: then their shape alone decides."""
-    store = locate(environ={"ENVTOOL_STORE": str(tmp_path_factory.getbasetemp() / "odd")})
+    store = open_store(environ={"ENVTOOL_STORE": str(tmp_path_factory.getbasetemp() / "odd")})
     decided = {"kind": "layer:run", "below": [], "files": []}
     key = keys.digest(decided)
     place = tmp_path_factory.getbasetemp() / "odd" / "layers" / key
@@ -97,14 +97,14 @@ def test_documents_of_any_shape_are_misses_or_named(tmp_path_factory, data):
         refused = error
     assert found is None or found.diff_id.startswith("sha256:")
     assert found or (refused.code == "layer-damaged" and "store verify --repair" in refused.hint)
-    [*history.built(store, kinds=["layer:run"], diff_ids=[RIGHT["diff_id"]])]
-    inventory.survey(store, lambda function, *arguments, at: 0)
+    [*history.earlier_builds(store, kinds=["layer:run"], diff_ids=[RIGHT["diff_id"]])]
+    inventory.take_inventory(store, lambda function, *arguments, at: 0)
     question = {"what": 1}
     with open(answer_cache.path(store, question), "w") as file:
         json.dump({"question": question if data.draw(st.booleans()) else value, "answer": value}, file)
     answer_cache.get(store, question)
-    [*history.asked(store, ["layer:run"])]
-    assert layers.recall(store, key, {}) is None
+    [*history.earlier_questions(store, ["layer:run"])]
+    assert layers.find_known_output(store, key, {}) is None
     results.find(store, key)
     snapshots.get(store, "0" * 64)
 

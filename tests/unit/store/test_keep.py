@@ -13,16 +13,16 @@ SHA256 = hashlib.sha256(b"".join(DATA)).hexdigest()
 
 
 def test_what_is_kept_is_a_blob(store):
-    path = blobs.keep(store, iter(DATA))
+    path = blobs.put_content(store, iter(DATA))
     assert path == blobs.path(store, SHA256)
     assert blobs.has(store, SHA256, 300)
-    assert blobs.keep(store, iter(DATA), SHA256) == path
+    assert blobs.put_content(store, iter(DATA), SHA256) == path
     assert not os.listdir(store.path("tmp"))
 
 
 def test_another_content_leaves_nothing(store):
     with pytest.raises(FetchError) as caught:
-        blobs.keep(store, [b"other"], SHA256)
+        blobs.put_content(store, [b"other"], SHA256)
     assert caught.value.code == "fetch-hash"
     assert not blobs.has(store, hashlib.sha256(b"other").hexdigest())
     assert not os.listdir(store.path("tmp"))
@@ -39,5 +39,5 @@ def test_an_error_on_the_way_leaves_nothing(store):
         (OSError(5, "io"), OSError),
     ):
         with pytest.raises(raised):
-            blobs.keep(store, pieces(error))
+            blobs.put_content(store, pieces(error))
     assert not os.listdir(store.path("tmp"))

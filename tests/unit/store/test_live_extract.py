@@ -33,7 +33,7 @@ def unpack(root: Path, archive: bytes, target: str = "/t") -> list[str] | None:
     path = root.parent / "archive"
     path.write_bytes(archive)
     made = []
-    found = live_extract.unpack(str(path), target, ME, lambda: made.append(1), root=str(root))
+    found = live_extract.unpack_if_archive(str(path), target, ME, lambda: made.append(1), root=str(root))
     assert bool(made) == (found is not None)
     return found
 

@@ -8,9 +8,8 @@ import threading
 
 import pytest
 
-from envtool.app import remove_store
 from envtool.errors import Interrupted, SandboxError, StoreError
-from envtool.inspect import store_check
+from envtool.inspect import remove_store, store_check
 from envtool.store import answer_cache, blobs, collect, inventory, layers, leases, locks
 from envtool.store import store as stores
 from envtool.store.collect import GcPolicy
@@ -23,7 +22,7 @@ NOW = 2_000_000_000.0
 
 
 def at(tmp_path, idmap):
-    return stores.locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")}, idmap=idmap)
+    return stores.open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")}, idmap=idmap)
 
 
 @pytest.fixture
@@ -60,13 +59,13 @@ def test_each_has_its_own_and_the_first_lies_where_it_always_did(both):
     assert (first.idmap_path(), os.path.dirname(second.idmap_path())) == (first.root, os.path.join(first.root, "ids"))
     assert layers.find(first, KEY)
     assert layers.find(second, KEY) is None
-    with layers.building(second, KEY) as draft, layers.building(first, "cd" * 32):
+    with layers.open_draft(second, KEY) as draft, layers.open_draft(first, "cd" * 32):
         assert draft.layer is None, "another map's is none"
-    sha256 = os.path.basename(blobs.keep(first, [b"hello"]))
+    sha256 = os.path.basename(blobs.put_content(first, [b"hello"]))
     assert blobs.has(second, sha256)
     assert blobs.path(second, sha256) == blobs.path(first, sha256)
-    assert [each.idmap for each in stores.others(first)] == [RANGE]
-    assert [each.idmap for each in stores.others(second)] == [SINGLE]
+    assert [each.idmap for each in stores.other_idmap_stores(first)] == [RANGE]
+    assert [each.idmap for each in stores.other_idmap_stores(second)] == [SINGLE]
 
 
 def test_answers_are_shared_but_those_about_layers(both):
@@ -78,7 +77,7 @@ def test_answers_are_shared_but_those_about_layers(both):
         assert answer_cache.get(second, question) is None
         answer_cache.put(second, question, 2)
         assert (answer_cache.get(first, question), answer_cache.get(second, question)) == (1, 2)
-        assert not [damage for damage in store_check.check(second).damages if damage.sort == "memory"]
+        assert not [damage for damage in store_check.check_store(second).damages if damage.sort == "memory"]
 
 
 def test_a_third_and_many_at_once(tmp_path, both):
@@ -90,18 +89,18 @@ def test_a_third_and_many_at_once(tmp_path, both):
     for each in threads:
         each.join()
     assert len({store.ids for store in found}) == 4
-    assert {each.idmap for each in stores.others(both[0])} == {RANGE, *idmaps}
+    assert {each.idmap for each in stores.other_idmap_stores(both[0])} == {RANGE, *idmaps}
     assert at(tmp_path, SINGLE) == both[0]
     assert at(tmp_path, RANGE) == both[1]
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"format": 1, "uid": 0, "idmap": "range other"}'])
 def test_a_stamp_of_one_map_that_is_damaged_is_written_anew(tmp_path, both, text):
-    place = os.path.join(both[1].own(), "store.json")
+    place = os.path.join(both[1].idmap_path(), "store.json")
     with open(place, "w") as file:
         file.write(text)
     assert at(tmp_path, RANGE) == both[1]
-    assert [each.idmap for each in stores.others(both[0])] == [RANGE]
+    assert [each.idmap for each in stores.other_idmap_stores(both[0])] == [RANGE]
 
 
 def test_a_lost_stamp_gives_nobody_what_is_another_maps(tmp_path, both):
@@ -115,18 +114,18 @@ def test_what_lies_in_ids_and_is_no_map_is_left_alone(both):
     first, _ = both
     os.mkdir(os.path.join(first.root, "ids", "thesis"))
     os.symlink("/etc", os.path.join(first.root, "ids", "range-0123456789ab"))
-    assert len(stores.others(first)) == 1
+    assert len(stores.other_idmap_stores(first)) == 1
 
 
 def test_a_file_that_another_map_claims_stays(both):
     first, second = both
-    sha256 = os.path.basename(blobs.keep(first, [b"hello"]))
+    sha256 = os.path.basename(blobs.put_content(first, [b"hello"]))
     held = leases.Leases()
-    held.files(second, [sha256])
+    held.lease_blobs(second, [sha256])
     item = inventory.StoredItem(sort="file", name=sha256, size=5, used=0.0)
-    assert collect.collect(first, [item], remove=remove) == ([], [item])
+    assert collect.remove_items(first, [item], remove=remove) == ([], [item])
     held.close()
-    assert collect.collect(first, [item], remove=remove) == ([item], [])
+    assert collect.remove_items(first, [item], remove=remove) == ([item], [])
 
 
 def test_gc_takes_what_another_map_left_by_its_age_alone(both):
@@ -148,7 +147,7 @@ def test_gc_takes_what_another_map_left_by_its_age_alone(both):
 def test_gc_holds_what_another_map_uses(both):
     first, second = both
     layer = layers.find(second, made(second, time=NOW - 40 * 86400))
-    with layers.using(second, [layer]):
+    with layers.hold_layers(second, [layer]):
         _, done = gc(first, lambda _: GcPolicy(now=NOW, older_than=0.0), inside=inside, remove=remove)
     assert [(item.name, item.ids) for item in done.busy][:1] == [(KEY, second.ids)]
     assert layers.find(second, KEY)
@@ -177,8 +176,8 @@ def away(store, cancelled=lambda: False, said=None):
 
 @pytest.fixture
 def _plain(monkeypatch):
-    monkeypatch.setattr(remove_store.userns, "inside", inside)
-    monkeypatch.setattr(remove_store.userns, "remove", remove)
+    monkeypatch.setattr(remove_store.userns, "run_as_root", inside)
+    monkeypatch.setattr(remove_store.userns, "remove_as_root", remove)
 
 
 @pytest.mark.usefixtures("_plain")
@@ -187,7 +186,7 @@ def test_the_whole_store_goes(both):
     made(first)
     made(second)
     answer_cache.put(second, {"diff id of": KEY}, 1)
-    blobs.keep(second, [b"hello"])
+    blobs.put_content(second, [b"hello"])
     assert away(second).stuck == ()
     assert not os.path.exists(first.root)
 
@@ -211,7 +210,7 @@ def test_whoever_uses_it_is_waited_for(both, which):
         away(both[0], cancelled=lambda: bool(said), said=said)
     assert said == [f"pid {os.getpid()}"]
     held = leases.Leases()
-    held.files(both[which], ["ab" * 32])
+    held.lease_blobs(both[which], ["ab" * 32])
     with pytest.raises(Interrupted):
         away(both[0], cancelled=lambda: len(said) > 1, said=said)
     held.close()
@@ -237,16 +236,16 @@ def test_a_removal_that_was_ended_is_gone_on_with(tmp_path, both, monkeypatch):
     with pytest.raises(Interrupted):
         remove_store.remove(first, progress=progress, waiting=print, cancelled=lambda: False)
     monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "store"))
-    assert stores.standing(SINGLE) == first, "it is known as a store"
+    assert stores.find_store(SINGLE) == first, "it is known as a store"
     away(first)
     assert not os.path.exists(first.root)
-    assert stores.standing(SINGLE) is None
+    assert stores.find_store(SINGLE) is None
 
 
 def test_no_store_is_none_to_be_removed(tmp_path, monkeypatch):
     (tmp_path / "thesis.tex").write_text("")
     monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path))
-    assert stores.standing(SINGLE) is None
+    assert stores.find_store(SINGLE) is None
     (tmp_path / "store.json").write_text("{}")
     with pytest.raises(StoreError, match="damaged"):
-        stores.standing(SINGLE)
+        stores.find_store(SINGLE)

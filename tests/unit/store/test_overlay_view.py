@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.store.overlay_view import history, merged, record
+from envtool.store.overlay_view import merge_layers, parse_record, path_history
 
 NAMES = st.sampled_from([b"a", b"b", b"c"])
 TREES = st.recursive(
@@ -61,7 +61,7 @@ def paths(layers):
 
 @given(LAYERS)
 def test_it_is_what_an_overlay_shows(layers):
-    seen = merged([entries(layer) for layer in layers])
+    seen = merge_layers([entries(layer) for layer in layers])
     shown = {path: look(path, layers) for path in paths(layers)}
     expected = {path: (letter, made[0]) for path, (made, letter) in shown.items() if made}
     assert {path: (fields[:1], index) for path, (fields, index) in seen.items()} == expected
@@ -70,7 +70,7 @@ def test_it_is_what_an_overlay_shows(layers):
 @given(LAYERS)
 def test_history_says_what_each_layer_says_and_what_of_it_is_seen(layers):
     for path in paths(layers):
-        told = history(path, [entries(layer) for layer in layers])
+        told = path_history(path, [entries(layer) for layer in layers])
         own = {index for index, layer in enumerate(layers) if dict(entries(layer)).get(path, b"w")[:1] != b"w"}
         assert {index for index, fields, _ in told if fields[:1] != b"w"} == own
         assert {index for index, _, seen in told if seen} == {*look(path, layers)[0]}
@@ -78,9 +78,9 @@ def test_history_says_what_each_layer_says_and_what_of_it_is_seen(layers):
 
 
 def test_a_record():
-    assert record(b"f 4755 0 1000 12:0badcafe") == ("f", 0o4755, 0, 1000, "12:0badcafe")
-    assert record(b"f 644 0 0 12:0badcafe:1").size == 12
-    assert record(b"f 644 0 0 0:00000000").size == 0
-    assert record(b"l 777 0 0 ab").size == 0
+    assert parse_record(b"f 4755 0 1000 12:0badcafe") == ("f", 0o4755, 0, 1000, "12:0badcafe")
+    assert parse_record(b"f 644 0 0 12:0badcafe:1").size == 12
+    assert parse_record(b"f 644 0 0 0:00000000").size == 0
+    assert parse_record(b"l 777 0 0 ab").size == 0
     with pytest.raises(ValueError, match="not enough"):
-        record(b"f 644")
+        parse_record(b"f 644")

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from envtool import keys
-from envtool.project.snapshot import digest_of
+from envtool.project.snapshot import snapshot_digest
 from envtool.store import results, snapshots
 
 DOCUMENT = {"format": 1, "view": "v", "commands": [["true"]]}
@@ -29,7 +29,9 @@ def checkout(tmp_path):
 
 
 def keep(store, checkout, document=DOCUMENT, owner="o", outputs=("dist/app", "dist/sub/b", "dist/link")):
-    results.keep(store, [document], RUN, owner=owner, log=str(checkout / "log"), root=str(checkout), outputs=outputs)
+    results.store_result(
+        store, [document], RUN, owner=owner, log=str(checkout / "log"), root=str(checkout), outputs=outputs
+    )
     return keys.digest(document)
 
 
@@ -88,7 +90,7 @@ def test_outputs_that_changed_are_noticed(store, checkout):
 
 
 def test_too_much_is_not_kept_and_leaves_nothing(store, checkout, monkeypatch):
-    for name in ("LOG", "OUTPUTS", "FILES"):
+    for name in ("MAX_LOG_SIZE", "MAX_OUTPUTS_SIZE", "MAX_OUTPUTS"):
         with monkeypatch.context() as patch:
             patch.setattr(results, name, 1)
             with pytest.raises(results.TooLarge):
@@ -102,22 +104,22 @@ def test_too_much_is_not_kept_and_leaves_nothing(store, checkout, monkeypatch):
 
 def test_only_the_newest_of_an_owner_stay(store, checkout):
     keys_kept = []
-    for number in range(results.KEPT + 3):
+    for number in range(results.MAX_PER_OWNER + 3):
         keys_kept.append(keep(store, checkout, {**DOCUMENT, "number": number}))
         stamp = 1e9 + number
         os.utime(store.path("results", "of", "o", keys_kept[-1]), (stamp, stamp))
     other = keep(store, checkout, {**DOCUMENT, "number": "other"}, owner="p")
     keep(store, checkout, {**DOCUMENT, "number": "last"})
     there = [results.find(store, key) is not None for key in keys_kept]
-    assert there == [False] * 4 + [True] * (results.KEPT - 1)
+    assert there == [False] * 4 + [True] * (results.MAX_PER_OWNER - 1)
     assert results.find(store, other)
 
 
 def test_what_was_used_stays_longer(store, checkout):
     first = keep(store, checkout, {**DOCUMENT, "number": "first"})
     os.utime(store.path("results", "of", "o", first), (1e9, 1e9))
-    results.used(store, results.find(store, first), "o")
-    for number in range(results.KEPT - 1):
+    results.mark_used(store, results.find(store, first), "o")
+    for number in range(results.MAX_PER_OWNER - 1):
         key = keep(store, checkout, {**DOCUMENT, "number": number})
         os.utime(store.path("results", "of", "o", key), (2e9 - 1e8 - number, 2e9 - 1e8 - number))
     assert results.find(store, first)
@@ -125,12 +127,12 @@ def test_what_was_used_stays_longer(store, checkout):
 
 def test_once_a_day_what_nobody_used_goes(store, checkout):
     text = b"a\x00100644\x00" + b"0" * 64 + b"\0"
-    used = digest_of(text)
+    used = snapshot_digest(text)
     old = keep(store, checkout, {**DOCUMENT, "number": "old"}, owner="p")
     snapshots.put(store, used, text)
     snapshots.put(store, "unused", text)
     key = keep(store, checkout, {**DOCUMENT, "view": used})
-    past = time.time() - results.AGE - 60
+    past = time.time() - results.MAX_UNUSED_AGE - 60
     os.utime(store.path("results", old), (past, past))
     for name in (used, "unused"):
         os.utime(store.path("views", name), (past, past))
@@ -176,12 +178,12 @@ def test_a_manifest_names_what_changed(store):
 
     one, other = text(a=b"1", b=b"2", d=b"4"), text(a=b"1", b=b"3", c=b"5")
     for each in (one, other):
-        snapshots.put(store, digest_of(each), each)
-        snapshots.put(store, digest_of(each), each)
-    before, after = snapshots.get(store, digest_of(one)), snapshots.get(store, digest_of(other))
+        snapshots.put(store, snapshot_digest(each), each)
+        snapshots.put(store, snapshot_digest(each), each)
+    before, after = snapshots.get(store, snapshot_digest(one)), snapshots.get(store, snapshot_digest(other))
     assert before["a"] == (0o100644, "1" * 64)
-    assert snapshots.difference(before, after) == {"b": "changed", "c": "new", "d": "gone"}
-    with open(store.path("views", digest_of(one)), "wb") as file:
+    assert snapshots.diff_rows(before, after) == {"b": "changed", "c": "new", "d": "gone"}
+    with open(store.path("views", snapshot_digest(one)), "wb") as file:
         file.write(b"junk")
-    assert snapshots.get(store, digest_of(one)) is None
+    assert snapshots.get(store, snapshot_digest(one)) is None
     assert snapshots.get(store, "none") is None

@@ -23,7 +23,7 @@ def test_many_at_once_lose_nothing(tmp_path, depth):
 
         def begin(name: str, barrier=barrier) -> None:
             barrier.wait()
-            with open(blobs.partial(store, name), "w") as file:
+            with open(blobs.partial_path(store, name), "w") as file:
                 file.write(name)
 
         threads = [threading.Thread(target=begin, args=(name,)) for name in names]

@@ -14,8 +14,8 @@ import pytest
 from envtool import keys
 from envtool.errors import Interrupted, StoreError
 from envtool.store import answer_cache, blobs, canonical, layers, locks
-from envtool.store.store import Store, directory, file_system, locate
-from envtool.store.temp_dirs import GOING, scratch, sweep
+from envtool.store.store import Store, file_system_type, open_store, store_directory
+from envtool.store.temp_dirs import REMOVAL_SUFFIX, sweep, temp_directory
 
 KEY = "ab" * 32
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -28,16 +28,16 @@ def code(call, *args, **kwargs) -> str:
 
 
 def test_where_it_is():
-    assert directory({"ENVTOOL_STORE": "/a/b/"}) == "/a/b"
-    assert directory({"XDG_CACHE_HOME": "/c"}) == "/c/envtool"
-    assert directory({"XDG_CACHE_HOME": "relative"}).endswith("/.cache/envtool")
-    assert code(directory, {"ENVTOOL_STORE": "relative"}) == "store-path"
+    assert store_directory({"ENVTOOL_STORE": "/a/b/"}) == "/a/b"
+    assert store_directory({"XDG_CACHE_HOME": "/c"}) == "/c/envtool"
+    assert store_directory({"XDG_CACHE_HOME": "relative"}).endswith("/.cache/envtool")
+    assert code(store_directory, {"ENVTOOL_STORE": "relative"}) == "store-path"
 
 
 def test_it_is_private_but_can_be_walked_inside_whatever_the_umask(tmp_path):
     old = os.umask(0o077)
     try:
-        store = locate(environ={"ENVTOOL_STORE": str(tmp_path / "s")})
+        store = open_store(environ={"ENVTOOL_STORE": str(tmp_path / "s")})
     finally:
         os.umask(old)
     assert stat.S_IMODE(os.stat(store.root).st_mode) == 0o700
@@ -46,26 +46,26 @@ def test_it_is_private_but_can_be_walked_inside_whatever_the_umask(tmp_path):
 
 def test_a_store_of_another_format_is_refused(tmp_path):
     environ = {"ENVTOOL_STORE": str(tmp_path / "s")}
-    store = locate(environ=environ, idmap="range 100000")
-    assert locate(environ=environ, idmap="range 100000") == store
-    assert locate(environ=environ, idmap="single 1000").root == store.root
+    store = open_store(environ=environ, idmap="range 100000")
+    assert open_store(environ=environ, idmap="range 100000") == store
+    assert open_store(environ=environ, idmap="single 1000").root == store.root
     with open(store.path("store.json")) as file:
         stamp = json.load(file)
     del stamp["sum"]  # as an older envtool wrote it
     with open(store.path("store.json"), "w") as file:
         json.dump(stamp | {"uid": 4711}, file)  # who has another number in another user namespace
-    assert locate(environ=environ, idmap="range 100000") == store
+    assert open_store(environ=environ, idmap="range 100000") == store
     with open(store.path("store.json"), "w") as file:
         json.dump(stamp | {"format": 99}, file)
-    assert code(locate, environ=environ) == "store-format"
+    assert code(open_store, environ=environ) == "store-format"
     with open(store.path("store.json"), "w") as file:
         file.write("{")
-    assert code(locate, environ=environ) == "store-format"
+    assert code(open_store, environ=environ) == "store-format"
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
-    assert code(locate, environ={"ENVTOOL_STORE": str(tmp_path)}) == "store-path"
+    assert code(open_store, environ={"ENVTOOL_STORE": str(tmp_path)}) == "store-path"
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
@@ -77,13 +77,13 @@ def test_file_system_by_mountinfo(tmp_path):
         "1 0 0:1 / / rw - ext4 /dev/a rw\n"
         f"2 1 {number} / {str(tmp_path).replace(' ', chr(92) + '040')} rw shared:1 - nfs4 host:/x rw\n"
     )
-    assert file_system(str(tmp_path), str(table)) == "nfs4"
-    assert file_system(str(tmp_path), "/nonexistent") == ""
+    assert file_system_type(str(tmp_path), str(table)) == "nfs4"
+    assert file_system_type(str(tmp_path), "/nonexistent") == ""
 
 
 def test_many_may_make_it_at_once(tmp_path):
     root = str(tmp_path / "s")
-    program = "from envtool.store.store import locate; locate(idmap='x')"
+    program = "from envtool.store.store import open_store; open_store(idmap='x')"
     running = [
         subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"ENVTOOL_STORE": root}) for _ in range(4)
     ]
@@ -100,7 +100,7 @@ def test_a_lock_whose_mode_was_changed_is_taken(store, mode):
     path = store.path("locks", "x")
     with locks.exclusive(store, "x"):
         os.chmod(path, mode)
-        with locks.free(store, "x") as free:
+        with locks.try_exclusive(store, "x") as free:
             assert not free, "it is the same file, which is held"
     with locks.exclusive(store, "x"):
         assert os.stat(path).st_mode & 0o777 == 0o600
@@ -138,7 +138,7 @@ def test_a_dead_holder_holds_nothing(store):
     process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"held\n"
     descriptor = os.open(store.path("locks", "x"), os.O_RDWR)
-    assert not locks.attempt(descriptor)
+    assert not locks.try_lock(descriptor)
     process.kill()
     process.wait()
     process.stdin.close()
@@ -162,13 +162,13 @@ def test_a_sweeper_that_comes_between_is_outrun(store, monkeypatch):
             os.rmdir(path)
 
     monkeypatch.setattr(os, "mkdir", made_and_swept)
-    with scratch(store) as path:
+    with temp_directory(store) as path:
         assert os.path.isdir(path)
         assert swept != [path]
 
 
 def test_scratch_ends_with_its_owner(store):
-    with scratch(store) as path:
+    with temp_directory(store) as path:
         open(os.path.join(path, "f"), "w").close()
         assert sweep(store) == 0
         assert os.path.exists(path)
@@ -195,7 +195,7 @@ def test_sweep_uses_the_given_remover_where_ours_cannot(store, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", refuse)
     assert sweep(store) == 0  # without help nothing happens, and nothing breaks
     assert sweep(store, remove=calls.append) == 1
-    assert calls == [dead + GOING]
+    assert calls == [dead + REMOVAL_SUFFIX]
     assert not os.path.exists(dead)
 
 
@@ -234,7 +234,7 @@ def test_a_question_is_asked_once(store):
     asked = []
 
     def one():
-        with answer_cache.asking(store, "q"):
+        with answer_cache.lock_question(store, "q"):
             if answer_cache.get(store, "q") is None:
                 asked.append(1)
                 time.sleep(0.02)
@@ -250,7 +250,7 @@ def test_a_question_is_asked_once(store):
 
 
 def build(store, key, **kwargs):
-    with layers.building(store, key, **kwargs) as draft:
+    with layers.open_draft(store, key, **kwargs) as draft:
         if draft.layer is None:
             with open(os.path.join(draft.upper, "f"), "w") as file:
                 file.write("x")
@@ -270,7 +270,7 @@ def test_a_layer_appears_whole(store):
 
 
 def test_a_build_that_fails_leaves_nothing(store):
-    with pytest.raises(RuntimeError), layers.building(store, KEY) as draft:
+    with pytest.raises(RuntimeError), layers.open_draft(store, KEY) as draft:
         assert os.path.isdir(draft.work)
         raise RuntimeError
     assert layers.find(store, KEY) is None
@@ -282,7 +282,7 @@ def test_ten_builders_build_once(store):
     said = []
 
     def one():
-        with layers.building(store, KEY, waiting=said.append) as draft:
+        with layers.open_draft(store, KEY, waiting=said.append) as draft:
             if draft.layer is None:
                 built.append(1)
                 time.sleep(0.05)
@@ -297,7 +297,7 @@ def test_ten_builders_build_once(store):
 
 def test_a_builder_does_not_wait_for_users(store):
     made = build(store, KEY)
-    with layers.using(store, [made, made]), layers.using(store, [made]):
+    with layers.hold_layers(store, [made, made]), layers.hold_layers(store, [made]):
         assert build(store, KEY, cancelled=lambda: True).key == KEY
         with pytest.raises(Interrupted), locks.exclusive(store, f"layer-{KEY}", cancelled=lambda: True):
             pass
@@ -308,7 +308,7 @@ def test_a_builder_does_not_wait_for_users(store):
 def test_using_what_is_gone_or_damaged(store):
     made = build(store, KEY)
     gone = dataclasses.replace(made, key="cd" * 32)
-    with pytest.raises(StoreError) as caught, layers.using(store, [gone]):
+    with pytest.raises(StoreError) as caught, layers.hold_layers(store, [gone]):
         pass
     assert caught.value.code == "layer-gone"
     with open(os.path.join(os.path.dirname(made.tree), "layer.json"), "w") as file:
@@ -325,19 +325,19 @@ def test_a_store_can_be_made_while_another_sweeps_it(tmp_path, monkeypatch):
         setxattr(*arguments)
 
     monkeypatch.setattr(os, "setxattr", swept_first)
-    assert locate(environ={"ENVTOOL_STORE": str(root)}).root == str(root)
+    assert open_store(environ={"ENVTOOL_STORE": str(root)}).root == str(root)
 
 
 def test_rooms_that_are_gone_are_made_again(tmp_path):
     environ = {"ENVTOOL_STORE": str(tmp_path / "s")}
-    locate(environ=environ)
+    open_store(environ=environ)
     for room in ("locks", "memo", "blobs", "tmp", "plans"):
         subprocess.run(["rm", "-r", str(tmp_path / "s" / room)], check=True)
-        locate(environ=environ)
+        open_store(environ=environ)
         assert stat.S_IMODE((tmp_path / "s" / room).stat().st_mode) == 0o755
     (tmp_path / "s" / "tmp").rmdir()
     (tmp_path / "s" / "tmp").symlink_to("/tmp")
-    assert code(locate, environ=environ) == "store-damaged"
+    assert code(open_store, environ=environ) == "store-damaged"
 
 
 @pytest.mark.parametrize(
@@ -346,27 +346,27 @@ def test_rooms_that_are_gone_are_made_again(tmp_path):
 )
 def test_a_damaged_stamp_says_what_to_do(tmp_path, stamp):
     environ = {"ENVTOOL_STORE": str(tmp_path / "s")}
-    locate(environ=environ)
+    open_store(environ=environ)
     path = tmp_path / "s" / "store.json"
     path.write_text(stamp)
     with pytest.raises(StoreError, match=r"store.json is damaged") as caught:
-        locate(environ=environ)
+        open_store(environ=environ)
     assert "remove it" in caught.value.hint
     path.unlink()
     path.mkdir()
-    assert code(locate, environ=environ) == "store-format"
+    assert code(open_store, environ=environ) == "store-format"
     path.rmdir()
-    locate(environ=environ)
+    open_store(environ=environ)
 
 
 def test_what_others_may_write_to_is_refused(tmp_path):
     environ = {"ENVTOOL_STORE": str(tmp_path / "above" / "s")}
     (tmp_path / "above").mkdir()
-    locate(environ=environ)
+    open_store(environ=environ)
     for mode, where in ((0o777, "above"), (0o707, "above"), (0o770, "above/s"), (0o1777, "above/s")):
         (tmp_path / where).chmod(mode)
-        assert code(locate, environ=environ) == "store-owner", (mode, where)
+        assert code(open_store, environ=environ) == "store-owner", (mode, where)
         (tmp_path / where).chmod(0o700)
     for mode in (0o1777, 0o775):  # /tmp, and what an umask of 002 makes
         (tmp_path / "above").chmod(mode)
-        locate(environ=environ)
+        open_store(environ=environ)

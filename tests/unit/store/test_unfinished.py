@@ -12,8 +12,8 @@ import pytest
 from envtool.cli import app_interface
 from envtool.errors import StoreError
 from envtool.store import disk_usage, inventory, temp_dirs
-from envtool.store.collect import collect
-from envtool.store.store import Store, locate, standing
+from envtool.store.collect import remove_items
+from envtool.store.store import Store, find_store, open_store
 
 
 def here(function, *arguments, at):
@@ -24,7 +24,7 @@ def here(function, *arguments, at):
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    return locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    return open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
 
 
 def fill(path, size=100_000):
@@ -34,19 +34,19 @@ def fill(path, size=100_000):
 
 
 def of(store) -> inventory.UnfinishedWork:
-    return inventory.unfinished(store, here)
+    return inventory.measure_unfinished(store, here)
 
 
 def test_a_directory_of_something_else_is_no_store_for_who_only_looks_either(tmp_path, monkeypatch):
     monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "thesis"))
-    monkeypatch.setattr(app_interface.probe(), "check", lambda root: ())
+    monkeypatch.setattr(app_interface.import_doctor(), "check_machine", lambda root: ())
     (tmp_path / "thesis").mkdir()
-    assert "is not a store" not in str(app_interface.checks())
+    assert "is not a store" not in str(app_interface.run_checks())
     (tmp_path / "thesis/x.tex").write_text("x")
-    assert "is not a store: it holds x.tex" in str(app_interface.checks())
+    assert "is not a store: it holds x.tex" in str(app_interface.run_checks())
     monkeypatch.setenv("ENVTOOL_STORE", "rel/store")
     with pytest.raises(StoreError) as caught:
-        standing()
+        find_store()
     assert caught.value.hint.endswith("/rel/store")
 
 
@@ -55,7 +55,7 @@ def test_nothing(store):
 
 
 def test_what_is_being_made(store):
-    with temp_dirs.scratch(store) as top:
+    with temp_dirs.temp_directory(store) as top:
         fill(top)
         found = of(store)
     assert found.made > 100_000
@@ -92,7 +92,7 @@ def test_what_is_being_swept_away(store):
     looked = []
 
     def remove(path):
-        assert path.endswith(temp_dirs.GOING)
+        assert path.endswith(temp_dirs.REMOVAL_SUFFIX)
         looked.append(of(store))
 
     os.chmod(store.path("tmp", "0123456789abcdef", "upper"), 0o700)
@@ -120,7 +120,7 @@ def test_what_gc_takes_away(store):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(temp_dirs.shutil, "rmtree", lambda path: (_ for _ in ()).throw(PermissionError(1, "no")))
         with pytest.raises(PermissionError):
-            collect(store, [item], remove=remove)
+            remove_items(store, [item], remove=remove)
     assert found[0].going > 100_000
     assert found[0].made == 0
 
@@ -140,24 +140,24 @@ def test_a_tree_that_vanishes_while_it_is_measured(store):
     thread = threading.Thread(target=temp_dirs.remove_tree, args=(top,))
     thread.start()
     while thread.is_alive():
-        disk_usage.fading(top)
+        disk_usage.measure_changing(top)
     thread.join()
-    assert disk_usage.fading(top) == 0
+    assert disk_usage.measure_changing(top) == 0
 
 
 def test_a_link_is_not_followed_and_one_file_counts_once(tmp_path):
     fill(tmp_path / "t")
-    before = disk_usage.fading(str(tmp_path / "t"))
+    before = disk_usage.measure_changing(str(tmp_path / "t"))
     os.link(tmp_path / "t/upper/a/file", tmp_path / "t/upper/b")
     os.symlink("/usr", tmp_path / "t/upper/l")
-    assert disk_usage.fading(str(tmp_path / "t")) - before < 20_000
+    assert disk_usage.measure_changing(str(tmp_path / "t")) - before < 20_000
     os.symlink(tmp_path / "t", tmp_path / "link")
-    assert disk_usage.fading(str(tmp_path / "link")) < 20_000
+    assert disk_usage.measure_changing(str(tmp_path / "link")) < 20_000
 
 
 def test_the_lock_of_what_is_made_stays(store):
     """To look takes no lock away, and keeps none."""
-    with temp_dirs.scratch(store) as top:
+    with temp_dirs.temp_directory(store) as top:
         of(store)
         descriptor = os.open(top, os.O_RDONLY)
         with pytest.raises(BlockingIOError):

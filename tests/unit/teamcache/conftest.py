@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from envtool.errors import FetchError
-from envtool.net.oci.documents import OCI_LAYER_ZSTD, OCI_MANIFEST, Document, sha256
-from envtool.store.store import Store, locate
+from envtool.net.oci.documents import OCI_LAYER_ZSTD, OCI_MANIFEST, Document, sha256_digest
+from envtool.store.store import Store, open_store
 from envtool.teamcache import signatures
 from envtool.teamcache.statement import LAYER, Statement
 
@@ -37,14 +37,14 @@ class Memory:
     def find(self, reference):
         self._ask("find", reference.tag)
         body = self.tags.get(reference.tag)
-        return Document(media_type=OCI_MANIFEST, digest=sha256(body), body=body) if body is not None else None
+        return Document(media_type=OCI_MANIFEST, digest=sha256_digest(body), body=body) if body is not None else None
 
     def pull_blob(self, reference, descriptor, path, *, progress=None):
         self._ask("pull", descriptor.digest)
         data = self.blobs.get(descriptor.digest)
         if data is None:
             raise FetchError("gone", code="fetch-gone")
-        if sha256(data) != descriptor.digest or len(data) != descriptor.size:
+        if sha256_digest(data) != descriptor.digest or len(data) != descriptor.size:
             raise FetchError("wrong", code="fetch-hash")
         with open(path, "wb") as file:
             file.write(data)
@@ -56,7 +56,7 @@ class Memory:
         if digest in self.blobs:
             return "present"
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        assert (sha256(data), len(data)) == (digest, size)
+        assert (sha256_digest(data), len(data)) == (digest, size)
         self.blobs[digest] = data
         return "sent"
 
@@ -65,7 +65,7 @@ class Memory:
         document = json.loads(body)
         assert all(each["digest"] in self.blobs for each in (document["config"], *document["layers"]))
         self.tags[reference.tag] = body
-        return sha256(body)
+        return sha256_digest(body)
 
     def manifest(self, tag: str) -> dict:
         return json.loads(self.tags[tag])
@@ -78,17 +78,17 @@ def memory() -> Memory:
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    return locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    return open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
 
 
 @pytest.fixture
 def signer():
-    return signatures.load(PRIVATE)
+    return signatures.load_private_key(PRIVATE)
 
 
 @pytest.fixture
 def stranger():
-    return signatures.load(OTHER)
+    return signatures.load_private_key(OTHER)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def said(data: bytes, key: str = "a" * 64, **more) -> Statement:
         "diff_id": f"sha256:{hashlib.sha256(b'tar').hexdigest()}",
         "size": 3,
         "entries": 1,
-        "blob": sha256(data),
+        "blob": sha256_digest(data),
         "blob_size": len(data),
         "media_type": OCI_LAYER_ZSTD,
     }
@@ -122,8 +122,8 @@ def put(memory, signer, tmp_path):
         path = tmp_path / os.urandom(4).hex()
         path.write_bytes(data)
         statement = said(data, **more)
-        where = reference.parse("reg.example/team/cache", tag="")
-        registry_store.put(memory, where, statement, str(path), by or signer, arch="x86_64")
+        where = reference.parse_reference("reg.example/team/cache", tag="")
+        registry_store.push_statement(memory, where, statement, str(path), by or signer, arch="x86_64")
         return statement
 
     return put

@@ -21,7 +21,7 @@ from envtool.teamcache import push_queue, signatures, stats
 from envtool.teamcache.circuit_breaker import CircuitBreaker, RegistryUnavailable
 from envtool.teamcache.client import TeamCacheClient
 from envtool.teamcache.client_context import ClientContext
-from envtool.teamcache.connect import join, off, pushes
+from envtool.teamcache.connect import is_disabled, make_client, may_push
 
 from .conftest import PRIVATE, PUBLIC
 
@@ -40,7 +40,7 @@ def share(memory, store, trusted):
             store=store,
             registry=memory,
             giving=memory,
-            repository=reference.parse("reg.example/team/cache", tag=""),
+            repository=reference.parse_reference("reg.example/team/cache", tag=""),
             ids="range",
             arch="x86_64",
             emit=events.append,
@@ -67,12 +67,12 @@ def write(name: str, text: str) -> None:
 # Trees are made and packed as container root: what does so starts containers, too.
 def layer(store, key=KEY, text="content") -> layers.Layer:
     """A layer that stands in the store."""
-    with layers.building(store, key, remove=userns.remove) as draft:
-        userns.own(draft.upper)
-        userns.inside(write, "file", text, at=draft.upper)
+    with layers.open_draft(store, key, remove=userns.remove_as_root) as draft:
+        userns.give_to_root(draft.upper)
+        userns.run_as_root(write, "file", text, at=draft.upper)
         os.rmdir(draft.work)
         with open(draft.manifest, "wb") as sheet:
-            captured = userns.inside(canonical.capture, ".", 0, (), sheet.fileno(), at=draft.upper)
+            captured = userns.run_as_root(canonical.capture, ".", 0, (), sheet.fileno(), at=draft.upper)
         return draft.commit(captured, {})
 
 
@@ -90,10 +90,10 @@ def test_a_run_is_counted_and_remembered(store, put, share, tmp_path):
         assert one.ask("b" * 64, "layer other") is None
         found = one.ask(KEY, "layer deps")
         assert one.take(found, str(tmp_path / "out"), "layer deps", lambda _: None)
-        one.took(found)
+        one.count_hit(found)
         one.close()
     assert details(one) == ["1 pulled, 10 B; 1 not there"]
-    known = stats.recall(store, "reg.example/team/cache")
+    known = stats.load_stats(store, "reg.example/team/cache")
     assert (known.last.hits, known.last.misses, known.last.pulled_bytes) == (1, 1, 10)
     assert (known.total.hits, known.total.misses, known.total.pulled_bytes) == (2, 2, 20)
     assert known.time > time.time() - 60
@@ -163,7 +163,7 @@ def test_a_long_failure_is_one_too_many(monkeypatch):
 
     with pytest.raises(RegistryUnavailable):
         breaker.call("look", fails)
-    assert breaker.away
+    assert breaker.is_open
     assert len(said) == 1
 
 
@@ -176,7 +176,7 @@ def test_interrupted_is_no_failure():
     for _ in range(5):
         with pytest.raises(Interrupted):
             breaker.call("look", interrupted)
-    assert not breaker.away
+    assert not breaker.is_open
 
 
 # ---- pushing ---------------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def test_interrupted_is_no_failure():
 def test_what_was_built_is_pushed_and_can_be_pulled(memory, store, share, signer):
     built = layer(store)
     one = share(signer)
-    assert one.gives
+    assert one.pushes
     one.offer(built)
     one.offer(built)
     one.close()
@@ -221,7 +221,7 @@ def test_what_is_there_and_not_trusted_is_replaced(memory, store, put, share, si
 @pytest.mark.e2e
 def test_a_layer_that_is_damaged_here_is_not_pushed(memory, store, share, signer):
     built = layer(store)
-    userns.inside(write, "file", "other", at=built.tree)
+    userns.run_as_root(write, "file", "other", at=built.tree)
     one = share(signer)
     one.offer(built)
     one.close()
@@ -230,9 +230,9 @@ def test_a_layer_that_is_damaged_here_is_not_pushed(memory, store, share, signer
 
 @pytest.mark.e2e
 def test_without_a_key_nothing_is_pushed(share, stranger, store, memory):
-    assert not share().gives
+    assert not share().pushes
     one = share(stranger)
-    assert not one.gives
+    assert not one.pushes
     assert details(one) == [
         f"nothing is pushed: `trust:` does not list the signing key, {signatures.fingerprint(stranger.public)}"
     ]
@@ -281,7 +281,7 @@ def stuck(memory, monkeypatch):
 
 @pytest.mark.e2e
 def test_a_push_that_stands_still_is_given_up(stuck, store, share, signer, monkeypatch):
-    monkeypatch.setattr(push_queue, "STALL", 0.3)
+    monkeypatch.setattr(push_queue, "STALL_SECONDS", 0.3)
     one = share(signer)
     one.offer(layer(store))
     began = time.monotonic()
@@ -304,17 +304,17 @@ def test_an_interrupt_ends_the_wait(stuck, store, share, signer):
 
 @pytest.mark.parametrize(("push", "ci", "wanted"), [("ci", True, True), ("ci", False, False), ("always", False, True), ("never", True, False)])  # fmt: skip
 def test_who_pushes(push, ci, wanted):
-    assert pushes(TeamCache(registry="reg.example/x", where=HERE, push=push), in_ci=ci) is wanted
+    assert may_push(TeamCache(registry="reg.example/x", where=HERE, push=push), in_ci=ci) is wanted
 
 
 def test_a_machine_may_want_none(monkeypatch, store):
-    assert not off({})
-    assert off({"ENVTOOL_CACHE": "off"})
+    assert not is_disabled({})
+    assert is_disabled({"ENVTOOL_CACHE": "off"})
     team = TeamCache(registry="reg.example/x", where=HERE)
     about = {"project": "/p", "arch": "x86_64", "emit": lambda _: None, "cancelled": lambda: False, "in_ci": False}
-    assert join(team, store, **about) is not None
+    assert make_client(team, store, **about) is not None
     monkeypatch.setenv("ENVTOOL_CACHE", "off")
-    assert join(team, store, **about) is None
+    assert make_client(team, store, **about) is None
 
 
 def test_a_key_in_the_project_is_not_used(monkeypatch, store, tmp_path):
@@ -323,8 +323,8 @@ def test_a_key_in_the_project_is_not_used(monkeypatch, store, tmp_path):
     events: list = []
     team = TeamCache(registry="reg.example/x", where=HERE, push="always", trust=(PUBLIC,))
     about = {"arch": "x86_64", "emit": events.append, "cancelled": lambda: False, "in_ci": False}
-    assert join(team, store, project=str(tmp_path / "other"), **about).gives
-    assert not join(team, store, project=str(tmp_path), **about).gives
+    assert make_client(team, store, project=str(tmp_path / "other"), **about).pushes
+    assert not make_client(team, store, project=str(tmp_path), **about).pushes
     assert "names a file of the project" in events[0].detail
 
 
@@ -351,9 +351,9 @@ def test_a_registry_that_never_answers_is_waited_for_briefly(share, memory, monk
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", host)
         patience = RetryPolicy(attempts=2, pause=0.01, longest=0.1, connect=0.5, read=0.3)
-        client, where = RegistryClient(patience=patience), reference.parse(f"{host}/x", tag="")
-        monkeypatch.setattr(memory, "find", lambda at: client.find(where.tagged(at.tag)))
-        monkeypatch.setattr("envtool.teamcache.circuit_breaker.LONG", 0.5)
+        client, where = RegistryClient(patience=patience), reference.parse_reference(f"{host}/x", tag="")
+        monkeypatch.setattr(memory, "find", lambda at: client.find(where.with_tag(at.tag)))
+        monkeypatch.setattr("envtool.teamcache.circuit_breaker.SLOW_SECONDS", 0.5)
         one, began = share(), time.monotonic()
         for number in range(5):
             assert one.ask(f"{number:064}", "layer deps") is None
@@ -366,6 +366,8 @@ def test_a_bad_key_is_told_and_nothing_more(monkeypatch, store):
     events: list = []
     monkeypatch.setenv("ENVTOOL_CACHE_KEY", "-----BEGIN nonsense")
     team = TeamCache(registry="reg.example/x", where=HERE, push="always")
-    one = join(team, store, project="/p", arch="x86_64", emit=events.append, cancelled=lambda: False, in_ci=False)
-    assert not one.gives
+    one = make_client(
+        team, store, project="/p", arch="x86_64", emit=events.append, cancelled=lambda: False, in_ci=False
+    )
+    assert not one.pushes
     assert "nothing is pushed: ENVTOOL_CACHE_KEY" in events[0].detail

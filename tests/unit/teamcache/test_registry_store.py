@@ -12,7 +12,7 @@ from envtool.net.oci import reference
 from envtool.teamcache import registry_store, signatures
 from envtool.teamcache.statement import LAYER, RefusedStatement
 
-WHERE = reference.parse("reg.example/team/cache", tag="")
+WHERE = reference.parse_reference("reg.example/team/cache", tag="")
 KEY = "a" * 64
 TAG = f"l-{KEY}"
 
@@ -20,8 +20,8 @@ TAG = f"l-{KEY}"
 @pytest.fixture
 def look(memory, trusted):
     def look(**more):
-        asked = {"sort": LAYER, "key": KEY, "ids": "range", "trust": {signatures.bare(trusted)}}
-        found = registry_store.look(memory, WHERE, **{**asked, **more})
+        asked = {"sort": LAYER, "key": KEY, "ids": "range", "trust": {signatures.strip_comment(trusted)}}
+        found = registry_store.find_statement(memory, WHERE, **{**asked, **more})
         return found[0] if found else None
 
     return look
@@ -37,7 +37,7 @@ def refused(call, *args, **more) -> str:
 def test_what_was_put_is_found_and_taken(memory, put, look, tmp_path):
     statement = put(b"some blob")
     assert look() == statement
-    registry_store.take(memory, WHERE, statement, str(tmp_path / "out"))
+    registry_store.fetch_blob(memory, WHERE, statement, str(tmp_path / "out"))
     assert (tmp_path / "out").read_bytes() == b"some blob"
 
 
@@ -64,7 +64,7 @@ def test_one_id_and_many_are_apart(put, look):
     put(ids="single")
     assert look() is None
     assert look(ids="single").ids == "single"
-    assert len(registry_store.tag(LAYER, KEY, "single")) < 128
+    assert len(registry_store.statement_tag(LAYER, KEY, "single")) < 128
 
 
 def change(memory, **annotations):
@@ -167,9 +167,9 @@ def test_a_registry_that_is_away_is_no_refusal(memory, look):
 def test_a_blob_that_is_not_what_was_signed(memory, put, tmp_path):
     statement = put(b"some blob")
     memory.blobs[statement.blob] = b"evil blob"
-    assert refused(registry_store.take, memory, WHERE, statement, str(tmp_path / "out")) == "blob"
+    assert refused(registry_store.fetch_blob, memory, WHERE, statement, str(tmp_path / "out")) == "blob"
     del memory.blobs[statement.blob]
-    assert refused(registry_store.take, memory, WHERE, statement, str(tmp_path / "out")) == "blob-missing"
+    assert refused(registry_store.fetch_blob, memory, WHERE, statement, str(tmp_path / "out")) == "blob-missing"
 
 
 def test_a_manifest_that_is_refused_for_a_moment_is_put_again(memory, put):

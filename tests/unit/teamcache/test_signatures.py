@@ -13,13 +13,13 @@ from envtool.errors import StoreError
 from envtool.teamcache import signatures
 
 PRIVATE, PUBLIC = signatures.generate("ci@example")
-SIGNER = signatures.load(PRIVATE)
+SIGNER = signatures.load_private_key(PRIVATE)
 OPENSSH = shutil.which("ssh-keygen")
 openssh = pytest.mark.skipif(not OPENSSH, reason="openssh-client is not installed")
 
 
 def test_the_public_line_is_that_of_the_key():
-    assert signatures.bare(PUBLIC) == SIGNER.public
+    assert signatures.strip_comment(PUBLIC) == SIGNER.public
     assert PUBLIC.endswith(" ci@example")
 
 
@@ -74,8 +74,8 @@ def test_openssh_verifies_ours(tmp_path):
 def test_openssh_keys_and_signatures_are_taken(tmp_path):
     key = tmp_path / "key"
     subprocess.run([OPENSSH, "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    signer = signatures.signer({"ENVTOOL_CACHE_KEY": str(key)})
-    assert signer.public == signatures.bare((tmp_path / "key.pub").read_text().strip())
+    signer = signatures.find_signer({"ENVTOOL_CACHE_KEY": str(key)})
+    assert signer.public == signatures.strip_comment((tmp_path / "key.pub").read_text().strip())
     (tmp_path / "text").write_bytes(b"what was said")
     subprocess.run([OPENSSH, "-q", "-Y", "sign", "-f", key, "-n", "envtool-cache", tmp_path / "text"], check=True)
     assert signatures.verify(b"what was said", (tmp_path / "text.sig").read_text()) == signer.public
@@ -87,18 +87,18 @@ def test_openssh_keys_and_signatures_are_taken(tmp_path):
     "mangle", [str, str.strip, lambda text: text.replace("\n", " "), lambda text: text.replace("\n", "\\n")]
 )
 def test_a_key_may_come_as_ci_systems_hand_it_over(mangle):
-    assert signatures.signer({"ENVTOOL_CACHE_KEY": mangle(PRIVATE)}).public == SIGNER.public
+    assert signatures.find_signer({"ENVTOOL_CACHE_KEY": mangle(PRIVATE)}).public == SIGNER.public
 
 
 def test_no_key_is_none():
-    assert signatures.signer({}) is None
-    assert signatures.signer({"ENVTOOL_CACHE_KEY": " "}) is None
+    assert signatures.find_signer({}) is None
+    assert signatures.find_signer({"ENVTOOL_CACHE_KEY": " "}) is None
 
 
 @pytest.mark.parametrize("value", ["/nowhere/key", "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n", "a\0b", "secret"])
 def test_what_is_no_key_is_an_error_that_does_not_show_it(value):
     with pytest.raises(StoreError) as caught:
-        signatures.signer({"ENVTOOL_CACHE_KEY": value})
+        signatures.find_signer({"ENVTOOL_CACHE_KEY": value})
     assert caught.value.code == "cache-key"
     assert "secret" not in f"{caught.value.message} {caught.value.hint}"
 
@@ -111,4 +111,4 @@ def test_what_is_no_key_is_an_error_that_does_not_show_it(value):
 def test_other_keys_are_refused(tmp_path, words, said):
     subprocess.run([OPENSSH, "-q", *words, "-f", tmp_path / "key"], check=True)
     with pytest.raises(StoreError, match=said):
-        signatures.signer({"ENVTOOL_CACHE_KEY": str(tmp_path / "key")})
+        signatures.find_signer({"ENVTOOL_CACHE_KEY": str(tmp_path / "key")})

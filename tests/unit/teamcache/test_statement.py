@@ -39,28 +39,28 @@ def asked(one):
 
 @given(one=statements)
 def test_there_and_back(one):
-    assert statement.read(one.text(), **asked(one)) == one
+    assert statement.parse_statement(one.text(), **asked(one)) == one
 
 
 @given(one=statements, other=hexes)
 def test_a_statement_of_another_key_is_refused(one, other):
     if other != one.key:
         with pytest.raises(RefusedStatement) as caught:
-            statement.read(one.text(), sort=one.sort, key=other, ids=one.ids)
+            statement.parse_statement(one.text(), sort=one.sort, key=other, ids=one.ids)
         assert caught.value.code == "replayed"
 
 
 def test_what_it_is_about_counts():
     for change, code in (({"sort": "result"}, "replayed"), ({"ids": "single"}, "ids")):
         with pytest.raises(RefusedStatement) as caught:
-            statement.read(dataclasses.replace(ONE, **change).text(), **asked(ONE))
+            statement.parse_statement(dataclasses.replace(ONE, **change).text(), **asked(ONE))
         assert caught.value.code == code
 
 
 @given(text=st.binary(max_size=400))
 def test_anything_else_is_refused(text):
     with pytest.raises(RefusedStatement):
-        statement.read(text, **asked(ONE))
+        statement.parse_statement(text, **asked(ONE))
 
 
 @given(data=st.data())
@@ -70,7 +70,7 @@ def test_a_change_of_one_byte_is_another_statement_or_none(data):
     by = data.draw(st.integers(1, 255))
     changed = text[:where] + bytes([text[where] ^ by]) + text[where + 1 :]
     try:
-        found = statement.read(changed, **asked(ONE))
+        found = statement.parse_statement(changed, **asked(ONE))
     except RefusedStatement:
         return
     assert found != ONE  # the signature is what refuses it
@@ -95,12 +95,12 @@ def test_a_change_of_one_byte_is_another_statement_or_none(data):
 def test_other_values_are_refused(change, code):
     stored = {**json.loads(ONE.text()), **change}
     with pytest.raises(RefusedStatement) as caught:
-        statement.read(json.dumps(stored, sort_keys=True, separators=(",", ":")).encode(), **asked(ONE))
+        statement.parse_statement(json.dumps(stored, sort_keys=True, separators=(",", ":")).encode(), **asked(ONE))
     assert caught.value.code == code
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"format":' + b"1" * 70_000 + b"}", b"null", b"\xff", b""])
 def test_what_no_parser_should_see_is_refused(text):
     with pytest.raises(RefusedStatement) as caught:
-        statement.read(text, **asked(ONE))
+        statement.parse_statement(text, **asked(ONE))
     assert caught.value.code == "statement"

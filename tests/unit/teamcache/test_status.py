@@ -33,7 +33,9 @@ def look(memory, store, trusted, monkeypatch):
 
     def look(environ=None, *, in_ci=False, offline=False, **team):
         about = {"registry": "reg.example/x", "where": HERE, "trust": (trusted,), "push": "ci", **team}
-        return status.show(TeamCache(**about), store, environ or {}, project="/p", in_ci=in_ci, offline=offline)
+        return status.collect_status(
+            TeamCache(**about), store, environ or {}, project="/p", in_ci=in_ci, offline=offline
+        )
 
     return look
 
@@ -86,7 +88,7 @@ def test_a_key_is_made_once_and_readable_by_its_owner_alone(tmp_path):
     file = tmp_path / "key"
     made = cache_key(CommandRequest(), str(file))
     assert os.stat(file).st_mode & 0o777 == 0o600
-    assert signatures.signer({"ENVTOOL_CACHE_KEY": str(file)}).public == signatures.bare(made.public)
+    assert signatures.find_signer({"ENVTOOL_CACHE_KEY": str(file)}).public == signatures.strip_comment(made.public)
     with pytest.raises(UsageError, match="is there already"):
         cache_key(CommandRequest(), str(file))
 

@@ -4,8 +4,8 @@ import io
 import tarfile
 import zipfile
 
-from envtool.verify.compare_archives import members
-from envtool.verify.outputs import compared
+from envtool.verify.compare_archives import compare_archives
+from envtool.verify.outputs import compare_outputs
 
 
 def wheel(path, files, *, date=(2020, 1, 1, 0, 0, 0), mode=0o644, compression=zipfile.ZIP_STORED):
@@ -29,28 +29,30 @@ def tarball(path, files, *, mtime=0, mode="w:gz", uname=""):
 
 def test_the_members_of_a_wheel(tmp_path):
     one = wheel(tmp_path / "1.whl", {"a": "1", "b": "2", "only": ""})
-    assert members(one, wheel(tmp_path / "2.whl", {"a": "1", "b": "3", "more": ""})) == [
+    assert compare_archives(one, wheel(tmp_path / "2.whl", {"a": "1", "b": "3", "more": ""})) == [
         "member b: content",
         "member more: only in the second",
         "member only: only in the first",
     ]
     later = wheel(tmp_path / "3.whl", {"a": "1", "b": "2", "only": ""}, date=(2021, 1, 1, 0, 0, 0), mode=0o600)
-    assert members(one, later)[0] == "member a: time, mode"
-    assert members(one, wheel(tmp_path / "4.whl", {"b": "2", "a": "1", "only": ""})) == ["the order of the members"]
+    assert compare_archives(one, later)[0] == "member a: time, mode"
+    assert compare_archives(one, wheel(tmp_path / "4.whl", {"b": "2", "a": "1", "only": ""})) == [
+        "the order of the members"
+    ]
 
 
 def test_the_members_of_a_tar(tmp_path):
     one = tarball(tmp_path / "1.tar.gz", {"a": b"1", "b": b"2"})
     two = tarball(tmp_path / "2.tar.gz", {"a": b"1", "b": b"3"}, mtime=1, uname="ann")
-    assert members(one, two) == ["member a: time, owner", "member b: content, time, owner"]
+    assert compare_archives(one, two) == ["member a: time, owner", "member b: content, time, owner"]
     same = tarball(tmp_path / "3.tar", {"a": b"1", "b": b"2"}, mode="w")
-    assert members(one, same) == ["the members are the same, packed differently"]
+    assert compare_archives(one, same) == ["the members are the same, packed differently"]
 
 
 def test_what_is_no_archive(tmp_path):
     for name in "12":
         (tmp_path / name).write_text(name * 600)
-    assert members(str(tmp_path / "1"), str(tmp_path / "2")) == []
+    assert compare_archives(str(tmp_path / "1"), str(tmp_path / "2")) == []
 
 
 def test_outputs_name_the_members_and_not_when_they_were_made(tmp_path):
@@ -59,7 +61,7 @@ def test_outputs_name_the_members_and_not_when_they_were_made(tmp_path):
         wheel(tmp_path / side / "x.whl", {"m.py": content})
         (tmp_path / side / "same").write_text("same")
         (tmp_path / side / "text").write_text(content + "\n")
-    found = compared(str(tmp_path / "one"), str(tmp_path / "two"))
+    found = compare_outputs(str(tmp_path / "one"), str(tmp_path / "two"))
     assert [(each.path, each.kinds, each.shown) for each in found] == [
         ("/text", ("content",), "line 1:\n- 1\n+ 2"),
         ("/x.whl", ("content",), "member m.py: content"),

@@ -12,7 +12,7 @@ from envtool.events import Finished, Started
 from envtool.model import Where
 from envtool.store.store import Store
 from envtool.verify.comparison import PathDifference, VerifyResult
-from envtool.verify.layers import VerifyContext, detail, judge, told
+from envtool.verify.layers import VerifyContext, compare_diff_ids, detail, track_comparison
 
 FOUND = VerifyResult(
     name="x", subject="layer", kind="run", env="unit", outcome="same", seconds=0, diff_ids=("a", "a"), stored="a"
@@ -33,13 +33,13 @@ def bench(setting):
 
 @pytest.mark.parametrize(("expected", "outcome"), [("", "same"), ("a", "same"), ("b", "differs")])
 def test_what_a_lock_recorded_counts(setting, expected, outcome):
-    found = judge(replace(FOUND, expected=expected), [], "", bench(setting[0]))
+    found = compare_diff_ids(replace(FOUND, expected=expected), [], "", bench(setting[0]))
     assert found.outcome == outcome
     assert found.between == ("the lock and a build" if outcome == "differs" else "")
 
 
 def test_what_is_not_pinned_is_not_compared_with_the_store(setting):
-    assert judge(replace(FOUND, stored=""), [], "", bench(setting[0])).outcome == "same"
+    assert compare_diff_ids(replace(FOUND, stored=""), [], "", bench(setting[0])).outcome == "same"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_is_not_pinned_is_not_compared_with_the_store(setting):
 )
 def test_an_error_is_a_result_and_is_told(setting, error, outcome, message):
     made, heard = setting
-    with told(FOUND, "verify:x", made) as done:
+    with track_comparison(FOUND, "verify:x", made) as done:
         raise error
     assert (done[-1].outcome, done[-1].message) == (outcome, message)
     started, finished = heard
@@ -75,7 +75,7 @@ def test_what_is_wrong_with_the_spec_is_told_with_its_place(setting):
         (SpecError((Problem(where=where, message="input `x`: gone", code="x"),)), "envtool.yaml:3:5: error: input `x`: gone"),
         (ZeroDivisionError("division"), "internal error: ZeroDivisionError: division (this is a bug)"),
     ):  # fmt: skip
-        with told(FOUND, "verify:x", made) as done:
+        with track_comparison(FOUND, "verify:x", made) as done:
             raise error
         assert done[-1].outcome == "error"
         assert said in done[-1].message

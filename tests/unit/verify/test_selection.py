@@ -8,10 +8,10 @@ import pytest
 from envtool.api import Kind
 from envtool.errors import UsageError
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
-from envtool.plan.graph import graph
+from envtool.plan.graph import build_graph
 from envtool.plugins import PluginRegistry
 from envtool.verify import selection
-from envtool.verify.outputs import copy
+from envtool.verify.outputs import copy_checkout
 from envtool.verify.variations import FIRST, SECOND
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -38,7 +38,7 @@ def spec(*envs):
 
 
 SPEC = spec(env("unit[a]", "python", "deps"), env("unit[b]", "python", base="two", tasks=("build",)), env("lint"))
-GRAPH = graph(SPEC, PluginRegistry(bases={"box": Box()}, layers={"box": Box()}))
+GRAPH = build_graph(SPEC, PluginRegistry(bases={"box": Box()}, layers={"box": Box()}))
 
 
 @pytest.mark.parametrize(
@@ -54,21 +54,21 @@ GRAPH = graph(SPEC, PluginRegistry(bases={"box": Box()}, layers={"box": Box()}))
     ],
 )
 def test_names_of_bases_layers_and_envs(names, found):
-    assert [target.name for target in selection.layers(SPEC, GRAPH, names)] == found
+    assert [target.name for target in selection.select_layers(SPEC, GRAPH, names)] == found
 
 
 def test_an_unknown_name_is_told_the_near_one():
     with pytest.raises(UsageError) as caught:
-        selection.layers(SPEC, GRAPH, ("pyton",))
+        selection.select_layers(SPEC, GRAPH, ("pyton",))
     assert caught.value.hint == "did you mean `python`?"
 
 
 def test_outputs_are_those_of_build():
-    assert [(each.name, task.name) for each, task in selection.outputs(SPEC, ())] == [("unit[b]", "build")]
+    assert [(each.name, task.name) for each, task in selection.select_tasks(SPEC, ())] == [("unit[b]", "build")]
     with pytest.raises(UsageError):
-        selection.outputs(SPEC, ("lint",))
+        selection.select_tasks(SPEC, ("lint",))
     with pytest.raises(UsageError, match="no base, layer or env `deps`"):
-        selection.outputs(SPEC, ("deps",))
+        selection.select_tasks(SPEC, ("deps",))
 
 
 def test_the_two_sides_differ_in_all_that_may_not_matter(monkeypatch):
@@ -95,7 +95,7 @@ def test_a_second_clone(tmp_path):
     (source / "link").symlink_to("run.sh")
     (source / ".git").mkdir()
     os.mkfifo(source / "fifo")
-    copy(str(source), str(tmp_path / "copy"), frozenset({"sub/node_modules"}))
+    copy_checkout(str(source), str(tmp_path / "copy"), frozenset({"sub/node_modules"}))
     made = tmp_path / "copy"
     assert sorted(str(path.relative_to(made)) for path in made.rglob("*")) == [".git", "link", "run.sh", "sub"]
     assert (made / "run.sh").stat().st_mode & 0o777 == 0o750
@@ -114,7 +114,7 @@ def test_which_file_of_a_second_clone_is_newer_stays_as_it_is(tmp_path, oldest):
         os.utime(path, ns=(when, when))
     os.utime(source / "sub", (oldest, oldest))
     (source / "link").symlink_to("sub")
-    copy(str(source), str(tmp_path / "copy"), frozenset())
+    copy_checkout(str(source), str(tmp_path / "copy"), frozenset())
     pairs = [
         (path.lstat().st_mtime_ns, (tmp_path / "copy" / path.relative_to(source)).lstat().st_mtime_ns)
         for path in source.rglob("*")

@@ -18,7 +18,7 @@ subprocess.Popen([*words, str(os.getpid())])
 
 def test_a_worker_whose_parent_is_gone_does_no_job():
     reader, writer = os.pipe()
-    words = [sys.executable, "-c", ORPHAN, worker_client.WORKER]
+    words = [sys.executable, "-c", ORPHAN, worker_client.WORKER_CODE]
     subprocess.run(words, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, check=True)
     os.close(writer)
     with open(reader, "rb") as said:
@@ -30,14 +30,14 @@ def test_a_process_that_was_left_alone_ends_at_once():
     child = os.fork()
     if child == 0:
         try:
-            syscalls.end_with(parent + 1)
+            syscalls.die_with_parent(parent + 1)
         finally:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137
     child = os.fork()
     if child == 0:
         try:
-            syscalls.end_with(parent)
+            syscalls.die_with_parent(parent)
         finally:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -11,14 +11,14 @@ import os
 import shutil
 from typing import Any
 
-from envtool_node.lockfile import rewritten
-from envtool_node.npmrc import of_project
+from envtool_node.lockfile import offline_lockfile
+from envtool_node.npmrc import sanitize_project_npmrc
 from envtool_node.places import WORK
 
 CACHE = f"{WORK}/cache"
 
 
-def prepare(document: dict[str, Any]) -> None:
+def prepare_install(document: dict[str, Any]) -> None:
     """Fill the cache, and rewrite the lock file, package.json files and .npmrc in the view, which nobody keeps.
 
     `document`: "blobs" (directory), "root" (of the project that is installed), "lock" (path of the lock file, or its
@@ -40,7 +40,7 @@ def prepare(document: dict[str, Any]) -> None:
     root = document["root"]
     for name in ("npm-shrinkwrap.json", "package-lock.json"):
         _remove(f"{root}/{name}")
-    _write(f"{root}/package-lock.json", json.dumps(rewritten(packages, integrities)))
+    _write(f"{root}/package-lock.json", json.dumps(offline_lockfile(packages, integrities)))
     for path in document["manifests"]:
         manifest = _json(path)
         if manifest.pop("scripts", None) is not None:
@@ -49,11 +49,11 @@ def prepare(document: dict[str, Any]) -> None:
             _bins(os.path.dirname(path), manifest)
     if os.path.exists(f"{root}/.npmrc"):
         with open(f"{root}/.npmrc", encoding="utf-8", errors="replace") as file:
-            text = of_project(file.read())
+            text = sanitize_project_npmrc(file.read())
         _write(f"{root}/.npmrc", text)
 
 
-def finish(trees: list[str]) -> None:
+def open_node_modules(trees: list[str]) -> None:
     """Tools keep caches in node_modules: whoever runs them may add to it."""
     for path in trees:
         os.chmod(path, 0o1777)

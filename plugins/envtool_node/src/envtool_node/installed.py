@@ -13,10 +13,10 @@ PLACE = re.compile(r".*/node_modules/(?:@[^/]+/)?[^/@.][^/]*/package\.json")
 INSIDE = re.compile(r"(.*/node_modules/(?:@[^/]+/)?[^/@.][^/]*)/")
 
 
-def packages(tree: Tree) -> list[Package]:
+def installed_packages(tree: Tree) -> list[Package]:
     """All installed packages, in the order of their paths; a package that is there twice counts twice."""
     paths = [path for path in tree.find("/**/node_modules/**/package.json") if PLACE.fullmatch(path)]
-    found = (read(path, content) for path, content in tree.read(paths).items())
+    found = (parse_package_json(path, content) for path, content in tree.read(paths).items())
     return [package for package in found if package is not None]
 
 
@@ -24,12 +24,12 @@ def owners(tree: Tree, path: str) -> list[Package]:
     """The package in whose directory a path lies: the nearest one."""
     if found := INSIDE.match(path):
         place = f"{found[1]}/package.json"
-        said = read(place, tree.read([place]).get(place, b""))
+        said = parse_package_json(place, tree.read([place]).get(place, b""))
         return [said] if said else []
     return []
 
 
-def read(path: str, content: bytes) -> Package | None:
+def parse_package_json(path: str, content: bytes) -> Package | None:
     """What one package.json says; None where it names no package."""
     try:
         said: Any = json.loads(content)

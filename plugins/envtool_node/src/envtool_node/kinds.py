@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_node.lockfile import NAMES, OMIT, REGISTRY, NodePlatform, WrongLockError, read, wanted
+from envtool_node.lockfile import NAMES, OMIT, REGISTRY, NodePlatform, WrongLockError, parse_lockfile, select_tarballs
 from envtool_node.places import QUIET, WORK, join
 
 if TYPE_CHECKING:
@@ -147,14 +147,14 @@ class Npm(api.Kind):
 
         chosen = _options(request.options)
         origin = self._sources(request, site)
-        return resolver.pins(request, site, origin, node=_node(chosen), omit=chosen.get("omit", ()))
+        return resolver.resolve_pins(request, site, origin, node=_node(chosen), omit=chosen.get("omit", ()))
 
     def _sources(self, request: api.Request, site: api.Site) -> resolver.InstallSources:
         from envtool_node import resolver
 
         named = _options(request.options).get("lockfile")
         lockfile = join(request.directory, named) if named else ""
-        return resolver.sources(request, site, _root(request), lockfile)
+        return resolver.read_install_sources(request, site, _root(request), lockfile)
 
     def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
         """Every tarball."""
@@ -180,8 +180,8 @@ class Npm(api.Kind):
             path, url = item.get("path", ""), item.get("url", "")
             there = resolved.get((path or url, item["integrity"]), "")
             if path and not (fetch.url or there or config.registry(item["name"]) or default):
-                default = resolver.ask_stack(site, _node(_options(request.options))).registry
-            places = resolver.urls(item["name"], path, url, there, config, default)
+                default = resolver.inspect_runtime(site, _node(_options(request.options))).registry
+            places = resolver.tarball_urls(item["name"], path, url, there, config, default)
             first, *others = dict.fromkeys([*([fetch.url] if fetch.url else []), *places])
             answer.append(replace(fetch, url=first, mirrors=(*others,), authorization=config.authorization(first)))
         return answer
@@ -250,9 +250,9 @@ class Npm(api.Kind):
         tops: list[api.Json] = [f"{join(TOP, top)}/node_modules" for top in _tops(request, pins)]
         return api.Recipe(
             steps=(
-                api.Call(function=building.prepare, arguments=(self.told(request, pins),)),
+                api.Call(function=building.prepare_install, arguments=(self.told(request, pins),)),
                 api.Run(command=api.Command(argv=("/bin/sh", "-c", _CI, "npm", *words)), env=env),
-                api.Call(function=building.finish, arguments=(tops,)),
+                api.Call(function=building.open_node_modules, arguments=(tops,)),
             ),
             phase="installing",
         )
@@ -266,8 +266,8 @@ class Npm(api.Kind):
 def _resolved(origin: resolver.InstallSources) -> dict[tuple[str, str], str]:
     """Where the project's own lock file saw its tarballs."""
     try:
-        packages = read(origin.read(origin.lockfile) or "{}", origin.lockfile) or {}
-        found = wanted(packages, NodePlatform(os="", cpu=""))
+        packages = parse_lockfile(origin.read(origin.lockfile) or "{}", origin.lockfile) or {}
+        found = select_tarballs(packages, NodePlatform(os="", cpu=""))
     except WrongLockError:
         return {}
     return {package.identity: package.resolved for package in found.values()}

@@ -13,7 +13,7 @@ from envtool_node.package_json import PackageJson, WrongManifestError, further_i
 from envtool_node.places import join
 
 # Lock files of other package managers -> theirs. What they pin, npm would not install.
-OTHERS = {"yarn.lock": "yarn", "pnpm-lock.yaml": "pnpm", "bun.lock": "bun", "bun.lockb": "bun"}
+OTHER_LOCKFILES = {"yarn.lock": "yarn", "pnpm-lock.yaml": "pnpm", "bun.lock": "bun", "bun.lockb": "bun"}
 NO_TESTS = "no test specified"  # what `npm init` writes, which always fails
 TESTS = tuple(  # by https://nodejs.org/api/test.html, "Running tests from the command line"
     pattern
@@ -82,16 +82,16 @@ def _new(name: str, taken: set[str]) -> str:
 def _check_manager(env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, locked: str) -> None:
     if locked:
         return
-    for name, manager in OTHERS.items():
+    for name, manager in OTHER_LOCKFILES.items():
         path = join(directory, name)
-        if _there(project, path):
+        if _has_file(project, path):
             raise _wrong(env, f"{path} is of {manager}, which is not supported", hint=SUPPORTED)
     if manifest.manager not in ("", "npm"):
         path = join(directory, "package.json")
         raise _wrong(env, f"{path}: its packageManager is {manifest.manager}, which is not supported", hint=SUPPORTED)
 
 
-def _there(project: api.Project, path: str) -> bool:
+def _has_file(project: api.Project, path: str) -> bool:
     return bool(project.glob(path)) if path.endswith("b") else project.read(path) is not None  # bun.lockb is no text
 
 
@@ -109,7 +109,7 @@ def detect(project: api.Project) -> list[api.Detection]:
     except WrongManifestError as error:
         return [api.Detection(language="node", reason=f"{error.file}:{error.line}: {error}")]
     locked = any(project.read(name) is not None for name in NAMES)
-    manager = next((manager for name, manager in OTHERS.items() if _there(project, name)), manifest.manager)
+    manager = next((manager for name, manager in OTHER_LOCKFILES.items() if _has_file(project, name)), manifest.manager)
     if not locked and manager not in ("", "npm"):
         return [
             api.Detection(
@@ -119,7 +119,7 @@ def detect(project: api.Project) -> list[api.Detection]:
     here = shutil.which("node", path=HOST_PATH) and shutil.which("npm", path=HOST_PATH)
     env: dict[str, api.Json] = {**({} if here else {"base": {"debian": "bookworm"}}), "language": "node"}
     script = manifest.scripts.get("test", "")
-    if stranger := _stranger(project, manifest):  # no test could find it
+    if stranger := _unlinked_sibling(project, manifest):  # no test could find it
         return [api.Detection(language="node", reason=f"package.json, {stranger}", env=env)]
     if script and NO_TESTS not in script:
         task, reason = "npm test -- {{ args }}", "package.json with a test script"
@@ -143,7 +143,7 @@ def _tested_workspace(project: api.Project, manifest: PackageJson) -> bool:
     return False
 
 
-def _stranger(project: api.Project, manifest: PackageJson) -> str:
+def _unlinked_sibling(project: api.Project, manifest: PackageJson) -> str:
     """What a package requires of those beside it, where that is no workspace's: npm takes a name that a package beside
     it has from the registry, and what a path above leads to is out of the layer's reach."""
     directory = str(getattr(project, "directory", "."))

@@ -54,7 +54,7 @@ class LockedPackage:
         return self.path or self.url or self.local, self.integrity
 
 
-def read(text: str, name: str) -> Mapping[str, Entry] | None:
+def parse_lockfile(text: str, name: str) -> Mapping[str, Entry] | None:
     """The `packages` of a lock file; None for version 1, which has none. Raises WrongLockError."""
     try:
         document = json.loads(text)
@@ -76,16 +76,16 @@ def name_of(place: str, entry: Entry) -> str:
     return str(entry.get("name") or place.rpartition(_NODE_MODULES)[2])
 
 
-def installed(place: str) -> bool:
+def is_installed(place: str) -> bool:
     """Whether npm puts it there: else it is the project itself or a workspace."""
     return place.startswith(_NODE_MODULES) or f"/{_NODE_MODULES}" in place
 
 
-def origin(place: str, entry: Entry) -> LockedPackage | None:
+def tarball_of_entry(place: str, entry: Entry) -> LockedPackage | None:
     """The tarball of an entry; None for links, workspaces and what comes inside of another package's tarball. Raises
     WrongLockError naming the package for what has no tarball with a hash.
     """
-    if not installed(place) or entry.get("link") or entry.get("inBundle"):
+    if not is_installed(place) or entry.get("link") or entry.get("inBundle"):
         return None
     name, version = name_of(place, entry), str(entry.get("version", ""))
     resolved, integrity = str(entry.get("resolved") or ""), str(entry.get("integrity") or "")
@@ -118,16 +118,18 @@ def _below_registry(url: str, name: str) -> str:
     return path if path.startswith(f"{name}/-/") else ""
 
 
-def wanted(packages: Mapping[str, Entry], platform: NodePlatform, omit: Iterable[str] = ()) -> dict[str, LockedPackage]:
+def select_tarballs(
+    packages: Mapping[str, Entry], platform: NodePlatform, omit: Iterable[str] = ()
+) -> dict[str, LockedPackage]:
     """Place -> tarball, of all that npm may unpack here: what is omitted or made for another platform is not among
     them. Raises WrongLockError.
     """
     left_out = frozenset(omit)
     found: dict[str, LockedPackage] = {}
     for place, entry in sorted(packages.items()):
-        if _omitted(entry, left_out) or (entry.get("optional") and not fits(entry, platform)):
+        if _omitted(entry, left_out) or (entry.get("optional") and not fits_platform(entry, platform)):
             continue
-        package = origin(place, entry)
+        package = tarball_of_entry(place, entry)
         if package is not None:
             found[place] = package
     return found
@@ -143,7 +145,7 @@ def _omitted(entry: Entry, omit: frozenset[str]) -> bool:
     )
 
 
-def fits(entry: Entry, platform: NodePlatform) -> bool:
+def fits_platform(entry: Entry, platform: NodePlatform) -> bool:
     """Whether a package is made for this platform, by its `os`, `cpu` and `libc`."""
     return (
         _listed(platform.os, entry.get("os"))
@@ -162,32 +164,32 @@ def _listed(value: str, names: object) -> bool:
     return value in said or all(name.startswith("!") for name in said)
 
 
-def links(packages: Mapping[str, Entry]) -> dict[str, str]:
+def linked_directories(packages: Mapping[str, Entry]) -> dict[str, str]:
     """Place of each link -> the directory it leads to, beside package.json (workspaces, `file:` directories)."""
     return {
         place: posixpath.normpath(str(entry.get("resolved") or ""))
         for place, entry in sorted(packages.items())
-        if entry.get("link") and installed(place)
+        if entry.get("link") and is_installed(place)
     }
 
 
-def trees(places: Iterable[str]) -> tuple[str, ...]:
+def node_modules_parents(places: Iterable[str]) -> tuple[str, ...]:
     """The directories, beside package.json, that get a node_modules: "" is the project's own."""
     tops = {"" if place.startswith(_NODE_MODULES) else place.partition(f"/{_NODE_MODULES}")[0] for place in places}
     return tuple(sorted(tops))
 
 
-def hostless(packages: Mapping[str, Entry]) -> dict[str, Any]:
+def strip_registry_hosts(packages: Mapping[str, Entry]) -> dict[str, Any]:
     """The same without the hosts of registries: what pins may hold."""
     document: dict[str, Any] = {}
     for place, entry in packages.items():
-        package = origin(place, entry)
+        package = tarball_of_entry(place, entry)
         drop = "resolved" if package is not None and package.path else ""
         document[place] = {key: value for key, value in entry.items() if key != drop}
     return document
 
 
-def rewritten(packages: Mapping[str, Entry], integrities: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+def offline_lockfile(packages: Mapping[str, Entry], integrities: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     """A lock file (version 3) for an offline `npm ci`: each tarball by a hash that there is in the cache, and by a URL
     that is the same whichever registry it came from. `integrities`: identity -> the hash.
     """
@@ -195,7 +197,7 @@ def rewritten(packages: Mapping[str, Entry], integrities: Mapping[tuple[str, str
     for place, entry in packages.items():
         document[place] = dict(entry)
         try:
-            package = origin(place, entry)
+            package = tarball_of_entry(place, entry)
         except WrongLockError:
             continue  # one that is left out, else it had been refused
         if package is None or package.local:

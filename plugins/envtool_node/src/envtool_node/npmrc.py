@@ -29,7 +29,7 @@ _PLACES = NETWORK | {
 _VARIABLE = re.compile(r"(?<!\\)(\\*)\$\{([^${}?]+)(\?)?\}")
 
 
-def parse(text: str) -> dict[str, str]:
+def parse_ini(text: str) -> dict[str, str]:
     """`key = value` lines of an ini file, the last of a key; lists (`key[]`) and sections are passed over."""
     found: dict[str, str] = {}
     for line in text.removeprefix("\ufeff").splitlines():
@@ -52,7 +52,7 @@ def _plain(value: str) -> str:
     return re.split(r"(?<!\\)[;#]", value, maxsplit=1)[0].rstrip().replace("\\;", ";").replace("\\#", "#")
 
 
-def expanded(text: str, told: Callable[[str], str | None]) -> str:
+def expand_variables(text: str, told: Callable[[str], str | None]) -> str:
     """`${NAME}` replaced by the variable's value, as npm does it: a missing one stays as written (`${NAME?}`: goes).
     Raises ResolveError that names all of them that `told` does not tell."""
     refused: dict[str, api.ResolveError] = {}
@@ -73,7 +73,7 @@ def expanded(text: str, told: Callable[[str], str | None]) -> str:
     return replaced
 
 
-def of_environment(environ: Mapping[str, str]) -> dict[str, str]:
+def environment_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """`npm_config_…` variables as settings."""
     found: dict[str, str] = {}
     for name, value in environ.items():
@@ -147,13 +147,13 @@ def host_config(project: str, environ: Mapping[str, str], told: Callable[[str], 
     variables; the later one wins. The project's says which registries there are, and `told` which variables it may
     know; not by which proxy, nor whether a certificate counts: tokens of the others would go that way."""
     settings: dict[str, str] = {}
-    variables = of_environment(environ)
+    variables = environment_settings(environ)
     for path in _machine_files(variables, environ):
-        settings |= parse(expanded(_text(path), environ.get))
+        settings |= parse_ini(expand_variables(_text(path), environ.get))
     home = environ.get("HOME", "")
     user = variables.get("userconfig") or (os.path.join(home, ".npmrc") if home else "")
-    settings |= parse(expanded(_text(user), environ.get))
-    own = parse(expanded(project, told))
+    settings |= parse_ini(expand_variables(_text(user), environ.get))
+    own = parse_ini(expand_variables(project, told))
     settings |= {key: value for key, value in own.items() if key.lower() not in NETWORK - {"registry"}}
     return NpmConfig(settings=settings | variables)
 
@@ -179,7 +179,7 @@ def _text(path: str) -> str:
         return ""
 
 
-def of_project(text: str) -> str:
+def sanitize_project_npmrc(text: str) -> str:
     """A project's .npmrc as a build may see it: without places, accounts and secrets."""
     kept = []
     for line in text.splitlines():
@@ -190,7 +190,7 @@ def of_project(text: str) -> str:
     return "".join(f"{line}\n" for line in kept)
 
 
-def redacted(text: str) -> str:
+def redact_credentials(text: str) -> str:
     """Npm's words without what stands before an `@` in a URL, and without anything that looks like a token."""
     text = re.sub(r"(?<=://)[^/@\s'\"]+@", "***@", text)
     return re.sub(r"\b(npm_|ghp_|glpat-|github_pat_)\w+|(?<=_authToken=)\S+|(?<=Bearer )\S+", "***", text)

@@ -28,9 +28,9 @@ def envtool_detect(project: api.Project) -> list[api.Detection]:
 @api.hook
 def envtool_packages(tree: api.Tree) -> list[api.Package]:
     """Npm packages, wherever Node looks for them."""
-    from envtool_node.installed import packages
+    from envtool_node.installed import installed_packages
 
-    return packages(tree)
+    return installed_packages(tree)
 
 
 @api.hook

@@ -30,13 +30,13 @@ from envtool_node.lockfile import (
     LockedPackage,
     NodePlatform,
     WrongLockError,
-    hostless,
-    links,
-    read,
-    trees,
-    wanted,
+    linked_directories,
+    node_modules_parents,
+    parse_lockfile,
+    select_tarballs,
+    strip_registry_hosts,
 )
-from envtool_node.npmrc import NpmConfig, file_name, host_config, of_project, plain_url, redacted
+from envtool_node.npmrc import NpmConfig, file_name, host_config, plain_url, redact_credentials, sanitize_project_npmrc
 from envtool_node.package_json import PackageJson, WrongManifestError, parse
 from envtool_node.places import QUIET, WORK, join
 
@@ -91,7 +91,7 @@ class NodeRuntime:
         return NodePlatform(os=str(self.facts["os"]), cpu=str(self.facts["cpu"]), libc=str(self.facts["libc"]))
 
 
-def ask_stack(site: api.Site, node: str) -> NodeRuntime:
+def inspect_runtime(site: api.Site, node: str) -> NodeRuntime:
     """What its Node.js and npm are. Raises ResolveError."""
     done = _run(site, _ASK, (node, _FACTS), {**QUIET}, node=node)
     document, version, registry = done.decode().strip().splitlines()[-3:]
@@ -128,7 +128,7 @@ def _run(
 
 def last_words(text: str) -> str:
     """What npm gave as the reason, on one line, without credentials."""
-    lines = [line.strip() for line in redacted(text).splitlines()]
+    lines = [line.strip() for line in redact_credentials(text).splitlines()]
     said = [line.removeprefix("npm").strip().removeprefix("ERR!").removeprefix("error").strip() for line in lines
             if line.startswith(("npm ERR!", "npm error"))]  # fmt: skip
     useless = (
@@ -198,7 +198,7 @@ class InstallSources:
             raise api.ResolveError(f"{error.file}:{error.line}: {error}", code="npm-file") from None
 
 
-def sources(request: api.Request, site: api.Site, root: str, lockfile: str) -> InstallSources:
+def read_install_sources(request: api.Request, site: api.Site, root: str, lockfile: str) -> InstallSources:
     """`lockfile` "": whichever is there."""
     files = frozenset(item.path for item in request.inputs)
     found = lockfile or next((path for name in NAMES if (path := join(root, name)) in files), "")
@@ -208,22 +208,22 @@ def sources(request: api.Request, site: api.Site, root: str, lockfile: str) -> I
 # ---- all of it ------------------------------------------------------------------------------------------------------
 
 
-def pins(
+def resolve_pins(
     request: api.Request, site: api.Site, origin: InstallSources, *, node: str, omit: Sequence[str]
 ) -> dict[str, api.Json]:
     """See the module. Raises ResolveError, FetchError."""
-    stack = ask_stack(site, node)
+    stack = inspect_runtime(site, node)
     config = origin.config()
     text = origin.read(origin.lockfile) if origin.lockfile else None
     try:
-        packages = read(text, origin.lockfile) if text is not None else None
+        packages = parse_lockfile(text, origin.lockfile) if text is not None else None
         made = None
         if packages is None:
             site.note("npm settles versions" if text is None else f"npm reads {origin.lockfile}, which is of version 1")
-            kept = text if text is not None else _kept(request)
-            packages = made = hostless(_settle(site, origin, config, node=node, lock=kept))
-        places = wanted(packages, stack.platform, omit)
-        linked = links(packages)
+            kept = text if text is not None else _previous_lockfile(request)
+            packages = made = strip_registry_hosts(_make_lockfile(site, origin, config, node=node, lock=kept))
+        places = select_tarballs(packages, stack.platform, omit)
+        linked = linked_directories(packages)
     except WrongLockError as error:
         raise api.ResolveError(
             str(error),
@@ -232,9 +232,9 @@ def pins(
         ) from None
     _check_links(origin, linked)
     _check_local(origin, places)
-    files = _learn(site, places, config, stack.registry)
+    files = _fetch_tarballs(site, places, config, stack.registry)
     site.note(f"{len(files)} packages")
-    tops = trees([*places, *linked])
+    tops = node_modules_parents([*places, *linked])
     _check_inside(origin.root, tops)
     return {
         "node": dict(stack.facts),
@@ -246,38 +246,40 @@ def pins(
     }
 
 
-def _kept(request: api.Request) -> str | None:
+def _previous_lockfile(request: api.Request) -> str | None:
     """The lock file of an earlier answer, to stay near to."""
     packages = request.keep.get("lock") if isinstance(request.keep, dict) else None
     return json.dumps({"lockfileVersion": 3, "requires": True, "packages": packages}) if packages else None
 
 
-def _settle(
+def _make_lockfile(
     site: api.Site, origin: InstallSources, config: NpmConfig, *, node: str, lock: str | None
 ) -> Mapping[str, Entry]:
     """Let the npm of the stack make a lock file of version 3, from another one or from package.json alone."""
     binds = []
     env = {**QUIET, "ENVTOOL_NPMRC": config.text(), "ENVTOOL_LOCK": lock or ""}
-    env["ENVTOOL_PROJECT_NPMRC"] = of_project(origin.read(join(origin.root, ".npmrc")) or "")
+    env["ENVTOOL_PROJECT_NPMRC"] = sanitize_project_npmrc(origin.read(join(origin.root, ".npmrc")) or "")
     if config.cafile:
         binds.append(api.Bind(source=os.path.realpath(config.cafile), target=CAFILE))
         env["npm_config_cafile"] = CAFILE
     words = (node, join(api.PROJECT, origin.root), "lock" if lock else "")
     answer = _run(site, _RESOLVE, words, env, node=node, binds=binds, network=True)
-    packages = read(answer.decode(), "package-lock.json")
+    packages = parse_lockfile(answer.decode(), "package-lock.json")
     if packages is None:
         raise api.ResolveError("npm of this env makes lock files of version 1 alone", code="npm-old")
     return packages
 
 
-def _learn(site: api.Site, places: Mapping[str, LockedPackage], config: NpmConfig, default: str) -> list[api.Json]:
+def _fetch_tarballs(
+    site: api.Site, places: Mapping[str, LockedPackage], config: NpmConfig, default: str
+) -> list[api.Json]:
     """The tarballs, fetched once, with their sha256; each once, in the order of their names."""
     once = {package.identity: package for package in places.values() if not package.local}
     chosen = sorted(once.values(), key=lambda item: (item.name, item.version, item.identity))
     names = blob_names(chosen)
     sealed = []
     for package, name in zip(chosen, names, strict=True):
-        first, *others = urls(package.name, package.path, package.url, package.resolved, config, default)
+        first, *others = tarball_urls(package.name, package.path, package.url, package.resolved, config, default)
         sealed.append(
             api.Sealed(
                 urls=(first, *others),
@@ -304,7 +306,7 @@ def _learn(site: api.Site, places: Mapping[str, LockedPackage], config: NpmConfi
     ]
 
 
-def urls(name: str, path: str, url: str, resolved: str, config: NpmConfig, default: str) -> tuple[str, ...]:
+def tarball_urls(name: str, path: str, url: str, resolved: str, config: NpmConfig, default: str) -> tuple[str, ...]:
     """Where a tarball may be, in order: the URL that the project names; else the registry that this machine has for the
     package, where the lock file saw it, and where npm looks when nothing is configured. With their own credentials.
     """

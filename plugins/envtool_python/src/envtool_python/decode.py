@@ -54,7 +54,7 @@ class DecodedFiles:
     def read(self, path: str) -> str | None:
         """See api.Project. Raises WrongFileError."""
         content = self._project.read_bytes(path)
-        return content if content is None else text_of(content, path)
+        return content if content is None else decode_text(content, path)
 
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
@@ -65,7 +65,7 @@ class DecodedFiles:
         found = {}
         for path, content in self._project.around(name).items():
             try:
-                found[path] = text_of(content, path)
+                found[path] = decode_text(content, path)
             except WrongFileError:
                 continue
         return found
@@ -87,7 +87,7 @@ class SubdirectoryReader:
         return [path.removeprefix(self._prefix) for path in self._project.glob(self._prefix + pattern)]
 
 
-def text_of(content: bytes, path: str) -> str:
+def decode_text(content: bytes, path: str) -> str:
     """The text, each line ended as Python wants it. Raises WrongFileError where it is none."""
     encoding, content = _encoding(content, path)
     loose = path.endswith((".cfg", ".ini", ".in"))  # looked through for words: their owner will hear of it

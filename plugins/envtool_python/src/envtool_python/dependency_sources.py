@@ -136,10 +136,10 @@ class DependencySources:
     def _settle(self, name: str, requirement: str, source: DependencySource) -> list[str]:
         if source.kind == "workspace":
             source = self._member(name, source)
-        if self._was_left_behind(name, source):
+        if self._is_missing_sibling(name, source):
             return [requirement]
-        if source.kind == "archive" and archived(source.value) != name:
-            said = f"`{name}` comes from {source.said}, which is one of `{archived(source.value)}`"
+        if source.kind == "archive" and archive_project_name(source.value) != name:
+            said = f"`{name}` comes from {source.said}, which is one of `{archive_project_name(source.value)}`"
             self._refuse(name, said, source)
         elif source.kind in ("url", "archive"):
             self.chosen[name] = source.value
@@ -149,7 +149,7 @@ class DependencySources:
             self._refuse(name, f"`{name}` comes from {source.said}", source)
         return [requirement]
 
-    def _was_left_behind(self, name: str, source: DependencySource) -> bool:
+    def _is_missing_sibling(self, name: str, source: DependencySource) -> bool:
         """Whether this is an unpacked source distribution that requires the name, and its place did not come along: a
         workspace or a directory beside the project is for who develops it, and who releases it says what pip is to
         find (PKG-INFO, core metadata specifications). One index alone, or a repository, is said to everybody."""
@@ -159,7 +159,9 @@ class DependencySources:
                 return False
         elif source.kind != "absent":
             return False
-        return name in released(self.project.read(posixpath.join(posixpath.dirname(source.file), "PKG-INFO")))
+        return name in required_by_pkg_info(
+            self.project.read(posixpath.join(posixpath.dirname(source.file), "PKG-INFO"))
+        )
 
     def _directory(self, name: str, requirement: str, source: DependencySource) -> list[str]:
         """A project of the checkout: what it requires itself is placed too. One that is no package gives its
@@ -243,7 +245,7 @@ class DependencySources:
     def _called(self, source: DependencySource) -> str:
         """The name of the project in a directory."""
         if is_archive(source.value):
-            return archived(source.value)
+            return archive_project_name(source.value)
         if source.kind != "directory":
             return ""
         return read_facts(self.project, f"{source.value}/" if source.value != "." else "").name
@@ -487,7 +489,7 @@ def _entries(tools: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from table(poetry, "dev-dependencies").items()
 
 
-def released(metadata: str | None) -> frozenset[str]:
+def required_by_pkg_info(metadata: str | None) -> frozenset[str]:
     """The names that PKG-INFO requires by their names alone; none where there is no such file."""
     header = (metadata or "").partition("\n\n")[0]
     lines = re.findall(r"^Requires-Dist:[ \t]*(.+)$", header, re.MULTILINE | re.IGNORECASE)
@@ -509,7 +511,7 @@ def is_directory(value: str) -> bool:
     return value != INDEX and not is_url(value) and not is_archive(value)
 
 
-def archived(path: str) -> str:
+def archive_project_name(path: str) -> str:
     """The normalised name that an archive's file name begins with."""
     name = posixpath.basename(path)
     if name.endswith(".whl"):
@@ -518,6 +520,6 @@ def archived(path: str) -> str:
     return normal(name.removesuffix(ending).rpartition("-")[0])
 
 
-def at(path: str, directory: str) -> str:
+def container_url(path: str, directory: str) -> str:
     """The URL of a file of the project in a container, by its path from the spec's `directory`."""
     return "file://" + quote(posixpath.normpath(posixpath.join(api.PROJECT, directory, path)))

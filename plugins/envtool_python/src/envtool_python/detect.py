@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from envtool import api
 from envtool_python.decode import DecodedFiles, WrongFileError
 from envtool_python.dependency_sources import ASIDE, PROJECTS, DependencySources
-from envtool_python.language import depth_of, pip_of
+from envtool_python.language import depth_of, pip_options
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.python_versions import HOST_PATH, fits_minor, known, suite_for
 from envtool_python.requirements import WrongRequirementError
@@ -45,10 +45,12 @@ def detect(project: api.Project) -> list[api.Detection]:
         if not path:
             return []
         facts = read_facts(texts)
-        more = _tests(texts, facts)
-        beside, unclear, installed = _beside(texts, facts, getattr(project, "directory", "."), more or {})
-        more = _own(texts, more, [place for place in _below(texts) if place not in installed])
-        more, lacking = (more, "") if more is None or facts.installable else _not_installed(texts, facts, more)
+        more = _test_task(texts, facts)
+        beside, unclear, installed = _sibling_sources(texts, facts, getattr(project, "directory", "."), more or {})
+        more = _task_without_subprojects(
+            texts, more, [place for place in _subproject_directories(texts) if place not in installed]
+        )
+        more, lacking = (more, "") if more is None or facts.installable else _task_without_install(texts, facts, more)
     except WrongFileError as error:
         reason = f"{error.file}:{error.line}: {error}"
         return [api.Detection(language="python", reason=reason)]
@@ -63,7 +65,7 @@ def detect(project: api.Project) -> list[api.Detection]:
     return [api.Detection(language="python", reason=reason, env=env)]
 
 
-def _beside(
+def _sibling_sources(
     project: DecodedFiles, facts: ProjectMetadata, directory: str, options: dict[str, api.Json]
 ) -> tuple[dict[str, api.Json], str, list[str]]:
     """The spec's `sources` for requirements that projects of the checkout are called like, their directories; what is
@@ -76,7 +78,7 @@ def _beside(
     while True:
         sources = DependencySources(project, given, depth_of(directory))
         try:
-            pip_of(env, project, facts, sources)
+            pip_options(env, project, facts, sources)
         except WrongRequirementError:  # told where the spec is checked
             return {}, "", []
         new = {name: sources.beside(name) for name in sources.wrong if name not in given}
@@ -90,13 +92,15 @@ def _beside(
         given |= found
 
 
-def _below(project: DecodedFiles) -> list[str]:
+def _subproject_directories(project: DecodedFiles) -> list[str]:
     """Directories of projects below, whose tests are theirs."""
     found = {posixpath.dirname(path) for name in PROJECTS for path in project.glob(f"**/{name}")}
     return sorted(place for place in found if place and not ASIDE & {*place.split("/")})
 
 
-def _own(project: DecodedFiles, more: dict[str, api.Json] | None, apart: list[str]) -> dict[str, api.Json] | None:
+def _task_without_subprojects(
+    project: DecodedFiles, more: dict[str, api.Json] | None, apart: list[str]
+) -> dict[str, api.Json] | None:
     """The same task without the tests of projects below that are not installed, which could not pass; None where no
     test is left."""
     command = (more or {}).get("tasks", {}).get("test") if isinstance((more or {}).get("tasks"), dict) else ""  # type: ignore[union-attr]
@@ -114,7 +118,7 @@ def _own(project: DecodedFiles, more: dict[str, api.Json] | None, apart: list[st
     return more
 
 
-def _not_installed(
+def _task_without_install(
     project: DecodedFiles, facts: ProjectMetadata, more: dict[str, api.Json]
 ) -> tuple[dict[str, api.Json], str]:
     """The task of a project that is not a package: its tests find the modules beside them by `python -m pytest`, which
@@ -126,7 +130,7 @@ def _not_installed(
     changed = any("sys.path" in (project.read(path) or "") for path in project.glob("**/conftest.py"))
     if changed or "pythonpath" in settings or "python_paths" in settings:
         return more, ""
-    names = sorted(_imported(project))
+    names = sorted(_imported_modules(project))
     for name in names:
         if _any(project, (f"src/{name}.py", f"src/{name}/*.py")):
             how = "a pyproject.toml with [project] and [build-system] makes it a package, which is installed"
@@ -136,7 +140,7 @@ def _not_installed(
     return more, ""
 
 
-def _imported(project: DecodedFiles) -> set[str]:
+def _imported_modules(project: DecodedFiles) -> set[str]:
     """Names of the modules that the first tests import."""
     found: set[str] = set()
     for path in sorted({path for pattern in COLLECTED for path in project.glob(pattern)})[:_MANY]:
@@ -165,14 +169,14 @@ def _base(facts: ProjectMetadata) -> dict[str, api.Json]:
     return {"base": {"debian": (suite_for(wanted) if wanted else "") or _DEFAULT_BASE}}
 
 
-def _tests(project: DecodedFiles, facts: ProjectMetadata) -> dict[str, api.Json] | None:
+def _test_task(project: DecodedFiles, facts: ProjectMetadata) -> dict[str, api.Json] | None:
     """The task `test`, and the env's keys that it needs; None where nothing would pass."""
     settings = pytest_settings(project, facts)
     if "django" in (project.read("manage.py") or "").lower():
         asked = settings is not None and "DJANGO_SETTINGS_MODULE" in settings
         if not asked:
             return _task("python manage.py test {{ args }}")
-    if commands := _plain(tox_commands(project, facts)):
+    if commands := _tox_to_shell(tox_commands(project, facts)):
         return _task(commands)
     if found := _nox(project.read("noxfile.py") or ""):
         return found
@@ -196,11 +200,11 @@ def _any(project: DecodedFiles, patterns: tuple[str, ...]) -> bool:
 _SUBSTITUTION = re.compile(r"\{([^{}]*)\}")
 
 
-def _plain(lines: list[str]) -> str:
+def _tox_to_shell(lines: list[str]) -> str:
     """Tox's commands as a shell's, empty where one of them needs what only tox has."""
     found = []
     for line in lines:
-        command = _substituted(line)
+        command = _substitute_tox(line)
         word = command.partition(" ")[0]
         if word not in RUNNERS or "setup.py" in command:
             return ""
@@ -208,7 +212,7 @@ def _plain(lines: list[str]) -> str:
     return " && ".join(found)
 
 
-def _substituted(line: str) -> str:
+def _substitute_tox(line: str) -> str:
     """A command with what tox would put in, empty where that is not known."""
     unknown = False
 

@@ -27,7 +27,19 @@ METADATA_FILES = (
 MODULES = ("*.py", "src/*.py", "**/__init__.py")  # where packages and modules are
 VERSIONS = ("**/*version*.py", "**/__about__.py")
 # Directories that no build of an editable install looks into, unless the build's own files name them.
-ASIDE = ("tests", "test", "testing", "docs", "doc", "examples", "benchmarks", "bench", ".github", "changelog.d", "news")
+NON_SOURCE_DIRECTORIES = (
+    "tests",
+    "test",
+    "testing",
+    "docs",
+    "doc",
+    "examples",
+    "benchmarks",
+    "bench",
+    ".github",
+    "changelog.d",
+    "news",
+)
 
 _ANY_FILE = re.compile(  # code that finds files by itself, or runs more of the project than can be seen
     r"\b(glob|rglob|walk|listdir|scandir|iterdir|import_module|__import__|backend-path|sys\.path|cmdclass|cmd_class)\b"
@@ -45,13 +57,13 @@ _TOKEN = re.compile(r"[\w./*-]+")
 _BUILDERS = frozenset({"setuptools", "setuptools_scm", "hatch", "flit", "poetry", "pdm", "uv", "scikit-build"})
 
 
-def decisive_files(project: TreeReader, facts: ProjectMetadata) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def editable_inputs(project: TreeReader, facts: ProjectMetadata) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Files and globs, each of which matches; and more, of which only the names count. Both empty: everything."""
     everything = project.glob("**")
     text = build_text(facts)
     helped = {name_of(line) for line in facts.build_requires} - _PLAIN
     if helped or _ANY_FILE.search(text) or not _version_is_plain(project, facts, text, everything):
-        return _all_but_aside(everything, text), ()
+        return _source_patterns(everything, text), ()
     chosen = {pattern for pattern in METADATA_FILES if project.glob(pattern)}
     tokens = set(_TOKEN.findall(text))
     names = {posixpath.basename(token) for token in tokens if token[-1:] not in "./"}
@@ -61,7 +73,7 @@ def decisive_files(project: TreeReader, facts: ProjectMetadata) -> tuple[tuple[s
     modules = {pattern for pattern in MODULES if project.glob(pattern)} | _namespaces(everything, text)
     modules |= _without_modules(everything, tokens)
     if facts.compiled:  # headers are named by the sources alone
-        chosen |= {path for path in everything if not path.endswith(".py") and not _aside(path, text)}
+        chosen |= {path for path in everything if not path.endswith(".py") and not _is_non_source(path, text)}
     if facts.declared:
         return tuple(sorted(chosen)), tuple(sorted(modules))
     versions = {pattern for pattern in VERSIONS if project.glob(pattern)}
@@ -83,7 +95,7 @@ def _namespaces(everything: list[str], text: str) -> set[str]:
     packages = {posixpath.dirname(path) for path in everything if path.endswith("/__init__.py")}
     for path in sorted(everything):
         directory = posixpath.dirname(path)
-        if path.endswith(".py") and directory and directory not in packages and not _aside(path, text):
+        if path.endswith(".py") and directory and directory not in packages and not _is_non_source(path, text):
             first.setdefault(directory, path)
     return set(first.values())
 
@@ -159,15 +171,15 @@ def _named(directory: str, text: str) -> bool:
     return bool(re.search(rf"\b{re.escape(directory)}\b", text))
 
 
-def _aside(path: str, text: str) -> bool:
+def _is_non_source(path: str, text: str) -> bool:
     top, slash, _ = path.partition("/")
-    return bool(slash) and top in ASIDE and not _named(top, text)
+    return bool(slash) and top in NON_SOURCE_DIRECTORIES and not _named(top, text)
 
 
-def _all_but_aside(everything: list[str], text: str) -> tuple[str, ...]:
+def _source_patterns(everything: list[str], text: str) -> tuple[str, ...]:
     top = {path.partition("/")[0] for path in everything}
     inner = {path.partition("/")[0] for path in everything if "/" in path}
-    aside = {name for name in inner if name in ASIDE and not _named(name, text)}
+    aside = {name for name in inner if name in NON_SOURCE_DIRECTORIES and not _named(name, text)}
     return tuple(sorted(name for name in top - aside if name not in {".git", ".envtool"})) if aside else ()
 
 

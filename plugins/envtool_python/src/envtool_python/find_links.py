@@ -13,7 +13,7 @@ import shlex
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from envtool_python.dependency_sources import ARCHIVES, WrongSource, at
+from envtool_python.dependency_sources import ARCHIVES, WrongSource, container_url
 from envtool_python.requirements import unique
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def find_links(lines: RequirementLines, project: DecodedFiles, sources: Dependen
         if not value:
             continue
         file, number = lines.places.get(line, ("requirements.txt", 1))
-        places = candidates(value, file)
+        places = candidate_paths(value, file)
         inner = [place for place in places if not _leaves(place, sources.depth)]
         full = [place for place in inner if any(project.glob(f"{_prefix(place)}*{ending}") for ending in ARCHIVES)]
         if full:
@@ -57,12 +57,12 @@ def _outside(line: str, place: str, file: str, number: int) -> WrongSource:
     return WrongSource(message=f"`{line}`: {place} is outside of the project", hint=hint, file=file, line=number)
 
 
-def wrong(line: str, file: str, number: int, files: PipInputs) -> WrongSource | None:
+def check_find_links(line: str, file: str, number: int, files: PipInputs) -> WrongSource | None:
     """What is wrong with the directory that a line names, as far as the project's files tell."""
     value = _value(line)
     if not value or "${" in value:  # a variable, of which pip puts in the value
         return None
-    places = candidates(value, file)
+    places = candidate_paths(value, file)
     inner = [place for place in places if not _leaves(place, files.depth)]
     if not inner:
         return _outside(line, places[0], file, number)
@@ -80,20 +80,20 @@ def wrong(line: str, file: str, number: int, files: PipInputs) -> WrongSource | 
     return WrongSource(message=f"`{line}`: {why}", hint=hint, file=file, line=number, code="requirements")
 
 
-def seen(line: str, file: str, known: Collection[str], directory: str) -> str:
+def container_line(line: str, file: str, known: Collection[str], directory: str) -> str:
     """The line as pip in a container is to be told it, by the files of the project that are `known` (relative to it;
     the line's are relative to the spec's `directory`)."""
     value = _value(line)
     if not value:
         return line
-    for place in candidates(value, file):
+    for place in candidate_paths(value, file):
         whole = posixpath.normpath(posixpath.join(directory, place))
         if whole in known or any(path.startswith(f"{whole}/") or whole == "." for path in known):
-            return f"--find-links {at(place, directory)}"
+            return f"--find-links {container_url(place, directory)}"
     return line
 
 
-def candidates(value: str, file: str) -> list[str]:
+def candidate_paths(value: str, file: str) -> list[str]:
     """Where a path may be, as a requirement file writes it."""
     path = unquote(re.sub(r"^file:(//)?", "", value)) if value.startswith("file:") else value
     return [

@@ -24,10 +24,10 @@ TROVE = {
 }
 
 
-def packages(tree: Tree) -> list[Package]:
+def installed_packages(tree: Tree) -> list[Package]:
     """All installed distributions, in the order of their paths."""
     paths = {path for pattern in PATTERNS for path in tree.find(pattern)}
-    found = (read(path, content) for path, content in tree.read(sorted(paths)).items())
+    found = (parse_metadata(path, content) for path, content in tree.read(sorted(paths)).items())
     return [package for package in found if package is not None]
 
 
@@ -38,7 +38,7 @@ def owners(tree: Tree, path: str) -> list[Package]:
         site = posixpath.dirname(posixpath.dirname(record))
         if any(posixpath.normpath(posixpath.join(site, name)) == path for name in _names(content)):
             found.append(posixpath.join(posixpath.dirname(record), "METADATA"))
-    said = (read(place, content) for place, content in tree.read(found).items())
+    said = (parse_metadata(place, content) for place, content in tree.read(found).items())
     return [package for package in said if package is not None]
 
 
@@ -49,7 +49,7 @@ def _names(record: bytes) -> list[str]:
         return []
 
 
-def read(path: str, content: bytes) -> Package | None:
+def parse_metadata(path: str, content: bytes) -> Package | None:
     """What one METADATA or PKG-INFO says; None where it names no distribution."""
     head = content.partition(b"\n\n")[0] if b"\r" not in content[:4096] else content
     said = email.parser.Parser(policy=email.policy.compat32).parsestr(head.decode(errors="replace"), headersonly=True)

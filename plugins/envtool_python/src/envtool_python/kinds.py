@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from envtool import api
 from envtool_python import python_versions
 from envtool_python.dependency_sources import SOURCES
-from envtool_python.editable import ASIDE, BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
-from envtool_python.pins import PINS, fetches, files_of, kept
-from envtool_python.pip_calls import PipInputs, archives_of, asks_project, check, directories_of, facts_at, wanted
+from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, NON_SOURCE_DIRECTORIES, VERSIONS
+from envtool_python.pins import PINS, fetches, files_of, keep_constraints
+from envtool_python.pip_calls import (
+    PipInputs,
+    archives_of,
+    asks_project,
+    check,
+    directories_of,
+    facts_at,
+    read_requests,
+)
 from envtool_python.program import inside_binds, inside_command
 from envtool_python.requirements import unique
 
@@ -70,14 +78,14 @@ class _VenvKind(api.Kind):
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
         """Where this machine's pip looks, with the credentials that it has."""
-        from envtool_python.simple_index import located
+        from envtool_python.simple_index import locate_files
 
         names = {entry["sha256"]: entry["name"] for entry in files_of(pins)}
         paths = {entry["sha256"]: entry["path"] for entry in files_of(pins) if "path" in entry}
         own = [replace(each, url=site.url(paths[each.sha256])) for each in fetches if each.sha256 in paths]
         others = [each for each in fetches if each.sha256 not in paths]
         index = _options(request.options).get("index", "")
-        return [*own, *(located(others, names, site, index) if others else ())]
+        return [*own, *(locate_files(others, names, site, index) if others else ())]
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """What the build is told; the files' hashes and the inputs are in every key anyway."""
@@ -100,7 +108,7 @@ class _VenvKind(api.Kind):
         """The package that has what a build misses."""
         from envtool_python import missing_libraries
 
-        return missing_libraries.hint(output, request.base_kind, site)
+        return missing_libraries.missing_package_hint(output, request.base_kind, site)
 
     def question(self, request: api.Request) -> api.Json:
         """Resolving depends on the files that say what is needed, not on every source file of the project."""
@@ -191,11 +199,11 @@ class Pip(_VenvKind):
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""
         from envtool_python.resolver import Resolver
-        from envtool_python.versions import pretended
+        from envtool_python.versions import pretend_version_variables
 
         chosen = _options(request.options)
         files = PipInputs(request, site)
-        asked = wanted(chosen, files)
+        asked = read_requests(chosen, files)
         resolver = Resolver(
             site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""), base_kind=request.base_kind
         )
@@ -206,12 +214,14 @@ class Pip(_VenvKind):
             "calls": [[*call] for call in asked.calls],
             "constraints": [*asked.constraints],
             "directories": {name: _at(request, place) for name, place in asked.directories.items()},
-            "keep": kept(request.keep, (*lines, *asked.constraints)),
-            "variables": {**pretended(resolver, asked.facts, _prefix(request.directory), chosen.get("version"))},
+            "keep": keep_constraints(request.keep, (*lines, *asked.constraints)),
+            "variables": {
+                **pretend_version_variables(resolver, asked.facts, _prefix(request.directory), chosen.get("version"))
+            },
         }
         for place in asked.directories.values():  # told to the backends of projects beside, in the same words
             below = posixpath.normpath(posixpath.join(request.directory, place))
-            variables = pretended(resolver, facts_at(files, f"{place}/"), _prefix(below), None)
+            variables = pretend_version_variables(resolver, facts_at(files, f"{place}/"), _prefix(below), None)
             document["variables"] = {**variables, **document["variables"]}  # type: ignore[dict-item]
         if asked.extras is not None:
             document["project"] = {"root": _at(request, "."), "extras": [*asked.extras], "call": asked.project_call}
@@ -282,7 +292,7 @@ class PythonProject(_VenvKind):
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle what its build needs. Raises ResolveError, FetchError."""
         from envtool_python.resolver import Resolver
-        from envtool_python.versions import pretended
+        from envtool_python.versions import pretend_version_variables
 
         chosen = _options(request.options)
         root = posixpath.normpath(chosen.get("root", "."))
@@ -293,7 +303,7 @@ class PythonProject(_VenvKind):
         )
         _check_python(chosen, resolver)
         prefix = _prefix(posixpath.join(request.directory, root))
-        variables = pretended(resolver, facts, prefix, chosen.get("version"))
+        variables = pretend_version_variables(resolver, facts, prefix, chosen.get("version"))
         site.note("asking the project what its build needs")
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
         build = resolver.project(_at(request, root), hooks, variables)
@@ -341,7 +351,7 @@ def _importable(request: api.Request) -> list[str]:
         path.removesuffix("__init__.py") for path in below if path.count("/") == 1 and path.endswith("/__init__.py")
     )
     modules = (path for path in below if path.endswith(".py") and "/" not in path and not _NO_MODULE.match(path))
-    found = (path for path in packages if path.rstrip("/") not in ASIDE and not path.startswith("../"))
+    found = (path for path in packages if path.rstrip("/") not in NON_SOURCE_DIRECTORIES and not path.startswith("../"))
     return [*sorted(found), *sorted(modules)]
 
 

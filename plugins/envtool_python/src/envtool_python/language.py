@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from envtool import api
 from envtool_python.decode import DecodedFiles, SubdirectoryReader, TreeReader, WrongFileError, line_of
 from envtool_python.dependency_sources import INDEX, SOURCES, DependencySources, WrongSource, is_directory
-from envtool_python.editable import build_text, decisive_files
+from envtool_python.editable import build_text, editable_inputs
 from envtool_python.find_links import find_links
 from envtool_python.metadata import ProjectMetadata, read_facts
-from envtool_python.project_indexes import bounded, index_of
+from envtool_python.project_indexes import apply_bounds, replacement_index
 from envtool_python.python_versions import known, python_wrong
-from envtool_python.requirement_checks import fault, faults
+from envtool_python.requirement_checks import check_lines, line_fault
 from envtool_python.requirements import (
     WrongRequirementError,
     extra,
@@ -38,8 +38,8 @@ from envtool_python.requirements import (
     own_extras,
     unique,
 )
-from envtool_python.test_config import plugins_wanted
-from envtool_python.test_requirements import has_tests, needs_of
+from envtool_python.requirements_of_tests import has_tests, requirements_of_tests
+from envtool_python.test_config import required_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -98,7 +98,7 @@ class Python(api.Language):
         try:
             return _layers(env, texts, read_facts(texts))
         except WrongFileError as error:
-            where = api.Where(file=_shown(env, error.file), line=error.line, column=error.column)
+            where = api.Where(file=_display_path(env, error.file), line=error.line, column=error.column)
             content = (project.read_bytes(error.file) or b"").splitlines()[error.line - 1 : error.line]
             text = content[0].decode(errors="replace") if content else ""
             problem = api.Problem(where=where, message=str(error), code="pyproject", hint=error.hint, text=text)
@@ -120,7 +120,7 @@ def _layers(env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata) ->
     python = str(options.get("python", "python3"))
     install = options.get("install") or _install(facts)
     sources = DependencySources(project, options.get("sources", {}), depth_of(env.directory))
-    pip, wrong = pip_of(env, project, facts, sources)
+    pip, wrong = pip_options(env, project, facts, sources)
     check(env, project, [*wrong, *sources.wrong.values(), *python_wrong(env, project, facts)])
     local = {name: place for name, place in sources.chosen.items() if is_directory(place)}
     compiled = facts.compiled or any(read_facts(project, f"{place}/").compiled for place in local.values())
@@ -167,7 +167,7 @@ def _project(project: TreeReader, facts: ProjectMetadata, install: str, *, root:
     if facts.declared:  # then no edit elsewhere in pyproject.toml changes what its build needs
         chosen["build"] = sha256(build_text(facts).encode()).hexdigest()
     if install == "editable":
-        files, by_name = decisive_files(project, facts)
+        files, by_name = editable_inputs(project, facts)
         chosen |= {key: [*_in(root, paths)] for key, paths in (("files", files), ("names", by_name)) if paths}
     return chosen
 
@@ -195,14 +195,14 @@ def _install(facts: ProjectMetadata) -> str:
     return facts.install
 
 
-def pip_of(
+def pip_options(
     env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata, sources: DependencySources
 ) -> tuple[dict[str, api.Json], tuple[WrongSource, ...]]:
     """The pip layer's options, empty where nothing is required, and what of its indexes and bounds cannot be honoured.
     Requirement strings are written out, so that the layer depends on them and not on whatever else pyproject.toml says.
     """
     options: Mapping[str, Any] = env.options
-    chosen = needs_of(options, project, facts, known(env))
+    chosen = requirements_of_tests(options, project, facts, known(env))
     found = flatten(project.read, chosen.files, options.get("constraints", ()))
     lines = sources.place(options.get("packages", ()), facts, file=env.where.file, line=env.where.line)
     lines += sources.place(chosen.lines, facts, file="tox.ini")
@@ -218,15 +218,15 @@ def pip_of(
     else:
         sources.all_of(facts)
         answer["project"] = True
-        decisive, by_name = decisive_files(project, facts)
+        decisive, by_name = editable_inputs(project, facts)
         reads = [*unique((*decisive, *by_name))] or ["."]
         if extras:
             answer["extras"] = [*extras]
-    bad = _faults(env, project, facts, sources, lines, chosen.lines, found)
+    bad = _check_pip_lines(env, project, facts, sources, lines, chosen.lines, found)
     top, root = sources.top(facts)
-    lines, bounds, wrong = bounded(lines, top, root, sources, options.get("packages", ()))
+    lines, bounds, wrong = apply_bounds(lines, top, root, sources, options.get("packages", ()))
     names = {name_of(line) for line in (*lines, *found.requirements)}
-    if adds := _added(project, facts, names):
+    if adds := _added_test_packages(project, facts, names):
         answer["adds"] = [*adds]
     if lines:
         answer["packages"] = [*unique(lines)]
@@ -242,7 +242,7 @@ def pip_of(
     if bounds:
         answer["bounds"] = [*bounds]
     if options.get("sources", {}).get("*") != INDEX:
-        url, more = index_of(project, top, root)
+        url, more = replacement_index(project, top, root)
         wrong += more
         if url:
             answer["index"] = url
@@ -257,21 +257,21 @@ def pip_of(
     return answer, (*bad, *wrong)
 
 
-def _faults(
+def _check_pip_lines(
     env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata, sources: DependencySources,
     lines: Iterable[str], toxs: Collection[str], found: Any,
 ) -> list[WrongSource]:  # fmt: skip
     """What pip would refuse of the lines, each with its place; right lines of requirement files go to `sources`."""
     options: Mapping[str, Any] = env.options
     own = options.get("packages", ())
-    bad = [*faults(own, env.where.file, env.where.line, written=True)]
+    bad = [*check_lines(own, env.where.file, env.where.line, written=True)]
     for line in unique(line for line in lines if line not in own):
         file = "tox.ini" if line in toxs else "pyproject.toml"
-        bad += faults([line], file, line_of(project.read(file), line) if fault(line)[0] else 0, written=True)
+        bad += check_lines([line], file, line_of(project.read(file), line) if line_fault(line)[0] else 0, written=True)
     for line in found.requirements:
         file, number = found.places.get(line, ("requirements.txt", 1))
-        if fault(line)[0]:
-            bad += faults([line], file, number)
+        if line_fault(line)[0]:
+            bad += check_lines([line], file, number)
         else:
             sources.place([line], facts, file=file, line=number)
     return bad
@@ -282,16 +282,16 @@ def _read_below(project: DecodedFiles, sources: DependencySources) -> list[str]:
     found: list[str] = []
     for place in sources.chosen.values():
         if is_directory(place):
-            decisive, by_name = decisive_files(SubdirectoryReader(project, place), read_facts(project, f"{place}/"))
+            decisive, by_name = editable_inputs(SubdirectoryReader(project, place), read_facts(project, f"{place}/"))
             found += _in(place, unique((*decisive, *by_name))) or [place]
     return found
 
 
-def _added(project: DecodedFiles, facts: ProjectMetadata, names: Collection[str]) -> list[str]:
+def _added_test_packages(project: DecodedFiles, facts: ProjectMetadata, names: Collection[str]) -> list[str]:
     """What we add by ourselves to the requirements of these names: pytest and its plugins, where there are tests."""
     if not has_tests(project, facts):
         return []
-    adds = [line for line in plugins_wanted(project, facts) if name_of(line) not in names]
+    adds = [line for line in required_plugins(project, facts) if name_of(line) not in names]
     if not any(name == "pytest" or name.startswith("pytest-") for name in (*names, *map(name_of, adds))):
         adds.append("pytest")
     return adds
@@ -303,7 +303,7 @@ def check(env: api.EnvDraft, project: DecodedFiles, wrong: Iterable[WrongSource]
     for each in wrong:
         own = each.file == env.where.file
         text = "" if own else (project.read(each.file) or "")
-        where = env.where if own else api.Where(file=_shown(env, each.file), line=each.line, column=1)
+        where = env.where if own else api.Where(file=_display_path(env, each.file), line=each.line, column=1)
         line = (text.splitlines()[each.line - 1 : each.line] or [""])[0]
         problems.append(
             api.Problem(where=where, message=each.message, code=each.code, hint=each.hint, text=line, width=0)
@@ -312,5 +312,5 @@ def check(env: api.EnvDraft, project: DecodedFiles, wrong: Iterable[WrongSource]
         raise api.SpecError(tuple(problems))
 
 
-def _shown(env: api.EnvDraft, file: str) -> str:
+def _display_path(env: api.EnvDraft, file: str) -> str:
     return posixpath.normpath(posixpath.join(env.directory, file))

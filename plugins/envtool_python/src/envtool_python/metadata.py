@@ -74,7 +74,7 @@ def read_facts(project: FileReader, root: str = "") -> ProjectMetadata:
     config = project.read(f"{root}setup.cfg")
     whole = _toml(text, f"{root}pyproject.toml") if text is not None else {}
     meta, system, tools = table(whole, "project"), table(whole, "build-system"), table(whole, "tool")
-    old = _setuptools(setup, config)
+    old = _read_setup_files(setup, config)
     requires = tuple(str(line) for line in system.get("requires", ()))
     backend = str(system.get("build-backend", ""))
     dynamic = set(meta.get("dynamic", ()))
@@ -96,9 +96,11 @@ def read_facts(project: FileReader, root: str = "") -> ProjectMetadata:
         requires_python=_requires_python(meta, tools, old),
         build_requires=requires,
         backend=backend,
-        compiled=_compiled(backend, requires, setup or "", tools),
-        versioned=version_unknown and _versioned(requires, setup or "", tools) and not project.read(f"{root}PKG-INFO"),
-        declared=_declared(meta, tools, requires) and setup is None and config is None,
+        compiled=_is_compiled(backend, requires, setup or "", tools),
+        versioned=version_unknown
+        and _has_vcs_version(requires, setup or "", tools)
+        and not project.read(f"{root}PKG-INFO"),
+        declared=_is_declared(meta, tools, requires) and setup is None and config is None,
         tools=tools,
         texts=tuple(part for part in (text, setup, config) if part),
     )
@@ -106,7 +108,7 @@ def read_facts(project: FileReader, root: str = "") -> ProjectMetadata:
 
 def _is_package(project: FileReader, root: str, *, has_setup: bool, system: bool, tools: Mapping[str, Any]) -> bool:
     """See layout.py: what the project says, else whether there is a build system, else what setuptools would find."""
-    answer = package_layout.said(tools)
+    answer = package_layout.declared_package(tools)
     if answer is not None:
         return answer
     if system or has_setup or project.read(f"{root}setup.cfg") is not None:
@@ -116,7 +118,7 @@ def _is_package(project: FileReader, root: str, *, has_setup: bool, system: bool
     glob = getattr(project, "glob", None)
     if glob is None:  # a layer's inputs, of which somebody has said that they are to be installed
         return True
-    return package_layout.is_one_thing((path.removeprefix(root) for path in glob(f"{root}**")), tools)
+    return package_layout.is_single_package((path.removeprefix(root) for path in glob(f"{root}**")), tools)
 
 
 def _dependencies(
@@ -178,7 +180,7 @@ class _SetupMetadata:
     tests: tuple[str, ...] = ()
 
 
-def _setuptools(setup: str | None, config: str | None) -> _SetupMetadata:
+def _read_setup_files(setup: str | None, config: str | None) -> _SetupMetadata:
     import configparser
 
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
@@ -188,7 +190,7 @@ def _setuptools(setup: str | None, config: str | None) -> _SetupMetadata:
         parser = configparser.RawConfigParser()
     sections = {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}
     options = sections.get("options", {})
-    written = _arguments(setup)
+    written = _setup_arguments(setup)
     extras = {key: _text_lines(value) for key, value in sections.get("options.extras_require", {}).items()}
     for key, value in (written["extras_require"] if isinstance(written.get("extras_require"), dict) else {}).items():
         extras[str(key).partition(":")[0]] = _text_lines(value)
@@ -206,7 +208,7 @@ def _text_lines(value: object) -> tuple[str, ...]:
     return tuple(line.strip() for line in map(str, lines) if line.strip())
 
 
-def _arguments(setup: str | None) -> dict[str, Any]:
+def _setup_arguments(setup: str | None) -> dict[str, Any]:
     """Arguments of setup() that are written out, or are names of values that are. Of dictionaries and lists, the parts
     that are: an extra counts by its name, whatever computes what it requires."""
     try:
@@ -257,7 +259,7 @@ def _toml(text: str, path: str) -> dict[str, Any]:
         raise WrongFileError(message[:1].lower() + message[1:], file=path, line=line, column=column) from None
 
 
-def _compiled(backend: str, requires: Iterable[str], setup: str, tools: Mapping[str, Any]) -> bool:
+def _is_compiled(backend: str, requires: Iterable[str], setup: str, tools: Mapping[str, Any]) -> bool:
     if backend.split(".", maxsplit=1)[0] in COMPILING or COMPILERS & {name_of(line) for line in requires}:
         return True
     if table(tools, "setuptools").get("ext-modules") or table(tools, "poetry").get("build"):
@@ -265,13 +267,13 @@ def _compiled(backend: str, requires: Iterable[str], setup: str, tools: Mapping[
     return bool(_EXTENSIONS.search(setup))
 
 
-def _versioned(requires: Iterable[str], setup: str, tools: Mapping[str, Any]) -> bool:
+def _has_vcs_version(requires: Iterable[str], setup: str, tools: Mapping[str, Any]) -> bool:
     if VERSIONERS & {name_of(line) for line in requires} or re.search(r"\b(use_scm_version|pbr)\b", setup):
         return True
     version = table(table(tools, "pdm"), "version")
     return version.get("source") == "scm"
 
 
-def _declared(meta: Mapping[str, Any], tools: Mapping[str, Any], requires: Iterable[str]) -> bool:
+def _is_declared(meta: Mapping[str, Any], tools: Mapping[str, Any], requires: Iterable[str]) -> bool:
     described = meta or table(tools, "poetry")
     return "version" in described and not meta.get("dynamic") and not VERSIONERS & {name_of(line) for line in requires}

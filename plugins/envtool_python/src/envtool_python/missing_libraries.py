@@ -52,7 +52,7 @@ _KNOWN = {
 }  # fmt: skip
 
 
-def sought(output: str) -> dict[str, str]:
+def missing_files(output: str) -> dict[str, str]:
     """What is missing, as the output calls it -> the end of the path of a file that would be it."""
     found: dict[str, tuple[int, str]] = {}
     for pattern in _PATTERNS:
@@ -74,10 +74,10 @@ def _end(kind: str, name: str) -> str:
     return "build-essential" if _COMPILER.match(name) else f"bin/{name.lower() if name in ('CMake', 'Rust') else name}"
 
 
-def hint(output: str, base_kind: str, site: api.Site) -> str:
+def missing_package_hint(output: str, base_kind: str, site: api.Site) -> str:
     """Which packages have what the output says is missing, looked up in the index of the base's own suite; empty where
     nothing is known to be missing, or nobody knows what has it."""
-    wanted = sought(output)
+    wanted = missing_files(output)
     asked = [end for end in wanted.values() if end not in ("build-essential", "Python.h", "bin/rust")]
     there = site.packages_with(asked) if asked else {}
     packages: dict[str, list[str]] = {}

@@ -79,7 +79,7 @@ _NO_MODULES = frozenset(
 )
 
 
-def said(tools: Mapping[str, Any]) -> bool | None:
+def declared_package(tools: Mapping[str, Any]) -> bool | None:
     """What the project says itself; None where it says nothing."""
     for tool, key in (("uv", "package"), ("poetry", "package-mode"), ("pdm", "distribution")):
         answer = table(tools, tool).get(key)
@@ -88,7 +88,7 @@ def said(tools: Mapping[str, Any]) -> bool | None:
     return None
 
 
-def is_one_thing(paths: Iterable[str], tools: Mapping[str, Any]) -> bool:
+def is_single_package(paths: Iterable[str], tools: Mapping[str, Any]) -> bool:
     """Whether setuptools, told nothing, finds one package or module, by the paths of all files."""
     if {"packages", "py-modules", "package-dir"} & {*table(tools, "setuptools")}:
         return True

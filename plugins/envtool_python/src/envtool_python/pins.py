@@ -47,7 +47,7 @@ PINS: dict[str, api.Json] = {  # of both kinds
 }
 
 
-def in_project(url: str) -> str:
+def project_path_of(url: str) -> str:
     """The path in the project of what a container saw there; empty for every other URL."""
     top = f"file://{api.PROJECT}/"
     return unquote(url.removeprefix(top)) if url.startswith(top) else ""
@@ -64,7 +64,7 @@ def fetches(pins: api.Json) -> tuple[api.Fetch, ...]:
     )
 
 
-def kept(pins: api.Json, requirements: Sequence[str]) -> list[api.Json]:
+def keep_constraints(pins: api.Json, requirements: Sequence[str]) -> list[api.Json]:
     """Constraints that hold an earlier choice where it is, but for what the requirements themselves rule out now."""
     files = files_of(pins) if isinstance(pins, dict) else []
     return [

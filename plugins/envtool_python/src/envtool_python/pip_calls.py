@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from envtool import api
 from envtool_python import find_links
-from envtool_python.decode import WrongFileError, text_of
+from envtool_python.decode import WrongFileError, decode_text
 from envtool_python.dependency_sources import (
     ARCHIVES,
     INDEX,
     PROJECTS,
     DependencySources,
     WrongSource,
-    at,
+    container_url,
     is_archive,
     is_directory,
     is_url,
 )
 from envtool_python.editable import BUILD_FILES
 from envtool_python.metadata import ProjectMetadata, read_facts
-from envtool_python.requirement_checks import faults
+from envtool_python.requirement_checks import check_lines
 from envtool_python.requirements import (
     RequirementLines,
     WrongRequirementError,
@@ -39,7 +39,7 @@ from envtool_python.requirements import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-MOST = 8 << 20  # bytes of a requirements file
+MAX_FILE_SIZE = 8 << 20  # bytes of a requirements file
 SPEC = "the spec"  # the file of what stands in the layer's own options
 
 
@@ -59,7 +59,7 @@ class PipRequest:
     places: Mapping[str, str]  # a name that is required -> file and line, as in "requirements.txt:3", where it is known
 
 
-def wanted(chosen: Mapping[str, Any], files: PipInputs) -> PipRequest:
+def read_requests(chosen: Mapping[str, Any], files: PipInputs) -> PipRequest:
     """Read what the options name. Raises ResolveError."""
     try:
         return _wanted(chosen, files)
@@ -80,11 +80,11 @@ def check(chosen: Mapping[str, Any], files: PipInputs) -> None:
             return
     except WrongFileError as error:
         raise _wrong(error, files) from None
-    wanted(chosen, files)
+    read_requests(chosen, files)
 
 
 def _wanted(chosen: Mapping[str, Any], files: PipInputs) -> PipRequest:
-    wrong = [*_absent(chosen, files), *faults(chosen.get("packages", ()), SPEC, 0, written=True)]
+    wrong = [*_missing_source_projects(chosen, files), *check_lines(chosen.get("packages", ()), SPEC, 0, written=True)]
     places: dict[str, str] = {}
     facts = read_facts(files) if asks_project(chosen) or chosen.get("groups") else ProjectMetadata()
     sources = DependencySources(files, chosen.get("sources", {}), depth=files.depth)
@@ -103,7 +103,7 @@ def _wanted(chosen: Mapping[str, Any], files: PipInputs) -> PipRequest:
         lines: list[str] = []
         for line in found.requirements:
             file, number = found.places.get(line, (path, 1))
-            if bad := faults([line], file, number):
+            if bad := check_lines([line], file, number):
                 wrong += bad
                 continue
             places.setdefault(name_of(line), f"{file}:{number}")
@@ -125,9 +125,9 @@ def _wanted(chosen: Mapping[str, Any], files: PipInputs) -> PipRequest:
             rest += sources.place(extra(facts.name, facts.extras, name), facts)
     _check_sources(sources, wrong, files)
     constraints += [f"{name} @ {value}" for name, value in sources.given.items() if is_url(value)]
-    local = {name: at(value, files.directory) for name, value in sources.given.items() if is_archive(value)}
+    local = {name: container_url(value, files.directory) for name, value in sources.given.items() if is_archive(value)}
     constraints += [f"{name} @ {url}" for name, url in local.items()]
-    calls = [tuple(_hashed(line, local) for line in lines) for lines in calls]
+    calls = [tuple(_with_local_url(line, local) for line in lines) for lines in calls]
     if rest or asked is not None:
         calls.append(unique(rest))
     adds = chosen.get("adds", ())
@@ -144,9 +144,9 @@ def _wanted(chosen: Mapping[str, Any], files: PipInputs) -> PipRequest:
 
 def _linked(line: str, file: str, number: int, files: PipInputs, wrong: list[WrongSource]) -> str:
     """A line as pip in a container is to be told it; what is wrong with a directory that it names goes to `wrong`."""
-    if bad := find_links.wrong(line, file, number, files):
+    if bad := find_links.check_find_links(line, file, number, files):
         wrong.append(bad)
-    return find_links.seen(line, "" if file == SPEC else file, files.known, files.directory)
+    return find_links.container_line(line, "" if file == SPEC else file, files.known, files.directory)
 
 
 def _bounds(found: RequirementLines, files: PipInputs, wrong: list[WrongSource]) -> list[str]:
@@ -154,7 +154,7 @@ def _bounds(found: RequirementLines, files: PipInputs, wrong: list[WrongSource])
     return [_linked(line, *found.places.get(line, (SPEC, 0)), files, wrong) for line in found.constraints]
 
 
-def _absent(chosen: Mapping[str, Any], files: PipInputs) -> list[WrongSource]:
+def _missing_source_projects(chosen: Mapping[str, Any], files: PipInputs) -> list[WrongSource]:
     """Directories that the layer's own `sources` name, and in which there is no project."""
     return [
         WrongSource(
@@ -183,7 +183,7 @@ def _check_sources(sources: DependencySources, wrong: list[WrongSource], files: 
             )
 
 
-def _hashed(line: str, local: Mapping[str, str]) -> str:
+def _with_local_url(line: str, local: Mapping[str, str]) -> str:
     """A line with a hash says itself where an archive of the project is: pip takes no constraint for that."""
     url = local.get(name_of(line), "")
     found = re.match(r"^([\w.-]+\s*(?:\[[^\]]*\])?)([^;]*?)(;.*?)?(\s--hash.*)$", line) if url else None
@@ -233,7 +233,7 @@ class PipInputs:
         """Text of an input; None when there is no such file. Raises _OutsideError when it is no input."""
         whole = posixpath.normpath(posixpath.join(self.directory, path))
         try:
-            with self.site.open(whole, limit=MOST) as file:
+            with self.site.open(whole, limit=MAX_FILE_SIZE) as file:
                 content = file.read()
         except api.ResolveError as error:
             if error.code == "no-file":
@@ -244,12 +244,12 @@ class PipInputs:
                 return None
             if not self.reached(path):
                 raise _UndeclaredInputError(path)
-        return text_of(content, path)
+        return decode_text(content, path)
 
     def has(self, path: str) -> str:
         """`file`, `directory`, or empty: what there is of that name in the project."""
         try:
-            with self.site.open(posixpath.normpath(posixpath.join(self.directory, path)), limit=MOST):
+            with self.site.open(posixpath.normpath(posixpath.join(self.directory, path)), limit=MAX_FILE_SIZE):
                 return "file"
         except api.ResolveError as error:
             return {"no-file": "", "not-a-file": "directory"}.get(error.code, "file")

@@ -48,13 +48,13 @@ class PipConfig:
         return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc}")) if secret else url
 
 
-def closed(url: str) -> str:
+def strip_credentials(url: str) -> str:
     """The URL without credentials and without its fragment."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
 
 
-def redacted(text: str) -> str:
+def redact_credentials(text: str) -> str:
     """Text of pip's with whatever stands before an `@` in a URL blotted out."""
     return _SECRET.sub("****@", text)
 
@@ -64,7 +64,7 @@ def file_name(url: str) -> str:
     return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
-def parse(listing: str) -> dict[str, str]:
+def parse_config_list(listing: str) -> dict[str, str]:
     """`pip config list` as option -> value, the winning section's."""
     found: dict[str, tuple[int, str]] = {}
     for line in listing.splitlines():
@@ -82,7 +82,7 @@ def parse(listing: str) -> dict[str, str]:
     return {option: text for option, (_, text) in found.items()}
 
 
-def index_of(options: Mapping[str, str]) -> PipConfig:
+def config_for_options(options: Mapping[str, str]) -> PipConfig:
     """What a container needs for these options of pip's."""
     variables: dict[str, str] = {}
     binds: dict[str, api.Bind] = {}
@@ -127,14 +127,14 @@ def _directory(place: str) -> Iterable[api.Bind]:
 def read_index(site: api.Site) -> PipConfig:
     """The host's configuration, as its own pip reads it; its file URLs are this machine's own. Raises ResolveError
     where pip cannot be started."""
-    index = index_of(parse(host_pip("config", "list")))
+    index = config_for_options(parse_config_list(run_host_pip("config", "list")))
     for bind in index.binds:
         for place in (bind.source, bind.target):
             site.own(place)
     return index
 
 
-def host_pip(*arguments: str, variables: Mapping[str, str] | None = None) -> str:
+def run_host_pip(*arguments: str, variables: Mapping[str, str] | None = None) -> str:
     """Run the host's pip (the one this distribution depends on): its standard output. With `variables` it reads
     no configuration but those. Raises ResolveError.
     """
@@ -159,12 +159,12 @@ def host_pip(*arguments: str, variables: Mapping[str, str] | None = None) -> str
 def last_words(text: str) -> str:
     """What pip (or our program in the container) gave as the reason, on one line, without credentials; where a build
     backend failed, what that said last."""
-    lines = [line.rstrip() for line in redacted(text).splitlines() if line.strip()]
+    lines = [line.rstrip() for line in redact_credentials(text).splitlines() if line.strip()]
     plain = [line.strip() for line in lines]
     said = [line.partition(":")[2].strip() for line in plain if line.startswith(("ERROR:", "error:"))]
     told = [line for line in said if not line.startswith(("Ignored the following", "ResolutionImpossible"))]
     own = [line.partition(":")[2].strip() for line in plain if line.startswith("envtool:")]
-    if of_backend(text):
+    if is_backend_failure(text):
         end = next(at for at, line in enumerate(plain) if line.startswith(("[end of output]", BACKEND)))
         told = [*(line for line in own if line.startswith(_BACKEND)), *_cause(lines[:end])]
     chosen = [_VERSIONS.sub(r"(newest versions: \1)", line) for line in told][:2] or own or plain[-2:]
@@ -173,7 +173,7 @@ def last_words(text: str) -> str:
     return sentence if is_name else sentence[:1].lower() + sentence[1:]
 
 
-def of_backend(text: str) -> bool:
+def is_backend_failure(text: str) -> bool:
     """Whether it was a build backend (or setup.py) that failed: what it printed is the reason then."""
     lines = [line.strip() for line in text.splitlines()]
     said = [line.partition(":")[2].strip() for line in lines if line.startswith(("ERROR:", "error:"))]

@@ -33,7 +33,7 @@ _PLATFORM = re.compile(r"(\S+\.whl) is not a supported wheel on this platform")
 _CONFLICT = re.compile(r"The conflict is caused by:\n((?:[ \t]+\S.*\n?)+)")
 _ASKED = re.compile(r"The user requested (\(constraint\) )?(.+)")
 _DEPENDS = re.compile(r"(\S+) (\S+) depends on (.+)")
-CAUSES = 4  # of a conflict, that are named
+MAX_CAUSES = 4  # of a conflict, that are named
 _ALONE = re.compile(r"Cannot install (\S+) because these package versions have conflicting dependencies")
 _ALL_HASHED = (
     "where one line has a hash, each must have one and a version with `==`, what they require too: `pip-compile"
@@ -41,7 +41,7 @@ _ALL_HASHED = (
 )
 
 
-def explained(
+def explain_pip_error(
     said: str, places: Mapping[str, str], info: Mapping[str, object], lines: Iterable[str] = ()
 ) -> tuple[str, str]:
     """What is wrong, and what to do; both empty where pip says something else. `places`: see Asked; `info`: what the
@@ -145,9 +145,9 @@ def _conflict(text: str, _: Mapping[str, object]) -> tuple[str, str]:
             causes.append(f"`{depends[1]}=={depends[2]}`, which wants {depends[3]}")
         else:
             causes.append(line)
-    more = f"; and {len(causes) - CAUSES} more" if len(causes) > CAUSES else ""
+    more = f"; and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
     return (
-        f"these do not go together: {'; '.join(causes[:CAUSES])}{more}",
+        f"these do not go together: {'; '.join(causes[:MAX_CAUSES])}{more}",
         "loosen one of the requirements, or ask for fewer groups and extras",
     )
 

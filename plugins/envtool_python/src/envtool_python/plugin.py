@@ -31,9 +31,9 @@ def envtool_detect(project: api.Project) -> list[api.Detection]:
 @api.hook
 def envtool_packages(tree: api.Tree) -> list[api.Package]:
     """Python distributions, wherever they are."""
-    from envtool_python.installed import packages
+    from envtool_python.installed import installed_packages
 
-    return packages(tree)
+    return installed_packages(tree)
 
 
 @api.hook

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 _HINT = f"pip has no order of indexes; to look where this machine's pip looks: `sources: {{'*': {INDEX}}}` in the env"
 
 
-def index_of(project: FileReader, facts: ProjectMetadata, root: str = "") -> tuple[str, tuple[WrongSource, ...]]:
+def replacement_index(
+    project: FileReader, facts: ProjectMetadata, root: str = ""
+) -> tuple[str, tuple[WrongSource, ...]]:
     """The URL of the index that replaces the usual one ("" where none does), and what cannot be honoured."""
     uv, file = table(facts.tools, "uv"), f"{root}pyproject.toml"
     own = project.read(f"{root}uv.toml")
@@ -99,14 +101,14 @@ def _line(text: str, place: str) -> int:
     return next((number for number, line in enumerate(text.splitlines(), 1) if words in line), 1)
 
 
-def bounded(
+def apply_bounds(
     lines: list[str], top: ProjectMetadata, root: str, sources: DependencySources, packages: Iterable[str]
 ) -> tuple[list[str], list[str], tuple[WrongSource, ...]]:
     """The lines with what stands over them, the bounds for whatever else requires a name, and what pip cannot do: it
     has no word for a requirement that holds under a condition alone, or that is dropped wherever it is. The spec's own
     `packages` come before all of these.
     """
-    constraints, overrides = bounds_of(top)
+    constraints, overrides = project_bounds(top)
     own = {name_of(line) for line in packages}
     overrides = [line for line in overrides if name_of(line) not in own]
     file = f"{root}pyproject.toml"
@@ -120,7 +122,7 @@ def bounded(
         )
         for what, key, some in (
             ("hold under a condition", "overrid", overrides),
-            ("be left out", "exclu", excluded(top)),
+            ("be left out", "exclu", excluded_names(top)),
         )
         for line in some
         if name_of(line) not in own and (key == "exclu" or ";" in line)
@@ -137,7 +139,7 @@ def bounded(
     return lines, [*unique(bounds)], tuple(wrong)
 
 
-def bounds_of(facts: ProjectMetadata) -> tuple[list[str], list[str]]:
+def project_bounds(facts: ProjectMetadata) -> tuple[list[str], list[str]]:
     """Constraints that a project sets on whatever requires a name, and lines that stand over every requirement of
     theirs: uv's constraint-dependencies and override-dependencies, PDM's overrides."""
     uv = table(facts.tools, "uv")
@@ -152,7 +154,7 @@ def bounds_of(facts: ProjectMetadata) -> tuple[list[str], list[str]]:
     return constraints, overrides
 
 
-def excluded(facts: ProjectMetadata) -> list[str]:
+def excluded_names(facts: ProjectMetadata) -> list[str]:
     """Names that nothing may bring: uv's exclude-dependencies, PDM's excludes."""
     resolution = table(table(facts.tools, "pdm"), "resolution")
     found = [*table(facts.tools, "uv").get("exclude-dependencies", ()), *resolution.get("excludes", ())]

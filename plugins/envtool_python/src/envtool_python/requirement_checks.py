@@ -31,7 +31,7 @@ _FILES = {"-r": "requirements", "--requirement": "requirements", "-c": "constrai
 _EACH = frozenset(("--hash", "--config-settings", "--config-setting", "--global-option", "--install-option"))
 
 
-def fault(line: str, *, written: bool = False) -> tuple[str, str]:
+def line_fault(line: str, *, written: bool = False) -> tuple[str, str]:
     """What is wrong with a line, and what to write instead; both empty for a right one. `written`: it stands in a list
     of requirements of the spec or of pyproject.toml, where there are no options."""
     if "${" in line:  # a variable, of which pip puts in the value
@@ -122,9 +122,9 @@ def _url(line: str, scheme: str) -> tuple[str, str]:
     return "", ""
 
 
-def faults(lines: Iterable[str], file: str, number: int, *, written: bool = False) -> list[WrongSource]:
+def check_lines(lines: Iterable[str], file: str, number: int, *, written: bool = False) -> list[WrongSource]:
     """What is wrong with these lines in themselves, each at that place."""
-    found = [fault(line, written=written) for line in lines]
+    found = [line_fault(line, written=written) for line in lines]
     return [
         WrongSource(message=why, hint=hint, file=file, line=number, code="requirements") for why, hint in found if why
     ]

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from envtool import api
 from envtool_python import missing_libraries
-from envtool_python.pins import Entry, in_project
+from envtool_python.pins import Entry, project_path_of
 from envtool_python.pip_config import (
     PipConfig,
-    closed,
     file_name,
-    host_pip,
+    is_backend_failure,
     last_words,
-    of_backend,
     read_index,
-    redacted,
+    redact_credentials,
+    run_host_pip,
+    strip_credentials,
 )
-from envtool_python.pip_messages import explained
+from envtool_python.pip_messages import explain_pip_error
 from envtool_python.program import NO_PYTHON, TOOLS, inside_binds, inside_command
-from envtool_python.simple_index import replacing
+from envtool_python.simple_index import with_replacement_index
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +58,9 @@ def _newest_pip(version: str, variables: tuple[tuple[str, str], ...]) -> Entry:
     # asked once a process: several layers of one run ask for the same
     arguments = ("--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--no-input", "--only-binary=:all:")
     report = json.loads(
-        host_pip("install", *arguments, "--python-version", version, "--report", "-", "pip", variables=dict(variables))
+        run_host_pip(
+            "install", *arguments, "--python-version", version, "--report", "-", "pip", variables=dict(variables)
+        )
     )
     item = report["install"][0]
     return {
@@ -79,7 +81,7 @@ class Resolver:
         self.python = python
         self.base_kind = base_kind  # for hints
         self.venv = venv
-        self.index: PipConfig = replacing(read_index(site), index)
+        self.index: PipConfig = with_replacement_index(read_index(site), index)
         self.files: list[Entry] = []
         self.places: Mapping[str, str] = {}  # of requirements, for what is said of them: Asked.places
         self.info: dict[str, Any] = {}
@@ -102,15 +104,15 @@ class Resolver:
                 hint=HINT_PYTHON,
             )
         said = done.stderr.decode(errors="replace")
-        if done.status != 0 and of_backend(said):
-            hint = missing_libraries.hint(said, self.base_kind, self.site) or hint_for(said)
-            raise api.BuildError(last_words(said), code="resolve", hint=hint, output=redacted(said))
+        if done.status != 0 and is_backend_failure(said):
+            hint = missing_libraries.missing_package_hint(said, self.base_kind, self.site) or hint_for(said)
+            raise api.BuildError(last_words(said), code="resolve", hint=hint, output=redact_credentials(said))
         if done.status != 0:
-            message, hint = explained(redacted(said), self.places, self.info, _lines(document))
+            message, hint = explain_pip_error(redact_credentials(said), self.places, self.info, _lines(document))
             if message:
-                raise api.ResolveError(message, code="resolve", hint=hint, output=redacted(said))
+                raise api.ResolveError(message, code="resolve", hint=hint, output=redact_credentials(said))
             message = f"pip could not settle it: {last_words(said)}"
-            raise api.ResolveError(message, code="resolve", hint=hint_for(said), output=redacted(said))
+            raise api.ResolveError(message, code="resolve", hint=hint_for(said), output=redact_credentials(said))
         return json.loads(done.stdout.decode().strip().rpartition("\n")[2])
 
     def matched(self, regex: str, tags: Sequence[str], *, anchored: bool) -> dict[str, str]:
@@ -139,10 +141,10 @@ class Resolver:
         for index, known in enumerate(self.files):
             if known["sha256"] == entry["sha256"]:
                 return index
-        url = closed(str(entry["url"]))
+        url = strip_credentials(str(entry["url"]))
         if any(file_name(known["url"]) == file_name(url) for known in self.files):
             raise api.ResolveError(f"two different files are called {file_name(url)}", code="resolve")
-        if not entry.get("direct") and not in_project(url):
+        if not entry.get("direct") and not project_path_of(url):
             self.site.seen(entry["sha256"], url)
         self.files.append({**entry, "url": url, "build": list(build)})
         return len(self.files) - 1
@@ -155,8 +157,8 @@ class Resolver:
 
     def _fetch(self, entry: Entry) -> api.Fetch:
         """The fetch of a settled file, where it is on this machine."""
-        found = fetch_of(entry, self.index)
-        path = in_project(str(entry["url"]))
+        found = make_fetch(entry, self.index)
+        path = project_path_of(str(entry["url"]))
         return replace(found, url=self.site.url(path)) if path else found
 
     def packages(self, document: Mapping[str, api.Json]) -> list[int]:
@@ -180,7 +182,7 @@ class Resolver:
         return [self.add(entry) for entry in entries]
 
     def _builds(self, sources: Sequence[Entry], parents: tuple[str, ...]) -> None:
-        fetches = [self._fetch({**entry, "url": closed(entry["url"])}) for entry in sources]
+        fetches = [self._fetch({**entry, "url": strip_credentials(entry["url"])}) for entry in sources]
         binds = [
             api.Bind(source=str(path), target=f"{TOOLS}/files/{fetch.name}")
             for fetch, path in zip(fetches, self.site.fetch(fetches), strict=True)
@@ -240,14 +242,14 @@ def _pin(entry: Entry, build: list[str], use: str) -> Entry:
     }
     if build:
         pinned["build"] = build
-    if path := in_project(entry["url"]):
+    if path := project_path_of(entry["url"]):
         pinned["path"] = path
     elif entry.get("direct"):
         pinned["url"] = entry["url"]
     return pinned
 
 
-def fetch_of(entry: Entry, index: PipConfig) -> api.Fetch:
+def make_fetch(entry: Entry, index: PipConfig) -> api.Fetch:
     """The fetch of a pinned file."""
     url = str(entry["url"])
     return api.Fetch(url=index.opened(url), sha256=entry["sha256"], name=file_name(url), size=int(entry["size"]))

@@ -52,12 +52,12 @@ class Sdist(api.Kind):
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Find the archive. Raises ResolveError where no index has this version."""
         from envtool_python import simple_index
-        from envtool_python.pip_config import closed, file_name, read_index
+        from envtool_python.pip_config import file_name, read_index, strip_credentials
 
         chosen = _options(request)
         name, version = normal(chosen["name"]), chosen["version"]
         site.note(f"looking for {name} {version}")
-        pages = simple_index.pages(read_index(site), name, site)
+        pages = simple_index.iter_pages(read_index(site), name, site)
         found = [url for url in pages if version_of(file_name(url), name) is not None]
         fitting = [url for url in found if _same(version_of(file_name(url), name) or "", version)]
         if not fitting:
@@ -65,7 +65,7 @@ class Sdist(api.Kind):
         # of several, that whose link has this hash; where links have none, the fetch checks it
         digest = chosen["sha256"].lower()
         url = next((url for url in fitting if digest in urlsplit(url).fragment), fitting[0])
-        site.seen(digest, closed(url))
+        site.seen(digest, strip_credentials(url))
         return {"file": file_name(url)}
 
     def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
@@ -79,7 +79,7 @@ class Sdist(api.Kind):
         """Where this machine's pip looks."""
         from envtool_python import simple_index
 
-        return simple_index.located(fetches, {fetch.sha256: _options(request)["name"] for fetch in fetches}, site)
+        return simple_index.locate_files(fetches, {fetch.sha256: _options(request)["name"] for fetch in fetches}, site)
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """Where it goes: the archive's hash says what it is."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
 from envtool import api
-from envtool_python.pip_config import PipConfig, closed, file_name, host_pip, read_index
+from envtool_python.pip_config import PipConfig, file_name, read_index, run_host_pip, strip_credentials
 from envtool_python.requirements import normal
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _DEFAULT = re.compile(r"\(default:?\s+((?:https?|file)://[^\s)]+)\)")
 _AT_ONCE = 8  # pages
 
 
-def located(
+def locate_files(
     fetches: Sequence[api.Fetch], projects: Mapping[str, str], site: api.Site, replaced: str = ""
 ) -> list[api.Fetch]:
     """Files with their URLs, and the credentials that this machine has for them; `projects` are their names by sha256,
@@ -32,7 +32,7 @@ def located(
 
     A file that is on no page stays without a URL. Raises FetchError where no index answers, ResolveError.
     """
-    index = replacing(read_index(site), replaced)
+    index = with_replacement_index(read_index(site), replaced)
 
     def one(fetch: api.Fetch) -> api.Fetch:
         url = fetch.url or _find(fetch, normal(projects[fetch.sha256]), index, site)
@@ -43,35 +43,41 @@ def located(
 
 
 def _find(fetch: api.Fetch, name: str, index: PipConfig, site: api.Site) -> str:
-    fitting = [url for url in pages(index, name, site) if file_name(url) == fetch.name]
+    fitting = [url for url in iter_pages(index, name, site) if file_name(url) == fetch.name]
     # of several, that whose link has this hash; where links have none, the fetch checks it
-    return closed(next((url for url in fitting if fetch.sha256 in urlsplit(url).fragment), "".join(fitting[:1])))
+    return strip_credentials(
+        next((url for url in fitting if fetch.sha256 in urlsplit(url).fragment), "".join(fitting[:1]))
+    )
 
 
-def replacing(index: PipConfig, url: str) -> PipConfig:
+def with_replacement_index(index: PipConfig, url: str) -> PipConfig:
     """The index with this one in the place of the usual one, and of those beside it. Where this machine has a mirror of
     the usual one, or looks there already, its own configuration stands; likewise where it knows no index at all."""
     variables = dict(index.variables)
     own = variables.get("PIP_INDEX_URL", "")
-    if not url or _off(variables) or (own and _plain(own) == _plain(url) and "PIP_EXTRA_INDEX_URL" not in variables):
+    if (
+        not url
+        or _index_disabled(variables)
+        or (own and _plain(own) == _plain(url) and "PIP_EXTRA_INDEX_URL" not in variables)
+    ):
         return index
-    if _plain(url) == _plain(_usual()):
+    if _plain(url) == _plain(_default_index_url()):
         return index
     variables.pop("PIP_EXTRA_INDEX_URL", None)
     return replace(index, variables={**variables, "PIP_INDEX_URL": index.opened(url)})
 
 
 def _plain(url: str) -> str:
-    return closed(url).rstrip("/")
+    return strip_credentials(url).rstrip("/")
 
 
-def _off(variables: Mapping[str, str]) -> bool:
+def _index_disabled(variables: Mapping[str, str]) -> bool:
     return variables.get("PIP_NO_INDEX", "").lower() in {"1", "true", "yes", "on"}
 
 
 @lru_cache
-def _usual() -> str:
-    return default_index(host_pip("install", "--help", variables={"COLUMNS": "300"}))
+def _default_index_url() -> str:
+    return default_index(run_host_pip("install", "--help", variables={"COLUMNS": "300"}))
 
 
 class _LinkParser(HTMLParser):
@@ -98,14 +104,14 @@ def links(page: str, url: str) -> list[str]:
     return parser.found
 
 
-def pages(index: PipConfig, name: str, site: api.Site) -> Iterator[str]:
+def iter_pages(index: PipConfig, name: str, site: api.Site) -> Iterator[str]:
     """All that the host's pip would look at, in its order: find-links, then the indexes."""
     variables = index.variables
     for place in variables.get("PIP_FIND_LINKS", "").split():
         yield from _listed(place, site)
-    if _off(variables):
+    if _index_disabled(variables):
         return
-    main = variables.get("PIP_INDEX_URL") or _usual()
+    main = variables.get("PIP_INDEX_URL") or _default_index_url()
     failed: api.FetchError | None = None
     answered = False
     for place in (main, *variables.get("PIP_EXTRA_INDEX_URL", "").split()):

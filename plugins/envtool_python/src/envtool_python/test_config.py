@@ -95,7 +95,7 @@ def tox_needs(
     return tuple(lines), tuple(files)
 
 
-def tox_chosen(
+def tox_groups_and_extras(
     project: FileReader, facts: ProjectMetadata, python: Python = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The dependency groups and the extras of the project that tox's default environment asks for."""
@@ -107,7 +107,7 @@ def tox_chosen(
         names += [
             word
             for one in ini
-            for line in _holding(one.get(key, ""), python)
+            for line in _matching_lines(one.get(key, ""), python)
             for word in _words(line.replace(",", " "))
         ]
         found.append(unique(name for name in names if re.fullmatch(r"[\w.-]+", name)))
@@ -120,7 +120,7 @@ def tox_commands(project: FileReader, facts: ProjectMetadata) -> list[str]:
     found: list[str] = []
     for text in _tox_texts(project, facts):
         commands = _ini(text).get("testenv", {}).get("commands", "")
-        found += _holding(re.sub(r"\\\n\s*", " ", commands), None)
+        found += _matching_lines(re.sub(r"\\\n\s*", " ", commands), None)
     for base in _tox_tables(project, facts):
         for command in base.get("commands", ()):
             if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
@@ -129,7 +129,7 @@ def tox_commands(project: FileReader, facts: ProjectMetadata) -> list[str]:
     return found
 
 
-def plugins_wanted(project: FileReader, facts: ProjectMetadata) -> tuple[str, ...]:
+def required_plugins(project: FileReader, facts: ProjectMetadata) -> tuple[str, ...]:
     """The plugins without which pytest refuses, or ignores, the options that the project gives it."""
     settings = pytest_settings(project, facts) or {}
     given = " ".join(_words(settings.get("addopts", "")))
@@ -155,25 +155,25 @@ def _required(value: object) -> list[str]:
 
 def _tox_deps(project: FileReader, facts: ProjectMetadata, python: Python) -> Iterator[str]:
     for base in _tox_tables(project, facts):
-        yield from _holding("\n".join(line for line in base.get("deps", ()) if isinstance(line, str)), python)
+        yield from _matching_lines("\n".join(line for line in base.get("deps", ()) if isinstance(line, str)), python)
     for text in _tox_texts(project, facts):
         deps = _ini(text).get("testenv", {}).get("deps", "")
-        yield from _holding(deps, python)
+        yield from _matching_lines(deps, python)
 
 
-def _holding(setting: str, python: Python) -> Iterator[str]:
+def _matching_lines(setting: str, python: Python) -> Iterator[str]:
     """The lines of a tox.ini's setting that hold for tests under this Python (None: under any): without a condition, or
     with one that only factors for tests, and this Python, meet (`unit: pytest`, `py{310,311}: ipython`)."""
     for line in setting.splitlines():
         text = line.partition(" #")[0].strip()
         condition = _CONDITION.match(text)
         if condition is not None:
-            text = condition.group(2) if _holds(condition.group(1), python) else ""
+            text = condition.group(2) if _factor_matches(condition.group(1), python) else ""
         if text:
             yield text
 
 
-def _holds(condition: str, python: Python) -> bool:
+def _factor_matches(condition: str, python: Python) -> bool:
     """Whether factors hold of tests: `,` joins alternatives, `-` what has to be there together (or, with a `!`, must
     not be); one at least names tests or the Python, and none anything else."""
     ours = _TESTING | ({f"py{python[0]}{python[1]}", f"py{python[0]}.{python[1]}"} if python else set())

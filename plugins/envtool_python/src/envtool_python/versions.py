@@ -56,19 +56,21 @@ class TagRule:
         return found and not any(fnmatch.fnmatchcase(tag, each) for each in self.excludes)
 
 
-def pretended(resolver: Resolver, facts: ProjectMetadata, prefix: str, said: str | None) -> dict[str, str]:
+def pretend_version_variables(
+    resolver: Resolver, facts: ProjectMetadata, prefix: str, said: str | None
+) -> dict[str, str]:
     """Variables that tell such a backend the version; none for other projects. `said` is the spec's. Raises
     ResolveError."""
     if not (facts.versioned or said):
         return {}
-    return dict.fromkeys(_VARIABLES, said or _version(resolver, rule(facts), prefix))
+    return dict.fromkeys(_VARIABLES, said or _version(resolver, tag_rule(facts), prefix))
 
 
 def _version(resolver: Resolver, chosen: TagRule, prefix: str) -> str:
     tags = [tag for tag in resolver.site.tags(prefix) if chosen.admits(tag)]
     if chosen.regex:
         said = resolver.matched(chosen.regex, tags, anchored=chosen.anchored)
-        found = {tag: version for tag, text in said.items() if (version := public(text))}
+        found = {tag: version for tag, text in said.items() if (version := public_version(text))}
     else:
         tried = (_plain(pattern, tags) for pattern in ((_PREFIXED,) * chosen.prefixed + _TAGS))
         found = next((each for each in tried if each), {})
@@ -79,10 +81,10 @@ def _version(resolver: Resolver, chosen: TagRule, prefix: str) -> str:
 
 def _plain(pattern: re.Pattern[str], tags: Sequence[str]) -> dict[str, str]:
     said = ((tag, pattern.match(tag)) for tag in tags if len(tag) < 200)
-    return {tag: version for tag, match in said if match and (version := public(match.group(1)))}
+    return {tag: version for tag, match in said if match and (version := public_version(match.group(1)))}
 
 
-def public(text: str) -> str:
+def public_version(text: str) -> str:
     """A version (PEP 440) without its local part, in its normal form; empty for what is none."""
     from packaging.version import InvalidVersion, Version
 
@@ -95,7 +97,7 @@ def public(text: str) -> str:
 # ---- what the project says -------------------------------------------------------------------------------------------
 
 
-def rule(facts: ProjectMetadata) -> TagRule:
+def tag_rule(facts: ProjectMetadata) -> TagRule:
     """The project's rule, as setuptools-scm, hatch-vcs, pdm, versioningit and those that use dunamai have it."""
     tools = facts.tools
     hatch, pdm, it = _at(tools, "hatch", "version"), _at(tools, "pdm", "version"), _at(tools, "versioningit")
@@ -104,17 +106,21 @@ def rule(facts: ProjectMetadata) -> TagRule:
     commands = [table.get("git_describe_command") for table in scm]
     commands += [_at(table, "scm", "git").get("describe_command") for table in scm]
     anchored = _first([*(table.get("tag_regex") for table in scm), hatch.get("tag-pattern"), pdm.get("tag_regex")])
-    anywhere = _first([_at(it, "tag2version").get("regex"), _removed(it), _dunamai(dunamai)])
+    anywhere = _first([_at(it, "tag2version").get("regex"), _versioningit_regex(it), _dunamai(dunamai)])
     fallbacks = [*(table.get("fallback_version") for table in scm), hatch.get("fallback-version")]
     fallbacks += [pdm.get("fallback_version"), it.get("default-version")]
     fallback = _first(fallbacks)
     return TagRule(
-        matches=(*_matched(commands), *_strings(_at(it, "vcs").get("match")), *_strings([pdm.get("tag_filter")])),
+        matches=(
+            *_describe_match_globs(commands),
+            *_strings(_at(it, "vcs").get("match")),
+            *_strings([pdm.get("tag_filter")]),
+        ),
         excludes=_strings(_at(it, "vcs").get("exclude")),
         regex=anchored or anywhere,
         anchored=bool(anchored),
         prefixed=bool(_DUNAMAI & {name_of(line) for line in facts.build_requires}) and _dunamai(dunamai) == "",
-        fallback=fallback if public(fallback) else "",
+        fallback=fallback if public_version(fallback) else "",
     )
 
 
@@ -122,7 +128,7 @@ def _first(values: Sequence[Any]) -> str:
     return next((value for value in values if isinstance(value, str) and value), "")
 
 
-def _removed(it: Mapping[str, Any]) -> str:
+def _versioningit_regex(it: Mapping[str, Any]) -> str:
     """What versioningit takes off a tag, as an expression."""
     before, after = (str(_at(it, "tag2version").get(key, "")) for key in ("rmprefix", "rmsuffix"))
     return f"^(?:{re.escape(before)})?(.*?)(?:{re.escape(after)})?$" if before or after else ""
@@ -136,7 +142,7 @@ def _dunamai(table: Mapping[str, Any]) -> str:
     return f"^{prefix}{pattern.removeprefix('^')}" if prefix else pattern
 
 
-def _matched(commands: Sequence[Any]) -> Iterator[str]:
+def _describe_match_globs(commands: Sequence[Any]) -> Iterator[str]:
     """The globs of `--match` in the commands that a project has in the place of `git describe`."""
     for command in commands:
         try:

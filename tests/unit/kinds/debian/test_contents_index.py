@@ -30,7 +30,7 @@ ALL = "usr/include/eigen3/Eigen/Core.h                  libdevel/libeigen3-dev\n
 @pytest.fixture(autouse=True)
 def _here(monkeypatch, keyring):
     monkeypatch.setattr(release, "keyrings", lambda archive, extra=(): (keyring,))
-    monkeypatch.setattr(mirrors, "configured", tuple)
+    monkeypatch.setattr(mirrors, "read_host_sources", tuple)
     monkeypatch.setattr(suite_index.time, "time", lambda: NOW)
     monkeypatch.setenv("ENVTOOL_DEBIAN_MIRROR", MIRROR)
 
@@ -98,4 +98,4 @@ def test_rows_are_found_wherever_the_pieces_end(tmp_path, monkeypatch):
     monkeypatch.setattr(contents_index, "PIECE", 64)
     path = tmp_path / "index.gz"
     path.write_bytes(packed(ROWS * 5) + packed(ROWS))  # two streams, as parallel compressors write
-    assert len([*contents_index.scan(path, ["ffi.h"])]) == 18
+    assert len([*contents_index.scan_contents(path, ["ffi.h"])]) == 18

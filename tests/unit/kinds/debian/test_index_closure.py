@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from envtool.api import ResolveError
-from envtool.kinds.debian.dependencies import closure, minimal, near
+from envtool.kinds.debian.dependencies import dependency_closure, minimal_system, nearest_name_hint
 from envtool.kinds.debian.package_index import PackageIndex
 
 from .conftest import stanza
@@ -26,7 +26,9 @@ def names(packages):
 def test_the_minimal_system_is_mmdebstraps(suite):
     """`data/SUITE.minbase` is what `mmdebstrap --variant=minbase SUITE` installed; bookworm's has the converter to
     a merged /usr with the perl modules that it needs, which nothing needs where /usr was never anything else."""
-    found = minimal(PackageIndex([lzma.decompress((DATA / f"{suite}.Packages.xz").read_bytes()).decode()]), suite=suite)
+    found = minimal_system(
+        PackageIndex([lzma.decompress((DATA / f"{suite}.Packages.xz").read_bytes()).decode()]), suite=suite
+    )
     theirs = set((DATA / f"{suite}.minbase").read_text().split())
     ours = set(names(found))
     if suite == "bookworm":
@@ -70,8 +72,8 @@ def test_a_stanza_without_a_hash_is_refused():
 
 def test_alternatives_take_what_is_chosen_already_else_the_first_that_fits():
     found = index([stanza("a", Depends="x (>= 2) | y | z"), stanza("x"), stanza("y"), stanza("z")])
-    assert names(closure(found, ["a"], suite="s")) == ["a", "y"]
-    assert names(closure(found, ["z", "a"], suite="s")) == ["a", "z"]
+    assert names(dependency_closure(found, ["a"], suite="s")) == ["a", "y"]
+    assert names(dependency_closure(found, ["z", "a"], suite="s")) == ["a", "z"]
 
 
 def test_a_virtual_name_takes_the_provider_of_highest_priority():
@@ -80,27 +82,27 @@ def test_a_virtual_name_takes_the_provider_of_highest_priority():
         stanza("gawk", Provides="awk"),
         stanza("mawk", Provides="awk (= 1), x", Priority="required"),
     ])  # fmt: skip
-    assert names(closure(found, ["a"], suite="s")) == ["a", "mawk"]
-    assert names(closure(found, ["gawk", "a"], suite="s")) == ["a", "gawk"]
+    assert names(dependency_closure(found, ["a"], suite="s")) == ["a", "mawk"]
+    assert names(dependency_closure(found, ["gawk", "a"], suite="s")) == ["a", "gawk"]
 
 
 def test_a_circle_ends():
     found = index([stanza("a", Depends="b"), stanza("b", Depends="a")])
-    assert names(closure(found, ["a"], suite="s")) == ["a", "b"]
+    assert names(dependency_closure(found, ["a"], suite="s")) == ["a", "b"]
 
 
 def test_what_cannot_be_had_is_named_with_who_needs_it():
     found = index([stanza("a", Depends="missing | gone"), stanza("b", Depends="c (>= 5)"), stanza("c", "4")])
     with pytest.raises(ResolveError, match=r"`a` needs `missing [|] gone`"):
-        closure(found, ["a"], suite="s")
+        dependency_closure(found, ["a"], suite="s")
     with pytest.raises(ResolveError, match="`b` needs `c`"):
-        closure(found, ["b"], suite="s")
+        dependency_closure(found, ["b"], suite="s")
     with pytest.raises(ResolveError) as caught:
-        closure(index([stanza("python3")]), ["pyton3"], suite="bookworm")
+        dependency_closure(index([stanza("python3")]), ["pyton3"], suite="bookworm")
     assert caught.value.message == "no package `pyton3` in bookworm"
     assert caught.value.hint == "did you mean `python3`?"
 
 
 def test_near_is_empty_without_anything_near():
-    assert near("zzz", ["abc"]) == ""
-    assert near("", ["abc"]) == ""
+    assert nearest_name_hint("zzz", ["abc"]) == ""
+    assert nearest_name_hint("", ["abc"]) == ""

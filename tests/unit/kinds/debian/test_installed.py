@@ -52,7 +52,7 @@ def test_what_dpkg_says():
             "/usr/lib/os-release": OS,
         }
     )
-    hello, kept = installed.packages(tree)
+    hello, kept = installed.installed_packages(tree)
     assert (hello.name, hello.version, hello.namespace) == ("hello", "1:2.10-3+b1", "debian")
     assert hello.qualifiers == {"arch": "amd64", "distro": "debian-12", "upstream": "hello-src@2.10-3"}
     assert hello.archives == ("hello_1%3a2.10-3+b1_amd64.deb",)
@@ -69,7 +69,7 @@ def test_distroless_images_have_a_file_for_each():
             "/var/lib/dpkg/status.d/base.md5sums": "abc  etc/passwd\n",
         }
     )
-    (found,) = installed.packages(tree)
+    (found,) = installed.installed_packages(tree)
     assert (found.name, found.path) == ("base-files", "/var/lib/dpkg/status.d/base")
 
 
@@ -77,7 +77,7 @@ def test_distroless_images_have_a_file_for_each():
     "status", [b"", b"\xff\xfe\0", b"Package: x\n", b"Version: 1\nStatus: a b installed\n", b": :\n\n\n"]
 )
 def test_what_is_no_database_names_no_package(status):
-    assert installed.packages(MemoryTree({"/var/lib/dpkg/status": status})) == []
+    assert installed.installed_packages(MemoryTree({"/var/lib/dpkg/status": status})) == []
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_is_no_database_names_no_package(status):
 )  # fmt: skip
 def test_names_of_licences(name, spdx):
     text = f"Format: https://x/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: {name}\n"
-    assert installed.licenses(text) == (spdx or name,)
+    assert installed.parse_licenses(text) == (spdx or name,)
 
 
 def test_owners_are_those_whose_list_has_the_path():

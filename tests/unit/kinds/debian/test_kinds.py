@@ -24,7 +24,7 @@ SYSTEM = [ESSENTIAL, stanza("apt", Depends="libc6"), stanza("libc6", "2.36-1")]
 @pytest.fixture(autouse=True)
 def _here(monkeypatch, keyring):
     monkeypatch.setattr(release, "keyrings", lambda archive, extra=(): (keyring,))
-    monkeypatch.setattr(mirrors, "configured", tuple)
+    monkeypatch.setattr(mirrors, "read_host_sources", tuple)
     monkeypatch.setattr(suite_index.time, "time", lambda: NOW)
     monkeypatch.setenv("ENVTOOL_DEBIAN_MIRROR", MIRROR)
 
@@ -278,7 +278,7 @@ def test_a_system_without_apt(site, request_for):
 
 @pytest.fixture
 def inside(tmp_path, monkeypatch):
-    for name in ("PLACE", "CONFIG", "POLICY", "CLUSTER", "MACHINE_ID"):
+    for name in ("OFFER_DIRECTORY", "CONFIG", "POLICY", "CLUSTER", "MACHINE_ID"):
         monkeypatch.setattr(offline_repo, name, f"{tmp_path}{getattr(offline_repo, name)}")
     for name in ("etc", "usr/sbin"):
         (tmp_path / name).mkdir(parents=True)
@@ -287,7 +287,7 @@ def inside(tmp_path, monkeypatch):
 
 def test_debs_are_offered_as_an_archive(inside, debs):
     debs("a_1_amd64.deb", CONTROL_TEXT, {})
-    offline_repo.prepare([("a_1_amd64.deb", 9, "c" * 64)], "amd64", str(inside), True)
+    offline_repo.prepare_apt_archive([("a_1_amd64.deb", 9, "c" * 64)], "amd64", str(inside), True)
     (listed,) = (inside / "run/envtool-apt/lists").glob("*_Packages")
     text = listed.read_text()
     assert listed.name == f"{str(inside).replace('/', '_')}_._Packages"
@@ -300,7 +300,7 @@ def test_debs_are_offered_as_an_archive(inside, debs):
 def test_a_policy_and_a_machine_id_that_are_there_stay(inside):
     (inside / "usr/sbin/policy-rc.d").write_text("mine")
     (inside / "etc/machine-id").write_text("1234")
-    offline_repo.prepare([], "amd64", BLOBS, False)
+    offline_repo.prepare_apt_archive([], "amd64", BLOBS, False)
     assert (inside / "usr/sbin/policy-rc.d").read_text() == "mine"
     assert (inside / "etc/machine-id").read_text() == "1234"
     assert not (inside / "etc/postgresql-common").exists()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envtool.kinds.dockerfile import copy_inside
-from envtool.kinds.dockerfile.copy_inside import CopyError, changed, copy
+from envtool.kinds.dockerfile.copy_inside import CopyError, apply_mode, copy
 
 ME = f"{os.getuid()}:{os.getgid()}"
 
@@ -82,7 +82,9 @@ def test_what_is_the_containers_is_left_out(root, monkeypatch):
         place.write_text(name)
     (root / "from/proc").chmod(0o700)
     (root / "to/proc").mkdir(mode=0o711)
-    monkeypatch.setattr(copy_inside, "_OWN", tuple(f"{root}/to/{name}" for name in ("proc", "sys", "dev")))
+    monkeypatch.setattr(
+        copy_inside, "_KERNEL_DIRECTORIES", tuple(f"{root}/to/{name}" for name in ("proc", "sys", "dev"))
+    )
     run(root, "")
     assert {each.split("/")[0] for each in listed(root)} == {"a", "b", "link", "[w]", "procs"}
     assert "a/proc/deep" in listed(root)
@@ -175,7 +177,7 @@ def test_a_directory_belongs_to_its_user(tmp_path, monkeypatch):
     for user, owner in {"1000": (1000, 1000), "1000:50": (1000, 50), "app": (7, 8), "app:web": (7, 9), "7": (7, 7),
                         ":9": (0, 9), "": (0, 0)}.items():  # fmt: skip
         place = tmp_path / f"user {user}" / "w"
-        copy_inside.directory(str(place), user)
+        copy_inside.make_workdir(str(place), user)
         info = place.stat()
         assert (info.st_uid, info.st_gid) == owner
         assert place.parent.stat().st_uid == owner[0]
@@ -209,14 +211,14 @@ def test_what_cannot_be_copied_is_said(root, sources, target, why):
 def test_owners_by_name_are_looked_up(monkeypatch):
     texts = {"/etc/passwd": b"app:x:7:8::/:\n", "/etc/group": b"web:x:9:\n"}
     monkeypatch.setattr(copy_inside, "_read", texts.__getitem__)
-    assert copy_inside.owner_of("", "") is None
-    assert copy_inside.owner_of("app", "") == (7, 8)
-    assert copy_inside.owner_of("app:web", "") == (7, 9)
-    assert copy_inside.owner_of("5", "") == (5, 5)
-    assert copy_inside.owner_of("5:6", "") == (5, 6)
+    assert copy_inside.resolve_owner("", "") is None
+    assert copy_inside.resolve_owner("app", "") == (7, 8)
+    assert copy_inside.resolve_owner("app:web", "") == (7, 9)
+    assert copy_inside.resolve_owner("5", "") == (5, 5)
+    assert copy_inside.resolve_owner("5:6", "") == (5, 6)
     for wrong in ("ghost", "app:ghosts"):
         with pytest.raises(CopyError, match="ghost"):
-            copy_inside.owner_of(wrong, "--chown")
+            copy_inside.resolve_owner(wrong, "--chown")
 
 
 _ONE = r"[-+=](?:[ugo]|[rwxX]{0,3})"
@@ -231,9 +233,9 @@ def test_modes_are_changed_as_chmod_does(tmp_path_factory, wish, mode):
     place.write_bytes(b"")
     place.chmod(mode)
     subprocess.run(["/bin/sh", "-c", 'umask 0; chmod -- "$0" "$1"', wish, place], check=True)
-    assert changed(mode, wish, directory=False) == stat.S_IMODE(place.stat().st_mode)
+    assert apply_mode(mode, wish, directory=False) == stat.S_IMODE(place.stat().st_mode)
 
 
 def test_octal_modes():
-    assert changed(0o644, "4755", directory=False) == 0o4755
-    assert changed(0o644, "", directory=True) == 0o644
+    assert apply_mode(0o644, "4755", directory=False) == 0o4755
+    assert apply_mode(0o644, "", directory=True) == 0o644

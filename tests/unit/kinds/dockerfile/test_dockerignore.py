@@ -11,7 +11,7 @@ from envtool.kinds.dockerfile import dockerignore
 
 def test_lines_are_cleaned():
     text = "\ufeff# no\n #yes\n\n  a/ \n/b/../c\n! d\n!\n./e\n.\n/\n**/f/\n"
-    assert dockerignore.read(text) == ("#yes", "a", "c", "!d", "e", "**/f")
+    assert dockerignore.parse_patterns(text) == ("#yes", "a", "c", "!d", "e", "**/f")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_lines_are_cleaned():
     ],
 )
 def test_the_last_that_matches_decides(patterns, path, out):
-    assert dockerignore.ignored(path, patterns) is out
+    assert dockerignore.is_ignored(path, patterns) is out
 
 
 PATHS = st.lists(st.text(alphabet="ab.", min_size=1, max_size=3), min_size=1, max_size=4).map("/".join)
@@ -57,13 +57,13 @@ PATHS = st.lists(st.text(alphabet="ab.", min_size=1, max_size=3), min_size=1, ma
 
 @given(PATHS, st.lists(st.text(alphabet="ab.*?/[]!\\^", max_size=6), max_size=4))
 def test_any_pattern_can_be_asked(path, lines):
-    patterns = dockerignore.read("\n".join(lines))
-    dockerignore.ignored(path, patterns)
-    assert dockerignore.ignored(path, (*patterns, "**"))
-    assert not dockerignore.ignored(path, (*patterns, "!**"))
+    patterns = dockerignore.parse_patterns("\n".join(lines))
+    dockerignore.is_ignored(path, patterns)
+    assert dockerignore.is_ignored(path, (*patterns, "**"))
+    assert not dockerignore.is_ignored(path, (*patterns, "!**"))
 
 
 @given(PATHS, PATHS)
 def test_what_is_below_goes_with_it(path, below):
     if "//" not in path and not {".", ".."} & {*path.split("/")}:
-        assert dockerignore.ignored(f"{path}/{below}", dockerignore.read(path))
+        assert dockerignore.is_ignored(f"{path}/{below}", dockerignore.parse_patterns(path))

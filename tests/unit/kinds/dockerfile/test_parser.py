@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.kinds.dockerfile.parser import DockerfileFault, escape, heredoc_of, parse
+from envtool.kinds.dockerfile.parser import DockerfileFault, escape_character, is_heredoc_only, parse
 
 
 def one(text: str):
@@ -50,17 +50,17 @@ def test_here_documents():
         ("a.txt", True, "1\n"),
         ("b.txt", False, "2\n"),
     ]
-    assert heredoc_of("<<EOF")
-    assert heredoc_of("<<-'EOF'")
-    assert not heredoc_of("cat <<EOF")
-    assert not heredoc_of("<<EOF cat")
+    assert is_heredoc_only("<<EOF")
+    assert is_heredoc_only("<<-'EOF'")
+    assert not is_heredoc_only("cat <<EOF")
+    assert not is_heredoc_only("<<EOF cat")
 
 
 def test_the_escape_directive():
     text = "# syntax=x\n# escape=`\nFROM a\nRUN a `\n b\n"
-    assert escape(text) == "`"
+    assert escape_character(text) == "`"
     assert parse(text)[1].arguments == ("a  b",)
-    assert escape("FROM a\n# escape=`\n") == "\\"
+    assert escape_character("FROM a\n# escape=`\n") == "\\"
 
 
 @pytest.mark.parametrize(

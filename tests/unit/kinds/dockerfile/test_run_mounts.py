@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from envtool.kinds.dockerfile.parser import DockerfileFault, parse
-from envtool.kinds.dockerfile.run_mounts import Mount, froms, read
+from envtool.kinds.dockerfile.run_mounts import Mount, mount_origins, parse_mounts
 
 
 def mounts(flags: str, workdir: str = "/app", **variables: str):
     it = parse(f"FROM x\nRUN {flags} true\n")[1]
-    return read(it, workdir, lambda word: word.replace("$V", variables.get("V", "")))
+    return parse_mounts(it, workdir, lambda word: word.replace("$V", variables.get("V", "")))
 
 
 def test_a_bind_is_read_only_unless_it_says_otherwise():
@@ -67,6 +67,6 @@ def test_what_is_wrong_is_said(flags, why):
 
 def test_where_mounts_come_from_is_known_before():
     it = parse("FROM x\nRUN --mount=from=a,target=/a --mount=type=cache,target=/b --mount=target=/c,from=d true\n")[1]
-    assert list(froms(it)) == ["a", "d"]
+    assert list(mount_origins(it)) == ["a", "d"]
     with pytest.raises(DockerfileFault, match="give the image a stage"):
-        list(froms(parse("FROM x\nRUN --mount=from=$A,target=/a true\n")[1]))
+        list(mount_origins(parse("FROM x\nRUN --mount=from=$A,target=/a true\n")[1]))

@@ -6,11 +6,17 @@ import pytest
 
 from envtool.kinds.dockerfile.parser import DockerfileFault, parse
 from envtool.kinds.dockerfile.shell_words import Lexer
-from envtool.kinds.dockerfile.stages import ParsedDockerfile, images, needed, platform_arguments, stages
+from envtool.kinds.dockerfile.stages import (
+    ParsedDockerfile,
+    platform_arguments,
+    required_images,
+    required_stages,
+    split_stages,
+)
 
 
 def file(text: str, **given: str) -> ParsedDockerfile:
-    return stages(parse(text), Lexer(), "x86_64", given)
+    return split_stages(parse(text), Lexer(), "x86_64", given)
 
 
 def test_arguments_before_the_first_stage():
@@ -42,10 +48,10 @@ FROM e
 def test_only_what_is_needed():
     one = file(SEVERAL)
     four = one.target("four").index
-    assert needed(one, four) == (0, 1, 2, 3)
-    assert needed(one, 0) == (0,)
-    assert needed(one, one.target("").index) == (4,)
-    assert images(one, needed(one, four)) == (("a", 2), ("b", 4), ("c", 7), ("d", 8))
+    assert required_stages(one, four) == (0, 1, 2, 3)
+    assert required_stages(one, 0) == (0,)
+    assert required_stages(one, one.target("").index) == (4,)
+    assert required_images(one, required_stages(one, four)) == (("a", 2), ("b", 4), ("c", 7), ("d", 8))
     assert one.target("2").name == "three"
 
 
@@ -73,7 +79,7 @@ def test_a_later_stage_of_the_same_name_is_the_one():
 )
 def test_what_is_wrong_is_said(text, line, why):
     with pytest.raises(DockerfileFault, match=why) as caught:
-        images(found := file(text), needed(found, len(found.stages) - 1))
+        required_images(found := file(text), required_stages(found, len(found.stages) - 1))
     assert caught.value.line == line
 
 

@@ -74,7 +74,9 @@ def test_the_same_image_in_archives_is_the_same_layers(layout, site, tmp_path):
 
     class Site(MemorySite):
         def keep(self, pieces, *, sha256=""):
-            return Path(blobs.keep(store.locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")}), pieces, sha256))
+            return Path(
+                blobs.put_content(store.open_store(environ={"ENVTOOL_STORE": str(tmp_path / "store")}), pieces, sha256)
+            )
 
     site = Site(project=str(tmp_path))
     found = []
@@ -104,7 +106,7 @@ def test_a_layer_that_comes_twice_is_stacked_once_at_its_upper_place(layout, sit
     layout.write()
     pins = settled(site, "oci:img")
     assert [layer.diff_id for layer in pinned.layers(pins)] == [digest(ONE), digest(TWO), digest(ONE)]
-    assert [layer.diff_id for layer in pinned.stacked(pins)] == [digest(TWO), digest(ONE)]
+    assert [layer.diff_id for layer in pinned.stacked_layers(pins)] == [digest(TWO), digest(ONE)]
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -224,7 +226,7 @@ def test_a_name_that_is_none_is_an_error_in_the_spec(site):
 
 
 def pins_of(**about):
-    return pinned.make(
+    return pinned.make_pins(
         name="n",
         index="",
         manifest="sha256:m",
@@ -236,7 +238,7 @@ def pins_of(**about):
 
 def test_the_environment():
     env = ["A=1=2", "EMPTY=", "NAKED", "HOME=/root", "USER=x", "TERM=xterm", "LANG=C", "=x"]
-    assert pinned.variables(pins_of(Env=env)) == {"A": "1=2", "EMPTY": "", "LANG": "C"}
+    assert pinned.image_variables(pins_of(Env=env)) == {"A": "1=2", "EMPTY": "", "LANG": "C"}
 
 
 def test_the_path_is_what_the_image_adds():
@@ -248,7 +250,7 @@ def test_the_path_is_what_the_image_adds():
         f"/opt{pinned.PATH}": {"PATH": f"/opt{pinned.PATH}"},
         "": {},
     }.items():
-        assert pinned.variables(pins_of(Env=[f"PATH={path}"])) == found
+        assert pinned.image_variables(pins_of(Env=[f"PATH={path}"])) == found
 
 
 @pytest.mark.parametrize(
@@ -265,4 +267,4 @@ def test_the_path_is_what_the_image_adds():
     ],
 )
 def test_when_it_was_made(text, seconds):
-    assert pinned.epoch(pins_of(created=text)) == seconds
+    assert pinned.created_epoch(pins_of(created=text)) == seconds

@@ -1,4 +1,4 @@
-"""What the kind makes of a registry's answers; the registry itself is in tests/unit/oci and tests/e2e."""
+"""What the kind makes of a registry's answers; the registry itself is in tests/unit/net/oci and tests/e2e."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Client:
             config=documents.read_config(config([ONE, TWO], Env=["A=1"]), "c"),
         )
 
-    def places(self, reference, blob):
+    def blob_locations(self, reference, blob):
         self.asked.append((str(reference), blob))
         return self.found
 
@@ -55,7 +55,7 @@ def test_a_tag_becomes_digests():
     client = Client()
     pins = check_kind(KIND, "r.invalid/team/app:v1", site=site(client))
     assert client.asked[0] == ("r.invalid/team/app:v1", "linux/amd64")
-    assert (pinned.name(pins), pinned.index(pins), pinned.manifest(pins)) == (
+    assert (pinned.image_name(pins), pinned.index_digest(pins), pinned.manifest_digest(pins)) == (
         "r.invalid/team/app:v1",
         INDEX,
         digest(b"manifest"),

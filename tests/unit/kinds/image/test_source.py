@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.api import FetchError
-from envtool.kinds.image.source import of_options, parse, wanted
+from envtool.kinds.image.source import parse_source, source_of_options, target_platform
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from envtool.kinds.image.source import of_options, parse, wanted
     ],
 )
 def test_files_of_the_project(text, scheme, path, name):
-    found = parse(text)
+    found = parse_source(text)
     assert (found.scheme, found.path, found.name, found.reference) == (scheme, path, name, None)
 
 
@@ -33,14 +33,14 @@ def test_files_of_the_project(text, scheme, path, name):
     ],
 )
 def test_registries(text, whole):
-    assert str(parse(text).reference) == whole
-    assert not parse(text).inputs
+    assert str(parse_source(text).reference) == whole
+    assert not parse_source(text).inputs
 
 
 def test_what_says_which_image_it_is():
-    assert parse("oci:a/b:c").inputs == ("a/b/oci-layout", "a/b/index.json")
-    assert parse("oci-archive:x.tar").inputs == ("x.tar",)
-    assert of_options({"name": "alpine", "platform": "linux/386"})[1] == "linux/386"
+    assert parse_source("oci:a/b:c").inputs == ("a/b/oci-layout", "a/b/index.json")
+    assert parse_source("oci-archive:x.tar").inputs == ("x.tar",)
+    assert source_of_options({"name": "alpine", "platform": "linux/386"})[1] == "linux/386"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_what_says_which_image_it_is():
 )
 def test_what_is_neither(text, word):
     with pytest.raises(FetchError) as caught:
-        parse(text)
+        parse_source(text)
     assert word in caught.value.message + caught.value.hint
     assert caught.value.code in ("reference", "image-transport")
 
@@ -66,28 +66,28 @@ def test_what_is_neither(text, word):
 @given(st.text(max_size=60))
 def test_any_text_is_a_source_or_an_error(text):
     try:
-        found = parse(text)
+        found = parse_source(text)
     except FetchError:
         return
     assert bool(found.scheme) != bool(found.reference)
 
 
 def test_levels_that_this_processor_has(monkeypatch):
-    monkeypatch.setattr("envtool.net.oci.platforms.level", lambda: 3)
+    monkeypatch.setattr("envtool.net.oci.platforms.amd64_level", lambda: 3)
     for platform in ("linux/amd64/v1", "linux/amd64/v2", "linux/amd64/v3"):
-        assert str(wanted(platform, "x86_64")) == platform
+        assert str(target_platform(platform, "x86_64")) == platform
     for platform in ("linux/amd64/v4", "linux/amd64/v77"):
         with pytest.raises(FetchError) as caught:
-            wanted(platform, "x86_64")
+            target_platform(platform, "x86_64")
         assert (caught.value.code, "amd64/v3" in caught.value.message) == ("image-platform", True)
 
 
 def test_platforms_that_this_machine_runs():
-    assert str(wanted("", "x86_64")) == "linux/amd64"
-    assert str(wanted("linux/386", "x86_64")) == "linux/386"
-    assert str(wanted("linux/arm/v7", "aarch64")) == "linux/arm/v7"
+    assert str(target_platform("", "x86_64")) == "linux/amd64"
+    assert str(target_platform("linux/386", "x86_64")) == "linux/386"
+    assert str(target_platform("linux/arm/v7", "aarch64")) == "linux/arm/v7"
     for platform, machine in (("linux/arm64", "x86_64"), ("windows/amd64", "x86_64"), ("linux/386", "aarch64")):
         with pytest.raises(FetchError) as caught:
-            wanted(platform, machine)
+            target_platform(platform, machine)
         assert caught.value.code == "image-platform"
         assert machine in caught.value.message

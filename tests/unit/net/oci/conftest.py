@@ -13,7 +13,7 @@ from envtool import net
 from envtool.net.oci import documents, hosts, reference, serialize
 from envtool.net.oci.registry import RegistryClient
 
-_spec = importlib.util.spec_from_file_location("faulty", Path(__file__).parents[1] / "store" / "faulty.py")
+_spec = importlib.util.spec_from_file_location("faulty", Path(__file__).parents[2] / "store" / "faulty.py")
 faulty = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(faulty)
 
@@ -32,11 +32,11 @@ def _no_settings_of_this_host(monkeypatch, tmp_path):
         "XDG_RUNTIME_DIR": "run",
     }.items():
         monkeypatch.setenv(name, str(tmp_path / value))
-    monkeypatch.setattr(hosts, "SYSTEM", str(tmp_path / "registries.conf"))
-    monkeypatch.setattr(hosts, "DAEMON", str(tmp_path / "daemon.json"))
-    monkeypatch.setattr(hosts, "CERTIFICATES", (str(tmp_path / "certs.d"),))
+    monkeypatch.setattr(hosts, "SYSTEM_FILE", str(tmp_path / "registries.conf"))
+    monkeypatch.setattr(hosts, "DAEMON_FILE", str(tmp_path / "daemon.json"))
+    monkeypatch.setattr(hosts, "CERTIFICATE_DIRECTORIES", (str(tmp_path / "certs.d"),))
     yield
-    net.close()
+    net.close_session()
 
 
 class Scripted(faulty.Faulty):
@@ -48,14 +48,15 @@ class Scripted(faulty.Faulty):
         self.layer = b"a layer, " * 1000
         self.config = serialize.config_bytes(
             documents.ImageConfig(
-                platform=documents.Platform(os="linux", architecture="amd64"), diff_ids=(documents.sha256(b"tar"),)
+                platform=documents.Platform(os="linux", architecture="amd64"),
+                diff_ids=(documents.sha256_digest(b"tar"),),
             )
         )
         self.manifest = serialize.manifest_document(
             documents.ImageManifest(
                 media_type=documents.OCI_MANIFEST,
-                config=serialize.descriptor(self.config, documents.OCI_CONFIG),
-                layers=(serialize.descriptor(self.layer, documents.OCI_LAYER_GZIP),),
+                config=serialize.descriptor_of(self.config, documents.OCI_CONFIG),
+                layers=(serialize.descriptor_of(self.layer, documents.OCI_LAYER_GZIP),),
             )
         )
         self.routes["v2"] = self.greet
@@ -71,7 +72,7 @@ class Scripted(faulty.Faulty):
         handler.send(b"{}")
 
     def reference(self, tag="1"):
-        return reference.parse(f"{self.host}/team/app:{tag}")
+        return reference.parse_reference(f"{self.host}/team/app:{tag}")
 
     def put(self, body, media_type=documents.OCI_MANIFEST, name="1", **headers):
         if not isinstance(body, bytes):
@@ -81,10 +82,12 @@ class Scripted(faulty.Faulty):
             handler.send(body, Content_Type=media_type, **headers)
 
         self.routes[f"v2/team/app/manifests/{name}"] = route
-        return documents.sha256(body)
+        return documents.sha256_digest(body)
 
     def blob(self, body, name=""):
-        self.routes[f"v2/team/app/blobs/{name or documents.sha256(body)}"] = lambda handler, _: handler.resumable(body)
+        self.routes[f"v2/team/app/blobs/{name or documents.sha256_digest(body)}"] = lambda handler, _: (
+            handler.resumable(body)
+        )
 
     def names(self):
         return [name for name, _ in self.asked]

@@ -69,13 +69,13 @@ def test_one_token_for_a_repository(scripted, client):
 
 def test_a_token_is_asked_for_once_by_many_threads(scripted, client):
     service = Service(scripted)
-    layer = serialize.descriptor(scripted.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor_of(scripted.layer, documents.OCI_LAYER)
 
     def one(_):
         try:
             return client.blob(scripted.reference(), layer)
         finally:
-            net.close()
+            net.close_session()
 
     with ThreadPoolExecutor(8) as pool:
         assert {*pool.map(one, range(16))} == {scripted.layer}
@@ -87,7 +87,7 @@ def test_a_token_that_ends_is_renewed(scripted, client, monkeypatch, tmp_path):
     for _ in range(5):
         client.document(scripted.reference())
     assert len(service.asked) == 3
-    layer = serialize.descriptor(scripted.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor_of(scripted.layer, documents.OCI_LAYER)
     service.given.clear()
     client.pull_blob(scripted.reference(), layer, str(tmp_path / "layer"))
     assert (tmp_path / "layer").read_bytes() == scripted.layer
@@ -129,7 +129,7 @@ def test_an_identity_token_is_posted(scripted, client, monkeypatch, tmp_path):
 
 
 def test_pushing_asks_for_more_and_a_mount_for_both(scripted, client):
-    digest = documents.sha256(b"blob")
+    digest = documents.sha256_digest(b"blob")
     scripted.routes[f"v2/team/app/blobs/{digest}"] = lambda handler, _: handler.send(b"", 404)
     query = urllib.parse.urlencode({"mount": digest, "from": "team/base"})
     scripted.routes[f"v2/team/app/blobs/uploads/?{query}"] = lambda handler, _: handler.send(b"", 201)
@@ -142,7 +142,7 @@ def test_pushing_asks_for_more_and_a_mount_for_both(scripted, client):
 
 
 def test_no_mount_is_an_upload_like_any_other(scripted, client):
-    digest = documents.sha256(b"blob")
+    digest = documents.sha256_digest(b"blob")
     scripted.routes[f"v2/team/app/blobs/{digest}"] = lambda handler, _: handler.send(b"", 404)
     query = urllib.parse.urlencode({"mount": digest, "from": "team/base"})
     begun = lambda handler, _: handler.send(b"", 202, Location="/upload?state=1")  # noqa: E731
@@ -157,7 +157,7 @@ def test_no_mount_is_an_upload_like_any_other(scripted, client):
 
 
 def test_a_repository_that_is_not_for_us_is_not_mounted_from(scripted, client):
-    digest, sent = documents.sha256(b"blob"), []
+    digest, sent = documents.sha256_digest(b"blob"), []
     scripted.routes[f"v2/team/app/blobs/{digest}"] = lambda handler, _: handler.send(b"", 404)
     scripted.routes["v2/team/app/blobs/uploads"] = lambda handler, _: handler.send(b"", 202, Location="/upload?s=1")
     query = urllib.parse.urlencode({"mount": digest, "from": "not/ours"})

@@ -10,8 +10,8 @@ import pytest
 
 from envtool.errors import FetchError
 from envtool.net.oci import credentials
-from envtool.net.oci.auth import Challenge, challenges
-from envtool.net.oci.credentials import Credentials, find
+from envtool.net.oci.auth import Challenge, parse_challenges
+from envtool.net.oci.credentials import Credentials, find_credentials
 
 
 def packed(text):
@@ -43,7 +43,7 @@ def helper(tmp_path, monkeypatch):
 
 
 def test_nothing_is_known():
-    assert find("host.example", "a") is None
+    assert find_credentials("host.example", "a") is None
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_nothing_is_known():
 )
 def test_keys_of_auths(config, key, registry):
     config({"auths": {key: {"auth": packed("me:a:b")}}})
-    found = find(registry, "team/app")
+    found = find_credentials(registry, "team/app")
     assert (found.username, found.password) == ("me", "a:b")
-    assert find("another.example", "team/app") is None
+    assert find_credentials("another.example", "team/app") is None
 
 
 def test_the_longest_name_counts(config):
@@ -76,9 +76,9 @@ def test_the_longest_name_counts(config):
             }
         }
     )
-    assert find("h.example", "team/app").username == "app"
-    assert find("h.example", "team/other").username == "team"
-    assert find("h.example", "teams/app").username == "all"
+    assert find_credentials("h.example", "team/app").username == "app"
+    assert find_credentials("h.example", "team/other").username == "team"
+    assert find_credentials("h.example", "teams/app").username == "all"
 
 
 def test_files_in_their_order(tmp_path, monkeypatch):
@@ -92,20 +92,20 @@ def test_files_in_their_order(tmp_path, monkeypatch):
     for name, value, path in reversed(places):
         monkeypatch.setenv(name, str(value))
         write(path, {"auths": {"h.example": {"auth": packed(f"{name}:x")}}})
-        assert find("h.example", "a").username == name
-        assert find("h.example", "a").source == str(path)
+        assert find_credentials("h.example", "a").username == name
+        assert find_credentials("h.example", "a").source == str(path)
 
 
 def test_an_identity_token(config):
     config({"auths": {"h.example": {"auth": packed("me:"), "identitytoken": "refresh-me"}}})
-    found = find("h.example", "a")
+    found = find_credentials("h.example", "a")
     assert found.identity == "refresh-me"
     assert "refresh-me" not in repr(found)
 
 
 def test_an_entry_without_a_secret_is_none(config):
     config({"auths": {"h.example": {}}})
-    assert find("h.example", "a") is None
+    assert find_credentials("h.example", "a") is None
 
 
 def test_a_helper_of_one_registry(config, helper):
@@ -113,21 +113,23 @@ def test_a_helper_of_one_registry(config, helper):
         "one", 'read name; [ "$1" = get ] && printf \'{"ServerURL":"%s","Username":"%s","Secret":"s"}\' "$name" "$name"'
     )
     config({"credHelpers": {"h.example": "one"}, "auths": {"h.example": {"auth": packed("file:x")}}})
-    assert find("h.example", "a") == Credentials(username="h.example", password="s", source="docker-credential-one")
-    assert find("other.example", "a") is None
+    assert find_credentials("h.example", "a") == Credentials(
+        username="h.example", password="s", source="docker-credential-one"
+    )
+    assert find_credentials("other.example", "a") is None
 
 
 def test_the_store_of_all(config, helper):
     helper("all", 'read name; printf \'{"Username":"<token>","Secret":"%s"}\' "$name"')
     config({"credsStore": "all", "auths": {"h.example": {}}})
-    assert find("h.example", "a").identity == "h.example"
-    assert find("docker.io", "library/a").identity == "https://index.docker.io/v1/"
+    assert find_credentials("h.example", "a").identity == "h.example"
+    assert find_credentials("docker.io", "library/a").identity == "https://index.docker.io/v1/"
 
 
 def test_a_helper_that_knows_nothing(config, helper):
     helper("none", "echo credentials not found in native keychain; exit 1")
     config({"credsStore": "none"})
-    assert find("h.example", "a") is None
+    assert find_credentials("h.example", "a") is None
 
 
 @pytest.mark.parametrize(
@@ -142,11 +144,11 @@ def test_a_helper_that_knows_nothing(config, helper):
     ],
 )
 def test_a_helper_that_fails_is_named(config, helper, monkeypatch, script, why):
-    monkeypatch.setattr(credentials, "PATIENCE", 0.1 if "sleep" in script else 10.0)
+    monkeypatch.setattr(credentials, "HELPER_TIMEOUT", 0.1 if "sleep" in script else 10.0)
     helper("bad", script)
     config({"credsStore": "bad"})
     with pytest.raises(FetchError) as caught:
-        find("h.example", "a")
+        find_credentials("h.example", "a")
     assert caught.value.code == "registry-credentials"
     assert "docker-credential-bad" in str(caught.value)
     assert why in str(caught.value)
@@ -155,19 +157,19 @@ def test_a_helper_that_fails_is_named(config, helper, monkeypatch, script, why):
 def test_a_helper_that_is_not_there(config):
     path = config({"credsStore": "absent"})
     with pytest.raises(FetchError) as caught:
-        find("h.example", "a")
+        find_credentials("h.example", "a")
     assert "docker-credential-absent" in str(caught.value)
     assert str(path) in f"{caught.value} {caught.value.hint}"
     config({"credsStore": "../x"})
     with pytest.raises(FetchError, match="no name of a helper"):
-        find("h.example", "a")
+        find_credentials("h.example", "a")
 
 
 @pytest.mark.parametrize("document", ["{", {"auths": {"h.example": {"auth": "!hidden-word"}}}, {"auths": {"h.example": {"auth": packed("hidden-word")}}}])  # fmt: skip
 def test_a_file_that_is_wrong_is_named_and_not_shown(config, document):
     path = config(document)
     with pytest.raises(FetchError) as caught:
-        find("h.example", "a")
+        find_credentials("h.example", "a")
     assert caught.value.code == "registry-credentials"
     assert str(path) in str(caught.value)
     assert "hidden-word" not in str(caught.value)
@@ -176,9 +178,9 @@ def test_a_file_that_is_wrong_is_named_and_not_shown(config, document):
 
 def test_netrc_comes_last(config, tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(write(tmp_path / "netrc", "machine h.example login me password mine\n")))
-    assert find("h.example", "a").password == "mine"
+    assert find_credentials("h.example", "a").password == "mine"
     config({"auths": {"h.example": {"auth": packed("file:x")}}})
-    assert find("h.example", "a").username == "file"
+    assert find_credentials("h.example", "a").username == "file"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,9 @@ def test_netrc_comes_last(config, tmp_path, monkeypatch):
     ],
 )
 def test_challenges(header, wanted):
-    assert challenges(header) == [Challenge(scheme=scheme, parameters=parameters) for scheme, parameters in wanted]
+    assert parse_challenges(header) == [
+        Challenge(scheme=scheme, parameters=parameters) for scheme, parameters in wanted
+    ]
 
 
 def test_a_directory_that_is_not_ours_has_nothing_of_ours(monkeypatch, tmp_path):

@@ -12,7 +12,7 @@ from envtool.errors import FetchError
 from envtool.net.oci import documents, platforms, serialize
 from envtool.net.oci.documents import Descriptor, Document, ImageConfig, ImageIndex, ImageManifest, Platform
 
-digests = st.binary(max_size=8).map(documents.sha256)
+digests = st.binary(max_size=8).map(documents.sha256_digest)
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
 annotations = st.dictionaries(words, words, max_size=3)
@@ -41,14 +41,14 @@ more = {
 )
 def test_manifests_are_read_as_they_are_written(manifest):
     document = serialize.manifest_document(manifest)
-    assert documents.read(document, "x") == manifest
-    assert document.digest == documents.sha256(document.body)
+    assert documents.read_document(document, "x") == manifest
+    assert document.digest == documents.sha256_digest(document.body)
     assert document.descriptor().size == len(document.body)
 
 
 @given(st.builds(ImageIndex, media_type=st.sampled_from(documents.INDEXES), manifests=several, **more))
 def test_indexes_are_read_as_they_are_written(index):
-    assert documents.read(serialize.index_document(index), "x") == index
+    assert documents.read_document(serialize.index_document(index), "x") == index
 
 
 @given(
@@ -112,7 +112,7 @@ def test_what_go_writes_for_nothing_is_nothing():
 
 
 def test_history_says_what_it_knows():
-    assert serialize.history([("", "apt", False), ("2024-01-01T00:00:00Z", "", True)]) == (
+    assert serialize.config_history([("", "apt", False), ("2024-01-01T00:00:00Z", "", True)]) == (
         {"created_by": "apt"},
         {"created": "2024-01-01T00:00:00Z", "empty_layer": True},
     )
@@ -125,9 +125,9 @@ def index(*texts):
     entries = [
         Descriptor(
             media_type=documents.OCI_MANIFEST,
-            digest=documents.sha256(str(number).encode()),
+            digest=documents.sha256_digest(str(number).encode()),
             size=number,
-            platform=platforms.parse(text) if text else None,
+            platform=platforms.parse_platform(text) if text else None,
         )
         for number, text in enumerate(texts)
     ]
@@ -156,7 +156,7 @@ def index(*texts):
     ],
 )
 def test_the_manifest_of_a_machine(machine, offered, chosen):
-    assert platforms.choose(index(*offered), platforms.of_machine(machine), "x").size == chosen
+    assert platforms.choose_manifest(index(*offered), platforms.platform_of_machine(machine), "x").size == chosen
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_the_manifest_of_a_machine(machine, offered, chosen):
 )
 def test_none_for_this_machine(machine, offered):
     with pytest.raises(FetchError) as caught:
-        platforms.choose(index(*offered), platforms.of_machine(machine), "some/image")
+        platforms.choose_manifest(index(*offered), platforms.platform_of_machine(machine), "some/image")
     assert caught.value.code == "registry-platform"
     assert all(text in str(caught.value) for text in offered)
 
@@ -190,13 +190,13 @@ def test_none_for_this_machine(machine, offered):
     ],
 )
 def test_levels_of_amd64(monkeypatch, level, asked, offered, chosen):
-    monkeypatch.setattr(platforms, "level", lambda: level)
+    monkeypatch.setattr(platforms, "amd64_level", lambda: level)
     if chosen is None:
         with pytest.raises(FetchError) as caught:
-            platforms.choose(index(*offered), platforms.parse(asked), "x")
+            platforms.choose_manifest(index(*offered), platforms.parse_platform(asked), "x")
         assert f"amd64/v{level}" in caught.value.hint
     else:
-        assert platforms.choose(index(*offered), platforms.parse(asked), "x").size == chosen
+        assert platforms.choose_manifest(index(*offered), platforms.parse_platform(asked), "x").size == chosen
 
 
 @pytest.mark.parametrize(
@@ -214,20 +214,20 @@ def test_levels_of_amd64(monkeypatch, level, asked, offered, chosen):
 )
 def test_the_level_of_a_processor(monkeypatch, flags, wanted):
     monkeypatch.setattr("builtins.open", lambda *_, **__: io.StringIO(flags))
-    assert platforms.level.__wrapped__() == wanted
+    assert platforms.amd64_level.__wrapped__() == wanted
 
 
 def test_what_buildkit_puts_beside_is_no_image():
     found = index("linux/amd64", "unknown/unknown")
     attestation = Descriptor(
         media_type=documents.OCI_MANIFEST,
-        digest=documents.sha256(b"a"),
+        digest=documents.sha256_digest(b"a"),
         size=9,
         annotations={"vnd.docker.reference.type": "attestation-manifest"},
     )
     plain = ImageIndex(media_type=documents.OCI_INDEX, manifests=(attestation, index("").manifests[0]))
-    assert platforms.choose(plain, platforms.of_machine("x86_64"), "x").size == 0
-    assert platforms.choose(found, platforms.of_machine("x86_64"), "x").size == 0
+    assert platforms.choose_manifest(plain, platforms.platform_of_machine("x86_64"), "x").size == 0
+    assert platforms.choose_manifest(found, platforms.platform_of_machine("x86_64"), "x").size == 0
 
 
 @pytest.mark.parametrize(
@@ -241,16 +241,16 @@ def test_what_buildkit_puts_beside_is_no_image():
     ],
 )
 def test_platforms_as_people_write_them(text, found):
-    assert str(platforms.parse(text)) == found
+    assert str(platforms.parse_platform(text)) == found
 
 
 @pytest.mark.parametrize("text", ["", "linux", "linux/", "/amd64", "linux/arm/", "linux/arm/v7/x"])
 def test_what_is_no_platform(text):
     with pytest.raises(FetchError) as caught:
-        platforms.parse(text)
+        platforms.parse_platform(text)
     assert caught.value.code == "registry-platform"
 
 
 def test_a_document_of_an_unknown_type_is_refused():
     with pytest.raises(FetchError):
-        documents.read(Document(media_type="x", digest="", body=b"{}"), "x")
+        documents.read_document(Document(media_type="x", digest="", body=b"{}"), "x")

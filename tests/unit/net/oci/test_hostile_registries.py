@@ -13,7 +13,7 @@ from envtool.errors import FetchError, Interrupted
 from envtool.net.oci import documents, platforms, reference, registry, serialize
 from envtool.net.oci.registry import RegistryClient
 
-AMD64 = platforms.of_machine("x86_64")
+AMD64 = platforms.platform_of_machine("x86_64")
 NOWHERE = "sha256:" + "0" * 64
 
 
@@ -55,17 +55,17 @@ def test_a_header_that_says_another_digest(scripted, client):
 
 
 def test_a_config_of_other_bytes(scripted, client):
-    scripted.blob(b"?" * len(scripted.config), documents.sha256(scripted.config))
+    scripted.blob(b"?" * len(scripted.config), documents.sha256_digest(scripted.config))
     refused("registry-digest", client.image, scripted.reference(), AMD64)
 
 
 def test_a_config_that_is_longer_than_said(scripted, client):
-    scripted.blob(scripted.config * 3, documents.sha256(scripted.config))
+    scripted.blob(scripted.config * 3, documents.sha256_digest(scripted.config))
     refused("fetch-large", client.image, scripted.reference(), AMD64)
 
 
 def test_a_config_that_is_shorter_than_said(scripted, client):
-    scripted.blob(scripted.config[:-1], documents.sha256(scripted.config))
+    scripted.blob(scripted.config[:-1], documents.sha256_digest(scripted.config))
     refused("registry-digest", client.image, scripted.reference(), AMD64)
 
 
@@ -79,7 +79,7 @@ def test_a_config_that_is_shorter_than_said(scripted, client):
     ids=["other", "longer", "shorter"],
 )
 def test_a_layer_that_is_not_what_it_should_be(scripted, client, tmp_path, body, code):
-    digest = documents.sha256(scripted.layer)
+    digest = documents.sha256_digest(scripted.layer)
     scripted.blob(body, digest)
     layer = client.image(scripted.reference(), AMD64).manifest.layers[0]
     refused(code, client.pull_blob, scripted.reference(), layer, str(tmp_path / "layer"))
@@ -113,7 +113,7 @@ def test_redirects_to_other_schemes(scripted, client, tmp_path, to):
     refused("fetch-redirect", client.document, scripted.reference())
     scripted.put(scripted.manifest.body, name="2")
     client.document(scripted.reference("2"))
-    layer = serialize.descriptor(scripted.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor_of(scripted.layer, documents.OCI_LAYER)
     scripted.routes[f"v2/team/app/blobs/{layer.digest}"] = redirect(to)
     refused("fetch-redirect", client.pull_blob, scripted.reference("2"), layer, str(tmp_path / "x"))
 
@@ -221,7 +221,7 @@ def test_no_token_goes_to_another_host(scripted, other, client, tmp_path):
     demanding(scripted, scripted.url + "token")
     scripted.routes[TOKEN] = lambda handler, _: handler.send(b'{"token": "good"}')
     client.document(scripted.reference())
-    layer = serialize.descriptor(scripted.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor_of(scripted.layer, documents.OCI_LAYER)
     scripted.routes[f"v2/team/app/blobs/{layer.digest}"] = redirect(f"{other.url}cdn")
     other.routes["cdn"] = lambda handler, _: handler.resumable(scripted.layer)
     assert client.blob_locations(scripted.reference(), layer.digest)[0].authorization == "Bearer good"
@@ -233,7 +233,7 @@ def test_no_token_goes_to_another_host(scripted, other, client, tmp_path):
 
 def test_an_upload_that_goes_on_elsewhere_gets_no_token(scripted_tls, other_tls, client, monkeypatch, tmp_path):
     known(monkeypatch, tmp_path, scripted_tls.host)
-    digest = documents.sha256(b"blob")
+    digest = documents.sha256_digest(b"blob")
 
     def begin(handler, _):
         known = handler.headers.get("Authorization")
@@ -294,7 +294,7 @@ def test_a_registry_that_hangs_up(scripted, client):
 @pytest.mark.parametrize("where", ["manifests/1", "blobs"])
 def test_what_stalls_is_left_at_once_when_asked(scripted, tmp_path, where):
     stop = False
-    layer = serialize.descriptor(scripted.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor_of(scripted.layer, documents.OCI_LAYER)
     name = f"v2/team/app/blobs/{layer.digest}" if where == "blobs" else f"v2/team/app/{where}"
 
     def stall(handler, _):
@@ -331,7 +331,7 @@ def test_indexes_in_indexes_in_indexes(scripted, client):
 
 @pytest.mark.parametrize("change", [{"size": 7}, {"mediaType": documents.DOCKER_MANIFEST}], ids=["size", "type"])
 def test_an_index_that_describes_its_manifest_wrongly(scripted, client, change):
-    entry = serialize.describe(scripted.manifest.descriptor()) | change
+    entry = serialize.descriptor_json(scripted.manifest.descriptor()) | change
     scripted.put({"schemaVersion": 2, "manifests": [entry]}, documents.OCI_INDEX)
     refused("registry-document", client.image, scripted.reference(), AMD64)
 
@@ -439,7 +439,9 @@ def test_layers_that_are_described_wrongly(scripted, client, change):
 def test_configs_that_do_not_fit(scripted, client, change, code):
     body = json.dumps(json.loads(scripted.config) | change).encode()
     scripted.blob(body)
-    scripted.put(top(scripted) | {"config": serialize.describe(serialize.descriptor(body, documents.OCI_CONFIG))})
+    scripted.put(
+        top(scripted) | {"config": serialize.descriptor_json(serialize.descriptor_of(body, documents.OCI_CONFIG))}
+    )
     refused(code, client.image, scripted.reference(), AMD64)
 
 
@@ -449,7 +451,9 @@ def test_configs_that_do_not_fit(scripted, client, change, code):
 def test_a_config_that_does_not_say_its_platform_is_of_the_one_that_is_asked_for(scripted, client, missing):
     body = json.dumps(json.loads(scripted.config) | missing).encode()
     scripted.blob(body)
-    scripted.put(top(scripted) | {"config": serialize.describe(serialize.descriptor(body, documents.OCI_CONFIG))})
+    scripted.put(
+        top(scripted) | {"config": serialize.descriptor_json(serialize.descriptor_of(body, documents.OCI_CONFIG))}
+    )
     assert client.image(scripted.reference(), AMD64).config.platform == AMD64
 
 
@@ -467,7 +471,7 @@ def absent(handler, _):
 
 
 def test_an_upload_is_not_sent_from_https_to_http(scripted_tls, client):
-    digest = documents.sha256(b"blob")
+    digest = documents.sha256_digest(b"blob")
     scripted_tls.routes[f"v2/team/app/blobs/{digest}"] = absent
     scripted_tls.routes["v2/team/app/blobs/uploads"] = redirect("http://127.0.0.1:1/x", 202)
     error = refused("registry-refused", client.push_blob, scripted_tls.reference(), digest, 4, b"blob")
@@ -484,7 +488,7 @@ def test_an_upload_is_sent_to_another_host_by_http_where_that_is_listed(
     first = request.getfixturevalue(kind)
     conf, daemon = tmp_path / "registries.conf", tmp_path / "daemon.json"
     monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
-    monkeypatch.setattr("envtool.net.oci.hosts.DAEMON", str(daemon))
+    monkeypatch.setattr("envtool.net.oci.hosts.DAEMON_FILE", str(daemon))
     known = {"variable": other.host, "another port": "127.0.0.1:9"}.get(listed, "127.0.0.1:8")
     monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", ",".join([known, *([first.host] if kind == "scripted" else [])]))
     text = f'[[registry]]\nlocation = "{other.host}/some"\ninsecure = true\n' if listed == "registries.conf" else ""
@@ -494,7 +498,7 @@ def test_an_upload_is_sent_to_another_host_by_http_where_that_is_listed(
         )
     conf.write_text(text)
     daemon.write_text(json.dumps({"insecure-registries": [other.host]} if listed == "daemon.json" else {}))
-    digest = documents.sha256(b"blob")
+    digest = documents.sha256_digest(b"blob")
     first.routes[f"v2/team/app/blobs/{digest}"] = absent
     first.routes["v2/team/app/blobs/uploads"] = redirect(f"{other.url}upload", 202)
     other.routes[f"upload?digest={digest.replace(':', '%3A')}"] = lambda handler, _: (
@@ -522,7 +526,7 @@ def test_a_registry_that_changes_what_is_pushed(scripted, client):
 
 
 def test_a_full_registry(scripted, client):
-    digest = documents.sha256(b"blob")
+    digest = documents.sha256_digest(b"blob")
     scripted.routes[f"v2/team/app/blobs/{digest}"] = absent
     scripted.routes["v2/team/app/blobs/uploads"] = lambda handler, _: handler.send(
         b'{"errors": [{"code": "DENIED", "message": "quota exceeded"}]}', 413
@@ -533,7 +537,7 @@ def test_a_full_registry(scripted, client):
 
 def test_an_upload_that_is_sent_on_or_interrupted_arrives_whole(scripted, client):
     body = os.urandom(1 << 20)
-    digest, came, moved = documents.sha256(body), [], []
+    digest, came, moved = documents.sha256_digest(body), [], []
     scripted.routes[f"v2/team/app/blobs/{digest}"] = absent
     scripted.routes["v2/team/app/blobs/uploads"] = redirect("/upload/1", 202)
     query = f"?digest={digest.replace(':', '%3A')}"
@@ -555,7 +559,7 @@ def test_an_upload_that_is_sent_on_or_interrupted_arrives_whole(scripted, client
 
 def test_a_push_is_left_at_once_when_asked(scripted, tmp_path):
     body = os.urandom(9 << 20)
-    digest, stop = documents.sha256(body), False
+    digest, stop = documents.sha256_digest(body), False
     scripted.routes[f"v2/team/app/blobs/{digest}"] = absent
     scripted.routes["v2/team/app/blobs/uploads"] = redirect("/upload/1", 202)
 
@@ -575,7 +579,7 @@ def test_a_push_is_left_at_once_when_asked(scripted, tmp_path):
 
 def broken_upload(scripted, body, *, knows=True):
     """An upload that breaks after a third of it; `knows`: the registry can say how far it came."""
-    digest, held = documents.sha256(body), bytearray()
+    digest, held = documents.sha256_digest(body), bytearray()
     scripted.routes[f"v2/team/app/blobs/{digest}"] = absent
 
     def begin(handler, _):
@@ -596,7 +600,7 @@ def broken_upload(scripted, body, *, knows=True):
             handler.send(b"", 202, Location="/upload/1")
 
     def finish(handler, _):
-        handler.send(b"", 201 if documents.sha256(bytes(held)) == digest else 400)
+        handler.send(b"", 201 if documents.sha256_digest(bytes(held)) == digest else 400)
 
     scripted.routes["v2/team/app/blobs/uploads"] = begin
     scripted.routes["upload/1"] = session
@@ -620,7 +624,7 @@ def test_an_upload_that_breaks_goes_on(scripted, client, tmp_path, knows):
 
 def test_an_upload_that_never_gets_anywhere_ends(scripted, client):
     body = os.urandom(9 << 20)
-    digest = documents.sha256(body)
+    digest = documents.sha256_digest(body)
     scripted.routes[f"v2/team/app/blobs/{digest}"] = absent
     scripted.routes["v2/team/app/blobs/uploads"] = redirect("/upload/1", 202)
     scripted.routes["upload/1"] = lambda handler, _: handler.reset()
@@ -640,4 +644,4 @@ def test_names_that_could_be_paths_are_no_references():
         "host:80:80/a",
         "@x",
     ):
-        refused("reference", reference.parse, name)
+        refused("reference", reference.parse_reference, name)

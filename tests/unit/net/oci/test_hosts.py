@@ -11,7 +11,7 @@ from envtool import net
 from envtool.errors import FetchError
 from envtool.net import host_config as net_host
 from envtool.net.oci import documents, hosts, platforms, serialize
-from envtool.net.oci.reference import parse
+from envtool.net.oci.reference import parse_reference
 
 HEX = "0123456789abcdef" * 4
 
@@ -23,14 +23,16 @@ def load(tmp_path, text, **environ):
 
 
 def roots(found, text):
-    return [f"{endpoint.root}{endpoint.repository}" for endpoint in found.pull_endpoints(parse(text))]
+    return [f"{endpoint.root}{endpoint.repository}" for endpoint in found.pull_endpoints(parse_reference(text))]
 
 
 def test_a_host_without_settings():
     found = hosts.load({"HOME": "/nowhere"})
     assert roots(found, "alpine") == ["https://registry-1.docker.io/v2/library/alpine"]
     assert roots(found, "localhost:5000/a") == ["https://localhost:5000/v2/a"]
-    assert found.push_endpoint(parse("host.example/a")) == hosts.Endpoint(registry="host.example", repository="a")
+    assert found.push_endpoint(parse_reference("host.example/a")) == hosts.Endpoint(
+        registry="host.example", repository="a"
+    )
 
 
 def test_plain_http_is_asked_for_by_host_and_port():
@@ -101,14 +103,14 @@ location = "new.example/b"
 def test_mirrors_and_locations(tmp_path, text, wanted):
     found = load(tmp_path, MIRRORS)
     assert roots(found, text) == wanted
-    assert found.push_endpoint(parse(text)).root in wanted[-1]
-    assert not found.push_endpoint(parse(text)).mirror
+    assert found.push_endpoint(parse_reference(text)).root in wanted[-1]
+    assert not found.push_endpoint(parse_reference(text)).mirror
 
 
 def test_what_is_blocked_is_not_asked(tmp_path):
-    for ask in (load(tmp_path, MIRRORS).pull, load(tmp_path, MIRRORS).push):
+    for ask in (load(tmp_path, MIRRORS).pull_endpoints, load(tmp_path, MIRRORS).push_endpoint):
         with pytest.raises(FetchError) as caught:
-            ask(parse("team/app"))
+            ask(parse_reference("team/app"))
         assert caught.value.code == "registry-blocked"
 
 
@@ -153,7 +155,7 @@ def test_the_users_own_file_stands_for_the_systems_and_drop_ins_come_on_top(tmp_
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'[[registry]]\nprefix = "{path.name}.example"\nlocation = "{location}"\n')
-    monkeypatch.setattr(hosts, "SYSTEM", str(system))
+    monkeypatch.setattr(hosts, "SYSTEM_FILE", str(system))
     found = hosts.load({"HOME": str(tmp_path / "home")})
     assert {rule.location for rule in found.rules} == {"own.example", "drop-in.example"}
     found = hosts.load({"HOME": str(tmp_path / "other")})
@@ -168,7 +170,7 @@ def test_a_private_authority_is_trusted_for_its_host_alone(
     place.mkdir(parents=True)
     shutil.copy(certificates.authority, place / "ca.crt")
     assert client.document(scripted_tls.reference()).digest == scripted_tls.manifest.digest
-    layer = serialize.descriptor(scripted_tls.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor_of(scripted_tls.layer, documents.OCI_LAYER)
     client.pull_blob(scripted_tls.reference(), layer, str(tmp_path / "layer"))
     with pytest.raises(FetchError) as caught:
         client.document(other_tls.reference())
@@ -197,7 +199,7 @@ def test_we_say_who_we_are_where_that_is_configured(tmp_path, context, certifica
         shutil.copy(certificates.key, place / "client.key")
         assert client.document(running.reference()).digest == running.manifest.digest
         (place / "client.cert").unlink()
-        net.close()
+        net.close_session()
         net_host._trusted.clear()
         with pytest.raises(FetchError):
             type(client)(patience=client._wire.patience).document(running.reference())
@@ -220,7 +222,7 @@ def mirrored(tmp_path, scripted, other, monkeypatch):
 
 def test_a_mirror_is_asked_first(mirrored, client, tmp_path):
     mirror, registry = mirrored
-    image = client.image(registry.reference(), platforms.of_machine("x86_64"))
+    image = client.image(registry.reference(), platforms.platform_of_machine("x86_64"))
     client.pull_blob(image.reference, image.manifest.layers[0], str(tmp_path / "layer"))
     assert registry.asked == []
     digest = image.manifest.layers[0].digest
@@ -237,14 +239,14 @@ def test_what_a_mirror_has_not_the_registry_has(mirrored, client, tmp_path, stat
     mirror, registry = mirrored
     for name in mirror.routes:
         mirror.routes[name] = lambda handler, _: handler.send(b"", status)
-    image = client.image(registry.reference(), platforms.of_machine("x86_64"))
+    image = client.image(registry.reference(), platforms.platform_of_machine("x86_64"))
     client.pull_blob(image.reference, image.manifest.layers[0], str(tmp_path / "layer"))
     assert (tmp_path / "layer").read_bytes() == registry.layer
 
 
 def test_a_mirror_that_lies_or_is_away_does_not_matter(mirrored, client, tmp_path):
     mirror, registry = mirrored
-    layer = serialize.descriptor(registry.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor_of(registry.layer, documents.OCI_LAYER)
     mirror.routes[f"v2/team/app/blobs/{layer.digest}"] = lambda handler, _: handler.send(b"?" * layer.size)
     client.pull_blob(registry.reference(), layer, str(tmp_path / "layer"))
     assert (tmp_path / "layer").read_bytes() == registry.layer
@@ -257,6 +259,6 @@ def test_a_mirror_that_lies_or_is_away_does_not_matter(mirrored, client, tmp_pat
 def test_proxies_of_the_environment_lead_to_registries(scripted, client, monkeypatch, tmp_path):
     monkeypatch.setenv("http_proxy", scripted.url)
     monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", "registry.invalid")
-    image = client.image(parse("registry.invalid/team/app:1"), platforms.of_machine("x86_64"))
+    image = client.image(parse_reference("registry.invalid/team/app:1"), platforms.platform_of_machine("x86_64"))
     client.pull_blob(image.reference, image.manifest.layers[0], str(tmp_path / "layer"))
     assert {headers["Host"] for _, headers in scripted.asked} == {"registry.invalid"}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.errors import FetchError
-from envtool.net.oci.reference import Reference, is_digest, parse
+from envtool.net.oci.reference import Reference, is_digest, parse_reference
 
 HEX = "0123456789abcdef" * 4
 
@@ -30,25 +30,25 @@ digests = st.one_of(
 @given(registries, repositories, tags, digests)
 def test_what_is_read_is_written_and_read_again(registry, repository, tag, digest):
     text = f"{registry}/{repository}" + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
-    found = parse(text)
+    found = parse_reference(text)
     assert found.registry == registry
     assert found.repository == (
         f"library/{repository}" if registry == "docker.io" and "/" not in repository else repository
     )
     assert found.tag == (tag or ("" if digest else "latest"))
     assert found.digest == digest
-    assert parse(str(found)) == found
-    assert parse(found.familiar(), tag="") == found
+    assert parse_reference(str(found)) == found
+    assert parse_reference(found.familiar_name(), tag="") == found
     assert found.name == f"{found.registry}/{found.repository}"
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_reference_or_an_error(text):
     try:
-        found = parse(text)
+        found = parse_reference(text)
     except FetchError:
         return
-    assert parse(str(found)) == found
+    assert parse_reference(str(found)) == found
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_any_text_is_a_reference_or_an_error(text):
     ],
 )
 def test_what_docker_takes_means_the_same(text, registry, repository, tag, digest):
-    assert parse(text) == Reference(registry=registry, repository=repository, tag=tag, digest=digest)
+    assert parse_reference(text) == Reference(registry=registry, repository=repository, tag=tag, digest=digest)
 
 
 @pytest.mark.parametrize(
@@ -120,16 +120,16 @@ def test_what_docker_takes_means_the_same(text, registry, repository, tag, diges
 )
 def test_what_is_wrong_is_said(text, why):
     with pytest.raises(FetchError) as caught:
-        parse(text)
+        parse_reference(text)
     assert why in f"{caught.value} {caught.value.hint}"
     assert len(str(caught.value)) < 1200
 
 
 def test_pinned_and_tagged():
-    found = parse("alpine:3")
+    found = parse_reference("alpine:3")
     assert str(found.with_digest(f"sha256:{HEX}")) == f"docker.io/library/alpine:3@sha256:{HEX}"
     assert found.with_digest(f"sha256:{HEX}").selector == f"sha256:{HEX}"
-    assert found.with_digest(f"sha256:{HEX}").tagged("4") == parse("alpine:4")
-    assert parse("a/b", tag="").selector == ""
+    assert found.with_digest(f"sha256:{HEX}").with_tag("4") == parse_reference("alpine:4")
+    assert parse_reference("a/b", tag="").selector == ""
     assert is_digest(f"sha256:{HEX}")
     assert not is_digest(f"sha256:{HEX}\n")

@@ -19,26 +19,26 @@ from envtool.net.oci import documents, layout, platforms, reference, serialize
 from envtool.net.oci.documents import Descriptor, ImageConfig, ImageIndex, ImageManifest
 from envtool.net.oci.registry import RegistryClient
 
-AMD64 = platforms.of_machine("x86_64")
+AMD64 = platforms.platform_of_machine("x86_64")
 
 
 def image(layers=(b"one layer", b"another"), platform=AMD64, **more):
     """Blobs and manifest of an image (its layers are no archives: nobody unpacks them here)."""
     config = serialize.config_bytes(
-        ImageConfig(platform=platform, diff_ids=tuple(map(documents.sha256, layers)), **more)
+        ImageConfig(platform=platform, diff_ids=tuple(map(documents.sha256_digest, layers)), **more)
     )
     layers = [gzip.compress(layer, 1, mtime=0) for layer in layers]
     manifest = ImageManifest(
         media_type=documents.OCI_MANIFEST,
-        config=serialize.descriptor(config, documents.OCI_CONFIG),
-        layers=tuple(serialize.descriptor(layer, documents.OCI_LAYER_GZIP) for layer in layers),
+        config=serialize.descriptor_of(config, documents.OCI_CONFIG),
+        layers=tuple(serialize.descriptor_of(layer, documents.OCI_LAYER_GZIP) for layer in layers),
     )
     return [config, *layers], serialize.manifest_document(manifest)
 
 
 def push(client, ref, blobs, document):
     for blob in blobs:
-        client.push_blob(ref, documents.sha256(blob), len(blob), blob)
+        client.push_blob(ref, documents.sha256_digest(blob), len(blob), blob)
     return client.push_document(ref, document.body, document.media_type)
 
 
@@ -63,19 +63,21 @@ def let_in(monkeypatch, tmp_path):
 @pytest.mark.parametrize("kind", ["registry", "password_registry", "tls_registry", "token_registry"])
 def test_what_is_pushed_is_pulled(request, let_in, tmp_path, kind):
     found = let_in(request.getfixturevalue(kind))
-    ref = reference.parse(found.name("pushed/app", "1"))
+    ref = reference.parse_reference(found.name("pushed/app", "1"))
     blobs, document = image((b"small", os.urandom(9 << 20)), run={"Env": ["A=b"]})
     large = blobs[2]
     (tmp_path / "large").write_bytes(large)
     client, moved = RegistryClient(), []
-    sent = [client.push_blob(ref, documents.sha256(blob), len(blob), blob) for blob in blobs[:2]]
-    digest = documents.sha256(large)
+    sent = [client.push_blob(ref, documents.sha256_digest(blob), len(blob), blob) for blob in blobs[:2]]
+    digest = documents.sha256_digest(large)
     sent.append(client.push_blob(ref, digest, len(large), str(tmp_path / "large"), progress=moved.append))
     assert sent == ["sent"] * 3
     assert sum(moved) == len(large)
     assert client.push_blob(ref, digest, len(large), str(tmp_path / "large")) == "present"
     assert (
-        client.push_blob(reference.parse(found.name("pushed/b")), digest, len(large), large, mount=["pushed/app"])
+        client.push_blob(
+            reference.parse_reference(found.name("pushed/b")), digest, len(large), large, mount=["pushed/app"]
+        )
         == "mounted"
     )
     assert client.find(ref) is None
@@ -89,11 +91,11 @@ def test_what_is_pushed_is_pulled(request, let_in, tmp_path, kind):
     assert (tmp_path / "pulled").read_bytes() == large
     assert fresh.tags(ref) == ["1"]
     assert fresh.has_blob(ref, digest)
-    assert not fresh.has_blob(ref, documents.sha256(b"no such thing"))
+    assert not fresh.has_blob(ref, documents.sha256_digest(b"no such thing"))
 
     place = RegistryClient().blob_locations(taken.reference, digest)[0]
     assert bool(place.authorization) == bool(found.username)
-    net.retrieve(place.url, str(tmp_path / "again"), digest=digest, authorization=place.authorization)
+    net.download_file(place.url, str(tmp_path / "again"), digest=digest, authorization=place.authorization)
     assert place.authorization not in repr(place) or not place.authorization
 
 
@@ -101,7 +103,7 @@ def test_what_is_pushed_is_pulled(request, let_in, tmp_path, kind):
 def test_nobody_else_is_let_in(request, let_in, monkeypatch, tmp_path, kind):
     found = let_in(request.getfixturevalue(kind))
     blobs, document = image()
-    ref = reference.parse(found.name("private/app"))
+    ref = reference.parse_reference(found.name("private/app"))
     push(RegistryClient(), ref, blobs, document)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "nothing"))
     with pytest.raises(FetchError) as caught:
@@ -109,7 +111,7 @@ def test_nobody_else_is_let_in(request, let_in, monkeypatch, tmp_path, kind):
     assert caught.value.code == "registry-denied"
     assert f"docker login {found.host}" in caught.value.hint
     with pytest.raises(FetchError) as caught:
-        RegistryClient().push_blob(ref, documents.sha256(b"x"), 1, b"x")
+        RegistryClient().push_blob(ref, documents.sha256_digest(b"x"), 1, b"x")
     assert caught.value.code == "registry-denied"
 
 
@@ -117,7 +119,7 @@ def test_where_plain_http_is_allowed_https_is_spoken_all_the_same(tls_registry, 
     found = let_in(tls_registry)
     monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", found.host)
     blobs, document = image((b"allowed and not needed",))
-    ref = reference.parse(found.name("team/allowed"))
+    ref = reference.parse_reference(found.name("team/allowed"))
     assert push(RegistryClient(), ref, blobs, document) == document.digest
     assert RegistryClient().blob_locations(ref, document.digest)[0].url.startswith("https://")
 
@@ -125,7 +127,7 @@ def test_where_plain_http_is_allowed_https_is_spoken_all_the_same(tls_registry, 
 def test_anybody_may_pull_what_is_public(token_registry, let_in, monkeypatch, tmp_path):
     found = let_in(token_registry)
     blobs, document = image()
-    ref = reference.parse(found.name("public/app"))
+    ref = reference.parse_reference(found.name("public/app"))
     push(RegistryClient(), ref, blobs, document)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "nothing"))
     stranger = RegistryClient()
@@ -137,10 +139,10 @@ def test_anybody_may_pull_what_is_public(token_registry, let_in, monkeypatch, tm
 
 def test_the_image_of_a_platform(registry, let_in):
     found = let_in(registry)
-    ref = reference.parse(found.name("many/platforms"))
+    ref = reference.parse_reference(found.name("many/platforms"))
     client, entries = RegistryClient(), []
     for text in ("linux/arm64/v8", "linux/amd64"):
-        platform = platforms.parse(text)
+        platform = platforms.parse_platform(text)
         blobs, document = image((text.encode(),), platform)
         push(client, ref.with_tag(""), blobs, document)
         entry = document.descriptor()
@@ -148,11 +150,11 @@ def test_the_image_of_a_platform(registry, let_in):
     index = serialize.index_document(ImageIndex(media_type=documents.OCI_INDEX, manifests=tuple(entries)))
     client.push_document(ref, index.body, index.media_type)
     for entry, text in zip(entries, ("linux/arm64", "linux/amd64"), strict=True):
-        taken = client.image(ref, platforms.parse(text))
+        taken = client.image(ref, platforms.parse_platform(text))
         assert (taken.reference.digest, taken.index) == (entry.digest, index.digest)
-        assert client.image(ref.with_digest(index.digest), platforms.parse(text)) == taken
+        assert client.image(ref.with_digest(index.digest), platforms.parse_platform(text)) == taken
     with pytest.raises(FetchError) as caught:
-        client.image(ref, platforms.parse("linux/s390x"))
+        client.image(ref, platforms.parse_platform("linux/s390x"))
     assert caught.value.code == "registry-platform"
 
 
@@ -165,29 +167,29 @@ def test_many_push_at_once(registry, let_in):
     def one(number):
         start.wait()
         try:
-            return push(client, reference.parse(found.name("busy/app", f"t{number % 2}")), blobs, document)
+            return push(client, reference.parse_reference(found.name("busy/app", f"t{number % 2}")), blobs, document)
         finally:
-            net.close()
+            net.close_session()
 
     with ThreadPoolExecutor(8) as pool:
         assert {*pool.map(one, range(8))} == {document.digest}
-    assert client.image(reference.parse(found.name("busy/app", "t1")), AMD64).document == document
-    assert sorted(client.tags(reference.parse(found.name("busy/app")))) == ["t0", "t1"]
+    assert client.image(reference.parse_reference(found.name("busy/app", "t1")), AMD64).document == document
+    assert sorted(client.tags(reference.parse_reference(found.name("busy/app")))) == ["t0", "t1"]
 
 
 def test_what_refers_to_an_image(registry, let_in):
     found = let_in(registry)
     client = RegistryClient()
     blobs, document = image()
-    ref = reference.parse(found.name("signed/app"))
+    ref = reference.parse_reference(found.name("signed/app"))
     pinned = ref.with_digest(push(client, ref, blobs, document))
     assert client.referrers(pinned) == ()
     for kind in ("application/x.signature", "application/x.bill"):
         artifact = serialize.manifest_document(
             ImageManifest(
                 media_type=documents.OCI_MANIFEST,
-                config=serialize.descriptor(b"{}", documents.OCI_EMPTY),
-                layers=(serialize.descriptor(kind.encode(), kind),),
+                config=serialize.descriptor_of(b"{}", documents.OCI_EMPTY),
+                layers=(serialize.descriptor_of(kind.encode(), kind),),
                 artifact_type=kind,
                 subject=document.descriptor(),
             )
@@ -204,7 +206,7 @@ def test_what_is_deleted_is_gone(registry, let_in):
     found = let_in(registry)
     client = RegistryClient()
     blobs, document = image((b"to be deleted",))
-    ref = reference.parse(found.name("deleted/app"))
+    ref = reference.parse_reference(found.name("deleted/app"))
     push(client, ref, blobs, document)
     assert client.delete(ref.with_digest(document.digest))
     assert client.find(ref) is None
@@ -214,7 +216,7 @@ def test_what_is_deleted_is_gone(registry, let_in):
 def test_what_is_not_there_is_told(registry, let_in, tmp_path):
     found = let_in(registry)
     client = RegistryClient()
-    ref = reference.parse(found.name("absent/app", "none"))
+    ref = reference.parse_reference(found.name("absent/app", "none"))
     assert client.find(ref) is None
     assert client.tags(ref) == []
     with pytest.raises(FetchError) as caught:
@@ -222,7 +224,7 @@ def test_what_is_not_there_is_told(registry, let_in, tmp_path):
     assert caught.value.code == "registry-missing"
     assert str(ref) in str(caught.value)
     with pytest.raises(FetchError) as caught:
-        client.pull_blob(ref, serialize.descriptor(b"x", documents.OCI_LAYER), str(tmp_path / "x"))
+        client.pull_blob(ref, serialize.descriptor_of(b"x", documents.OCI_LAYER), str(tmp_path / "x"))
     assert caught.value.code == "fetch-gone"
 
 
@@ -232,11 +234,11 @@ def test_what_is_not_there_is_told(registry, let_in, tmp_path):
 def written(directory, blobs, document, name="1"):
     """An OCI layout of one image."""
     for blob in (*blobs, document.body):
-        path = layout.blob_path(str(directory), documents.sha256(blob))
+        path = layout.blob_path(str(directory), documents.sha256_digest(blob))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(blob)
-    entry = serialize.describe(document.descriptor()) | {"annotations": {layout.NAME: name}}
+    entry = serialize.descriptor_json(document.descriptor()) | {"annotations": {layout.NAME_ANNOTATION: name}}
     (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return directory
@@ -248,17 +250,20 @@ def test_what_skopeo_pushes_we_pull_and_the_other_way_round(registry, let_in, tm
     written(tmp_path / "a", blobs, document)
     found.skopeo("copy", f"oci:{tmp_path}/a:1", f"docker://{found.name('peer/skopeo')}")
     client = RegistryClient()
-    taken = client.image(reference.parse(found.name("peer/skopeo")), AMD64)
+    taken = client.image(reference.parse_reference(found.name("peer/skopeo")), AMD64)
     assert taken.document == document
     for layer, blob in zip(taken.manifest.layers, blobs[1:], strict=True):
         assert client.blob(taken.reference, layer) == blob
 
-    push(client, reference.parse(found.name("peer/ours")), blobs, document)
+    push(client, reference.parse_reference(found.name("peer/ours")), blobs, document)
     found.skopeo("copy", f"docker://{found.name('peer/ours')}", f"oci:{tmp_path}/b:x")
-    index = layout.read_index("b", layout.plain(str(tmp_path / "b")))
-    assert layout.choose(index, "x", "b").digest == document.digest
-    assert layout.read_document("b", layout.choose(index, "", "b"), layout.plain(str(tmp_path / "b"))) == document
-    assert layout.read_blob("b", taken.manifest.config, layout.plain(str(tmp_path / "b"))) == blobs[0]
+    index = layout.read_index("b", layout.directory_opener(str(tmp_path / "b")))
+    assert layout.choose_image(index, "x", "b").digest == document.digest
+    assert (
+        layout.read_document("b", layout.choose_image(index, "", "b"), layout.directory_opener(str(tmp_path / "b")))
+        == document
+    )
+    assert layout.read_blob("b", taken.manifest.config, layout.directory_opener(str(tmp_path / "b"))) == blobs[0]
     inspected = json.loads(found.skopeo("inspect", f"docker://{found.name('peer/ours')}").stdout)
     assert inspected["Digest"] == document.digest
 
@@ -268,10 +273,10 @@ def test_dockers_own_media_types_come_from_skopeo(registry, let_in, tmp_path):
     blobs, document = image((b"in another dress",))
     written(tmp_path / "a", blobs, document)
     found.skopeo("copy", "--format", "v2s2", f"oci:{tmp_path}/a:1", f"docker://{found.name('peer/docker')}")
-    taken = RegistryClient().image(reference.parse(found.name("peer/docker")), AMD64)
+    taken = RegistryClient().image(reference.parse_reference(found.name("peer/docker")), AMD64)
     assert taken.manifest.media_type == documents.DOCKER_MANIFEST
     assert documents.LAYERS[taken.manifest.layers[0].media_type] == "gzip"
-    assert taken.config.diff_ids == (documents.sha256(b"in another dress"),)
+    assert taken.config.diff_ids == (documents.sha256_digest(b"in another dress"),)
 
 
 # ---- layouts, imports ------------------------------------------------------------------------------------------------
@@ -292,34 +297,34 @@ def test_a_directory_that_is_no_layout(tmp_path, name, text, code):
     written(tmp_path, *image())
     (tmp_path / name).unlink() if text is None else (tmp_path / name).write_text(text)
     with pytest.raises(FetchError) as caught:
-        layout.read_index(str(tmp_path), layout.plain(str(tmp_path)))
+        layout.read_index(str(tmp_path), layout.directory_opener(str(tmp_path)))
     assert caught.value.code == code
     assert name in str(caught.value)
 
 
 def test_a_layout_that_lies(tmp_path):
     blobs, document = image()
-    index = layout.read_index("x", layout.plain(str(written(tmp_path, blobs, document))))
+    index = layout.read_index("x", layout.directory_opener(str(written(tmp_path, blobs, document))))
     path = layout.blob_path(str(tmp_path), document.digest)
     for body in (document.body[:-1], document.body + b" ", b"?" * len(document.body)):
         with open(path, "wb") as file:
             file.write(body)
         with pytest.raises(FetchError):
-            layout.read_document(str(tmp_path), index.manifests[0], layout.plain(str(tmp_path)))
+            layout.read_document(str(tmp_path), index.manifests[0], layout.directory_opener(str(tmp_path)))
     os.unlink(path)
     os.mkfifo(path)
     with pytest.raises(FetchError):
-        layout.read_document(str(tmp_path), index.manifests[0], layout.plain(str(tmp_path)))
+        layout.read_document(str(tmp_path), index.manifests[0], layout.directory_opener(str(tmp_path)))
 
 
 def test_images_of_a_layout_are_named(tmp_path):
-    entry = Descriptor(media_type=documents.OCI_MANIFEST, digest=documents.sha256(b""), size=0)
-    others = Descriptor(media_type=documents.OCI_MANIFEST, digest=documents.sha256(b"1"), size=1, annotations={layout.NAME: "b"})  # fmt: skip
+    entry = Descriptor(media_type=documents.OCI_MANIFEST, digest=documents.sha256_digest(b""), size=0)
+    others = Descriptor(media_type=documents.OCI_MANIFEST, digest=documents.sha256_digest(b"1"), size=1, annotations={layout.NAME_ANNOTATION: "b"})  # fmt: skip
     index = ImageIndex(media_type=documents.OCI_INDEX, manifests=(entry, entry, others))
-    assert layout.choose(index, "b", "x") == others
+    assert layout.choose_image(index, "b", "x") == others
     for name in ("", "c"):
         with pytest.raises(FetchError) as caught:
-            layout.choose(index, name, "x")
+            layout.choose_image(index, name, "x")
         assert caught.value.code == "registry-missing"
         assert caught.value.hint == "it has b"
 

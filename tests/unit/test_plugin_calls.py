@@ -24,7 +24,7 @@ BASE = api.Request(name="b", options={}, inputs=(), where=WHERE, arch="x86_64", 
 
 def kind(**methods):
     own = {"name": "crashy", "schema": True, **methods}
-    return plugin_calls.kind(type("Crashy", (api.Kind,), own)(), OWNER)
+    return plugin_calls.wrap_kind(type("Crashy", (api.Kind,), own)(), OWNER)
 
 
 def crash(*_, **__):
@@ -162,7 +162,7 @@ def test_what_a_plugin_says_on_purpose_passes():
     def full(path):
         from envtool.fs import store_files
 
-        return store_files.read(path, most=1)
+        return store_files.read_regular_file(path, most=1)
 
     with pytest.raises(FileNotFoundError):  # of our own code, as the system says it
         kind(inputs=lambda *_: full("/nowhere/at/all")).inputs({})
@@ -184,7 +184,7 @@ def test_a_stand_in_is_what_it_stands_for():
         def resolve(self, request, site):
             return [self.summary(request, None)]
 
-    held = plugin_calls.kind(Gem(), OWNER)
+    held = plugin_calls.wrap_kind(Gem(), OWNER)
     assert isinstance(held, Gem)
     assert held.name == "gem"
     assert held.siblings == {"groups": True}
@@ -192,9 +192,9 @@ def test_a_stand_in_is_what_it_stands_for():
     assert type(held).parts is api.Kind.parts, "the core asks by this whether there are any"
     assert held.resolve(REQUEST, None) == ["2 gems"]
     assert held.inputs({}) == ()
-    assert plugin_calls.kind(held, OWNER) is held
+    assert plugin_calls.wrap_kind(held, OWNER) is held
     with pytest.raises(PluginError, match=r"failed in build of layer `crashy`.*NotImplementedError"):
-        plugin_calls.kind(type("None_", (Gem,), {"build": _unmade})(), OWNER).build(REQUEST, None)
+        plugin_calls.wrap_kind(type("None_", (Gem,), {"build": _unmade})(), OWNER).build(REQUEST, None)
 
 
 def test_a_method_may_be_of_the_class_or_static():
@@ -210,7 +210,7 @@ def test_a_method_may_be_of_the_class_or_static():
         def hint(cls, request, pins, output, site):
             return cls.name
 
-    held = plugin_calls.kind(Gem(), OWNER)
+    held = plugin_calls.wrap_kind(Gem(), OWNER)
     assert held.summary(REQUEST, None) == "crashy"
     assert held.hint(REQUEST, None, "", None) == "gem"
     with pytest.raises(PluginError, match="failed in inputs: TypeError: 'tuple' object is not callable"):
@@ -289,12 +289,12 @@ class Plain(api.Kind):
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
 def test_a_stand_in_goes_to_another_process(own, copied):
     """`verify` builds in processes of its own."""
-    found = copied(plugin_calls.kind(own, OWNER))
-    assert plugin_calls.owner(found) == OWNER
+    found = copied(plugin_calls.wrap_kind(own, OWNER))
+    assert plugin_calls.plugin_owner(found) == OWNER
     assert isinstance(found, type(own))
     assert found.summary(REQUEST, None) == "a b"
     with pytest.raises(PluginError):
-        plugin_calls.kind(type(own)(wanted=(1,)), OWNER).summary(REQUEST, None)
+        plugin_calls.wrap_kind(type(own)(wanted=(1,)), OWNER).summary(REQUEST, None)
 
 
 def test_every_kind_and_language_of_ours_goes_to_another_process():

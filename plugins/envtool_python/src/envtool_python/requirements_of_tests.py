@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from envtool_python.requirements import WrongRequirementError, extra, group, name_of, normal, unique
-from envtool_python.test_config import pytest_settings, tox_chosen, tox_needs
+from envtool_python.test_config import pytest_settings, tox_groups_and_extras, tox_needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,7 +38,7 @@ TESTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TestRequirements:
+class RequiredForTests:
     """Groups and extras of the project, requirement files, and lines."""
 
     groups: tuple[str, ...] = ()
@@ -47,14 +47,17 @@ class TestRequirements:
     lines: tuple[str, ...] = ()
 
 
-def needs_of(
-    options: Mapping[str, Any], project: DecodedFiles, facts: ProjectMetadata, python: tuple[int, int] | None = None
-) -> TestRequirements:
+def requirements_of_tests(
+    options: Mapping[str, Any],
+    project: DecodedFiles,
+    facts: ProjectMetadata,
+    python: tuple[int, int] | None = None,
+) -> RequiredForTests:
     """What the spec says, else what is found. `python`: the version of the env's, where it is known."""
     plain = facts.dependencies is None or not facts.installable
     files = ["requirements.txt"] if plain and project.read("requirements.txt") is not None else []
-    found = _found(project, facts, python)
-    return TestRequirements(
+    found = _detect_requirements(project, facts, python)
+    return RequiredForTests(
         groups=tuple(options.get("groups", found.groups)),
         extras=tuple(options.get("extras", found.extras)),
         files=tuple(options.get("requirements", unique([*files, *found.files]))),
@@ -62,30 +65,32 @@ def needs_of(
     )
 
 
-def _found(project: DecodedFiles, facts: ProjectMetadata, python: tuple[int, int] | None) -> TestRequirements:
+def _detect_requirements(
+    project: DecodedFiles, facts: ProjectMetadata, python: tuple[int, int] | None
+) -> RequiredForTests:
     groups, extras = _named(facts, TEST_NAMES)
     if groups or extras:
-        return TestRequirements(groups=groups, extras=extras)
+        return RequiredForTests(groups=groups, extras=extras)
     groups, extras = (_known(names, table) for names, table in zip(
-        tox_chosen(project, facts, python), (facts.groups, facts.extras), strict=True
+        tox_groups_and_extras(project, facts, python), (facts.groups, facts.extras), strict=True
     ))  # fmt: skip
     test_files = tuple(path for path in TEST_FILES if project.read(path) is not None)
     if test_files:
-        return TestRequirements(groups=groups, extras=extras, files=test_files)
+        return RequiredForTests(groups=groups, extras=extras, files=test_files)
     lines, files = tox_needs(project, facts, python)
     if lines or files or groups or extras:
-        return TestRequirements(groups=groups, extras=extras, files=files, lines=lines)
+        return RequiredForTests(groups=groups, extras=extras, files=files, lines=lines)
     if facts.test_lines:
-        return TestRequirements(lines=facts.test_lines)
+        return RequiredForTests(lines=facts.test_lines)
     groups, extras = _named(facts, ("dev",))
-    dev = TestRequirements(groups=groups, extras=() if groups else extras)
-    brings = _bringing(facts)
+    dev = RequiredForTests(groups=groups, extras=() if groups else extras)
+    brings = _groups_with_pytest(facts)
     if brings is not None and not any(name in brings[1] for name in (*dev.groups, *dev.extras)):
         name = brings[1][0]
-        return TestRequirements(groups=(name,)) if brings[0] == "group" else TestRequirements(extras=(name,))
+        return RequiredForTests(groups=(name,)) if brings[0] == "group" else RequiredForTests(extras=(name,))
     if dev.groups or dev.extras:
         return dev
-    return TestRequirements(files=tuple(path for path in DEV_FILES if project.read(path) is not None))
+    return RequiredForTests(files=tuple(path for path in DEV_FILES if project.read(path) is not None))
 
 
 def _named(facts: ProjectMetadata, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -99,7 +104,7 @@ def _known(names: Iterable[str], table: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(key for key in table if normal(key) in wanted)
 
 
-def _bringing(facts: ProjectMetadata) -> tuple[str, list[str]] | None:
+def _groups_with_pytest(facts: ProjectMetadata) -> tuple[str, list[str]] | None:
     """The groups that bring pytest, the smallest first; where none does, the extras."""
     kinds: tuple[tuple[str, Iterable[str], Callable[[str], Iterable[str]]], ...] = (
         ("group", facts.groups, lambda name: group(facts.groups, name)),

@@ -120,7 +120,7 @@ class World:
         layers = {**found.layers, "crate": self.crate, "run": RunLayer()}
         mine = dataclasses.replace(found, bases={**found.bases, "flat": Flat()}, layers=layers)
         self.kinds = mine
-        self.monkeypatch.setattr(app.registry, "discover", lambda: self.kinds)
+        self.monkeypatch.setattr(registry, "discover", lambda: self.kinds)
         real = os.uname()
         known = {name: getattr(real, name) for name in ("sysname", "nodename", "release", "version", "machine")}
         self.monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(**known | {"machine": self.arch or real.machine}))

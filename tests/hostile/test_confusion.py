@@ -305,8 +305,9 @@ class Site:
     def open(self, path, *, limit=0):
         try:
             return (self.top / "project" / path).open("rb")
-        except OSError:
-            raise api.ResolveError(path, code="no-file") from None
+        except OSError as error:
+            code = "not-a-file" if isinstance(error, IsADirectoryError) else "no-file"
+            raise api.ResolveError(path, code=code) from None
 
     def fetch(self, fetches):
         return [Path("/nowhere") / fetch.name for fetch in fetches]
@@ -486,9 +487,11 @@ def test_a_layer_of_its_own_has_to_depend_on_them(strangers, tmp_path, monkeypat
         name="r", options={"requirements": ["r.txt"]}, where=WHERE, arch="x86_64", epoch=0,
         inputs=(api.InputFile(path="r.txt", sha256="0" * 64),),
     )  # fmt: skip
-    with pytest.raises(api.ResolveError, match="`--find-links w`: the layer does not depend on w") as caught:
+    with pytest.raises(api.SpecError) as caught:
         resolved(files, {"requirements": ["r.txt"]}, strangers, tmp_path, monkeypatch, request)
-    assert "inputs: [w]" in caught.value.hint
+    (problem,) = caught.value.problems
+    assert problem.message == "`--find-links w`: the layer does not depend on w"
+    assert "inputs: [w]" in problem.hint
 
 
 def name_in(path: str) -> str:

@@ -752,7 +752,7 @@ def test_a_body_without_end(tmp_path):
         with pytest.raises(FetchError) as error:
             stream("http://x.invalid/", answer, sink, PATIENCE, None)
     assert error.value.code == "fetch-large"
-    assert "more than 1 MiB" in str(error.value)
+    assert "more than 1.0 MB" in str(error.value)
     assert (tmp_path / "x").stat().st_size < 2 << 20
 
 

@@ -36,18 +36,18 @@ FAULTS = {
     ),
     "a process left": (
         "envtool/container/pid1.py",
-        "        kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)\n        os.setsid()\n",
+        "        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, kernel.SIGKILL)\n        os.setsid()\n",
         "        os.setsid()\n",
         ["tests/e2e/test_interrupts.py"],
     ),
     "an open network": (
         "envtool/container/pid1.py",
-        '(0 if program["network"] else kernel.CLONE_NEWNET)',
+        '(0 if program["network"] else syscalls.CLONE_NEWNET)',
         "0",
         ["tests/e2e/test_hostile_tasks.py"],
     ),
     "a wrong owner": (
-        "envtool/directory/__init__.py",
+        "envtool/fs/directory.py",
         "os.fchown(fd, *self.owner)",
         "pass",
         ["tests/unit/fs/test_directory.py"],

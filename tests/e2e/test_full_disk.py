@@ -46,7 +46,7 @@ def test_a_full_disk_is_the_last_word(fresh, server, case):
         assert last == "   again, on another disk:  ENVTOOL_STORE=DIR envtool test"
         assert len(done.err.splitlines()) < 12, done.err
         assert "Errno" not in done.err
-        compare("full-disk", fresh, done, (str(fresh.store), "STORE"), last=3)
+        compare("full-disk", fresh, done, (str(fresh.store), "STORE"), last=4)
         assert not fresh.left() or "tmpfs" in fresh.left()[0]
 
 

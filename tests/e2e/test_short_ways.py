@@ -36,6 +36,7 @@ EXEC = {
 TEST = {
     *(
         "errno",
+        "select",  # where git is waited for
         "envtool.fs.directory",
         "envtool.project.rundir",
         "envtool.report",

@@ -34,9 +34,9 @@ import pluggy
 
 from envtool import pin_schemas as shapes
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
-from envtool.host_access import MAX_FILE_SIZE
-from envtool.model import Command, InputFile, Json, Looked, Where
+from envtool.model import Command, Detection, EnvDraft, InputFile, Json, LayerDraft, Looked, Package, Where
 from envtool.net.integrity import integrity_digest
+from envtool.project.host_access import MAX_FILE_SIZE
 from envtool.project.programs import find_program, search_path
 from envtool.recipe import (
     BESIDE,
@@ -44,19 +44,24 @@ from envtool.recipe import (
     PROJECT,
     Archive,
     Bind,
+    Cache,
     Call,
     Completed,
     Fetch,
     ImageSource,
+    Memory,
     Original,
+    Peek,
     Place,
     Recipe,
     Run,
     Sealed,
+    Secret,
+    Shown,
     Step,
+    Text,
     Unpack,
 )
-from envtool.shown import Cache, Memory, Peek, Secret, Shown, Text
 
 if TYPE_CHECKING:
     from envtool.events import Event
@@ -403,31 +408,6 @@ class Project(Protocol):
         name to people, no more: builds and tasks do not see them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerDraft:
-    """A layer that a language adds. `after` True: it goes after the layers the user wrote, else before."""
-
-    name: str
-    kind: str
-    options: Json
-    needs: tuple[str, ...] | None = None
-    after: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvDraft:
-    """An env as the user wrote it, rendered, before it is final."""
-
-    name: str
-    base_kind: str
-    options: Mapping[str, Json]  # the language's own keys of the env
-    layer_names: tuple[str, ...]  # of what the user wrote, and what the language adds may stand on
-    where: Where
-    base_options: Json = None  # the value under the base kind's name, rendered
-    directory: str = "."  # of the spec that the env stands in, relative to the project; the language's paths are to it
-    above: tuple[str, ...] = ()  # names of the user's layers that stand on what the language adds: taken, no more
-
-
 class Language:
     """What `language: NAME` means: pure expansion of an env into layers."""
 
@@ -437,23 +417,6 @@ class Language:
     def layers(self, env: EnvDraft, project: Project) -> tuple[LayerDraft, ...]:
         """The layers it adds. Raises SpecError where the project's own files are wrong."""
         raise NotImplementedError(self.name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detection:
-    """A guess for a project without a spec: shown, and written by `envtool init`. An env without a task `test` is
-    written only with the caller's own command, since no other would pass: `reason` says why ("…, and no tests")."""
-
-    language: str
-    reason: str  # "pyproject.toml with [project]"
-    env: Json = None  # the env's value as it would stand in the spec
-    directory: str = ""  # of a project below: where it is; set by envtool, which writes it a spec of its own
-
-    @property
-    def tested(self) -> bool:
-        """Whether it has a task `test`."""
-        tasks = self.env.get("tasks") if isinstance(self.env, dict) else None
-        return isinstance(tasks, dict) and "test" in tasks
 
 
 # ---- what is in a stack --------------------------------------------------------------------------------------------
@@ -467,22 +430,6 @@ class Tree(Protocol):
 
     def read(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Content by path, of those that are regular files. Ask for many at once: each call is a process."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Package:
-    """One thing that is installed in a stack. `type`, `namespace` and `qualifiers` as in a package URL (purl-spec)."""
-
-    type: str  # "deb", "pypi", "npm" …
-    name: str
-    version: str
-    path: str  # of the file in the stack that says so
-    namespace: str = ""
-    qualifiers: Mapping[str, str] = field(default_factory=dict)
-    licenses: tuple[str, ...] = ()  # SPDX expressions, or names in the ecosystem's own words; all of them apply
-    summary: str = ""
-    homepage: str = ""
-    archives: tuple[str, ...] = ()  # globs for the `name` of the Fetch that it came in, if it was pinned
 
 
 # ---- hooks -------------------------------------------------------------------------------------------------------

@@ -154,3 +154,61 @@ class Looked:
     states: Mapping[str, int]  # absolute path -> st_ctime_ns, by lstat
     trees: tuple[str, ...] = ()  # directories among them, each by itself
     unseen: str = ""  # why not all could be looked at: then no result is remembered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerDraft:
+    """A layer that a language adds. `after` True: it goes after the layers the user wrote, else before."""
+
+    name: str
+    kind: str
+    options: Json
+    needs: tuple[str, ...] | None = None
+    after: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvDraft:
+    """An env as the user wrote it, rendered, before it is final."""
+
+    name: str
+    base_kind: str
+    options: Mapping[str, Json]  # the language's own keys of the env
+    layer_names: tuple[str, ...]  # of what the user wrote, and what the language adds may stand on
+    where: Where
+    base_options: Json = None  # the value under the base kind's name, rendered
+    directory: str = "."  # of the spec that the env stands in, relative to the project; the language's paths are to it
+    above: tuple[str, ...] = ()  # names of the user's layers that stand on what the language adds: taken, no more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """A guess for a project without a spec: shown, and written by `envtool init`. An env without a task `test` is
+    written only with the caller's own command, since no other would pass: `reason` says why ("…, and no tests")."""
+
+    language: str
+    reason: str  # "pyproject.toml with [project]"
+    env: Json = None  # the env's value as it would stand in the spec
+    directory: str = ""  # of a project below: where it is; set by envtool, which writes it a spec of its own
+
+    @property
+    def tested(self) -> bool:
+        """Whether it has a task `test`."""
+        tasks = self.env.get("tasks") if isinstance(self.env, dict) else None
+        return isinstance(tasks, dict) and "test" in tasks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """One thing that is installed in a stack. `type`, `namespace` and `qualifiers` as in a package URL (purl-spec)."""
+
+    type: str  # "deb", "pypi", "npm" …
+    name: str
+    version: str
+    path: str  # of the file in the stack that says so
+    namespace: str = ""
+    qualifiers: Mapping[str, str] = field(default_factory=dict)
+    licenses: tuple[str, ...] = ()  # SPDX expressions, or names in the ecosystem's own words; all of them apply
+    summary: str = ""
+    homepage: str = ""
+    archives: tuple[str, ...] = ()  # globs for the `name` of the Fetch that it came in, if it was pinned

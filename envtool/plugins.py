@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from envtool import api, entrypoints, plugin_calls
+from envtool import api, distributions, plugin_calls
 from envtool.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from envtool.entrypoints import EntryPoint
+    from envtool.distributions import EntryPoint
 
 __all__ = ["GROUP", "PluginRegistry", "discover", "installed"]
 
@@ -104,7 +104,7 @@ def _ours() -> Sequence[object]:
 
 
 def _installed() -> Iterable[EntryPoint]:
-    return entrypoints.of_group(GROUP)
+    return distributions.of_group(GROUP)
 
 
 def installed() -> dict[str, str]:

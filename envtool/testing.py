@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 import jsonschema_rs
 
-from envtool import api, host_access, keys
+from envtool import api, keys
 from envtool.errors import UsageError
 from envtool.fs import globs
+from envtool.project import host_access
 
 if TYPE_CHECKING:
     from envtool.api import Json

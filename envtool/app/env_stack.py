@@ -6,8 +6,8 @@ import os
 import time
 
 from envtool.app import all_problems
+from envtool.app.command_request import CommandRequest, find_env
 from envtool.app.open_project import OpenProject, open_for_building
-from envtool.app.request import CommandRequest, find_env
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler, Stack
 from envtool.errors import MakeError

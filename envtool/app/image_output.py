@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from envtool.app.command_request import CommandRequest, find_env
 from envtool.app.env_stack import made
 from envtool.app.open_project import open_for_building
-from envtool.app.request import CommandRequest, find_env
 from envtool.build.context import Cancel
 from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.fs import globs
 from envtool.images.export import ExportResult
-from envtool.images.image import ExportOptions
+from envtool.images.image_config import ExportOptions
 from envtool.images.push import PushResult
 from envtool.report.sbom import rendering
 from envtool.run import stack_contents, task_container

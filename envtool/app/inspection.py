@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from envtool import plugins
+from envtool.app.command_request import CommandRequest, find_env
 from envtool.app.open_project import OpenProject, open_project, without_lock_check
-from envtool.app.request import CommandRequest, find_env
 from envtool.build.assess import Assessment, assess_nodes
 from envtool.build.stack_files import StackTree
 from envtool.container import userns

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from envtool.app import all_problems
+from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import open_for_building, without_lock_check
-from envtool.app.request import CommandRequest
 from envtool.build import locking
 from envtool.build.context import Cancel
 from envtool.build.fetch_all import GatheredFiles, fetch_all_files

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import open_project, without_lock_check
-from envtool.app.request import CommandRequest
 from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel
 from envtool.container import userns

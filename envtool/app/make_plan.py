@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from envtool.app import all_problems
+from envtool.app.command_request import CommandRequest, unknown_task_error
 from envtool.app.open_project import open_project
-from envtool.app.request import CommandRequest, unknown_task_error
 from envtool.build.assess import summarize_nodes
 from envtool.plan.plan import Plan, make_plan
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envtool import plugins
+from envtool.app.command_request import CommandRequest
 from envtool.app.read_spec import read
-from envtool.app.request import CommandRequest
 from envtool.build import locking
 from envtool.build.context import Cancel, Context
 from envtool.build.sublayers import known_parts

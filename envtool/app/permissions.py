@@ -21,13 +21,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from envtool import host_access
-from envtool.app.request import CommandRequest
+from envtool.app.command_request import CommandRequest
 from envtool.errors import UsageError
 from envtool.fs.beneath import real_path
 from envtool.fs.trusted_paths import why_untrusted
-from envtool.host_access import HostPermissions
 from envtool.model import Json
+from envtool.project import host_access
+from envtool.project.host_access import HostPermissions
 from envtool.run.fast_exec import permissions_path
 from envtool.spec.node import Problems, to_plain
 from envtool.spec.scalar_types import PASSED_PATTERN, PASSED_WORDS, VARIABLE

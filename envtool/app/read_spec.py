@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from envtool import plugins
+from envtool.app.command_request import CommandRequest, find_spec, select_envs
 from envtool.app.permissions import resolve_permissions
-from envtool.app.request import CommandRequest, find_spec, select_envs
-from envtool.host_access import HostAccess
 from envtool.model import Spec
 from envtool.project import programs
+from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles
 from envtool.spec import load as load_spec
 

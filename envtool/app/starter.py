@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from envtool import plugins
 from envtool.api import Detection, Project
 from envtool.app import makefile
-from envtool.app.request import SPEC, CommandRequest
+from envtool.app.command_request import SPEC, CommandRequest
 from envtool.model import Json
 from envtool.project import repository
 from envtool.project.source_files import ProjectFiles

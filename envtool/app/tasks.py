@@ -11,8 +11,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 
 from envtool.app import all_problems
+from envtool.app.command_request import CommandRequest, unknown_task_error
 from envtool.app.open_project import OpenProject, open_for_building
-from envtool.app.request import CommandRequest, unknown_task_error
 from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Scheduler
 from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError

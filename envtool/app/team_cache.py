@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from envtool.app.command_request import SPEC, CommandRequest
 from envtool.app.open_project import in_ci
 from envtool.app.read_spec import read
-from envtool.app.request import SPEC, CommandRequest
 from envtool.container import userns
 from envtool.errors import StoreError, UsageError
 from envtool.fs import caller_paths

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import open_for_building
-from envtool.app.request import CommandRequest
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler
 from envtool.events import Emit, Noted

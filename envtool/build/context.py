@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from envtool.build.disk_space import DiskSpace
 from envtool.errors import Interrupted
 from envtool.events import Emit
-from envtool.host_access import HostAccess, HostPermissions
 from envtool.lock.lock import Lock
 from envtool.model import Json
+from envtool.project.host_access import HostAccess, HostPermissions
 from envtool.store import fetch_sources
 from envtool.store.leases import Leases
 from envtool.store.store import Store

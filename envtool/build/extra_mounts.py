@@ -12,7 +12,7 @@ from envtool.api import BESIDE, Cache, Memory, Peek, Recipe, Secret, Text
 from envtool.build.context import Context
 from envtool.container import program, userns
 from envtool.errors import BuildError, UsageError
-from envtool.host_access import HostAccess
+from envtool.project.host_access import HostAccess
 from envtool.store import caches
 
 

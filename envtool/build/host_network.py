@@ -14,7 +14,7 @@ import re
 from envtool import net
 from envtool.container import userns
 from envtool.container.program import BindMount, TextMount
-from envtool.host_access import HostPermissions, matches
+from envtool.project.host_access import HostPermissions, matches
 
 _CERTS = "/dev/envtool/CERTS"  # a word that filters of environments look for, as it is in most of the variables' names
 BUNDLE = f"{_CERTS}/bundle.pem"

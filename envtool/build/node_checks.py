@@ -11,10 +11,10 @@ from envtool.build import resolution
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.project_site import ProjectSite
 from envtool.errors import EnvtoolError, Interrupted, PluginError, Problem, ResolveError, SpecError, UsageError
-from envtool.host_access import HostAccess
 from envtool.plan.graph import Node, part_previews
 from envtool.plugin_calls import with_location
 from envtool.project import inputs
+from envtool.project.host_access import HostAccess
 
 
 def check_nodes(nodes: Iterable[Node], setting: Context) -> None:

@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from envtool.build.context import Context
 from envtool.errors import ResolveError, UsageError
-from envtool.host_access import MAX_FILE_SIZE
 from envtool.project import source_files
+from envtool.project.host_access import MAX_FILE_SIZE
 
 
 class ProjectSite:

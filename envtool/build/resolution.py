@@ -26,13 +26,13 @@ from envtool.errors import (
     ResolveError,
     SpecError,
 )
-from envtool.host_access import HostAccess
 from envtool.lock.lock import LockEntry, LockQuestion, parents_digest
 from envtool.lock.text_format import wrong_pins_error
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, is_composite
 from envtool.plugin_calls import with_location
 from envtool.project import inputs, source_files
+from envtool.project.host_access import HostAccess
 from envtool.store import answer_cache
 from envtool.store.layers import Layer
 

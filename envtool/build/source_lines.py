@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
-from envtool import host_access
 from envtool.build.assess import Assessment
 from envtool.build.context import Context
 from envtool.build.resolution import MadeLayer
@@ -17,6 +16,7 @@ from envtool.fs.beneath import open_beneath
 from envtool.model import Where
 from envtool.plan.change_values import LocationLookup
 from envtool.plan.package_names import normalize_name
+from envtool.project import host_access
 
 LockLineFinder: TypeAlias = Callable[[str, str], str]  # (name, version) of a pin -> "envtool.lock:118", or nothing
 MAX_SEARCHED = 1 << 18  # bytes of a file that is searched for names

@@ -4,6 +4,7 @@ app_interface    How verbs reach the rest
 build            `envtool build`
 cache            `envtool cache`
 cache_tables     The team cache as text and JSON: what `envtool cache` prints
+common_options  What every verb understands, before or after its name, and how help is laid out
 completion       `envtool completion SHELL`
 console          What the standard streams can show, and the display that suits them
 diff             `envtool diff`
@@ -22,7 +23,6 @@ interactive      What exec and shell share: make an env, then hand the terminal 
 list             `envtool list`
 lock             `envtool lock`
 main             From argv to an exit status
-options          What every verb understands, before or after its name, and how help is laid out
 plan             `envtool plan`
 push             `envtool push`
 run              `envtool run TASK`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from envtool.cli.options import Choice, Verb
+from envtool.cli.common_options import Choice, Verb
 
 EXAMPLES = """
 eval "$(envtool completion bash)"

@@ -10,7 +10,7 @@ from envtool.report import text
 from envtool.report.formatting import MAX_RULE_WIDTH, Style
 
 if TYPE_CHECKING:
-    from envtool.cli.options import Color, Settings
+    from envtool.cli.common_options import Color, Settings
     from envtool.report.plain import Plain
     from envtool.report.terminal import Terminal
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.options import Choice, Verb, read_settings
+from envtool.cli.common_options import Choice, Verb, read_settings
 
 EXAMPLES = """
 envtool doctor

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Choice, Verb, complete_env_names, image_options, read_settings, resolve_options
+from envtool.cli.common_options import Choice, Verb, complete_env_names, image_options, read_settings, resolve_options
 from envtool.errors import UsageError
 
 EXAMPLES = """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from envtool.cli.options import Verb, read_settings
+from envtool.cli.common_options import Verb, read_settings
 from envtool.errors import SpecError, UsageError
 from envtool.fs import caller_paths
 

@@ -15,7 +15,7 @@ from envtool.report.stream import EventStream
 from envtool.run.shutdown import GracePeriod
 
 if TYPE_CHECKING:
-    from envtool.cli.options import Settings
+    from envtool.cli.common_options import Settings
 
 POLL_SECONDS = 0.05  # seconds between two looks at whether the end was asked for
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Count, Verb, complete_env_names, read_settings
+from envtool.cli.common_options import Count, Verb, complete_env_names, read_settings
 from envtool.errors import UsageError
 
 EXAMPLES = """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from envtool.cli import signals
-from envtool.cli.options import Settings, common_options, fit, read_settings, typed
+from envtool.cli.common_options import Settings, common_options, fit, read_settings, typed
 from envtool.errors import EnvtoolError, Interrupted, UsageError, internal, to_store_error
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class VerbGroup(click.Group):
         near = _closest_word(cmd_name, VERBS) or SYNONYMS.get(cmd_name, "")
         hint = f"did you mean `envtool {near}`?" if near else "`envtool --help` lists the verbs"
         if not near or sorted(near) != sorted(cmd_name):  # no slip of the fingers: perhaps it is a task
-            from envtool.cli.options import complete_task_names
+            from envtool.cli.common_options import complete_task_names
 
             tasks = complete_task_names(ctx, ctx.command.params[0], "")
             if task := cmd_name if cmd_name in tasks else "" if near else _closest_word(cmd_name, tasks):

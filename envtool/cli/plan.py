@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Settings, Verb, complete_env_names, complete_task_names, read_settings, resolve_options
+from envtool.cli.common_options import (
+    Settings,
+    Verb,
+    complete_env_names,
+    complete_task_names,
+    read_settings,
+    resolve_options,
+)
 
 EXAMPLES = """
 envtool plan
@@ -47,7 +54,7 @@ def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **how: Any)
 
 def _typed(said: Settings, plan: Any, task: str, envs: tuple[str, ...]) -> str:
     """What makes all that is shown: the task that was named, or `test`, or the first that there is."""
-    from envtool.cli.options import typed
+    from envtool.cli.common_options import typed
 
     known = dict.fromkeys(each for env in plan.envs for each in env.tasks)
     task = task or ("test" if "test" in known else next(iter(known), ""))

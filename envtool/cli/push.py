@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Choice, Verb, complete_env_names, image_options, read_settings, resolve_options
+from envtool.cli.common_options import Choice, Verb, complete_env_names, image_options, read_settings, resolve_options
 
 EXAMPLES = """
 envtool push unit registry.example/team/unit:1.4

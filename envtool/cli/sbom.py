@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Choice, Verb, complete_env_names, read_settings, resolve_options
+from envtool.cli.common_options import Choice, Verb, complete_env_names, read_settings, resolve_options
 from envtool.errors import UsageError
 from envtool.fs import caller_paths
 

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from envtool.cli.options import Verb
+from envtool.cli.common_options import Verb
 
 EXAMPLES = """
 envtool schema > envtool.schema.json

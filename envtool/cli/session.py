@@ -26,7 +26,7 @@ from envtool.run.shutdown import GRACE_SECONDS, GracePeriod
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from envtool.cli.options import Settings
+    from envtool.cli.common_options import Settings
     from envtool.events import Emit, Event
     from envtool.report.junit import Junit
     from envtool.report.plain import Plain

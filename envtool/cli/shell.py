@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, complete_env_names, read_settings, resolve_options
+from envtool.cli.common_options import Verb, complete_env_names, read_settings, resolve_options
 
 EXAMPLES = """
 envtool shell unit

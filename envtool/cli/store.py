@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.options import Count, Verb, common_options, read_settings
+from envtool.cli.common_options import Count, Verb, common_options, read_settings
 from envtool.errors import UsageError
 
 PATH_EXAMPLES = """

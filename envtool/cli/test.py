@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, read_settings, run_options
+from envtool.cli.common_options import Verb, read_settings, run_options
 
 EXAMPLES = """
 envtool test

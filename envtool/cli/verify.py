@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Count, Verb, complete_stack_names, read_settings
+from envtool.cli.common_options import Count, Verb, complete_stack_names, read_settings
 
 EXAMPLES = """
 envtool verify

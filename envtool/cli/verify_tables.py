@@ -16,7 +16,7 @@ from envtool.report.text import format_seconds, one_line, sanitize
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envtool.cli.options import Settings
+    from envtool.cli.common_options import Settings
     from envtool.model import Json
     from envtool.report.stream import Subscriber
 

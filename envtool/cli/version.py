@@ -9,7 +9,7 @@ import sys
 import click
 
 from envtool import __version__
-from envtool.cli.options import Verb, read_settings
+from envtool.cli.common_options import Verb, read_settings
 
 EXAMPLES = """
 envtool version

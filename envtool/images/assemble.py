@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from envtool.build.context import Cancel
 from envtool.images import image_blobs
-from envtool.images.image import ExportedImage, ImageLayerContent
 from envtool.images.image_blobs import Blob
+from envtool.images.image_config import ExportedImage, ImageLayerContent
 from envtool.net.oci import serialize
 from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, ImageManifest
 from envtool.net.oci.layout import NAME_ANNOTATION

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from envtool import host_access
 from envtool.api import PROJECT
 from envtool.build.context import Context
 from envtool.build.fetch_files import fetch_layer_files
@@ -22,7 +21,7 @@ from envtool.fs.caller_paths import atomic_write, open_directory
 from envtool.images import assemble, layout, runtime_layer, tar_archive
 from envtool.images.assemble import AssembledImage
 from envtool.images.devcontainer import MARK, render_devcontainer
-from envtool.images.image import (
+from envtool.images.image_config import (
     ExportedImage,
     ExportOptions,
     ImageLayerContent,
@@ -34,6 +33,7 @@ from envtool.images.image import (
 )
 from envtool.images.target import STDOUT, ExportTarget
 from envtool.model import Env
+from envtool.project import host_access
 from envtool.project import source_files as projects
 from envtool.store import layers, packing
 from envtool.store.packing import Compression

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from envtool.build.context import Cancel
 from envtool.container import userns
 from envtool.errors import BuildError, Interrupted, StoreError
-from envtool.images.image import ImageLayerContent
+from envtool.images.image_config import ImageLayerContent
 from envtool.net.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 from envtool.store import decompress, packing
 from envtool.store.packing import Compression, PackedLayer

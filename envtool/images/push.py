@@ -18,8 +18,8 @@ from envtool.errors import UsageError
 from envtool.events import Progress
 from envtool.images import assemble, image_blobs
 from envtool.images.export import ExportedLayer, exported_layers, prepare_image
-from envtool.images.image import ExportOptions, ImageLayerContent
 from envtool.images.image_blobs import MEDIA_TYPES, Blob
+from envtool.images.image_config import ExportOptions, ImageLayerContent
 from envtool.model import Env, Json
 from envtool.net.oci import reference
 from envtool.net.oci.documents import Descriptor

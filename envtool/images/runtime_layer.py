@@ -15,8 +15,8 @@ from functools import partial
 from io import BytesIO
 from typing import BinaryIO
 
-from envtool import host_access
 from envtool.errors import UsageError
+from envtool.project import host_access
 from envtool.store import tar_write
 
 TASK_UID = 1000

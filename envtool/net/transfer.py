@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
-from envtool import host_access
 from envtool.errors import FetchError, Interrupted, UsageError
 from envtool.events import Progress
 from envtool.fs.sizes import format_size, natural
 from envtool.net.host_config import ca_bundle, session
 from envtool.net.redact import innermost_reason, is_proxy_error, redact_url
+from envtool.project import host_access
 
 if TYPE_CHECKING:
     import requests

@@ -2,6 +2,7 @@
 
 discovery        Which spec counts that is found above the directory one stands in
 git              How git is started: on a git directory of ours, never on one that another user wrote
+host_access      The one gate to files and variables of this machine that a spec, a lock or a checkout names
 inputs           What a layer depends on
 neighbours       What the repository around a project has beside it
 own_logs         The logs of this run

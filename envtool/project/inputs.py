@@ -10,12 +10,11 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from envtool import host_access
 from envtool.errors import UsageError
 from envtool.fs import globs
 from envtool.fs.beneath import open_top
 from envtool.model import InputFile
-from envtool.project import source_files, symlinks, walk
+from envtool.project import host_access, source_files, symlinks, walk
 
 
 class WrongInputsError(UsageError):

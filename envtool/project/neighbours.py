@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from envtool import host_access
 from envtool.errors import UsageError
+from envtool.project import host_access
 
 MAX_PLACES = 300  # places that are looked at below each directory
 MAX_FILE_SIZE = 1 << 20  # bytes of a file

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from envtool import host_access
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.fs import globs, hashing
 from envtool.fs.beneath import ESCAPES, DirectoryReplacedError, open_beneath, open_top, real_path
@@ -22,7 +21,7 @@ from envtool.fs.sizes import format_limit, format_size
 from envtool.model import InputFile
 from envtool.project import OWN as OWN  # noqa: PLC0414 - they are this room's words too
 from envtool.project import VENDOR as VENDOR  # noqa: PLC0414
-from envtool.project import git, neighbours, refs, walk
+from envtool.project import git, host_access, neighbours, refs, walk
 
 T = TypeVar("T")
 

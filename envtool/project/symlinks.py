@@ -11,7 +11,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from envtool.host_access import EntryOpener
+from envtool.project.host_access import EntryOpener
 
 _MOST_LINKS = 40  # as path_resolution(7) has it
 

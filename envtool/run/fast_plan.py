@@ -11,7 +11,6 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from envtool import host_access
 from envtool.build import resolution
 from envtool.build.context import Context
 from envtool.build.scheduler import Stack
@@ -21,7 +20,7 @@ from envtool.fs import store_files
 from envtool.fs.beneath import project_identity, real_path
 from envtool.model import Env, Spec
 from envtool.plugins import discover
-from envtool.project import rundir, snapshot_cache, source_files
+from envtool.project import host_access, rundir, snapshot_cache, source_files
 from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec, fast_test, host_inputs, host_state, provenance, task_container, task_git
 from envtool.run.result_cache import CachedResult

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from envtool import host_access
 from envtool.api import PROJECT
 from envtool.build.context import base_environment
 from envtool.build.host_network import host_network_access
@@ -18,6 +17,7 @@ from envtool.container.program import OUTPUTS_LIMIT, ContainerStep, Program, Pro
 from envtool.errors import Problem, SpecError
 from envtool.fs.beneath import project_identity
 from envtool.model import Env, Task
+from envtool.project import host_access
 from envtool.run import task_git
 
 HOME = "/home/envtool"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from envtool.errors import StoreError
 from envtool.fs.beneath import real_path
-from envtool.host_access import SIGNING_KEY
+from envtool.project.host_access import SIGNING_KEY
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

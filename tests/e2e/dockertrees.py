@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envtool.app import open_project
-from envtool.app.request import CommandRequest
+from envtool.app.command_request import CommandRequest
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler, Stack
 from envtool.container import supervisor

@@ -7,9 +7,9 @@ import tarfile
 
 import pytest
 
-from envtool import host_access
 from envtool.errors import EnvtoolError
 from envtool.images import runtime_layer
+from envtool.project import host_access
 
 CANARY = b"CANARY"
 

@@ -250,7 +250,7 @@ NO_PATH = {
     "apt": "package names", "apt.packages": "package names", "copy.to": "in the container", "copy.mode": "", "fetch.to": "in the container",
     "fetch.sha256": "", "fetch.mode": "", "fetch.limit": "a size", "tarball.limit": "a size", "tarball.sha256": "", "debian": "a suite", "debian.suite": "a suite",
     "debian.components": "", "debian.packages": "", "debian.pockets": "", "dockerfile.target": "", "dockerfile.args.*": "text",
-    "dockerfile.secrets.*.env": "a variable: tests/unit/test_host_access.py", "dockerfile.platform": "", "image.platform": "",
+    "dockerfile.secrets.*.env": "a variable: tests/unit/project/test_host_access.py", "dockerfile.platform": "", "image.platform": "",
     "run": "commands", "pip": "requirements", "pip.packages": "requirements", "pip.groups": "", "pip.extras": "",
     "pip.adds": "requirements", "pip.bounds": "requirements", "pip.index": "a URL", "pip.requires-python": "versions",
     "python-project.index": "a URL", "python-project.requires-python": "versions",

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from envtool import host_access
 from envtool.container import project_copy
 from envtool.container.outputs import OutputReceiver
 from envtool.errors import EnvtoolError
@@ -19,7 +18,7 @@ from envtool.fs.beneath import DirectoryReplacedError
 from envtool.fs.directory import OpenDirectory
 from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
-from envtool.project import inputs, rundir, source_files
+from envtool.project import host_access, inputs, rundir, source_files
 from envtool.project import snapshot as snapshot_module
 from envtool.project.snapshot import SnapshotError
 from envtool.run import provenance

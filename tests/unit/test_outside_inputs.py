@@ -7,9 +7,9 @@ import os
 import pytest
 
 from envtool.errors import UsageError
-from envtool.host_access import HostAccess, HostPermissions
 from envtool.kinds.copy import Copy
 from envtool.project import inputs
+from envtool.project.host_access import HostAccess, HostPermissions
 from tests.unit.kinds.test_kinds import request as asked
 from tests.unit.project.test_inputs import _fields
 

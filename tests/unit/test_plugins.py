@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import api, entrypoints, testing
+from envtool import api, distributions, testing
 from envtool.errors import UsageError
 from envtool.plugins import discover, wrong_schema
 from envtool.spec import load as load_spec
@@ -133,7 +133,7 @@ def whole(group):
 
 
 def ours(group):
-    found = entrypoints.of_group(group)
+    found = distributions.of_group(group)
     return sorted((each.name, each.value, each.dist.name, each.dist.version) for each in found)
 
 
@@ -157,7 +157,7 @@ def test_entry_points_are_those_of_importlib(site, points):
     assert ours("mine") == whole("mine")
     loaded = [
         [each.load() for each in sorted(found, key=lambda each: each.name)]
-        for found in (entrypoints.of_group("mine"), entry_points(group="mine"))
+        for found in (distributions.of_group("mine"), entry_points(group="mine"))
     ]
     assert loaded[0] == loaded[1]
 
@@ -183,7 +183,7 @@ def test_what_is_no_plain_directory_is_asked_of_importlib(monkeypatch, tmp_path)
     finder = SimpleNamespace(find_spec=lambda *_: None, find_distributions=lambda *_: [])
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [group])
     monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
-    assert entrypoints.of_group("mine") == ["mine"]
+    assert distributions.of_group("mine") == ["mine"]
 
 
 def test_an_entry_point_that_names_no_module_is_the_plugins_fault(site):

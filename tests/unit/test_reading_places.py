@@ -1,6 +1,6 @@
 """Nothing reads a file by path, but in places that nobody else can write to, or that are this machine's own.
 
-All the rest goes through envtool/host_access.py, beneath.py, directory/ or stored.py: a path may be a link, a fifo or a terabyte by
+All the rest goes through envtool/project/host_access.py, beneath.py, directory/ or stored.py: a path may be a link, a fifo or a terabyte by
 the time that it is opened. Who needs a new entry below says why its place is nobody else's.
 """
 
@@ -20,7 +20,7 @@ ALLOWED = {
     "envtool/teamcache/": STORE,
     "envtool/verify/": STORE,
     "envtool/net/": OWN,
-    "envtool/entrypoints.py": OWN + ": where Python imports from",
+    "envtool/distributions.py": OWN + ": where Python imports from",
     "envtool/kinds/debian/deb.py": STORE + ": what was fetched",
     "envtool/kinds/debian/suite_index.py": STORE + ": what was fetched",
     "envtool/kinds/debian/contents_index.py": STORE + ": what was fetched",
@@ -86,7 +86,7 @@ def test_nobody_else_reads(source):
     if any(name == key or (key.endswith("/") and name.startswith(key)) for key in ALLOWED):
         return
     found = reads(ast.parse(source.read_text()))
-    assert not found, f"{name}: use envtool/host_access.py, or say in this test whose place it is"
+    assert not found, f"{name}: use envtool/project/host_access.py, or say in this test whose place it is"
 
 
 def test_each_exception_is_needed():

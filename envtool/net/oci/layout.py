@@ -11,10 +11,10 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO, TypeAlias
 
-from envtool import host_access
 from envtool.errors import EnvtoolError, FetchError
 from envtool.net.oci import documents
 from envtool.net.oci.documents import Descriptor, Document, ImageIndex
+from envtool.project import host_access
 
 NAME_ANNOTATION = "org.opencontainers.image.ref.name"
 VERSION = "1.0.0"

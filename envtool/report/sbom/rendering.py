@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from envtool.distributions import install_command
 from envtool.errors import UsageError
-from envtool.extras import install_command
 from envtool.report.sbom.document import Sbom
 
 Format: TypeAlias = Literal["cyclonedx", "spdx"]

@@ -11,7 +11,7 @@ import pytest
 from envtool import net
 from envtool.build.host_network import BUNDLE, encode_jks, host_network_access, java_truststore
 from envtool.container import userns
-from envtool.host_access import HostPermissions
+from envtool.project.host_access import HostPermissions
 
 PEM = """\
 words between certificates

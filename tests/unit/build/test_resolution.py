@@ -11,9 +11,9 @@ from envtool.build import resolution
 from envtool.build.builder import build_environment
 from envtool.build.context import Cancel
 from envtool.build.resolution import settled
-from envtool.host_access import HostPermissions
 from envtool.model import BaseSpec, LayerSpec, Where
 from envtool.plan.graph import Node
+from envtool.project.host_access import HostPermissions
 
 HERE = Where(file="envtool.yaml", line=3, column=5)
 

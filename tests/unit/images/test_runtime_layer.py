@@ -8,8 +8,8 @@ import tarfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool import host_access
 from envtool.images import runtime_layer
+from envtool.project import host_access
 
 EPOCH = 1_600_000_000
 LINE = b"envtool:x:1000:1000::/home/envtool:/bin/sh\n"

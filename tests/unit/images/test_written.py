@@ -16,7 +16,7 @@ from envtool.build.context import Cancel
 from envtool.errors import StoreError, UsageError
 from envtool.images import assemble, image_blobs, tar_archive
 from envtool.images import layout as layouts
-from envtool.images.image import ExportedImage, ImageLayerContent
+from envtool.images.image_config import ExportedImage, ImageLayerContent
 from envtool.net.oci import documents, layout, serialize
 from envtool.net.oci.documents import ImageConfig, Platform, sha256_digest
 

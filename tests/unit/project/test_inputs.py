@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from envtool.host_access import HostAccess, HostPermissions
 from envtool.kinds.copy import Copy
 from envtool.project import inputs, source_files, symlinks
+from envtool.project.host_access import HostAccess, HostPermissions
 from tests.unit.kinds.test_kinds import request as asked
 
 
@@ -180,7 +180,7 @@ def _fields(value):
 
 
 def test_walking_and_what_is_known_of_it_agree(tree):
-    from envtool.host_access import EntryOpener
+    from envtool.project.host_access import EntryOpener
 
     links = {
         path: os.readlink(tree / path) for path in source_files.list_files(str(tree)) if (tree / path).is_symlink()

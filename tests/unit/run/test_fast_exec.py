@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from envtool import host_access
 from envtool.fs import store_files
+from envtool.project import host_access
 from envtool.run import fast_exec
 
 

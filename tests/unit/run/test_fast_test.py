@@ -14,9 +14,9 @@ from envtool.build.parents import opened
 from envtool.build.scheduler import Stack
 from envtool.cli import fastpath
 from envtool.fs import store_files
-from envtool.host_access import HostPermissions
 from envtool.model import BaseSpec, Env, Spec, Where
 from envtool.project import snapshot, snapshot_cache
+from envtool.project.host_access import HostPermissions
 from envtool.run import fast_plan, fast_test
 from envtool.run.result_cache import CachedResult
 from envtool.store import answer_cache, results

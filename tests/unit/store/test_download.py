@@ -12,10 +12,11 @@ from collections import Counter
 import pytest
 import requests
 
-from envtool import host_access, net
+from envtool import net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
 from envtool.net.transfer import retry_after
+from envtool.project import host_access
 from envtool.store import blobs
 from envtool.store.download import download
 

@@ -19,10 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envtool import host_access, net
+from envtool import net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
 from envtool.net import host_config
+from envtool.project import host_access
 from envtool.store import blobs, fetch_sources
 from envtool.store import store as stores
 from envtool.store.download import copy_local, download

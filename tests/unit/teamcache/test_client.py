@@ -11,11 +11,11 @@ import pytest
 
 from envtool.container import userns
 from envtool.errors import FetchError, Interrupted, StoreError
-from envtool.host_access import matches
 from envtool.model import TeamCache, Where
 from envtool.net import RetryPolicy
 from envtool.net.oci import reference
 from envtool.net.oci.registry import RegistryClient
+from envtool.project.host_access import matches
 from envtool.store import canonical, layers
 from envtool.teamcache import push_queue, signatures, stats
 from envtool.teamcache.circuit_breaker import CircuitBreaker, RegistryUnavailable

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from envtool.app.request import CommandRequest
+from envtool.app.command_request import CommandRequest
 from envtool.app.team_cache import cache_key
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.model import TeamCache, Where

@@ -1,5 +1,6 @@
 """Python for envtool: the layer kinds `pip` and `python-project`, and `language: python`.
 
+agent_script            Our program that runs under the container's Python
 beside                  What belongs beside the sources
 calls                   Calls of pip that go into one environment, one after the other
 compiling               .py files of what was installed, and their .pyc files
@@ -21,7 +22,6 @@ pip_config              The host's own pip configuration: where files come from
 pip_messages            What pip says of requirements that it cannot settle
 plugin                  The hooks: what this distribution adds to envtool
 poetry                  Poetry's own notation of dependencies -> PEP 508 lines
-program                 Our program that runs under the container's Python
 project_indexes         Which index a project names for all of its requirements
 python_versions         Which Python an env has
 requirement_checks      Requirement lines that pip would refuse

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
 from envtool_python import python_versions
+from envtool_python.agent_script import inside_binds, inside_command
 from envtool_python.dependency_sources import SOURCES
 from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, NON_SOURCE_DIRECTORIES, VERSIONS
 from envtool_python.pins import PINS, fetches, files_of, keep_constraints
@@ -21,7 +22,6 @@ from envtool_python.pip_calls import (
     facts_at,
     read_requests,
 )
-from envtool_python.program import inside_binds, inside_command
 from envtool_python.requirements import unique
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from envtool import api
-from envtool_python.program import TOOLS
+from envtool_python.agent_script import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from envtool import api
 from envtool_python import missing_libraries
+from envtool_python.agent_script import NO_PYTHON, TOOLS, inside_binds, inside_command
 from envtool_python.pins import Entry, project_path_of
 from envtool_python.pip_config import (
     PipConfig,
@@ -25,7 +26,6 @@ from envtool_python.pip_config import (
     strip_credentials,
 )
 from envtool_python.pip_messages import explain_pip_error
-from envtool_python.program import NO_PYTHON, TOOLS, inside_binds, inside_command
 from envtool_python.simple_index import with_replacement_index
 
 if TYPE_CHECKING:

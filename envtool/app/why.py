@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from envtool.app import all_problems
+from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import open_project, without_lock_check
-from envtool.app.request import CommandRequest
 from envtool.build.assess import assess_nodes
 from envtool.build.explain import explain_nodes
 from envtool.plan.selection import select_subjects

@@ -5,13 +5,12 @@ import stat
 
 import pytest
 
-from envtool import host_access
 from envtool.app import permissions
-from envtool.app.request import CommandRequest
+from envtool.app.command_request import CommandRequest
 from envtool.errors import SpecError, UsageError
-from envtool.host_access import HostAccess, HostPermissions
 from envtool.model import BaseSpec, Env, Where
-from envtool.project import inputs
+from envtool.project import host_access, inputs
+from envtool.project.host_access import HostAccess, HostPermissions
 from envtool.run import task_container
 
 HERE = Where(file="envtool.yaml", line=3, column=3)

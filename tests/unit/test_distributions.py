@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import sys
 
 import pytest
 
-from envtool import extras
+from envtool import distributions
 
 LINES = ["click>=8", "cyclonedx-python-lib>=11; extra == 'sbom'", 'spdx-tools>=0.8; extra == "sbom"', "x; extra == 'y'"]
 
@@ -18,8 +19,8 @@ def metadata(monkeypatch):
 
 
 def test_an_extra_is_told_by_what_it_requires():
-    assert extras.extra_requirements("sbom") == ("cyclonedx-python-lib>=11", "spdx-tools>=0.8")
-    assert extras.extra_requirements("none") == ()
+    assert distributions.extra_requirements("sbom") == ("cyclonedx-python-lib>=11", "spdx-tools>=0.8")
+    assert distributions.extra_requirements("none") == ()
 
 
 @pytest.mark.parametrize(
@@ -37,8 +38,8 @@ def test_it_goes_where_this_envtool_is(monkeypatch, tmp_path, file, pip, said):
         (prefix / file).touch()
     monkeypatch.setattr(sys, "prefix", str(prefix))
     monkeypatch.setattr(sys, "executable", "/opt/x/bin/python")
-    monkeypatch.setattr(extras, "find_spec", lambda name: object() if pip else None)
-    assert extras.install_command("sbom") == said
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if pip else None)
+    assert distributions.install_command("sbom") == said
 
 
 def test_where_nothing_is_known_of_us_nothing_is_asked_for(monkeypatch):
@@ -46,4 +47,4 @@ def test_where_nothing_is_known_of_us_nothing_is_asked_for(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "requires", nothing)
-    assert extras.extra_requirements("sbom") == ()
+    assert distributions.extra_requirements("sbom") == ()

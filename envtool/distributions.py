@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+DISTRIBUTION = "envtool-core"
 _VALUE = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+))?")
 _KNOWN = (".dist-info", ".egg-info")
 
@@ -154,3 +155,35 @@ def _named(place: str) -> Distribution:
     from importlib.metadata import Distribution as Whole
 
     return Whole.at(place)
+
+
+def extra_requirements(extra: str) -> tuple[str, ...]:
+    """Requirements, as the metadata of our distribution has them; none where we are not installed."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        parted = [line.partition(";") for line in requires(DISTRIBUTION) or ()]
+    except PackageNotFoundError:
+        return ()
+    return tuple(
+        line.strip() for line, _, marker in parted if marker.replace('"', "'").strip() == f"extra == '{extra}'"
+    )
+
+
+def install_command(extra: str) -> str:
+    """The command that installs what an extra requires beside this very envtool: in pipx's environment, or by pip or uv
+    in that of a Python.
+
+    It names the requirements themselves. `pip install envtool-core[…]` would ask an index for our own name, which is on
+    none (docs/decisions/0001): code of anybody who registered that name would run here.
+    """
+    import shlex
+    from importlib.util import find_spec
+
+    names = " ".join(map(shlex.quote, extra_requirements(extra)))
+    if os.path.exists(os.path.join(sys.prefix, "pipx_metadata.json")):
+        return f"pipx inject {shlex.quote(os.path.basename(sys.prefix))} {names}"
+    python = shlex.quote(sys.executable)
+    if find_spec("pip") is None:  # environments of uv have none
+        return f"uv pip install --python {python} {names}"
+    return f"{python} -m pip install {names}"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.build import stack_files
-from envtool.images.image import VisiblePaths
+from envtool.images.image_config import VisiblePaths
 
 names = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
 layers = st.lists(st.dictionaries(names, st.sampled_from("fdlow"), max_size=6), max_size=4)

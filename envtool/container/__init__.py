@@ -14,6 +14,7 @@ syscalls          system calls that `os` lacks
 messages          the wire format between a container and its supervisor
 pty               joins the caller's terminal to a pty of a container
 outputs           copies outputs out of a container that is ending
+output_patterns   finds the files that patterns of outputs match
 protected_paths   which paths may never be an output
 opened_files      records which files of some directories a container opens
 perturb           varies what must not matter between two runs, for `envtool verify`

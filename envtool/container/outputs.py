@@ -9,12 +9,11 @@ Holes stay holes.
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
-import re
 import stat
 
 from envtool.container import messages
+from envtool.container.output_patterns import MAX_DEPTH, MAX_ENTRIES, find_matches, list_names
 from envtool.container.protected_paths import Protection, is_repository, is_repository_sign
 from envtool.fs.changes import PROCESS_CHANGES
 from envtool.fs.directory import OpenDirectory
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18
 _FRAME = 1 << 16  # bytes of a frame's head: two paths and a few numbers
 _NOTES = 100  # notes about files that were not copied
-MAX_ENTRIES = 100_000  # files, links and directories that are copied back
-MAX_DEPTH = 200  # nested directories
 _MTIME_RANGE = (-(1 << 63), (1 << 63) - 1)  # nanoseconds that a snapshot of the project can hold
 
 
@@ -62,7 +59,7 @@ def send_outputs(project: str, patterns: tuple[str, ...], pipe: int, limit: int)
             if ".." in parts or pattern.startswith("/"):
                 _send_frame(pipe, ("note", f"{pattern}: leaves the project, not copied"))
                 continue
-            paths, too_deep = _find_matches(parts or ["*"])  # the pattern `.` means all of the project
+            paths, too_deep = find_matches(parts or ["*"])  # the pattern `.` means all of the project
             if too_deep:
                 _send_frame(pipe, ("note", f"{too_deep}: more than {MAX_DEPTH} directories deep, not copied"))
             if not paths and not too_deep:
@@ -79,93 +76,6 @@ def send_outputs(project: str, patterns: tuple[str, ...], pipe: int, limit: int)
         os.close(pipe)
 
 
-def _names(directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(directory or "."))
-    except OSError:
-        return []
-
-
-def _is_directory(path: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except OSError:
-        return False
-
-
-def _find_matches(parts: list[str]) -> tuple[set[str], str]:
-    """Returns the paths that match the parts, and a directory that was too deep to be entered. Symlinked directories
-    are not entered. Each path is looked at once, whatever the pattern: the set of the parts that may come next goes
-    with it.
-    """
-    matches: set[str] = set()
-    too_deep = ""
-    tests = [_compile_part(part) for part in parts]
-    pending: list[tuple[str, set[int]]] = [("", _next_parts(0, parts))]
-    while pending and len(matches) <= MAX_ENTRIES:
-        directory, indices = pending.pop()
-        if directory.count("/") >= MAX_DEPTH:
-            too_deep = too_deep or directory
-            continue
-        listed = any(tests[index] for index in indices)
-        for name in _names(directory) if listed else dict.fromkeys(parts[index] for index in indices):
-            path = f"{directory}/{name}" if directory else name
-            matching = [index for index in indices if _part_matches(tests[index], parts[index], name)]
-            if not matching or not os.path.lexists(path):
-                continue
-            is_directory = _is_directory(path)
-            below: set[int] = set()
-            for index in matching:
-                wild, last = parts[index] == "**", index == len(parts) - 1
-                if last and not (wild and is_directory):
-                    matches.add(path)
-                if is_directory and (wild or not last):
-                    below |= _next_parts(index if wild else index + 1, parts)
-            if below:
-                pending.append((path, below))
-    return matches, too_deep
-
-
-def matches_pattern(pattern: str, path: str) -> bool:
-    """Returns whether a pattern of outputs means a path, or a directory that the path is in."""
-    parts = [part for part in pattern.split("/") if part not in ("", ".")] or ["*"]
-    indices = _next_parts(0, parts)
-    for name in path.split("/"):
-        matching = [index for index in indices if _part_matches(_compile_part(parts[index]), parts[index], name)]
-        if len(parts) - 1 in matching:
-            return True
-        indices = {
-            following
-            for index in matching
-            for following in _next_parts(index if parts[index] == "**" else index + 1, parts)
-        }
-    return False
-
-
-def _next_parts(index: int, parts: list[str]) -> set[int]:
-    """Returns the indices of the parts that a name may match where `index` comes next: `**` may match nothing."""
-    indices = {index} if parts else set()
-    while indices and parts[index] == "**" and index + 1 < len(parts):
-        index += 1
-        indices.add(index)
-    return indices
-
-
-def _compile_part(part: str) -> Any:
-    """Returns a matching function, or None for a part without wildcards. `fnmatch` makes expressions that never
-    backtrack.
-    """
-    return re.compile(fnmatch.translate(part)).match if any(c in part for c in "*?[") else None
-
-
-def _part_matches(test: Any, part: str, name: str) -> bool:
-    if test is None:
-        return part == name
-    if part == "**":
-        return True
-    return test(name) is not None and (not name.startswith(".") or part.startswith("."))
-
-
 def _send(sender: _OutputSender, path: str) -> None:
     if path in sender.sent:
         return
@@ -180,7 +90,7 @@ def _send(sender: _OutputSender, path: str) -> None:
             _send_frame(sender.pipe, ("note", f"{path}: more than {MAX_DEPTH} directories deep, not copied"))
         elif stat.S_ISDIR(info.st_mode):
             _send_frame(sender.pipe, ("directory", path, stat.S_IMODE(info.st_mode)))
-            for name in _names(path):
+            for name in list_names(path):
                 _send(sender, f"{path}/{name}")
                 if sender.entries < 0:
                     return
@@ -294,7 +204,7 @@ class OutputReceiver:
         return True
 
     def _reject_stream(self) -> bool:
-        self._note("the container sent what is no output: nothing more is copied")
+        self._note("the container sent an invalid frame: nothing more is copied")
         return False
 
     def _note(self, text: str) -> None:

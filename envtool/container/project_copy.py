@@ -84,7 +84,7 @@ class _Covered:
         inputs, self._patterns = given
         self._inputs = {*inputs}
         if self._patterns:
-            from envtool.container.outputs import matches_pattern  # `rootfs.prepare_copies` has imported it
+            from envtool.container.output_patterns import matches_pattern  # `rootfs.prepare_copies` has imported it
 
             self._matches = matches_pattern
 

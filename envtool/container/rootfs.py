@@ -146,7 +146,7 @@ def prepare_copies(program: dict[str, Any], ids: userns.IdMaps, sources: MountSo
         from envtool.container import project_copy
 
         if "laid" in program and program["laid"][2]:
-            from envtool.container import outputs  # noqa: F401 - project_copy uses it where nothing can be imported
+            from envtool.container import output_patterns  # noqa: F401 - project_copy uses it where nothing can be imported
 
         sources.restore_files = project_copy.adopt_and_restore if mixed else project_copy.restore_project_files
 

@@ -373,7 +373,7 @@ class _Supervisor:
                     sender, descriptors, messages.unpack(data) if not flags & _socket.MSG_TRUNC else ()
                 )
         except ValueError:
-            self.failure = ("broken", 0, "it said what it cannot say")
+            self.failure = ("broken", 0, "it sent an invalid message")
             self.open = 0
         finally:
             for descriptor in descriptors:

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 9
+FORMAT = 10
 # No login shell: /etc/profile would set another PATH. What interactive shells read may do so, too: at the first prompt
 # it is the env's.
 SHELL = (
@@ -107,7 +107,7 @@ def start_gits(plan: dict[str, Any]) -> list[tuple[str, git.Git]]:
     """Start git in each repository of the project: what it ignores is read by `hidden`, when that is needed. Raises
     git.Failure."""
     running: list[tuple[str, git.Git]] = []
-    outer = git.find_repository(plan["program"]["view"][0]) if plan["repositories"] else None
+    outer = git.find_repository(plan["project"]) if plan["repositories"] else None
     try:
         for prefix, directory in plan["repositories"]:
             repository = git.find_nested_repository(outer, directory) if prefix and outer else outer
@@ -124,7 +124,7 @@ def list_hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel
     `cancel` is readable."""
     found = {*plan["hidden"]}
     if not plan["repositories"]:
-        found.update(_tool_directories(plan["program"]["view"][0]))
+        found.update(_tool_directories(plan["project"]))
     try:
         for prefix, each in running:
             listing = each.end(cancel)
@@ -173,8 +173,7 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     if running and running[0][1].repository.directory != plan["git"]:
         raise git.RepositoryError(f"{plan['git']} is the project's git directory no more")
     program = dict(plan["program"])
-    project, _, target, identity = program["view"]
-    program["view"] = (project, ignored, target, identity)
+    program["hidden"] = ignored
     step = dict(program["steps"][0])
     step["argv"] = argv or ("/bin/sh", "-c", SHELL)
     step["env"] = environment(plan, terminal=terminal)

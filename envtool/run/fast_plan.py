@@ -53,6 +53,7 @@ def prepare_exec_plan(
         "version": fast_exec.plan_version(),
         "spec": _place(spec),
         "env": env.name,
+        "project": setting.root,
         "watch": [],
         "program": flat,
         "environment": dict(program.env),

@@ -72,7 +72,9 @@ def around(request: CommandRequest) -> str:
         return ""
     below_top = os.path.relpath(directory, top)
     detected = detect(CommandRequest(directory=top))
-    return os.path.relpath(top) if any(each.tested and each.directory == below_top for each in detected) else ""
+    return (
+        os.path.relpath(top) if any(project.tested and project.directory == below_top for project in detected) else ""
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,20 +28,22 @@ def command(ctx: click.Context, what: str, target: str | None, *, offline: bool)
     """
     from envtool.cli import app_interface, cache_tables, console
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    request = app.CommandRequest(**said.project(), offline=offline)
+    request = app.CommandRequest(**settings.project(), offline=offline)
     if what == "key":
-        cache_tables.print_key(app.cache_key(request, target or ""), as_json=said.json)
+        cache_tables.print_key(app.cache_key(request, target or ""), as_json=settings.json)
         return
-    shown = app.cache(request)
-    if said.json:
+    status = app.cache(request)
+    if settings.json:
         from envtool.report.json_lines import write_line
 
-        write_line(sys.stdout, cache_tables.cache_json(shown))
+        write_line(sys.stdout, cache_tables.cache_json(status))
     else:
         print(
             console.fit_to_terminal(
-                cache_tables.format_cache(shown, console.detect_style(sys.stdout, said.color), whole=said.verbosity > 0)
+                cache_tables.format_cache(
+                    status, console.detect_style(sys.stdout, settings.color), whole=settings.verbosity > 0
+                )
             )
         )

@@ -1,4 +1,4 @@
-"""docs/cli.md, written from the command line itself: `python -m envtool.cli.docs > docs/cli.md`."""
+"""Writes docs/cli.md from the command line: `python -m envtool.cli.docs > docs/cli.md`."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ The first ^C ends the tasks (TERM, then KILL), keeps their outputs and writes th
 
 
 def render_docs() -> str:
-    """The whole page, Markdown."""
+    """The page in Markdown."""
     parts = [HEAD, "## envtool", _help(_context(group, "envtool", None))]
     for name in VERBS:
         root = _context(group, "envtool", None)
         command = group.get_command(root, name)
         assert command is not None
-        here = _context(command, name, root)
-        parts += [f"## envtool {name}", _help(here)]
-        for more, verb in command.commands.items() if isinstance(command, click.Group) else ():
-            parts += [f"### envtool {name} {more}", _help(_context(verb, more, here))]
+        context = _context(command, name, root)
+        parts += [f"## envtool {name}", _help(context)]
+        for name_below, verb in command.commands.items() if isinstance(command, click.Group) else ():
+            parts += [f"### envtool {name} {name_below}", _help(_context(verb, name_below, context))]
     return "\n".join(parts)
 
 

@@ -20,7 +20,7 @@ envtool exec 'unit[trixie]' -- cat /etc/os-release
 @click.argument("words", nargs=-1, metavar="-- CMD...")
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **how: Any) -> int:
+def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **options: Any) -> int:
     """Run a command in an env, in a throw-away container. Its exit status is ours.
 
     The command's output is ours too, byte for byte; what envtool has to say goes to standard error.
@@ -32,4 +32,4 @@ def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **how: Any)
         )
     from envtool.cli.interactive import run_interactively
 
-    return run_interactively(read_settings(ctx), env, argv, **how)
+    return run_interactively(read_settings(ctx), env, argv, **options)

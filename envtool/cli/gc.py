@@ -29,20 +29,20 @@ def command(ctx: click.Context, /, keep_size: int | None, older_than: float | No
     from envtool.cli import app_interface, console, store_tables
     from envtool.cli.session import run_with_display
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    request = app.CommandRequest(**said.project())
-    swept = run_with_display(
-        said,
+    request = app.CommandRequest(**settings.project())
+    report = run_with_display(
+        settings,
         lambda emit, cancel: app.gc(
             request, keep_size=keep_size, older_than=older_than, dry_run=dry_run, emit=emit, cancel=cancel
         ),
     )
-    if said.json:
+    if settings.json:
         from envtool.report.json_lines import write_line
 
-        write_line(sys.stdout, store_tables.gc_json(swept))
+        write_line(sys.stdout, store_tables.gc_json(report))
     else:
-        columns, style = console.terminal_width(sys.stdout), console.detect_style(sys.stdout, said.color)
-        told = store_tables.format_gc(swept, style, verbosity=said.verbosity, columns=columns)
-        print(console.fit_to_terminal(told))
+        columns, style = console.terminal_width(sys.stdout), console.detect_style(sys.stdout, settings.color)
+        text = store_tables.format_gc(report, style, verbosity=settings.verbosity, columns=columns)
+        print(console.fit_to_terminal(text))

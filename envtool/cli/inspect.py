@@ -28,10 +28,10 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
     """
     from envtool.cli import app_interface, console, inspect_tables
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    report = app.inspect(app.CommandRequest(**said.project()), name, path, files=files)
-    if said.json:
+    report = app.inspect(app.CommandRequest(**settings.project()), name, path, files=files)
+    if settings.json:
         from envtool.report.json_lines import write_line
 
         write_line(sys.stdout, inspect_tables.inspection_json(report))
@@ -39,6 +39,6 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
         sys.stdout.writelines(
             f"{line}\n"
             for line in inspect_tables.format_inspection(
-                report, console.detect_style(sys.stdout, said.color), console.terminal_width(sys.stdout)
+                report, console.detect_style(sys.stdout, settings.color), console.terminal_width(sys.stdout)
             )
         )

@@ -24,7 +24,9 @@ envtool push unit registry.example/team/unit --compress gzip
 @image_options
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool, project: bool, **how: Any) -> None:
+def command(
+    ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool, project: bool, **options: Any
+) -> None:
     """Put an env as an image into a registry, and print REF@DIGEST. Makes its stack if need be.
 
     REF is [REGISTRY/]REPOSITORY[:TAG], as docker and podman read it. What the registry has already is not sent again,
@@ -34,16 +36,16 @@ def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool
     from envtool.cli import app_interface, console, tables
     from envtool.cli.session import run_with_display
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    request = app.CommandRequest(**said.project(), **how)
-    more: dict[str, Any] = {"compress": compress, "bare": bare, "project": project}
-    pushed = run_with_display(said, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **more))
-    if said.json:
+    request = app.CommandRequest(**settings.project(), **options)
+    image: dict[str, Any] = {"compress": compress, "bare": bare, "project": project}
+    pushed = run_with_display(settings, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **image))
+    if settings.json:
         from envtool.report.json_lines import write_line
 
         write_line(sys.stdout, tables.push_json(pushed))
         return
-    if said.verbosity >= 0:
+    if settings.verbosity >= 0:
         print(console.fit_to_terminal(tables.format_push(pushed), sys.stderr), file=sys.stderr)
     print(f"{pushed.name}@{pushed.digest}")

@@ -24,7 +24,7 @@ envtool sbom 'unit[trixie]' --format spdx -o unit.spdx.json
 @click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write it there.")
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, form: str, output: str | None, **how: Any) -> None:
+def command(ctx: click.Context, /, env: str, form: str, output: str | None, **options: Any) -> None:
     """Write the bill of materials of an env: every package that is really in its stack. Makes the stack if need be.
 
     CycloneDX 1.6 or SPDX 2.3, JSON; the same stack gives the same bytes. It needs libraries that are installed only
@@ -33,16 +33,16 @@ def command(ctx: click.Context, /, env: str, form: str, output: str | None, **ho
     from envtool.cli import app_interface
     from envtool.cli.session import run_with_display
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    request = app.CommandRequest(**said.project(), **how)
-    text = run_with_display(said, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
+    request = app.CommandRequest(**settings.project(), **options)
+    text = run_with_display(settings, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
     if output is None:
         sys.stdout.write(text)
         return
-    path = os.path.join(said.directory, output)
+    path = os.path.join(settings.directory, output)
     try:
-        with caller_paths.atomic_write(path, said.top()) as file:
+        with caller_paths.atomic_write(path, settings.top()) as file:
             file.write(text.encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", code="sbom-output") from error

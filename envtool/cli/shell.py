@@ -18,11 +18,11 @@ envtool shell 'unit[trixie]'
 @click.argument("env", shell_complete=complete_env_names)
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, **how: Any) -> int:
+def command(ctx: click.Context, /, env: str, **options: Any) -> int:
     """Open a shell in an env, as its tasks would see it. What it writes is gone when it ends.
 
     The shell's exit status is ours.
     """
     from envtool.cli.interactive import run_interactively
 
-    return run_interactively(read_settings(ctx), env, (), **how)
+    return run_interactively(read_settings(ctx), env, (), **options)

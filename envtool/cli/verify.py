@@ -23,7 +23,7 @@ envtool verify --build wheels
 @click.option("-x", "--fail-fast", is_flag=True, help="Stop at the first difference.")
 @click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror.")
 @click.pass_context
-def command(ctx: click.Context, /, names: tuple[str, ...], build: bool, **said: Any) -> int:
+def command(ctx: click.Context, /, names: tuple[str, ...], build: bool, **options: Any) -> int:
     """Make layers twice from the same pins, and name every file that differs. Exit status 1 if one does.
 
     Clock, order of directories, processors, process ids, umask, user, home, locale, time zone and paths are varied
@@ -31,4 +31,4 @@ def command(ctx: click.Context, /, names: tuple[str, ...], build: bool, **said: 
     """
     from envtool.cli.verify_tables import run_verify
 
-    return run_verify(read_settings(ctx), names, build=build, **said)
+    return run_verify(read_settings(ctx), names, build=build, **options)

@@ -63,7 +63,7 @@ class StoreCheck:
     @property
     def left(self) -> tuple[Damage, ...]:
         """The damages that were not repaired."""
-        return tuple(each for each in self.damages if each.mended not in ("removed", "restored"))
+        return tuple(damage for damage in self.damages if damage.mended not in ("removed", "restored"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,9 +146,9 @@ def fit(help_text: str) -> str:
     """A text of help, in lines no wider than the terminal; unchanged if standard output is no terminal."""
     if not sys.stdout.isatty():
         return help_text
-    from envtool.cli import console
+    from envtool.report import text
 
-    return console.fit_to_terminal(help_text)
+    return text.fit_lines(help_text, text.terminal_columns(sys.stdout))
 
 
 class Verb(click.Command):

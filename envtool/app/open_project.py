@@ -17,7 +17,6 @@ from envtool.build.sublayers import known_parts
 from envtool.container import userns
 from envtool.errors import UsageError
 from envtool.events import Emit, Event
-from envtool.fs.beneath import real_path
 from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
 from envtool.model import Spec
@@ -66,7 +65,7 @@ def open_project(
         cancel=cancel or Cancel.make(),
         refresh=request.refresh,
         files=(*spec.files, name),
-        logs=tuple(dict.fromkeys((*own_logs.find(spec.root), *_paths_in_project(spec.root, request.reports)))),
+        logs=own_logs.find_all(spec.root, request.reports),
         listed=None if emit else files.listed,
         lock=locked or Lock(),
         offline=request.offline,
@@ -101,15 +100,6 @@ def open_for_building(
             project.context.share.close()
         if cancel.is_set():  # the process may be ended before its garbage collector releases the leases
             project.context.claims.close()
-
-
-def _paths_in_project(root: str, paths: tuple[str, ...]) -> tuple[str, ...]:
-    """The paths that are inside the project, relative to its root."""
-    prefix = real_path(root).rstrip("/") + "/"
-    real_paths = (
-        os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path)) for path in paths
-    )
-    return tuple(path[len(prefix) :] for path in real_paths if path.startswith(prefix))
 
 
 def _connect_team_cache(spec: Spec, opened_store: store.Store, emit: Emit, cancel: Cancel) -> TeamCacheClient | None:

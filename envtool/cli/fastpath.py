@@ -11,6 +11,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 
 VERBS = ("exec", "test", "build", "run")
@@ -27,6 +28,8 @@ class Line:
     envs: tuple[str, ...] = ()
     quiet = False
     color = "auto"
+    json = False
+    junit = ""
 
 
 def line(arguments: list[str]) -> Line | None:
@@ -34,8 +37,8 @@ def line(arguments: list[str]) -> Line | None:
     short options may be joined; the last value wins. None if it has anything that the fast paths do not know."""
     parsed = Line()
     if "--" in arguments:
-        at = arguments.index("--")
-        arguments, parsed.tail = arguments[:at], tuple(arguments[at + 1 :])
+        index = arguments.index("--")
+        arguments, parsed.tail = arguments[:index], tuple(arguments[index + 1 :])
     remaining = iter(arguments)
     for word in remaining:
         if word.startswith("--"):
@@ -65,10 +68,10 @@ def _parse_short_options(parsed: Line, letters: str, remaining: Iterator[str]) -
 
 def _parse_option(parsed: Line, name: str, value: str | None, remaining: Iterator[str]) -> bool:
     """Parse one option, whose value is given or the next word. False if the option or its value is unknown."""
-    if name == "--quiet" and value is None:
-        parsed.quiet = True
+    if name in ("--quiet", "--json") and value is None:
+        setattr(parsed, name[2:], True)
         return True
-    if name not in ("-C", "--color", "-e", "--env"):
+    if name not in ("-C", "--color", "-e", "--env", "-j", "--jobs", "--junit"):
         return False
     value = next(remaining, "") if value is None else value
     if not value or value.startswith(("-", "=")):
@@ -80,6 +83,11 @@ def _parse_option(parsed: Line, name: str, value: str | None, remaining: Iterato
         return value in ("auto", "always", "never")
     elif parsed.verb in ("", "exec"):
         return False
+    elif name == "--junit":
+        parsed.junit = os.path.abspath(value)
+        return not os.path.isdir(value) and not parsed.junit.startswith(("/dev/", "/proc/"))
+    elif name in ("-j", "--jobs"):  # nothing runs: any number that the long path accepts will do
+        return value.isascii() and value.isdigit() and len(value) < 4 and int(value) > 0
     else:
         parsed.envs += (value,)
     return True
@@ -89,7 +97,7 @@ def try_exec(arguments: list[str]) -> int | None:
     """Run the command of `exec` if its plan is stored. Returns the command's exit status, or None for the long path.
     Raises and prints nothing before the command has started."""
     parsed = line(arguments)
-    if parsed is None or parsed.verb != "exec" or not parsed.words or "_ENVTOOL_COMPLETE" in os.environ:
+    if parsed is None or parsed.verb != "exec" or parsed.json or not parsed.words or "_ENVTOOL_COMPLETE" in os.environ:
         return None
     argv = (*parsed.words[1:], *parsed.tail)
     if not argv:
@@ -131,15 +139,57 @@ def try_task(arguments: list[str]) -> int | None:
     if plan is None:
         return None
     with _SignalCatcher() as catcher:
-        is_unchanged_now = fast_test.is_unchanged(plan, catcher.reader)
+        unchanged = fast_test.is_unchanged(plan, (parsed.junit,) if parsed.junit else (), catcher.reader)
     if catcher.was_signalled:
         sys.stderr.write("interrupted\n")
         return 130
     try:
-        if not is_unchanged_now or not fast_test.leave_evidence(plan):
+        if not unchanged or not fast_test.leave_evidence(plan):
             return None
+        if parsed.junit:
+            _write_junit(parsed.junit, plan)
     except OSError:  # the long path reports it
         return None
+    seconds = time.monotonic() - started
+    return _print_json(plan, seconds) if parsed.json else _print_lines(parsed, plan, seconds)
+
+
+def _write_junit(path: str, plan: dict[str, Any]) -> None:
+    """Write the JUnit report of the results in a plan. Raises OSError."""
+    from envtool.fs import beneath
+    from envtool.report.junit import Junit
+
+    report = Junit(path, beneath.current_project() or plan["root"])
+    for row in plan["rows"]:
+        report.add_unchanged(
+            row["env"], row["task"], since=row["since"], seconds=row["seconds"], host=row["host"], log=row["log"]
+        )
+    report.write()
+
+
+def _print_json(plan: dict[str, Any], seconds: float) -> int | None:
+    """Print the JSON events and the result. Returns the exit status, or None for the long path if there is a note."""
+    if plan["note"]:
+        return None
+    import time
+
+    from envtool.report import unchanged
+
+    lines = unchanged.json_lines(plan["rows"], now=time.time(), spent=seconds)
+    try:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return 141  # as main.main does
+    except OSError:  # the long path reports it
+        return None
+    return 0
+
+
+def _print_lines(parsed: Line, plan: dict[str, Any], seconds: float) -> int | None:
+    """Print the lines of the long path. Returns the exit status, or None if only the long path knows the lines."""
+    import time
+
     from envtool.report import unchanged
 
     color, unicode = unchanged.detect_capabilities(sys.stderr, os.environ)
@@ -147,11 +197,8 @@ def try_task(arguments: list[str]) -> int | None:
     now = time.time()
     columns = unchanged.columns(sys.stderr, os.environ)
     lines = [] if parsed.quiet else unchanged.lines(plan["rows"], now=now, color=color, columns=columns)
-    if lines is None:
+    if lines is None or seconds >= 59:  # the long path formats minutes
         return None
-    seconds = time.monotonic() - started
-    if seconds >= 59:
-        return None  # the long path formats minutes
     if plan["note"] and not parsed.quiet:
         if columns and len(plan["note"]) + 6 > columns:
             return None

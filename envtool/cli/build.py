@@ -26,7 +26,7 @@ envtool build -e 'wheel[*]' --jobs 2
 def command(ctx: click.Context, /, junit: str | None, provenance: str | None, **options: Any) -> int:
     """Run the task `build` of every env that has one, and copy its outputs back.
 
-    What stands after `--` reaches the task as {{ args }}.
+    Words after `--` reach the task as {{ args }}.
     """
     from envtool.cli.session import build_request, run_and_report
 

@@ -18,13 +18,13 @@ envtool cache key ~/cache-key
 @click.command("cache", cls=Verb, examples=EXAMPLES)
 @click.argument("what", type=Choice(["show", "key"]), default="show", metavar="[show|key]")
 @click.argument("target", metavar="[FILE]", required=False, type=click.Path())
-@click.option("--offline", is_flag=True, help="Do not ask the registry what it has.")
+@click.option("--offline", is_flag=True, help="Do not ask the registry for its contents.")
 @click.pass_context
 def command(ctx: click.Context, what: str, target: str | None, *, offline: bool) -> None:
-    """Show the team cache: how it is set up, what came of it here, and what is there.
+    """Show the team cache: its settings, what this machine got from it, and its contents.
 
     `key FILE` makes a signing key in a new file, for ENVTOOL_CACHE_KEY, and prints the line for `trust:`. Without a
-    file it prints that of the key that ENVTOOL_CACHE_KEY has. docs/cache.md says more.
+    file it prints the line of the key in ENVTOOL_CACHE_KEY. See docs/cache.md.
     """
     from envtool.cli import app_interface, cache_tables, console
 

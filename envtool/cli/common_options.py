@@ -103,7 +103,7 @@ def common_options() -> list[click.Parameter]:
             {
                 "metavar": "NAME",
                 "multiple": True,
-                "help": "Let builds have a secret: NAME (from where the spec says), NAME=env:VARIABLE, NAME=file:PATH.",
+                "help": "Allow builds a secret: NAME (its source is in the spec), NAME=env:VARIABLE or NAME=file:PATH.",
             },
         ),
         (
@@ -111,12 +111,16 @@ def common_options() -> list[click.Parameter]:
             {
                 "metavar": "NAME",
                 "multiple": True,
-                "help": "Let `pass:` have a variable, or glob, though there is a network.",
+                "help": "Allow `pass:` a variable, or glob, even with a network.",
             },
         ),
         (
             ("--allow-file",),
-            {"metavar": "PATH", "multiple": True, "help": "Let the project name a file or directory outside of it."},
+            {
+                "metavar": "PATH",
+                "multiple": True,
+                "help": "Allow the project to use a file or directory outside of it.",
+            },
         ),
     )
     return [
@@ -225,13 +229,13 @@ def _env_and_task_names(ctx: click.Context) -> tuple[list[str], list[str]]:
 def resolve_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that decide how layers are resolved."""
     for option in (
-        click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror."),
+        click.option("--offline", is_flag=True, help="Use only what is in the store: no network, no mirror."),
         click.option(
             "--locked/--no-locked",
             default=None,
-            help="Fail where the lock file does not fit the spec (default: where the variable CI is set).",
+            help="Fail if the lock file does not fit the spec (default: if the variable CI is set).",
         ),
-        click.option("--refresh", is_flag=True, help="Settle what floats anew, whatever is locked: versions, suites."),
+        click.option("--refresh", is_flag=True, help="Resolve versions and suites again, and ignore the lock."),
     ):
         function = option(function)
     return function
@@ -240,8 +244,10 @@ def resolve_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that decide what an image contains."""
     for option in (
-        click.option("--project", is_flag=True, help="With the project's files: it runs without the checkout."),
-        click.option("--bare", is_flag=True, help="The stack alone, run as its base image says."),
+        click.option(
+            "--project", is_flag=True, help="Include the project's files: the image runs without the checkout."
+        ),
+        click.option("--bare", is_flag=True, help="Only the stack, to be run as its base image says."),
     ):
         function = option(function)
     return function
@@ -251,8 +257,10 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of verbs that run a task in many envs."""
     function = resolve_options(function)
     for option in (
-        click.option("--expect-cached", is_flag=True, help="Build nothing: say what is not cached, and why, and fail."),
-        click.option("--again", is_flag=True, help="Run also what is unchanged since it passed."),
+        click.option(
+            "--expect-cached", is_flag=True, help="Build nothing: fail, and explain, if a layer is not cached."
+        ),
+        click.option("--again", is_flag=True, help="Also run tasks that passed and are unchanged since."),
         click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML."),
         click.option("-x", "--fail-fast", is_flag=True, help="Stop everything at the first failure."),
         click.option("-j", "--jobs", metavar="N", type=Count(), help="Run at most N at once (default: processors)."),

@@ -15,7 +15,7 @@ envtool doctor --print apparmor-profile | sudo tee /etc/apparmor.d/envtool
 
 
 @click.command("doctor", cls=Verb, examples=EXAMPLES)
-@click.option("--print", "text", type=Choice(["apparmor-profile"]), help="Print a text that a mend asks for.")
+@click.option("--print", "text", type=Choice(["apparmor-profile"]), help="Print a file that a hint asks for.")
 @click.pass_context
 def command(ctx: click.Context, text: str | None) -> int:
     """Show what this machine can do, what is missing, and the command that mends it.

@@ -21,9 +21,9 @@ envtool exec 'unit[trixie]' -- cat /etc/os-release
 @resolve_options
 @click.pass_context
 def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **options: Any) -> int:
-    """Run a command in an env, in a throw-away container. Its exit status is ours.
+    """Run a command in an env, in a throw-away container, and end with its exit status.
 
-    The command's output is ours too, byte for byte; what envtool has to say goes to standard error.
+    Standard output has only the output of the command, byte for byte; messages of envtool go to standard error.
     """
     argv = words + tuple(ctx.obj)
     if not argv:

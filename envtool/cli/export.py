@@ -30,7 +30,7 @@ FORMATS = ("docker-archive", "oci", "oci-archive", "devcontainer")
     help="Default: docker-archive for FILE.tar and standard output, else oci.",
 )
 @click.option("--tag", metavar="REF", default="", help="What the image is called (default: localhost/ENV:latest).")
-@click.option("--compress", type=Choice(["gzip", "zstd"]), default=None, help="Pack layers in oci and oci-archive.")
+@click.option("--compress", type=Choice(["gzip", "zstd"]), default=None, help="Compress layers in oci and oci-archive.")
 @image_options
 @resolve_options
 @click.pass_context
@@ -46,11 +46,11 @@ def command(
     project: bool,
     **options: Any,
 ) -> None:
-    """Write an env as an image that docker, podman and skopeo load and run. Makes its stack if need be.
+    """Write an env as an image that docker, podman and skopeo load and run. Builds its stack if necessary.
 
-    PATH is a directory, FILE.tar, or as skopeo says it: oci:DIR, oci-archive:FILE, docker-archive:FILE; without one the
+    PATH is a directory, FILE.tar, or as skopeo takes it: oci:DIR, oci-archive:FILE, docker-archive:FILE; without it the
     image goes to standard output. The same stack gives the same bytes on every machine (docs/images.md).
-    With --format devcontainer it is the .devcontainer/devcontainer.json that uses the image.
+    --format devcontainer writes a .devcontainer/devcontainer.json that uses the image.
     """
     from envtool.cli import app_interface, console, tables
     from envtool.cli.session import run_with_display

@@ -22,9 +22,9 @@ envtool fetch -e 'unit*' --json | tail -1
 @resolve_options
 @click.pass_context
 def command(ctx: click.Context, /, envs: tuple[str, ...], **options: Any) -> None:
-    """Bring every pinned file of the envs into the store. Afterwards they build and test without a network.
+    """Fetch every pinned file of the envs into the store. Afterwards they build and test without a network.
 
-    What is needed to know the pins is built (a layer's packages are chosen in what it stands on), nothing else.
+    Builds only what resolving the pins needs: the packages of a layer are resolved in the layers below it.
     """
     from envtool.cli import app_interface, console, tables
     from envtool.cli.session import run_with_display

@@ -29,9 +29,9 @@ envtool init --test 'make check'
 @click.option("--test", "test", metavar="COMMAND", default="", help="The command that runs the tests.")
 @click.pass_context
 def command(ctx: click.Context, /, test: str) -> None:
-    """Write a first envtool.yaml: what the project's own files say. Never overwrites one.
+    """Write a first envtool.yaml, from what the project's own files say. Never overwrites one.
 
-    Where they do not say how it is tested, nothing is written but with `--test`.
+    If they do not say how the project is tested, `--test` has to.
     """
     from envtool.cli import app_interface
     from envtool.cli.init_text import render_spec_files

@@ -24,7 +24,7 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
     """Show what is in an env or layer: its layers, packages, sizes; with PATH, which layer and package put it there.
 
     A name is that of an env, a base or a layer (`layer:NAME` where two have it), or the beginning of a key or diff ID.
-    Nothing is made for it: what is looked into has to be there.
+    Builds nothing: the env or layer has to be in the store.
     """
     from envtool.cli import app_interface, console, inspect_tables
 

@@ -30,9 +30,9 @@ envtool plan test -e 'unit*'
 @resolve_options
 @click.pass_context
 def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **options: Any) -> None:
-    """Show what stands under each env, and whether it is cached or would be built. Builds nothing.
+    """Show the bases and layers of each env, and whether they are cached or would be built. Builds nothing.
 
-    With TASK, only the envs that have it. A key is unknown above what has yet to be built.
+    With TASK, only the envs that have it. The keys of layers above one that has yet to be built are unknown.
     """
     from envtool.cli import app_interface, console, tables
 

@@ -19,7 +19,7 @@ envtool push unit registry.example/team/unit --compress gzip
 @click.argument("env", shell_complete=complete_env_names)
 @click.argument("ref")
 @click.option(
-    "--compress", type=Choice(["gzip", "zstd"]), default="zstd", help="How layers are packed (default: zstd)."
+    "--compress", type=Choice(["gzip", "zstd"]), default="zstd", help="How layers are compressed (default: zstd)."
 )
 @image_options
 @resolve_options
@@ -27,10 +27,10 @@ envtool push unit registry.example/team/unit --compress gzip
 def command(
     ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool, project: bool, **options: Any
 ) -> None:
-    """Put an env as an image into a registry, and print REF@DIGEST. Makes its stack if need be.
+    """Push an env as an image to a registry, and print REF@DIGEST. Builds its stack if necessary.
 
-    REF is [REGISTRY/]REPOSITORY[:TAG], as docker and podman read it. What the registry has already is not sent again,
-    and the tag is put last. Credentials are those of `docker login` and `podman login`. --compress gzip is for readers
+    REF is [REGISTRY/]REPOSITORY[:TAG], as docker and podman read it. Layers that the registry has are not sent again,
+    and the tag is set last. Credentials are those of `docker login` and `podman login`. --compress gzip is for readers
     older than Docker 23 and containerd 1.5.
     """
     from envtool.cli import app_interface, console, tables

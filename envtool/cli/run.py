@@ -21,7 +21,7 @@ envtool run docs -e docs -- --open
 def command(ctx: click.Context, /, task: str, junit: str | None, **options: Any) -> int:
     """Run TASK in every env that has one of this name.
 
-    What stands after `--` reaches the task as {{ args }}.
+    Words after `--` reach the task as {{ args }}.
     """
     from envtool.cli.session import build_request, run_and_report
 

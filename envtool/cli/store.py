@@ -57,7 +57,7 @@ class StoreVerbGroup(click.Group):
     "store", cls=StoreVerbGroup, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB ..."
 )
 def command() -> None:
-    """Show where the store is, what it takes, and whether it is whole; remove it."""
+    """Show where the store is, how big it is, and whether it is damaged; remove it."""
 
 
 command.params += common_options()
@@ -66,7 +66,7 @@ command.params += common_options()
 @command.command("path", cls=Verb, examples=PATH_EXAMPLES)
 @click.pass_context
 def path(ctx: click.Context, /) -> None:
-    """Print the directory of the store, whether it is there or not."""
+    """Print the directory of the store, whether it exists or not."""
     from envtool.cli import app_interface
     from envtool.report.json_lines import write_line
 
@@ -80,7 +80,7 @@ def path(ctx: click.Context, /) -> None:
 @command.command("size", cls=Verb, examples=SIZE_EXAMPLES)
 @click.pass_context
 def size(ctx: click.Context, /) -> None:
-    """Show what the store takes on the disk. Cheap: layers are measured once."""
+    """Show the size of the store on the disk. Fast: layers are measured once."""
     from envtool.cli import app_interface, console, store_tables
     from envtool.report.json_lines import write_line
 
@@ -95,14 +95,14 @@ def size(ctx: click.Context, /) -> None:
 
 
 @command.command("verify", cls=Verb, examples=VERIFY_EXAMPLES)
-@click.option("--repair", is_flag=True, help="Remove what is damaged, to be made or fetched again; restore modes.")
-@click.option("-j", "--jobs", metavar="N", type=Count(), help="Look at N at once (default: processors).")
+@click.option("--repair", is_flag=True, help="Remove damaged items, which are built or fetched again; restore modes.")
+@click.option("-j", "--jobs", metavar="N", type=Count(), help="Check N items at once (default: processors).")
 @click.pass_context
 def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
-    """Look at everything in the store, and name what is damaged. Exit status 1 if something is, and still is.
+    """Check every item of the store, and name the damaged ones. Exit status 1 if one of them is not repaired.
 
-    Fetched files are hashed, and layers digested anew, against what they are called; results, remembered answers and
-    directories are looked at too. Things that are in use are looked at, and not removed.
+    Fetched files are hashed and layers digested again, and compared with their names; cached results and answers, and
+    directories, are checked too. Items in use are checked, but not removed.
     """
     from envtool.cli import app_interface, console, store_tables
     from envtool.cli.session import run_with_display
@@ -126,9 +126,9 @@ def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
 def remove(ctx: click.Context, /, yes: bool) -> int:
-    """Remove the whole store. All of it can be made or fetched again.
+    """Remove the whole store. All of it can be built or fetched again.
 
-    What other envtools use is waited for. Nothing goes that is not of a store.
+    Waits for other envtools that use it. Removes only what belongs to a store.
     """
     from envtool.cli import app_interface, console, store_tables
     from envtool.cli.session import run_with_display

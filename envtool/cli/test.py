@@ -21,7 +21,7 @@ envtool test -C services/api --junit report.xml -- -k slow
 def command(ctx: click.Context, /, junit: str | None, **options: Any) -> int:
     """Run the task `test` of every env that has one, each in a throw-away container.
 
-    A point of a matrix is an env of its own. What stands after `--` reaches the task as {{ args }}.
+    A point of a matrix is an env of its own. Words after `--` reach the task as {{ args }}.
     """
     from envtool.cli.session import build_request, run_and_report
 

@@ -22,7 +22,7 @@ def command(ctx: click.Context, names: tuple[str, ...]) -> None:
     """Say why a base or layer is cached, or what changed since its nearest earlier build.
 
     NAME is a base, a layer, an env (globs are fine) or a task: TASK or ENV:TASK. Without a name: everything that would
-    be built. Builds nothing and asks nobody. With -v nothing is cut short.
+    be built. Builds nothing and uses no network. With -v nothing is shortened.
     """
     import time
 

@@ -12,10 +12,10 @@ import click
 
 from envtool.cli import signals
 from envtool.cli.common_options import Settings, common_options, fit, read_settings, typed
-from envtool.errors import EnvtoolError, Interrupted, UsageError, internal, to_store_error
+from envtool.errors import EnvtoolError, Interrupted, UsageError, closest_name, internal, to_store_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 # In the order of help. The texts are here so that `envtool --help` does not import the verbs.
 VERBS = {
@@ -82,13 +82,13 @@ class VerbGroup(click.Group):
             return command
         if ctx.resilient_parsing or cmd_name.startswith("-"):
             return None
-        close = _closest_word(cmd_name, VERBS) or SYNONYMS.get(cmd_name, "")
+        close = closest_name(cmd_name, VERBS) or SYNONYMS.get(cmd_name, "")
         hint = f"did you mean `envtool {close}`?" if close else "`envtool --help` lists the verbs"
         if not close or sorted(close) != sorted(cmd_name):  # not two letters swapped: perhaps the word is a task
             from envtool.cli.common_options import complete_task_names
 
             tasks = complete_task_names(ctx, ctx.command.params[0], "")
-            if task := cmd_name if cmd_name in tasks else "" if close else _closest_word(cmd_name, tasks):
+            if task := cmd_name if cmd_name in tasks else "" if close else closest_name(cmd_name, tasks):
                 hint = f"did you mean the task: `envtool run {task}`?"
         raise UsageError(f"unknown verb `{cmd_name}`", code="usage.verb", hint=hint)
 
@@ -114,13 +114,6 @@ class VerbGroup(click.Group):
         for title, text in (("Examples", EXAMPLES), ("Exit status", STATUSES)):
             with formatter.section(title):
                 formatter.write(fit(text.strip("\n")) + "\n")
-
-
-def _closest_word(name: str, words: Iterable[str], cutoff: float = 0.6) -> str:
-    """The word that is closest to a name; empty if none is close."""
-    from difflib import get_close_matches
-
-    return "".join(get_close_matches(name, [*words], 1, cutoff))
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001 - click's signature
@@ -156,7 +149,7 @@ def _translate_click_error(error: click.ClickException, words: Sequence[str]) ->
     hint = f"see `{path} --help`"
     if isinstance(error, click.NoSuchOption):
         message = f"unknown option `{error.option_name}`"
-        close = _closest_word(error.option_name, error.possibilities or (), 0.75)
+        close = closest_name(error.option_name, error.possibilities or (), 0.75)
         if close:
             hint = f"did you mean `{close}`?"
         elif path == "envtool":
@@ -173,7 +166,7 @@ def _translate_click_error(error: click.ClickException, words: Sequence[str]) ->
         name = path if isinstance(error.param, click.Argument) else max(error.param.opts, key=len)
         message = f"`{name}`: {error.message.rstrip('.')}"
         quoted = re.match(r"`(.*?)` is no choice", error.message)
-        if close := _closest_word(quoted[1], getattr(error.param.type, "choices", ())) if quoted else "":
+        if close := closest_name(quoted[1], getattr(error.param.type, "choices", ())) if quoted else "":
             hint = f"did you mean `{close}`?"
     else:
         message = error.format_message().rstrip(".")

@@ -66,7 +66,7 @@ def _run_in_envs(
             return _result_without_run(env, each, "interrupted" if cancel.is_set() else "skipped", "not started")
         log = rundir.log_path(directory, env.name, each.name)
         asked = result_cache.TaskRequest(
-            env=env, task=each, setting=setting, log=log, host=task_container.select_passed(env, os.environ)
+            env=env, task=each, context=setting, log=log, host=task_container.select_passed(env, os.environ)
         )
         result, trace = _run_in_env(asked, stacks, again=request.again)
         traces.extend([trace] if trace else [])
@@ -134,14 +134,14 @@ def _run_in_env(
 ) -> tuple[Result, result_cache.CachedResult | None]:
     env, task = asked.env, asked.task
     try:
-        task_container.check_passed((env,), asked.setting.allowed, os.environ)
-        task_container.check_workdir(env, asked.setting.host_access())
+        task_container.check_passed((env,), asked.context.allowed, os.environ)
+        task_container.check_workdir(env, asked.context.host_access())
         return result_cache.run_task_cached(asked, stacks, again=again)
     except Interrupted:
         return _result_without_run(env, task, "interrupted", "interrupted"), None
     except Exception as raised:  # whatever it is, it is this env's: the others run, and the report has its end
         error = all_problems.add_other_problems(
-            to_envtool_error(raised, asked.setting.store.root), (env,), stacks, asked.setting
+            to_envtool_error(raised, asked.context.store.root), (env,), stacks, asked.context
         )
         output = error.output
         if os.environ.get("ENVTOOL_DEBUG") and error.code == "internal":

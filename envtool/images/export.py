@@ -65,7 +65,7 @@ class ExportResult:
 
 
 def export(
-    env: Env, stack: Stack, setting: Context, target: ExportTarget, wish: ExportOptions, *, form: Compression, out: int
+    env: Env, stack: Stack, context: Context, target: ExportTarget, wish: ExportOptions, *, form: Compression, out: int
 ) -> ExportResult:
     """Write it; `out` is a descriptor for what goes to PIPE. Raises UsageError, MakeError, Interrupted."""
     docker = target.form == "docker-archive"
@@ -74,15 +74,15 @@ def export(
         raise UsageError(f"there is nothing to compress in a {target.form}", code="export-compress", hint=hint)
     event_id = f"export:{env.name}"
     with (
-        track_work(setting, event_id, "export", env.name) as piece,
-        prepare_image(env, stack, setting, event_id, wish) as (made, work),
+        track_work(context, event_id, "export", env.name) as piece,
+        prepare_image(env, stack, context, event_id, wish) as (made, work),
     ):
         item = (
             assemble.assemble_uncompressed(made)
             if docker
-            else assemble.assemble_local(made, form, work, setting.cancel)
+            else assemble.assemble_local(made, form, work, context.cancel)
         )
-        _write_target(item, target, setting, out)
+        _write_target(item, target, context, out)
         piece.outcome = "done"
     return ExportResult(
         env=env.name,
@@ -95,19 +95,19 @@ def export(
 
 
 def export_devcontainer(
-    env: Env, stack: Stack, setting: Context, target: ExportTarget, *, spec: str, name: str
+    env: Env, stack: Stack, context: Context, target: ExportTarget, *, spec: str, name: str
 ) -> ExportResult:
     """Write the file with which editors open the env's image. Raises UsageError, StoreError."""
     reject_host_base(env, stack)
-    _require_own_file(target.path, setting.root)
-    with layers.hold_layers(setting.store, [made.layer for made in stack.made]):
+    _require_own_file(target.path, context.root)
+    with layers.hold_layers(context.store, [made.layer for made in stack.made]):
         passwd = StackTree([made.layer for made in stack.made]).read(["/etc/passwd"]).get("/etc/passwd", b"")
     shown = joins([made.settled for made in stack.made])
     text = render_devcontainer(
         env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd), shown=shown
     ).encode()
     try:
-        with atomic_write(target.path, setting.root, FILE_MODE, make=True) as file:
+        with atomic_write(target.path, context.root, FILE_MODE, make=True) as file:
             file.write(text)
     except OSError as error:
         raise _write_error(target.path, error) from error
@@ -135,18 +135,18 @@ def _write_error(path: str, error: OSError) -> StoreError:
 
 @contextmanager
 def prepare_image(
-    env: Env, stack: Stack, setting: Context, event_id: str, wish: ExportOptions
+    env: Env, stack: Stack, context: Context, event_id: str, wish: ExportOptions
 ) -> Iterator[tuple[ExportedImage, str]]:
     """The image of an env with all that it is made of at hand, and a directory for what has to be packed. Raises
     UsageError, MakeError, Interrupted."""
     with (
-        layers.hold_layers(setting.store, [made.layer for made in stack.made]),
-        layers.temp_directory(setting.store) as work,
+        layers.hold_layers(context.store, [made.layer for made in stack.made]),
+        layers.temp_directory(context.store) as work,
     ):
-        files = _project_layer(stack, setting, os.path.join(work, "project")) if wish.project else None
-        made = build_image(env, stack, setting.store, wish, project=files)
+        files = _project_layer(stack, context, os.path.join(work, "project")) if wish.project else None
+        made = build_image(env, stack, context.store, wish, project=files)
         base = stack.made[0].settled
-        site = ContainerSite(setting, base.request, (), event_id)
+        site = ContainerSite(context, base.request, (), event_id)
         if is_base_image(env, wish):
             original = base.node.kind.original(base.request, base.pins, site)
             made = restore_original(made, original, base.request.name) if original else made
@@ -155,15 +155,15 @@ def prepare_image(
                 find_layer_archive(each) is not None
             ):  # its tree may have come from another image's file, packed otherwise
                 fetch_layer_files(
-                    each.settled, setting, event_id, ContainerSite(setting, each.settled.request, (), event_id)
+                    each.settled, context, event_id, ContainerSite(context, each.settled.request, (), event_id)
                 )
         yield made, work
 
 
-def _project_layer(stack: Stack, setting: Context, path: str) -> ImageLayerContent:
+def _project_layer(stack: Stack, context: Context, path: str) -> ImageLayerContent:
     """A layer with the files that git has or would take, and what layers made beside them, written to a file."""
     settled = [made.settled for made in stack.made]
-    listed = projects.list_files(setting.root, setting.cancel.reader)
+    listed = projects.list_files(context.root, context.cancel.reader)
     there = {f"{PROJECT}/{path}" for path in listed}
     tree = StackTree([made.layer for made in stack.made])
     wanted = {place: source for place, source in _generated_files(copies(settled), tree).items() if place not in there}
@@ -173,14 +173,14 @@ def _project_layer(stack: Stack, setting: Context, path: str) -> ImageLayerConte
         if len(content) >= MAX_FILE_SIZE:
             raise UsageError(f"{place}, which a build wrote, is too large for an image", code="export-project")
     try:
-        with host_access.EntryOpener(setting.root) as entries, open(path, "xb") as file:
+        with host_access.EntryOpener(context.root) as entries, open(path, "xb") as file:
             items = runtime_layer.project_items(listed, entries, generated, PROJECT)
-            sink = packing.CompressedWriter(file.fileno(), "", setting.cancel.reader)
+            sink = packing.CompressedWriter(file.fileno(), "", context.cancel.reader)
             for piece in runtime_layer.stream_tar(items, stack.epoch, entries):
                 sink.write(piece)
             diff_id, size, _, _ = sink.close()
     except OSError as error:
-        setting.cancel.check()
+        context.cancel.check()
         why = "it leads out of the project, which it did not a moment ago" if error.errno == ESCAPES else error.strerror
         raise StoreError(f"the project cannot be read: {error.filename}: {why}", code="export-project") from error
     return ImageLayerContent(name="project", diff_id=diff_id, size=size, tar=path)
@@ -211,16 +211,16 @@ def exported_layers(item: AssembledImage) -> tuple[ExportedLayer, ...]:
     )
 
 
-def _write_target(item: AssembledImage, target: ExportTarget, setting: Context, out: int) -> None:
+def _write_target(item: AssembledImage, target: ExportTarget, context: Context, out: int) -> None:
     docker = target.form == "docker-archive"
     if target.form == "oci":
-        layout.write_layout(item, target.path, setting.cancel, setting.root)
+        layout.write_layout(item, target.path, context.cancel, context.root)
         return
     if target.path != STDOUT and os.path.isdir(target.path):
         raise UsageError(f"{target.path} is a directory", code="export-target")
     try:
-        with nullcontext(out) if target.path == STDOUT else _open_output(target.path, setting.root) as descriptor:
-            tar_archive.write_archive(item, descriptor, setting.cancel, docker=docker)
+        with nullcontext(out) if target.path == STDOUT else _open_output(target.path, context.root) as descriptor:
+            tar_archive.write_archive(item, descriptor, context.cancel, docker=docker)
     except BrokenPipeError:
         raise  # whoever read us has gone
     except OSError as error:

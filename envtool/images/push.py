@@ -52,18 +52,18 @@ def parse_destination(text: str) -> Reference:
 
 
 def push_image(
-    env: Env, stack: Stack, setting: Context, to: Reference, wish: ExportOptions, *, form: Compression
+    env: Env, stack: Stack, context: Context, to: Reference, wish: ExportOptions, *, form: Compression
 ) -> PushResult:
     """Push it. Raises UsageError, MakeError, Interrupted."""
-    if setting.offline:
+    if context.offline:
         raise UsageError("`--offline` and a registry contradict each other", code="offline")
     event_id = f"push:{env.name}"
-    client = RegistryClient(cancelled=setting.cancel.is_set)
+    client = RegistryClient(cancelled=context.cancel.is_set)
     with (
-        track_work(setting, event_id, "push", env.name) as piece,
-        prepare_image(env, stack, setting, event_id, wish) as (made, work),
+        track_work(context, event_id, "push", env.name) as piece,
+        prepare_image(env, stack, context, event_id, wish) as (made, work),
     ):
-        sender = _LayerSender(client, to, setting, event_id, mount=_mountable_repositories(stack, to))
+        sender = _LayerSender(client, to, context, event_id, mount=_mountable_repositories(stack, to))
 
         def one(number: int, each: ImageLayerContent) -> Blob:
             return _push_layer(each, sender, form, os.path.join(work, str(number)))
@@ -74,7 +74,7 @@ def push_image(
         item = assemble.assemble_image(made, blobs)
         assert item.config.data is not None
         client.push_blob(to, item.config.descriptor.digest, item.config.descriptor.size, item.config.data)
-        setting.cancel.check()
+        context.cancel.check()
         client.push_document(to, item.manifest.body, item.manifest.media_type)
         piece.outcome = "done"
     return PushResult(
@@ -101,11 +101,11 @@ class _LayerSender:
     """Sends blobs from several threads, and says how far they are."""
 
     def __init__(
-        self, client: RegistryClient, to: Reference, setting: Context, event_id: str, *, mount: tuple[str, ...]
+        self, client: RegistryClient, to: Reference, context: Context, event_id: str, *, mount: tuple[str, ...]
     ) -> None:
         self.client = client
         self.to = to
-        self.setting = setting
+        self.context = context
         self.sent = 0
         self._mount = mount
         self._event_id = event_id
@@ -119,12 +119,12 @@ class _LayerSender:
 
     def has(self, digest: str) -> bool:
         """Whether the registry has a blob there."""
-        self.setting.cancel.check()
+        self.context.cancel.check()
         return self.client.has_blob(self.to, digest)
 
     def send(self, descriptor: Descriptor, path: str) -> None:
         """Have a file there."""
-        self.setting.cancel.check()
+        self.context.cancel.check()
         how = self.client.push_blob(
             self.to, descriptor.digest, descriptor.size, path, mount=self._mount, progress=self.done
         )
@@ -136,7 +136,7 @@ class _LayerSender:
         """So many bytes more have been sent; less than nothing for those that are sent again."""
         with self._lock:
             self._done += size
-            self.setting.emit(Progress(id=self._event_id, done=self._done, total=self._total))
+            self.context.emit(Progress(id=self._event_id, done=self._done, total=self._total))
 
 
 def _push_layer(each: ImageLayerContent, sender: _LayerSender, form: Compression, path: str) -> Blob:
@@ -146,14 +146,14 @@ def _push_layer(each: ImageLayerContent, sender: _LayerSender, form: Compression
         sender.add_expected(blob.descriptor.size - each.size)
         sender.send(blob.descriptor, blob.path)
         return blob
-    store = sender.setting.store
+    store = sender.context.store
     question: Json = {"packed": each.diff_id, "form": form, "by": packing.compressor_version(form)}
     known = answer_cache.get(store, question)
     whole = isinstance(known, dict) and known.keys() == {"digest", "size"}
     if whole and sender.has(known["digest"]):
         sender.add_expected(-each.size)
         return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], **known))
-    blob = image_blobs.compress_layer(each, form, path, sender.setting.cancel)
+    blob = image_blobs.compress_layer(each, form, path, sender.context.cancel)
     answer_cache.put(store, question, {"digest": blob.descriptor.digest, "size": blob.descriptor.size})
     sender.add_expected(blob.descriptor.size - each.size)
     sender.send(blob.descriptor, blob.path)

@@ -16,8 +16,8 @@ NO_LIBRARY = "the clock could not be moved: the base's archive has no libfaketim
 class FaketimeLibraries:
     """Finds the library for a base once, and keeps it in `directory`."""
 
-    def __init__(self, setting: Context, directory: str) -> None:
-        self._setting = setting
+    def __init__(self, context: Context, directory: str) -> None:
+        self._setting = context
         self._directory = directory
         self._found: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()

@@ -20,7 +20,7 @@ TIMEOUT = 300.0  # seconds
 
 
 def write_report(
-    trees: Sequence[int], differences: Sequence[PathDifference], setting: Context, run: str, name: str
+    trees: Sequence[int], differences: Sequence[PathDifference], context: Context, run: str, name: str
 ) -> str:
     """The path of its report on the files whose content differs; empty where there is none. `trees` are open
     directories that container ids own; `run` is where the report is kept."""
@@ -29,7 +29,7 @@ def write_report(
     if not program or not paths:
         return ""
     target = os.path.join(run, f"verify-{re.sub(r'[^a-zA-Z0-9_.,=-]+', '_', name)}.txt")
-    with temp_directory(setting.store, remove=userns.remove_as_root) as top:
+    with temp_directory(context.store, remove=userns.remove_as_root) as top:
         sides = [os.path.join(top, side) for side in ("first", "second")]
         for tree, side in zip(trees, sides, strict=True):
             os.mkdir(side)

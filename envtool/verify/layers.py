@@ -46,7 +46,7 @@ class VerifyContext:
     """What verifying needs. `evidence` is the directory that keeps reports."""
 
     stacks: Scheduler
-    setting: Context
+    context: Context
     clocks: FaketimeLibraries
     evidence: str
     jobs: int = 2
@@ -62,7 +62,7 @@ def verify_layer(target: VerifyTarget, bench: VerifyContext) -> VerifyResult:
         outcome="error",
         seconds=0.0,
     )
-    with track_comparison(found, f"verify:{target.node.id}", bench.setting) as done:
+    with track_comparison(found, f"verify:{target.node.id}", bench.context) as done:
         made = bench.stacks.node(target.node.id)
         ground = bench.stacks.ground(target.node)
         done.append(_build_twice(found, made, ground, bench, f"verify:{target.node.id}"))
@@ -70,18 +70,18 @@ def verify_layer(target: VerifyTarget, bench: VerifyContext) -> VerifyResult:
 
 
 @contextmanager
-def track_comparison(found: VerifyResult, event_id: str, setting: Context) -> Iterator[list[VerifyResult]]:
+def track_comparison(found: VerifyResult, event_id: str, context: Context) -> Iterator[list[VerifyResult]]:
     """Emits the events of one comparison; its result is the last of the list, also after an error."""
     began = time.time()
-    setting.emit(Started(id=event_id, subject="verify", name=found.name, time=began))
+    context.emit(Started(id=event_id, subject="verify", name=found.name, time=began))
     done = [found]
     try:
-        setting.cancel.check()
+        context.cancel.check()
         yield done
     except Interrupted:
         done.append(replace(found, outcome="interrupted", message="interrupted"))
     except Exception as raised:  # whatever it is, it is this one's: the others are looked at
-        error = to_envtool_error(raised, setting.store.root)
+        error = to_envtool_error(raised, context.store.root)
         output = f"\n{error.output}" if error.output else ""
         hint = f"\n{error.hint}" if error.hint else ""
         said = result_message(error) if isinstance(error, SpecError) else f"{error.message}{hint}"
@@ -89,7 +89,7 @@ def track_comparison(found: VerifyResult, event_id: str, setting: Context) -> It
     finally:
         now = time.time()
         done[-1] = replace(done[-1], seconds=now - began)
-        setting.emit(
+        context.emit(
             Finished(
                 id=event_id,
                 subject="verify",
@@ -113,26 +113,26 @@ def detail(found: VerifyResult) -> str:
 def _build_twice(
     found: VerifyResult, made: MadeLayer, ground: Parents, bench: VerifyContext, event_id: str
 ) -> VerifyResult:
-    setting, settled = bench.setting, made.settled
+    context, settled = bench.context, made.settled
     with ExitStack() as stack:
-        stack.enter_context(layers.hold_layers(setting.store, [*ground.layers, made.layer]))
-        fetch_layer_files(settled, setting, event_id, ContainerSite(setting, settled.request, ground.below, event_id))
+        stack.enter_context(layers.hold_layers(context.store, [*ground.layers, made.layer]))
+        fetch_layer_files(settled, context, event_id, ContainerSite(context, settled.request, ground.below, event_id))
         library, note = bench.clocks.library_for((*ground.below, made)[0])
-        places = [stack.enter_context(side_directory(setting, side)) for side in SIDES]
+        places = [stack.enter_context(side_directory(context, side)) for side in SIDES]
 
         def one(side: VariationSide, directory: str) -> str:
-            wait_for_clock(side, library, setting)
+            wait_for_clock(side, library, context)
             job = LayerJob(
-                store=setting.store,
-                root=setting.root,
-                identity=project_identity(setting.root),
-                arch=setting.arch,
+                store=context.store,
+                root=context.root,
+                identity=project_identity(context.root),
+                arch=context.arch,
                 settled=settled,
                 ground=ground,
                 directory=directory,
                 variation=side.variation(library),
             )
-            diff_id, _, _ = run_worker(job, side, setting, lambda text: setting.emit(Output(id=event_id, text=text)))
+            diff_id, _, _ = run_worker(job, side, context, lambda text: context.emit(Output(id=event_id, text=text)))
             return str(diff_id)
 
         diff_ids = run_both(one, places, bench.jobs)
@@ -142,7 +142,7 @@ def _build_twice(
             found,
             diff_ids=diff_ids,
             stored=made.layer.diff_id if settled.node.kind.pinned else "",  # this machine changes: no fault of a build
-            expected=locked_diff_id(made, ground.below, setting),
+            expected=locked_diff_id(made, ground.below, context),
             notes=tuple(filter(None, notes)),
             outcome="same",
         )
@@ -150,11 +150,11 @@ def _build_twice(
         return compare_diff_ids(found, trees, made.layer.tree, bench)
 
 
-def wait_for_clock(side: VariationSide, library: str, setting: Context) -> None:
+def wait_for_clock(side: VariationSide, library: str, context: Context) -> None:
     """Where the clock cannot be moved the second side waits for another second."""
     if side.ahead and not library:
-        select.select([setting.cancel.reader], [], [], 1.1)
-        setting.cancel.check()
+        select.select([context.cancel.reader], [], [], 1.1)
+        context.cancel.check()
 
 
 def run_both(make: object, places: list[str], jobs: int) -> tuple[str, ...]:
@@ -163,11 +163,11 @@ def run_both(make: object, places: list[str], jobs: int) -> tuple[str, ...]:
         return tuple(pool.map(make, SIDES, places))  # type: ignore[arg-type]
 
 
-def locked_diff_id(made: MadeLayer, below: Sequence[MadeLayer], setting: Context) -> str:
+def locked_diff_id(made: MadeLayer, below: Sequence[MadeLayer], context: Context) -> str:
     """The diff ID that the lock says this very key came out as; empty where it does not say."""
     settled = made.settled
     asked = resolution.question_for_lock(settled.node, settled.request, [each.settled for each in below])
-    entry = setting.lock.answer(asked)
+    entry = context.lock.answer(asked)
     return entry.diff_id if entry is not None and entry.key == settled.key else ""
 
 
@@ -188,5 +188,5 @@ def compare_diff_ids(found: VerifyResult, trees: list[str], stored: str, bench: 
             stack.callback(os.close, descriptor)
         listed = userns.run_as_root(compare_trees.compare_trees, *opened)
         differences = tuple(PathDifference(path=path, kinds=tuple(kinds), shown=shown) for path, kinds, shown in listed)
-        report = diffoscope.write_report(opened, differences, bench.setting, bench.evidence, found.name)
+        report = diffoscope.write_report(opened, differences, bench.context, bench.evidence, found.name)
     return replace(found, outcome="differs", between=between, differences=differences, report=report)

@@ -34,7 +34,7 @@ def verify_task(env: Env, task: Task, bench: VerifyContext, host: Mapping[str, s
     found = VerifyResult(
         name=f"{env.name} {task.name}", subject="task", kind=task.name, env=env.name, outcome="error", seconds=0.0
     )
-    with track_comparison(found, f"verify:{env.name}:{task.name}", bench.setting) as done:
+    with track_comparison(found, f"verify:{env.name}:{task.name}", bench.context) as done:
         done.append(_run_twice(found, env, task, bench.stacks.stack(env.name), bench, host))
     return done[-1]
 
@@ -42,20 +42,20 @@ def verify_task(env: Env, task: Task, bench: VerifyContext, host: Mapping[str, s
 def _run_twice(
     found: VerifyResult, env: Env, task: Task, stack: Stack, bench: VerifyContext, host: Mapping[str, str]
 ) -> VerifyResult:
-    setting = bench.setting
+    context = bench.context
     event_id = f"verify:{env.name}:{task.name}"
-    hidden = source_files.list_hidden(setting.root, setting.cancel.reader)
+    hidden = source_files.list_hidden(context.root, context.cancel.reader)
     with ExitStack() as held:
-        held.enter_context(layers.hold_layers(setting.store, [made.layer for made in stack.made]))
+        held.enter_context(layers.hold_layers(context.store, [made.layer for made in stack.made]))
         library, note = bench.clocks.library_for(stack.made[0])
-        places = [held.enter_context(side_directory(setting, side)) for side in SIDES]
+        places = [held.enter_context(side_directory(context, side)) for side in SIDES]
 
         def one(side: VariationSide, directory: str) -> str:
-            wait_for_clock(side, library, setting)
-            checkout = setting.root
+            wait_for_clock(side, library, context)
+            checkout = context.root
             if side.backward:  # a second clone: other path, other times, made in another order
                 checkout = os.path.join(directory, "checkout")
-                copy_checkout(setting.root, checkout, frozenset(hidden))
+                copy_checkout(context.root, checkout, frozenset(hidden))
             scratch = ""
             if env.scratch == "disk":
                 scratch = os.path.join(directory, "scratch")
@@ -68,11 +68,11 @@ def _run_twice(
                 host=host,
                 scratch=scratch,
                 task=task,
-                allowed=setting.allowed,
-                git=held.enter_context(task_git.provide_git(setting)),
+                allowed=context.allowed,
+                git=held.enter_context(task_git.provide_git(context)),
             )
             job = TaskJob(program=side.variation(library).apply_to(program), directory=directory)
-            ended = run_worker(job, side, setting, lambda text: setting.emit(Output(id=event_id, text=text)))
+            ended = run_worker(job, side, context, lambda text: context.emit(Output(id=event_id, text=text)))
             if ended["status"]:
                 raise BuildError(
                     f"task `{task.name}` of env `{env.name}`: exit {ended['status']}",

@@ -22,27 +22,27 @@ from envtool.verify.layers import VerifyContext, VerifyTarget
 def verify_all(
     targets: Sequence[VerifyTarget | tuple[Env, Task]],
     stacks: Scheduler,
-    setting: Context,
+    context: Context,
     evidence: str,
     jobs: int = 0,
     fail_fast: bool = False,
 ) -> tuple[VerifyResult, ...]:
     """Each target's result, in order; with `fail_fast` those that were looked at."""
     tasks = (target[0] for target in targets if not isinstance(target, VerifyTarget))
-    task_container.check_passed(tasks, setting.allowed, os.environ)
+    task_container.check_passed(tasks, context.allowed, os.environ)
     jobs = jobs or os.cpu_count() or 1
     stop = threading.Event()
-    with temp_directory(setting.store, remove=userns.remove_as_root) as top:
+    with temp_directory(context.store, remove=userns.remove_as_root) as top:
         bench = VerifyContext(
             stacks=stacks,
-            setting=setting,
-            clocks=FaketimeLibraries(setting, top),
+            context=context,
+            clocks=FaketimeLibraries(context, top),
             evidence=evidence,
             jobs=jobs,
         )
 
         def one(target: VerifyTarget | tuple[Env, Task]) -> VerifyResult | None:
-            if stop.is_set() or setting.cancel.is_set():
+            if stop.is_set() or context.cancel.is_set():
                 return None
             if isinstance(target, VerifyTarget):
                 found = layers.verify_layer(target, bench)

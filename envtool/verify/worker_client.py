@@ -20,9 +20,9 @@ from envtool.verify.worker_main import LayerJob, TaskJob
 
 
 @contextmanager
-def side_directory(setting: Context, side: VariationSide) -> Iterator[str]:
+def side_directory(context: Context, side: VariationSide) -> Iterator[str]:
     """An empty directory for one side, on the store's file system; gone afterwards, whatever happens."""
-    with temp_directory(setting.store, remove=userns.remove_as_root) as top:
+    with temp_directory(context.store, remove=userns.remove_as_root) as top:
         path = top
         for name in side.directory.split("/"):
             path = os.path.join(path, name)
@@ -35,7 +35,7 @@ def side_directory(setting: Context, side: VariationSide) -> Iterator[str]:
 WORKER_CODE = "import sys; from envtool.verify import worker_main; sys.exit(worker_main.main())"
 
 
-def run_worker(job: LayerJob | TaskJob, side: VariationSide, setting: Context, hear: Callable[[str], None]) -> Any:
+def run_worker(job: LayerJob | TaskJob, side: VariationSide, context: Context, hear: Callable[[str], None]) -> Any:
     """Let a process of its own do the job; its answer. `hear` gets what the commands print. Raises BuildError,
     MakeError, Interrupted."""
     answers: list[dict[str, Any]] = []
@@ -57,9 +57,9 @@ def run_worker(job: LayerJob | TaskJob, side: VariationSide, setting: Context, h
         cwd=job.directory,
         umask=side.umask,
         input=pickle.dumps(job),
-        cancel=setting.cancel.reader,
+        cancel=context.cancel.reader,
     )
-    setting.cancel.check()
+    context.cancel.check()
     if not answers:
         raise MakeError(f"a process that builds ended: {ended.failure()}", code="verify-worker")
     answer = answers[-1]

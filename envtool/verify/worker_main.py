@@ -81,8 +81,8 @@ def _build_layer(job: LayerJob, emit: Any) -> dict[str, Any]:
     programs.exclude_checkout(job.root)
     if job.identity:
         hold_project(job.root, job.identity)
-    setting = Context(store=job.store, root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False)
-    captured = rebuild(job.settled, job.ground, setting, "verify", RebuildDirectory(job.directory), job.variation)
+    context = Context(store=job.store, root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False)
+    captured = rebuild(job.settled, job.ground, context, "verify", RebuildDirectory(job.directory), job.variation)
     return {"captured": [*captured]}
 
 

@@ -112,7 +112,7 @@ def export_devcontainer(
         passwd = StackTree([made.layer for made in stack.made]).read(["/etc/passwd"]).get("/etc/passwd", b"")
     mounts = joins([made.settled for made in stack.made])
     text = render_devcontainer(
-        env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd), shown=mounts
+        env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd), mounts=mounts
     ).encode()
     try:
         with atomic_write(target.path, context.root, FILE_MODE, make=True) as file:

@@ -216,11 +216,11 @@ class _Search:
             raise UsageError(f"input {error.message}", code="input-outside", hint=error.hint) from None
         expression = globs.matcher((pattern, pattern + "/**"))
         rows = [
-            each
-            for each in _read_outside_tree(directory, target, self.access, self.hasher)
-            if expression.fullmatch(each.path)
+            item
+            for item in _read_outside_tree(directory, target, self.access, self.hasher)
+            if expression.fullmatch(item.path)
         ]
-        outside = {each.path: each for each in rows if self._keeps is None or self._keeps(each.path)}
+        outside = {item.path: item for item in rows if self._keeps is None or self._keeps(item.path)}
         self.outer |= outside
         return [*outside]
 
@@ -365,7 +365,7 @@ def stage_inputs(
         _make_directories(target, directory)
     with host_access.EntryOpener(root) as entries:
         for item in files:
-            if links and any(each in links for each in parent_directories(item.path)):
+            if links and any(parent in links for parent in parent_directories(item.path)):
                 continue  # it is copied under its real path, and the link leads there
             target_path = os.path.join(target, item.path)
             _make_directories(target, os.path.dirname(item.path))

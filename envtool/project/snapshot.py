@@ -181,7 +181,7 @@ def _finish_query(
 
 
 def _from_git(query: SnapshotQuery, listings: dict[bytes, bytes], stats: bytes, cancel: int) -> dict[str, Any]:
-    """Returns names and stats of all repositories of the project, nested ones too. `said` is the output of git for
+    """Returns names and stats of all repositories of the project, nested ones too. `listings` is the output of git for
     repositories that are listed already, `stats` are those of the recorded names."""
     assert query.repository is not None
     top = os.fsencode(query.root)

@@ -67,7 +67,7 @@ def _run_in_envs(
             return _result_without_run(env, env_task, "interrupted" if cancel.is_set() else "skipped", "not started")
         log = rundir.log_path(directory, env.name, env_task.name)
         task_request = result_cache.TaskRequest(
-            env=env, task=env_task, setting=context, log=log, host=task_container.select_passed(env, os.environ)
+            env=env, task=env_task, context=context, log=log, host=task_container.select_passed(env, os.environ)
         )
         result, trace = _run_in_env(task_request, scheduler, again=request.again)
         traces.extend([trace] if trace else [])
@@ -140,14 +140,14 @@ def _run_in_env(
 ) -> tuple[Result, result_cache.CachedResult | None]:
     env, task = task_request.env, task_request.task
     try:
-        task_container.check_passed((env,), task_request.setting.allowed, os.environ)
-        task_container.check_workdir(env, task_request.setting.host_access())
+        task_container.check_passed((env,), task_request.context.allowed, os.environ)
+        task_container.check_workdir(env, task_request.context.host_access())
         return result_cache.run_task_cached(task_request, scheduler, again=again)
     except Interrupted:
         return _result_without_run(env, task, "interrupted", "interrupted"), None
     except Exception as raised:  # an error of any class ends this env only: the others run, and the report lists it
         error = all_problems.add_other_problems(
-            to_envtool_error(raised, task_request.setting.store.root), (env,), scheduler, task_request.setting
+            to_envtool_error(raised, task_request.context.store.root), (env,), scheduler, task_request.context
         )
         output = error.output
         if os.environ.get("ENVTOOL_DEBUG") and error.code == "internal":

@@ -761,9 +761,11 @@ def test_a_body_without_end(tmp_path):
 
 @given(st.lists(st.integers(-(1 << 80), 1 << 80), max_size=10))
 def test_any_number_is_part_of_a_row(numbers):
-    packed = snapshot._packed(numbers)
+    packed = snapshot._pack_numbers(numbers)
     assert len(packed) == 8 * len(numbers)
-    assert packed == b"".join(snapshot._packed([number]) for number in numbers), "each by itself, whatever is beside it"
+    assert packed == b"".join(snapshot._pack_numbers([number]) for number in numbers), (
+        "each by itself, whatever is beside it"
+    )
 
 
 def test_inputs_that_are_too_large(tmp_path, quick):

@@ -1,4 +1,4 @@
-"""Fetches -> blobs: in parallel, checked while they stream, each once on this machine."""
+"""Downloads pinned files into blobs, in parallel, with each file checked while it streams, once on this machine."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from envtool.store import blobs, disk_errors, fetch_sources, locks
 from envtool.store.fetch_sources import FetchSource
 from envtool.store.store import Store
 
-FailedFetches: TypeAlias = dict[tuple[str, tuple[FetchSource, ...]], FetchError]  # by sha256 and places
+FailedFetches: TypeAlias = dict[tuple[str, tuple[FetchSource, ...]], FetchError]  # by sha256 and sources
 EVENT_INTERVAL = 0.1  # seconds between two events
 GRACE = 0.3  # seconds that transfers have to end after a failure or a cancel
 
 
 class _ProgressMeter:
-    """Bytes and files of all transfers together, told at most ten times a second."""
+    """Counts the bytes and files of all transfers together, and emits Progress at most ten times a second."""
 
     def __init__(self, emit: Emit, event_id: str, phase: str, fetches: Sequence[Fetch]) -> None:
         self._emit, self._id, self._phase = emit, event_id, phase
@@ -42,7 +42,7 @@ class _ProgressMeter:
             self._emit_progress()
 
     def count_file(self) -> None:
-        """A file is there, whole."""
+        """Counts one file that is complete."""
         with self._lock:
             self._count += 1
 
@@ -51,7 +51,7 @@ class _ProgressMeter:
             self._emit_progress()
 
     def _emit_progress(self) -> None:
-        total = max(self._total, self._done) if self._total else 0  # where no size is known, nothing is said of an end
+        total = max(self._total, self._done) if self._total else 0  # 0: no size is known
         progress = Progress(
             id=self._id, done=self._done, total=total, phase=self._phase, count=self._count, of=self._of
         )
@@ -72,18 +72,18 @@ def download(
     phase: str = "fetching",
     failed: FailedFetches | None = None,
 ) -> list[str]:
-    """Bring all files into the store; their paths in the order given. Those that are there cost a stat each.
+    """Downloads files into the store; returns their paths in the order of `fetches`. A file that is stored already
+    costs one stat.
 
-    Each is looked for in `vendor` (a folder, see sources.py), at its URL, its mirrors, and where ENVTOOL_BLOBS says;
-    `files` opens what file URLs name (gate.py). `failed` remembers what could not be had, for as long as the caller
-    keeps it: that is not tried again.
-    Emits Progress (bytes and files, of this `phase`) under `event_id`. The first failure ends all others. Raises
-    FetchError, StoreError, Interrupted.
+    Each file is looked for in `vendor` (a folder, see fetch_sources.py), at its URL, its mirrors, and in ENVTOOL_BLOBS;
+    `files` opens the paths of file URLs. Failures are noted in `failed`, and files noted there are not tried again.
+    Emits Progress (bytes and files, of this `phase`) under `event_id`. The first failure stops all other transfers.
+    Raises FetchError, StoreError, Interrupted.
     """
     missing = [*{fetch.sha256: fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)}.values()]
     if missing:
-        elsewhere = fetch_sources.read_blobs_variable()
-        work = [(fetch, fetch_sources.list_sources(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
+        blob_urls = fetch_sources.read_blobs_variable()
+        work = [(fetch, fetch_sources.list_sources(fetch, vendor=vendor, blobs=blob_urls)) for fetch in missing]
         _BlobFetcher(store, emit, event_id, cancel, patience, files, failed).fetch_all(work, jobs, phase)
     return [blobs.path(store, fetch.sha256) for fetch in fetches]
 
@@ -98,24 +98,24 @@ def copy_local(
     cancel: net.Cancelled | None = None,
     files: net.OpenFile | None = None,
 ) -> None:
-    """Take into the store what lies in local folders (see sources.py) and is right; what is not is left to `download`.
-    Touches nothing else. Raises StoreError, Interrupted."""
+    """Copies files from local folders (see fetch_sources.py) into the store, without any network; files that are
+    missing there or wrong are left to `download`. Raises StoreError, Interrupted."""
     missing = [fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)]
-    work = [(fetch, places) for fetch in missing if (places := fetch_sources.local_sources(fetch, folders))]
+    work = [(fetch, sources) for fetch in missing if (sources := fetch_sources.local_sources(fetch, folders))]
     if not work:
         return
-    transfers = _BlobFetcher(store, emit, event_id, cancel, net.DEFAULT_RETRY_POLICY, files)
+    fetcher = _BlobFetcher(store, emit, event_id, cancel, net.DEFAULT_RETRY_POLICY, files)
     meter = _ProgressMeter(emit, event_id, "fetching", [fetch for fetch, _ in work])
-    for fetch, places in work:
+    for fetch, sources in work:
         try:
-            transfers.fetch_one(fetch, places, meter)
+            fetcher.fetch_one(fetch, sources, meter)
         except FetchError:
             continue
     meter.end()
 
 
 class _BlobFetcher:
-    """Some files on their way into the store, side by side."""
+    """Downloads files into the store in parallel."""
 
     def __init__(
         self,
@@ -138,11 +138,11 @@ class _BlobFetcher:
         return self._stop.is_set() or (self._cancel is not None and self._cancel())
 
     def fetch_all(self, work: list[tuple[Fetch, tuple[FetchSource, ...]]], jobs: int, phase: str) -> None:
-        """Bring them all. Raises FetchError, StoreError, Interrupted."""
+        """Downloads all files. Raises FetchError, StoreError, Interrupted."""
         meter = _ProgressMeter(self._emit, self._id, phase, [fetch for fetch, _ in work])
         queue = iter(sorted(work, key=lambda item: -item[0].size))  # the longest first: no straggler at the end
 
-        def some() -> None:
+        def work_off_queue() -> None:
             try:
                 while not self._is_cancelled():
                     with self._turn:
@@ -154,7 +154,7 @@ class _BlobFetcher:
                 net.close_session()
 
         blobs.remove_stale_partials(self._store)
-        running = [_start_daemon_thread(some) for _ in range(min(jobs, len(work)))]
+        running = [_start_daemon_thread(work_off_queue) for _ in range(min(jobs, len(work)))]
         try:
             while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
                 if self._is_cancelled() or any(future.done() and future.exception() for future in running):
@@ -165,8 +165,8 @@ class _BlobFetcher:
         _raise_first_error(running, self._cancel)
         meter.end()
 
-    def fetch_one(self, fetch: Fetch, places: tuple[FetchSource, ...], meter: _ProgressMeter) -> None:
-        """Bring one. Raises FetchError, StoreError, Interrupted."""
+    def fetch_one(self, fetch: Fetch, sources: tuple[FetchSource, ...], meter: _ProgressMeter) -> None:
+        """Downloads one file. Raises FetchError, StoreError, Interrupted."""
 
         def waiting(holder: str) -> None:
             self._emit(net.note_event(self._id, f"waiting for another envtool ({holder}) to fetch {fetch.name}"))
@@ -176,17 +176,17 @@ class _BlobFetcher:
                 meter.add(fetch.size)
                 meter.count_file()
                 return
-            if (said := self._failed.get((fetch.sha256, places))) is not None:
-                raise FetchError(said.message, code=said.code, hint=said.hint, found=said.found)
+            if (earlier := self._failed.get((fetch.sha256, sources))) is not None:
+                raise FetchError(earlier.message, code=earlier.code, hint=earlier.hint, found=earlier.found)
             path = blobs.partial_path(self._store, fetch.sha256)
             failed: list[tuple[FetchSource, FetchError]] = []
             try:
-                for place in places:
+                for source in sources:
                     try:
-                        self._fetch_from(place, fetch, path, meter, last=place is places[-1])
+                        self._fetch_from(source, fetch, path, meter, last=source is sources[-1])
                     except FetchError as error:
-                        self._hosts.note_failure(place.url, error)
-                        failed.append((place, error))
+                        self._hosts.note_failure(source.url, error)
+                        failed.append((source, error))
                         if error.code in fetch_sources.MISMATCH_CODES:
                             os.unlink(path)
                     else:
@@ -195,41 +195,41 @@ class _BlobFetcher:
                         return
             except OSError as error:
                 raise disk_errors.translate_os_error(self._store.root, error) or error from error
-            wrong = fetch_sources.fetch_failure(fetch, failed)
-            # a copy: whoever hears of it adds where it is asked for
-            copy = FetchError(wrong.message, code=wrong.code, hint=wrong.hint, found=wrong.found)
-            self._failed[fetch.sha256, places] = copy
-            raise wrong
+            failure = fetch_sources.fetch_failure(fetch, failed)
+            # a copy: callers add to the error where in the spec the file is asked for
+            copy = FetchError(failure.message, code=failure.code, hint=failure.hint, found=failure.found)
+            self._failed[fetch.sha256, sources] = copy
+            raise failure
 
-    def _fetch_from(self, place: FetchSource, fetch: Fetch, path: str, meter: _ProgressMeter, *, last: bool) -> None:
-        came = 0
+    def _fetch_from(self, source: FetchSource, fetch: Fetch, path: str, meter: _ProgressMeter, *, last: bool) -> None:
+        received = 0
 
         def progress(count: int) -> None:
-            nonlocal came
-            came += count
+            nonlocal received
+            received += count
             meter.add(count)
 
         try:
             net.download_file(
-                place.url,
+                source.url,
                 path,
                 sha256=fetch.sha256,
                 size=fetch.size,
                 limit=fetch.limit,
-                authorization=fetch.authorization if place.url == fetch.url else "",
+                authorization=fetch.authorization if source.url == fetch.url else "",
                 progress=progress,
-                patience=self._hosts.retry_policy(place.url, self._patience, last=last),
+                patience=self._hosts.retry_policy(source.url, self._patience, last=last),
                 cancelled=self._is_cancelled,
                 resume=True,
                 files=self._files,
             )
         except BaseException:
-            meter.add(-came)
+            meter.add(-received)
             raise
 
 
 def _start_daemon_thread(work: Callable[[], None]) -> Future[None]:
-    """Run in a daemon thread: one that a dead server holds up must not hold up the end of the program."""
+    """Runs `work` in a daemon thread: a thread that waits for a dead server must not delay the end of the program."""
     future: Future[None] = Future()
 
     def run() -> None:
@@ -245,10 +245,10 @@ def _start_daemon_thread(work: Callable[[], None]) -> Future[None]:
 
 
 def _raise_first_error(running: list[Future[None]], cancel: net.Cancelled | None) -> None:
-    """Raise what went wrong first; the others were only told to stop."""
+    """Raises the first error; the other threads only have an Interrupted, since they were stopped."""
     errors = [error for future in running if future.done() and (error := future.exception()) is not None]
-    real = [error for error in errors if not isinstance(error, Interrupted)]
-    if real:
-        raise real[0]
+    failures = [error for error in errors if not isinstance(error, Interrupted)]
+    if failures:
+        raise failures[0]
     if errors or (cancel is not None and cancel()) or not all(future.done() for future in running):
         raise Interrupted

@@ -1,4 +1,4 @@
-"""Files that are known by another hash than sha256 -> blobs, and what they are called here."""
+"""Downloads files that are known by another hash than sha256 into blobs, and returns them pinned by sha256."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def fetch_sealed(
     patience: net.RetryPolicy = net.DEFAULT_RETRY_POLICY,
     files: net.OpenFile | None = None,
 ) -> list[Fetch]:
-    """See api.Site.learn. What was learnt once is remembered as long as the blob is there.
+    """Returns a pinned Fetch for each file (see api.Site.learn). The sha256 that belongs to an integrity is remembered,
+    and is used as long as its blob exists.
 
     Emits Progress (bytes) under `event_id`. Raises FetchError, Interrupted.
     """
@@ -57,20 +58,21 @@ def _question(item: Sealed) -> Json:
 
 
 def _find_known(item: Sealed, store: Store) -> tuple[str, str, int] | None:
-    """(URL, sha256, size) of what was fetched before. Without an integrity nothing says that it is still the same."""
+    """Returns (URL, sha256, size) of a file that was fetched before, else None. Always None for a file without an
+    integrity: its content may have changed."""
     if not integrity_digest(item.integrity):
         return None
     known = answer_cache.get(store, _question(item))
     try:
         sha256, size = known["sha256"], known["size"]
-        there = is_count(size) and blobs.has(store, sha256, size)
-    except (LookupError, TypeError, StoreError):  # nothing is remembered, or something else
+        is_stored = is_count(size) and blobs.has(store, sha256, size)
+    except (LookupError, TypeError, StoreError):  # no answer is remembered, or one of another shape
         return None
-    return (item.urls[0], sha256, size) if there else None
+    return (item.urls[0], sha256, size) if is_stored else None
 
 
 class _SealedFetcher:
-    """Some files on their way, side by side."""
+    """Downloads files in parallel."""
 
     def __init__(
         self,
@@ -89,11 +91,11 @@ class _SealedFetcher:
         self._done = self._count = 0
 
     def fetch_all(self, items: list[Sealed]) -> list[tuple[str, str, int]]:
-        """(URL, sha256, size) of each, in order."""
+        """Returns (URL, sha256, size) of each file, in order."""
         answers: list[tuple[str, str, int] | None] = [None] * len(items)
         queue = iter(range(len(items)))
 
-        def some(top: str) -> None:
+        def work_off_queue(top: str) -> None:
             try:
                 while not self._is_cancelled():
                     with self._turn:
@@ -107,11 +109,13 @@ class _SealedFetcher:
                 net.close_session()
 
         with temp_directory(self._store) as top:
-            running = [_start_daemon_thread(some, top) for _ in range(min(JOBS, len(items)))]
+            running = [_start_daemon_thread(work_off_queue, top) for _ in range(min(JOBS, len(items)))]
             try:
                 while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
-                    told = Progress(id=self._id, done=self._done, phase="fetching", count=self._count, of=len(items))
-                    self._emit(told)
+                    progress = Progress(
+                        id=self._id, done=self._done, phase="fetching", count=self._count, of=len(items)
+                    )
+                    self._emit(progress)
                     if self._is_cancelled() or any(future.done() and future.exception() for future in running):
                         break
             finally:
@@ -120,23 +124,23 @@ class _SealedFetcher:
         errors = [error for future in running if future.done() and (error := future.exception()) is not None]
         for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
             raise error
-        found = [answer for answer in answers if answer is not None]
-        if len(found) < len(items):
+        finished = [answer for answer in answers if answer is not None]
+        if len(finished) < len(items):
             raise Interrupted
-        return found
+        return finished
 
     def _is_cancelled(self) -> bool:
         return self._stop.is_set() or (self._cancel is not None and self._cancel())
 
     def _fetch_one(self, item: Sealed, path: str) -> tuple[str, str, int]:
-        wanted = integrity_digest(item.integrity)
-        first: FetchError | None = None
+        expected = integrity_digest(item.integrity)
+        first_error: FetchError | None = None
         for number, url in enumerate(item.urls):
             try:
                 size = net.download_file(
                     url,
                     path,
-                    digest=wanted,
+                    digest=expected,
                     size=item.size,
                     authorization="" if number else item.authorization,
                     progress=self._count_bytes,
@@ -145,22 +149,22 @@ class _SealedFetcher:
                     files=self._files,
                 )
             except FetchError as error:
-                first = first or error
+                first_error = first_error or error
                 continue
             with open(path, "rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             blobs.put(self._store, path, sha256)
-            if wanted:
+            if expected:
                 answer_cache.put(self._store, _question(item), {"sha256": sha256, "size": size})
             return url, sha256, size
-        raise first or FetchError(f"{item.name}: nobody says where it is", code="fetch-url")
+        raise first_error or FetchError(f"{item.name}: nobody says where it is", code="fetch-url")
 
     def _count_bytes(self, count: int) -> None:
         self._done += count
 
 
 def _start_daemon_thread(work: Callable[[str], None], top: str) -> Future[None]:
-    """Run in a daemon thread: one that a dead server holds up must not hold up the end of the program."""
+    """Runs `work` in a daemon thread: a thread that waits for a dead server must not delay the end of the program."""
     future: Future[None] = Future()
 
     def run() -> None:

@@ -185,7 +185,7 @@ def open_draft(
     """Yields the draft of a layer to the one process that builds it. When another process has built the layer
     meanwhile, the draft's `layer` is set and there is nothing to do; else the caller fills `upper` (with `work` beside
     it for the overlay, which must be removed again), captures it and calls `commit`. Without a commit the draft is
-    removed. `remove` deletes trees that container ids own. Raises Interrupted, StoreError. """
+    removed. `remove` deletes trees that container ids own. Raises Interrupted, StoreError."""
     with ExitStack() as stack:
         stack.enter_context(locks.exclusive(store, f"build-{key}", waiting=waiting, cancelled=cancelled))
         layer = find(store, key)

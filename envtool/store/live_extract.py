@@ -269,26 +269,26 @@ class LiveExtractor(ArchiveExtractor):
                         else b"f"
                     )
 
-    def _mkdir(self, at: ExtractedDirectory, name: bytes, mtime: int) -> ExtractedDirectory:
-        directory = super()._mkdir(at, name, mtime)
+    def _mkdir(self, parent: ExtractedDirectory, name: bytes, mtime: int) -> ExtractedDirectory:
+        directory = super()._mkdir(parent, name, mtime)
         self._seen.add(directory)
         self._written[directory] = None
         if self._owner is not None:
             directory.uid, directory.gid = self._owner
         return directory
 
-    def _make_directory(self, at: ExtractedDirectory, name: bytes, member: TarMember) -> None:
-        if self._keeps_links and self._leads_to_directory(at, name, member):
+    def _make_directory(self, parent: ExtractedDirectory, name: bytes, member: TarMember) -> None:
+        if self._keeps_links and self._leads_to_directory(parent, name, member):
             return
-        super()._make_directory(at, name, member)
-        directory = at.children[name]
+        super()._make_directory(parent, name, member)
+        directory = parent.children[name]
         assert isinstance(directory, ExtractedDirectory)
         self._apply_directory_member(directory, member)
 
-    def _leads_to_directory(self, at: ExtractedDirectory, name: bytes, member: TarMember) -> bool:
+    def _leads_to_directory(self, parent: ExtractedDirectory, name: bytes, member: TarMember) -> bool:
         """Whether a link to a directory of the target is at a member's path. Raises BuildError for a link that leads
         out of the target."""
-        node = at.children.get(name)
+        node = parent.children.get(name)
         if not isinstance(node, bytes) or node[:1] != b"l":
             return False
         return self._resolve_directory(self._split_name(member.name, member.name), member, make=False) is not None

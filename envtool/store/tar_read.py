@@ -334,8 +334,7 @@ def _decimal(records: dict[bytes, list[bytes]], key: bytes) -> int:
 
 
 def _parse_pax(body: bytes) -> dict[bytes, list[bytes]]:
-    """Parses the records of a PAX header, "LENGTH KEY=VALUE\\n". An empty value removes earlier ones of the same
-    key."""
+    """Parses the records of a PAX header: lines "LENGTH KEY=VALUE". An empty value removes earlier ones of its key."""
     records: dict[bytes, list[bytes]] = {}
     at = 0
     while at < len(body):

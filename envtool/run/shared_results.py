@@ -10,7 +10,7 @@ from envtool.build.context import Context
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.errors import BuildError
 from envtool.model import Json
-from envtool.store import layers, results, temp_dirs, unpack_layer
+from envtool.store import layers, record_results, results, temp_dirs, unpack_layer
 from envtool.teamcache import payloads
 from envtool.teamcache.statement import RESULT, RefusedStatement, Statement
 
@@ -40,7 +40,7 @@ def pull_result(key: str, name: str, owner: str, stack: Stack, setting: Context)
             _unpack(path, made, os.path.join(top, "sheet"), found, setting)
         except BuildError as error:
             why = f"its content is not what was signed ({error.code})"
-        if not why and not results.adopt(setting.store, key, made, owner):
+        if not why and not record_results.adopt(setting.store, key, made, owner):
             why = "it is not a whole result of this key"
         if why:
             share.refuse(key, name, RefusedStatement("content", why))

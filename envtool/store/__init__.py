@@ -5,7 +5,7 @@ answer_cache         remembers answers (pins, conflict checks) by question
 blobs                keeps fetched files by the sha256 of their content
 caches               keeps directories that builds share from one run to the next: `caches/<digest of the id>/<number>`
 canonical            brings a tree into canonical form, and computes its diff ID and manifest
-collect              decides what gc removes, and removes it
+collect              decides which items gc removes, and removes them
 compare_trees        lists the differences between two trees
 decompress           reads a compressed file in pieces
 disk_errors          turns an error of the system on the store's disk into a message and a hint
@@ -14,6 +14,7 @@ disk_usage           measures disk usage in blocks, with each hard-linked file c
 download             downloads pinned files into blobs, in parallel, with each file checked while it streams
 fetch_by_integrity   downloads files that are known by another hash than sha256
 fetch_sources        lists the places that a pinned file may come from
+garbage              finds and removes files that no process will read again
 gc                   runs one garbage collection: takes the inventory, decides, removes
 history              reads earlier builds and earlier questions from the store
 inventory            lists what is in the store, with sizes and times of last use
@@ -24,7 +25,8 @@ live_extract         unpacks an archive into a tree that is in use
 locks                takes advisory locks by name: flock(2) on `locks/<name>`
 overlay_view         computes from manifests which files the containers of a stack see
 packing              writes a captured tree as a tar, plain or compressed, with the digests of both
-results              keeps results of passed tasks by key
+record_results       stores the results of passed tasks, and bounds their number
+results              reads the results of passed tasks by key
 snapshots            keeps the manifests of project snapshots: `views/<digest>`, compressed
 sparse               writes files with holes, and computes their CRC-32
 store                finds, opens and checks the store's directory

@@ -10,31 +10,25 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from envtool.store import json_documents, layers, leases, locks, results
+from envtool.store import leases, locks
 from envtool.store.inventory import (
     Inventory,
     StoredItem,
     bind_idmap,
-    is_deletable,
     item_lock,
     item_path,
-    list_names,
     read_uses,
     store_of_ids,
 )
 from envtool.store.store import Store, other_idmap_stores
-from envtool.store.temp_dirs import REMOVAL_SUFFIX, RemoveTree, remove_tree, sweep, temp_directory
+from envtool.store.temp_dirs import REMOVAL_SUFFIX, RemoveTree, remove_tree, temp_directory
 
 MAX_UNUSED_AGE = 30 * 86400.0  # seconds that an unused item stays where the caller sets no other limit
-MAX_LOCK_AGE = 86400.0  # seconds after which the file of a lock that nobody holds is removed
-MAX_ANSWER_AGE = 180 * 86400.0  # seconds that an answer stays although nobody asks for it
-MAX_OUTPUT_NOTE_AGE = 60 * 86400.0  # seconds that the diff ID of a layer that was removed stays although unasked
-HOUR = 3600.0
 LOCK = "gc"
 WORKERS = 4
 Progress: TypeAlias = Callable[[int], None]  # called with the number of bytes that were freed
@@ -192,88 +186,6 @@ def _move_away(store: Store, item: StoredItem, target: str) -> bool:
             return acquired
     except FileNotFoundError:
         return True
-
-
-# ---- garbage ---------------------------------------------------------------------------------------------------------
-
-
-def find_garbage(store: Store, inventory: Inventory, now: float) -> list[str]:
-    """Returns the paths of files that no process will read again: plans and answers about items that are gone,
-    manifests that no result names, partial files whose download nobody resumes."""
-    paths: list[str] = []
-    for prefix in list_names(store, "blobs", "sha256"):
-        names = list_names(store, "blobs", "sha256", prefix)
-        paths += [store.path("blobs", "sha256", prefix, name) for name in names if name.endswith(".corrupt")]
-    paths += _paths_older_than(store, now - 86400.0, "blobs", "partial")
-    paths += [use.path for use in inventory.uses if not use.layers <= inventory.sheets.keys()]
-    snapshots = {*_paths_older_than(store, now - HOUR, "views")}
-    keys = {item.name for item in inventory.items if item.sort == "result" and item.ids == store.ids}
-    for result in (results.find(store, key) for key in keys) if snapshots else ():
-        if result is not None:
-            snapshots.discard(store.path("views", str(result.document.get("view"))))
-    paths += sorted(snapshots)
-    for owner in list_names(store, "results", "of"):
-        paths += [
-            store.path("results", "of", owner, key)
-            for key in list_names(store, "results", "of", owner)
-            if key not in keys
-        ]
-    return [*paths, *_stale_answers(store, inventory, now)]
-
-
-def _paths_older_than(store: Store, before: float, *directory: str) -> Iterator[str]:
-    for name in list_names(store, *directory):
-        path = store.path(*directory, name)
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_mtime < before:
-                yield path
-
-
-def _stale_answers(store: Store, inventory: Inventory, now: float) -> Iterator[str]:
-    """Yields the answers about layers and files that are gone, and those that nobody asked for MAX_ANSWER_AGE."""
-    for name in list_names(store, "memo"):
-        path = store.path("memo", name)
-        try:
-            info = os.stat(path)
-            unasked_for = now - max(info.st_atime, info.st_mtime)
-            if unasked_for > MAX_ANSWER_AGE:
-                yield path
-            if info.st_size > 4096 or unasked_for < HOUR:
-                continue
-            # `unseen`: this read does not count as a use
-            question: Any = json_documents.load(path, unseen=True)["question"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if not isinstance(question, dict) or unasked_for > MAX_ANSWER_AGE:
-            continue
-        if question.get("ids", "") != store.ids:  # about layers of another id map
-            continue
-        keys = {question.get("conflicts"), question.get("with")} - {None}
-        if keys - inventory.sheets.keys() or (
-            unasked_for > MAX_OUTPUT_NOTE_AGE and question.get("diff id of", name) not in inventory.sheets
-        ):
-            yield path
-
-
-def remove_garbage(
-    store: Store, paths: Iterable[str], *, inside: Callable[..., Any], remove: RemoveTree
-) -> tuple[int, int]:
-    """Removes garbage, the directories that crashed runs left in tmp/, and the files of locks that nobody uses. Returns
-    the number of things removed, and their bytes."""
-    count = size = 0
-    for path in paths:
-        with contextlib.suppress(OSError):
-            size += os.lstat(path).st_blocks * 512
-            remove_tree(path, remove)
-            count += 1
-    for part in (store, *(other for other in other_idmap_stores(store) if is_deletable(other, inside))):
-        count += sweep(part, remove=bind_idmap(remove, part))
-        lock_names = {layers.layer_lock_name(key) for key in list_names(part, "layers")}
-        lock_names |= {
-            f"cache-{key}-{number}" for key in list_names(part, "caches") for number in list_names(part, "caches", key)
-        }
-        count += locks.prune(part, older=MAX_LOCK_AGE, keep=lock_names.__contains__)
-    return count, size
 
 
 def _unlink(path: str) -> None:

@@ -11,13 +11,12 @@ from envtool.store.collect import (
     GcPolicy,
     GcResult,
     Progress,
-    find_garbage,
     in_use,
-    remove_garbage,
     remove_items,
     select_removals,
 )
 from envtool.store.disk_usage import RunAsRoot
+from envtool.store.garbage import find_garbage, remove_garbage
 from envtool.store.inventory import Inventory, StoredItem, take_inventory, without_items
 from envtool.store.store import Store
 from envtool.store.temp_dirs import RemoveTree, free_minimum

@@ -13,6 +13,7 @@ disk_limits          reads how much space the store may take
 disk_usage           measures disk usage in blocks, with each hard-linked file counted once
 download             downloads pinned files into blobs, in parallel, with each file checked while it streams
 fetch_by_integrity   downloads files that are known by another hash than sha256
+fetch_pool           runs transfers in parallel, and emits their progress
 fetch_sources        lists the places that a pinned file may come from
 garbage              finds and removes files that no process will read again
 gc                   runs one garbage collection: takes the inventory, decides, removes

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from collections.abc import Sequence
 
 from envtool import net
 from envtool.api import Fetch, Sealed
-from envtool.errors import FetchError, Interrupted, StoreError
-from envtool.events import Emit, Progress
+from envtool.errors import FetchError, StoreError
+from envtool.events import Emit
 from envtool.model import Json
 from envtool.net.integrity import integrity_digest
 from envtool.store import answer_cache, blobs
+from envtool.store.fetch_pool import ProgressMeter, TransferPool
 from envtool.store.json_documents import is_count
 from envtool.store.store import Store
 from envtool.store.temp_dirs import temp_directory
 
 JOBS = 8
-GRACE = 1.0  # seconds that transfers have to end after a failure or a cancel
+GRACE = 1.0  # seconds that transfers have to end after a failure or a cancel: their directory is removed then
 
 
 def fetch_sealed(
@@ -83,71 +82,37 @@ class _SealedFetcher:
         patience: net.RetryPolicy,
         files: net.OpenFile | None,
     ) -> None:
-        self._files = files
-        self._store, self._emit, self._id, self._patience = store, emit, event_id, patience
-        self._cancel = cancel
-        self._stop = threading.Event()
-        self._turn = threading.Lock()
-        self._done = self._count = 0
+        self._store, self._emit, self._id, self._patience, self._files = store, emit, event_id, patience, files
+        self._pool = TransferPool(JOBS, cancel, grace=GRACE)
 
     def fetch_all(self, items: list[Sealed]) -> list[tuple[str, str, int]]:
-        """Returns (URL, sha256, size) of each file, in order."""
-        answers: list[tuple[str, str, int] | None] = [None] * len(items)
-        queue = iter(range(len(items)))
-
-        def work_off_queue(top: str) -> None:
-            try:
-                while not self._is_cancelled():
-                    with self._turn:
-                        index = next(queue, None)
-                    if index is None:
-                        return
-                    answers[index] = self._fetch_one(items[index], os.path.join(top, str(index)))
-                    with self._turn:
-                        self._count += 1
-            finally:
-                net.close_session()
-
+        """Returns (URL, sha256, size) of each file, in order. Raises FetchError, Interrupted."""
+        meter = ProgressMeter(self._emit, self._id, "fetching", [item.size for item in items])
         with temp_directory(self._store) as top:
-            running = [_start_daemon_thread(work_off_queue, top) for _ in range(min(JOBS, len(items)))]
-            try:
-                while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
-                    progress = Progress(
-                        id=self._id, done=self._done, phase="fetching", count=self._count, of=len(items)
-                    )
-                    self._emit(progress)
-                    if self._is_cancelled() or any(future.done() and future.exception() for future in running):
-                        break
-            finally:
-                self._stop.set()
-                wait(running, timeout=GRACE)
-        errors = [error for future in running if future.done() and (error := future.exception()) is not None]
-        for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
-            raise error
-        finished = [answer for answer in answers if answer is not None]
-        if len(finished) < len(items):
-            raise Interrupted
-        return finished
+            answers = self._pool.run(
+                [*enumerate(items)],
+                lambda numbered: self._fetch_one(numbered[1], os.path.join(top, str(numbered[0])), meter),
+            )
+        meter.end()
+        return answers
 
-    def _is_cancelled(self) -> bool:
-        return self._stop.is_set() or (self._cancel is not None and self._cancel())
-
-    def _fetch_one(self, item: Sealed, path: str) -> tuple[str, str, int]:
+    def _fetch_one(self, item: Sealed, path: str, meter: ProgressMeter) -> tuple[str, str, int]:
         expected = integrity_digest(item.integrity)
         first_error: FetchError | None = None
         for number, url in enumerate(item.urls):
             try:
-                size = net.download_file(
-                    url,
-                    path,
-                    digest=expected,
-                    size=item.size,
-                    authorization="" if number else item.authorization,
-                    progress=self._count_bytes,
-                    patience=self._patience,
-                    cancelled=self._is_cancelled,
-                    files=self._files,
-                )
+                with meter.transfer() as progress:
+                    size = net.download_file(
+                        url,
+                        path,
+                        digest=expected,
+                        size=item.size,
+                        authorization="" if number else item.authorization,
+                        progress=progress,
+                        patience=self._patience,
+                        cancelled=self._pool.is_cancelled,
+                        files=self._files,
+                    )
             except FetchError as error:
                 first_error = first_error or error
                 continue
@@ -156,24 +121,6 @@ class _SealedFetcher:
             blobs.put(self._store, path, sha256)
             if expected:
                 answer_cache.put(self._store, _question(item), {"sha256": sha256, "size": size})
+            meter.count_file()
             return url, sha256, size
         raise first_error or FetchError(f"{item.name}: nobody says where it is", code="fetch-url")
-
-    def _count_bytes(self, count: int) -> None:
-        self._done += count
-
-
-def _start_daemon_thread(work: Callable[[str], None], top: str) -> Future[None]:
-    """Runs `work` in a daemon thread: a thread that waits for a dead server must not delay the end of the program."""
-    future: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            work(top)
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
-
-    threading.Thread(target=run, name="learn", daemon=True).start()
-    return future

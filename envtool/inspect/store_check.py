@@ -26,7 +26,7 @@ from envtool.fs import store_files
 from envtool.store import blobs, canonical, json_documents, layers, locks, results, snapshots
 from envtool.store.collect import remove_items
 from envtool.store.disk_errors import DISK_FULL_ERRNOS
-from envtool.store.inventory import StoredItem, bind_idmap, is_deletable, list_names, store_of_ids
+from envtool.store.inventory import PLAN_NAME, StoredItem, bind_idmap, is_deletable, list_names, store_of_ids
 from envtool.store.overlay_view import parse_record
 from envtool.store.store import DIRECTORIES, IDS, PER_IDMAP, STAMP, Store, other_idmap_stores
 from envtool.store.temp_dirs import remove_tree
@@ -338,7 +338,7 @@ def check_plan(store: Store, name: str) -> Damage | None:
     """Check that one plan of the fast path can be read. Its contents are checked at every use."""
     path = store.path("plans", name)
     try:
-        if results.PLAN_NAME.fullmatch(name):
+        if PLAN_NAME.fullmatch(name):
             store_files.decode_with_checksum(store_files.read_regular_file(path, most=1 << 30))
         elif not stat.S_ISREG(os.lstat(path).st_mode):  # a plan that is being written is a file
             return Damage(sort="plan", name=name, what="is no file")

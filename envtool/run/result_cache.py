@@ -30,7 +30,7 @@ from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import host_inputs, provenance, shared_results, task_container
 from envtool.run.result import Result
 from envtool.run.task import run_task
-from envtool.store import layers, results, snapshots
+from envtool.store import layers, record_results, results, snapshots
 
 NO_SERVICES: list[Json] = []  # envs have no services yet
 
@@ -351,7 +351,7 @@ def _store_result(asked: TaskRequest, stack: Stack, before: _StateBefore, result
         snapshots.put(context.store, before.view.digest, before.manifest)
         for made in (*stack.made, *stack.aside):
             layers.store_known_output(context.store, made.layer)
-        results.store_result(
+        record_results.store_result(
             context.store,
             documents,
             results.StoredRun(
@@ -374,7 +374,7 @@ def _store_result(asked: TaskRequest, stack: Stack, before: _StateBefore, result
             before.reach.note(keys.digest(each), context)
         if not history:  # another machine's repository never is in the very same state
             shared_results.push_result(documents, stack, context)
-    except results.TooLarge:
+    except record_results.TooLarge:
         return "its log and outputs are too large"
     except UnicodeError:
         return "a name in it is not UTF-8"

@@ -13,7 +13,7 @@ from envtool import keys
 from envtool.build.scheduler import Stack
 from envtool.model import BaseSpec, Command, Env, Task, Where
 from envtool.run import result_cache
-from envtool.store import results
+from envtool.store import record_results, results
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 BASE = BaseSpec(name="base", kind="tarball", options=None, where=HERE)
@@ -94,7 +94,7 @@ def test_what_is_missing_or_different_is_put_back(tmp_path, store, wrong):
     log.write_text("")
     document = {"a": 1}
     run = results.StoredRun(env="unit", task="build", started=1.0, seconds=1.0, host="")
-    results.store_result(
+    record_results.store_result(
         store, [document], run, owner="o", log=str(log), root=str(root), outputs=["dist/app", "dist/link"]
     )
     found = results.find(store, keys.digest(document))

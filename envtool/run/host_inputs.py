@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from envtool.api import PROJECT, Looked
 from envtool.build.context import Context
-from envtool.build.parents import looked, opened
+from envtool.build.parents import opened_files_question, shown_host_files
 from envtool.build.scheduler import Stack
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
@@ -47,7 +47,7 @@ class HostInputs:
 
     def __init__(self, stack: Stack, setting: Context) -> None:
         """Raises EnvtoolError where git cannot be asked."""
-        self._machine = looked(stack.made)
+        self._machine = shown_host_files(stack.made)
         self._directories = {place for top in _visible_git_directories(setting) for place, _ in _directories(top)}
         self._began = time.time_ns()
         self.opened: tuple[str, ...] | None = None
@@ -83,23 +83,23 @@ class HostInputs:
             here: Json = None
             if self.opened is not None:
                 here = [path for path in self.opened if os.path.dirname(path) in trees]
-            answer_cache.put(setting.store, opened("result", key), here)
+            answer_cache.put(setting.store, opened_files_question("result", key), here)
 
 
 def unseen_reason(stack: Stack) -> str:
     """Why not all that a stack shows of the machine could be looked at; empty where it could."""
-    shown = looked(stack.made)
+    shown = shown_host_files(stack.made)
     return shown.unseen if shown else ""
 
 
 def result_host_state(stack: Stack, key: str, setting: Context) -> dict[str, int]:
     """What of the machine decided the result of a key and the layers below it: ctimes (ns) by path."""
-    shown = looked(stack.made)
+    shown = shown_host_files(stack.made)
     if shown is None:
         return {}
-    questions = [opened("layer", made.layer.key) for made in (*stack.made, *stack.aside)[1:]]
+    questions = [opened_files_question("layer", made.layer.key) for made in (*stack.made, *stack.aside)[1:]]
     return _decisive_state(
-        shown, [answer_cache.get(setting.store, each) for each in (*questions, opened("result", key))]
+        shown, [answer_cache.get(setting.store, each) for each in (*questions, opened_files_question("result", key))]
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 from dataclasses import dataclass, field, replace
 
-from envtool.errors import UsageError
+from envtool.errors import UsageError, closest_name
 from envtool.fs import globs
 from envtool.fs.beneath import hold_project
 from envtool.model import Env, Spec
@@ -101,8 +100,8 @@ def find_env(spec: Spec, name: str) -> Env:
 
 def _unknown_env_error(spec: Spec, name: str) -> UsageError:
     names = [env.name for env in spec.envs]
-    near = difflib.get_close_matches(name, [*names, *{env.group for env in spec.envs}], n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"envs: {', '.join(names[:12])}"
+    near = closest_name(name, [*names, *{env.group for env in spec.envs}])
+    hint = f"did you mean `{near}`?" if near else f"envs: {', '.join(names[:12])}"
     return UsageError(f"no env `{name}`", code="no-env", hint=hint)
 
 
@@ -111,6 +110,6 @@ def unknown_task_error(spec: Spec, task: str) -> UsageError:
     one = len(spec.envs) == 1
     message = f"env `{spec.envs[0].name}` has no task `{task}`" if one else f"no env has a task `{task}`"
     known = sorted({each.name for env in spec.envs for each in env.tasks})
-    near = difflib.get_close_matches(task, known, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else "`envtool list` shows envs and their tasks"
+    near = closest_name(task, known)
+    hint = f"did you mean `{near}`?" if near else "`envtool list` shows envs and their tasks"
     return UsageError(message, code="no-task", hint=hint)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from envtool import plugins
 from envtool.app.command_request import CommandRequest, find_env
@@ -13,7 +12,7 @@ from envtool.app.open_project import OpenProject, open_project, without_lock_che
 from envtool.build.assess import Assessment, assess_nodes
 from envtool.build.stack_files import StackTree
 from envtool.container import userns
-from envtool.errors import MakeError, UsageError
+from envtool.errors import MakeError, UsageError, closest_name
 from envtool.inspect import contents
 from envtool.inspect.contents import EnvReport, LayerReport, PathReport, PlacedLayer
 from envtool.inspect.diff import TreeDifferences, diff_trees, visible_tree
@@ -154,8 +153,8 @@ class StoreInspector:
         if self.at is not None:
             names = [env.name for env in self.at.spec.envs]
             names += [node.spec.name for node in self.at.nodes.nodes.values()]
-        near = get_close_matches(name, names, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else "names are those of envs, bases and layers, or keys of layers"
+        near = closest_name(name, names)
+        hint = f"did you mean `{near}`?" if near else "names are those of envs, bases and layers, or keys of layers"
         return UsageError(f"nothing here is called `{name}`", code="no-such-name", hint=hint)
 
 

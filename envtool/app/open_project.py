@@ -17,7 +17,6 @@ from envtool.build.sublayers import known_parts
 from envtool.container import userns
 from envtool.errors import UsageError
 from envtool.events import Emit, Event
-from envtool.fs.beneath import real_path
 from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
 from envtool.model import Spec
@@ -65,7 +64,7 @@ def open_project(
         cancel=cancel or Cancel.make(),
         refresh=request.refresh,
         files=(*spec.files, name),
-        logs=tuple(dict.fromkeys((*own_logs.find(spec.root), *_paths_in_project(spec.root, request.reports)))),
+        logs=own_logs.find_all(spec.root, request.reports),
         listed=None if emit else files.listed,
         lock=locked or Lock(),
         offline=request.offline,
@@ -97,13 +96,6 @@ def open_for_building(
             at.setting.share.close()
         if cancel.is_set():  # this process may not live to see that nobody refers to them
             at.setting.claims.close()
-
-
-def _paths_in_project(root: str, paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of these files that are in the project, relative to it."""
-    top = real_path(root).rstrip("/") + "/"
-    places = (os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path)) for path in paths)
-    return tuple(place[len(top) :] for place in places if place.startswith(top))
 
 
 def _connect_team_cache(spec: Spec, place: store.Store, emit: Emit, cancel: Cancel) -> TeamCacheClient | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection
 
 from envtool.build import network_errors
+from envtool.errors import closest_name
 
 SPACE = re.compile(r"no space left on device|enospc|disk quota exceeded|edquot", re.IGNORECASE)
 _QUOTE = "['\"`‘’]?"
@@ -57,7 +57,7 @@ def _missing_command_hint(name: str, base: str, programs: Collection[str]) -> st
         return f"`{name}` is not there, or what its first line (`#!`) names is not in this env"
     text = f"`{name}` is not in this env" if name else "a command is not in this env"
     pip_programs = _PIP_PROGRAMS if "python3" in programs else ()
-    closest = next(iter(difflib.get_close_matches(name, (*programs, *pip_programs), 1, 0.7)), "")
+    closest = closest_name(name, (*programs, *pip_programs), 0.7)
     suggestion = f"; did you mean `{closest}`?" if closest and closest != name else ":"
     if closest in pip_programs and closest not in programs:
         return f"{text}{suggestion} `pip: [{closest}]` brings it (with `language: python`: `packages: [{closest}]`)"

@@ -9,6 +9,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 
 VERBS = ("exec", "test", "build", "run")
@@ -25,6 +26,8 @@ class Line:
     envs: tuple[str, ...] = ()
     quiet = False
     color = "auto"
+    json = False
+    junit = ""
 
 
 def line(arguments: list[str]) -> Line | None:
@@ -63,10 +66,10 @@ def _joined(said: Line, letters: str, rest: Iterator[str]) -> bool:
 
 def _said(said: Line, name: str, value: str | None, rest: Iterator[str]) -> bool:
     """One option, whose value is here or the next word; whether it is one that is known."""
-    if name == "--quiet" and value is None:
-        said.quiet = True
+    if name in ("--quiet", "--json") and value is None:
+        setattr(said, name[2:], True)
         return True
-    if name not in ("-C", "--color", "-e", "--env"):
+    if name not in ("-C", "--color", "-e", "--env", "-j", "--jobs", "--junit"):
         return False
     value = next(rest, "") if value is None else value
     if not value or value.startswith(("-", "=")):
@@ -78,6 +81,11 @@ def _said(said: Line, name: str, value: str | None, rest: Iterator[str]) -> bool
         return value in ("auto", "always", "never")
     elif said.verb in ("", "exec"):
         return False
+    elif name == "--junit":
+        said.junit = os.path.abspath(value)
+        return not os.path.isdir(value) and not said.junit.startswith(("/dev/", "/proc/"))
+    elif name in ("-j", "--jobs"):  # nothing is run: any number that the long way would take
+        return value.isascii() and value.isdigit() and len(value) < 4 and int(value) > 0
     else:
         said.envs += (value,)
     return True
@@ -88,7 +96,7 @@ def try_exec(arguments: list[str]) -> int | None:
     started.
     """
     said = line(arguments)
-    if said is None or said.verb != "exec" or not said.words or "_ENVTOOL_COMPLETE" in os.environ:
+    if said is None or said.verb != "exec" or said.json or not said.words or "_ENVTOOL_COMPLETE" in os.environ:
         return None
     argv = (*said.words[1:], *said.tail)
     if not argv:
@@ -131,15 +139,57 @@ def try_task(arguments: list[str]) -> int | None:
     if plan is None:
         return None
     with _SignalCatcher() as stopping:
-        stands = fast_test.is_unchanged(plan, stopping.reader)
+        stands = fast_test.is_unchanged(plan, (said.junit,) if said.junit else (), stopping.reader)
     if stopping.was_signalled:
         sys.stderr.write("interrupted\n")
         return 130
     try:
         if not stands or not fast_test.leave_evidence(plan):
             return None
+        if said.junit:
+            _write_junit(said.junit, plan)
     except OSError:  # the long way has the words for it
         return None
+    spent = time.monotonic() - began
+    return _print_json(plan, spent) if said.json else _print_lines(said, plan, spent)
+
+
+def _write_junit(path: str, plan: dict[str, Any]) -> None:
+    """Raises OSError."""
+    from envtool.fs import beneath
+    from envtool.report.junit import Junit
+
+    report = Junit(path, beneath.current_project() or plan["root"])
+    for row in plan["rows"]:
+        report.add_unchanged(
+            row["env"], row["task"], since=row["since"], seconds=row["seconds"], host=row["host"], log=row["log"]
+        )
+    report.write()
+
+
+def _print_json(plan: dict[str, Any], spent: float) -> int | None:
+    """The exit status, or None where the long way has more to say."""
+    if plan["note"]:
+        return None
+    import time
+
+    from envtool.report import unchanged
+
+    lines = unchanged.json_lines(plan["rows"], now=time.time(), spent=spent)
+    try:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return 141  # as main.main does
+    except OSError:  # the long way has the words for it
+        return None
+    return 0
+
+
+def _print_lines(said: Line, plan: dict[str, Any], spent: float) -> int | None:
+    """The exit status, or None where the long way has the words."""
+    import time
+
     from envtool.report import unchanged
 
     color, unicode = unchanged.detect_capabilities(sys.stderr, os.environ)
@@ -147,11 +197,8 @@ def try_task(arguments: list[str]) -> int | None:
     now = time.time()
     columns = unchanged.columns(sys.stderr, os.environ)
     lines = [] if said.quiet else unchanged.lines(plan["rows"], now=now, color=color, columns=columns)
-    if lines is None:
+    if lines is None or spent >= 59:  # the long way has the words for minutes
         return None
-    spent = time.monotonic() - began
-    if spent >= 59:
-        return None  # the long way has the words for minutes
     if plan["note"] and not said.quiet:
         if columns and len(plan["note"]) + 6 > columns:
             return None

@@ -12,10 +12,10 @@ import click
 
 from envtool.cli import signals
 from envtool.cli.common_options import Settings, common_options, fit, read_settings, typed
-from envtool.errors import EnvtoolError, Interrupted, UsageError, internal, to_store_error
+from envtool.errors import EnvtoolError, Interrupted, UsageError, closest_name, internal, to_store_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 # In the order of help. The text stands here so that `envtool --help` need not import a verb.
 VERBS = {
@@ -82,13 +82,13 @@ class VerbGroup(click.Group):
             return command
         if ctx.resilient_parsing or cmd_name.startswith("-"):
             return None
-        near = _closest_word(cmd_name, VERBS) or SYNONYMS.get(cmd_name, "")
+        near = closest_name(cmd_name, VERBS) or SYNONYMS.get(cmd_name, "")
         hint = f"did you mean `envtool {near}`?" if near else "`envtool --help` lists the verbs"
         if not near or sorted(near) != sorted(cmd_name):  # no slip of the fingers: perhaps it is a task
             from envtool.cli.common_options import complete_task_names
 
             tasks = complete_task_names(ctx, ctx.command.params[0], "")
-            if task := cmd_name if cmd_name in tasks else "" if near else _closest_word(cmd_name, tasks):
+            if task := cmd_name if cmd_name in tasks else "" if near else closest_name(cmd_name, tasks):
                 hint = f"did you mean the task: `envtool run {task}`?"
         raise UsageError(f"unknown verb `{cmd_name}`", code="usage.verb", hint=hint)
 
@@ -114,13 +114,6 @@ class VerbGroup(click.Group):
         for title, text in (("Examples", EXAMPLES), ("Exit status", STATUSES)):
             with formatter.section(title):
                 formatter.write(fit(text.strip("\n")) + "\n")
-
-
-def _closest_word(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The word that is most like a name, empty where none is."""
-    from difflib import get_close_matches
-
-    return "".join(get_close_matches(name, [*known], 1, cutoff))
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001 - click's signature
@@ -156,7 +149,7 @@ def _translate_click_error(error: click.ClickException, words: Sequence[str]) ->
     hint = f"see `{path} --help`"
     if isinstance(error, click.NoSuchOption):
         message = f"unknown option `{error.option_name}`"
-        near = _closest_word(error.option_name, error.possibilities or (), 0.75)
+        near = closest_name(error.option_name, error.possibilities or (), 0.75)
         if near:
             hint = f"did you mean `{near}`?"
         elif path == "envtool":
@@ -173,7 +166,7 @@ def _translate_click_error(error: click.ClickException, words: Sequence[str]) ->
         name = path if isinstance(error.param, click.Argument) else max(error.param.opts, key=len)
         message = f"`{name}`: {error.message.rstrip('.')}"
         written = re.match(r"`(.*?)` is no choice", error.message)
-        if near := _closest_word(written[1], getattr(error.param.type, "choices", ())) if written else "":
+        if near := closest_name(written[1], getattr(error.param.type, "choices", ())) if written else "":
             hint = f"did you mean `{near}`?"
     else:
         message = error.format_message().rstrip(".")

@@ -7,7 +7,7 @@ import sys
 import click
 
 from envtool.cli.common_options import Count, Verb, common_options, read_settings
-from envtool.errors import UsageError
+from envtool.errors import UsageError, closest_name
 
 PATH_EXAMPLES = """
 envtool store path
@@ -33,10 +33,8 @@ class StoreVerbGroup(click.Group):
         """An unknown one is an error with the near name."""
         known = super().get_command(ctx, cmd_name)
         if known is None and not ctx.resilient_parsing and not cmd_name.startswith("-"):
-            from difflib import get_close_matches
-
-            near = get_close_matches(cmd_name, self.commands, 1)
-            hint = f"did you mean `envtool store {near[0]}`?" if near else "`envtool store --help` lists the verbs"
+            near = closest_name(cmd_name, self.commands)
+            hint = f"did you mean `envtool store {near}`?" if near else "`envtool store --help` lists the verbs"
             raise UsageError(f"unknown verb `store {cmd_name}`", code="usage.verb", hint=hint)
         return known
 

@@ -16,6 +16,16 @@ _MAX_DESCRIPTORS = 256  # descriptors of one process that are looked at
 _MAX_PIPES = 8  # pipes after each other
 
 
+def find_all(root: str, reports: tuple[str, ...]) -> tuple[str, ...]:
+    """Such files, and those of `reports` (paths of files that this run writes) that are below `root`: all relative to
+    it."""
+    from envtool.fs.beneath import real_path
+
+    top = real_path(root).rstrip("/") + "/"
+    paths = (os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path)) for path in reports)
+    return tuple(dict.fromkeys((*find(root), *(path[len(top) :] for path in paths if path.startswith(top)))))
+
+
 def find(root: str) -> tuple[str, ...]:
     """Paths of such files below `root`, relative to it, sorted. Never raises: what cannot be seen is none."""
     top = os.path.realpath(root).rstrip("/") + "/"

@@ -166,6 +166,7 @@ def _row(trace: CachedResult) -> dict[str, Any]:
         "env": trace.env.name,
         "task": trace.task,
         "since": trace.found.run.started,
+        "seconds": trace.found.run.seconds,
         "host": trace.found.run.host,
         "copies": _copies(trace),
         "passes": trace.env.passed,

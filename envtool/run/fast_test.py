@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-FORMAT = 6
+FORMAT = 7
 
 
 def plan_path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
@@ -73,9 +73,9 @@ def passed_digests(patterns: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-def is_unchanged(plan: dict[str, Any], cancel: int = -1) -> bool:
+def is_unchanged(plan: dict[str, Any], reports: tuple[str, ...] = (), cancel: int = -1) -> bool:
     """Whether the project's files, and those of this machine that a task can reach, are those of the plan. Not known,
-    and so False, at once when the descriptor `cancel` becomes readable."""
+    and so False, at once when the descriptor `cancel` becomes readable. `reports` are files that this run writes."""
     from envtool.fs import beneath
     from envtool.project import snapshot
     from envtool.run import host_state
@@ -85,10 +85,10 @@ def is_unchanged(plan: dict[str, Any], cancel: int = -1) -> bool:
     except OSError:
         return False
     logs: tuple[str, ...] = ()
-    if plan["logs"] or _writes_to_file(1) or _writes_to_file(2):
-        from envtool.project.own_logs import find
+    if plan["logs"] or reports or _writes_to_file(1) or _writes_to_file(2):
+        from envtool.project import own_logs
 
-        logs = find(plan["root"])
+        logs = own_logs.find_all(plan["root"], reports)
     try:
         asked = snapshot.start_query(plan["root"], plan["record"], logs)
         if git.is_git_visible(asked.repository, plan["root"]) != plan["repository"] or not host_state.is_unchanged(
@@ -118,6 +118,7 @@ def leave_evidence(plan: dict[str, Any]) -> bool:
     plan["note"] = note
     try:
         for row in plan["rows"]:
+            row["log"] = os.path.join(directory, row["copies"][0][1])
             for source, name in row["copies"]:
                 with open(source, "rb") as file, rundir.create_file(os.path.join(directory, name)) as copy:
                     while piece := file.read(1 << 20):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from envtool.errors import UsageError
+from envtool.errors import UsageError, closest_name
 from envtool.fs import globs
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
@@ -57,6 +56,6 @@ def select_tasks(spec: Spec, names: Sequence[str]) -> tuple[tuple[Env, Task], ..
 def _check_names(names: Iterable[str], known: set[str]) -> None:
     for name in names:
         if not any(globs.name_pattern(name).fullmatch(each) for each in known):
-            near = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known)[:12])}"
+            near = closest_name(name, sorted(known))
+            hint = f"did you mean `{near}`?" if near else f"there are {', '.join(sorted(known)[:12])}"
             raise UsageError(f"no base, layer or env `{name}`", code="no-layer", hint=hint)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from envtool.kinds.dockerfile.build_context import clean_source
 from envtool.kinds.dockerfile.operations import CopyAct
-from envtool.kinds.dockerfile.parser import DockerfileFault, Heredoc, Instruction
+from envtool.kinds.dockerfile.parser import DockerfileError, Heredoc, Instruction
 from envtool.kinds.dockerfile.stages import UNSET_HINT, check_flags
 
 _GIT = re.compile(  # buildkit: dfgitutil.ParseGitRef; what begins with github.com/ is a path of the context
@@ -25,14 +25,14 @@ def parse_copy(
     absolute: Callable[[str], str],
     document: Callable[[Heredoc], str],
 ) -> CopyAct:
-    """One instruction; `document` gives a here-document's text as it is written to a file. Raises Fault."""
+    """One instruction; `document` gives a here-document's text as it is written to a file. Raises DockerfileError."""
     adds = it.name == "ADD"
     common = ("chown", "chmod", "link", "exclude")
     check_flags(it, *common, *(("checksum", "unpack", "keep-git-dir") if adds else ("from", "parents")))
     if len(it.arguments) < 2:
-        raise DockerfileFault(f"{it.name} takes what to copy, and where to", it.line)
+        raise DockerfileError(f"{it.name} takes what to copy, and where to", it.line)
     if any(word.startswith("<<") for word in it.arguments[-1:]):
-        raise DockerfileFault(f"{it.name} cannot write into a here-document", it.line)
+        raise DockerfileError(f"{it.name} cannot write into a here-document", it.line)
     origin = it.flag("from")
     names = iter(it.heredocs)
     sources: list[str] = []
@@ -45,7 +45,7 @@ def parse_copy(
             continue
         source = expand(word)
         if not source:
-            raise DockerfileFault(f"`{word}` is empty, and would mean everything", it.line, hint=UNSET_HINT)
+            raise DockerfileError(f"`{word}` is empty, and would mean everything", it.line, hint=UNSET_HINT)
         if _is_url(source, it, adds=adds):
             urls.append(source)
         else:
@@ -81,13 +81,13 @@ def _clean(source: str, *, parents: bool) -> str:
 def _is_url(source: str, it: Instruction, *, adds: bool) -> bool:
     if _GIT.match(source):
         hint = "RUN git clone, or ADD an archive of the commit"
-        raise DockerfileFault(
+        raise DockerfileError(
             "ADD from git is not supported" if adds else "COPY takes no git repository", it.line, hint=hint
         )
     if not re.match(r"https?://", source):
         return False
     if not adds:
-        raise DockerfileFault("COPY takes no URL", it.line, hint="ADD does")
+        raise DockerfileError("COPY takes no URL", it.line, hint="ADD does")
     return True
 
 
@@ -96,15 +96,15 @@ def _mode(text: str, line: int) -> str:
     octal = re.fullmatch(r"(?:0o)?0*([0-7]{1,4})", text)
     if octal or not text or _SYMBOLIC.fullmatch(text):
         return octal[1] if octal else text
-    raise DockerfileFault(f"--chmod={text}: neither octal up to 07777 nor as in u+x,go-w or g=u", line)
+    raise DockerfileError(f"--chmod={text}: neither octal up to 07777 nor as in u+x,go-w or g=u", line)
 
 
 def _checksum(text: str, urls: int, line: int) -> str:
     if not text:
         return ""
     if urls != 1:
-        raise DockerfileFault("--checksum is for one URL", line)
+        raise DockerfileError("--checksum is for one URL", line)
     found = re.fullmatch(r"sha256:([0-9a-f]{64})", text)
     if not found:
-        raise DockerfileFault("--checksum is `sha256:` and 64 digits in hex", line)
+        raise DockerfileError("--checksum is `sha256:` and 64 digits in hex", line)
     return found[1]

@@ -20,7 +20,7 @@ _RAW = Lexer(raw_quotes=True, raw_escapes=True, keep_unset=True)
 _REFUSED_TRIGGERS = ("ONBUILD", "FROM", "MAINTAINER")
 
 
-class DockerfileFault(Exception):  # noqa: N818 - it is what is wrong
+class DockerfileError(Exception):
     """Something is wrong with a Dockerfile. `line` counts from 1."""
 
     def __init__(self, message: str, line: int, hint: str = "") -> None:
@@ -54,7 +54,7 @@ class Instruction:
     flags: tuple[tuple[str, str], ...] = ()
     heredocs: tuple[Heredoc, ...] = ()
     trigger: str = ""  # of ONBUILD: the instruction that is kept
-    fault: DockerfileFault | None = None  # what is wrong with it, for whoever needs its stage
+    fault: DockerfileError | None = None  # what is wrong with it, for whoever needs its stage
 
     def flag(self, name: str, default: str = "") -> str:
         """The last value of a flag."""
@@ -65,25 +65,25 @@ class Instruction:
         return tuple(value for key, value in self.flags if key == name)
 
     def has(self, name: str) -> bool:
-        """Whether a flag of yes or no is on. Raises Fault."""
+        """Whether a flag of yes or no is on. Raises DockerfileError."""
         value = next((value for key, value in reversed(self.flags) if key == name), None)
         if value not in (None, "", "true", "false"):
-            raise DockerfileFault(f"--{name} is `true` or `false`, not `{value}`", self.line)
+            raise DockerfileError(f"--{name} is `true` or `false`, not `{value}`", self.line)
         return value is not None and value != "false"
 
 
 @lru_cache(maxsize=32)
 def parse(text: str) -> tuple[Instruction, ...]:
-    """All instructions, in order. Raises Fault."""
+    """All instructions, in order. Raises DockerfileError."""
     library = _library()
     if "\0" in text:  # C would take the text to end there
-        raise DockerfileFault("there is a NUL byte", text.count("\n", 0, text.index("\0")) + 1)
+        raise DockerfileError("there is a NUL byte", text.count("\n", 0, text.index("\0")) + 1)
     try:
         found = library.parse_string(text)
     except library.GoParseError as error:
-        raise DockerfileFault(str(error), _error_line(text, library)) from None
+        raise DockerfileError(str(error), _error_line(text, library)) from None
     except ValueError as error:  # text that is no UTF-8
-        raise DockerfileFault(str(error), 1) from None
+        raise DockerfileError(str(error), 1) from None
     return tuple(_instruction(command) for command in found)
 
 
@@ -102,7 +102,7 @@ def _library() -> Any:
     try:
         import dockerfile  # type: ignore[import-not-found]
     except ImportError as error:
-        raise DockerfileFault(
+        raise DockerfileError(
             f"Dockerfiles are parsed by the Python package `dockerfile`, which is not there: {error}",
             1,
             hint=f"`{install_command('dockerfile')}`: it has wheels for x86_64, and is built with Go elsewhere",
@@ -125,21 +125,21 @@ def _error_line(text: str, library: Any) -> int:
 def _instruction(command: Any) -> Instruction:
     name, line = (command.cmd or "").upper(), command.start_line
     if not name:
-        raise DockerfileFault("a line without an instruction", line)
+        raise DockerfileError("a line without an instruction", line)
     plain = Instruction(name=name, arguments=tuple(command.value), line=line, text=command.original, json=command.json)
     try:
         if name == "ONBUILD":
             return replace(plain, arguments=(), trigger=_trigger(command))
         flags = tuple(_flag(flag, line) for flag in command.flags)
         return replace(plain, flags=flags, heredocs=_heredocs(name, plain.arguments, command))
-    except DockerfileFault as error:
+    except DockerfileError as error:
         return replace(plain, fault=error)
 
 
 def _flag(text: str, line: int) -> tuple[str, str]:
     name, _, value = text.removeprefix("--").partition("=")
     if not name:
-        raise DockerfileFault(f"`{text}` is not a flag", line)
+        raise DockerfileError(f"`{text}` is not a flag", line)
     return name, value
 
 
@@ -147,11 +147,11 @@ def _trigger(command: Any) -> str:
     trigger = re.sub(r"(?i)^\s*ONBUILD\s*", "", command.original)
     inner = (command.sub_cmd or "").upper()
     if not inner:
-        raise DockerfileFault("ONBUILD has no instruction", command.start_line)
+        raise DockerfileError("ONBUILD has no instruction", command.start_line)
     if inner in _REFUSED_TRIGGERS:
-        raise DockerfileFault(f"{inner} cannot be a trigger of ONBUILD", command.start_line)
+        raise DockerfileError(f"{inner} cannot be a trigger of ONBUILD", command.start_line)
     if any(_heredoc_word(word) for word in _words(trigger)):
-        raise DockerfileFault("here-documents in ONBUILD are not supported", command.start_line)
+        raise DockerfileError("here-documents in ONBUILD are not supported", command.start_line)
     return trigger
 
 
@@ -162,7 +162,7 @@ def _heredocs(name: str, arguments: tuple[str, ...], command: Any) -> tuple[Here
     words = [word for argument in arguments for word in (_words(argument) if name == "RUN" else [argument])]
     marks = [mark for word in words if (mark := _heredoc_word(word)) is not None]
     if [mark[0] for mark in marks] != [each.name for each in command.heredocs]:
-        raise DockerfileFault("a here-document's name with a blank in it is not supported", command.start_line)
+        raise DockerfileError("a here-document's name with a blank in it is not supported", command.start_line)
     return tuple(
         Heredoc(name=each.name, content=each.content, expand=expand, chomp=chomp)
         for each, (_, expand, chomp) in zip(command.heredocs, marks, strict=True)

@@ -9,7 +9,7 @@ from typing import Any
 from envtool.api import Json, Kind, Part, Where
 from envtool.kinds.dockerfile import layer_kinds
 from envtool.kinds.dockerfile.operations import Act, CopyAct, RunAct
-from envtool.kinds.dockerfile.parser import DockerfileFault, Instruction
+from envtool.kinds.dockerfile.parser import DockerfileError, Instruction
 from envtool.kinds.dockerfile.stages import SCRATCH, ParsedDockerfile, Stage, required_images, required_stages
 from envtool.kinds.dockerfile.translate import StageReader, parse_triggers
 
@@ -28,13 +28,13 @@ def with_triggers(file: ParsedDockerfile, configs: Configs) -> ParsedDockerfile:
             left = [str(each) for each in found or ()]
         try:
             stages.append(replace(stage, body=(*parse_triggers(left, stage.line), *stage.body)))
-        except DockerfileFault as error:
+        except DockerfileError as error:
             stages.append(replace(stage, fault=error))
     return replace(file, stages=tuple(stages))
 
 
 def missing_images(file: ParsedDockerfile, target: int, configs: Configs) -> tuple[tuple[str, int], ...]:
-    """Images that have to be known, and are not yet: (name, line). Raises Fault."""
+    """Images that have to be known, and are not yet: (name, line). Raises DockerfileError."""
     whole = with_triggers(file, configs)
     return tuple(each for each in required_images(whole, required_stages(whole, target)) if each[0] not in configs)
 
@@ -42,7 +42,7 @@ def missing_images(file: ParsedDockerfile, target: int, configs: Configs) -> tup
 def build_stages(
     file: ParsedDockerfile, target: int, configs: Configs, given: Mapping[str, str]
 ) -> dict[int, StageReader]:
-    """Every stage that the target needs, read. Raises Fault."""
+    """Every stage that the target needs, read. Raises DockerfileError."""
     whole = with_triggers(file, configs)
     found: dict[int, StageReader] = {}
     for index in required_stages(whole, target):
@@ -76,12 +76,12 @@ class _UnknownVariables(dict[str, str]):
 
 def preview_stages(
     file: ParsedDockerfile, target: int, given: Mapping[str, str]
-) -> tuple[dict[int, StageReader], list[DockerfileFault]]:
+) -> tuple[dict[int, StageReader], list[DockerfileError]]:
     """Every stage that the target needs, as far as it can be read before any image is known: acts that need a variable
-    of an image are left out. And all that is wrong, whatever the images are. Raises Fault for stages as such."""
+    of an image are left out. And all that is wrong, whatever the images are. Raises DockerfileError for stages as such."""
     whole = with_triggers(file, {})
     found: dict[int, StageReader] = {}
-    faults: list[DockerfileFault] = []
+    faults: list[DockerfileError] = []
     for index in required_stages(whole, target):
         stage = whole.stages[index]
         below = found.get(stage.parent)
@@ -97,7 +97,7 @@ def preview_stages(
         for instruction in stage.body:
             try:
                 builder.add(instruction)
-            except DockerfileFault as fault:
+            except DockerfileError as fault:
                 faults.append(fault)
             except UnknownVariableError:
                 _forget_variables(builder, instruction)

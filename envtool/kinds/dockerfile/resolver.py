@@ -10,7 +10,7 @@ from envtool.api import FetchError, Json, Kind, Part, Problem, Request, ResolveE
 from envtool.kinds.dockerfile import base_images, build_context, dockerignore
 from envtool.kinds.dockerfile.operations import CopyAct
 from envtool.kinds.dockerfile.options import as_mapping, dockerfile_and_context, text_inputs
-from envtool.kinds.dockerfile.parser import DockerfileFault, escape_character, parse
+from envtool.kinds.dockerfile.parser import DockerfileError, escape_character, parse
 from envtool.kinds.dockerfile.parts import (
     ImageParts,
     PartsAssembler,
@@ -187,7 +187,7 @@ class _FaultTranslator:
         pass
 
     def __exit__(self, _: object, error: object, __: object) -> None:
-        if isinstance(error, DockerfileFault):
+        if isinstance(error, DockerfileError):
             raise SpecError((_problem(self.request, error),)) from error
 
 
@@ -209,7 +209,7 @@ class _ImageErrorLines:
                 raise type(error)(f"{place}: {error.message}", code=error.code, hint=error.hint) from error
 
 
-def _problem(request: Request, fault: DockerfileFault) -> Problem:
+def _problem(request: Request, fault: DockerfileError) -> Problem:
     where = Where(file=_display_path(request), line=fault.line, column=1)
     return Problem(where=where, message=fault.message, code="dockerfile", hint=fault.hint)
 

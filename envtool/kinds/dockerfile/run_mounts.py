@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from envtool.kinds.dockerfile.parser import DockerfileFault, Instruction
+from envtool.kinds.dockerfile.parser import DockerfileError, Instruction
 
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SPELLINGS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
@@ -41,11 +41,11 @@ class Mount:
 
 
 def mount_origins(instruction: Instruction) -> Iterator[str]:
-    """The stages and images that a RUN's mounts come from. Raises Fault."""
+    """The stages and images that a RUN's mounts come from. Raises DockerfileError."""
     for text in instruction.all("mount"):
         found = next((value for key, value in _split_fields(text, instruction.line) if key == "from"), "")
         if "$" in found:
-            raise DockerfileFault(
+            raise DockerfileError(
                 f"from={found}: variables are not expanded here; give the image a stage", instruction.line
             )
         if found:
@@ -53,7 +53,7 @@ def mount_origins(instruction: Instruction) -> Iterator[str]:
 
 
 def parse_mounts(instruction: Instruction, workdir: str, expand: Callable[[str], str]) -> tuple[Mount, ...]:
-    """The mounts of a RUN. Raises Fault."""
+    """The mounts of a RUN. Raises DockerfileError."""
     return tuple(
         _mount(
             [(key, expand(value)) for key, value in _split_fields(text, instruction.line)], workdir, instruction.line
@@ -66,13 +66,13 @@ def _split_fields(text: str, line: int) -> list[tuple[str, str]]:
     try:
         (row,) = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as error:
-        raise DockerfileFault(f"--mount={text}: {error}", line) from None
+        raise DockerfileError(f"--mount={text}: {error}", line) from None
     found = []
     for field in row:
         key, equals, value = field.partition("=")
         key = _SPELLINGS.get(key.lower(), key.lower())
         if not equals and key not in _FLAGS:
-            raise DockerfileFault(f"--mount={text}: `{field}` is not KEY=VALUE", line)
+            raise DockerfileError(f"--mount={text}: `{field}` is not KEY=VALUE", line)
         found.append((key, value if equals else "true"))
     return found
 
@@ -81,23 +81,23 @@ def _mount(fields: list[tuple[str, str]], workdir: str, line: int) -> Mount:
     given = dict(fields)
     kind = given.pop("type", "bind").lower()
     if kind not in _ALLOWED_OPTIONS:
-        raise DockerfileFault(
+        raise DockerfileError(
             f"--mount=type={kind} is not supported", line, hint=f"what is: {', '.join(_ALLOWED_OPTIONS)}"
         )
     strange = next((key for key in given if key not in _ALLOWED_OPTIONS[kind]), None)
     if strange is not None:
-        raise DockerfileFault(
+        raise DockerfileError(
             f"--mount=type={kind} takes no `{strange}`",
             line,
             hint=f"it takes {', '.join(sorted(_ALLOWED_OPTIONS[kind]))}",
         )
     if kind == "cache" and (given.get("from") or given.get("source")):
-        raise DockerfileFault("--mount=type=cache with `from` or `source` is not supported: a cache begins empty", line)
+        raise DockerfileError("--mount=type=cache with `from` or `source` is not supported: a cache begins empty", line)
     if kind == "secret":
         return _secret(given, workdir, line)
     target = _absolute(given.get("target", ""), workdir, line)  # without one it is WORKDIR
     if given.get("sharing", "shared").lower() not in ("shared", "private", "locked"):
-        raise DockerfileFault(f"sharing={given['sharing']}: it is shared, private or locked", line)
+        raise DockerfileError(f"sharing={given['sharing']}: it is shared, private or locked", line)
     return Mount(
         type=kind,
         target=target,
@@ -115,10 +115,10 @@ def _mount(fields: list[tuple[str, str]], workdir: str, line: int) -> Mount:
 
 def _secret(given: dict[str, str], workdir: str, line: int) -> Mount:
     if given.get("id") and given.get("source"):
-        raise DockerfileFault("--mount=type=secret has both an id and a source", line)
+        raise DockerfileError("--mount=type=secret has both an id and a source", line)
     name = given.get("id") or posixpath.basename(given.get("source") or given.get("target", ""))
     if not name:
-        raise DockerfileFault("--mount=type=secret has no id", line)
+        raise DockerfileError("--mount=type=secret has no id", line)
     target = given.get("target", "")
     if not target and not given.get("env"):
         target = f"/run/secrets/{name}"
@@ -138,7 +138,7 @@ def _absolute(path: str, workdir: str, line: int) -> str:
     found = posixpath.normpath(posixpath.join("/", workdir, path))
     found = "/" + found.lstrip("/")
     if found == "/":
-        raise DockerfileFault("a mount cannot cover `/`", line, hint="`target=` says where; without one it is WORKDIR")
+        raise DockerfileError("a mount cannot cover `/`", line, hint="`target=` says where; without one it is WORKDIR")
     return found
 
 
@@ -151,7 +151,7 @@ def _readonly(given: dict[str, str], kind: str, line: int) -> bool:
 def _parse_bool(given: dict[str, str], key: str, line: int) -> bool:
     value = given.get(key, "false").lower()
     if value not in ("true", "false", "1", "0"):
-        raise DockerfileFault(f"{key}={value}: it is true or false", line)
+        raise DockerfileError(f"{key}={value}: it is true or false", line)
     return value in ("true", "1")
 
 
@@ -160,12 +160,12 @@ def _number(given: dict[str, str], key: str, base: int, default: int, line: int)
         return default
     digits = "0?[0-7]{1,4}" if base == 8 else "[0-9]{1,9}"
     if not re.fullmatch(digits, given[key]):
-        raise DockerfileFault(f"{key}={given[key]}: not a number in {'octal' if base == 8 else 'decimal'}", line)
+        raise DockerfileError(f"{key}={given[key]}: not a number in {'octal' if base == 8 else 'decimal'}", line)
     return int(given[key], base)
 
 
 def _size(text: str, line: int) -> int:
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt]?)(?:i?b)?", text.lower())
     if found is None:
-        raise DockerfileFault(f"size={text}: not a size, as in 64m", line)
+        raise DockerfileError(f"size={text}: not a size, as in 64m", line)
     return int(float(found[1]) * _SIZES[found[2]])

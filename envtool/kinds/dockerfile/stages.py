@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from envtool.fs.sizes import natural
-from envtool.kinds.dockerfile.parser import DockerfileFault, Instruction
+from envtool.kinds.dockerfile.parser import DockerfileError, Instruction
 from envtool.kinds.dockerfile.run_mounts import mount_origins
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 
@@ -33,7 +33,7 @@ class Stage:
     parent: int
     line: int
     body: tuple[Instruction, ...]
-    fault: DockerfileFault | None = None  # what is wrong with its FROM, for whoever needs it
+    fault: DockerfileError | None = None  # what is wrong with its FROM, for whoever needs it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +55,13 @@ class ParsedDockerfile:
         return found[-1] if found else -1
 
     def target(self, name: str) -> Stage:
-        """The stage to build; the last for "". Raises Fault."""
+        """The stage to build; the last for "". Raises DockerfileError."""
         if not name:
             return self.stages[-1]
         index = self.find(name, len(self.stages))
         if index < 0:
             names = ", ".join(f"`{stage.name}`" for stage in self.stages if stage.name) or "none has a name"
-            raise DockerfileFault(f"there is no stage `{name}`", self.stages[-1].line, hint=f"the stages: {names}")
+            raise DockerfileError(f"there is no stage `{name}`", self.stages[-1].line, hint=f"the stages: {names}")
         return self.stages[index]
 
 
@@ -82,18 +82,18 @@ def platform_arguments(arch: str, target: str = "") -> dict[str, str]:
 def split_stages(
     instructions: Sequence[Instruction], lexer: Lexer, arch: str, given: Mapping[str, str], target: str = ""
 ) -> ParsedDockerfile:
-    """Split into stages; `given` are the arguments of the spec. Raises Fault."""
+    """Split into stages; `given` are the arguments of the spec. Raises DockerfileError."""
     ahead = next((at for at, each in enumerate(instructions) if each.name == "FROM"), len(instructions))
     values = {**platform_arguments(arch, target), **given}
     for each in instructions[:ahead]:
         if each.name != "ARG":
-            raise DockerfileFault(f"{each.name} stands before the first FROM", each.line)
+            raise DockerfileError(f"{each.name} stands before the first FROM", each.line)
         for name, default in parse_arg(each):
             if name not in given and default is not None:
                 values[name] = expand_word(lexer, default, values, each.line)
         check_variable_limits(values, each.line)
     if ahead == len(instructions):
-        raise DockerfileFault("there is no FROM", instructions[-1].line if instructions else 1)
+        raise DockerfileError("there is no FROM", instructions[-1].line if instructions else 1)
     declared = frozenset(
         word.partition("=")[0] for each in instructions if each.name == "ARG" for word in each.arguments
     )
@@ -115,7 +115,7 @@ def _stage(file: ParsedDockerfile, begin: Instruction, body: Sequence[Instructio
     plain = Stage(index=len(file.stages), name=name, base="", parent=-1, line=begin.line, body=tuple(body))
     try:
         return _parse_from(file, begin, plain)
-    except DockerfileFault as error:
+    except DockerfileError as error:
         return replace(plain, fault=error)
 
 
@@ -125,14 +125,14 @@ def _parse_from(file: ParsedDockerfile, begin: Instruction, plain: Stage) -> Sta
     check_flags(begin, "platform")
     words = begin.arguments
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
-        raise DockerfileFault("FROM takes `IMAGE`, or `IMAGE AS NAME`", begin.line)
+        raise DockerfileError("FROM takes `IMAGE`, or `IMAGE AS NAME`", begin.line)
     if plain.name and not _NAME.fullmatch(plain.name):
-        raise DockerfileFault(
+        raise DockerfileError(
             f"`{words[2]}` is no name for a stage: letters first, then letters, digits, `-`, `_`, `.`", begin.line
         )
     base = expand_word(file.lexer, words[0], file.arguments, begin.line)
     if not base:
-        raise DockerfileFault(
+        raise DockerfileError(
             f"FROM names no image: `{words[0]}` is empty",
             begin.line,
             hint="an ARG before the first FROM gives it a default, `args:` in the spec a value",
@@ -149,7 +149,7 @@ def _check_platform(text: str, here: str, line: int) -> None:
     words = text.split("/")
     asked = words[:2] if len(words) > 1 else ["linux", here] if text in ("", "linux") else ["linux", text]
     if [asked[0], machine(asked[1])] != ["linux", here]:
-        raise DockerfileFault(f"--platform={text} needs a machine of that kind: this is linux/{here}", line)
+        raise DockerfileError(f"--platform={text} needs a machine of that kind: this is linux/{here}", line)
 
 
 def required_stages(file: ParsedDockerfile, target: int) -> tuple[int, ...]:
@@ -179,7 +179,7 @@ def _stages_used_by(file: ParsedDockerfile, stage: Stage) -> list[int]:
 
 
 def required_images(file: ParsedDockerfile, wanted: Iterable[int]) -> tuple[tuple[str, int], ...]:
-    """The images that stages stand on or look into, as (name, line of the first use). Raises Fault."""
+    """The images that stages stand on or look into, as (name, line of the first use). Raises DockerfileError."""
     found: dict[str, int] = {}
     for index in wanted:
         stage = file.stages[index]
@@ -189,17 +189,17 @@ def required_images(file: ParsedDockerfile, wanted: Iterable[int]) -> tuple[tupl
             if file.find(name, stage.index) >= 0:
                 continue
             if name.isdigit() or any(each.name == name.lower() for each in file.stages[stage.index :]):
-                raise DockerfileFault(f"--from={name}: there is no such stage before this one", line)
+                raise DockerfileError(f"--from={name}: there is no such stage before this one", line)
             found.setdefault(name, line)
     return tuple(found.items())
 
 
 def mount_and_copy_origins(body: Iterable[Instruction]) -> Iterator[tuple[str, int]]:
-    """(stage, index or image, line) that instructions look into. Raises Fault."""
+    """(stage, index or image, line) that instructions look into. Raises DockerfileError."""
     for each in body:
         if each.name == "COPY" and (name := each.flag("from")):
             if "$" in name:
-                raise DockerfileFault(
+                raise DockerfileError(
                     f"--from={name}: variables are not expanded here; give the image a stage", each.line
                 )
             yield name, each.line
@@ -208,7 +208,7 @@ def mount_and_copy_origins(body: Iterable[Instruction]) -> Iterator[tuple[str, i
 
 
 def check_variable_limits(variables: Mapping[str, str], line: int) -> None:
-    """Raise Fault for more variables than a program can be started with: each may be made of all those before it."""
+    """Raise DockerfileError for more variables than a program can be started with: each may be made of all those before it."""
     if (
         len(variables) > MAX_VARIABLES
         or sum(len(name) + len(value) for name, value in variables.items()) > MAX_ENVIRONMENT
@@ -217,31 +217,31 @@ def check_variable_limits(variables: Mapping[str, str], line: int) -> None:
             f"there are more than {MAX_VARIABLES:,} variables,"
             f" or they have more than {MAX_ENVIRONMENT:,} characters together"
         )
-        raise DockerfileFault(text, line, hint="no command could be started with them")
+        raise DockerfileError(text, line, hint="no command could be started with them")
 
 
 def parse_arg(instruction: Instruction) -> Iterator[tuple[str, str | None]]:
-    """The names that an ARG declares, each with its default as it was written. Raises Fault."""
+    """The names that an ARG declares, each with its default as it was written. Raises DockerfileError."""
     if not instruction.arguments:
-        raise DockerfileFault("ARG names nothing", instruction.line)
+        raise DockerfileError("ARG names nothing", instruction.line)
     for word in instruction.arguments:
         name, equals, default = word.partition("=")
         if not name:
-            raise DockerfileFault(f"ARG `{word}` has no name", instruction.line)
+            raise DockerfileError(f"ARG `{word}` has no name", instruction.line)
         yield name, default if equals else None
 
 
 def expand_word(lexer: Lexer, word: str, variables: Mapping[str, str], line: int) -> str:
-    """A word with its variables and without its quotes. Raises Fault."""
+    """A word with its variables and without its quotes. Raises DockerfileError."""
     try:
         return lexer.expand(word, variables)
     except WordError as error:
-        raise DockerfileFault(f"`{word}`: {error}", line) from None
+        raise DockerfileError(f"`{word}`: {error}", line) from None
 
 
 def check_flags(instruction: Instruction, *known: str) -> None:
-    """Raise Fault for a flag that is not known."""
+    """Raise DockerfileError for a flag that is not known."""
     for name, _ in instruction.flags:
         if name not in known:
             hint = f"what it takes: {', '.join(f'--{each}' for each in known)}" if known else "it takes none"
-            raise DockerfileFault(f"{instruction.name} --{name} is not supported", instruction.line, hint=hint)
+            raise DockerfileError(f"{instruction.name} --{name} is not supported", instruction.line, hint=hint)

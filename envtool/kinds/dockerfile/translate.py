@@ -11,7 +11,7 @@ from typing import Any
 from envtool.fs.sizes import natural
 from envtool.kinds.dockerfile import copy_add, run_mounts
 from envtool.kinds.dockerfile.operations import Act, DirectoryAct, RunAct
-from envtool.kinds.dockerfile.parser import DockerfileFault, Heredoc, Instruction, is_heredoc_only, parse
+from envtool.kinds.dockerfile.parser import DockerfileError, Heredoc, Instruction, is_heredoc_only, parse
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 from envtool.kinds.dockerfile.stages import UNSET_HINT, check_flags, check_variable_limits, parse_arg
 from envtool.model import Json
@@ -61,12 +61,12 @@ class StageReader:
         return str(self.config.get("WorkingDir") or "/")
 
     def add(self, instruction: Instruction) -> None:
-        """Take in one instruction. Raises Fault."""
+        """Take in one instruction. Raises DockerfileError."""
         if instruction.fault is not None:
             raise instruction.fault
         method = _HANDLERS.get(instruction.name)
         if method is None:
-            raise DockerfileFault(
+            raise DockerfileError(
                 f"there is no instruction `{instruction.name}`",
                 instruction.line,
                 hint=_nearest_instruction(instruction.name),
@@ -74,17 +74,17 @@ class StageReader:
         method(self, instruction)
 
     def expand(self, word: str, line: int) -> str:
-        """Raises Fault."""
+        """Raises DockerfileError."""
         try:
             return self.grown(self.lexer.expand(word, self.seen), word, line)
         except WordError as error:
-            raise DockerfileFault(f"`{word}`: {error}", line) from None
+            raise DockerfileError(f"`{word}`: {error}", line) from None
 
     def grown(self, found: str, written: str, line: int) -> str:
-        """What was `written`, expanded, as long as there is room. Raises Fault."""
+        """What was `written`, expanded, as long as there is room. Raises DockerfileError."""
         self.room -= max(0, len(found) - len(written))
         if self.room < 0:
-            raise DockerfileFault(
+            raise DockerfileError(
                 f"with their variables put in, instructions are longer than {MAX_EXPANDED >> 20} MiB together", line
             )
         return found
@@ -108,19 +108,19 @@ def _nearest_instruction(name: str) -> str:
 
 
 def parse_triggers(texts: Sequence[str], line: int) -> list[Instruction]:
-    """The instructions of an image's ONBUILD, as if they stood at `line`. Raises Fault."""
+    """The instructions of an image's ONBUILD, as if they stood at `line`. Raises DockerfileError."""
     found = []
     for text in texts:
         try:
             (instruction,) = parse(text)
-        except (DockerfileFault, ValueError):
-            raise DockerfileFault(
+        except (DockerfileError, ValueError):
+            raise DockerfileError(
                 f"the image leaves something to be done that cannot be read: ONBUILD {text}", line
             ) from None
         if instruction.name in ("FROM", "ONBUILD", "MAINTAINER"):
-            raise DockerfileFault(f"the image leaves a {instruction.name} to be done (ONBUILD), which cannot be", line)
+            raise DockerfileError(f"the image leaves a {instruction.name} to be done (ONBUILD), which cannot be", line)
         if instruction.fault is not None:
-            raise DockerfileFault(instruction.fault.message, line, instruction.fault.hint)
+            raise DockerfileError(instruction.fault.message, line, instruction.fault.hint)
         found.append(replace(instruction, line=line))
     return found
 
@@ -133,7 +133,7 @@ def _run(self: StageReader, it: Instruction) -> None:
     check_flags(it, "mount", "network", *(("security",) if sandboxed else ()))
     network = it.flag("network", "default")
     if network not in ("default", "none", "host"):
-        raise DockerfileFault(f"--network={network}: it is default, none or host", it.line)
+        raise DockerfileError(f"--network={network}: it is default, none or host", it.line)
     shell = tuple(self.config.get("Shell") or SHELL)
     script = ("", "")
     if it.json:
@@ -149,7 +149,7 @@ def _run(self: StageReader, it: Instruction) -> None:
             command = "\n".join((command, *(f"{each.content}{each.name}" for each in it.heredocs)))
         argv = (f"/dev/pipes/{script[0]}",) if script[0] else (*shell, command)
     if not argv or not (it.json or it.arguments):
-        raise DockerfileFault("RUN has no command", it.line)
+        raise DockerfileError("RUN has no command", it.line)
     self.made.clear()  # it may remove them
     self.acts.append(
         RunAct(
@@ -191,7 +191,7 @@ def _document(self: StageReader, heredoc: Heredoc, line: int) -> str:
     try:
         return self.grown(Lexer(quotes=False).expand(heredoc.text(), self.seen), heredoc.text(), line)
     except WordError as error:
-        raise DockerfileFault(f"here-document {heredoc.name}: {error}", line) from None
+        raise DockerfileError(f"here-document {heredoc.name}: {error}", line) from None
 
 
 def _workdir(self: StageReader, it: Instruction) -> None:
@@ -234,10 +234,10 @@ def _pairs(self: StageReader, it: Instruction) -> dict[str, str]:
     check_flags(it)
     words = [self.expand(word, it.line) for word in it.arguments]
     if not words or len(words) % 2:
-        raise DockerfileFault(f"{it.name} takes NAME=VALUE", it.line)
+        raise DockerfileError(f"{it.name} takes NAME=VALUE", it.line)
     found = dict(zip(words[::2], words[1::2], strict=True))
     if "" in found:
-        raise DockerfileFault(f"{it.name} has a name that is empty", it.line)
+        raise DockerfileError(f"{it.name} has a name that is empty", it.line)
     return found
 
 
@@ -248,7 +248,7 @@ def _user(self: StageReader, it: Instruction) -> None:
 def _shell(self: StageReader, it: Instruction) -> None:
     check_flags(it)
     if not it.json or not it.arguments:
-        raise DockerfileFault('SHELL takes a list in JSON, as in ["/bin/bash", "-c"]', it.line)
+        raise DockerfileError('SHELL takes a list in JSON, as in ["/bin/bash", "-c"]', it.line)
     self.config["Shell"] = [*it.arguments]
 
 
@@ -268,7 +268,7 @@ def _command(self: StageReader, it: Instruction) -> list[str]:
     if it.json:
         return [*it.arguments]
     if it.heredocs:
-        raise DockerfileFault(f"here-documents in {it.name} are not supported", it.line)
+        raise DockerfileError(f"here-documents in {it.name} are not supported", it.line)
     return [*(self.config.get("Shell") or SHELL), *it.arguments]
 
 
@@ -279,7 +279,7 @@ def _expose(self: StageReader, it: Instruction) -> None:
         for each in self.lexer.split(word, self.seen):
             ports |= {port: {} for port in _ports(each, it.line)}
     if not it.arguments:
-        raise DockerfileFault("EXPOSE names no port", it.line)
+        raise DockerfileError("EXPOSE names no port", it.line)
     self.config["ExposedPorts"] = {**(self.config.get("ExposedPorts") or {}), **ports}
 
 
@@ -292,7 +292,7 @@ def _ports(text: str, line: int) -> Iterator[str]:
     )
     low, high = (int(found["low"]), int(found["high"] or found["low"])) if found else (1, 0)
     if found is None or not low <= high <= 65535 or not _is_address(found["ip"] or ""):
-        raise DockerfileFault(f"EXPOSE `{text}` is no port, as in 80, 53/udp, 8000-8010 or 8080:80", line)
+        raise DockerfileError(f"EXPOSE `{text}` is no port, as in 80, 53/udp, 8000-8010 or 8080:80", line)
     yield from (f"{port}/{found['protocol'] or 'tcp'}" for port in range(low, high + 1))
 
 
@@ -309,9 +309,9 @@ def _volume(self: StageReader, it: Instruction) -> None:
     check_flags(it)
     found = [self.expand(word, it.line).strip() for word in it.arguments]
     if not found:
-        raise DockerfileFault("VOLUME names no directory", it.line)
+        raise DockerfileError("VOLUME names no directory", it.line)
     if "" in found:
-        raise DockerfileFault(
+        raise DockerfileError(
             f"VOLUME names no directory: `{it.arguments[found.index('')]}` is empty", it.line, hint=UNSET_HINT
         )
     self.config["Volumes"] = {**(self.config.get("Volumes") or {}), **{each: {} for each in found}}
@@ -329,7 +329,7 @@ def _maintainer(_: StageReader, it: Instruction) -> None:
 def _onbuild(self: StageReader, it: Instruction) -> None:
     for trigger in parse_triggers([it.trigger], it.line):  # said here, and not to whoever builds on the image
         if trigger.name not in _HANDLERS:
-            raise DockerfileFault(f"ONBUILD {trigger.name} is not supported", it.line)
+            raise DockerfileError(f"ONBUILD {trigger.name} is not supported", it.line)
     self.config["OnBuild"] = [*(self.config.get("OnBuild") or ()), it.trigger]
 
 
@@ -340,7 +340,7 @@ def _healthcheck(self: StageReader, it: Instruction) -> None:
         self.config["Healthcheck"] = {"Test": ["NONE"]}
         return
     if kind != "CMD" or len(it.arguments) < 2:
-        raise DockerfileFault("HEALTHCHECK is NONE, or CMD and a command", it.line)
+        raise DockerfileError("HEALTHCHECK is NONE, or CMD and a command", it.line)
     found: dict[str, Json] = {"Test": ["CMD" if it.json else "CMD-SHELL", *it.arguments[1:]]}
     for flag, key in (("interval", "Interval"), ("timeout", "Timeout"), ("start-period", "StartPeriod"),
                       ("start-interval", "StartInterval")):  # fmt: skip
@@ -349,7 +349,7 @@ def _healthcheck(self: StageReader, it: Instruction) -> None:
     if it.flag("retries"):
         retries = natural(it.flag("retries"), 1 << 31)
         if retries is None:
-            raise DockerfileFault(f"--retries={it.flag('retries')} is no number", it.line)
+            raise DockerfileError(f"--retries={it.flag('retries')} is no number", it.line)
         found["Retries"] = retries
     self.config["Healthcheck"] = found
 
@@ -357,7 +357,7 @@ def _healthcheck(self: StageReader, it: Instruction) -> None:
 def _duration(text: str, flag: str, line: int) -> int:
     """Nanoseconds, as Go writes durations."""
     if text != "0" and not _DURATION.fullmatch(text):
-        raise DockerfileFault(f"--{flag}={text} is no duration, as in 1m30s", line)
+        raise DockerfileError(f"--{flag}={text} is no duration, as in 1m30s", line)
     pieces = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)", text)
     return round(sum(float(number) * _UNITS[unit] for number, unit in pieces))
 
@@ -365,7 +365,7 @@ def _duration(text: str, flag: str, line: int) -> int:
 def _single_argument(it: Instruction) -> str:
     check_flags(it)
     if len(it.arguments) != 1 or not it.arguments[0]:
-        raise DockerfileFault(f"{it.name} takes one argument", it.line)
+        raise DockerfileError(f"{it.name} takes one argument", it.line)
     return it.arguments[0]
 
 

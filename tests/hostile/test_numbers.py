@@ -833,5 +833,7 @@ def test_numbers_of_a_dockerfile(line, number, quick):
     with contextlib.suppress(DockerfileError):  # with its line; else it has a meaning
         first, instruction = parse(f"FROM x\n{line.format(number)}\n")
         split_stages((first, instruction), Lexer(), "x86_64", {})
-        builder = StageReader({}, lexer=Lexer(), given={}, outer=platform_arguments("x86_64"), seen=None)
+        builder = StageReader(
+            {}, lexer=Lexer(), build_args={}, global_args=platform_arguments("x86_64"), variables=None
+        )
         builder.add(instruction)

@@ -19,9 +19,9 @@ def built(text: str, config=None, seen=None, outer=None, **given: str) -> StageR
     builder = StageReader(
         IMAGE if config is None else config,
         lexer=Lexer(),
-        given=given,
-        outer=platform_arguments("x86_64") | (outer or {}),
-        seen=seen,
+        build_args=given,
+        global_args=platform_arguments("x86_64") | (outer or {}),
+        variables=seen,
     )
     for instruction in parse(f"FROM x\n{text}")[1:]:
         builder.add(instruction)

@@ -26,8 +26,8 @@ class Dockerfile(Kind):
         }
     )
     schema: ClassVar[Json] = {
-        "description": "What a Dockerfile builds: its path, or a mapping. Each instruction that changes the tree is a"
-        " layer; stages that are not needed are not built. RUN has the network unless it says `--network=none`.",
+        "description": "A base that a Dockerfile builds: its path, or a mapping. Each instruction that changes the tree"
+        " is a layer; stages that are not needed are not built. RUN has the network unless it says `--network=none`.",
         "examples": ["Dockerfile"],
         "anyOf": [
             {**PATH, "description": "Path of the Dockerfile; its context is the spec's own directory."},
@@ -51,8 +51,8 @@ class Dockerfile(Kind):
                         "additionalProperties": {"type": ["string", "number", "boolean"]},
                     },
                     "secrets": {
-                        "description": "What `RUN --mount=type=secret` finds, by id: a file of the project; or, where"
-                        " the caller allows it (`--allow-secret`), a variable or a file of theirs (absolute, or"
+                        "description": "Secrets for `RUN --mount=type=secret`, by id: a file of the project; or, if"
+                        " the caller allows it (`--allow-secret`), the caller's variable or file (absolute, or"
                         " below ~). Never part of a key or a layer.",
                         "type": "object",
                         "additionalProperties": {
@@ -67,8 +67,8 @@ class Dockerfile(Kind):
                         },
                     },
                     "images": {
-                        "description": "Other images for the names that FROM and --from use: whatever the kind `image`"
-                        " takes, as in {debian:12: oci:images/debian}.",
+                        "description": "Other images for the names that FROM and --from use, written as for the kind"
+                        " `image`, as in {debian:12: oci:images/debian}.",
                         "type": "object",
                         "additionalProperties": {"type": ["string", "object"]},
                     },
@@ -76,7 +76,7 @@ class Dockerfile(Kind):
                         "type": "string",
                         "pattern": "^linux/[a-z0-9]+(/v[0-9]+)?$",
                         "errorMessage": "a platform of Linux, as in linux/amd64 or linux/arm/v7",
-                        "description": "The platform it is for, as in linux/amd64: it has to be this machine's.",
+                        "description": "The platform to build for, as in linux/amd64; it must be this machine's.",
                     },
                 },
             },

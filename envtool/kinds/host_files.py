@@ -80,7 +80,7 @@ class _HostScan:
         self._follow(tops)
         files.trees = [*self._trees]
         if len(self._rows) > MAX_ENTRIES:
-            files.unseen = f"more than {MAX_ENTRIES:,} files lie below /usr/local and its like"
+            files.unseen = f"more than {MAX_ENTRIES:,} files are below /usr/local and similar directories"
         files.digest, files.etc = (
             _digest(self._rows[path] for path in sorted(self._rows) if path.startswith(f"{ETC}/") == etc)
             for etc in (False, True)

@@ -34,7 +34,7 @@ def after_commands(source: str, moment: int) -> None:
     for name in EXCLUDED:
         _remove(f"{PROJECT}/{name}")
     for path in place_inputs(source, moment):
-        print(f"envtool: {path}, an input, was changed by the commands: it is the project's own again")
+        print(f"envtool: the commands changed the input {path}: it has the project's content again")
     mount_points = _mounted()
     for directory, directories, files in os.walk(PROJECT):
         directories[:] = [name for name in directories if f"{directory}/{name}" not in mount_points]

@@ -36,7 +36,7 @@ def read_apt_sources(request: Request, site: Site) -> AptSources:
             where=request.where,
             message=f"layer `{request.name}` installs packages, but the host's own system is read-only",
             code="apt-on-host",
-            hint="stand on a base of kind `debian`: {debian: bookworm}",
+            hint="use a base of kind `debian`: {debian: bookworm}",
         )
         raise SpecError((problem,))
     if request.base_kind == "debian":
@@ -80,9 +80,9 @@ def _sources_of_stack(request: Request, site: Site) -> AptSources:
     arch = result.stderr.decode(errors="replace").strip().splitlines()[:1]
     if result.status not in (0, 2) or not arch or not result.stdout:
         raise ResolveError(
-            f"what layer `{request.name}` stands on has no apt",
+            f"the system below layer `{request.name}` has no apt",
             code="no-apt",
-            hint="stand on a Debian or Ubuntu system: a base of kind `debian`, or an image of one",
+            hint="use a Debian or Ubuntu system as the base: the kind `debian`, or an image",
         )
     files = {item.path: result.stdout[item.start : item.start + item.size] for item in iter_members(result.stdout)}
     sources = [item for item in _sources(files) if item.url.startswith(("http://", "https://", "file:"))]
@@ -104,7 +104,7 @@ def _sources_of_stack(request: Request, site: Site) -> AptSources:
         ]
     if not lists:
         text = f"layer `{request.name}`: the apt of the system below has no archives configured"
-        hint = "a `copy` layer below can bring an /etc/apt/sources.list; a `debian:` base needs none"
+        hint = "a `copy` layer below can add an /etc/apt/sources.list; a `debian:` base needs none"
         raise ResolveError(text, code="no-sources", hint=hint)
     return _fetch_lists(sources[0].suite, arch[0], tuple(lists), site, request)
 

@@ -79,7 +79,7 @@ def _parse_ar_header(path: str, header: bytes) -> tuple[str, int]:
     """Returns name and size in bytes of a member of an ar. Raises ArchiveError."""
     size = natural(header[48:58].strip())
     if size is None:
-        raise ArchiveError(f"{path} is damaged: a size is not one")
+        raise ArchiveError(f"{path} is damaged: a size is not valid")
     return header[:16].rstrip().rstrip(b"/").decode("utf-8", "replace"), size
 
 
@@ -106,7 +106,7 @@ def decompress(name: str, content: bytes) -> bytes:
     if form == "tar":
         return content
     if form not in ("xz", "gz", "zst"):
-        raise ArchiveError(f"{name} is compressed in a way that is not known here")
+        raise ArchiveError(f"{name} has an unknown compression")
     try:
         unpacked = decompress_limited(form, content, MAX_SIZE)
     except (lzma.LZMAError, zlib.error, EOFError, _zstd_error()) as error:
@@ -230,7 +230,7 @@ def iter_members(data: bytes) -> Iterator[DebMember]:
         long_name = long_link = ""
         kind = _KINDS.get(type_flag)
         if kind is None:
-            raise ArchiveError(f"`{name}` is a device or something else that a package may not bring")
+            raise ArchiveError(f"`{name}` is a device or something else that a package may not contain")
         yield DebMember(
             path=normalize_path(name),
             kind=kind,
@@ -251,7 +251,7 @@ def normalize_path(path: str) -> str:
         return path[2:]
     pieces = [piece for piece in path.split("/") if piece not in ("", ".")]
     if ".." in pieces:
-        raise ArchiveError(f"`{path}` leaves the place it is unpacked to")
+        raise ArchiveError(f"`{path}` leaves the directory it is unpacked to")
     return "/".join(pieces)
 
 
@@ -268,11 +268,11 @@ def _number(field: bytes) -> int:
     if field[0] & 0x80:  # GNU: big-endian binary
         number = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
         if number > _MAX_NUMBER:
-            raise ArchiveError("a tar is damaged: a number is past all bounds")
+            raise ArchiveError("a tar is damaged: a number is too large")
         return number
     text = field.strip(b" \0") or b"0"
     if not text.isdigit() or b"8" in text or b"9" in text:
-        raise ArchiveError("a tar is damaged: a number is not one")
+        raise ArchiveError("a tar is damaged: a header has a number that is not valid")
     return int(text, 8)
 
 
@@ -283,7 +283,7 @@ def _pax(data: bytes) -> dict[str, str]:
         space = data.find(b" ", offset)
         length = natural(data[offset:space]) or 0
         if space < 0 or length <= space - offset or offset + length > len(data):
-            raise ArchiveError("a tar is damaged: an extended header is not one")
+            raise ArchiveError("a tar is damaged: an extended header is not valid")
         name, _, value = data[space + 1 : offset + length - 1].partition(b"=")
         records[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
         offset += length

@@ -129,7 +129,7 @@ class PackageIndex:
             )
         except (KeyError, ValueError) as error:
             raise ResolveError(
-                f"the index describes package `{fields.get('package', '?')}` badly: {error}", code="index"
+                f"the index has a wrong entry for package `{fields.get('package', '?')}`: {error}", code="index"
             ) from error
 
     def _best(self, items: list[DebianPackage]) -> DebianPackage:

@@ -109,7 +109,7 @@ def _certificates(keyring: Keyring) -> list[Cert]:
     try:
         return list(Cert.split_bytes(keyring.data))
     except Exception as error:
-        raise ResolveError(f"{keyring.path} holds no OpenPGP keys: {error}", code="keyring") from error
+        raise ResolveError(f"{keyring.path} has no OpenPGP keys: {error}", code="keyring") from error
 
 
 def _refusal(what: str, why: str, key_ids: list[str], certificates: list[Cert]) -> ResolveError:
@@ -126,14 +126,14 @@ def _refusal(what: str, why: str, key_ids: list[str], certificates: list[Cert]) 
     by = ", ".join(ids) or "nobody"
     if not any(_names(cert, ids) for cert in certificates):
         return ResolveError(
-            f"{what} is signed by {by}, and none of the {len(certificates)} trusted keys is that",
+            f"{what} is signed by {by}, which is none of the {len(certificates)} trusted keys",
             code="signature-key",
             hint=_HINT,
         )
     return ResolveError(
-        f"the signature of {what} does not hold: {why.splitlines()[0].rstrip('.')} (signed by {by})",
+        f"the signature of {what} is not valid: {why.splitlines()[0].rstrip('.')} (signed by {by})",
         code="signature",
-        hint="the file was changed on its way, or cut short: try another `mirror:`",
+        hint="the file was changed on the way, or cut short: try another `mirror:`",
     )
 
 

@@ -31,7 +31,7 @@ def parse_copy(
     common = ("chown", "chmod", "link", "exclude")
     check_flags(instruction, *common, *(("checksum", "unpack", "keep-git-dir") if adds else ("from", "parents")))
     if len(instruction.arguments) < 2:
-        raise DockerfileError(f"{instruction.name} takes what to copy, and where to", instruction.line)
+        raise DockerfileError(f"{instruction.name} takes sources and a target", instruction.line)
     if any(word.startswith("<<") for word in instruction.arguments[-1:]):
         raise DockerfileError(f"{instruction.name} cannot write into a here-document", instruction.line)
     origin = instruction.flag("from")

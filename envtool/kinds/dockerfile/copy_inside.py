@@ -253,7 +253,7 @@ def _copy(spec: dict[str, Any], unpack: Unpack) -> None:
 
 
 _HINTS = {
-    errno.ELOOP: "links lead round in a circle there",
+    errno.ELOOP: "the links on the path form a loop",
     errno.ENAMETOOLONG: "a name has 255 bytes at most, a path 4095",
     errno.ENOTDIR: "a part of the path is a file, or leads to one",
 }
@@ -268,7 +268,7 @@ def _copy_error(error: OSError, root: str) -> CopyError:
     hint = _HINTS.get(error.errno or 0, "")
     if path.startswith(tuple(f"{directory}/" for directory in _KERNEL_DIRECTORIES)):
         names = ", ".join(_KERNEL_DIRECTORIES)
-        hint = f"{names} are the container's own while it is built: no layer has what is written there"
+        hint = f"{names} belong to the container of the build: a layer cannot have files there"
     return CopyError(f"{path}: {text}" if path else text, hint=hint)
 
 
@@ -300,14 +300,14 @@ def _missing_source_error(root: str, path: str, *, has_root: bool) -> CopyError:
 def _dangling_link_error(name: str, target: str, *, has_root: bool) -> CopyError:
     if has_root:
         text, why = (
-            f"`{name}` is a link to `{target}`, and that is not there",
-            "make that, or copy the link's directory",
+            f"`{name}` is a link to `{target}`, which does not exist",
+            "make the target of the link, or copy the directory that has the link",
         )
     else:
-        text = f"`{name[1:]}` is a link to `{target}`, and that is not in the context"
+        text = f"`{name[1:]}` is a link to `{target}`, which is not in the context"
         absolute = target.startswith("/")
         why = "an absolute link leads out of a checkout" if absolute else "is it ignored, or outside of the context?"
-    return CopyError(text, hint=f"COPY takes what a link leads to: {why}")
+    return CopyError(text, hint=f"COPY copies the file that a link leads to: {why}")
 
 
 def _copy_one(copier: _Copier, source: str, name: str, target: str, several: bool) -> None:
@@ -322,7 +322,7 @@ def _copy_one(copier: _Copier, source: str, name: str, target: str, several: boo
         copier.parents(path)
         path = os.path.join(path, name)
     elif several:
-        raise CopyError(f"several things cannot all be the file {target}",
+        raise CopyError(f"several sources cannot be copied to one file, {target}",
                         hint=f"a directory ends with a slash: `{target}/`")  # fmt: skip
     else:
         copier.parents(os.path.dirname(path))

@@ -105,7 +105,7 @@ def _library() -> Any:
         import dockerfile  # type: ignore[import-not-found]
     except ImportError as error:
         raise DockerfileError(
-            f"Dockerfiles are parsed by the Python package `dockerfile`, which is not there: {error}",
+            f"Dockerfiles are parsed by the Python package `dockerfile`, which is not installed: {error}",
             1,
             hint=f"`{install_command('dockerfile')}`: it has wheels for x86_64, and is built with Go elsewhere",
         ) from error

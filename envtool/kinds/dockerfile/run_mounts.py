@@ -82,7 +82,7 @@ def _mount(fields: list[tuple[str, str]], workdir: str, line: int) -> Mount:
     kind = options.pop("type", "bind").lower()
     if kind not in _ALLOWED_OPTIONS:
         raise DockerfileError(
-            f"--mount=type={kind} is not supported", line, hint=f"what is: {', '.join(_ALLOWED_OPTIONS)}"
+            f"--mount=type={kind} is not supported", line, hint=f"supported: {', '.join(_ALLOWED_OPTIONS)}"
         )
     unknown = next((key for key in options if key not in _ALLOWED_OPTIONS[kind]), None)
     if unknown is not None:

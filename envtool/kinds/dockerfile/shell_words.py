@@ -129,7 +129,7 @@ class _WordReader:
                 pieces.append(character)
                 words.plain(character)
         if stop:
-            raise WordError(f"there is no `{stop}` to end what was begun")
+            raise WordError(f"there is no closing `{stop}`")
         return "".join(pieces), words.finish()
 
     def heredoc(self) -> str:
@@ -241,7 +241,7 @@ class _WordReader:
 
 
 def _too_long() -> WordError:
-    return WordError(f"with its variables put in it is longer than {MAX_EXPANDED:,} characters")
+    return WordError(f"with its variables expanded it is longer than {MAX_EXPANDED:,} characters")
 
 
 def _trim_pattern(value: str, word: str, sign: str) -> str:

@@ -255,5 +255,5 @@ def check_flags(instruction: Instruction, *supported: str) -> None:
     """Raises DockerfileError for a flag that is not in `known`."""
     for name, _ in instruction.flags:
         if name not in supported:
-            hint = f"what it takes: {', '.join(f'--{flag}' for flag in supported)}" if supported else "it takes none"
+            hint = f"supported: {', '.join(f'--{flag}' for flag in supported)}" if supported else "it takes none"
             raise DockerfileError(f"{instruction.name} --{name} is not supported", instruction.line, hint=hint)

@@ -85,7 +85,7 @@ class StageReader:
         self.remaining -= max(0, len(expanded) - len(written))
         if self.remaining < 0:
             raise DockerfileError(
-                f"with their variables put in, instructions are longer than {MAX_EXPANDED >> 20} MiB together", line
+                f"with their variables expanded, instructions are longer than {MAX_EXPANDED >> 20} MiB together", line
             )
         return expanded
 
@@ -105,7 +105,7 @@ def _nearest_instruction(name: str) -> str:
     import difflib
 
     names = difflib.get_close_matches(name, _HANDLERS, 1, 0.6)
-    return f"did you mean {names[0]}?" if names else "a line that goes on ends with a backslash"
+    return f"did you mean {names[0]}?" if names else "a line that continues ends with a backslash"
 
 
 def parse_triggers(texts: Sequence[str], line: int) -> list[Instruction]:
@@ -115,11 +115,9 @@ def parse_triggers(texts: Sequence[str], line: int) -> list[Instruction]:
         try:
             (instruction,) = parse(text)
         except (DockerfileError, ValueError):
-            raise DockerfileError(
-                f"the image leaves something to be done that cannot be read: ONBUILD {text}", line
-            ) from None
+            raise DockerfileError(f"the image has an ONBUILD that cannot be read: {text}", line) from None
         if instruction.name in ("FROM", "ONBUILD", "MAINTAINER"):
-            raise DockerfileError(f"the image leaves a {instruction.name} to be done (ONBUILD), which cannot be", line)
+            raise DockerfileError(f"the image has an ONBUILD {instruction.name}, which is not allowed", line)
         if instruction.fault is not None:
             raise DockerfileError(instruction.fault.message, line, instruction.fault.hint)
         instructions.append(replace(instruction, line=line))

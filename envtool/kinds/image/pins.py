@@ -188,7 +188,9 @@ def check_media_types(layers: tuple[Descriptor, ...], name: str) -> None:
         if layer.media_type.endswith("+encrypted"):
             raise FetchError(f"{name}: layer {layer.digest[:19]} is encrypted", code="image-layer")
         if ".foreign." in layer.media_type:
-            text = f"{name}: layer {layer.digest[:19]} is a foreign one, which no registry has: Windows has such"
+            text = (
+                f"{name}: layer {layer.digest[:19]} is foreign: no registry has it (images of Windows have such layers)"
+            )
             raise FetchError(text, code="image-layer")
         if layer.media_type not in LAYERS:
             text = f"{name}: layer {layer.digest[:19]} is {layer.media_type!r}: tar, gzip and zstd are read"

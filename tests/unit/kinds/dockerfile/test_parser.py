@@ -98,7 +98,7 @@ def test_what_is_wrong_with_one_counts_where_it_is_needed(text, why):
 def test_without_the_parser(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "dockerfile", None)
     parse.cache_clear()
-    with pytest.raises(DockerfileError, match="is not there") as caught:
+    with pytest.raises(DockerfileError, match="is not installed") as caught:
         parse("FROM nobody-asked-for-this\n")
     assert "pip install 'dockerfile>=" in caught.value.hint
 

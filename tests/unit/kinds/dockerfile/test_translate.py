@@ -223,7 +223,7 @@ def test_an_entrypoint_takes_away_the_command_below():
         ("RUN []\n", "no command"),
         ("RUN --security=insecure x\n", "--security is not supported"),
         ("RUN --network=mine x\n", "default, none or host"),
-        ("COPY a\n", "where to"),
+        ("COPY a\n", "sources and a target"),
         ("COPY https://example.test/a b\n", "COPY takes no URL"),
         ("COPY --chmod=rw a b\n", "neither octal"),
         ("COPY --chmod=17777 a b\n", "neither octal"),

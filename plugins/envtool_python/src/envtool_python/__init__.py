@@ -3,6 +3,7 @@
 agent_script            Our program that runs under the container's Python
 beside                  What belongs beside the sources
 calls                   Calls of pip that go into one environment, one after the other
+checkout_projects       Projects of the checkout by their names
 compiling               .py files of what was installed, and their .pyc files
 decode                  Bytes of a project's files -> text, by the rules of those who read them
 dependency_sources      Where a project says that its requirements come from, beside the index that pip looks at
@@ -13,6 +14,7 @@ inside                  Runs in containers
 installed               Which Python distributions a stack has
 kinds                   The layer kinds `pip`
 language                `language: python`: what a test env of a Python project needs, read from the project's own
+layer_inputs            The project's files as a layer may read them
 metadata                What pyproject.toml, setup.py and the tree say about a project
 missing_libraries       What a failed build's output says is missing on the system, and the package that has it
 package_layout          Is a project a package, one that its tool would install? Pure

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from envtool import api
+from envtool_python.checkout_projects import PROJECTS, CheckoutProjects
 from envtool_python.decode import WrongFileError, line_of
 from envtool_python.metadata import read_facts
 from envtool_python.poetry import table
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from envtool_python.decode import DecodedFiles, SubdirectoryReader
     from envtool_python.metadata import ProjectMetadata
 
-PROJECTS = ("pyproject.toml", "setup.cfg", "setup.py")
 INDEX = "index"  # of the spec's `sources`: as this machine's pip finds it
 SOURCES: dict[str, Any] = {
     "type": "object",
@@ -40,11 +40,6 @@ SOURCES: dict[str, Any] = {
     "machine's pip looks; `'*': index`: all",
 }
 ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
-ASIDE = frozenset(
-    ["tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "fixtures", "vendor", "_vendor",
-     "third_party"]
-)  # fmt: skip
-_MOST = 300  # projects below one: beyond, nobody keeps them apart by their names
 _REFERENCE = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*@\s*(\S+)\s*(;.*)?$")
 _DIRECTORY = re.compile(r"^(?:file:)?([^\[\s;]+?)/?(\[[^\]]*\])?\s*(;.*)?$")
 _OPTIONS = re.compile(r"^(.*?)(?:\s+(--[a-z].*))?$", re.DOTALL)
@@ -74,14 +69,6 @@ class DependencySource:
     line: int
 
 
-class MappedRequirement(dict[str, str]):
-    """Files by their paths."""
-
-    def read(self, path: str) -> str | None:
-        """See Files."""
-        return self.get(path)
-
-
 class DependencySources:
     """What the requirements of one layer come from; collects directories and URLs, and what is wrong."""
 
@@ -92,6 +79,7 @@ class DependencySources:
         self.project = project
         self.given = {normal(name): value for name, value in given.items()}
         self.depth = depth
+        self.projects = CheckoutProjects(project, depth)
         self.chosen: dict[str, str] = {}  # name -> directory or URL
         self.wrong: dict[str, WrongSource] = {}
         self._names = {
@@ -99,8 +87,6 @@ class DependencySources:
             for name, value in self.given.items()
             if not is_url(value) and value != INDEX
         }
-        self._siblings: dict[str, list[str]] | None = None
-        self._around: dict[str, list[str]] | None = None
         self._asked: set[tuple[str, str]] = set()
 
     # ---- lines -----------------------------------------------------------------------------------------------------
@@ -369,7 +355,7 @@ class DependencySources:
 
     def _member(self, name: str, source: DependencySource) -> DependencySource:
         """The member of the workspace that has this name."""
-        places = self._projects().get(name, [])
+        places = self.projects.named(name)
         if len(places) == 1:
             return DependencySource(
                 kind="directory", value=places[0], said=f"the directory {places[0]}", file=source.file, line=source.line
@@ -382,8 +368,8 @@ class DependencySources:
         """Refuses a name that a project beside this one has too, where nothing says which one is meant."""
         if self.given.get("*") == INDEX:
             return None
-        places = [each for each in self._projects().get(name, []) if each != (root.rstrip("/") or ".")]
-        outside = [] if places else self._outside().get(name, [])
+        places = [each for each in self.projects.named(name) if each != (root.rstrip("/") or ".")]
+        outside = [] if places else self.projects.outside(name)
         if not places and not outside:
             return None
         file, line = place
@@ -410,43 +396,6 @@ class DependencySources:
             ),
         )
         return None
-
-    def beside(self, name: str) -> list[str]:
-        """Directories of the checkout whose project is called so."""
-        return self._projects().get(name, [])
-
-    def _projects(self) -> dict[str, list[str]]:
-        """Name -> directories of the projects in the checkout that are called so."""
-        if self._siblings is None:
-            self._siblings = {}
-            glob = getattr(self.project, "glob", None)
-            up = "../" * self.depth
-            paths = [path for file in PROJECTS for path in (glob(f"{up}**/{file}") if glob else ())]
-            directories = {posixpath.dirname(path) or "." for path in paths}
-            seen = sorted(place for place in directories if not ASIDE & {*place.split("/")})
-            for place in seen[:_MOST]:
-                try:
-                    name = normal(read_facts(self.project, "" if place == "." else f"{place}/").name)
-                except (WrongFileError, api.UsageError):  # not what this env is about
-                    continue
-                if name:
-                    self._siblings.setdefault(name, []).append(place)
-        return self._siblings
-
-    def _outside(self) -> dict[str, list[str]]:
-        """The same of the repository around the project."""
-        if self._around is None:
-            self._around = {}
-            around = getattr(self.project, "around", None)
-            files = {path: text for file in PROJECTS for path, text in (around(file) if around else {}).items()}
-            for place in sorted({posixpath.dirname(path) for path in files}):
-                try:
-                    name = normal(read_facts(MappedRequirement(files), f"{place}/").name)
-                except WrongFileError:
-                    continue
-                if name and not ASIDE & {*place.split("/")}:
-                    self._around.setdefault(name, []).append(place)
-        return self._around
 
     def _refuse_path(self, text: str, source: DependencySource) -> None:
         """Of a place that no name goes with."""

@@ -15,8 +15,9 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from envtool import api
+from envtool_python.checkout_projects import PROJECTS, project_directories
 from envtool_python.decode import DecodedFiles, WrongFileError
-from envtool_python.dependency_sources import ASIDE, PROJECTS, DependencySources
+from envtool_python.dependency_sources import DependencySources
 from envtool_python.language import depth_of, pip_options
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.python_versions import HOST_PATH, fits_minor, known, suite_for
@@ -81,7 +82,7 @@ def _sibling_sources(
             pip_options(env, project, facts, sources)
         except WrongRequirementError:  # told where the spec is checked
             return {}, "", []
-        new = {name: sources.beside(name) for name in sources.wrong if name not in given}
+        new = {name: sources.projects.named(name) for name in sources.wrong if name not in given}
         several = next((name for name, places in new.items() if len(places) > 1), "")
         if several:
             wrong = sources.wrong[several]
@@ -95,7 +96,7 @@ def _sibling_sources(
 def _subproject_directories(project: DecodedFiles) -> list[str]:
     """Directories of projects below, whose tests are theirs."""
     found = {posixpath.dirname(path) for name in PROJECTS for path in project.glob(f"**/{name}")}
-    return sorted(place for place in found if place and not ASIDE & {*place.split("/")})
+    return project_directories(found - {""})
 
 
 def _task_without_subprojects(

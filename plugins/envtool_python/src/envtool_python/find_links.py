@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from envtool_python.decode import DecodedFiles
     from envtool_python.dependency_sources import DependencySources
-    from envtool_python.pip_calls import PipInputs
+    from envtool_python.layer_inputs import PipInputs
     from envtool_python.requirements import RequirementLines
 
 _OPTION = re.compile(r"^(?:--find-links|-f)[=\s]*(\S.*)$")

@@ -12,9 +12,9 @@ from envtool_python import python_versions
 from envtool_python.agent_script import inside_binds, inside_command
 from envtool_python.dependency_sources import SOURCES
 from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, NON_SOURCE_DIRECTORIES, VERSIONS
+from envtool_python.layer_inputs import PipInputs
 from envtool_python.pins import PINS, fetches, files_of, keep_constraints
 from envtool_python.pip_calls import (
-    PipInputs,
     archives_of,
     asks_project,
     check,

@@ -1,5 +1,6 @@
 """Events to words: the terminal, `--json`, JUnit. Every one is a subscriber to the one stream (stream.py).
 
+columns          Where the columns of a line begin
 error_text       How an error reads: what, where, why, what now
 formatting       How things read on one line
 json_lines       `--json`: one object a line on standard output, each as soon as it happens

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from envtool.fs.sizes import format_size as size
 from envtool.report import unchanged
+from envtool.report.columns import DEFAULT_LAYOUT, Layout
 from envtool.report.text import clip, elide_middle, format_seconds, one_line, pad, some, visible_width, wrap
 
 if TYPE_CHECKING:
@@ -50,20 +51,6 @@ class Style:
         return text if self.unicode else text.translate(_ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Where columns begin: a task's name behind its env, details, times."""
-
-    task: int = 15
-    detail: int = 26
-
-    @classmethod
-    def of(cls, names: int, envs: int, tasks: int, columns: int) -> Layout:
-        """For names of so many columns at most, on a screen of so many (0: without end)."""
-        task, detail = unchanged.layout(names, envs, tasks, columns)
-        return cls(task=task, detail=detail)
-
-
 def pluralize(number: int, word: str) -> str:
     """A number of things: "1 layer", "2 layers"."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
@@ -78,7 +65,7 @@ class LineLayout:
     detail: str = ""
     middle: str = ""
     end: str = ""
-    layout: Layout = Layout()
+    layout: Layout = DEFAULT_LAYOUT
 
     def text(self, columns: int, *, dim: Style | None = None, moving: bool = False) -> str:
         """The line, in no more than `columns`. `dim`: the detail is another's, and shown so. `moving`: names give way
@@ -139,7 +126,7 @@ def format_finished(
     layout: Layout | None = None,
 ) -> str:
     """The line of a piece that ended; of more than one where all that is said of it has no room beside its name."""
-    row = replace(_finished_row(event, piece, fetched=fetched, style=style), layout=layout or Layout())
+    row = replace(_finished_row(event, piece, fetched=fetched, style=style), layout=layout or DEFAULT_LAYOUT)
     if not row.detail or row.fits(columns):
         return row.text(columns)
     return "\n".join((replace(row, detail="").text(columns), wrap(f"   {row.detail}", columns)))
@@ -200,10 +187,10 @@ def format_started(piece: RunningWork, columns: int = 0, layout: Layout | None =
     start = piece.started
     if start.subject == "task":
         names: tuple[str, ...] = (one_line(start.env), one_line(start.name))
-        return LineLayout(lead="   ", names=names, detail="…", layout=layout or Layout()).text(columns)
+        return LineLayout(lead="   ", names=names, detail="…", layout=layout or DEFAULT_LAYOUT).text(columns)
     detail = one_line(piece.note or piece.phase or start.detail) or "under way"
     lead, names = f" {pad(start.subject, 7)}", (_format_name(start),)
-    return LineLayout(lead=lead, names=names, detail=detail, end="…", layout=layout or Layout()).text(columns)
+    return LineLayout(lead=lead, names=names, detail=detail, end="…", layout=layout or DEFAULT_LAYOUT).text(columns)
 
 
 def _bar(done: int, total: int, cells: int = 16) -> str:
@@ -230,7 +217,7 @@ def format_running(
     piece: RunningWork, now: float, *, style: Style, columns: int = 0, layout: Layout | None = None
 ) -> str:
     """The moving line of a piece under way."""
-    start, layout = piece.started, layout or Layout()
+    start, layout = piece.started, layout or DEFAULT_LAYOUT
     elapsed = max(0.0, now - start.time)
     frames = _SPINNER if style.unicode else _SPINNER_ASCII
     sign = style.paint("36", frames[int(now * 10) % len(frames)])

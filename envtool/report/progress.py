@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from envtool.events import Event, Finished, Output, Progress, Started
-from envtool.report.formatting import Layout
+from envtool.report.columns import Layout
 from envtool.report.text import one_line, sanitize, visible_width
 
 TAIL_LENGTH = 4096  # characters of output kept for each piece: enough for its last line

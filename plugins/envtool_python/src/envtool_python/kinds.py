@@ -194,7 +194,7 @@ class Pip(_VenvKind):
         """Are all files that it names there, and all lines requirements? Raises ResolveError, SpecError."""
         chosen = _options(request.options)
         named = [*self.inputs(chosen), *self.optional_inputs(chosen), *self.asked_inputs(chosen)]
-        check(chosen, PipInputs(request, site, ahead=named))
+        check(chosen, PipInputs(request, site, patterns=named))
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""
@@ -287,7 +287,7 @@ class PythonProject(_VenvKind):
     def check(self, request: api.Request, site: api.Site) -> None:
         """Is there a project? Raises ResolveError."""
         root = posixpath.normpath(_options(request.options).get("root", "."))
-        _buildable(PipInputs(request, site, ahead=[posixpath.join(root, name) for name in BUILD_FILES]), root)
+        _buildable(PipInputs(request, site, patterns=[posixpath.join(root, name) for name in BUILD_FILES]), root)
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle what its build needs. Raises ResolveError, FetchError."""

@@ -204,19 +204,19 @@ def pip_options(
     options: Mapping[str, Any] = env.options
     chosen = requirements_of_tests(options, project, facts, known(env))
     found = flatten(project.read, chosen.files, options.get("constraints", ()))
-    lines = sources.place(options.get("packages", ()), facts, file=env.where.file, line=env.where.line)
-    lines += sources.place(chosen.lines, facts, file="tox.ini")
+    lines = sources.to_pip_lines(options.get("packages", ()), facts, file=env.where.file, line=env.where.line)
+    lines += sources.to_pip_lines(chosen.lines, facts, file="tox.ini")
     for name in chosen.groups:
-        lines += sources.place(own_extras(facts.name, facts.extras, group(facts.groups, name)), facts)
+        lines += sources.to_pip_lines(own_extras(facts.name, facts.extras, group(facts.groups, name)), facts)
     extras = unique([*chosen.extras, *(found.extras or ())])
     answer: dict[str, api.Json] = {}
     reads: list[str] = []
     if facts.dependencies is not None:
-        lines += sources.place(facts.dependencies, facts)
+        lines += sources.to_pip_lines(facts.dependencies, facts)
         for name in extras:
-            lines += sources.place(extra(facts.name, facts.extras, name), facts)
+            lines += sources.to_pip_lines(extra(facts.name, facts.extras, name), facts)
     else:
-        sources.all_of(facts)
+        sources.add_all(facts)
         answer["project"] = True
         decisive, by_name = editable_inputs(project, facts)
         reads = [*unique((*decisive, *by_name))] or ["."]
@@ -273,7 +273,7 @@ def _check_pip_lines(
         if line_fault(line)[0]:
             bad += check_lines([line], file, number)
         else:
-            sources.place([line], facts, file=file, line=number)
+            sources.to_pip_lines([line], facts, file=file, line=number)
     return bad
 
 

@@ -1,4 +1,4 @@
-"""The project's files as a layer may read them: a file that is none of the layer's inputs does not exist."""
+"""The project's files as a layer may read them: only those that are inputs of the layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from envtool_python.dependency_sources import WrongSource
 
 MAX_FILE_SIZE = 8 << 20  # bytes of a requirements file
-SPEC = "the spec"  # the file of what stands in the layer's own options
+SPEC = "the spec"  # the "file" of requirements in the layer's own options
 
 
 class UndeclaredInputError(LookupError):
@@ -24,73 +24,77 @@ class UndeclaredInputError(LookupError):
 
 
 class PipInputs:
-    """The project's files as a layer may read them: what is not among its inputs does not exist."""
+    """The project's files as a layer may read them: only its inputs exist, and metadata files that are no inputs do
+    not."""
 
-    def __init__(self, request: api.Request, site: api.Site, ahead: Iterable[str] | None = None) -> None:
-        """`ahead`: before its inputs are known; these are their patterns, and of metadata files what is none of them
-        does not exist."""
-        self.ahead = ahead is not None
+    def __init__(self, request: api.Request, site: api.Site, patterns: Iterable[str] | None = None) -> None:
+        """`patterns` are the patterns of the layer's inputs, given while the inputs themselves are not known yet."""
+        self._known_by_pattern = patterns is not None
         self.where = request.where
         self.known = {item.path for item in request.inputs}
-        if ahead is not None:
-            self.known = {posixpath.normpath(posixpath.join(request.directory, each)) for each in ahead}
+        if patterns is not None:
+            self.known = {posixpath.normpath(posixpath.join(request.directory, pattern)) for pattern in patterns}
         self.site = site
         self.directory = request.directory
         self.depth = len([part for part in request.directory.split("/") if part not in ("", ".")])
 
     def read(self, path: str) -> str | None:
-        """Text of an input; None when there is no such file. Raises UndeclaredInputError when it is no input."""
-        whole = posixpath.normpath(posixpath.join(self.directory, path))
+        """Returns the text of an input, or None if the file does not exist. Raises UndeclaredInputError for a file that
+        is no input, and ResolveError and WrongFileError for one that cannot be read."""
+        project_path = posixpath.normpath(posixpath.join(self.directory, path))
         try:
-            with self.site.open(whole, limit=MAX_FILE_SIZE) as file:
+            with self.site.open(project_path, limit=MAX_FILE_SIZE) as file:
                 content = file.read()
         except api.ResolveError as error:
             if error.code == "no-file":
                 return None
             raise
-        if whole not in self.known:
+        if project_path not in self.known:
             if posixpath.basename(path) in BUILD_FILES:
                 return None
-            if not self.reached(path):
+            if not self.depends_on(path):
                 raise UndeclaredInputError(path)
         return decode_text(content, path)
 
-    def has(self, path: str) -> str:
-        """`file`, `directory`, or empty: what there is of that name in the project."""
+    def entry_type(self, path: str) -> str:
+        """Returns what the project has at `path`: `file`, `directory`, or "" for nothing."""
         try:
             with self.site.open(posixpath.normpath(posixpath.join(self.directory, path)), limit=MAX_FILE_SIZE):
                 return "file"
         except api.ResolveError as error:
             return {"no-file": "", "not-a-file": "directory"}.get(error.code, "file")
 
-    def reached(self, path: str) -> bool:
-        """Whether the layer depends on a file, or on one below a directory; ahead: whether it may, by the patterns."""
-        whole = posixpath.normpath(posixpath.join(self.directory, path))
-        if self.ahead:
-            return any(_may_reach(pattern, whole) for pattern in self.known)
-        return whole == "." or any(known == whole or known.startswith(f"{whole}/") for known in self.known)
+    def depends_on(self, path: str) -> bool:
+        """Whether the layer depends on a file, or on one below a directory; with patterns alone, whether it may."""
+        project_path = posixpath.normpath(posixpath.join(self.directory, path))
+        if self._known_by_pattern:
+            return any(_may_reach(pattern, project_path) for pattern in self.known)
+        return project_path == "." or any(
+            input_path == project_path or input_path.startswith(f"{project_path}/") for input_path in self.known
+        )
 
-    def problem(self, wrong: WrongSource) -> api.Problem:
-        """The same at its place: of the layer's own options, where that stands in the spec."""
+    def problem(self, error: WrongSource) -> api.Problem:
+        """Returns the error as a Problem at its file and line; an error of the layer's options is at the layer's place
+        in the spec."""
         where, text = self.where, ""
-        if wrong.file != SPEC:
-            whole = posixpath.normpath(posixpath.join(self.directory, wrong.file))
-            where = api.Where(file=whole, line=wrong.line or 1, column=1)
+        if error.file != SPEC:
+            project_path = posixpath.normpath(posixpath.join(self.directory, error.file))
+            where = api.Where(file=project_path, line=error.line or 1, column=1)
             try:
-                found = (self.read(wrong.file) or "").splitlines()[where.line - 1 : where.line]
+                lines = (self.read(error.file) or "").splitlines()[where.line - 1 : where.line]
             except (UndeclaredInputError, WrongFileError, api.ResolveError):
-                found = []
-            text = found[0] if found else ""
-        return api.Problem(where=where, message=wrong.message, code=wrong.code, hint=wrong.hint, text=text, width=0)
+                lines = []
+            text = lines[0] if lines else ""
+        return api.Problem(where=where, message=error.message, code=error.code, hint=error.hint, text=text, width=0)
 
 
-def _may_reach(pattern: str, whole: str) -> bool:
-    """Whether a pattern may mean a path, something above or below it: too often rather than not."""
-    if "." in (pattern, whole):
+def _may_reach(pattern: str, path: str) -> bool:
+    """Whether a pattern may match a path, or something above or below it. Says True in doubt."""
+    if "." in (pattern, path):
         return True
-    for wanted, part in zip(pattern.split("/"), whole.split("/"), strict=False):
-        if wanted == "**":
+    for glob, part in zip(pattern.split("/"), path.split("/"), strict=False):
+        if glob == "**":
             return True
-        if not fnmatch.fnmatchcase(part, wanted):
+        if not fnmatch.fnmatchcase(part, glob):
             return False
     return True

@@ -129,12 +129,14 @@ def apply_bounds(
     ]
     over: dict[str, str] = {}
     for override in overrides:
-        placed = sources.place([override], top, root=root, file=file, line=line_of(text, name_of(override), "overrid"))
+        placed = sources.to_pip_lines(
+            [override], top, root=root, file=file, line=line_of(text, name_of(override), "overrid")
+        )
         over |= {name_of(line): line for line in placed}
     lines = [*unique(over.get(name_of(line), line) for line in lines)]
     bounds = [
         re.sub(r"\[[^\]]*\]", "", line, count=1)
-        for line in (*sources.place(constraints, top, root=root), *over.values())
+        for line in (*sources.to_pip_lines(constraints, top, root=root), *over.values())
     ]
     return lines, [*unique(bounds)], tuple(wrong)
 

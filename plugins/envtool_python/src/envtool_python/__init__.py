@@ -32,6 +32,7 @@ requirements_of_tests   What a project's tests require, beside what it requires 
 resolver                Lines -> pins
 sdist                   The layer kind `sdist`
 simple_index            Where a file of the index is
+source_values           Values of the spec's `sources`
 tagged                  Versions from tags, as far as only a container may do it
 test_config             What a project's own test configuration says that its tests need
 versions                A version for projects whose build backend asks version control

@@ -16,7 +16,7 @@ import posixpath
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from envtool import api
 from envtool_python.checkout_projects import PROJECTS, CheckoutProjects
@@ -24,6 +24,7 @@ from envtool_python.decode import WrongFileError, line_of
 from envtool_python.metadata import read_facts
 from envtool_python.poetry import table
 from envtool_python.requirements import extra, name_of, normal
+from envtool_python.source_values import ARCHIVES, INDEX, archive_project_name, is_archive, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,15 +32,6 @@ if TYPE_CHECKING:
     from envtool_python.decode import DecodedFiles, SubdirectoryReader
     from envtool_python.metadata import ProjectMetadata
 
-INDEX = "index"  # a value of the spec's `sources`: the name comes from where this machine's pip looks
-SOURCES: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": {"type": "string", "minLength": 1},
-    "description": "where requirements come from, over what the project's files say: name -> a directory of the "
-    "project, which is installed from there, a wheel or source archive in it, the URL of one, or `index`: where this "
-    "machine's pip looks; `'*': index`: all",
-}
-ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
 _REFERENCE = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*@\s*(\S+)\s*(;.*)?$")
 _DIRECTORY = re.compile(r"^(?:file:)?([^\[\s;]+?)/?(\[[^\]]*\])?\s*(;.*)?$")
 _OPTIONS = re.compile(r"^(.*?)(?:\s+(--[a-z].*))?$", re.DOTALL)
@@ -486,32 +478,3 @@ def required_by_pkg_info(metadata: str | None) -> frozenset[str]:
     header = (metadata or "").partition("\n\n")[0]
     lines = re.findall(r"^Requires-Dist:[ \t]*(.+)$", header, re.MULTILINE | re.IGNORECASE)
     return frozenset(name_of(line) for line in lines if "@" not in line.partition(";")[0])
-
-
-def is_url(value: str) -> bool:
-    """Whether a source is the URL of an archive."""
-    return value.startswith(("http://", "https://"))
-
-
-def is_archive(value: str) -> bool:
-    """Whether a source is a wheel or source archive of the project."""
-    return not is_url(value) and value.endswith(ARCHIVES)
-
-
-def is_directory(value: str) -> bool:
-    """Whether a source is a directory of the project."""
-    return value != INDEX and not is_url(value) and not is_archive(value)
-
-
-def archive_project_name(path: str) -> str:
-    """Returns the normalised project name that an archive's file name begins with."""
-    name = posixpath.basename(path)
-    if name.endswith(".whl"):
-        return normal(name.partition("-")[0])
-    ending = next(ending for ending in ARCHIVES if name.endswith(ending))
-    return normal(name.removesuffix(ending).rpartition("-")[0])
-
-
-def container_url(path: str, directory: str) -> str:
-    """Returns the file: URL, in a container, of a project's file; `path` is relative to the spec's `directory`."""
-    return "file://" + quote(posixpath.normpath(posixpath.join(api.PROJECT, directory, path)))

@@ -13,8 +13,9 @@ import shlex
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from envtool_python.dependency_sources import ARCHIVES, WrongSource, container_url
+from envtool_python.dependency_sources import WrongSource
 from envtool_python.requirements import unique
+from envtool_python.source_values import ARCHIVES, container_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from envtool import api
 from envtool_python import python_versions
 from envtool_python.agent_script import inside_binds, inside_command
-from envtool_python.dependency_sources import SOURCES
 from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, NON_SOURCE_DIRECTORIES, VERSIONS
 from envtool_python.layer_inputs import PipInputs
 from envtool_python.pins import PINS, fetches, files_of, keep_constraints
@@ -23,6 +22,7 @@ from envtool_python.pip_calls import (
     read_requests,
 )
 from envtool_python.requirements import unique
+from envtool_python.source_values import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
 from envtool_python.decode import DecodedFiles, SubdirectoryReader, TreeReader, WrongFileError, line_of
-from envtool_python.dependency_sources import INDEX, SOURCES, DependencySources, WrongSource, is_directory
+from envtool_python.dependency_sources import DependencySources, WrongSource
 from envtool_python.editable import build_text, editable_inputs
 from envtool_python.find_links import find_links
 from envtool_python.metadata import ProjectMetadata, read_facts
@@ -39,6 +39,7 @@ from envtool_python.requirements import (
     unique,
 )
 from envtool_python.requirements_of_tests import has_tests, requirements_of_tests
+from envtool_python.source_values import INDEX, SOURCES, is_directory
 from envtool_python.test_config import required_plugins
 
 if TYPE_CHECKING:

@@ -11,16 +11,7 @@ from envtool import api
 from envtool_python import find_links
 from envtool_python.checkout_projects import PROJECTS
 from envtool_python.decode import WrongFileError
-from envtool_python.dependency_sources import (
-    ARCHIVES,
-    INDEX,
-    DependencySources,
-    WrongSource,
-    container_url,
-    is_archive,
-    is_directory,
-    is_url,
-)
+from envtool_python.dependency_sources import DependencySources, WrongSource
 from envtool_python.layer_inputs import SPEC, PipInputs, UndeclaredInputError
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.requirement_checks import check_lines
@@ -34,6 +25,7 @@ from envtool_python.requirements import (
     own_extras,
     unique,
 )
+from envtool_python.source_values import ARCHIVES, INDEX, container_url, is_archive, is_directory, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

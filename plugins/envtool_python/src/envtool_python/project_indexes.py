@@ -13,9 +13,10 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from envtool_python.decode import line_of
-from envtool_python.dependency_sources import INDEX, WrongSource
+from envtool_python.dependency_sources import WrongSource
 from envtool_python.poetry import table
 from envtool_python.requirements import name_of, unique
+from envtool_python.source_values import INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

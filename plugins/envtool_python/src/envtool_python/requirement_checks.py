@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from envtool_python.dependency_sources import ARCHIVES, WrongSource
+from envtool_python.dependency_sources import WrongSource
+from envtool_python.source_values import ARCHIVES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -262,8 +262,8 @@ def _project_lines(
     test_requirements: RequiredForTests,
     file_lines: RequirementLines,
 ) -> tuple[list[str], dict[str, api.Json], list[str]]:
-    """Returns the lines that the env, its tests and the project require; or, where only the build backend knows what
-    the project requires, also the options that ask it, and the files that it reads."""
+    """Returns the requirement lines of the env, its tests and the project; and, where only the build backend knows what
+    the project requires, the options that ask it and the files that it reads (else both are empty)."""
     options: Mapping[str, Any] = env.options
     lines = sources.to_pip_lines(options.get("packages", ()), facts, file=env.where.file, line=env.where.line)
     lines += sources.to_pip_lines(test_requirements.lines, facts, file="tox.ini")

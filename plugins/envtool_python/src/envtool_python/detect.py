@@ -20,7 +20,7 @@ from envtool_python.decode import DecodedFiles, WrongFileError
 from envtool_python.dependency_sources import DependencySources
 from envtool_python.language import depth_of, pip_options
 from envtool_python.metadata import ProjectMetadata, read_facts
-from envtool_python.python_versions import HOST_PATH, fits_minor, known, suite_for
+from envtool_python.python_versions import HOST_PATH, env_python, fits_minor, suite_for
 from envtool_python.requirements import WrongRequirementError
 from envtool_python.test_config import pytest_settings, tox_commands
 
@@ -174,7 +174,7 @@ def _imported_modules(project: DecodedFiles) -> set[str]:
 
 def _base(facts: ProjectMetadata) -> dict[str, api.Json]:
     """Returns a Debian base if this machine has no Python that the project supports, else nothing."""
-    host_version = known(api.EnvDraft(
+    host_version = env_python(api.EnvDraft(
         name="unit", base_kind="host", options={}, layer_names=(), where=api.Where(file="", line=1, column=1)
     ))  # fmt: skip
     specifier = facts.requires_python

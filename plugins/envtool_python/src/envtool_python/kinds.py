@@ -364,7 +364,7 @@ def _check_python(options: Mapping[str, Any], resolver: Resolver) -> None:
     specifier, version = str(options.get("requires-python", "")), str(resolver.info["version"])
     if specifier and not python_versions.fits(specifier, version):
         raise api.ResolveError(
-            python_versions.wanted(specifier, f"{_python(options)} of this env is {version}"),
+            python_versions.wrong_python_message(specifier, f"{_python(options)} of this env is {version}"),
             code="python-version",
             hint=python_versions.hint(specifier),
         )

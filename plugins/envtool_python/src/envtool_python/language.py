@@ -26,7 +26,7 @@ from envtool_python.editable import build_text, editable_inputs
 from envtool_python.find_links import find_links
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.project_indexes import apply_bounds, replacement_index
-from envtool_python.python_versions import known, python_wrong
+from envtool_python.python_versions import env_python, python_wrong
 from envtool_python.requirement_checks import check_lines, line_fault
 from envtool_python.requirements import (
     RequirementLines,
@@ -212,7 +212,7 @@ def pip_options(
     pyproject.toml.
     """
     options: Mapping[str, Any] = env.options
-    test_requirements = requirements_of_tests(options, project, facts, known(env))
+    test_requirements = requirements_of_tests(options, project, facts, env_python(env))
     file_lines = flatten(project.read, test_requirements.files, options.get("constraints", ()))
     lines, layer_options, reads = _project_lines(env, project, facts, sources, test_requirements, file_lines)
     line_errors = _check_pip_lines(env, project, facts, sources, lines, test_requirements.lines, file_lines)

@@ -1,4 +1,4 @@
-"""The Python version of an env, as far as it is known without starting a program, and the one that the project wants."""
+"""The Python version of an env, if it is known without starting a program, and the one that the project wants."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _MAX_PATCH = 60  # above the patch versions of every minor version of Python
 def python_wrong(env: api.EnvDraft, project: FileReader, facts: ProjectMetadata) -> Iterator[WrongSource]:
     """Yields an error if the project does not support the base's Python, where both are known."""
     name = str(env.options.get("python", "python3"))
-    version = known(env)
+    version = env_python(env)
     if version is None or not facts.requires_python or fits_minor(facts.requires_python, version):
         return
     has = f"base {_suite(env) or env.base_kind} has" if name == "python3" else "`python:` names"
-    file, line = place(project)
+    file, line = requires_python_position(project)
     yield WrongSource(
-        message=wanted(facts.requires_python, f"{has} {version[0]}.{version[1]}"),
+        message=wrong_python_message(facts.requires_python, f"{has} {version[0]}.{version[1]}"),
         hint=hint(facts.requires_python),
         file=file,
         line=line,
@@ -44,7 +44,7 @@ def python_wrong(env: api.EnvDraft, project: FileReader, facts: ProjectMetadata)
     )
 
 
-def wanted(specifier: str, has: str) -> str:
+def wrong_python_message(specifier: str, has: str) -> str:
     """Returns the message; `has` says which Python there is instead."""
     return f"the project wants Python {specifier}, {has}"
 
@@ -62,7 +62,7 @@ def suite_for(specifier: str) -> str:
     return next((suite for suite, version in _DEBIAN.items() if fits(specifier, version)), "")
 
 
-def place(project: FileReader) -> tuple[str, int]:
+def requires_python_position(project: FileReader) -> tuple[str, int]:
     """Returns the file and line that name the supported Pythons."""
     words = re.compile(r"^\s*[\"']?(requires-python|python_requires|python)[\"']?\s*=")
     for file in ("pyproject.toml", "setup.cfg", "setup.py"):
@@ -92,7 +92,7 @@ def _suite(env: api.EnvDraft) -> str:
     return str(options.get("suite", "") if isinstance(options, dict) else options or "")
 
 
-def known(env: api.EnvDraft) -> tuple[int, int] | None:
+def env_python(env: api.EnvDraft) -> tuple[int, int] | None:
     """Returns the minor version of an env's Python, or None if only starting it would tell."""
     name = str(env.options.get("python", "python3"))
     if name == "python3" and env.base_kind == "debian":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection
 
 from envtool.build import network_errors
+from envtool.errors import closest_name
 
 SPACE = re.compile(r"no space left on device|enospc|disk quota exceeded|edquot", re.IGNORECASE)
 _QUOTE = "['\"`‘’]?"
@@ -57,7 +57,7 @@ def _missing_command_hint(name: str, base: str, programs: Collection[str]) -> st
         return f"`{name}` is not there, or what its first line (`#!`) names is not in this env"
     said = f"`{name}` is not in this env" if name else "a command is not in this env"
     by_pip = _BY_PIP if "python3" in programs else ()
-    near = next(iter(difflib.get_close_matches(name, (*programs, *by_pip), 1, 0.7)), "")
+    near = closest_name(name, (*programs, *by_pip), 0.7)
     meant = f"; did you mean `{near}`?" if near and near != name else ":"
     if near in by_pip and near not in programs:
         return f"{said}{meant} `pip: [{near}]` brings it (with `language: python`: `packages: [{near}]`)"

@@ -45,7 +45,7 @@ def _check_input_patterns(setting: Context, node: Node) -> None:
             patterns,
             keeps=resolution.input_filter(node),
             apart=(*setting.files, *setting.logs),
-            door=HostAccess(setting.root, setting.allowed),
+            access=HostAccess(setting.root, setting.allowed),
             cancel=setting.cancel.reader,
             listed=setting.listed,
         )

@@ -426,7 +426,7 @@ def _inputs(setting: Context, node: Node) -> tuple[InputFile, ...]:
             keeps=input_filter(node),
             follows=follows,
             apart=(*setting.files, *setting.logs),
-            door=HostAccess(setting.root, setting.allowed),
+            access=HostAccess(setting.root, setting.allowed),
             cancel=cancel.reader,
             check=cancel.check,
             listed=setting.listed,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 
 from envtool.build.context import Context
-from envtool.errors import UsageError
+from envtool.errors import UsageError, closest_name
 from envtool.lock.lock import Lock, normalize_name, pinned_items, without_upgraded
 from envtool.plan.graph import Graph
 
@@ -20,9 +19,9 @@ def with_upgrades(setting: Context, nodes: Graph, names: tuple[str, ...]) -> Con
     unknown = tuple(name for name in unknown if name not in here)
     if unknown:
         called = here | {str(item["name"]) for entry in old.entries for item in pinned_items(entry.pins)}
-        near = difflib.get_close_matches(unknown[0], sorted(called), 1)
+        near = closest_name(unknown[0], sorted(called))
         hint = f"there are {', '.join(sorted(here)[:12])}" + (", and the packages in them" if old.entries else "")
-        hint = f"did you mean `{near[0]}`?" if near and len(unknown) == 1 else hint
+        hint = f"did you mean `{near}`?" if near and len(unknown) == 1 else hint
         raise UsageError(f"nothing here is called {', '.join(unknown)}", code="lock-name", hint=hint)
     _check_upgradable(old, nodes, names)
     return replace(setting, lock=rest, moving=kept)

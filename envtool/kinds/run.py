@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from envtool.api import PROJECT, Call, Command, Json, Kind, Recipe, Request, Run
-from envtool.kinds import in_place_steps
 
 INPUTS = "/dev/envtool/inputs"  # where a layer that is built in the project's place has its inputs: nothing keeps it
 DAY = 86400  # seconds
@@ -80,6 +79,8 @@ class RunLayer(Kind):
         steps = tuple(Run(command=command, cwd=cwd) for command in commands(_options(request.options)["run"]))
         if not in_place:
             return Recipe(steps=steps, network=network, phase="running")
+        from envtool.kinds import in_place_steps
+
         arguments = (INPUTS, max(0, request.epoch - DAY))
         begin, finish = (
             Call(function=each, arguments=arguments)

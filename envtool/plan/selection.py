@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envtool.errors import UsageError
+from envtool.errors import UsageError, closest_name
 from envtool.fs import globs
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
@@ -76,6 +75,6 @@ def _unknown(spec: Spec, graph: Graph, name: str) -> UsageError:
     names |= {word for env in spec.envs for word in (env.name, env.group)}
     names |= {f"{env.name}:{task.name}" for env in spec.envs for task in env.tasks}
     names |= {task.name for env in spec.envs for task in env.tasks}
-    near = difflib.get_close_matches(name, sorted(names), n=1)
-    hint = f"did you mean `{near[0]}`?" if near else "`envtool list` shows envs, layers and tasks"
+    near = closest_name(name, sorted(names))
+    hint = f"did you mean `{near}`?" if near else "`envtool list` shows envs, layers and tasks"
     return UsageError(f"no base, layer, env or task `{name}`", code="why-name", hint=hint)

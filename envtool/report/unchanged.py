@@ -92,6 +92,32 @@ def lines(rows: Sequence[Mapping[str, Any]], *, now: float, color: bool, columns
     return result
 
 
+def json_lines(rows: Sequence[Mapping[str, Any]], *, now: float, spent: float) -> list[str]:
+    """What `--json` writes of such a run: the events of each task, and the result (report/json_lines.py). No task has
+    outputs or a message. Beside what `lines` takes, a row has the run's `seconds` and the path of its `log`."""
+    import json
+
+    documents: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for row in rows:
+        event_id, env, task, since, host, seconds = (
+            f"task:{row['env']}:{row['task']}", row["env"], row["task"], row["since"], row["host"], row["seconds"],
+        )  # fmt: skip
+        documents += (
+            {"event": "started", "id": event_id, "subject": "task", "name": task, "time": now, "env": env,
+             "detail": "", "total": 0, "on": ""},
+            {"event": "finished", "id": event_id, "subject": "task", "name": task, "outcome": "cached", "time": now,
+             "seconds": seconds, "env": env, "status": 0, "detail": "", "outputs": [], "since": since, "host": host,
+             "on": ""},
+        )  # fmt: skip
+        results.append(
+            {"env": env, "task": task, "outcome": "cached", "status": 0, "started": since, "seconds": seconds,
+             "log": row["log"], "outputs": [], "message": "", "host": host, "code": "", "problems": []}
+        )  # fmt: skip
+    documents.append({"event": "result", "status": 0, "seconds": round(spent, 3), "results": results})
+    return [json.dumps(document) for document in documents]
+
+
 def format_total(count: int, spent: float, *, color: bool, unicode: bool) -> str:
     """Returns the last line of a run in which nothing ran, as formatting.format_total writes it. `spent` is in seconds,
     less than a minute."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
+
+from envtool.errors import closest_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,8 +137,8 @@ def unknown_key_hint(
 
 def translate_key(key: str) -> str:
     """What a key of another tool is called here; empty where it is none."""
-    found = difflib.get_close_matches(key.lower().replace("-", "_"), _FOREIGN_NAMES, 1, 0.85)
-    return _FOREIGN_NAMES[found[0]] if found else ""
+    foreign = closest_name(key.lower().replace("-", "_"), _FOREIGN_NAMES, 0.85)
+    return _FOREIGN_NAMES[foreign] if foreign else ""
 
 
 def _misplaced_key_hint(key: str, node: YamlNode, here: str, schema: dict[str, Json]) -> str:

@@ -99,8 +99,8 @@ def test_an_unchanged_run_is_told(run, capsys):
 
 @pytest.mark.parametrize(
     "words",
-    [["-v"], ["--again"], ["--json"], ["-x"], ["--refresh"], ["--locked"], ["--", "a"], ["-j", "2"], ["-e"], ["-C", "-q"],
-     ["test"], ["x"], ["--color", "blue"], ["--junit", "x"], ["-f", "envtool.yaml"]],
+    [["-v"], ["--again"], ["-x"], ["--refresh"], ["--locked"], ["--", "a"], ["-j", "0"], ["-e"], ["-C", "-q"],
+     ["test"], ["x"], ["--color", "blue"], ["--junit", "."], ["-f", "envtool.yaml"]],
 )  # fmt: skip
 def test_only_the_plainest_words_are_understood(run, words):
     assert run()

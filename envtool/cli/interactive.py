@@ -52,7 +52,7 @@ def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **opt
             if event.id not in commands:
                 stream.emit(event)
             if not isinstance(event, Output) and (event.id in commands or isinstance(event, Finished)):
-                stream.settle()
+                stream.wait_until_handled()
 
         try:
             terminal = sys.stdin.isatty() and sys.stdout.isatty()

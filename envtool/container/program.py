@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from envtool.container import seccomp, userns
-from envtool.container.operations import KERNEL_FILES
+from envtool.container.rootfs_operations import KERNEL_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from envtool.container.operations import Operation
+    from envtool.container.rootfs_operations import Operation
 
 HOME = "/home/envtool"
 OUTPUTS_LIMIT = 2 << 30  # bytes, unless the spec has another limit
@@ -178,7 +178,7 @@ class Program:
     watch: tuple[str, ...] = ()  # directories of the container whose opened files are reported (opened_files.py)
 
     def operations(self) -> tuple[Operation, ...]:
-        """Returns what makes the container's file systems, in order (operations.py)."""
+        """Returns what makes the container's file systems, in order (rootfs_operations.py)."""
         return (
             *self._root_operations(),
             *KERNEL_FILES,

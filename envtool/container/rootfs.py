@@ -1,4 +1,4 @@
-"""Builds a container's file systems from a list of operations (operations.py), and changes the root.
+"""Builds a container's file systems from a list of operations (rootfs_operations.py), and changes the root.
 
 Each operation has up to three parts, and each part is done for all operations in their order:
 

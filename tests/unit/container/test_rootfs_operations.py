@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.container import extra_mounts, operations, rootfs
-from envtool.container.operations import describe_operation
+from envtool.container import extra_mounts, rootfs, rootfs_operations
 from envtool.container.program import (
     BindMount,
     CacheMount,
@@ -22,6 +21,7 @@ from envtool.container.program import (
     TextMount,
     TmpfsMount,
 )
+from envtool.container.rootfs_operations import describe_operation
 
 ROOTS = (
     Root(lowers=("/store/b", "/store/a")),
@@ -54,7 +54,7 @@ EXTRA = (
 )
 
 
-def covered(done: tuple[operations.Operation, ...]) -> list[tuple[str, str]]:
+def covered(done: tuple[rootfs_operations.Operation, ...]) -> list[tuple[str, str]]:
     """Targets that a later operation covers: (the earlier, the later)."""
     return [
         (earlier[1], later[1])
@@ -110,7 +110,9 @@ def test_each_operation_has_a_line_of_its_own(program):
 
 
 def test_each_kind_has_a_part_that_applies_it():
-    listed = {line.split()[0] for line in (operations.__doc__ or "").partition("root  ")[2].splitlines()[1:] if line}
+    listed = {
+        line.split()[0] for line in (rootfs_operations.__doc__ or "").partition("root  ")[2].splitlines()[1:] if line
+    }
     listed.add("root")
     assert listed == {*rootfs.KINDS, *extra_mounts.APPLY}
     assert not rootfs.KINDS & {*extra_mounts.APPLY}

@@ -128,8 +128,10 @@ def _refusal(what: str, why: str, wanted: list[str], certificates: list[Cert]) -
         )
     by = ", ".join(ids) or "nobody"
     if not any(_names(cert, ids) for cert in certificates):
+        count = len(certificates)
+        trusted = "the one trusted key is another" if count == 1 else f"none of the {count} trusted keys is that"
         return ResolveError(
-            f"{what} is signed by {by}, and none of the {len(certificates)} trusted keys is that",
+            f"{what} is signed by {by}, and {trusted}",
             code="signature-key",
             hint=_HINT,
         )

@@ -233,7 +233,7 @@ def resolve_pins(
     _check_links(origin, linked)
     _check_local(origin, tarballs)
     files = _fetch_tarballs(site, tarballs, config, runtime.registry)
-    site.note(f"{len(files)} packages")
+    site.note(f"{len(files)} package{'' if len(files) == 1 else 's'}")
     directories = node_modules_parents([*tarballs, *linked])
     _check_inside(origin.root, directories)
     return {

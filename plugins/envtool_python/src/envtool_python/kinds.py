@@ -246,7 +246,7 @@ class Pip(_VenvKind):
                 "extras": [*pip_request.extras],
                 "call": pip_request.project_call,
             }
-        site.note(f"resolving {len(lines)} requirements")
+        site.note(f"resolving {_count(len(lines), 'requirement')}")
         install = resolver.packages(document)
         return resolver.pins("install", install)
 

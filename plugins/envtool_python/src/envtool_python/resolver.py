@@ -178,7 +178,10 @@ class Resolver:
             if entry["sha256"] in parents:
                 raise api.ResolveError(f"building {entry['name']} needs {entry['name']} itself", code="resolve")
         if new_sources:
-            self.site.note(f"asking {len(new_sources)} source distributions what their builds need")
+            count = len(new_sources)
+            asked = "1 source distribution what its build needs"
+            asked = asked if count == 1 else f"{count} source distributions what their builds need"
+            self.site.note(f"asking {asked}")
             self._add_builds(new_sources, parents)
         return [self.add(entry) for entry in entries]
 

@@ -46,6 +46,7 @@ def test_a_stranger_signed_it(signed):
     stranger = Tsk.generate("stranger <s@mirror.invalid>").extract_certificate()
     error = refused(signed, release.Keyring(path="s.pgp", data=bytes(stranger)), "signature-key")
     assert "keyring:" in error.hint
+    assert "and the one trusted key is another" in error.message
 
 
 @pytest.mark.parametrize("change", [(b"", b""), (b"Codename", b"Kodename")])

@@ -111,7 +111,7 @@ class Resolver:
             message, hint = explain_pip_error(redact_credentials(output), self.places, self.info, _lines(document))
             if message:
                 raise api.ResolveError(message, code="resolve", hint=hint, output=redact_credentials(output))
-            message = f"pip could not settle it: {last_words(output)}"
+            message = f"pip could not resolve the requirements: {last_words(output)}"
             raise api.ResolveError(message, code="resolve", hint=hint_for(output), output=redact_credentials(output))
         return json.loads(completed.stdout.decode().strip().rpartition("\n")[2])
 

@@ -100,7 +100,7 @@ def ground(tmp_path_factory):
         below = [made[each] for each in node.below]
         request = resolution.request_from_resolved(node, below, (), setting)
         pins = (PINS | MORE)[node.kind.name](request)
-        made[node.id] = resolution.settled(node, request, pins)
+        made[node.id] = resolution.apply_pins(node, request, pins)
         found.append((node, request, LockEntry(question=resolution.question_for_lock(node, request, below), pins=pins)))
     return root, kinds, setting, found
 
@@ -157,7 +157,7 @@ def opened(ground, which: int, pins) -> None:
     answer = resolution.find_locked_answer(node, request, entry.question, setting)
     assert answer is not None
     pinned_items(answer.pins)
-    for fetch in resolution.settled(node, request, answer.pins).fetches:
+    for fetch in resolution.apply_pins(node, request, answer.pins).fetches:
         assert "/" not in fetch.name
         assert fetch.name not in ("", ".", "..")
 

@@ -828,12 +828,14 @@ def test_files_of_a_project_that_are_mostly_blanks(quick):
 @pytest.mark.parametrize("number", ["9" * 5000, "7" * 400, "\u0663", "\u00b2", "-1", "1e9", "99999999999999999999"])
 def test_numbers_of_a_dockerfile(line, number, quick):
     pytest.importorskip("dockerfile")
-    from envtool.kinds.dockerfile.parser import DockerfileFault, parse
+    from envtool.kinds.dockerfile.parser import DockerfileError, parse
     from envtool.kinds.dockerfile.stages import platform_arguments, split_stages
     from envtool.kinds.dockerfile.translate import StageReader
 
-    with contextlib.suppress(DockerfileFault):  # with its line; else it has a meaning
+    with contextlib.suppress(DockerfileError):  # with its line; else it has a meaning
         first, instruction = parse(f"FROM x\n{line.format(number)}\n")
         split_stages((first, instruction), Lexer(), "x86_64", {})
-        builder = StageReader({}, lexer=Lexer(), given={}, outer=platform_arguments("x86_64"), seen=None)
+        builder = StageReader(
+            {}, lexer=Lexer(), build_args={}, global_args=platform_arguments("x86_64"), variables=None
+        )
         builder.add(instruction)

@@ -94,17 +94,23 @@ def _run_in_envs(
         context.emit(Noted(text=uncached))
     if (line := context.allowed.all()) and any(result.error for result in results):
         context.emit(Noted(text=f"to allow all that you were asked for here: {line}"))
-    if (
-        len(traces) == len(selected)
-        and not request.args
-        and not request.refresh
-        and not project.kinds.hooks("envtool_event")
-    ):
+    if len(traces) == len(selected):
         order = {(env.name, env_task.name): number for number, (env, env_task) in enumerate(selected)}
         traces.sort(key=lambda trace: order[trace.env.name, trace.task])
-        with suppress(EnvtoolError, OSError):  # the plan only makes the next run faster
-            fast_plan.write_test_plan(traces, spec, project.files, context, selected=request.envs, began=started)
+        _write_fast_plan(request, project, traces, started)
     return results
+
+
+def _write_fast_plan(
+    request: CommandRequest, project: OpenProject, traces: Sequence[result_cache.CachedResult], started: int
+) -> None:
+    """Writes the plan by which the next run knows that all these tasks passed, unless a plugin wants events."""
+    if request.args or request.refresh or project.kinds.hooks("envtool_event"):
+        return
+    with suppress(EnvtoolError, OSError):  # the plan only makes the next run faster
+        fast_plan.write_test_plan(
+            traces, project.spec, project.files, project.context, selected=request.envs, began=started
+        )
 
 
 def _describe_uncached(selected: Sequence[tuple[Env, Task]], results: Sequence[Result], context: Context) -> str:

@@ -243,9 +243,9 @@ def _checked(function: Callable[..., Any], name: str, owner: str, check: AnswerC
             return answer if check is None else check(answer)
         except EnvtoolError:
             raise
-        except _WrongAnswer as wrong:
-            text = f"answered {type(answer).__name__} where {wrong} is wanted"
-            raise _error(owner, name, arguments, text, wrong) from wrong
+        except _WrongAnswer as wrong_answer:
+            text = f"answered {type(answer).__name__} where {wrong_answer} is wanted"
+            raise _error(owner, name, arguments, text, wrong_answer) from wrong_answer
         except (Exception, SystemExit) as error:
             if isinstance(error, OSError) and _in_core(error):
                 raise

@@ -128,9 +128,9 @@ def _short(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def _plugin_error(owner: str, what: str) -> UsageError:
+def _plugin_error(owner: str, failure: str) -> UsageError:
     hint = "" if owner == OURS else "update it, or uninstall it"
-    return UsageError(f"{owner} {what}", code="plugin", hint=hint)
+    return UsageError(f"{owner} {failure}", code="plugin", hint=hint)
 
 
 def _register(manager: pluggy.PluginManager, plugin: object, owner: str) -> None:
@@ -189,14 +189,14 @@ def _collect(
 def _check_kind(kind: api.Kind) -> str:
     if not isinstance(getattr(kind, "schema", None), dict | bool):
         return "without a schema"
-    taken = RESERVED & {kind.name, *kind.siblings}
-    if taken:
-        return f"with the key `{min(taken)}`, which every layer has already"
+    reserved = RESERVED & {kind.name, *kind.siblings}
+    if reserved:
+        return f"with the key `{min(reserved)}`, which every layer has already"
     if kind.name in kind.siblings:
         return "that has itself as a sibling key"
     return ""
 
 
 def _check_language(language: api.Language) -> str:
-    wrong = [name for name, schema in language.options.items() if not isinstance(schema, dict | bool)]
-    return f"with the key `{wrong[0]}`, which has no schema" if wrong else ""
+    without_schema = [name for name, schema in language.options.items() if not isinstance(schema, dict | bool)]
+    return f"with the key `{without_schema[0]}`, which has no schema" if without_schema else ""

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, TypeVar
 
 import pluggy
@@ -64,6 +63,8 @@ from envtool.recipe import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from envtool.events import Event
 
 __all__ = [

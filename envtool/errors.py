@@ -27,7 +27,17 @@ from typing import TYPE_CHECKING, ClassVar
 from envtool.fs.beneath import DirectoryReplacedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from envtool.model import Where
+
+
+def closest_name(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """The one of `names` that is most like `name`, for "did you mean"; empty where none is like it. `cutoff` is 0 to 1,
+    as in difflib.get_close_matches."""
+    from difflib import get_close_matches
+
+    return "".join(get_close_matches(name, [*names], 1, cutoff))
 
 
 class EnvtoolError(Exception):

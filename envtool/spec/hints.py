@@ -3,11 +3,12 @@ name in envtool."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
+
+from envtool.errors import closest_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,8 +138,8 @@ def unknown_key_hint(
 
 def translate_key(key: str) -> str:
     """Returns the name in a spec for a key of another tool; "" if no other tool has the key."""
-    close = difflib.get_close_matches(key.lower().replace("-", "_"), _FOREIGN_NAMES, 1, 0.85)
-    return _FOREIGN_NAMES[close[0]] if close else ""
+    close = closest_name(key.lower().replace("-", "_"), _FOREIGN_NAMES, 0.85)
+    return _FOREIGN_NAMES[close] if close else ""
 
 
 def _misplaced_key_hint(key: str, node: YamlNode, sort: str, schema: dict[str, Json]) -> str:

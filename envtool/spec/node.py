@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from envtool.errors import Problem, SpecError
+from envtool.errors import Problem, SpecError, closest_name
 from envtool.model import Json, Where
 
 if TYPE_CHECKING:
@@ -151,11 +150,11 @@ class Problems:
                 names = [
                     n for n in names if abs(len(n) - len(name)) <= 2 and (n[:1] == name[:1] or n[-1:] == name[-1:])
                 ]
-            close = difflib.get_close_matches(name, names[:500], 1, 0.6)
+            close = closest_name(name, names[:500])
             if close:
-                node = known[close[0]] if hasattr(known, "keys") else None  # type: ignore[index]
+                node = known[close] if hasattr(known, "keys") else None  # type: ignore[index]
                 position = f" ({node.source.file}:{node.line})" if isinstance(node, YamlNode) else ""
-                return f"{prefix} `{close[0]}`?{position}"
+                return f"{prefix} `{close}`?{position}"
         if 0 < len(names) <= listed:
             return "known: " + ", ".join(f"`{n}`" for n in sorted(names))
         return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jsonschema_rs
 
 from envtool import pin_schemas
+from envtool.errors import closest_name
 from envtool.spec import hints
 from envtool.spec.node import MAX_PROBLEMS
 from envtool.spec.schema import SERVICES
@@ -186,7 +186,7 @@ def _is_misspelt(missing: Any, errors: list[Any]) -> bool:
         error.kind.name == "additionalProperties"
         and error.instance_path == missing.instance_path
         and (
-            difflib.get_close_matches(missing.kind.property, error.kind.unexpected[:20], 1, 0.6)
+            closest_name(missing.kind.property, error.kind.unexpected[:20])
             or missing.kind.property in map(hints.translate_key, error.kind.unexpected[:20])
         )
         for error in errors

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -23,12 +25,17 @@ SAME = [  # spellings of one command line: the words, and what they mean
     (["run", "-e", "a", "lint", "--env=b"], ("lint", ".", ("a", "b"))),
     (["-q", "test", "-C", "a", "--color", "always", "-ea"], ("test", "a", ("a",))),
     (["build", "-qe", "a", "--"], ("build", ".", ("a",))),
+    (["test", "--json", "-j", "4"], ("test", ".", ())),
+    (["--json", "test", "--junit=x.xml", "--jobs=12"], ("test", ".", ())),
+    (["run", "lint", "-j2", "--junit", "y"], ("lint", ".", ())),
 ]
 LONG = [
     ["exec", "unit"], ["exec", "--", "unit", "true"], ["exec", "unit", "ls", "-la"], ["exec", "-e", "unit", "true"],
     ["exec", "unit", "-v", "--", "true"], ["exec", "unit", "--json", "true"], ["exec", "--offline", "unit", "true"],
     ["-e", "unit", "test"], ["test", "x"], ["run"], ["run", "a", "b"], ["test", "--", "x"], ["test", "-e"],
-    ["test", "-C", ""], ["test", "--color", "blue"], ["test", "--junit", "x"], ["test", "-f", "x"], ["help", "test"],
+    ["test", "-C", ""], ["test", "--color", "blue"], ["test", "--junit", "."], ["test", "--junit", "/dev/stdout"],
+    ["test", "-j", "0"], ["test", "-j", "many"], ["-j", "2", "test"], ["--junit", "x", "test"], ["test", "--json=1"],
+    ["test", "-f", "x"], ["help", "test"],
     ["list", "test"], ["-C", "test"], ["test", "--quiet=1"], ["test", "-"], ["--env", "a", "test"], ["test", "--en", "a"],
     ["test", "--directory=a"], ["-C=a", "test"], ["exec", "", "true"], ["test", "-h"], ["--version", "test"], [],
 ]  # fmt: skip
@@ -110,15 +117,23 @@ def test_the_short_way_means_what_the_long_way_does(read, words):
     settings, more, same = found
     assert same == meaning
     plain = settings.__class__(
-        directory=said.directory, color=said.color, verbosity=-1 if said.quiet else 0, called=settings.called
+        directory=said.directory,
+        color=said.color,
+        verbosity=-1 if said.quiet else 0,
+        json=said.json,
+        called=settings.called,
     )
     assert settings == plain  # nothing else was said
     if said.verb == "exec":
         assert not any(more.values())
     else:
         request, junit, provenance = more
-        assert (junit, provenance) == (None, None)
-        assert request == request.__class__(directory=said.directory, envs=said.envs)
+        assert provenance is None
+        assert ((junit and os.path.abspath(junit)) or "") == said.junit
+        reports = (said.junit,) if said.junit else ()
+        assert request == request.__class__(
+            directory=said.directory, envs=said.envs, jobs=request.jobs, reports=reports
+        )  # how many run at once means nothing where nothing runs
 
 
 def test_completion_is_for_the_long_way(read, monkeypatch):

@@ -311,25 +311,33 @@ class Short:
         probe = "import sys\nfrom envtool.cli import fastpath\nsys.exit(7 if fastpath.try_task(sys.argv[1:]) is None else 0)\n"
         self.script = str(place.write("probe.py", probe, at=place.top))
 
-    def told(self, *words, cwd=None):
+    def told(self, *words, cwd=None, stream="err"):
         python = self.place.caller.command[0]
         process = self.place.caller.spawn(
             python, "-P", self.script, "test", *words, env=self.place.variables(), cwd=cwd or self.place.project,
             stdout=-1, stderr=-1,
         )  # fmt: skip
-        _, err = process.communicate()
+        out, err = process.communicate()
         assert process.returncode in (0, 7), err
-        assert process.returncode == 0 or err == b"", err
-        return err.decode() if process.returncode == 0 else ""
+        assert process.returncode == 0 or (out, err) == (b"", b""), err
+        return {"out": out, "err": err}[stream].decode() if process.returncode == 0 else ""
 
-    def prepare(self):
+    def prepare(self, *words):
         """Have the long way write what the short one needs, from the same module path."""
         python = self.place.caller.command[0]
         script = self.place.write(
             "long.py", "import sys\nfrom envtool.cli.main import main\nsys.exit(main())\n", at=self.place.top
         )
         process = self.place.caller.spawn(
-            python, "-P", str(script), "test", env=self.place.variables(), cwd=self.place.project, stdout=-1, stderr=-2
+            python,
+            "-P",
+            str(script),
+            "test",
+            *words,
+            env=self.place.variables(),
+            cwd=self.place.project,
+            stdout=-1,
+            stderr=-2,
         )
         out = process.communicate()[0].decode()
         assert process.returncode == 0, out
@@ -371,16 +379,51 @@ def test_the_short_way_says_what_the_long_way_says(short):
         ["-v"],
         ["--again"],
         ["--", "x"],
-        ["--json"],
         ["-e", "unit"],
         ["-x"],
         ["--refresh"],
-        ["--junit", "x"],
     ):
         assert not short.told(*words), words
     for _ in range(12):
         assert short.told()
     assert len(os.listdir(place.project / ".envtool/runs")) == 10
+
+
+def test_the_short_way_writes_the_reports_of_the_long_way(short):
+    """For the file in the project as well, which is no part of what a task sees."""
+
+    def plain(text):
+        """Without what is of one run: when, how long, where its log is."""
+        documents = [json.loads(line) for line in text.splitlines()]
+        for document in documents:
+            for value in (document, *document.get("results", ())):
+                for name in ("time", "log") + (("seconds",) if value.get("event") == "result" else ()):
+                    value.pop(name, None)
+        return sorted(documents, key=lambda document: (document["event"], document.get("id", "")))
+
+    project = short.place.project
+    told = short.told("--json", stream="out")
+    log = json.loads(told.splitlines()[-1])["results"][0]["log"]
+    assert Path(log).read_text() == (project / ".envtool/last" / os.path.basename(log)).read_text()
+    assert plain(told) == plain(short.prepare("--json"))
+    for name in ("new/report.xml", str(short.place.top / "report.xml")):
+        path = project / name
+        short.prepare("--junit", name)
+        told = path.read_text()
+        for _ in range(10):  # as in the fixture
+            older(short.place)
+            short.prepare("--junit", name)
+            path.unlink()
+            if short.told("--junit", name):
+                break
+        told = path.read_text()
+        short.prepare("--junit", name)
+        suites = [sorted(ET.tostring(suite) for suite in ET.fromstring(text)) for text in (told, path.read_text())]
+        assert suites[0] == suites[1]
+        assert "unchanged_since" in told
+        assert "one" in told
+    assert not short.told("--junit", str(project / "input" / "below.xml"))  # the long way has the words
+    assert not short.told("--junit", str(project))
 
 
 CHANGES = {

@@ -244,7 +244,7 @@ def test_the_project_is_editable_and_a_wheel_where_something_is_compiled(tmp_pat
     asked = request({}, inputs=["setup.py"])
     pins = PythonProject().resolve(asked, site)
     assert (pins["install"], site.asked[-1][1]["sources"][0]["hooks"]) == ("editable", ["build_editable"])
-    told = PythonProject().told(asked, pins)
+    told = PythonProject().build_document(asked, pins)
     keep = "/opt/venv/share/envtool"
     assert told["project"] == {"root": "/project", "build": [1], "install": "editable", "variables": {}, "keep": keep}
     (tmp_path / "setup.py").write_text("setup(ext_modules=[x])")
@@ -259,7 +259,7 @@ def test_what_a_build_makes_is_kept_below_the_venv_and_seen_in_the_project():
     asked = replace(request({"path": "/srv/v", "root": "lib"}), directory="sub")
     pins = {"files": [], "pip": "pip.whl", "install": "wheel", "variables": {}}
     assert PythonProject().generated(asked, pins) == {".": "/srv/v/share/envtool"}
-    told = PythonProject().told(
+    told = PythonProject().build_document(
         asked, {**pins, "files": [{"name": "p", "version": "1", "file": "pip.whl", "use": "build"}]}
     )
     assert (told["project"]["root"], told["project"]["keep"]) == ("/project/sub/lib", "/srv/v/share/envtool")

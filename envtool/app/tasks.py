@@ -123,7 +123,8 @@ def _describe_uncached(selected: Sequence[tuple[Env, Task]], results: Sequence[R
     for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1])):
         others = f" and {len(names) - 2} more" if len(names) > 2 else ""
         parts.append(f"{', '.join(names[:2])}{others} ({reason})")
-    tail = f"; and for {len(parts) - 3} more reasons" if len(parts) > 3 else ""
+    others = f"{len(parts) - 3} more reason{'s' if len(parts) > 4 else ''}"
+    tail = f"; and for {others}" if len(parts) > 3 else ""
     return f"not remembered, and run again the next time: {'; '.join(parts[:3])}{tail}" if parts else ""
 
 
@@ -135,7 +136,7 @@ def _check_cached(project: OpenProject, node_ids: set[str], scheduler: Scheduler
     scheduler.wait_for_pulls(node_ids)
     misses = explain_nodes(project.graph, project.context, node_ids, lock=project.lock_lines(), misses=True)
     if misses:
-        count = f"{len(misses)} of {len(node_ids)} bases and layers"
+        count = f"{len(misses)} of {len(node_ids)} bases and layers" if len(node_ids) > 1 else "the base"
         verb = "is" if len(misses) == 1 else "are"
         hint = "without `--expect-cached` they are made; `envtool why NAME` says more of one"
         raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)

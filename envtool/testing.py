@@ -157,7 +157,9 @@ class MemorySite:
 
     def fetch(self, fetches: Sequence[api.Fetch]) -> list[Path]:
         """Always raises FetchError: a kind under test names its files, and the core fetches them."""
-        raise api.FetchError(f"{len(fetches)} files asked for in a test's site", code="fetch-missing")
+        raise api.FetchError(
+            f"a fetch of {', '.join(fetch.name for fetch in fetches)} in a test's site", code="fetch-missing"
+        )
 
     def learn(self, sealed: Sequence[api.Sealed]) -> list[api.Fetch]:
         """See api.Site. The content in `urls` is checked as the core would check it."""

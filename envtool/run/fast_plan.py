@@ -53,6 +53,7 @@ def prepare_exec_plan(
         "version": fast_exec.plan_version(),
         "spec": _spec_path(spec),
         "env": env.name,
+        "project": context.root,
         "watch": [],
         "program": program_dict,
         "environment": dict(program.env),

@@ -498,7 +498,7 @@ def lock(request, upgrade, emit, cancel):
     return LockResult(file="envtool.lock", changes=done, entries=3, written=bool(done))
 
 
-def execute(request, env, argv, *, terminal, emit, cancel):
+def execute(request, env, argv, *, terminal, emit, cancel, describe=None):
     requests.append((request, env, argv, terminal))
     if env == "nope":
         raise errors.UsageError("unknown env `nope`", code="usage.env", hint="`envtool list` shows them")

@@ -20,7 +20,8 @@ from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.output_clashes import find_output_clashes
 from envtool.project import rundir
-from envtool.run import fast_plan, result_cache, task_container
+from envtool.run import cached_task, fast_plan, task_container
+from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message, to_envtool_error
 from envtool.run.shutdown import GracePeriod
 
@@ -59,13 +60,13 @@ def _run_in_envs(
     for note in find_output_clashes(chosen):
         setting.emit(Noted(text=note))
     stop = threading.Event()
-    traces: list[result_cache.CachedResult] = []
+    traces: list[cached_task.CachedResult] = []
 
     def one(env: Env, each: Task) -> Result:
         if stop.is_set() or cancel.is_set():
             return _result_without_run(env, each, "interrupted" if cancel.is_set() else "skipped", "not started")
         log = rundir.log_path(directory, env.name, each.name)
-        asked = result_cache.TaskRequest(
+        asked = TaskCall(
             env=env, task=each, context=setting, log=log, host=task_container.select_passed(env, os.environ)
         )
         result, trace = _run_in_env(asked, stacks, again=request.again)
@@ -129,14 +130,12 @@ def _check_cached(at: OpenProject, wanted: set[str], stacks: Scheduler) -> None:
         raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)
 
 
-def _run_in_env(
-    asked: result_cache.TaskRequest, stacks: Scheduler, *, again: bool
-) -> tuple[Result, result_cache.CachedResult | None]:
+def _run_in_env(asked: TaskCall, stacks: Scheduler, *, again: bool) -> tuple[Result, cached_task.CachedResult | None]:
     env, task = asked.env, asked.task
     try:
         task_container.check_passed((env,), asked.context.allowed, os.environ)
         task_container.check_workdir(env, asked.context.host_access())
-        return result_cache.run_task_cached(asked, stacks, again=again)
+        return cached_task.run_task_cached(asked, stacks, again=again)
     except Interrupted:
         return _result_without_run(env, task, "interrupted", "interrupted"), None
     except Exception as raised:  # whatever it is, it is this env's: the others run, and the report has its end

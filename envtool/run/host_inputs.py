@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from envtool.api import PROJECT, Looked
 from envtool.build.context import Context
-from envtool.build.parents import looked, opened
+from envtool.build.parents import opened_files_question, shown_host_files
 from envtool.build.scheduler import Stack
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
@@ -48,7 +48,7 @@ class HostInputs:
 
     def __init__(self, stack: Stack, context: Context) -> None:
         """Raises EnvtoolError if git fails."""
-        self._machine = looked(stack.made)
+        self._machine = shown_host_files(stack.made)
         self._directories = {
             directory for top in _visible_git_directories(context) for directory, _ in _directories(top)
         }
@@ -86,24 +86,25 @@ class HostInputs:
             opened_paths: Json = None
             if self.opened is not None:
                 opened_paths = [path for path in self.opened if os.path.dirname(path) in trees]
-            answer_cache.put(context.store, opened("result", key), opened_paths)
+            answer_cache.put(context.store, opened_files_question("result", key), opened_paths)
 
 
 def unseen_reason(stack: Stack) -> str:
     """Returns why not all files of this machine that a stack mounts could be read; empty if all could."""
-    host = looked(stack.made)
+    host = shown_host_files(stack.made)
     return host.unseen if host else ""
 
 
 def result_host_state(stack: Stack, key: str, context: Context) -> dict[str, int]:
     """Returns the files of this machine that decided the result of a key and the layers below it: ctimes (ns) by
     path."""
-    host = looked(stack.made)
+    host = shown_host_files(stack.made)
     if host is None:
         return {}
-    questions = [opened("layer", made.layer.key) for made in (*stack.made, *stack.aside)[1:]]
+    questions = [opened_files_question("layer", made.layer.key) for made in (*stack.made, *stack.aside)[1:]]
     return _decisive_state(
-        host, [answer_cache.get(context.store, question) for question in (*questions, opened("result", key))]
+        host,
+        [answer_cache.get(context.store, question) for question in (*questions, opened_files_question("result", key))],
     )
 
 

@@ -20,7 +20,7 @@ from envtool.project.snapshot import SnapshotError
 from envtool.run import host_inputs, provenance, shared_results
 from envtool.run.host_inputs import HostInputs
 from envtool.run.task_request import TaskRequest, TaskResult
-from envtool.store import layers, results, snapshots
+from envtool.store import layers, record_results, results, snapshots
 from envtool.store.results import StoredResult
 
 
@@ -105,7 +105,7 @@ class LocalCache:
                 snapshots.put(store, view, manifest)
             for layer in (*self._stack.made, *self._stack.aside):
                 layers.store_known_output(store, layer.layer)
-            results.store_result(
+            record_results.store_result(
                 store,
                 documents,
                 results.StoredRun(
@@ -127,7 +127,7 @@ class LocalCache:
             if run.reach:
                 for document in documents:
                     run.reach.note(keys.digest(document), self._context)
-        except results.TooLarge as error:
+        except record_results.TooLarge as error:
             raise NotCacheable("its log and outputs are too large") from error
         except (OSError, EnvtoolError, SnapshotError) as error:
             raise NotCacheable(str(error)) from error

@@ -10,7 +10,7 @@ from envtool.build.context import Context
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.errors import BuildError
 from envtool.model import Json
-from envtool.store import layers, results, temp_dirs, unpack_layer
+from envtool.store import layers, record_results, results, temp_dirs, unpack_layer
 from envtool.teamcache import payloads
 from envtool.teamcache.statement import RESULT, RefusedStatement, Statement
 
@@ -40,7 +40,7 @@ def pull_result(key: str, name: str, owner: str, stack: Stack, context: Context)
             _unpack(path, directory, os.path.join(top, "sheet"), statement, context)
         except BuildError as error:
             reason = f"its content is not what was signed ({error.code})"
-        if not reason and not results.adopt(context.store, key, directory, owner):
+        if not reason and not record_results.adopt(context.store, key, directory, owner):
             reason = "it is not a whole result of this key"
         if reason:
             share.refuse(key, name, RefusedStatement("content", reason))

@@ -11,7 +11,7 @@ from typing import Literal
 from envtool.api import PROJECT
 from envtool.build.context import base_environment
 from envtool.build.host_network import host_network_access
-from envtool.build.parents import copies, joins, laid
+from envtool.build.parents import copies, joins, project_overlay
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.build.variables import apply_variables, overlay_variables
 from envtool.container.program import OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
@@ -142,7 +142,7 @@ def make_program(
             project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=project_identity(project)
         ),
         joins=joins([made.settled for made in stack.made]),
-        **laid(stack.made),
+        **project_overlay(stack.made),
         produced=request.produced,
         copies=copies([made.settled for made in stack.made]),
         shown=(*texts, *git.peeks),

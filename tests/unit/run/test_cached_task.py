@@ -19,7 +19,7 @@ from envtool.project.snapshot import SnapshotError
 from envtool.run import cached_task, provenance, result_cache, shared_results
 from envtool.run.result_cache import LocalCache, NotCacheable, OffCache, RecordedRun, TeamCache
 from envtool.run.task_request import TaskResult
-from envtool.store import results
+from envtool.store import record_results, results
 from tests.unit.run.fakes import ENV, TASK, FakeStacks, World, stack_of
 
 DIST = replace(TASK, outputs=("dist/*",))
@@ -315,7 +315,7 @@ def test_each_cache_is_one(world):
 
 
 def test_a_log_that_is_too_large_is_a_reason(world, monkeypatch):
-    monkeypatch.setattr(results, "MAX_LOG_SIZE", 3)
+    monkeypatch.setattr(record_results, "MAX_LOG_SIZE", 3)
     assert perform(world) == ("passed", None, ["its log and outputs are too large"])
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from envtool import keys
 from envtool.run import restore
-from envtool.store import results
+from envtool.store import record_results, results
 
 
 @pytest.mark.parametrize("wrong", ["missing", "content", "mode", "link", "directory"])
@@ -22,7 +22,7 @@ def test_what_is_missing_or_different_is_put_back(tmp_path, store, wrong):
     log.write_text("")
     document = {"a": 1}
     run = results.StoredRun(env="unit", task="build", started=1.0, seconds=1.0, host="")
-    results.store_result(
+    record_results.store_result(
         store, [document], run, owner="o", log=str(log), root=str(root), outputs=["dist/app", "dist/link"]
     )
     found = results.find(store, keys.digest(document))

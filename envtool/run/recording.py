@@ -35,7 +35,7 @@ class Recording:
 
     def finish(self, result: TaskResult) -> RecordedRun:
         """Returns the record of a task that passed. Raises NotCacheable if another program touched the project, git's
-        history or this machine's files meanwhile; Interrupted."""
+        history or this machine's files meanwhile, or if one of them cannot be read."""
         if self._refusal is not None:
             raise self._refusal
         call, request, reach = self._task.call, self._task.request, self.reach

@@ -7,7 +7,7 @@ import shutil
 import stat
 
 from envtool.errors import BuildError
-from envtool.store import live_extract
+from envtool.store import unpack_archive
 
 
 def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> None:
@@ -16,7 +16,7 @@ def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> N
     name = os.path.basename(archive)
     try:
         _make_parents(target)
-        left_out = live_extract.extract_archive(archive, os.path.realpath(target), strip=strip, owners=owners)
+        left_out = unpack_archive.extract_archive(archive, os.path.realpath(target), strip=strip, owners=owners)
     except BuildError as error:
         raise BuildError(f"{name}: {error.message}", code=error.code, hint=error.hint) from error
     except OSError as error:

@@ -268,6 +268,12 @@ class TarReader:
         return _pairs(numbers[1:])
 
 
+def read_members(reader: TarReader) -> Iterator[tuple[TarMember, Iterator[memoryview]]]:
+    """Yields each member of a tar with its content, which is valid until the next member is read."""
+    for member in reader:
+        yield member, reader.content()
+
+
 def _old_map(field: bytes) -> Extents:
     extents = []
     for at in range(0, len(field), 24):

@@ -1,35 +1,35 @@
-"""Plan + store + container -> layers.
+"""Builds the bases and layers of a plan: resolves them, fetches their files, runs their recipes and stores the layers.
 
-assess            What can be said of every base and layer without asking the network and without building
-builder           A recipe -> a layer in the store
-container_steps   Steps that run inside a build's container
-context           What realising and running need of the world, as one value that is handed down
-disk_space        Room on the disk before something is made or fetched
-explain           Gathers what `envtool why` is told from
-extra_mounts      What a recipe shows beside the stack
-failure_hints     What a failing command's output says about the container
-fetch_all         The pinned files of a whole spec, without building more than it takes to know them
-fetch_files       The files of a layer -> the blob store
-host_network      What a container with the host's network gets beside it
-locking           What goes into a lock, and what of a spec a lock has no answer for
-network_errors    Whether a command that failed wanted a network, by its last words
-node_checks       What the spec and the project's files alone tell of a base or layer
-parents           What a layer is made on
-prefetch          What the team cache has of a stack, known and on its way before anything of the stack stands
-project_site      The part of `api.Site` that is about the project: nothing is fetched or run for it
-resolution        A node whose ground is known -> its pins, its files and its key
-scheduler         The stacks of many envs: each node is made once, whoever asks first; the others wait for it
-shared_layers     Layers from the team cache
-site              The outside world as a kind's `resolve` may use it
-source_lines      Where in the project's files the things stand that `envtool why` names
-stack_files       The merged files of a stack
-step_progress     How far a step is that runs in a container, as its processes count: memory that they share with us
-sublayers         The parts of bases that are known without asking anybody
-tee               What a container prints: kept in a file, and passed on as Output events while it comes
-tracking          One piece of work as its two events: Started, and Finished however it ends
-unpack_image      A layer that is an image's archive as it is
-upgrading         `lock --upgrade NAME…`: which answers of a lock are asked for again
-variables         How variables of layers and envs go together
-variation         What may differ between two builds of one layer and must not matter, as a value (`envtool verify`)
-vendor            Every pinned file of a spec
+assess            Tells what is known of every base and layer without a network and without a build
+builder           Builds a recipe into a layer in the store
+container_steps   The steps that our own code runs inside a build's container
+context           The store, project, policies and events that a run works with
+disk_space        Frees disk space before something is built or fetched
+explain           Gathers what `envtool why` reports
+extra_mounts      Caches, secrets and texts that a recipe mounts beside the stack
+failure_hints     Hints for a failed command, from what it printed
+fetch_all         Fetches the pinned files of a whole spec and builds only what it takes to know them
+fetch_files       Fetches the files of one layer into the blob store
+host_network      Proxies and certificates for containers with the host's network
+locking           Makes the entries of a lock, and checks that a lock answers a spec
+network_errors    Tells from the output of a failed command whether it needed a network
+node_checks       Checks a base or layer by the spec and the project's files alone
+parents           The layers that a layer or a task stands on, and what they mount in a container
+prefetch          Asks the team cache for the layers of a stack, and pulls them ahead of the build
+project_site      The part of `api.Site` that reads the project
+resolution        Resolves a node whose parents are known to its pins, files and key
+scheduler         Builds the stacks of many envs, each node once, on several threads
+shared_layers     Pulls layers from the team cache and pushes them to it
+site              `api.Site` for `resolve`: checked downloads, and containers on the stack below
+source_lines      Finds the lines of the project's files that `envtool why` names
+stack_files       Reads the merged files of a stack without a container
+step_progress     Counts how far a step in a container is, in shared memory
+sublayers         Adds the sublayers of bases to the graph where their pins are known
+tee               Keeps what a container prints, and emits it as Output events
+tracking          Emits the events Started and Finished of one piece of work
+unpack_image      Unpacks an image's archive into a layer
+upgrading         `lock --upgrade NAME…`: chooses the answers of a lock that are asked again
+variables         Merges the variables of layers and envs
+variation         What `envtool verify` varies between two builds of one layer
+vendor            Writes every pinned file of a spec to a folder or an archive
 """

@@ -1,4 +1,5 @@
-"""A recipe -> a layer in the store: fetched first, built offline, captured, and there only when it is whole."""
+"""Builds a recipe into a layer: fetches its files, runs its steps offline, captures the tree and commits it by one
+rename."""
 
 from __future__ import annotations
 
@@ -32,7 +33,17 @@ from envtool.build.context import Context, base_environment
 from envtool.build.disk_space import NoDiskSpace, detect_full_disk
 from envtool.build.fetch_files import fetch_layer_files
 from envtool.build.host_network import host_network_access, java_truststore
-from envtool.build.parents import Parents, copies, joins, laid, lies_over, looked, not_cached, opened, stack_binds
+from envtool.build.parents import (
+    Parents,
+    copies,
+    joins,
+    not_cached_error,
+    opened_files_question,
+    overlays_project,
+    project_overlay,
+    shown_host_files,
+    stack_binds,
+)
 from envtool.build.resolution import MadeLayer, ResolvedNode
 from envtool.build.step_progress import StepProgress, report_progress
 from envtool.build.tee import Tee
@@ -46,156 +57,157 @@ from envtool.model import Json
 from envtool.project import inputs
 from envtool.store import answer_cache, blobs, canonical, disk_errors, layers, unpack_archive
 
-NEVER_CAPTURED = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
+NEVER_CAPTURED = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer
 
 
 def build_layer(
-    settled: ResolvedNode, ground: Parents, setting: Context, event_id: str, site: Site
+    settled: ResolvedNode, parents: Parents, context: Context, event_id: str, site: Site
 ) -> tuple[layers.Layer, Outcome]:
-    """Make the layer (built), or take it from the team cache or as an image has it (pulled), or the one that another
-    process has made meanwhile (cached). `site` is what the kind may ask where its files are. Raises MakeError,
+    """Returns the layer and how it came: built here, pulled (from the team cache, or unpacked from an image's archive),
+    or cached (another process built it meanwhile). A kind asks `site` where its files are. Raises MakeError,
     Interrupted."""
-    setting.make_room()
+    context.make_room()
     try:
         try:
-            return _build(settled, ground, setting, event_id, site)
+            return _build(settled, parents, context, event_id, site)
         except NoDiskSpace as failed:
-            if not failed.sure or not setting.make_room(full=True):
+            if not failed.sure or not context.make_room(full=True):
                 raise
-        return _build(settled, ground, setting, event_id, site)
+        return _build(settled, parents, context, event_id, site)
     except NoDiskSpace as failed:
-        if setting.room.barren(setting.store, setting.root, setting.claims):
+        if context.room.barren(context.store, context.root, context.claims):
             failed.full.hint = disk_errors.NOTHING
         raise _disk_full_error(settled, failed.error, failed.full) from failed.error
 
 
 def _disk_full_error(settled: ResolvedNode, error: MakeError | OSError, full: StoreError) -> MakeError:
-    """What is said of a layer that could not be made on a full disk: nothing of what its commands said of that; what
-    else they said, with a hint."""
-    if error is full:  # it was not begun
+    """Returns the error for a layer whose build filled the disk. Output of a command that only says so is left out; any
+    other failure keeps its output and gets the disk as its hint."""
+    if error is full:  # the build did not begin
         return full
     if isinstance(error, BuildError) and not failure_hints.SPACE.search(error.output):
         error.hint = "; ".join(filter(None, (error.hint, full.message, full.hint)))
         return error
-    return StoreError(f"{_called(settled)} could not be made: {full.message}", code=full.code, hint=full.hint)
+    return StoreError(f"{_location(settled)} could not be made: {full.message}", code=full.code, hint=full.hint)
 
 
-def _called(settled: ResolvedNode) -> str:
+def _location(settled: ResolvedNode) -> str:
     where = settled.request.where
     return f"{where.file}:{where.line}: {settled.node.subject} `{settled.request.name}`"
 
 
 def _build(
-    settled: ResolvedNode, ground: Parents, setting: Context, event_id: str, site: Site
+    settled: ResolvedNode, parents: Parents, context: Context, event_id: str, site: Site
 ) -> tuple[layers.Layer, Outcome]:
     recipe = settled.node.kind.build(settled.request, settled.pins)
 
     def waiting(holder: str) -> None:
-        setting.emit(net.note_event(event_id, f"waiting for another envtool ({holder})"))
+        context.emit(net.note_event(event_id, f"waiting for another envtool ({holder})"))
 
     with (
         layers.open_draft(
-            setting.store, settled.key, remove=userns.remove_as_root, waiting=waiting, cancelled=setting.cancel.is_set
+            context.store, settled.key, remove=userns.remove_as_root, waiting=waiting, cancelled=context.cancel.is_set
         ) as draft,
-        detect_full_disk(setting.store),
+        detect_full_disk(context.store),
     ):
         if draft.layer is not None:
             return draft.layer, "cached"
-        base = ground.below[0].settled if ground.below else settled
-        if shared_layers.is_shareable(settled, base, setting) and (
-            layer := shared_layers.pull_layer(settled, setting, draft, event_id)
+        base = parents.below[0].settled if parents.below else settled
+        if shared_layers.is_shareable(settled, base, context) and (
+            layer := shared_layers.pull_layer(settled, context, draft, event_id)
         ):
             return layer, "pulled"
-        if setting.cached_only and not recipe.archive:
-            raise not_cached(settled.node)
-        turn = setting.turns if settled.node.of else nullcontext()
-        with _room_for(settled, setting):
-            fetch_layer_files(settled, setting, event_id, site)
-            with Workbench(setting, settled.fetches, settled.inputs) as bench, turn:
+        if context.cached_only and not recipe.archive:
+            raise not_cached_error(settled.node)
+        build_slot = context.turns if settled.node.of else nullcontext()
+        with _reserve_space(settled, context):
+            fetch_layer_files(settled, context, event_id, site)
+            with Workbench(context, settled.fetches, settled.inputs) as bench, build_slot:
                 try:
-                    captured = _run_recipe(recipe, settled, ground, setting, event_id, bench, draft)
+                    captured = _run_recipe(recipe, settled, parents, context, event_id, bench, draft)
                 except BuildError as error:
                     error.hint = error.hint or settled.node.kind.hint(settled.request, settled.pins, error.output, site)
                     raise
-        layer = draft.commit(captured, settled.document, shared_layers.build_record(settled, setting), setting.sync)
-    shared_layers.push_layer(settled, base, layer, setting)
+        layer = draft.commit(captured, settled.document, shared_layers.build_record(settled, context), context.sync)
+    shared_layers.push_layer(settled, base, layer, context)
     return layer, "pulled" if recipe.archive else "built"
 
 
-def _room_for(settled: ResolvedNode, setting: Context) -> AbstractContextManager[None]:
-    """While it is made: see Room.making."""
-    there = [blobs.has(setting.store, fetch.sha256, fetch.size) for fetch in settled.fetches]
+def _reserve_space(settled: ResolvedNode, context: Context) -> AbstractContextManager[None]:
+    """Reserves disk space while a layer is built: see DiskSpace.making."""
+    present = [blobs.has(context.store, fetch.sha256, fetch.size) for fetch in settled.fetches]
     sizes = [fetch.size for fetch in settled.fetches]
-    missing = sum(size for size, has in zip(sizes, there, strict=True) if not has)
-    return setting.room.making(setting.store, _called(settled), sum(sizes), missing, setting.emit)
+    missing = sum(size for size, is_present in zip(sizes, present, strict=True) if not is_present)
+    return context.room.making(context.store, _location(settled), sum(sizes), missing, context.emit)
 
 
 class RebuildDirectory:
-    """Where a layer is made that will not be kept: below `top`, an empty directory on the store's file system."""
+    """The directories of a layer that `verify` builds and throws away. `top` is an empty directory on the store's file
+    system."""
 
     def __init__(self, top: str) -> None:
         self.top = top
         self.upper, self.work, self.manifest = (os.path.join(top, name) for name in ("tree", "work", "manifest"))
         for path in (self.upper, self.work):
             os.mkdir(path)
-            os.chmod(path, 0o755)  # container root may be another id; whatever the umask
+            os.chmod(path, 0o755)  # container root may be another id; mkdir obeys the umask
 
 
 def rebuild(
     settled: ResolvedNode,
-    ground: Parents,
-    setting: Context,
+    parents: Parents,
+    context: Context,
     event_id: str,
-    place: RebuildDirectory,
+    directory: RebuildDirectory,
     variation: BuildVariation,
 ) -> canonical.CaptureResult:
-    """Make a layer once more, varied, in `place`; the store is not touched. Its files must have been fetched. Raises
-    MakeError."""
+    """Builds a layer once more, varied, in `place`, without touching the store. Its files must be in the store already.
+    Raises MakeError."""
     recipe = settled.node.kind.build(settled.request, settled.pins)
     inputs, fetches = settled.inputs, settled.fetches
     if variation.backward:
         inputs, fetches = inputs[::-1], fetches[::-1]
-    with Workbench(setting, fetches, inputs, top=place.top) as bench:
-        return _run_recipe(recipe, settled, ground, setting, event_id, bench, place, variation)
+    with Workbench(context, fetches, inputs, top=directory.top) as bench:
+        return _run_recipe(recipe, settled, parents, context, event_id, bench, directory, variation)
 
 
 def _run_recipe(
     recipe: Recipe,
     settled: ResolvedNode,
-    ground: Parents,
-    setting: Context,
+    parents: Parents,
+    context: Context,
     event_id: str,
     bench: Workbench,
-    place: layers.NewLayer | RebuildDirectory,
+    directory: layers.NewLayer | RebuildDirectory,
     variation: BuildVariation | None = None,
 ) -> canonical.CaptureResult:
     if recipe.archive is not None:
-        os.rmdir(place.work)
+        os.rmdir(directory.work)
         blob = os.path.join(bench.blobs, recipe.archive.name)
         return unpack_image.unpack_image_layer(
-            blob, recipe.archive.diff_id, place.upper, place.manifest, settled, setting, event_id
+            blob, recipe.archive.diff_id, directory.upper, directory.manifest, settled, context, event_id
         )
-    userns.give_to_root(place.upper)
-    userns.give_to_root(place.work)
+    userns.give_to_root(directory.upper)
+    userns.give_to_root(directory.work)
     where = f"{settled.request.where.file}:{settled.request.where.line}"
-    with extra_mounts.stage_mounts(recipe, setting, event_id, where) as staged:
-        counting, tallies = with_counters(recipe)
-        program = _program(counting, settled, ground, bench, place.upper, place.work, staged)
-        going = partial(Progress, id=event_id, phase=recipe.phase)
-        with report_progress(tallies, setting.emit, event_id, going):
-            _execute(variation.apply_to(program) if variation else program, setting, event_id, settled)
-    setting.cancel.check()
-    setting.emit(Progress(id=event_id, phase="capturing"))
-    userns.remove_as_root(place.work)
-    drop = (*(NEVER_CAPTURED[2:] if recipe.keeps_tmp else NEVER_CAPTURED), *recipe.drop)
-    # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
-    moment = _latest_mtime(settled, ground.below)
+    with extra_mounts.stage_mounts(recipe, context, event_id, where) as staged:
+        counted, counters = with_counters(recipe)
+        program = _program(counted, settled, parents, bench, directory.upper, directory.work, staged)
+        running = partial(Progress, id=event_id, phase=recipe.phase)
+        with report_progress(counters, context.emit, event_id, running):
+            _execute(variation.apply_to(program) if variation else program, context, event_id, settled)
+    context.cancel.check()
+    context.emit(Progress(id=event_id, phase="capturing"))
+    userns.remove_as_root(directory.work)
+    excluded = (*(NEVER_CAPTURED[2:] if recipe.keeps_tmp else NEVER_CAPTURED), *recipe.drop)
+    # container root may not reach the tree or the manifest by path: it starts in the tree, with the manifest open
+    latest_mtime = _latest_mtime(settled, parents.below)
     subject = f"{where}: {settled.node.subject} `{settled.request.name}`"
-    arguments = (canonical.capture, ".", moment, drop)
+    arguments = (canonical.capture, ".", latest_mtime, excluded)
     try:
-        with open(place.manifest, "wb") as sheet:
+        with open(directory.manifest, "wb") as manifest:
             captured: canonical.CaptureResult = userns.run_as_root(
-                *arguments, sheet.fileno(), at=place.upper, cancel=setting.cancel.reader
+                *arguments, manifest.fileno(), at=directory.upper, cancel=context.cancel.reader
             )
     except StoreError as error:
         raise StoreError(f"{subject}: {error.message}", code=error.code, hint=error.hint) from error
@@ -208,20 +220,24 @@ def _run_recipe(
 
 
 def _latest_mtime(settled: ResolvedNode, below: Sequence[MadeLayer]) -> int:
-    """The latest time that a file of the layer may have, in seconds. What lies over the project is not older than what
-    tools compare it with: where the base shows this machine's own files, they have times of their own."""
-    shows = looked(below) if lies_over(settled) else None
-    return max([settled.epoch, *(-(-state // 10**9) for state in shows.states.values())] if shows else [settled.epoch])
+    """The latest mtime that a file of the layer may have, in seconds. A layer over the project must not be older than
+    the files that tools compare it with: where the base shows this machine's own files, those keep their own times."""
+    host_files = shown_host_files(below) if overlays_project(settled) else None
+    return max(
+        [settled.epoch, *(-(-mtime // 10**9) for mtime in host_files.states.values())]
+        if host_files
+        else [settled.epoch]
+    )
 
 
 class Workbench:
-    """The files a build sees, staged under their names: fetched ones as hard links, inputs as copies of exactly what
-    was hashed (the checkout may be edited meanwhile). In a directory of its own in the store, or `top`."""
+    """A directory with the files that a build sees, under their names: fetched files as hard links, inputs as copies of
+    what was hashed (the checkout may change meanwhile). It is a temporary directory in the store, or `top`."""
 
     def __init__(
-        self, setting: Context, fetches: Sequence[Fetch], inputs: Sequence[InputFile], *, top: str = ""
+        self, context: Context, fetches: Sequence[Fetch], inputs: Sequence[InputFile], *, top: str = ""
     ) -> None:
-        self.setting = setting
+        self.context = context
         self.fetches = fetches
         self.inputs = inputs
         self.top = top
@@ -229,21 +245,21 @@ class Workbench:
         self.project = ""
 
     def __enter__(self) -> Workbench:
-        self._directory = nullcontext(self.top) if self.top else layers.temp_directory(self.setting.store)
+        self._directory = nullcontext(self.top) if self.top else layers.temp_directory(self.context.store)
         top = self._directory.__enter__()
         try:
             self.blobs = os.path.join(top, "blobs")
             os.mkdir(self.blobs)
-            os.chmod(self.blobs, 0o755)  # builds read it as another user, whatever the umask here
+            os.chmod(self.blobs, 0o755)  # builds read it as another user; mkdir obeys the umask
             for fetch in self.fetches:
-                os.link(blobs.path(self.setting.store, fetch.sha256), os.path.join(self.blobs, fetch.name))
+                os.link(blobs.path(self.context.store, fetch.sha256), os.path.join(self.blobs, fetch.name))
             if self.inputs:
                 self.project = os.path.join(top, "project")
                 os.mkdir(self.project)
                 os.chmod(self.project, 0o755)
-                setting = self.setting
+                context = self.context
                 inputs.stage_inputs(
-                    setting.root, self.inputs, self.project, setting.cancel.check, setting.host_access()
+                    context.root, self.inputs, self.project, context.cancel.check, context.host_access()
                 )
         except BaseException:
             self.__exit__()
@@ -257,81 +273,82 @@ class Workbench:
 def _program(
     recipe: Recipe,
     settled: ResolvedNode,
-    ground: Parents,
+    parents: Parents,
     bench: Workbench,
     upper: str,
     work: str,
     staged: extra_mounts.StagedMounts,
 ) -> Program:
-    setting, below = bench.setting, ground.below
-    lowers = tuple(made.layer.tree for made in reversed(below))
-    if recipe.network and setting.offline:
+    context, below = bench.context, parents.below
+    lowers = tuple(layer.layer.tree for layer in reversed(below))
+    if recipe.network and context.offline:
         raise BuildError(
             f"{settled.node.subject} `{settled.request.name}` is built with `network: true`, and this is --offline",
             code="offline",
         )
-    variables, outer, texts = _host_network_access(setting) if recipe.network else ({}, (), ())
+    variables, host_binds, texts = _host_network_access(context) if recipe.network else ({}, (), ())
     environment = variables | build_environment(settled.epoch, settled.request) | staged.variables
-    always = {"SOURCE_DATE_EPOCH": str(settled.epoch)} | variables | staged.variables  # though a step's is its own
-    own = ("tmp", "run") if recipe.keeps_tmp else ()
+    # for steps with an environment of their own
+    step_variables = {"SOURCE_DATE_EPOCH": str(settled.epoch)} | variables | staged.variables
+    scratch_directories = ("tmp", "run") if recipe.keeps_tmp else ()
     return Program(
-        root=Root(lowers=lowers, upper=upper, work=work if lowers else "", own=own),
+        root=Root(lowers=lowers, upper=upper, work=work if lowers else "", own=scratch_directories),
         steps=tuple(
-            replace(step, env={**always, **step.env}) if step.bare else step
+            replace(step, env={**step_variables, **step.env}) if step.bare else step
             for step in to_container_steps(recipe.steps)
         ),
         binds=(
             *stack_binds(below),
             *(BindMount(source=bench.blobs, target=BLOBS) for _ in recipe.steps[:1] if bench.fetches),
             *(BindMount(source=bind.source, target=bind.target) for bind in recipe.binds),
-            *outer,
+            *host_binds,
         ),
         beside=tuple(
-            ExtraTree(target=f"{BESIDE}/{name}", lowers=tuple(made.layer.tree for made in reversed(stack)))
-            for name, stack in sorted(ground.beside.items())
+            ExtraTree(target=f"{BESIDE}/{name}", lowers=tuple(layer.layer.tree for layer in reversed(stack)))
+            for name, stack in sorted(parents.beside.items())
         ),
         view=ProjectMount(project=bench.project, target=recipe.project) if bench.project else None,
-        joins=joins([*(made.settled for made in below), settled]),
-        **laid(below if recipe.project == PROJECT else ()),
-        copies=copies([made.settled for made in below]),
+        joins=joins([*(layer.settled for layer in below), settled]),
+        **project_overlay(below if recipe.project == PROJECT else ()),
+        copies=copies([layer.settled for layer in below]),
         env=environment,
         shown=(*texts, *staged.mounts),
         user="root",
         network=recipe.network,
-        grace=0.0,  # nothing of a layer that was ended half made is kept
+        grace=0.0,  # nothing of an interrupted build is kept
         sync=False,
-        watch=shows.trees if (shows := looked(below)) else (),
+        watch=shows.trees if (shows := shown_host_files(below)) else (),
     )
 
 
-def _host_network_access(setting: Context) -> tuple[dict[str, str], tuple[BindMount, ...], tuple[TextMount, ...]]:
-    variables, binds, texts = host_network_access(setting.allowed)
-    for_java, keystore = java_truststore()
-    return variables | for_java, binds, (*texts, *keystore)
+def _host_network_access(context: Context) -> tuple[dict[str, str], tuple[BindMount, ...], tuple[TextMount, ...]]:
+    variables, binds, texts = host_network_access(context.allowed)
+    java_variables, keystore = java_truststore()
+    return variables | java_variables, binds, (*texts, *keystore)
 
 
 def build_environment(epoch: int, request: Request) -> dict[str, str]:
-    """What a build sees: nothing of this host, so that it comes out the same on another."""
+    """The variables of a build: none of this host's, so that another host builds the same layer."""
     environment = base_environment(epoch) | {"HOME": "/root", "USER": "root", "LOGNAME": "root", "TERM": "dumb"}
     return apply_variables(environment, {**request.variables, **dict.fromkeys(request.unset)})
 
 
 def with_counters(recipe: Recipe) -> tuple[Recipe, list[StepProgress]]:
-    """The same recipe, each Call that counts with the means to do so, and what they count."""
-    tallies: list[StepProgress] = []
-    found: list[ApiStep] = []
+    """Returns the recipe with a counter added to each Call that counts, and these counters."""
+    counters: list[StepProgress] = []
+    steps: list[ApiStep] = []
     for step in recipe.steps:
         if isinstance(step, Call) and step.counts > 0:
-            tallies.append(StepProgress.make(step.counts, step.phase or recipe.phase))
-            # what is handed on is a function, and no JSON: of ours, in a fork of this very process
-            step = replace(step, arguments=(*step.arguments, tallies[-1].count))  # type: ignore[arg-type]  # noqa: PLW2901
-        found.append(step)
-    return replace(recipe, steps=tuple(found)), tallies
+            counters.append(StepProgress.make(step.counts, step.phase or recipe.phase))
+            # the argument is a function, not JSON: the step runs in a fork of this process
+            step = replace(step, arguments=(*step.arguments, counters[-1].count))  # type: ignore[arg-type]  # noqa: PLW2901
+        steps.append(step)
+    return replace(recipe, steps=tuple(steps)), counters
 
 
-def to_container_steps(described: Sequence[ApiStep]) -> tuple[ContainerStep, ...]:
-    """A recipe's steps as the container takes them."""
-    return tuple(_step(step) for step in described)
+def to_container_steps(steps: Sequence[ApiStep]) -> tuple[ContainerStep, ...]:
+    """Translates a recipe's steps into container steps."""
+    return tuple(_step(step) for step in steps)
 
 
 def _step(step: ApiStep) -> ContainerStep:
@@ -361,41 +378,43 @@ def _prepare(step: Call) -> None:
         step.prepare()
 
 
-def _execute(program: Program, setting: Context, event_id: str, settled: ResolvedNode) -> None:
+def _execute(program: Program, context: Context, event_id: str, settled: ResolvedNode) -> None:
     if not program.steps:
         return
-    with tempfile.TemporaryFile() as log, Tee(log, setting.emit, event_id) as tee:
+    with tempfile.TemporaryFile() as log, Tee(log, context.emit, event_id) as tee:
         request = settled.request
         where = f"{request.where.file}:{request.where.line}"
         try:
-            ended = supervisor.run(
-                program.to_dict(), stdout=tee.writer, stderr=tee.writer, cancel=setting.cancel.reader
+            result = supervisor.run(
+                program.to_dict(), stdout=tee.writer, stderr=tee.writer, cancel=context.cancel.reader
             )
         except SandboxError as error:
-            if error.code in ("cwd", "container-mounts"):  # of what the recipe says, not of this machine
+            if error.code in ("cwd", "container-mounts"):  # the recipe is at fault, not this machine
                 error.message = f"{where}: {settled.node.subject} `{request.name}`: {error.message}"
                 error.args = (error.message,)
             raise
         tee.close()
         if program.watch:
-            with contextlib.suppress(OSError, StoreError):  # only a help: where it is not known, all counts
-                found: Json = [*ended.opened] if ended.opened is not None else None
-                answer_cache.put(setting.store, opened("layer", settled.key), found)
-        if ended.interrupted:
+            with contextlib.suppress(
+                OSError, StoreError
+            ):  # where the opened files are not known, all files of the host count
+                opened_paths: Json = [*result.opened] if result.opened is not None else None
+                answer_cache.put(context.store, opened_files_question("layer", settled.key), opened_paths)
+        if result.interrupted:
             raise Interrupted
-        if ended.status:
-            said = "\n".join(filter(None, (tee.text().rstrip("\n"), ended.error)))
-            if ended.error:
-                setting.emit(Output(id=event_id, text=f"{ended.error}\n"))
+        if result.status:
+            output = "\n".join(filter(None, (tee.text().rstrip("\n"), result.error)))
+            if result.error:
+                context.emit(Output(id=event_id, text=f"{result.error}\n"))
             raise BuildError(
-                f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {ended.status}",
+                f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {result.status}",
                 hint=failure_hints.build_failure_hint(
-                    ended.status,
-                    said,
+                    result.status,
+                    output,
                     kind=settled.node.kind.name,
                     commands="\n".join([*program.env, *(" ".join(step.argv) for step in program.steps)]),
                     base=request.base_kind,
                     network=program.network,
                 ),
-                output=said,
+                output=output,
             )

@@ -1,4 +1,5 @@
-"""Steps that run inside a build's container, after the root change: nothing can be imported any more then."""
+"""Steps that our own code runs inside a build's container, after the root has changed: they can import nothing any
+more."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from envtool.store import unpack_archive
 
 
 def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> None:
-    """Unpack a tar (plain, gz, xz, bz2, zst) or zip into `target`, made where it is not: see store.live.extract. Prints
-    what was left out. Raises BuildError (codes unpack-…)."""
+    """Unpacks a tar (plain, gz, xz, bz2, zst) or zip into `target`, which is created where it is missing: see
+    store.live_extract. Prints the members that were left out. Raises BuildError (codes unpack-…)."""
     name = os.path.basename(archive)
     try:
         _make_parents(target)
@@ -27,8 +28,8 @@ def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> N
 
 
 def copy_to(source: str, target: str, mode: int | None = None) -> None:
-    """Copy a file, symlink or directory (with all in it) to `target`; parents are made. `mode` is for files; None
-    keeps the executable bit only (0755 or 0644). Everything belongs to root. Raises BuildError (code place)."""
+    """Copies a file, symlink or directory (recursively) to `target`, and creates its parents. `mode` is for files; None
+    keeps only the executable bit (0755 or 0644). All entries belong to root. Raises BuildError (code place)."""
     try:
         _make_parents(os.path.dirname(target.rstrip("/")) or "/")
         _copy_entry(source, target.rstrip("/") or "/", mode)

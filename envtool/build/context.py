@@ -1,4 +1,4 @@
-"""What realising and running need of the world, as one value that is handed down."""
+"""The store, project, policies and events that a run works with, as one value that is handed down."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DEFAULT_EPOCH = 1577836800  # 2020-01-01: for bases whose archive has no date; zip files cannot say less than 1980
+DEFAULT_EPOCH = 1577836800  # 2020-01-01: for bases whose archive has no date; zip files cannot hold a year before 1980
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """A latch that threads can ask and poll() can wait for: the read end of a pipe, readable once it is set."""
+    """A latch that threads can query and poll() can wait for: the read end of a pipe, readable once the latch is
+    set."""
 
     reader: int
     writer: int
 
     @classmethod
     def make(cls) -> Cancel:
-        """A fresh latch; `close` it when nothing uses it any more."""
+        """Returns a new latch; `close` it when nothing uses it any more."""
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         return cls(reader=reader, writer=writer)
 
     def set(self, number: int = 15) -> None:
-        """Ask everything to end; containers' steps get signal `number` first (how many bytes wait is the message,
-        since many look at one pipe). Safe in a signal handler; setting twice is nothing new."""
+        """Asks everything to end; the steps of containers get signal `number` first. The number of bytes in the pipe is
+        the signal, since many threads poll one pipe. Safe in a signal handler; a second call changes nothing."""
         try:
             if not self.is_set():
                 os.write(self.writer, b"x" * number)
@@ -51,7 +52,7 @@ class Cancel:
             pass
 
     def is_set(self) -> bool:
-        """Whether the end was asked for."""
+        """Whether the latch is set."""
         import select
 
         poll = select.poll()
@@ -59,12 +60,12 @@ class Cancel:
         return bool(poll.poll(0))
 
     def check(self) -> None:
-        """Raise Interrupted when the end was asked for."""
+        """Raises Interrupted when the latch is set."""
         if self.is_set():
             raise Interrupted
 
     def close(self) -> None:
-        """Give the two descriptors back."""
+        """Closes both descriptors."""
         os.close(self.reader)
         os.close(self.writer)
 
@@ -74,14 +75,14 @@ def _build_slots() -> threading.Semaphore:
 
 
 class RunScoped:
-    """Things that are made once for a whole run, by name."""
+    """Objects that are created once for a whole run, by name."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[str, object] = {}
 
     def get(self, name: str, make: Callable[[], T]) -> T:
-        """What is there of this name, made if nothing is."""
+        """Returns the object of this name, created by `make` at the first call."""
         with self._lock:
             if name not in self._held:
                 self._held[name] = make()
@@ -90,7 +91,7 @@ class RunScoped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The store, the project, the machine, and where news goes."""
+    """The store, the project, the machine, the policies of this run, and the function that takes its events."""
 
     store: Store
     root: str  # absolute path of the project
@@ -98,52 +99,51 @@ class Context:
     emit: Emit
     cancel: Cancel
     refresh: bool = False  # ask `resolve` again though answers are locked or remembered
-    files: tuple[str, ...] = ()  # of the project: the spec, what it includes and its lock; never an output by chance
-    logs: tuple[
-        str, ...
-    ] = ()  # of the project: what this run writes about itself; tasks do not see it (project/own_logs.py)
-    listed: Callable[[], list[str]] | None = None  # the project's files, for verbs that look at one moment of it
+    files: tuple[str, ...] = ()  # the spec, its includes and its lock: no task may write them as outputs
+    logs: tuple[str, ...] = ()  # files in the project that this run writes: tasks do not see them (project/own_logs.py)
+    # lists the project's files, for verbs that work on one snapshot of it
+    listed: Callable[[], list[str]] | None = None
     lock: Lock = field(default_factory=Lock)
-    tried: set[str] = field(default_factory=set)  # ids of questions whose answer in the lock was found to be sound
-    unremembered: dict[str, list[str]] = field(default_factory=dict)  # why a run that passed is not -> which
-    moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions asked again -> pins to stay near to
+    tried: set[str] = field(default_factory=set)  # ids of questions whose locked pins were tried and are sound
+    # reason why a passed run is not in the result cache -> its tasks
+    unremembered: dict[str, list[str]] = field(default_factory=dict)
+    moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions that are asked again -> pins to prefer
     offline: bool = False  # nothing but the store is touched
     cached_only: bool = False  # nothing may be resolved or built
-    share: TeamCacheClient | None = None  # the team cache, where there is one to be asked
+    share: TeamCacheClient | None = None  # the team cache, where one is configured
     shared: RunScoped = field(default_factory=RunScoped)  # see api.Site.shared
-    turns: threading.Semaphore = field(
-        default_factory=_build_slots
-    )  # who makes a part of a base: as many as processors
-    claims: Leases = field(default_factory=Leases)  # what of the store is needed while this is
+    # sublayers that are built at one time: as many as processors
+    turns: threading.Semaphore = field(default_factory=_build_slots)
+    claims: Leases = field(default_factory=Leases)  # items of the store that `gc` keeps while this run lasts
     room: DiskSpace = field(default_factory=DiskSpace)
-    allowed: HostPermissions = field(
-        default_factory=HostPermissions
-    )  # what the caller lets the project have of this machine
-    arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run
+    # what the caller allows the project to read of this machine
+    allowed: HostPermissions = field(default_factory=HostPermissions)
+    arguments: tuple[str, ...] = ()  # the words after `--`: already in the commands, kept for reports
 
     def host_access(self) -> HostAccess:
-        """What opens files and variables of this machine. ENVTOOL_BLOBS is the caller's word, and what the store has is
-        known by its hash."""
+        """Returns what opens files and variables of this machine. ENVTOOL_BLOBS comes from the caller, and files in the
+        store are verified by their hash: both may be read."""
         return self.shared.get(
             "gate", lambda: HostAccess(self.root, self.allowed, (*_blob_folders(), self.store.path("blobs")))
         )
 
     def sync(self, path: str) -> None:
-        """Have a directory's file system on its disk. Raises OSError, Interrupted."""
+        """Flushes the file system of a directory to its disk. Raises OSError, Interrupted."""
         from envtool.container import sync_disk
 
         sync_disk.syncfs(path, self.cancel.reader)
 
     def make_room(self, *, full: bool = False) -> bool:
-        """Before something is made or fetched: see Room.ensure."""
+        """Frees disk space before something is built or fetched; returns whether anything was removed: see
+        DiskSpace.ensure."""
         return self.room.ensure(self.store, self.root, self.claims, self.emit, full=full)
 
 
 def _blob_folders() -> tuple[str, ...]:
-    named = [urllib.parse.urlsplit(url) for url in fetch_sources.read_blobs_variable()]
-    return tuple(os.path.normpath(urllib.parse.unquote(url.path)) for url in named if url.scheme == "file")
+    urls = [urllib.parse.urlsplit(url) for url in fetch_sources.read_blobs_variable()]
+    return tuple(os.path.normpath(urllib.parse.unquote(url.path)) for url in urls if url.scheme == "file")
 
 
 def base_environment(epoch: int) -> dict[str, str]:
-    """The variables of every container, before layers and envs add theirs."""
+    """Returns the variables of every container, before layers and envs add theirs."""
     return {"PATH": PATH, "LANG": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(epoch)}

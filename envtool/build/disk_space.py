@@ -1,4 +1,5 @@
-"""Room on the disk before something is made or fetched: what was used least recently goes until there is enough."""
+"""Frees disk space before something is built or fetched: removes the least recently used items until there is
+enough."""
 
 from __future__ import annotations
 
@@ -21,127 +22,127 @@ if TYPE_CHECKING:
     from envtool.store.collect import GcPolicy, GcResult
     from envtool.store.inventory import Inventory
 
-LOW_SPACE = 1 << 30  # bytes: with less free, a command that says that there is no space left means this disk
-HARDLY = 1_000_000  # bytes: whoever removes less has removed nothing
+LOW_SPACE = 1 << 30  # bytes: with less free, a command that reports a full disk means this one
+HARDLY = 1_000_000  # bytes: a collection that removes less counts as nothing
 _ALL = 1 << 62
-RETRY_AFTER = 60.0  # seconds after which it is tried again where not enough could be found
+RETRY_AFTER = 60.0  # seconds until the next try after a collection that did not free enough
 
 
 class DiskSpace:
-    """Of one verb: what it needs itself, and when it looked last. Safe in threads."""
+    """The disk space of one run: the layers that it needs itself, and its last measurement. Safe in threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._needs: list[weakref.WeakMethod[Callable[[], Iterable[str]]]] = []
-        self._measured = False  # whether the store's whole size was looked at
-        self._next = 0.0
-        self._adding = threading.Lock()
-        self._making: list[tuple[int, int]] = []  # what is made now takes so many bytes: at least, and mostly
-        self._before = 0  # bytes that were free before the first of these was begun
-        self._about = 0  # what all that was made at one time takes mostly
-        self._told = False
+        self._protected: list[weakref.WeakMethod[Callable[[], Iterable[str]]]] = []
+        self._measured = False  # whether the size of the whole store was measured
+        self._next_try = 0.0
+        self._adding_lock = threading.Lock()
+        self._builds: list[tuple[int, int]] = []  # bytes of each build in progress: at least, and probably
+        self._free_before = 0  # bytes that were free before the first of these builds
+        self._probable = 0  # bytes that all builds at one time probably take
+        self._warned = False
 
     def protect(self, keys: Callable[[], Iterable[str]]) -> None:
-        """Let no collection of ours take the layers that `keys` (a method) names when it is asked."""
-        self._needs.append(weakref.WeakMethod(keys))
+        """Keeps the layers whose keys the method `keys` returns from every collection of this run."""
+        self._protected.append(weakref.WeakMethod(keys))
 
     @contextmanager
-    def making(self, store: Store, what: str, fetched: int, missing: int, emit: Emit) -> Iterator[None]:
-        """While something is made of `fetched` bytes, of which so many are `missing`. Added up with all else that is
-        being made: each of two may have room, and both not. Said before anything is fetched where the disk is probably
-        too small. Raises NoRoom where it clearly is."""
+    def making(self, store: Store, name: str, fetched: int, missing: int, emit: Emit) -> Iterator[None]:
+        """Reserves space while something is built from `fetched` bytes, `missing` of which are not in the store yet.
+        Builds at one time are added up, since each alone may fit and both together may not. Emits a warning before
+        anything is fetched where the disk is probably too small. Raises NoDiskSpace where it clearly is."""
         need = disk_errors.needed(fetched, missing)
-        with self._adding:
-            left = disk_limits.free_space(store)[0]
-            # what the others have written since is part of what they need
-            self._before = max(self._before, left) if self._making else left
-            least, self._about = (sum(each) for each in zip(*self._making, need, strict=True))
-            called = f"{what}, with what is being made beside it," if self._making else what
-            said, never = (
-                disk_errors.space_warning(store.root, called, least, self._about, self._before)
+        with self._adding_lock:
+            free = disk_limits.free_space(store)[0]
+            # bytes that other builds wrote meanwhile are part of their need
+            self._free_before = max(self._free_before, free) if self._builds else free
+            minimum, self._probable = (sum(sizes) for sizes in zip(*self._builds, need, strict=True))
+            subject = f"{name}, with what is being made beside it," if self._builds else name
+            warning, is_certain = (
+                disk_errors.space_warning(store.root, subject, minimum, self._probable, self._free_before)
                 if fetched
                 else ("", False)
             )
-            if said and not never and not self._told:
-                self._told = True
-                emit(Noted(text=said))
-            if never:
-                error = StoreError(said, code="store-space", hint=disk_errors.HINT_FREE_SPACE)
+            if warning and not is_certain and not self._warned:
+                self._warned = True
+                emit(Noted(text=warning))
+            if is_certain:
+                error = StoreError(warning, code="store-space", hint=disk_errors.HINT_FREE_SPACE)
                 raise NoDiskSpace(error, error, sure=True)
-            self._making.append(need)
+            self._builds.append(need)
         try:
             yield
         finally:
-            with self._adding:
-                self._making.remove(need)
+            with self._adding_lock:
+                self._builds.remove(need)
 
     def ensure(self, store: Store, root: str, claims: Leases, emit: Emit, *, full: bool = False) -> bool:
-        """Collect when less is free than has to be, or the store is larger than it may be; whether anything went. A
-        disk that turned out to be `full` is collected whatever the variables say. Costs one system call when all is
-        well. Raises StoreError for a variable that cannot be read."""
-        wanted = disk_limits.missing_space(store, os.environ)
+        """Collects garbage when less is free than required, or the store is larger than allowed; returns whether
+        anything was removed. A `full` disk is collected whatever the variables say. Costs one system call in the usual
+        case. Raises StoreError for a variable that cannot be parsed."""
+        missing = disk_limits.missing_space(store, os.environ)
         limit = disk_limits.size_limit(os.environ)
         if full:
             free, disk = disk_limits.free_space(store)
-            wanted = max(wanted, disk_limits.keep_free(disk, {}), self._about - free, 1)
-        if not full and (wanted == 0 or time.monotonic() < self._next) and (limit is None or self._measured):
+            missing = max(missing, disk_limits.keep_free(disk, {}), self._probable - free, 1)
+        if not full and (missing == 0 or time.monotonic() < self._next_try) and (limit is None or self._measured):
             return False
         with self._lock:
             if not full:
-                wanted = disk_limits.missing_space(store, os.environ)  # another thread was here
-                if not wanted and (limit is None or self._measured):
+                missing = disk_limits.missing_space(store, os.environ)  # another thread may have collected
+                if not missing and (limit is None or self._measured):
                     return False
             self._measured = True
-            collected = self._collect(store, root, claims, wanted, limit, emit)
-            if collected is None or collected.freed < wanted:
-                self._next = time.monotonic() + RETRY_AFTER
+            collected = self._collect(store, root, claims, missing, limit, emit)
+            if collected is None or collected.freed < missing:
+                self._next_try = time.monotonic() + RETRY_AFTER
             return collected is not None and collected.freed > 0
 
     def barren(self, store: Store, root: str, claims: Leases) -> bool:
-        """Whether hardly anything of the store can go but what is needed now."""
+        """Whether a collection could free hardly anything beyond what is needed now."""
         from envtool.container import userns
         from envtool.store.gc import gc
 
         policy = partial(self._policy, root, claims, _ALL, None)
         try:
-            _, found = gc(store, policy, inside=userns.run_as_root, remove=userns.remove_as_root, dry_run=True)
+            _, result = gc(store, policy, inside=userns.run_as_root, remove=userns.remove_as_root, dry_run=True)
         except (OSError, StoreError):
             return False
-        return sum(item.size for item in found.gone) < HARDLY
+        return sum(item.size for item in result.gone) < HARDLY
 
-    def _policy(self, root: str, claims: Leases, wanted: int, limit: int | None, found: Inventory) -> GcPolicy:
+    def _policy(self, root: str, claims: Leases, missing: int, limit: int | None, inventory: Inventory) -> GcPolicy:
         from envtool.store.collect import GcPolicy
         from envtool.store.inventory import digests_in_locks
 
-        own = claims.layers | digests_in_locks([root])
-        for each in self._needs:
-            keys = each()
-            own |= frozenset(keys() if keys else ())
+        spare = claims.layers | digests_in_locks([root])
+        for reference in self._protected:
+            keys = reference()
+            spare |= frozenset(keys() if keys else ())
         return GcPolicy(
             now=time.time(),
             by_age=False,
-            room=wanted,
+            room=missing,
             keep_size=limit,
-            named=digests_in_locks(found.projects),
-            spare=own,
+            named=digests_in_locks(inventory.projects),
+            spare=spare,
         )
 
     def _collect(
-        self, store: Store, root: str, claims: Leases, wanted: int, limit: int | None, emit: Emit
+        self, store: Store, root: str, claims: Leases, missing: int, limit: int | None, emit: Emit
     ) -> GcResult | None:
         from envtool.container import userns
         from envtool.store.gc import gc
 
         began = time.time()
-        policy = partial(self._policy, root, claims, wanted, limit)
+        policy = partial(self._policy, root, claims, missing, limit)
         try:
-            _, collected = gc(store, policy, inside=userns.run_as_root, remove=userns.remove_as_root)
-        except (OSError, StoreError):  # what comes next has the words for a disk that is full
+            _, result = gc(store, policy, inside=userns.run_as_root, remove=userns.remove_as_root)
+        except (OSError, StoreError):  # the next write fails and reports the full disk
             return None
-        if collected.gone:
+        if result.gone:
             now = time.time()
             emit(Started(id="store", subject="store", name="gc", time=began))
-            count = len(collected.gone)
+            count = len(result.gone)
             words = "thing that was" if count == 1 else "things that were"
             verb = "is" if count == 1 else "are"
             detail = f"{count} {words} used least recently {verb} gone, to make room"
@@ -150,12 +151,12 @@ class DiskSpace:
                     id="store", subject="store", name="gc", outcome="done", time=now, seconds=now - began, detail=detail
                 )
             )
-        return collected
+        return result
 
 
 class NoDiskSpace(Exception):  # noqa: N818 - the error is what went wrong
-    """The disk was full when something went wrong. `full` says how full; `sure`: the system said so, or it was seen.
-    Else the command said it, which nothing is removed for."""
+    """Something failed on a full disk. `full` is the error that reports the disk; `sure`: the system reported it, or it
+    was measured. Otherwise only a command reported it, and nothing is removed for that."""
 
     def __init__(self, error: MakeError | OSError, full: StoreError, *, sure: bool) -> None:
         super().__init__(str(error))
@@ -164,14 +165,15 @@ class NoDiskSpace(Exception):  # noqa: N818 - the error is what went wrong
 
 @contextmanager
 def detect_full_disk(store: Store) -> Iterator[None]:
-    """Makes a NoRoom of an error that may have come of a full disk: looked at before what was written is removed."""
+    """Raises NoDiskSpace for an error that a full disk may have caused. The disk is measured before what was written is
+    removed."""
     try:
         yield
     except (MakeError, OSError) as error:
-        number = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", 0) or 0
-        sure = number in disk_errors.DISK_FULL_ERRNOS or disk_limits.is_nearly_full(store)
+        errno = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", 0) or 0
+        sure = errno in disk_errors.DISK_FULL_ERRNOS or disk_limits.is_nearly_full(store)
         if sure or (_output_says_full(error) and disk_limits.free_space(store)[0] < LOW_SPACE):
-            raise NoDiskSpace(error, disk_errors.disk_full_error(store.root, number), sure=sure) from error
+            raise NoDiskSpace(error, disk_errors.disk_full_error(store.root, errno), sure=sure) from error
         raise
 
 

@@ -1,4 +1,5 @@
-"""What a recipe shows beside the stack, as the container takes it: caches of the store, secrets of whoever builds."""
+"""Turns the extra mounts of a recipe into mounts of the container: caches of the store, secrets of the caller,
+texts."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from envtool.store import caches
 
 @dataclass(slots=True, kw_only=True)
 class StagedMounts:
-    """`mounts` for the container, and what secrets add to the environment."""
+    """`mounts` of the container, and the variables that secrets add."""
 
     mounts: list[program.CacheMount | program.TextMount | program.TmpfsMount | program.PeekMount] = field(
         default_factory=list
@@ -27,44 +28,44 @@ class StagedMounts:
 
 
 @contextmanager
-def stage_mounts(recipe: Recipe, setting: Context, event_id: str, where: str) -> Iterator[StagedMounts]:
-    """All of it, held until the build is over; `where` it is asked for, for errors. Raises BuildError (code
-    secret-missing), Interrupted."""
-    found = StagedMounts()
-    shown = recipe.shown
-    with ExitStack() as held:
-        # always in one order: two builds that lock the same two caches must not wait for each other
+def stage_mounts(recipe: Recipe, context: Context, event_id: str, where: str) -> Iterator[StagedMounts]:
+    """Yields the mounts of a recipe, and holds its caches until the build is over; `where` is the place in the spec,
+    for errors. Raises BuildError (code secret-missing), Interrupted."""
+    staged = StagedMounts()
+    mounts = recipe.shown
+    with ExitStack() as stack:
+        # locked in one order: two builds that lock the same two caches must not wait for each other
         directories = {
-            each.target: held.enter_context(_cache(each, setting, event_id))
-            for each in sorted((each for each in shown if isinstance(each, Cache)), key=lambda each: each.id)
+            mount.target: stack.enter_context(_cache(mount, context, event_id))
+            for mount in sorted((mount for mount in mounts if isinstance(mount, Cache)), key=lambda mount: mount.id)
         }
-        for each in shown:
-            match each:
+        for mount in mounts:
+            match mount:
                 case Cache():
-                    path, fresh = directories[each.target]
-                    found.mounts.append(
-                        program.CacheMount(source=path, target=each.target, readonly=each.readonly, fresh=fresh,
-                                      mode=each.mode, uid=each.uid, gid=each.gid)
+                    path, fresh = directories[mount.target]
+                    staged.mounts.append(
+                        program.CacheMount(source=path, target=mount.target, readonly=mount.readonly, fresh=fresh,
+                                      mode=mount.mode, uid=mount.uid, gid=mount.gid)
                     )  # fmt: skip
                 case Secret():
-                    _secret(each, setting.host_access(), found, where)
+                    _secret(mount, context.host_access(), staged, where)
                 case Text():
-                    content = each.text.encode("utf-8", "surrogateescape")
-                    found.mounts.append(program.TextMount(target=each.target, content=content, mode=each.mode))
+                    content = mount.text.encode("utf-8", "surrogateescape")
+                    staged.mounts.append(program.TextMount(target=mount.target, content=content, mode=mount.mode))
                 case Memory():
-                    found.mounts.append(program.TmpfsMount(target=each.target, size=each.size))
+                    staged.mounts.append(program.TmpfsMount(target=mount.target, size=mount.size))
                 case Peek():
-                    found.mounts.append(_peek(each, recipe.project))
-        yield found
+                    staged.mounts.append(_peek(mount, recipe.project))
+        yield staged
 
 
 @contextmanager
-def _cache(cache: Cache, setting: Context, event_id: str) -> Iterator[tuple[str, bool]]:
+def _cache(cache: Cache, context: Context, event_id: str) -> Iterator[tuple[str, bool]]:
     def waiting(holder: str) -> None:
-        setting.emit(net.note_event(event_id, f"waiting for the cache `{cache.id}` ({holder} has it)"))
+        context.emit(net.note_event(event_id, f"waiting for the cache `{cache.id}` ({holder} has it)"))
 
     with caches.lock_cache(
-        setting.store, cache.id, cache.sharing, waiting=waiting, cancelled=setting.cancel.is_set
+        context.store, cache.id, cache.sharing, waiting=waiting, cancelled=context.cancel.is_set
     ) as (
         path,
         fresh,
@@ -74,20 +75,20 @@ def _cache(cache: Cache, setting: Context, event_id: str) -> Iterator[tuple[str,
         yield path, fresh
 
 
-def _secret(secret: Secret, gate: HostAccess, found: StagedMounts, where: str) -> None:
+def _secret(secret: Secret, access: HostAccess, staged: StagedMounts, where: str) -> None:
     try:
-        value = gate.secret(secret.id, secret.source)
+        value = access.secret(secret.id, secret.source)
     except UsageError as error:
         raise BuildError(f"{where}: {error.message}", code=error.code, hint=error.hint) from None
     if value is None:
         if secret.required:
-            said, hint = gate.lacking(secret.id, secret.source)
-            raise BuildError(f"{where}: {said}", code="secret-missing", hint=hint)
+            message, hint = access.lacking(secret.id, secret.source)
+            raise BuildError(f"{where}: {message}", code="secret-missing", hint=hint)
         return
     if secret.env:
-        found.variables[secret.env] = value.decode("utf-8", "surrogateescape")
+        staged.variables[secret.env] = value.decode("utf-8", "surrogateescape")
     if secret.target:
-        found.mounts.append(
+        staged.mounts.append(
             program.TextMount(target=secret.target, content=value, mode=secret.mode, uid=secret.uid, gid=secret.gid)
         )
 

@@ -1,4 +1,4 @@
-"""What a failing command's output says about the container, for those who forgot that they are in one. Pure."""
+"""Hints for a failed command, from what it printed: what the container lacks. Pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ READ_ONLY = re.compile(r"read-only file system|erofs", re.IGNORECASE)
 
 
 def missing_command(output: str) -> str:
-    """The last command that a shell did not find, empty where none said so."""
-    found = [*_ABSENT.finditer(output)]
-    return next((name for name in found[-1].groups() if name), "")[:100] if found else ""
+    """Returns the last command that a shell did not find, empty where no shell reported one."""
+    matches = [*_ABSENT.finditer(output)]
+    return next((name for name in matches[-1].groups() if name), "")[:100] if matches else ""
 
 
 def task_failure_hint(
@@ -37,9 +37,9 @@ def task_failure_hint(
     base: str,
     programs: Callable[[], Collection[str]],
 ) -> str:
-    """A line for what is probably wrong with the env rather than with the project; empty when nothing points there.
-    `commands` are what was executed, as text; `programs` the names of all that the env's PATH leads to, asked where one
-    was not found."""
+    """Returns a hint where the env rather than the project is probably at fault, else an empty text. `commands` is what
+    was executed, as text; `programs` returns the names of all commands on the env's PATH, and is called only where a
+    command was not found."""
     if not network and network_errors.needed_network(status, output, commands):
         return "it tried the network, and this env has none: `network: true` gives it this machine's"
     if scratch == "memory" and SPACE.search(output):
@@ -52,31 +52,33 @@ def task_failure_hint(
 
 
 def _missing_command_hint(name: str, base: str, programs: Collection[str]) -> str:
-    """What to do about a command that is not there, as far as this env can do something about it."""
+    """Returns what to do about a command that is not there, as far as the spec can change it."""
     if "/" in name:
         return f"`{name}` is not there, or what its first line (`#!`) names is not in this env"
-    said = f"`{name}` is not in this env" if name else "a command is not in this env"
-    by_pip = _BY_PIP if "python3" in programs else ()
-    near = closest_name(name, (*programs, *by_pip), 0.7)
-    meant = f"; did you mean `{near}`?" if near and near != name else ":"
-    if near in by_pip and near not in programs:
-        return f"{said}{meant} `pip: [{near}]` brings it (with `language: python`: `packages: [{near}]`)"
-    if near:
-        return f"{said}{meant}"
+    text = f"`{name}` is not in this env" if name else "a command is not in this env"
+    pip_programs = _PIP_PROGRAMS if "python3" in programs else ()
+    closest = closest_name(name, (*programs, *pip_programs), 0.7)
+    suggestion = f"; did you mean `{closest}`?" if closest and closest != name else ":"
+    if closest in pip_programs and closest not in programs:
+        return f"{text}{suggestion} `pip: [{closest}]` brings it (with `language: python`: `packages: [{closest}]`)"
+    if closest:
+        return f"{text}{suggestion}"
     if base == "host":
         return (
-            f"{said}, nor on this machine: install it here, or take `base: {{debian: bookworm}}` and `apt: [PACKAGE]`"
+            f"{text}, nor on this machine: install it here, or take `base: {{debian: bookworm}}` and `apt: [PACKAGE]`"
         )
     if "apt-get" in programs:
-        return f"{said}: a layer brings it, `apt: [PACKAGE]`"
-    return f"{said}: a `run:` layer, or another base, brings it"
+        return f"{text}: a layer brings it, `apt: [PACKAGE]`"
+    return f"{text}: a `run:` layer, or another base, brings it"
 
 
-_BY_PIP = frozenset(("pytest", "tox", "nox", "ruff", "mypy", "black", "flake8", "coverage", "pylint", "sphinx-build"))
+_PIP_PROGRAMS = frozenset(
+    ("pytest", "tox", "nox", "ruff", "mypy", "black", "flake8", "coverage", "pylint", "sphinx-build")
+)
 
 
 def build_failure_hint(status: int, output: str, *, kind: str, commands: str, base: str, network: bool = False) -> str:
-    """The same for a layer of a kind, whose commands had the `network` or not."""
+    """Returns the hint for a layer of a kind whose commands failed; `network`: they had the network."""
     if not network and network_errors.needed_network(status, output, commands, index=kind in ("run", "RUN")):
         if kind == "RUN":
             return "this RUN has no network: `--network=none` takes it away"
@@ -84,6 +86,6 @@ def build_failure_hint(status: int, output: str, *, kind: str, commands: str, ba
     if base == "host" and READ_ONLY.search(output):
         return "the base `host` is read-only: write below /opt, or use a base like `{debian: bookworm}`"
     if status == 127:
-        what = f"`{name}`" if (name := missing_command(output)) else "the command"
-        return f"{what} is not in this stack: add the layer that brings it before this one"
+        command = f"`{name}`" if (name := missing_command(output)) else "the command"
+        return f"{command} is not in this stack: add the layer that brings it before this one"
     return ""

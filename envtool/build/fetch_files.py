@@ -1,4 +1,5 @@
-"""The files of a layer -> the blob store: only what is missing, from where this machine is told that it is."""
+"""Fetches the files of a layer into the blob store: only missing ones, from where this machine is configured to
+look."""
 
 from __future__ import annotations
 
@@ -16,115 +17,116 @@ from envtool.store import blobs, disk_errors, fetch_sources
 from envtool.store import download as store
 
 
-def fetch_layer_files(settled: ResolvedNode, setting: Context, event_id: str, site: Site) -> None:
-    """Have every file of a node in the store, with its content. Local folders are looked into first; then what
-    `resolve` saw is tried; where that is gone, the kind is asked again. Raises FetchError, ResolveError, StoreError,
-    Interrupted."""
-    lease_blobs(settled.fetches, setting)
-    for fetch in settled.fetches:  # what is damaged is put aside, and missing: a layer is made of what was pinned
-        if blobs.has(setting.store, fetch.sha256, fetch.size):
-            blobs.verify(setting.store, fetch.sha256)
-    _copy_from_folders(settled.fetches, setting, event_id)
-    missing = _missing(settled.fetches, setting)
+def fetch_layer_files(settled: ResolvedNode, context: Context, event_id: str, site: Site) -> None:
+    """Puts every file of a node into the store. Local folders come first, then the URLs that `resolve` saw; where those
+    fail, the kind is asked again. Raises FetchError, ResolveError, StoreError, Interrupted."""
+    lease_blobs(settled.fetches, context)
+    for (
+        fetch
+    ) in settled.fetches:  # a damaged file is put aside and fetched again: a layer is built only from pinned content
+        if blobs.has(context.store, fetch.sha256, fetch.size):
+            blobs.verify(context.store, fetch.sha256)
+    _copy_from_folders(settled.fetches, context, event_id)
+    missing = _missing(settled.fetches, context)
     if not missing:
         return
-    if setting.offline:
-        raise _offline(missing)
-    setting.make_room()
+    if context.offline:
+        raise _offline_error(missing)
+    context.make_room()
     request = settled.request
-    seen = resolution.seen(settled.node, request, setting)
-    hinted = [replace(fetch, url=fetch.url or seen.get(fetch.sha256, "")) for fetch in missing]
+    urls = resolution.seen_urls(settled.node, request, context)
+    with_urls = [replace(fetch, url=fetch.url or urls.get(fetch.sha256, "")) for fetch in missing]
     try:
         try:
-            download(_locate_files(settled, hinted, site), setting, event_id)
+            download(_locate_files(settled, with_urls, site), context, event_id)
         except FetchError as error:
-            if hinted == missing and error.code != "fetch-status":  # what let us in may have ended meanwhile
+            if (
+                with_urls == missing and error.code != "fetch-status"
+            ):  # another error than a status is final; a status may mean that a token has expired
                 raise
-            download(_locate_files(settled, _missing(settled.fetches, setting), site), setting, event_id)
+            download(_locate_files(settled, _missing(settled.fetches, context), site), context, event_id)
     except (FetchError, ResolveError) as error:
-        place = f"{request.where.file}:{request.where.line}: {settled.node.subject} `{request.name}`"
-        text = f"{place}: {error.message}"
-        if isinstance(
-            error, FetchError
-        ):  # a new one: that it failed is remembered, and others have places of their own
-            hint = _fetch_failure_hint(settled, setting, error)
+        where = f"{request.where.file}:{request.where.line}: {settled.node.subject} `{request.name}`"
+        text = f"{where}: {error.message}"
+        if isinstance(error, FetchError):  # a new error: the failure is shared, and each node has its own place
+            hint = _fetch_failure_hint(settled, context, error)
             raise FetchError(text, code=error.code, hint=hint, found=error.found) from error
         raise ResolveError(text, code=error.code, hint=error.hint, output=error.output) from error
 
 
-def _fetch_failure_hint(settled: ResolvedNode, setting: Context, error: FetchError) -> str:
-    """What to do about a file that cannot be had, by who said which one it is: the spec itself, the lock, or what was
-    asked last."""
+def _fetch_failure_hint(settled: ResolvedNode, context: Context, error: FetchError) -> str:
+    """Returns what to do about a file that cannot be fetched. It depends on where its hash comes from: the spec, the
+    lock, or the last resolution."""
     request = settled.request
     name = request.base_name if settled.node.kind.of_base else request.name
-    own = any(fetch.sha256 in json.dumps(request.options).lower() for fetch in settled.fetches)
-    locked = any(entry.question.name == name for entry in setting.lock.entries)
+    is_in_spec = any(fetch.sha256 in json.dumps(request.options).lower() for fetch in settled.fetches)
+    is_locked = any(entry.question.name == name for entry in context.lock.entries)
     if error.code == "fetch-hash" and error.found:
-        if own:
+        if is_in_spec:
             key = "--checksum=sha256:" if settled.node.of else "sha256: "
             return f"if the file is meant to be this one, write `{key}{error.found}`"
-        again = f"`envtool lock --upgrade {name}`" if locked else "`--refresh`"
-        return f"look at what it is: another file has this name now than was pinned. If it is right, {again} takes it"
+        command = f"`envtool lock --upgrade {name}`" if is_locked else "`--refresh`"
+        return f"look at what it is: another file has this name now than was pinned. If it is right, {command} takes it"
     if error.code not in ("fetch-gone", "fetch-unreachable", "fetch-nowhere"):
         return error.hint
-    if own:
+    if is_in_spec:
         return error.hint if error.code == "fetch-unreachable" else "nothing is there (any more): is the URL right?"
-    again = f"`envtool lock --upgrade {name}` moves" if locked else "`--refresh` settles it anew, and moves"
-    gone = f"if it is gone for good, {again} to what there is now"
-    return f"{error.hint}; {gone}" if error.code == "fetch-unreachable" and error.hint else gone
+    command = f"`envtool lock --upgrade {name}` moves" if is_locked else "`--refresh` settles it anew, and moves"
+    upgrade = f"if it is gone for good, {command} to what there is now"
+    return f"{error.hint}; {upgrade}" if error.code == "fetch-unreachable" and error.hint else upgrade
 
 
-def download(fetches: Sequence[Fetch], setting: Context, event_id: str, *, phase: str = "fetching") -> None:
-    """Fetch exact files that say where they are, or lie where ENVTOOL_BLOBS says; `phase` is what is read
-    meanwhile. Raises FetchError (code offline, fetch-nowhere, …), StoreError, Interrupted."""
-    lease_blobs(fetches, setting)
-    _copy_from_folders(fetches, setting, event_id)
-    missing = _missing(fetches, setting)
-    if missing and setting.offline:
-        raise _offline(missing)
-    nowhere = [fetch.name for fetch in missing if not fetch.url]
-    if nowhere and not fetch_sources.read_blobs_variable():
-        raise FetchError(f"{', '.join(nowhere[:5])}: no index of this machine has it", code="fetch-nowhere")
+def download(fetches: Sequence[Fetch], context: Context, event_id: str, *, phase: str = "fetching") -> None:
+    """Fetches files that have a URL, or that lie where ENVTOOL_BLOBS says; `phase` is shown meanwhile. Raises
+    FetchError (code offline, fetch-nowhere, …), StoreError, Interrupted."""
+    lease_blobs(fetches, context)
+    _copy_from_folders(fetches, context, event_id)
+    missing = _missing(fetches, context)
+    if missing and context.offline:
+        raise _offline_error(missing)
+    without_url = [fetch.name for fetch in missing if not fetch.url]
+    if without_url and not fetch_sources.read_blobs_variable():
+        raise FetchError(f"{', '.join(without_url[:5])}: no index of this machine has it", code="fetch-nowhere")
     store.download(
         missing,
-        setting.store,
-        emit=setting.emit,
+        context.store,
+        emit=context.emit,
         event_id=event_id,
-        cancel=setting.cancel.is_set,
-        vendor=fetch_sources.vendor_folder(setting.root),
-        files=setting.host_access().open_absolute,
+        cancel=context.cancel.is_set,
+        vendor=fetch_sources.vendor_folder(context.root),
+        files=context.host_access().open_absolute,
         phase=phase,
-        failed=setting.shared.get("fetches that failed", dict[Any, FetchError]),
+        failed=context.shared.get("fetches that failed", dict[Any, FetchError]),
     )
 
 
-def lease_blobs(fetches: Sequence[Fetch], setting: Context) -> None:
-    """Let no gc take these files, there or not, while the verb works. Raises StoreError."""
+def lease_blobs(fetches: Sequence[Fetch], context: Context) -> None:
+    """Keeps these files, present or not, from any `gc` while the command runs. Raises StoreError."""
     try:
-        setting.claims.lease_blobs(setting.store, [fetch.sha256 for fetch in fetches])
+        context.claims.lease_blobs(context.store, [fetch.sha256 for fetch in fetches])
     except OSError as error:
-        raise disk_errors.translate_os_error(setting.store.root, error) or error from error
+        raise disk_errors.translate_os_error(context.store.root, error) or error from error
 
 
-def _copy_from_folders(fetches: Sequence[Fetch], setting: Context, event_id: str) -> None:
-    """What lies beside the spec comes before all else; offline, so does what ENVTOOL_BLOBS has on this machine."""
-    if not _missing(fetches, setting):
+def _copy_from_folders(fetches: Sequence[Fetch], context: Context, event_id: str) -> None:
+    """Copies files from the folder beside the spec; offline, also from the folders in ENVTOOL_BLOBS."""
+    if not _missing(fetches, context):
         return
-    beside = fetch_sources.vendor_folder(setting.root)
-    folders = fetch_sources.local_folders(setting.root) if setting.offline else [beside] if beside else []
+    vendor_folder = fetch_sources.vendor_folder(context.root)
+    folders = fetch_sources.local_folders(context.root) if context.offline else [vendor_folder] if vendor_folder else []
     store.copy_local(
         fetches,
-        setting.store,
+        context.store,
         folders,
-        emit=setting.emit,
+        emit=context.emit,
         event_id=event_id,
-        cancel=setting.cancel.is_set,
-        files=setting.host_access().open_absolute,
+        cancel=context.cancel.is_set,
+        files=context.host_access().open_absolute,
     )
 
 
 def _locate_files(settled: ResolvedNode, missing: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
-    """The same files with their URLs; without, where nobody can be asked but ENVTOOL_BLOBS may have them."""
+    """Returns the files with their URLs; without URLs where nobody can be asked and ENVTOOL_BLOBS may have them."""
     try:
         return settled.node.kind.locate(settled.request, settled.pins, missing, site)
     except (FetchError, ResolveError):
@@ -133,11 +135,11 @@ def _locate_files(settled: ResolvedNode, missing: Sequence[Fetch], site: Site) -
         return missing
 
 
-def _missing(fetches: Sequence[Fetch], setting: Context) -> list[Fetch]:
-    return [fetch for fetch in fetches if not blobs.has(setting.store, fetch.sha256, fetch.size)]
+def _missing(fetches: Sequence[Fetch], context: Context) -> list[Fetch]:
+    return [fetch for fetch in fetches if not blobs.has(context.store, fetch.sha256, fetch.size)]
 
 
-def _offline(missing: Sequence[Fetch]) -> FetchError:
+def _offline_error(missing: Sequence[Fetch]) -> FetchError:
     names = ", ".join(fetch.name for fetch in missing[:5])
     more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
     return FetchError(

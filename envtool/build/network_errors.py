@@ -1,16 +1,16 @@
-"""Whether a command that failed wanted a network, by its last words. Pure.
+"""Tells from the output of a failed command whether it needed a network. Pure.
 
-Most programs repeat what the resolver or the kernel says; the others have words of their own. Where a test prints such
-words and something else fails, they mean nothing: so only the end counts, a pytest's reasons before all that it
-captured, and nothing before an assertion. `connection refused` is no sign: a service of the task's own says it too.
-tests/unit/build/test_network_errors.py has what the real programs print.
+Most programs repeat the message of the resolver or the kernel; some have messages of their own. A test may print such a
+message although something else fails: only the end of the output counts, pytest's reasons come before its captured
+output, and nothing before an assertion counts. `connection refused` is not a sign: a service of the task itself causes
+it too. tests/unit/build/test_network_errors.py has the output of real programs.
 """
 
 from __future__ import annotations
 
 import re
 
-TAIL = 60  # lines that are looked at, empty ones not counted
+TAIL = 60  # lines of the output that are searched, without empty ones
 SIGNS = re.compile(
     r"""
     temporary\ failure\ (in\ name\ resolution|resolving)
@@ -35,32 +35,32 @@ SIGNS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# pip -q says nothing else. So does a pip that was told to ask no index, and one that found versions for other Pythons.
+# All that pip -q prints. A pip without an index prints it too, and one that found only versions for other Pythons.
 PIP_NO_VERSION = re.compile(
     r"^error: could not find a version that satisfies .* \(from versions: none\)", re.IGNORECASE
 )
 NO_INDEX = re.compile(
     r"--no-index|pip_no_index|looking in links:|^error: ignored the following", re.IGNORECASE | re.MULTILINE
 )
-REASON = re.compile(r"(E {3}|(FAILED|ERROR) \S+(::\S+)? - )")  # of a pytest: why a test failed
+REASON = re.compile(r"(E {3}|(FAILED|ERROR) \S+(::\S+)? - )")  # pytest's line with the reason of a failed test
 ASSERTION = re.compile(r"\bassert(ion ?error|ion .*failed)|^E +assert |panicked at", re.IGNORECASE)
 HARMLESS = re.compile(r"sudo: unable to resolve host")
-SILENT = {"curl": 6, "wget": 4}  # what they end with when they may print nothing (curl -s, wget -q)
+SILENT = {"curl": 6, "wget": 4}  # their exit status where they may print nothing (curl -s, wget -q)
 _SGR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def needed_network(status: int, output: str, commands: str, *, index: bool = True) -> bool:
-    """Whether it tried to reach another machine, and that is why it failed. `commands` are what was executed, as text,
-    with the names of variables that were set; `output` is what it printed, or the end of that. Without `index` it is
-    known that no pip in it asks one."""
+    """Whether the command failed because it could not reach another machine. `commands` is what was executed, as text,
+    with the names of the variables that were set; `output` is what it printed, or the end of that. Without `index` no
+    pip in it asks an index."""
     lines = [line.rstrip() for line in _SGR.sub("", output).splitlines() if line.strip()]
     if not lines:
         return any(status == code and re.search(rf"\b{name}\b", commands) for name, code in SILENT.items())
-    unfound = index and not NO_INDEX.search(commands) and not NO_INDEX.search(output)
+    pip_counts = index and not NO_INDEX.search(commands) and not NO_INDEX.search(output)
 
     def says(line: str) -> bool:
         line = line.strip()
-        return not HARMLESS.match(line) and bool(SIGNS.search(line) or (unfound and PIP_NO_VERSION.match(line)))
+        return not HARMLESS.match(line) and bool(SIGNS.search(line) or (pip_counts and PIP_NO_VERSION.match(line)))
 
     if reasons := [line for line in lines if REASON.match(line)]:
         return any(says(line) for line in reasons)

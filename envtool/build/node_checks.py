@@ -1,5 +1,5 @@
-"""What the spec and the project's files alone tell of a base or layer, before anything is asked, fetched or made for
-it: a file that is not there is told at once, and not only when all that stands below is built."""
+"""Checks a base or layer by the spec and the project's files alone, before anything is resolved, fetched or built: a
+missing file is reported at once, and not after all layers below are built."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from envtool.project import inputs
 from envtool.project.host_access import HostAccess
 
 
-def check_nodes(nodes: Iterable[Node], setting: Context) -> None:
-    """Raise SpecError for all that these nodes ask of the project's files and that is not there, may not be had, or is
-    wrong in itself. Raises Interrupted."""
-    found: dict[Problem, None] = {}
+def check_nodes(nodes: Iterable[Node], context: Context) -> None:
+    """Raises SpecError for all inputs, texts and options of these nodes that are missing, forbidden or wrong. Raises
+    Interrupted."""
+    problems: dict[Problem, None] = {}
     for node in nodes:
-        for ask in (_check_input_patterns, resolution.read_texts, _run_kind_check, _foreseen):
+        for check in (_check_input_patterns, resolution.read_texts, _run_kind_check, _check_foreseen_parts):
             try:
                 with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
-                    ask(setting, node)
+                    check(context, node)
             except SpecError as error:
-                found |= dict.fromkeys(error.problems)
-                if ask is resolution.read_texts:
-                    break  # the kind would look at what it could not be told
-    if found:
-        raise SpecError(tuple(sorted(found, key=lambda each: each.where)))
+                problems |= dict.fromkeys(error.problems)
+                if check is resolution.read_texts:
+                    break  # the kind's own check needs the texts
+    if problems:
+        raise SpecError(tuple(sorted(problems, key=lambda problem: problem.where)))
 
 
-def _check_input_patterns(setting: Context, node: Node) -> None:
-    """Whether each pattern that is needed means something. Raises SpecError, Interrupted."""
+def _check_input_patterns(context: Context, node: Node) -> None:
+    """Raises SpecError for a required pattern that matches no file. Raises Interrupted."""
     patterns = resolution.project_patterns(node.spec, node.kind.inputs(node.spec.options))
     if not patterns:
         return
     try:
         inputs.check_inputs(
-            setting.root,
+            context.root,
             patterns,
             keeps=resolution.input_filter(node),
-            apart=(*setting.files, *setting.logs),
-            door=HostAccess(setting.root, setting.allowed),
-            cancel=setting.cancel.reader,
-            listed=setting.listed,
+            apart=(*context.files, *context.logs),
+            access=HostAccess(context.root, context.allowed),
+            cancel=context.cancel.reader,
+            listed=context.listed,
         )
     except (SpecError, Interrupted):
         raise
@@ -55,20 +55,20 @@ def _check_input_patterns(setting: Context, node: Node) -> None:
         raise resolution.to_spec_error(node.spec, error) from error
 
 
-def _run_kind_check(setting: Context, node: Node) -> None:
-    """What the kind itself finds wrong. Raises SpecError."""
+def _run_kind_check(context: Context, node: Node) -> None:
+    """Runs the check of the kind itself. Raises SpecError."""
     kind, spec = node.kind, node.spec
     if node.of or type(kind).check is Kind.check:
         return
     try:
-        kind.check(_request(setting, node), NoNetworkSite(setting))
+        kind.check(_request(context, node), NoNetworkSite(context))
     except (SpecError, PluginError, Interrupted):
         raise
     except EnvtoolError as error:
         raise resolution.to_spec_error(spec, error) from error
 
 
-def _request(setting: Context, node: Node) -> Request:
+def _request(context: Context, node: Node) -> Request:
     spec = node.spec
     return Request(
         name=spec.name,
@@ -76,57 +76,57 @@ def _request(setting: Context, node: Node) -> Request:
         inputs=(),
         where=spec.where,
         directory=spec.directory,
-        arch=setting.arch,
+        arch=context.arch,
         epoch=DEFAULT_EPOCH,
-        texts=resolution.read_texts(setting, node),
+        texts=resolution.read_texts(context, node),
     )
 
 
-def _foreseen(setting: Context, node: Node) -> None:
-    """What the parts that a base will have ask of the project. Raises SpecError, Interrupted."""
+def _check_foreseen_parts(context: Context, node: Node) -> None:
+    """Checks what the sublayers that a base will have need of the project. Raises SpecError, Interrupted."""
     if node.of or type(node.kind).foreseen is Kind.foreseen:
         return
-    found: dict[Problem, None] = {}
-    for part in part_previews(node, node.kind.foreseen(_request(setting, node))):
+    problems: dict[Problem, None] = {}
+    for part in part_previews(node, node.kind.foreseen(_request(context, node))):
         try:
-            _check_input_patterns(setting, part)
+            _check_input_patterns(context, part)
         except SpecError as error:
-            found |= dict.fromkeys(error.problems)
-        if setting.share is None:  # a layer that the team has is not made with a secret here
-            found |= dict.fromkeys(_lacking(setting, part))
-    if found:
-        raise SpecError(tuple(found))
+            problems |= dict.fromkeys(error.problems)
+        if context.share is None:  # a layer from the team cache is not built here, and needs no secret here
+            problems |= dict.fromkeys(_missing_secrets(context, part))
+    if problems:
+        raise SpecError(tuple(problems))
 
 
-def _lacking(setting: Context, part: Node) -> Iterator[Problem]:
-    """Secrets that are required, and that the spec says to be files of the project that are not there."""
-    gate = setting.host_access()
-    for each in part.kind.build(_request(setting, part), None).shown:
-        if isinstance(each, Secret) and each.required and each.source.startswith("file:"):
+def _missing_secrets(context: Context, part: Node) -> Iterator[Problem]:
+    """Yields a problem for each required secret that is a file of the project and does not exist."""
+    access = context.host_access()
+    for mount in part.kind.build(_request(context, part), None).shown:
+        if isinstance(mount, Secret) and mount.required and mount.source.startswith("file:"):
             try:
-                there = gate.secret(each.id, each.source) is not None
+                exists = access.secret(mount.id, mount.source) is not None
             except UsageError:
-                continue  # the caller's to allow: said where it is built
-            if not there:
-                message, hint = gate.lacking(each.id, each.source)
+                continue  # the caller may still allow it: the build reports it
+            if not exists:
+                message, hint = access.lacking(mount.id, mount.source)
                 yield Problem(where=part.spec.where, message=message, code="secret-missing", hint=hint)
 
 
 class NoNetworkSite(ProjectSite):
-    """`api.Site` where nobody may be asked."""
+    """`api.Site` that refuses every question."""
 
     def get(self, *_: object, **__: object) -> NoReturn:
-        """Refuses. Raises ResolveError."""
+        """Raises ResolveError."""
         raise ResolveError("nobody may be asked now", code="nobody")
 
     fetch = learn = run = keep = shared = packages_with = get
 
     def seen(self, sha256: str, url: str) -> None:
-        """Nothing is seen."""
+        """Does nothing."""
 
     def cancelled(self) -> bool:
-        """There is nothing to wait for."""
+        """Returns False: nothing takes long."""
         return False
 
     def note(self, text: str) -> None:
-        """Nobody listens either."""
+        """Does nothing."""

@@ -1,4 +1,4 @@
-"""What a layer is made on, and a task runs on: the made layers of a stack, and what they show in a container."""
+"""The layers that a layer or a task stands on, and what they mount in a container."""
 
 from __future__ import annotations
 
@@ -15,68 +15,71 @@ from envtool.model import Json
 from envtool.plan.graph import Node
 from envtool.store import layers
 
-WHOLE = "."  # the place in the project that is all of it
+WHOLE = "."  # the path of the project itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parents:
-    """What a layer is made on: what it stands on, bottom first, and other stacks that its build sees, by name."""
+    """The layers that a layer is built on: `below`, bottom first, and other stacks that its build sees, by name."""
 
     below: tuple[MadeLayer, ...] = ()
     beside: Mapping[str, tuple[MadeLayer, ...]] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[layers.Layer, ...]:
-        """All of it."""
+        """The layers of all stacks."""
         return tuple(made.layer for stack in (self.below, *self.beside.values()) for made in stack)
 
 
-def not_cached(node: Node) -> MakeError:
-    """What is said where nothing may be built."""
+def not_cached_error(node: Node) -> MakeError:
+    """Returns the error for a node that may not be built."""
     return MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
 
 
 def joins(stack: Sequence[ResolvedNode]) -> tuple[tuple[str, str], ...]:
-    """What layers of a stack show inside the project: (directory in the container, place in the project)."""
+    """Returns the directories that layers of a stack show inside the project: (path in the container, path in the
+    project)."""
     return tuple(
-        (source, posixpath.normpath(posixpath.join(PROJECT, place)))
-        for settled in stack
-        for place, source in sorted(settled.node.kind.in_project(settled.request, settled.pins).items())
-        if posixpath.normpath(place) != WHOLE
+        (source, posixpath.normpath(posixpath.join(PROJECT, path)))
+        for resolved in stack
+        for path, source in sorted(resolved.node.kind.in_project(resolved.request, resolved.pins).items())
+        if posixpath.normpath(path) != WHOLE
     )
 
 
-def lies_over(settled: ResolvedNode) -> bool:
-    """Whether what a layer has at PROJECT lies over the project itself."""
-    return WHOLE in map(posixpath.normpath, settled.node.kind.in_project(settled.request, settled.pins))
+def overlays_project(resolved: ResolvedNode) -> bool:
+    """Whether a layer has files at PROJECT that lie over the project itself."""
+    return WHOLE in map(posixpath.normpath, resolved.node.kind.in_project(resolved.request, resolved.pins))
 
 
 class ProjectOverlay(TypedDict):
-    """What a Program says of layers that lie over the project."""
+    """The arguments of a Program for layers that lie over the project."""
 
     laid: tuple[int, ...]
     inputs: tuple[str, ...]
 
 
-def laid(stack: Sequence[MadeLayer]) -> ProjectOverlay:
-    """Which layers of a stack (bottom first) lie over the project, and what of its own they were made from. Where one
-    does, all others do with what they have there: it was built on that."""
-    lying = [made.settled for made in stack if lies_over(made.settled)]
-    inputs = {item.path for settled in lying for item in settled.inputs}
-    return ProjectOverlay(laid=(*range(len(stack)),) if lying else (), inputs=(*sorted(inputs),))
+def project_overlay(stack: Sequence[MadeLayer]) -> ProjectOverlay:
+    """Returns which layers of a stack (bottom first) lie over the project, and the inputs that they were built from.
+    Where one does, all others do, too: it was built on their files there."""
+    overlaying = [layer.settled for layer in stack if overlays_project(layer.settled)]
+    inputs = {item.path for resolved in overlaying for item in resolved.inputs}
+    return ProjectOverlay(laid=(*range(len(stack)),) if overlaying else (), inputs=(*sorted(inputs),))
 
 
 def copies(stack: Sequence[ResolvedNode]) -> tuple[tuple[str, str], ...]:
-    """What layers of a stack generated beside the sources: (file or tree in the container, place in the project)."""
+    """Returns what layers of a stack generated for the source tree: (file or tree in the container, path in the
+    project)."""
     return tuple(
-        (source, posixpath.normpath(posixpath.join(PROJECT, place)))
-        for settled in stack
-        for place, source in sorted(settled.node.kind.generated(settled.request, settled.pins).items())
+        (source, posixpath.normpath(posixpath.join(PROJECT, path)))
+        for resolved in stack
+        for path, source in sorted(resolved.node.kind.generated(resolved.request, resolved.pins).items())
     )
 
 
 def stack_binds(stack: Sequence[MadeLayer]) -> tuple[BindMount, ...]:
-    """What a base shows of the host in every container on it (kind `host`: its system directories)."""
+    """Returns the directories of the host that a base binds in every container on it (kind `host`: the system
+    directories)."""
     if not stack:
         return ()
     base = stack[0].settled
@@ -84,12 +87,12 @@ def stack_binds(stack: Sequence[MadeLayer]) -> tuple[BindMount, ...]:
     return tuple(BindMount(source=bind.source, target=bind.target) for bind in recipe.mounts)
 
 
-def looked(stack: Sequence[MadeLayer]) -> Looked | None:
-    """How what a base shows of the host stood when it was settled; None where it shows nothing."""
+def shown_host_files(stack: Sequence[MadeLayer]) -> Looked | None:
+    """Returns the state of the host files that a base shows, from when it was resolved; None where it shows none."""
     base = stack[0].settled if stack else None
     return base.node.kind.looked(base.pins) if base else None
 
 
-def opened(what: str, key: str) -> dict[str, Json]:
-    """The question under which the store remembers what of the host was opened for a layer or a result."""
-    return {"format": 1, "opened": what, "of": key}
+def opened_files_question(subject: str, key: str) -> dict[str, Json]:
+    """Returns the question under which the store keeps the host files that a layer or result opened."""
+    return {"format": 1, "opened": subject, "of": key}

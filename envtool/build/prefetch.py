@@ -1,7 +1,7 @@
-"""What the team cache has of a stack, known and on its way before anything of the stack stands.
+"""Asks the team cache for the layers of a stack, and pulls them ahead of the build.
 
-A key is made of the diff IDs below, and those are in the statements: so the statements are asked for from the bottom
-up, level by level, and the blobs then come side by side. What only a missing layer would need is not brought at all.
+A key consists of the diff IDs of the parents, and statements hold those: statements are asked for from the bottom up,
+level by level, and the blobs are then pulled in parallel. Layers that only a missing layer needs are not pulled.
 """
 
 from __future__ import annotations
@@ -24,22 +24,21 @@ LOOKUP_THREADS, FETCH_THREADS = 8, 4  # threads
 
 
 class Prefetcher:
-    """Asks and brings for one run, from any thread: each node once."""
+    """Asks and pulls for one run, from any thread: each node once."""
 
-    def __init__(self, setting: Context) -> None:
-        self._setting = setting
-        self._known: dict[
-            str, MadeLayer | None
-        ] = {}  # as far as statements say; a layer that is not here has no `tree`
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        # what statements say; a layer that is not in the store has no `tree`
+        self._known: dict[str, MadeLayer | None] = {}
         self._coming: dict[str, Future[MadeLayer | None]] = {}
         self._asking = threading.Lock()
         self._bringing = threading.BoundedSemaphore(FETCH_THREADS)
 
     def ask(self, graph: Graph, wanted: Sequence[str]) -> list[MadeLayer | None]:
-        """What is known of these nodes, here and there; a layer that is not here has no `tree`. Raises SpecError,
-        Interrupted."""
-        setting = self._setting
-        if setting.share is None or setting.refresh:
+        """Returns what is known of these nodes, in the store or the team cache; a layer that is not in the store has no
+        `tree`. Raises SpecError, Interrupted."""
+        context = self._context
+        if context.share is None or context.refresh:
             return [None] * len(wanted)
         with self._asking:
             for level in _levels(graph, wanted, self._known):
@@ -49,7 +48,7 @@ class Prefetcher:
             return [self._known[node_id] for node_id in wanted]
 
     def start(self, graph: Graph, wanted: Sequence[str]) -> None:
-        """Have on its way what is there of these nodes. Raises as `ask` does."""
+        """Starts to pull those of these nodes that the team cache has. Raises as `ask` does."""
         known = self.ask(graph, wanted)
         with self._asking:
             for node_id, made in zip(wanted, known, strict=True):
@@ -62,39 +61,40 @@ class Prefetcher:
                     self._coming[node_id] = self._begin(made.settled)
 
     def made(self, node_id: str) -> MadeLayer | None:
-        """A node that came, once it has; None where it is not to be had, and has to be made. Raises StoreError,
+        """Waits for a node that is being pulled and returns it; None where it has to be built. Raises StoreError,
         Interrupted."""
         future = self._coming.get(node_id)
         return future.result() if future is not None else None
 
     def known(self, node_id: str) -> MadeLayer | None:
-        """What the store or a statement says of a node; a layer that is not here has no `tree`. None: nothing."""
+        """Returns what the store or a statement says of a node, or None; a layer that is not in the store has no
+        `tree`."""
         return self._known.get(node_id)
 
     def is_fetching(self, node_id: str) -> bool:
-        """Whether a node is on its way, so that nothing that it stands on is needed for it."""
+        """Whether a node is being pulled: its parents are not needed for it then."""
         return node_id in self._coming
 
     def wait(self) -> None:
-        """Until all that is on its way is here, or is not to be had. Raises as `made` does."""
+        """Waits until all pulls have ended. Raises as `made` does."""
         for future in [*self._coming.values()]:
             future.result()
 
     def _ask(self, node: Node, *, wanted: bool) -> MadeLayer | None:
-        setting = self._setting
-        setting.cancel.check()
+        context = self._context
+        context.cancel.check()
         known = {each: made for each in node.needs if (made := self._known[each]) is not None}
         if len(known) < len(node.needs):
             return None
         below = [known[each] for each in node.below]
         beside = {name: [known[each] for each in stack] for name, stack in node.beside.items()}
-        answer = resolution.find_resolution(node, resolution.request_for(node, below, setting, beside), below, setting)
+        answer = resolution.find_resolution(node, resolution.request_for(node, below, context, beside), below, context)
         if not answer.known:
             return None
-        settled = resolution.settled(node, answer.request, answer.pins)
-        layer = layers.find(setting.store, settled.key)
+        settled = resolution.apply_pins(node, answer.request, answer.pins)
+        layer = layers.find(context.store, settled.key)
         if layer is None and not wanted:  # what it came out as is all that is needed
-            layer = layers.find_known_output(setting.store, settled.key, settled.document)
+            layer = layers.find_known_output(context.store, settled.key, settled.document)
         layer = layer or self._find_remote(settled, below)
         return MadeLayer(settled=settled, layer=layer) if layer else None
 
@@ -104,46 +104,46 @@ class Prefetcher:
             return _layer(settled, archive, 0, 0)
         base = below[0].settled if below else settled
         found = (
-            shared_layers.find_statement(settled, self._setting)
-            if shared_layers.is_shareable(settled, base, self._setting)
+            shared_layers.find_statement(settled, self._context)
+            if shared_layers.is_shareable(settled, base, self._context)
             else None
         )
         if found is None:
             return None
         layer = _layer(settled, found.diff_id, found.size, found.entries)
         with suppress(OSError):  # the next run need not ask
-            layers.store_known_output(self._setting.store, layer)
+            layers.store_known_output(self._context.store, layer)
         return layer
 
     def _begin(self, settled: ResolvedNode) -> Future[MadeLayer | None]:
         return _thread(lambda: self._pull_layer(settled))
 
     def _pull_layer(self, settled: ResolvedNode) -> MadeLayer | None:
-        setting, node = self._setting, settled.node
+        context, node = self._context, settled.node
         event_id = f"{node.subject}:{node.id}:pull"
 
         def waiting(holder: str) -> None:
             from envtool import net
 
-            setting.emit(net.note_event(event_id, f"waiting for another envtool ({holder})"))
+            context.emit(net.note_event(event_id, f"waiting for another envtool ({holder})"))
 
-        setting.make_room()
+        context.make_room()
         with (
             self._bringing,
-            track_work(setting, event_id, node.subject, node.spec.name, on=node.on) as piece,
+            track_work(context, event_id, node.subject, node.spec.name, on=node.on) as piece,
             layers.open_draft(
-                setting.store,
+                context.store,
                 settled.key,
                 remove=userns.remove_as_root,
                 waiting=waiting,
-                cancelled=setting.cancel.is_set,
+                cancelled=context.cancel.is_set,
             ) as draft,
         ):
             piece.detail = node.kind.summary(settled.request, settled.pins)
             piece.outcome = "cached"
             layer = draft.layer
             if layer is None:
-                layer = shared_layers.pull_layer(settled, setting, draft, event_id)
+                layer = shared_layers.pull_layer(settled, context, draft, event_id)
                 piece.outcome = "pulled" if layer else "done"
                 piece.detail = ", ".join(
                     filter(None, (piece.detail, shared_layers.pulled_size(layer) if layer else ""))
@@ -158,7 +158,8 @@ def _layer(settled: ResolvedNode, diff_id: str, size: int, entries: int) -> Laye
 
 
 def _levels(graph: Graph, wanted: Iterable[str], known: Mapping[str, object]) -> list[list[Node]]:
-    """The nodes that are not known yet of all that some need, those first that need none of the others."""
+    """Returns the nodes that some need and that are not known yet, in levels: each level needs only levels before
+    it."""
     needed: set[str] = set()
     pending = [*wanted]
     while pending:
@@ -179,7 +180,7 @@ def _levels(graph: Graph, wanted: Iterable[str], known: Mapping[str, object]) ->
 
 
 def _thread(work: Callable[[], MadeLayer | None]) -> Future[MadeLayer | None]:
-    """In a daemon thread: what a dead registry holds up must not hold up the end of the program."""
+    """Runs `work` in a daemon thread: a dead registry must not delay the end of the program."""
     future: Future[MadeLayer | None] = Future()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""The part of `api.Site` that is about the project: nothing is fetched or run for it."""
+"""The part of `api.Site` that reads the project: it fetches and runs nothing."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from envtool.project.host_access import MAX_FILE_SIZE
 
 
 class ProjectSite:
-    """The part of `api.Site` that is about the project."""
+    """The part of `api.Site` that reads the project."""
 
-    def __init__(self, setting: Context) -> None:
-        self.arch = setting.arch
-        self._setting = setting
+    def __init__(self, context: Context) -> None:
+        self.arch = context.arch
+        self._context = context
 
     def open(self, path: str, *, limit: int = MAX_FILE_SIZE) -> BinaryIO:
         """See api.Site. Raises ResolveError."""
         try:
-            return self._setting.host_access().open(posixpath.normpath(path), limit=limit)
+            return self._context.host_access().open(posixpath.normpath(path), limit=limit)
         except UsageError as error:
             raise ResolveError(error.message, code=error.code, hint=error.hint) from None
         except FileNotFoundError:
@@ -34,25 +34,25 @@ class ProjectSite:
 
     def url(self, path: str) -> str:
         """See api.Site."""
-        return Path(self._setting.host_access().root, path).as_uri()
+        return Path(self._context.host_access().root, path).as_uri()
 
     def own(self, place: str) -> None:
         """See api.Site."""
         parts = urllib.parse.urlsplit(place)
         if parts.scheme == "file" or place.startswith("/"):
-            self._setting.host_access().own(urllib.parse.unquote(parts.path))
+            self._context.host_access().own(urllib.parse.unquote(parts.path))
 
     def variable(self, name: str) -> str | None:
         """See api.Site."""
         try:
-            return self._setting.host_access().variable(name)
+            return self._context.host_access().variable(name)
         except UsageError as error:
             raise ResolveError(error.message, code=error.code, hint=error.hint) from None
 
     def tags(self, directory: str = "") -> tuple[str, ...]:
         """See api.Site."""
-        return source_files.list_tags(self._setting.root, directory)
+        return source_files.list_tags(self._context.root, directory)
 
     def described(self, directory: str, names: Collection[str]) -> str:
         """See api.Site."""
-        return source_files.nearest_tag(self._setting.root, directory, names)
+        return source_files.nearest_tag(self._context.root, directory, names)

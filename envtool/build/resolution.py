@@ -1,8 +1,7 @@
-"""A node whose ground is known -> its pins, its files and its key.
+"""Resolves a node whose parents are known to its pins, its files and its key.
 
-Remembered pins come from the store's memo: the question is everything that `resolve` may look at, so an answer is
-never used for another question. The lock file comes first: it is that same memory, written down where it can be
-reviewed.
+Pins come from the lock file, then from the store's answer cache. The question that an answer is stored under holds all
+that `resolve` may look at, so an answer is never used for another question.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ from envtool.project.host_access import HostAccess
 from envtool.store import answer_cache
 from envtool.store.layers import Layer
 
-PINS = 3  # raise it when pins of our own kinds look otherwise: what older stores remember is then asked again
+PINS = 3  # raise it when pins of our own kinds change their form: answers in older stores are then not used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedNode:
-    """A node with everything that decides it."""
+    """A node with its request, pins, files and key: all that decides its layer."""
 
     node: Node
     request: Request
@@ -53,113 +52,114 @@ class ResolvedNode:
 
     @property
     def inputs(self) -> tuple[InputFile, ...]:
-        """What of the project its build sees."""
+        """The project files that its build sees."""
         return tuple(item for item in self.request.inputs if item.built)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeLayer:
-    """A node that stands in the store."""
+    """A resolved node with its layer in the store."""
 
     settled: ResolvedNode
     layer: Layer
 
 
 class RecordingSite(Site, Protocol):
-    """A site that can tell afterwards where files were seen."""
+    """A site that records where `resolve` saw files."""
 
     @property
     def found(self) -> Mapping[str, str]:
-        """sha256 -> URL, as `seen` was told."""
+        """sha256 -> URL, from the calls of `seen`."""
 
 
 def request_for(
-    node: Node, below: Sequence[MadeLayer], setting: Context, beside: Mapping[str, Sequence[MadeLayer]] | None = None
+    node: Node, below: Sequence[MadeLayer], context: Context, beside: Mapping[str, Sequence[MadeLayer]] | None = None
 ) -> Request:
-    """The request of a node on what it stands on. Raises SpecError for inputs that are not there."""
-    request = request_from_resolved(node, [made.settled for made in below], stack_diff_ids(below), setting)
+    """Returns the request of a node on its parents. Raises SpecError for inputs that do not exist."""
+    request = request_from_resolved(node, [layer.settled for layer in below], stack_diff_ids(below), context)
     return (
         replace(request, beside={name: stack_diff_ids(stack) for name, stack in beside.items()}) if beside else request
     )
 
 
 def stack_diff_ids(stack: Sequence[MadeLayer]) -> tuple[str, ...]:
-    """Content addresses, bottom first."""
-    return tuple(made.layer.diff_id for made in stack)
+    """The diff IDs of a stack, bottom first."""
+    return tuple(layer.layer.diff_id for layer in stack)
 
 
 def request_from_resolved(
-    node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], setting: Context
+    node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], context: Context
 ) -> Request:
-    """The same where nothing below need stand: without diff IDs it does for what a lock is asked. Raises SpecError."""
+    """Returns the request of a node whose parents need not be built. Without diff IDs it is enough to ask a lock.
+    Raises SpecError."""
     with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
-        return _request_on(node, below, diff_ids, setting)
+        return _request_on(node, below, diff_ids, context)
 
 
-def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], setting: Context) -> Request:
+def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], context: Context) -> Request:
     spec = node.spec
     base = below[0] if below else None
-    said = {} if node.of else stack_variables(below)  # a part has what it needs of them in its options
+    variables = {} if node.of else stack_variables(below)  # a part's options hold the variables that it needs
     return Request(
         name=spec.name,
         options=spec.options,
-        inputs=_inputs(setting, node),
+        inputs=_inputs(context, node),
         where=spec.where,
         directory=spec.directory,
-        arch=setting.arch,
+        arch=context.arch,
         epoch=base.epoch if base else DEFAULT_EPOCH,
         below=diff_ids,
         base_kind=base.node.kind.name if base else "",
         base_name=base.node.spec.name if base else "",
         base_pins=base.pins if base else None,
-        variables={name: value for name, value in said.items() if value is not None},
-        unset=tuple(sorted(name for name, value in said.items() if value is None)),
-        texts=read_texts(setting, node),
+        variables={name: value for name, value in variables.items() if value is not None},
+        unset=tuple(sorted(name for name, value in variables.items() if value is None)),
+        texts=read_texts(context, node),
     )
 
 
 def stack_variables(
     stack: Sequence[ResolvedNode], below: Mapping[str, str | None] | None = None
 ) -> dict[str, str | None]:
-    """What the layers of a stack set for everything above them, bottom first, on what is set `below`; None for what is
-    taken away. What a base says counts as it is, also of lists: that is all there is in it."""
+    """Returns the variables that a stack sets for all that stands on it, laid over `below`; None unsets a variable. The
+    variables of a base replace those `below` it, lists too: nothing else is in a base."""
     merged = dict(below or {})
-    for settled in stack:
-        said = settled.node.kind.variables(settled.request, settled.pins)
-        if settled.node.subject == "base":
-            merged.update(said)
+    for resolved in stack:
+        variables = resolved.node.kind.variables(resolved.request, resolved.pins)
+        if resolved.node.subject == "base":
+            merged.update(variables)
         else:
-            overlay_variables(merged, said)
-        if isinstance(settled.node.spec, LayerSpec):
-            overlay_variables(merged, settled.node.spec.set)
+            overlay_variables(merged, variables)
+        if isinstance(resolved.node.spec, LayerSpec):
+            overlay_variables(merged, resolved.node.spec.set)
     return merged
 
 
 def needs_resolution(kind: Kind) -> bool:
-    """Whether there is anything to settle."""
+    """Whether a kind has pins: whether it overrides `resolve`."""
     return type(kind).resolve is not Kind.resolve
 
 
 def question_for_lock(node: Node, request: Request, below: Sequence[ResolvedNode]) -> LockQuestion:
-    """What a lock is asked about a node: see lock.lock."""
+    """Returns the question that a lock answers for a node: see lock.lock."""
     base = below[0] if below else None
-    own = base.node.kind.platform(base.pins) if base and not base.node.kind.pinned else ""
+    base_platform = base.node.kind.platform(base.pins) if base and not base.node.kind.pinned else ""
     return LockQuestion(
         subject=node.subject,
         name=request.name,
         kind=node.kind.name,
-        platform=f"{request.arch} {own}".strip(),
+        platform=f"{request.arch} {base_platform}".strip(),
         asked=node.kind.question(request),
         ground=parents_digest(
-            each.pins for each in below if needs_resolution(each.node.kind) and each.node.kind.pinned
+            parent.pins for parent in below if needs_resolution(parent.node.kind) and parent.node.kind.pinned
         ),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """A request with what is known of its answer: `known` when no one has to be asked, since nothing floats, or it is
-    locked, or remembered and still fits this host. `again`: ask, whatever is remembered."""
+    """A request and what is known of its pins. `known`: nobody has to be asked, since the kind has no pins, or they are
+    locked, or the answer cache has them and they still fit this machine. `again`: ask, whatever the cache has."""
 
     request: Request
     known: bool
@@ -168,54 +168,54 @@ class Resolution:
     locked: LockEntry | None = None  # the answer in the lock
 
 
-def find_resolution(node: Node, request: Request, below: Sequence[MadeLayer], setting: Context) -> Resolution:
-    """What is known of a node's pins: from the lock first, then from the store. Where they have to be settled, the
-    request says which earlier answer to stay near to."""
+def find_resolution(node: Node, request: Request, below: Sequence[MadeLayer], context: Context) -> Resolution:
+    """Looks for a node's pins in the lock, then in the answer cache. Where there are none, the request says which
+    earlier pins to prefer (`keep`)."""
     if not needs_resolution(node.kind):
         return Resolution(request=request, known=True)
-    if setting.refresh:
+    if context.refresh:
         return Resolution(request=request, known=False, again=True)
     if node.kind.pinned:
-        asked = question_for_lock(node, request, [made.settled for made in below])
-        if asked.id in setting.moving:
-            return Resolution(request=replace(request, keep=setting.moving[asked.id]), known=False, again=True)
-        locked = find_locked_answer(node, request, asked, setting)
+        question = question_for_lock(node, request, [parent.settled for parent in below])
+        if question.id in context.moving:
+            return Resolution(request=replace(request, keep=context.moving[question.id]), known=False, again=True)
+        locked = find_locked_answer(node, request, question, context)
         if locked is not None:
             return Resolution(request=request, known=True, pins=locked.pins, locked=locked)
-        near = setting.lock.nearest(asked)
-        if near is not None:
-            request = replace(request, keep=near.pins)
-    known, pins = find_cached_pins(node, request, setting)
+        nearest = context.lock.nearest(question)
+        if nearest is not None:
+            request = replace(request, keep=nearest.pins)
+    known, pins = find_cached_pins(node, request, context)
     return Resolution(request=request, known=known, pins=pins)
 
 
-def find_locked_answer(node: Node, request: Request, asked: LockQuestion, setting: Context) -> LockEntry | None:
-    """What the lock answers, None where it does not. All that a kind makes of pins is tried on them first: a schema
-    cannot say everything (a number that counts something else's rows), and a plugin may have none. Raises SpecError
-    (code lock-pins)."""
-    entry = setting.lock.answer(asked)
-    if entry is None or asked.id in setting.tried:
+def find_locked_answer(node: Node, request: Request, asked: LockQuestion, context: Context) -> LockEntry | None:
+    """Returns the lock's answer, or None. Every hook of the kind that takes pins is called with them first: a schema
+    cannot check everything (a number that counts rows elsewhere), and a plugin may have none. Raises SpecError (code
+    lock-pins)."""
+    entry = context.lock.answer(asked)
+    if entry is None or asked.id in context.tried:
         return entry
     kind, pins = node.kind, entry.pins
     try:
-        found = settled(node, request, pins)
+        resolved = apply_pins(node, request, pins)
         for hook in (kind.variables, kind.in_project, kind.generated, kind.summary, kind.image_config):
             hook(request, pins)
         if node.subject == "base":
             kind.parts(request, pins)
         kind.watches(pins)
-        inside = {**kind.in_project(request, pins), **kind.generated(request, pins)}
-        if any(posixpath.normpath(path).split("/")[0] in ("", "..") for path in inside):
+        paths = {**kind.in_project(request, pins), **kind.generated(request, pins)}
+        if any(posixpath.normpath(path).split("/")[0] in ("", "..") for path in paths):
             raise ValueError("a path that leaves the project")
-        for fetch in found.fetches:
+        for fetch in resolved.fetches:
             check_fetch(fetch)
-    except PluginError as error:  # of pins that came from a lock: whoever edited it, and not the plugin
+    except PluginError as error:  # the pins came from a lock: an edit of it is at fault, and not the plugin
         raise wrong_pins_error(entry, error.reason) from error
     except MakeError as error:
         raise wrong_pins_error(entry, error.message) from error
     except _BAD_PINS_ERRORS as error:
         raise wrong_pins_error(entry, f"{type(error).__name__}: {error}"[:300]) from error
-    setting.tried.add(asked.id)
+    context.tried.add(asked.id)
     return entry
 
 
@@ -223,7 +223,7 @@ _BAD_PINS_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError
 
 
 def check_fetch(fetch: Fetch) -> None:
-    """Raise ValueError for a file that no build can be shown, whatever a kind made of its pins."""
+    """Raises ValueError for a file that cannot be staged for a build, whatever the kind made of its pins."""
     if not fetch.name or fetch.name in (".", "..") or "/" in fetch.name or "\0" in fetch.name or len(fetch.name) > 255:
         raise ValueError(f"no name of a file: {fetch.name[:100]!r}")
     if len(fetch.sha256) != 64 or not set(fetch.sha256) <= set("0123456789abcdef"):
@@ -232,41 +232,41 @@ def check_fetch(fetch: Fetch) -> None:
         raise ValueError("no size")
 
 
-def lock_mismatch(wanted: Resolution, key: str, diff_id: str) -> str:
-    """What to say of a layer that did not come out as the lock says; empty when it did, or the lock does not say."""
-    locked = wanted.locked
+def lock_mismatch(answer: Resolution, key: str, diff_id: str) -> str:
+    """Returns a note for a layer whose diff ID is not the lock's; empty where it is, or where the lock has none."""
+    locked = answer.locked
     if locked is None or locked.key != key or not locked.diff_id or locked.diff_id == diff_id:
         return ""
-    return f"not as locked: `envtool verify {wanted.request.name}` says what differs"
+    return f"not as locked: `envtool verify {answer.request.name}` says what differs"
 
 
-def find_cached_pins(node: Node, request: Request, setting: Context) -> tuple[bool, Json]:
-    """What the store remembers of a question."""
-    known = answer_cache.get(setting.store, pins_question(node, request))
-    if not isinstance(known, dict) or "pins" not in known or pin_schemas.fault(known["pins"], node.kind.pins):
+def find_cached_pins(node: Node, request: Request, context: Context) -> tuple[bool, Json]:
+    """Returns (True, pins) where the answer cache has pins that still fit this machine, else (False, None)."""
+    answer = answer_cache.get(context.store, pins_question(node, request))
+    if not isinstance(answer, dict) or "pins" not in answer or pin_schemas.fault(answer["pins"], node.kind.pins):
         return False, None
-    return (True, known["pins"]) if node.kind.fresh(request, known["pins"]) else (False, None)
+    return (True, answer["pins"]) if node.kind.fresh(request, answer["pins"]) else (False, None)
 
 
-def resolve_pins(node: Node, request: Request, setting: Context, site: RecordingSite, *, again: bool) -> Json:
-    """The pins of a node, asked for once: other processes with the same question wait for this answer. Raises
-    ResolveError (code offline) where it would have to be asked offline."""
+def resolve_pins(node: Node, request: Request, context: Context, site: RecordingSite, *, again: bool) -> Json:
+    """Asks the kind for the pins of a node, and stores the answer; other processes with the same question wait for it.
+    With `again` a stored answer is not used. Raises ResolveError (code offline) where --offline forbids to ask."""
     question = pins_question(node, request)
-    if setting.offline and node.kind.pinned:
+    if context.offline and node.kind.pinned:
         raise ResolveError(
             f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}` is not settled yet, and"
             " --offline asks nobody",
             code="offline",
             hint="`envtool lock && envtool fetch`, with a network, settles and fetches everything",
         )
-    failed = setting.shared.get("questions that failed", dict[str, EnvtoolError])
-    with answer_cache.lock_question(setting.store, question, cancelled=setting.cancel.is_set):
+    failed = context.shared.get("questions that failed", dict[str, EnvtoolError])
+    with answer_cache.lock_question(context.store, question, cancelled=context.cancel.is_set):
         if not again:
-            known, pins = find_cached_pins(node, request, setting)
-            if known:
+            is_cached, pins = find_cached_pins(node, request, context)
+            if is_cached:
                 return pins
         try:
-            pins = _resolved(node, request, site, failed, keys.digest(question))
+            pins = _call_resolve(node, request, site, failed, keys.digest(question))
         except (SpecError, PluginError):
             raise
         except EnvtoolError as error:
@@ -275,50 +275,51 @@ def resolve_pins(node: Node, request: Request, setting: Context, site: Recording
             )
             error.args = (error.message,)
             raise
-        answer_cache.put(setting.store, question, {"pins": pins, "seen": dict(site.found)})
+        answer_cache.put(context.store, question, {"pins": pins, "seen": dict(site.found)})
         return pins
 
 
-def _resolved(
+def _call_resolve(
     node: Node, request: Request, site: RecordingSite, failed: dict[str, EnvtoolError], question: str
 ) -> Json:
-    """What the kind says; where it could not say it in this run, the same error again: whoever asked has waited for its
-    attempts already."""
-    if (said := failed.get(question)) is not None:
-        raise _anew(said)
+    """Calls the kind's `resolve`. A question that failed in this run is not asked again: the same error is raised,
+    since all attempts were made already."""
+    if (earlier := failed.get(question)) is not None:
+        raise _copy_error(earlier)
     try:
         return node.kind.resolve(request, site)
     except (FetchError, ResolveError) as error:
-        failed[question] = _anew(error)
+        failed[question] = _copy_error(error)
         raise
 
 
-def _anew(error: EnvtoolError) -> EnvtoolError:
-    """One of its own: whoever is told names a place in it."""
-    said = type(error)(error.message, code=error.code, hint=error.hint)
-    said.output = error.output
-    return said
+def _copy_error(error: EnvtoolError) -> EnvtoolError:
+    """Copies an error: each caller adds the place of its own node to the message."""
+    copy = type(error)(error.message, code=error.code, hint=error.hint)
+    copy.output = error.output
+    return copy
 
 
-def seen(node: Node, request: Request, setting: Context) -> Mapping[str, str]:
-    """Where `resolve` saw files, on this machine: sha256 -> URL."""
-    known = answer_cache.get(setting.store, pins_question(node, request))
-    found = known.get("seen") if isinstance(known, dict) else None
-    return {key: url for key, url in found.items() if isinstance(url, str)} if isinstance(found, dict) else {}
+def seen_urls(node: Node, request: Request, context: Context) -> Mapping[str, str]:
+    """Returns sha256 -> URL of the files that `resolve` saw on this machine."""
+    answer = answer_cache.get(context.store, pins_question(node, request))
+    urls = answer.get("seen") if isinstance(answer, dict) else None
+    return {sha256: url for sha256, url in urls.items() if isinstance(url, str)} if isinstance(urls, dict) else {}
 
 
-def settled(node: Node, request: Request, pins: Json) -> ResolvedNode:
-    """Everything that decides the node, and its key. Pure."""
+def apply_pins(node: Node, request: Request, pins: Json) -> ResolvedNode:
+    """Derives everything that decides a node from its pins, and its key. Pure. Raises ResolveError for two files of one
+    name."""
     kind = node.kind
     epoch = request.epoch
     if node.subject == "base":
-        own = kind.epoch(pins)
-        epoch = DEFAULT_EPOCH if own is None else own
+        base_epoch = kind.epoch(pins)
+        epoch = DEFAULT_EPOCH if base_epoch is None else base_epoch
     fetches = kind.fetches(request, pins)
     names = [fetch.name for fetch in fetches]
     if len(set(names)) != len(names):
-        double = next(name for name in names if names.count(name) > 1)
-        raise ResolveError(f"layer `{request.name}` fetches two files named `{double}`", code="fetch-names")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ResolveError(f"layer `{request.name}` fetches two files named `{duplicate}`", code="fetch-names")
     archive = kind.build(request, pins).archive if node.of or is_composite(kind) else None
     document = (
         keys.archive_document(archive.diff_id)
@@ -347,19 +348,19 @@ def settled(node: Node, request: Request, pins: Json) -> ResolvedNode:
     )
 
 
-def image_diff_id(settled: ResolvedNode) -> str:
-    """The diff ID of an image's own layer, empty for any other."""
-    found = settled.node.kind.build(settled.request, settled.pins).archive
-    return found.diff_id if found else ""
+def image_diff_id(resolved: ResolvedNode) -> str:
+    """Returns the diff ID of a layer that an image's archive is, empty for any other node."""
+    archive = resolved.node.kind.build(resolved.request, resolved.pins).archive
+    return archive.diff_id if archive else ""
 
 
-def pins_cache_path(made: MadeLayer, setting: Context) -> str:
-    """The file that remembers the pins of a node: while it is unchanged, so are they."""
-    return answer_cache.path(setting.store, pins_question(made.settled.node, made.settled.request))
+def pins_cache_path(layer: MadeLayer, context: Context) -> str:
+    """Returns the path of the answer cache's file for a node: while it is unchanged, so are the pins."""
+    return answer_cache.path(context.store, pins_question(layer.settled.node, layer.settled.request))
 
 
 def pins_question(node: Node, request: Request) -> dict[str, Json]:
-    """What pins are remembered under in the store: all that `resolve` may look at."""
+    """Returns the question that pins are stored under: all that `resolve` may look at."""
     return {
         "format": PINS,
         "kind": f"{node.subject}:{node.kind.name}",
@@ -371,19 +372,19 @@ def pins_question(node: Node, request: Request) -> dict[str, Json]:
     }
 
 
-def input_problems(node: Node, setting: Context) -> tuple[Problem, ...]:
-    """All that is wrong with what a node asks of the project's files. Raises Interrupted."""
-    found: list[Problem] = []
-    for ask in (_inputs, read_texts):
+def input_problems(node: Node, context: Context) -> tuple[Problem, ...]:
+    """Returns all that is wrong with a node's inputs and texts. Raises Interrupted."""
+    problems: list[Problem] = []
+    for read in (_inputs, read_texts):
         try:
-            ask(setting, node)
+            read(context, node)
         except SpecError as error:
-            found += error.problems
-    return tuple(found)
+            problems += error.problems
+    return tuple(problems)
 
 
 def project_patterns(spec: BaseSpec | LayerSpec, patterns: Iterable[str]) -> tuple[str, ...]:
-    """Patterns of a spec's own directory as those of the project."""
+    """Turns patterns relative to a spec's directory into patterns relative to the project."""
     return tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in patterns)
 
 
@@ -392,44 +393,44 @@ def _prefix(spec: BaseSpec | LayerSpec) -> str:
 
 
 def input_filter(node: Node) -> Callable[[str], bool] | None:
-    """Which of the files that its patterns mean count for a node, by their paths in the project; None: all."""
+    """Returns a test of project paths: which of the files that match count for a node; None where all do."""
     kind, options, prefix = node.kind, node.spec.options, _prefix(node.spec)
     if type(kind).keeps is Kind.keeps:
         return None
     return lambda path: path.startswith(prefix) and kind.keeps(options, path[len(prefix) :])
 
 
-def _inputs(setting: Context, node: Node) -> tuple[InputFile, ...]:
+def _inputs(context: Context, node: Node) -> tuple[InputFile, ...]:
     kind, spec = node.kind, node.spec
     options = spec.options
-    some = (
+    groups = (
         kind.inputs(options),
         kind.optional_inputs(options),
         kind.named_inputs(options),
         kind.asked_inputs(options),
     )
-    patterns = tuple(project_patterns(spec, each) for each in some)
+    patterns = tuple(project_patterns(spec, group) for group in groups)
     if not any(patterns):
         return ()
     follows, prefix = None, _prefix(spec)
     if type(kind).follows is not Kind.follows:
 
         def follows(link: str, path: str) -> bool:
-            both = (link.startswith(prefix), path.startswith(prefix))
-            return all(both) and kind.follows(spec.options, link[len(prefix) :], path[len(prefix) :])
+            inside = (link.startswith(prefix), path.startswith(prefix))
+            return all(inside) and kind.follows(spec.options, link[len(prefix) :], path[len(prefix) :])
 
-    cancel = setting.cancel
+    cancel = context.cancel
     try:
         return inputs.find_inputs(
-            setting.root,
+            context.root,
             *patterns,
             keeps=input_filter(node),
             follows=follows,
-            apart=(*setting.files, *setting.logs),
-            door=HostAccess(setting.root, setting.allowed),
+            apart=(*context.files, *context.logs),
+            access=HostAccess(context.root, context.allowed),
             cancel=cancel.reader,
             check=cancel.check,
-            listed=setting.listed,
+            listed=context.listed,
         )
     except (SpecError, Interrupted):
         raise
@@ -437,24 +438,24 @@ def _inputs(setting: Context, node: Node) -> tuple[InputFile, ...]:
         raise to_spec_error(spec, error) from error
 
 
-def read_texts(setting: Context, node: Node) -> dict[str, str]:
-    """Text of the files that a kind reads. Raises SpecError."""
+def read_texts(context: Context, node: Node) -> dict[str, str]:
+    """Reads the files that a kind names in `texts`: path -> text. Raises SpecError."""
     spec = node.spec
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for path in node.kind.texts(spec.options):
         try:
-            text = source_files.ProjectFiles(setting.root, setting.host_access()).read(
+            text = source_files.ProjectFiles(context.root, context.host_access()).read(
                 posixpath.join(spec.directory, path)
             )
         except EnvtoolError as error:
             raise to_spec_error(spec, error) from error
         if text is not None:
-            found[path] = text
-    return found
+            texts[path] = text
+    return texts
 
 
 def to_spec_error(spec: BaseSpec | LayerSpec, error: EnvtoolError) -> SpecError:
     errors = error.errors if isinstance(error, inputs.WrongInputsError) else (error,)
     return SpecError(
-        tuple(Problem(where=spec.where, message=each.message, code=each.code, hint=each.hint) for each in errors)
+        tuple(Problem(where=spec.where, message=item.message, code=item.code, hint=item.hint) for item in errors)
     )

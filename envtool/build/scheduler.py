@@ -1,4 +1,4 @@
-"""The stacks of many envs: each node is made once, whoever asks first; the others wait for it."""
+"""Builds the stacks of many envs: the first thread builds a node, the others wait for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from envtool.build import node_checks, resolution
 from envtool.build.context import Context
-from envtool.build.parents import Parents, not_cached, stack_binds
+from envtool.build.parents import Parents, not_cached_error, stack_binds
 from envtool.build.prefetch import Prefetcher
 from envtool.build.resolution import MadeLayer
 from envtool.build.tracking import track_work
@@ -22,15 +22,15 @@ from envtool.store import answer_cache, canonical, layers
 
 __all__ = ["MadeLayer", "Scheduler", "Stack", "stack_binds"]
 
-PART_THREADS = 8  # parts of a base whose files are fetched side by side
+PART_THREADS = 8  # sublayers whose files are fetched in parallel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """The made layers of one env, bottom first."""
+    """The layers of one env, bottom first."""
 
     made: tuple[MadeLayer, ...]
-    aside: tuple[MadeLayer, ...] = ()  # parts of the base that others look at only (another stage of a Dockerfile)
+    aside: tuple[MadeLayer, ...] = ()  # sublayers that only other sublayers read (another stage of a Dockerfile)
 
     @property
     def epoch(self) -> int:
@@ -39,37 +39,37 @@ class Stack:
 
     @property
     def variables(self) -> dict[str, str | None]:
-        """What the layers set, bottom first."""
+        """The variables that the layers set, bottom first."""
         return resolution.stack_variables([made.settled for made in self.made])
 
     @property
     def diff_ids(self) -> tuple[str, ...]:
-        """Content addresses, bottom first."""
+        """The diff IDs, bottom first."""
         return resolution.stack_diff_ids(self.made)
 
 
 class Scheduler:
-    """Makes the nodes of a graph on demand, from any number of threads, each node once. The graph grows as the parts of
-    bases become known."""
+    """Builds the nodes of a graph on demand, from any number of threads, each node once. The graph grows as the
+    sublayers of bases become known."""
 
-    def __init__(self, graph: Graph, setting: Context) -> None:
+    def __init__(self, graph: Graph, context: Context) -> None:
         self._graph = graph
-        self._answers: dict[str, Future[resolution.Resolution]] = {}  # of bases that have parts
-        self._setting = setting
+        self._answers: dict[str, Future[resolution.Resolution]] = {}  # of bases that have sublayers
+        self._context = context
         self._futures: dict[str, Future[MadeLayer]] = {}
         self._lock = threading.Lock()
         self._recalled: dict[str, MadeLayer | None] = {}
         self._recalling = threading.Lock()
-        self._checked: set[str] = set()  # nodes of which all is there that they ask of the project's files
-        self._ahead = Prefetcher(setting)
+        self._checked: set[str] = set()  # nodes whose inputs and texts all exist
+        self._ahead = Prefetcher(context)
         self._stood_on: tuple[Graph | None, frozenset[str]] = (None, frozenset())
-        setting.room.protect(self._stored_keys)
+        context.room.protect(self._stored_keys)
 
     def stack(self, env: str) -> Stack:
-        """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
+        """Returns the whole stack of an env, and builds what is missing. Raises MakeError, SpecError, Interrupted."""
         self.check([env])
         base = self._expand_parts(self._graph.stacks[env][0])
-        self.check([env])  # now the parts of its base, too
+        self.check([env])  # now the sublayers of its base, too
         self.start_pulls([env])
         parts, ids = self._graph.parts.get(base, ()), self._graph.stacks[env]
         needed = self._needed(env)
@@ -80,24 +80,26 @@ class Scheduler:
             made=tuple(self.node(node_id) for node_id in ids),
             aside=tuple(known.get(node_id) or self.node(node_id) for node_id in parts if node_id not in ids),
         )
-        _check_conflicts(stack, self._setting)
+        _check_conflicts(stack, self._context)
         return stack
 
     def _known(self, node_id: str) -> MadeLayer | None:
-        """What is known of a node before it is made, where there is a team cache; its layer may have no tree."""
-        if self._setting.share is None:
+        """Returns what is known of a node before it is built, where there is a team cache; its layer may have no
+        tree."""
+        if self._context.share is None:
             return None
         return self._recalled.get(node_id) or self._ahead.known(node_id)
 
     def _find_stored(self, node_id: str) -> MadeLayer | None:
-        """A node that came from the team cache, or stood before it was asked for. Raises as `stack` does."""
+        """Returns a node that was pulled, or was in the store before the run. Raises as `stack` does."""
         made = self._ahead.made(node_id) or self._known(node_id)
-        setting = self._setting
-        there = made is not None and made.layer.tree and setting.claims.find_layer(setting.store, made.layer.key)
+        context = self._context
+        there = made is not None and made.layer.tree and context.claims.find_layer(context.store, made.layer.key)
         return made if there else None
 
     def _fits(self, node: Node, made: MadeLayer) -> bool:
-        """Whether what an env's stack has below a node came out as the node was made on. Raises as `stack` does."""
+        """Whether the layers below a node in an env's stack have the diff IDs that the node was built on. Raises as
+        `stack` does."""
         graph, stood_on = self._stood_on
         if graph is not self._graph:  # once for each, not once for each node
             stood_on = frozenset(each for stack in self._graph.stacks.values() for each in stack)
@@ -106,7 +108,7 @@ class Scheduler:
         return all(self.node(each).layer.diff_id == diff_id for each, diff_id in ground if each in stood_on)
 
     def _needed(self, env: str) -> set[str]:
-        """What an env's stack needs: what stands, or comes from the team cache, needs nothing."""
+        """Returns the nodes that an env's stack needs: a stored or pulled layer needs no parents."""
         needed: set[str] = set()
         pending = [*self._graph.stacks[env]]
         while pending:
@@ -119,19 +121,19 @@ class Scheduler:
         return needed
 
     def check(self, envs: Iterable[str]) -> None:
-        """Tell what these envs' stacks ask of the project's files and that is not there, before anything is fetched or
-        made for it. Raises SpecError, Interrupted."""
+        """Raises SpecError for inputs of these envs' stacks that do not exist, before anything is fetched or built.
+        Raises Interrupted."""
         with self._lock:
             graph = self._graph
             stacks = [graph.stacks[env] for env in envs]
             wanted = dict.fromkeys(each for ids in stacks for each in (*ids, *graph.parts.get(ids[0], ())))
             new = [each for each in wanted if each not in self._checked and self._recalled.get(each) is None]
-        node_checks.check_nodes([graph.nodes[each] for each in new], self._setting)
+        node_checks.check_nodes([graph.nodes[each] for each in new], self._context)
         with self._lock:
             self._checked.update(new)
 
     def start_pulls(self, envs: Iterable[str]) -> None:
-        """Have what the team cache has of these envs' stacks on its way. Raises SpecError, Interrupted."""
+        """Starts to pull the layers of these envs' stacks that the team cache has. Raises SpecError, Interrupted."""
         with self._lock:
             graph, begun = self._graph, {*self._futures}
         begun |= {node_id for node_id, seen in [*self._recalled.items()] if seen and seen.layer.tree}
@@ -139,7 +141,7 @@ class Scheduler:
         self._ahead.start(graph, [*wanted])
 
     def foreseen(self, env: str) -> Stack | None:
-        """The stack of an env as the store and the team cache know it, without making or bringing anything; None where
+        """Returns the stack of an env as the store and the team cache know it, without a build or a pull; None where
         they do not know all of it. Raises SpecError, Interrupted."""
         with self._lock:
             graph = self._graph
@@ -152,26 +154,28 @@ class Scheduler:
         return Stack(made=made[: len(ids)], aside=made[len(ids) :]) if len(made) == len(found) else None
 
     def wait_for_pulls(self, ids: Iterable[str]) -> None:
-        """Wait for what is on its way, and have of these nodes also what an image's registry has: both are as good as
-        cached. Raises MakeError, Interrupted."""
+        """Waits for all pulls, and unpacks those of these nodes that an image's registry has: both count as cached.
+        Raises MakeError, Interrupted."""
         self._ahead.wait()
         known = [made for each in ids if (made := self._known(each)) and not made.layer.tree]
         self._build_parallel([made.settled.node.id for made in known if resolution.image_diff_id(made.settled)])
 
     @property
     def known(self) -> Graph:
-        """The graph with the parts that are known by now."""
+        """The graph with the sublayers that are known by now."""
         with self._lock:
             return self._graph
 
     def graph(self) -> Graph:
-        """The graph with all parts of all bases, which are asked for where they are not known. Raises as `stack`."""
+        """Returns the graph with all sublayers of all bases, which are resolved where they are not known. Raises as
+        `stack`."""
         for node in [*self._graph.nodes.values()]:
             self._expand_parts(node.id)
         return self._graph
 
     def _expand_parts(self, node_id: str) -> str:
-        """Have the parts of a base in the graph, once its pins are known. Returns the id. Raises as `stack`."""
+        """Adds the sublayers of a base to the graph; its pins are resolved for that. Returns the id. Raises as
+        `stack`."""
         node = self._graph.nodes[node_id]
         if node.subject == "base" and is_composite(node.kind):
             wanted = self._answer(node)
@@ -181,7 +185,7 @@ class Scheduler:
         return node_id
 
     def _answer(self, node: Node) -> resolution.Resolution:
-        """The pins of a base that has parts, asked for once: they decide the graph."""
+        """Returns the pins of a base that has sublayers, resolved once: they decide the graph."""
         with self._lock:
             future = self._answers.get(node.id)
             mine = future is None
@@ -195,36 +199,37 @@ class Scheduler:
         return future.result()
 
     def _settle(self, node: Node) -> resolution.Resolution:
-        setting = self._setting
-        wanted = resolution.find_resolution(node, resolution.request_for(node, (), setting), (), setting)
+        context = self._context
+        wanted = resolution.find_resolution(node, resolution.request_for(node, (), context), (), context)
         if wanted.known:
             return wanted
-        if setting.cached_only:
-            raise not_cached(node)
+        if context.cached_only:
+            raise not_cached_error(node)
         from envtool.build.site import ContainerSite
 
         event_id = f"resolve:{node.id}"
-        with track_work(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
-            site = ContainerSite(setting, wanted.request, (), event_id)
-            pins = resolution.resolve_pins(node, wanted.request, setting, site, again=wanted.again)
+        with track_work(context, event_id, "resolve", node.spec.name, on=node.on) as piece:
+            site = ContainerSite(context, wanted.request, (), event_id)
+            pins = resolution.resolve_pins(node, wanted.request, context, site, again=wanted.again)
             piece.detail = node.kind.summary(wanted.request, pins)
             piece.outcome = "done"
         return replace(wanted, known=True, pins=pins)
 
     def _build_parallel(self, ids: Iterable[str]) -> None:
-        """Make several nodes side by side: each thread makes what nobody has begun, and waits for the rest."""
+        """Builds several nodes in parallel: each thread builds nodes that no thread has begun, and waits for the
+        others."""
         with self._lock:
             new = [node_id for node_id in ids if node_id not in self._futures]
         if new:
-            # more than there are processors: they fetch first, which waits for others; `Setting.turns` has the rest
+            # more threads than processors: each fetches first, and fetches wait; `Context.turns` limits the builds
             width = min(len(new), max(PART_THREADS, os.cpu_count() or 1))
             with ThreadPoolExecutor(width, thread_name_prefix="part") as pool:
                 [*pool.map(self.node, new)]
 
     def find_known_stack(self, env: str) -> Stack | None:
-        """The stack of an env as it came out before, without making, asking or fetching anything; None where that is
-        not known. Layers that are gone from the store are in it too, with an empty `tree`. Raises SpecError."""
-        if self._setting.refresh:
+        """Returns the stack of an env as it came out before, without building, asking or fetching anything; None where
+        it is not known. Layers that are gone from the store are in it, too, with an empty `tree`. Raises SpecError."""
+        if self._context.refresh:
             return None
         with self._recalling:
             ids = self._graph.stacks[env]
@@ -242,19 +247,20 @@ class Scheduler:
         if len(known) == len(found):
             below = [known[node_id] for node_id in node.below]
             beside = {name: [known[node_id] for node_id in stack] for name, stack in node.beside.items()}
-            request = resolution.request_for(node, below, self._setting, beside)
-            wanted = resolution.find_resolution(node, request, below, self._setting)
+            request = resolution.request_for(node, below, self._context, beside)
+            wanted = resolution.find_resolution(node, request, below, self._context)
             if wanted.known:
-                settled = resolution.settled(node, wanted.request, wanted.pins)
-                layer = layers.find(self._setting.store, settled.key) or layers.find_known_output(
-                    self._setting.store, settled.key, settled.document
+                settled = resolution.apply_pins(node, wanted.request, wanted.pins)
+                layer = layers.find(self._context.store, settled.key) or layers.find_known_output(
+                    self._context.store, settled.key, settled.document
                 )
                 made = MadeLayer(settled=settled, layer=layer) if layer else None
         self._recalled[node.id] = made
         return made
 
     def _stored_keys(self) -> Iterator[str]:
-        """Keys of the layers of the graph that stand already, as far as that is known without making any."""
+        """Yields the keys of the layers of the graph that are in the store, as far as they are known without a
+        build."""
         for node in self._graph.nodes.values():
             try:
                 with self._recalling:
@@ -263,11 +269,11 @@ class Scheduler:
                 continue
             if made is not None and made.layer.tree:
                 yield made.layer.key
-        with self._recalling:  # what is not known yet may be known when it is asked for in earnest
+        with self._recalling:  # nodes that are not known yet may be known when they are built
             self._recalled = {node_id: made for node_id, made in self._recalled.items() if made is not None}
 
     def made(self) -> tuple[MadeLayer, ...]:
-        """Every node that stands so far, and what is known of those that need not stand."""
+        """Returns every node that is built so far, and what is known of those that need not be built."""
         with self._lock:
             futures, graph = {**self._futures}, self._graph
         stand = [future.result() for future in futures.values() if future.done() and not future.exception()]
@@ -275,7 +281,7 @@ class Scheduler:
         return (*stand, *(each for each in others if each is not None))
 
     def node(self, node_id: str) -> MadeLayer:
-        """One base or layer, made (with all that it stands on) where it was not. Raises as `stack` does."""
+        """Returns one base or layer, and builds it and its parents where they are missing. Raises as `stack` does."""
         with self._lock:
             future = self._futures.get(node_id)
             mine = future is None
@@ -291,7 +297,7 @@ class Scheduler:
         return future.result()
 
     def _make(self, node: Node) -> MadeLayer:
-        setting = self._setting
+        context = self._context
         stands = self._find_stored(node.id)
         if stands is not None and self._fits(node, stands):
             return stands
@@ -299,26 +305,26 @@ class Scheduler:
             self._build_parallel(node.needs)
         ground = self.ground(node)
         seen = self._recalled.get(node.id)
-        request = resolution.request_for(node, ground.below, setting, ground.beside)
+        request = resolution.request_for(node, ground.below, context, ground.beside)
         if seen is not None and seen.layer.tree:
             known = seen.settled.request
             same = (known.below, known.beside) == (request.below, request.beside)
-            if same and setting.claims.find_layer(setting.store, seen.layer.key) is not None:
+            if same and context.claims.find_layer(context.store, seen.layer.key) is not None:
                 return seen
-        setting.cancel.check()
+        context.cancel.check()
         answered = self._answer(node) if node.subject == "base" and is_composite(node.kind) else None
-        wanted = answered or resolution.find_resolution(node, request, ground.below, setting)
+        wanted = answered or resolution.find_resolution(node, request, ground.below, context)
         if wanted.known:
-            settled = resolution.settled(node, wanted.request, wanted.pins)
-            layer = setting.claims.find_layer(setting.store, settled.key)
+            settled = resolution.apply_pins(node, wanted.request, wanted.pins)
+            layer = context.claims.find_layer(context.store, settled.key)
             if layer is not None:
                 return MadeLayer(settled=settled, layer=layer)
-        if setting.cached_only and not (wanted.known and setting.share and resolution.image_diff_id(settled)):
-            raise not_cached(node)
+        if context.cached_only and not (wanted.known and context.share and resolution.image_diff_id(settled)):
+            raise not_cached_error(node)
         return self._work(node, wanted, ground)
 
     def ground(self, node: Node) -> Parents:
-        """What a node is made on, made where it was not. Raises as `stack` does."""
+        """Returns the parents of a node, and builds them where they are missing. Raises as `stack` does."""
         beside = {name: tuple(self.node(each) for each in stack) for name, stack in node.beside.items()}
         return Parents(below=tuple(self.node(node_id) for node_id in node.below), beside=beside)
 
@@ -327,22 +333,22 @@ class Scheduler:
         from envtool.build.builder import build_layer
         from envtool.build.site import ContainerSite
 
-        setting = self._setting
+        context = self._context
         request, pins = wanted.request, wanted.pins
         event_id = f"{node.subject}:{node.id}"
-        with track_work(setting, event_id, node.subject, node.spec.name, on=node.on) as piece:
-            site = ContainerSite(setting, request, ground.below, event_id)
+        with track_work(context, event_id, node.subject, node.spec.name, on=node.on) as piece:
+            site = ContainerSite(context, request, ground.below, event_id)
             if not wanted.known:
-                setting.emit(Progress(id=event_id, phase="resolving"))
-                pins = resolution.resolve_pins(node, request, setting, site, again=wanted.again)
-            settled = resolution.settled(node, request, pins)
+                context.emit(Progress(id=event_id, phase="resolving"))
+                pins = resolution.resolve_pins(node, request, context, site, again=wanted.again)
+            settled = resolution.apply_pins(node, request, pins)
             piece.detail = node.kind.summary(request, pins)
-            layer = setting.claims.find_layer(setting.store, settled.key)
+            layer = context.claims.find_layer(context.store, settled.key)
             if layer is not None:
                 piece.outcome = "cached"
                 return MadeLayer(settled=settled, layer=layer)
             try:
-                layer, outcome = build_layer(settled, ground, setting, event_id, site)
+                layer, outcome = build_layer(settled, ground, context, event_id, site)
             except BuildError:
                 piece.outcome = "failed"
                 raise
@@ -355,20 +361,20 @@ class Scheduler:
 
 def _independent_pairs(stack: Stack) -> Iterator[tuple[MadeLayer, MadeLayer]]:
     own = sum(made.settled.node.subject == "base" or bool(made.settled.node.of) for made in stack.made)
-    for index, upper in enumerate(stack.made[own:], own):  # a base's own layers are laid one over the other on purpose
+    for index, upper in enumerate(stack.made[own:], own):  # a base's own layers cover each other on purpose
         ground = {*upper.settled.node.below}
         yield from ((lower, upper) for lower in stack.made[:index] if lower.settled.node.id not in ground)
 
 
-def _check_conflicts(stack: Stack, setting: Context) -> None:
-    """Raise BuildError where two layers of which neither stands on the other wrote one path differently."""
+def _check_conflicts(stack: Stack, context: Context) -> None:
+    """Raises BuildError where two layers, neither of which stands on the other, wrote one path differently."""
     for lower, upper in _independent_pairs(stack):
         question: Mapping[str, str] = {"conflicts": lower.layer.key, "with": upper.layer.key}
-        answer = answer_cache.get(setting.store, dict(question))
+        answer = answer_cache.get(context.store, dict(question))
         if not isinstance(answer, dict) or not isinstance(answer.get("paths"), list):
             clash = canonical.find_conflicts(layers.read_records(lower.layer), layers.read_records(upper.layer))
             answer = {"paths": [*clash[:10]]}
-            answer_cache.put(setting.store, dict(question), answer)
+            answer_cache.put(context.store, dict(question), answer)
         paths = answer["paths"]
         if paths:
             raise BuildError(

@@ -1,5 +1,5 @@
-"""Where in the project's files the things stand that `envtool why` names: looked for, since a Spec only knows the
-place of each whole layer."""
+"""Finds the lines of the project's files that `envtool why` names. A Spec knows only the place of each whole layer: the
+rest is searched for."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from envtool.plan.change_values import LocationLookup
 from envtool.plan.package_names import normalize_name
 from envtool.project import host_access
 
-LockLineFinder: TypeAlias = Callable[[str, str], str]  # (name, version) of a pin -> "envtool.lock:118", or nothing
+LockLineFinder: TypeAlias = Callable[[str, str], str]  # (name, version) of a pin -> "envtool.lock:118", or ""
 MAX_SEARCHED = 1 << 18  # bytes of a file that is searched for names
 
 
 def locate_items(
-    look: Assessment, below: Iterable[MadeLayer], setting: Context, lock: LockLineFinder | None
+    look: Assessment, below: Iterable[MadeLayer], context: Context, lock: LockLineFinder | None
 ) -> LocationLookup:
-    """The places of one node's pins, options and variables."""
+    """Returns what finds the lines of one node's pins, options and variables."""
     spec = look.node.spec
     setters = _setters(below)
 
     def option(text: str) -> str:
-        return find_in_spec(setting.root, spec.where, text)
+        return find_in_spec(context.root, spec.where, text)
 
     def pin(name: str, version: str) -> str:
-        known = lock(name, version) if lock else ""
-        asked = _find_requirement(look, name, setting.root)
-        return ", from ".join(word for word in (known, asked) if word)
+        lock_line = lock(name, version) if lock else ""
+        requirement = _find_requirement(look, name, context.root)
+        return ", from ".join(word for word in (lock_line, requirement) if word)
 
     return LocationLookup(option=option, pin=pin, variable=lambda name: setters.get(name, ""))
 
 
 def _setters(below: Iterable[MadeLayer]) -> Mapping[str, str]:
-    found: dict[str, str] = {}
+    setters: dict[str, str] = {}
     for made in below:
         node = made.settled.node
         names = {*node.kind.variables(made.settled.request, made.settled.pins), *getattr(node.spec, "set", {})}
-        found |= dict.fromkeys(names, f"{node.spec.where.file}:{node.spec.where.line}")
-    return found
+        setters |= dict.fromkeys(names, f"{node.spec.where.file}:{node.spec.where.line}")
+    return setters
 
 
 def _lines(root: str, file: str) -> list[str]:
@@ -58,8 +58,8 @@ def _lines(root: str, file: str) -> list[str]:
 
 
 def _block(lines: list[str], where: Where) -> Iterable[tuple[int, str]]:
-    """The lines of one item of a spec (numbers from 1): from where it begins to the next that is not its own. Keys of a
-    list's item stand as deep as the first one; those of a mapping are its siblings."""
+    """Yields the lines of one item of a spec (numbered from 1), up to the next line that is not part of it. The keys of
+    an item in a list are indented as far as its first key; those of a mapping are its siblings."""
     first = lines[where.line - 1 : where.line]
     depth = where.column - 1 if first and first[0].lstrip().startswith("-") else where.column
     for number in range(where.line, len(lines) + 1):
@@ -71,7 +71,7 @@ def _block(lines: list[str], where: Where) -> Iterable[tuple[int, str]]:
 
 
 def find_in_spec(root: str, where: Where, text: str) -> str:
-    """The line of a layer's item that holds a text (the first line of it), else the item's own."""
+    """Returns the line of a layer's item that holds a text (its first line), else the line of the item."""
     wanted = next((line.strip() for line in text.splitlines() if line.strip()), "")
     for number, line in _block(_lines(root, where.file), where):
         if wanted and wanted in line:
@@ -80,17 +80,18 @@ def find_in_spec(root: str, where: Where, text: str) -> str:
 
 
 def _find_requirement(look: Assessment, name: str, root: str) -> str:
-    """Where a package of this name is asked for: a line of an input that begins with it, or one of the layer's own."""
+    """Returns the line that asks for a package: a line of an input that begins with its name, or a line of the layer's
+    own options."""
     words = r"[-_.]+".join(re.escape(word) for word in normalize_name(name).split("-"))
-    begins = re.compile(rf"[\s\"'\[,-]*{words}(?![\w-])", re.IGNORECASE)
+    at_start = re.compile(rf"[\s\"'\[,-]*{words}(?![\w-])", re.IGNORECASE)
     for item in look.request.inputs if look.request else ():
         if item.content and not item.link:
             for number, line in enumerate(_lines(root, item.path), 1):
-                if begins.match(line):
+                if at_start.match(line):
                     return f"{item.path}:{number}"
     where = look.node.spec.where
-    inside = re.compile(rf"(?<![\w.-]){words}(?![\w-])", re.IGNORECASE)
+    anywhere = re.compile(rf"(?<![\w.-]){words}(?![\w-])", re.IGNORECASE)
     for number, line in _block(_lines(root, where.file), where):
-        if inside.search(line.partition(" #")[0]):
+        if anywhere.search(line.partition(" #")[0]):
             return f"{where.file}:{number}"
     return ""

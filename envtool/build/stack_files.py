@@ -1,6 +1,6 @@
-"""The merged files of a stack, read without a container: layers bottom to top, as an overlay shows them.
+"""Reads the merged files of a stack without a container: layers bottom to top, as overlayfs shows them.
 
-Which files there are is known from the layers' manifests; contents are read as container root, who owns them.
+The layers' manifests say which files there are; container root, who owns the files, reads their contents.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from envtool.store.layers import Layer, read_records
 from envtool.store.overlay_view import Entries
 from envtool.store.overlay_view import merge_layers as overlaid
 
-MAX_FILE_SIZE = 64 << 20  # bytes of one file; what is larger tells of no package
+MAX_FILE_SIZE = 64 << 20  # bytes of one file; files of package managers are smaller
 
 
 class StackTree:
-    """`api.Tree` for made layers, bottom first."""
+    """`api.Tree` for layers, bottom first."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
@@ -35,26 +35,27 @@ class StackTree:
         """See api.Tree."""
         wanted: dict[int, list[str]] = {}
         for path in dict.fromkeys(paths):
-            at = self._files.get(path.lstrip("/"))
-            if at is not None:
-                wanted.setdefault(at, []).append(path.lstrip("/"))
-        found: dict[str, bytes] = {}
-        for at, names in sorted(wanted.items()):
-            found |= userns.run_as_root(_read, names, at=self._layers[at].tree)
-        return {f"/{name}": found[name] for name in sorted(found)}
+            index = self._files.get(path.lstrip("/"))
+            if index is not None:
+                wanted.setdefault(index, []).append(path.lstrip("/"))
+        contents: dict[str, bytes] = {}
+        for index, names in sorted(wanted.items()):
+            contents |= userns.run_as_root(_read, names, at=self._layers[index].tree)
+        return {f"/{name}": contents[name] for name in sorted(contents)}
 
 
 def visible_files(layers: Sequence[Entries]) -> dict[str, int]:
-    """Path of each regular file that is seen -> index of the layer it is in."""
+    """Returns path -> index of its layer, for each regular file that no upper layer hides."""
     return {os.fsdecode(path): index for path, (fields, index) in overlaid(layers).items() if fields[:1] == b"f"}
 
 
 def _read(names: list[str]) -> dict[str, bytes]:
-    """Runs as container root in the layer's tree: a name's parents are directories there, so it leads nowhere else."""
-    found = {}
+    """Runs as container root in the layer's tree. All parents of a name in a manifest are directories there, so that no
+    name leads out of the tree."""
+    contents = {}
     for name in names:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                found[name] = file.read(MAX_FILE_SIZE)
-    return found
+                contents[name] = file.read(MAX_FILE_SIZE)
+    return contents

@@ -1,8 +1,8 @@
-"""How far a step is that runs in a container, as its processes count: memory that they share with us.
+"""Counts how far a step in a container is, in shared memory.
 
-A `Call` (api.Call) runs in a child forked from here, and so has this memory as we do; what it executes has it no more.
-It is one byte for each thing, so that processes that count side by side need no lock, and what is written there can
-say nothing but how many are done.
+A `Call` (api.Call) runs in a child that is forked from this process, and shares this memory; programs that it executes
+do not. Each item has one byte: processes that count in parallel need no lock, and a process in the container can change
+nothing but the count.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from envtool.events import Emit, Progress
 
-UPDATE_INTERVAL = 0.2  # seconds between two looks
+UPDATE_INTERVAL = 0.2  # seconds between two events
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepProgress:
-    """Which of `of` things are done."""
+    """Which of `of` items are done."""
 
     memory: mmap.mmap
     of: int
@@ -28,44 +28,45 @@ class StepProgress:
 
     @classmethod
     def make(cls, of: int, phase: str) -> StepProgress:
-        """One at which nothing is done yet."""
+        """Returns a counter at which nothing is done."""
         return cls(mmap.mmap(-1, of), of, phase)
 
     def count(self, index: int) -> None:
-        """One more is done."""
+        """Marks one item as done."""
         if 0 <= index < self.of:
             self.memory[index] = 1
 
     def done(self) -> int:
-        """How many."""
+        """How many items are done."""
         return self.of - self.memory[: self.of].count(0)
 
 
 @contextmanager
 def report_progress(
-    tallies: list[StepProgress], emit: Emit, event_id: str, after: Callable[[], Progress]
+    counters: list[StepProgress], emit: Emit, event_id: str, after: Callable[[], Progress]
 ) -> Iterator[None]:
-    """Say how far they are, one after the other, while the context lasts; once all is counted, what `after` says."""
-    if not tallies:
+    """Emits the progress of the counters, one after the other, while the context lasts; once all items are done, emits
+    what `after` returns."""
+    if not counters:
         emit(after())
         yield
         return
-    over = threading.Event()
+    ended = threading.Event()
 
     def watch() -> None:
-        for tally in tallies:
-            while (done := tally.done()) < tally.of:
-                emit(Progress(id=event_id, phase=tally.phase, count=done, of=tally.of))
-                if over.wait(UPDATE_INTERVAL):
+        for counter in counters:
+            while (done := counter.done()) < counter.of:
+                emit(Progress(id=event_id, phase=counter.phase, count=done, of=counter.of))
+                if ended.wait(UPDATE_INTERVAL):
                     return
         emit(after())
 
-    thread = threading.Thread(target=watch, name="tally", daemon=True)
+    thread = threading.Thread(target=watch, name="progress", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        ended.set()
         thread.join()
-        for tally in tallies:
-            tally.memory.close()
+        for counter in counters:
+            counter.memory.close()

@@ -1,4 +1,4 @@
-"""The parts of bases that are known without asking anybody."""
+"""Adds the sublayers of bases to the graph where their pins are known."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from envtool.errors import MakeError, SpecError
 from envtool.plan.graph import Graph, expand_parts, is_composite
 
 
-def known_parts(graph: Graph, setting: Context) -> Graph:
-    """The graph with the parts of those bases whose pins are locked or remembered: nobody is asked. What is wrong with
-    one of them is for those envs to say that stand on it."""
+def known_parts(graph: Graph, context: Context) -> Graph:
+    """Returns the graph with the sublayers of those bases whose pins are locked or cached; asks nobody. A base that is
+    wrong keeps no sublayers here: the envs on it report the error."""
     for node in [*graph.nodes.values()]:
         if node.subject == "base" and is_composite(node.kind) and node.id not in graph.parts:
             try:
-                wanted = resolution.find_resolution(node, resolution.request_for(node, (), setting), (), setting)
+                wanted = resolution.find_resolution(node, resolution.request_for(node, (), context), (), context)
                 parts = node.kind.parts(wanted.request, wanted.pins) if wanted.known else ()
             except (SpecError, MakeError):
                 continue

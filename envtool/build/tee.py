@@ -1,4 +1,4 @@
-"""What a container prints: kept in a file, and passed on as Output events while it comes."""
+"""Keeps what a container prints in a file, and emits it as Output events."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import IO
 from envtool.events import Emit, Output
 from envtool.fs.sizes import format_limit, format_size
 
-HEAD = 32 << 20  # bytes of the beginning that are kept, and of the end
-TAIL = (32 << 20) - 256  # so that all of it, the note too, is what results.py remembers
+HEAD = 32 << 20  # bytes that are kept of the beginning; TAIL of the end
+TAIL = (32 << 20) - 256  # so that head, note and tail together are what results.py keeps
 
 
 class Tee:
-    """A context whose `writer` is the descriptor to give to a container as stdout and stderr.
+    """A context whose `writer` is the descriptor that a container gets as stdout and stderr.
 
-    `file` is written as bytes arrive and is left at its end. What is larger than HEAD and TAIL loses its middle, with a
-    note in its place: a task may print for ever. Leaving the context, or `close`, waits until everything that was
-    written has been kept.
+    `file` is written as output arrives, and is left at its end. Output beyond HEAD and TAIL bytes loses its middle, and
+    a note takes its place: a task may print without end. `close`, and leaving the context, wait until all output is
+    written.
     """
 
     def __init__(self, file: IO[bytes], emit: Emit, event_id: str) -> None:
         self._file = file
         self._emit = emit
         self._event_id = event_id
-        self._came = 0
+        self._received = 0
         self.writer = -1
 
     def __enter__(self) -> Tee:
@@ -40,18 +40,18 @@ class Tee:
 
     @property
     def bytes_left_out(self) -> int:
-        """Bytes that were left out."""
-        return max(0, self._came - HEAD - TAIL)
+        """How many bytes were left out."""
+        return max(0, self._received - HEAD - TAIL)
 
     def close(self) -> None:
-        """Wait until everything that was written has arrived."""
+        """Waits until all output is written."""
         if self.writer >= 0:
             os.close(self.writer)
             self.writer = -1
             self._thread.join()
 
     def text(self, limit: int = 1 << 20) -> str:
-        """The last `limit` bytes of what came, decoded with replacement. Only after `close`."""
+        """Returns the last `limit` bytes of the output, decoded with replacement. Only after `close`."""
         size = self._file.seek(0, os.SEEK_END)
         self._file.seek(max(0, size - limit))
         return self._file.read().decode(errors="replace")
@@ -59,28 +59,28 @@ class Tee:
     def _pump(self, reader: int) -> None:
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         with open(reader, "rb", buffering=0) as pipe:
-            while piece := pipe.read(1 << 16):
-                self._keep(piece)
-                self._emit(Output(id=self._event_id, text=decode(piece)))
-        self._straighten()
+            while chunk := pipe.read(1 << 16):
+                self._keep(chunk)
+                self._emit(Output(id=self._event_id, text=decode(chunk)))
+        self._unroll_ring()
         self._file.flush()
 
-    def _keep(self, piece: bytes) -> None:
-        """After HEAD bytes the rest of the file is a ring of TAIL bytes."""
-        rest = memoryview(piece)
-        while rest:
-            at = self._came if self._came < HEAD else HEAD + (self._came - HEAD) % TAIL
-            room = HEAD + TAIL - at
-            if self._came >= HEAD + TAIL:
-                self._file.seek(at)
-            self._file.write(rest[:room])
-            self._came += len(rest[:room])
-            rest = rest[room:]
+    def _keep(self, chunk: bytes) -> None:
+        """Writes a chunk. After HEAD bytes the rest of the file is a ring of TAIL bytes."""
+        remaining = memoryview(chunk)
+        while remaining:
+            offset = self._received if self._received < HEAD else HEAD + (self._received - HEAD) % TAIL
+            space = HEAD + TAIL - offset
+            if self._received >= HEAD + TAIL:
+                self._file.seek(offset)
+            self._file.write(remaining[:space])
+            self._received += len(remaining[:space])
+            remaining = remaining[space:]
 
-    def _straighten(self) -> None:
+    def _unroll_ring(self) -> None:
         if not self.bytes_left_out:
             return
-        start = HEAD + (self._came - HEAD) % TAIL
+        start = HEAD + (self._received - HEAD) % TAIL
         self._file.seek(HEAD)
         ring = self._file.read(TAIL)
         self._file.seek(HEAD)

@@ -1,4 +1,4 @@
-"""One piece of work as its two events: Started, and Finished however it ends."""
+"""Emits the events of one piece of work: Started, and Finished whether it succeeds or fails."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from envtool.events import Finished, Outcome, Started, Subject
 
 @dataclass(slots=True, kw_only=True)
 class TrackedWork:
-    """What is said of the work when it ends: filled in while it goes on. It is an error until it is something else."""
+    """What Finished will report: filled in while the work goes on. The outcome is `error` until it is set."""
 
     began: float  # seconds since the epoch
     outcome: Outcome = "error"
     detail: str = ""
     status: int | None = None
     outputs: tuple[str, ...] = ()
-    seconds: float = 0.0  # that it took, known when it has ended
+    seconds: float = 0.0  # how long the work took; set at its end
 
 
 @contextmanager
 def track_work(
-    setting: Context, event_id: str, subject: Subject, name: str, *, env: str = "", total: int = 0, on: str = ""
+    context: Context, event_id: str, subject: Subject, name: str, *, env: str = "", total: int = 0, on: str = ""
 ) -> Iterator[TrackedWork]:
-    """Say when work begins and how it ends; `on` as in events.Started. What interrupts it makes it `interrupted`,
-    whatever was said before."""
-    piece = TrackedWork(began=time.time())
-    setting.emit(Started(id=event_id, subject=subject, name=name, time=piece.began, env=env, total=total, on=on))
+    """Emits Started and Finished around the work; `on` as in events.Started. The outcome of interrupted work is
+    `interrupted`, whatever was set before."""
+    work = TrackedWork(began=time.time())
+    context.emit(Started(id=event_id, subject=subject, name=name, time=work.began, env=env, total=total, on=on))
     try:
-        yield piece
+        yield work
     except EnvtoolError as error:
         if error.exit_status == 130:
-            piece.outcome = "interrupted"
+            work.outcome = "interrupted"
         raise
     finally:
         now = time.time()
-        piece.seconds = now - piece.began
-        setting.emit(
+        work.seconds = now - work.began
+        context.emit(
             Finished(
                 id=event_id,
                 subject=subject,
                 name=name,
                 env=env,
-                outcome=piece.outcome,
-                status=piece.status,
+                outcome=work.outcome,
+                status=work.status,
                 time=now,
-                seconds=piece.seconds,
-                detail=piece.detail,
-                outputs=piece.outputs,
+                seconds=work.seconds,
+                detail=work.detail,
+                outputs=work.outputs,
                 on=on,
             )
         )

@@ -1,4 +1,4 @@
-"""A layer that is an image's archive as it is: unpacked by our own code as container root, and no container starts."""
+"""Unpacks an image's archive into a layer: our own code does it, as container root and without a container."""
 
 from __future__ import annotations
 
@@ -12,39 +12,44 @@ from envtool.errors import MakeError
 from envtool.events import Progress
 from envtool.store import canonical, unpack_layer
 
-MAX_LISTED = 3  # of the members that were left out
+MAX_LISTED = 3  # members that were left out and are named
 
 
 def unpack_image_layer(
-    blob: str, diff_id: str, tree: str, manifest: str, settled: ResolvedNode, setting: Context, event_id: str
+    blob: str, diff_id: str, tree: str, manifest: str, settled: ResolvedNode, context: Context, event_id: str
 ) -> canonical.CaptureResult:
-    """Unpack a file into an empty directory, and write its manifest; `diff_id` is what its tar has to be. Raises
-    BuildError (codes unpack-…), StoreError, Interrupted."""
+    """Unpacks the archive `blob` into an empty directory and writes its manifest; `diff_id` is the digest that its tar
+    must have. Raises BuildError (codes unpack-…), StoreError, Interrupted."""
     unpack_layer.prepare()
     userns.give_to_root(tree)
-    setting.emit(Progress(id=event_id, phase="unpacking"))
-    owners = (
-        userns.caller_ids().mode != "single"
-    )  # one id cannot give anything away, as in a container of such a caller
-    # container root may pass to none of the three by path
-    place = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    context.emit(Progress(id=event_id, phase="unpacking"))
+    # with one id no file can be given to another owner, as in a container of such a caller
+    owners = userns.caller_ids().mode != "single"
+    # container root may not reach the blob, the tree or the manifest by path
+    tree_descriptor = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with open(blob, "rb") as source, open(manifest, "wb") as sheet:
+        with open(blob, "rb") as source, open(manifest, "wb") as manifest_file:
             answer = userns.run_as_root(
-                unpack_layer.try_unpack, source.fileno(), place, sheet.fileno(), diff_id, owners, setting.cancel.reader
+                unpack_layer.try_unpack,
+                source.fileno(),
+                tree_descriptor,
+                manifest_file.fileno(),
+                diff_id,
+                owners,
+                context.cancel.reader,
             )
     finally:
-        os.close(place)
+        os.close(tree_descriptor)
     try:
-        done = unpack_layer.unpack_result(answer, setting.store.root)
+        result = unpack_layer.unpack_result(answer, context.store.root)
     except MakeError as error:
         request = settled.request
         where = f"{request.where.file}:{request.where.line}"
         error.message = f"{where}: {settled.node.subject} `{request.name}`, layer {diff_id[:19]}: {error.message}"
         error.args = (error.message,)
         raise
-    if done.left_out:
-        some = ", ".join(f"{name} ({why})" for name, why in done.left_out[:MAX_LISTED])
-        more = done.left_out_count - min(MAX_LISTED, len(done.left_out))
-        setting.emit(net.note_event(event_id, f"left out: {some}" + (f" and {more} more" if more else "")))
-    return done.captured
+    if result.left_out:
+        listed = ", ".join(f"{name} ({why})" for name, why in result.left_out[:MAX_LISTED])
+        more = result.left_out_count - min(MAX_LISTED, len(result.left_out))
+        context.emit(net.note_event(event_id, f"left out: {listed}" + (f" and {more} more" if more else "")))
+    return result.captured

@@ -1,4 +1,4 @@
-"""`lock --upgrade NAME…`: which answers of a lock are asked for again."""
+"""`lock --upgrade NAME…`: chooses the answers of a lock that are asked again."""
 
 from __future__ import annotations
 
@@ -10,34 +10,36 @@ from envtool.lock.lock import Lock, normalize_name, pinned_items, without_upgrad
 from envtool.plan.graph import Graph
 
 
-def with_upgrades(setting: Context, nodes: Graph, names: tuple[str, ...]) -> Context:
-    """A setting in which what the names name is settled anew. Raises UsageError for names that mean nothing, and for
-    packages that only a newer base can move."""
-    old = setting.lock
-    rest, kept, unknown = without_upgraded(old, names)
-    here = {node.spec.name for node in nodes.nodes.values()}
-    unknown = tuple(name for name in unknown if name not in here)
+def with_upgrades(context: Context, graph: Graph, names: tuple[str, ...]) -> Context:
+    """Returns a context in which the named layers, bases and packages are resolved again. Raises UsageError for names
+    that mean nothing, and for packages that only a newer base can move."""
+    old = context.lock
+    remaining, preferred, unknown = without_upgraded(old, names)
+    known_names = {node.spec.name for node in graph.nodes.values()}
+    unknown = tuple(name for name in unknown if name not in known_names)
     if unknown:
-        called = here | {str(item["name"]) for entry in old.entries for item in pinned_items(entry.pins)}
-        near = closest_name(unknown[0], sorted(called))
-        hint = f"there are {', '.join(sorted(here)[:12])}" + (", and the packages in them" if old.entries else "")
-        hint = f"did you mean `{near}`?" if near and len(unknown) == 1 else hint
+        candidates = known_names | {str(item["name"]) for entry in old.entries for item in pinned_items(entry.pins)}
+        closest = closest_name(unknown[0], sorted(candidates))
+        hint = f"there are {', '.join(sorted(known_names)[:12])}" + (
+            ", and the packages in them" if old.entries else ""
+        )
+        hint = f"did you mean `{closest}`?" if closest and len(unknown) == 1 else hint
         raise UsageError(f"nothing here is called {', '.join(unknown)}", code="lock-name", hint=hint)
-    _check_upgradable(old, nodes, names)
-    return replace(setting, lock=rest, moving=kept)
+    _check_upgradable(old, graph, names)
+    return replace(context, lock=remaining, moving=preferred)
 
 
-def _check_upgradable(old: Lock, nodes: Graph, names: tuple[str, ...]) -> None:
-    """Raise UsageError for a package that only a newer base can move."""
-    fixed = {node.spec.name: node for node in nodes.nodes.values() if node.kind.of_base}
+def _check_upgradable(old: Lock, graph: Graph, names: tuple[str, ...]) -> None:
+    """Raises UsageError for a package that only a newer base can move."""
+    base_nodes = {node.spec.name: node for node in graph.nodes.values() if node.kind.of_base}
     for entry in old.entries:
-        node = fixed.get(entry.question.name)
-        has = {normalize_name(str(item["name"])) for item in pinned_items(entry.pins)} if node else set()
-        bound = [name for name in names if normalize_name(name) in has]
-        if node and bound and not {entry.question.name, nodes.nodes[node.below[0]].spec.name} & {*names}:
-            base = nodes.nodes[node.below[0]].spec.name
+        node = base_nodes.get(entry.question.name)
+        packages = {normalize_name(str(item["name"])) for item in pinned_items(entry.pins)} if node else set()
+        of_base = [name for name in names if normalize_name(name) in packages]
+        if node and of_base and not {entry.question.name, graph.nodes[node.below[0]].spec.name} & {*names}:
+            base = graph.nodes[node.below[0]].spec.name
             raise UsageError(
-                f"`{bound[0]}` in layer `{node.spec.name}` is chosen from the index of base `{base}`",
+                f"`{of_base[0]}` in layer `{node.spec.name}` is chosen from the index of base `{base}`",
                 code="lock-base",
                 hint=f"`envtool lock --upgrade {base}` moves the index, and all that has a newer version in it",
             )

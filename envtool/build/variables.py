@@ -1,19 +1,19 @@
-"""How variables of layers and envs go together: lists of places join, everything else replaces, None takes away."""
+"""Merges the variables of layers and envs: path lists are joined, any other value replaces, None unsets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# Lists of places, separated by colons, that programs search in order. Where setting one takes away the system's own
-# places, these are here: an empty one stands for them where the program reads it so (gem, man, info, terminfo, TeX).
+# Lists of paths, separated by colons, that programs search in order. Where a program stops searching the system's paths
+# once the variable is set, the value here adds them: an empty path means them to gem, man, info, terminfo and TeX.
 PATH_LISTS: Mapping[str, str | None] = {
-    "PATH": None,  # every container has one
+    "PATH": None,  # every container has PATH
     "MANPATH": "",
     "INFOPATH": "",
     "TERMINFO_DIRS": "",
     "XDG_DATA_DIRS": "/usr/local/share:/usr/share",
     "XDG_CONFIG_DIRS": "/etc/xdg",
-    # compilers, linkers and what asks for libraries
+    # compilers, linkers and tools that search libraries
     "CPATH": None,
     "C_INCLUDE_PATH": None,
     "CPLUS_INCLUDE_PATH": None,
@@ -56,9 +56,9 @@ PATH_LISTS: Mapping[str, str | None] = {
 
 
 def overlay_variables(variables: dict[str, str | None], more: Mapping[str, str | None]) -> None:
-    """Lay what a layer or an env sets over what those below it set, in place. A list comes before the list so far, and
-    the system's own places after both: who stands above adds, and never hides. None takes a variable away, and what
-    joins it later begins anew; it is kept, for the variables that every container has."""
+    """Lays the variables of a layer or an env over those of the layers below it, in place. A path list goes before the
+    list so far, and the system's own paths come last: an upper layer adds paths and hides none. None unsets a variable,
+    and a later list starts anew; the None is kept, since it also unsets the variables that every container has."""
     for name, value in more.items():
         if value is None or name not in PATH_LISTS:
             variables[name] = value
@@ -70,20 +70,21 @@ def overlay_variables(variables: dict[str, str | None], more: Mapping[str, str |
 
 
 def join_path_lists(first: str, then: str) -> str:
-    """Two lists as one, each place once. An empty place, where a program looks by itself, comes last."""
-    places = dict.fromkeys([*first.split(":"), *then.split(":")])
-    if "" in places:
-        del places[""]
-        places[""] = None
-    return ":".join(places)
+    """Joins two path lists, each path once. An empty path, where a program searches by itself, comes last."""
+    paths = dict.fromkeys([*first.split(":"), *then.split(":")])
+    if "" in paths:
+        del paths[""]
+        paths[""] = None
+    return ":".join(paths)
 
 
 def apply_variables(environment: Mapping[str, str], variables: Mapping[str, str | None]) -> dict[str, str]:
-    """The environment of a container with what `add` made of all layers; only PATH is a list that is there already."""
-    found = dict(environment)
+    """Returns the environment of a container with the merged variables of all layers. Only PATH is a list that the
+    environment has already."""
+    result = dict(environment)
     for name, value in variables.items():
         if value is None:
-            found.pop(name, None)
+            result.pop(name, None)
         else:
-            found[name] = join_path_lists(value, found[name]) if name == "PATH" and name in found else value
-    return found
+            result[name] = join_path_lists(value, result[name]) if name == "PATH" and name in result else value
+    return result

@@ -1,4 +1,4 @@
-"""What may differ between two builds of one layer and must not matter, as a value (`envtool verify`)."""
+"""What `envtool verify` varies between two builds of one layer: it must not change the layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FAKETIME = "/run/envtool/libfaketime.so"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildVariation:
-    """`ahead` (seconds) needs `faketime`, the path of a libfaketime that fits the container's C library."""
+    """`ahead` (seconds) needs `faketime`, the path of a libfaketime for the container's C library."""
 
     inside: program.ContainerVariation
     backward: bool = False  # the build's files are staged in the opposite order
@@ -20,14 +20,14 @@ class BuildVariation:
     ahead: int = 0
 
     def apply_to(self, container: Program) -> Program:
-        """The container, varied."""
+        """Returns the container with this variation."""
         varied = replace(container, vary=self.inside)
         if not self.faketime:
             return varied
         clock = {
             "LD_PRELOAD": FAKETIME,
             "FAKETIME": f"{self.ahead:+d}",
-            "NO_FAKE_STAT": "1",  # files keep the times that the kernel gives them: a capture clamps them
+            "NO_FAKE_STAT": "1",  # files keep the kernel's times: a capture clamps them
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_DISABLE_SHM": "1",

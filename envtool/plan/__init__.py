@@ -1,13 +1,10 @@
-"""Spec -> what stands on what (`graph`), and how that is shown (`plan`). Pure: no process, socket or file.
+"""Turns a spec into a graph of bases and layers, a plan, and the reasons that `envtool why` gives. Pure: no process,
+socket or file.
 
-change_values       What `envtool why` says changed, as values, and how a JSON value is shown in one
-compare_documents   Two key documents -> what changed, part by part
-graph               The DAG of bases and layers behind a spec's envs
-json_diff           Two JSON values -> the places where they differ
-output_clashes      Which envs write the same outputs
-package_names       What the name of a pinned file says: name and version, for the shapes that package archives have
-plan                What will happen, as a value: `envtool plan` shows it, nothing else is decided here
-selection           The words of `envtool why` -> the bases, layers and tasks that they mean
-why                 Why a base or layer is cached, built or asked for: documents in, an Explanation out
-why_task            Why a task is run again, or is not: result documents in, an Explanation out
+change_values The changes that `envtool why` lists, as values, and how a JSON value is shown compare_documents Compares
+two key documents, or two questions, part by part graph The graph of the bases and layers behind a spec's envs json_diff
+Finds the places where two JSON values differ output_clashes Finds envs that write the same outputs package_names Reads
+name and version from the file name of a package plan What a run will do, as a value for `envtool plan` selection Finds
+the bases, layers and tasks that the words of `envtool why` name why Explains why a base or layer is cached, built or
+resolved why_task Explains why a task runs again, or does not
 """

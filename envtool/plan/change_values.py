@@ -1,4 +1,4 @@
-"""What `envtool why` says changed, as values, and how a JSON value is shown in one. Pure."""
+"""The changes that `envtool why` lists, as values, and how a JSON value is shown. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ How: TypeAlias = Literal["changed", "added", "removed", "renamed", "order"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing that is otherwise. `old` and `new` are texts to show (empty: not there, or nothing short to say);
-    `where` is a place (`envtool.yaml:14`); `follows`: it changed in consequence of another change beside it;
-    `because` says what had changed in a layer below that came out otherwise."""
+    """One difference. `old` and `new` are texts to show (empty: absent, or too long); `where` is a place
+    (`envtool.yaml:14`); `follows`: it is a consequence of another change in the list; `because` lists the changes of a
+    layer below whose content changed."""
 
     part: Part
     name: str
@@ -40,16 +40,16 @@ def _no_location(*_: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocationLookup:
-    """Where things stand, as far as somebody knows: each takes a name and returns `file:line`, or nothing."""
+    """Functions that find where a thing is written: each takes a name and returns `file:line`, or an empty text."""
 
-    pin: Callable[[str, str], str] = _no_location  # of a pin (name, version), in the lock and where it is asked for
+    pin: Callable[[str, str], str] = _no_location  # of a pin (name, version): in the lock, and where it is required
     option: Callable[[str], str] = _no_location  # of a text in the layer's options, in the spec
-    variable: Callable[[str], str] = _no_location  # who sets it
+    variable: Callable[[str], str] = _no_location  # of the layer that sets it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
-    """One of what something stands on. `name` is empty where it is not known any more."""
+    """A base or layer that another one, or a task, stands on. `name` is empty where it is no longer known."""
 
     diff_id: str
     name: str = ""
@@ -59,25 +59,25 @@ class Parent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedDocument:
-    """One of the two that are compared: the document, and what is known beside it. `options` MISSING: not known."""
+    """One side of a comparison: a document and what is known beside it. `options` MISSING: not known."""
 
     document: Mapping[str, Json]
     below: tuple[Parent, ...] = ()
     options: Side = MISSING
 
 
-def change_of(part: Part, one: JsonDifference, places: LocationLookup | None = None) -> Change:
-    """A difference as a change. A path in a file system is name enough; else the whole way to it is."""
-    words = [step for step in one.path if isinstance(step, str)]
+def change_of(part: Part, difference: JsonDifference, locations: LocationLookup | None = None) -> Change:
+    """Turns a difference into a change. A path of a file is its name; otherwise the whole JSON path is."""
+    words = [step for step in difference.path if isinstance(step, str)]
     name = words[-1] if words and words[-1].startswith("/") else ".".join(words)
-    old, new = display_value(one.old), display_value(one.new)
-    fresh = next((line for line in new.splitlines() if line not in old.splitlines()), new)
-    where = places.option(fresh or (words[-1] if words else "")) if places else ""
-    return Change(part=part, name=name, how=one.how, old=old, new=new, where=where)
+    old, new = display_value(difference.old), display_value(difference.new)
+    new_line = next((line for line in new.splitlines() if line not in old.splitlines()), new)
+    where = locations.option(new_line or (words[-1] if words else "")) if locations else ""
+    return Change(part=part, name=name, how=difference.how, old=old, new=new, where=where)
 
 
 def display_value(value: Side | Sequence[Json]) -> str:
-    """A value as it is shown: texts as they are, lists of one as that one, all else as JSON."""
+    """Returns a value as text: texts as they are, a list of one as its member, the rest as JSON."""
     if value is MISSING:
         return ""
     if isinstance(value, str):
@@ -88,5 +88,5 @@ def display_value(value: Side | Sequence[Json]) -> str:
 
 
 def short_digest(digest: str) -> str:
-    """The first twelve digits of a hash, without its algorithm."""
+    """Returns the first twelve digits of a hash, without its algorithm."""
     return digest.rpartition(":")[2][:12]

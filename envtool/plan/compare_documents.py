@@ -1,7 +1,7 @@
-"""Two key documents -> what changed, part by part. Pure.
+"""Compares two key documents, or two questions, part by part. Pure.
 
-A document is what `keys.layer_document` made, of this envtool or an older one: whatever is in it is compared, also a
-part that this version does not know.
+`keys.layer_document` of this envtool or an older one made the documents: parts that this version does not know are
+compared, too.
 """
 
 from __future__ import annotations
@@ -34,57 +34,62 @@ KNOWN_KEYS = ("format", "kind", "version", "arch", "epoch", "below", "material",
 def compare(
     old: ComparedDocument, new: ComparedDocument, *, places: LocationLookup | None = None, pinned: bool = True
 ) -> tuple[Change, ...]:
-    """All that changed, causes before consequences; empty exactly when the documents are the same."""
+    """Returns all changes, causes before consequences; none exactly when the documents are equal."""
     places = places or LocationLookup()
     before, after = old.document, new.document
-    found: list[Change] = [*_scalars(before, after)]
-    ground = [*compare_parents(old.below, new.below, _list(before, "below"), _list(after, "below"))]
+    scalars: list[Change] = [*_scalars(before, after)]
+    parents = [*compare_parents(old.below, new.below, _list(before, "below"), _list(after, "below"))]
     pinned_files = [*_pins(_rows(before, "files"), _rows(after, "files"), places)]
     inputs = [*_inputs(_rows(before, "inputs"), _rows(after, "inputs"), new.options)]
-    spec, rest = _material(old, new, restated=pinned_files, places=places, pinned=pinned)
-    options = _options(old, new, spec, places) if pinned_files or inputs or rest else []
+    spec, material = _material(old, new, restated=pinned_files, places=places, pinned=pinned)
+    options = _options(old, new, spec, places) if pinned_files or inputs or material else []
     variables = [*_variables(before.get("variables"), after.get("variables"), places)]
     others = [*_others(before, after)]
-    inputs = [_mark_follows(change, _asked_for(change, options)) for change in inputs]
-    pinned_files = [_mark_follows(change, bool(ground or options or spec or inputs)) for change in pinned_files]
-    rest = [_mark_follows(change, bool(ground or options or spec or inputs or pinned_files)) for change in rest]
-    variables = [_mark_follows(change, bool(ground)) for change in variables]
-    moved = any(change.part == "base" for change in ground) or (not after.get("below") and bool(pinned_files))
-    found = [_mark_follows(change, change.part == "epoch" and moved) for change in found]
-    every = [*ground, *found, *spec, *options, *inputs, *pinned_files, *rest, *variables, *others]
-    if not every:  # a document that no envtool has written is compared all the same
-        every = [change_of("other", one) for one in diff_json({**before}, {**after})]
-    return tuple(sorted((_name_unnamed_option(change, after) for change in every), key=lambda change: change.follows))
+    inputs = [_mark_follows(change, _follows_pattern(change, options)) for change in inputs]
+    pinned_files = [_mark_follows(change, bool(parents or options or spec or inputs)) for change in pinned_files]
+    material = [
+        _mark_follows(change, bool(parents or options or spec or inputs or pinned_files)) for change in material
+    ]
+    variables = [_mark_follows(change, bool(parents)) for change in variables]
+    base_moved = any(change.part == "base" for change in parents) or (not after.get("below") and bool(pinned_files))
+    scalars = [_mark_follows(change, change.part == "epoch" and base_moved) for change in scalars]
+    changes = [*parents, *scalars, *spec, *options, *inputs, *pinned_files, *material, *variables, *others]
+    if not changes:  # documents that no envtool wrote differ elsewhere
+        changes = [change_of("other", difference) for difference in diff_json({**before}, {**after})]
+    return tuple(sorted((_name_unnamed_option(change, after) for change in changes), key=lambda change: change.follows))
 
 
 def compare_question(
     old: ComparedDocument, new: ComparedDocument, *, inputs: Sequence[str] = (), places: LocationLookup | None = None
 ) -> tuple[Change, ...]:
-    """What of a question to `resolve` is otherwise: its `document` is the question, which kinds word as they like. What
-    in it is the layer's options, and which rows are about `inputs` (paths), is seen by their looks."""
+    """Returns the changes between two questions to `resolve`: the `document` of each side is the question, which kinds
+    form freely. Whether a difference belongs to the options or to `inputs` (paths) is told from its place and form."""
     places = places or LocationLookup()
     before, after = old.document, new.document
-    found = [*compare_parents(old.below, new.below, _list(before, "below"), _list(after, "below"))]
-    found += [one for one in _scalars(before, after) if one.name in ("kind", "version", "arch")]
+    changes = [*compare_parents(old.below, new.below, _list(before, "below"), _list(after, "below"))]
+    changes += [difference for difference in _scalars(before, after) if difference.name in ("kind", "version", "arch")]
     if before.get("ground") != after.get("ground"):
-        found.append(Change(part="lock", name="pins below it", note="changed"))
+        changes.append(Change(part="lock", name="pins below it", note="changed"))
     if before.get("keep") != after.get("keep"):
-        found.append(Change(part="lock", name="pins it stays near to", note="changed"))
-    for one in diff_json(before.get("question"), after.get("question")):
-        row = one.new if one.new is not MISSING else one.old
-        path = str(one.path[-2]) if len(one.path) > 1 else ""
-        if one.how in ("added", "removed") and (name := _input_name(row)):
-            found.append(Change(part="input", name=name, how=one.how))
+        changes.append(Change(part="lock", name="pins it stays near to", note="changed"))
+    for difference in diff_json(before.get("question"), after.get("question")):
+        row = difference.new if difference.new is not MISSING else difference.old
+        path = str(difference.path[-2]) if len(difference.path) > 1 else ""
+        if difference.how in ("added", "removed") and (name := _input_name(row)):
+            changes.append(Change(part="input", name=name, how=difference.how))
         elif path in inputs:
-            found.append(Change(part="input", name=path, note="content" if _is_hash(row) else "link"))
+            changes.append(Change(part="input", name=path, note="content" if _is_hash(row) else "link"))
         else:
-            depth = _below_options(one, after.get("question"), new.options)
+            depth = _below_options(difference, after.get("question"), new.options)
             part: Part = "question" if depth < 0 else "spec"
-            inside = replace(one, path=one.path[max(0, depth) :])
-            found.append(change_of(part, inside, places if depth >= 0 else None))
-    moved = any(change.part in ("base", "layer") for change in found)
-    found = sorted((_mark_follows(one, moved and one.part == "question") for one in found), key=lambda one: one.follows)
-    return tuple(_name_unnamed_option(change, after) for change in found)
+            below_options = replace(difference, path=difference.path[max(0, depth) :])
+            changes.append(change_of(part, below_options, places if depth >= 0 else None))
+    parents_moved = any(change.part in ("base", "layer") for change in changes)
+    changes = sorted(
+        (_mark_follows(difference, parents_moved and difference.part == "question") for difference in changes),
+        key=lambda difference: difference.follows,
+    )
+    return tuple(_name_unnamed_option(change, after) for change in changes)
 
 
 def _is_hash(value: Side) -> bool:
@@ -92,26 +97,28 @@ def _is_hash(value: Side) -> bool:
 
 
 def _input_name(row: Side) -> str:
-    """The path of a row like those of inputs, empty for anything else."""
+    """Returns the path of a row of inputs, empty for any other value."""
     is_row = isinstance(row, list) and len(row) > 1 and isinstance(row[0], str) and _is_hash(row[1])
     return str(row[0]) if is_row and isinstance(row, list) else ""
 
 
-def _below_options(one: JsonDifference, question: Json, options: Side) -> int:
-    """How many steps of the way to a difference lead to the layer's own options; -1 where it leads past them."""
-    at: Any = question
-    for depth, step in enumerate((*one.path, "")):
-        if options not in (MISSING, None) and canonical_json(at) == canonical_json(options):
+def _below_options(difference: JsonDifference, question: Json, options: Side) -> int:
+    """Returns how many steps of a difference's path lead to the layer's options; -1 where it does not pass through
+    them."""
+    value: Any = question
+    for depth, step in enumerate((*difference.path, "")):
+        if options not in (MISSING, None) and canonical_json(value) == canonical_json(options):
             return depth
         try:
-            at = at[step]
+            value = value[step]
         except (KeyError, IndexError, TypeError):
             break
     return -1
 
 
 def _name_unnamed_option(change: Change, document: Mapping[str, Json]) -> Change:
-    """What has no name in the spec (the options as a whole, or one of their list) is called by the kind."""
+    """Names a change by the kind where it has no name of its own (the options as a whole, or a member of their
+    list)."""
     if change.name or change.part not in ("spec", "material", "machine"):
         return change
     return replace(change, name=str(document.get("kind", "")).rpartition(":")[2])
@@ -133,47 +140,60 @@ def _scalars(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[Chang
         ("epoch", "epoch", ""),
     )
     for key, part, note in names:
-        for one in diff_json(old.get(key), new.get(key)):
-            yield Change(part=part, name=key, old=display_value(one.old), new=display_value(one.new), note=note)
+        for difference in diff_json(old.get(key), new.get(key)):
+            yield Change(
+                part=part, name=key, old=display_value(difference.old), new=display_value(difference.new), note=note
+            )
 
 
 def compare_parents(
     old: Sequence[Parent], new: Sequence[Parent], old_ids: Sequence[Json] = (), new_ids: Sequence[Json] = ()
 ) -> Iterator[Change]:
-    """What something stands on. `old` and `new` name what the diff IDs of the documents (`old_ids`, `new_ids`) are,
-    as far as that is known."""
+    """Yields the changes of parents. `old` and `new` name the diff IDs of the documents (`old_ids`, `new_ids`) as far
+    as they are known."""
     before = _parents(old, old_ids)
     after = _parents(new, new_ids)
-    kept = {one.diff_id for one in before} & {one.diff_id for one in after}
-    gone = [one for one in before if one.diff_id not in kept]
-    come = [one for one in after if one.diff_id not in kept]
+    common = {entry.diff_id for entry in before} & {entry.diff_id for entry in after}
+    removed = [entry for entry in before if entry.diff_id not in common]
+    added = [entry for entry in after if entry.diff_id not in common]
     pairs: list[tuple[Parent, Parent]] = []
-    for wanted in come:
-        other = next((one for one in gone if one.subject == wanted.subject and one.name == wanted.name), None)
-        if other is None and wanted.subject == "base":  # another base stands under another name
-            other = next((one for one in gone if one.subject == "base"), None)
-        if other is not None:
-            pairs.append((other, wanted))
-            gone.remove(other)
-    unnamed = [one for one in gone if not one.name]
-    left = [one for one in come if all(one is not pair[1] for pair in pairs)]
-    if len(unnamed) == len(left):  # what it was is gone from the store: only the place tells
-        pairs += zip(unnamed, left, strict=True)
-        gone, left = [one for one in gone if one.name], []
-    yield from (_replaced_parents(one, other) for one, other in pairs)
-    yield from (Change(part=one.subject, name=one.name, how="added", new=short_digest(one.diff_id)) for one in left)
-    yield from (Change(part=one.subject, name=one.name, how="removed", old=short_digest(one.diff_id)) for one in gone)
-    if not pairs and not left and not gone and [one.diff_id for one in before] != [one.diff_id for one in after]:
+    for parent in added:
+        old_parent = next(
+            (entry for entry in removed if entry.subject == parent.subject and entry.name == parent.name), None
+        )
+        if old_parent is None and parent.subject == "base":  # a base may have been replaced by one of another name
+            old_parent = next((entry for entry in removed if entry.subject == "base"), None)
+        if old_parent is not None:
+            pairs.append((old_parent, parent))
+            removed.remove(old_parent)
+    unnamed = [entry for entry in removed if not entry.name]
+    unpaired = [entry for entry in added if all(entry is not pair[1] for pair in pairs)]
+    if len(unnamed) == len(unpaired):  # the old layers are gone from the store: only their position is known
+        pairs += zip(unnamed, unpaired, strict=True)
+        removed, unpaired = [entry for entry in removed if entry.name], []
+    yield from (_replaced_parents(entry, old_parent) for entry, old_parent in pairs)
+    yield from (
+        Change(part=entry.subject, name=entry.name, how="added", new=short_digest(entry.diff_id)) for entry in unpaired
+    )
+    yield from (
+        Change(part=entry.subject, name=entry.name, how="removed", old=short_digest(entry.diff_id)) for entry in removed
+    )
+    if (
+        not pairs
+        and not unpaired
+        and not removed
+        and [entry.diff_id for entry in before] != [entry.diff_id for entry in after]
+    ):
         yield Change(part="layer", name="", how="order", old=_names(before), new=_names(after))
 
 
-def _parents(known: Sequence[Parent], ids: Sequence[Json]) -> list[Parent]:
+def _parents(parents: Sequence[Parent], ids: Sequence[Json]) -> list[Parent]:
     if not ids:
-        return [*known]
-    by_id = {one.diff_id: one for one in known}
+        return [*parents]
+    by_diff_id = {parent.diff_id: parent for parent in parents}
     return [
-        by_id.get(str(one), Parent(diff_id=str(one), subject="layer" if index else "base"))
-        for index, one in enumerate(ids)
+        by_diff_id.get(str(diff_id), Parent(diff_id=str(diff_id), subject="layer" if index else "base"))
+        for index, diff_id in enumerate(ids)
     ]
 
 
@@ -195,61 +215,64 @@ def _replaced_parents(old: Parent, new: Parent) -> Change:
     )
 
 
-def _names(grounds: Iterable[Parent]) -> str:
-    return ", ".join(one.name or short_digest(one.diff_id) for one in grounds)
+def _names(parents: Iterable[Parent]) -> str:
+    return ", ".join(parent.name or short_digest(parent.diff_id) for parent in parents)
 
 
-def _pins(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], places: LocationLookup) -> Iterator[Change]:
-    gone, come = _by_name(file for file in old if file not in new), _by_name(file for file in new if file not in old)
+def _pins(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], locations: LocationLookup) -> Iterator[Change]:
+    removed, added = (
+        _by_name(file for file in old if file not in new),
+        _by_name(file for file in new if file not in old),
+    )
     for file in new:
         name, version = package_names.parse_package_file(file)
-        where = places.pin(name, version)
-        rivals, partners = come[package_names.normalize_name(name)], gone[package_names.normalize_name(name)]
+        where = locations.pin(name, version)
+        same_new, same_old = added[package_names.normalize_name(name)], removed[package_names.normalize_name(name)]
         if file in old:
             if canonical_json(old[file]) != canonical_json(new[file]):
                 sides = display_value(old[file][1:2]), display_value(new[file][1:2])
                 note = f"{version}, other content" if version else "other content"
                 yield Change(part="pin", name=name, old=sides[0], new=sides[1], note=note, where=where)
-        elif len(partners) == len(rivals) == 1:
-            partner = partners.pop()
-            before = package_names.parse_package_file(partner)[1]
-            sides = (partner, file) if before == version else (before, version)
+        elif len(same_old) == len(same_new) == 1:
+            old_file = same_old.pop()
+            before = package_names.parse_package_file(old_file)[1]
+            sides = (old_file, file) if before == version else (before, version)
             yield Change(part="pin", name=name, old=sides[0], new=sides[1], where=where)
         else:
             yield Change(part="pin", name=name, how="added", new=version, where=where)
-    for file in (file for files in gone.values() for file in files):
+    for file in (file for files in removed.values() for file in files):
         name, version = package_names.parse_package_file(file)
         yield Change(part="pin", name=name, how="removed", old=version)
 
 
 def _by_name(files: Iterable[str]) -> defaultdict[str, list[str]]:
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    groups: defaultdict[str, list[str]] = defaultdict(list)
     for file in files:
-        found[package_names.normalize_name(package_names.parse_package_file(file)[0])].append(file)
-    return found
+        groups[package_names.normalize_name(package_names.parse_package_file(file)[0])].append(file)
+    return groups
 
 
 def _inputs(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], options: Side) -> Iterator[Change]:
-    gone = [path for path in old if path not in new]
+    removed = [path for path in old if path not in new]
     for path, row in new.items():
         if path in old:
             note = _input_difference(old[path], row)
             if note:
                 yield Change(part="input", name=path, note=note)
             continue
-        content = canonical_json(row[1:])
-        twin = next((other for other in gone if canonical_json(old[other][1:]) == content), None)
-        if twin is not None:
-            gone.remove(twin)
-            yield Change(part="input", name=path, how="renamed", old=twin, new=path)
+        identity = canonical_json(row[1:])
+        old_path = next((other for other in removed if canonical_json(old[other][1:]) == identity), None)
+        if old_path is not None:
+            removed.remove(old_path)
+            yield Change(part="input", name=path, how="renamed", old=old_path, new=path)
         else:
             yield Change(part="input", name=path, how="added", note=_matched_by(path, options))
-    for path in gone:
+    for path in removed:
         yield Change(part="input", name=path, how="removed")
 
 
 def _input_difference(old: Sequence[Json], new: Sequence[Json]) -> str:
-    """Which column of [path, sha256, executable, link] is otherwise."""
+    """Says which columns of [path, sha256, executable, link] differ."""
     before, after = [*old, *[None] * 4][1:], [*new, *[None] * 4][1:]
     notes = []
     if before[2] != after[2]:
@@ -264,81 +287,81 @@ def _input_difference(old: Sequence[Json], new: Sequence[Json]) -> str:
 
 
 def _matched_by(path: str, options: Side) -> str:
-    for word in _texts(options):
-        wanted = "/".join(part for part in word.split("/") if part not in ("", "."))
+    for word in _all_texts(options):
+        pattern = "/".join(part for part in word.split("/") if part not in ("", "."))
         try:
-            matched = globs.is_glob(wanted) and globs.matcher((wanted, wanted + "/**")).fullmatch(path)
+            matched = globs.is_glob(pattern) and globs.matcher((pattern, pattern + "/**")).fullmatch(path)
         except re.error:  # options are not all patterns
             continue
-        if matched and wanted != path:
+        if matched and pattern != path:
             return f"matched by `{word}`"
-        if wanted and path.startswith(wanted + "/"):
+        if pattern and path.startswith(pattern + "/"):
             return f"in `{word}`"
     return ""
 
 
-def _asked_for(change: Change, options: Sequence[Change]) -> bool:
-    """Whether an input came or went because a pattern in the spec did."""
+def _follows_pattern(change: Change, options: Sequence[Change]) -> bool:
+    """Whether an input was added or removed because a pattern in the spec was."""
     if change.how not in ("added", "removed"):
         return False
-    words = [word for one in options for word in (one.old, one.new) if word]
+    words = [word for option in options for word in (option.old, option.new) if word]
     return any(change.name == word.rstrip("/") or _matched_by(change.name, [word]) for word in words)
 
 
-def _texts(value: Side) -> Iterator[str]:
+def _all_texts(value: Side) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for member in value.values():
-            yield from _texts(member)
+            yield from _all_texts(member)
     elif isinstance(value, list):
         for member in value:
-            yield from _texts(member)
+            yield from _all_texts(member)
 
 
 def _material(
     old: ComparedDocument, new: ComparedDocument, *, restated: Sequence[Change], places: LocationLookup, pinned: bool
 ) -> tuple[list[Change], list[Change]]:
-    """What the kind added to the key: (what the spec says, the rest). Kinds often repeat their pins there: that is said
-    once, with the pins."""
+    """Splits the changes of the material into (what the spec says, the rest). Kinds often repeat their pins in it:
+    those changes are listed once, as pins."""
     spec: list[Change] = []
-    rest: list[Change] = []
-    said = {_values(one) for one in _option_differences(old, new)}
+    others: list[Change] = []
+    option_values = {_values(difference) for difference in _option_differences(old, new)}
     unknown = MISSING in (old.options, new.options)
-    repeated = {package_names.normalize_name(change.name) for change in restated}
-    for one in diff_json(old.document.get("material"), new.document.get("material")):
+    pin_names = {package_names.normalize_name(change.name) for change in restated}
+    for difference in diff_json(old.document.get("material"), new.document.get("material")):
         if not pinned:
-            spec.append(change_of("machine", one))
-        elif unknown or _values(one) in said:
-            if not (unknown and _repeats_pin(one, repeated)):
-                spec.append(change_of("spec", one, places))
-        elif not _repeats_pin(one, repeated) and not (repeated and _is_position(one)):
-            rest.append(change_of("material", one))
-    return spec, rest
+            spec.append(change_of("machine", difference))
+        elif unknown or _values(difference) in option_values:
+            if not (unknown and _repeats_pin(difference, pin_names)):
+                spec.append(change_of("spec", difference, places))
+        elif not _repeats_pin(difference, pin_names) and not (pin_names and _is_position(difference)):
+            others.append(change_of("material", difference))
+    return spec, others
 
 
-def _repeats_pin(one: JsonDifference, names: set[str]) -> bool:
-    if any(isinstance(step, str) and package_names.normalize_name(step) in names for step in one.path):
+def _repeats_pin(difference: JsonDifference, names: set[str]) -> bool:
+    if any(isinstance(step, str) and package_names.normalize_name(step) in names for step in difference.path):
         return True
-    sides = [side for side in (one.old, one.new) if side is not MISSING]
-    files = [word.rpartition("/")[2] for side in sides for word in _texts(side)]
+    sides = [side for side in (difference.old, difference.new) if side is not MISSING]
+    files = [word.rpartition("/")[2] for side in sides for word in _all_texts(side)]
     return bool(names) and any(
         package_names.normalize_name(package_names.parse_package_file(file)[0]) in names for file in files
     )
 
 
-def _is_position(one: JsonDifference) -> bool:
-    """A number where pins are: kinds count them."""
-    return all(type(side) is int for side in (one.old, one.new) if side is not MISSING)
+def _is_position(difference: JsonDifference) -> bool:
+    """Whether the difference is between numbers: kinds use positions in lists of pins."""
+    return all(type(side) is int for side in (difference.old, difference.new) if side is not MISSING)
 
 
 def _options(
     old: ComparedDocument, new: ComparedDocument, spec: Sequence[Change], places: LocationLookup
 ) -> list[Change]:
-    """What the spec says otherwise and no key holds by itself: it may be why pins or inputs are others."""
-    known = {(change.how, change.old, change.new) for change in spec}
-    found = [change_of("spec", one, places) for one in _option_differences(old, new)]
-    return [change for change in found if (change.how, change.old, change.new) not in known]
+    """Returns the changes of the options that are not in the key itself: they may be why pins or inputs changed."""
+    listed = {(change.how, change.old, change.new) for change in spec}
+    changes = [change_of("spec", difference, places) for difference in _option_differences(old, new)]
+    return [change for change in changes if (change.how, change.old, change.new) not in listed]
 
 
 def _option_differences(old: ComparedDocument, new: ComparedDocument) -> tuple[JsonDifference, ...]:
@@ -347,28 +370,31 @@ def _option_differences(old: ComparedDocument, new: ComparedDocument) -> tuple[J
     return diff_json(old.options, new.options)
 
 
-def _values(one: JsonDifference) -> tuple[str, bytes, bytes]:
-    sides = [b"" if side is MISSING else canonical_json(side) for side in (one.old, one.new)]
-    return one.how, sides[0], sides[1]
+def _values(difference: JsonDifference) -> tuple[str, bytes, bytes]:
+    sides = [b"" if side is MISSING else canonical_json(side) for side in (difference.old, difference.new)]
+    return difference.how, sides[0], sides[1]
 
 
 def _variables(old: Json, new: Json, places: LocationLookup) -> Iterator[Change]:
-    for one in diff_json(old, new):
-        change = change_of("variable", one)
+    for difference in diff_json(old, new):
+        change = change_of("variable", difference)
         yield Change(
             part="variable",
             name=change.name,
             how=change.how,
             old=change.old,
             new=change.new,
-            where=places.variable(str(one.path[0]) if one.path else ""),
+            where=places.variable(str(difference.path[0]) if difference.path else ""),
         )
 
 
 def _others(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[Change]:
     names = {*old, *new} - {*KNOWN_KEYS}
-    left = {name: old[name] for name in names if name in old}, {name: new[name] for name in names if name in new}
-    yield from (change_of("other", one) for one in diff_json(*left))
+    unknown_parts = (
+        {name: old[name] for name in names if name in old},
+        {name: new[name] for name in names if name in new},
+    )
+    yield from (change_of("other", difference) for difference in diff_json(*unknown_parts))
 
 
 def _list(document: Mapping[str, Json], key: str) -> list[Json]:
@@ -377,5 +403,5 @@ def _list(document: Mapping[str, Json], key: str) -> list[Json]:
 
 
 def _rows(document: Mapping[str, Json], key: str) -> dict[str, list[Any]]:
-    """The rows of `files` or `inputs` by their first column."""
+    """Returns the rows of `files` or `inputs` by their first column."""
     return {str(row[0]): row for row in _list(document, key) if isinstance(row, list) and row}

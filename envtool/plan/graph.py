@@ -1,7 +1,7 @@
-"""The DAG of bases and layers behind a spec's envs.
+"""The graph of the bases and layers behind a spec's envs.
 
-A node is one base or layer *on what it stands on*: two envs that ask for the same thing on the same things share
-the node, and so its build. Nodes know nothing of pins, keys or diff IDs: those are settled bottom up.
+A node is one base or layer *on its parents*: two envs with the same layer on the same parents share the node, and its
+build. Nodes have no pins, keys or diff IDs: those are resolved bottom up.
 """
 
 from __future__ import annotations
@@ -18,28 +18,30 @@ from envtool.plugins import PluginRegistry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """`below` are the ids it stands on, bottom first: what its build sees, and with `beside` all that can decide it."""
+    """`below` are the ids of its parents, bottom first. Its build sees them and the stacks `beside` it, and nothing
+    else can decide it."""
 
     id: str
     subject: Literal["base", "layer"]
     spec: BaseSpec | LayerSpec
     kind: Kind
     below: tuple[str, ...]
-    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a part: other stacks that its build sees
-    of: str = ""  # the name of the base that it is a part of (api.Part)
-    on: str = ""  # for people: what tells it apart from others of its name; empty where it is the only one
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a sublayer: stacks that its build sees
+    of: str = ""  # of a sublayer: the name of its base (api.Part)
+    on: str = ""  # shown beside the name where several nodes have the same one, else empty
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """All that has to stand before it can be made."""
-        return tuple(dict.fromkeys((*self.below, *(each for stack in self.beside.values() for each in stack))))
+        """All nodes that its build needs."""
+        return tuple(dict.fromkeys((*self.below, *(node_id for stack in self.beside.values() for node_id in stack))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """`stacks`: env name -> node ids, bottom first. `nodes` are in an order in which each comes after what it needs.
+    """`stacks`: env name -> node ids, bottom first. `nodes` are sorted: each comes after the nodes that it needs.
 
-    `parts`: the parts of each base that has some and whose pins are known, by the base's id: see `grown`."""
+    `parts`: base id -> ids of its sublayers, for each base whose pins are known: see `expand_parts`.
+    """
 
     nodes: Mapping[str, Node]
     stacks: Mapping[str, tuple[str, ...]]
@@ -47,26 +49,26 @@ class Graph:
 
 
 def build_graph(spec: Spec, registry: PluginRegistry) -> Graph:
-    """The whole DAG of a spec, linear in the layers written (and in what each `needs`)."""
+    """Returns the whole graph of a spec, in time linear in the layers and their `needs`."""
     nodes: dict[str, Node] = {}
     stacks: dict[str, tuple[str, ...]] = {}
-    chains: dict[tuple[str, ...], str] = {}  # a long chain is named by one digest, not hashed again per layer
+    chains: dict[tuple[str, ...], str] = {}  # ids -> their digest, so that a long chain is hashed once
     for env in spec.envs:
         stacks[env.name] = _add_stack(env, registry, nodes, chains)
     return _disambiguate_names(Graph(nodes=nodes, stacks=stacks))
 
 
 def is_composite(kind: Kind) -> bool:
-    """Whether bases of a kind may be made of several layers: which, only their pins tell."""
+    """Whether bases of a kind may consist of several sublayers: their pins say which."""
     return type(kind).parts is not Kind.parts
 
 
 def expand_parts(graph: Graph, base: str, parts: Sequence[Part]) -> Graph:
-    """The same graph with the parts of one base (its id), now that they are known: whatever stands on the base stands
-    on those that are shown too. Linear in the graph."""
+    """Returns the graph with the sublayers of one base (its id), once its pins are known: nodes on the base stand on
+    its shown sublayers, too. Linear in the graph."""
     owner = graph.nodes[base]
     ids = [base]
-    made: dict[str, Node] = {}
+    new_nodes: dict[str, Node] = {}
     chains: dict[tuple[str, ...], str] = {}
     for part in parts:
         below = tuple(ids[number] for number in part.below)
@@ -74,25 +76,25 @@ def expand_parts(graph: Graph, base: str, parts: Sequence[Part]) -> Graph:
         others: dict[str, Json] = {name: _chain(stack, chains) for name, stack in beside.items()}
         directory = owner.spec.directory
         node_id = digest(["part", part.kind.name, directory, part.options, _chain(below, chains), others])
-        made[node_id] = _part(owner, part, node_id, below, beside)
+        new_nodes[node_id] = _part(owner, part, node_id, below, beside)
         ids.append(node_id)
-    shown = [node_id for node_id, part in zip(ids[1:], parts, strict=True) if part.shown]
+    shown_ids = [node_id for node_id, part in zip(ids[1:], parts, strict=True) if part.shown]
     nodes: dict[str, Node] = {}
     for node_id, node in graph.nodes.items():
         if node.of:
             nodes[node_id] = node
         elif node_id not in nodes:
-            nodes[node_id] = replace(node, below=_insert_above_base(node.below, base, shown))
+            nodes[node_id] = replace(node, below=_insert_above_base(node.below, base, shown_ids))
         if node_id == base:
-            nodes |= {each: made[each] for each in ids[1:] if each not in nodes}
-    stacks = {env: _insert_above_base(stack, base, shown) for env, stack in graph.stacks.items()}
+            nodes |= {each: new_nodes[each] for each in ids[1:] if each not in nodes}
+    stacks = {env: _insert_above_base(stack, base, shown_ids) for env, stack in graph.stacks.items()}
     return _disambiguate_names(
         Graph(nodes=nodes, stacks=stacks, parts={**graph.parts, base: tuple(dict.fromkeys(ids[1:]))})
     )
 
 
 def part_previews(owner: Node, parts: Iterable[Part]) -> Iterator[Node]:
-    """Nodes of parts of which nothing is known of what they stand on: to be looked at, and in no graph."""
+    """Yields nodes for sublayers whose parents are not known: for checks; they are in no graph."""
     for number, part in enumerate(parts):
         yield _part(owner, part, f"{owner.id}:{number}", (), {})
 
@@ -117,29 +119,29 @@ def _part(owner: Node, part: Part, node_id: str, below: tuple[str, ...], beside:
 
 
 def _disambiguate_names(graph: Graph) -> Graph:
-    """The same graph, in which nodes of one name say what they are on: mostly the base ("trixie"); where that is the
-    same, the first env that has them."""
-    alike: dict[tuple[str, str], list[Node]] = {}
+    """Sets `on` for nodes that share a name: the base ("trixie") where the bases differ, else the first env that has
+    the node."""
+    by_name: dict[tuple[str, str], list[Node]] = {}
     for node in graph.nodes.values():
-        alike.setdefault((node.subject, node.spec.name), []).append(node)
-    several = [nodes for nodes in alike.values() if len(nodes) > 1]
-    if not several:
+        by_name.setdefault((node.subject, node.spec.name), []).append(node)
+    groups = [nodes for nodes in by_name.values() if len(nodes) > 1]
+    if not groups:
         return graph
     envs: dict[str, str] = {}
     for env, stack in graph.stacks.items():
         for node_id in stack:
             envs.setdefault(node_id, env)
-    apart: dict[str, str] = {}
-    for nodes in several:
+    labels: dict[str, str] = {}
+    for nodes in groups:
         bases = [_base(graph, node) for node in nodes]
         for node, base in zip(nodes, bases, strict=True):
-            apart[node.id] = base if len({*bases}) == len(bases) else envs.get(node.id, base)
-    marked = {node_id: replace(node, on=apart.get(node_id, "")) for node_id, node in graph.nodes.items()}
-    return replace(graph, nodes=marked)
+            labels[node.id] = base if len({*bases}) == len(bases) else envs.get(node.id, base)
+    labelled = {node_id: replace(node, on=labels.get(node_id, "")) for node_id, node in graph.nodes.items()}
+    return replace(graph, nodes=labelled)
 
 
 def _base(graph: Graph, node: Node) -> str:
-    """The name of the base below a node, or of the one that it is; of one written in place what stands there."""
+    """Returns the name of the base of a node; for a base written inline, its own text."""
     spec = graph.nodes[node.below[0]].spec if node.below else node.spec
     return spec.name.removeprefix(f"{spec.kind}:")
 
@@ -156,7 +158,7 @@ def _add_stack(
     if base_id not in nodes:
         nodes[base_id] = Node(id=base_id, subject="base", spec=env.base, kind=base_kind, below=())
     stack = [base_id]
-    placed: dict[str, tuple[str, tuple[str, ...], bool]] = {}  # layer name -> (id, below, owns its directory)
+    placed: dict[str, tuple[str, tuple[str, ...], bool]] = {}  # layer name -> (id, parents, owns its directory)
     for layer in env.layers:
         kind = registry.layers[layer.kind]
         below = _below(layer, kind, stack, placed)
@@ -181,17 +183,17 @@ def _add_stack(
 def _below(
     layer: LayerSpec, kind: Kind, stack: list[str], placed: Mapping[str, tuple[str, tuple[str, ...], bool]]
 ) -> tuple[str, ...]:
-    """What a layer stands on, in the stack's own order.
+    """Returns the parents of a layer, in the order of the stack.
 
-    `needs` written: the base and those, with what they stand on. Else everything before it; but a kind that owns a
-    directory (a venv, node_modules) leaves out other layers that own theirs, so one language does not rebuild another.
+    With `needs`: the base, the named layers and their parents. Without: all before it; but a kind that owns a directory
+    (a venv, node_modules) leaves out other layers that own theirs, so that one language does not rebuild another.
     """
     if layer.needs is not None:
-        wanted = {stack[0]}
+        needed = {stack[0]}
         for name in layer.needs:
             node_id, below, _ = placed[name]
-            wanted.update((node_id, *below))
-        return tuple(node_id for node_id in stack if node_id in wanted)
+            needed.update((node_id, *below))
+        return tuple(node_id for node_id in stack if node_id in needed)
     if kind.needs_only:
         owners = {node_id for node_id, _, owns in placed.values() if owns}
         return tuple(node_id for node_id in stack if node_id not in owners)
@@ -199,7 +201,7 @@ def _below(
 
 
 def _chain(below: tuple[str, ...], chains: dict[tuple[str, ...], str]) -> str:
-    known = chains.get(below)
-    if known is None:
-        known = chains[below] = digest([*below])
-    return known
+    name = chains.get(below)
+    if name is None:
+        name = chains[below] = digest([*below])
+    return name

@@ -1,7 +1,7 @@
-"""Two JSON values -> the places where they differ. Pure.
+"""Finds the places where two JSON values differ. Pure.
 
-Lists whose members have names (rows that begin with a text, objects with a `name`) are compared by name, so that one
-new member is one difference; all others as sequences.
+Lists whose members have names (rows that begin with a text, objects with a `name`) are compared by name, so that a new
+member is one difference; other lists are compared as sequences.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from envtool.keys import canonical_json
 from envtool.model import Json
 
-MAX_ORDERED = 2000  # members of a list beyond which it is compared as a bag: aligning is quadratic
+MAX_ORDERED = 2000  # members of a list beyond which the order is ignored: aligning is quadratic
 
 
 class Missing(Enum):
@@ -32,8 +32,8 @@ Path: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonDifference:
-    """One place. `path` leads to it by keys, positions (of the new list, where it is there) and members' names; `how`
-    is "order" where a list has the same members in another order."""
+    """One place. `path` leads to it by keys, positions (in the new list, where it has the member) and names of members;
+    `how` is "order" where a list has the same members in another order."""
 
     path: Path
     old: Side
@@ -42,7 +42,7 @@ class JsonDifference:
 
 
 def diff_json(old: Json, new: Json, path: Path = ()) -> tuple[JsonDifference, ...]:
-    """Every place where two values differ; none exactly when their canonical forms are the same."""
+    """Returns every place where two values differ; none exactly when their canonical forms are equal."""
     return tuple(_differences(old, new, path))
 
 
@@ -61,15 +61,13 @@ def _differences(old: Json, new: Json, path: Path) -> Iterator[JsonDifference]:
             yield from _diff_named(dict(zip(names[0], old, strict=True)), dict(zip(names[1], new, strict=True)), path)
         else:
             yield from _diff_sequence(old, new, path)
-    elif canonical_json(old) != canonical_json(
-        new
-    ):  # not `!=`: 1, 1.0 and true are equal to Python, and three texts as JSON
+    elif canonical_json(old) != canonical_json(new):  # not `!=`: 1, 1.0 and true are equal in Python, but not in JSON
         yield JsonDifference(path=path, old=old, new=new)
 
 
 def _member_names(members: Sequence[Json]) -> list[str] | None:
-    """A name for each member, None where one has none or two have the same."""
-    found: list[str] = []
+    """Returns a name for each member; None where one has none, or two have the same."""
+    names: list[str] = []
     for member in members:
         name: Json = None
         if isinstance(member, dict):
@@ -78,8 +76,8 @@ def _member_names(members: Sequence[Json]) -> list[str] | None:
             name = member[0]
         if not isinstance(name, str):
             return None
-        found.append(name)
-    return found if len(set(found)) == len(found) else None
+        names.append(name)
+    return names if len(set(names)) == len(names) else None
 
 
 def _diff_named(old: dict[str, Json], new: dict[str, Json], path: Path) -> Iterator[JsonDifference]:
@@ -122,12 +120,12 @@ def _diff_unordered(
     old: list[Json], new: list[Json], texts: tuple[list[bytes], list[bytes]], path: Path
 ) -> Iterator[JsonDifference]:
     counts = Counter(texts[0]), Counter(texts[1])
-    gone, come = counts[0] - counts[1], counts[1] - counts[0]
+    removed, added = counts[0] - counts[1], counts[1] - counts[0]
     for index, text in enumerate(texts[0]):
-        if gone[text] > 0:
-            gone[text] -= 1
+        if removed[text] > 0:
+            removed[text] -= 1
             yield JsonDifference(path=(*path, index), old=old[index], new=MISSING, how="removed")
     for index, text in enumerate(texts[1]):
-        if come[text] > 0:
-            come[text] -= 1
+        if added[text] > 0:
+            added[text] -= 1
             yield JsonDifference(path=(*path, index), old=MISSING, new=new[index], how="added")

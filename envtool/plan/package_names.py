@@ -1,4 +1,4 @@
-"""What the name of a pinned file says: name and version, for the shapes that package archives have. Pure."""
+"""Reads name and version from the file name of a package, for the common archive formats. Pure."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ NAME_VERSION = re.compile(r"(?P<name>.+?)-v?(?P<version>\d[^-]*(?:-\d[^-]*)*.*)"
 
 
 def parse_package_file(file: str) -> tuple[str, str]:
-    """("attrs", "25.3.0") of `attrs-25.3.0-py3-none-any.whl`, ("gcc", "4:12.2.0-3") of `gcc_4%3a12.2.0-3_amd64.deb`;
-    (the whole name, "") of a file that does not say."""
-    ending = ARCHIVE_SUFFIX.search(file)
-    if ending is None:
+    """Returns ("attrs", "25.3.0") for `attrs-25.3.0-py3-none-any.whl`, ("gcc", "4:12.2.0-3") for
+    `gcc_4%3a12.2.0-3_amd64.deb`, and (the whole name, "") for a file name without a version."""
+    suffix = ARCHIVE_SUFFIX.search(file)
+    if suffix is None:
         return file, ""
-    stem = file[: ending.start()]
-    if ending[0] == ".deb" and stem.count("_") == 2:
+    stem = file[: suffix.start()]
+    if suffix[0] == ".deb" and stem.count("_") == 2:
         name, version, _ = stem.split("_")
         return name, unquote(version)
-    if ending[0] == ".whl" and stem.count("-") >= 4:
+    if suffix[0] == ".whl" and stem.count("-") >= 4:
         name, version, *_ = stem.split("-")
         return name, version
-    found = NAME_VERSION.fullmatch(stem)
-    return (found["name"], found["version"]) if found else (file, "")
+    match = NAME_VERSION.fullmatch(stem)
+    return (match["name"], match["version"]) if match else (file, "")
 
 
 def normalize_name(name: str) -> str:
-    """A name as registries compare it: case, `-`, `_` and `.` make no difference."""
+    """Normalizes a name as registries do: case, `-`, `_` and `.` make no difference."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,4 +1,4 @@
-"""What will happen, as a value: `envtool plan` shows it, nothing else is decided here."""
+"""What a run will do, as a value for `envtool plan`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ State = Literal["cached", "build", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSummary:
-    """What is known of a node before anything is built. `key` is empty while what it stands on is unknown."""
+    """What is known of a node before anything is built. `key` is empty while its parents are unknown."""
 
     state: State
     key: str = ""
@@ -34,7 +34,7 @@ class PlannedStep:
     summary: str
     pinned: bool
     where: Where | None
-    node: str = ""  # which one of the graph it is: several envs may share it, and others have its name
+    node: str = ""  # its id in the graph: several envs may share it, and several nodes may have its name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +51,14 @@ class Plan:
     """All selected envs in the order of the spec."""
 
     envs: tuple[PlannedEnv, ...]
-    notes: tuple[str, ...] = ()  # what is allowed and likely a mistake
+    notes: tuple[str, ...] = ()  # what is allowed, but probably a mistake
 
 
 def make_plan(spec: Spec, graph: Graph, known: Mapping[str, NodeSummary], verb: str = "") -> Plan:
-    """Put what is known beside what was asked. With a verb only envs that have that task are shown."""
-    shown = [env for env in spec.envs if not verb or any(task.name == verb for task in env.tasks)]
-    tasks = [(env, task) for env in shown for task in env.tasks if not verb or task.name == verb]
-    return Plan(envs=tuple(_plan_env(env, graph, known, verb) for env in shown), notes=find_output_clashes(tasks))
+    """Returns the plan of all envs. With a verb only envs that have that task are in it."""
+    envs = [env for env in spec.envs if not verb or any(task.name == verb for task in env.tasks)]
+    tasks = [(env, task) for env in envs for task in env.tasks if not verb or task.name == verb]
+    return Plan(envs=tuple(_plan_env(env, graph, known, verb) for env in envs), notes=find_output_clashes(tasks))
 
 
 def _plan_env(env: Env, graph: Graph, known: Mapping[str, NodeSummary], verb: str) -> PlannedEnv:

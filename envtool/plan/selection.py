@@ -1,4 +1,4 @@
-"""The words of `envtool why` -> the bases, layers and tasks that they mean. Pure."""
+"""Finds the bases, layers and tasks that the words of `envtool why` name. Pure."""
 
 from __future__ import annotations
 
@@ -13,68 +13,68 @@ from envtool.plan.graph import Graph
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectedNodes:
-    """Node ids, each after what it stands on, and tasks with their envs, in the order of the spec."""
+    """Node ids, each after its parents, and tasks with their envs, in the order of the spec."""
 
     nodes: tuple[str, ...]
-    named: frozenset[str] = frozenset()  # those of them that are not only what a task stands on
+    named: frozenset[str] = frozenset()  # those that are selected themselves, not as parents of a task
     tasks: tuple[tuple[Env, Task], ...] = ()
 
 
 def select_subjects(spec: Spec, graph: Graph, names: Sequence[str]) -> SelectedNodes:
-    """What names mean: layers, bases and envs (`*` and `?` are wild, a group means all its envs), a task as ENV:TASK,
-    or where there is nothing else of the name as TASK. None: all nodes. Raises UsageError."""
+    """Returns what names mean: layers, bases and envs (`*` and `?` are wildcards, a group means all its envs), a task
+    as ENV:TASK, or as TASK where nothing else has the name. Without names: all nodes. Raises UsageError."""
     if not names:
         return SelectedNodes(nodes=tuple(graph.nodes))
     nodes: set[str] = set()
     tasks: dict[tuple[str, str], tuple[Env, Task]] = {}
     for name in names:
-        found, some = _select_one(spec, graph, name)
-        if not found and not some:
-            raise _unknown(spec, graph, name)
-        nodes |= found
-        for env, task in some:
+        matching_nodes, matching_tasks = _select_by_name(spec, graph, name)
+        if not matching_nodes and not matching_tasks:
+            raise _unknown_name_error(spec, graph, name)
+        nodes |= matching_nodes
+        for env, task in matching_tasks:
             tasks[env.name, task.name] = (env, task)
     named = frozenset(nodes)
     for env, _ in tasks.values():
         nodes.update(graph.stacks[env.name])
     return SelectedNodes(
-        nodes=tuple(one for one in graph.nodes if one in nodes), named=named, tasks=tuple(tasks.values())
+        nodes=tuple(node_id for node_id in graph.nodes if node_id in nodes), named=named, tasks=tuple(tasks.values())
     )
 
 
 def envs_of(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """The envs whose stack a node is in, by its id."""
-    found: dict[str, list[str]] = {node_id: [] for node_id in graph.nodes}
+    """Returns the envs whose stack a node is in, by its id."""
+    envs_by_node: dict[str, list[str]] = {node_id: [] for node_id in graph.nodes}
     for env, stack in graph.stacks.items():
         for node_id in stack:
-            found[node_id].append(env)
-    return {node_id: tuple(envs) for node_id, envs in found.items()}
+            envs_by_node[node_id].append(env)
+    return {node_id: tuple(envs) for node_id, envs in envs_by_node.items()}
 
 
-def _select_one(spec: Spec, graph: Graph, name: str) -> tuple[set[str], list[tuple[Env, Task]]]:
+def _select_by_name(spec: Spec, graph: Graph, name: str) -> tuple[set[str], list[tuple[Env, Task]]]:
     env_name, colon, task_name = name.rpartition(":")
     if colon:
-        envs = [env for env in spec.envs if _name_matcher(env_name, env.name, env.group)]
-        return set(), [(env, task) for env in envs for task in env.tasks if _name_matcher(task_name, task.name)]
-    nodes = {node.id for node in graph.nodes.values() if _name_matcher(name, node.spec.name, node.of)}
+        envs = [env for env in spec.envs if _matches_name(env_name, env.name, env.group)]
+        return set(), [(env, task) for env in envs for task in env.tasks if _matches_name(task_name, task.name)]
+    nodes = {node.id for node in graph.nodes.values() if _matches_name(name, node.spec.name, node.of)}
     for env in spec.envs:
-        if _name_matcher(name, env.name, env.group):
+        if _matches_name(name, env.name, env.group):
             nodes.update(graph.stacks[env.name])
     if nodes:
         return nodes, []
-    return set(), [(env, task) for env in spec.envs for task in env.tasks if _name_matcher(name, task.name)]
+    return set(), [(env, task) for env in spec.envs for task in env.tasks if _matches_name(name, task.name)]
 
 
-def _name_matcher(pattern: str, *names: str) -> bool:
-    wild = globs.name_pattern(pattern).fullmatch
-    return any(wild(name) for name in names)
+def _matches_name(pattern: str, *names: str) -> bool:
+    match = globs.name_pattern(pattern).fullmatch
+    return any(match(name) for name in names)
 
 
-def _unknown(spec: Spec, graph: Graph, name: str) -> UsageError:
+def _unknown_name_error(spec: Spec, graph: Graph, name: str) -> UsageError:
     names = {node.spec.name for node in graph.nodes.values()}
     names |= {word for env in spec.envs for word in (env.name, env.group)}
     names |= {f"{env.name}:{task.name}" for env in spec.envs for task in env.tasks}
     names |= {task.name for env in spec.envs for task in env.tasks}
-    near = closest_name(name, sorted(names))
-    hint = f"did you mean `{near}`?" if near else "`envtool list` shows envs, layers and tasks"
+    closest = closest_name(name, sorted(names))
+    hint = f"did you mean `{closest}`?" if closest else "`envtool list` shows envs, layers and tasks"
     return UsageError(f"no base, layer, env or task `{name}`", code="why-name", hint=hint)

@@ -1,7 +1,7 @@
-"""Why a base or layer is cached, built or asked for: documents in, an Explanation out. Pure.
+"""Explains why a base or layer is cached, built or resolved: takes documents, returns an Explanation. Pure.
 
-The earlier build that a miss is compared with is the nearest one: of the same kind, with the fewest and least
-weighty differences, and of several the newest.
+A layer that is not cached is compared with the nearest earlier build: of the same kind, with the fewest and least
+important differences; of several the newest.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from envtool.plan.change_values import Change, ComparedDocument, LocationLookup,
 from envtool.plan.compare_documents import compare, compare_question
 from envtool.plan.json_diff import MISSING, Side, diff_json
 
-State: TypeAlias = Literal["cached", "build", "ask", "wait", "run"]  # the last: a task that is run (again)
-OTHER_NAME_DISTANCE = 6  # what another name adds to the distance of an earlier build
-MAX_PART_DISTANCE = 8  # what any one part of a document adds at most
+State: TypeAlias = Literal["cached", "build", "ask", "wait", "run"]  # "run": a task that runs (again)
+OTHER_NAME_DISTANCE = 6  # added to the distance of an earlier build of another name
+MAX_PART_DISTANCE = 8  # the most that one part of a document adds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastBuild:
-    """An earlier build, as it stands in the store. What older envtools did not write is empty: `name` and `project` (of
-    the first who built it), `options` MISSING."""
+    """An earlier build in the store. Fields that older envtools did not write are empty: `name` and `project` (of the
+    first builder), `options` MISSING."""
 
     key: str
     document: Mapping[str, Json]
@@ -34,13 +34,13 @@ class PastBuild:
     name: str = ""
     project: str = ""  # absolute path
     options: Side = MISSING
-    pulled: str = ""  # the team cache that it came from, and who signed it there; empty where it was built
-    refused: str = ""  # why what the team cache has was not used
+    pulled: str = ""  # the team cache that it came from, and who signed it; empty where it was built here
+    refused: str = ""  # why the layer of the team cache was not used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastQuestion:
-    """An earlier question to a kind's `resolve`, with the time of its answer, or (`locked`) that of the lock."""
+    """An earlier question to a kind's `resolve` with the time of its answer, or (`locked`) the question of the lock."""
 
     question: Mapping[str, Json]
     time: float = 0.0
@@ -49,8 +49,9 @@ class PastQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentNode:
-    """A base or layer as it stands now. `document` is None where its key is not known yet: then `question` says what is
-    to be asked, or (both None) `waits` what has to be made first. `inputs` are rows as in documents."""
+    """A base or layer as it is now. `document` is None where its key is not known yet: then `question` is what
+    `resolve` has to be asked, or, where that is None too, `waits` names the nodes that must be built first. `inputs`
+    are rows as in documents."""
 
     name: str
     subject: Literal["base", "layer"]
@@ -70,13 +71,13 @@ class CurrentNode:
 
     @property
     def sort(self) -> str:
-        """Its kind as documents name it."""
+        """The kind as documents name it."""
         return f"{self.subject}:{self.kind}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeContents:
-    """What a cached base or layer is made of."""
+    """What a cached base or layer consists of."""
 
     diff_id: str
     size: int  # bytes of its tar
@@ -85,17 +86,18 @@ class NodeContents:
     epoch: int
     pins: tuple[tuple[str, str], ...]  # name and version, or name and hash
     inputs: tuple[str, ...]
-    variables: Mapping[str, str | None]  # None: taken away
+    variables: Mapping[str, str | None]  # None: unset
     below: tuple[tuple[str, str], ...]  # (subject, name), bottom first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What is said of one base, layer or task.
+    """Why one base, layer or task is in its state.
 
-    `since` is the earlier build that `changes` are counted from, None where there is none. Its key is empty where it is
-    an earlier question, with `locked` that of the lock; of what is cached it is its own build. `same` says what is as
-    it was, `waits` what has to be made before more can be known."""
+    `since` is the earlier build that `changes` are counted from, or None. Its key is empty where it is an earlier
+    question (with `locked`: that of the lock); for a cached node it is the build of its layer. `same` lists what is
+    unchanged, `waits` what must be built before more is known.
+    """
 
     name: str
     subject: Literal["base", "layer", "task"]
@@ -118,8 +120,8 @@ class Explanation:
 
 
 class NearestBuild:
-    """Looks at earlier builds one after the other and keeps the nearest: there may be thousands, so what can be known
-    of the subject is made once, and a build that is too far already is not looked at further."""
+    """Considers earlier builds one after the other and keeps the nearest. There may be thousands: values of the subject
+    are computed once, and a build that is already too far is not compared further."""
 
     def __init__(self, subject: CurrentNode) -> None:
         self.subject = subject
@@ -129,22 +131,23 @@ class NearestBuild:
         self._rows = {part: _rows(self._new[part]) for part in ("files", "inputs") if part in self._new}
 
     def offer(self, past: PastBuild) -> None:
-        """Consider one more."""
-        far = self.distance(past, self._score[0])
-        if far is not None and (far, -past.time) < self._score:
-            self.best, self._score = past, (far, -past.time)
+        """Considers one more build."""
+        distance = self.distance(past, self._score[0])
+        if distance is not None and (distance, -past.time) < self._score:
+            self.best, self._score = past, (distance, -past.time)
 
     def distance(self, past: PastBuild, limit: float = float("inf")) -> float | None:
-        """How far an earlier build is from what is wanted now; None when it is no earlier build of it (another kind, or
-        nothing in common but the kind), or further than `limit`."""
+        """Returns the distance of an earlier build from the subject; None where it is no earlier build of it (another
+        kind, or only the kind in common), or where it is further than `limit`."""
         old, new, subject = past.document, self._new, self.subject
         if old.get("kind") != subject.sort:
             return None
         same_name = past.name == subject.name
         same_project = bool(past.project) and _basename(past.project) == _basename(subject.project)
-        far = 0.0 if same_name else OTHER_NAME_DISTANCE if past.name else OTHER_NAME_DISTANCE / 2
-        far += 0.0 if past.project == subject.project else 0.25 if same_project else 0.5
-        moved = _first_parent(old.get("below")) != _first_parent(new.get("below"))  # another base has another date
+        distance = 0.0 if same_name else OTHER_NAME_DISTANCE if past.name else OTHER_NAME_DISTANCE / 2
+        distance += 0.0 if past.project == subject.project else 0.25 if same_project else 0.5
+        # another base has another epoch
+        base_moved = _first_parent(old.get("below")) != _first_parent(new.get("below"))
         for part, weight in (
             ("arch", MAX_PART_DISTANCE),
             ("version", 2),
@@ -152,35 +155,37 @@ class NearestBuild:
             ("epoch", 1),
             ("variables", 1),
         ):
-            if part in new and not (part == "epoch" and moved):
-                far += weight * (old.get(part) != new[part])
-        far += (
+            if part in new and not (part == "epoch" and base_moved):
+                distance += weight * (old.get(part) != new[part])
+        distance += (
             min(MAX_PART_DISTANCE, _rows_distance(_rows(old.get("below")), _rows(new["below"])))
             if "below" in new
             else 0
         )
-        if far > limit:
+        if distance > limit:
             return None
-        common = same_name and same_project
+        is_related = same_name and same_project
         for part, rows in self._rows.items():
             before = _rows(old.get(part))
-            common = common or not before.isdisjoint(rows)
-            far += min(MAX_PART_DISTANCE, _rows_distance(before, rows))
-        if far > limit:
+            is_related = is_related or not before.isdisjoint(rows)
+            distance += min(MAX_PART_DISTANCE, _rows_distance(before, rows))
+        if distance > limit:
             return None
-        known, wanted = (old.get("material"), new["material"]) if "material" in new else (past.options, subject.options)
-        if known is not MISSING:
-            other = 0 if known == wanted else len(diff_json(known, wanted))
-            far += min(MAX_PART_DISTANCE, 2 * other)
-            common = common or (not other and bool(wanted))
-        return far if common else None
+        old_options, new_options = (
+            (old.get("material"), new["material"]) if "material" in new else (past.options, subject.options)
+        )
+        if old_options is not MISSING:
+            differences = 0 if old_options == new_options else len(diff_json(old_options, new_options))
+            distance += min(MAX_PART_DISTANCE, 2 * differences)
+            is_related = is_related or (not differences and bool(new_options))
+        return distance if is_related else None
 
 
 def _rows(rows: Json) -> frozenset[object]:
-    """Rows so that they can be counted: only for how much is the same, so duplicates do not matter."""
+    """Returns rows as a set: only the number of common rows counts, so duplicates do not matter."""
     try:
         return frozenset([tuple(row) if isinstance(row, list) else row for row in rows])  # type: ignore[union-attr]
-    except TypeError:  # a document of nobody's
+    except TypeError:  # a document that no envtool wrote
         return frozenset([repr(rows)])
 
 
@@ -193,22 +198,22 @@ def _first_parent(below: Json) -> Json:
 
 
 def _basename(path: str) -> str:
-    """The project's own directory: checkouts of one project stand at many places."""
+    """Returns the last component of a path: checkouts of one project have it in common."""
     return path.rstrip("/").rpartition("/")[2]
 
 
-def nearest_question(subject: CurrentNode, asked: Iterable[PastQuestion]) -> PastQuestion | None:
-    """The earlier question with the fewest differences, of several the newest; None when nothing is the same but the
+def nearest_question(subject: CurrentNode, questions: Iterable[PastQuestion]) -> PastQuestion | None:
+    """Returns the earlier question with the fewest differences, of several the newest; None where there is none of the
     kind."""
     best: PastQuestion | None = None
     score: tuple[int, float] = (1 << 30, 0.0)
     assert subject.question is not None
-    for one in asked:
-        if one.question.get("kind") != subject.sort:
+    for question in questions:
+        if question.question.get("kind") != subject.sort:
             continue
-        apart = len(diff_json({**one.question}, {**subject.question}))
-        if (apart, -one.time) < score:
-            best, score = one, (apart, -one.time)
+        differences = len(diff_json({**question.question}, {**subject.question}))
+        if (differences, -question.time) < score:
+            best, score = question, (differences, -question.time)
     return best
 
 
@@ -224,8 +229,8 @@ def explain_node(
     content: NodeContents | None = None,
     places: LocationLookup | None = None,
 ) -> Explanation:
-    """All that can be said of a base or layer. `past` is the nearest earlier build and `ground` what that stood on;
-    `asked` the nearest earlier question where there is no key yet; `content` is given when it is cached."""
+    """Explains a base or layer. `past` is the nearest earlier build and `ground` its parents; `asked` is the nearest
+    earlier question where there is no key yet; `content` is given for a cached node."""
     changes: tuple[Change, ...] = ()
     same: tuple[str, ...] = ()
     locked = False
@@ -269,7 +274,7 @@ def explain_node(
 
 
 def own_changes(subject: CurrentNode, past: PastBuild, places: LocationLookup | None) -> tuple[Change, ...]:
-    """What a layer that waits for another says otherwise by itself: in its options and inputs, all that is known."""
+    """Returns the changes of a layer that waits for others: only its options and inputs are known."""
     old: dict[str, Json] = {"inputs": past.document.get("inputs"), "material": None}
     new: dict[str, Json] = {"inputs": [*subject.inputs], "material": None}
     if past.options is not MISSING:
@@ -282,7 +287,7 @@ def own_changes(subject: CurrentNode, past: PastBuild, places: LocationLookup | 
 
 
 def describe_unchanged(old: ComparedDocument, new: ComparedDocument) -> tuple[str, ...]:
-    """What is as it was, in a few words: ("the base", "layer python", "11 pins", "the spec")."""
+    """Returns what is unchanged, in a few words: ("the base", "layer python", "11 pins", "the spec")."""
     words = describe_same_parents(_list(old.document, "below"), _list(new.document, "below"), new.below)
     for key, word in (("files", "pin"), ("inputs", "input")):
         rows = {canonical_json(row) for row in _list(old.document, key)} & {
@@ -298,15 +303,17 @@ def describe_unchanged(old: ComparedDocument, new: ComparedDocument) -> tuple[st
 
 
 def describe_same_parents(old: Iterable[Json], new: Iterable[Json], ground: Iterable[Parent]) -> list[str]:
-    """The part of `ground` whose diff IDs are in both."""
-    kept = {str(one) for one in old} & {str(one) for one in new}
-    return ["the base" if one.subject == "base" else f"layer {one.name}" for one in ground if one.diff_id in kept]
+    """Returns the parents in `ground` whose diff IDs are in both documents."""
+    common = {str(entry) for entry in old} & {str(entry) for entry in new}
+    return [
+        "the base" if entry.subject == "base" else f"layer {entry.name}" for entry in ground if entry.diff_id in common
+    ]
 
 
 def node_contents(
     document: Mapping[str, Json], below: Iterable[Parent], *, diff_id: str, size: int, entries: int
 ) -> NodeContents:
-    """What a layer that stands in the store is made of, from its own document."""
+    """Returns what a stored layer consists of, from its own document."""
     variables = document.get("variables")
     epoch = document.get("epoch")
     return NodeContents(
@@ -320,7 +327,7 @@ def node_contents(
         variables={name: value if value is None else str(value) for name, value in variables.items()}
         if isinstance(variables, dict)
         else {},
-        below=tuple((one.subject, one.name) for one in below),
+        below=tuple((parent.subject, parent.name) for parent in below),
     )
 
 

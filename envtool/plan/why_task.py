@@ -1,7 +1,7 @@
-"""Why a task is run again, or is not: result documents in, an Explanation out. Pure.
+"""Explains why a task runs again, or does not: takes result documents, returns an Explanation. Pure.
 
-A result document (keys.result_document) says all that decides what a task comes to; a view is what the project held:
-path -> (mode, hash).
+A result document (keys.result_document) has all that decides the result of a task; a view is the content of the
+project: path -> (mode, hash).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KNOWN_KEYS = (*SPEC_KEYS, "format", "arch", "stack", "view", "history", "reposit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastRun:
-    """A run that passed and is remembered."""
+    """A passed run in the result cache."""
 
     key: str
     document: Mapping[str, Json]
@@ -43,8 +43,8 @@ class PastRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentTask:
-    """A task as it stands now. `document` is None where its stack is not made (`waits` says what is missing) or where
-    nothing of it is ever remembered (`never` says why)."""
+    """A task as it is now. `document` is None where its stack is not built (`waits` names the missing layers) or where
+    its results are never cached (`never` says why)."""
 
     env: str
     name: str
@@ -64,45 +64,54 @@ def compare_runs(
     views: tuple[View | None, View | None] = (None, None),
     places: LocationLookup | None = None,
 ) -> tuple[Change, ...]:
-    """All that changed between two result documents; empty exactly when they are the same."""
+    """Returns all changes between two result documents; none exactly when they are equal."""
     places = places or LocationLookup()
     before, after = old.document, new.document
-    found: list[Change] = [
+    changes: list[Change] = [
         *compare_parents(old.below, new.below, _stack(before), _stack(after)),
         *_compare_host_bases(before, new),
     ]
     for key, part in (("format", "format"), ("arch", "arch")):
-        found += [change_of(part, replace(one, path=(key,))) for one in diff_json(before.get(key), after.get(key))]  # type: ignore[arg-type]
+        differences = diff_json(before.get(key), after.get(key))
+        changes += [change_of(part, replace(each, path=(key,))) for each in differences]  # type: ignore[arg-type]
     for key in SPEC_KEYS:
-        was, now = (_commands(each.get(key)) if key == "commands" else each.get(key) for each in (before, after))
-        found += [change_of("spec", one, places) for one in diff_json(was, now, (key,))]
+        old_value, new_value = (
+            _commands(document.get(key)) if key == "commands" else document.get(key) for document in (before, after)
+        )
+        changes += [change_of("spec", difference, places) for difference in diff_json(old_value, new_value, (key,))]
     if before.get("view") != after.get("view"):
-        found += _files(*views)
+        changes += _files(*views)
     if any(before.get(key) != after.get(key) for key in ("history", "repository")):
-        found.append(Change(part="file", name=".git", note="what git knows of the project: commits, tags"))
-    ground = any(change.part in ("base", "layer") for change in found)
+        changes.append(Change(part="file", name=".git", note="what git knows of the project: commits, tags"))
+    parents_changed = any(change.part in ("base", "layer") for change in changes)
     for key, note in (("variables", ""), ("passed", "passed from outside")):
-        for one in diff_json(before.get(key), after.get(key)):
-            change = change_of("variable", one)
-            hidden = {} if not note else {"old": "", "new": "", "note": note}  # values may be secrets: hashes are kept
-            found.append(replace(change, where=places.variable(change.name), follows=ground and not note, **hidden))  # type: ignore[arg-type]
-    old_rest, new_rest = ({name: each[name] for name in each if name not in KNOWN_KEYS} for each in (before, after))
-    found += [change_of("other", one) for one in diff_json(old_rest, new_rest)]
-    if not found:  # a document of nobody's
-        found = [change_of("other", one) for one in diff_json({**before}, {**after})]
-    return tuple(sorted(found, key=lambda change: change.follows))
+        for difference in diff_json(before.get(key), after.get(key)):
+            change = change_of("variable", difference)
+            if note:  # values may be secrets: documents have their hashes
+                change = replace(change, old="", new="", note=note)
+            changes.append(replace(change, where=places.variable(change.name), follows=parents_changed and not note))
+    old_rest, new_rest = (
+        {name: document[name] for name in document if name not in KNOWN_KEYS} for document in (before, after)
+    )
+    changes += [change_of("other", difference) for difference in diff_json(old_rest, new_rest)]
+    if not changes:  # documents that no envtool wrote differ elsewhere
+        changes = [change_of("other", difference) for difference in diff_json({**before}, {**after})]
+    return tuple(sorted(changes, key=lambda change: change.follows))
 
 
 def _commands(value: Json) -> Json:
-    """Commands as they are written, a text each."""
+    """Returns commands as they are written, each as one text."""
     if not isinstance(value, list):
         return value
-    words = [[str(word) for word in each] if isinstance(each, list) else [str(each)] for each in value]
-    return [each[2] if each[:2] == ["/bin/sh", "-ec"] and len(each) == 3 else shlex.join(each) for each in words]
+    words = [[str(word) for word in command] if isinstance(command, list) else [str(command)] for command in value]
+    return [
+        command[2] if command[:2] == ["/bin/sh", "-ec"] and len(command) == 3 else shlex.join(command)
+        for command in words
+    ]
 
 
 def _stack(document: Mapping[str, Json]) -> list[Json]:
-    """The diff IDs of [diff ID, key] rows."""
+    """Returns the diff IDs of the [diff ID, key] rows."""
     return [row[0] for row in _rows(document)]
 
 
@@ -112,56 +121,60 @@ def _rows(document: Mapping[str, Json]) -> list[list[Json]]:
 
 
 def _compare_host_bases(old: Mapping[str, Json], new: ComparedDocument) -> Iterator[Change]:
-    """Bases of the same tree that show another system of the machine beside it: then their keys are in the stack."""
+    """Yields bases with the same tree that show another system of this machine: for those the stack has keys."""
     keys = {str(row[0]): row[1:] for row in _rows(old)}
     for row in _rows(new.document):
-        was = keys.get(str(row[0]))
-        if was is not None and was != row[1:]:
-            ground = next((one for one in new.below if one.diff_id == row[0]), Parent(diff_id="", subject="base"))
-            sides = short_digest(display_value(was)), short_digest(display_value(row[1:]))
+        old_row = keys.get(str(row[0]))
+        if old_row is not None and old_row != row[1:]:
+            base = next(
+                (parent for parent in new.below if parent.diff_id == row[0]), Parent(diff_id="", subject="base")
+            )
+            sides = short_digest(display_value(old_row)), short_digest(display_value(row[1:]))
             note = "what it shows of this machine"
-            yield Change(part=ground.subject, name=ground.name, old=sides[0], new=sides[1], note=note)
+            yield Change(part=base.subject, name=base.name, old=sides[0], new=sides[1], note=note)
 
 
 def _files(old: View | None, new: View | None) -> Iterator[Change]:
     if old is None or new is None:
         yield Change(part="file", name="", note="files of the project; which, is not known any more")
         return
-    gone = {path: row for path, row in old.items() if path not in new}
+    removed = {path: row for path, row in old.items() if path not in new}
     by_content: dict[tuple[int, str], list[str]] = {}
-    for path, row in gone.items():
+    for path, row in removed.items():
         by_content.setdefault(row, []).append(path)
-    told = False
+    has_changes = False
     for path, row in sorted(new.items()):
         if old.get(path) == row:
             continue
-        told = True
+        has_changes = True
         if path in old:
             mode, content = old[path][0] != row[0], old[path][1] != row[1]
-            note = ", ".join(word for word, wanted in (("content", content), ("mode", mode)) if wanted)
+            note = ", ".join(word for word, applies in (("content", content), ("mode", mode)) if applies)
             yield Change(part="file", name=path, note=note)
         elif by_content.get(row):
-            twin = by_content[row].pop()
-            del gone[twin]
-            yield Change(part="file", name=path, how="renamed", old=twin, new=path)
+            old_path = by_content[row].pop()
+            del removed[old_path]
+            yield Change(part="file", name=path, how="renamed", old=old_path, new=path)
         else:
             yield Change(part="file", name=path, how="added")
-    for path in sorted(gone):
-        told = True
+    for path in sorted(removed):
+        has_changes = True
         yield Change(part="file", name=path, how="removed")
-    if not told:
+    if not has_changes:
         yield Change(part="file", name="", note="how the project is looked at")
 
 
 def nearest_run(document: Mapping[str, Json], runs: Iterable[PastRun]) -> PastRun | None:
-    """The remembered run of this task with the fewest parts that are otherwise, of several the newest."""
+    """Returns the cached run of this task with the fewest different parts, of several the newest."""
     best: PastRun | None = None
     score = (1 << 30, 0.0)
     for run in runs:
         parts = {*document, *run.document}
-        apart = sum(canonical_json(document.get(part)) != canonical_json(run.document.get(part)) for part in parts)
-        if (apart, -run.time) < score:
-            best, score = run, (apart, -run.time)
+        differences = sum(
+            canonical_json(document.get(part)) != canonical_json(run.document.get(part)) for part in parts
+        )
+        if (differences, -run.time) < score:
+            best, score = run, (differences, -run.time)
     return best
 
 
@@ -174,19 +187,19 @@ def explain_task(
     ground: Callable[[Mapping[str, Json]], tuple[Parent, ...]] = lambda _: (),
     places: LocationLookup | None = None,
 ) -> Explanation:
-    """What can be said of a task. `view` finds the manifest of a digest and `now` is today's; `ground` names what the
-    stack of an earlier document was."""
-    known = [*runs]
+    """Explains a task. `view` finds the view of a digest and `now` is the current view; `ground` returns the parents of
+    an earlier document."""
+    past_runs = [*runs]
     changes: tuple[Change, ...] = ()
     same: tuple[str, ...] = ()
     state: State = "run"
-    run = next((one for one in known if task.document is not None and one.key == task.key), None)
+    run = next((past_run for past_run in past_runs if task.document is not None and past_run.key == task.key), None)
     if run is not None:
         state = "cached"
     elif task.waits:
         state = "wait"
     elif task.document is not None:
-        run = nearest_run(task.document, known)
+        run = nearest_run(task.document, past_runs)
         if run is not None:
             old = ComparedDocument(document=run.document, below=ground(run.document))
             new = ComparedDocument(document=task.document, below=task.below)

@@ -155,7 +155,7 @@ def documents(root, registry: PluginRegistry):
     for node in nodes.nodes.values():
         request = resolution.request_for(node, [made[each] for each in node.below], setting)
         pins = PINS[node.kind.name](request) if node.kind.name in PINS else node.kind.resolve(request, None)
-        settled = resolution.settled(node, request, pins)
+        settled = resolution.apply_pins(node, request, pins)
         made[node.id] = resolution.MadeLayer(settled=settled, layer=Layer(diff_id=keys.digest(["golden", settled.key])))
     return {
         env: [

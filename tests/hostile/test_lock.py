@@ -100,7 +100,7 @@ def ground(tmp_path_factory):
         below = [made[each] for each in node.below]
         request = resolution.request_from_resolved(node, below, (), setting)
         pins = (PINS | MORE)[node.kind.name](request)
-        made[node.id] = resolution.settled(node, request, pins)
+        made[node.id] = resolution.apply_pins(node, request, pins)
         found.append((node, request, LockEntry(question=resolution.question_for_lock(node, request, below), pins=pins)))
     return root, kinds, setting, found
 
@@ -157,7 +157,7 @@ def opened(ground, which: int, pins) -> None:
     answer = resolution.find_locked_answer(node, request, entry.question, setting)
     assert answer is not None
     pinned_items(answer.pins)
-    for fetch in resolution.settled(node, request, answer.pins).fetches:
+    for fetch in resolution.apply_pins(node, request, answer.pins).fetches:
         assert "/" not in fetch.name
         assert fetch.name not in ("", ".", "..")
 
@@ -219,11 +219,15 @@ def test_text_of_any_kind_is_a_lock_or_its_error(ground, data):
 @pytest.mark.parametrize(
     ("written", "line", "says"),
     [
-        ('{"version": 1,\n"entries": [],\n"x": ' + "9" * 5000 + "}", 3, "no number that a lock has"),
-        ('{"version": ' + "9" * 30 + "}", 1, "no number that a lock has"),
-        ('{"version": 1,\n"entries": NaN}', 2, "no number that a lock has"),
-        ('{"version": 1,\n"entries": [1e999]}', 2, "no number that a lock has"),
-        ('{"version": 1,\n"entries": [{"layer": "\\ud800", "kind": "a", "platform": "b", "asked": 1}]}', 2, "half a"),
+        ('{"version": 1,\n"entries": [],\n"x": ' + "9" * 5000 + "}", 3, "not a number that a lock can hold"),
+        ('{"version": ' + "9" * 30 + "}", 1, "not a number that a lock can hold"),
+        ('{"version": 1,\n"entries": NaN}', 2, "not a number that a lock can hold"),
+        ('{"version": 1,\n"entries": [1e999]}', 2, "not a number that a lock can hold"),
+        (
+            '{"version": 1,\n"entries": [{"layer": "\\ud800", "kind": "a", "platform": "b", "asked": 1}]}',
+            2,
+            "incomplete character",
+        ),
         ('{"version": 1, "entries": ' + "[" * 200 + "]" * 200 + "}", 1, "nested too deep"),
     ],
 )

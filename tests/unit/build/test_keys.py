@@ -63,7 +63,7 @@ def key(root, options, pins, variables, **changes):
     node = Node(id="n", subject="layer", spec=spec, kind=changes.pop("kind", Box()), below=())
     request = resolution.request_for(node, (), setting)
     request = dataclasses.replace(request, **({"variables": variables, "below": ("sha256:1", "sha256:2")} | changes))
-    return resolution.settled(node, request, pins).key
+    return resolution.apply_pins(node, request, pins).key
 
 
 def pinned(names, host):

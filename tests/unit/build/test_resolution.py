@@ -10,7 +10,7 @@ from envtool.api import Fetch, InputFile, Kind, Request
 from envtool.build import resolution
 from envtool.build.builder import build_environment
 from envtool.build.context import Cancel
-from envtool.build.resolution import settled
+from envtool.build.resolution import apply_pins
 from envtool.model import BaseSpec, LayerSpec, Where
 from envtool.plan.graph import Node
 from envtool.project.host_access import HostPermissions
@@ -45,7 +45,7 @@ PINS = [{"url": "http://one/f.whl", "sha256": "1" * 64, "name": "f.whl"}]
 
 
 def key(pins=PINS, subject="layer", **changes):
-    return settled(node(subject), dataclasses.replace(REQUEST, **changes), pins).key
+    return apply_pins(node(subject), dataclasses.replace(REQUEST, **changes), pins).key
 
 
 def test_what_cannot_matter_is_not_in_the_key():
@@ -90,16 +90,16 @@ def test_a_base_brings_its_own_date():
             return 7
 
     dated = dataclasses.replace(node("base"), kind=Dated())
-    assert settled(dated, REQUEST, None).epoch == 7
-    assert settled(dataclasses.replace(node("layer"), kind=Dated()), REQUEST, None).epoch == 100
+    assert apply_pins(dated, REQUEST, None).epoch == 7
+    assert apply_pins(dataclasses.replace(node("layer"), kind=Dated()), REQUEST, None).epoch == 100
 
 
 def test_what_is_set_below_reaches_a_build_and_its_key():
     below = Box()
     below.variables = lambda request, pins: {"PATH": "/opt/venv/bin", "X": "1", "CPATH": "/a", "LANG": "C"}
-    base = settled(dataclasses.replace(node("base"), kind=below), REQUEST, None)
+    base = apply_pins(dataclasses.replace(node("base"), kind=below), REQUEST, None)
     spec = dataclasses.replace(node("layer").spec, set={"X": "2", "CPATH": "/b", "LANG": None})
-    layer = settled(dataclasses.replace(node("layer"), spec=spec), REQUEST, None)
+    layer = apply_pins(dataclasses.replace(node("layer"), spec=spec), REQUEST, None)
     merged = resolution.stack_variables([base, layer])
     assert merged == {"PATH": "/opt/venv/bin", "X": "2", "CPATH": "/b:/a", "LANG": None}
     request = resolution.request_from_resolved(node("layer"), [base, layer], (), SimpleNamespace(arch="x86_64"))
@@ -109,7 +109,7 @@ def test_what_is_set_below_reaches_a_build_and_its_key():
     assert environment["PATH"].startswith("/opt/venv/bin:/usr/local/sbin:")
     assert environment["SOURCE_DATE_EPOCH"] == "5"
     assert "LANG" not in environment
-    document = settled(node("layer"), request, None).document
+    document = apply_pins(node("layer"), request, None).document
     assert document["variables"] == merged
 
 
@@ -136,7 +136,7 @@ def test_what_only_resolve_looks_at_is_in_no_key(tmp_path):
             listed=None,
         )
         request = resolution.request_for(node, (), setting)
-        return resolution.settled(node, request, None), resolution.pins_question(node, request)
+        return resolution.apply_pins(node, request, None), resolution.pins_question(node, request)
 
     before, asked = now()
     assert [item.path for item in before.request.inputs] == ["setup.py"]

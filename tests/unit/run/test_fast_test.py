@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from envtool.api import Looked
-from envtool.build.parents import opened
+from envtool.build.parents import opened_files_question
 from envtool.build.scheduler import Stack
 from envtool.cli import fastpath
 from envtool.fs import store_files
@@ -198,28 +198,28 @@ def test_this_machine_counts_as_far_as_it_was_opened(run, tmp_path, monkeypatch)
     base, layer = run.made, SimpleNamespace(layer=SimpleNamespace(tree="/x", key="l"), settled=run.made.settled)
     stack = Stack(made=(base, layer))
 
-    def looked():
+    def host_state():
         paths = [tree, *tree.iterdir()]
         run.looked[0] = Looked(states={str(each): each.stat().st_ctime_ns for each in paths}, trees=(str(tree),))
 
     def told(name):
-        looked()
+        host_state()
         assert run(stack=stack)
         assert short(run) == 0
         (tree / name).write_text("2")
         return short(run) == 0
 
     assert [told(name) for name in ("by-task", "by-layer", "idle")] == [False] * 3, "nothing is known yet"
-    answer_cache.put(run.store, opened("result", "k"), [str(tree / "by-task")])
+    answer_cache.put(run.store, opened_files_question("result", "k"), [str(tree / "by-task")])
     assert [told(name) for name in ("by-task", "by-layer", "idle")] == [False] * 3, "nothing is known of the layer"
-    answer_cache.put(run.store, opened("layer", "l"), [str(tree / "by-layer")])
+    answer_cache.put(run.store, opened_files_question("layer", "l"), [str(tree / "by-layer")])
     assert [told(name) for name in ("by-task", "by-layer", "idle")] == [False, False, True]
     assert not told("appears")
-    looked()
+    host_state()
     assert run(stack=stack)
     os.replace(tree / "by-task", tree / "idle")
     assert short(run) is None
-    answer_cache.put(run.store, opened("layer", "l"), None)  # its queue ran over
+    answer_cache.put(run.store, opened_files_question("layer", "l"), None)  # its queue ran over
     assert not told("idle")
 
 

@@ -125,7 +125,11 @@ def measure_unfinished(store: Store, inside: disk_usage.RunAsRoot) -> Unfinished
             path = part.path("tmp", name)
             is_held = bool(locks.find_holder(path))
             try:
-                size = call(disk_usage.measure_changing, ".", at=path) if os.path.isdir(path) else _disk_size(path)
+                size = (
+                    call(disk_usage.measure_changing, ".", at=path)
+                    if os.path.isdir(path)
+                    else disk_usage.disk_size(path)
+                )
             except (OSError, EnvtoolError, RuntimeError):  # gone meanwhile
                 continue
             if is_held and name.endswith(temp_dirs.REMOVAL_SUFFIX):
@@ -153,7 +157,7 @@ def take_inventory(store: Store, inside: disk_usage.RunAsRoot) -> Inventory:
         halves += other_halves
         projects |= {sheet.project for sheet in other_sheets.values() if sheet.project}
     rest = sum(
-        _disk_size(store.path(directory, name))
+        disk_usage.disk_size(store.path(directory, name))
         for directory in ("memo", "plans", "views")
         for name in list_names(store, directory)
     )
@@ -303,13 +307,6 @@ def _mtime(path: str) -> float:
         return os.stat(path).st_mtime
     except OSError:
         return 0.0
-
-
-def _disk_size(path: str) -> int:
-    try:
-        return os.lstat(path).st_blocks * disk_usage.BLOCK
-    except OSError:
-        return 0
 
 
 def read_uses(store: Store) -> Iterator[LastUse]:

@@ -13,7 +13,7 @@ from envtool.store import unpack_archive
 
 def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> None:
     """Unpacks a tar (plain, gz, xz, bz2, zst) or zip into `target`, which is created where it is missing: see
-    store.live_extract. Prints the members that were left out. Raises BuildError (codes unpack-…)."""
+    store.unpack_archive. Prints the members that were left out. Raises BuildError (codes unpack-…)."""
     name = os.path.basename(archive)
     try:
         _make_parents(target)

@@ -390,7 +390,7 @@ def _apply_pax(member: TarMember, records: dict[bytes, list[bytes]], stored: int
 
 def _parse_mtime(text: bytes) -> int:
     """Returns the nanoseconds of "SECONDS[.FRACTION]"."""
-    whole, _, fraction = text.partition(b".")
-    sign = -1 if whole.startswith(b"-") else 1
-    seconds = _digits(whole.lstrip(b"-") or b"0", "mtime")
+    seconds_text, _, fraction = text.partition(b".")
+    sign = -1 if seconds_text.startswith(b"-") else 1
+    seconds = _digits(seconds_text.lstrip(b"-") or b"0", "mtime")
     return sign * (seconds * 1_000_000_000 + _digits((fraction + b"000000000")[:9], "mtime"))

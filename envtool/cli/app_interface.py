@@ -83,6 +83,9 @@ class App(Protocol):
     def load(self, request: Any) -> Spec:
         """Raises SpecError, UsageError."""
 
+    def load_and_keep(self, request: Any, store: str) -> tuple[Spec, Callable[[tuple[str, ...], str], None]]:
+        """Raises SpecError, UsageError."""
+
     def plan(self, request: Any, verb: str = "") -> Any:
         """A plan.Plan. Raises SpecError, UsageError."""
 
@@ -101,9 +104,18 @@ class App(Protocol):
         """Settle, make and write the lock. Raises EnvtoolError."""
 
     def execute(
-        self, request: Any, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: CancelToken
+        self,
+        request: Any,
+        env: str,
+        argv: tuple[str, ...],
+        *,
+        terminal: bool,
+        emit: Emit,
+        cancel: CancelToken,
+        describe: Callable[[list[str]], None] | None = None,
     ) -> int:
-        """Make an env and run a command (a shell without one) in it; its status. Raises EnvtoolError."""
+        """Build an env and run a command (a shell without one) in it. Returns the command's exit status. `describe`
+        gets a line for each operation that makes the container. Raises EnvtoolError."""
 
     def statements(self, results: Sequence[ReportedResult]) -> str:
         """JSON Lines: the provenance of the results that passed."""

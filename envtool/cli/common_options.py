@@ -25,7 +25,7 @@ class Settings:
 
     directory: str = "."
     file: str = ""
-    verbosity: int = 0  # -1: quiet, 1: verbose
+    verbosity: int = 0  # -1: quiet, 1: verbose, 2: twice so (of `exec` and `shell` the container too)
     json: bool = False
     color: Color = "auto"
     allow_secret: tuple[str, ...] = ()
@@ -77,8 +77,8 @@ def typed(words: Sequence[str]) -> str:
 
 
 def _store_option(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    if isinstance(value, tuple):  # values before the verb and after it all count
-        value += ctx.meta.get(_META + str(param.name), ())
+    if isinstance(value, tuple) or param.name == "verbose":  # values before the verb and after it all count
+        value += ctx.meta.get(_META + str(param.name), type(value)())
     if value not in (None, False, ()):
         ctx.meta[_META + str(param.name)] = value
 
@@ -91,7 +91,7 @@ def common_options() -> list[click.Parameter]:
             {"metavar": "DIR", "type": click.Path(), "help": "Work in the project of this directory."},
         ),
         (("-f", "--file"), {"metavar": "FILE", "type": click.Path(), "help": "The spec (default: envtool.yaml)."}),
-        (("-v", "--verbose"), {"is_flag": True, "help": "Show all output as it comes."}),
+        (("-v", "--verbose"), {"count": True, "help": "Show all output as it comes."}),
         (("-q", "--quiet"), {"is_flag": True, "help": "Show failures and the last line only."}),
         (("--json",), {"is_flag": True, "help": "Write JSON to standard output (docs/json.md)."}),
         (
@@ -136,7 +136,7 @@ def read_settings(ctx: click.Context) -> Settings:
     return Settings(
         directory=values.get("directory", "."),
         file=values.get("file", ""),
-        verbosity=1 if values.get("verbose") else -1 if values.get("quiet") else 0,
+        verbosity=min(values.get("verbose", 0), 2) or -bool(values.get("quiet")),
         json=bool(values.get("json")),
         color=values.get("color", "auto"),
         allow_secret=values.get("allow_secret", ()),

@@ -23,7 +23,8 @@ envtool exec 'unit[trixie]' -- cat /etc/os-release
 def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **options: Any) -> int:
     """Run a command in an env, in a throw-away container, and end with its exit status.
 
-    Standard output has only the output of the command, byte for byte; messages of envtool go to standard error.
+    Standard output has only the output of the command, byte for byte; messages of envtool go to standard error. With
+    `-vv` they have a line for each operation that makes the container.
     """
     argv = words + tuple(ctx.obj)
     if not argv:

@@ -12,6 +12,7 @@ from envtool.cli.session import exit_now
 from envtool.errors import UsageError
 from envtool.events import Event, Finished, Output, Started
 from envtool.report.stream import EventStream
+from envtool.report.text import one_line
 from envtool.run.shutdown import GracePeriod
 
 if TYPE_CHECKING:
@@ -54,11 +55,15 @@ def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **opt
             if not isinstance(event, Output) and (event.id in commands or isinstance(event, Finished)):
                 stream.wait_until_handled()
 
+        def print_operations(lines: list[str]) -> None:
+            sys.stderr.write("".join(f"{one_line(line)}\n" for line in lines))
+
+        describe = print_operations if settings.verbosity > 1 else None
         try:
             terminal = sys.stdin.isatty() and sys.stdout.isatty()
             threading.Thread(target=end_after_grace, name="end-after-grace", daemon=True).start()
             with signals.catch_signals(stop):
-                status = app.execute(request, env, argv, terminal=terminal, emit=emit, cancel=cancel)
+                status = app.execute(request, env, argv, terminal=terminal, emit=emit, cancel=cancel, describe=describe)
             return 130 if cancel.is_set() else status
         finally:
             stream.call(display.close)

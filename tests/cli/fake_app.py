@@ -243,6 +243,10 @@ def statements(results):
     return "".join(f'{{"subject": "{each.env}"}}\n' for each in results if each.outcome == "passed")
 
 
+def load_and_keep(request, store):
+    return load(request), lambda look, text: None
+
+
 def load(request):
     requests.append(request)
     if scenario() == "spec-error":
@@ -494,7 +498,7 @@ def lock(request, upgrade, emit, cancel):
     return LockResult(file="envtool.lock", changes=done, entries=3, written=bool(done))
 
 
-def execute(request, env, argv, *, terminal, emit, cancel):
+def execute(request, env, argv, *, terminal, emit, cancel, describe=None):
     requests.append((request, env, argv, terminal))
     if env == "nope":
         raise errors.UsageError("unknown env `nope`", code="usage.env", hint="`envtool list` shows them")

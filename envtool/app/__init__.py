@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from envtool.app.lock_file import LockResult, fetch, lock, vendor
     from envtool.app.maintenance import gc, store_path, store_remove, store_size, store_verify
     from envtool.app.make_plan import plan
-    from envtool.app.read_spec import listeners, load
+    from envtool.app.read_spec import listeners, load, load_and_keep
     from envtool.app.spec_schema import schema
     from envtool.app.starter import around, check, detect
     from envtool.app.tasks import run
@@ -51,7 +51,7 @@ _PLACES = {
     "envtool.app.inspection": ("diff", "inspect"),
     "envtool.app.env_stack": ("execute",),
     "envtool.app.make_plan": ("plan",),
-    "envtool.app.read_spec": ("listeners", "load"),
+    "envtool.app.read_spec": ("listeners", "load", "load_and_keep"),
     "envtool.app.command_request": ("SPEC", "CommandRequest", "find_spec", "find_env"),
     "envtool.app.tasks": ("run",),
     "envtool.app.spec_schema": ("schema",),
@@ -82,6 +82,7 @@ __all__ = [
     "inspect",
     "listeners",
     "load",
+    "load_and_keep",
     "lock",
     "plan",
     "push",

@@ -83,6 +83,9 @@ class App(Protocol):
     def load(self, request: Any) -> Spec:
         """Raises SpecError, UsageError."""
 
+    def load_and_keep(self, request: Any, store: str) -> tuple[Spec, Callable[[tuple[str, ...], str], None]]:
+        """Raises SpecError, UsageError."""
+
     def plan(self, request: Any, verb: str = "") -> Any:
         """A plan.Plan. Raises SpecError, UsageError."""
 

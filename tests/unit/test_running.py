@@ -55,7 +55,7 @@ def run(project, monkeypatch, error):
             raise error
         return passed(asked), None
 
-    monkeypatch.setattr(tasks.result_cache, "run_task_cached", perform)
+    monkeypatch.setattr(tasks.cached_task, "run_task_cached", perform)
     cancel = app.Cancel.make()
     try:
         return app.run(app.CommandRequest(directory=str(project), jobs=1), "test", lambda event: None, cancel)
@@ -98,7 +98,7 @@ def test_what_is_only_a_help_ends_no_run(project, monkeypatch, error):
 
     monkeypatch.setattr(fast_plan, "write_test_plan", unchanged)
     monkeypatch.setattr(
-        tasks.result_cache, "run_task_cached", lambda asked, stacks, again: (passed(asked), _Trace(asked))
+        tasks.cached_task, "run_task_cached", lambda asked, stacks, again: (passed(asked), _Trace(asked))
     )
     cancel = app.Cancel.make()
     results = app.run(app.CommandRequest(directory=str(project), jobs=1), "test", lambda event: None, cancel)
@@ -135,7 +135,7 @@ def test_one_line_allows_all_that_kept_envs_from_being_made(project, monkeypatch
             raise errors.UsageError("not allowed", code="outside")
         return passed(asked), None
 
-    monkeypatch.setattr(tasks.result_cache, "run_task_cached", perform)
+    monkeypatch.setattr(tasks.cached_task, "run_task_cached", perform)
     cancel = app.Cancel.make()
     app.run(app.CommandRequest(directory=str(project), jobs=1, called=(("test",), ())), "test", told.append, cancel)
     cancel.close()

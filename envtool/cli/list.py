@@ -18,11 +18,11 @@ envtool list --json | jq -r '.envs[].name'
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Show the envs of the spec: base, layers, tasks."""
-    from envtool.cli import app_interface, console, tables
+    from envtool.app import read_spec
+    from envtool.cli import console, tables
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    spec = app.load(app.CommandRequest(**settings.project()))
+    spec = read_spec.load(settings.request())
     if settings.json:
         from envtool.report.json_lines import write_line
 

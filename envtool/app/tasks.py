@@ -94,17 +94,23 @@ def _run_in_envs(
         context.emit(Noted(text=uncached))
     if (line := context.allowed.all()) and any(result.error for result in results):
         context.emit(Noted(text=f"to allow all that you were asked for here: {line}"))
-    if (
-        len(traces) == len(selected)
-        and not request.args
-        and not request.refresh
-        and not project.kinds.hooks("envtool_event")
-    ):
+    if len(traces) == len(selected):
         order = {(env.name, env_task.name): number for number, (env, env_task) in enumerate(selected)}
         traces.sort(key=lambda trace: order[trace.env.name, trace.task])
-        with suppress(EnvtoolError, OSError):  # the plan only makes the next run faster
-            fast_plan.write_test_plan(traces, spec, project.files, context, selected=request.envs, began=started)
+        _write_fast_plan(request, project, traces, started)
     return results
+
+
+def _write_fast_plan(
+    request: CommandRequest, project: OpenProject, traces: Sequence[result_cache.CachedResult], started: int
+) -> None:
+    """Writes the plan by which the next run knows that all these tasks passed, unless a plugin wants events."""
+    if request.args or request.refresh or project.kinds.hooks("envtool_event"):
+        return
+    with suppress(EnvtoolError, OSError):  # the plan only makes the next run faster
+        fast_plan.write_test_plan(
+            traces, project.spec, project.files, project.context, selected=request.envs, began=started
+        )
 
 
 def _describe_uncached(selected: Sequence[tuple[Env, Task]], results: Sequence[Result], context: Context) -> str:
@@ -117,7 +123,8 @@ def _describe_uncached(selected: Sequence[tuple[Env, Task]], results: Sequence[R
     for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1])):
         others = f" and {len(names) - 2} more" if len(names) > 2 else ""
         parts.append(f"{', '.join(names[:2])}{others} ({reason})")
-    tail = f"; and for {len(parts) - 3} more reasons" if len(parts) > 3 else ""
+    others = f"{len(parts) - 3} more reason{'s' if len(parts) > 4 else ''}"
+    tail = f"; and for {others}" if len(parts) > 3 else ""
     return f"not remembered, and run again the next time: {'; '.join(parts[:3])}{tail}" if parts else ""
 
 
@@ -129,7 +136,7 @@ def _check_cached(project: OpenProject, node_ids: set[str], scheduler: Scheduler
     scheduler.wait_for_pulls(node_ids)
     misses = explain_nodes(project.graph, project.context, node_ids, lock=project.lock_lines(), misses=True)
     if misses:
-        count = f"{len(misses)} of {len(node_ids)} bases and layers"
+        count = f"{len(misses)} of {len(node_ids)} bases and layers" if len(node_ids) > 1 else "the base"
         verb = "is" if len(misses) == 1 else "are"
         hint = "without `--expect-cached` they are made; `envtool why NAME` says more of one"
         raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)

@@ -263,7 +263,9 @@ def _comparison_lines(comparison: Comparison, style: Style, files: bool, columns
     ]  # fmt: skip
     yield from (f"  {line}" for line in table(directories, _width_inside_indent(columns), firm=range(1, 5)))
     if len(differences.places) > MAX_ROWS:
-        yield f"  {style.glyphs('…')} and {len(differences.places) - MAX_ROWS} more directories (--files lists all)"
+        hidden = len(differences.places) - MAX_ROWS
+        noun = "directory" if hidden == 1 else "directories"
+        yield f"  {style.glyphs('…')} and {hidden} more {noun} (--files lists all)"
 
 
 def _format_heading(word: str, changes: Sequence[ChangedPackage | ChangedFile]) -> str:

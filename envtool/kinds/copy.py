@@ -97,13 +97,13 @@ def _targets_of_pattern(pattern: str, links: Mapping[str, str], to: str, *, seve
         return _map_source(pattern, links, posixpath.join(to, posixpath.basename(pattern)) if in_directory else to, to)
     parent = posixpath.dirname(re.split(r"[*?\[]", pattern)[0])
     prefix = f"{parent}/" if parent else ""
-    source, below = globs.matcher((pattern,)), globs.matcher((f"{pattern}/**",))
+    source, content = globs.matcher((pattern,)), globs.matcher((f"{pattern}/**",))
     files: dict[str, str] = {}
     for path in links:
         target = posixpath.join(to, path.removeprefix(prefix))
         if source.fullmatch(path):
             files |= _map_source(path, links, target, target)
-        elif below.fullmatch(path):
+        elif content.fullmatch(path):
             files[target] = path
     return files
 

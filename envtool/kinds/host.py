@@ -125,16 +125,16 @@ class Host(Kind):
 
     def looked(self, pins: Any) -> Looked:
         """Returns the state of the files that belong to no package, from the scan that made these pins."""
-        last = self._last
-        if last is None or _unpackaged_files(last).items() - pins["installed"].items():
-            last = self._last = host_files.scan_host(LEFT_OUT)
-        changed = _unpackaged_files(last).items() - pins["installed"].items()  # since these pins were made
-        unseen = "the machine has changed meanwhile" if changed else last.unseen
-        return Looked(states=last.states, trees=tuple(last.trees), unseen=unseen)
+        scan = self._last
+        if scan is None or _unpackaged_files(scan).items() - pins["installed"].items():
+            scan = self._last = host_files.scan_host(LEFT_OUT)
+        changed = _unpackaged_files(scan).items() - pins["installed"].items()  # since these pins were made
+        unseen = "the machine has changed meanwhile" if changed else scan.unseen
+        return Looked(states=scan.states, trees=tuple(scan.trees), unseen=unseen)
 
     def _identity(self) -> dict[str, Json]:
-        last = self._last = host_files.scan_host(LEFT_OUT)
-        return {"system": _system(), "installed": {**_databases(), **_unpackaged_files(last)}}
+        scan = self._last = host_files.scan_host(LEFT_OUT)
+        return {"system": _system(), "installed": {**_databases(), **_unpackaged_files(scan)}}
 
     def platform(self, pins: Any) -> str:
         """Returns the name of the system: the Pythons of machines with the same system are equal."""

@@ -18,16 +18,16 @@ def exclude_checkout(root: str) -> None:
     _checkouts.add(repository.checkout_root(root))
 
 
-def search_path(path: str | None = None) -> str:
-    """Returns PATH (the caller's, unless `path` is given) without relative directories and those of a checkout."""
+def search_path(given: str | None = None) -> str:
+    """Returns PATH (the caller's, unless `given` is one) without relative directories and those of a checkout."""
     return ":".join(
-        repository.safe_path_directories(os.environ.get("PATH", os.defpath) if path is None else path, _checkouts)
+        repository.safe_path_directories(os.environ.get("PATH", os.defpath) if given is None else given, _checkouts)
     )
 
 
-def find_program(name: str, path: str | None = None) -> str:
+def find_program(name: str, given: str | None = None) -> str:
     """Returns the absolute path of a program in such a PATH; empty if there is none."""
-    candidates = (f"{directory}/{name}" for directory in search_path(path).split(":") if directory)
+    candidates = (f"{directory}/{name}" for directory in search_path(given).split(":") if directory)
     return next(
         (candidate for candidate in candidates if os.path.isfile(candidate) and os.access(candidate, os.X_OK)), ""
     )

@@ -47,8 +47,8 @@ def format_error(error: EnvtoolError, *, style: Style, columns: int = 0) -> str:
         lines += [format_explanations(cast("tuple[Explanation, ...]", error.misses), style, now=time.time()), ""]
     if error.output:
         output = sanitize(error.output, color=style.color).strip("\n").split("\n")
-        if len(output) > TAIL_LINES:
-            lines.append(style.glyphs(f"… {len(output) - TAIL_LINES} lines before"))
+        if (hidden := len(output) - TAIL_LINES) > 0:
+            lines.append(style.glyphs(f"… {hidden} line{'s' if hidden > 1 else ''} before"))
         lines += output[-TAIL_LINES:]
     lines.append(wrap(f"{style.paint('1;31', 'error:')} {sanitize(error.message)}", columns, indent="  "))
     if error.hint:

@@ -199,7 +199,8 @@ def _content_lines(explanation: Explanation, most: int | None) -> list[str]:
     dates = (
         f"dates to {_format_day(content.epoch)}" if content.epoch else ""
     )  # the layer of an image has a date of its own
-    tree = (f"{size(content.size)} in {pluralize(content.entries, 'file')} and directories", content.arch, dates)
+    entries = "1 file or directory" if content.entries == 1 else f"{content.entries} files and directories"
+    tree = (f"{size(content.size)} in {entries}", content.arch, dates)
     rows = [
         ("key", explanation.key),
         ("diff ID", content.diff_id),

@@ -77,8 +77,8 @@ class LoadContext:
         try:
             return self.renderer.render(value, scope)
         except TemplateError as error:
-            near = self.problems.nearest_hint(error.name, error.known) if error.name else ""
-            hint = near if near.startswith("did you mean") else error.hint or near
+            nearest = self.problems.nearest_hint(error.name, error.known) if error.name else ""
+            hint = nearest if nearest.startswith("did you mean") else error.hint or nearest
             self.problems.add(node, error.message, code=error.code, hint=hint)
             if self.renderer.is_budget_spent:
                 self.problems.raise_any()
@@ -138,13 +138,13 @@ def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) ->
             work.problems.add(at, f"{label} has no kind", code="kinds", hint=hint)
         return None
     kind = work.registry.layers[kinds[0]]
-    wrong = [key for key in entries if key not in (kind.name, *kind.siblings, *LAYER_KEYS)]
-    for key in wrong:
+    misplaced = [key for key in entries if key not in (kind.name, *kind.siblings, *LAYER_KEYS)]
+    for key in misplaced:
         if key in _all_option_keys(work) or key in work.registry.layers:
             hint = work.problems.nearest_hint(key, (*kind.siblings, *LAYER_KEYS))
             message = f"unknown key `{key}` in a layer of kind `{kind.name}`"
             work.problems.add(node.key(key), message, code="unknown-key", hint=hint)
-    if wrong:
+    if misplaced:
         return None
     options = entries[kind.name]
     if kind.siblings:
@@ -225,9 +225,9 @@ def _options(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, so
     if not declared.templated:
         options = to_plain(declared.node)
     else:
-        before = len(work.problems.found)
+        before = len(work.problems.noted)
         options = work.json(declared.node, scope)
-        if scope is None or len(work.problems.found) > before:
+        if scope is None or len(work.problems.noted) > before:
             return options
         keys: Mapping[str, Json] = {kind.name: kind.schema, **kind.siblings}
         checker = work.checker(sort, kind.name, keys)
@@ -262,7 +262,7 @@ def _check_options(work: LoadContext, declared: DeclaredLayer, options: Json, so
         work.problems.add(next(quoted, declared.node), error.message, code=error.code, hint=error.hint)
         return
     except (PluginError, TypeError, KeyError, ValueError, AttributeError, IndexError):
-        if work.problems.found:  # the options are wrong, and the error has been noted
+        if work.problems.noted:  # the options are wrong, and the error has been noted
             return
         raise
     for path in paths:

@@ -132,10 +132,10 @@ def _base(work: LoadContext, point: EnvPoint) -> BaseSpec | None:
     if name == HOST and HOST in work.registry.bases:
         return BaseSpec(name=HOST, kind=HOST, options={}, where=(node or point.at).where)
     if name not in work.known_bases:
-        known = {**work.known_bases, HOST: None} if HOST in work.registry.bases else work.known_bases
+        candidates = {**work.known_bases, HOST: None} if HOST in work.registry.bases else work.known_bases
         if name in work.registry.bases:
             hint = f"write `base: {{{name}: …}}`, with the options of this kind"
-        elif (hint := work.problems.nearest_hint(name, known)).startswith("did you mean"):
+        elif (hint := work.problems.nearest_hint(name, candidates)).startswith("did you mean"):
             pass
         elif ":" in name or "/" in name:
             hint = f'an image is written as `base: {{image: "{name.lower()}"}}`'

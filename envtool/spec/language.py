@@ -69,11 +69,11 @@ def language_layers(
             hint = work.problems.nearest_hint(name, work.registry.languages) or "is its plugin installed?"
             work.problems.add(at, f"unknown language `{name}`", code="unknown-language", hint=hint)
         return (), ()
-    before = len(work.problems.found)
+    before = len(work.problems.noted)
     options: dict[str, Json] = {
         key: work.json(value, scope) for key, value in node.mapping().items() if key in language.options
     }
-    if len(work.problems.found) > before or base is None:
+    if len(work.problems.noted) > before or base is None:
         return (), ()
     if options and not work.checker("envs", name, language.options).check(
         options, node, work.problems, at=("envs", env), rendered=True

@@ -175,7 +175,7 @@ def _read(project: _ReadRecorder, file: str, problems: Problems) -> list[_Loaded
         source = make_source(text, name, order=len(files), directory=directory, prefix=prefix)
         node = parse(text.removeprefix("\ufeff"), source, problems)
         if node is None:
-            if not problems.found:
+            if not problems.noted:
                 problems.add(
                     YamlNode(None, source, 1, 1, 0), "the file is empty", code="empty", hint="begin: version: 1"
                 )

@@ -101,9 +101,9 @@ def to_plain(node: YamlNode) -> Json:
 
 @dataclass(slots=True, kw_only=True)
 class Problems:
-    """The errors in a spec that have been noted so far. `found` is keyed by file order, line, column and message."""
+    """The errors in a spec that have been noted so far. `noted` is keyed by file order, line, column and message."""
 
-    found: dict[tuple[int, int, int, str], Problem] = field(default_factory=dict)
+    noted: dict[tuple[int, int, int, str], Problem] = field(default_factory=dict)
     typed: set[tuple[int, int, int]] = field(default_factory=set)
     surprises: dict[tuple[int, int, int], str] = field(default_factory=dict)
     guesses: int = MAX_GUESSES
@@ -121,18 +121,18 @@ class Problems:
         if code == "yaml-surprise":
             self.surprises[position] = message
         elif position in self.surprises:  # an error of the schema or a kind knows better what to write there
-            self.found.pop((*position, self.surprises.pop(position)), None)
+            self.noted.pop((*position, self.surprises.pop(position)), None)
         lines = node.source.lines
         text = lines[where.line - 1] if where.line <= len(lines) else ""
         problem = Problem(where=where, message=message, code=code, hint=hint, text=text, width=node.width)
-        self.found.setdefault((*position, message), problem)
-        if len(self.found) >= MAX_PROBLEMS:
+        self.noted.setdefault((*position, message), problem)
+        if len(self.noted) >= MAX_PROBLEMS:
             self.raise_any()
 
     def include(self, order: int, problems: Iterable[Problem]) -> None:
         """Adds problems that a plugin reported about other files; they are sorted at the file `order`."""
         for problem in problems:
-            self.found.setdefault((order, problem.where.line, problem.where.column, problem.message), problem)
+            self.noted.setdefault((order, problem.where.line, problem.where.column, problem.message), problem)
 
     def nearest_hint(
         self,
@@ -161,9 +161,9 @@ class Problems:
 
     def raise_any(self) -> None:
         """Raises SpecError with all problems, in the order of the files, if there are any."""
-        if not self.found:
+        if not self.noted:
             return
-        ordered = [self.found[key] for key in sorted(self.found)]
+        ordered = [self.noted[key] for key in sorted(self.noted)]
         hidden = len(ordered) - MAX_SHOWN
         if hidden > 0:
             last = ordered[MAX_SHOWN]

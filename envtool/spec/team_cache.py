@@ -41,7 +41,7 @@ def team_cache(roots: Sequence[YamlNode], problems: Problems) -> TeamCache | Non
                 hint = "this is a private key: make another one, and keep it out of the project"
             problems.add(key, "not a public key of the sort ssh-ed25519", code="value", hint=hint)
     values: dict[str, Any] = {name: to_plain(value) for name, value in node.mapping().items()}
-    if problems.found:
+    if problems.noted:
         return None
     return TeamCache(
         registry=values["registry"],

@@ -278,22 +278,22 @@ def describe_value(node: YamlNode, value: object) -> str:
     return f"a mapping with {_listed(node)}" if 0 < len(node.mapping()) <= 3 else "a mapping"
 
 
-def _type_hint(node: YamlNode, error: Any, wanted: str, as_in: str) -> str:
+def _type_hint(node: YamlNode, error: Any, expected: str, as_in: str) -> str:
     """Returns the hint for a value of the wrong type; `as_in` is the hint with an example."""
     value = error.instance
     if value is None:
         return f"nothing stands after the `:`: write the value{f', {as_in}' if as_in else ''}, or remove the key"
     if isinstance(value, str) and is_template(value):
         return "a template always gives a string: write the value out"
-    if isinstance(value, bool | int | float) and "string" in wanted.replace("list of strings", ""):
+    if isinstance(value, bool | int | float) and "string" in expected.replace("list of strings", ""):
         return f'write it in quotes: "{node.text or value}"'
-    if isinstance(value, str) and "list of" in wanted:
+    if isinstance(value, str) and "list of" in expected:
         return f"write it as a list: [{_split_text_hint(node, value)}]" if len(value) <= 60 else as_in
-    if wanted == "true or false" and (meant := _BOOLEAN_WORDS.get(str(value).lower())):
-        return f"write it without quotes: {meant}" if str(value).lower() == meant else f"write {meant}"
-    if isinstance(value, str) and "number" in wanted and value.replace(".", "", 1).isdigit():
+    if expected == "true or false" and (literal := _BOOLEAN_WORDS.get(str(value).lower())):
+        return f"write it without quotes: {literal}" if str(value).lower() == literal else f"write {literal}"
+    if isinstance(value, str) and "number" in expected and value.replace(".", "", 1).isdigit():
         return f"write it without quotes: {value}"
-    return as_in or ("write one value" if isinstance(value, list | dict) and "list" not in wanted else "")
+    return as_in or ("write one value" if isinstance(value, list | dict) and "list" not in expected else "")
 
 
 def _split_text_hint(node: YamlNode, value: str) -> str:

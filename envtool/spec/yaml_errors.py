@@ -41,15 +41,15 @@ def explain(error: yaml.MarkedYAMLError, lines: Sequence[str], loader: Any) -> S
     begun = (error.context_mark.line, error.context_mark.column) if error.context_mark else at
     case = _ErrorContext(lines, at, begun, str(error.problem or ""), str(error.context or ""), loader)
     line = case.line
-    if "tab" in case.said.split() or "\t" in line[: len(line) - len(line.lstrip())] or case.here == "\t":
+    if "tab" in case.problem.split() or "\t" in line[: len(line) - len(line.lstrip())] or case.here == "\t":
         column = max(line.find("\t"), 0)
         return SyntaxMistake(
             at[0] + 1, column + 1, 1, "a tab: YAML is indented with spaces", "replace the tab by spaces"
         )
     for needle, handler in _ERROR_HANDLERS:
-        if needle in case.said or needle in case.context:
+        if needle in case.problem or needle in case.context:
             return handler(case)
-    return case.wrong("this is no YAML", "is the indentation right, and each quote and bracket closed?")
+    return case.mistake("this is no YAML", "is the indentation right, and each quote and bracket closed?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class _ErrorContext:
     lines: Sequence[str]
     at: tuple[int, int]
     begun: tuple[int, int]
-    said: str
+    problem: str
     context: str
     loader: Any
 
@@ -82,7 +82,7 @@ class _ErrorContext:
     def text(self, number: int) -> str:
         return self.lines[number] if 0 <= number < len(self.lines) else ""
 
-    def wrong(self, message: str, hint: str, at: tuple[int, int] | None = None, width: int = 1) -> SyntaxMistake:
+    def mistake(self, message: str, hint: str, at: tuple[int, int] | None = None, width: int = 1) -> SyntaxMistake:
         line, column = at or self.at
         return SyntaxMistake(line + 1, column + 1, width, message, hint)
 
@@ -138,14 +138,16 @@ class _ErrorContext:
 
 
 def _open_quote(case: _ErrorContext) -> SyntaxMistake:
-    return case.wrong(f"the quote {case.opened} is not closed", f"write {case.opened} where the text ends", case.begun)
+    return case.mistake(
+        f"the quote {case.opened} is not closed", f"write {case.opened} where the text ends", case.begun
+    )
 
 
 def _escape(case: _ErrorContext) -> SyntaxMistake:
     column = case.at[1] if case.here == "\\" else case.line.rfind("\\", 0, case.at[1] + 1)
     escape = case.line[column : column + 2]
     hint = f"write `\\{escape}` for a backslash, or put the text in single quotes"
-    return case.wrong(f"`{escape}` means nothing in double quotes", hint, (case.at[0], max(column, 0)), 2)
+    return case.mistake(f"`{escape}` means nothing in double quotes", hint, (case.at[0], max(column, 0)), 2)
 
 
 def _brackets(case: _ErrorContext) -> SyntaxMistake:
@@ -154,18 +156,18 @@ def _brackets(case: _ErrorContext) -> SyntaxMistake:
     head = case.line[: case.at[1]]
     if case.here and case.here in "]}":
         message = f"`{case.here}` where the `{opener}` of line {case.begun[0] + 1} ends"
-        return case.wrong(message, f"write `{closer}` before it, or in its place")
+        return case.mistake(message, f"write `{closer}` before it, or in its place")
     if case.here == ":" and _second_colon(head):
-        return case.wrong("a second `: ` in one value", case.in_quotes(case.at[1]))
+        return case.mistake("a second `: ` in one value", case.in_quotes(case.at[1]))
     below = case.at[0] > case.begun[0]
     first = below and not case.line[: case.at[1]].strip()
     outside = first and _indent(case.line) <= _indent(case.text(case.begun[0]))  # the next key, or an item
     if outside or (below and (not case.line.strip() or case.here == ":")):
         end = f"write `{closer}` where the {_KINDS.get(opener, 'list')} ends"
-        return case.wrong(f"the `{opener}` is not closed", end, case.begun)
+        return case.mistake(f"the `{opener}` is not closed", end, case.begun)
     if first:
-        return case.wrong(f"a `,` or `{closer}` is missing here", f"write `,` at the end of line {case.above() + 1}")
-    return case.wrong(f"a `,` or `{closer}` is missing here", case.in_quotes(case.at[1]))
+        return case.mistake(f"a `,` or `{closer}` is missing here", f"write `,` at the end of line {case.above() + 1}")
+    return case.mistake(f"a `,` or `{closer}` is missing here", case.in_quotes(case.at[1]))
 
 
 def _second_colon(head: str) -> bool:
@@ -179,13 +181,13 @@ def _colon(case: _ErrorContext) -> SyntaxMistake:
     """A `: ` at a position where no key can be."""
     line, above = case.line, case.above()
     if re.search(r":\s", line[: case.at[1]]):
-        return case.wrong("a second `: ` in one line", case.in_quotes(case.at[1]))
+        return case.mistake("a second `: ` in one line", case.in_quotes(case.at[1]))
     before = case.text(above)
     indent, other = _indent(line), _indent(before)
     if above < 0 or re.search(r":(\s|$)", before):
         if indent > other:
             return _overindented(case, above)
-        return case.wrong("a `: ` where no key can be", case.in_quotes(case.at[1]))
+        return case.mistake("a `: ` where no key can be", case.in_quotes(case.at[1]))
     return _no_colon(case, (above, other))
 
 
@@ -194,7 +196,7 @@ def _overindented(case: _ErrorContext, above: int) -> SyntaxMistake:
     indent = _indent(case.line)
     message = f"the line is indented deeper than line {above + 1}, which has a value already"
     hint = f"{_indent_widths([_indent(case.text(above))])}, as that line is"
-    return case.wrong(message, hint, (case.at[0], indent), max(1, len(case.line.rstrip()) - indent))
+    return case.mistake(message, hint, (case.at[0], indent), max(1, len(case.line.rstrip()) - indent))
 
 
 def _no_colon(case: _ErrorContext, at: tuple[int, int]) -> SyntaxMistake:
@@ -202,11 +204,11 @@ def _no_colon(case: _ErrorContext, at: tuple[int, int]) -> SyntaxMistake:
     text = line[at[1] :].rstrip()
     hint = "write `key: value`; is a quote or a bracket left open above?"
     message = "a key without `:`"
-    if found := _UNSPACED.match(line):
-        message, hint = "a `:` without a blank after it", f"write `{found[1]}: {found[2][:MAX_SHOWN].strip()}`"
+    if match := _UNSPACED.match(line):
+        message, hint = "a `:` without a blank after it", f"write `{match[1]}: {match[2][:MAX_SHOWN].strip()}`"
     elif word := re.match(r"[A-Za-z0-9_.-]+", text):
         hint = f"write `{word[0]}: …`; is a quote or a bracket left open above?"
-    return case.wrong(message, hint, at, max(1, len(text)))
+    return case.mistake(message, hint, at, max(1, len(text)))
 
 
 def _missing_colon(case: _ErrorContext) -> SyntaxMistake:
@@ -215,46 +217,48 @@ def _missing_colon(case: _ErrorContext) -> SyntaxMistake:
 
 def _reserved(case: _ErrorContext) -> SyntaxMistake:
     what = "a backtick" if case.here == "`" else f"`{case.here}`"
-    return case.wrong(f"{what} cannot begin a value", case.in_quotes(case.at[1]))
+    return case.mistake(f"{what} cannot begin a value", case.in_quotes(case.at[1]))
 
 
 def _alias(case: _ErrorContext) -> SyntaxMistake:
-    case = _ErrorContext(case.lines, case.begun, case.begun, case.said, case.context, case.loader)
+    case = _ErrorContext(case.lines, case.begun, case.begun, case.problem, case.context, case.loader)
     what = {"*": "an alias", "&": "an anchor"}.get(case.here, "a name")
-    return case.wrong(f"`{case.here}` begins {what} in YAML", case.in_quotes(case.at[1]))
+    return case.mistake(f"`{case.here}` begins {what} in YAML", case.in_quotes(case.at[1]))
 
 
 def _block_text(case: _ErrorContext) -> SyntaxMistake:
     hint = "put the text on the lines below, indented, or leave the sign out and put it in quotes"
-    return case.wrong(f"text after `{case.opened}`", hint)
+    return case.mistake(f"text after `{case.opened}`", hint)
 
 
 def _item(case: _ErrorContext) -> SyntaxMistake:
     hint = "put each `- ` on a line of its own below the key, or write the list as [a, b]"
-    return case.wrong("a list cannot begin in the line of its key", hint)
+    return case.mistake("a list cannot begin in the line of its key", hint)
 
 
 def _question(case: _ErrorContext) -> SyntaxMistake:
-    return case.wrong("`?` cannot begin a value", case.in_quotes(case.at[1]))
+    return case.mistake("`?` cannot begin a value", case.in_quotes(case.at[1]))
 
 
 def _content(case: _ErrorContext) -> SyntaxMistake:
     here = f"`{case.here}`" if case.here else "the end of the line"
     hint = "is a quote or a bracket missing before it, or one too many?"
-    return case.wrong(f"{here} where a value has to be", hint)
+    return case.mistake(f"{here} where a value has to be", hint)
 
 
 def _content_after_value(case: _ErrorContext) -> SyntaxMistake:
-    return case.wrong("text after the end of all values", "is a bracket closed too early above, or a line `...` there?")
+    return case.mistake(
+        "text after the end of all values", "is a bracket closed too early above, or a line `...` there?"
+    )
 
 
 def _directive(case: _ErrorContext) -> SyntaxMistake:
-    return case.wrong("a line that begins with `%` is for programs that write YAML", "remove it", case.begun)
+    return case.mistake("a line that begins with `%` is for programs that write YAML", "remove it", case.begun)
 
 
 def _tag(case: _ErrorContext) -> SyntaxMistake:
-    case = _ErrorContext(case.lines, case.begun, case.begun, case.said, case.context, case.loader)
-    return case.wrong("`!` begins a YAML tag", case.in_quotes(case.at[1]))
+    case = _ErrorContext(case.lines, case.begun, case.begun, case.problem, case.context, case.loader)
+    return case.mistake("`!` begins a YAML tag", case.in_quotes(case.at[1]))
 
 
 def _key(case: _ErrorContext) -> SyntaxMistake:
@@ -265,24 +269,24 @@ def _key(case: _ErrorContext) -> SyntaxMistake:
         start, end = token.start_mark, token.end_mark
         if start.line != end.line:
             message = f"the quote {token.style} is closed in line {end.line + 1} only"
-            return case.wrong(message, f"write {token.style} where the text ends", (start.line, start.column))
-        return case.wrong("text after the closing quote", case.in_quotes(case.at[1]))
+            return case.mistake(message, f"write {token.style} where the text ends", (start.line, start.column))
+        return case.mistake("text after the closing quote", case.in_quotes(case.at[1]))
     if isinstance(token, yaml.FlowSequenceEndToken | yaml.FlowMappingEndToken) and not first:
         if case.here and case.here in "]}":
-            return case.wrong(f"one `{case.here}` too many", "remove it, or write the bracket that it closes")
+            return case.mistake(f"one `{case.here}` too many", "remove it, or write the bracket that it closes")
         closing = case.text(token.start_mark.line)[token.start_mark.column]
-        return case.wrong(f"text after the closing `{closing}`", case.in_quotes(case.at[1]))
+        return case.mistake(f"text after the closing `{closing}`", case.in_quotes(case.at[1]))
     if case.here == ":":
-        return case.wrong("nothing stands before the `:`", "write `key: value`")
+        return case.mistake("nothing stands before the `:`", "write `key: value`")
     if first and case.begun[1] == _indent(case.line) and _ITEM.match(f"{case.line} "):
-        return case.wrong("a list item among keys", "write `key: value`, or indent the list below its key")
+        return case.mistake("a list item among keys", "write `key: value`, or indent the list below its key")
     return _indented(case)
 
 
 def _among_items(case: _ErrorContext) -> SyntaxMistake:
     """In a list, an item is followed by something that is no item."""
     if case.begun[1] == _indent(case.line):
-        return case.wrong("a key among list items", "write `- ` before it, or indent the list deeper than its key")
+        return case.mistake("a key among list items", "write `- ` before it, or indent the list deeper than its key")
     return _indented(case)
 
 
@@ -297,7 +301,7 @@ def _indented(case: _ErrorContext) -> SyntaxMistake:
     hint = "is the indentation right, and each quote and bracket closed?"
     if near and here not in levels:
         hint = f"{_indent_widths(near)}, as lines above are"
-    return case.wrong("the line's indentation fits no line above", hint, (case.at[0], here))
+    return case.mistake("the line's indentation fits no line above", hint, (case.at[0], here))
 
 
 def _indent(line: str) -> int:

@@ -154,5 +154,6 @@ def _diff_lines(left: list[str], right: list[str]) -> list[str]:
     for sign, lines in (("-", removed), ("+", added)):
         excerpt += [f"{sign} {line[:200]}" for line in lines[:half]]
         if len(lines) > half:
-            excerpt.append(f"{sign} … {len(lines) - half} more lines")
+            hidden = len(lines) - half
+            excerpt.append(f"{sign} … {hidden} more line{'s' if hidden != 1 else ''}")
     return excerpt

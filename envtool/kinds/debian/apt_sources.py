@@ -91,9 +91,9 @@ def _sources_of_stack(request: Request, site: Site) -> AptSources:
         suite_sources = [item for item in sources if (item.url, item.suite) == (url, suite)]
         release_url = f"{url}/dists/{suite}/InRelease"
         suite_release = release.parse_inrelease(
-            site.get(release_url), keyrings=_keyrings(files, suite_sources), what=release_url
+            site.get(release_url), keyrings=_keyrings(files, suite_sources), url=release_url
         )
-        remark = release.check_release(suite_release, suite=suite, what=release_url, now=time.time())
+        remark = release.check_release(suite_release, suite=suite, url=release_url, now=time.time())
         if remark:
             site.note(remark)
         components = dict.fromkeys(name for item in suite_sources for name in item.components)

@@ -130,10 +130,10 @@ def decompress_limited(form: str, content: bytes, limit: int) -> bytes | None:
                 raise
             break  # the data after the last stream is not a stream
         while not decoder.eof and len(unpacked) <= limit:
-            more = decoder.decompress(b"", limit + 1 - len(unpacked))
-            if not more and not decoder.eof:
+            next_part = decoder.decompress(b"", limit + 1 - len(unpacked))
+            if not next_part and not decoder.eof:
                 raise EOFError("it is cut short")
-            unpacked += more
+            unpacked += next_part
         if len(unpacked) > limit:
             return None
         content = decoder.unused_data.lstrip(b"\0")
@@ -146,8 +146,8 @@ class _Gunzip:
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(31)
 
-    def decompress(self, data: bytes, most: int) -> bytes:
-        return self._inner.decompress(self._inner.unconsumed_tail + data, max(1, most))
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max(1, limit))
 
     @property
     def eof(self) -> bool:
@@ -165,12 +165,12 @@ class _Unzstd:
         self._inner = zstandard.ZstdDecompressor().decompressobj()
         self._waiting = memoryview(b"")
 
-    def decompress(self, data: bytes, most: int) -> bytes:
-        """Returns at least `most` bytes, if there are as many, and not many more. The inner decompressor unpacks all
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        """Returns at least `limit` bytes, if there are as many, and not many more. The inner decompressor unpacks all
         its input at once, so it gets the input in chunks."""
         self._waiting = self._waiting or memoryview(data)
         unpacked = bytearray()
-        while self._waiting and not self.eof and len(unpacked) < most:
+        while self._waiting and not self.eof and len(unpacked) < limit:
             unpacked += self._inner.decompress(self._waiting[:CHUNK_SIZE])
             self._waiting = self._waiting[CHUNK_SIZE:]
         return bytes(unpacked)
@@ -249,10 +249,10 @@ def normalize_path(path: str) -> str:
     for `..`."""
     if ".." not in path and path.startswith("./") and "//" not in path and not path.endswith("/") and "/./" not in path:
         return path[2:]
-    pieces = [piece for piece in path.split("/") if piece not in ("", ".")]
-    if ".." in pieces:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
         raise ArchiveError(f"`{path}` leaves the directory it is unpacked to")
-    return "/".join(pieces)
+    return "/".join(parts)
 
 
 def _checksum(header: bytes) -> None:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 CONVERTER, USR_MERGED = "usrmerge", "usr-is-merged"
 
 
-def minimal_system(index: PackageIndex, more: Iterable[str] = (), *, suite: str) -> list[DebianPackage]:
-    """Returns the packages of a minimal system: all that are essential or of priority required, apt, `more`, and the
-    packages that they need. Raises ResolveError."""
-    require_packages(index, more, suite)
+def minimal_system(index: PackageIndex, additional: Iterable[str] = (), *, suite: str) -> list[DebianPackage]:
+    """Returns the packages of a minimal system: all that are essential or of priority required, apt, the `additional`
+    ones, and the packages that they need. Raises ResolveError."""
+    require_packages(index, additional, suite)
     required = [*index.marked("Essential", "yes"), *index.marked("Priority", "required"), "apt"]
-    seed = [*dict.fromkeys([*required, *more])]
+    seed = [*dict.fromkeys([*required, *additional])]
     chosen = dependency_closure(index, seed, suite=suite)
     if USR_MERGED in index and CONVERTER not in seed and any(package.name == CONVERTER for package in chosen):
         chosen = dependency_closure(index, [USR_MERGED, *seed], suite=suite)

@@ -64,15 +64,15 @@ def parse_stanzas(text: str) -> Iterator[dict[str, str]]:
     """Yields the fields of each stanza (deb822), with their names in lower case."""
     for block in re.split(r"\n[ \t]*\n", text):
         fields: dict[str, str] = {}
-        last = ""
+        field = ""
         for line in block.splitlines():
             if line[:1] in (" ", "\t"):
-                if last:
-                    fields[last] += "\n" + line.strip()
+                if field:
+                    fields[field] += "\n" + line.strip()
             elif ":" in line:
                 name, _, value = line.partition(":")
-                last = name.strip().lower()
-                fields[last] = value.strip()
+                field = name.strip().lower()
+                fields[field] = value.strip()
         if fields:
             yield fields
 

@@ -53,16 +53,16 @@ def parse_deb822(text: str) -> Iterator[AptSource]:
     """Yields the entries of a .sources file: one for each URI and suite. Disabled and deb-src stanzas are left out."""
     for stanza in re.split(r"\n\s*\n", text):
         fields: dict[str, str] = {}
-        last = ""
+        field = ""
         for line in stanza.splitlines():
             if line.startswith("#"):
                 continue
-            if line[:1] in " \t" and last:
-                fields[last] += "\n" + line.strip()
+            if line[:1] in " \t" and field:
+                fields[field] += "\n" + line.strip()
             elif ":" in line:
                 name, _, value = line.partition(":")
-                last = name.strip().lower()
-                fields[last] = value.strip()
+                field = name.strip().lower()
+                fields[field] = value.strip()
         if fields.get("enabled", "yes").lower() == "no" or "deb" not in fields.get("types", "").split():
             continue
         signed_by = fields.get("signed-by", "")

@@ -77,11 +77,11 @@ def _read(path: str) -> Keyring:
         raise ResolveError(f"keyring {path} cannot be read: {error.strerror}", code="keyring") from error
 
 
-def verify_signature(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> tuple[bytes, tuple[str, ...]]:
+def verify_signature(data: bytes, *, keyrings: Sequence[Keyring], url: str) -> tuple[bytes, tuple[str, ...]]:
     """Returns the signed text of a clear-signed message, and the fingerprints of the certificates that signed it.
-    Raises ResolveError if no key of the keyrings made a valid signature; `what` names the file in the message."""
+    Raises ResolveError if no key of the keyrings made a valid signature."""
     if not data.lstrip().startswith(b"-----BEGIN PGP SIGNED MESSAGE-----"):
-        raise ResolveError(f"{what} is not a signed message", code="signature", hint="is this an archive's mirror?")
+        raise ResolveError(f"{url} is not a signed message", code="signature", hint="is this an archive's mirror?")
     from pysequoia import verify as check
 
     certificates = [cert for keyring in keyrings for cert in _certificates(keyring)]
@@ -94,12 +94,12 @@ def verify_signature(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> 
     try:
         result = check(data, store=store)
     except Exception as error:
-        raise _refusal(what, str(error), key_ids, certificates) from error
+        raise _refusal(url, str(error), key_ids, certificates) from error
     # pysequoia accepts a signature that claims to be made while its key was valid. apt does not, because whoever has
     # stolen an old key can make such a signature.
     signers = {signature.certificate for signature in result.valid_sigs}
     if all(_expired(cert) for cert in certificates if cert.fingerprint in signers):
-        raise _refusal(what, "its key has expired", key_ids, certificates)
+        raise _refusal(url, "its key has expired", key_ids, certificates)
     return bytes(result.bytes or b""), tuple(sorted(signers))
 
 
@@ -112,7 +112,7 @@ def _certificates(keyring: Keyring) -> list[Cert]:
         raise ResolveError(f"{keyring.path} has no OpenPGP keys: {error}", code="keyring") from error
 
 
-def _refusal(what: str, why: str, key_ids: list[str], certificates: list[Cert]) -> ResolveError:
+def _refusal(url: str, reason: str, key_ids: list[str], certificates: list[Cert]) -> ResolveError:
     ids = sorted({item.upper() for item in key_ids})
     expired = [
         f"{cert.fingerprint.upper()} (on {cert.expiration:%Y-%m-%d})"
@@ -121,17 +121,19 @@ def _refusal(what: str, why: str, key_ids: list[str], certificates: list[Cert]) 
     ]
     if expired:
         return ResolveError(
-            f"{what} is signed by a key that has expired: {', '.join(expired)}", code="signature-expired", hint=_HINT
+            f"{url} is signed by a key that has expired: {', '.join(expired)}", code="signature-expired", hint=_HINT
         )
     by = ", ".join(ids) or "nobody"
     if not any(_names(cert, ids) for cert in certificates):
+        count = len(certificates)
+        trusted = "not the trusted key" if count == 1 else f"none of the {count} trusted keys"
         return ResolveError(
-            f"{what} is signed by {by}, which is none of the {len(certificates)} trusted keys",
+            f"{url} is signed by {by}, which is {trusted}",
             code="signature-key",
             hint=_HINT,
         )
     return ResolveError(
-        f"the signature of {what} is not valid: {why.splitlines()[0].rstrip('.')} (signed by {by})",
+        f"the signature of {url} is not valid: {reason.splitlines()[0].rstrip('.')} (signed by {by})",
         code="signature",
         hint="the file was changed on the way, or cut short: try another `mirror:`",
     )
@@ -151,22 +153,22 @@ def _names(cert: Cert, ids: list[str]) -> bool:
 _HINT = "name the file of keys that signs this archive with `keyring:`, or update the host's archive keyring"
 
 
-def parse_inrelease(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> Release:
+def parse_inrelease(data: bytes, *, keyrings: Sequence[Keyring], url: str) -> Release:
     """Verifies an InRelease and returns its content. Raises ResolveError."""
-    signed, signers = verify_signature(data, keyrings=keyrings, what=what)
+    signed, signers = verify_signature(data, keyrings=keyrings, url=url)
     text = signed.decode("utf-8", "replace").replace("\r\n", "\n")
     head, marker, body = text.partition("\nSHA256:")
     fields = dict(
         re.findall(r"^([A-Za-z][A-Za-z-]*): *(.*)$", head + "\n" + re.sub(r"(?m)^ .*\n?", "", body), re.MULTILINE)
     )
     if not marker or "Date" not in fields:
-        raise ResolveError(f"{what} has no SHA256 section or no Date: too old an archive", code="release")
+        raise ResolveError(f"{url} has no SHA256 section or no Date: too old an archive", code="release")
     body = re.split(r"^(?=\S)", body.partition("\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     files = {name: ReleaseFile(path=name, sha256=digest, size=int(size)) for digest, size, name in _ENTRY.findall(body)}
     return Release(
         sha256=hashlib.sha256(data).hexdigest(),
-        date=_time(fields["Date"], what),
-        valid_until=_time(fields["Valid-Until"], what) if fields.get("Valid-Until") else 0,
+        date=_time(fields["Date"], url),
+        valid_until=_time(fields["Valid-Until"], url) if fields.get("Valid-Until") else 0,
         suite=fields.get("Suite", ""),
         codename=fields.get("Codename", ""),
         by_hash=fields.get("Acquire-By-Hash") == "yes",
@@ -175,13 +177,13 @@ def parse_inrelease(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> R
     )
 
 
-def check_release(release: Release, *, suite: str, what: str, now: float, strict: bool = True) -> str:
+def check_release(release: Release, *, suite: str, url: str, now: float, strict: bool = True) -> str:
     """Checks that a release is the suite that was asked for, and not too old. Returns a remark for the user, or "".
 
     A mirror may answer with another suite, or with an old index that hides security updates: raises ResolveError."""
     if suite not in (release.suite, release.codename):
         raise ResolveError(
-            f"{what} is the index of `{release.codename or release.suite}`, not of `{suite}`", code="release-suite"
+            f"{url} is the index of `{release.codename or release.suite}`, not of `{suite}`", code="release-suite"
         )
     seconds_late = now - release.valid_until
     if not release.valid_until or seconds_late <= 0:
@@ -189,15 +191,15 @@ def check_release(release: Release, *, suite: str, what: str, now: float, strict
     day = time.strftime("%Y-%m-%d", time.gmtime(release.valid_until))
     if strict and seconds_late > MAX_STALENESS:
         raise ResolveError(
-            f"{what} was valid until {day} only: the mirror is far behind, or hides updates",
+            f"{url} was valid until {day} only: the mirror is far behind, or hides updates",
             code="release-expired",
             hint="use another `mirror:`, or accept it with `valid_until: false`",
         )
     return f"{suite}: the mirror is behind, its index was valid until {day}"
 
 
-def _time(text: str, what: str) -> int:
+def _time(text: str, url: str) -> int:
     try:
         return int(parsedate_to_datetime(text).timestamp())
     except (ValueError, TypeError, OverflowError, OSError) as error:
-        raise ResolveError(f"{what} has an unreadable date `{text[:100]}`", code="release") from error
+        raise ResolveError(f"{url} has an unreadable date `{text[:100]}`", code="release") from error

@@ -112,24 +112,24 @@ def _release(
     urls: tuple[str, ...], suite: str, options: SuiteOptions, site: Site, keyrings: tuple[release.Keyring, ...]
 ) -> tuple[str, release.Release]:
     first_error: FetchError | None = None
-    for url in urls:
-        release_url = f"{url}/dists/{suite}/InRelease"
+    for mirror in urls:
+        release_url = f"{mirror}/dists/{suite}/InRelease"
         try:
             data = site.get(release_url)
         except FetchError as error:
             if error.code == "outside":  # the user has to allow the whole archive, not one file of it
-                error.hint = error.hint.replace(_path(release_url), _path(url))
+                error.hint = error.hint.replace(_path(release_url), _path(mirror))
                 raise
             # A network failure is a better explanation than a second mirror that never had the suite.
             first_error = error if first_error is None or is_not_found(first_error) else first_error
             continue
-        verified = release.parse_inrelease(data, keyrings=keyrings, what=release_url)
+        verified = release.parse_inrelease(data, keyrings=keyrings, url=release_url)
         remark = release.check_release(
-            verified, suite=suite, what=release_url, now=time.time(), strict=options.valid_until
+            verified, suite=suite, url=release_url, now=time.time(), strict=options.valid_until
         )
         if remark:
             site.note(remark)
-        return url, verified
+        return mirror, verified
     assert first_error is not None
     if is_not_found(first_error) and suite == options.suite:
         similar = suites.nearest_suite(suite)

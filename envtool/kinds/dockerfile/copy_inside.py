@@ -299,15 +299,15 @@ def _missing_source_error(root: str, path: str, *, has_root: bool) -> CopyError:
 
 def _dangling_link_error(name: str, target: str, *, has_root: bool) -> CopyError:
     if has_root:
-        text, why = (
+        text, advice = (
             f"`{name}` is a link to `{target}`, which does not exist",
             "make the target of the link, or copy the directory that has the link",
         )
     else:
         text = f"`{name[1:]}` is a link to `{target}`, which is not in the context"
         absolute = target.startswith("/")
-        why = "an absolute link leads out of a checkout" if absolute else "is it ignored, or outside of the context?"
-    return CopyError(text, hint=f"COPY copies the file that a link leads to: {why}")
+        advice = "an absolute link leads out of a checkout" if absolute else "is it ignored, or outside of the context?"
+    return CopyError(text, hint=f"COPY copies the file that a link leads to: {advice}")
 
 
 def _copy_one(copier: _Copier, source: str, name: str, target: str, several: bool) -> None:

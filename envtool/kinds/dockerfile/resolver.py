@@ -257,10 +257,10 @@ def _read_dockerfile(request: Request) -> ParsedDockerfile:
 
 
 def _check(file: ParsedDockerfile, build_args: Mapping[str, str], request: Request) -> None:
-    here = f"linux/{machine(request.arch)}"
-    platform = str(as_mapping(request.options).get("platform", here))
-    if "/".join(platform.split("/")[:2]) != here:
-        text = f"`platform: {platform}` needs a machine of that kind: this is {here}"
+    machine_platform = f"linux/{machine(request.arch)}"
+    platform = str(as_mapping(request.options).get("platform", machine_platform))
+    if "/".join(platform.split("/")[:2]) != machine_platform:
+        text = f"`platform: {platform}` needs a machine of that kind: this is {machine_platform}"
         raise SpecError((Problem(where=request.where, message=text, code="dockerfile-platform"),))
     undeclared = [name for name in build_args if name not in file.declared and name.upper() not in _PREDEFINED]
     undeclared = [name for name in undeclared if name not in file.arguments or not name.startswith(("BUILD", "TARGET"))]
@@ -275,8 +275,8 @@ def _target(file: ParsedDockerfile, request: Request) -> int:
 
 def _read_ignore_patterns(request: Request) -> tuple[str, ...]:
     """Returns the patterns of the ignore file for this Dockerfile, or else of the context's `.dockerignore`."""
-    _, own, common = text_inputs(request.options)
-    return dockerignore.parse_patterns(request.texts.get(own, request.texts.get(common, "")))
+    _, specific, common = text_inputs(request.options)
+    return dockerignore.parse_patterns(request.texts.get(specific, request.texts.get(common, "")))
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------

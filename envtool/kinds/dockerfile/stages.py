@@ -154,13 +154,13 @@ def _parse_from(file: ParsedDockerfile, from_instruction: Instruction, stage: St
     return replace(stage, base=base, parent=parent)
 
 
-def _check_platform(text: str, here: str, line: int) -> None:
+def _check_platform(text: str, machine_name: str, line: int) -> None:
     """Raises DockerfileError if --platform is not this machine's. It may be complete or not (containerd/platforms:
     Parse): `linux/arm64/v8`, `linux`, `arm64`."""
     words = text.split("/")
-    platform = words[:2] if len(words) > 1 else ["linux", here] if text in ("", "linux") else ["linux", text]
-    if [platform[0], machine(platform[1])] != ["linux", here]:
-        raise DockerfileError(f"--platform={text} needs a machine of that kind: this is linux/{here}", line)
+    platform = words[:2] if len(words) > 1 else ["linux", machine_name] if text in ("", "linux") else ["linux", text]
+    if [platform[0], machine(platform[1])] != ["linux", machine_name]:
+        raise DockerfileError(f"--platform={text} needs a machine of that kind: this is linux/{machine_name}", line)
 
 
 def required_stages(file: ParsedDockerfile, target: int) -> tuple[int, ...]:

@@ -168,8 +168,8 @@ def _run(reader: StageReader, instruction: Instruction) -> None:
 def _title(instruction: Instruction) -> str:
     """Returns one line for displays: the instruction without the flags for mounts, network and security."""
     if instruction.heredocs and instruction.name == "RUN":
-        first = next((line.strip() for line in instruction.heredocs[0].content.splitlines() if line.strip()), "")
-        return _short(f"RUN {first}")
+        first_line = next((line.strip() for line in instruction.heredocs[0].content.splitlines() if line.strip()), "")
+        return _short(f"RUN {first_line}")
     words = instruction.text.partition("\n")[0].split()
     title_words = [word for word in words[1:] if not word.startswith(("--mount=", "--network=", "--security="))]
     return _short(f"{instruction.name} {' '.join(title_words)}")

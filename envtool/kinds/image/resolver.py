@@ -168,7 +168,7 @@ def _from_docker_archive(
     config = _check_platform(config, platform, source.text)
     names = [str(name) for name in entry["Layers"]]
     if len(names) != len(config.diff_ids):
-        archive.wrong(f"it has {len(names)} layers, its config {len(config.diff_ids)} diff IDs")
+        archive.wrong(f"it has {documents.count_layers(len(names), len(config.diff_ids))}")
     layers = []
     for name, diff_id in zip(names, config.diff_ids, strict=True):
         media_type = archive.layer_type(name)

@@ -208,9 +208,12 @@ def check_image(manifest: ImageManifest, config: ImageConfig, what: str) -> None
             known = "tar, gzip and zstd are read"
             reader.fail_document(f"a layer is {_truncate(layer.media_type)}, which is not known: {known}")
     if len(manifest.layers) != len(config.diff_ids):
-        reader.fail_document(
-            f"its manifest has {len(manifest.layers)} layers, its config {len(config.diff_ids)} diff IDs"
-        )
+        reader.fail_document(f"its manifest has {count_layers(len(manifest.layers), len(config.diff_ids))}")
+
+
+def count_layers(layers: int, diff_ids: int) -> str:
+    """Returns "2 layers, its config 1 diff ID", for an error about two numbers that should be the same."""
+    return f"{layers} layer{'s' if layers != 1 else ''}, its config {diff_ids} diff ID{'s' if diff_ids != 1 else ''}"
 
 
 def _check_run_config(reader: _JsonReader, run: dict[str, Json]) -> dict[str, Json]:

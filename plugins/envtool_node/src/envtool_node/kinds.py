@@ -100,7 +100,7 @@ class Npm(api.Kind):
     pins: ClassVar[api.Json] = PINS
     needs_only: ClassVar[bool] = True
     schema: ClassVar[api.Json] = {
-        "description": "node_modules of a project: pinned by its lock file (or settled by npm where it has none),"
+        "description": "node_modules of a project: pinned by its lock file (or resolved by npm if it has none),"
         " fetched by hash, installed by the npm of the env, offline",
         "examples": [{"directory": "web"}],
         "type": ["object", "null"],

@@ -122,7 +122,9 @@ def _run(
         raise api.ResolveError(f"there is no {program} in this env", code="no-node", hint=HINT_NODE)
     if completed.status:
         output = completed.stderr.decode(errors="replace")
-        raise api.ResolveError(f"npm could not settle it: {last_words(output)}", code="resolve", hint=hint_for(output))
+        raise api.ResolveError(
+            f"npm could not resolve the dependencies: {last_words(output)}", code="resolve", hint=hint_for(output)
+        )
     return completed.stdout
 
 
@@ -219,7 +221,7 @@ def resolve_pins(
         packages = parse_lockfile(text, origin.lockfile) if text is not None else None
         generated = None
         if packages is None:
-            site.note("npm settles versions" if text is None else f"npm reads {origin.lockfile}, which is of version 1")
+            site.note("npm resolves versions" if text is None else f"npm reads {origin.lockfile}, which has version 1")
             previous = text if text is not None else _previous_lockfile(request)
             packages = generated = strip_registry_hosts(_make_lockfile(site, origin, config, node=node, lock=previous))
         tarballs = select_tarballs(packages, runtime.platform, omit)
@@ -233,7 +235,7 @@ def resolve_pins(
     _check_links(origin, linked)
     _check_local(origin, tarballs)
     files = _fetch_tarballs(site, tarballs, config, runtime.registry)
-    site.note(f"{len(files)} packages")
+    site.note(f"{len(files)} package{'' if len(files) == 1 else 's'}")
     directories = node_modules_parents([*tarballs, *linked])
     _check_inside(origin.root, directories)
     return {

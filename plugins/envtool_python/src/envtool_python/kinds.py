@@ -131,7 +131,7 @@ class Pip(_VenvKind):
     name: ClassVar[str] = "pip"
     pins: ClassVar[api.Json] = api.shapes.record(PINS)
     schema: ClassVar[api.Json] = {
-        "description": "Python packages in a virtual environment, settled by pip for the env's own Python, "
+        "description": "Python packages in a virtual environment, resolved by pip for the env's own Python, "
         "fetched by hash and installed offline",
         "examples": [["attrs>=24", "pytest"]],
         "oneOf": [
@@ -144,8 +144,8 @@ class Pip(_VenvKind):
                     "requirements": _strings("requirement files; what they include is followed"),
                     "constraints": _strings("constraint files"),
                     "adds": _strings(
-                        "requirements that are settled last, by a call of pip of their own, beside all others: no "
-                        "hash, index or other mode of a requirement file is meant for them"
+                        "requirements that are resolved last, by a pip call of their own: the hashes, indexes and "
+                        "options of requirement files do not apply to them"
                     ),
                     "bounds": _strings("constraints written out, as in `attrs<25`"),
                     "sources": SOURCES,
@@ -246,7 +246,7 @@ class Pip(_VenvKind):
                 "extras": [*pip_request.extras],
                 "call": pip_request.project_call,
             }
-        site.note(f"resolving {len(lines)} requirements")
+        site.note(f"resolving {_count(len(lines), 'requirement')}")
         install = resolver.packages(document)
         return resolver.pins("install", install)
 

@@ -111,7 +111,7 @@ class Resolver:
             message, hint = explain_pip_error(redact_credentials(output), self.places, self.info, _lines(document))
             if message:
                 raise api.ResolveError(message, code="resolve", hint=hint, output=redact_credentials(output))
-            message = f"pip could not settle it: {last_words(output)}"
+            message = f"pip could not resolve the requirements: {last_words(output)}"
             raise api.ResolveError(message, code="resolve", hint=hint_for(output), output=redact_credentials(output))
         return json.loads(completed.stdout.decode().strip().rpartition("\n")[2])
 
@@ -178,7 +178,10 @@ class Resolver:
             if entry["sha256"] in parents:
                 raise api.ResolveError(f"building {entry['name']} needs {entry['name']} itself", code="resolve")
         if new_sources:
-            self.site.note(f"asking {len(new_sources)} source distributions what their builds need")
+            count = len(new_sources)
+            asked = "1 source distribution what its build needs"
+            asked = asked if count == 1 else f"{count} source distributions what their builds need"
+            self.site.note(f"asking {asked}")
             self._add_builds(new_sources, parents)
         return [self.add(entry) for entry in entries]
 

@@ -9,7 +9,6 @@ from envtool.app.permissions import read_permissions
 from envtool.container.doctor import Check, check_machine
 from envtool.container.userns import describe_ids, run_as_root
 from envtool.errors import SpecError, StoreError, UsageError
-from envtool.store.inventory import is_deletable, undeletable_paths
 from envtool.store.store import Store, check_only_store_files, find_store, other_idmap_stores, store_directory
 
 
@@ -39,6 +38,8 @@ def run_checks() -> tuple[Check, ...]:
 
 def _check_other_idmap(other: Store) -> Check | None:
     """The part of the store that belongs to another id map; None if it is empty."""
+    from envtool.store.inventory import is_deletable, undeletable_paths  # few stores have such a part
+
     if is_deletable(other, run_as_root):
         made = f"made when containers had other ids ({other.idmap}): nothing uses it now"
         text = f"{other.idmap_path('layers')} was {made}, and `envtool gc` takes what is of no use for 30 days"

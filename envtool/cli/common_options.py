@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import click
 
@@ -14,47 +14,45 @@ from envtool.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Unpack
+    from typing import TypedDict, Unpack
 
     from envtool.app.command_request import CommandRequest
     from envtool.model import Spec
+
+    class ResolveOptions(TypedDict):
+        """The values of resolve_options."""
+
+        offline: bool
+        locked: bool | None
+        refresh: bool
+
+    class RunOptions(ResolveOptions):
+        """The values of run_options, but for the path of the JUnit report."""
+
+        envs: tuple[str, ...]
+        jobs: int | None
+        fail_fast: bool
+        again: bool
+        expect_cached: bool
+
+    class RequestOptions(TypedDict, total=False):
+        """The fields of a CommandRequest that a verb's own options give, but for `jobs`."""
+
+        envs: tuple[str, ...]
+        args: tuple[str, ...]
+        fail_fast: bool
+        refresh: bool
+        again: bool
+        locked: bool | None
+        offline: bool
+        expect_cached: bool
+        reports: tuple[str, ...]
+
 
 Color: TypeAlias = Literal["auto", "always", "never"]
 Function = TypeVar("Function", bound="Callable[..., object]")  # the function of a verb
 _META = "envtool."
 MAX_JOBS = 1 << 16  # a greater number is a typing error
-
-
-class ResolveOptions(TypedDict):
-    """The values of resolve_options."""
-
-    offline: bool
-    locked: bool | None
-    refresh: bool
-
-
-class RunOptions(ResolveOptions):
-    """The values of run_options, but for the path of the JUnit report."""
-
-    envs: tuple[str, ...]
-    jobs: int | None
-    fail_fast: bool
-    again: bool
-    expect_cached: bool
-
-
-class RequestOptions(TypedDict, total=False):
-    """The fields of a CommandRequest that a verb's own options give, but for `jobs`."""
-
-    envs: tuple[str, ...]
-    args: tuple[str, ...]
-    fail_fast: bool
-    refresh: bool
-    again: bool
-    locked: bool | None
-    offline: bool
-    expect_cached: bool
-    reports: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

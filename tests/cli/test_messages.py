@@ -148,7 +148,8 @@ def _doctor(monkeypatch, state):
         "is_deletable": lambda other, inside: other is stands,
         "undeletable_paths": lambda other: (f"/store/ids/{other.ids}",),
     }.items():
-        monkeypatch.setattr(f"envtool.app.machine_checks.{name}", replacement)
+        module = "store.inventory" if "deletable" in name else "app.machine_checks"
+        monkeypatch.setattr(f"envtool.{module}.{name}", replacement)
 
 
 def _machine(state):

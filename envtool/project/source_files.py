@@ -412,8 +412,13 @@ class ProjectFiles:
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
         if pattern not in self._matches:
-            expression = globs.matcher((normalize_pattern(pattern),))
-            self._matches[pattern] = [path for path in self.listed() if expression.fullmatch(path)]
+            normal = normalize_pattern(pattern)
+            if globs.is_glob(normal):
+                start = f"{directory}/" if (directory := globs.literal_directory(normal)) else ""
+                matches = globs.matcher((normal,)).fullmatch
+                self._matches[pattern] = [path for path in self.listed() if path.startswith(start) and matches(path)]
+            else:
+                self._matches[pattern] = [path for path in self.listed() if path == normal]
         return [*self._matches[pattern]]
 
     def listed(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Runs the tasks of envs on their stacks, and caches the results.
 
 fast_exec        Reads the plan cache of `exec` and `shell`: starts the container of an unchanged env
+fast_list        Keeps what `list` printed, and the stat signatures of all files that decided it
 fast_plan        Writes the plan caches that fast_exec and fast_test read
 fast_test        Reads the plan cache of `test`: finds that every task passed before and that nothing changed
 host_inputs      The files of this machine and of git's directories that a task opened, and their state

@@ -18,7 +18,7 @@ from envtool.container.program import ContainerStep
 from envtool.fs import store_files
 from envtool.fs.beneath import project_identity, real_path
 from envtool.model import Env, Spec
-from envtool.plugins import discover
+from envtool.plugins import code_paths, discover
 from envtool.project import host_access, rundir, snapshot_cache, source_files
 from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec, fast_test, host_inputs, host_state, provenance, task_container, task_git
@@ -161,7 +161,7 @@ def _watched_signatures(
         for trace in traces
         for path, state in host_inputs.result_host_state(trace.stack, trace.found.key, context).items()
     }
-    for path in _code_paths():
+    for path in code_paths(discover()):
         if os.path.islink(path):
             watched.setdefault(path, fast_exec.stat_signature(path))
         else:  # every change moves its ctime, and that is checked faster
@@ -213,20 +213,6 @@ def _is_plain(trace: CachedResult) -> bool:
     ASCII."""
     name = f"{trace.env.name}{trace.task}"
     return not trace.found.outputs and not trace.found.run.message and name.isascii() and name.isprintable()
-
-
-def _code_paths() -> Iterator[str]:
-    """Yields the source files and directories of envtool and its plugins, whose code decided the plan."""
-    packages = {
-        "envtool",
-        *(getattr(plugin, "__name__", type(plugin).__module__).split(".")[0] for plugin in discover().plugins),
-    }
-    for package in sorted(packages):
-        directory = os.path.dirname(getattr(sys.modules.get(package), "__file__", None) or "")
-        for parent, directories, names in os.walk(directory) if directory else ():
-            directories[:] = [name for name in directories if name != "__pycache__"]
-            yield parent
-            yield from (os.path.join(parent, name) for name in names if name.endswith(".py"))
 
 
 def _decisive_paths(stack: Stack, spec: Spec, context: Context) -> Iterator[str]:

@@ -35,7 +35,7 @@ def run(tmp_path, store, monkeypatch):
     for name in ("log", "result.json"):
         (result / name).write_text("said\n")
     monkeypatch.setenv("MY_TOKEN", "1")
-    monkeypatch.setattr(fastpath, "_store_directory", lambda: store.root)
+    monkeypatch.setattr(fastpath, "store_directory", lambda: store.root)
     monkeypatch.setattr(fast_plan, "CLOCK_MARGIN", -(10**10))  # what was just made may be read
     monkeypatch.setattr(fast_plan, "_decisive_paths", lambda stack, spec, setting: iter([str(root / "envtool.yaml")]))
     monkeypatch.setattr(snapshot, "CLOCK_GRAIN", -(10**10))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import posixpath
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from envtool_python.requirements import name_of, normal
@@ -172,6 +173,7 @@ def _literal(text: str | None, name: str) -> bool:
     return False
 
 
+@lru_cache(maxsize=64)
 def _is_named(directory: str, text: str) -> bool:
     return bool(re.search(rf"\b{re.escape(directory)}\b", text))
 

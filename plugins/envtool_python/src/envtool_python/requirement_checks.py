@@ -18,7 +18,10 @@ _NAME = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[^\]]*\])?"
 # matches valid requirements only: the import of `packaging`, which parses all of them, takes longer than reading a spec
 _WORD = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _BOUND = r"(?:==|!=|>=|<=|<|>)\s?[0-9]+(?:\.[0-9]+)*"
-_PLAIN = re.compile(rf"{_WORD}(?:\[{_WORD}(?:,\s?{_WORD})*\])?(?:\s?{_BOUND}(?:,\s?{_BOUND})*)?")
+_MARKER = (
+    r"(?:python_version|sys_platform|platform_machine|platform_system)\s?(?:[<>]=?|[!=]=)\s?(?:'[\w.]+'|\"[\w.]+\")"
+)
+_PLAIN = re.compile(rf"{_WORD}(?:\[{_WORD}(?:,\s?{_WORD})*\])?(?:\s?{_BOUND}(?:,\s?{_BOUND})*)?(?:\s?;\s?{_MARKER})?")
 _SWAPPED = re.compile(rf"^({_NAME}\s*[^;@]*?)(=>|=<|=!|=~|(?<![=<>!~])=(?![=<>!~]))\s*([^\s;,]+)")
 _RIGHT = {"=>": ">=", "=<": "<=", "=!": "!=", "=~": "~=", "=": "=="}
 _BARE = re.compile(rf"^({_NAME})\s*\(?v?(\d[\w.]*)\)?$")

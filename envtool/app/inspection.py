@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from envtool import plugins
 from envtool.app.command_request import CommandRequest, find_env
 from envtool.app.open_project import OpenProject, open_project, without_lock_check
-from envtool.build.assess import Assessment, assess_nodes
+from envtool.build.assess import NodeState, assess_nodes
 from envtool.build.stack_files import StackTree
 from envtool.container import userns
 from envtool.errors import MakeError, UsageError, closest_name
@@ -55,7 +55,7 @@ class StoreInspector:
                 raise
         self.store: Store = self.at.setting.store if self.at else store.open_store(idmap=userns.describe_ids())
         self.plugins: Sequence[object] = (self.at.kinds if self.at else plugins.discover()).plugins
-        self._looks: dict[str, Assessment] | None = None
+        self._looks: dict[str, NodeState] | None = None
 
     def find(self, name: str) -> InspectSubject:
         """An env, a base or a layer of the project, or a layer by the beginning of its key or diff ID. Raises
@@ -75,7 +75,7 @@ class StoreInspector:
             return self._find_by_key(name)
         raise self._unknown_name_error(name)
 
-    def _assess(self, at: OpenProject) -> dict[str, Assessment]:
+    def _assess(self, at: OpenProject) -> dict[str, NodeState]:
         if self._looks is None:
             self._looks = assess_nodes(at.nodes, at.setting)
         return self._looks
@@ -88,7 +88,7 @@ class StoreInspector:
             raise MakeError(text, code="not-cached", hint=HINT_BUILD.format(name))
         return InspectSubject(env=name, members=tuple(self._member(each) for each in looks))
 
-    def _find_layer(self, name: str, looks: Sequence[Assessment]) -> InspectSubject:
+    def _find_layer(self, name: str, looks: Sequence[NodeState]) -> InspectSubject:
         standing = {each.layer.key: each for each in looks if each.layer is not None}
         if not standing:
             raise MakeError(f"`{name}` is not made yet", code="not-cached", hint="`envtool why` says what it waits for")
@@ -118,7 +118,7 @@ class StoreInspector:
         except MakeError:
             return None
 
-    def _member(self, each: Assessment) -> PlacedLayer:
+    def _member(self, each: NodeState) -> PlacedLayer:
         assert each.layer is not None
         node = each.node
         return self._held(node.subject, node.spec.name, node.kind.name, each.layer)

@@ -17,14 +17,14 @@ def why(request: CommandRequest, names: tuple[str, ...] = ()) -> tuple[Explanati
     at = open_project(without_lock_check(request))  # a lock that does not fit is explained like all else
     chosen = select_subjects(at.spec, at.nodes, names)
     with all_problems.report_all_problems(at.spec.envs, all_problems.Unmade(at.nodes), at.setting):
-        looks = assess_nodes(at.nodes, at.setting)
+        states = assess_nodes(at.nodes, at.setting)
     # of what a task stands on, only what is not cached says anything about it
     wanted = {
-        node_id for node_id in chosen.nodes if node_id in chosen.named or not names or looks[node_id].layer is None
+        node_id for node_id in chosen.nodes if node_id in chosen.named or not names or not states[node_id].is_cached
     }
-    told = explain_nodes(at.nodes, at.setting, wanted, looks=looks, lock=at.lock_lines(), misses=not names)
+    told = explain_nodes(at.nodes, at.setting, wanted, states=states, lock=at.lock_lines(), misses=not names)
     if not chosen.tasks:
         return told
     from envtool.run.why import explain_tasks
 
-    return told + explain_tasks(chosen.tasks, at.nodes, looks, at.setting)
+    return told + explain_tasks(chosen.tasks, at.nodes, states, at.setting)

@@ -13,7 +13,7 @@ from typing import Any
 
 from envtool.build import resolution
 from envtool.build.context import Context
-from envtool.build.scheduler import Stack
+from envtool.build.stack import KnownStack, Stack
 from envtool.container import userns
 from envtool.container.program import ContainerStep
 from envtool.fs import store_files
@@ -99,7 +99,7 @@ def write_test_plan(
         or any(not _is_plain(trace) for trace in traces)
     ):
         return
-    if any(not made.layer.tree for trace in traces for made in trace.stack.made):  # gone from the store
+    if any(made.layer is None for trace in traces for made in trace.stack.made):  # a layer is gone from the store
         return
     place = _place(spec)
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
@@ -209,14 +209,15 @@ def _code() -> Iterator[str]:
             yield from (os.path.join(parent, name) for name in names if name.endswith(".py"))
 
 
-def _decisive_paths(stack: Stack, spec: Spec, setting: Context) -> Iterator[str]:
+def _decisive_paths(stack: KnownStack, spec: Spec, setting: Context) -> Iterator[str]:
     """Paths that decided the stack, beside what was read of the project: inputs, pins, layers, this machine."""
     yield from spec.read
     yield sysconfig.get_path("purelib")  # plugins come and go here
     for made in (*stack.made, *stack.aside):
         settled = made.settled
-        yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
-        yield made.layer.tree
+        if made.layer is not None:
+            yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
+            yield made.layer.tree
         yield resolution.pins_cache_path(made, setting)
         yield from settled.node.kind.watches(settled.pins)
         directory = settled.node.spec.directory

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from envtool.api import PROJECT, Looked
 from envtool.build.context import Context
 from envtool.build.parents import opened_files_question, shown_host_files
-from envtool.build.scheduler import Stack
+from envtool.build.stack import KnownStack
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
 from envtool.model import Json
@@ -45,7 +45,7 @@ class HostInputs:
 
     __slots__ = ("_began", "_directories", "_machine", "opened")
 
-    def __init__(self, stack: Stack, setting: Context) -> None:
+    def __init__(self, stack: KnownStack, setting: Context) -> None:
         """Raises EnvtoolError where git cannot be asked."""
         self._machine = shown_host_files(stack.made)
         self._directories = {place for top in _visible_git_directories(setting) for place, _ in _directories(top)}
@@ -86,18 +86,18 @@ class HostInputs:
             answer_cache.put(setting.store, opened_files_question("result", key), here)
 
 
-def unseen_reason(stack: Stack) -> str:
+def unseen_reason(stack: KnownStack) -> str:
     """Why not all that a stack shows of the machine could be looked at; empty where it could."""
     shown = shown_host_files(stack.made)
     return shown.unseen if shown else ""
 
 
-def result_host_state(stack: Stack, key: str, setting: Context) -> dict[str, int]:
+def result_host_state(stack: KnownStack, key: str, setting: Context) -> dict[str, int]:
     """What of the machine decided the result of a key and the layers below it: ctimes (ns) by path."""
     shown = shown_host_files(stack.made)
     if shown is None:
         return {}
-    questions = [opened_files_question("layer", made.layer.key) for made in (*stack.made, *stack.aside)[1:]]
+    questions = [opened_files_question("layer", made.settled.key) for made in (*stack.made, *stack.aside)[1:]]
     return _decisive_state(
         shown, [answer_cache.get(setting.store, each) for each in (*questions, opened_files_question("result", key))]
     )

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 from envtool import keys, net
 from envtool.build.context import Context
-from envtool.build.scheduler import Scheduler, Stack, stack_binds
+from envtool.build.parents import stack_binds
+from envtool.build.scheduler import Scheduler
+from envtool.build.stack import KnownStack, Stack
 from envtool.container import userns
 from envtool.container.outputs import OutputReceiver
 from envtool.errors import EnvtoolError
@@ -51,7 +53,7 @@ class CachedResult:
 
     env: Env
     task: str
-    stack: Stack
+    stack: KnownStack
     view: str  # digest
     found: results.StoredResult
 
@@ -61,14 +63,14 @@ def run_task_cached(asked: TaskRequest, stacks: Scheduler, *, again: bool) -> tu
     what making the stack and the container raise."""
     env, setting = asked.env, asked.setting
     view: Snapshot | str = ""
-    recalled: Stack | None = None
+    recalled: KnownStack | None = None
     if not env.network and not again:
         recalled = stacks.find_known_stack(env.name)
         view = snapshot_or_reason(setting) if recalled else ""
         if recalled and isinstance(view, Snapshot) and (told := _reuse_result(asked, recalled, view)):
             return told
         view = view or (snapshot_or_reason(setting) if setting.share and setting.share.results else "")
-        supposed = recalled or (stacks.foreseen(env.name) if view else None)
+        supposed = recalled or (stacks.find_known_stack(env.name, team=True) if view else None)
         if supposed and isinstance(view, Snapshot) and (told := _reuse_team_result(asked, supposed, view)):
             return told
     stack = stacks.stack(env.name)
@@ -101,12 +103,12 @@ def _report_not_cached(asked: TaskRequest, why: str) -> None:
     asked.setting.unremembered.setdefault(why, []).append(f"{asked.env.name} {asked.task.name}")
 
 
-def _trace(asked: TaskRequest, stack: Stack, view: str, document: Mapping[str, Json]) -> CachedResult | None:
+def _trace(asked: TaskRequest, stack: KnownStack, view: str, document: Mapping[str, Json]) -> CachedResult | None:
     found = results.find(asked.setting.store, keys.digest(dict(document)))
     return CachedResult(env=asked.env, task=asked.task.name, stack=stack, view=view, found=found) if found else None
 
 
-def make_result_document(asked: TaskRequest, stack: Stack, view: str) -> dict[str, Json]:
+def make_result_document(asked: TaskRequest, stack: KnownStack, view: str) -> dict[str, Json]:
     """All that decides what the task comes to. Raises EnvtoolError where git cannot be asked."""
     env, task = asked.env, asked.task
     passed = set(asked.host)
@@ -114,7 +116,7 @@ def make_result_document(asked: TaskRequest, stack: Stack, view: str) -> dict[st
     variables = task_container.task_environment(env, stack, asked.host, user=user)
     shows, layered = bool(stack_binds(stack.made)), enumerate(stack.made)
     return keys.result_document(
-        stack=[[made.layer.diff_id, made.layer.key if shows and not number else ""] for number, made in layered],
+        stack=[[made.diff_id, made.settled.key if shows and not number else ""] for number, made in layered],
         view=view,
         history=source_files.git_history_digest(asked.setting.root) if task.outputs else "",
         commands=[[*command.words()] for command in task.commands],
@@ -158,7 +160,7 @@ def snapshot_or_reason(setting: Context) -> Snapshot | str:
 # ---- telling ---------------------------------------------------------------------------------------------------------
 
 
-def _reuse_result(asked: TaskRequest, stack: Stack, view: Snapshot) -> tuple[Result, CachedResult] | None:
+def _reuse_result(asked: TaskRequest, stack: KnownStack, view: Snapshot) -> tuple[Result, CachedResult] | None:
     """The result that is remembered, its log and outputs where a run would have left them; None when there is none."""
     setting = asked.setting
     try:
@@ -225,7 +227,7 @@ def _same_git(found: results.StoredResult, setting: Context) -> bool:
         return False
 
 
-def _reuse_team_result(asked: TaskRequest, stack: Stack, view: Snapshot) -> tuple[Result, CachedResult] | None:
+def _reuse_team_result(asked: TaskRequest, stack: KnownStack, view: Snapshot) -> tuple[Result, CachedResult] | None:
     """What another machine remembers, once it is in the store here; None when there is nothing."""
     if not shared_results.is_shareable(stack, asked.setting):
         return None
@@ -346,7 +348,7 @@ def _store_result(asked: TaskRequest, stack: Stack, before: _StateBefore, result
             snapshots.put(setting.store, after.digest, snapshot_diff.snapshot_manifest(after))
         snapshots.put(setting.store, before.view.digest, before.manifest)
         for made in (*stack.made, *stack.aside):
-            layers.store_known_output(setting.store, made.layer)
+            layers.store_known_output(setting.store, made.settled.key, made.diff_id)
         results.store_result(
             setting.store,
             documents,

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from envtool import keys
 from envtool.build.context import Context
-from envtool.build.scheduler import Stack, stack_binds
+from envtool.build.parents import stack_binds
+from envtool.build.stack import KnownStack
 from envtool.errors import BuildError
 from envtool.model import Json
 from envtool.store import layers, results, temp_dirs, unpack_layer
@@ -15,7 +16,7 @@ from envtool.teamcache import payloads
 from envtool.teamcache.statement import RESULT, RefusedStatement, Statement
 
 
-def is_shareable(stack: Stack, setting: Context) -> bool:
+def is_shareable(stack: KnownStack, setting: Context) -> bool:
     """Whether results on a stack are shared: not where it shows this machine's own system."""
     share = setting.share
     if share is None or not share.results or stack_binds(stack.made):
@@ -23,7 +24,7 @@ def is_shareable(stack: Stack, setting: Context) -> bool:
     return all(made.settled.node.kind.pinned for made in stack.made)
 
 
-def pull_result(key: str, name: str, owner: str, stack: Stack, setting: Context) -> bool:
+def pull_result(key: str, name: str, owner: str, stack: KnownStack, setting: Context) -> bool:
     """Have a result of another machine in the store, where there is one that may be used. `name` is for what is said of
     it. Raises Interrupted, StoreError."""
     share = setting.share
@@ -46,7 +47,7 @@ def pull_result(key: str, name: str, owner: str, stack: Stack, setting: Context)
             share.refuse(key, name, RefusedStatement("content", why))
             return False
         for each in (*stack.made, *stack.aside):
-            layers.store_known_output(setting.store, each.layer)
+            layers.store_known_output(setting.store, each.settled.key, each.diff_id)
         share.count_hit(found)
         return True
     return False
@@ -64,7 +65,7 @@ def _unpack(path: str, made: str, sheet: str, found: Statement, setting: Context
     unpack_layer.unpack_result(answer, setting.store.root)
 
 
-def push_result(documents: list[dict[str, Json]], stack: Stack, setting: Context) -> None:
+def push_result(documents: list[dict[str, Json]], stack: KnownStack, setting: Context) -> None:
     """Let the cache have a result that is remembered here under the keys of these documents; not one that variables of
     `pass:` reached, whose hashes are in it: a short secret can be guessed from its hash."""
     share = setting.share

@@ -10,8 +10,8 @@ from typing import Literal
 from envtool.api import PROJECT
 from envtool.build.context import base_environment
 from envtool.build.host_network import host_network_access
-from envtool.build.parents import copies, joins, project_overlay
-from envtool.build.scheduler import Stack, stack_binds
+from envtool.build.parents import copies, joins, project_overlay, stack_binds
+from envtool.build.stack import KnownStack, Stack
 from envtool.build.variables import apply_variables, overlay_variables
 from envtool.container.program import OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
 from envtool.errors import Problem, SpecError
@@ -26,7 +26,7 @@ NO_GIT = task_git.TaskGit()
 
 
 def task_environment(
-    env: Env, stack: Stack, host: Mapping[str, str], *, user: str, terminal: str = "dumb"
+    env: Env, stack: KnownStack, host: Mapping[str, str], *, user: str, terminal: str = "dumb"
 ) -> dict[str, str]:
     """The whole environment of a task: base, layers (bottom first), env, and `host`: what `passed` gives."""
     home, name = (HOME, "envtool") if user == "user" else ("/root", "root")

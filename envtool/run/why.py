@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from envtool import keys
-from envtool.build.assess import Assessment, stored_layers
+from envtool.build.assess import NodeState, known_layers
 from envtool.build.context import Context
 from envtool.build.explain import as_parent, find_past_parents, name_past_parents
-from envtool.build.scheduler import Stack
 from envtool.build.source_lines import find_in_spec
+from envtool.build.stack import KnownStack
 from envtool.errors import EnvtoolError
 from envtool.model import Env, Json, Task
 from envtool.plan import why_task
@@ -24,28 +24,28 @@ from envtool.store import results, snapshots
 
 
 def explain_tasks(
-    tasks: Sequence[tuple[Env, Task]], graph: Graph, looks: Mapping[str, Assessment], setting: Context
+    tasks: Sequence[tuple[Env, Task]], graph: Graph, states: Mapping[str, NodeState], setting: Context
 ) -> tuple[Explanation, ...]:
     """Why tasks would be run, or told as unchanged."""
     if not tasks:
         return ()
     view = result_cache.snapshot_or_reason(setting)
-    return tuple(_explain(env, task, graph, looks, setting, view) for env, task in tasks)
+    return tuple(_explain(env, task, graph, states, setting, view) for env, task in tasks)
 
 
 def _explain(
-    env: Env, task: Task, graph: Graph, looks: Mapping[str, Assessment], setting: Context, view: Snapshot | str
+    env: Env, task: Task, graph: Graph, states: Mapping[str, NodeState], setting: Context, view: Snapshot | str
 ) -> Explanation:
-    stack = [looks[node_id] for node_id in graph.stacks[env.name]]
+    stack = [states[node_id] for node_id in graph.stacks[env.name]]
     waits = tuple(one.node.spec.name for one in stack if one.layer is None and one.request is not None)
-    here = tuple(as_parent(one) for one in stack if one.layer is not None)
+    here = tuple(as_parent(one.output) for one in stack if one.output is not None)
     never = "it has the network, and is run every time" if env.network else view if isinstance(view, str) else ""
     document: Mapping[str, Json] | None = None
     if isinstance(view, Snapshot) and not waits and not never:
         asked = result_cache.TaskRequest(
             env=env, task=task, setting=setting, log="", host=task_container.select_passed(env, os.environ)
         )
-        found = Stack(made=tuple(stored_layers(graph.stacks[env.name], looks)))
+        found = KnownStack(made=tuple(known_layers(graph.stacks[env.name], states)))
         try:
             never = host_inputs.unseen_reason(found)
             document = None if never else result_cache.make_result_document(asked, found, view.digest)

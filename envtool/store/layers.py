@@ -116,18 +116,16 @@ def damaged_layer_error(key: str, why: str) -> StoreError:
     )
 
 
-def find_known_output(store: Store, key: str, document: Mapping[str, Json]) -> Layer | None:
-    """What a layer that is gone from the store came out as, with an empty `tree`; None when nobody noted it."""
+def find_known_output(store: Store, key: str) -> str:
+    """Returns the recorded diff ID of a layer that may be gone from the store; empty where there is no record."""
     answer = answer_cache.get(store, {"diff id of": key})
-    if not isinstance(answer, str) or not _DIFF_ID.fullmatch(answer):
-        return None
-    return Layer(key=key, tree="", manifest="", diff_id=answer, size=0, entries=0, document=document)
+    return answer if isinstance(answer, str) and _DIFF_ID.fullmatch(answer) else ""
 
 
-def store_known_output(store: Store, layer: Layer) -> None:
-    """Remember what a layer came out as for longer than it stands. Raises OSError."""
-    if answer_cache.get(store, {"diff id of": layer.key}) is None:
-        answer_cache.put(store, {"diff id of": layer.key}, layer.diff_id)
+def store_known_output(store: Store, key: str, diff_id: str) -> None:
+    """Records the diff ID of a layer for longer than the layer is in the store. Raises OSError."""
+    if answer_cache.get(store, {"diff id of": key}) is None:
+        answer_cache.put(store, {"diff id of": key}, diff_id)
 
 
 class NewLayer:

@@ -26,8 +26,8 @@ def made(diff_id, key, mounts=()):
         build=lambda request, pins: SimpleNamespace(mounts=mounts), variables=lambda request, pins: {}
     )
     node = SimpleNamespace(kind=kind, spec=BASE, subject="base")
-    settled = SimpleNamespace(node=node, request=None, pins=None, epoch=0)
-    return SimpleNamespace(settled=settled, layer=SimpleNamespace(diff_id=diff_id, key=key))
+    settled = SimpleNamespace(node=node, request=None, pins=None, epoch=0, key=key)
+    return SimpleNamespace(settled=settled, diff_id=diff_id)
 
 
 def key(tmp_path, *, env=ENV, task=TASK, host=None, stack=(("d1", "k1"), ("d2", "k2")), mounts=(), arch="x", view="v"):

@@ -1,6 +1,6 @@
 """envtool: test and build commands in throw-away containers, declared in one YAML file.
 
-This module imports nothing: it stands on the path of every container start.
+This module imports nothing, because every start of a container imports it.
 """
 
 __version__ = "0.3.0"

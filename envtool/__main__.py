@@ -1,29 +1,29 @@
-"""`envtool`: a warm `exec` is answered from one small file, everything else by the command line proper."""
+"""The command `envtool`. Tries the fast path for `exec`, `test`, `run` and `build` first, then the full command
+line."""
 
 import gc
 import os
 import sys
 
-if __name__ == "__main__" and not sys.flags.safe_path:  # `python -m`: it would import modules of the current directory
+if __name__ == "__main__" and not sys.flags.safe_path:  # with `python -m`, modules in the current directory come first
     del sys.path[0]
 
 
 def main() -> int:
-    """The console script."""
+    """Runs the console script and returns its exit status."""
     arguments = sys.argv[1:]
-    gc.disable()  # what a short way makes is in use to its end: looking through it takes a millisecond
+    gc.disable()  # the objects of a fast path are in use until it ends: a collection takes a millisecond
     if "exec" in arguments:
         from envtool.cli import fastpath
 
         try:
             status = fastpath.try_exec(arguments)
-        except OSError as error:  # after its command may have begun: never once more, the long way
+        except OSError as error:  # the command may have begun, so it must not be run again by the full command line
             from envtool.cli.main import report_unexpected
 
             status = report_unexpected(error, arguments)
         if status is not None:
-            # nothing of ours is buffered or open: what an interpreter does to end in order is a millisecond of nothing
-            os._exit(status)
+            os._exit(status)  # nothing is buffered or open, and an orderly end of the interpreter takes a millisecond
     elif "test" in arguments or "run" in arguments or "build" in arguments:
         from envtool.cli import fastpath
 
@@ -32,7 +32,7 @@ def main() -> int:
             os._exit(status)
     from envtool.cli.main import main as run
 
-    # what imports and a spec leave behind stays in use: looking through it every 700 objects is a tenth of `list`
+    # objects of imports and a spec stay in use: with the default of 700, collections take a tenth of `envtool list`
     gc.set_threshold(50_000, 20, 20)
     gc.enable()
     return run(arguments)

@@ -1,6 +1,6 @@
-"""The whole public plugin API. Our own kinds and plugins use this module and nothing else of envtool.
+"""The whole public plugin API. The built-in kinds and our own plugins use this module and nothing else of envtool.
 
-A plugin is a module (or object) under the entry-point group `envtool` whose functions are marked with `hook`:
+A plugin is a module (or object) in the entry-point group `envtool` whose functions are marked with `hook`:
 
     from envtool import api
 
@@ -8,19 +8,19 @@ A plugin is a module (or object) under the entry-point group `envtool` whose fun
     def envtool_layer_kinds() -> list[api.Kind]:
         return [Pip()]
 
-A **kind** knows how one sort of base or layer is made. It decides and describes; the core fetches, hashes,
-builds, captures and caches. Its life, in order (each step gets only what the steps before decided):
+A **kind** builds one sort of base or layer. The kind decides and describes; the core fetches, hashes, builds, captures
+and caches. The core calls the methods of a kind in this order; each gets only what the steps before it decided:
 
-    schema      JSON Schema of the value under the kind's name in the spec
-    inputs      which project files it depends on (they are hashed, and visible to the build at api.PROJECT)
-    resolve     floats -> pins: the one step that may decide by asking the network; its answer is remembered, and
-                written to envtool.lock. Pins are JSON; items with `name` and `version` are shown when they change
+    schema      the JSON Schema of the value under the kind's name in the spec
+    inputs      the project files that the layer depends on: the core hashes them, and a build sees them at api.PROJECT
+    resolve     options -> pins: the only step that may ask the network what is newest. The core remembers the pins and
+                writes them to envtool.lock. Pins are JSON; envtool reports a change of items with `name` and `version`
     fetches     pins -> exact files
-    locate      where those that are missing are, for this machine: fetched in parallel and checked by hash
+    locate      where this machine finds files that are not stored: the core fetches them in parallel, checked by hash
     build       pins -> a Recipe: steps that run offline in a container on the stack below
 
-Import only `envtool.api` at the top of a plugin module, and heavy things inside methods: plugins are loaded on
-every command that reads a spec.
+Import only `envtool.api` at the top of a plugin module, and large modules inside methods: every command that reads a
+spec loads all plugins.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Event":  # for those who ask for it: reading a spec makes no events
+    if name == "Event":  # imported on demand: a command that only reads a spec needs no events
         from envtool import events
 
         return events.Event
@@ -89,12 +89,12 @@ hook = pluggy.HookimplMarker("envtool")
 
 T = TypeVar("T")
 
-# ---- what a kind is asked, and its parts ------------------------------------------------------------------------
+# ---- requests to a kind, and sublayers --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What one kind is asked to make: the rendered options and what they stand on."""
+    """What one kind is asked to build: the rendered options and the stack below."""
 
     name: str
     options: Json
@@ -102,78 +102,80 @@ class Request:
     where: Where  # of the layer or base in the spec, for errors
     arch: str  # `uname -m`: "x86_64", "aarch64"
     epoch: int  # SOURCE_DATE_EPOCH of the stack, seconds
-    below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
-    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a part: name -> diff IDs, bottom first
-    directory: str = "."  # paths in options are relative to it, it is relative to the project (included specs)
+    below: tuple[str, ...] = ()  # diff IDs of the layers below, bottom first
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see Part.beside: name -> diff IDs
+    directory: str = "."  # the directory of the spec file, relative to the project; paths in options are relative to it
     base_kind: str = ""  # of the stack's base; empty for a base
     base_name: str = ""
     base_pins: Json = None
-    variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
-    unset: tuple[str, ...] = ()  # and taken away by them
-    keep: Json = None  # pins of an earlier answer: `resolve` stays as near to them as the question allows
-    texts: Mapping[str, str] = field(default_factory=dict)  # see Kind.texts: path as it was asked for -> text
+    variables: Mapping[str, str] = field(default_factory=dict)  # variables that the layers below set
+    unset: tuple[str, ...] = ()  # names of variables that the layers below remove
+    keep: Json = None  # earlier pins: `resolve` changes of them only what the options require
+    texts: Mapping[str, str] = field(default_factory=dict)  # see Kind.texts: path as `texts` returned it -> text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A layer of a base that is made of several: an image's, or what one instruction of a Dockerfile makes.
+    """A sublayer: one of the layers of which a base consists, such as a layer of an image or the result of one
+    instruction of a Dockerfile.
 
-    It is a layer like those of the spec, with a kind of its own that asks nothing (`resolve` is not called: put into
-    `options` what was settled). Parts are counted from 1 in the order of `Kind.parts`; 0 is the base's own layer. A
-    part may only stand on, or look at, what comes before it.
+    A sublayer is built like a layer of the spec and has a kind of its own. The core does not call that kind's
+    `resolve`: put the resolved versions and hashes into `options`. Sublayers are counted from 1 in the order of
+    `Kind.parts`; 0 is the base's own layer. A sublayer may use only sublayers before it, in `below` and in `beside`.
     """
 
-    name: str  # for people, as in "RUN make install"; shown after the base's name
+    name: str  # for people, as in "RUN make install"; displayed after the base's name
     kind: Kind
     options: Json
     where: Where
-    below: tuple[int, ...] = ()  # what its build stands on, bottom first; its key has their diff IDs
-    beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # name -> a stack (bottom first) whose merged
-    # tree is shown read-only at BESIDE/<name> while it is built; its key has their diff IDs
-    shown: bool = True  # part of the stack of envs; False: needed by others only (another stage)
+    below: tuple[int, ...] = ()  # numbers of the sublayers below, bottom first; their diff IDs are in the key
+    beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # name -> a stack (numbers, bottom first) whose
+    # merged tree is mounted read-only at BESIDE/<name> during the build; the diff IDs are in the key
+    shown: bool = True  # False: not in the stack of envs, only other sublayers need it (another stage)
 
 
 # ---- what the core offers to `resolve` ---------------------------------------------------------------------------
 
 
 class Site(Protocol):
-    """The outside world as `resolve` may use it. Everything it returns is checked or made in a container."""
+    """The only access that `resolve` has to the outside world. The core checks what the methods return, or makes it in
+    a container."""
 
     arch: str
 
     def open(self, path: str, *, limit: int = MAX_FILE_SIZE) -> BinaryIO:
-        """A regular file of the project, by its path in it, of at most `limit` bytes: what a spec, a lock
-        or a file of the project names is read by this alone. Links are followed as long as they stay in the project.
-        Raises ResolveError (codes no-file, outside, not-a-file, too-large)."""
+        """Opens a regular file of the project, of at most `limit` bytes. `path` is relative to the project. Read every
+        file that the spec, a lock or a file of the project names by this method alone. Follows links that stay in the
+        project. Raises ResolveError (codes no-file, outside, not-a-file, too-large)."""
 
     def url(self, path: str) -> str:
-        """The file: URL of a file of the project, for `Kind.locate`."""
+        """Returns the file: URL of a file of the project, for `Kind.locate`."""
 
     def own(self, place: str) -> None:
-        """Say that this machine's own configuration (a variable, a file of pip's or apt's) names a directory or file:
-        file URLs into it are fetched from then on. Never for what the spec, the pins or a file of the project say: file
-        URLs of theirs lead into the project, or to what the caller allows."""
+        """Permits file: URLs into a directory or file that this machine's own configuration names (a variable, a file
+        of pip's or apt's). Never call it for a path that comes from the spec, the pins or a file of the project: their
+        file: URLs may lead only into the project, or to paths that the caller allows."""
 
     def variable(self, name: str) -> str | None:
-        """A variable of the caller's that a file of the project names; None where there is none. Raises ResolveError
-        (code pass-not-allowed) where the caller does not allow it."""
+        """Returns a variable of the caller's environment that a file of the project names, or None if it is not set.
+        Raises ResolveError (code pass-not-allowed) if the caller does not allow it."""
 
     def tags(self, directory: str = "") -> tuple[str, ...]:
-        """Names of the tags of the repository that a directory of the project is in; none outside git."""
+        """Returns the names of the tags of the repository that a directory of the project is in; () outside git."""
 
     def described(self, directory: str, names: Collection[str]) -> str:
-        """Which of these tags `git describe --tags` names for a directory of the project; empty where none of them is
-        reachable from what is checked out, and outside git."""
+        """Returns which of these tags `git describe --tags` names for a directory of the project; "" if none of them is
+        reachable from the commit that is checked out, and outside git."""
 
     def get(self, url: str) -> bytes:
-        """Fetch a small file whole, following the host's proxies and CA. Raises FetchError."""
+        """Fetches a whole small file, by the host's proxies and certificate authorities. Raises FetchError."""
 
     def fetch(self, fetches: Sequence[Fetch]) -> list[Path]:
-        """Fetch exact files in parallel into the store; paths in the order given. Raises FetchError."""
+        """Fetches exact files in parallel into the store. Returns their paths in the same order. Raises FetchError."""
 
     def learn(self, sealed: Sequence[Sealed]) -> list[Fetch]:
-        """Fetch files in parallel into the store, checked while they stream by the hash that is known of each: the same
-        as Fetches with sha256, size and the URL that had it, in the order given. Raises FetchError."""
+        """Fetches files in parallel into the store; checks each by its known hash while it streams. Returns for each,
+        in the same order, a Fetch with its sha256, its size and the URL that had the file. Raises FetchError."""
 
     def run(
         self,
@@ -183,206 +185,216 @@ class Site(Protocol):
         binds: Sequence[Bind] = (),
         network: bool = False,
     ) -> Completed:
-        """Run a command in a throw-away container on the stack below (inputs at PROJECT). With `network` it has
-        the host's, with the host's CA bundle and proxy variables. Does not raise on a non-zero status."""
+        """Runs a command in a throw-away container on the stack below, with the inputs at PROJECT. With `network` the
+        container has the host's network, CA bundle and proxy variables. A non-zero exit status raises nothing."""
 
     def packages_with(self, ends: Sequence[str]) -> Mapping[str, str]:
-        """Which package of the base's own distribution has a file whose path ends so (`ffi.h`, `bin/cmake`), for hints:
-        asked after a failure alone. What cannot be told, for whatever reason, is left out."""
+        """Returns, for each end of a path (`ffi.h`, `bin/cmake`), the package of the base's own distribution that has a
+        file with such a path; ends without a known package are left out. For hints: call it after a failure only."""
 
     def seen(self, sha256: str, url: str) -> None:
-        """Remember, on this machine only, where `resolve` saw a file whose pin has no URL: `locate` gets it as a hint.
-        Without credentials."""
+        """Remembers, on this machine only, the URL of a file whose pin has none: `locate` gets it as a hint. `url` must
+        have no credentials."""
 
     def keep(self, pieces: Iterable[bytes], *, sha256: str = "") -> Path:
-        """Put a file into the store that no URL leads to, such as a member of an archive of the project; its path,
-        which ends in its sha256. Raises FetchError (code fetch-hash) where it is not the `sha256` that was given."""
+        """Puts a file that has no URL into the store, such as a member of an archive of the project. Returns its path,
+        which ends in its sha256. Raises FetchError (code fetch-hash) if `sha256` is set and the file has another."""
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` gives, made once for all bases and layers of a run: a client, with its connections and tokens.
-        Names begin with that of the kind."""
+        """Returns the result of `make`, which is called once for all bases and layers of a run. For a client, say, with
+        its connections and tokens. `name` must begin with the name of the kind."""
 
     def cancelled(self) -> bool:
-        """Whether the run is about to end: for what a kind waits for by itself."""
+        """Returns whether the run is about to end. A kind that waits for something itself asks this now and then."""
 
     def note(self, text: str) -> None:
-        """Say what is going on ("resolving 12 requirements"): shown as progress."""
+        """Displays `text` as progress ("resolving 12 requirements")."""
 
 
 class Kind:
-    """A kind of base or layer. Subclass it; all methods but `build` have a sensible default.
+    """A kind of base or layer. Subclass it; every method but `build` has a default.
 
-    Methods are called from several threads at once and must not keep state on self.
+    Several threads call the methods at the same time: a kind must keep no state on self.
     """
 
     name: ClassVar[str]  # the key in the spec: `apt`, `pip`, `debian` …
     schema: ClassVar[Json]  # JSON Schema (2020-12) of the value under that key, with `description`s for the reference
-    # Keys it takes beside its own (`inputs:` beside `run:`): name -> schema. When there are any declared, `options` is
-    # always the mapping {name: value, **siblings that were given}.
+    # Further keys that an entry may have beside the kind's own (`inputs:` beside `run:`): name -> schema. If a kind
+    # declares any, `options` is always a mapping: {name: value, **the siblings that are in the spec}.
     siblings: ClassVar[Mapping[str, Json]] = {}
-    # JSON Schema of what `resolve` answers (api.shapes has its parts): pins come back from a lock, which anybody may
-    # have edited, and no method but `resolve` is given what does not fit.
+    # JSON Schema of the pins that `resolve` returns (build it from api.shapes). Pins are read back from a lock, which
+    # anybody may have edited: methods other than `resolve` never get pins that do not fit this schema.
     pins: ClassVar[Json] = True
-    version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
-    needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
-    pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
-    of_base: ClassVar[bool] = False  # True: chosen from what the base's pins offer, so only a new base moves the pins
+    version: ClassVar[int] = 1  # part of every key: raise it if the same pins would now be built differently
+    needs_only: ClassVar[bool] = (
+        False  # True: it has a directory of its own, so only the base and its `needs` are below it
+    )
+    pinned: ClassVar[bool] = True  # False: envtool reports the base as not pinned (kind `host`)
+    of_base: ClassVar[bool] = False  # True: `resolve` chooses from the base's pins, so only a new base changes its own
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """Paths, directories or globs whose content determines the layer, relative to the spec's own directory
-        (the core joins `directory` to them)."""
+        """Returns paths, directories or globs whose content determines the layer, relative to the directory of the spec
+        file (the core joins `directory` to them)."""
         return ()
 
     def optional_inputs(self, options: Json) -> tuple[str, ...]:
-        """Like `inputs`, for what may be there: a pattern that matches nothing is no error."""
+        """Like `inputs`, for files that may be missing: a pattern that matches nothing is no error."""
         return ()
 
     def named_inputs(self, options: Json) -> tuple[str, ...]:
-        """Like `optional_inputs`, for files of which only the name counts: a build sees them empty, and no edit of
-        them makes the layer anew."""
+        """Like `optional_inputs`, for files of which only the name counts: a build sees them empty, and an edit does
+        not rebuild the layer."""
         return ()
 
     def keeps(self, options: Json, path: str) -> bool:
-        """Of the files that `inputs` and its kin found, whether one counts; paths as those patterns have them. A
-        pattern of which nothing is kept matches nothing."""
+        """Returns whether a file that a pattern of `inputs` or of a method like it matches is an input. `path` is
+        relative as the patterns are. A pattern none of whose files is an input matches nothing."""
         return True
 
     def follows(self, options: Json, link: str, path: str) -> bool:
-        """Of the links among the files that `inputs` and its kin found, whether `path` counts, a file that one leads
-        to: then it is an input as well, and the link's hash is that of what it leads to. Paths as in `keeps`. False is
-        for a kind that makes links of links, and reads through none."""
+        """Returns whether a file that a symlink among the inputs leads to is an input as well. If so, the link is
+        hashed by the content of that file. `link` and `path` (the file) are relative as in `keeps`. Return False if the
+        kind copies symlinks as symlinks and never reads through them."""
         return True
 
     def texts(self, options: Json) -> tuple[str, ...]:
-        """Project files, relative to the spec's own directory, whose text the kind wants to read in pure steps: those
-        that are there are in `Request.texts`. They decide by what the kind makes of them: `question` and `material`
-        say it."""
+        """Returns project files, relative to the directory of the spec file, whose text the pure methods need.
+        `Request.texts` has the text of those that exist. The text itself is in no key: let `question` and `material`
+        return whatever the kind takes from it."""
         return ()
 
     def asked_inputs(self, options: Json) -> tuple[str, ...]:
-        """Like `optional_inputs`, for what only `resolve` looks at: an edit asks again, and the layer is made anew only
-        where the answer is another."""
+        """Like `optional_inputs`, for files that only `resolve` reads: after an edit the core calls `resolve` again,
+        and rebuilds the layer only if the pins differ."""
         return ()
 
     def judge(self, options: Json) -> None:
-        """Tell what is wrong with options that fit the schema, as soon as the spec is read: by looking at them alone.
-        Raises FetchError, ResolveError; the spec's own value that the message has in it is pointed at."""
+        """Checks options that fit the schema, looking at nothing else; called as soon as the spec is read. Raises
+        FetchError, ResolveError: envtool points at the value in the spec that the message quotes."""
 
     def check(self, request: Request, site: Site) -> None:
-        """Tell what is wrong in the options, or in files of the project that are no inputs, before anything below is
-        known. The request has no inputs, and says nothing of what lies below; `site` opens the project's files, and
-        refuses all else. Raises ResolveError, SpecError."""
+        """Checks the options, and project files that are no inputs, before any layer below is resolved. The request has
+        no inputs and nothing about the layers below; `site` opens files of the project and refuses everything else.
+        Raises ResolveError, SpecError."""
 
     def foreseen(self, request: Request) -> tuple[Part, ...]:
-        """Of a kind with `parts`: those that look at the project, as far as the request of `check` tells them before
-        there are pins. Their inputs and secrets are looked at beforehand; they are never built. Raises SpecError."""
+        """For kinds with `parts`: returns the sublayers that read the project, as far as they are known before there
+        are pins. `request` is as in `check`. The core checks their inputs and secrets early and never builds them.
+        Raises SpecError."""
         return ()
 
     def question(self, request: Request) -> Json:
-        """All of the request that `resolve`'s answer depends on: while it is the same, the remembered pins hold (the
-        core adds the kind, its version, the architecture and what lies below). Default: options and all inputs."""
+        """Returns everything in the request that decides the pins: as long as it is equal, remembered pins are used.
+        The core adds the kind, its version, the architecture and the layers below. Default: the options and all
+        inputs."""
         return {"options": request.options, "inputs": [[item.path, item.sha256, item.link] for item in request.inputs]}
 
     def resolve(self, request: Request, site: Site) -> Json:
-        """Settle what floats; the answer (JSON) is the pins. Raises ResolveError, FetchError, SpecError."""
+        """Returns the pins (JSON): the exact versions, hashes and sizes for these options. Raises ResolveError,
+        FetchError, SpecError."""
         return None
 
     def fresh(self, request: Request, pins: Json) -> bool:
-        """Are remembered pins still right for this request, by looking at this machine alone (no network)?
-        The request's own fields are compared by the core; only kinds that pin the host need this."""
+        """Returns whether remembered pins still hold on this machine, without using the network. The core compares the
+        fields of the request itself; only kinds that pin the host need this method."""
         return True
 
     def watches(self, pins: Json) -> tuple[str, ...]:
-        """Host paths (absolute) whose stat must be unchanged for `fresh` to be taken as still true."""
+        """Returns absolute host paths. As long as the stat of each is unchanged, `fresh` is not called again."""
         return ()
 
     def looked(self, pins: Json) -> Looked | None:
-        """Bases only: what they show of this machine as it is, beside what the pins themselves say of it; None for
-        those that show nothing."""
+        """Bases only: returns the files of this machine that containers on the base see and the pins do not cover, with
+        their state; None if there are none."""
         return None
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
-        """The exact files that the build needs. Pins, which end up in a lock that others use, name no mirror or index
-        of this machine: leave `url` empty, and say in `locate` where the file is."""
+        """Returns the exact files that the build needs. Pins go into a lock that other people use, so they name no
+        mirror or index of this machine: leave `url` empty, and let `locate` fill it in."""
         return ()
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
-        """The same files with `url` (and `mirrors`) as this machine is configured, credentials and all. Called only for
-        files that are not in the store, just before they are fetched; a `url` that is there already is what
-        `resolve` saw last time. Raises FetchError, ResolveError."""
+        """Returns the same files with `url` (and `mirrors`) by this machine's configuration, credentials included.
+        Called only for files that are not in the store, just before they are fetched. A `url` that is set already is
+        the one that `resolve` passed to `Site.seen`. Raises FetchError, ResolveError."""
         return fetches
 
     def material(self, request: Request, pins: Json) -> Json:
-        """What of options and pins determines the result, beside what the core adds to every key itself: kind and
-        version, names and hashes of the fetched files, content of the inputs, architecture, epoch, variables and
-        diff IDs below. Default: the options. Leave out what cannot matter (a mirror's host name)."""
+        """Returns what the kind adds to the key: all of options and pins that determines the layer. The core adds the
+        kind and its version, names and hashes of the fetched files, the content of the inputs, the architecture, the
+        epoch, and the variables and diff IDs below. Default: the options. Leave out what cannot change the layer (a
+        mirror's host name)."""
         return request.options
 
     def platform(self, pins: Json) -> str:
-        """Bases that are not `pinned` only: what of this machine decides what is chosen on it, in words. Choices are
-        locked for each platform by itself."""
+        """For bases that are not `pinned`: returns a description of all on this machine that decides how layers on the
+        base resolve. The lock keeps the pins of each platform separately."""
         return ""
 
     def parts(self, request: Request, pins: Json) -> tuple[Part, ...]:
-        """Bases only: the layers above its own that it is made of, in order. What stands on the base stands on all that
-        are `shown`. Pure."""
+        """Bases only: returns the sublayers above the base's own layer, in order. Layers on the base stand on all
+        sublayers that are `shown`. Pure."""
         return ()
 
     def image_config(self, request: Request, pins: Json) -> Mapping[str, Json]:
-        """Bases only: how an image made of it is to be run: the `config` object of OCI's image specification, config.md
-        ("Env", "User", "WorkingDir", "Entrypoint", "Cmd", "Labels" …). `variables` has to say the same of "Env"."""
+        """Bases only: returns how to run an image of this base: the `config` object of the OCI image specification,
+        config.md ("Env", "User", "WorkingDir", "Entrypoint", "Cmd", "Labels" …). `variables` must agree with "Env"."""
         return {}
 
     def image_source(self, request: Request, pins: Json) -> ImageSource | None:
-        """Bases only: the image that it is, where it is one."""
+        """Bases only: returns which image the base is, or None if it is not an image."""
         return None
 
     def original(self, request: Request, pins: Json, site: Site) -> Original | None:
-        """Bases only: that image's own documents, for it to be given back as it came. Raises FetchError."""
+        """Bases only: returns the image's own documents, with which envtool exports it unchanged. Raises FetchError."""
         return None
 
     def epoch(self, pins: Json) -> int | None:
-        """Bases only: SOURCE_DATE_EPOCH of every stack on it (seconds); None for the default."""
+        """Bases only: returns SOURCE_DATE_EPOCH of every stack on the base, in seconds; None for the default."""
         return None
 
     def faketime(self, request: Request, pins: Json, site: Site) -> bytes | None:
-        """Bases only: the content of a libfaketime.so.1 that fits this base's C library, for `envtool verify` to move
-        the clock with; None when the base's archive has none. Raises FetchError."""
+        """Bases only: returns the content of a libfaketime.so.1 for this base's C library, with which `envtool verify`
+        changes the clock; None if the base's archive has none. Raises FetchError."""
         return None
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
-        """Bases only: the package of their distribution that has a file whose path ends so (`ffi.h`, `bin/cmake`), for
-        hints after a failure; what cannot be told is left out. Raises ResolveError, FetchError."""
+        """Bases only: returns, for each end of a path (`ffi.h`, `bin/cmake`), the package of the base's distribution
+        that has a file with such a path; ends without a known package are left out. For hints after a failure. Raises
+        ResolveError, FetchError."""
         return {}
 
     def hint(self, request: Request, pins: Json, output: str, site: Site) -> str:
-        """What to do about a build that failed with this output; empty where nothing is known."""
+        """Returns what the user should do about a build that failed with this output; "" if the kind does not know."""
         return ""
 
     def variables(self, request: Request, pins: Json) -> Mapping[str, str | None]:
-        """Variables for everything that stands on this layer; None takes one away. Lists of places (PATH, GEM_PATH and
-        their kin: docs/plugins.md) come *before* the list so far, and before the system's own that they would hide."""
+        """Returns variables for everything above this layer; None removes a variable. Lists of directories (PATH,
+        GEM_PATH and the like: docs/plugins.md) are put *before* the list so far, and before the system's own list where
+        setting the variable would replace that."""
         return {}
 
     def in_project(self, request: Request, pins: Json) -> Mapping[str, str]:
-        """Directories of this layer that are seen inside the project, in its own build and in all that stands on it:
-        project-relative path -> absolute path in the container. They cover what the project has there (node_modules).
-        For `.` the path is PROJECT: what the layer has there lies over the project, file by file, and covers of its own
-        files only the inputs: for what is built among its sources (the recipe shows inputs elsewhere)."""
+        """Returns directories of this layer that appear inside the project, in the layer's own build and in everything
+        above it: project-relative path -> absolute path in the container. Such a directory hides what the project has
+        at that path (node_modules). For `.` the path must be PROJECT: the layer's files there are laid over the
+        project, file by file, and hide only files of the project that are inputs. Use that for a build among the
+        sources; its recipe mounts the inputs elsewhere."""
         return {}
 
     def generated(self, request: Request, pins: Json) -> Mapping[str, str]:
-        """What the build makes and what belongs beside the sources (a version module, an extension module): files, or
-        directories with all in them, as project-relative path -> absolute path in the container. All that stands on the
-        layer finds copies there, but of what the project has itself, or the build did not make."""
+        """Returns files that the build makes and that belong beside the sources (a version module, an extension
+        module), or directories with everything in them: project-relative path -> absolute path in the container.
+        Everything above the layer sees copies of them in the project, except where the project has a file of that path
+        or the build did not make it."""
         return {}
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """Describe how it is made. Pure."""
+        """Returns the recipe of the base or layer. Pure."""
         raise NotImplementedError(self.name)
 
     def summary(self, request: Request, pins: Json) -> str:
-        """A few words for the progress line: "14 packages"."""
+        """Returns a few words for the progress line: "14 packages"."""
         return ""
 
 
@@ -390,47 +402,49 @@ class Kind:
 
 
 class Project(Protocol):
-    """The project's files, as pure steps may see them: every read is recorded as something the plan depends on. What is
-    shown to `envtool_detect` of a directory below has that as `directory`, relative to the checkout's top."""
+    """The project's files, for pure methods and hooks: envtool records every read, and the plan depends on it. If
+    `envtool_detect` is called for a subdirectory, the object has its path as `directory`, relative to the top of the
+    checkout."""
 
     def read(self, path: str) -> str | None:
-        """Text of a project-relative file, None when there is none (that is recorded too). Raises UsageError where it
-        leaves the project, is no regular file, or no text."""
+        """Returns the text of a project-relative file, or None if there is none (this is recorded too). Raises
+        UsageError if the path leads out of the project, or is not a regular file, or not text."""
 
     def read_bytes(self, path: str) -> bytes | None:
-        """The same as it lies there, for files that say their encoding themselves."""
+        """Like `read`, but returns the bytes, for files that declare their own encoding."""
 
     def glob(self, pattern: str) -> list[str]:
-        """Project-relative paths, sorted. Git-ignored files are not seen."""
+        """Returns project-relative paths, sorted, without files that git ignores."""
 
     def around(self, name: str) -> Mapping[str, bytes]:
-        """Files of this name that the repository around the project has outside of it, in the directories that the
-        project is in and one or two below those: path, which begins with `..`, -> content. To compare with, and to
-        name to people, no more: builds and tasks do not see them."""
+        """Returns the files of this name in the repository around the project, outside of the project: in each
+        directory above the project, and one or two levels below each. Path, which begins with `..`, -> content. Only
+        for comparing and for messages: builds and tasks do not see these files."""
 
 
 class Language:
-    """What `language: NAME` means: pure expansion of an env into layers."""
+    """A value of `language:` in the spec: it adds layers to an env. Pure."""
 
     name: ClassVar[str]
-    options: ClassVar[Mapping[str, Json]] = {}  # env keys it adds: name -> JSON Schema with description
+    options: ClassVar[Mapping[str, Json]] = {}  # keys that it adds to an env: name -> JSON Schema with description
 
     def layers(self, env: EnvDraft, project: Project) -> tuple[LayerDraft, ...]:
-        """The layers it adds. Raises SpecError where the project's own files are wrong."""
+        """Returns the layers to add. Raises SpecError if the project's own files are wrong."""
         raise NotImplementedError(self.name)
 
 
-# ---- what is in a stack --------------------------------------------------------------------------------------------
+# ---- files of a stack ----------------------------------------------------------------------------------------------
 
 
 class Tree(Protocol):
-    """The files of a finished stack, as its containers see them. Nothing of it is ever executed."""
+    """The files of a finished stack, as its containers see them. envtool executes none of them."""
 
     def find(self, pattern: str) -> list[str]:
-        """Absolute paths of regular files that match (`**` for any number of directories), sorted."""
+        """Returns the absolute paths of regular files that match, sorted. `**` stands for any number of directories."""
 
     def read(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """Content by path, of those that are regular files. Ask for many at once: each call is a process."""
+        """Returns path -> content of those paths that are regular files. Pass many at once: each call starts a
+        process."""
 
 
 # ---- hooks -------------------------------------------------------------------------------------------------------
@@ -438,36 +452,37 @@ class Tree(Protocol):
 
 @hookspec
 def envtool_base_kinds() -> Iterable[Kind]:  # type: ignore[empty-body]
-    """Called once, when a spec is read: the kinds of base this plugin adds."""
+    """Returns the kinds of base that this plugin adds. Called once, when a spec is read."""
 
 
 @hookspec
 def envtool_layer_kinds() -> Iterable[Kind]:  # type: ignore[empty-body]
-    """Called once, when a spec is read: the kinds of layer this plugin adds."""
+    """Returns the kinds of layer that this plugin adds. Called once, when a spec is read."""
 
 
 @hookspec
 def envtool_languages() -> Iterable[Language]:  # type: ignore[empty-body]
-    """Called once, when a spec is read: the values of `language:` this plugin knows."""
+    """Returns the values of `language:` that this plugin adds. Called once, when a spec is read."""
 
 
 @hookspec
 def envtool_detect(project: Project) -> Iterable[Detection]:  # type: ignore[empty-body]
-    """Called by commands that find no spec. Must be fast and must not execute anything of the project."""
+    """Returns guesses at envs for a project without a spec. Called by commands that find no spec. Must be fast and must
+    not execute anything of the project."""
 
 
 @hookspec
 def envtool_event(event: Event) -> None:
-    """Called for every event of a run, in order, from one thread. Must not block; an exception is shown once."""
+    """Called for every event of a run, in order, from one thread. Must not block. envtool reports an exception once."""
 
 
 @hookspec
 def envtool_packages(tree: Tree) -> Iterable[Package]:  # type: ignore[empty-body]
-    """Called by `envtool sbom`: what this plugin's ecosystem has installed in a stack, whoever installed it. Must not
-    raise for files that are not what they should be: they are a stranger's."""
+    """Returns all packages of this plugin's ecosystem that are installed in a stack, however they were installed.
+    Called by `envtool sbom`. Must not raise for malformed files: they come from strangers."""
 
 
 @hookspec
 def envtool_owners(tree: Tree, path: str) -> Iterable[Package]:  # type: ignore[empty-body]
-    """Called by `envtool inspect ENV PATH`: the packages of this plugin's ecosystem that say that they brought the
-    file `path` (absolute). Must not raise for files that are not what they should be: they are a stranger's."""
+    """Returns the packages of this plugin's ecosystem that list the file `path` (absolute) as theirs. Called by
+    `envtool inspect ENV PATH`. Must not raise for malformed files: they come from strangers."""

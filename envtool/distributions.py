@@ -1,9 +1,9 @@
-"""What installed distributions offer under a group of entry points: read from their `entry_points.txt`, as
-importlib.metadata does, which costs more to import than a spec to read.
+"""Finds entry points of installed distributions, and the requirements of envtool's own extras.
 
-Directories of sys.path are looked through by the rules of the specifications "Recording installed projects" and "Entry
-points" (packaging.python.org). Where anything else may know distributions (an archive or an egg on sys.path, a finder
-of somebody's own), importlib.metadata is asked.
+Reads `entry_points.txt` itself, because importing importlib.metadata takes longer than reading a spec. It searches the
+directories of sys.path by the specifications "Recording installed projects" and "Entry points" (packaging.python.org).
+If distributions may be elsewhere (an archive or an egg on sys.path, a finder of another package), it uses
+importlib.metadata.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KNOWN = (".dist-info", ".egg-info")
 
 
 class Distribution(Protocol):
-    """As much of importlib.metadata.Distribution as is asked for."""
+    """The part of importlib.metadata.Distribution that envtool uses."""
 
     @property
     def name(self) -> str: ...
@@ -34,7 +34,7 @@ class Distribution(Protocol):
 
 
 class EntryPoint(Protocol):
-    """As much of importlib.metadata.EntryPoint as is asked for."""
+    """The part of importlib.metadata.EntryPoint that envtool uses."""
 
     @property
     def name(self) -> str: ...
@@ -43,51 +43,51 @@ class EntryPoint(Protocol):
     @property
     def dist(self) -> Distribution | None: ...
     def load(self) -> Any:
-        """Import what it names. Raises what its module raises."""
+        """Imports and returns the object. Raises what its module raises."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
-    """One line of an `entry_points.txt`; `place` is the directory that this file is in."""
+class FileEntryPoint:
+    """An entry point in an `entry_points.txt`; `directory` is that of the file."""
 
     name: str
     value: str
     group: str
-    place: str
+    directory: str
 
     @property
     def dist(self) -> Distribution | None:
-        """The distribution that has this line."""
-        return _named(self.place)
+        """The distribution that the entry point belongs to."""
+        return _read_distribution(self.directory)
 
     def load(self) -> Any:
-        """Import what it names. Raises what its module raises."""
-        found = _VALUE.fullmatch(self.value)
-        if found is None:  # extras, or nothing that can be imported: importlib.metadata has the rules
-            from importlib.metadata import EntryPoint as Whole
+        """Imports and returns the object. Raises what its module raises."""
+        match = _VALUE.fullmatch(self.value)
+        if match is None:  # it has extras, or is malformed: importlib.metadata has the rules
+            from importlib.metadata import EntryPoint as StandardEntryPoint
 
-            return Whole(self.name, self.value, self.group).load()
-        attributes = filter(None, (found["attribute"] or "").split("."))
-        return functools.reduce(getattr, attributes, import_module(found["module"]))
+            return StandardEntryPoint(self.name, self.value, self.group).load()
+        attributes = filter(None, (match["attribute"] or "").split("."))
+        return functools.reduce(getattr, attributes, import_module(match["module"]))
 
 
-def of_group(group: str) -> Iterable[EntryPoint]:
-    """The entry points of a group. A distribution that is installed twice counts where it is found first."""
+def entry_points_of(group: str) -> Iterable[EntryPoint]:
+    """Returns the entry points of a group. If a distribution is installed twice, the first on sys.path counts."""
     try:
-        return [*_read(group, sys.path)] if _plain() else _asked(group)
+        return [*_read(group, sys.path)] if _has_only_directories() else _ask_importlib(group)
     except (OSError, UnicodeError):
-        return _asked(group)
+        return _ask_importlib(group)
 
 
-def _asked(group: str) -> Iterable[EntryPoint]:
+def _ask_importlib(group: str) -> Iterable[EntryPoint]:
     from importlib.metadata import entry_points
 
     return entry_points(group=group)
 
 
-def _plain() -> bool:
-    """Whether every distribution is one of a directory of sys.path."""
-    finders = {getattr(each, "__name__", type(each).__name__) for each in sys.meta_path if _finds(each)}
+def _has_only_directories() -> bool:
+    """Returns whether all distributions are in directories of sys.path."""
+    finders = {getattr(finder, "__name__", type(finder).__name__) for finder in sys.meta_path if _finds(finder)}
     return finders <= {"PathFinder", "MetadataPathFinder"} and not any(
         not isinstance(path, str) or path.lower().endswith(".egg") or os.path.isfile(path) for path in sys.path
     )
@@ -97,7 +97,7 @@ def _finds(finder: object) -> bool:
     return getattr(finder, "find_distributions", None) is not None
 
 
-def _read(group: str, paths: Iterable[str]) -> Iterator[Offered]:
+def _read(group: str, paths: Iterable[str]) -> Iterator[FileEntryPoint]:
     seen: set[str] = set()
     for path in paths:
         try:
@@ -105,18 +105,18 @@ def _read(group: str, paths: Iterable[str]) -> Iterator[Offered]:
         except OSError:
             continue
         for name in names:
-            stem, end = os.path.splitext(name)
-            if end.lower() not in _KNOWN:
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() not in _KNOWN:
                 continue
-            normal = re.sub(r"[-_.]+", "-", stem.partition("-")[0]).lower()
-            if normal not in seen:
-                seen.add(normal)
-                yield from _lines(os.path.join(path or ".", name), group)
+            normalized = re.sub(r"[-_.]+", "-", stem.partition("-")[0]).lower()
+            if normalized not in seen:
+                seen.add(normalized)
+                yield from _read_entry_points(os.path.join(path or ".", name), group)
 
 
-def _lines(place: str, group: str) -> Iterator[Offered]:
+def _read_entry_points(directory: str, group: str) -> Iterator[FileEntryPoint]:
     try:
-        with open(os.path.join(place, "entry_points.txt"), encoding="utf-8") as file:
+        with open(os.path.join(directory, "entry_points.txt"), encoding="utf-8") as file:
             lines = [line.strip() for line in file]
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
         return
@@ -126,64 +126,65 @@ def _lines(place: str, group: str) -> Iterator[Offered]:
             section = line[1:-1]
         elif line and not line.startswith("#") and section == group:
             name, _, value = line.partition("=")
-            yield Offered(name=name.strip(), value=value.strip(), group=group, place=place)
+            yield FileEntryPoint(name=name.strip(), value=value.strip(), group=group, directory=directory)
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """What a distribution calls itself."""
+class NameAndVersion:
+    """A distribution's name and version."""
 
     name: str
     version: str
 
 
-def _named(place: str) -> Distribution:
-    """By its metadata ("Core metadata specifications": header fields, up to an empty line)."""
-    found: dict[str, str] = {}
+def _read_distribution(directory: str) -> Distribution:
+    """Returns name and version from the metadata in a directory ("Core metadata specifications": header fields, up to
+    an empty line)."""
+    fields: dict[str, str] = {}
     for file in ("METADATA", "PKG-INFO"):
         try:
-            with open(os.path.join(place, file), encoding="utf-8") as lines:
+            with open(os.path.join(directory, file), encoding="utf-8") as lines:
                 for line in lines:
                     field, colon, value = line.partition(":")
                     if not line.strip() or not colon:
                         break
-                    found.setdefault(field.lower(), value.strip())
-                    if {"name", "version"} <= found.keys():
-                        return Named(name=found["name"], version=found["version"])
+                    fields.setdefault(field.lower(), value.strip())
+                    if {"name", "version"} <= fields.keys():
+                        return NameAndVersion(name=fields["name"], version=fields["version"])
         except (OSError, UnicodeError):
             continue
-    from importlib.metadata import Distribution as Whole
+    from importlib.metadata import Distribution as StandardDistribution
 
-    return Whole.at(place)
+    return StandardDistribution.at(directory)
 
 
 def extra_requirements(extra: str) -> tuple[str, ...]:
-    """Requirements, as the metadata of our distribution has them; none where we are not installed."""
+    """Returns the requirements of an extra in the metadata of envtool's distribution; () if it is not installed."""
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
-        parted = [line.partition(";") for line in requires(DISTRIBUTION) or ()]
+        split_lines = [line.partition(";") for line in requires(DISTRIBUTION) or ()]
     except PackageNotFoundError:
         return ()
     return tuple(
-        line.strip() for line, _, marker in parted if marker.replace('"', "'").strip() == f"extra == '{extra}'"
+        line.strip() for line, _, marker in split_lines if marker.replace('"', "'").strip() == f"extra == '{extra}'"
     )
 
 
 def install_command(extra: str) -> str:
-    """The command that installs what an extra requires beside this very envtool: in pipx's environment, or by pip or uv
-    in that of a Python.
+    """Returns the command that installs the requirements of an extra beside this envtool: in pipx's environment, or by
+    pip or uv in the environment of this Python.
 
-    It names the requirements themselves. `pip install envtool-core[…]` would ask an index for our own name, which is on
-    none (docs/decisions/0001): code of anybody who registered that name would run here.
+    The command names the requirements themselves. `pip install envtool-core[…]` would ask an index for envtool's own
+    name, which is on no index (docs/decisions/0001): the code of anybody who registered that name would run here.
     """
     import shlex
     from importlib.util import find_spec
 
-    names = " ".join(map(shlex.quote, extra_requirements(extra)))
+    requirements = " ".join(map(shlex.quote, extra_requirements(extra)))
     if os.path.exists(os.path.join(sys.prefix, "pipx_metadata.json")):
-        return f"pipx inject {shlex.quote(os.path.basename(sys.prefix))} {names}"
+        return f"pipx inject {shlex.quote(os.path.basename(sys.prefix))} {requirements}"
     python = shlex.quote(sys.executable)
-    if find_spec("pip") is None:  # environments of uv have none
-        return f"uv pip install --python {python} {names}"
-    return f"{python} -m pip install {names}"
+    if find_spec("pip") is None:  # environments of uv have no pip
+        return f"uv pip install --python {python} {requirements}"
+    return f"{python} -m pip install {requirements}"

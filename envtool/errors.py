@@ -1,20 +1,20 @@
-"""Everything envtool raises on purpose.
+"""All exceptions that envtool raises on purpose.
 
     EnvtoolError                 code, message, hint, exit status
     ├── SpecError          2     the spec is wrong: a tuple of Problems, each with file:line:column
     ├── UsageError         2     the command line is wrong
-    ├── MakeError          3     an environment could not be made
-    │   ├── ResolveError         what floats could not be settled (no such package, no candidate)
-    │   ├── FetchError           a file could not be fetched, or was not what its hash says
+    ├── MakeError          3     an environment could not be built
+    │   ├── ResolveError         options could not be resolved to pins (no such package, no candidate)
+    │   ├── FetchError           a file could not be fetched, or its hash is wrong
     │   ├── BuildError           a layer's commands failed
-    │   ├── NotCachedError       something would have to be built, and it was asked that nothing is
+    │   ├── NotCachedError       something would have to be built, and the caller forbade it
     │   ├── StoreError           the store, or the disk, cannot be used (space, rights, corruption)
     │   ├── SandboxError         the kernel or the host refuses a container
-    │   └── PluginError          a plugin failed, or answered what is no answer
+    │   └── PluginError          a plugin failed, or returned a value that the API does not allow
     └── Interrupted      130     ^C or SIGTERM
 
-A message is one lower-case sentence without a full stop; `hint` says what to do next. `code` is stable:
-tests and scripts compare it, never the prose. Only `envtool.cli` turns an error into an exit status.
+A message is one lower-case sentence without a full stop; `hint` says what to do next. `code` is stable: tests and
+scripts compare it, never the message. Only `envtool.cli` turns an error into an exit status.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def closest_name(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 class EnvtoolError(Exception):
-    """Base of all: `str(error)` is the message; `hint` may be empty, and `output` is what a program printed that failed
-    (bytes decoded with replacement; empty: none did)."""
+    """The base class. `str(error)` is the message; `hint` may be empty. `output` is the output of a program that failed
+    (bytes decoded with replacement), or ""."""
 
     exit_status: ClassVar[int] = 3
     output: str = ""
@@ -56,8 +56,8 @@ class EnvtoolError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with a spec. `text` is the source line, shown under the message with `width`
-    characters marked from `where` on (0: none, the line as a whole)."""
+    """One error in a spec. `text` is the source line, printed under the message with `width` characters marked from
+    `where` on (0: nothing is marked)."""
 
     where: Where
     message: str
@@ -68,7 +68,7 @@ class Problem:
 
 
 class SpecError(EnvtoolError):
-    """All that is wrong with a spec, at once, in the order of the file; `hint` is what mends all of it."""
+    """All errors of a spec together, in the order of the file; `hint` is for all of them."""
 
     exit_status = 2
 
@@ -80,20 +80,20 @@ class SpecError(EnvtoolError):
 
 
 class UsageError(EnvtoolError):
-    """The command line asks for something that does not exist or does not go together."""
+    """The command line names something that does not exist, or combines what cannot be combined."""
 
     exit_status = 2
 
 
 class MakeError(EnvtoolError):
-    """An environment could not be made: nothing is known about the tests in it."""
+    """An environment could not be built: its tests did not run."""
 
     exit_status = 3
 
 
 class ResolveError(MakeError):
-    """Something floating could not be settled to exact files. `output` is all that the program printed that was asked:
-    the message says what matters of it, so a log has it and the screen shows the log's name."""
+    """Options could not be resolved to pins. `output` is the whole output of the program that resolves them. The
+    message has the part that matters; the whole output goes to a log, and the screen shows the log's name."""
 
     def __init__(self, message: str, *, code: str = "error", hint: str = "", output: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
@@ -101,8 +101,8 @@ class ResolveError(MakeError):
 
 
 class FetchError(MakeError):
-    """A file could not be fetched, or is not what its hash says. `found` is the hash of what came (hex), where another
-    was wanted (code fetch-hash)."""
+    """A file could not be fetched, or has the wrong hash (code fetch-hash): then `found` is the hash of what came, in
+    hex."""
 
     def __init__(self, message: str, *, code: str = "fetch", hint: str = "", found: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
@@ -110,7 +110,7 @@ class FetchError(MakeError):
 
 
 class BuildError(MakeError):
-    """A layer's commands failed. `output` is what they printed."""
+    """A layer's commands failed. `output` is their output."""
 
     def __init__(self, message: str, *, code: str = "build", hint: str = "", output: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
@@ -118,7 +118,7 @@ class BuildError(MakeError):
 
 
 class NotCachedError(MakeError):
-    """Something is not cached though `--expect-cached` says that all is. `misses` are plan.why.Explanations."""
+    """Something is not cached, and `--expect-cached` forbids to build it. `misses` are plan.why.Explanations."""
 
     def __init__(self, message: str, *, misses: tuple[object, ...], code: str = "not-cached", hint: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
@@ -130,36 +130,37 @@ class StoreError(MakeError):
 
 
 class SandboxError(MakeError):
-    """The kernel or the host's policy refuses a container; the hint says how to mend it."""
+    """The kernel or the host's policy refuses a container; the hint says how to permit it."""
 
 
 class PluginError(MakeError):
-    """A plugin failed (`owner`: which, in words) when it was asked for `asked`; `reason` says how. `output` shows where
-    in its code, to those who ask for that (ENVTOOL_DEBUG)."""
+    """A plugin (`owner`, in words) failed in `method`; `reason` says how. If ENVTOOL_DEBUG is set, `output` has the
+    traceback."""
 
-    def __init__(self, owner: str, asked: str, reason: str, cause: BaseException) -> None:
+    def __init__(self, owner: str, method: str, reason: str, cause: BaseException) -> None:
         super().__init__("", code="plugin", hint="report it to its author; ENVTOOL_DEBUG=1 shows where")
-        self.owner, self.asked, self.reason = owner, asked, reason
+        self.owner, self.method, self.reason = owner, method, reason
         if os.environ.get("ENVTOOL_DEBUG"):
             import traceback
 
             self.output = "".join(traceback.format_exception(cause))
             self.hint = "report it to its author"
-        self._placed = False
-        self._say("")
+        self._located = False
+        self._set_message("")
 
-    def place(self, what: str, where: Where) -> None:
-        """Say of what it was asked ("layer `x`"), and where that stands. The first who knows is right."""
-        if not self._placed:
-            self._placed = True
-            self._say(f" of {what} ({where.file}:{where.line})")
+    def locate(self, subject: str, where: Where) -> None:
+        """Adds the subject of the call ("layer `x`") and its position in the spec to the message. Only the first call
+        counts: it knows best."""
+        if not self._located:
+            self._located = True
+            self._set_message(f" of {subject} ({where.file}:{where.line})")
 
-    def _say(self, of: str) -> None:
-        self.message = f"{self.owner} failed in {self.asked}{of}: {self.reason}"
+    def _set_message(self, location: str) -> None:
+        self.message = f"{self.owner} failed in {self.method}{location}: {self.reason}"
         self.args = (self.message,)
 
 
-class Interrupted(EnvtoolError):  # noqa: N818 - it is no error
+class Interrupted(EnvtoolError):  # noqa: N818 - an interruption is no error
     """The user or the system asked envtool to stop."""
 
     exit_status = 130
@@ -169,7 +170,7 @@ class Interrupted(EnvtoolError):  # noqa: N818 - it is no error
 
 
 def internal(error: Exception, *, shown: bool = False) -> EnvtoolError:
-    """What to say of an error that nobody foresaw. `shown`: where it happened is on the screen already."""
+    """Returns the error for an unexpected exception. `shown`: the traceback is on the screen already."""
     message = " ".join(f"{type(error).__name__}: {error}".split())
     hint = "ENVTOOL_DEBUG=1 shows where; please report it with what `envtool version` prints"
     return EnvtoolError(f"internal error: {message} (this is a bug)", code="internal", hint="" if shown else hint)
@@ -190,42 +191,42 @@ _REFUSALS: dict[int, tuple[str, str]] = {  # errno -> code, and what to do
     errno.EACCES: ("rights", "see whose it is, and what its mode is"),
     errno.EPERM: ("rights", "see whose it is, and what its mode is"),
 }
-_UNEXPECTED_ERRNOS = frozenset(  # something is not where it was left, or is something else
+_UNEXPECTED_ERRNOS = frozenset(  # a file of the store is missing, or of another type
     (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.EFBIG, errno.EEXIST)
 ) | {errno.ENOTEMPTY, errno.ESTALE, errno.ENODEV, errno.EBADMSG, errno.ENAMETOOLONG, errno.EBUSY, errno.EXDEV}
 
 
 def to_store_error(error: OSError) -> StoreError | None:
-    """What to say when the operating system refuses a file: what, which one, and what to do. None for an error that is
-    nobody's refusal (one of a library that only inherits from OSError)."""
+    """Returns the error for a refusal of the operating system, with the file's name and a hint. None if the error is no
+    refusal (a library's error that only inherits from OSError)."""
     number = error.errno or 0
     if isinstance(error, DirectoryReplacedError):
         return StoreError(f"{error.strerror}: {error.filename}", code="project-replaced", hint="run it again")
     if number not in _REFUSALS and number not in _UNEXPECTED_ERRNOS:
         return None
-    if error.strerror and error.strerror.startswith("No usable temporary directory"):  # tempfile tried all it knows
+    if error.strerror and error.strerror.startswith("No usable temporary directory"):  # raised by tempfile
         return StoreError(
             "no temporary directory can be written to", code="store-space", hint=f"{_ELSEWHERE} have room"
         )
     code, hint = _REFUSALS.get(
         number, ("store-damaged", "if it is in the store, `envtool store verify --repair` takes away what is damaged")
     )
-    what = os.strerror(number)
+    reason = os.strerror(number)
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if number == errno.ENOSPC and name and _has_no_inodes(name):
-        what = "no inodes left (the disk has room for bytes, and for no more files)"
+        reason = "no inodes left (the disk has room for bytes, and for no more files)"
     elif error.strerror and number not in _REFUSALS:
-        what = error.strerror
-    what = what[:1].lower() + what[1:]
-    return StoreError(f"{name}: {what}" if name else what, code=code, hint=hint)
+        reason = error.strerror
+    reason = reason[:1].lower() + reason[1:]
+    return StoreError(f"{name}: {reason}" if name else reason, code=code, hint=hint)
 
 
 def _has_no_inodes(path: str) -> bool:
-    """Whether the file system of a path that is not there yet has no inode left."""
+    """Returns whether the file system of a path has no inode left; the path may not exist yet."""
     while path and not os.path.exists(path):
         path = os.path.dirname(path)
     try:
-        found = os.statvfs(path or ".")
+        status = os.statvfs(path or ".")
     except OSError:
         return False
-    return found.f_files > 0 and found.f_favail == 0
+    return status.f_files > 0 and status.f_favail == 0

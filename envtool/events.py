@@ -1,6 +1,6 @@
-"""The one stream that everything shown is made of: terminal, `--json`, JUnit and plugins subscribe to it.
+"""The events of a run. The terminal, `--json`, JUnit and plugins subscribe to this one stream, and print nothing else.
 
-Times are seconds since the epoch (float), sizes bytes. An `id` joins the events of one piece of work.
+Times are seconds since the epoch (float), sizes are bytes. Events of one piece of work have the same `id`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Outcome: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A piece of work begins. `env` is empty for work that several envs share."""
+    """A piece of work begins. `env` is empty if several envs share the work."""
 
     id: str
     subject: Subject
@@ -27,13 +27,13 @@ class Started:
     env: str = ""
     detail: str = ""  # "88 packages, 41 MB"
     total: int = 0  # bytes expected, 0 when unknown
-    on: str = ""  # what it stands on ("trixie"), where others of its name are made too
+    on: str = ""  # the base below ("trixie"), if the run builds other layers of the same name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Work goes on. Either a `note` ("waiting for another envtool"), or how far its `phase` is ("fetching"; empty: the
-    one that was named last goes on): bytes `done` of `total`, things `count` of `of`; 0 is unknown."""
+    """A piece of work goes on. Either a `note` ("waiting for another envtool"), or the progress of its `phase`
+    ("fetching"; empty: the phase of the last event): bytes `done` of `total`, items `count` of `of`; 0 is unknown."""
 
     id: str
     done: int = 0
@@ -46,7 +46,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """A piece of what a command printed (both streams, in order of arrival), decoded with replacement."""
+    """A piece of a command's output (both streams, in order of arrival), decoded with replacement."""
 
     id: str
     text: str
@@ -54,7 +54,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """What the caller should know, and what belongs to no piece of work."""
+    """A notice for the caller, usually about no piece of work."""
 
     text: str
     id: str = ""
@@ -62,7 +62,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A piece of work ended. For tasks `status` is the exit status as a shell shows it."""
+    """A piece of work ended. For tasks `status` is the exit status as in a shell."""
 
     id: str
     subject: Subject
@@ -74,8 +74,8 @@ class Finished:
     status: int | None = None
     detail: str = ""  # "14 packages", "exit 1", "timed out after 30s"
     outputs: tuple[str, ...] = field(default=())  # project-relative paths copied back
-    since: float = 0.0  # tasks that are `cached`: when the run that is remembered began
-    host: str = ""  # and the name of the machine on which it ran
+    since: float = 0.0  # tasks that are `cached`: the time at which the remembered run began
+    host: str = ""  # tasks that are `cached`: the name of the machine on which they ran
     on: str = ""  # as in Started
 
 

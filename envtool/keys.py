@@ -1,4 +1,4 @@
-"""Canonical JSON and the only hashing of keys (DESIGN: a plugin contributes material, core alone hashes)."""
+"""Canonical JSON, and the documents whose hashes are keys. Plugins contribute material; only this module hashes it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import json
 
 from envtool.model import Json
 
-FORMAT = 1  # raise it when the meaning of a layer changes: every key changes with it
+FORMAT = 1  # raise it if the meaning of a layer changes: every key changes with it
 
 
 def canonical_json(document: Json) -> bytes:
-    """UTF-8 JSON with sorted keys and no white space (the subset of RFC 8785 that our documents use). A byte of a file
-    name that is no UTF-8, half a surrogate pair in Python's text, becomes JSON's escape of that, and is read as it was.
+    """Returns UTF-8 JSON with sorted keys and no white space (the subset of RFC 8785 that envtool's documents use). A
+    byte of a file name that is not UTF-8 is half a surrogate pair in Python; JSON has it as an escape, so that reading
+    the document restores the byte.
     """
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "backslashreplace")
 
 
 def digest(document: Json) -> str:
-    """Lower-case hex sha256 of the canonical form."""
+    """Returns the sha256 of the canonical JSON, in lower-case hex."""
     return hashlib.sha256(canonical_json(document)).hexdigest()
 
 
@@ -36,11 +37,13 @@ def layer_document(
     below: list[Json],
     beside: dict[str, Json] | None = None,
 ) -> dict[str, Json]:
-    """All that determines a layer: its key is the digest of this, and it is kept beside the layer.
+    """Returns everything that determines a layer. The layer's key is the digest of this document, which is stored
+    beside the layer.
 
-    `files` are [name, sha256] of what is fetched, `inputs` [path, sha256, executable, link] of project files.
-    `below` are the diff IDs it stands on, bottom first: not keys, so a layer that was rebuilt and came out the same
-    leaves everything above it valid (early cutoff). `beside` are those of other trees that its build sees, by name.
+    `files` are [name, sha256] of fetched files, `inputs` [path, sha256, executable, link] of project files. `below` are
+    the diff IDs of the layers below, bottom first: not their keys, so that a layer that is rebuilt with the same
+    content leaves everything above it valid (early cutoff). `beside` are the diff IDs of other trees that the build
+    sees, by name.
     """
     more: dict[str, Json] = {"beside": beside} if beside else {}
     return more | {
@@ -58,8 +61,8 @@ def layer_document(
 
 
 def archive_document(diff_id: str) -> dict[str, Json]:
-    """All that determines a layer that is an image's, as it is: what its tar has to be. However it is compressed, and
-    in whatever image it lies, it is one layer."""
+    """Returns everything that determines a layer of an image: the diff ID of its tar. So a layer is the same in every
+    image and with every compression."""
     return layer_document(
         kind="archive",
         version=1,
@@ -90,14 +93,16 @@ def result_document(
     arch: str,
     services: list[Json],
 ) -> dict[str, Json]:
-    """All that determines what a task comes to: a result's key is the digest of this, and it is kept beside it.
+    """Returns everything that determines the result of a task. The result's key is the digest of this document, which
+    is stored beside the result.
 
-    `stack` are [diff ID, layer key] bottom first, the key only where a layer shows what is not in its tree (a base of
-    this machine's system): like layers, results outlive layers that were rebuilt and came out the same. `view` is the
-    project's digest, `commands` lists of words, `passed` the sha256 of each variable that `pass:` let through: their
-    values may be secrets. `history` stands for git's commit and tags, for tasks with outputs (versions are made of
-    them), else empty; `repository` says whether the task sees one. `kernel` is its release
-    where the stack shows this machine's system, else empty. A timeout is no part of it.
+    `stack` are [diff ID, layer key], bottom first; the key is set only if containers see files that are not in the
+    layer's tree (a base that is this machine's system). So results, like layers, stay valid if a layer is rebuilt with
+    the same content. `view` is the digest of the project's snapshot. `commands` are lists of words. `passed` has the
+    sha256 of each variable that `pass:` admits: the values may be secrets. `history` stands for git's commit and tags
+    if the task has outputs, whose versions may come from them; else it is empty. `repository` says whether the task
+    sees a repository. `kernel` is the kernel's release if containers see this machine's system, else empty. A timeout
+    is no part of the document.
     """
     return {
         "format": FORMAT,

@@ -1,7 +1,7 @@
-"""Frozen values that several rooms share. No behaviour, no imports of ours.
+"""Frozen values that several packages share. No behaviour, and no import of another module of envtool.
 
-What only one room uses lives in that room. Values that came from the spec hold what the user said and
-never gain run-time fields.
+A value that only one package uses is defined in that package. Values that come from the spec hold what the user wrote
+and never gain run-time fields.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Where:
-    """A place in a file; line and column count from 1."""
+    """A position in a file; line and column count from 1."""
 
     file: str
     line: int
@@ -27,17 +27,17 @@ class Where:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to execute: an argv, or a line for `/bin/sh -ec`. Exactly one of the two is set."""
+    """A command: an argv, or a line for `/bin/sh -ec`. Exactly one of the two is set."""
 
     argv: tuple[str, ...] = ()
     shell: str = ""
 
     def words(self) -> tuple[str, ...]:
-        """The argv that is really executed."""
+        """Returns the argv that is executed."""
         return self.argv or ("/bin/sh", "-ec", self.shell)
 
     def typed(self) -> str:
-        """The same as one would type it into a shell."""
+        """Returns the command as a person would type it into a shell."""
         import shlex
 
         return shlex.join(self.argv) if self.argv else self.shell.strip()
@@ -48,19 +48,19 @@ class InputFile:
     """One project file (or symlink) that a layer depends on."""
 
     path: str  # relative to the project
-    sha256: str  # of the content; for a symlink of the file that it leads to, or of the target text if it is none
+    sha256: str  # of the content; for a symlink, of the file that it leads to, or else of its target's text
     executable: bool = False
-    link: str = ""  # target, for a symlink
-    built: bool = True  # False: it is there for `resolve` alone, and no part of the key
-    content: bool = True  # False: only its name counts; `sha256` is that of no content, and a build sees it empty
-    outside: str = ""  # where it really is, out of the project: the caller allows that, and it is seen under `path`
+    link: str = ""  # the target of a symlink
+    built: bool = True  # False: only `resolve` reads it, and it is no part of the key
+    content: bool = True  # False: only its name counts; `sha256` is that of an empty file, and a build sees it empty
+    outside: str = ""  # its real path if that is outside of the project (the caller allows it); builds see it at `path`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseSpec:
-    """A base as declared: `kind` is the plugin kind, `options` the rendered value under its name.
+    """A base as declared: `kind` is the name of its kind, `options` the rendered value under that name.
 
-    Paths in `options` are relative to `directory`: the directory of the (included) file it stands in, itself
+    Paths in `options` are relative to `directory`: the directory of the spec file that declares the base, itself
     relative to the project.
     """
 
@@ -73,21 +73,20 @@ class BaseSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSpec:
-    """A layer as declared, rendered for one env. `needs` is None where the spec does not say. For `directory` see
-    BaseSpec."""
+    """A layer as declared, rendered for one env. `needs` is None if the spec has none. For `directory` see BaseSpec."""
 
     name: str
     kind: str
     options: Json
     where: Where
     needs: tuple[str, ...] | None = None
-    set: Mapping[str, str | None] = field(default_factory=dict)  # None takes a variable away; `path:` is in PATH
+    set: Mapping[str, str | None] = field(default_factory=dict)  # None removes a variable; `path:` is in PATH already
     directory: str = "."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Commands under a verb. They run one after the other in one container; the first failure ends it."""
+    """Commands under a verb. They run one after the other in one container; the first that fails ends the task."""
 
     name: str
     commands: tuple[Command, ...]
@@ -96,12 +95,12 @@ class Task:
     outputs_limit: int | None = None  # bytes of all of them together; None: the spec does not say
     timeout: float | None = None  # seconds
     user: str = "user"  # or "root"
-    uses_args: bool = False  # a command has `{{ args }}`: arguments after `--` reach it
+    uses_args: bool = False  # a command has `{{ args }}`, which stands for the arguments after `--`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Env:
-    """One env: a point of a matrix has its own, named `group[value,value]`."""
+    """One env. Each point of a matrix is an env of its own, named `group[value,value]`."""
 
     name: str
     group: str
@@ -109,19 +108,19 @@ class Env:
     layers: tuple[LayerSpec, ...]
     tasks: tuple[Task, ...]
     where: Where
-    point: Mapping[str, str] = field(default_factory=dict)
-    set: Mapping[str, str | None] = field(default_factory=dict)  # as of a layer
-    passed: tuple[str, ...] = ()  # names, with globs, of host variables let through (`pass:`)
+    point: Mapping[str, str] = field(default_factory=dict)  # matrix axis -> value
+    set: Mapping[str, str | None] = field(default_factory=dict)  # as in LayerSpec
+    passed: tuple[str, ...] = ()  # names, with globs, of the caller's variables that tasks get (`pass:`)
     workdir: str = "."  # relative to the project
-    network: bool = False  # the host's network, for its tasks, exec and shell
+    network: bool = False  # whether its tasks, `exec` and `shell` have the host's network
     scratch: str = "memory"  # where ephemeral writes go: "memory" (tmpfs) or "disk"
-    directory: str = "."  # of the file it stands in, relative to the project; `workdir` already has it
-    produced: tuple[str, ...] = ()  # patterns of all outputs of the spec: what of the project its tasks have made
+    directory: str = "."  # of the spec file that has the env, relative to the project; `workdir` includes it
+    produced: tuple[str, ...] = ()  # output patterns of all tasks of the spec: project files that may come from a task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeamCache:
-    """Where a team shares its layers: a repository of an OCI registry, and whose signatures are believed."""
+    """The team cache: a repository of an OCI registry, and the public keys whose signatures are trusted."""
 
     registry: str  # as written: "registry.example/team/cache"
     where: Where
@@ -133,32 +132,33 @@ class TeamCache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """A whole spec, all templates rendered, all envs expanded. Only `bases` and `layers`, which are as declared and
-    belong to no env, keep their templates as text."""
+    """A whole spec with all templates rendered and all envs expanded. Only `bases` and `layers`, the declarations that
+    belong to no env, still have their templates as text."""
 
     file: str
     root: str  # absolute path of the project: the directory of `file`
     envs: tuple[Env, ...]
     bases: Mapping[str, BaseSpec]
     layers: Mapping[str, LayerSpec]
-    read: tuple[str, ...]  # absolute paths of every file that decided this value (includes, pyproject.toml …)
-    files: tuple[str, ...] = ()  # the spec and all that it includes, relative to the root
+    read: tuple[str, ...]  # absolute paths of all files that decided this value (included specs, pyproject.toml …)
+    files: tuple[str, ...] = ()  # the spec and the specs that it includes, relative to the root
     cache: TeamCache | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """What a base shows of this machine, and how it stood when its pins were looked at: a result of a task is told
-    again only while it stands so. Of the files in `trees` it is those that a container opened."""
+    """Files of this machine that containers on a base see, with their state when its pins were checked. A remembered
+    result of a task is valid only while these states are unchanged. In a directory of `trees` only the files that a
+    container opened count."""
 
     states: Mapping[str, int]  # absolute path -> st_ctime_ns, by lstat
-    trees: tuple[str, ...] = ()  # directories among them, each by itself
-    unseen: str = ""  # why not all could be looked at: then no result is remembered
+    trees: tuple[str, ...] = ()  # the directories among them
+    unseen: str = ""  # why a file could not be checked, in words; if set, no result is remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerDraft:
-    """A layer that a language adds. `after` True: it goes after the layers the user wrote, else before."""
+    """A layer that a language adds: above the layers that the user wrote if `after`, else below them."""
 
     name: str
     kind: str
@@ -169,46 +169,47 @@ class LayerDraft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvDraft:
-    """An env as the user wrote it, rendered, before it is final."""
+    """An env as the user wrote it, with its templates rendered, before the language adds its layers."""
 
     name: str
     base_kind: str
-    options: Mapping[str, Json]  # the language's own keys of the env
-    layer_names: tuple[str, ...]  # of what the user wrote, and what the language adds may stand on
+    options: Mapping[str, Json]  # the keys of the env that belong to the language
+    layer_names: tuple[str, ...]  # of the user's layers that the language's layers may stand on
     where: Where
     base_options: Json = None  # the value under the base kind's name, rendered
-    directory: str = "."  # of the spec that the env stands in, relative to the project; the language's paths are to it
-    above: tuple[str, ...] = ()  # names of the user's layers that stand on what the language adds: taken, no more
+    directory: str = "."  # of the spec file, relative to the project; paths in `options` are relative to it
+    above: tuple[str, ...] = ()  # of the user's layers above those of the language: these names are in use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
-    """A guess for a project without a spec: shown, and written by `envtool init`. An env without a task `test` is
-    written only with the caller's own command, since no other would pass: `reason` says why ("…, and no tests")."""
+    """A guess at the env of a project without a spec, which `envtool init` prints and writes. If the env has no task
+    `test`, `envtool init` needs a command from the caller, and `reason` says why ("…, and no tests")."""
 
     language: str
     reason: str  # "pyproject.toml with [project]"
-    env: Json = None  # the env's value as it would stand in the spec
-    directory: str = ""  # of a project below: where it is; set by envtool, which writes it a spec of its own
+    env: Json = None  # the value of the env in the spec
+    directory: str = ""  # of a project in a subdirectory, which gets a spec of its own; envtool sets it
 
     @property
     def tested(self) -> bool:
-        """Whether it has a task `test`."""
+        """Whether the env has a task `test`."""
         tasks = self.env.get("tasks") if isinstance(self.env, dict) else None
         return isinstance(tasks, dict) and "test" in tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """One thing that is installed in a stack. `type`, `namespace` and `qualifiers` as in a package URL (purl-spec)."""
+    """A package that is installed in a stack. `type`, `namespace` and `qualifiers` are those of a package URL
+    (purl)."""
 
     type: str  # "deb", "pypi", "npm" …
     name: str
     version: str
-    path: str  # of the file in the stack that says so
+    path: str  # of the file in the stack that records the package
     namespace: str = ""
     qualifiers: Mapping[str, str] = field(default_factory=dict)
-    licenses: tuple[str, ...] = ()  # SPDX expressions, or names in the ecosystem's own words; all of them apply
+    licenses: tuple[str, ...] = ()  # SPDX expressions, or names that the ecosystem uses; all of them apply
     summary: str = ""
     homepage: str = ""
-    archives: tuple[str, ...] = ()  # globs for the `name` of the Fetch that it came in, if it was pinned
+    archives: tuple[str, ...] = ()  # globs that match the `name` of the Fetch that brought it, if it was pinned

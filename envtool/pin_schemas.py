@@ -1,7 +1,7 @@
-"""JSON Schemas (2020-12) of what pins are made of: hashes, sizes, and names that become file names, paths or URLs.
+"""JSON Schemas (2020-12) for the parts of pins: hashes, sizes, and names that become file names, paths or URLs.
 
-Pins come back from a lock file, which anybody who may edit a checkout may have written: what becomes a path is only
-ever one below something, and what becomes a name is one component.
+Pins are read back from a lock file, which anybody who can edit a checkout may have written. So a path is always
+relative and without `..`, and a name is always one component.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from envtool.model import Json
 
-LONGEST = 300  # characters of what is said
+LONGEST = 300  # characters of a message
 
 SHA256: Json = {"type": "string", "pattern": "^[0-9a-f]{64}$", "errorMessage": "a sha256 of 64 hex digits"}
 DIGEST: Json = {
@@ -31,7 +31,7 @@ FILE: Json = {
     "pattern": r"^(?!\.{1,2}$)[^/\x00-\x1f\x7f]+$",
     "errorMessage": "the name of a file, without a slash",
 }
-PATH: Json = {  # relative, and below whatever it is joined to
+PATH: Json = {  # relative, and below the directory that it is joined to
     "type": "string",
     "maxLength": 4096,
     "pattern": r"^(?!/)(?!(?:.*/)?\.\.(?:/|$))[^\x00-\x1f\x7f]*$",
@@ -43,8 +43,8 @@ URL: Json = {
     "pattern": r"^(https?|file):[^\x00-\x1f\x7f]+$",
     "errorMessage": "a URL of http, https or file",
 }
-# What a person writes for a place to fetch from: with a host that could be one, and a port that there is. `file:` has
-# nothing but a path, since a name after two slashes would be a host, which nobody asks.
+# URLs that people write: with a plausible host and a port up to 65535. `file:` has only a path, since a name after two
+# slashes would be a host, which is never contacted.
 _LABEL = r"[^\s/?#@:\[\]\\.]+"
 _PORT = r"0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?"
@@ -64,26 +64,28 @@ PLACE: dict[str, Json] = {
 
 
 def rows(item: Json) -> Json:
-    """An array of these."""
+    """Returns the schema of an array of such items."""
     return {"type": "array", "items": item, "maxItems": 100_000}
 
 
 def record(needed: dict[str, Json], more: dict[str, Json] | None = None, *, closed: bool = False) -> Json:
-    """An object that has all of the one and may have the other; when it is `closed`, nothing else."""
-    found: dict[str, Json] = {"type": "object", "required": [*needed], "properties": {**needed, **(more or {})}}
-    return found | ({"additionalProperties": False} if closed else {})
+    """Returns the schema of an object that has the members `needed` and may have those of `more`; if it is `closed`, no
+    others."""
+    schema: dict[str, Json] = {"type": "object", "required": [*needed], "properties": {**needed, **(more or {})}}
+    return schema | ({"additionalProperties": False} if closed else {})
 
 
 def mapping(item: Json, names: Json = True) -> Json:
-    """An object of any names, with values like this."""
+    """Returns the schema of an object with any names (or names of the schema `names`), whose values are such items."""
     return {"type": "object", "propertyNames": names, "additionalProperties": item}
 
 
-_compiled: dict[int, tuple[Json, Any]] = {}  # by the id of a schema, which is kept so that the id stays its own
+# id of a schema -> the schema, which keeps the id from being used again, and its compiled form
+_compiled: dict[int, tuple[Json, Any]] = {}
 
 
 def fault(value: Json, schema: Json) -> str:
-    """What is wrong with a value, in some words; empty where it fits."""
+    """Returns what is wrong with a value, in words; "" if it fits the schema."""
     if schema is True:
         return ""
     if id(schema) not in _compiled:
@@ -98,24 +100,24 @@ def fault(value: Json, schema: Json) -> str:
 
 
 def words(error: Any, schema: Json) -> str:
-    """What jsonschema-rs says of a value, without a regular expression in it: those are for programs."""
+    """Returns the message of jsonschema-rs for an error, but in words instead of a regular expression."""
     if error.kind.name not in FORMS:
         return str(error.message)
     value = error.kind.error.instance if error.kind.name == "propertyNames" else error.instance
-    shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
-    says = wanted(error, schema)
-    return f"{shown} is not {says}" if says else f"{shown} does not match what is wanted here"
+    displayed = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
+    description = wanted(error, schema)
+    return f"{displayed} is not {description}" if description else f"{displayed} does not match what is wanted here"
 
 
-FORMS = ("pattern", "not", "propertyNames")  # keywords that say what a text has to look like
+FORMS = ("pattern", "not", "propertyNames")  # keywords about the form of a text
 
 
 def wanted(error: Any, schema: Json) -> str:
-    """The schema's own words for such a form: its `errorMessage`, as editors know it too. Empty where it has none."""
-    at: Any = schema
+    """Returns the schema's `errorMessage`, which editors use too, for an error about a form; "" if it has none."""
+    node: Any = schema
     for step in [*error.schema_path][:-1]:
         try:
-            at = at[step]
+            node = node[step]
         except (KeyError, IndexError, TypeError):
             return ""
-    return str(at.get("errorMessage", "")) if isinstance(at, dict) else ""
+    return str(node.get("errorMessage", "")) if isinstance(node, dict) else ""

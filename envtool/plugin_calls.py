@@ -1,9 +1,9 @@
-"""What plugins are asked, and what they answer: whoever fails, or answers what api.py does not have, is named.
+"""Calls plugins, and checks what they return: an error names the plugin that fails or breaks the API.
 
-A kind or language of a plugin is stood in for by an object of a class derived from its own, whose methods ask the
-plugin's, and look at what comes: so everything that the core knows of it (which methods it has, whose child it is) is
-as it was. An error of ours (errors.py) that comes out of a plugin passes, for that is how a plugin says what is wrong;
-so does what the system refuses to our own code on its behalf (a full disk). All else is the plugin's fault.
+Each kind or language of a plugin is wrapped: the wrapper's class is derived from the plugin's class, and its methods
+call the plugin's methods and check the results. So the wrapper has the same methods and base classes as the original.
+Exceptions of errors.py pass through unchanged: with them a plugin reports what is wrong. So does an OSError that the
+core raises while a plugin calls it (a full disk). Any other exception is the plugin's fault and becomes a PluginError.
 """
 
 from __future__ import annotations
@@ -25,44 +25,44 @@ from envtool.model import Where
 __all__ = ["plugin_owner", "with_location", "wrap_kind", "wrap_language", "wrap_plugin"]
 
 T = TypeVar("T", api.Kind, api.Language)
-AnswerCheck = Callable[[Any], Any]  # an answer -> the same as the core takes it. Raises _Wrong
+AnswerCheck = Callable[[Any], Any]  # a returned value -> the value for the core. Raises _WrongAnswer
 
 _CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-class _WrongAnswer(Exception):  # noqa: N818 - it is what was answered
-    """An answer that is none: what it should have been."""
+class _WrongAnswer(Exception):  # noqa: N818 - it becomes a PluginError
+    """A method returned a value of the wrong type. The text says what it should have returned."""
 
 
-# ---- what may be answered ------------------------------------------------------------------------------------------
+# ---- checks of returned values -------------------------------------------------------------------------------------
 
 
 def _expect(*types: type) -> AnswerCheck:
-    def taken(answer: Any) -> Any:
+    def check(answer: Any) -> Any:
         if (type(answer) is bool and bool not in types) or not isinstance(answer, types):
-            raise _WrongAnswer(" or ".join("None" if each is type(None) else each.__name__ for each in types))
+            raise _WrongAnswer(" or ".join("None" if type_ is type(None) else type_.__name__ for type_ in types))
         return answer
 
-    return taken
+    return check
 
 
 def _expect_each(*types: type) -> AnswerCheck:
-    names = " or ".join(each.__name__ for each in types)
+    names = " or ".join(type_.__name__ for type_ in types)
 
-    def taken(answer: Any) -> Any:
-        if isinstance(answer, str | bytes | Mapping):  # can be iterated over, and is never meant to be
+    def check(answer: Any) -> Any:
+        if isinstance(answer, str | bytes | Mapping):  # iterable, but surely a mistake
             raise _WrongAnswer(f"several {names}")
         try:
-            found = tuple(answer)
+            items = tuple(answer)
         except TypeError as error:
             if answer is None or not hasattr(answer, "__iter__"):
                 raise _WrongAnswer(f"several {names}") from error
             raise
-        if not all(isinstance(item, types) for item in found):
+        if not all(isinstance(item, types) for item in items):
             raise _WrongAnswer(f"several {names}")
-        return found
+        return items
 
-    return taken
+    return check
 
 
 def _expect_string_mapping(answer: Any) -> Any:
@@ -72,7 +72,7 @@ def _expect_string_mapping(answer: Any) -> Any:
 
 
 def _expect_variables(answer: Any) -> Any:
-    """Variables: None takes one away."""
+    """Checks a mapping of variables, where None removes one."""
     if isinstance(answer, Mapping):
         _expect_string_mapping({name: value for name, value in answer.items() if value is not None})
         return answer
@@ -136,29 +136,29 @@ _HOOKS: Mapping[str, AnswerCheck | None] = {
     "envtool_owners": _expect_each(api.Package),
 }
 
-# ---- who asks ------------------------------------------------------------------------------------------------------
+# ---- wrappers ------------------------------------------------------------------------------------------------------
 
 
-def wrap_kind(value: api.Kind, whose: str) -> api.Kind:
-    """A kind of a plugin, as the core is to ask it."""
-    return _wrap(value, whose, api.Kind)
+def wrap_kind(value: api.Kind, owner: str) -> api.Kind:
+    """Returns a wrapper of a plugin's kind that checks what it returns. `owner` names the plugin in errors."""
+    return _wrap(value, owner, api.Kind)
 
 
-def wrap_language(value: api.Language, whose: str) -> api.Language:
-    """The same for a language."""
-    return _wrap(value, whose, api.Language)
+def wrap_language(value: api.Language, owner: str) -> api.Language:
+    """Like `wrap_kind`, for a language."""
+    return _wrap(value, owner, api.Language)
 
 
 def plugin_owner(value: object) -> str:
-    """Which plugin a kind or language is of; empty for ours."""
+    """Returns the plugin that a kind or language belongs to, in words; "" for envtool's own."""
     return str(getattr(value, "_envtool_owner", ""))
 
 
 def wrap_plugin(value: object, owner: str) -> object:
-    """The hooks of a plugin that are called later than once, as the core is to call them."""
+    """Returns an object with those hooks of a plugin that are called during a run, each with its check."""
     hooks = {
-        name: _checked(getattr(value, name), name, owner, taken)
-        for name, taken in _HOOKS.items()
+        name: _checked(getattr(value, name), name, owner, check)
+        for name, check in _HOOKS.items()
         if getattr(value, name, None) is not None
     }
     return SimpleNamespace(__name__=getattr(value, "__name__", type(value).__module__), **hooks)
@@ -167,9 +167,9 @@ def wrap_plugin(value: object, owner: str) -> object:
 def _wrap(value: T, owner: str, base: type[T]) -> T:
     if getattr(value, "_envtool_owner", "") == owner:
         return value
-    found = copy.copy(value)
-    object.__setattr__(found, "__class__", _wrapper_class(type(value), owner, base))  # type: ignore[arg-type]  # types have a hash
-    return found
+    wrapper = copy.copy(value)
+    object.__setattr__(wrapper, "__class__", _wrapper_class(type(value), owner, base))  # type: ignore[arg-type]  # types have a hash
+    return wrapper
 
 
 @functools.cache
@@ -177,30 +177,32 @@ def _wrapper_class(own: type, owner: str, base: type) -> type:
     methods = _KIND if base is api.Kind else _LANGUAGE
     special = {"parts": _expect_parts, "resolve": _expect_pins}
 
-    def method(name: str, taken: AnswerCheck | None) -> Callable[..., Any]:
+    def method(name: str, check: AnswerCheck | None) -> Callable[..., Any]:
         def ask(self: Any, *arguments: Any, **named: Any) -> Any:
-            return getattr(super(found, self), name)(*arguments, **named)  # however it is one: of the class, static
+            return getattr(super(class_, self), name)(*arguments, **named)  # also a class method or a static method
 
-        return _checked(ask, name, owner, special[name](own, owner) if name in special else taken)
+        return _checked(ask, name, owner, special[name](own, owner) if name in special else check)
 
-    asked = {
-        name: method(name, taken) for name, taken in methods.items() if getattr(own, name) is not getattr(base, name)
+    wrapped = {
+        name: method(name, check) for name, check in methods.items() if getattr(own, name) is not getattr(base, name)
     }
 
-    def reduced(self: Any, protocol: SupportsIndex) -> Any:
-        parts: Any = super(found, self).__reduce_ex__(protocol)  # type: ignore[arg-type]  # it is one
-        make, given, *state = parts
-        plain = tuple(own if each is found else each for each in given)  # a class of this moment is in no module
+    def reduce(self: Any, protocol: SupportsIndex) -> Any:
+        reduction: Any = super(class_, self).__reduce_ex__(protocol)  # type: ignore[arg-type]  # self is a class_
+        make, constructor_arguments, *state = reduction
+        plain = tuple(
+            own if argument is class_ else argument for argument in constructor_arguments
+        )  # class_ is in no module
         return _unpickle_wrapper, (make, plain, state[0] if state else None, owner, base)
 
     marks = {"__module__": own.__module__, "__qualname__": own.__qualname__, "__slots__": (), "_envtool_owner": owner}
-    found = type(own.__name__, (own,), {**asked, **marks, "__reduce_ex__": reduced})
-    return found
+    class_ = type(own.__name__, (own,), {**wrapped, **marks, "__reduce_ex__": reduce})
+    return class_
 
 
-def _unpickle_wrapper(make: Callable[..., T], given: tuple[Any, ...], state: Any, owner: str, base: type[T]) -> T:
-    """What pickle makes of a stand-in, in another process: the plugin's object by its own rules, stood in for."""
-    plain = make(*given)
+def _unpickle_wrapper(make: Callable[..., T], arguments: tuple[Any, ...], state: Any, owner: str, base: type[T]) -> T:
+    """Unpickles a wrapper in another process: unpickles the plugin's object by its own rules, and wraps it."""
+    plain = make(*arguments)
     if hasattr(plain, "__setstate__"):
         plain.__setstate__(state)
     elif state:
@@ -211,60 +213,63 @@ def _unpickle_wrapper(make: Callable[..., T], given: tuple[Any, ...], state: Any
 
 
 def _expect_pins(own: Any, owner: str) -> AnswerCheck:
-    """Pins are what the kind itself says that they are."""
+    """Checks pins against the kind's own schema of them."""
     del owner
 
-    def taken(answer: Any) -> Any:
-        if wrong := pin_schemas.fault(_expect_json(answer), own.pins):
-            raise _WrongAnswer(f"what its own `pins` has ({wrong})")
+    def check(answer: Any) -> Any:
+        if fault := pin_schemas.fault(_expect_json(answer), own.pins):
+            raise _WrongAnswer(f"what its own `pins` has ({fault})")
         return answer
 
-    return taken
+    return check
 
 
 def _expect_parts(own: type, owner: str) -> AnswerCheck:
-    """Parts bring kinds that are in no registry."""
+    """Checks sublayers and wraps their kinds, which are in no registry."""
     del own
 
-    def taken(answer: Any) -> Any:
+    def check(answer: Any) -> Any:
         return tuple(replace(part, kind=wrap_kind(part.kind, owner)) for part in _expect_each(api.Part)(answer))
 
-    return taken
+    return check
 
 
-def _checked(function: Callable[..., Any], name: str, owner: str, taken: AnswerCheck | None) -> Callable[..., Any]:
+def _checked(function: Callable[..., Any], name: str, owner: str, check: AnswerCheck | None) -> Callable[..., Any]:
     @functools.wraps(function)
-    def asked(*arguments: Any, **named: Any) -> Any:
+    def call(*arguments: Any, **named: Any) -> Any:
         answer = None
         try:
             answer = function(*arguments, **named)
-            return answer if taken is None else taken(answer)
+            return answer if check is None else check(answer)
         except EnvtoolError:
             raise
-        except _WrongAnswer as wrong:
-            text = f"answered {type(answer).__name__} where {wrong} is wanted"
-            raise _error(owner, name, arguments, text, wrong) from wrong
+        except _WrongAnswer as wrong_answer:
+            text = f"answered {type(answer).__name__} where {wrong_answer} is wanted"
+            raise _error(owner, name, arguments, text, wrong_answer) from wrong_answer
         except (Exception, SystemExit) as error:
             if isinstance(error, OSError) and _in_core(error):
                 raise
             text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise _error(owner, name, arguments, text, error) from error
 
-    return asked
+    return call
 
 
 def _error(owner: str, name: str, arguments: tuple[Any, ...], text: str, cause: BaseException) -> PluginError:
     error = PluginError(owner, name, text, cause)
-    for each in arguments:
-        if isinstance(each, api.Request) and name != "check":  # that request does not tell a base from a layer
-            error.place(f"{'layer' if each.base_kind or each.below else 'base'} `{each.name}`", each.where)
-        elif isinstance(each, api.EnvDraft):
-            error.place(f"env `{each.name}`", each.where)
+    for argument in arguments:
+        if (
+            isinstance(argument, api.Request) and name != "check"
+        ):  # the request of `check` is alike for bases and layers
+            noun = "layer" if argument.base_kind or argument.below else "base"
+            error.locate(f"{noun} `{argument.name}`", argument.where)
+        elif isinstance(argument, api.EnvDraft):
+            error.locate(f"env `{argument.name}`", argument.where)
     return error
 
 
 def _in_core(error: BaseException) -> bool:
-    """Whether it was raised by our own code, which the plugin called."""
+    """Returns whether the core, called by the plugin, raised the error."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -273,10 +278,10 @@ def _in_core(error: BaseException) -> bool:
 
 
 @contextmanager
-def with_location(what: str, where: Where) -> Iterator[None]:
-    """Where a plugin fails that was told nothing of the place in the spec, it is said all the same."""
+def with_location(subject: str, where: Where) -> Iterator[None]:
+    """Adds the subject and its position to a PluginError of a method whose arguments do not have them."""
     try:
         yield
     except PluginError as error:
-        error.place(what, where)
+        error.locate(subject, where)
         raise

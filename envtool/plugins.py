@@ -1,4 +1,5 @@
-"""The kinds and languages that a spec may name: a frozen value, gathered once from our own modules and from plugins."""
+"""Collects the kinds and languages that a spec may name, from envtool itself and from plugins, into one frozen
+value."""
 
 from __future__ import annotations
 
@@ -21,15 +22,15 @@ __all__ = ["GROUP", "PluginRegistry", "discover", "installed"]
 OURS = "envtool itself"
 GROUP = "envtool"  # of entry points
 PACKAGE = "envtool.kinds"
-BUILTIN = "envtool.kinds.builtin"  # the module whose hooks offer all of them
-RESERVED = frozenset({"needs", "path", "set"})  # keys of every layer: no kind may own them
+BUILTIN = "envtool.kinds.builtin"  # the module whose hooks return the built-in kinds
+RESERVED = frozenset({"needs", "path", "set"})  # keys of every layer, which no kind may have
 
 T = TypeVar("T", api.Kind, api.Language)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRegistry:
-    """What is known by name. `plugins` are the hook objects themselves, for detection and events."""
+    """Kinds and languages by name. `plugins` are the objects with the hooks, for detection and events."""
 
     bases: Mapping[str, api.Kind] = field(default_factory=dict)
     layers: Mapping[str, api.Kind] = field(default_factory=dict)
@@ -37,17 +38,18 @@ class PluginRegistry:
     plugins: tuple[object, ...] = ()
 
     def hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
-        """The plugins' functions of a name, in the order of the plugins' names."""
-        found = (getattr(plugin, name, None) for plugin in self.plugins)
-        return tuple(hook for hook in found if hook is not None)
+        """Returns the plugins' functions of one name, in the order of the plugins' names."""
+        functions = (getattr(plugin, name, None) for plugin in self.plugins)
+        return tuple(hook for hook in functions if hook is not None)
 
 
 def wrong_schema(registry: PluginRegistry) -> UsageError | None:
-    """Whose schema is none, for when all of them together are found not to be one; None where that is no plugin's."""
+    """Returns the error about the plugin with an invalid schema, after the schema of the whole spec was found invalid;
+    None if no plugin has one."""
     import jsonschema_rs
 
-    for noun, some in (("kind", {**registry.bases, **registry.layers}), ("language", registry.languages)):
-        for name, value in some.items():
+    for noun, offers in (("kind", {**registry.bases, **registry.layers}), ("language", registry.languages)):
+        for name, value in offers.items():
             schemas = {**value.siblings, name: value.schema} if isinstance(value, api.Kind) else value.options
             for key, schema in schemas.items():
                 try:
@@ -63,10 +65,11 @@ def discover(
     builtin: Sequence[object] | None = None,
     entry_points: Iterable[EntryPoint] | None = None,
 ) -> PluginRegistry:
-    """Gather `builtin` modules (None: our own), then the group `envtool` of entry points (or those given), by name.
+    """Collects from the `builtin` modules (None: envtool's own), then from `entry_points` (None: those of the group
+    `envtool`) in the order of their names.
 
-    Raises UsageError (code "plugin") naming the distribution when a plugin cannot be imported, fails in a hook, or
-    offers what is not a kind; naming both when two offer the same name.
+    Raises UsageError (code "plugin") with the name of the distribution if a plugin cannot be imported, fails in a hook,
+    or returns something that is not a kind; with both names if two plugins have a kind of the same name.
     """
     manager = pluggy.PluginManager("envtool")
     manager.add_hookspecs(api)
@@ -80,7 +83,7 @@ def discover(
             plugin = entry.load()
         except (Exception, SystemExit) as error:
             raise _plugin_error(owner, f"cannot be imported: {_short(error)}") from error
-        if any(plugin is known for known, _ in plugins):  # an old and a new install of one distribution name it twice
+        if any(plugin is other for other, _ in plugins):  # an old and a new install of one distribution both name it
             continue
         _register(manager, plugin, owner)
         plugins.append((plugin, owner))
@@ -90,12 +93,15 @@ def discover(
         languages=_collect(
             plugins, "envtool_languages", api.Language, "language", _check_language, plugin_calls.wrap_language
         ),
-        plugins=tuple(each if owner == OURS else plugin_calls.wrap_plugin(each, owner) for each, owner in plugins),
+        plugins=tuple(
+            plugin if owner == OURS else plugin_calls.wrap_plugin(plugin, owner) for plugin, owner in plugins
+        ),
     )
 
 
 def _ours() -> Sequence[object]:
-    """By name, not by import: kinds stand above this module, which knows no more of them than of a plugin's."""
+    """Imports the built-in kinds by name: an import statement would be a cycle, since kinds import the API above this
+    module."""
     import importlib.util
 
     if importlib.util.find_spec(PACKAGE) is None:
@@ -104,27 +110,27 @@ def _ours() -> Sequence[object]:
 
 
 def _installed() -> Iterable[EntryPoint]:
-    return distributions.of_group(GROUP)
+    return distributions.entry_points_of(GROUP)
 
 
 def installed() -> dict[str, str]:
-    """The distributions that bring plugins, by name: version. None of them is imported."""
-    found = {entry.dist.name: entry.dist.version for entry in _installed() if entry.dist is not None}
-    return dict(sorted(found.items()))
+    """Returns the distributions with plugins: name -> version. Imports none of them."""
+    versions = {entry.dist.name: entry.dist.version for entry in _installed() if entry.dist is not None}
+    return dict(sorted(versions.items()))
 
 
 def _distribution(entry: EntryPoint) -> str:
-    found = entry.dist
-    return f"`{found.name}` {found.version}" if found is not None else f"`{entry.name}`"
+    distribution = entry.dist
+    return f"`{distribution.name}` {distribution.version}" if distribution is not None else f"`{entry.name}`"
 
 
 def _short(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def _plugin_error(owner: str, what: str) -> UsageError:
+def _plugin_error(owner: str, failure: str) -> UsageError:
     hint = "" if owner == OURS else "update it, or uninstall it"
-    return UsageError(f"{owner} {what}", code="plugin", hint=hint)
+    return UsageError(f"{owner} {failure}", code="plugin", hint=hint)
 
 
 def _register(manager: pluggy.PluginManager, plugin: object, owner: str) -> None:
@@ -138,57 +144,59 @@ def _register(manager: pluggy.PluginManager, plugin: object, owner: str) -> None
 def _collect(
     plugins: list[tuple[object, str]],
     hook: str,
-    wanted: type[T],
+    expected_type: type[T],
     noun: str,
     check: Callable[[T], str],
-    stand_in: Callable[[T, str], T],
+    wrap: Callable[[T, str], T],
 ) -> Mapping[str, T]:
-    """Call one hook on each plugin by itself: so that whoever fails, or doubles a name, can be named."""
-    found: dict[str, T] = {}
+    """Calls one hook of each plugin. Each is called by itself, so that an error can name the plugin that failed, or
+    that repeats a name."""
+    collected: dict[str, T] = {}
     owners: dict[str, str] = {}
     for plugin, owner in plugins:
         function = getattr(plugin, hook, None)
         if function is None:
             continue
         try:
-            offered = list(function())
+            values = list(function())
         except (Exception, SystemExit) as error:
             raise _plugin_error(owner, f"failed in {hook}: {_short(error)}") from error
-        for value in offered:
-            if not isinstance(value, wanted):
+        for value in values:
+            if not isinstance(value, expected_type):
                 raise _plugin_error(
-                    owner, f"offers {value!r} as a {noun}, which is no {wanted.__module__}.{wanted.__name__}"
+                    owner,
+                    f"offers {value!r} as a {noun}, which is no {expected_type.__module__}.{expected_type.__name__}",
                 )
             name = getattr(value, "name", None)
             if not isinstance(name, str) or not name:
                 raise _plugin_error(owner, f"offers a {noun} without a name: {type(value).__name__}")
             try:
-                wrong = check(value)
+                objection = check(value)
             except Exception as error:
                 raise _plugin_error(owner, f"offers a {noun} `{name}` that is none: {_short(error)}") from error
-            if wrong:
-                raise _plugin_error(owner, f"offers a {noun} `{name}` {wrong}")
-            if name in found:
+            if objection:
+                raise _plugin_error(owner, f"offers a {noun} `{name}` {objection}")
+            if name in collected:
                 raise UsageError(
                     f"two plugins offer the {noun} `{name}`: {owners[name]} and {owner}",
                     code="plugin",
                     hint="uninstall one of them",
                 )
-            found[name], owners[name] = value if owner == OURS else stand_in(value, owner), owner
-    return MappingProxyType(found)
+            collected[name], owners[name] = value if owner == OURS else wrap(value, owner), owner
+    return MappingProxyType(collected)
 
 
 def _check_kind(kind: api.Kind) -> str:
     if not isinstance(getattr(kind, "schema", None), dict | bool):
         return "without a schema"
-    taken = RESERVED & {kind.name, *kind.siblings}
-    if taken:
-        return f"with the key `{min(taken)}`, which every layer has already"
+    reserved = RESERVED & {kind.name, *kind.siblings}
+    if reserved:
+        return f"with the key `{min(reserved)}`, which every layer has already"
     if kind.name in kind.siblings:
         return "that has itself as a sibling key"
     return ""
 
 
 def _check_language(language: api.Language) -> str:
-    wrong = [name for name, schema in language.options.items() if not isinstance(schema, dict | bool)]
-    return f"with the key `{wrong[0]}`, which has no schema" if wrong else ""
+    without_schema = [name for name, schema in language.options.items() if not isinstance(schema, dict | bool)]
+    return f"with the key `{without_schema[0]}`, which has no schema" if without_schema else ""

@@ -1,4 +1,4 @@
-"""The one door to processes on the host (credential helpers and their like; git and containers have their own)."""
+"""Runs programs on the host, such as credential helpers. (git and containers are started elsewhere.)"""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PASSED_VARIABLES = (
     "TZ",
     "TMPDIR",
     "XDG_CONFIG_HOME",
-)  # of the caller's variables
+)  # names of the caller's variables that a program gets
 NOT_FOUND, TIMED_OUT = 127, 124
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessResult:
-    """A process that ended. `status` is as a shell shows it: 128+n for signals, 127 not found, 124 timed out."""
+    """A process that ended. `status` is as in a shell: 128+n for signals, 127 not found, 124 timed out."""
 
     argv: tuple[str, ...]
     status: int
@@ -35,17 +35,17 @@ class ProcessResult:
     cwd: str = ""
 
     def failure(self) -> str:
-        """One sentence that can be pasted into a shell, with the last line that it said."""
+        """Returns the command line for a shell, the reason, and the last line of the error output."""
         line = shlex.join(self.argv)
         if self.cwd:
             line = f"(cd {shlex.quote(self.cwd)} && {line})"
-        said = self.stderr.decode(errors="replace").strip().splitlines()
-        why = {NOT_FOUND: "not found", TIMED_OUT: "timed out"}.get(self.status, f"exit {self.status}")
-        return f"{line}: {why}" + (f": {said[-1]}" if said else "")
+        error_lines = self.stderr.decode(errors="replace").strip().splitlines()
+        reason = {NOT_FOUND: "not found", TIMED_OUT: "timed out"}.get(self.status, f"exit {self.status}")
+        return f"{line}: {reason}" + (f": {error_lines[-1]}" if error_lines else "")
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
-    """The variables of KEPT as the caller has them, and `more`."""
+    """Returns the caller's values of PASSED_VARIABLES, and `more`."""
     return {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ} | dict(more)
 
 
@@ -57,10 +57,10 @@ def run(
     input: bytes = b"",  # noqa: A002 - what subprocess calls it
     timeout: float | None = 60.0,
 ) -> ProcessResult:
-    """Run a program to its end. It sees the variables of KEPT and `env`, nothing else; its stdin is `input`. A name
-    without a slash is looked for as programs.py says, and so is what the program itself starts.
+    """Runs a program to its end. Its environment is PASSED_VARIABLES and `env`; its stdin is `input`. A name without a
+    slash is searched as in project/programs.py, also for programs that this program starts.
 
-    Never raises for what the program does: a status says so. `timeout` is seconds.
+    A failure of the program raises nothing: see the status. `timeout` is in seconds.
     """
     environ = environment(env or {})
     environ["PATH"] = programs.search_path(environ.get("PATH"))
@@ -69,15 +69,15 @@ def run(
     if not program:
         return _ended(words, NOT_FOUND, b"", b"", cwd)
     try:
-        ended = subprocess.run(  # noqa: PLW1510 - the status is the answer
+        process = subprocess.run(  # noqa: PLW1510 - the status is the answer
             words, executable=program, env=environ, cwd=cwd, input=input, capture_output=True, timeout=timeout
         )
     except subprocess.TimeoutExpired as error:
         return _ended(words, TIMED_OUT, error.stdout or b"", error.stderr or b"", cwd)
     except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
         return _ended(words, NOT_FOUND, b"", str(error).encode(), cwd)
-    status = ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
-    return _ended(words, status, ended.stdout, ended.stderr, cwd)
+    status = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    return _ended(words, status, process.stdout, process.stderr, cwd)
 
 
 def stream(
@@ -90,8 +90,9 @@ def stream(
     input: bytes = b"",  # noqa: A002 - what subprocess calls it
     cancel: int = -1,
 ) -> ProcessResult:
-    """Run a program to its end, with exactly `env`; `hear` gets each line of its standard output as it comes (the
-    answer has none). It is killed when the descriptor `cancel` becomes readable, and when `hear` raises."""
+    """Runs a program to its end, with exactly the environment `env`. `hear` gets each line of its standard output as it
+    arrives; the result has no stdout. The program is killed when the descriptor `cancel` becomes readable, or when
+    `hear` raises."""
     import tempfile
 
     words = tuple(argv)
@@ -110,13 +111,13 @@ def stream(
                 raise
             status = process.wait()
         stderr.seek(0)
-        said = stderr.read()
-    return _ended(words, status if status >= 0 else 128 - status, b"", said, cwd)
+        error_output = stderr.read()
+    return _ended(words, status if status >= 0 else 128 - status, b"", error_output, cwd)
 
 
 def _forward_lines(descriptor: int, hear: Callable[[bytes], None], cancel: int) -> bool:
-    """Whether it was read to its end."""
-    rest = b""
+    """Passes each line from a descriptor to `hear`. Returns whether the end was reached."""
+    remaining = b""
     while True:
         ready, _, _ = select.select([descriptor, *([cancel] if cancel >= 0 else [])], [], [])
         if cancel in ready:
@@ -124,11 +125,11 @@ def _forward_lines(descriptor: int, hear: Callable[[bytes], None], cancel: int) 
         piece = os.read(descriptor, 1 << 16)
         if not piece:
             break
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
+        *lines, remaining = (remaining + piece).split(b"\n")
+        for line in lines:
             hear(line)
-    if rest:
-        hear(rest)
+    if remaining:
+        hear(remaining)
     return True
 
 

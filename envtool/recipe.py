@@ -1,5 +1,5 @@
-"""What a kind answers with: the files that are fetched, and the steps of a build. Part of the public API: plugins have
-these names from `envtool.api`."""
+"""Recipes: the files that a build fetches, its steps, and what its container sees. Part of the public API: plugins
+import these names from `envtool.api`."""
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ from typing import TypeAlias
 
 from envtool.model import Command, Json
 
-PROJECT = "/project"  # where a container sees the project (tasks: the view; builds: the declared inputs)
-BESIDE = "/dev/envtool/beside"  # where a part's build sees other trees, each under its name: see Part.beside
+PROJECT = "/project"  # where a container sees the project (tasks: the snapshot; builds: the declared inputs)
+BESIDE = "/dev/envtool/beside"  # where the build of a sublayer sees other trees, each under its name: see Part.beside
 BLOBS = "/run/envtool/blobs"  # where a build sees its fetched files, each under its `name`, read-only
 
 
-# ---- values ----------------------------------------------------------------------------------------------------
+# ---- files to fetch --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
-    """One outside file, exactly. `size` is bytes (0: unknown, then no more than `limit` are fetched; 0: 8 GiB); `name`
-    the file name a build sees under BLOBS."""
+    """An exact file to fetch. A build sees it under BLOBS by its `name`."""
 
     sha256: str
     name: str
-    url: str = ""  # http(s): or file:; empty: `Kind.locate` says where it is for this machine
-    size: int = 0
-    limit: int = 0
-    mirrors: tuple[str, ...] = ()  # further URLs, tried in order where the ones before do not have it
-    authorization: str = field(default="", repr=False)  # of this machine, sent with `url` alone: the whole value of
-    # the HTTP header, as in "Bearer …"; never in pins, keys or messages
+    url: str = ""  # http(s): or file:; empty: `Kind.locate` fills it in for this machine
+    size: int = 0  # bytes; 0: unknown
+    limit: int = 0  # the most bytes to fetch if `size` is unknown; 0: 8 GiB
+    mirrors: tuple[str, ...] = ()  # further URLs, tried in order if those before do not have the file
+    authorization: str = field(default="", repr=False)  # a credential of this machine, sent with `url` alone: the whole
+    # value of the HTTP header, as in "Bearer …"; never in pins, keys or messages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
-    """An outside file that is known by another hash than its sha256: what `Site.learn` makes a Fetch of.
+    """A file to fetch whose sha256 is not known yet. `Site.learn` turns it into a Fetch.
 
-    `integrity` is what package managers write (W3C Subresource Integrity: "sha512-<base64>", several separated by
-    blanks: the strongest counts); empty where nothing is known, and the first answer is believed. `urls` are tried in
-    order; `authorization` is sent with the first alone.
+    `integrity` is the hash that package managers write (W3C Subresource Integrity: "sha512-<base64>"; if several are
+    separated by blanks, the strongest counts). If it is empty, the first answer is trusted. `urls` are tried in order;
+    `authorization` is sent with the first alone.
     """
 
     urls: tuple[str, ...]
@@ -48,12 +47,12 @@ class Sealed:
     authorization: str = field(default="", repr=False)
 
 
-# ---- what a recipe is made of ------------------------------------------------------------------------------------
+# ---- steps and mounts of a recipe ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
-    """A host directory or file shown read-only in the container. Never part of a key: use it for tools whose
+    """A host directory or file that is mounted read-only in the container. Never part of a key: use it for tools whose
     version is in the pins, and for caches."""
 
     source: str
@@ -62,32 +61,32 @@ class Bind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Execute a command as container root, or as `user`: NAME or UID, or either with `:GROUP` or `:GID`, looked up in
-    the stack's own /etc/passwd and /etc/group. Where containers have a single id, there is root and no other."""
+    """Executes a command as the container's root, or as `user`: NAME or UID, optionally with `:GROUP` or `:GID`,
+    looked up in the stack's own /etc/passwd and /etc/group. If containers have a single id, root is the only user."""
 
     command: Command
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = "/"
     user: str = ""
-    bare: bool = False  # `env` is the whole environment; HOME is added where it is not in it, as the user's
+    bare: bool = False  # True: `env` is the whole environment; only the user's HOME is added if `env` has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpack:
-    """Unpack a fetched archive (tar, tar.gz/.xz/.bz2/.zst, zip) into `target`, by our own code: the container
-    needs no tar. What leads out of `target` is refused, by `..` or through links; an absolute name begins there, and
-    devices are left out."""
+    """Unpacks a fetched archive (tar, tar.gz/.xz/.bz2/.zst, zip) into `target`. envtool does it itself: the container
+    needs no tar. A member that leads out of `target`, by `..` or through links, is refused; an absolute name is taken
+    as relative to `target`; devices are left out."""
 
     name: str  # of a Fetch
     target: str
-    strip: int = 0  # leading path components dropped
-    owners: bool = False  # keep the archive's numeric owners (bases); else everything belongs to root
+    strip: int = 0  # how many leading path components are removed
+    owners: bool = False  # True: keep the archive's numeric owners (bases); else everything belongs to root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Copy a fetched file (`source` under BLOBS) or a declared input (`source` under PROJECT) to `target`;
-    directories recursively. `mode` None keeps only the executable bit (0644/0755)."""
+    """Copies a fetched file (`source` under BLOBS) or a declared input (`source` under PROJECT) to `target`;
+    directories recursively. If `mode` is None, only the executable bit is kept (0644 or 0755)."""
 
     source: str
     target: str
@@ -96,20 +95,22 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Run a Python function of the plugin *inside* the container, as its root, without exec.
+    """Runs a Python function of the plugin *inside* the container, as its root, without exec.
 
-    The function is called as `function(*arguments)` in a forked child after the root has been changed, so `/` is
-    the stack. Nothing can be imported any more at that point: its module must have imported all it needs at its
-    top, or in `prepare`, which is called before the root changes. Raising fails the build.
+    envtool calls `function(*arguments)` in a forked child after the root has been changed, so `/` is the stack. The
+    function cannot import anything: its module must import all that it needs at its top, or in `prepare`, which is
+    called before the root changes. An exception fails the build.
 
-    With `unpacks` it gets as its last argument how layers are unpacked: `unpack(path, target, owner, make)`. That puts
-    a tar (plain, or compressed by gzip, bzip2, xz or zstd) into the directory `target` with owners, modes, times and
-    attributes, over what is there but never through a link at a member's place. `owner` (uid, gid) is for all of it,
-    None: the archive's. It calls `make()` once it knows the file for an archive: `target` must be there after that. It
-    returns lines that say what was left out (devices), or None for what is no archive. Raises BuildError, OSError.
+    If `unpacks`, the function gets as its last argument `unpack(path, target, owner, make)`, which unpacks layers. It
+    unpacks a tar (plain, or compressed by gzip, bzip2, xz or zstd) into the directory `target` with owners, modes,
+    times and attributes. It replaces what exists, but never follows a link at the path of a member. `owner` (uid, gid)
+    is the owner of all members; None: as in the archive. It calls `make()` as soon as it recognizes an archive;
+    `target` must exist after that call. It returns lines that name what was left out (devices), or None if the file is
+    no archive. It raises BuildError, OSError.
 
-    With `counts` it gets as its last argument `count(index)`, to be called once for each of so many things (from 0) as
-    they are done, in whichever process: people see "unpacking 40 of 88", with `phase` as the word.
+    If `counts` is not 0, the function gets as its last argument `count(index)`. Call it once for each of the `counts`
+    items (index from 0) when the item is done, in any process: people see "unpacking 40 of 88", where `phase` is the
+    first word.
     """
 
     function: Callable[..., None]
@@ -125,8 +126,8 @@ Step: TypeAlias = Run | Unpack | Place | Call
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """A layer as an image has it: a tar (plain, gzip or zstd) of OCI's image specification, layer.md, whiteouts and
-    all. It is unpacked as it is, times and owners too, and must have the diff ID ("sha256:<hex>" of the tar)."""
+    """A layer of an image: a tar (plain, gzip or zstd) by the OCI image specification, layer.md, with its whiteouts.
+    envtool unpacks it unchanged, with times and owners, and checks its diff ID ("sha256:<hex>" of the tar)."""
 
     name: str  # of a Fetch
     diff_id: str
@@ -134,9 +135,9 @@ class Archive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
-    """A directory that stays on this machine from one build to the next, writable at `target`; never part of a key or
-    a layer. Its `id` names it in the whole store. `sharing`: "shared" by builds that run at once, "locked" by one after
-    the other, "private" to each (who comes second gets another directory). Owner and mode are those it begins with."""
+    """A directory that this machine keeps from one build to the next, writable at `target`; never part of a key or of a
+    layer. `id` is its name in the whole store. `sharing` says what builds that run at the same time do: "shared" use it
+    together, "locked" wait for each other, "private" get a directory each. A new directory gets this owner and mode."""
 
     id: str
     target: str
@@ -149,7 +150,7 @@ class Cache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A file that is only there while it is built, read-only."""
+    """A read-only file that exists only during the build."""
 
     target: str
     text: str
@@ -158,9 +159,9 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secret:
-    """What a build may read and nobody keeps: a read-only file at `target`, or the variable `env`, or both. `source` is
-    "env:NAME" or "file:PATH" of whoever builds; with none, or where it is not there, the build does without it, unless
-    it is `required`. Never part of a key, a layer or a message."""
+    """A secret for the build: a read-only file at `target`, or the variable `env`, or both. Never part of a key, a
+    layer or a message. `source` is "env:NAME" or "file:PATH" of the caller. If `source` is empty or does not exist, the
+    build runs without the secret, or fails if it is `required`."""
 
     id: str
     source: str = ""
@@ -174,7 +175,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """An empty directory in memory. `size` is bytes, 0: half of the machine's."""
+    """An empty directory in memory (tmpfs) of `size` bytes; 0: half of the machine's memory."""
 
     target: str
     size: int = 0
@@ -182,9 +183,9 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peek:
-    """A file or directory of the inputs (below Recipe.project) or below BESIDE, shown at another place too. `source`
-    may lead through symlinks, which stay inside that tree. What is written to it, where it is `writable`, is thrown
-    away."""
+    """A file or directory of the inputs (below Recipe.project) or below BESIDE that is mounted at `target` as well.
+    `source` may lead through symlinks, which are resolved inside that tree. If it is `writable`, what the build writes
+    to it is discarded."""
 
     source: str
     target: str
@@ -196,25 +197,25 @@ Shown: TypeAlias = Cache | Text | Secret | Memory | Peek
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a base or layer is made, offline unless `network`. Steps run in order in one container whose root is
-    the stack below (for a base: an empty directory). Or it is an `archive` and nothing else: then nothing runs."""
+    """How to build a base or layer, offline unless `network`. The steps run in order in one container whose root is the
+    stack below (for a base: an empty directory). A recipe with an `archive` has no steps, and nothing runs."""
 
     steps: tuple[Step, ...] = ()
     archive: Archive | None = None
     binds: tuple[Bind, ...] = ()
     network: bool = False
-    drop: tuple[str, ...] = ()  # glob patterns (absolute, `**` allowed) of what must not be captured: caches, logs
+    drop: tuple[str, ...] = ()  # glob patterns (absolute, `**` allowed) of files that are not captured: caches, logs
     shown: tuple[Shown, ...] = ()  # what the steps see beside the stack, mounted in this order; never captured
-    project: str = PROJECT  # where the inputs are shown, for trees that may have something there themselves
-    keeps_tmp: bool = False  # /tmp and /run are the tree's own, and captured; else each container has fresh ones
-    mounts: tuple[Bind, ...] = ()  # bases only: shown read-only in every container that stands on it (kind `host`)
-    phase: str = "building"  # what people read while the steps run: "installing"
+    project: str = PROJECT  # where the inputs are mounted; another path if the tree has files at PROJECT
+    keeps_tmp: bool = False  # True: /tmp and /run belong to the tree and are captured; else each container has new ones
+    mounts: tuple[Bind, ...] = ()  # bases only: mounted read-only in every container on the base (kind `host`)
+    phase: str = "building"  # the word that people see while the steps run: "installing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSource:
-    """Which image a base is. `name` is as registries know it ("docker.io/library/alpine:3.20"), empty for one of a file
-    of the project; `platform` as in "linux/386"."""
+    """The image that a base is. `name` is its reference ("docker.io/library/alpine:3.20"), empty for an image in a file
+    of the project; `platform` is written as in "linux/386"."""
 
     name: str
     digest: str  # of its manifest: "sha256:<hex>", empty where it has none
@@ -223,7 +224,8 @@ class ImageSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original:
-    """An image as it came, byte for byte: its manifest (empty where it had none), what that is, and its config."""
+    """The documents of an image, byte for byte: its manifest (empty if it has none) with its media type, and its
+    config."""
 
     manifest: bytes
     media_type: str
@@ -232,7 +234,7 @@ class Original:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """A process that ended in a container: exit status and its output (bytes)."""
+    """A process that ended in a container: its exit status and its output (bytes)."""
 
     status: int
     stdout: bytes

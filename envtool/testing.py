@@ -1,4 +1,4 @@
-"""For tests of plugins: a project and a site in memory, and what every kind has to keep.
+"""For tests of plugins: a project, a site and a tree in memory, and checks of the contract of kinds and languages.
 
     from envtool import testing
 
@@ -6,10 +6,10 @@
         site = testing.MemorySite(answers={"pip": testing.completed(b"…")})
         pins = testing.check_kind(Pip(), ["attrs"], site=site, wrong=[[], 3])
 
-`check_kind` holds a kind to the contract of `envtool.api.Kind` without a container: it settles the same request to the
-same pins, its pins and material are JSON, what it fetches is exact, it knows where that is, its recipe is pure and
-offline, and it refuses what is wrong by its schema; `check_refused`, that it fails clearly. Each broken promise is an
-AssertionError that says which.
+`check_kind` checks the contract of `envtool.api.Kind` without a container: the kind resolves the same request to the
+same pins, its pins and material are JSON, its fetches are exact and located, its recipe is pure and offline, and its
+schema refuses wrong options. `check_refused` checks that the kind fails with a clear error. Both raise AssertionError
+with the promise that is broken.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
 
 
 class MemoryProject:
-    """`api.Project` over a mapping of paths to text; `seen` records what was read."""
+    """`api.Project` over a mapping of paths to text; `seen` records the paths that were read."""
 
     def __init__(self, files: Mapping[str, str] | None = None) -> None:
         self.files = dict(files or {})
@@ -86,9 +86,10 @@ class MemoryTree:
 
 
 class MemorySite:
-    """`api.Site` without a world: URLs and the first words of commands have answers, anything else is refused.
+    """`api.Site` in memory: `urls` has the content of URLs, `answers` the results of commands; anything else is
+    refused.
 
-    `fetched`, `ran` and `notes` record what was asked for. An answer may be a function of the command.
+    `fetched`, `ran` and `notes` record what was requested. An answer may be a function of the command.
     """
 
     def __init__(
@@ -128,19 +129,19 @@ class MemorySite:
         return (self.project / path).as_uri()
 
     def own(self, place: str) -> None:
-        """See api.Site; `owned` records it."""
+        """See api.Site; `owned` records the path."""
         self.owned.append(place)
 
     def variable(self, name: str) -> str | None:
-        """See api.Site; `variables` has what there is, all of it allowed."""
+        """See api.Site; `variables` has all variables, and all are allowed."""
         return self.variables.get(name)
 
     def tags(self, directory: str = "") -> tuple[str, ...]:
-        """See api.Site; `tagged` has them."""
+        """See api.Site; `tagged` has the tags."""
         return self.tagged
 
     def packages_with(self, ends: Sequence[str]) -> Mapping[str, str]:
-        """See api.Site; `packaged` has them."""
+        """See api.Site; `packaged` has the packages."""
         return {end: self.packaged[end] for end in ends if end in self.packaged}
 
     def described(self, directory: str, names: Collection[str]) -> str:
@@ -155,11 +156,13 @@ class MemorySite:
         return self.urls[url]
 
     def fetch(self, fetches: Sequence[api.Fetch]) -> list[Path]:
-        """Not offered: a kind under test names its files, the core fetches them."""
-        raise api.FetchError(f"{len(fetches)} files asked for in a test's site", code="fetch-missing")
+        """Always raises FetchError: a kind under test names its files, and the core fetches them."""
+        raise api.FetchError(
+            f"a fetch of {', '.join(fetch.name for fetch in fetches)} in a test's site", code="fetch-missing"
+        )
 
     def learn(self, sealed: Sequence[api.Sealed]) -> list[api.Fetch]:
-        """See api.Site. What `urls` holds is checked as the core checks it."""
+        """See api.Site. The content in `urls` is checked as the core would check it."""
         return [self._learn(item) for item in sealed]
 
     def _learn(self, item: api.Sealed) -> api.Fetch:
@@ -167,8 +170,8 @@ class MemorySite:
             if url in self.urls:
                 self.fetched.append(url)
                 body = self.urls[url]
-                algorithm, _, wanted = api.integrity_digest(item.integrity).partition(":")
-                if wanted and hashlib.new(algorithm, body, usedforsecurity=False).hexdigest() != wanted:
+                algorithm, _, expected = api.integrity_digest(item.integrity).partition(":")
+                if expected and hashlib.new(algorithm, body, usedforsecurity=False).hexdigest() != expected:
                     raise api.FetchError(f"{url}: not what its {algorithm} says", code="fetch-hash")
                 sha256 = hashlib.sha256(body).hexdigest()
                 return api.Fetch(
@@ -186,7 +189,7 @@ class MemorySite:
         binds: Sequence[api.Bind] = (),
         network: bool = False,
     ) -> api.Completed:
-        """See api.Site. The answer is looked up by the first word, then by any word, of the command."""
+        """See api.Site. Returns the answer for the first word of the command that has one."""
         self.ran.append(command)
         for word in command.words():
             answer = self.answers.get(word)
@@ -195,17 +198,17 @@ class MemorySite:
         raise api.ResolveError(f"no answer for `{' '.join(command.words())}` in this test's site", code="no-answer")
 
     def seen(self, sha256: str, url: str) -> None:
-        """See api.Site; `places` records it."""
+        """See api.Site; `places` records the URL by sha256."""
         self.places[sha256] = url
 
     def keep(self, pieces: Iterable[bytes], *, sha256: str = "") -> Path:
-        """See api.Site; `kept` has it, and there is no such file."""
+        """See api.Site; `kept` has the content by sha256, and the file is not written."""
         body = b"".join(pieces)
-        found = hashlib.sha256(body).hexdigest()
-        if sha256 not in ("", found):
-            raise api.FetchError(f"its sha256 is {found}, and should be {sha256}", code="fetch-hash")
-        self.kept[found] = body
-        return self.project / found
+        actual = hashlib.sha256(body).hexdigest()
+        if sha256 not in ("", actual):
+            raise api.FetchError(f"its sha256 is {actual}, and should be {sha256}", code="fetch-hash")
+        self.kept[actual] = body
+        return self.project / actual
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """See api.Site."""
@@ -223,7 +226,7 @@ class MemorySite:
 
 
 def completed(stdout: bytes = b"", *, status: int = 0, stderr: bytes = b"") -> api.Completed:
-    """A command's answer for MemorySite."""
+    """Returns a command's result, for the answers of a MemorySite."""
     return api.Completed(status=status, stdout=stdout, stderr=stderr)
 
 
@@ -237,7 +240,7 @@ def request(
     variables: Mapping[str, str] | None = None,
     epoch: int = 1_700_000_000,
 ) -> api.Request:
-    """A request as the core would make it; `inputs` are paths and sha256s."""
+    """Returns a request as the core would make it; `inputs` are path -> sha256."""
     return api.Request(
         name=name,
         options=options,
@@ -259,9 +262,9 @@ def check_kind(
     wrong: Sequence[Json] = (),
     asked: api.Request | None = None,
 ) -> Json:
-    """Hold a kind to its contract for right `options` and for `wrong` ones. Returns the pins.
+    """Checks the contract of a kind for valid `options` and for `wrong` ones. Returns the pins.
 
-    `asked` overrides the request made of `options`. Raises AssertionError.
+    `asked` replaces the request that is made from `options`. Raises AssertionError.
     """
     _check_schema(kind, options, wrong)
     asked = asked or request(options)
@@ -269,7 +272,7 @@ def check_kind(
     pins = kind.resolve(asked, site)
     document = _json(f"{kind.name}: pins", pins)
     assert _json("pins", kind.resolve(asked, site)) == document, f"{kind.name}: resolve gave other pins the second time"
-    # Pins are kept as JSON: what is not the same after a round trip would be another layer tomorrow.
+    # Pins are stored as JSON: pins that a round trip changes would give another layer the next time.
     pins = json.loads(document)
     assert not (why := api.shapes.fault(pins, kind.pins)), f"{kind.name}: pins do not fit its own schema: {why}"
     _json(f"{kind.name}: question", kind.question(asked))
@@ -287,16 +290,16 @@ def check_kind(
 def check_refused(
     kind: api.Kind, options: Json, *saying: str, site: api.Site | None = None, asked: api.Request | None = None
 ) -> api.ResolveError | api.FetchError | api.SpecError:
-    """A kind refuses to settle what it cannot: with an error of envtool's that says each of these words, in a sentence
-    that a person can act on. Returns the error; raises AssertionError for any other outcome."""
+    """Checks that a kind refuses to resolve `options`, with an error of envtool's whose text has each of the words in
+    `saying`. Returns the error; raises AssertionError for any other outcome."""
     try:
         kind.resolve(asked or request(options), site or MemorySite())
     except (api.ResolveError, api.FetchError, api.SpecError) as error:
         problems = error.problems if isinstance(error, api.SpecError) else ()
-        said = " ".join([str(error), error.hint, *(f"{problem.message} {problem.hint}" for problem in problems)])
+        text = " ".join([str(error), error.hint, *(f"{problem.message} {problem.hint}" for problem in problems)])
         for word in saying:
-            assert word in said, f"{kind.name}: the error does not say {word!r}: {said}"
-        assert not re.search(r"Traceback|\n\n|<.* object at 0x", said), f"{kind.name}: not for people: {said}"
+            assert word in text, f"{kind.name}: the error does not say {word!r}: {text}"
+        assert not re.search(r"Traceback|\n\n|<.* object at 0x", text), f"{kind.name}: not for people: {text}"
         return error
     except Exception as error:
         raise AssertionError(
@@ -306,7 +309,8 @@ def check_refused(
 
 
 def check_language(language: api.Language, files: Mapping[str, str], **options: Json) -> tuple[api.LayerDraft, ...]:
-    """The layers that a language adds for a project of these files: the same twice, under names of their own."""
+    """Returns the layers that a language adds for a project with these files. Checks that two calls return the same,
+    and that no two layers have the same name. Raises AssertionError."""
     draft = api.EnvDraft(
         name="tested",
         base_kind="debian",
@@ -324,11 +328,11 @@ def check_language(language: api.Language, files: Mapping[str, str], **options: 
     return layers
 
 
-def _json(what: str, value: Json) -> bytes:
+def _json(label: str, value: Json) -> bytes:
     try:
         return keys.canonical_json(value)
     except (TypeError, ValueError) as error:
-        raise AssertionError(f"{what}: not JSON: {error}") from None
+        raise AssertionError(f"{label}: not JSON: {error}") from None
 
 
 def _check_schema(kind: api.Kind, options: Json, wrong: Sequence[Json]) -> None:
@@ -337,8 +341,8 @@ def _check_schema(kind: api.Kind, options: Json, wrong: Sequence[Json]) -> None:
     checker = jsonschema_rs.validator_for(schema)
     value = options.get(kind.name) if kind.siblings and isinstance(options, dict) else options
     assert checker.is_valid(value), f"{kind.name}: {value!r} does not fit the schema"
-    for each in wrong:
-        assert not checker.is_valid(each), f"{kind.name}: the schema takes {each!r}"
+    for wrong_value in wrong:
+        assert not checker.is_valid(wrong_value), f"{kind.name}: the schema takes {wrong_value!r}"
 
 
 def _check_paths(kind: api.Kind, asked: api.Request, pins: Json) -> None:
@@ -351,12 +355,12 @@ def _check_paths(kind: api.Kind, asked: api.Request, pins: Json) -> None:
     ):
         assert not path.startswith("/"), f"{kind.name}: input {path!r} is not relative"
         assert ".." not in path.split("/"), f"{kind.name}: input {path!r} leads out of the project"
-    for place, source in kind.in_project(asked, pins).items():
-        assert not place.startswith(("/", "..")), f"{kind.name}: {place!r} is not in the project"
-        assert source.startswith("/"), f"{kind.name}: {source!r}, seen at {place!r}, is not absolute"
-        whole = posixpath.normpath(place) == "."
-        assert not whole or (place, source) == (".", api.PROJECT), (
-            f"{kind.name}: what lies over the whole project is at {api.PROJECT} in the layer: {place!r}, {source!r}"
+    for target, source in kind.in_project(asked, pins).items():
+        assert not target.startswith(("/", "..")), f"{kind.name}: {target!r} is not in the project"
+        assert source.startswith("/"), f"{kind.name}: {source!r}, seen at {target!r}, is not absolute"
+        is_project = posixpath.normpath(target) == "."
+        assert not is_project or (target, source) == (".", api.PROJECT), (
+            f"{kind.name}: what lies over the whole project is at {api.PROJECT} in the layer: {target!r}, {source!r}"
         )
 
 
@@ -369,12 +373,16 @@ def _check_fetches(kind: api.Kind, asked: api.Request, pins: Json, site: api.Sit
         assert re.fullmatch("[^/]+", fetch.name), f"{kind.name}: {fetch.name!r} is no file name"
         assert re.match("https?://|file:|$", fetch.url), f"{kind.name}: {fetch.url}: neither http nor file"
         assert not fetch.authorization, f"{kind.name}: {fetch.name}: credentials belong into `locate`"
-        located = type(kind).locate is not api.Kind.locate
-        assert fetch.url or located, f"{kind.name}: {fetch.name} has no URL, and `locate` does not say where it is"
-    found = kind.locate(asked, pins, fetches, site)
-    same = [(fetch.sha256, fetch.name) for fetch in fetches] == [(fetch.sha256, fetch.name) for fetch in found]
-    assert same, f"{kind.name}: `locate` gives other files, or in another order"
-    for fetch in found:
+        overrides_locate = type(kind).locate is not api.Kind.locate
+        assert fetch.url or overrides_locate, (
+            f"{kind.name}: {fetch.name} has no URL, and `locate` does not say where it is"
+        )
+    located_fetches = kind.locate(asked, pins, fetches, site)
+    is_same = [(fetch.sha256, fetch.name) for fetch in fetches] == [
+        (fetch.sha256, fetch.name) for fetch in located_fetches
+    ]
+    assert is_same, f"{kind.name}: `locate` gives other files, or in another order"
+    for fetch in located_fetches:
         assert re.match("https?://|file:", fetch.url), f"{kind.name}: {fetch.name}: `locate` does not say where it is"
 
 
@@ -384,18 +392,20 @@ def _check_recipe(kind: api.Kind, asked: api.Request, pins: Json) -> None:
     assert not recipe.network or not kind.fetches(asked, pins), (
         f"{kind.name}: a build of fetched files needs no network"
     )
-    there = {fetch.name for fetch in kind.fetches(asked, pins)}
+    fetched = {fetch.name for fetch in kind.fetches(asked, pins)}
     if recipe.archive is not None:
-        assert recipe.archive.name in there, f"{kind.name}: its archive {recipe.archive.name} is not among its fetches"
+        assert recipe.archive.name in fetched, (
+            f"{kind.name}: its archive {recipe.archive.name} is not among its fetches"
+        )
         assert re.fullmatch("sha256:[0-9a-f]{64}", recipe.archive.diff_id), f"{kind.name}: its diff ID is none"
         assert not recipe.steps, f"{kind.name}: a layer is an archive or made by steps, not both"
     for pattern in recipe.drop:
         assert pattern.startswith("/"), f"{kind.name}: drop pattern {pattern!r} is not absolute"
     for step in recipe.steps:
         if isinstance(step, api.Unpack):
-            assert step.name in there, f"{kind.name}: unpacks {step.name}, which is not among its fetches"
+            assert step.name in fetched, f"{kind.name}: unpacks {step.name}, which is not among its fetches"
         if isinstance(step, api.Place) and step.source.startswith(f"{api.BLOBS}/"):
             name = step.source.removeprefix(f"{api.BLOBS}/")
-            assert name in there, f"{kind.name}: places {name}, which is not among its fetches"
+            assert name in fetched, f"{kind.name}: places {name}, which is not among its fetches"
         if isinstance(step, api.Call):
             _json(f"{kind.name}: the arguments of {step.function.__name__}", [*step.arguments])

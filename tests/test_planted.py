@@ -36,7 +36,7 @@ FAULTS = {
     ),
     "a process left": (
         "envtool/container/pid1.py",
-        "        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, kernel.SIGKILL)\n        os.setsid()\n",
+        "        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)\n        os.setsid()\n",
         "        os.setsid()\n",
         ["tests/e2e/test_interrupts.py"],
     ),

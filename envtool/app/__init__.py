@@ -1,23 +1,23 @@
-"""The whole road on one screen: spec -> graph -> stacks -> results. Every verb of the command line is one function.
+"""What each verb of the command line does, one function a verb; the packages below do the steps.
 
-all_problems    What is wrong with what envs ask of the project and of the caller, told all at once
-command_request What the command line asks for, and which spec and envs it means
-env_stack       The stack of one env, made for a command in it, or for a document about it
-image_output    An env given away: as an image, to files or a registry, and its bill of materials
-inspection      Looking into what stands in the store: `inspect` and `diff`
-lock_file       What is pinned: the lock is written, and what it pins is fetched or laid beside the spec
-maintenance     The verbs that look after the store and into it
-make_plan       What would be used and what built: `plan`
-makefile        What a target of a Makefile calls, as far as that is written out
-open_project    A project as every verb finds it: its spec, what stands on what, its lock, and the store
-permissions     What the caller lets projects have of this machine
-read_spec       The spec alone, as every verb reads it first: `list` needs no more
-spec_schema     The schema of a spec, with what the installed plugins add
-starter         The first spec of a project
-tasks           A task in every env that has it, side by side: made, run or told, and what each came to
-team_cache      The team cache as its verb finds it: shown, and a key for it made
-verify_builds   Layers and outputs made twice and compared
-why             Why things are cached or not: `why`
+all_problems     completes an error about the project or the caller with all others of the same sort
+command_request  the values of the command line; finds the spec and selects the envs that they name
+env_stack        builds the stack of one env, and runs a command in it: `exec`, `shell`
+image_output     writes an env as an image, pushes it, and lists its packages: `export`, `push`, `sbom`
+inspection       reads layers and stacks in the store: `inspect`, `diff`
+lock_file        writes the lock, and fetches what it pins: `lock`, `fetch`, `vendor`
+maintenance      measures, checks, cleans and removes the store: `gc`, `store`
+make_plan        says what would be built: `plan`
+makefile         finds the programs that a target of a Makefile calls
+open_project     opens a project: spec, graph, lock, permissions and store
+permissions      reads what the caller allows projects to have of this machine
+read_spec        reads the spec alone: `list`
+spec_schema      the JSON Schema of a spec, with the kinds of the installed plugins: `schema`
+starter          detects what a project without a spec is, and checks its first spec: `init`
+tasks            runs a task in every env that has it, in parallel: `test`, `build`, `run`
+team_cache       shows the team cache, and creates signing keys: `cache`
+verify_builds    builds layers and outputs twice and compares them: `verify`
+why              explains why bases, layers and tasks are cached or not: `why`
 """
 
 from __future__ import annotations
@@ -104,5 +104,5 @@ def __getattr__(name: str) -> Any:
         return import_module("envtool.run.provenance").bundle
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_MODULES[name]), name)
-    return found
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value

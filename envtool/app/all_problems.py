@@ -1,8 +1,8 @@
-"""What is wrong with what envs ask of the project and of the caller, told all at once.
+"""Completes an error about the project or the caller with all others of the same sort.
 
-Making an env stops at the first thing that it may not have, or that is not there. Whoever mends that should not hear of
-the next one only then: so where something of that kind ended it, all else of that kind is looked for. An env in which
-nothing is wrong is not looked at twice.
+Building an env stops at the first file, secret or variable that is missing or not allowed. Its user should see all of
+them at once: when a build ended with such an error, the functions here look for the others. Envs that were built
+without an error are not checked twice.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from envtool.errors import EnvtoolError, MakeError, Problem, SpecError, UsageErr
 from envtool.model import Env
 from envtool.plan.graph import Graph, Node
 
-ACCESS_CODES = frozenset(  # codes of what is not there, or may not be had
+ACCESS_CODES = frozenset(  # codes of errors about things that are missing or not allowed
     ("outside", "pass-not-allowed", "secret-not-allowed", "secret-missing")
 ) | {"input-outside", "input-missing", "input-kind", "project-file", "not-a-file", "too-large"}
 
 
-class Stood(Protocol):
-    """What together needs of realise.stacks.Stacks."""
+class SchedulerLike(Protocol):
+    """What this module needs of build.scheduler.Scheduler."""
 
     @property
     def known(self) -> Graph: ...
@@ -36,84 +36,89 @@ class Stood(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Unmade:
-    """A graph of which nothing is made: for verbs that only look."""
+class NothingBuilt:
+    """A graph of which nothing is built: for verbs that only read."""
 
     known: Graph
 
     def made(self) -> tuple[KnownLayer, ...]:
-        """Nothing."""
+        """Returns no layers."""
         return ()
 
 
 @contextmanager
-def report_all_problems(envs: Sequence[Env], stacks: Stood, setting: Context, *, runs: bool = False) -> Iterator[None]:
-    """Complete what is raised about these envs (see `complete`), and say what to type so that all of it is allowed."""
+def report_all_problems(
+    envs: Sequence[Env], scheduler: SchedulerLike, context: Context, *, runs: bool = False
+) -> Iterator[None]:
+    """Complete errors that are raised about these envs (see `add_other_problems`); the hint is the command line that
+    allows all of it."""
     try:
         yield
     except EnvtoolError as raised:
-        error = add_other_problems(raised, envs, stacks, setting, runs=runs)
-        if line := setting.allowed.all():
+        error = add_other_problems(raised, envs, scheduler, context, runs=runs)
+        if line := context.allowed.all():
             error.hint = f"to allow all of it: `{line}`"
         raise error from raised
 
 
 def add_other_problems(
-    error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: Context, *, runs: bool = True
+    error: EnvtoolError, envs: Iterable[Env], scheduler: SchedulerLike, context: Context, *, runs: bool = True
 ) -> EnvtoolError:
-    """The error with all else that these envs ask for and that is not there, or may not be had, if it is of that kind;
-    any other as it is. `runs`: commands run in them, which have variables of the caller's. Raises nothing: what goes
-    wrong here would hide what went wrong before."""
+    """Returns an error about a thing that is missing or not allowed (ACCESS_CODES) with all such problems of these
+    envs; any other error unchanged. `runs`: commands run in the envs, and get variables of the caller. Raises nothing:
+    a second error would hide the first."""
     try:
-        return _add_other_problems(error, envs, stacks, setting, runs=runs)
+        return _add_other_problems(error, envs, scheduler, context, runs=runs)
     except Exception:
         return error
 
 
 def _add_other_problems(
-    error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: Context, *, runs: bool
+    error: EnvtoolError, envs: Iterable[Env], scheduler: SchedulerLike, context: Context, *, runs: bool
 ) -> EnvtoolError:
-    said = error.problems if isinstance(error, SpecError) else ()
-    if not {error.code, *(problem.code for problem in said)} & ACCESS_CODES:
+    problems = error.problems if isinstance(error, SpecError) else ()
+    if not {error.code, *(problem.code for problem in problems)} & ACCESS_CODES:
         return error
     from envtool.run import task_container
 
-    found = dict.fromkeys(said)
+    all_problems = dict.fromkeys(problems)
     for env in envs:
-        found |= dict.fromkeys(task_container.passed_problems((env,), setting.allowed, os.environ) if runs else ())
-        for node in _nodes_of_env(stacks.known, env):
-            found |= dict.fromkeys(
-                (*resolution.input_problems(node, setting), *_secret_problems(node, stacks, setting))
+        all_problems |= dict.fromkeys(
+            task_container.passed_problems((env,), context.allowed, os.environ) if runs else ()
+        )
+        for node in _nodes_of_env(scheduler.known, env):
+            all_problems |= dict.fromkeys(
+                (*resolution.input_problems(node, context), *_secret_problems(node, scheduler, context))
             )
     if isinstance(error, SpecError):
-        return SpecError(tuple(sorted(found, key=lambda each: each.where)), hint=error.hint)
-    more = [f"{each.where}: {each.message}" for each in found if each.message not in error.message]
+        return SpecError(tuple(sorted(all_problems, key=lambda problem: problem.where)), hint=error.hint)
+    more = [f"{problem.where}: {problem.message}" for problem in all_problems if problem.message not in error.message]
     completed = copy.copy(error)  # other envs have the same
     completed.message = "\n".join((error.message, *more))
     completed.args = (completed.message,)
     return completed
 
 
-def _secret_problems(node: Node, stacks: Stood, setting: Context) -> Iterator[Problem]:
-    """Secrets of a part of a base that has yet to be built, and that may not be had."""
+def _secret_problems(node: Node, scheduler: SchedulerLike, context: Context) -> Iterator[Problem]:
+    """Secrets that a sublayer of a base, not built yet, asks for and may not have."""
     if (
         not node.of
         or resolution.needs_resolution(node.kind)
-        or node.id in {made.settled.node.id for made in stacks.made()}
+        or node.id in {layer.settled.node.id for layer in scheduler.made()}
     ):
         return
     try:
-        shown = node.kind.build(resolution.request_from_resolved(node, (), (), setting), None).shown
+        mounts = node.kind.build(resolution.request_from_resolved(node, (), (), context), None).shown
     except (SpecError, MakeError):
         return
-    for each in shown:
-        if isinstance(each, Secret):
+    for mount in mounts:
+        if isinstance(mount, Secret):
             try:
-                setting.host_access().secret(each.id, each.source)
+                context.host_access().secret(mount.id, mount.source)
             except UsageError as error:
                 yield Problem(where=node.spec.where, message=error.message, code=error.code, hint=error.hint)
 
 
 def _nodes_of_env(graph: Graph, env: Env) -> Iterator[Node]:
     ids = graph.stacks[env.name]
-    yield from (graph.nodes[each] for each in dict.fromkeys((*ids, *graph.parts.get(ids[0], ()))))
+    yield from (graph.nodes[node_id] for node_id in dict.fromkeys((*ids, *graph.parts.get(ids[0], ()))))

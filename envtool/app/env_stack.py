@@ -1,4 +1,4 @@
-"""The stack of one env, made for a command in it, or for a document about it."""
+"""Builds the stack of one env, and runs a command in it: `exec` and `shell`."""
 
 from __future__ import annotations
 
@@ -18,32 +18,31 @@ from envtool.run import fast_exec, fast_plan, task_container, task_git
 from envtool.run.task import scratch_for
 
 
-def made(at: OpenProject, env: Env, *, runs: bool = False) -> Stack:
-    """The stack of an env; where commands are to run in it, the caller has to allow what `pass:` asks for. Raises
-    SpecError, MakeError, Interrupted."""
-    stacks = Scheduler(at.nodes, at.setting)
-    with all_problems.report_all_problems((env,), stacks, at.setting, runs=runs):
+def build_stack(project: OpenProject, env: Env, *, runs: bool = False) -> Stack:
+    """Build the stack of an env. `runs`: commands will run in it, so the caller has to allow the variables of `pass:`.
+    Raises SpecError, MakeError, Interrupted."""
+    scheduler = Scheduler(project.graph, project.context)
+    with all_problems.report_all_problems((env,), scheduler, project.context, runs=runs):
         if runs:
-            task_container.check_passed((env,), at.setting.allowed, os.environ)
-            task_container.check_workdir(env, at.setting.host_access())
-        return stacks.stack(env.name)
+            task_container.check_passed((env,), project.context.allowed, os.environ)
+            task_container.check_workdir(env, project.context.host_access())
+        return scheduler.stack(env.name)
 
 
 def execute(
     request: CommandRequest, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Cancel
 ) -> int:
-    """Make one env and run a command in it (`argv` empty: a shell). Returns the command's own status."""
-    with open_for_building(request, emit, cancel) as at:
-        chosen = find_env(at.spec, env)
-        stack = made(at, chosen, runs=True)
-        with scratch_for(chosen, at.setting) as directory, task_git.provide_git(at.setting) as shown:
-            prepared = fast_plan.prepare_exec_plan(
-                chosen, stack, at.spec, at.files, at.setting, scratch=directory, git=shown
+    """Build one env and run a command in it (`argv` empty: a shell). Returns the command's exit status."""
+    with open_for_building(request, emit, cancel) as project:
+        selected = find_env(project.spec, env)
+        stack = build_stack(project, selected, runs=True)
+        with scratch_for(selected, project.context) as scratch, task_git.provide_git(project.context) as git_mounts:
+            prepared_plan = fast_plan.prepare_exec_plan(
+                selected, stack, project.spec, project.files, project.context, scratch=scratch, git=git_mounts
             )
-            emit(
-                Started(id="command", subject="task", name="exec", env=env, time=time.time())
-            )  # it has the terminal now
+            # from this event on the command has the terminal
+            emit(Started(id="command", subject="task", name="exec", env=env, time=time.time()))
             try:
-                return fast_exec.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
+                return fast_exec.launch(prepared_plan, argv, terminal=terminal, cancel=cancel.reader)
             except git.RepositoryError as error:
                 raise MakeError(f"the project cannot be read: {error}", code="project-git") from error

@@ -1,4 +1,4 @@
-"""An env given away: as an image, to files or a registry, and its bill of materials."""
+"""Writes an env as an image, pushes it to a registry, and lists its packages: `export`, `push`, `sbom`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 from envtool.app.command_request import CommandRequest, find_env
-from envtool.app.env_stack import made
+from envtool.app.env_stack import build_stack
 from envtool.app.open_project import open_for_building
 from envtool.build.context import Cancel
 from envtool.errors import UsageError
@@ -22,12 +22,12 @@ from envtool.store.packing import Compression
 
 
 def sbom(request: CommandRequest, env: str, form: rendering.Format, emit: Emit, cancel: Cancel) -> str:
-    """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
-    with open_for_building(request, emit, cancel) as at:
-        chosen = find_env(at.spec, env)
-        stack = made(at, chosen)
-        with layers.hold_layers(at.setting.store, [each.layer for each in stack.made]):
-            return rendering.render_sbom(stack_contents.make_sbom(chosen.name, stack, at.kinds.plugins), form)
+    """The bill of materials of one env; builds its stack if necessary. Raises as `env_stack.execute` does."""
+    with open_for_building(request, emit, cancel) as opened:
+        selected = find_env(opened.spec, env)
+        stack = build_stack(opened, selected)
+        with layers.hold_layers(opened.context.store, [built.layer for built in stack.made]):
+            return rendering.render_sbom(stack_contents.make_sbom(selected.name, stack, opened.kinds.plugins), form)
 
 
 def export(
@@ -44,31 +44,34 @@ def export(
     project: bool = False,
     out: int = -1,
 ) -> ExportResult:
-    """Write one env, whose stack is made where it was not, as an image: see ship.target for what `path`, `form` and
-    `tag` mean, and ship.image.Wish for the rest. `out` is a descriptor for what goes to standard output. Raises as
-    `execute` does."""
+    """Write one env as an image; builds its stack if necessary. images.target explains `path`, `form` and `tag`,
+    images.image_config.ExportOptions the other options. `out` is the descriptor of standard output, for an image that
+    is written there. Raises as `env_stack.execute` does."""
     from envtool.images import export, target
 
-    where = target.parse_target(path, form)
-    with open_for_building(request, emit, cancel) as at:
-        chosen = find_env(at.spec, env)
-        name = target.image_name(chosen, tag, where.form)
-        stack = made(at, chosen)
-        if where.form == "devcontainer":
+    destination = target.parse_target(path, form)
+    with open_for_building(request, emit, cancel) as opened:
+        selected = find_env(opened.spec, env)
+        name = target.image_name(selected, tag, destination.form)
+        stack = build_stack(opened, selected)
+        if destination.form == "devcontainer":
             if bare or project or compress:
                 text = (
                     "`--bare`, `--project` and `--compress` are for images, and a devcontainer is a file that names one"
                 )
                 raise UsageError(text, code="export-devcontainer")
-            named = [name for name in chosen.passed if not globs.is_glob(name)]
-            task_container.check_passed(
-                (replace(chosen, network=True),), at.setting.allowed, named
-            )  # an editor's container has one
-            where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
-            return export.export_devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
-        where = where.below(os.path.abspath(request.directory))
-        wish = ExportOptions(name=name, bare=bare, project=project)
-        return export.export(chosen, stack, at.setting, where, wish, form=compress, out=out)
+            named = [variable for variable in selected.passed if not globs.is_glob(variable)]
+            networked = replace(selected, network=True)  # an editor's container has a network
+            task_container.check_passed((networked,), opened.context.allowed, named)
+            destination = destination.below(
+                os.path.abspath(request.directory) if path.rpartition(":")[2] else opened.spec.root
+            )
+            return export.export_devcontainer(
+                selected, stack, opened.context, destination, spec=opened.spec.file, name=name
+            )
+        destination = destination.below(os.path.abspath(request.directory))
+        options = ExportOptions(name=name, bare=bare, project=project)
+        return export.export(selected, stack, opened.context, destination, options, form=compress, out=out)
 
 
 def push(
@@ -82,12 +85,12 @@ def push(
     bare: bool = False,
     project: bool = False,
 ) -> PushResult:
-    """Put one env, whose stack is made where it was not, as an image into a registry. Raises as `execute` does."""
+    """Push one env as an image to a registry; builds its stack if necessary. Raises as `env_stack.execute` does."""
     from envtool.images import push
 
-    where = push.parse_destination(to)
-    with open_for_building(request, emit, cancel) as at:
-        chosen = find_env(at.spec, env)
-        stack = made(at, chosen)
-        wish = ExportOptions(name=str(where), bare=bare, project=project)
-        return push.push_image(chosen, stack, at.setting, where, wish, form=compress)
+    destination = push.parse_destination(to)
+    with open_for_building(request, emit, cancel) as opened:
+        selected = find_env(opened.spec, env)
+        stack = build_stack(opened, selected)
+        options = ExportOptions(name=str(destination), bare=bare, project=project)
+        return push.push_image(selected, stack, opened.context, destination, options, form=compress)

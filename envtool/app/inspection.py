@@ -1,4 +1,4 @@
-"""Looking into what stands in the store: `inspect` and `diff`. Nothing is made for it."""
+"""Reads layers and stacks in the store: `inspect` and `diff`. Builds nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HINT_BUILD = "`envtool exec {} true` makes what is missing"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectSubject:
-    """What a name means: an env with its whole stack, or (`env` empty) one layer."""
+    """The meaning of a name: an env with its whole stack, or (`env` empty) one layer."""
 
     env: str
     members: tuple[PlacedLayer, ...]  # bottom first
@@ -35,7 +35,7 @@ class InspectSubject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What `diff` found, and of what."""
+    """Two subjects, and how they differ."""
 
     first: InspectSubject
     second: InspectSubject
@@ -43,74 +43,78 @@ class Comparison:
 
 
 class StoreInspector:
-    """The store, and the project here if there is one. What is looked at is held."""
+    """The store, and the project if there is one. Leases keep `gc` away from the layers that are read."""
 
     def __init__(self, request: CommandRequest) -> None:
-        self.claims = Leases()
-        self.at: OpenProject | None = None
+        self.leases = Leases()
+        self.project: OpenProject | None = None
         try:
-            self.at = open_project(without_lock_check(request))
+            self.project = open_project(without_lock_check(request))
         except UsageError as error:
             if error.code != "no-spec" or request.file:
                 raise
-        self.store: Store = self.at.setting.store if self.at else store.open_store(idmap=userns.describe_ids())
-        self.plugins: Sequence[object] = (self.at.kinds if self.at else plugins.discover()).plugins
-        self._looks: dict[str, NodeState] | None = None
+        self.store: Store = (
+            self.project.context.store if self.project else store.open_store(idmap=userns.describe_ids())
+        )
+        self.plugins: Sequence[object] = (self.project.kinds if self.project else plugins.discover()).plugins
+        self._states: dict[str, NodeState] | None = None
 
     def find(self, name: str) -> InspectSubject:
         """An env, a base or a layer of the project, or a layer by the beginning of its key or diff ID. Raises
-        UsageError, MakeError for what does not stand, SpecError."""
-        subject, colon, plain = name.partition(":")
-        subject, plain = (subject, plain) if colon and subject in ("env", "layer", "base") else ("", name)
-        at = self.at
-        if at is not None:
-            if subject in ("", "env") and any(plain in (env.name, env.group) for env in at.spec.envs):
-                return self._find_env(at, find_env(at.spec, plain).name)
+        UsageError, SpecError, and MakeError for a layer that is not in the store."""
+        subject, colon, bare_name = name.partition(":")
+        subject, bare_name = (subject, bare_name) if colon and subject in ("env", "layer", "base") else ("", name)
+        project = self.project
+        if project is not None:
+            if subject in ("", "env") and any(bare_name in (env.name, env.group) for env in project.spec.envs):
+                return self._find_env(project, find_env(project.spec, bare_name).name)
             nodes = [
-                node for node in at.nodes.nodes.values() if node.spec.name == plain and subject in ("", node.subject)
+                node
+                for node in project.graph.nodes.values()
+                if node.spec.name == bare_name and subject in ("", node.subject)
             ]
             if nodes:
-                return self._find_layer(plain, [self._assess(at)[node.id] for node in nodes])
+                return self._find_layer(bare_name, [self._assess(project)[node.id] for node in nodes])
         if not subject and KEY_PREFIX.fullmatch(name):
             return self._find_by_key(name)
         raise self._unknown_name_error(name)
 
-    def _assess(self, at: OpenProject) -> dict[str, NodeState]:
-        if self._looks is None:
-            self._looks = assess_nodes(at.nodes, at.setting)
-        return self._looks
+    def _assess(self, project: OpenProject) -> dict[str, NodeState]:
+        if self._states is None:
+            self._states = assess_nodes(project.graph, project.context)
+        return self._states
 
-    def _find_env(self, at: OpenProject, name: str) -> InspectSubject:
-        looks = [self._assess(at)[node_id] for node_id in at.nodes.stacks[name]]
-        missing = [each.node.spec.name for each in looks if each.layer is None]
+    def _find_env(self, project: OpenProject, name: str) -> InspectSubject:
+        states = [self._assess(project)[node_id] for node_id in project.graph.stacks[name]]
+        missing = [state.node.spec.name for state in states if state.layer is None]
         if missing:
-            text = f"{', '.join(f'`{each}`' for each in missing)} of env `{name}` {_is_or_are(missing)} not made yet"
+            text = f"{', '.join(f'`{layer}`' for layer in missing)} of env `{name}` {_is_or_are(missing)} not made yet"
             raise MakeError(text, code="not-cached", hint=HINT_BUILD.format(name))
-        return InspectSubject(env=name, members=tuple(self._member(each) for each in looks))
+        return InspectSubject(env=name, members=tuple(self._place_assessed(state) for state in states))
 
-    def _find_layer(self, name: str, looks: Sequence[NodeState]) -> InspectSubject:
-        standing = {each.layer.key: each for each in looks if each.layer is not None}
-        if not standing:
+    def _find_layer(self, name: str, states: Sequence[NodeState]) -> InspectSubject:
+        stored = {state.layer.key: state for state in states if state.layer is not None}
+        if not stored:
             raise MakeError(f"`{name}` is not made yet", code="not-cached", hint="`envtool why` says what it waits for")
-        if len(standing) > 1:
-            keys = ", ".join(key[:12] for key in standing)
-            raise UsageError(f"there are {len(standing)} layers `{name}`: say which of {keys}", code="layer-ambiguous")
-        return InspectSubject(env="", members=(self._member(*standing.values()),))
+        if len(stored) > 1:
+            keys = ", ".join(key[:12] for key in stored)
+            raise UsageError(f"there are {len(stored)} layers `{name}`: say which of {keys}", code="layer-ambiguous")
+        return InspectSubject(env="", members=(self._place_assessed(*stored.values()),))
 
     def _find_by_key(self, name: str) -> InspectSubject:
-        sheets = {key: self._read(key) for key in inventory.list_names(self.store, "layers")}
-        plain = name.removeprefix("sha256:")
-        found = [
+        layers_by_key = {key: self._read(key) for key in inventory.list_names(self.store, "layers")}
+        digits = name.removeprefix("sha256:")
+        matches = [
             layer
-            for key, layer in sheets.items()
-            if layer is not None and (key.startswith(name) or layer.diff_id.startswith(f"sha256:{plain}"))
+            for key, layer in layers_by_key.items()
+            if layer is not None and (key.startswith(name) or layer.diff_id.startswith(f"sha256:{digits}"))
         ]
-        if not found:
+        if not matches:
             raise self._unknown_name_error(name)
-        if len({layer.diff_id for layer in found}) > 1:
-            keys = ", ".join(layer.key[:16] for layer in found)
+        if len({layer.diff_id for layer in matches}) > 1:
+            keys = ", ".join(layer.key[:16] for layer in matches)
             raise UsageError(f"`{name}` begins several: {keys}", code="layer-ambiguous")
-        return InspectSubject(env="", members=(self._place_layer(found[0]),))
+        return InspectSubject(env="", members=(self._place_layer(matches[0]),))
 
     def _read(self, key: str) -> layers.Layer | None:
         try:
@@ -118,43 +122,43 @@ class StoreInspector:
         except MakeError:
             return None
 
-    def _member(self, each: NodeState) -> PlacedLayer:
-        assert each.layer is not None
-        node = each.node
-        return self._held(node.subject, node.spec.name, node.kind.name, each.layer)
+    def _place_assessed(self, state: NodeState) -> PlacedLayer:
+        assert state.layer is not None
+        node = state.node
+        return self._place(node.subject, node.spec.name, node.kind.name, state.layer)
 
     def _place_layer(self, layer: layers.Layer) -> PlacedLayer:
         subject, _, kind = str(layer.document.get("kind", "")).rpartition(":")
-        return self._held(subject or "layer", str(layer.built.get("name", "")) or layer.key[:12], kind, layer)
+        return self._place(subject or "layer", str(layer.built.get("name", "")) or layer.key[:12], kind, layer)
 
-    def _held(self, subject: str, name: str, kind: str, layer: layers.Layer) -> PlacedLayer:
-        if self.claims.find_layer(self.store, layer.key) is None:
+    def _place(self, subject: str, name: str, kind: str, layer: layers.Layer) -> PlacedLayer:
+        if self.leases.find_layer(self.store, layer.key) is None:
             raise MakeError(f"layer {layer.key[:12]} is gone from the store", code="layer-gone", hint="run it again")
         disk = disk_usage.layer_sizes(self.store, [layer.key], userns.run_as_root)[layer.key]
         return PlacedLayer(subject=subject, name=name, kind=kind, layer=layer, disk=disk)
 
     def below(self, layer: layers.Layer) -> list[layers.Layer] | None:
-        """What a layer stands on, bottom first; None where not all of it is in the store."""
-        wanted = [str(each) for each in layer.document.get("below") or ()]  # type: ignore[union-attr]
-        if not wanted:
+        """The layers below a layer, bottom first; None where one of them is not in the store."""
+        diff_ids = [str(diff_id) for diff_id in layer.document.get("below") or ()]  # type: ignore[union-attr]
+        if not diff_ids:
             return []
-        known = {}
+        stored = {}
         for key in inventory.list_names(self.store, "layers"):
-            found = self._read(key)
-            if found is not None and found.diff_id in wanted:
-                known[found.diff_id] = found
-        if not known.keys() >= {*wanted}:
+            candidate = self._read(key)
+            if candidate is not None and candidate.diff_id in diff_ids:
+                stored[candidate.diff_id] = candidate
+        if not stored.keys() >= {*diff_ids}:
             return None
-        held = [self.claims.find_layer(self.store, known[diff_id].key) for diff_id in wanted]
-        return [each for each in held if each is not None] if all(held) else None
+        leased = [self.leases.find_layer(self.store, stored[diff_id].key) for diff_id in diff_ids]
+        return [below for below in leased if below is not None] if all(leased) else None
 
     def _unknown_name_error(self, name: str) -> UsageError:
         names = []
-        if self.at is not None:
-            names = [env.name for env in self.at.spec.envs]
-            names += [node.spec.name for node in self.at.nodes.nodes.values()]
-        near = closest_name(name, names)
-        hint = f"did you mean `{near}`?" if near else "names are those of envs, bases and layers, or keys of layers"
+        if self.project is not None:
+            names = [env.name for env in self.project.spec.envs]
+            names += [node.spec.name for node in self.project.graph.nodes.values()]
+        close = closest_name(name, names)
+        hint = f"did you mean `{close}`?" if close else "names are those of envs, bases and layers, or keys of layers"
         return UsageError(f"nothing here is called `{name}`", code="no-such-name", hint=hint)
 
 
@@ -163,38 +167,41 @@ def _is_or_are(names: Sequence[str]) -> str:
 
 
 def inspect(request: CommandRequest, name: str, path: str, *, files: bool) -> LayerReport | EnvReport | PathReport:
-    """Look into an env or layer, or (with an absolute path) ask who put it there. Raises as Looking.find."""
-    here = StoreInspector(request)
-    found = here.find(name)
+    """Report what is in an env or layer, or (with an absolute path) which layers and packages put a file there. Raises
+    as StoreInspector.find."""
+    inspector = StoreInspector(request)
+    subject = inspector.find(name)
     if path:
         if not path.startswith("/"):
             raise UsageError(f"`{path}` is not an absolute path", code="relative-path", hint=f"try `/{path}`")
-        report = contents.inspect_path(path, found.members, here.plugins)
+        report = contents.inspect_path(path, subject.members, inspector.plugins)
         if not report.said:
             raise UsageError(f"no {report.path} in `{name}`", code="no-path")
         return report
-    if found.env:
-        return contents.inspect_env(found.env, found.members, here.plugins, files=files)
-    member = found.members[0]
-    return contents.inspect_layer(member, here.below(member.layer), here.plugins, files=files)
+    if subject.env:
+        return contents.inspect_env(subject.env, subject.members, inspector.plugins, files=files)
+    member = subject.members[0]
+    return contents.inspect_layer(member, inspector.below(member.layer), inspector.plugins, files=files)
 
 
 def diff(request: CommandRequest, first: str, second: str) -> Comparison:
-    """Compare the packages and files of two envs or layers. Raises as Looking.find."""
-    here = StoreInspector(request)
-    sides = here.find(first), here.find(second)
-    # two layers are compared as they are, with what they delete; a stack as it is seen
-    raw = not any(side.env for side in sides)
+    """Compare the packages and files of two envs or layers. Raises as StoreInspector.find."""
+    inspector = StoreInspector(request)
+    subjects = inspector.find(first), inspector.find(second)
+    # two layers are compared with their deletions; a stack as a container sees it
+    raw = not any(subject.env for subject in subjects)
     trees = [
-        dict(layers.read_records(side.members[0].layer))
+        dict(layers.read_records(subject.members[0].layer))
         if raw
-        else visible_tree([layers.read_records(member.layer) for member in side.members])
-        for side in sides
+        else visible_tree([layers.read_records(member.layer) for member in subject.members])
+        for subject in subjects
     ]
-    listed = []
-    for side in sides:
-        made = [member.layer for member in side.members]
-        below = here.below(made[0]) if not side.env else []
-        # of a layer alone a package manager's database is no list of what is in it: it is seen with what is below
-        listed.append(list_packages(StackTree([*(below or ()), *made]), here.plugins))
-    return Comparison(first=sides[0], second=sides[1], difference=diff_trees(trees[0], trees[1], listed[0], listed[1]))
+    packages = []
+    for subject in subjects:
+        members = [member.layer for member in subject.members]
+        below = inspector.below(members[0]) if not subject.env else []
+        # a layer's package database lists also the packages below it: read it together with the layers below
+        packages.append(list_packages(StackTree([*(below or ()), *members]), inspector.plugins))
+    return Comparison(
+        first=subjects[0], second=subjects[1], difference=diff_trees(trees[0], trees[1], packages[0], packages[1])
+    )

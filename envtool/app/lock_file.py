@@ -1,4 +1,4 @@
-"""What is pinned: the lock is written, and what it pins is fetched or laid beside the spec."""
+"""Writes the lock, and fetches the files that it pins: `lock`, `fetch`, `vendor`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from envtool.project.source_files import VENDOR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockResult:
-    """What `lock` did."""
+    """What `lock` did: `changes` to the lock, the number of its `entries`, and whether it was `written`."""
 
     file: str
     changes: tuple[LockChange, ...]
@@ -34,41 +34,44 @@ class LockResult:
 
 
 def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> LockResult:
-    """Settle everything that floats, make it, and write the lock. `upgrade`: None keeps what still fits, () moves all,
-    names move what they name. Raises SpecError, UsageError, MakeError, Interrupted."""
-    asked = replace(without_lock_check(request), refresh=upgrade == ())
+    """Resolve and build every env, and write the lock. `upgrade`: None keeps each locked version that still fits, ()
+    upgrades all, names upgrade the bases, layers and packages of these names. Raises SpecError, UsageError, MakeError,
+    Interrupted."""
+    unchecked = replace(without_lock_check(request), refresh=upgrade == ())
     with (
-        open_for_building(asked, emit, cancel, parts=False) as at,  # pins may move
+        open_for_building(
+            unchecked, emit, cancel, parts=False
+        ) as project,  # sublayers depend on pins, which may change
         ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool,
     ):
-        old, nodes = at.setting.lock, at.nodes
-        stacks = Scheduler(nodes, with_upgrades(at.setting, nodes, upgrade) if upgrade else at.setting)
-        with all_problems.report_all_problems(at.spec.envs, stacks, at.setting):
-            stacks.check(env.name for env in at.spec.envs)
-            [*pool.map(lambda env: stacks.stack(env.name), at.spec.envs)]
-    found = locking.lock_entries(stacks.graph(), stacks.made())
-    names = frozenset((entry.question.subject, entry.question.name) for entry in found) if request.envs else None
-    new = merge_locks(old, found, platforms=frozenset(entry.question.platform for entry in found), names=names)
-    written = lock_file.write_lock(at.spec.root, at.spec.file, new)
-    name = lock_file.lock_file_name(at.spec.file)
+        old, graph = project.context.lock, project.graph
+        scheduler = Scheduler(graph, with_upgrades(project.context, graph, upgrade) if upgrade else project.context)
+        with all_problems.report_all_problems(project.spec.envs, scheduler, project.context):
+            scheduler.check(env.name for env in project.spec.envs)
+            [*pool.map(lambda env: scheduler.stack(env.name), project.spec.envs)]
+    entries = locking.lock_entries(scheduler.graph(), scheduler.made())
+    names = frozenset((entry.question.subject, entry.question.name) for entry in entries) if request.envs else None
+    new = merge_locks(old, entries, platforms=frozenset(entry.question.platform for entry in entries), names=names)
+    written = lock_file.write_lock(project.spec.root, project.spec.file, new)
+    name = lock_file.lock_file_name(project.spec.file)
     return LockResult(file=name, changes=diff_locks(old, new), entries=len(new.entries), written=written)
 
 
 def fetch(request: CommandRequest, emit: Emit, cancel: Cancel) -> GatheredFiles:
-    """Bring every pinned file of the selected envs into the store. Raises SpecError, UsageError, MakeError."""
-    with open_for_building(request, emit, cancel) as at:
-        return fetch_all_files(at.nodes, at.setting, jobs=request.jobs)
+    """Fetch every pinned file of the selected envs into the store. Raises SpecError, UsageError, MakeError."""
+    with open_for_building(request, emit, cancel) as project:
+        return fetch_all_files(project.graph, project.context, jobs=request.jobs)
 
 
 def vendor(request: CommandRequest, target: str, emit: Emit, cancel: Cancel, *, prune: bool) -> VendorReport:
     """Write every pinned file of the spec to a folder (empty: the one beside the spec) or an archive. Raises as `fetch`
-    does, and StoreError where it cannot be written."""
+    does, and StoreError where the folder or archive cannot be written."""
     path = os.path.join(os.path.abspath(request.directory), target) if target else ""
     if prune and is_archive(path):
         raise UsageError("`--prune` is for folders: an archive is written anew", code="vendor-prune")
-    with open_for_building(request, emit, cancel) as at:
-        pinned = fetch_all_files(at.nodes, at.setting, jobs=request.jobs).files
+    with open_for_building(request, emit, cancel) as project:
+        pinned = fetch_all_files(project.graph, project.context, jobs=request.jobs).files
     if is_archive(path):
-        return write_archive(pinned, at.setting.store, path, check=cancel.check, project=at.spec.root)
-    path = path or os.path.join(at.spec.root, VENDOR)
-    return write_folder(pinned, at.setting.store, path, prune=prune, check=cancel.check, project=at.spec.root)
+        return write_archive(pinned, project.context.store, path, check=cancel.check, project=project.spec.root)
+    path = path or os.path.join(project.spec.root, VENDOR)
+    return write_folder(pinned, project.context.store, path, prune=prune, check=cancel.check, project=project.spec.root)

@@ -1,4 +1,4 @@
-"""The verbs that look after the store and into it."""
+"""Measures, checks, cleans and removes the store: `gc` and `store`."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ from envtool.store.gc import gc as collect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GcReport:
-    """What `gc` did, or would do. Sizes are bytes on the disk, `free` and `disk` of the file system."""
+    """What `gc` did, or would do. Sizes are bytes on the disk; `free` and `disk` are those of the file system."""
 
     store: str
     dry_run: bool
-    size: int  # of the store before
+    size: int  # of the store before the collection
     collected: GcResult
     envs: tuple[Cost, ...]
     free: int
     disk: int
-    stuck: tuple[str, ...] = ()  # places of trees that only root can delete
-    removing: int = 0  # bytes that another is taking away meanwhile
+    stuck: tuple[str, ...] = ()  # paths of trees that only root can delete
+    removing: int = 0  # bytes that another process is removing now
 
 
 def _progress_callbacks(other: str, emit: Emit, cancel: Cancel) -> tuple[Callable[[int], None], Callable[[str], None]]:
-    """What to call with bytes that are gone, and with who is waited for: another one of what is called so."""
+    """Two callbacks: one takes the number of bytes that were removed or checked, the other the process that holds the
+    store, which is another `other`."""
     done = 0
 
     def progress(size: int) -> None:
@@ -61,25 +62,25 @@ def gc(
     emit: Emit,
     cancel: Cancel,
 ) -> GcReport:
-    """Remove what nothing needs. Works outside of projects, and where a spec is wrong. Raises StoreError,
+    """Remove what nothing needs. Works outside of projects too, and with a spec that is wrong. Raises StoreError,
     Interrupted."""
-    place = store.open_store(idmap=userns.describe_ids())
-    here = _project_env_layers(request)
+    opened = store.open_store(idmap=userns.describe_ids())
+    project_envs = _project_env_layers(request)
     limit = disk_limits.size_limit(os.environ) if keep_size is None else keep_size
     now = time.time()
 
-    def policy(found: inventory.Inventory) -> GcPolicy:
+    def policy(measured: inventory.Inventory) -> GcPolicy:
         return GcPolicy(
-            now=now, older_than=older_than, keep_size=limit, named=inventory.digests_in_locks(found.projects)
+            now=now, older_than=older_than, keep_size=limit, named=inventory.digests_in_locks(measured.projects)
         )
 
     progress, waiting = _progress_callbacks("gc", emit, cancel)
     outcome: Outcome = "error"
     emit(Started(id="store", subject="store", name="gc", time=now))
     try:
-        rest = inventory.measure_unfinished(place, userns.run_as_root)
-        found, collected = collect(
-            place,
+        unfinished = inventory.measure_unfinished(opened, userns.run_as_root)
+        measured, collected = collect(
+            opened,
             policy,
             inside=userns.run_as_root,
             remove=userns.remove_as_root,
@@ -95,46 +96,49 @@ def gc(
     finally:
         end = time.time()
         emit(Finished(id="store", subject="store", name="gc", outcome=outcome, time=end, seconds=end - now))
-    available, disk = disk_limits.free_space(place)
-    litter = collected.litter + (rest.stopped if dry_run else 0)  # else it was counted as it went
-    collected = replace(collected, litter=litter, litter_size=collected.litter_size + rest.left)
+    free, disk = disk_limits.free_space(opened)
+    litter = collected.litter + (unfinished.stopped if dry_run else 0)  # else `collect` counted it while removing it
+    collected = replace(collected, litter=litter, litter_size=collected.litter_size + unfinished.left)
     return GcReport(
-        store=place.root,
+        store=opened.root,
         dry_run=dry_run,
-        size=found.size + rest.size,
-        removing=rest.going,
+        size=measured.size + unfinished.size,
+        removing=unfinished.going,
         collected=collected,
-        envs=compute_costs(found, list_env_layers(found, here), collected.gone),
-        free=available,
+        envs=compute_costs(measured, list_env_layers(measured, project_envs), collected.gone),
+        free=free,
         disk=disk,
-        stuck=_undeletable_paths(found),
+        stuck=_undeletable_paths(measured),
     )
 
 
 def _project_env_layers(request: CommandRequest) -> tuple[EnvLayers, ...]:
-    """The envs of the project here, as it is now; none where there is no project, or one that cannot be read."""
+    """The envs of the current project with their layers; none if there is no project, or its spec is wrong."""
     try:
-        at = open_project(without_lock_check(request))
-        looks = assess_nodes(at.nodes, at.setting)
+        project = open_project(without_lock_check(request))
+        assessments = assess_nodes(project.graph, project.context)
     except (SpecError, UsageError):
         return ()
     return tuple(
         EnvLayers(
-            project=at.spec.root,
+            project=project.spec.root,
             env=env.name,
             layers=frozenset(
-                layer.key for node_id in at.nodes.stacks[env.name] if (layer := looks[node_id].layer) is not None
+                layer.key
+                for node_id in project.graph.stacks[env.name]
+                if (layer := assessments[node_id].layer) is not None
             ),
         )
-        for env in at.spec.envs
+        for env in project.spec.envs
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSizes:
-    """What the store takes, by sort of thing: (how many, bytes). `free` and `disk` are of the file system. `others` is
-    what of it containers here cannot use, since it belongs to other ids: (bytes, which). `unfinished` is what is being
-    made or taken away; `size` has it too. `stuck` are paths of what only root can delete, or measure."""
+    """The sizes of the store, in bytes. `sorts` maps a sort of item to (count, bytes). `free` and `disk` are those of
+    the file system. `others`: (bytes, id maps) of the layers that belong to other id maps, which containers here cannot
+    use. `unfinished` is being built or removed now, and is counted in `size`. `stuck`: paths that only root can measure
+    or delete."""
 
     store: str
     sorts: Mapping[str, tuple[int, int]]
@@ -147,38 +151,41 @@ class StoreSizes:
 
 
 def store_size() -> StoreSizes:
-    """Raises StoreError."""
-    place = store.open_store(idmap=userns.describe_ids())
-    found = inventory.take_inventory(place, userns.run_as_root)
+    """Measure the store. Raises StoreError."""
+    opened = store.open_store(idmap=userns.describe_ids())
+    measured = inventory.take_inventory(opened, userns.run_as_root)
     sorts: dict[str, tuple[int, int]] = {}
-    for item in found.items:
+    for item in measured.items:
         count, size = sorts.get(item.sort, (0, 0))
         sorts[item.sort] = (count + 1, size + item.size)
-    available, disk = disk_limits.free_space(place)
-    foreign = sum(item.size for item in found.items if item.other)
-    lost = {each.ids for each in found.stuck}
-    others = (foreign, tuple(each.idmap for each in store.other_idmap_stores(place) if each.ids not in lost))
-    rest = inventory.measure_unfinished(place, userns.run_as_root)
+    free, disk = disk_limits.free_space(opened)
+    foreign_size = sum(item.size for item in measured.items if item.other)
+    stuck_ids = {other.ids for other in measured.stuck}
+    others = (
+        foreign_size,
+        tuple(other.idmap for other in store.other_idmap_stores(opened) if other.ids not in stuck_ids),
+    )
+    unfinished = inventory.measure_unfinished(opened, userns.run_as_root)
     return StoreSizes(
-        store=place.root, sorts=sorts, size=found.size + rest.size, free=available, disk=disk, others=others,
-        unfinished=rest, stuck=_undeletable_paths(found),
+        store=opened.root, sorts=sorts, size=measured.size + unfinished.size, free=free, disk=disk, others=others,
+        unfinished=unfinished, stuck=_undeletable_paths(measured),
     )  # fmt: skip
 
 
-def _undeletable_paths(found: inventory.Inventory) -> tuple[str, ...]:
-    return tuple(path for each in found.stuck for path in inventory.undeletable_paths(each))
+def _undeletable_paths(measured: inventory.Inventory) -> tuple[str, ...]:
+    return tuple(path for stuck in measured.stuck for path in inventory.undeletable_paths(stuck))
 
 
 def store_path() -> str:
-    """Where the store is, there or not. Raises StoreError."""
+    """The directory of the store, whether it exists or not. Raises StoreError."""
     return store.store_directory()
 
 
 def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> store_check.StoreCheck:
-    """Look at everything in the store, and with `repair` remove what is damaged. Raises StoreError, Interrupted."""
-    place = store.open_store(idmap=userns.describe_ids())
+    """Check every item of the store, and with `repair` remove the damaged ones. Raises StoreError, Interrupted."""
+    opened = store.open_store(idmap=userns.describe_ids())
     began = time.time()
-    total = store_check.bytes_to_check(place)
+    total = store_check.bytes_to_check(opened)
     emit(Started(id="store", subject="store", name="verify", time=began, total=total))
     done = 0
 
@@ -191,12 +198,12 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> stor
     outcome: Outcome = "error"
     detail = ""
     try:
-        found = store_check.check_store(place, jobs=jobs, progress=progress)
+        checked = store_check.check_store(opened, jobs=jobs, progress=progress)
         if repair:
-            found = store_check.repair(place, found)
-            temp_dirs.sweep(place, remove=userns.remove_as_root)
-        outcome = "differs" if found.left else "done"
-        detail = f"{len(found.damages)} damaged" if found.damages else ""
+            checked = store_check.repair(opened, checked)
+            temp_dirs.sweep(opened, remove=userns.remove_as_root)
+        outcome = "differs" if checked.left else "done"
+        detail = f"{len(checked.damages)} damaged" if checked.damages else ""
     except (Interrupted, KeyboardInterrupt):
         outcome = "interrupted"
         raise
@@ -213,20 +220,20 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> stor
                 detail=detail,
             )
         )
-    return found
+    return checked
 
 
 def store_remove(*, emit: Emit, cancel: Cancel) -> remove_store.StoreRemoval | None:
-    """Remove the store, once nobody uses it; None where there is none. Raises StoreError, Interrupted."""
-    place = store.find_store(userns.describe_ids())
-    if place is None:
+    """Remove the store once no process uses it; None if there is no store. Raises StoreError, Interrupted."""
+    existing = store.find_store(userns.describe_ids())
+    if existing is None:
         return None
     began = time.time()
     emit(Started(id="store", subject="store", name="remove", time=began))
     progress, waiting = _progress_callbacks("envtool", emit, cancel)
     outcome: Outcome = "error"
     try:
-        found = remove_store.remove(place, progress=progress, waiting=waiting, cancelled=cancel.is_set)
+        removal = remove_store.remove(existing, progress=progress, waiting=waiting, cancelled=cancel.is_set)
         outcome = "done"
     except (Interrupted, KeyboardInterrupt):
         outcome = "interrupted"
@@ -234,4 +241,4 @@ def store_remove(*, emit: Emit, cancel: Cancel) -> remove_store.StoreRemoval | N
     finally:
         end = time.time()
         emit(Finished(id="store", subject="store", name="remove", outcome=outcome, time=end, seconds=end - began))
-    return found
+    return removal

@@ -1,4 +1,4 @@
-"""What would be used and what built: `plan`."""
+"""Says what would be built: `plan`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from envtool.plan.plan import Plan, make_plan
 
 
 def plan(request: CommandRequest, verb: str = "") -> Plan:
-    """What would be used and what built, as far as it can be known without building."""
-    at = open_project(request)
-    if verb and not any(task.name == verb for env in at.spec.envs for task in env.tasks):
-        raise unknown_task_error(at.spec, verb)
-    with all_problems.report_all_problems(at.spec.envs, all_problems.Unmade(at.nodes), at.setting):
-        return make_plan(at.spec, at.nodes, plan_nodes(assess_nodes(at.nodes, at.setting, assume=True)), verb)
+    """Returns what a run does for each base and layer, and why, as far as this can be known without building and
+    without a network. `verb`: only envs with the task of this name. Raises SpecError, UsageError, StoreError."""
+    project = open_project(request)
+    if verb and not any(task.name == verb for env in project.spec.envs for task in env.tasks):
+        raise unknown_task_error(project.spec, verb)
+    with all_problems.report_all_problems(project.spec.envs, all_problems.NothingBuilt(project.graph), project.context):
+        states = assess_nodes(project.graph, project.context, assume=True)
+        return make_plan(project.spec, project.graph, plan_nodes(states), verb)

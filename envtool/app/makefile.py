@@ -1,6 +1,6 @@
-"""What a target of a Makefile calls, as far as that is written out. Pure.
+"""Finds the programs that a target of a Makefile calls. Pure.
 
-Only what stands there is read: a word that a variable or function of make stands for is taken to be there (`$(CC)`).
+Variables and functions of make are not expanded: a program that one of them names (`$(CC)`) is taken to be installed.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# Of Debian: which package has a program that a base with gcc and make has not.
+# program -> its Debian package, for programs that gcc, make and a minimal Debian do not bring
 PACKAGES = {
     "python3": "python3", "pytest": "python3-pytest", "pytest-3": "python3-pytest", "cmake": "cmake", "ctest": "cmake",
     "cargo": "cargo", "rustc": "rustc", "go": "golang-go", "node": "nodejs", "npm": "npm", "ruby": "ruby",
@@ -18,7 +18,7 @@ PACKAGES = {
     "meson": "meson", "ninja": "ninja-build", "autoconf": "autoconf", "automake": "automake", "autoreconf": "autoconf",
     "libtool": "libtool", "g++": "g++", "c++": "g++", "prove": "perl", "bc": "bc", "file": "file", "curl": "curl",
 }  # fmt: skip
-# What a minimal Debian, or gcc and make, have, and the words of a shell.
+# The programs that a minimal Debian, gcc and make bring, and the words of a shell.
 _ALWAYS_PRESENT = frozenset((
     "make", "cc", "gcc", "ar", "as", "ld", "nm", "objdump", "ranlib", "strip", "sh", "bash", "dash", "perl", "echo",
     "printf", "test", "true", "false", "set", "unset", "export", "cd", "exit", "if", "then", "else", "elif", "fi",
@@ -34,28 +34,29 @@ _RULE = re.compile(r"^(?P<targets>[^\s#:=$][^#:=$]*?)\s*::?(?!=)(?P<needs>[^=#;]
 _WORD = re.compile(
     r"(?:^|[;|&(]|&&|\|\||\b(?:then|do|else|exec|env|time)\b)\s*((?:[A-Za-z_]\w*=\S*\s+)*)([^\s;|&()<>]+)"
 )
-MAX_TARGETS = 1000  # targets that are followed
-MAX_LINE_LENGTH = 2000  # characters of a line that is looked at: patterns take time
+MAX_TARGETS = 1000  # targets whose recipes are read
+MAX_LINE_LENGTH = 2000  # characters; longer lines are skipped, since the patterns would take long
 
 
 def find_programs(text: str, target: str) -> list[str]:
-    """Names of the programs that a target and what it needs call, that are not on every Debian with gcc and make."""
+    """Names of the programs that the recipes of a target and of its prerequisites call, without those that every Debian
+    with gcc and make has."""
     rules = _parse_rules(text)
-    pending, seen, found = [target], set[str](), dict[str, None]()
+    pending, seen, programs = [target], set[str](), dict[str, None]()
     while pending and len(seen) < MAX_TARGETS:
         name = pending.pop()
         if name in seen or name not in rules:
             continue
         seen.add(name)
-        needs, recipe = rules[name]
-        pending += needs
+        prerequisites, recipe = rules[name]
+        pending += prerequisites
         for line in recipe:
-            found |= dict.fromkeys(_programs_in_line(line))
-    return [*found]
+            programs |= dict.fromkeys(_programs_in_line(line))
+    return [*programs]
 
 
 def _parse_rules(text: str) -> dict[str, tuple[list[str], list[str]]]:
-    """Target -> what it needs, and the lines of its recipe."""
+    """Target -> its prerequisites, and the lines of its recipe."""
     rules: dict[str, tuple[list[str], list[str]]] = {}
     current: list[str] = []
     for line in text.replace("\\\n", " ").splitlines():
@@ -64,12 +65,12 @@ def _parse_rules(text: str) -> dict[str, tuple[list[str], list[str]]]:
         if line.startswith("\t"):
             for name in current:
                 rules[name][1].append(line[1:])
-        elif found := _RULE.match(line):
-            current = found["targets"].split()
+        elif rule := _RULE.match(line):
+            current = rule["targets"].split()
             for name in current:
-                needs, recipe = rules.setdefault(name, ([], []))
-                needs += found["needs"].split()
-                recipe += [found["first"]] if found["first"] else []
+                prerequisites, recipe = rules.setdefault(name, ([], []))
+                prerequisites += rule["needs"].split()
+                recipe += [rule["first"]] if rule["first"] else []
         elif line.strip() and not line.lstrip().startswith("#"):
             current = []
     return rules

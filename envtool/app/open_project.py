@@ -1,4 +1,4 @@
-"""A project as every verb finds it: its spec, what stands on what, its lock, and the store."""
+"""Opens a project for a verb: spec, graph, lock, permissions and store."""
 
 from __future__ import annotations
 
@@ -32,32 +32,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenProject:
-    """`spec` has only the envs that were asked for, and so has `nodes`."""
+    """A project that is open. `spec` and `graph` have only the selected envs."""
 
     spec: Spec
     files: ProjectFiles
     kinds: plugins.PluginRegistry
-    nodes: Graph
-    setting: Context
+    graph: Graph
+    context: Context
 
     def lock_lines(self) -> LockLineFinder:
-        """Where things stand in the lock, for what is said of them."""
+        """Finds the line of an entry in the lock file, for messages."""
         return lock_file.lock_line_finder(self.files, self.spec.file)
 
 
 def open_project(
     request: CommandRequest, emit: Emit | None = None, cancel: Cancel | None = None, *, parts: bool = True
 ) -> OpenProject:
-    """All of it; bases have the `parts` that are known. Without `emit` nothing is made: the project's files are then
-    listed once. Raises SpecError (also where the lock has to fit and does not), UsageError, StoreError."""
+    """Open a project. With `parts` the graph has the sublayers of bases that are known already. Without `emit` the verb
+    builds nothing, so the project's files are listed only once. Raises SpecError (also for a lock that has to fit the
+    spec and does not), UsageError, StoreError."""
     spec, files, kinds = read(request, cancel)
-    nodes = build_graph(spec, kinds)
-    place = store.open_store(idmap=userns.describe_ids())
-    temp_dirs.sweep(place, remove=userns.remove_as_root)
+    graph = build_graph(spec, kinds)
+    opened_store = store.open_store(idmap=userns.describe_ids())
+    temp_dirs.sweep(opened_store, remove=userns.remove_as_root)
     name = lock_file.lock_file_name(spec.file)
     locked = lock_file.read_lock(files, spec.file, kinds)
-    setting = Context(
-        store=place,
+    context = Context(
+        store=opened_store,
         root=spec.root,
         arch=os.uname().machine,
         emit=emit or _ignore_event,
@@ -71,42 +72,45 @@ def open_project(
         cached_only=request.expect_cached,
         arguments=request.args,
         allowed=files.allowed,
-        share=_connect_team_cache(spec, place, emit, cancel) if emit and cancel and not request.offline else None,
+        share=_connect_team_cache(spec, opened_store, emit, cancel)
+        if emit and cancel and not request.offline
+        else None,
     )
     if locked is None and request.locked:
         raise UsageError(f"no {name} beside {spec.file}", code="no-lock", hint="`envtool lock` writes it")
-    has_to_fit = in_ci(os.environ) if request.locked is None else request.locked
-    if locked is not None and has_to_fit and not request.refresh:
-        locking.check_lock(nodes, locked, setting, name)
+    must_fit = in_ci(os.environ) if request.locked is None else request.locked
+    if locked is not None and must_fit and not request.refresh:
+        locking.check_lock(graph, locked, context, name)
     if parts and not request.refresh:
-        nodes = known_parts(nodes, setting)
-    return OpenProject(spec=spec, files=files, kinds=kinds, nodes=nodes, setting=setting)
+        graph = known_parts(graph, context)
+    return OpenProject(spec=spec, files=files, kinds=kinds, graph=graph, context=context)
 
 
 @contextmanager
 def open_for_building(
     request: CommandRequest, emit: Emit, cancel: Cancel, *, parts: bool = True
 ) -> Iterator[OpenProject]:
-    """The same for verbs that make layers: what they share with the team is pushed before this ends."""
-    at = open_project(request, emit, cancel, parts=parts)
+    """Open a project for a verb that builds layers. At the end it waits for the pushes to the team cache. Raises as
+    open_project."""
+    project = open_project(request, emit, cancel, parts=parts)
     try:
-        yield at
+        yield project
     finally:
-        if at.setting.share is not None:
-            at.setting.share.close()
-        if cancel.is_set():  # this process may not live to see that nobody refers to them
-            at.setting.claims.close()
+        if project.context.share is not None:
+            project.context.share.close()
+        if cancel.is_set():  # the process may be ended before its garbage collector releases the leases
+            project.context.claims.close()
 
 
-def _connect_team_cache(spec: Spec, place: store.Store, emit: Emit, cancel: Cancel) -> TeamCacheClient | None:
+def _connect_team_cache(spec: Spec, opened_store: store.Store, emit: Emit, cancel: Cancel) -> TeamCacheClient | None:
     if spec.cache is None:
         return None
-    from envtool.teamcache.connect import make_client  # brings what speaks with registries
+    from envtool.teamcache.connect import make_client  # imports the registry client
 
     arch = os.uname().machine
     return make_client(
         spec.cache,
-        place,
+        opened_store,
         project=spec.root,
         arch=arch,
         emit=emit,
@@ -116,12 +120,12 @@ def _connect_team_cache(spec: Spec, place: store.Store, emit: Emit, cancel: Canc
 
 
 def without_lock_check(request: CommandRequest) -> CommandRequest:
-    """The same where the lock need not fit."""
+    """The request of a verb for which the lock need not fit the spec."""
     return replace(request, locked=False)
 
 
 def in_ci(environ: Mapping[str, str]) -> bool:
-    """Whether a continuous integration system says that it runs us."""
+    """Whether the variable CI says that a continuous integration system runs envtool."""
     return environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
 

@@ -1,6 +1,6 @@
-"""What the caller lets projects have of this machine: the options of a call, over a file of the caller's own.
+"""Reads what the caller allows projects to have of this machine: options, and a file of the caller.
 
-`$XDG_CONFIG_HOME/envtool/config.yaml` (`~/.config/envtool/config.yaml`) holds what would be said each time:
+`$XDG_CONFIG_HOME/envtool/config.yaml` (`~/.config/envtool/config.yaml`) holds what the options would repeat each time:
 
     version: 1
     allow: {pass: [BUILD_URL]}                      # for every project
@@ -10,8 +10,8 @@
         secrets: {token: env:APP_TOKEN, npmrc: file:~/.npmrc}
         files: [/srv/mirror]
 
-It is believed only where nobody else can have written it, or put another in its place (trusted.py), and where it does
-not lie in the project.
+The file is believed only if nobody else can have written or replaced it (fs/trusted_paths.py), and if it is outside of
+the project.
 """
 
 from __future__ import annotations
@@ -69,18 +69,18 @@ SCHEMA: dict[str, Json] = {
         "projects": {"type": "object", "additionalProperties": _ALLOW_SCHEMA},
     },
 }
-MAX_CONFIG_BYTES = 1 << 20  # bytes of the file
+MAX_CONFIG_BYTES = 1 << 20
 
 
 def resolve_permissions(request: CommandRequest, root: str) -> HostPermissions:
-    """What this call lets the project in `root` have. Raises UsageError, and SpecError about the caller's own file."""
+    """What this call allows the project in `root` to have. Raises UsageError, and SpecError about config.yaml."""
     secrets: dict[str, str] = {}
     variables: list[str] = []
     files: list[str] = []
-    for each in read_permissions(root):
-        variables += each.get("pass", ())
-        secrets |= each.get("secrets", {})
-        files += each.get("files", ())
+    for entry in read_permissions(root):
+        variables += entry.get("pass", ())
+        secrets |= entry.get("secrets", {})
+        files += entry.get("files", ())
     for text in request.allow_secret:
         name, equals, source = text.partition("=")
         if not name or (equals and not SECRET_SOURCE.fullmatch(source)):
@@ -110,7 +110,8 @@ def resolve_permissions(request: CommandRequest, root: str) -> HostPermissions:
 
 
 def read_permissions(root: str) -> Iterable[Mapping[str, Any]]:
-    """What the caller's file says of a project, the more special the later. Raises UsageError, SpecError."""
+    """The entries of config.yaml that apply to the project in `root`, the most specific last. Raises UsageError,
+    SpecError."""
     path = permissions_path()
     text = _read_config_text(path, root)
     if text is None:
@@ -124,12 +125,12 @@ def read_permissions(root: str) -> Iterable[Mapping[str, Any]]:
             if projects is not None and not re.match(_ABSOLUTE_OR_HOME, name):
                 problems.add(projects.key(name), f"`{name}` is not absolute", code="path", hint="as in ~/src/app")
     problems.raise_any()
-    found: Any = to_plain(node) if node is not None else {}
-    real = real_path(root)
-    places = {os.path.realpath(os.path.expanduser(name)): each for name, each in found.get("projects", {}).items()}
+    config: Any = to_plain(node) if node is not None else {}
+    real_root = real_path(root)
+    entries = {os.path.realpath(os.path.expanduser(name)): entry for name, entry in config.get("projects", {}).items()}
     return (
-        found.get("allow", {}),
-        *(each for place, each in sorted(places.items()) if host_access.is_at_or_below(real, place)),
+        config.get("allow", {}),
+        *(entry for directory, entry in sorted(entries.items()) if host_access.is_at_or_below(real_root, directory)),
     )
 
 

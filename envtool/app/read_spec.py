@@ -1,4 +1,4 @@
-"""The spec alone, as every verb reads it first: `list` needs no more."""
+"""Reads the spec alone: all that `list` needs, and the first step of every other verb."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, ProjectFiles, plugins.PluginRegistry]:
-    """The spec alone. Raises SpecError, UsageError."""
+    """The spec with the selected envs, the project's files, and the plugins' kinds. Raises SpecError, UsageError."""
     path = find_spec(request)
     root = os.path.dirname(path)
     programs.exclude_checkout(root)
@@ -32,10 +32,10 @@ def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, P
 
 
 def load(request: CommandRequest) -> Spec:
-    """The spec, with only the envs that were asked for. Raises SpecError, UsageError."""
+    """The spec, with only the selected envs. Raises SpecError, UsageError."""
     return read(request)[0]
 
 
 def listeners() -> tuple[Callable[[Event], None], ...]:
-    """The plugins that want to hear what happens: see api.envtool_event."""
+    """The plugins' hooks that receive every event: see api.envtool_event."""
     return plugins.discover().hooks("envtool_event")

@@ -1,4 +1,4 @@
-"""The schema of a spec, with what the installed plugins add."""
+"""The JSON Schema of a spec, with the kinds of the installed plugins: `schema`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from envtool.spec import editor_schema
 
 
 def schema() -> dict[str, Json]:
-    """The JSON Schema of envtool.yaml with the kinds that are installed here. Raises UsageError where one has none."""
+    """The JSON Schema of envtool.yaml, with the kinds of the installed plugins. Raises UsageError if the schema of a
+    kind is wrong."""
     kinds = plugins.discover()
-    if wrong := plugins.wrong_schema(kinds):
-        raise wrong
+    if error := plugins.wrong_schema(kinds):
+        raise error
     return editor_schema(kinds)

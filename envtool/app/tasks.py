@@ -1,4 +1,4 @@
-"""A task in every env that has it, side by side: made, run or told, and what each came to."""
+"""Runs a task in every env that has it, in parallel: `test`, `build` and `run`."""
 
 from __future__ import annotations
 
@@ -24,51 +24,52 @@ from envtool.run import fast_plan, result_cache, task_container
 from envtool.run.result import Result, result_message, to_envtool_error
 from envtool.run.shutdown import GracePeriod
 
-POLL_SECONDS = 0.05  # seconds between two looks at whether the end was asked for
+POLL_SECONDS = 0.05  # how often the run looks whether it was cancelled
 
 
 def run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
-    """Run a task in every selected env that has it, side by side. Raises SpecError, UsageError, StoreError."""
+    """Run a task in every selected env that has it, in parallel; one result per env, in the order of the spec. Raises
+    SpecError, UsageError, StoreError, NotCachedError."""
     if request.expect_cached and request.refresh:
         raise UsageError("`--expect-cached` and `--refresh` contradict each other", code="usage.contradiction")
-    began, patience = time.time_ns(), GracePeriod()
+    started, grace = time.time_ns(), GracePeriod()
 
-    def heard(event: Event) -> None:
-        patience.on_event(event)
+    def on_event(event: Event) -> None:
+        grace.on_event(event)
         emit(event)
 
-    with open_for_building(request, heard, cancel) as at:
-        return _run_in_envs(request, at, task, cancel, patience, began)
+    with open_for_building(request, on_event, cancel) as project:
+        return _run_in_envs(request, project, task, cancel, grace, started)
 
 
 def _run_in_envs(
-    request: CommandRequest, at: OpenProject, task: str, cancel: Cancel, patience: GracePeriod, began: int
+    request: CommandRequest, project: OpenProject, task: str, cancel: Cancel, grace: GracePeriod, started: int
 ) -> tuple[Result, ...]:
-    spec, setting = at.spec, at.setting
-    chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
-    if not chosen:
+    spec, context = project.spec, project.context
+    selected = [(env, env_task) for env in spec.envs for env_task in env.tasks if env_task.name == task]
+    if not selected:
         raise unknown_task_error(spec, task)
-    stacks = Scheduler(at.nodes, setting)
+    scheduler = Scheduler(project.graph, context)
     if request.expect_cached:
-        wanted = {node_id for env, _ in chosen for node_id in at.nodes.stacks[env.name]}
-        stacks.start_pulls([env.name for env, _ in chosen])
-        _check_cached(at, wanted, stacks)
+        node_ids = {node_id for env, _ in selected for node_id in project.graph.stacks[env.name]}
+        scheduler.start_pulls([env.name for env, _ in selected])
+        _check_cached(project, node_ids, scheduler)
     directory, note = rundir.open_run(spec.root)
     if note:
-        setting.emit(Noted(text=note))
-    for note in find_output_clashes(chosen):
-        setting.emit(Noted(text=note))
+        context.emit(Noted(text=note))
+    for note in find_output_clashes(selected):
+        context.emit(Noted(text=note))
     stop = threading.Event()
     traces: list[result_cache.CachedResult] = []
 
-    def one(env: Env, each: Task) -> Result:
+    def run_one(env: Env, env_task: Task) -> Result:
         if stop.is_set() or cancel.is_set():
-            return _result_without_run(env, each, "interrupted" if cancel.is_set() else "skipped", "not started")
-        log = rundir.log_path(directory, env.name, each.name)
-        asked = result_cache.TaskRequest(
-            env=env, task=each, setting=setting, log=log, host=task_container.select_passed(env, os.environ)
+            return _result_without_run(env, env_task, "interrupted" if cancel.is_set() else "skipped", "not started")
+        log = rundir.log_path(directory, env.name, env_task.name)
+        task_request = result_cache.TaskRequest(
+            env=env, task=env_task, context=context, log=log, host=task_container.select_passed(env, os.environ)
         )
-        result, trace = _run_in_env(asked, stacks, again=request.again)
+        result, trace = _run_in_env(task_request, scheduler, again=request.again)
         traces.extend([trace] if trace else [])
         if request.fail_fast and result.outcome not in ("passed", "cached"):
             stop.set()
@@ -76,77 +77,89 @@ def _run_in_envs(
 
     pool = ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env")
     try:
-        futures = [pool.submit(one, *pair) for pair in chosen]
+        futures = [pool.submit(run_one, *pair) for pair in selected]
         while wait(futures, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION).not_done:
-            if (cancel.is_set() and patience.is_over()) or any(each.done() and each.exception() for each in futures):
+            if (cancel.is_set() and grace.is_over()) or any(future.done() and future.exception() for future in futures):
                 break
-        done = tuple(
+        results = tuple(
             _result_without_run(*pair, "interrupted", "not waited for")
             if cancel.is_set() and not future.done()
             else future.result()
-            for pair, future in zip(chosen, futures, strict=True)
+            for pair, future in zip(selected, futures, strict=True)
         )
     finally:
         pool.shutdown(wait=not cancel.is_set(), cancel_futures=True)
         rundir.close_run(spec.root, directory)
-    if said := _describe_uncached(chosen, done, setting):
-        setting.emit(Noted(text=said))
-    if (line := setting.allowed.all()) and any(result.error for result in done):
-        setting.emit(Noted(text=f"to allow all that you were asked for here: {line}"))
-    if len(traces) == len(chosen) and not request.args and not request.refresh and not at.kinds.hooks("envtool_event"):
-        order = {(env.name, each.name): number for number, (env, each) in enumerate(chosen)}
+    if uncached := _describe_uncached(selected, results, context):
+        context.emit(Noted(text=uncached))
+    if (line := context.allowed.all()) and any(result.error for result in results):
+        context.emit(Noted(text=f"to allow all that you were asked for here: {line}"))
+    if len(traces) == len(selected):
+        order = {(env.name, env_task.name): number for number, (env, env_task) in enumerate(selected)}
         traces.sort(key=lambda trace: order[trace.env.name, trace.task])
-        with suppress(EnvtoolError, OSError):  # only a help: the next run is slower without it
-            fast_plan.write_test_plan(traces, spec, at.files, setting, selected=request.envs, began=began)
-    return done
+        _write_fast_plan(request, project, traces, started)
+    return results
 
 
-def _describe_uncached(chosen: Sequence[tuple[Env, Task]], done: Sequence[Result], setting: Context) -> str:
-    """What passed and runs again the next time, though nothing changes, and why; empty where there is none."""
-    reasons = {why: sorted(names) for why, names in setting.unremembered.items()}
-    passed = [pair for pair, result in zip(chosen, done, strict=True) if result.outcome == "passed"]
-    if networked := [f"{env.name} {each.name}" for env, each in passed if env.network]:
+def _write_fast_plan(
+    request: CommandRequest, project: OpenProject, traces: Sequence[result_cache.CachedResult], started: int
+) -> None:
+    """Writes the plan by which the next run knows that all these tasks passed, unless a plugin wants events."""
+    if request.args or request.refresh or project.kinds.hooks("envtool_event"):
+        return
+    with suppress(EnvtoolError, OSError):  # the plan only makes the next run faster
+        fast_plan.write_test_plan(
+            traces, project.spec, project.files, project.context, selected=request.envs, began=started
+        )
+
+
+def _describe_uncached(selected: Sequence[tuple[Env, Task]], results: Sequence[Result], context: Context) -> str:
+    """Names the tasks that passed and yet run again the next time, with the reasons; empty if there is none."""
+    reasons = {reason: sorted(names) for reason, names in context.unremembered.items()}
+    passed = [pair for pair, result in zip(selected, results, strict=True) if result.outcome == "passed"]
+    if networked := [f"{env.name} {task.name}" for env, task in passed if env.network]:
         reasons["it has a network"] = networked
     parts = []
-    for why, names in sorted(reasons.items(), key=lambda item: -len(item[1])):
-        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-        parts.append(f"{', '.join(names[:2])}{more} ({why})")
-    rest = f"; and for {len(parts) - 3} more reasons" if len(parts) > 3 else ""
-    return f"not remembered, and run again the next time: {'; '.join(parts[:3])}{rest}" if parts else ""
+    for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        others = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        parts.append(f"{', '.join(names[:2])}{others} ({reason})")
+    others = f"{len(parts) - 3} more reason{'s' if len(parts) > 4 else ''}"
+    tail = f"; and for {others}" if len(parts) > 3 else ""
+    return f"not remembered, and run again the next time: {'; '.join(parts[:3])}{tail}" if parts else ""
 
 
-def _check_cached(at: OpenProject, wanted: set[str], stacks: Scheduler) -> None:
-    """Raise NotCachedError, with what `why` says, where one of these bases and layers is not cached, here or by the
-    team."""
+def _check_cached(project: OpenProject, node_ids: set[str], scheduler: Scheduler) -> None:
+    """Raise NotCachedError, with the explanations of `why`, if one of these bases and layers is in neither the store
+    nor the team cache."""
     from envtool.build.explain import explain_nodes
 
-    stacks.wait_for_pulls(wanted)
-    misses = explain_nodes(at.nodes, at.setting, wanted, lock=at.lock_lines(), misses=True)
+    scheduler.wait_for_pulls(node_ids)
+    misses = explain_nodes(project.graph, project.context, node_ids, lock=project.lock_lines(), misses=True)
     if misses:
-        count = f"{len(misses)} of {len(wanted)} bases and layers"
+        count = f"{len(misses)} of {len(node_ids)} bases and layers" if len(node_ids) > 1 else "the base"
         verb = "is" if len(misses) == 1 else "are"
         hint = "without `--expect-cached` they are made; `envtool why NAME` says more of one"
         raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)
 
 
 def _run_in_env(
-    asked: result_cache.TaskRequest, stacks: Scheduler, *, again: bool
+    task_request: result_cache.TaskRequest, scheduler: Scheduler, *, again: bool
 ) -> tuple[Result, result_cache.CachedResult | None]:
-    env, task = asked.env, asked.task
+    env, task = task_request.env, task_request.task
     try:
-        task_container.check_passed((env,), asked.setting.allowed, os.environ)
-        task_container.check_workdir(env, asked.setting.host_access())
-        return result_cache.run_task_cached(asked, stacks, again=again)
+        task_container.check_passed((env,), task_request.context.allowed, os.environ)
+        task_container.check_workdir(env, task_request.context.host_access())
+        return result_cache.run_task_cached(task_request, scheduler, again=again)
     except Interrupted:
         return _result_without_run(env, task, "interrupted", "interrupted"), None
-    except Exception as raised:  # whatever it is, it is this env's: the others run, and the report has its end
+    except Exception as raised:  # an error of any class ends this env only: the others run, and the report lists it
         error = all_problems.add_other_problems(
-            to_envtool_error(raised, asked.setting.store.root), (env,), stacks, asked.setting
+            to_envtool_error(raised, task_request.context.store.root), (env,), scheduler, task_request.context
         )
         output = error.output
         if os.environ.get("ENVTOOL_DEBUG") and error.code == "internal":
             output = traceback.format_exc()
-        log = asked.log if output else ""
+        log = task_request.log if output else ""
         if output:
             with suppress(OSError), rundir.create_file(log) as file:
                 file.write(output.encode(errors="replace"))

@@ -1,4 +1,4 @@
-"""The team cache as its verb finds it: shown, and a key for it made."""
+"""Shows the team cache of a spec, and creates signing keys: `cache`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from envtool.teamcache.status import CacheStatus, collect_status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """A signing key: its line for `trust:`, and the file that it was put into, empty where it was there already."""
+    """A signing key: its public line for `trust:`, and the new file that holds it; empty for the key of
+    ENVTOOL_CACHE_KEY."""
 
     public: str
     fingerprint: str
@@ -26,19 +27,19 @@ class SigningKey:
 
 
 def cache(request: CommandRequest) -> CacheStatus:
-    """The team cache of a spec. Raises SpecError, UsageError, StoreError."""
+    """The status of the team cache of a spec. Raises SpecError, UsageError, StoreError."""
     spec = read(request)[0]
     if spec.cache is None:
         hint = "docs/cache.md says how to set one up in five lines"
         raise UsageError(f"{spec.file} has no `cache:`", code="no-cache", hint=hint)
-    place = store.open_store(idmap=userns.describe_ids())
+    opened_store = store.open_store(idmap=userns.describe_ids())
     return collect_status(
-        spec.cache, place, os.environ, project=spec.root, in_ci=in_ci(os.environ), offline=request.offline
+        spec.cache, opened_store, os.environ, project=spec.root, in_ci=in_ci(os.environ), offline=request.offline
     )
 
 
 def cache_key(request: CommandRequest, file: str) -> SigningKey:
-    """Make a key in a new file, outside of any project; without a file, tell that of ENVTOOL_CACHE_KEY. Raises
+    """Create a key in a new file, outside of any project; without a file, return the key of ENVTOOL_CACHE_KEY. Raises
     UsageError, StoreError."""
     if not file:
         signer = signatures.find_signer()
@@ -61,11 +62,11 @@ def cache_key(request: CommandRequest, file: str) -> SigningKey:
 
 
 def _require_outside_projects(path: str) -> None:
-    """Raise UsageError for a place from which a key would be committed, or seen by tasks."""
+    """Raise UsageError if the path is in a project or repository: the key could be committed, or read by tasks."""
     directory = os.path.dirname(os.path.realpath(path))
     while True:
-        for mark in (SPEC, ".git"):
-            if os.path.exists(os.path.join(directory, mark)):
+        for marker in (SPEC, ".git"):
+            if os.path.exists(os.path.join(directory, marker)):
                 hint = "whoever can read a key can sign with it: keep it outside, as in ~/cache-key"
                 raise UsageError(f"{path} is inside the project {directory}", code="cache-key", hint=hint)
         parent = os.path.dirname(directory)

@@ -1,4 +1,4 @@
-"""Layers and outputs made twice and compared."""
+"""Builds layers and outputs twice and compares them: `verify`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from envtool.verify.comparison import VerifyResult
 def verify(
     request: CommandRequest, names: tuple[str, ...], emit: Emit, cancel: Cancel, *, build: bool = False
 ) -> tuple[VerifyResult, ...]:
-    """Make layers (or with `build` the outputs of the task `build`) twice under variation, and compare. `names` are
-    those of bases, layers and envs, or globs. Raises SpecError, UsageError, StoreError."""
+    """Build layers (or with `build` the outputs of the task `build`) twice under variation, and compare them. `names`
+    of bases, layers and envs, or globs, select them. Raises SpecError, UsageError, StoreError."""
     from envtool.verify import run_all, selection
 
-    with open_for_building(request, emit, cancel) as at:
-        stacks = Scheduler(at.nodes, at.setting)
+    with open_for_building(request, emit, cancel) as project:
+        scheduler = Scheduler(project.graph, project.context)
         targets = (
-            selection.select_tasks(at.spec, names) if build else selection.select_layers(at.spec, stacks.graph(), names)
+            selection.select_tasks(project.spec, names)
+            if build
+            else selection.select_layers(project.spec, scheduler.graph(), names)
         )
-        directory, note = rundir.open_run(at.spec.root)
+        directory, note = rundir.open_run(project.spec.root)
         if note:
             emit(Noted(text=note))
         try:
-            return run_all.verify_all(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
+            return run_all.verify_all(targets, scheduler, project.context, directory, request.jobs, request.fail_fast)
         finally:
-            rundir.close_run(at.spec.root, directory)
+            rundir.close_run(project.spec.root, directory)

@@ -1,4 +1,4 @@
-"""Why things are cached or not: `why`."""
+"""Explains why bases, layers and tasks are cached or not: `why`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from envtool.plan.why import Explanation
 
 
 def why(request: CommandRequest, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:
-    """Why bases, layers and tasks are cached or not, those that names mean (choose); without names, all bases and
-    layers that are not. Each comes after what it stands on. Raises SpecError, UsageError, StoreError."""
-    at = open_project(without_lock_check(request))  # a lock that does not fit is explained like all else
-    chosen = select_subjects(at.spec, at.nodes, names)
-    with all_problems.report_all_problems(at.spec.envs, all_problems.Unmade(at.nodes), at.setting):
-        states = assess_nodes(at.nodes, at.setting)
-    # of what a task stands on, only what is not cached says anything about it
-    wanted = {
-        node_id for node_id in chosen.nodes if node_id in chosen.named or not names or not states[node_id].is_cached
+    """Explain why the bases, layers and tasks of these names (plan.selection) are cached or not; without names, all
+    bases and layers that are not cached. Each comes after the layers below it. Raises SpecError, UsageError,
+    StoreError."""
+    project = open_project(without_lock_check(request))  # a lock that does not fit is explained too
+    selected = select_subjects(project.spec, project.graph, names)
+    with all_problems.report_all_problems(project.spec.envs, all_problems.NothingBuilt(project.graph), project.context):
+        states = assess_nodes(project.graph, project.context)
+    # of the layers below a task only those that are not cached explain anything
+    node_ids = {
+        node_id for node_id in selected.nodes if node_id in selected.named or not names or not states[node_id].is_cached
     }
-    told = explain_nodes(at.nodes, at.setting, wanted, states=states, lock=at.lock_lines(), misses=not names)
-    if not chosen.tasks:
-        return told
+    explanations = explain_nodes(
+        project.graph, project.context, node_ids, states=states, lock=project.lock_lines(), misses=not names
+    )
+    if not selected.tasks:
+        return explanations
     from envtool.run.why import explain_tasks
 
-    return told + explain_tasks(chosen.tasks, at.nodes, states, at.setting)
+    return explanations + explain_tasks(selected.tasks, project.graph, states, project.context)

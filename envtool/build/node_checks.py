@@ -45,7 +45,7 @@ def _check_input_patterns(context: Context, node: Node) -> None:
             patterns,
             keeps=resolution.input_filter(node),
             apart=(*context.files, *context.logs),
-            door=HostAccess(context.root, context.allowed),
+            access=HostAccess(context.root, context.allowed),
             cancel=context.cancel.reader,
             listed=context.listed,
         )

@@ -458,7 +458,7 @@ def _inputs(context: Context, node: Node) -> tuple[InputFile, ...]:
             keeps=input_filter(node),
             follows=follows,
             apart=(*context.files, *context.logs),
-            door=HostAccess(context.root, context.allowed),
+            access=HostAccess(context.root, context.allowed),
             cancel=cancel.reader,
             check=cancel.check,
             listed=context.listed,

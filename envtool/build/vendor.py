@@ -130,7 +130,8 @@ def _blob_path(item: WantedFile) -> str:
 
 
 def _index(files: Sequence[WantedFile], unpinned: Sequence[str]) -> str:
-    lines = [f"# {len(files)} files, {sum(item.size for item in files)} bytes: what it is, and what needs it", ""]
+    count = f"{len(files)} file{'s' if len(files) != 1 else ''}"
+    lines = [f"# {count}, {sum(item.size for item in files)} bytes: what it is, and what needs it", ""]
     for item in files:
         words = f"{', '.join(item.names)} ({', '.join(item.needed_by)}; {item.size} bytes)"
         lines += [f"# {_printable(words)}", f"{item.fetch.sha256}  {_blob_path(item)}"]

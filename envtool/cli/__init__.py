@@ -1,43 +1,43 @@
-"""The command line: one file a verb, imported when it is called. Only this room knows exit statuses.
+"""The command line: one module per verb, imported when the verb is called. Only this package knows exit statuses.
 
-app_interface    How verbs reach the rest
+app_interface    imports the app for the verbs, and lists the checks of `doctor`
 build            `envtool build`
 cache            `envtool cache`
-cache_tables     The team cache as text and JSON: what `envtool cache` prints
-common_options  What every verb understands, before or after its name, and how help is laid out
+cache_tables     text and JSON of `cache`
+common_options   the options of every verb, the types of option values, completion, and the layout of help
 completion       `envtool completion SHELL`
-console          What the standard streams can show, and the display that suits them
+console          what the standard streams can show; chooses the display
 diff             `envtool diff`
-docs             docs/cli.md, written from the command line itself: `python -m envtool.cli.docs > docs/cli.md`
+docs             writes docs/cli.md from the command line: `python -m envtool.cli.docs > docs/cli.md`
 doctor           `envtool doctor`
 exec             `envtool exec ENV -- CMD…`
 export           `envtool export`
-fastpath         The short ways of `envtool exec ENV -- CMD…` and of `test`
+fastpath         the fast paths of `exec`, `test`, `build` and `run TASK`
 fetch            `envtool fetch`
 gc               `envtool gc`
 init             `envtool init`
-init_text        The text of a first envtool.yaml, and of those that it includes
+init_text        the text of a first envtool.yaml, and of the files that it includes
 inspect          `envtool inspect`
-inspect_tables   What `inspect` and `diff` print: tables for people, values for `--json` (docs/json.md)
-interactive      What exec and shell share: make an env, then hand the terminal to a command in it
+inspect_tables   text and JSON of `inspect` and `diff`
+interactive      builds an env and gives the terminal to a command in it: for `exec` and `shell`
 list             `envtool list`
 lock             `envtool lock`
-main             From argv to an exit status
+main             parses argv, calls the verb, and turns errors into messages and exit statuses
 plan             `envtool plan`
 push             `envtool push`
 run              `envtool run TASK`
 sbom             `envtool sbom`
 schema           `envtool schema`
-session          What test, build and run share: run a task in many envs, show it, say how it ended
+session          runs work in a thread, shows its events, handles ^C: for all verbs that build layers
 shell            `envtool shell ENV`
-signals          Being asked to stop: ^C, SIGTERM, a closed terminal
+signals          handles ^C, SIGTERM and SIGHUP
 store            `envtool store`
-store_tables     What the verbs that look after the store print
-tables           Values of the app as tables, trees and JSON: what list, plan and doctor print
+store_tables     text and JSON of `gc` and `store`
+tables           tables; text and JSON of `list`, `plan`, `lock`, `fetch`, `export`, `push`, `doctor`
 test             `envtool test`
 vendor           `envtool vendor`
 verify           `envtool verify`
-verify_tables    What `envtool verify` shows: a line a layer while it works, then every path that differs, as data
+verify_tables    runs `verify`; its text and JSON
 version          `envtool version`
 why              `envtool why`
 """

@@ -23,12 +23,12 @@ envtool build -e 'wheel[*]' --jobs 2
     help="Write how each output was made: in-toto statements, one a line (docs/evidence.md).",
 )
 @click.pass_context
-def command(ctx: click.Context, /, junit: str | None, provenance: str | None, **said: Any) -> int:
+def command(ctx: click.Context, /, junit: str | None, provenance: str | None, **options: Any) -> int:
     """Run the task `build` of every env that has one, and copy its outputs back.
 
-    What stands after `--` reaches the task as {{ args }}.
+    Words after `--` reach the task as {{ args }}.
     """
     from envtool.cli.session import build_request, run_and_report
 
-    request = build_request(read_settings(ctx), ctx.obj, reports=(junit, provenance), **said)
+    request = build_request(read_settings(ctx), ctx.obj, reports=(junit, provenance), **options)
     return run_and_report(read_settings(ctx), "build", request, junit, provenance)

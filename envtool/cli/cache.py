@@ -18,30 +18,32 @@ envtool cache key ~/cache-key
 @click.command("cache", cls=Verb, examples=EXAMPLES)
 @click.argument("what", type=Choice(["show", "key"]), default="show", metavar="[show|key]")
 @click.argument("target", metavar="[FILE]", required=False, type=click.Path())
-@click.option("--offline", is_flag=True, help="Do not ask the registry what it has.")
+@click.option("--offline", is_flag=True, help="Do not ask the registry for its contents.")
 @click.pass_context
 def command(ctx: click.Context, what: str, target: str | None, *, offline: bool) -> None:
-    """Show the team cache: how it is set up, what came of it here, and what is there.
+    """Show the team cache: its settings, what this machine got from it, and its contents.
 
     `key FILE` makes a signing key in a new file, for ENVTOOL_CACHE_KEY, and prints the line for `trust:`. Without a
-    file it prints that of the key that ENVTOOL_CACHE_KEY has. docs/cache.md says more.
+    file it prints the line of the key in ENVTOOL_CACHE_KEY. See docs/cache.md.
     """
     from envtool.cli import app_interface, cache_tables, console
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    request = app.CommandRequest(**said.project(), offline=offline)
+    request = app.CommandRequest(**settings.project(), offline=offline)
     if what == "key":
-        cache_tables.print_key(app.cache_key(request, target or ""), as_json=said.json)
+        cache_tables.print_key(app.cache_key(request, target or ""), as_json=settings.json)
         return
-    shown = app.cache(request)
-    if said.json:
+    status = app.cache(request)
+    if settings.json:
         from envtool.report.json_lines import write_line
 
-        write_line(sys.stdout, cache_tables.cache_json(shown))
+        write_line(sys.stdout, cache_tables.cache_json(status))
     else:
         print(
             console.fit_to_terminal(
-                cache_tables.format_cache(shown, console.detect_style(sys.stdout, said.color), whole=said.verbosity > 0)
+                cache_tables.format_cache(
+                    status, console.detect_style(sys.stdout, settings.color), whole=settings.verbosity > 0
+                )
             )
         )

@@ -1,4 +1,4 @@
-"""The team cache as text and JSON: what `envtool cache` prints."""
+"""Text and JSON of `envtool cache`."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ from envtool.report.why import format_when
 if TYPE_CHECKING:
     from envtool.model import Json
 
-MAX_ROWS = 12  # things that are there and refused, without -v
+MAX_ROWS = 12  # refused items that are listed without -v
 
 
-def format_cache(value: Any, style: Style, *, whole: bool = False) -> str:
-    """A line for each thing that matters; with `whole` also what is there, one by one."""
-    rows = [("registry", one_line(value.registry)), ("push", _format_push(value))]
-    rows += [("trust", " ".join(filter(None, (who, one_line(comment))))) for who, comment in value.trust]
-    rows += [] if value.trust else [("trust", "nobody: nothing is pulled until `trust:` lists a key")]
-    rows += [("signing key", value.signer or "none here")]
-    rows += _stats_rows(value.tally)
-    rows += _content_rows(value, whole=whole)
+def format_cache(status: Any, style: Style, *, whole: bool = False) -> str:
+    """One line per property of the team cache; with `whole` also one per item in the registry."""
+    rows = [("registry", one_line(status.registry)), ("push", _format_push(status))]
+    rows += [
+        ("trust", " ".join(filter(None, (fingerprint, one_line(comment))))) for fingerprint, comment in status.trust
+    ]
+    rows += [] if status.trust else [("trust", "nobody: nothing is pulled until `trust:` lists a key")]
+    rows += [("signing key", status.signer or "none here")]
+    rows += _stats_rows(status.tally)
+    rows += _content_rows(status, whole=whole)
     return style.glyphs("\n".join(f"{pad(style.paint('2', name), 13)}{text}" for name, text in rows))
 
 
-def _format_push(value: Any) -> str:
-    results = ", results too" if value.results else ""
-    return f"{value.push}{results}; from here: {f'no, {value.pushing}' if value.pushing else 'yes'}"
+def _format_push(status: Any) -> str:
+    results = ", results too" if status.results else ""
+    return f"{status.push}{results}; from here: {f'no, {status.pushing}' if status.pushing else 'yes'}"
 
 
-def _stats_rows(value: Any) -> list[tuple[str, str]]:
-    if not value.time:
+def _stats_rows(stats: Any) -> list[tuple[str, str]]:
+    if not stats.time:
         return [("here", "nothing came from it, and nothing went there")]
     return [
-        ("last run", f"{format_when(value.time, time.time())}: {_format_counts(value.last)}"),
-        ("so far", _format_counts(value.total)),
+        ("last run", f"{format_when(stats.time, time.time())}: {_format_counts(stats.last)}"),
+        ("so far", _format_counts(stats.total)),
     ]
 
 
@@ -50,47 +52,53 @@ def _format_counts(counts: Any) -> str:
     return f"{hits}; {pluralize(counts.misses, 'miss').replace('misss', 'misses')}{refused}; {pushed}"
 
 
-def _content_rows(value: Any, *, whole: bool) -> list[tuple[str, str]]:
-    if value.items is None:
-        return [("there", f"not known: {one_line(value.problem)}")]
-    good = [item for item in value.items if not item.refused]
-    bad = [item for item in value.items if item.refused]
-    layers = sum(item.sort == "layer" for item in good)
-    words = [pluralize(layers, "layer"), *([pluralize(len(good) - layers, "result")] if len(good) > layers else [])]
-    words += [size(sum(item.size for item in good))]
-    words += [f"{len(bad)} refused"] if bad else []
-    words += [f"{pluralize(value.others, 'other tag')}"] if value.others else []
-    rows = [("there", ", ".join(words))]
+def _content_rows(status: Any, *, whole: bool) -> list[tuple[str, str]]:
+    if status.items is None:
+        return [("there", f"not known: {one_line(status.problem)}")]
+    accepted = [item for item in status.items if not item.refused]
+    refused = [item for item in status.items if item.refused]
+    layers = sum(item.sort == "layer" for item in accepted)
+    counts = [
+        pluralize(layers, "layer"),
+        *([pluralize(len(accepted) - layers, "result")] if len(accepted) > layers else []),
+    ]
+    counts += [size(sum(item.size for item in accepted))]
+    counts += [f"{len(refused)} refused"] if refused else []
+    counts += [f"{pluralize(status.others, 'other tag')}"] if status.others else []
+    rows = [("there", ", ".join(counts))]
     if whole:
-        rows += [("", f"{item.tag[:14]}…  {pad(size(item.size), 9)}{one_line(item.name)}".rstrip()) for item in good]
-    some = bad if whole else bad[:MAX_ROWS]
+        rows += [
+            ("", f"{item.tag[:14]}…  {pad(size(item.size), 9)}{one_line(item.name)}".rstrip()) for item in accepted
+        ]
+    listed = refused if whole else refused[:MAX_ROWS]
     rows += [
-        ("refused", f"{item.tag[:14]}…  {one_line(' '.join(filter(None, (item.name, item.refused))))}") for item in some
+        ("refused", f"{item.tag[:14]}…  {one_line(' '.join(filter(None, (item.name, item.refused))))}")
+        for item in listed
     ]
     return rows
 
 
-def cache_json(value: Any) -> Json:
-    """The same as a value (docs/json.md)."""
-    document: dict[str, Any] = asdict(value)
-    document["trust"] = [{"fingerprint": who, "comment": comment} for who, comment in value.trust]
+def cache_json(status: Any) -> Json:
+    """The object of `cache` (docs/json.md)."""
+    document: dict[str, Any] = asdict(status)
+    document["trust"] = [{"fingerprint": fingerprint, "comment": comment} for fingerprint, comment in status.trust]
     document["there"] = document.pop("items")
     return document
 
 
-def print_key(made: Any, *, as_json: bool) -> None:
-    """The public line on standard output, and what to do with it on standard error."""
+def print_key(key: Any, *, as_json: bool) -> None:
+    """Print the public line to standard output, and what to do with it to standard error."""
     if as_json:
         from envtool.report.json_lines import write_line
 
-        write_line(sys.stdout, {"public": made.public, "fingerprint": made.fingerprint, "file": made.file})
+        write_line(sys.stdout, {"public": key.public, "fingerprint": key.fingerprint, "file": key.file})
         return
-    print(made.public)
-    if made.file:
+    print(key.public)
+    if key.file:
         from envtool.cli import console
 
-        said = (
-            f"the signing key is in {made.file}: give it to CI as a secret, in ENVTOOL_CACHE_KEY, and to nobody else;\n"
+        advice = (
+            f"the signing key is in {key.file}: give it to CI as a secret, in ENVTOOL_CACHE_KEY, and to nobody else;\n"
             "the line above belongs into `trust:` under `cache:` in the spec"
         )
-        print(console.fit_to_terminal(said, sys.stderr), file=sys.stderr)
+        print(console.fit_to_terminal(advice, sys.stderr), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What every verb understands, before or after its name, and how help is laid out."""
+"""The options of every verb, which may stand before or after its name; types of option values; the layout of help."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 Color: TypeAlias = Literal["auto", "always", "never"]
 _META = "envtool."
-MAX_JOBS = 1 << 16  # more is a slip
+MAX_JOBS = 1 << 16  # a greater number is a typing error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The global options. Said twice, what stands after the verb wins."""
+    """The global options. Where one is given twice, the one after the verb wins."""
 
     directory: str = "."
     file: str = ""
-    verbosity: int = 0  # -1 quiet, 1 verbose
+    verbosity: int = 0  # -1: quiet, 1: verbose
     json: bool = False
     color: Color = "auto"
     allow_secret: tuple[str, ...] = ()
@@ -34,23 +34,23 @@ class Settings:
     called: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # the words up to the verb, and those after it
 
     def project(self) -> dict[str, Any]:
-        """What every verb's app.Request says of the project."""
+        """The fields of CommandRequest that are the same for every verb, without those that have their defaults."""
         names = ("directory", "file", "allow_secret", "allow_pass", "allow_file", "called")
         return {name: value for name in names if (value := getattr(self, name)) != getattr(_DEFAULTS, name)}
 
     def top(self) -> str:
-        """The directory of the spec, whose links are not the caller's (see drafts.reached)."""
+        """The directory of the spec. Links below it are the project's, not the caller's (see fs/caller_paths.py)."""
         from envtool.cli import fastpath
         from envtool.fs import beneath
 
-        if found := beneath.current_project():
-            return found
+        if project := beneath.current_project():
+            return project
         if self.file:
             return os.path.dirname(os.path.abspath(os.path.join(self.directory, self.file)))
         return os.path.dirname(fastpath.find_nearest_spec(self.directory)) or os.path.abspath(self.directory)
 
     def again(self) -> str:
-        """How this envtool was called, for hints that can be pasted."""
+        """The command `envtool` with the options that name this project, for hints that can be pasted."""
         from shlex import quote
 
         words = ["envtool"]
@@ -59,7 +59,7 @@ class Settings:
         return " ".join(words)
 
     def typed(self) -> str:
-        """The whole command line, as one would type it again."""
+        """The whole command line, as one would type it."""
         return typed((*self.called[0], *self.called[1])) or self.again()
 
 
@@ -67,7 +67,7 @@ _DEFAULTS = Settings()
 
 
 def typed(words: Sequence[str]) -> str:
-    """A command line as one would type it; empty where one cannot on one line."""
+    """A command line as one would type it; empty if it has characters that cannot be typed on one line."""
     from shlex import join
 
     from envtool.report.text import one_line
@@ -77,14 +77,14 @@ def typed(words: Sequence[str]) -> str:
 
 
 def _store_option(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    if isinstance(value, tuple):  # said before the verb and after it, both count
+    if isinstance(value, tuple):  # values before the verb and after it all count
         value += ctx.meta.get(_META + str(param.name), ())
     if value not in (None, False, ()):
         ctx.meta[_META + str(param.name)] = value
 
 
 def common_options() -> list[click.Parameter]:
-    """Fresh copies of the options that the group and every verb take."""
+    """New copies of the options that the group and every verb take."""
     options: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         (
             ("-C", "directory"),
@@ -103,7 +103,7 @@ def common_options() -> list[click.Parameter]:
             {
                 "metavar": "NAME",
                 "multiple": True,
-                "help": "Let builds have a secret: NAME (from where the spec says), NAME=env:VARIABLE, NAME=file:PATH.",
+                "help": "Allow builds a secret: NAME (its source is in the spec), NAME=env:VARIABLE or NAME=file:PATH.",
             },
         ),
         (
@@ -111,62 +111,68 @@ def common_options() -> list[click.Parameter]:
             {
                 "metavar": "NAME",
                 "multiple": True,
-                "help": "Let `pass:` have a variable, or glob, though there is a network.",
+                "help": "Allow `pass:` a variable, or glob, even with a network.",
             },
         ),
         (
             ("--allow-file",),
-            {"metavar": "PATH", "multiple": True, "help": "Let the project name a file or directory outside of it."},
+            {
+                "metavar": "PATH",
+                "multiple": True,
+                "help": "Allow the project to use a file or directory outside of it.",
+            },
         ),
     )
-    return [click.Option(names, expose_value=False, callback=_store_option, **rest) for names, rest in options]
+    return [
+        click.Option(names, expose_value=False, callback=_store_option, **attributes) for names, attributes in options
+    ]
 
 
 def read_settings(ctx: click.Context) -> Settings:
-    """The global options of a command line. Raises UsageError where they contradict each other."""
-    said = {name.removeprefix(_META): value for name, value in ctx.meta.items() if name.startswith(_META)}
-    if said.get("verbose") and said.get("quiet"):
+    """The global options of a command line. Raises UsageError if they contradict each other."""
+    values = {name.removeprefix(_META): value for name, value in ctx.meta.items() if name.startswith(_META)}
+    if values.get("verbose") and values.get("quiet"):
         raise UsageError("`-v` and `-q` contradict each other", code="usage.contradiction")
     return Settings(
-        directory=said.get("directory", "."),
-        file=said.get("file", ""),
-        verbosity=1 if said.get("verbose") else -1 if said.get("quiet") else 0,
-        json=bool(said.get("json")),
-        color=said.get("color", "auto"),
-        allow_secret=said.get("allow_secret", ()),
-        allow_pass=said.get("allow_pass", ()),
-        allow_file=said.get("allow_file", ()),
-        called=said.get("called", ((), ())),
+        directory=values.get("directory", "."),
+        file=values.get("file", ""),
+        verbosity=1 if values.get("verbose") else -1 if values.get("quiet") else 0,
+        json=bool(values.get("json")),
+        color=values.get("color", "auto"),
+        allow_secret=values.get("allow_secret", ()),
+        allow_pass=values.get("allow_pass", ()),
+        allow_file=values.get("allow_file", ()),
+        called=values.get("called", ((), ())),
     )
 
 
-def fit(said: str) -> str:
-    """Help as it is written; at a terminal, no wider than that."""
+def fit(help_text: str) -> str:
+    """A text of help, in lines no wider than the terminal; unchanged if standard output is no terminal."""
     if not sys.stdout.isatty():
-        return said
-    from envtool.cli import console
+        return help_text
+    from envtool.report import text
 
-    return console.fit_to_terminal(said)
+    return text.fit_lines(help_text, text.terminal_columns(sys.stdout))
 
 
 class Verb(click.Command):
-    """One verb: knows its examples, and whether words after `--` mean anything to it."""
+    """A verb with its examples. `tail`: whether it takes words after `--`."""
 
-    def __init__(self, *args: Any, examples: str, tail: bool = False, **rest: Any) -> None:
-        rest["context_settings"] = {"help_option_names": ["-h", "--help"]}
-        super().__init__(*args, **rest)
+    def __init__(self, *args: Any, examples: str, tail: bool = False, **attributes: Any) -> None:
+        attributes["context_settings"] = {"help_option_names": ["-h", "--help"]}
+        super().__init__(*args, **attributes)
         self.examples = examples
         self.tail = tail
         self.params += common_options()
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The examples, as they are written."""
+        """Write the examples."""
         with formatter.section("Examples"):
             for line in self.examples.strip().splitlines():
                 formatter.write(fit(f"  {line.strip()}") + "\n")
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Call the verb; refuse what was said after `--` where nobody would read it."""
+        """Call the verb. Raises UsageError for words after `--` that the verb does not take."""
         if ctx.obj and not self.tail:
             raise UsageError(
                 f"`{self.name}` takes nothing after `--`: {' '.join(ctx.obj)}",
@@ -177,7 +183,7 @@ class Verb(click.Command):
 
 
 def complete_env_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
-    """Completion: the envs of the spec. Completion never fails: what cannot be read has no names."""
+    """Completion: the envs of the spec. No completion raises: a spec that cannot be read has no names."""
     return [name for name in _env_and_task_names(ctx)[0] if name.startswith(incomplete)]
 
 
@@ -200,8 +206,8 @@ def _subject_names(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[
     from envtool.cli.app_interface import import_app
 
     try:
-        said = read_settings(ctx)
-        spec = import_app().load(import_app().CommandRequest(**said.project()))
+        settings = read_settings(ctx)
+        spec = import_app().load(import_app().CommandRequest(**settings.project()))
     except Exception:
         return []
     names = {name for env in spec.envs for name in (env.name, env.base.name, *(layer.name for layer in env.layers))}
@@ -213,44 +219,48 @@ def _env_and_task_names(ctx: click.Context) -> tuple[list[str], list[str]]:
     from envtool.cli.app_interface import import_app
 
     try:
-        said = read_settings(ctx)
-        spec = import_app().load(import_app().CommandRequest(**said.project()))
+        settings = read_settings(ctx)
+        spec = import_app().load(import_app().CommandRequest(**settings.project()))
     except Exception:
         return [], []
     return [env.name for env in spec.envs], sorted({task.name for env in spec.envs for task in env.tasks})
 
 
 def resolve_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """How verbs that stand on layers come to the exact versions of things."""
+    """Add the options that decide how layers are resolved."""
     for option in (
-        click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror."),
+        click.option("--offline", is_flag=True, help="Use only what is in the store: no network, no mirror."),
         click.option(
             "--locked/--no-locked",
             default=None,
-            help="Fail where the lock file does not fit the spec (default: where the variable CI is set).",
+            help="Fail if the lock file does not fit the spec (default: if the variable CI is set).",
         ),
-        click.option("--refresh", is_flag=True, help="Settle what floats anew, whatever is locked: versions, suites."),
+        click.option("--refresh", is_flag=True, help="Resolve versions and suites again, and ignore the lock."),
     ):
         function = option(function)
     return function
 
 
 def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What verbs that give an env away put into its image."""
+    """Add the options that decide what an image contains."""
     for option in (
-        click.option("--project", is_flag=True, help="With the project's files: it runs without the checkout."),
-        click.option("--bare", is_flag=True, help="The stack alone, run as its base image says."),
+        click.option(
+            "--project", is_flag=True, help="Include the project's files: the image runs without the checkout."
+        ),
+        click.option("--bare", is_flag=True, help="Only the stack, to be run as its base image says."),
     ):
         function = option(function)
     return function
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of verbs that run a task in many envs."""
+    """Add the options of verbs that run a task in many envs."""
     function = resolve_options(function)
     for option in (
-        click.option("--expect-cached", is_flag=True, help="Build nothing: say what is not cached, and why, and fail."),
-        click.option("--again", is_flag=True, help="Run also what is unchanged since it passed."),
+        click.option(
+            "--expect-cached", is_flag=True, help="Build nothing: fail, and explain, if a layer is not cached."
+        ),
+        click.option("--again", is_flag=True, help="Also run tasks that passed and are unchanged since."),
         click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML."),
         click.option("-x", "--fail-fast", is_flag=True, help="Stop everything at the first failure."),
         click.option("-j", "--jobs", metavar="N", type=Count(), help="Run at most N at once (default: processors)."),
@@ -269,55 +279,55 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Count(click.ParamType[int]):
-    """How many at once."""
+    """A number of jobs, from 1 to MAX_JOBS."""
 
     name = "count"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number."""
+        """The number. Fails for anything else."""
         from envtool.fs.sizes import natural
 
-        found = value if isinstance(value, int) else natural(str(value).strip(), MAX_JOBS)
-        if not found:
+        number = value if isinstance(value, int) else natural(str(value).strip(), MAX_JOBS)
+        if not number:
             self.fail(f"`{value}` is no number for it: say a whole number from 1 to {MAX_JOBS}", param, ctx)
-        return found
+        return number
 
 
 class Size(click.ParamType[int]):
-    """Bytes, as in `20GB` or `512MiB`."""
+    """A size in bytes, as in `20GB` or `512MiB`."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of bytes."""
+        """The number of bytes. Fails for anything else."""
         from envtool.fs.sizes import parse_size as size
 
-        found = value if isinstance(value, int) else size(str(value))
-        if found is None:
+        number = value if isinstance(value, int) else size(str(value))
+        if number is None:
             self.fail(f"`{value}` is no size: say 20GB or 512MiB", param, ctx)
-        return found
+        return number
 
 
 class Age(click.ParamType[float]):
-    """Seconds, as in `7d` or `12h`."""
+    """A length of time in seconds, as in `7d` or `12h`."""
 
     name = "age"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number of seconds."""
+        """The number of seconds. Fails for anything else."""
         from envtool.store.disk_limits import parse_age
 
-        found = value if isinstance(value, float) else parse_age(str(value))
-        if found is None:
+        seconds = value if isinstance(value, float) else parse_age(str(value))
+        if seconds is None:
             self.fail(f"`{value}` is no length of time: say 30d, 2w or 12h", param, ctx)
-        return found
+        return seconds
 
 
 class Choice(click.Choice[str]):
-    """One of a few words."""
+    """One of a few words; the error lists them."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The word."""
+        """The word. Fails for any other."""
         if value not in self.choices:
             *first, last = self.choices
             self.fail(f"`{value}` is no choice: say {', '.join(first)}{' or ' if first else ''}{last}", param, ctx)

@@ -20,7 +20,7 @@ def command(ctx: click.Context, shell: str) -> None:
     """Print the completion script of SHELL: verbs, options, and the envs and tasks of the spec at hand."""
     from click.shell_completion import get_completion_class
 
-    kind = get_completion_class(shell)
-    assert kind is not None
-    made = kind(ctx.find_root().command, {}, "envtool", "_ENVTOOL_COMPLETE")
-    print(made.source_template % made.source_vars())
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None
+    completion = completion_class(ctx.find_root().command, {}, "envtool", "_ENVTOOL_COMPLETE")
+    print(completion.source_template % completion.source_vars())

@@ -1,4 +1,4 @@
-"""What the standard streams can show, and the display that suits them."""
+"""Finds out what the standard streams can show, and chooses the display."""
 
 from __future__ import annotations
 
@@ -16,54 +16,55 @@ if TYPE_CHECKING:
 
 
 def detect_style(file: TextIO, color: Color) -> Style:
-    """Colours by --color, then NO_COLOR (no-color.org) and FORCE_COLOR, then by what the stream is."""
+    """The style of a stream: colours by --color, else by NO_COLOR (no-color.org) and FORCE_COLOR, else only at a
+    terminal; Unicode if the stream's encoding has the characters."""
     if color == "auto":
         if os.environ.get("NO_COLOR"):
-            wanted = False
+            color_on = False
         elif os.environ.get("FORCE_COLOR"):
-            wanted = True
+            color_on = True
         else:
-            wanted = file.isatty() and os.environ.get("TERM") != "dumb"
+            color_on = file.isatty() and os.environ.get("TERM") != "dumb"
     else:
-        wanted = color == "always"
+        color_on = color == "always"
     try:
         "✓✗─━╌│├└⠋…".encode(file.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
-        return Style(color=wanted, unicode=False)
-    return Style(color=wanted)
+        return Style(color=color_on, unicode=False)
+    return Style(color=color_on)
 
 
 def terminal_width(file: TextIO | None = None) -> int:
-    """Columns of the terminal that a stream leads to (None: standard error); 0 where it leads to none: lines of a log
-    have no end."""
+    """The columns of the terminal that a stream (None: standard error) is connected to; 0 for another stream, whose
+    lines may be of any length."""
     file = file or sys.stderr
     return text.terminal_columns(file) if file.isatty() else 0
 
 
-def fit_to_terminal(said: str, file: TextIO | None = None) -> str:
-    """What a verb prints, no wider than the terminal that a stream leads to (None: standard output)."""
-    return text.fit_lines(said, terminal_width(file or sys.stdout))
+def fit_to_terminal(lines: str, file: TextIO | None = None) -> str:
+    """A text in lines no wider than the terminal of a stream (None: standard output); unchanged for other streams."""
+    return text.fit_lines(lines, terminal_width(file or sys.stdout))
 
 
 def over() -> str:
-    """What begins a line of ours after an interrupt: at a terminal it is written over the "^C" that it echoed."""
+    """The beginning of a line after an interrupt: at a terminal it overwrites the "^C" that the terminal echoed."""
     return "\r" if sys.stderr.isatty() else ""
 
 
 def rule_width() -> int:
-    """How wide a rule across the screen is: 62, or less where there is less."""
+    """The width of a rule across the screen: MAX_RULE_WIDTH columns, or those of a narrower terminal."""
     return min(MAX_RULE_WIDTH, terminal_width() or MAX_RULE_WIDTH)
 
 
 def make_display(settings: Settings) -> Terminal | Plain:
-    """A moving display on a terminal; plain lines for pipes, CI, dumb terminals, NO_COLOR and -q."""
+    """A display that redraws itself, for a terminal; plain lines for pipes, CI, dumb terminals, NO_COLOR and -q."""
     environ = os.environ
     still = environ.get("CI") or environ.get("NO_COLOR") or environ.get("TERM") == "dumb" or settings.color == "never"
-    shown = detect_style(sys.stderr, settings.color)
+    style = detect_style(sys.stderr, settings.color)
     if sys.stderr.isatty() and not still and settings.verbosity >= 0:
         from envtool.report.terminal import Terminal
 
-        return Terminal(sys.stderr, style=shown, verbosity=settings.verbosity)
+        return Terminal(sys.stderr, style=style, verbosity=settings.verbosity)
     from envtool.report.plain import Plain
 
-    return Plain(sys.stderr, style=shown, verbosity=settings.verbosity)
+    return Plain(sys.stderr, style=style, verbosity=settings.verbosity)

@@ -27,21 +27,21 @@ def command(ctx: click.Context, /, first: str, second: str, files: bool) -> int:
     """
     from envtool.cli import app_interface, console, inspect_tables
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    compared = app.diff(app.CommandRequest(**said.project()), first, second)
-    if said.json:
+    comparison = app.diff(app.CommandRequest(**settings.project()), first, second)
+    if settings.json:
         from envtool.report.json_lines import write_line
 
-        write_line(sys.stdout, inspect_tables.comparison_json(compared))
-    elif compared.difference.same:
+        write_line(sys.stdout, inspect_tables.comparison_json(comparison))
+    elif comparison.difference.same:
         print(f"{first} and {second}: the same")
     else:
-        style = console.detect_style(sys.stdout, said.color)
+        style = console.detect_style(sys.stdout, settings.color)
         sys.stdout.writelines(
             f"{line}\n"
             for line in inspect_tables.format_comparison(
-                compared, style, files=files, columns=console.terminal_width(sys.stdout)
+                comparison, style, files=files, columns=console.terminal_width(sys.stdout)
             )
         )
-    return 0 if compared.difference.same else 1
+    return 0 if comparison.difference.same else 1

@@ -1,4 +1,4 @@
-"""docs/cli.md, written from the command line itself: `python -m envtool.cli.docs > docs/cli.md`."""
+"""Writes docs/cli.md from the command line: `python -m envtool.cli.docs > docs/cli.md`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ HEAD = """\
 
 Written by `python -m envtool.cli.docs`; a test holds it to the code.
 
-Global options may stand before or after the verb; said twice, the one after the verb wins. What stands after `--`
-belongs to the task (it reaches the spec as `{{ args }}`) or is the command of `exec`; envtool does not read it.
-Standard output is data (`list`, `plan`, `why`, `schema`, `--json`, and what a command of `exec` prints), standard error
-is talk.
+Global options may stand before or after the verb; where one is given twice, the one after the verb wins. Words after
+`--` belong to the task (they reach the spec as `{{ args }}`) or are the command of `exec`; envtool does not read them.
+Standard output has data (`list`, `plan`, `why`, `schema`, `--json`, and the output of a command of `exec`), standard
+error has messages.
 
 ## Exit status
 
@@ -23,45 +23,45 @@ is talk.
 | 0 | all passed |
 | 1 | a task failed or ran out of time, `verify` or `diff` found a difference, or `store verify` damage that is left |
 | 2 | the command line or the spec is wrong: for all envs, and nothing was run, or for some, and the others were |
-| 3 | an environment could not be made (or is not cached: `--expect-cached`), `doctor` found that containers cannot \
+| 3 | an environment could not be built (or is not cached: `--expect-cached`), `doctor` found that containers cannot \
 run, or envtool has a bug |
 | 130 | interrupted: ^C, SIGTERM, or the terminal went away |
-| 141 | whoever read standard output closed it (`envtool list \\| head -1`) |
+| 141 | the reader of standard output closed it (`envtool list \\| head -1`) |
 
-Interrupted outweighs failed, that a wrong spec, and that an env that could not be made. `exec` and `shell` end with the
+130 outweighs 1, 1 outweighs 2, and 2 outweighs 3. `exec` and `shell` end with the
 command's own status (128 + n when signal n ended it); 2, 3 and 130 are then possible before it has started.
 
-The first ^C ends the tasks (TERM, then KILL), keeps their outputs and writes the reports; the second does not wait.
+The first ^C ends the tasks (TERM, then KILL), keeps their outputs and writes the reports; the second ends at once.
 
 ## Environment
 
 | variable | effect |
 |---|---|
-| `NO_COLOR` | no colours and nothing that moves (`--color always` wins for colours) |
+| `NO_COLOR` | no colours, and no display that redraws itself (`--color always` wins for colours) |
 | `FORCE_COLOR` | colours also where standard output or error is no terminal |
-| `CI`, `TERM=dumb` | nothing that moves |
+| `CI`, `TERM=dumb` | no display that redraws itself |
 | `ENVTOOL_CACHE_KEY` | the key that signs what is pushed to the team cache: its content, or the path of its file |
-| `ENVTOOL_CACHE=off` | the team cache is not asked and not pushed to |
-| `ENVTOOL_BLOBS` | URLs or directories, with spaces between them, that hold pinned files: `<ab>/<sha256>`; asked last |
-| `ENVTOOL_INSECURE_REGISTRIES` | registries, `HOST[:PORT]` with commas between them, that are spoken to by plain HTTP |
+| `ENVTOOL_CACHE=off` | the team cache is neither read nor written |
+| `ENVTOOL_BLOBS` | URLs or directories, separated by spaces, that hold pinned files as `<ab>/<sha256>`; tried last |
+| `ENVTOOL_INSECURE_REGISTRIES` | registries, `HOST[:PORT]` separated by commas, that are reached by plain HTTP |
 | `ENVTOOL_STORE` | where the store is (default: `envtool` in `$XDG_CACHE_HOME` or `~/.cache`) |
-| `ENVTOOL_KEEP_FREE` | what stays free on the store's disk: `2GB`, `5%`, `0` for never (default: 5 %, at most 2 GB) |
-| `ENVTOOL_STORE_SIZE` | what the store may take: `20GB` (default: as much as there is) |
+| `ENVTOOL_KEEP_FREE` | what stays free on the store's disk: `2GB`, `5%`, `0`: none (default: 5 %, at most 2 GB) |
+| `ENVTOOL_STORE_SIZE` | how big the store may become: `20GB` (default: no limit) |
 | `ENVTOOL_DEBUG=1` | a bug shows its traceback |
 """
 
 
 def render_docs() -> str:
-    """The whole page, Markdown."""
+    """The page in Markdown."""
     parts = [HEAD, "## envtool", _help(_context(group, "envtool", None))]
     for name in VERBS:
         root = _context(group, "envtool", None)
         command = group.get_command(root, name)
         assert command is not None
-        here = _context(command, name, root)
-        parts += [f"## envtool {name}", _help(here)]
-        for more, verb in command.commands.items() if isinstance(command, click.Group) else ():
-            parts += [f"### envtool {name} {more}", _help(_context(verb, more, here))]
+        context = _context(command, name, root)
+        parts += [f"## envtool {name}", _help(context)]
+        for name_below, verb in command.commands.items() if isinstance(command, click.Group) else ():
+            parts += [f"### envtool {name} {name_below}", _help(_context(verb, name_below, context))]
     return "\n".join(parts)
 
 

@@ -15,7 +15,7 @@ envtool doctor --print apparmor-profile | sudo tee /etc/apparmor.d/envtool
 
 
 @click.command("doctor", cls=Verb, examples=EXAMPLES)
-@click.option("--print", "text", type=Choice(["apparmor-profile"]), help="Print a text that a mend asks for.")
+@click.option("--print", "text", type=Choice(["apparmor-profile"]), help="Print a file that a hint asks for.")
 @click.pass_context
 def command(ctx: click.Context, text: str | None) -> int:
     """Show what this machine can do, what is missing, and the command that mends it.
@@ -27,13 +27,13 @@ def command(ctx: click.Context, text: str | None) -> int:
     if text:
         print(app_interface.import_doctor().apparmor_profile().rstrip("\n"))
         return 0
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     checks = app_interface.run_checks()
-    if said.json:
+    if settings.json:
         from envtool.report.json_lines import write_line
 
         write_line(sys.stdout, tables.checks_json(checks))
     else:
-        style, columns = console.detect_style(sys.stdout, said.color), console.terminal_width(sys.stdout)
-        print(tables.format_checks(checks, style, quiet=said.verbosity < 0, columns=columns))
+        style, columns = console.detect_style(sys.stdout, settings.color), console.terminal_width(sys.stdout)
+        print(tables.format_checks(checks, style, quiet=settings.verbosity < 0, columns=columns))
     return 3 if any(check.state == "fail" for check in checks) else 0

@@ -20,10 +20,10 @@ envtool exec 'unit[trixie]' -- cat /etc/os-release
 @click.argument("words", nargs=-1, metavar="-- CMD...")
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **how: Any) -> int:
-    """Run a command in an env, in a throw-away container. Its exit status is ours.
+def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **options: Any) -> int:
+    """Run a command in an env, in a throw-away container, and end with its exit status.
 
-    The command's output is ours too, byte for byte; what envtool has to say goes to standard error.
+    Standard output has only the output of the command, byte for byte; messages of envtool go to standard error.
     """
     argv = words + tuple(ctx.obj)
     if not argv:
@@ -32,4 +32,4 @@ def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **how: Any)
         )
     from envtool.cli.interactive import run_interactively
 
-    return run_interactively(read_settings(ctx), env, argv, **how)
+    return run_interactively(read_settings(ctx), env, argv, **options)

@@ -30,7 +30,7 @@ FORMATS = ("docker-archive", "oci", "oci-archive", "devcontainer")
     help="Default: docker-archive for FILE.tar and standard output, else oci.",
 )
 @click.option("--tag", metavar="REF", default="", help="What the image is called (default: localhost/ENV:latest).")
-@click.option("--compress", type=Choice(["gzip", "zstd"]), default=None, help="Pack layers in oci and oci-archive.")
+@click.option("--compress", type=Choice(["gzip", "zstd"]), default=None, help="Compress layers in oci and oci-archive.")
 @image_options
 @resolve_options
 @click.pass_context
@@ -44,34 +44,34 @@ def command(
     compress: str | None,
     bare: bool,
     project: bool,
-    **how: Any,
+    **options: Any,
 ) -> None:
-    """Write an env as an image that docker, podman and skopeo load and run. Makes its stack if need be.
+    """Write an env as an image that docker, podman and skopeo load and run. Builds its stack if necessary.
 
-    PATH is a directory, FILE.tar, or as skopeo says it: oci:DIR, oci-archive:FILE, docker-archive:FILE; without one the
+    PATH is a directory, FILE.tar, or as skopeo takes it: oci:DIR, oci-archive:FILE, docker-archive:FILE; without it the
     image goes to standard output. The same stack gives the same bytes on every machine (docs/images.md).
-    With --format devcontainer it is the .devcontainer/devcontainer.json that uses the image.
+    --format devcontainer writes a .devcontainer/devcontainer.json that uses the image.
     """
     from envtool.cli import app_interface, console, tables
     from envtool.cli.session import run_with_display
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    piped = form != "devcontainer" and not path.startswith("devcontainer:") and path.rpartition(":")[2] in ("", "-")
-    if piped and said.json:
+    to_stdout = form != "devcontainer" and not path.startswith("devcontainer:") and path.rpartition(":")[2] in ("", "-")
+    if to_stdout and settings.json:
         raise UsageError("with `--json` standard output is taken: say a PATH", code="export-target")
-    if piped and sys.stdout.isatty():
+    if to_stdout and sys.stdout.isatty():
         hint = f"`envtool export {env} {env}.tar`, or `| podman load`"
         raise UsageError("an image is not written to a terminal: say where", code="export-target", hint=hint)
-    out = sys.stdout.fileno() if piped else -1
-    request = app.CommandRequest(**said.project(), **how)
-    more: dict[str, Any] = {"tag": tag, "compress": compress or "", "bare": bare, "project": project, "out": out}
+    out = sys.stdout.fileno() if to_stdout else -1
+    request = app.CommandRequest(**settings.project(), **options)
+    image: dict[str, Any] = {"tag": tag, "compress": compress or "", "bare": bare, "project": project, "out": out}
     exported = run_with_display(
-        said, lambda emit, cancel: app.export(request, env, path, form or "", emit, cancel, **more)
+        settings, lambda emit, cancel: app.export(request, env, path, form or "", emit, cancel, **image)
     )
-    if said.json:
+    if settings.json:
         from envtool.report.json_lines import write_line
 
         write_line(sys.stdout, tables.export_json(exported))
-    elif said.verbosity >= 0:
+    elif settings.verbosity >= 0:
         print(console.fit_to_terminal(tables.format_export(exported), sys.stderr), file=sys.stderr)

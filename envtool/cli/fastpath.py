@@ -1,5 +1,7 @@
-"""The short ways of `envtool exec ENV -- CMD…` and of `test`, `build` and `run TASK`: taken when the answer is already
-on disk. The command line is read as cli.main would read it, or not at all (decision 0130)."""
+"""The fast paths of `envtool exec ENV -- CMD…` and of `test`, `build` and `run TASK`: they answer from one small file.
+
+Either a command line is read exactly as cli.main would read it, or it takes the long path (decision 0130).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ _TASKS = {"test": "test", "build": "build"}  # the verbs that are the name of th
 
 
 class Line:
-    """A command line, as far as the short ways understand it; what is not here was not said."""
+    """A command line, as far as the fast paths understand it; a value that was not given has its default."""
 
     verb = ""
     words: tuple[str, ...] = ()  # positional, after the verb
@@ -31,83 +33,82 @@ class Line:
 
 
 def line(arguments: list[str]) -> Line | None:
-    """What a command line says, by the rules of click (options stand anywhere before `--`, but those of a verb after
-    it; short ones may be joined; the last value wins); None where there is anything that the short ways do not know."""
-    said = Line()
+    """Parse a command line by the rules of click: global options stand anywhere before `--`, those of a verb after it;
+    short options may be joined; the last value wins. None if it has anything that the fast paths do not know."""
+    parsed = Line()
     if "--" in arguments:
-        at = arguments.index("--")
-        arguments, said.tail = arguments[:at], tuple(arguments[at + 1 :])
-    rest = iter(arguments)
-    for word in rest:
+        index = arguments.index("--")
+        arguments, parsed.tail = arguments[:index], tuple(arguments[index + 1 :])
+    remaining = iter(arguments)
+    for word in remaining:
         if word.startswith("--"):
             name, equals, value = word.partition("=")
-            found = _said(said, name, value if equals else None, rest)
+            understood = _parse_option(parsed, name, value if equals else None, remaining)
         elif word.startswith("-"):
-            found = _joined(said, word[1:], rest)
-        elif said.verb:
-            said.words += (word,)
-            found = word != ""
+            understood = _parse_short_options(parsed, word[1:], remaining)
+        elif parsed.verb:
+            parsed.words += (word,)
+            understood = word != ""
         else:
-            said.verb = word
-            found = word in VERBS
-        if not found:
+            parsed.verb = word
+            understood = word in VERBS
+        if not understood:
             return None
-    return said if said.verb else None
+    return parsed if parsed.verb else None
 
 
-def _joined(said: Line, letters: str, rest: Iterator[str]) -> bool:
-    """One word of short options: `-q`, `-C DIR`, `-CDIR`, `-qeENV`."""
-    for at, letter in enumerate(letters, 1):
+def _parse_short_options(parsed: Line, letters: str, remaining: Iterator[str]) -> bool:
+    """Parse one word of short options: `-q`, `-C DIR`, `-CDIR`, `-qeENV`. False if one is unknown."""
+    for end, letter in enumerate(letters, 1):
         if letter != "q":
-            return _said(said, f"-{letter}", letters[at:] or None, rest)
-        said.quiet = True
+            return _parse_option(parsed, f"-{letter}", letters[end:] or None, remaining)
+        parsed.quiet = True
     return letters != ""
 
 
-def _said(said: Line, name: str, value: str | None, rest: Iterator[str]) -> bool:
-    """One option, whose value is here or the next word; whether it is one that is known."""
+def _parse_option(parsed: Line, name: str, value: str | None, remaining: Iterator[str]) -> bool:
+    """Parse one option, whose value is given or the next word. False if the option or its value is unknown."""
     if name in ("--quiet", "--json") and value is None:
-        setattr(said, name[2:], True)
+        setattr(parsed, name[2:], True)
         return True
     if name not in ("-C", "--color", "-e", "--env", "-j", "--jobs", "--junit"):
         return False
-    value = next(rest, "") if value is None else value
+    value = next(remaining, "") if value is None else value
     if not value or value.startswith(("-", "=")):
         return False
     if name == "-C":
-        said.directory = value
+        parsed.directory = value
     elif name == "--color":
-        said.color = value
+        parsed.color = value
         return value in ("auto", "always", "never")
-    elif said.verb in ("", "exec"):
+    elif parsed.verb in ("", "exec"):
         return False
     elif name == "--junit":
-        said.junit = os.path.abspath(value)
-        return not os.path.isdir(value) and not said.junit.startswith(("/dev/", "/proc/"))
-    elif name in ("-j", "--jobs"):  # nothing is run: any number that the long way would take
+        parsed.junit = os.path.abspath(value)
+        return not os.path.isdir(value) and not parsed.junit.startswith(("/dev/", "/proc/"))
+    elif name in ("-j", "--jobs"):  # nothing runs: any number that the long path accepts will do
         return value.isascii() and value.isdigit() and len(value) < 4 and int(value) > 0
     else:
-        said.envs += (value,)
+        parsed.envs += (value,)
     return True
 
 
 def try_exec(arguments: list[str]) -> int | None:
-    """The command's exit status, or None: take the long way. Never raises or prints anything before the command has
-    started.
-    """
-    said = line(arguments)
-    if said is None or said.verb != "exec" or said.json or not said.words or "_ENVTOOL_COMPLETE" in os.environ:
+    """Run the command of `exec` if its plan is stored. Returns the command's exit status, or None for the long path.
+    Raises and prints nothing before the command has started."""
+    parsed = line(arguments)
+    if parsed is None or parsed.verb != "exec" or parsed.json or not parsed.words or "_ENVTOOL_COMPLETE" in os.environ:
         return None
-    argv = (*said.words[1:], *said.tail)
+    argv = (*parsed.words[1:], *parsed.tail)
     if not argv:
         return None
-    spec = find_nearest_spec(said.directory)
+    spec = find_nearest_spec(parsed.directory)
     store = _store_directory()
     if not spec or not store:
         return None
     from envtool.run import fast_exec
 
-    plan = fast_exec.read_plan(store, spec, said.words[0])
+    plan = fast_exec.read_plan(store, spec, parsed.words[0])
     if plan is None:
         return None
     try:
@@ -117,16 +118,15 @@ def try_exec(arguments: list[str]) -> int | None:
 
 
 def try_task(arguments: list[str]) -> int | None:
-    """0 where every task passed before and nothing has changed since, with the lines that the long way prints; None:
-    take the long way. Nothing is printed before that is certain.
-    """
-    said = line(arguments)
-    if said is None or said.tail or "_ENVTOOL_COMPLETE" in os.environ:
+    """Returns 0 if every task passed before and nothing has changed since, and prints the lines of the long path;
+    returns None for the long path, and has then printed nothing."""
+    parsed = line(arguments)
+    if parsed is None or parsed.tail or "_ENVTOOL_COMPLETE" in os.environ:
         return None
-    tasks = (*filter(None, (_TASKS.get(said.verb),)), *said.words)
-    if said.verb == "exec" or len(tasks) != 1:
+    tasks = (*filter(None, (_TASKS.get(parsed.verb),)), *parsed.words)
+    if parsed.verb == "exec" or len(tasks) != 1:
         return None
-    spec = find_nearest_spec(said.directory)
+    spec = find_nearest_spec(parsed.directory)
     store = _store_directory()
     if not spec or not store:
         return None
@@ -134,28 +134,28 @@ def try_task(arguments: list[str]) -> int | None:
 
     from envtool.run import fast_test
 
-    began = time.monotonic()
-    plan = fast_test.read_plan(store, spec, tasks[0], said.envs)
+    started = time.monotonic()
+    plan = fast_test.read_plan(store, spec, tasks[0], parsed.envs)
     if plan is None:
         return None
-    with _SignalCatcher() as stopping:
-        stands = fast_test.is_unchanged(plan, (said.junit,) if said.junit else (), stopping.reader)
-    if stopping.was_signalled:
+    with _SignalCatcher() as catcher:
+        unchanged = fast_test.is_unchanged(plan, (parsed.junit,) if parsed.junit else (), catcher.reader)
+    if catcher.was_signalled:
         sys.stderr.write("interrupted\n")
         return 130
     try:
-        if not stands or not fast_test.leave_evidence(plan):
+        if not unchanged or not fast_test.leave_evidence(plan):
             return None
-        if said.junit:
-            _write_junit(said.junit, plan)
-    except OSError:  # the long way has the words for it
+        if parsed.junit:
+            _write_junit(parsed.junit, plan)
+    except OSError:  # the long path reports it
         return None
-    spent = time.monotonic() - began
-    return _print_json(plan, spent) if said.json else _print_lines(said, plan, spent)
+    seconds = time.monotonic() - started
+    return _print_json(plan, seconds) if parsed.json else _print_lines(parsed, plan, seconds)
 
 
 def _write_junit(path: str, plan: dict[str, Any]) -> None:
-    """Raises OSError."""
+    """Write the JUnit report of the results in a plan. Raises OSError."""
     from envtool.fs import beneath
     from envtool.report.junit import Junit
 
@@ -167,50 +167,50 @@ def _write_junit(path: str, plan: dict[str, Any]) -> None:
     report.write()
 
 
-def _print_json(plan: dict[str, Any], spent: float) -> int | None:
-    """The exit status, or None where the long way has more to say."""
+def _print_json(plan: dict[str, Any], seconds: float) -> int | None:
+    """Print the JSON events and the result. Returns the exit status, or None for the long path if there is a note."""
     if plan["note"]:
         return None
     import time
 
     from envtool.report import unchanged
 
-    lines = unchanged.json_lines(plan["rows"], now=time.time(), spent=spent)
+    lines = unchanged.json_lines(plan["rows"], now=time.time(), spent=seconds)
     try:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
     except BrokenPipeError:
         return 141  # as main.main does
-    except OSError:  # the long way has the words for it
+    except OSError:  # the long path reports it
         return None
     return 0
 
 
-def _print_lines(said: Line, plan: dict[str, Any], spent: float) -> int | None:
-    """The exit status, or None where the long way has the words."""
+def _print_lines(parsed: Line, plan: dict[str, Any], seconds: float) -> int | None:
+    """Print the lines of the long path. Returns the exit status, or None if only the long path knows the lines."""
     import time
 
     from envtool.report import unchanged
 
     color, unicode = unchanged.detect_capabilities(sys.stderr, os.environ)
-    color = color if said.color == "auto" else said.color == "always"
+    color = color if parsed.color == "auto" else parsed.color == "always"
     now = time.time()
     columns = unchanged.columns(sys.stderr, os.environ)
-    lines = [] if said.quiet else unchanged.lines(plan["rows"], now=now, color=color, columns=columns)
-    if lines is None or spent >= 59:  # the long way has the words for minutes
+    lines = [] if parsed.quiet else unchanged.lines(plan["rows"], now=now, color=color, columns=columns)
+    if lines is None or seconds >= 59:  # the long path formats minutes
         return None
-    if plan["note"] and not said.quiet:
+    if plan["note"] and not parsed.quiet:
         if columns and len(plan["note"]) + 6 > columns:
             return None
         lines.append(f"note: {plan['note']}")
-    lines.append(unchanged.format_total(len(plan["rows"]), spent, color=color, unicode=unicode))
+    lines.append(unchanged.format_total(len(plan["rows"]), seconds, color=color, unicode=unicode))
     sys.stderr.write("".join(f"{line}\n" for line in lines))
     sys.stderr.flush()
     return 0
 
 
 class _SignalCatcher:
-    """Meanwhile ^C, SIGTERM and a closed terminal are heard, and make `reader` readable; the second one ends us."""
+    """Catches SIGINT, SIGTERM and SIGHUP: the first signal makes `reader` readable, the second ends this process."""
 
     def __enter__(self) -> _SignalCatcher:
         import _signal  # type: ignore[import-not-found]  # what `signal` wraps in enums, ten times as slow to import
@@ -225,7 +225,7 @@ class _SignalCatcher:
         return self
 
     def _stop(self, number: int, _frame: object) -> None:
-        # how many bytes wait is the signal (realise.setting.Cancel): only the first one counts
+        # the number of bytes in the pipe is the signal (build.context.Cancel): only the first signal counts
         self._set(number, 0)  # SIG_DFL
         self.was_signalled = True
         os.write(self._writer, b"x" * number)
@@ -240,28 +240,29 @@ class _SignalCatcher:
 def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
     from envtool.run import fast_exec
 
-    with _SignalCatcher() as stopping:
+    with _SignalCatcher() as catcher:
         try:
-            return fast_exec.launch(plan, argv, terminal=os.isatty(0) and os.isatty(1), cancel=stopping.reader)
-        except Exception as error:  # a refusal of the kernel, or of git: the long way has the words for it
+            return fast_exec.launch(plan, argv, terminal=os.isatty(0) and os.isatty(1), cancel=catcher.reader)
+        except Exception as error:  # refused by the kernel or by git: the long path explains it
             if type(error).__name__ in ("SandboxError", "RepositoryError"):
                 return None
             raise
 
 
 def find_nearest_spec(directory: str) -> str:
-    """The spec that app.find_spec finds, with the links of its directory followed; empty when there is none."""
+    """The path of the spec that app.command_request.find_spec finds, with the symbolic links of its directory resolved;
+    empty if there is none."""
     from envtool.project import discovery
 
-    found = discovery.find_spec(os.path.abspath(directory)).path
-    return f"{os.path.realpath(os.path.dirname(found))}/{discovery.SPEC}".replace("//", "/") if found else ""
+    path = discovery.find_spec(os.path.abspath(directory)).path
+    return f"{os.path.realpath(os.path.dirname(path))}/{discovery.SPEC}".replace("//", "/") if path else ""
 
 
 def _store_directory() -> str:
-    """store.directory(), without its errors: those are for the long way to say."""
-    own = os.environ.get("ENVTOOL_STORE", "")
-    if own:
-        return os.path.normpath(own) if os.path.isabs(own) else ""
+    """The directory of store.store.store_directory(); empty where that raises: the long path reports the error."""
+    configured = os.environ.get("ENVTOOL_STORE", "")
+    if configured:
+        return os.path.normpath(configured) if os.path.isabs(configured) else ""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(cache):
         home = os.path.expanduser("~")

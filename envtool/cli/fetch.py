@@ -21,21 +21,21 @@ envtool fetch -e 'unit*' --json | tail -1
 )
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, envs: tuple[str, ...], **how: Any) -> None:
-    """Bring every pinned file of the envs into the store. Afterwards they build and test without a network.
+def command(ctx: click.Context, /, envs: tuple[str, ...], **options: Any) -> None:
+    """Fetch every pinned file of the envs into the store. Afterwards they build and test without a network.
 
-    What is needed to know the pins is built (a layer's packages are chosen in what it stands on), nothing else.
+    Builds only what resolving the pins needs: the packages of a layer are resolved in the layers below it.
     """
     from envtool.cli import app_interface, console, tables
     from envtool.cli.session import run_with_display
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    request = app.CommandRequest(**said.project(), envs=envs, **how)
-    gathered = run_with_display(said, lambda emit, cancel: app.fetch(request, emit, cancel))
-    if said.json:
+    request = app.CommandRequest(**settings.project(), envs=envs, **options)
+    result = run_with_display(settings, lambda emit, cancel: app.fetch(request, emit, cancel))
+    if settings.json:
         from envtool.report.json_lines import write_line
 
-        write_line(sys.stdout, tables.fetch_json(gathered))
-    elif said.verbosity >= 0:
-        print(console.fit_to_terminal(tables.format_fetch(gathered), sys.stderr), file=sys.stderr)
+        write_line(sys.stdout, tables.fetch_json(result))
+    elif settings.verbosity >= 0:
+        print(console.fit_to_terminal(tables.format_fetch(result), sys.stderr), file=sys.stderr)

@@ -16,33 +16,35 @@ envtool gc --older-than 7d
 
 
 @click.command("gc", cls=Verb, examples=EXAMPLES)
-@click.option("--keep-size", metavar="SIZE", type=Size(), help="Remove until the store takes no more, as in 20GB.")
-@click.option("--older-than", metavar="AGE", type=Age(), help="Remove all that was not used for so long, as in 7d.")
-@click.option("--dry-run", is_flag=True, help="Only show what would go, and what each env costs.")
+@click.option(
+    "--keep-size", metavar="SIZE", type=Size(), help="Remove items until the store takes at most SIZE, as in 20GB."
+)
+@click.option("--older-than", metavar="AGE", type=Age(), help="Remove everything that was not used for AGE, as in 7d.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed, and the cost of each env.")
 @click.pass_context
 def command(ctx: click.Context, /, keep_size: int | None, older_than: float | None, dry_run: bool) -> None:
     """Remove layers, fetched files and results that nothing needs, least recently used first; show what envs cost.
 
-    Without options goes what was not used for 30 days and is in no lock of a project that is still there. What is in
-    use is never removed, and whatever goes is made or fetched again when it is needed.
+    Without options it removes what was not used for 30 days and is in no lock of an existing project. It never removes
+    what is in use, and envtool builds or fetches a removed item again when it is needed.
     """
     from envtool.cli import app_interface, console, store_tables
     from envtool.cli.session import run_with_display
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    request = app.CommandRequest(**said.project())
-    swept = run_with_display(
-        said,
+    request = app.CommandRequest(**settings.project())
+    report = run_with_display(
+        settings,
         lambda emit, cancel: app.gc(
             request, keep_size=keep_size, older_than=older_than, dry_run=dry_run, emit=emit, cancel=cancel
         ),
     )
-    if said.json:
+    if settings.json:
         from envtool.report.json_lines import write_line
 
-        write_line(sys.stdout, store_tables.gc_json(swept))
+        write_line(sys.stdout, store_tables.gc_json(report))
     else:
-        columns, style = console.terminal_width(sys.stdout), console.detect_style(sys.stdout, said.color)
-        told = store_tables.format_gc(swept, style, verbosity=said.verbosity, columns=columns)
-        print(console.fit_to_terminal(told))
+        columns, style = console.terminal_width(sys.stdout), console.detect_style(sys.stdout, settings.color)
+        text = store_tables.format_gc(report, style, verbosity=settings.verbosity, columns=columns)
+        print(console.fit_to_terminal(text))

@@ -29,23 +29,23 @@ envtool init --test 'make check'
 @click.option("--test", "test", metavar="COMMAND", default="", help="The command that runs the tests.")
 @click.pass_context
 def command(ctx: click.Context, /, test: str) -> None:
-    """Write a first envtool.yaml: what the project's own files say. Never overwrites one.
+    """Write a first envtool.yaml, from what the project's own files say. Never overwrites one.
 
-    Where they do not say how it is tested, nothing is written but with `--test`.
+    If they do not say how the project is tested, `--test` has to.
     """
     from envtool.cli import app_interface
     from envtool.cli.init_text import render_spec_files
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    path = os.path.join(said.directory, said.file or "envtool.yaml")
+    path = os.path.join(settings.directory, settings.file or "envtool.yaml")
     if os.path.lexists(path):
         raise _exists_error(path)
-    request = app.CommandRequest(**said.project())
-    found, wrong = _split_valid(app, request, app.detect(request), test)
-    texts = render_spec_files(found, test)
+    request = app.CommandRequest(**settings.project())
+    valid, invalid = _split_valid(app, request, app.detect(request), test)
+    texts = render_spec_files(valid, test)
     if not texts:
-        raise _nothing_found_error((*found, *wrong), said.again())
+        raise _nothing_found_error((*valid, *invalid), settings.again())
     try:
         app.check(request, texts)
     except SpecError as error:
@@ -53,37 +53,44 @@ def command(ctx: click.Context, /, test: str) -> None:
         if any(problem.code == "source" for problem in error.problems) and (top := app.around(request)):
             print(f"what it requires is beside it; type:  envtool -C {shlex.quote(top)} init", file=sys.stderr)
         raise
-    for name, text in reversed(texts.items()):  # the one that includes the others last
-        _write_spec(path if name == "envtool.yaml" else os.path.join(said.directory, name), said.directory, text)
-    for each in found:
-        if each.tested or test:
-            print(f"found {each.language}: {each.reason}", file=sys.stderr)
-    for each in (*wrong, *(each for each in found if each.directory and not each.tested and not test)):
-        print(f"left out {each.language}: {each.reason}", file=sys.stderr)
-    others = [os.path.join(said.directory, name) for name in texts if name != "envtool.yaml"]
-    print(f"wrote {', '.join([path, *others])}; next: {said.again()} test", file=sys.stderr)
+    for name, text in reversed(texts.items()):  # the file that includes the others is written last
+        _write_spec(
+            path if name == "envtool.yaml" else os.path.join(settings.directory, name), settings.directory, text
+        )
+    for detection in valid:
+        if detection.tested or test:
+            print(f"found {detection.language}: {detection.reason}", file=sys.stderr)
+    for detection in (
+        *invalid,
+        *(detection for detection in valid if detection.directory and not detection.tested and not test),
+    ):
+        print(f"left out {detection.language}: {detection.reason}", file=sys.stderr)
+    others = [os.path.join(settings.directory, name) for name in texts if name != "envtool.yaml"]
+    print(f"wrote {', '.join([path, *others])}; next: {settings.again()} test", file=sys.stderr)
 
 
 def _split_valid(
-    app: Any, request: Any, found: Sequence[Detection], test: str
+    app: Any, request: Any, detections: Sequence[Detection], test: str
 ) -> tuple[list[Detection], list[Detection]]:
-    """What is found, and apart from it the projects below whose spec would be wrong, each with why."""
+    """The valid detections, and the projects below whose spec would be wrong, with the error as their reason."""
     from dataclasses import replace
 
     from envtool.cli.init_text import render_spec_files
 
-    good: list[Detection] = []
-    wrong: list[Detection] = []
-    for each in found:
-        if each.directory and each.tested and not test:
+    valid: list[Detection] = []
+    invalid: list[Detection] = []
+    for detection in detections:
+        if detection.directory and detection.tested and not test:
             try:
-                app.check(request, render_spec_files([each]))
+                app.check(request, render_spec_files([detection]))
             except SpecError as error:
-                first = error.problems[0]
-                wrong.append(replace(each, env=None, reason=f"{first.where}: {first.message}; {first.hint}"))
+                problem = error.problems[0]
+                invalid.append(
+                    replace(detection, env=None, reason=f"{problem.where}: {problem.message}; {problem.hint}")
+                )
                 continue
-        good.append(each)
-    return good, wrong
+        valid.append(detection)
+    return valid, invalid
 
 
 def _write_spec(path: str, top: str, text: str) -> None:
@@ -100,9 +107,9 @@ def _exists_error(path: str) -> UsageError:
     return UsageError(f"`{path}` exists", code="usage.exists", hint="`envtool list` shows what is in it")
 
 
-def _nothing_found_error(found: Sequence[Detection], again: str) -> UsageError:
-    """Nothing is written: what there was, and what to type."""
-    seen = "".join(f"\n  {each.language}: {each.reason}" for each in found)
-    message = f"found nothing here whose tests I know how to run{':' if seen else ''}{seen}"
+def _nothing_found_error(detections: Sequence[Detection], again: str) -> UsageError:
+    """The error where nothing is written: what was detected, and what to type."""
+    listed = "".join(f"\n  {detection.language}: {detection.reason}" for detection in detections)
+    message = f"found nothing here whose tests I know how to run{':' if listed else ''}{listed}"
     hint = f"write the test command: `{again} init --test 'make check'`"
     return UsageError(message, code="usage.unknown", hint=hint)

@@ -1,4 +1,4 @@
-"""The text of a first envtool.yaml, and of those that it includes."""
+"""The text of a first envtool.yaml, and of the files that it includes."""
 
 from __future__ import annotations
 
@@ -12,46 +12,51 @@ if TYPE_CHECKING:
     from envtool.model import Json
 
 
-INCLUDED_NAME = (
-    "envtool.package.yaml"  # of a project below: no name that `envtool` looks for, so it finds the one above
-)
+# the spec of a project below: not a name that `envtool` looks for, so that it finds the spec above
+INCLUDED_NAME = "envtool.package.yaml"
 
 
-def render_spec_files(found: Sequence[Detection], test: str = "") -> dict[str, str]:
-    """The files of a spec: path -> text. An env for each detection that has one, those of directories below in files of
-    their own, which the first includes. `test` is the command of the first one's task `test`; where nothing was found,
-    of an env that has this machine's programs. Empty where there is nothing to be written."""
-    here = [each for each in found if not each.directory]
+def render_spec_files(detections: Sequence[Detection], test: str = "") -> dict[str, str]:
+    """The files of a spec: path -> text. Each tested detection gets an env; those of directories below are in files of
+    their own, which the first file includes. `test` is the command of the task `test` of the first env, which without
+    detections is an env with this machine's programs. Empty if there is nothing to write."""
+    own = [detection for detection in detections if not detection.directory]
     below: dict[str, list[Detection]] = {}
-    for each in found:
-        if each.directory and each.tested and not test:
-            below.setdefault(each.directory, []).append(each)
-    envs = _envs_mapping(here, test)
+    for detection in detections:
+        if detection.directory and detection.tested and not test:
+            below.setdefault(detection.directory, []).append(detection)
+    envs = _envs_mapping(own, test)
     if not envs and not below:
         return {}
-    includes: dict[str, Json] = {_include_name(place, [*below]): f"{place}/{INCLUDED_NAME}" for place in below}
+    includes: dict[str, Json] = {
+        _include_name(directory, [*below]): f"{directory}/{INCLUDED_NAME}" for directory in below
+    }
     first: dict[str, Json] = {**({"include": includes} if includes else {}), **({"envs": envs} if envs else {})}
-    parts = {f"{place}/{INCLUDED_NAME}": _dump_yaml({"envs": _envs_mapping(each, "")}) for place, each in below.items()}
-    return {"envtool.yaml": _dump_yaml(first), **parts}
+    included = {
+        f"{directory}/{INCLUDED_NAME}": _dump_yaml({"envs": _envs_mapping(detection, "")})
+        for directory, detection in below.items()
+    }
+    return {"envtool.yaml": _dump_yaml(first), **included}
 
 
-def _include_name(place: str, places: Sequence[str]) -> str:
-    """The last part of a directory; the whole, where another ends so too. A name begins with a letter."""
-    last = place.rpartition("/")[2]
-    name = last if [each.rpartition("/")[2] for each in places].count(last) == 1 else place
+def _include_name(directory: str, directories: Sequence[str]) -> str:
+    """The name of an include: the last part of its directory, or all of it where another directory ends the same. A
+    name begins with a letter."""
+    last_part = directory.rpartition("/")[2]
+    name = last_part if [other.rpartition("/")[2] for other in directories].count(last_part) == 1 else directory
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
     return name if name[:1].isalpha() else f"in-{name}"
 
 
-def _envs_mapping(found: Sequence[Detection], test: str) -> dict[str, Json]:
+def _envs_mapping(detections: Sequence[Detection], test: str) -> dict[str, Json]:
     envs: dict[str, Json] = {}
-    for each in found:
-        if each.tested:
-            free = each.language if each.language not in envs else f"{each.language}{len(envs)}"
-            envs["unit" if not envs else free] = each.env
+    for detection in detections:
+        if detection.tested:
+            unused_name = detection.language if detection.language not in envs else f"{detection.language}{len(envs)}"
+            envs["unit" if not envs else unused_name] = detection.env
     if test:
-        known = next((each.env for each in found if each.env is not None), {"base": "host"})
-        first = envs.get("unit", known)
+        fallback = next((detection.env for detection in detections if detection.env is not None), {"base": "host"})
+        first = envs.get("unit", fallback)
         envs["unit"] = {**first, "tasks": {"test": test}} if isinstance(first, dict) else first
     return envs
 

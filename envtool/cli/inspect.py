@@ -24,14 +24,14 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
     """Show what is in an env or layer: its layers, packages, sizes; with PATH, which layer and package put it there.
 
     A name is that of an env, a base or a layer (`layer:NAME` where two have it), or the beginning of a key or diff ID.
-    Nothing is made for it: what is looked into has to be there.
+    Builds nothing: the env or layer has to be in the store.
     """
     from envtool.cli import app_interface, console, inspect_tables
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    report = app.inspect(app.CommandRequest(**said.project()), name, path, files=files)
-    if said.json:
+    report = app.inspect(app.CommandRequest(**settings.project()), name, path, files=files)
+    if settings.json:
         from envtool.report.json_lines import write_line
 
         write_line(sys.stdout, inspect_tables.inspection_json(report))
@@ -39,6 +39,6 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
         sys.stdout.writelines(
             f"{line}\n"
             for line in inspect_tables.format_inspection(
-                report, console.detect_style(sys.stdout, said.color), console.terminal_width(sys.stdout)
+                report, console.detect_style(sys.stdout, settings.color), console.terminal_width(sys.stdout)
             )
         )

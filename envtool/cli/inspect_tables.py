@@ -1,4 +1,4 @@
-"""What `inspect` and `diff` print: tables for people, values for `--json` (docs/json.md)."""
+"""Text and JSON of `inspect` and `diff` (docs/json.md)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from envtool.model import Json
 
-MAX_ROWS = 20  # rows of packages and directories; --files and --json have all
+MAX_ROWS = 20  # rows of packages and directories; --files and --json list all
 SIGNS = {"added": ("+", "32"), "removed": ("-", "31"), "changed": ("~", "33")}
 
 
 def format_inspection(report: Any, style: Style, columns: int = 0) -> Iterator[str]:
-    """The lines of any of the three reports, in no more than `columns` (0: without end)."""
+    """The lines of any of the three reports, in at most `columns` (0: any number)."""
     if hasattr(report, "said"):
         lines = _path_lines(report, style)
     else:
@@ -32,15 +32,15 @@ def _layer_lines(report: Any, style: Style, columns: int) -> Iterator[str]:
     member, layer = report.member, report.member.layer
     yield style.paint("1", f"{member.subject} {one_line(member.name)}") + f"  {one_line(member.kind)}"
     rows = [("key", layer.key), ("diff ID", layer.diff_id)]
-    if said := _format_built(report.built):
-        rows.append(("built", said))
+    if built := _format_built(report.built):
+        rows.append(("built", built))
     rows.append(("size", f"{size(member.disk)} on the disk, {size(report.sums.size)} in {_format_counts(report.sums)}"))
     if report.brought is None:
         rows.append(("packages", "not known: what it stands on is not in the store"))
     elif report.brought:
         rows.append(("packages", pluralize(len(report.brought), "package")))
     yield from (f"  {line}" for line in table(rows))
-    names = [f"{each.type} {one_line(each.name)} {one_line(each.version)}" for each in report.brought or ()]
+    names = [f"{package.type} {one_line(package.name)} {one_line(package.version)}" for package in report.brought or ()]
     yield from _first_rows("brought", names, style)
     yield from _largest_lines(report.sums, style, columns)
     yield from _file_lines(report.files, (), style, columns)
@@ -54,8 +54,8 @@ def _format_built(built: Any) -> str:
 
 
 def _format_counts(sums: Any) -> str:
-    words = [pluralize(count, kind) for kind, count in sorted(sums.types.items(), key=lambda pair: -pair[1])]
-    return ", ".join(words).replace("directorys", "directories") or "nothing"
+    counts = [pluralize(count, kind) for kind, count in sorted(sums.types.items(), key=lambda pair: -pair[1])]
+    return ", ".join(counts).replace("directorys", "directories") or "nothing"
 
 
 def _env_lines(report: Any, style: Style, columns: int) -> Iterator[str]:
@@ -90,7 +90,7 @@ def _largest_lines(sums: Any, style: Style, columns: int) -> Iterator[str]:
         yield style.paint("2", "largest directories")
         yield from (f"  {line}" for line in _size_rows([(count, path) for path, count in sums.directories], columns))
         yield style.paint("2", "largest files")
-        yield from (f"  {line}" for line in _size_rows([(each.size, each.path) for each in sums.files], columns))
+        yield from (f"  {line}" for line in _size_rows([(file.size, file.path) for file in sums.files], columns))
 
 
 def _size_rows(rows: Sequence[tuple[int, str]], columns: int) -> list[str]:
@@ -98,7 +98,7 @@ def _size_rows(rows: Sequence[tuple[int, str]], columns: int) -> list[str]:
 
 
 def _width_inside_indent(columns: int) -> int:
-    """What is left of a screen beside the two blanks before a row."""
+    """The columns that remain beside the two blanks before a row."""
     return max(columns - 2, 1) if columns else 0
 
 
@@ -113,43 +113,45 @@ def _first_rows(title: str, rows: Sequence[str], style: Style) -> Iterator[str]:
 def _file_lines(files: Sequence[Any], names: Sequence[str], style: Style, columns: int) -> Iterator[str]:
     if files:
         yield style.paint("2", "files")
-    for each in files:
-        name = f"  {one_line(names[each.layer])}" if names else ""
-        entry, path = f"  {_format_entry(each)}", one_line(each.path)
-        if not columns or visible_width(f"{entry}  {path}{name}") <= columns:
-            yield f"{entry}  {path}{name}"
+    for file in files:
+        name = f"  {one_line(names[file.layer])}" if names else ""
+        attributes, path = f"  {_format_entry(file)}", one_line(file.path)
+        if not columns or visible_width(f"{attributes}  {path}{name}") <= columns:
+            yield f"{attributes}  {path}{name}"
             continue
-        yield entry
+        yield attributes
         name = elide_middle(name, columns // 3)
         yield f"    {elide_middle(path, columns - 4 - visible_width(name))}{name}"
 
 
-def _format_entry(each: Any) -> str:
-    return f"{each.type[:9]:9} {each.mode:04o} {f'{each.uid}:{each.gid}':>9} {each.size:>11}"
+def _format_entry(file: Any) -> str:
+    return f"{file.type[:9]:9} {file.mode:04o} {f'{file.uid}:{file.gid}':>9} {file.size:>11}"
 
 
 def _path_lines(report: Any, style: Style) -> Iterator[str]:
-    seen = [each for each in report.said if each.seen]
+    seen = [entry for entry in report.said if entry.seen]
     yield style.paint("1", one_line(report.path)) + ("" if report.there else "  not there")
     rows = []
-    for each in reversed(report.said):
-        word = "is from" if each is seen[-1:] or (seen and each is seen[-1]) else "and from" if each.seen else "hides"
+    for entry in reversed(report.said):
+        word = (
+            "is from" if entry is seen[-1:] or (seen and entry is seen[-1]) else "and from" if entry.seen else "hides"
+        )
         if not report.there:
             word = "was in"
-        if each.file.type == "deletion":
+        if entry.file.type == "deletion":
             word = "deleted by"
-        member = each.member
-        shown = "" if each.file.type == "deletion" else _format_file(each.file)
-        rows.append((word, f"{member.subject} {one_line(member.name)}", f"({one_line(member.kind)})", shown))
+        member = entry.member
+        attributes = "" if entry.file.type == "deletion" else _format_file(entry.file)
+        rows.append((word, f"{member.subject} {one_line(member.name)}", f"({one_line(member.kind)})", attributes))
     yield from (f"  {line}" for line in table(rows))
     for package in report.owners:
         name = f"{package.namespace}/{package.name}" if package.type == "npm" and package.namespace else package.name
         yield f"  belongs to  {package.type} {one_line(name)} {one_line(package.version)}"
 
 
-def _format_file(each: Any) -> str:
-    length = f", {size(each.size)}" if each.type == "file" else ""
-    return f"{each.type} {each.mode:04o} {each.uid}:{each.gid}{length}"
+def _format_file(file: Any) -> str:
+    length = f", {size(file.size)}" if file.type == "file" else ""
+    return f"{file.type} {file.mode:04o} {file.uid}:{file.gid}{length}"
 
 
 def inspection_json(report: Any) -> Json:
@@ -159,20 +161,20 @@ def inspection_json(report: Any) -> Json:
             "path": report.path,
             "there": report.there,
             "said": [
-                {**_layer_json(each.member), **_file_json(each.file), "seen": each.seen, "path": report.path}
-                for each in report.said
+                {**_layer_json(entry.member), **_file_json(entry.file), "seen": entry.seen, "path": report.path}
+                for entry in report.said
             ],
-            "owners": [_package_json(each) for each in report.owners],
+            "owners": [_package_json(package) for package in report.owners],
         }
     if hasattr(report, "steps"):
         return {
             "env": report.env,
             "stack": [
-                {**_layer_json(each.member), "entries": each.entries, "seen": each.seen} for each in report.steps
+                {**_layer_json(step.member), "entries": step.entries, "seen": step.seen} for step in report.steps
             ],
             "packages": dict(report.packages),
             **_totals_json(report.sums),
-            "files": [{**_file_json(each), "layer": each.layer} for each in report.files],
+            "files": [{**_file_json(file), "layer": file.layer} for file in report.files],
         }
     layer = report.member.layer
     return {
@@ -180,9 +182,9 @@ def inspection_json(report: Any) -> Json:
         "built": dict(report.built),
         "below": [*report.below],
         "tar": layer.size,
-        "brought": None if report.brought is None else [_package_json(each) for each in report.brought],
+        "brought": None if report.brought is None else [_package_json(package) for package in report.brought],
         **_totals_json(report.sums),
-        "files": [_file_json(each) for each in report.files],
+        "files": [_file_json(file) for file in report.files],
     }
 
 
@@ -203,61 +205,63 @@ def _totals_json(sums: Any) -> dict[str, Json]:
         "types": dict(sums.types),
         "size": sums.size,
         "directories": [{"path": path, "size": count} for path, count in sums.directories],
-        "largest": [_file_json(each) for each in sums.files],
+        "largest": [_file_json(file) for file in sums.files],
     }
 
 
-def _file_json(each: Any) -> dict[str, Json]:
+def _file_json(file: Any) -> dict[str, Json]:
     return {
-        "path": each.path,
-        "type": each.type,
-        "mode": each.mode,
-        "uid": each.uid,
-        "gid": each.gid,
-        "size": each.size,
+        "path": file.path,
+        "type": file.type,
+        "mode": file.mode,
+        "uid": file.uid,
+        "gid": file.gid,
+        "size": file.size,
     }
 
 
-def _package_json(each: Any) -> Json:
-    return {"type": each.type, "namespace": each.namespace, "name": each.name, "version": each.version}
+def _package_json(package: Any) -> Json:
+    return {"type": package.type, "namespace": package.namespace, "name": package.name, "version": package.version}
 
 
-def format_comparison(value: Any, style: Style, *, files: bool, columns: int = 0) -> Iterator[str]:
-    """Packages, then files, by directory or each, in no more than `columns` (0: without end)."""
-    return (fit_lines(line, columns) for line in _comparison_lines(value, style, files, columns))
+def format_comparison(comparison: Any, style: Style, *, files: bool, columns: int = 0) -> Iterator[str]:
+    """Packages, then differences by directory or (with `files`) by path, in at most `columns` (0: any number)."""
+    return (fit_lines(line, columns) for line in _comparison_lines(comparison, style, files, columns))
 
 
-def _comparison_lines(value: Any, style: Style, files: bool, columns: int) -> Iterator[str]:
-    found = value.difference
-    if found.packages:
-        yield style.paint("2", _format_heading("package", found.packages))
+def _comparison_lines(comparison: Any, style: Style, files: bool, columns: int) -> Iterator[str]:
+    differences = comparison.difference
+    if differences.packages:
+        yield style.paint("2", _format_heading("package", differences.packages))
         rows = [
-            (SIGNS[each.how][0], each.type, one_line(each.name), one_line(", ".join(each.old)) or "-",
-             one_line(", ".join(each.new)) or "-")
-            for each in found.packages
+            (SIGNS[item.how][0], item.type, one_line(item.name), one_line(", ".join(item.old)) or "-",
+             one_line(", ".join(item.new)) or "-")
+            for item in differences.packages
         ]  # fmt: skip
-        yield from _paint_rows(rows, [each.how for each in found.packages], style, columns)
-    if not found.files:
+        yield from _paint_rows(rows, [item.how for item in differences.packages], style, columns)
+    if not differences.files:
         return
-    yield style.paint("2", _format_heading("path", found.files))
+    yield style.paint("2", _format_heading("path", differences.files))
     if files:
-        for each in found.files:
-            sign, code = SIGNS[each.how]
-            yield f"  {style.paint(code, sign)} {one_line(each.path)}{_format_change(each)}"
+        for item in differences.files:
+            sign, code = SIGNS[item.how]
+            yield f"  {style.paint(code, sign)} {one_line(item.path)}{_format_change(item)}"
         return
-    places = [
-        (one_line(each.path), *(f"{sign}{count}" if count else "" for sign, count in
-         (("+", each.added), ("-", each.removed), ("~", each.changed))), _format_growth(each.size))
-        for each in found.places[:MAX_ROWS]
+    directories = [
+        (one_line(item.path), *(f"{sign}{count}" if count else "" for sign, count in
+         (("+", item.added), ("-", item.removed), ("~", item.changed))), _format_growth(item.size))
+        for item in differences.places[:MAX_ROWS]
     ]  # fmt: skip
-    yield from (f"  {line}" for line in table(places, _width_inside_indent(columns), firm=range(1, 5)))
-    if len(found.places) > MAX_ROWS:
-        yield f"  {style.glyphs('…')} and {len(found.places) - MAX_ROWS} more directories (--files lists all)"
+    yield from (f"  {line}" for line in table(directories, _width_inside_indent(columns), firm=range(1, 5)))
+    if len(differences.places) > MAX_ROWS:
+        hidden = len(differences.places) - MAX_ROWS
+        noun = "directory" if hidden == 1 else "directories"
+        yield f"  {style.glyphs('…')} and {hidden} more {noun} (--files lists all)"
 
 
-def _format_heading(word: str, found: Sequence[Any]) -> str:
-    counts = [(how, sum(each.how == how for each in found)) for how in SIGNS]
-    return f"{pluralize(len(found), word)}: {', '.join(f'{count} {how}' for how, count in counts if count)}"
+def _format_heading(word: str, changes: Sequence[Any]) -> str:
+    counts = [(how, sum(change.how == how for change in changes)) for how in SIGNS]
+    return f"{pluralize(len(changes), word)}: {', '.join(f'{count} {how}' for how, count in counts if count)}"
 
 
 def _paint_rows(rows: Sequence[Sequence[str]], hows: Sequence[str], style: Style, columns: int) -> Iterator[str]:
@@ -269,46 +273,52 @@ def _format_growth(value: int) -> str:
     return f"{'+' if value > 0 else '-'}{size(abs(value))}" if value else ""
 
 
-def _format_change(each: Any) -> str:
-    if each.how != "changed":
+def _format_change(change: Any) -> str:
+    if change.how != "changed":
         return ""
-    old, new = each.old, each.new
-    words = {
+    old, new = change.old, change.new
+    descriptions = {
         "type": f"{old.letter} {new.letter}",
         "content": f"content {old.size} {new.size}",
         "mode": f"mode {old.mode:04o} {new.mode:04o}",
         "owner": f"owner {old.uid}:{old.gid} {new.uid}:{new.gid}",
     }
-    return "  " + ", ".join(words.get(kind, kind) for kind in each.kinds)
+    return "  " + ", ".join(descriptions.get(kind, kind) for kind in change.kinds)
 
 
-def comparison_json(value: Any) -> Json:
+def comparison_json(comparison: Any) -> Json:
     """The object of `diff`."""
-    found = value.difference
+    differences = comparison.difference
     return {
-        "same": found.same,
-        "first": _side_json(value.first),
-        "second": _side_json(value.second),
+        "same": differences.same,
+        "first": _side_json(comparison.first),
+        "second": _side_json(comparison.second),
         "packages": [
-            {"type": each.type, "name": each.name, "how": each.how, "old": [*each.old], "new": [*each.new]}
-            for each in found.packages
+            {
+                "type": package.type,
+                "name": package.name,
+                "how": package.how,
+                "old": [*package.old],
+                "new": [*package.new],
+            }
+            for package in differences.packages
         ],
         "files": [
             {
-                "path": each.path,
-                "how": each.how,
-                "kinds": [*each.kinds],
-                "old": _entry_json(each.old),
-                "new": _entry_json(each.new),
+                "path": file.path,
+                "how": file.how,
+                "kinds": [*file.kinds],
+                "old": _entry_json(file.old),
+                "new": _entry_json(file.new),
             }
-            for each in found.files
+            for file in differences.files
         ],
     }
 
 
-def _side_json(found: Any) -> Json:
-    return {"env": found.env, "layers": [member.layer.key for member in found.members]}
+def _side_json(subject: Any) -> Json:
+    return {"env": subject.env, "layers": [member.layer.key for member in subject.members]}
 
 
-def _entry_json(each: Any) -> Json:
-    return None if each is None else {**each._asdict(), "size": each.size}
+def _entry_json(entry: Any) -> Json:
+    return None if entry is None else {**entry._asdict(), "size": entry.size}

@@ -20,14 +20,16 @@ def command(ctx: click.Context) -> None:
     """Show the envs of the spec: base, layers, tasks."""
     from envtool.cli import app_interface, console, tables
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    spec = app.load(app.CommandRequest(**said.project()))
-    if said.json:
+    spec = app.load(app.CommandRequest(**settings.project()))
+    if settings.json:
         from envtool.report.json_lines import write_line
 
         write_line(sys.stdout, tables.envs_json(spec))
     else:
         print(
-            tables.format_envs(spec, console.detect_style(sys.stdout, said.color), console.terminal_width(sys.stdout))
+            tables.format_envs(
+                spec, console.detect_style(sys.stdout, settings.color), console.terminal_width(sys.stdout)
+            )
         )

@@ -20,31 +20,33 @@ envtool lock --upgrade attrs
 
 @click.command("lock", cls=Verb, examples=EXAMPLES)
 @click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option("--upgrade", is_flag=True, help="Move to what is newest: all, or what NAME names.")
+@click.option("--upgrade", is_flag=True, help="Resolve to the newest versions: of all, or of each NAME.")
 @click.option(
     "-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=complete_env_names, help="Only these envs."
 )
-@click.option("-j", "--jobs", metavar="N", type=Count(), help="Make at most N envs at once.")
-@click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror.")
+@click.option("-j", "--jobs", metavar="N", type=Count(), help="Build at most N envs at once.")
+@click.option("--offline", is_flag=True, help="Use only what is in the store: no network, no mirror.")
 @click.pass_context
-def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: int | None, **said: Any) -> None:
-    """Settle everything that floats to exact files with hashes, and write envtool.lock.
+def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: int | None, **options: Any) -> None:
+    """Resolve every version and suite to exact files with hashes, and write envtool.lock.
 
-    What is locked and still fits the spec stays as it is. With --upgrade all of it moves, or only the bases, layers and
-    packages of these names. Prints what changed. Everything is built once, so that the lock says what it came out as.
+    Locked versions that still fit the spec stay. --upgrade resolves all to the newest, or only the bases, layers and
+    packages of these names. Prints what changed. Everything is built once, because the lock has the hash of each layer.
     """
     if names and not upgrade:
         raise UsageError(f"what about {', '.join(names)}?", code="usage", hint="`envtool lock --upgrade NAME` moves it")
     from envtool.cli import app_interface, console, tables
     from envtool.cli.session import run_with_display
 
-    how = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    request = app.CommandRequest(**how.project(), jobs=jobs or 0, **said)
-    done = run_with_display(how, lambda emit, cancel: app.lock(request, names if upgrade else None, emit, cancel))
-    if how.json:
+    request = app.CommandRequest(**settings.project(), jobs=jobs or 0, **options)
+    result = run_with_display(
+        settings, lambda emit, cancel: app.lock(request, names if upgrade else None, emit, cancel)
+    )
+    if settings.json:
         from envtool.report.json_lines import write_line
 
-        write_line(sys.stdout, tables.lock_json(done))
+        write_line(sys.stdout, tables.lock_json(result))
     else:
-        print(tables.format_lock(done, console.terminal_width(sys.stdout)))
+        print(tables.format_lock(result, console.terminal_width(sys.stdout)))

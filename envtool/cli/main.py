@@ -1,4 +1,4 @@
-"""From argv to an exit status. The only place that turns errors into words and numbers (docs/cli.md)."""
+"""Parses argv, calls the verb, and turns errors into messages and exit statuses (docs/cli.md)."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from envtool.errors import EnvtoolError, Interrupted, UsageError, closest_name, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# In the order of help. The text stands here so that `envtool --help` need not import a verb.
+# In the order of help. The texts are here so that `envtool --help` does not import the verbs.
 VERBS = {
     "test": "Run the task `test` of every env that has one.",
     "build": "Run the task `build` and copy its outputs back.",
     "run": "Run any other task.",
     "exec": "Run a command in an env.",
     "shell": "Open a shell in an env.",
-    "list": "Show envs, what they stand on, and their tasks.",
+    "list": "Show the envs with their bases, layers and tasks.",
     "plan": "Show what would be built, and what is cached.",
-    "why": "Say why a layer is cached, or what changed so that it is not.",
-    "lock": "Write down exactly what everything was settled to.",
-    "fetch": "Bring every pinned file into the store.",
+    "why": "Explain why a layer is cached, or what changed.",
+    "lock": "Write the exact versions and hashes that everything resolved to.",
+    "fetch": "Fetch every pinned file into the store.",
     "vendor": "Write every pinned file to a folder or archive that builds without a network.",
     "export": "Write an env as an image that docker, podman and skopeo load.",
-    "push": "Put an env as an image into a registry.",
+    "push": "Push an env as an image to a registry.",
     "sbom": "Write the bill of materials of an env.",
-    "cache": "Show the team cache, or make a key for it.",
+    "cache": "Show the team cache, or create a key for it.",
     "verify": "Build layers twice, varied, and name what differs.",
     "inspect": "Show what is in an env or layer, and who put a file there.",
     "diff": "Show in what packages and files two envs or layers differ.",
     "gc": "Remove from the store what nothing needs.",
-    "store": "Show where the store is, what it takes, and whether it is whole.",
+    "store": "Show where the store is and how big, check or remove it.",
     "init": "Write a first envtool.yaml for this project.",
     "schema": "Print the JSON Schema of envtool.yaml.",
-    "doctor": "Show what this machine can do, and how to mend what it cannot.",
-    "version": "Show the versions that matter in a report.",
+    "doctor": "Show what this machine can do, and how to fix what it cannot.",
+    "version": "Show the versions that matter in a bug report.",
     "completion": "Print the completion script of a shell.",
 }
-GROUPS = {  # as help shows them
+GROUPS = {  # the headings of help
     "Run": ("test", "build", "run", "exec", "shell"),
-    "Look": ("list", "plan", "why", "inspect", "diff", "verify"),
+    "Inspect": ("list", "plan", "why", "inspect", "diff", "verify"),
     "Pin": ("lock", "fetch", "vendor"),
-    "Give away": ("export", "push", "sbom", "cache"),
-    "Look after": ("init", "store", "gc", "doctor", "schema", "version", "completion"),
+    "Publish": ("export", "push", "sbom", "cache"),
+    "Maintain": ("init", "store", "gc", "doctor", "schema", "version", "completion"),
 }
-SYNONYMS = {  # words that other programs have
+SYNONYMS = {  # what other programs call a verb
     "ls": "list", "sh": "shell", "bash": "shell", "enter": "shell", "up": "test", "check": "test",
     "clean": "gc", "prune": "gc", "rm": "gc", "update": "lock", "upgrade": "lock",
 }  # fmt: skip
@@ -69,33 +69,33 @@ STATUSES = """
 
 
 class VerbGroup(click.Group):
-    """The group: a verb's module is imported when the verb is called."""
+    """The group of all verbs: imports a verb's module when the verb is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of help."""
         return [*VERBS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a verb; an unknown one is an error with the near name."""
+        """Import a verb. Raises UsageError, with the closest name, if there is none of this name."""
         if cmd_name in VERBS:
             command: click.Command = import_module(f"envtool.cli.{cmd_name}").command
             return command
         if ctx.resilient_parsing or cmd_name.startswith("-"):
             return None
-        near = closest_name(cmd_name, VERBS) or SYNONYMS.get(cmd_name, "")
-        hint = f"did you mean `envtool {near}`?" if near else "`envtool --help` lists the verbs"
-        if not near or sorted(near) != sorted(cmd_name):  # no slip of the fingers: perhaps it is a task
+        close = closest_name(cmd_name, VERBS) or SYNONYMS.get(cmd_name, "")
+        hint = f"did you mean `envtool {close}`?" if close else "`envtool --help` lists the verbs"
+        if not close or sorted(close) != sorted(cmd_name):  # not two letters swapped: perhaps the word is a task
             from envtool.cli.common_options import complete_task_names
 
             tasks = complete_task_names(ctx, ctx.command.params[0], "")
-            if task := cmd_name if cmd_name in tasks else "" if near else closest_name(cmd_name, tasks):
+            if task := cmd_name if cmd_name in tasks else "" if close else closest_name(cmd_name, tasks):
                 hint = f"did you mean the task: `envtool run {task}`?"
         raise UsageError(f"unknown verb `{cmd_name}`", code="usage.verb", hint=hint)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """`help VERB` is `VERB --help`, and `help` alone `--help`, whatever options stand before it."""
+        """Read `help VERB` as `VERB --help`, and `help` alone as `--help`, whatever options precede it."""
         if args[:1] == ["help"] and not ctx.resilient_parsing:
             if args[1:2] in ([], ["help"]):
                 click.echo(ctx.get_help())
@@ -104,13 +104,13 @@ class VerbGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The verbs, without importing them."""
+        """Write the verbs, without importing them."""
         for title, verbs in GROUPS.items():
             with formatter.section(title):
                 formatter.write_dl([(verb.ljust(max(map(len, VERBS))), VERBS[verb]) for verb in verbs])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Examples and exit statuses."""
+        """Write the examples and exit statuses."""
         for title, text in (("Examples", EXAMPLES), ("Exit status", STATUSES)):
             with formatter.section(title):
                 formatter.write(fit(text.strip("\n")) + "\n")
@@ -142,16 +142,16 @@ group.params += common_options()
 
 
 def _translate_click_error(error: click.ClickException, words: Sequence[str]) -> UsageError:
-    """Click's error about a command line in our words."""
+    """Click's error about a command line, in envtool's words."""
     context = getattr(error, "ctx", None)
     verb = next((word for word in words if word in VERBS), "")
     path = context.command_path if context else f"envtool {verb}".rstrip()
     hint = f"see `{path} --help`"
     if isinstance(error, click.NoSuchOption):
         message = f"unknown option `{error.option_name}`"
-        near = closest_name(error.option_name, error.possibilities or (), 0.75)
-        if near:
-            hint = f"did you mean `{near}`?"
+        close = closest_name(error.option_name, error.possibilities or (), 0.75)
+        if close:
+            hint = f"did you mean `{close}`?"
         elif path == "envtool":
             hint = "options of a verb stand after it; `envtool VERB --help` shows them"
         elif path.endswith((" exec", " test", " build", " run")):
@@ -160,44 +160,44 @@ def _translate_click_error(error: click.ClickException, words: Sequence[str]) ->
         name = error.param.make_metavar(context) if error.param and context else "a value"
         message = f"`{path}` needs {name}"
     elif isinstance(error, click.BadOptionUsage) and error.option_name:
-        takes = "does not take" not in error.message
-        message = f"`{path} {error.option_name}` {'needs a value' if takes else 'takes no value'}"
+        needs_value = "does not take" not in error.message
+        message = f"`{path} {error.option_name}` {'needs a value' if needs_value else 'takes no value'}"
     elif isinstance(error, click.BadParameter) and error.param:
         name = path if isinstance(error.param, click.Argument) else max(error.param.opts, key=len)
         message = f"`{name}`: {error.message.rstrip('.')}"
-        written = re.match(r"`(.*?)` is no choice", error.message)
-        if near := closest_name(written[1], getattr(error.param.type, "choices", ())) if written else "":
-            hint = f"did you mean `{near}`?"
+        quoted = re.match(r"`(.*?)` is no choice", error.message)
+        if close := closest_name(quoted[1], getattr(error.param.type, "choices", ())) if quoted else "":
+            hint = f"did you mean `{close}`?"
     else:
         message = error.format_message().rstrip(".")
         message = message[:1].lower() + message[1:]
-        if found := re.match(r"got unexpected extra arguments? \((.*)\)", message):
-            message = f"`{path}` has no use for `{found[1]}`"
+        if extra := re.match(r"got unexpected extra arguments? \((.*)\)", message):
+            message = f"`{path}` has no use for `{extra[1]}`"
             if path.endswith((" test", " build", " run")):
                 hint = "`-e ENV` chooses envs, and what belongs to the task goes after `--`"
     return UsageError(message, code="usage", hint=hint)
 
 
 def _split_at_verb(words: Sequence[str], tail: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The command line up to its verb, and what comes after: further options go in between."""
-    at = next((number for number, word in enumerate(words, 1) if word in VERBS), len(words))
-    return tuple(words[:at]), (*words[at:], *(("--", *tail) if tail else ()))
+    """The words up to the verb, and those after it: a hint can insert options between them."""
+    end = next((number for number, word in enumerate(words, 1) if word in VERBS), len(words))
+    return tuple(words[:end]), (*words[end:], *(("--", *tail) if tail else ()))
 
 
 def run_command_line(argv: Sequence[str]) -> int:
-    """Parse and run one command line. Raises EnvtoolError; whatever else is a bug."""
+    """Parse and run one command line; returns the exit status. Raises EnvtoolError; any other exception is a bug."""
     words = list(argv)
     tail: tuple[str, ...] = ()
-    if "--" in words:  # click would mix the two up, and would parse options of the command as ours
-        at = words.index("--")
-        words, tail = words[:at], tuple(words[at + 1 :])
+    if "--" in words:  # click would parse options of the command as envtool's
+        index = words.index("--")
+        words, tail = words[:index], tuple(words[index + 1 :])
     if instruction := os.environ.get("_ENVTOOL_COMPLETE"):
         from click.shell_completion import shell_complete
 
         return shell_complete(group, {}, "envtool", "_ENVTOOL_COMPLETE", instruction)
     try:
-        # Not group.main(): it has its own mind about broken pipes and ^C.
-        called = _split_at_verb(words, tail)  # click takes options out of the list
+        # Not group.main(), which handles broken pipes and ^C in its own way.
+        called = _split_at_verb(words, tail)  # before click removes options from the list
         with group.make_context("envtool", words, obj=tail) as context:
             context.meta["envtool.called"] = called
             status: Any = group.invoke(context)
@@ -212,7 +212,7 @@ def run_command_line(argv: Sequence[str]) -> int:
 
 
 def _parse_global_options(argv: Sequence[str]) -> Settings:
-    """The global options once more, for an error's sake: parsing may have stopped before them."""
+    """The global options, parsed again to print an error: the first parsing may have stopped before them."""
     words = list(argv)[: list(argv).index("--")] if "--" in argv else list(argv)
     try:
         context = group.make_context("envtool", words, resilient_parsing=True)
@@ -229,21 +229,21 @@ def _print_error(error: EnvtoolError, argv: Sequence[str]) -> int:
     from envtool.cli.console import detect_style, over, terminal_width
     from envtool.report.error_text import format_error
 
-    said = _parse_global_options(argv)
-    if said.json:
+    settings = _parse_global_options(argv)
+    if settings.json:
         from envtool.report import json_lines
 
         json_lines.write_line(sys.stdout, json_lines.error_json(error))
     text = (
-        over() + _stopped(argv)
+        over() + _interrupted_text(argv)
         if isinstance(error, Interrupted)
-        else format_error(error, style=detect_style(sys.stderr, said.color), columns=terminal_width())
+        else format_error(error, style=detect_style(sys.stderr, settings.color), columns=terminal_width())
     )
     print(text, file=sys.stderr)
     return error.exit_status
 
 
-def _stopped(argv: Sequence[str]) -> str:
+def _interrupted_text(argv: Sequence[str]) -> str:
     from envtool.cli.console import terminal_width
     from envtool.report.summary import to_type
 
@@ -253,14 +253,15 @@ def _stopped(argv: Sequence[str]) -> str:
 
 
 def report_unexpected(error: Exception, argv: Sequence[str]) -> int:
-    """The system refused something (a full disk, a file that is none): one sentence. Else it is a bug."""
-    said = _explain_os_error(error) if isinstance(error, OSError) else None
-    shown = bool(os.environ.get("ENVTOOL_DEBUG") or _parse_global_options(argv).verbosity > 0)
-    if shown:
+    """Print an unexpected exception, and return the exit status: an OSError (a full disk, a path that is no file) as
+    one sentence, any other exception as a bug."""
+    explained = _explain_os_error(error) if isinstance(error, OSError) else None
+    show_traceback = bool(os.environ.get("ENVTOOL_DEBUG") or _parse_global_options(argv).verbosity > 0)
+    if show_traceback:
         import traceback
 
         traceback.print_exception(error)
-    return _print_error(said or internal(error, shown=shown), argv)
+    return _print_error(explained or internal(error, shown=show_traceback), argv)
 
 
 def _explain_os_error(error: OSError) -> EnvtoolError | None:
@@ -275,11 +276,11 @@ def _explain_os_error(error: OSError) -> EnvtoolError | None:
 
 
 def _raise_interrupt(number: int) -> NoReturn:
-    raise KeyboardInterrupt(f"signal {number}")  # no Exception: whoever passes over errors does not pass over this
+    raise KeyboardInterrupt(f"signal {number}")  # not an Exception: `except Exception` does not catch it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status of one command line. Never raises, whatever happens."""
+    """Run one command line; returns the exit status. Prints every error."""
     words = sys.argv[1:] if argv is None else argv
     try:
         try:
@@ -295,13 +296,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = report_unexpected(error, words)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read us has gone (`envtool list | head -1`): no words, and the status that a shell gives SIGPIPE.
+        # The reader of standard output has gone (`envtool list | head -1`): print nothing, and return the status that a
+        # shell gives SIGPIPE.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (KeyboardInterrupt, Interrupted):
         return 130
     except BaseException as error:
-        # Raised while an extension module in Rust imports something, an interrupt comes out as its panic (PyO3).
+        # An interrupt during the import of an extension module in Rust is raised as a PanicException of PyO3.
         if type(error).__name__ == "PanicException" and "Interrupt" in str(error):
             return 130
         raise

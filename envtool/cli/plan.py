@@ -29,35 +29,35 @@ envtool plan test -e 'unit*'
 )
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **how: Any) -> None:
-    """Show what stands under each env, and whether it is cached or would be built. Builds nothing.
+def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **options: Any) -> None:
+    """Show the bases and layers of each env, and whether they are cached or would be built. Builds nothing.
 
-    With TASK, only the envs that have it. A key is unknown above what has yet to be built.
+    With TASK, only the envs that have it. The keys of layers above one that has yet to be built are unknown.
     """
     from envtool.cli import app_interface, console, tables
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    plan = app.plan(app.CommandRequest(**said.project(), envs=envs, **how), task)
-    if said.json:
+    plan = app.plan(app.CommandRequest(**settings.project(), envs=envs, **options), task)
+    if settings.json:
         from envtool.report.json_lines import write_line
 
         write_line(sys.stdout, tables.plan_json(plan))
     else:
-        typed = _typed(said, plan, task, envs)
+        typed = _typed(settings, plan, task, envs)
         print(
             tables.format_plan(
-                plan, console.detect_style(sys.stdout, said.color), console.terminal_width(sys.stdout), typed
+                plan, console.detect_style(sys.stdout, settings.color), console.terminal_width(sys.stdout), typed
             )
         )
 
 
-def _typed(said: Settings, plan: Any, task: str, envs: tuple[str, ...]) -> str:
-    """What makes all that is shown: the task that was named, or `test`, or the first that there is."""
+def _typed(settings: Settings, plan: Any, task: str, envs: tuple[str, ...]) -> str:
+    """The command that builds all that the plan shows: it runs the given task, or `test`, or the first task."""
     from envtool.cli.common_options import typed
 
-    known = dict.fromkeys(each for env in plan.envs for each in env.tasks)
-    task = task or ("test" if "test" in known else next(iter(known), ""))
+    tasks = dict.fromkeys(name for env in plan.envs for name in env.tasks)
+    task = task or ("test" if "test" in tasks else next(iter(tasks), ""))
     verb = (task,) if task in ("test", "build") else ("run", task)
     line = typed((*verb, *(word for env in envs for word in ("-e", env)))).removeprefix("envtool")
-    return f"{said.again()}{line}" if task and line else ""
+    return f"{settings.again()}{line}" if task and line else ""

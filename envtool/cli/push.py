@@ -19,31 +19,33 @@ envtool push unit registry.example/team/unit --compress gzip
 @click.argument("env", shell_complete=complete_env_names)
 @click.argument("ref")
 @click.option(
-    "--compress", type=Choice(["gzip", "zstd"]), default="zstd", help="How layers are packed (default: zstd)."
+    "--compress", type=Choice(["gzip", "zstd"]), default="zstd", help="How layers are compressed (default: zstd)."
 )
 @image_options
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool, project: bool, **how: Any) -> None:
-    """Put an env as an image into a registry, and print REF@DIGEST. Makes its stack if need be.
+def command(
+    ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool, project: bool, **options: Any
+) -> None:
+    """Push an env as an image to a registry, and print REF@DIGEST. Builds its stack if necessary.
 
-    REF is [REGISTRY/]REPOSITORY[:TAG], as docker and podman read it. What the registry has already is not sent again,
-    and the tag is put last. Credentials are those of `docker login` and `podman login`. --compress gzip is for readers
+    REF is [REGISTRY/]REPOSITORY[:TAG], as docker and podman read it. Layers that the registry has are not sent again,
+    and the tag is set last. Credentials are those of `docker login` and `podman login`. --compress gzip is for readers
     older than Docker 23 and containerd 1.5.
     """
     from envtool.cli import app_interface, console, tables
     from envtool.cli.session import run_with_display
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    request = app.CommandRequest(**said.project(), **how)
-    more: dict[str, Any] = {"compress": compress, "bare": bare, "project": project}
-    pushed = run_with_display(said, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **more))
-    if said.json:
+    request = app.CommandRequest(**settings.project(), **options)
+    image: dict[str, Any] = {"compress": compress, "bare": bare, "project": project}
+    pushed = run_with_display(settings, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **image))
+    if settings.json:
         from envtool.report.json_lines import write_line
 
         write_line(sys.stdout, tables.push_json(pushed))
         return
-    if said.verbosity >= 0:
+    if settings.verbosity >= 0:
         print(console.fit_to_terminal(tables.format_push(pushed), sys.stderr), file=sys.stderr)
     print(f"{pushed.name}@{pushed.digest}")

@@ -18,13 +18,13 @@ envtool run docs -e docs -- --open
 @click.argument("task", shell_complete=complete_task_names)
 @run_options
 @click.pass_context
-def command(ctx: click.Context, /, task: str, junit: str | None, **said: Any) -> int:
+def command(ctx: click.Context, /, task: str, junit: str | None, **options: Any) -> int:
     """Run TASK in every env that has one of this name.
 
-    What stands after `--` reaches the task as {{ args }}.
+    Words after `--` reach the task as {{ args }}.
     """
     from envtool.cli.session import build_request, run_and_report
 
     return run_and_report(
-        read_settings(ctx), task, build_request(read_settings(ctx), ctx.obj, reports=(junit,), **said), junit
+        read_settings(ctx), task, build_request(read_settings(ctx), ctx.obj, reports=(junit,), **options), junit
     )

@@ -21,28 +21,31 @@ envtool sbom 'unit[trixie]' --format spdx -o unit.spdx.json
 @click.command("sbom", cls=Verb, examples=EXAMPLES)
 @click.argument("env", shell_complete=complete_env_names)
 @click.option("--format", "form", type=Choice(["cyclonedx", "spdx"]), default="cyclonedx", help="Default: cyclonedx.")
-@click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write it there.")
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write to FILE instead of standard output."
+)
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, form: str, output: str | None, **how: Any) -> None:
-    """Write the bill of materials of an env: every package that is really in its stack. Makes the stack if need be.
+def command(ctx: click.Context, /, env: str, form: str, output: str | None, **options: Any) -> None:
+    """Write the bill of materials of an env: every package that its stack really contains. Builds the stack
+    if necessary.
 
-    CycloneDX 1.6 or SPDX 2.3, JSON; the same stack gives the same bytes. It needs libraries that are installed only
-    where they are wanted: without them it says the command.
+    CycloneDX 1.6 or SPDX 2.3, JSON; the same stack gives the same bytes. It needs libraries that envtool does not
+    install by default: without them the error has the command.
     """
     from envtool.cli import app_interface
     from envtool.cli.session import run_with_display
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    request = app.CommandRequest(**said.project(), **how)
-    text = run_with_display(said, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
+    request = app.CommandRequest(**settings.project(), **options)
+    text = run_with_display(settings, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
     if output is None:
         sys.stdout.write(text)
         return
-    path = os.path.join(said.directory, output)
+    path = os.path.join(settings.directory, output)
     try:
-        with caller_paths.atomic_write(path, said.top()) as file:
+        with caller_paths.atomic_write(path, settings.top()) as file:
             file.write(text.encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", code="sbom-output") from error

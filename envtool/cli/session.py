@@ -1,7 +1,7 @@
-"""What test, build and run share: run a task in many envs, show it, say how it ended.
+"""Runs work in a thread, shows its events, and handles ^C: for all verbs that build layers.
 
-The app works in a thread of its own and the main thread waits for its answer or a signal, whichever comes first:
-handlers then only put a number into a queue (SimpleQueue.put is reentrant).
+The app works in a thread of its own. The main thread waits for the answer or a signal, whichever comes first, so a
+signal handler only puts a number into a queue (SimpleQueue.put is reentrant).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ Answer = TypeVar("Answer")
 
 
 def compute_exit_status(results: Sequence[ReportedResult], *, interrupted: bool = False) -> int:
-    """The exit status of a run. A failed task (1) is certain knowledge, and so is a spec that is wrong for an env (2):
-    they outweigh an env that could not be made (3)."""
-    outcomes = {each.outcome for each in results}
+    """The exit status of a run. A failed task (1) and a spec that is wrong for an env (2) are facts about the project:
+    they outweigh an env that could not be built (3)."""
+    outcomes = {result.outcome for result in results}
     if interrupted or ("interrupted" in outcomes and not outcomes & {"failed", "timeout"}):
         return 130
     if outcomes & {"failed", "timeout"}:
         return 1
-    if any(isinstance(each.error, SpecError) for each in results):
+    if any(isinstance(result.error, SpecError) for result in results):
         return 2
     return 3 if "error" in outcomes else 0
 
@@ -63,7 +63,7 @@ def build_request(
     expect_cached: bool = False,
     reports: tuple[str | None, ...] = (),
 ) -> Any:
-    """The app's Request for what the command line says; `reports` are files that it names to be written."""
+    """The CommandRequest of `test`, `build` or `run`. `reports`: paths of the files that the run writes."""
     return app_interface.import_app().CommandRequest(
         **settings.project(),
         envs=envs,
@@ -80,8 +80,8 @@ def build_request(
 
 
 def run_with_display(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: bool = True) -> Answer:
-    """Do something that makes layers, and show it: its answer. `work` is given where events go, and the latch that asks
-    it to end. `events` False: `--json` does not write them, since standard output is for a document. Raises
+    """Call `work`, which builds layers, with a function that takes its events and a Cancel; show the events, and return
+    the answer. `events` False: `--json` does not write the events, since standard output is for a document. Raises
     EnvtoolError, Interrupted."""
     display = None if settings.json and settings.verbosity <= 0 else console.make_display(settings)
     subscribers: list[Subscriber] = [display] if display else []
@@ -108,15 +108,15 @@ def run_with_display(settings: Settings, work: Callable[[Emit, Any], Answer], *,
 def run_and_report(
     settings: Settings, task: str, request: Any, junit: str | None, provenance: str | None = None
 ) -> int:
-    """Run `task`; returns the exit status. `provenance`: a file for the statements of what passed. Raises
-    EnvtoolError."""
+    """Run `task`, show it and write the reports; returns the exit status. `provenance`: a file for in-toto statements
+    about the results that passed. Raises EnvtoolError."""
     display = None if settings.json and settings.verbosity <= 0 else console.make_display(settings)
-    report, made = _make_junit(junit, settings), Made()
-    subscribers: list[Subscriber] = [each for each in (display, report, made) if each]
+    report, built = _make_junit(junit, settings), BuiltCounter()
+    subscribers: list[Subscriber] = [subscriber for subscriber in (display, report, built) if subscriber]
     subscribers += [Listener(hear) for hear in app_interface.import_app().listeners()]
     if settings.json:
         subscribers.append(Lines(sys.stdout))
-    begun = time.monotonic()
+    started = time.monotonic()
     results: Sequence[ReportedResult] = ()
     written = True
     abandoned = False
@@ -136,19 +136,19 @@ def run_and_report(
         written &= _write_provenance(provenance, settings, app_interface.import_app().statements(results))
     if not results and not interrupted:
         raise UsageError(f"no env has a task `{task}`", code="usage.task", hint="`envtool list` shows envs and tasks")
-    spent = time.monotonic() - begun
-    code = compute_exit_status(results, interrupted=interrupted)
-    code = code if code or written else 3
+    seconds = time.monotonic() - started
+    status = compute_exit_status(results, interrupted=interrupted)
+    status = status if status or written else 3
     if settings.json:
-        write_line(sys.stdout, result_json(results, spent, code))
+        write_line(sys.stdout, result_json(results, seconds, status))
     if display:
         text = format_summary(
             results,
-            spent,
+            seconds,
             interrupted=interrupted,
             again=settings.again(),
             typed=settings.typed(),
-            kept=made.kept(),
+            kept=built.kept(),
             shown=display.shown,
             style=console.detect_style(sys.stderr, settings.color),
             columns=console.rule_width(),
@@ -156,13 +156,13 @@ def run_and_report(
         )
         sys.stderr.write(f"{console.over() if abandoned else ''}{text}\n")
     if abandoned or interrupted:
-        exit_now(code)
-    return code
+        exit_now(status)
+    return status
 
 
 def exit_now(code: int) -> NoReturn:
-    """End at once: threads of the app may still wait for something, and Python would wait for them. Containers die with
-    this process; all that is worth keeping has been written, and what was half made is removed behind us."""
+    """End this process at once: Python would wait for threads of the app that still wait for something. Containers die
+    with the process; what was finished is stored, and a process of its own removes what was not."""
     sys.stdout.flush()
     sys.stderr.flush()
     from envtool.run.sweep import sweep_after_exit
@@ -179,41 +179,41 @@ def _make_junit(path: str | None, settings: Settings) -> Junit | None:
     return junit.Junit(path, settings.top())
 
 
-class Made:
-    """What is kept of a run, however it ends."""
+class BuiltCounter:
+    """Counts what a run has built and fetched, which stays in the store even if the run is interrupted."""
 
     def __init__(self) -> None:
-        self._made, self._fetched = {"base": 0, "layer": 0}, False
+        self._built, self._fetched = {"base": 0, "layer": 0}, False
 
     def kept(self) -> list[str]:
-        """In words."""
-        made = [pluralize(number, word) for word, number in self._made.items() if number]
-        return [*(["what was fetched"] if self._fetched else []), *made]
+        """What stays, in words, as in "2 layers"."""
+        counts = [pluralize(number, word) for word, number in self._built.items() if number]
+        return [*(["what was fetched"] if self._fetched else []), *counts]
 
     def event(self, event: Event) -> None:
-        """More is there."""
-        if isinstance(event, Finished) and event.subject in self._made:
-            self._made[event.subject] += event.outcome in ("built", "pulled")
+        """Count the result of a build or a fetch."""
+        if isinstance(event, Finished) and event.subject in self._built:
+            self._built[event.subject] += event.outcome in ("built", "pulled")
         self._fetched |= isinstance(event, Progress) and event.phase in ("index", "fetching") and event.done > 0
 
     def tick(self, now: float) -> bool:
-        """Nothing moves."""
+        """Redraws nothing."""
         del now
         return False
 
 
 class Listener:
-    """A plugin that hears every event (api.envtool_event)."""
+    """A subscriber that passes every event to a plugin (api.envtool_event)."""
 
     def __init__(self, hear: Callable[[Event], None]) -> None:
         self._hear = hear
 
     def event(self, event: Event) -> None:
-        """Hand it on."""
+        """Pass the event on."""
         self._hear(event)
 
     def tick(self, now: float) -> bool:
-        """Plugins are told of events only."""
+        """Does nothing: plugins receive only events."""
         del now
         return False
 
@@ -240,16 +240,16 @@ def _write_junit(report: Junit, results: Sequence[ReportedResult]) -> bool:
 def run_interruptibly(
     work: Callable[[Emit, Any], Answer], subscribers: Sequence[Subscriber], display: Terminal | Plain | None
 ) -> tuple[Answer | None, bool, bool]:
-    """The answer (None where there is none), whether we were interrupted, and whether we did not wait for the answer:
-    after a second signal for nothing, after the first for no longer than Patience says. Every container dies with this
-    process.
+    """Call `work` in a thread. Returns its answer (None if there is none), whether a signal came, and whether the
+    answer was not waited for: after the first signal the main thread waits as long as GracePeriod says, after the
+    second not at all. Every container dies with this process.
     """
     app = app_interface.import_app()
     answers: SimpleQueue[int | BaseException | tuple[Answer]] = SimpleQueue()
-    cancel, patience = (
+    cancel, grace = (
         app.Cancel.make(),
         GracePeriod(GRACE_SECONDS + 0.3),
-    )  # the app has its own, and says what it knows
+    )  # longer than the app's own grace period, so that the app can report what it knows
 
     def say(text: str, *, over: bool = False) -> None:
         if display:
@@ -260,27 +260,27 @@ def run_interruptibly(
     with EventStream(subscribers, say) as stream, signals.catch_signals(answers.put):
 
         def emit(event: Event) -> None:
-            patience.on_event(event)
+            grace.on_event(event)
             stream.emit(event)
 
-        def do() -> None:
+        def work_and_answer() -> None:
             try:
                 answers.put((work(emit, cancel),))
             except BaseException as error:
                 answers.put(error)
 
-        threading.Thread(target=do, name="app", daemon=True).start()
+        threading.Thread(target=work_and_answer, name="app", daemon=True).start()
         answer = answers.get()
         while isinstance(answer, int):
             if cancel.is_set():
                 return None, True, True
             cancel.set(answer)
-            patience.is_over()
+            grace.is_over()
             stream.call(lambda: say("interrupted: ending what runs (again: end at once)", over=True))
             while (answer := _next_answer(answers)) is None:
-                if patience.is_over():
+                if grace.is_over():
                     return None, True, True
-    # The latch is left open: after a second signal the app's threads may still look at it until the process ends.
+    # The Cancel stays open: after a second signal the app's threads may still read it until the process ends.
     if isinstance(answer, Interrupted):
         return None, True, False
     if isinstance(answer, BaseException):
@@ -289,7 +289,7 @@ def run_interruptibly(
 
 
 def _next_answer(answers: SimpleQueue[Any]) -> Any:
-    """The next answer, None where none has come for a moment."""
+    """The next answer, or None if none comes within 50 ms."""
     try:
         return answers.get(timeout=0.05)
     except Empty:

@@ -18,11 +18,11 @@ envtool shell 'unit[trixie]'
 @click.argument("env", shell_complete=complete_env_names)
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, **how: Any) -> int:
-    """Open a shell in an env, as its tasks would see it. What it writes is gone when it ends.
+def command(ctx: click.Context, /, env: str, **options: Any) -> int:
+    """Open a shell in an env, as its tasks would see it. What the shell writes is discarded when it ends.
 
-    The shell's exit status is ours.
+    envtool ends with the exit status of the shell.
     """
     from envtool.cli.interactive import run_interactively
 
-    return run_interactively(read_settings(ctx), env, (), **how)
+    return run_interactively(read_settings(ctx), env, (), **options)

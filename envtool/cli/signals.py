@@ -1,4 +1,4 @@
-"""Being asked to stop: ^C, SIGTERM, a closed terminal."""
+"""Handles the signals that ask envtool to stop: SIGINT (^C), SIGTERM, SIGHUP (a closed terminal)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def catch_signals(handle: Callable[[int], object]) -> Iterator[None]:
-    """Have `handle(number)` called for each signal that asks us to stop; what was before is put back.
+    """Within the context, call `handle(number)` for each signal of STOP_SIGNALS; afterwards restore the old handlers.
 
-    It runs between two instructions of the main thread: it may only do what is reentrant. A signal that is ignored
-    (nohup) stays ignored.
+    `handle` runs between two instructions of the main thread: it may only do what is reentrant. A signal that is
+    ignored (nohup) stays ignored. Does nothing in other threads than the main one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    heard = [number for number in STOP_SIGNALS if before[number] is not signal.SIG_IGN]
-    for number in heard:
+    old_handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    caught = [number for number in STOP_SIGNALS if old_handlers[number] is not signal.SIG_IGN]
+    for number in caught:
         signal.signal(number, lambda number, _: handle(number))
     try:
         yield
     finally:
-        for number in heard:
-            signal.signal(number, before[number])
+        for number in caught:
+            signal.signal(number, old_handlers[number])

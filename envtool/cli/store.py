@@ -27,24 +27,24 @@ envtool store remove --yes
 
 
 class StoreVerbGroup(click.Group):
-    """The group of these verbs."""
+    """The group of the verbs of `envtool store`."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """An unknown one is an error with the near name."""
-        known = super().get_command(ctx, cmd_name)
-        if known is None and not ctx.resilient_parsing and not cmd_name.startswith("-"):
-            near = closest_name(cmd_name, self.commands)
-            hint = f"did you mean `envtool store {near}`?" if near else "`envtool store --help` lists the verbs"
+        """The verb of this name. Raises UsageError, with the closest name, if there is none."""
+        verb = super().get_command(ctx, cmd_name)
+        if verb is None and not ctx.resilient_parsing and not cmd_name.startswith("-"):
+            close = closest_name(cmd_name, self.commands)
+            hint = f"did you mean `envtool store {close}`?" if close else "`envtool store --help` lists the verbs"
             raise UsageError(f"unknown verb `store {cmd_name}`", code="usage.verb", hint=hint)
-        return known
+        return verb
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The verbs."""
+        """Write the verbs."""
         with formatter.section("Verbs"):
             formatter.write_dl([(name, verb.get_short_help_str(80)) for name, verb in self.commands.items()])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The examples of all."""
+        """Write the examples of all verbs."""
         with formatter.section("Examples"):
             for line in (PATH_EXAMPLES + SIZE_EXAMPLES + VERIFY_EXAMPLES + REMOVE_EXAMPLES).split("\n"):
                 if line:
@@ -55,7 +55,7 @@ class StoreVerbGroup(click.Group):
     "store", cls=StoreVerbGroup, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB ..."
 )
 def command() -> None:
-    """Show where the store is, what it takes, and whether it is whole; remove it."""
+    """Show where the store is, how big it is, and whether it is damaged; remove it."""
 
 
 command.params += common_options()
@@ -64,85 +64,89 @@ command.params += common_options()
 @command.command("path", cls=Verb, examples=PATH_EXAMPLES)
 @click.pass_context
 def path(ctx: click.Context, /) -> None:
-    """Print the directory of the store, whether it is there or not."""
+    """Print the directory of the store, whether it exists or not."""
     from envtool.cli import app_interface
     from envtool.report.json_lines import write_line
 
-    where = app_interface.import_app().store_path()
+    directory = app_interface.import_app().store_path()
     if read_settings(ctx).json:
-        write_line(sys.stdout, {"store": where})
+        write_line(sys.stdout, {"store": directory})
     else:
-        print(where)
+        print(directory)
 
 
 @command.command("size", cls=Verb, examples=SIZE_EXAMPLES)
 @click.pass_context
 def size(ctx: click.Context, /) -> None:
-    """Show what the store takes on the disk. Cheap: layers are measured once."""
+    """Show the size of the store on the disk. Fast: layers are measured once."""
     from envtool.cli import app_interface, console, store_tables
     from envtool.report.json_lines import write_line
 
-    said = read_settings(ctx)
-    found = app_interface.import_app().store_size()
-    if said.json:
-        write_line(sys.stdout, store_tables.sizes_json(found))
+    settings = read_settings(ctx)
+    sizes = app_interface.import_app().store_size()
+    if settings.json:
+        write_line(sys.stdout, store_tables.sizes_json(sizes))
     else:
-        print(console.fit_to_terminal(store_tables.format_sizes(found, console.detect_style(sys.stdout, said.color))))
+        print(
+            console.fit_to_terminal(store_tables.format_sizes(sizes, console.detect_style(sys.stdout, settings.color)))
+        )
 
 
 @command.command("verify", cls=Verb, examples=VERIFY_EXAMPLES)
-@click.option("--repair", is_flag=True, help="Remove what is damaged, to be made or fetched again; restore modes.")
-@click.option("-j", "--jobs", metavar="N", type=Count(), help="Look at N at once (default: processors).")
+@click.option("--repair", is_flag=True, help="Remove damaged items, which are built or fetched again; restore modes.")
+@click.option("-j", "--jobs", metavar="N", type=Count(), help="Check N items at once (default: processors).")
 @click.pass_context
 def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
-    """Look at everything in the store, and name what is damaged. Exit status 1 if something is, and still is.
+    """Check every item of the store, and name the damaged ones. Exit status 1 if one of them is not repaired.
 
-    Fetched files are hashed, and layers digested anew, against what they are called; results, remembered answers and
-    directories are looked at too. Things that are in use are looked at, and not removed.
+    Fetched files are hashed and layers digested again, and compared with their names; cached results and answers, and
+    directories, are checked too. Items in use are checked, but not removed.
     """
     from envtool.cli import app_interface, console, store_tables
     from envtool.cli.session import run_with_display
     from envtool.report.json_lines import write_line
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    found = run_with_display(
-        said, lambda emit, cancel: app.store_verify(repair=repair, jobs=jobs or 0, emit=emit, cancel=cancel)
+    result = run_with_display(
+        settings, lambda emit, cancel: app.store_verify(repair=repair, jobs=jobs or 0, emit=emit, cancel=cancel)
     )
-    if said.json:
-        write_line(sys.stdout, store_tables.check_json(found))
+    if settings.json:
+        write_line(sys.stdout, store_tables.check_json(result))
     else:
-        print(console.fit_to_terminal(store_tables.format_check(found, console.detect_style(sys.stdout, said.color))))
-    return 1 if found.left else 0
+        print(
+            console.fit_to_terminal(store_tables.format_check(result, console.detect_style(sys.stdout, settings.color)))
+        )
+    return 1 if result.left else 0
 
 
 @command.command("remove", cls=Verb, examples=REMOVE_EXAMPLES)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
 def remove(ctx: click.Context, /, yes: bool) -> int:
-    """Remove the whole store. All of it can be made or fetched again.
+    """Remove the whole store. All of it can be built or fetched again.
 
-    What other envtools use is waited for. Nothing goes that is not of a store.
+    Waits for other envtools that use it. Removes only what belongs to a store.
     """
     from envtool.cli import app_interface, console, store_tables
     from envtool.cli.session import run_with_display
     from envtool.report.json_lines import write_line
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    where = app.store_path()
-    if not yes and not _confirm(where):
+    directory = app.store_path()
+    if not yes and not _confirm(directory):
         return 2
-    done = run_with_display(said, lambda emit, cancel: (app.store_remove(emit=emit, cancel=cancel),))[0]
-    if said.json:
-        write_line(sys.stdout, store_tables.removal_json(done, where))
+    removal = run_with_display(settings, lambda emit, cancel: (app.store_remove(emit=emit, cancel=cancel),))[0]
+    if settings.json:
+        write_line(sys.stdout, store_tables.removal_json(removal, directory))
     else:
-        print(console.fit_to_terminal(store_tables.format_removal(done, where)))
-    return 3 if done is not None and done.stuck else 0
+        print(console.fit_to_terminal(store_tables.format_removal(removal, directory)))
+    return 3 if removal is not None and removal.stuck else 0
 
 
-def _confirm(where: str) -> bool:
-    """Whether a person at a terminal says yes. Raises UsageError where nobody can be asked."""
+def _confirm(directory: str) -> bool:
+    """Whether a person at the terminal says yes. Raises UsageError if there is no terminal to ask at."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
             "`envtool store remove` asks first, and nobody is here to answer",
@@ -151,6 +155,6 @@ def _confirm(where: str) -> bool:
         )
     from envtool.report.text import one_line
 
-    sys.stderr.write(f"remove {one_line(where)}, all of which can be made or fetched again? [y/N] ")
+    sys.stderr.write(f"remove {one_line(directory)}, all of which can be made or fetched again? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,4 +1,4 @@
-"""Values of the app as tables, trees and JSON: what list, plan and doctor print."""
+"""Tables; text and JSON of `list`, `plan`, `lock`, `fetch`, `vendor`, `export`, `push` and `doctor` (docs/json.md)."""
 
 from __future__ import annotations
 
@@ -15,43 +15,49 @@ if TYPE_CHECKING:
     from envtool.cli.app_interface import CheckOutcome, LockOutcome
     from envtool.model import Json, Spec
 
-MIN_COLUMNS = 12  # columns of a table that would be of no use with fewer
+MIN_COLUMNS = 12  # a cell is not made narrower than this
 _STATE_COLORS = {"cached": "32", "build": "33", "unknown": "2"}
 _SIGNS = {"ok": ("✓", "32"), "warn": ("!", "33"), "fail": ("✗", "31")}
 
 
 def table(rows: Sequence[Sequence[str]], columns: int = 0, firm: Container[int] = ()) -> list[str]:
-    """Rows in columns, the first the head. On a screen of so many `columns` (0: without end) the widest cells lose
-    their middle, those of the first, which are names to be typed, last; those of `firm` ones, which are numbers and
-    times, never. Where that is not enough, what is firm follows each row on a line of its own, by its title."""
+    """The lines of a table; the first row is the head. Where a line has more than `columns` (0: any number), the widest
+    cells lose their middle: those of the first column, which are names to be typed, last, and those of the `firm`
+    columns, which are numbers and times, never. If that is not enough, the firm cells follow each row on lines of
+    their own, each with its title."""
     widths = [max(visible_width(cell) for cell in column) + 2 for column in zip(*rows, strict=True)]
     while columns and sum(widths) - 2 > columns:
-        loose = [at for at, wide in enumerate(widths) if at not in firm and wide > MIN_COLUMNS]
-        if not loose:
+        shrinkable = [index for index, width in enumerate(widths) if index not in firm and width > MIN_COLUMNS]
+        if not shrinkable:
             break
-        at = max(loose[1:] if loose[0] == 0 and len(loose) > 1 else loose, key=lambda each: widths[each])
-        widths[at] -= 1
+        index = max(
+            shrinkable[1:] if shrinkable[0] == 0 and len(shrinkable) > 1 else shrinkable,
+            key=lambda index: widths[index],
+        )
+        widths[index] -= 1
     if columns and firm and sum(widths) - 2 > columns:
         return _stack_firm_columns(rows, columns, firm)
-    cells = [[elide_middle(cell, wide - 2) for cell, wide in zip(row, widths, strict=True)] for row in rows]
-    return ["".join(pad(cell, wide) for cell, wide in zip(row, widths, strict=True)).rstrip() for row in cells]
+    cells = [[elide_middle(cell, width - 2) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return ["".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def _stack_firm_columns(rows: Sequence[Sequence[str]], columns: int, firm: Container[int]) -> list[str]:
     titles = rows[0]
-    loose = [at for at in range(len(titles)) if at not in firm]
-    head, *lines = table([[row[at] for at in loose] for row in rows], columns)
+    shrinkable = [index for index in range(len(titles)) if index not in firm]
+    head, *lines = table([[row[index] for index in shrinkable] for row in rows], columns)
     out = [head]
     for row, line in zip(rows[1:], lines, strict=True):
         out += [
             line,
-            *_fill_lines([f"{titles[at]} {row[at]}".strip() for at in range(len(row)) if at in firm], columns),
+            *_fill_lines(
+                [f"{titles[index]} {row[index]}".strip() for index in range(len(row)) if index in firm], columns
+            ),
         ]
     return out
 
 
 def _fill_lines(pairs: Sequence[str], columns: int) -> list[str]:
-    """As many on a line as there is room for."""
+    """Join as many pairs on a line as fit into the columns."""
     lines: list[str] = []
     for pair in pairs:
         if lines and visible_width(lines[-1]) + 2 + visible_width(pair) <= columns:
@@ -62,7 +68,8 @@ def _fill_lines(pairs: Sequence[str], columns: int) -> list[str]:
 
 
 def format_envs(spec: Spec, style: Style, columns: int = 0) -> str:
-    """One line an env; where that has no room for all names, an env and its tasks, and below what they stand on."""
+    """One line per env; if a line would be wider than `columns`, the name of each env and below it its base, layers and
+    tasks."""
     rows = [("env", "base", "layers", "tasks")]
     rows += [
         (
@@ -80,12 +87,12 @@ def format_envs(spec: Spec, style: Style, columns: int = 0) -> str:
     for name, base, layers, tasks in rows[1:]:
         lines.append(style.paint("1", fit_lines(name, columns)))
         pairs = (("base", base), ("layers", layers), ("tasks", tasks))
-        lines += [fit_lines(f"  {pad(title, 8)}{said}", columns, indent=8) for title, said in pairs]
+        lines += [fit_lines(f"  {pad(title, 8)}{names}", columns, indent=8) for title, names in pairs]
     return "\n".join(lines)
 
 
 def envs_json(spec: Spec) -> Json:
-    """The same as a value (docs/json.md)."""
+    """The object of `list` (docs/json.md)."""
     return {
         "file": spec.file,
         "root": spec.root,
@@ -104,158 +111,158 @@ def envs_json(spec: Spec) -> Json:
     }
 
 
-def format_plan(value: Any, style: Style, columns: int = 0, typed: str = "") -> str:
-    """A tree for each env, bottom first, the sum, and what is `typed` to make all that. Where there is no room for all,
-    the keys go; what a step is stands below its name where it has no room beside it, and a name that is too long loses
-    its middle."""
-    steps = [step for env in value.envs for step in env.steps]
-    name = max((visible_width(one_line(step.name)) for step in steps), default=0) + 1
-    what = max((visible_width(", ".join(_what(step, style))) for step in steps), default=0)
-    room = (columns or 1 << 20) - BRANCH - STATE
-    keys = max(name, NAME) + KEY + what <= room
-    name = min(max(name, NAME), max(room - what, NAME))
+def format_plan(plan: Any, style: Style, columns: int = 0, typed: str = "") -> str:
+    """A tree per env, bottom first; the notes; the sum with the command (`typed`) that builds the rest. On a screen of
+    few `columns` the keys are left out, a description moves below its name, and a long name loses its middle."""
+    steps = [step for env in plan.envs for step in env.steps]
+    name_width = max((visible_width(one_line(step.name)) for step in steps), default=0) + 1
+    description_width = max((visible_width(", ".join(_describe_step(step, style))) for step in steps), default=0)
+    available = (columns or 1 << 20) - BRANCH - STATE
+    show_keys = max(name_width, NAME) + KEY + description_width <= available
+    name_width = min(max(name_width, NAME), max(available - description_width, NAME))
     lines: list[str] = []
     seen: dict[tuple[str, ...], str] = {}
-    for env in value.envs:
+    for env in plan.envs:
         tasks = ", ".join(one_line(task) for task in env.tasks)
         title = elide_middle(one_line(env.name), columns) if columns else one_line(env.name)
         lines.append(fit_lines(f"{style.paint('1', title)}  {tasks}".rstrip(), columns))
         for number, step in enumerate(env.steps):
-            same = (
-                (step.key,) if step.key else (step.subject, step.name, step.node)
-            )  # what one name means may be several
-            seen[same] = step.state
+            # without a key the node distinguishes steps of the same name
+            identity = (step.key,) if step.key else (step.subject, step.name, step.node)
+            seen[identity] = step.state
             last = number == len(env.steps) - 1
             start = f" {style.glyphs('└─' if last else '├─')} {pad(step.subject, 6)}"
             state = pad(style.paint(_STATE_COLORS[step.state], step.state), STATE)
-            line = f"{start}{pad(elide_middle(one_line(step.name), name - 1), name)}{state}"
-            line += pad(step.key[:12] or "-", KEY) if keys else ""
-            said = ", ".join(_what(step, style))
-            if visible_width(line) + visible_width(said) <= (columns or 1 << 20):
-                lines.append(f"{line}{said}")
+            line = f"{start}{pad(elide_middle(one_line(step.name), name_width - 1), name_width)}{state}"
+            line += pad(step.key[:12] or "-", KEY) if show_keys else ""
+            description = ", ".join(_describe_step(step, style))
+            if visible_width(line) + visible_width(description) <= (columns or 1 << 20):
+                lines.append(f"{line}{description}")
                 continue
-            bar = " " if last else style.glyphs("│")
-            below = fit_lines(said, columns - BRANCH, indent=0).split("\n")
-            lines += [line.rstrip(), *(f" {bar}  {' ' * (BRANCH - 4)}{each}" for each in below)]
+            branch = " " if last else style.glyphs("│")
+            wrapped = fit_lines(description, columns - BRANCH, indent=0).split("\n")
+            lines += [line.rstrip(), *(f" {branch}  {' ' * (BRANCH - 4)}{text}" for text in wrapped)]
     states = [*seen.values()]
     parts = [
         f"{pluralize(states.count('build'), 'step')} to build" if "build" in states else "",
         f"{states.count('unknown')} not known yet" if states.count("unknown") else "",
         f"{states.count('cached')} cached",
     ]
-    notes = [fit_lines(f"note: {one_line(note)}", columns) for note in value.notes]
-    done = "makes the rest" if "build" in states or "unknown" in states else "builds nothing"
-    sums = ", ".join(part for part in parts if part) + (f": `{typed}` {done}" if typed else "")
+    notes = [fit_lines(f"note: {one_line(note)}", columns) for note in plan.notes]
+    effect = "makes the rest" if "build" in states or "unknown" in states else "builds nothing"
+    sums = ", ".join(part for part in parts if part) + (f": `{typed}` {effect}" if typed else "")
     return "\n".join([*lines, "", *notes, fit_lines(sums, columns)])
 
 
-BRANCH, NAME, STATE, KEY = 10, 18, 9, 14  # columns of a plan: the least for a name
+BRANCH, NAME, STATE, KEY = 10, 18, 9, 14  # columns of a plan; NAME is the least for a name
 
 
-def _what(step: Any, style: Style) -> list[str]:
-    """What a step is, and what is to be said of it."""
+def _describe_step(step: Any, style: Style) -> list[str]:
+    """The description of a step, and its warnings."""
     return [one_line(step.summary) or step.kind, *([] if step.pinned else [style.paint("33", "not pinned")])]
 
 
-def plan_json(value: Any) -> Json:
-    """The same as a value (docs/json.md)."""
-    document: dict[str, Any] = asdict(value)
+def plan_json(plan: Any) -> Json:
+    """The object of `plan` (docs/json.md)."""
+    document: dict[str, Any] = asdict(plan)
     for step in (step for env in document["envs"] for step in env["steps"]):
         del step["node"]
     return document
 
 
-def format_fetch(value: Any) -> str:
+def format_fetch(result: Any) -> str:
     """As in: 97 files, 45 MB; 12 fetched, 3.1 MB."""
-    whole = f"{pluralize(len(value.files), 'file')}, {size(sum(item.size for item in value.files))}"
-    new = f"{value.fetched} fetched, {size(value.fetched_bytes)}" if value.fetched else "all of them were here"
-    return f"{whole}; {new}" if value.files else "these envs need no files"
+    total = f"{pluralize(len(result.files), 'file')}, {size(sum(item.size for item in result.files))}"
+    new = f"{result.fetched} fetched, {size(result.fetched_bytes)}" if result.fetched else "all of them were here"
+    return f"{total}; {new}" if result.files else "these envs need no files"
 
 
-def fetch_json(value: Any) -> Json:
+def fetch_json(result: Any) -> Json:
     """The last object of `fetch` (docs/json.md)."""
     files: list[Json] = [
         {"sha256": item.fetch.sha256, "size": item.size, "names": [*item.names], "needed_by": [*item.needed_by]}
-        for item in value.files
+        for item in result.files
     ]
-    return {"event": "fetched", "files": files, "fetched": value.fetched, "fetched_bytes": value.fetched_bytes}
+    return {"event": "fetched", "files": files, "fetched": result.fetched, "fetched_bytes": result.fetched_bytes}
 
 
-def format_vendor(value: Any) -> str:
+def format_vendor(report: Any) -> str:
     """As in: envtool.vendor: 97 files, 45 MB; 12 written, 3 removed."""
-    done = [f"{value.written} written" if value.written else "nothing to write"]
-    done += [f"{value.removed} removed"] if value.removed else []
-    return f"{value.path}: {pluralize(value.written + value.kept, 'file')}, {size(value.size)}; {', '.join(done)}"
+    actions = [f"{report.written} written" if report.written else "nothing to write"]
+    actions += [f"{report.removed} removed"] if report.removed else []
+    return (
+        f"{report.path}: {pluralize(report.written + report.kept, 'file')}, {size(report.size)}; {', '.join(actions)}"
+    )
 
 
-def vendor_json(value: Any) -> Json:
+def vendor_json(report: Any) -> Json:
     """The last object of `vendor` (docs/json.md)."""
-    document: dict[str, Json] = asdict(value)
+    document: dict[str, Json] = asdict(report)
     return {"event": "vendored", **document}
 
 
-def format_export(value: Any) -> str:
+def format_export(result: Any) -> str:
     """As in: unit.tar: localhost/unit:latest, 4 layers, 41 MB, sha256:…"""
-    path = "standard output" if value.target.path == "-" else value.target.path
-    return f"{path}: {_format_image(value)}, {value.digest}" if value.digest else f"{path}: uses {value.name}"
+    path = "standard output" if result.target.path == "-" else result.target.path
+    return f"{path}: {_format_image(result)}, {result.digest}" if result.digest else f"{path}: uses {result.name}"
 
 
-def export_json(value: Any) -> Json:
+def export_json(result: Any) -> Json:
     """The last object of `export` (docs/json.md)."""
     return {
         "event": "exported",
-        "format": value.target.form,
-        "path": value.target.path,
-        **{name: each for name, each in asdict(value).items() if name != "target"},
+        "format": result.target.form,
+        "path": result.target.path,
+        **{name: item for name, item in asdict(result).items() if name != "target"},
     }
 
 
-def format_push(value: Any) -> str:
+def format_push(result: Any) -> str:
     """As in: registry.example/unit:1.4: 4 layers, 41 MB, 2.1 MB sent."""
-    sent = f"{size(value.sent)} sent" if value.sent else "all of it there already"
-    return f"{_format_image(value)}; {sent}"
+    sent = f"{size(result.sent)} sent" if result.sent else "all of it there already"
+    return f"{_format_image(result)}; {sent}"
 
 
-def push_json(value: Any) -> Json:
+def push_json(result: Any) -> Json:
     """The last object of `push` (docs/json.md)."""
-    document: dict[str, Json] = asdict(value)
+    document: dict[str, Json] = asdict(result)
     return {"event": "pushed", **document}
 
 
-def _format_image(value: Any) -> str:
-    return f"{value.name}, {pluralize(len(value.layers), 'layer')}, {size(value.size)}"
+def _format_image(result: Any) -> str:
+    return f"{result.name}, {pluralize(len(result.layers), 'layer')}, {size(result.size)}"
 
 
-def format_lock(done: LockOutcome, columns: int = 0) -> str:
-    """What moved, old and new, and the sum."""
-    state = "written" if done.written else "unchanged"
-    sum_up = f"{done.file}: {done.entries} locked, {state}"
-    if not done.changes:
+def format_lock(result: LockOutcome, columns: int = 0) -> str:
+    """A table of what changed, and the sum."""
+    state = "written" if result.written else "unchanged"
+    sum_up = f"{result.file}: {result.entries} locked, {state}"
+    if not result.changes:
         return fit_lines(sum_up, columns)
-    platforms = len({change.platform for change in done.changes}) > 1
+    platforms = len({change.platform for change in result.changes}) > 1
     rows = [("what", "name", "old", "new", *(["platform"] if platforms else []))]
     rows += [
-        (each.entry, each.name or "-", each.old or "-", each.new or "-", *([each.platform] if platforms else []))
-        for each in done.changes
+        (row.entry, row.name or "-", row.old or "-", row.new or "-", *([row.platform] if platforms else []))
+        for row in result.changes
     ]
     return "\n".join([*table(rows, columns), "", fit_lines(sum_up, columns)])
 
 
-def lock_json(done: LockOutcome) -> Json:
-    """The same as a value (docs/json.md)."""
+def lock_json(result: LockOutcome) -> Json:
+    """The last object of `lock` (docs/json.md)."""
     return {
         "event": "lock",
-        "file": done.file,
-        "written": done.written,
-        "entries": done.entries,
-        "changes": [asdict(each) for each in done.changes],
+        "file": result.file,
+        "written": result.written,
+        "entries": result.entries,
+        "changes": [asdict(change) for change in result.changes],
     }
 
 
-def format_checks(found: Sequence[CheckOutcome], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
-    """A line for each, under what is wrong the command that mends it, and what comes of all."""
+def format_checks(checks: Sequence[CheckOutcome], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
+    """One line per check, below a bad one the command that mends it, and a last line for all."""
     lines: list[str] = []
-    for check in found:
+    for check in checks:
         if quiet and check.state == "ok":
             continue
         sign, code = _SIGNS[check.state]
@@ -263,7 +270,7 @@ def format_checks(found: Sequence[CheckOutcome], style: Style, *, quiet: bool = 
         lines.append(fit_lines(line, columns))
         if check.mend:
             lines += [f"   {line}" for line in check.mend.splitlines()]
-    states = {check.state for check in found}
+    states = {check.state for check in checks}
     last = "containers run here: `envtool test` runs a project, `envtool init` begins one"
     if "fail" in states:
         last = (
@@ -274,8 +281,10 @@ def format_checks(found: Sequence[CheckOutcome], style: Style, *, quiet: bool = 
     return "\n".join(lines if quiet and lines == [] else [*lines, "", fit_lines(last, columns)])
 
 
-def checks_json(found: Iterable[CheckOutcome]) -> Json:
-    """The same as a value (docs/json.md)."""
+def checks_json(checks: Iterable[CheckOutcome]) -> Json:
+    """The object of `doctor` (docs/json.md)."""
     return {
-        "checks": [{"name": each.name, "state": each.state, "text": each.text, "mend": each.mend} for each in found]
+        "checks": [
+            {"name": check.name, "state": check.state, "text": check.text, "mend": check.mend} for check in checks
+        ]
     }

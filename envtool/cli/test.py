@@ -18,13 +18,13 @@ envtool test -C services/api --junit report.xml -- -k slow
 @click.command("test", cls=Verb, examples=EXAMPLES, tail=True)
 @run_options
 @click.pass_context
-def command(ctx: click.Context, /, junit: str | None, **said: Any) -> int:
+def command(ctx: click.Context, /, junit: str | None, **options: Any) -> int:
     """Run the task `test` of every env that has one, each in a throw-away container.
 
-    A point of a matrix is an env of its own. What stands after `--` reaches the task as {{ args }}.
+    A point of a matrix is an env of its own. Words after `--` reach the task as {{ args }}.
     """
     from envtool.cli.session import build_request, run_and_report
 
     return run_and_report(
-        read_settings(ctx), "test", build_request(read_settings(ctx), ctx.obj, reports=(junit,), **said), junit
+        read_settings(ctx), "test", build_request(read_settings(ctx), ctx.obj, reports=(junit,), **options), junit
     )

@@ -21,7 +21,7 @@ envtool vendor project.tar.zst
 @click.option("--prune", is_flag=True, help="Remove from DIR what is no longer pinned.")
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None:
+def command(ctx: click.Context, /, target: str, prune: bool, **options: Any) -> None:
     """Write every pinned file of the envs to a folder or an archive, from which they build without a network.
 
     Without DIR the folder is envtool.vendor beside the spec, which is used before any URL. FILE.tar and FILE.tar.zst
@@ -30,13 +30,13 @@ def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None
     from envtool.cli import app_interface, console, tables
     from envtool.cli.session import run_with_display
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    request = app.CommandRequest(**said.project(), **how)
-    vendored = run_with_display(said, lambda emit, cancel: app.vendor(request, target, emit, cancel, prune=prune))
-    if said.json:
+    request = app.CommandRequest(**settings.project(), **options)
+    report = run_with_display(settings, lambda emit, cancel: app.vendor(request, target, emit, cancel, prune=prune))
+    if settings.json:
         from envtool.report.json_lines import write_line
 
-        write_line(sys.stdout, tables.vendor_json(vendored))
-    elif said.verbosity >= 0:
-        print(console.fit_to_terminal(tables.format_vendor(vendored), sys.stderr), file=sys.stderr)
+        write_line(sys.stdout, tables.vendor_json(report))
+    elif settings.verbosity >= 0:
+        print(console.fit_to_terminal(tables.format_vendor(report), sys.stderr), file=sys.stderr)

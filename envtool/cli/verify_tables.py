@@ -1,4 +1,4 @@
-"""What `envtool verify` shows: a line a layer while it works, then every path that differs, as data."""
+"""Runs `verify`: shows its events, then prints every path that differs, as text or JSON."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from envtool.model import Json
     from envtool.report.stream import Subscriber
 
-MAX_PATHS = 100  # paths of one layer that are written out; --json has all
+MAX_PATHS = 100  # paths of one layer that are printed; --json has all
 
 
 def compute_exit_status(results: Sequence[Any], *, interrupted: bool) -> int:
-    """A difference (1) is certain knowledge, so it outweighs what could not be made (3)."""
-    outcomes = {each.outcome for each in results}
+    """The exit status: a difference (1) outweighs a layer that could not be built (3)."""
+    outcomes = {result.outcome for result in results}
     if interrupted or "interrupted" in outcomes:
         return 130
     return 1 if "differs" in outcomes else 3 if "error" in outcomes else 0
@@ -42,7 +42,7 @@ def run_verify(
     subscribers += [Listener(hear) for hear in app.listeners()]
     if settings.json:
         subscribers.append(Lines(sys.stdout))
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
         answer, interrupted, abandoned = run_interruptibly(
             lambda emit, cancel: tuple(app.verify(request, names, emit, cancel, build=build)), subscribers, display
@@ -51,92 +51,95 @@ def run_verify(
         if display:
             display.close()
     results = answer or ()
-    spent = time.monotonic() - begun
-    code = compute_exit_status(results, interrupted=interrupted)
+    seconds = time.monotonic() - started
+    status = compute_exit_status(results, interrupted=interrupted)
     if settings.json:
-        write_line(sys.stdout, results_json(results, spent, code))
+        write_line(sys.stdout, results_json(results, seconds, status))
     elif text := "\n".join(
-        filter(None, (format_differences(each, console.detect_style(sys.stdout, settings.color)) for each in results))
+        filter(
+            None, (format_differences(result, console.detect_style(sys.stdout, settings.color)) for result in results)
+        )
     ):
         print(console.fit_to_terminal(text), flush=True)
     if display:
-        said = format_total(
-            results, spent, interrupted=interrupted, style=console.detect_style(sys.stderr, settings.color)
+        total = format_total(
+            results, seconds, interrupted=interrupted, style=console.detect_style(sys.stderr, settings.color)
         )
-        sys.stderr.write((console.over() if abandoned else "") + console.fit_to_terminal(said, sys.stderr))
+        sys.stderr.write((console.over() if abandoned else "") + console.fit_to_terminal(total, sys.stderr))
         if interrupted:
             sys.stderr.write(
                 "".join(f"{line}\n" for line in to_type("again:", settings.typed(), console.terminal_width()))
             )
     if abandoned:
-        exit_now(code)
-    return code
+        exit_now(status)
+    return status
 
 
-def format_differences(found: Any, style: Style) -> str:
-    """Everything about one that is not the same; empty for what is."""
-    head = f"{found.subject} {one_line(found.name)}"
-    if found.outcome == "error":
-        return f"{head}: {sanitize(found.message, color=False).rstrip()}"
-    if found.outcome != "differs":
+def format_differences(result: Any, style: Style) -> str:
+    """The differences of one layer or task; empty if there is none."""
+    title = f"{result.subject} {one_line(result.name)}"
+    if result.outcome == "error":
+        return f"{title}: {sanitize(result.message, color=False).rstrip()}"
+    if result.outcome != "differs":
         return ""
-    if not found.differences:
-        return f"{head}: came out as {found.diff_ids[0]}, the lock says {found.expected}"
-    count = len(found.differences)
-    lines = [f"{head}: {pluralize(count, 'path')} differ{'s' if count == 1 else ''} between {found.between}"]
-    for each in found.differences[:MAX_PATHS]:
-        lines.append(f"  {style.paint('1', one_line(each.path))}  {', '.join(each.kinds)}")
-        lines += [f"      {one_line(line)}" for line in each.shown.splitlines()]
+    if not result.differences:
+        return f"{title}: came out as {result.diff_ids[0]}, the lock says {result.expected}"
+    count = len(result.differences)
+    lines = [f"{title}: {pluralize(count, 'path')} differ{'s' if count == 1 else ''} between {result.between}"]
+    for difference in result.differences[:MAX_PATHS]:
+        lines.append(f"  {style.paint('1', one_line(difference.path))}  {', '.join(difference.kinds)}")
+        lines += [f"      {one_line(line)}" for line in difference.shown.splitlines()]
     if count > MAX_PATHS:
         lines.append(f"  {style.glyphs('…')} and {count - MAX_PATHS} more (--json has all)")
-    if found.report:
-        lines.append(f"  diffoscope: {found.report}")
+    if result.report:
+        lines.append(f"  diffoscope: {result.report}")
     return "\n".join(lines)
 
 
-def format_total(results: Sequence[Any], spent: float, *, interrupted: bool, style: Style) -> str:
-    """What could not be varied, and the last line."""
+def format_total(results: Sequence[Any], seconds: float, *, interrupted: bool, style: Style) -> str:
+    """Notes about what could not be varied, and the last line."""
     notes: dict[str, list[str]] = {}
-    for each in results:
-        for note in each.notes:
-            notes.setdefault(note, []).append(one_line(each.name))
+    for result in results:
+        for note in result.notes:
+            notes.setdefault(note, []).append(one_line(result.name))
     lines = [f"note: {', '.join(names)}: {note}" for note, names in notes.items()]
-    outcomes = [each.outcome for each in results]
+    outcomes = [result.outcome for result in results]
     words = (("differs", "1;31", "differ"), ("error", "1;31", "not made"), ("same", "32", "the same"))
     parts = [style.paint(code, f"{outcomes.count(name)} {word}") for name, code, word in words if outcomes.count(name)]
     if interrupted:
         parts.insert(0, style.paint("1;33", "interrupted"))
     lines.append(
-        f"{style.glyphs('──')} {', '.join(parts) or 'nothing to do'} in {format_seconds(spent)} {style.glyphs('──')}"
+        f"{style.glyphs('──')} {', '.join(parts) or 'nothing to do'} in {format_seconds(seconds)} {style.glyphs('──')}"
     )
     return "\n".join(lines) + "\n"
 
 
-def results_json(results: Sequence[Any], spent: float, code: int) -> Json:
+def results_json(results: Sequence[Any], seconds: float, status: int) -> Json:
     """The last object of `--json` (docs/json.md)."""
     return {
         "event": "result",
-        "status": code,
-        "seconds": round(spent, 3),
+        "status": status,
+        "seconds": round(seconds, 3),
         "results": [
             {
-                "name": each.name,
-                "subject": each.subject,
-                "kind": each.kind,
-                "env": each.env,
-                "outcome": each.outcome,
-                "seconds": round(each.seconds, 3),
-                "diff_ids": [*each.diff_ids],
-                "stored": each.stored,
-                "expected": each.expected,
-                "between": each.between,
+                "name": result.name,
+                "subject": result.subject,
+                "kind": result.kind,
+                "env": result.env,
+                "outcome": result.outcome,
+                "seconds": round(result.seconds, 3),
+                "diff_ids": [*result.diff_ids],
+                "stored": result.stored,
+                "expected": result.expected,
+                "between": result.between,
                 "differences": [
-                    {"path": item.path, "kinds": [*item.kinds], "shown": item.shown} for item in each.differences
+                    {"path": difference.path, "kinds": [*difference.kinds], "shown": difference.shown}
+                    for difference in result.differences
                 ],
-                "notes": [*each.notes],
-                "report": each.report,
-                "message": each.message,
+                "notes": [*result.notes],
+                "report": result.report,
+                "message": result.message,
             }
-            for each in results
+            for result in results
         ],
     }

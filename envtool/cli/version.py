@@ -20,7 +20,7 @@ envtool version --json
 @click.command("version", cls=Verb, examples=EXAMPLES)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Show the versions that matter in a report: ours, Python's, the kernel's."""
+    """Show the versions that matter in a bug report: envtool's, Python's, the kernel's."""
     from envtool.plugins import installed
 
     system = os.uname()

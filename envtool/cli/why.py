@@ -22,23 +22,27 @@ def command(ctx: click.Context, names: tuple[str, ...]) -> None:
     """Say why a base or layer is cached, or what changed since its nearest earlier build.
 
     NAME is a base, a layer, an env (globs are fine) or a task: TASK or ENV:TASK. Without a name: everything that would
-    be built. Builds nothing and asks nobody. With -v nothing is cut short.
+    be built. Builds nothing and uses no network. With -v nothing is shortened.
     """
     import time
 
     from envtool.cli import app_interface, console
     from envtool.report import why
 
-    said = read_settings(ctx)
+    settings = read_settings(ctx)
     app = app_interface.import_app()
-    told = app.why(app.CommandRequest(**said.project()), names)
-    if said.json:
+    explanations = app.why(app.CommandRequest(**settings.project()), names)
+    if settings.json:
         from envtool.report.json_lines import write_line
 
-        write_line(sys.stdout, {"subjects": why.explanations_json(told)})
+        write_line(sys.stdout, {"subjects": why.explanations_json(explanations)})
         return
-    if told:
-        style = console.detect_style(sys.stdout, said.color)
-        print(console.fit_to_terminal(why.format_explanations(told, style, now=time.time(), whole=said.verbosity > 0)))
+    if explanations:
+        style = console.detect_style(sys.stdout, settings.color)
+        print(
+            console.fit_to_terminal(
+                why.format_explanations(explanations, style, now=time.time(), whole=settings.verbosity > 0)
+            )
+        )
     if not names:
-        print(console.fit_to_terminal(("\n" if told else "") + why.format_summary(told)))
+        print(console.fit_to_terminal(("\n" if explanations else "") + why.format_summary(explanations)))

@@ -1,23 +1,24 @@
-"""Containers: a described list of operations (`program`), then applied (`start`). Knows nothing of specs or layers.
+"""Containers: run processes in namespaces of their own, on a stack of trees. Knows nothing of specs or layers.
 
-copy_files        Files of a tree
-doctor            What this machine can do for containers, really tried where trying is cheap; for `envtool doctor`
-extra_mounts      What a build is shown beside its stack
-kernel_errors     The kernel's refusals as sentences that say what to do
-messages          Messages between a container and its supervisor
-mounts            Mount operations
-opened_files      Which files of some directories a container opens
-outputs           Evidence out of a container that is ending
-perturb           What may differ between two runs and must not matter
-pid1              The container's side of a start
-program           What a container is, as a value
-project_copy      A copy of the project where its owner or group cannot be mapped
-protected_paths   What may never be an output
-pty               The caller's terminal joined to a pty of a container
-rootfs            The container's file systems
-seccomp           Filters for system calls, as bytes of classic BPF (seccomp(2), include/uapi/linux/seccomp.h)
-supervisor        Run one container from a flat program: the supervisor's side
-sync_disk         syncfs(2) in a process of its own: one that waits for the disk cannot be ended, and ours has to
-syscalls          System calls that `os` lacks
-userns            Which user and group ids a container has on this machine
+program           a container as a value, and the plain dict that the supervisor runs
+supervisor        runs one container to its end: starts it, answers it, enforces deadlines, reaps it
+pid1              the first process inside: has the mounts made, runs the steps, reaps their children
+rootfs            opens what a container mounts, builds its root file system and changes the root
+mounts            mount system calls
+extra_mounts      caches, generated files, tmpfs and parts of other trees at further paths of a container
+project_copy      copies the project where its owner or group cannot be mapped
+copy_files        copies files and trees inside a container
+userns            id maps of this machine's containers, and Python functions that run under them
+seccomp           system call filters, as bytes of classic BPF
+syscalls          system calls that `os` lacks
+messages          the wire format between a container and its supervisor
+pty               joins the caller's terminal to a pty of a container
+outputs           copies outputs out of a container that is ending
+output_patterns   finds the files that patterns of outputs match
+protected_paths   which paths may never be an output
+opened_files      records which files of some directories a container opens
+perturb           varies what must not matter between two runs, for `envtool verify`
+sync_disk         calls syncfs(2) in a process that can be killed
+kernel_errors     turns errors of the kernel into sentences that say what to do
+doctor            checks what this machine can do for containers, for `envtool doctor`
 """

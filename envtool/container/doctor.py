@@ -1,4 +1,4 @@
-"""What this machine can do for containers, really tried where trying is cheap; for `envtool doctor`.
+"""What this machine can do for containers, for `envtool doctor`. A check tries the thing itself where trying is cheap.
 
 Each check is a sentence and, where something is missing, the exact command that mends it.
 """
@@ -27,7 +27,7 @@ _MIN_SPACE = 2 * 10**9  # bytes below which a base and its layers hardly fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at. `mend` is a command, or empty."""
+    """The result of one check. `mend` is a command that mends what is missing, or empty."""
 
     name: str
     state: Literal["ok", "warn", "fail"]
@@ -36,27 +36,28 @@ class Check:
 
 
 def check_machine(store: str = "") -> tuple[Check, ...]:
-    """Everything that containers want of this machine, the decisive things first. `store`: where layers will be."""
+    """Returns all checks, the most important first. `store`: the directory that layers will be kept in."""
     namespaces = _check_namespaces()
-    found = [_check_kernel(), *namespaces]
-    if all(each.state != "fail" for each in found):
-        found += [
+    checks = [_check_kernel(), *namespaces]
+    if all(check.state != "fail" for check in checks):
+        checks += [
             _check_ids(),
             _check_overlay("overlay", ""),
             _check_overlay("tmpfs as upper layer", "tmpfs"),
             _check_proc(),
         ]
         if os.geteuid() == 0:
-            found.append(_check_idmapped_mounts())
-    found += [_check_seccomp(), _check_limits()]
+            checks.append(_check_idmapped_mounts())
+    checks += [_check_seccomp(), _check_limits()]
     if store:
-        found.append(_check_space(store))
-    return tuple(found)
+        checks.append(_check_space(store))
+    return tuple(checks)
 
 
 def apparmor_profile(interpreter: str = "") -> str:
-    """The profile that lets envtool's interpreter make user namespaces where AppArmor (Ubuntu 23.10 on) refuses them
-    to programs without one; the same as its own profiles for browsers: unconfined, with `userns`.
+    """Returns the AppArmor profile that lets envtool's interpreter make user namespaces where AppArmor (Ubuntu 23.10
+    and later) refuses them to programs without a profile. Ubuntu's own profiles for browsers are of the same form:
+    unconfined, with `userns`.
     """
     path = os.path.realpath(interpreter or sys.executable)
     return (
@@ -145,23 +146,23 @@ def _check_ids() -> Check:
         return Check(
             name=name, state="ok", text=f"each container has a range of ids, from {userns.caller_ids().uids[0][1]}"
         )
-    who = _user_name()
+    user = _user_name()
     missing = [n for n in ("newuidmap", "newgidmap") if not userns.find_helper(n)]
-    have = f"containers have one id{_undroppable_groups()}; databases that refuse root need more"
+    limits = f"containers have one id{_undroppable_groups()}; databases that refuse root need more"
     if missing:
-        text = f"{' and '.join(missing)} not installed: {have}"
+        text = f"{' and '.join(missing)} not installed: {limits}"
         return Check(name=name, state="warn", text=text, mend="sudo apt-get install uidmap")
     free = _free_range()
     return Check(
         name=name,
         state="warn",
-        text=f"no subuid and subgid range for `{who}`: {have}",
-        mend=f"sudo usermod --add-subuids {free} --add-subgids {free} {who}",
+        text=f"no subuid and subgid range for `{user}`: {limits}",
+        mend=f"sudo usermod --add-subuids {free} --add-subgids {free} {user}",
     )
 
 
 def _undroppable_groups() -> str:
-    """Groups of the caller that cannot be let go of: setgroups(2) is denied where no range of ids is mapped."""
+    """Returns a text that names the groups that tasks keep: without a range of ids setgroups(2) is denied."""
     names = []
     for group in sorted({*os.getgroups()} - {os.getegid()}):
         try:
@@ -189,9 +190,9 @@ def _free_range() -> str:
 
 
 def _check_overlay(name: str, upper: str) -> Check:
-    with tempfile.TemporaryDirectory(prefix="envtool-") as place:
+    with tempfile.TemporaryDirectory(prefix="envtool-") as directory:
         try:
-            userns.run_as_root(_try_overlay, upper, at=place)
+            userns.run_as_root(_try_overlay, upper, at=directory)
         except OSError as error:
             if upper:
                 text = f"refused ({error.strerror}): ephemeral writes must go to disk; use `scratch: disk`"
@@ -202,7 +203,7 @@ def _check_overlay(name: str, upper: str) -> Check:
 
 
 def _try_overlay(upper: str) -> None:
-    """In a directory of its own, in a mount namespace of its own."""
+    """Mount an overlay in a new mount namespace; the working directory is a temporary one."""
     mounts.make_private()
     mounts.attach(mounts.new_filesystem("tmpfs", mode="0755"), "/tmp")
     os.chdir("/tmp")
@@ -224,9 +225,7 @@ def _check_proc() -> Check:
         masked = [line.split()[4] for line in open("/proc/self/mountinfo", encoding="utf-8") if " /proc/" in line]  # noqa: SIM115
     except OSError:
         masked = []
-    masked = [
-        place for place in masked if place.startswith("/proc/") and not place.startswith("/proc/sys/fs/binfmt_misc")
-    ]
+    masked = [path for path in masked if path.startswith("/proc/") and not path.startswith("/proc/sys/fs/binfmt_misc")]
     if not masked:
         return Check(name="/proc", state="ok", text="each container has its own, whole")
     return Check(
@@ -239,22 +238,22 @@ def _check_proc() -> Check:
 
 def _check_idmapped_mounts() -> Check:
     name = "id-mapped mounts"
-    with tempfile.TemporaryDirectory(prefix="envtool-") as place:
+    with tempfile.TemporaryDirectory(prefix="envtool-") as directory:
         try:
-            own = userns.caller_ids()
-            (_, base, count), (_, group, groups) = own.uids[0], own.gids[0]
-            space = userns.user_namespace(
+            ids = userns.caller_ids()
+            (_, base, count), (_, group, groups) = ids.uids[0], ids.gids[0]
+            namespace = userns.user_namespace(
                 userns.idmapped_extents(0, userns.TASK_UID, base, count),
                 userns.idmapped_extents(0, userns.TASK_UID, group, groups),
             )
             try:
-                mount = mounts.clone(place, recursive=False)
+                mount = mounts.clone(directory, recursive=False)
                 try:
-                    mounts.set_attributes(mount, mounts.IDMAP, idmap=space, recursive=False)
+                    mounts.set_attributes(mount, mounts.IDMAP, idmap=namespace, recursive=False)
                 finally:
                     os.close(mount)
             finally:
-                os.close(space)
+                os.close(namespace)
         except OSError as error:
             return Check(
                 name=name, state="warn", text=f"refused ({error.strerror}): projects of root are copied at each start"
@@ -274,25 +273,25 @@ def _check_seccomp() -> Check:
 
 
 def _check_limits() -> Check:
-    """Whether a cgroup is ours to divide; the commands say nothing: it depends on how the session was begun."""
-    place = next(
+    """Check whether the caller may divide its cgroup. There is no command: it depends on how the session began."""
+    cgroup = next(
         (line[3:].strip() for line in _read_setting("/proc/self/cgroup").splitlines() if line.startswith("0::")), ""
     )
     for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
-        directory = top + place
-        if place and os.access(f"{directory}/cgroup.procs", os.W_OK) and _read_setting(f"{top}/cgroup.controllers"):
+        directory = top + cgroup
+        if cgroup and os.access(f"{directory}/cgroup.procs", os.W_OK) and _read_setting(f"{top}/cgroup.controllers"):
             return Check(name="limits", state="ok", text="cgroup v2 is writable here")
     return Check(name="limits", state="ok", text="no cgroup of our own: times are supervised, memory is not limited")
 
 
 def _check_space(store: str) -> Check:
-    place = store
-    while not os.path.isdir(place):
-        place = os.path.dirname(place) or "/"
-    total, _, free = shutil.disk_usage(place)
-    if not os.access(place, os.W_OK) or not total:  # /proc holds nothing, whatever its modes say
-        return Check(name="store", state="fail", text=f"{place} is not writable", mend="export ENVTOOL_STORE=DIRECTORY")
-    if stat.S_ISDIR(os.stat(place).st_mode) and free < _MIN_SPACE:
-        text = f"{format_size(free)} free at {place}: a base with layers takes some 2 GB"
+    path = store
+    while not os.path.isdir(path):
+        path = os.path.dirname(path) or "/"
+    total, _, free = shutil.disk_usage(path)
+    if not os.access(path, os.W_OK) or not total:  # /proc holds nothing, whatever its modes say
+        return Check(name="store", state="fail", text=f"{path} is not writable", mend="export ENVTOOL_STORE=DIRECTORY")
+    if stat.S_ISDIR(os.stat(path).st_mode) and free < _MIN_SPACE:
+        text = f"{format_size(free)} free at {path}: a base with layers takes some 2 GB"
         return Check(name="store", state="warn", text=text, mend="export ENVTOOL_STORE=DIRECTORY")
-    return Check(name="store", state="ok", text=f"{format_size(free)} free at {place}")
+    return Check(name="store", state="ok", text=f"{format_size(free)} free at {path}")

@@ -1,5 +1,5 @@
-"""What a build is shown beside its stack: caches, texts that lie nowhere, memory, and places of other trees. Imported
-only by who has such, before the root changes.
+"""The further mounts of a build or task: caches, generated files, tmpfs, and parts of other trees at a second path.
+Imported only for a program that has such mounts, before the root changes.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ _MAX_COPY = 1 << 30  # bytes of a file that may be written to: its copy is in me
 
 
 def mount_points(program: dict[str, Any]) -> list[tuple[str, bool]]:
-    """Mount points that are needed, and whether each is a directory. Called where everything is staged: trees beside
-    the stack as "b0", "b1" …, the project as "p"."""
+    """Returns the mount points that are needed, and whether each is a directory. Called while everything is staged:
+    extra trees as "b0", "b1" …, the project as "p".
+    """
     staged = {target: f"b{number}" for number, (_, target) in enumerate(program.get("beside", ()))}
     if program["view"] is not None:
         staged[program["view"][2]] = "p"
-    found = []
+    points = []
     for kind, target, *rest in program["shown"]:
         directory = kind != "text"
         if kind == "peek":
             tree, path, _ = rest
             directory = os.path.isdir(resolve_in_root(staged[tree], path)) if tree in staged else True
-        found.append((target, directory))
-    return found
+        points.append((target, directory))
+    return points
 
 
 def attach_all(shown: tuple[Any, ...], caches: dict[str, int], made: list[str]) -> None:
-    """In the new root: attach all of it, in order. Mount points that had to be made are added to `made`."""
+    """Attach all mounts in order, in the new root. Mount points that had to be made are added to `made`."""
     for number, (kind, target, *rest) in enumerate(shown):
         if kind == "cache":
             _attach_cache(caches[target], target, rest[1], rest[2], made)
@@ -69,16 +70,16 @@ def _set_owner(path: str, mode: int, uid: int, gid: int) -> None:
     os.chmod(path, mode)
 
 
-def _attach_text(place: str, target: str, content: bytes, owner: tuple[int, int, int], made: list[str]) -> None:
-    with open(place, "xb") as file:
+def _attach_text(staged: str, target: str, content: bytes, owner: tuple[int, int, int], made: list[str]) -> None:
+    with open(staged, "xb") as file:
         file.write(content)
-    _set_owner(place, *owner)
+    _set_owner(staged, *owner)
     rootfs.ensure_mount_point(target, made, directory=False)
-    mounts.attach(mounts.clone(place, _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
-    os.unlink(place)
+    mounts.attach(mounts.clone(staged, _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
+    os.unlink(staged)
 
 
-def _attach_peek(place: str, target: str, tree: str, path: str, writable: bool, made: list[str]) -> None:
+def _attach_peek(staged: str, target: str, tree: str, path: str, writable: bool, made: list[str]) -> None:
     source = resolve_in_root(tree, path)
     info = os.stat(source)
     directory = stat.S_ISDIR(info.st_mode)
@@ -86,21 +87,21 @@ def _attach_peek(place: str, target: str, tree: str, path: str, writable: bool, 
     if not writable:
         mounts.attach(mounts.clone(source, _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
         return
-    os.mkdir(place)
+    os.mkdir(staged)
     if directory:
         for name in ("up", "work"):
-            os.mkdir(f"{place}/{name}")
-        for side in ((info.st_uid, -1), (-1, info.st_gid)):
+            os.mkdir(f"{staged}/{name}")
+        for owner in ((info.st_uid, -1), (-1, info.st_gid)):
             try:
-                os.chown(f"{place}/up", *side)
+                os.chown(f"{staged}/up", *owner)
             except OSError:  # one that has no id here
                 pass
-        os.chmod(f"{place}/up", stat.S_IMODE(info.st_mode))
-        here = os.getcwd()
+        os.chmod(f"{staged}/up", stat.S_IMODE(info.st_mode))
+        working_directory = os.getcwd()
         os.chdir(source)  # paths of an overlay's options are short, whatever `source` has in it
-        mounts.overlay(place, ["."], f"{place}/up", f"{place}/work", volatile=False)
-        os.chdir(here)
+        mounts.overlay(staged, ["."], f"{staged}/up", f"{staged}/work", volatile=False)
+        os.chdir(working_directory)
     else:
-        place += "/file"
-        copy_files.copy_file(source, place, stat.S_IMODE(info.st_mode), _MAX_COPY)
-    mounts.attach(mounts.clone(place, _NOSUID_NODEV, recursive=False), target)
+        staged += "/file"
+        copy_files.copy_file(source, staged, stat.S_IMODE(info.st_mode), _MAX_COPY)
+    mounts.attach(mounts.clone(staged, _NOSUID_NODEV, recursive=False), target)

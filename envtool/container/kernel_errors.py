@@ -1,4 +1,4 @@
-"""The kernel's refusals as sentences that say what to do. Imported only when something failed."""
+"""Turns errors of the kernel into sentences that say what to do. Imported only when something failed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _read_setting(path: str) -> str:
 
 
 def sandbox_error(stage: str, number: int, text: str) -> SandboxError:
-    """A SandboxError for the error `number` of the step `stage` ("unshare", "ids", "mounts", "step" …)."""
+    """Returns the SandboxError for the error `number` (errno) at `stage` ("unshare", "ids", "mounts", "source" …)."""
     refused = number in (errno.EPERM, errno.EACCES)
     if stage == "unshare" and number == errno.ENOSPC:
         return SandboxError(

@@ -18,7 +18,7 @@ OVERLAY_LIMIT = 500  # OVL_MAX_STACK of the kernel
 
 
 def new_filesystem(kind: str, attributes: int = 0, *flags: str, **options: str) -> int:
-    """A new file system, detached; its error carries what the kernel logged about it."""
+    """Returns a new file system, detached. Raises OSError with the kernel's own log of what is wrong."""
     context = syscall("fsopen", kind, 1)
     try:
         for flag in flags:
@@ -57,18 +57,19 @@ def overlay(target: str, lowers: list[str], upper: str, work: str, *, volatile: 
 
 
 def make_private() -> None:
-    """Nothing that happens to the host's mounts reaches this namespace any more, nor the other way."""
+    """Separate this namespace's mounts from the host's: no mount or unmount reaches the other side."""
     syscall("mount", None, "/", None, _MS_REC | _MS_PRIVATE, None)
 
 
 def clone(source: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
-    """A detached copy of the mount at `source` (a directory or a file). `identity`: its device and inode, where others
-    may have put something else there."""
+    """Returns a detached copy of the mount at `source` (a directory or a file), as a descriptor. `identity`: the device
+    and inode that `source` must have, where others may have put something else there. Raises OSError.
+    """
     opened = _open_identified(source, identity) if identity else -1
     flags = _OPEN_TREE_CLONE | _CLOEXEC | (_AT_RECURSIVE if recursive else 0)
     try:
-        place = (_AT_FDCWD, source, flags) if opened < 0 else (opened, "", flags | _AT_EMPTY_PATH)
-        descriptor = syscall("open_tree", *place)
+        arguments = (_AT_FDCWD, source, flags) if opened < 0 else (opened, "", flags | _AT_EMPTY_PATH)
+        descriptor = syscall("open_tree", *arguments)
     except OSError as error:
         raise OSError(error.errno, f"{source}: {os.strerror(error.errno or 0)}") from None
     finally:
@@ -83,8 +84,8 @@ def _open_identified(path: str, identity: tuple[int, ...]) -> int:
     number = 2  # ENOENT
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        found = os.fstat(descriptor)
-        if (found.st_dev, found.st_ino) == identity:
+        info = os.fstat(descriptor)
+        if (info.st_dev, info.st_ino) == identity:
             return descriptor
         os.close(descriptor)
     except OSError as error:
@@ -122,13 +123,14 @@ def unmount(target: str) -> None:
 
 
 def map_owner(descriptor: int, maps: dict[tuple[int, int], int]) -> bool:
-    """Show the owner of a detached mount as the container's user, by the id map for it; False where the file system or
-    the kernel cannot."""
+    """Map the owner of a detached mount to the container's user. Returns False where the file system or the kernel
+    cannot.
+    """
     owner = os.fstat(descriptor)
-    if kernel_version() < (5, 19):  # an overlay takes an id-mapped layer from then on
+    if kernel_version() < (5, 19):  # older overlays take no id-mapped layer
         return False
     try:
         set_attributes(descriptor, IDMAP, idmap=maps[owner.st_uid, owner.st_gid], recursive=False)
-    except (OSError, KeyError):  # KeyError: it has got another owner since
+    except (OSError, KeyError):  # KeyError: the owner changed after the maps were made
         return False
     return True

@@ -1,8 +1,9 @@
-"""Which files of some directories a container opens (inotify(7)): what a task reached of this machine, and of git.
+"""Which files of some directories a container opens (inotify(7)): what a task read of this machine and of git.
 
-The supervisor makes the instance, pid 1 says which directories before a step runs (they are the container's: an overlay
-tells only of what is opened through itself), and the supervisor reads once all has ended. Files that are only looked
-at, by stat(2), are not told. Whatever goes wrong, a queue that ran over included, makes the answer "not known".
+The supervisor makes the inotify instance. pid 1 adds the watches before a step runs: they must be made inside, since an
+overlay reports only what is opened through itself. The supervisor reads the events once all processes have ended. Files
+that are only looked at by stat(2) are not reported. After any failure, an overflow of the queue included, the answer is
+"not known".
 """
 
 from __future__ import annotations
@@ -27,38 +28,39 @@ class OpenedFilesWatch:
         self._directories = directories
         try:
             self._events = syscalls.syscall("inotify_init1", _NONBLOCK_CLOEXEC)
-        except OSError:  # as many as a user may have
+        except OSError:  # the user's limit of instances is reached
             self._events = -1
         self._numbers = os.memfd_create("watches")
         self.descriptors = (self._events, self._numbers) if self._events >= 0 else ()  # what the container needs
 
     def opened_paths(self) -> tuple[str, ...] | None:
-        """Paths of files in the directories that were opened, and of directories themselves; None where it is not
-        known. Once all has ended."""
+        """Returns the files in the directories that were opened, and the directories that were opened themselves; None
+        where this is not known. Call it once all processes have ended.
+        """
         if self._events < 0:
             return None
-        text = os.pread(self._numbers, _NUMBER.size * len(self._directories), 0)
-        if len(text) != _NUMBER.size * len(self._directories):
+        data = os.pread(self._numbers, _NUMBER.size * len(self._directories), 0)
+        if len(data) != _NUMBER.size * len(self._directories):
             return None
-        numbers = [number for (number,) in _NUMBER.iter_unpack(text)]
+        numbers = [number for (number,) in _NUMBER.iter_unpack(data)]
         if any(number < 0 and -number not in (errno.ENOENT, errno.ENOTDIR) for number in numbers):
             return None
-        places = dict(zip(numbers, self._directories, strict=True))
-        found: set[str] = set()
-        while piece := self._read():
-            at = 0
-            while at < len(piece):
-                number, mask, _, length = _EVENT.unpack_from(piece, at)
-                name = piece[at + _EVENT.size : at + _EVENT.size + length].rstrip(b"\0")
-                at += _EVENT.size + length
+        directories = dict(zip(numbers, self._directories, strict=True))
+        paths: set[str] = set()
+        while events := self._read():
+            position = 0
+            while position < len(events):
+                number, mask, _, length = _EVENT.unpack_from(events, position)
+                name = events[position + _EVENT.size : position + _EVENT.size + length].rstrip(b"\0")
+                position += _EVENT.size + length
                 if mask & _OVERFLOW:
                     return None
-                if mask & _OPEN and number in places:
-                    found.add(f"{places[number]}/{os.fsdecode(name)}" if name else places[number])
-        return tuple(sorted(found))
+                if mask & _OPEN and number in directories:
+                    paths.add(f"{directories[number]}/{os.fsdecode(name)}" if name else directories[number])
+        return tuple(sorted(paths))
 
     def close(self) -> None:
-        """Let go."""
+        """Close all descriptors."""
         for descriptor in (self._events, self._numbers):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -71,13 +73,14 @@ class OpenedFilesWatch:
 
 
 def add_watches(directories: tuple[str, ...], events: int, numbers: int) -> None:
-    """In the container, before anything of it runs: watch, and write down which number each directory has (negative:
-    why it has none)."""
-    found = []
+    """Add the watches, in the container before any step runs, and write the number of each directory's watch (negative:
+    the errno that refused it).
+    """
+    watches = []
     for directory in directories:
         try:
             mask = _OPEN | _ONLY_DIRECTORIES | _NO_LINK
-            found.append(syscalls.syscall("inotify_add_watch", events, directory, mask))
+            watches.append(syscalls.syscall("inotify_add_watch", events, directory, mask))
         except OSError as error:
-            found.append(-(error.errno or errno.EIO))
-    os.write(numbers, b"".join(map(_NUMBER.pack, found)))
+            watches.append(-(error.errno or errno.EIO))
+    os.write(numbers, b"".join(map(_NUMBER.pack, watches)))

@@ -1,20 +1,19 @@
-"""Evidence out of a container that is ending: collected inside as its root, written outside as the caller.
+"""Copies outputs out of a container that is ending: sent inside by its root, received outside by the caller.
 
 The stream between the two is a row of frames, each a 4-byte length and a message of messages.py; a "data" frame is
 followed by its bytes. The receiver takes nothing on trust: no path leaves its directory, no symlink is followed, and
-what decides what git or envtool do is not written (see protected.py). Sizes, times and counts are bounded. Holes stay
-holes.
+files that decide what git or envtool do are not written (protected_paths.py). Sizes, times and counts are bounded.
+Holes stay holes.
 """
 
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
-import re
 import stat
 
 from envtool.container import messages
+from envtool.container.output_patterns import MAX_DEPTH, MAX_ENTRIES, find_matches, list_names
 from envtool.container.protected_paths import Protection, is_repository, is_repository_sign
 from envtool.fs.changes import PROCESS_CHANGES
 from envtool.fs.directory import OpenDirectory
@@ -29,31 +28,30 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 18
 _FRAME = 1 << 16  # bytes of a frame's head: two paths and a few numbers
-_NOTES = 100  # of what could not be copied
-MAX_ENTRIES = 100_000  # files, links and directories that are copied back
-MAX_DEPTH = 200  # directories in each other
-_MTIME_RANGE = (-(1 << 63), (1 << 63) - 1)  # nanoseconds that the project's own files can be known by
+_NOTES = 100  # notes about files that were not copied
+_MTIME_RANGE = (-(1 << 63), (1 << 63) - 1)  # nanoseconds that a snapshot of the project can hold
 
 
 # ---- inside, after everything but pid 1 has ended ------------------------------------------------------------------
 
 
 class _OutputSender:
-    """What goes out, and how much more may."""
+    """The pipe, and how many bytes and entries may still be sent."""
 
-    __slots__ = ("entries", "pipe", "room", "sent")
+    __slots__ = ("bytes_left", "entries", "pipe", "sent")
 
     def __init__(self, pipe: int, limit: int) -> None:
         self.pipe = pipe
-        self.room = limit  # bytes, holes and all
+        self.bytes_left = limit  # holes count as data
         self.entries = MAX_ENTRIES
         self.sent: set[str] = set()
 
 
 def send_outputs(project: str, patterns: tuple[str, ...], pipe: int, limit: int) -> None:
-    """Send what matches `patterns` (relative to `project`; `*`, `?`, `[]` and `**`), directories whole, once each.
-    `limit` is the most that all files together may have, in bytes."""
-    to = _OutputSender(pipe, limit)
+    """Send what matches `patterns` (relative to `project`; `*`, `?`, `[]` and `**`), directories with all that is in
+    them, each path once. `limit`: bytes of all files together.
+    """
+    sender = _OutputSender(pipe, limit)
     try:
         os.chdir(project)
         for pattern in patterns:
@@ -61,14 +59,14 @@ def send_outputs(project: str, patterns: tuple[str, ...], pipe: int, limit: int)
             if ".." in parts or pattern.startswith("/"):
                 _send_frame(pipe, ("note", f"{pattern}: leaves the project, not copied"))
                 continue
-            found, deep = _find_matches(parts or ["*"])  # `.` is all that is there
-            if deep:
-                _send_frame(pipe, ("note", f"{deep}: more than {MAX_DEPTH} directories deep, not copied"))
-            if not found and not deep:
+            paths, too_deep = find_matches(parts or ["*"])  # the pattern `.` means all of the project
+            if too_deep:
+                _send_frame(pipe, ("note", f"{too_deep}: more than {MAX_DEPTH} directories deep, not copied"))
+            if not paths and not too_deep:
                 _send_frame(pipe, ("note", f"{pattern}: nothing matches"))
-            for path in sorted(found):
-                _send(to, path)
-                if to.entries < 0:
+            for path in sorted(paths):
+                _send(sender, path)
+                if sender.entries < 0:
                     return
     except BrokenPipeError:
         return
@@ -78,133 +76,52 @@ def send_outputs(project: str, patterns: tuple[str, ...], pipe: int, limit: int)
         os.close(pipe)
 
 
-def _names(directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(directory or "."))
-    except OSError:
-        return []
-
-
-def _is_directory(path: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except OSError:
-        return False
-
-
-def _find_matches(parts: list[str]) -> tuple[set[str], str]:
-    """Paths that match the parts, symlinked directories not entered, and a directory that was too deep to be. Each is
-    looked at once, whatever the pattern: with it goes the set of those parts that may be what comes next."""
-    found: set[str] = set()
-    deep = ""
-    tests = [_compile_part(part) for part in parts]
-    pending: list[tuple[str, set[int]]] = [("", _next_parts(0, parts))]
-    while pending and len(found) <= MAX_ENTRIES:
-        directory, places = pending.pop()
-        if directory.count("/") >= MAX_DEPTH:
-            deep = deep or directory
-            continue
-        listed = any(tests[place] for place in places)
-        for name in _names(directory) if listed else dict.fromkeys(parts[place] for place in places):
-            path = f"{directory}/{name}" if directory else name
-            fitting = [place for place in places if _part_matches(tests[place], parts[place], name)]
-            if not fitting or not os.path.lexists(path):
-                continue
-            inner = _is_directory(path)
-            below: set[int] = set()
-            for place in fitting:
-                wild, last = parts[place] == "**", place == len(parts) - 1
-                if last and not (wild and inner):
-                    found.add(path)
-                if inner and (wild or not last):
-                    below |= _next_parts(place if wild else place + 1, parts)
-            if below:
-                pending.append((path, below))
-    return found, deep
-
-
-def matches_pattern(pattern: str, path: str) -> bool:
-    """Whether a path, or a directory that it is in, is what a pattern of outputs means."""
-    parts = [part for part in pattern.split("/") if part not in ("", ".")] or ["*"]
-    places = _next_parts(0, parts)
-    for name in path.split("/"):
-        fitting = [place for place in places if _part_matches(_compile_part(parts[place]), parts[place], name)]
-        if len(parts) - 1 in fitting:
-            return True
-        places = {
-            each for place in fitting for each in _next_parts(place if parts[place] == "**" else place + 1, parts)
-        }
-    return False
-
-
-def _next_parts(place: int, parts: list[str]) -> set[int]:
-    """The parts that a name may match where `place` comes next: a `**` may stand for no directory at all."""
-    places = {place} if parts else set()
-    while places and parts[place] == "**" and place + 1 < len(parts):
-        place += 1
-        places.add(place)
-    return places
-
-
-def _compile_part(part: str) -> Any:
-    """None for a part that is a name; `fnmatch` makes expressions that never try twice."""
-    return re.compile(fnmatch.translate(part)).match if any(c in part for c in "*?[") else None
-
-
-def _part_matches(test: Any, part: str, name: str) -> bool:
-    if test is None:
-        return part == name
-    if part == "**":
-        return True
-    return test(name) is not None and (not name.startswith(".") or part.startswith("."))
-
-
-def _send(to: _OutputSender, path: str) -> None:
-    if path in to.sent:
+def _send(sender: _OutputSender, path: str) -> None:
+    if path in sender.sent:
         return
-    to.sent.add(path)
-    to.entries -= 1
-    if to.entries < 0:
-        _send_frame(to.pipe, ("many", path))
+    sender.sent.add(path)
+    sender.entries -= 1
+    if sender.entries < 0:
+        _send_frame(sender.pipe, ("many", path))
         return
     try:
-        found = os.lstat(path)
-        if stat.S_ISDIR(found.st_mode) and path.count("/") >= MAX_DEPTH:
-            _send_frame(to.pipe, ("note", f"{path}: more than {MAX_DEPTH} directories deep, not copied"))
-        elif stat.S_ISDIR(found.st_mode):
-            _send_frame(to.pipe, ("directory", path, stat.S_IMODE(found.st_mode)))
-            for name in _names(path):
-                _send(to, f"{path}/{name}")
-                if to.entries < 0:
+        info = os.lstat(path)
+        if stat.S_ISDIR(info.st_mode) and path.count("/") >= MAX_DEPTH:
+            _send_frame(sender.pipe, ("note", f"{path}: more than {MAX_DEPTH} directories deep, not copied"))
+        elif stat.S_ISDIR(info.st_mode):
+            _send_frame(sender.pipe, ("directory", path, stat.S_IMODE(info.st_mode)))
+            for name in list_names(path):
+                _send(sender, f"{path}/{name}")
+                if sender.entries < 0:
                     return
-        elif stat.S_ISLNK(found.st_mode):
-            _send_frame(to.pipe, ("link", path, os.readlink(path)))
-        elif stat.S_ISREG(found.st_mode) and found.st_size > to.room:
-            _send_frame(to.pipe, ("large", path, found.st_size))
-        elif stat.S_ISREG(found.st_mode):
-            to.room -= found.st_size
-            _send_file(to.pipe, path, found)
+        elif stat.S_ISLNK(info.st_mode):
+            _send_frame(sender.pipe, ("link", path, os.readlink(path)))
+        elif stat.S_ISREG(info.st_mode) and info.st_size > sender.bytes_left:
+            _send_frame(sender.pipe, ("large", path, info.st_size))
+        elif stat.S_ISREG(info.st_mode):
+            sender.bytes_left -= info.st_size
+            _send_file(sender.pipe, path, info)
         else:
-            _send_frame(to.pipe, ("note", f"{path}: not a file, directory or symlink, not copied"))
+            _send_frame(sender.pipe, ("note", f"{path}: not a file, directory or symlink, not copied"))
     except BrokenPipeError:
         raise
     except OSError as error:
-        _send_frame(to.pipe, ("note", f"{path}: {error.strerror}, not copied"))
+        _send_frame(sender.pipe, ("note", f"{path}: {error.strerror}, not copied"))
 
 
-def _send_file(pipe: int, path: str, found: os.stat_result) -> None:
+def _send_file(pipe: int, path: str, info: os.stat_result) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        moment = min(max(found.st_mtime_ns, _MTIME_RANGE[0]), _MTIME_RANGE[1])
-        _send_frame(pipe, ("file", path, stat.S_IMODE(found.st_mode), moment, found.st_size))
+        mtime = min(max(info.st_mtime_ns, _MTIME_RANGE[0]), _MTIME_RANGE[1])
+        _send_frame(pipe, ("file", path, stat.S_IMODE(info.st_mode), mtime, info.st_size))
         position = 0
-        while position < found.st_size:
+        while position < info.st_size:
             try:
-                begin = os.lseek(descriptor, position, os.SEEK_DATA)
+                start = os.lseek(descriptor, position, os.SEEK_DATA)
             except OSError:  # ENXIO: a hole to the end
                 break
-            end = min(os.lseek(descriptor, begin, os.SEEK_HOLE), found.st_size)
-            position = begin
+            end = min(os.lseek(descriptor, start, os.SEEK_HOLE), info.st_size)
+            position = start
             while position < end:
                 data = os.pread(descriptor, min(_CHUNK, end - position), position)
                 if not data:
@@ -219,18 +136,19 @@ def _send_file(pipe: int, path: str, found: os.stat_result) -> None:
 
 def _send_frame(pipe: int, frame: tuple[Any, ...], data: bytes = b"") -> None:
     head = messages.pack(*frame)
-    rest = memoryview(len(head).to_bytes(4, "little") + head + data)
-    while rest:
-        rest = rest[os.write(pipe, rest) :]
+    remaining = memoryview(len(head).to_bytes(4, "little") + head + data)
+    while remaining:
+        remaining = remaining[os.write(pipe, remaining) :]
 
 
 # ---- outside -------------------------------------------------------------------------------------------------------
 
 
 class OutputReceiver:
-    """Writes the stream below one directory. `owned`: give everything to that directory's owner (caller root).
-    `protected` are paths below it that are no outputs unless one of `patterns` is the very path. `limit`: bytes of all
-    files together."""
+    """Writes the stream below one directory. `owned`: everything is given to that directory's owner (the caller is
+    root). `protected`: paths below it that are no outputs unless one of `patterns` is the very path. `limit`: bytes of
+    all files together.
+    """
 
     def __init__(
         self,
@@ -251,15 +169,15 @@ class OutputReceiver:
         self._buffer = bytearray()
         self._paths: list[str] = []
         self._notes: list[str] = []
-        self._more = 0  # notes beyond those
+        self._more = 0  # notes beyond _NOTES
         self._limit = self._bytes_left = limit
         self._entries = MAX_ENTRIES
-        self.lost = ""  # the first output that did not come back, and why: too large, or the system did not let us
+        self.lost = ""  # the first output that was not copied, and why: it is too large, or the system refused
         self._draft: NewFile | None = None
         self._attributes: tuple[str, int, int, int] = ("", 0, 0, 0)
 
     def feed(self, pipe: int) -> bool:
-        """Take what the pipe has (blocks when there is nothing); False at its end."""
+        """Handle what the pipe holds; blocks while it is empty. Returns False at its end."""
         data = os.read(pipe, _CHUNK)
         if not data:
             return False
@@ -272,13 +190,13 @@ class OutputReceiver:
                 break
             try:
                 frame = messages.unpack(self._buffer[4:size])
-                extra = _check_number(frame[2], 0, _CHUNK) if frame[0] == "data" else 0
+                payload_size = _check_number(frame[2], 0, _CHUNK) if frame[0] == "data" else 0
             except (ValueError, EOFError, TypeError, IndexError, OSError):
                 return self._reject_stream()
-            if len(self._buffer) < size + extra:
+            if len(self._buffer) < size + payload_size:
                 break
-            payload = bytes(self._buffer[size : size + extra])
-            del self._buffer[: size + extra]
+            payload = bytes(self._buffer[size : size + payload_size])
+            del self._buffer[: size + payload_size]
             try:
                 self._handle_frame(frame, payload)
             except (ValueError, TypeError, IndexError):
@@ -286,7 +204,7 @@ class OutputReceiver:
         return True
 
     def _reject_stream(self) -> bool:
-        self._note("the container sent what is no output: nothing more is copied")
+        self._note("the container sent an invalid frame: nothing more is copied")
         return False
 
     def _note(self, text: str) -> None:
@@ -296,8 +214,9 @@ class OutputReceiver:
             self._more += 1
 
     def copy(self, source: str, path: str, mode: int, mtime_ns: int, check: Callable[[], None] | None = None) -> None:
-        """Write a file of the host at `path`, as if it came down the stream. What goes wrong is a note. `check` may
-        raise, to stop it."""
+        """Write a file of the host at `path`, as if it came down the stream. A failure becomes a note. `check` may
+        raise, to stop the copy.
+        """
         try:
             self._abandon()
             with open(source, "rb", buffering=0) as file:
@@ -320,7 +239,7 @@ class OutputReceiver:
         self._handle_frame(("link", path, target), b"")
 
     def finish(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The paths that were written and the notes about what was not."""
+        """Returns the paths that were written, and the notes about those that were not."""
         self._abandon()
         self._root.close()
         more = [f"and {self._more} more that were not copied"] if self._more else []
@@ -351,13 +270,14 @@ class OutputReceiver:
             elif kind == "link" and not self._is_refused(path, kind):
                 self._link(path, str(frame[2]))
         except OSError as error:
-            what = path if kind != "data" and path else self._attributes[0]
+            failed_path = path if kind != "data" and path else self._attributes[0]
             self._abandon()
-            self._note_failure(what, error)
+            self._note_failure(failed_path, error)
 
     def _note_failure(self, path: str, error: OSError) -> None:
-        """Note what was not written. What cannot be (EINVAL) is the container's fault, all else is that of this machine
-        or of what is in the way here: then an output is missing."""
+        """Note a path that was not written. EINVAL means that the container sent a path that cannot be written; every
+        other error is of this machine or of what is in the way here, so an output is missing.
+        """
         text = f"{path}: {(error.strerror or str(error)).lower()}, not copied"
         if error.errno == errno.EINVAL or self.lost:
             self._note(text)
@@ -365,7 +285,7 @@ class OutputReceiver:
             self.lost = text
 
     def _too_many(self, path: str) -> bool:
-        """Whether it is one too many."""
+        """Count an entry. Returns whether there are too many."""
         self._entries -= 1
         if self._entries < 0 and not self.lost:
             self.lost = f"{path}: there are more than {MAX_ENTRIES:,} outputs, and no more are copied; name fewer"
@@ -380,19 +300,20 @@ class OutputReceiver:
             )
 
     def _is_refused(self, path: str, kind: str) -> bool:
-        """Whether this may be no output; said once of each directory or file that is refused."""
-        found = self._protection.refusal_reason(path, literal=kind == "file") or self._repository_part(path)
-        if found is None:
+        """Returns whether a path may be no output. Each directory or file that is refused is noted once."""
+        refusal = self._protection.refusal_reason(path, literal=kind == "file") or self._repository_part(path)
+        if refusal is None:
             return False
-        what, why = found
-        if what not in self._refused:
-            self._refused.add(what)
-            self._note(f"{what}: {why}, not copied")
+        refused, reason = refusal
+        if refused not in self._refused:
+            self._refused.add(refused)
+            self._note(f"{refused}: {reason}, not copied")
         return True
 
     def _repository_part(self, path: str) -> tuple[str, str] | None:
-        """The part of a path that is in a bare repository, or would make one of a directory, and why it may not be.
-        Raises OSError."""
+        """Returns the part of a path that is in a bare repository, or would make one of a directory, and the reason;
+        None where there is none. Raises OSError.
+        """
         parts = path.split("/")
         for count, name in enumerate(parts):
             directory, sign = "/".join(parts[:count]), is_repository_sign(name)
@@ -407,15 +328,15 @@ class OutputReceiver:
         return None
 
     def _repository_signs(self, directory: str) -> list[str]:
-        """What is in a directory of the project that tells git of a repository."""
+        """Returns the names in a directory of the project by which git recognizes a repository."""
         try:
-            with self._root.open_below(directory) as at:
-                return [name for name in at.names() if is_repository_sign(name)]
+            with self._root.open_below(directory) as opened:
+                return [name for name in opened.names() if is_repository_sign(name)]
         except FileNotFoundError:
             return []
 
     def _open_parent(self, path: str) -> tuple[OpenDirectory, str]:
-        """The directory that a path is in, made where it is missing, and its name there."""
+        """Returns the directory that a path is in, made where it is missing, and the path's last component."""
         parents, slash, name = path.rpartition("/")
         if name in ("", ".", "..") or (slash and not parents):
             raise OSError(22, "leaves the project")
@@ -442,10 +363,10 @@ class OutputReceiver:
     def _write(self, payload: bytes, position: int) -> None:
         if self._draft is None:
             return
-        rest = memoryview(payload)
-        while rest:
-            count = os.pwrite(self._draft.fd, rest, position)
-            rest, position = rest[count:], position + count
+        remaining = memoryview(payload)
+        while remaining:
+            count = os.pwrite(self._draft.fd, remaining, position)
+            remaining, position = remaining[count:], position + count
 
     def _complete(self) -> None:
         if self._draft is None:
@@ -477,14 +398,14 @@ class OutputReceiver:
 
 
 def _check_number(value: object, least: int | None = None, most: int | None = None) -> int:
-    """A whole number that a frame holds. Raises OSError for what is none, or is out of bounds."""
+    """Returns a whole number of a frame. Raises OSError for any other value, and for a number out of bounds."""
     if type(value) is not int or (least is not None and value < least) or (most is not None and value > most):
         raise OSError(22, "a number that cannot be")
     return value
 
 
 def _leaves_project(parents: list[str], parts: list[str]) -> bool:
-    """`..` may only lead, since what stands before it may itself be a symlink, and not above the project."""
+    """Returns whether `..` leads above the project, or follows a name, which may itself be a symlink."""
     depth = len(parents)
     named = False
     for part in parts:

@@ -1,9 +1,10 @@
-"""What may differ between two runs and must not matter, made to differ inside a container (`envtool verify`).
+"""Varies what must not matter between two runs, inside a container (`envtool verify`).
 
-The order of directories: the kernel asks a process of ours about every getdents64(2) of a step (seccomp_unotify(2)),
-which reads the whole directory through the very same open file (pidfd_getfd(2)) and gives its entries out sorted by
-name, or against it. So it does not matter which file system a directory lies on, in which layer, or who made it when.
-The position of the open file is then the number of entries that were given out: rewinddir and seekdir work.
+The order of directories: the kernel asks a process of ours about every getdents64(2) of a step (seccomp_unotify(2)).
+That process reads the whole directory through the very same open file (pidfd_getfd(2)) and returns its entries sorted
+by name, or in reverse. So the order depends neither on the file system nor on the layer that a directory is in, nor on
+when it was made. The position of the open file is then the number of entries that were returned: rewinddir and seekdir
+work.
 
 Runs in the container, where nothing can be imported any more.
 """
@@ -24,29 +25,29 @@ from envtool.container import syscalls
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV, _SEND: include/uapi/linux/seccomp.h
 _CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
 _READ = 1 << 16
-_KEPT = 512  # listings that are remembered while they are read
+_MAX_LISTINGS = 512  # listings that are kept while they are read
 
 
 class ContainerPerturber:
-    """One container's variation: `begin` once in pid 1, then `filter` in every step."""
+    """One container's variation: call `begin` once in pid 1, then `install_filter` in every step."""
 
     def __init__(self, order: str, processors: int, pids: int) -> None:
         self.order, self.processors, self.pids = order, processors, pids
-        self._first = os.getpid()  # several at once are not to share one processor
-        self._far: _socket.socket | None = None
+        self._seed = os.getpid()  # so that several containers do not share one processor
+        self._lister: _socket.socket | None = None
 
     def begin(self) -> None:
-        """Fewer processors, other process ids, and (with an order) the process that answers."""
+        """Restrict the processors, use up process ids and, with an order, start the process that answers."""
         if self.processors:
             allowed = sorted(os.sched_getaffinity(0))
-            first = self._first % len(allowed)
+            first = self._seed % len(allowed)
             os.sched_setaffinity(0, (allowed + allowed)[first : first + min(self.processors, len(allowed))])
         for _ in range(self.pids):
             if not (child := os.fork()):
                 os._exit(0)
             os.waitpid(child, 0)
         if self.order:
-            near, self._far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+            near, self._lister = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
             if not os.fork():
                 try:
                     for number in (1, 2, 3, 10, 12, 15):
@@ -58,23 +59,23 @@ class ContainerPerturber:
             near.close()
 
     def needed_descriptors(self) -> set[int]:
-        """The descriptors that `filter` needs."""
-        return set() if self._far is None else {self._far.fileno()}
+        """Returns the descriptors that `install_filter` needs."""
+        return set() if self._lister is None else {self._lister.fileno()}
 
     def install_filter(self, code: bytes) -> None:
-        """Install the filter of a step and hand its questions to the process that answers."""
-        if self._far is None:
+        """Install the filter of a step and hand its notifications to the process that answers."""
+        if self._lister is None:
             syscalls.load_seccomp(code)
             return
         listener = syscalls.load_seccomp(code, listen=True)
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, listener.to_bytes(4, sys.byteorder))
-        self._far.sendmsg([b"l"], [rights])
+        self._lister.sendmsg([b"l"], [rights])
         os.close(listener)
-        self._far.close()
+        self._lister.close()
 
 
 class _DirectoryLister:
-    """Answers questions about directories until it is killed with the container."""
+    """Answers notifications about directories until it is killed with the container."""
 
     def __init__(self, sock: _socket.socket, *, backward: bool) -> None:
         self.sock, self.backward = sock, backward
@@ -99,64 +100,64 @@ class _DirectoryLister:
                     os.close(descriptor)
 
     def _answer(self, listener: int) -> None:
-        question = bytearray(80)
+        notification = bytearray(80)
         try:
-            fcntl.ioctl(listener, _RECEIVE, question)
-        except OSError:  # whoever asked was killed
+            fcntl.ioctl(listener, _RECEIVE, notification)
+        except OSError:  # the process that asked was killed
             return
-        process = int.from_bytes(question[8:12], sys.byteorder)
-        first, second, third = (int.from_bytes(question[at : at + 8], sys.byteorder) for at in (32, 40, 48))
+        process = int.from_bytes(notification[8:12], sys.byteorder)
+        first, second, third = (int.from_bytes(notification[at : at + 8], sys.byteorder) for at in (32, 40, 48))
         value, error, flags, undo = 0, 0, 0, None
         try:
             value, undo = self._give_entries(process, first & 0xFFFFFFFF, second, third & 0xFFFFFFFF)
-        except _KernelError as refused:
-            error = -refused.number
-        except OSError:  # what we may not look into is listed as it is
+        except _KernelError as refusal:
+            error = -refusal.number
+        except OSError:  # a process that we may not look into gets the order of the kernel
             flags = _CONTINUE
         reply = b"".join((
-            bytes(question[:8]),
+            bytes(notification[:8]),
             value.to_bytes(8, sys.byteorder, signed=True),
             error.to_bytes(4, sys.byteorder, signed=True),
             flags.to_bytes(4, sys.byteorder),
         ))  # fmt: skip
         try:
             fcntl.ioctl(listener, _SEND, bytearray(reply))
-        except OSError:  # a signal came: it will ask again, from where it was
+        except OSError:  # a signal came: the process will ask again, from the old position
             if undo is not None:
                 os.lseek(*undo, os.SEEK_SET)
         finally:
             if undo is not None:
                 os.close(undo[0])
 
-    def _give_entries(self, process: int, number: int, address: int, room: int) -> tuple[int, tuple[int, int]]:
-        """Give out the next entries; how many bytes, and what undoes it."""
+    def _give_entries(self, process: int, number: int, address: int, size: int) -> tuple[int, tuple[int, int]]:
+        """Write the next entries to the process. Returns the number of bytes, and (descriptor, position) to undo it."""
         directory = _duplicate_descriptor(process, number)
         try:
             position = os.lseek(directory, 0, os.SEEK_CUR)
             key = (process, number)
             if position == 0 or key not in self.listings:
-                if len(self.listings) >= _KEPT:
+                if len(self.listings) >= _MAX_LISTINGS:
                     del self.listings[next(iter(self.listings))]
                 self.listings[key] = _read_entries(directory, backward=self.backward)
                 os.lseek(directory, position, os.SEEK_SET)
-            answer, taken = _take_records(self.listings[key][position:], position, room)
-            if not taken:
+            records, count = _take_records(self.listings[key][position:], position, size)
+            if not count:
                 del self.listings[key]
             else:
                 memory = os.open(f"/proc/{process}/mem", os.O_RDWR | os.O_CLOEXEC)
                 try:
-                    os.pwrite(memory, answer, address)
+                    os.pwrite(memory, records, address)
                 finally:
                     os.close(memory)
-                os.lseek(directory, position + taken, os.SEEK_SET)
+                os.lseek(directory, position + count, os.SEEK_SET)
         except BaseException:
             os.close(directory)
             raise
-        return len(answer), (directory, position)
+        return len(records), (directory, position)
 
 
 class _KernelError(Exception):
-    """The kernel's own answer to the call."""
+    """The error that the kernel itself would answer the call with."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -164,7 +165,7 @@ class _KernelError(Exception):
 
 
 def _duplicate_descriptor(process: int, number: int) -> int:
-    """A descriptor of the very same open file."""
+    """Returns a descriptor of the very same open file."""
     try:
         handle = syscalls.syscall("pidfd_open", process, 0)
     except OSError as problem:
@@ -180,9 +181,9 @@ def _duplicate_descriptor(process: int, number: int) -> int:
 
 
 def _read_entries(directory: int, *, backward: bool) -> list[bytes]:
-    """All records (struct linux_dirent64) of an open directory, in order."""
+    """Returns all records (struct linux_dirent64) of an open directory, sorted."""
     os.lseek(directory, 0, os.SEEK_SET)
-    found: list[tuple[bytes, bytes]] = []
+    entries: list[tuple[bytes, bytes]] = []
     buffer = create_string_buffer(_READ)
     while True:
         try:
@@ -191,26 +192,26 @@ def _read_entries(directory: int, *, backward: bool) -> list[bytes]:
             raise _KernelError(problem.errno or errno.EIO) from None
         if not size:
             break
-        block, at = buffer.raw[:size], 0
-        while at < size:
-            length = int.from_bytes(block[at + 16 : at + 18], sys.byteorder)
-            record = block[at : at + length]
-            found.append((record[19:].split(b"\0", 1)[0], record))
-            at += length
-    found.sort(reverse=backward)
-    return [record for _, record in found]
+        block, position = buffer.raw[:size], 0
+        while position < size:
+            length = int.from_bytes(block[position + 16 : position + 18], sys.byteorder)
+            record = block[position : position + length]
+            entries.append((record[19:].split(b"\0", 1)[0], record))
+            position += length
+    entries.sort(reverse=backward)
+    return [record for _, record in entries]
 
 
-def _take_records(records: list[bytes], position: int, room: int) -> tuple[bytes, int]:
-    """As many records as there is room for, each with the position after it; and their number."""
+def _take_records(records: list[bytes], position: int, size: int) -> tuple[bytes, int]:
+    """Returns as many records as `size` bytes hold, each with the position after it, and their number."""
     taken: list[bytes] = []
-    size = 0
+    used = 0
     for record in records:
-        if size + len(record) > room:
+        if used + len(record) > size:
             if not taken:
                 raise _KernelError(errno.EINVAL)
             break
-        size += len(record)
+        used += len(record)
         after = position + len(taken) + 1
         taken.append(record[:8] + after.to_bytes(8, sys.byteorder) + record[16:])
     return b"".join(taken), len(taken)

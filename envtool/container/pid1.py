@@ -1,13 +1,13 @@
-"""The container's side of a start: from the fork to pid 1, which makes the mounts, runs the steps and reaps.
+"""The container's side of a start: from the fork to pid 1, which has the mounts made, runs the steps and reaps.
 
-Runs in forked children of the supervisor (start.py) and talks to it over one socket: messages up (messages.py), single
-bytes down. Nothing may be imported once mounts are made: our installation may lie below one, and after the change of
-root it would come from the image.
+Runs in forked children of the supervisor (supervisor.py) and talks to it over one socket: messages up (messages.py),
+single bytes down. Nothing may be imported once mounts are made: our installation may be covered by one, and after the
+change of root the module would come from the image.
 
-All of them hold a copy of the supervisor's memory, so none may be looked into (prctl(2), PR_SET_DUMPABLE), from before
-the first step can run until each is executed or ends: where there is one user id, a step has the id of pid 1 and of the
-process that is about to become the next step. That process has neither the socket nor anything else that it does not
-need; what it has to say goes through a pipe of its own to pid 1.
+All of these processes hold a copy of the supervisor's memory, so no step may look into them: they are not dumpable
+(prctl(2), PR_SET_DUMPABLE) from before the first step can run until each is executed or ends. Where there is one user
+id, a step has the id of pid 1 and of the process that is about to become the next step. That process has neither the
+socket nor anything else that it does not need; it reports through a pipe of its own to pid 1.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _NAMESPACES = (
     | syscalls.CLONE_NEWCGROUP
 )
 _MAX_PROCESSES = 8192  # processes and threads of one container; limits of the caller that are lower stay
-_OOM_SCORE = 500  # of 1000: who is ended where memory ends (proc_pid_oom_score_adj(5))
-_MAX_STEP_MESSAGE = 65536  # bytes of what a step may say of itself
+_OOM_SCORE = 500  # of 1000: how soon the kernel kills it when memory ends (proc_pid_oom_score_adj(5))
+_MAX_STEP_MESSAGE = 65536  # bytes of a message from a step
 _DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
 _TITLE = b"envtool: a container"
 _END_ALL = syscalls.SIGUSR1  # from the supervisor: kill everything now, then collect
 
 
-class StageFailed(Exception):  # noqa: N818 - it is what happened
-    """A stage of the start failed: what the supervisor will raise."""
+class StageError(Exception):
+    """A stage of the start failed. `report` is the message to the supervisor, which raises it."""
 
     def __init__(self, stage: str, error: OSError, text: str = "") -> None:
         super().__init__(stage)
@@ -52,28 +52,28 @@ class StageFailed(Exception):  # noqa: N818 - it is what happened
 
 def run_helper(
     program: dict[str, Any],
-    own: userns.IdMaps,
+    ids: userns.IdMaps,
     sock: int,
     stdio: tuple[int, int, int],
     output: int,
     maps: dict[tuple[int, int], int],
 ) -> None:
-    """The forked child of the supervisor: make the namespaces, then pid 1 beside this process, and end."""
+    """The forked child of the supervisor: make the namespaces, then pid 1 as a sibling of this process, and end."""
     gc.disable()  # a collection would touch, and so copy, every page that the supervisor has
     try:
         sock, output = _arrange_descriptors(sock, stdio, output, {*maps.values(), *program.get("watched", ())})
         _raise_oom_score()
-        # The caller's privileges over its files are in the namespace where they come from: as root sources are
-        # cloned before, as a user after the new mount namespace gives the right to clone.
-        sources = rootfs.open_sources(program, own, maps) if own.mode == "root" else None
+        # Root has its rights over files in the namespace that they come from, so it clones sources before unshare(2);
+        # a user may clone only after it, in a mount namespace of the user's own.
+        sources = rootfs.open_sources(program, ids, maps) if ids.mode == "root" else None
         try:
             syscalls.unshare(_NAMESPACES | (0 if program["network"] else syscalls.CLONE_NEWNET))
         except OSError as error:
-            raise StageFailed("unshare", error) from error
+            raise StageError("unshare", error) from error
         os.write(sock, messages.pack("maps"))
-        # While the supervisor writes the maps, which takes newuidmap a while: what needs no ids.
+        # While the supervisor writes the maps, for which newuidmap takes a while, do the work that needs no ids.
         if sources is None:
-            sources = rootfs.open_sources(program, own, maps)
+            sources = rootfs.open_sources(program, ids, maps)
         if not program["network"]:
             _loopback_up()
         _socket.sethostname(program["hostname"])
@@ -81,15 +81,15 @@ def run_helper(
         syscalls.set_process_title(_TITLE)  # steps must not see the caller's command line
         if os.read(sock, 1) != b"k":
             os._exit(125)
-        if own.mode != "root":
-            rootfs.copy_foreign_project(program, own, sources)
-        rootfs.prepare_copies(program, own, sources)
+        if ids.mode != "root":
+            rootfs.copy_foreign_project(program, ids, sources)
+        rootfs.prepare_copies(program, ids, sources)
         _forbid_imports()
-        userns.become_root(own.mode)
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # not before: who writes our maps must own our files of /proc
+        userns.become_root(ids.mode)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # not before: who writes the maps must own our /proc files
         child = syscalls.clone(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
         if child == 0:
-            _pid1(program, own, sock, output, sources)
+            _pid1(program, ids, sock, output, sources)
         os.write(sock, messages.pack("pid", child))
         os._exit(0)
     except BaseException as error:
@@ -97,24 +97,26 @@ def run_helper(
         os._exit(125)
 
 
-def _arrange_descriptors(sock: int, stdio: tuple[int, int, int], output: int, kept: set[int]) -> tuple[int, int]:
-    """The standard descriptors in their places, everything else closed but what is ours; the new numbers of those."""
+def _arrange_descriptors(sock: int, stdio: tuple[int, int, int], output: int, needed: set[int]) -> tuple[int, int]:
+    """Put the standard descriptors in their places and close all that are not needed. Returns the new `sock` and
+    `output`.
+    """
     # All go above the others first: the caller's may be 0, 1 and 2 in any order.
-    floor = max((*kept, 19)) + 1
+    floor = max((*needed, 19)) + 1
     high = [fcntl.fcntl(n, fcntl.F_DUPFD_CLOEXEC, floor) if n >= 0 else -1 for n in (sock, *stdio, output)]
     if high[1] < 0:
         high[1] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     for target in range(3):
         os.dup2(high[1 + target], target, inheritable=True)
-    syscalls.close_all_but({0, 1, 2, high[0], *kept, *([high[4]] if output >= 0 else [])})
+    syscalls.close_all_but({0, 1, 2, high[0], *needed, *([high[4]] if output >= 0 else [])})
     return high[0], high[4]
 
 
 def _raise_oom_score() -> None:
-    """Where memory ends, the machine's other work is not the first to go. A step may undo it, unless root called."""
+    """Let the kernel kill the container before the machine's other work. A step may undo this, unless root called."""
     try:
         descriptor = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # a /proc that is hidden from us
+    except OSError:  # /proc is hidden from us
         return
     try:
         if int(os.read(descriptor, 16)) < _OOM_SCORE:
@@ -124,9 +126,9 @@ def _raise_oom_score() -> None:
 
 
 def _report(sock: int, error: BaseException) -> None:
-    if isinstance(error, StageFailed):
+    if isinstance(error, StageError):
         report = error.report
-    elif isinstance(error, rootfs.SourceNotOpened):
+    elif isinstance(error, rootfs.SourceError):
         report = ("error", "source", error.errno or 0, str(error.strerror))
     elif isinstance(error, OSError):
         report = ("error", "mounts", error.errno or 0, f"{_describe_os_error(error)}{traceback_summary(error)}")
@@ -139,31 +141,32 @@ def _report(sock: int, error: BaseException) -> None:
 
 
 def traceback_summary(error: BaseException) -> str:
-    """The last places of a traceback, for whoever asks for them by ENVTOOL_DEBUG. By hand: `traceback` reads sources
-    and imports."""
+    """Returns the innermost places of a traceback, if ENVTOOL_DEBUG is set. The module `traceback` cannot be used: it
+    reads sources and imports.
+    """
     if not _DEBUG:
         return ""
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return f" ({' < '.join(reversed(places[-4:]))})" if places else ""
+    lines = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        lines.append(f"{code.co_filename.rpartition('/')[2]}:{traceback.tb_lineno} {code.co_name}")
+        traceback = traceback.tb_next
+    return f" ({' < '.join(reversed(lines[-4:]))})" if lines else ""
 
 
 def _pid1(
-    program: dict[str, Any], own: userns.IdMaps, sock: int, output: int, sources: rootfs.MountSources
+    program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, sources: rootfs.MountSources
 ) -> NoReturn:
     try:
-        # After the change of ids, which clears it. A supervisor that died before it is seen by the socket.
+        # After the change of ids, which clears it. The socket tells of a supervisor that died before.
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         os.setsid()
         os.umask(0o022)
         if os.read(sock, 1) != b"g":
             os._exit(125)
         _check_is_pid1()
-        made = rootfs.build_rootfs(program, own, sources)
+        made = rootfs.build_rootfs(program, ids, sources)
         if "watched" in program:
             program["begin"](program["watch"], *program["watched"])
         syscalls.close_all_but({0, 1, 2, sock, *([output] if output >= 0 else [])})
@@ -172,7 +175,7 @@ def _pid1(
         if "varied" in program:
             program["varied"].begin()
         os.write(sock, messages.pack("up"))
-        status = init.run(program, own, sock, terminal)
+        status = init.run(program, ids, sock, terminal)
         init.end_all()
         os.write(sock, messages.pack("end", status))
         if output >= 0:
@@ -186,13 +189,14 @@ def _pid1(
 
 
 def _check_is_pid1() -> None:
-    if os.getpid() != 1:  # what ends all processes of a container would end those of others
-        raise StageFailed("internal", OSError(), "it has no process ids of its own")
+    if os.getpid() != 1:  # killing all processes of a container would kill the caller's
+        raise StageError("internal", OSError(), "it has no process ids of its own")
 
 
 def _forbid_imports() -> None:
-    """Every late import fails, wherever our installation is: the ids of the container may not be allowed to read it,
-    and the first mount may lie over it."""
+    """Make every later import fail, wherever envtool is installed: the ids of the container may not be allowed to read
+    the installation, and the first mount may cover it.
+    """
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
@@ -200,29 +204,31 @@ def _forbid_imports() -> None:
 
 
 def _loopback_up() -> None:
-    """Loopback, with an address of each family beside 127.0.0.1 and ::1: glibc's getaddrinfo(3) does not count these
-    two for AI_ADDRCONFIG, and would refuse `localhost` to who asks for IPv4 or for IPv6 by it."""
+    """Bring loopback up, with an address of each family besides 127.0.0.1 and ::1: glibc's getaddrinfo(3) does not
+    count these two for AI_ADDRCONFIG, and would not resolve `localhost` for a program that asks for IPv4 or IPv6 by it.
+    """
     control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
     try:  # SIOCSIFFLAGS: UP, LOOPBACK, RUNNING
         fcntl.ioctl(control.fileno(), 0x8914, b"lo".ljust(16, b"\0") + (0x49).to_bytes(2, sys.byteorder) + bytes(22))
     finally:
         control.close()
-    more = _address_message(_socket.AF_INET, b"\x7f\xff\xff\xfe") + _address_message(
+    requests = _address_message(_socket.AF_INET, b"\x7f\xff\xff\xfe") + _address_message(
         _socket.AF_INET6, b"\xfe\x80" + bytes(13) + b"\1"
     )
     try:
         netlink = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)  # NETLINK_ROUTE
-    except OSError:  # a sandbox around us may forbid it: then there is plain loopback
+    except OSError:  # a sandbox around us may forbid netlink: then there is plain loopback
         return
-    try:  # it has been done when this returns; a kernel without IPv6 refuses the second
-        netlink.send(more)
+    try:  # the kernel has handled the requests when send returns; without IPv6 it refuses the second
+        netlink.send(requests)
     finally:
         netlink.close()
 
 
 def _address_message(family: int, address: bytes) -> bytes:
-    """Netlink's message that gives `lo`, which is the first interface of every network namespace, a further address
-    (rtnetlink(7): RTM_NEWADDR, NLM_F_CREATE, RT_SCOPE_HOST, IFA_LOCAL)."""
+    """Returns the netlink message that gives `lo`, the first interface of every network namespace, a further address
+    (rtnetlink(7): RTM_NEWADDR, NLM_F_CREATE, RT_SCOPE_HOST, IFA_LOCAL).
+    """
 
     def number(value: int, size: int) -> bytes:
         return value.to_bytes(size, sys.byteorder)
@@ -232,7 +238,7 @@ def _address_message(family: int, address: bytes) -> bytes:
 
 
 def _open_pty(sock: int, *, user: bool) -> int:
-    """Make a pty of the container's own devpts; its master goes to the supervisor, the other end is returned."""
+    """Make a pty of the container's own devpts and send its master to the supervisor. Returns the slave."""
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     fcntl.ioctl(master, 0x40045431, bytes(4))  # TIOCSPTLCK: unlock
     number = int.from_bytes(fcntl.ioctl(master, 0x80045430, bytes(4)), sys.byteorder)  # TIOCGPTN
@@ -244,12 +250,12 @@ def _open_pty(sock: int, *, user: bool) -> int:
     channel.sendmsg([messages.pack("pty")], [rights])
     channel.close()
     os.close(master)
-    os.read(sock, 1)  # the window has its size before the step looks
+    os.read(sock, 1)  # the supervisor has set the window size
     return slave
 
 
 class _Pid1:
-    """pid 1 while steps run: which one is running, and whether all is to end."""
+    """pid 1 while steps run: the process group of the running step, and whether all is to end."""
 
     __slots__ = ("ending", "running")
 
@@ -278,23 +284,23 @@ class _Pid1:
         except ProcessLookupError:
             pass
 
-    def run(self, program: dict[str, Any], own: userns.IdMaps, sock: int, terminal: int) -> int:
-        """The steps one after the other: the status of the first that fails, as a shell shows it."""
+    def run(self, program: dict[str, Any], ids: userns.IdMaps, sock: int, terminal: int) -> int:
+        """Run the steps one after the other. Returns 0, or the status of the first that fails, as a shell shows it."""
         for step in program["steps"]:
             if self.ending:
                 return 128 + syscalls.SIGTERM
-            heard, said = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             child = os.fork()
             if child == 0:
-                _run_step(program, step, own, said, terminal)
+                _run_step(program, step, ids, write_end, terminal)
             self.running = child
-            os.close(said)
+            os.close(write_end)
             status = self._wait(child)
             self.running = 0
             if status:
-                _forward_failure(heard, sock)
+                _forward_failure(read_end, sock)
                 return status
-            os.close(heard)
+            os.close(read_end)
         return 0
 
     def _wait(self, child: int) -> int:
@@ -305,7 +311,7 @@ class _Pid1:
                 return status if status >= 0 else 128 - status
 
     def end_all(self) -> None:
-        """Nothing runs any more but this process: what a task left must not write while outputs are collected."""
+        """Kill and reap every other process: nothing may write while outputs are collected."""
         try:
             os.kill(-1, syscalls.SIGKILL)
             while True:
@@ -314,64 +320,67 @@ class _Pid1:
             pass
 
 
-def _forward_failure(heard: int, sock: int) -> None:
-    """What a step said of itself before it was executed, or a `call` when it failed: nothing else is passed on."""
+def _forward_failure(pipe: int, sock: int) -> None:
+    """Forward what a step reported before its execve, or a failed `call`. No other message is passed on."""
     try:
-        message = os.read(heard, _MAX_STEP_MESSAGE)
+        message = os.read(pipe, _MAX_STEP_MESSAGE)
         if message and messages.unpack(message)[:1] in (("error",), ("raised",)):
             os.write(sock, message)
-    except (BlockingIOError, ValueError):  # its children have the pipe yet; a text that was cut off
+    except (BlockingIOError, ValueError):  # its children still hold the pipe; a text that was cut off
         pass
 
 
-def _run_step(program: dict[str, Any], step: dict[str, Any], own: userns.IdMaps, said: int, terminal: int) -> NoReturn:
+def _run_step(
+    program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, report: int, terminal: int
+) -> NoReturn:
     try:
-        channel = program["varied"].needed_descriptors() if "varied" in program else set()
-        syscalls.close_all_but({0, 1, 2, said, *channel, *([terminal] if terminal >= 0 else [])})
-        for number in (1, 2, 3, 10, 12, 13, 15, 25):  # what Python and pid 1 changed: SIGPIPE, SIGXFSZ, ours
+        needed = program["varied"].needed_descriptors() if "varied" in program else set()
+        syscalls.close_all_but({0, 1, 2, report, *needed, *([terminal] if terminal >= 0 else [])})
+        for number in (1, 2, 3, 10, 12, 13, 15, 25):  # handlers that Python (SIGPIPE, SIGXFSZ) and pid 1 set
             _signal.signal(number, _signal.SIG_DFL)
         os.setsid()
         if terminal >= 0:
             fcntl.ioctl(terminal, 0x540E, 0)  # TIOCSCTTY
             for target in range(3):
                 os.dup2(terminal, target, inheritable=True)
-        # Not even 0 keeps a crash from a core handler of the host (core(5), a pattern with a pipe), but 1 does.
+        # A limit of 0 does not keep a crash from a core handler of the host (core(5), a pattern with a pipe); 1 does.
         if resource.getrlimit(resource.RLIMIT_CORE)[1]:
             resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-        # A fork bomb is the container's own trouble: counted by user namespace (5.14; before, by user of the host).
-        most = [
+        # A fork bomb stays inside: processes are counted by user namespace (since 5.14; before, by user of the host).
+        limits = [
             _MAX_PROCESSES if limit < 0 else min(limit, _MAX_PROCESSES)
             for limit in resource.getrlimit(resource.RLIMIT_NPROC)
         ]
-        resource.setrlimit(resource.RLIMIT_NPROC, (most[0], most[1]))
-        _restrict(program, own, step)
+        resource.setrlimit(resource.RLIMIT_NPROC, (limits[0], limits[1]))
+        _restrict(program, ids, step)
         try:
             os.chdir(step["cwd"])
         except OSError as error:
-            raise StageFailed("cwd", error, f"{step['cwd']}: {error.strerror}") from error
+            raise StageError("cwd", error, f"{step['cwd']}: {error.strerror}") from error
         if step["call"] is not None:
-            _run_call(step, said)
+            _run_call(step, report)
         execute(step["argv"], step["env"])
     except BaseException as error:
-        _report(said, error)
+        _report(report, error)
         os._exit(125)
 
 
-def _restrict(program: dict[str, Any], own: userns.IdMaps, step: dict[str, Any]) -> None:
+def _restrict(program: dict[str, Any], ids: userns.IdMaps, step: dict[str, Any]) -> None:
     if program["user"] == "root":
-        user = _become_step_user(program, own, step) if "user" in step else 0
+        user = _become_step_user(program, ids, step) if "user" in step else 0
         _drop_capabilities(0 if user else DOCKER_CAPABILITIES)
-        _load_filter(program, program["seccomp_single" if own.mode == "single" else "seccomp"])
+        _load_filter(program, program["seccomp_single" if ids.mode == "single" else "seccomp"])
         return
-    if own.mode != "single":
+    if ids.mode != "single":
         _change_ids(userns.TASK_UID, userns.TASK_UID, [])
     _drop_capabilities(0)
     _load_filter(program, program["seccomp"])
 
 
 def _change_ids(user: int, group: int, groups: list[int] | tuple[int, ...]) -> None:
-    """Other ids, with the capabilities kept for the moment: a step of the same id may not look into us while we have
-    any, and a change of ids may make us open to it (fs.suid_dumpable=1)."""
+    """Change the ids and keep the capabilities for the moment: as long as this process has any, a step of the same id
+    may not look into it, though the change of ids may have made it dumpable (fs.suid_dumpable=1).
+    """
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
     os.setgroups(groups)
     os.setresgid(group, group, group)
@@ -383,13 +392,13 @@ def _drop_capabilities(capabilities: int) -> None:
     syscalls.set_capabilities(capabilities)
 
 
-def _become_step_user(program: dict[str, Any], own: userns.IdMaps, step: dict[str, Any]) -> int:
-    """Become the user of a step, known by the stack; the id."""
+def _become_step_user(program: dict[str, Any], ids: userns.IdMaps, step: dict[str, Any]) -> int:
+    """Become the user of a step, by the stack's own passwd and group files. Returns the user's id."""
     try:
         user = program["find"](step["user"], rootfs.read_etc_file("/etc/passwd"), rootfs.read_etc_file("/etc/group"))
     except Exception as error:
         _exit_refused(str(error))
-    if own.mode != "single":
+    if ids.mode != "single":
         try:
             _change_ids(user.uid, user.gid, user.groups)
         except OSError as error:
@@ -416,12 +425,12 @@ def _load_filter(program: dict[str, Any], code: bytes) -> None:
         syscalls.load_seccomp(code)
 
 
-def _run_call(step: dict[str, Any], said: int) -> NoReturn:
+def _run_call(step: dict[str, Any], report: int) -> NoReturn:
     gc.freeze()
     gc.enable()
     os.environ.clear()
     os.environ.update(step["env"])
-    # The supervisor's own objects may hold text that was never flushed: not ours to print.
+    # The supervisor's own stream objects may hold text that was never flushed and must not be printed here.
     sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)  # noqa: SIM115
     status = 0
@@ -429,7 +438,7 @@ def _run_call(step: dict[str, Any], said: int) -> NoReturn:
         step["call"](*step["arguments"])
     except BaseException as error:
         status = 1
-        os.write(said, messages.pack("raised", _describe_error(error)[:8000]))
+        os.write(report, messages.pack("raised", _describe_error(error)[:8000]))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -439,7 +448,7 @@ def _run_call(step: dict[str, Any], said: int) -> NoReturn:
 
 
 def _describe_error(error: BaseException) -> str:
-    """What is said of a call that failed: ours are sentences, the system's name a file. All else is a bug."""
+    """Returns the text of a call's failure: an EnvtoolError's message, an OSError with its file, else type and text."""
     if message := getattr(error, "message", ""):
         hint = getattr(error, "hint", "")
         return f"{message}\n{hint}" if hint else str(message)
@@ -449,13 +458,13 @@ def _describe_error(error: BaseException) -> str:
 
 
 def _describe_os_error(error: OSError) -> str:
-    """What the system refuses, and for which file, where that has a name."""
-    named = isinstance(error.filename, str | bytes) and error.filename
-    return f"{os.fsdecode(error.filename)}: {error.strerror or error}" if named else str(error.strerror or error)
+    """Returns the system's error text, with the file's name where there is one."""
+    has_name = isinstance(error.filename, str | bytes) and error.filename
+    return f"{os.fsdecode(error.filename)}: {error.strerror or error}" if has_name else str(error.strerror or error)
 
 
 def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
-    """Execute, with PATH searched in the step's own environment (os.execvpe imports, and looks at ours)."""
+    """Execute argv, with PATH searched in the step's own environment (os.execvpe imports, and uses ours)."""
     name = argv[0]
     paths = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
     status, reason = 127, "not found"
@@ -463,10 +472,10 @@ def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
         try:
             os.execve(path, argv, env)
         except (FileNotFoundError, NotADirectoryError):
-            if os.path.isfile(path):  # it is there: what it names in its first line, or its loader, is not
+            if os.path.isfile(path):  # the file exists: the interpreter in its first line, or its loader, does not
                 status, reason = 127, "its interpreter or loader is not found"
         except OSError as error:
-            if error.errno == 8 and os.access(path, os.X_OK):  # ENOEXEC: a script without #!, as a shell takes it
+            if error.errno == 8 and os.access(path, os.X_OK):  # ENOEXEC: a script without #!
                 argv, name = ("/bin/sh", path, *argv[1:]), "/bin/sh"
                 try:
                     os.execve("/bin/sh", argv, env)

@@ -1,7 +1,7 @@
-"""What a container is, as a value. `Program.flat()` gives the plain dict that `start.run` applies.
+"""A container as a value. `Program.to_dict()` returns the plain dict that `supervisor.run` runs.
 
-Paths of the host are absolute strings; they are opened by the caller's identity before the container's root is
-assumed, so they may lie below directories that only the caller can pass (/root, a 0700 home).
+Paths of the host are absolute strings. They are opened with the caller's rights before the container's root is assumed,
+so they may be below directories that only the caller can pass (/root, a 0700 home).
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from envtool.container import seccomp
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-OUTPUTS_LIMIT = 2 << 30  # where a spec says nothing
+OUTPUTS_LIMIT = 2 << 30  # bytes, unless the spec has another limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindMount:
-    """A host file or directory at a place of the container. Sources that are missing are an error."""
+    """A host file or directory at a path of the container. A missing source is an error."""
 
     source: str
     target: str
     readonly: bool = True
-    identity: tuple[int, ...] = ()  # device and inode that the source has to have, where another user may move it
-    mapped: bool = False  # when the caller is root: its owner appears as the container's user, so that files which
-    # only their owner may read can be read (the caller's own inputs; never the system's). Writable binds always are
+    identity: tuple[int, ...] = ()  # device and inode that the source must have, where another user may move it
+    # If the caller is root: the source's owner appears as the container's user, which so can read files that only
+    # their owner may read (the caller's own inputs; never the system's). Writable binds are always mapped.
+    mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraTree:
-    """Another tree to look at, read-only: layer trees, top-most first, merged at a place below /dev."""
+    """Another tree, read-only: layer trees, top-most first, merged at a path below /dev."""
 
     lowers: tuple[str, ...]
     target: str
@@ -39,8 +40,9 @@ class ExtraTree:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheMount:
-    """A writable directory of the store at `target`, whose files belong to the container's ids. A `fresh` one gets its
-    owner and mode."""
+    """A writable directory of the store at `target`, whose files belong to the container's ids. A `fresh` one gets
+    `mode`, `uid` and `gid`.
+    """
 
     source: str
     target: str
@@ -53,7 +55,7 @@ class CacheMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextMount:
-    """A read-only file that is nowhere but in this container."""
+    """A read-only file with this content, which exists only in this container."""
 
     target: str
     content: bytes
@@ -64,7 +66,7 @@ class TextMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TmpfsMount:
-    """An empty directory in memory; `size` in bytes, 0: half of the machine's."""
+    """An empty directory in memory. `size` in bytes; 0: half of the machine's memory."""
 
     target: str
     size: int = 0
@@ -72,8 +74,9 @@ class TmpfsMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeekMount:
-    """A file or directory of the view or of what is beside, at another place too: `path` in the tree that is shown at
-    `tree`. Writes go nowhere."""
+    """A file or directory of another tree at a further path: `path` below the view or extra tree that is mounted at
+    `tree`. What is written to a `writable` one is lost.
+    """
 
     tree: str
     path: str
@@ -85,23 +88,23 @@ class PeekMount:
 class Root:
     """The root file system.
 
-    `lowers`, top-most first, are layer trees (as the container's ids own them). With neither `upper` nor `scratch`
-    given, writes go to a tmpfs that vanishes. `upper`: a host directory that keeps what is written (a layer being
-    built; `work` beside it, on one file system); with no `lowers` at all `upper` *is* the root (a base being built).
-    `scratch`: an empty host directory used for ephemeral writes in place of memory.
+    `lowers`, top-most first, are layer trees (as the container's ids own them). Without `upper` and `scratch`, writes
+    go to a tmpfs that ends with the container. `upper`: a host directory that keeps what is written (a layer being
+    built; `work` beside it, on one file system); without `lowers` `upper` *is* the root (a base being built).
+    `scratch`: an empty host directory for ephemeral writes in place of memory.
     """
 
     lowers: tuple[str, ...] = ()
     upper: str = ""
     work: str = ""
     scratch: str = ""
-    memory: int = 0  # bytes of the tmpfs; 0: half of the machine's
-    own: tuple[str, ...] = ()  # which of "tmp" and "run" are the tree's, not fresh ones
+    memory: int = 0  # bytes of the tmpfs; 0: half of the machine's memory
+    own: tuple[str, ...] = ()  # which of "tmp" and "run" come from the tree and are not replaced by empty ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectMount:
-    """The project as the container sees it: read-only below, ephemeral above, at `target`.
+    """The project at `target`: read-only below, ephemeral writes above.
 
     `hidden` are project-relative paths (git-ignored entries, directories collapsed) that must not exist inside.
     """
@@ -109,12 +112,12 @@ class ProjectMount:
     project: str
     hidden: tuple[str, ...] = ()
     target: str = "/project"
-    identity: tuple[int, ...] = ()  # device and inode that the project has to have; empty: not known
+    identity: tuple[int, ...] = ()  # device and inode that the project must have; empty: not checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerStep:
-    """One process: `argv` executed, or `call` run without exec in a forked child (then the Program cannot be
+    """One process: `argv` is executed, or `call` is run without exec in a forked child (then the Program cannot be
     marshalled). `prepare` is called before the root changes, to import what `call` needs.
     """
 
@@ -124,22 +127,22 @@ class ContainerStep:
     prepare: Callable[[], None] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = "/"
-    user: str = ""  # of the stack, as in users.py; needs a Program of "root", and HOME is set as the user's
+    user: str = ""  # of the stack's /etc/passwd (fs/passwd.py), who also gives HOME; only in a Program of "root"
     bare: bool = False  # `env` is the whole environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerVariation:
-    """What may differ between two machines or two runs and must not matter, made to differ (vary.py)."""
+    """What must not matter between two machines or two runs, and is varied (perturb.py)."""
 
-    order: Literal["", "forward", "backward"] = ""  # how directories are listed: by name, against it, as they are
-    processors: int = 0  # how many the steps may use; 0: all
-    pids: int = 0  # process ids that are used up before the first step
+    order: Literal["", "forward", "backward"] = ""  # directories are listed by name, in reverse, or ("") unchanged
+    processors: int = 0  # number that the steps may use; 0: all
+    pids: int = 0  # number of process ids that are used up before the first step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One container: steps run one after the other; the first that fails ends it and gives its status."""
+    """One container: the steps run one after the other; the first that fails ends it and gives its status."""
 
     root: Root
     steps: tuple[ContainerStep, ...]
@@ -147,29 +150,33 @@ class Program:
     beside: tuple[ExtraTree, ...] = ()
     shown: tuple[CacheMount | TextMount | TmpfsMount | PeekMount, ...] = ()  # last, in order
     view: ProjectMount | None = None
-    joins: tuple[tuple[str, str], ...] = ()  # (directory of the root, place in the view): the one is seen at the other
-    laid: tuple[
-        int, ...
-    ] = ()  # which of the root's lowers, top-most first, lie with what they have at the view's target
-    # over the project itself: of its own files only `inputs` are covered
-    inputs: tuple[str, ...] = ()  # relative to the project
-    produced: tuple[str, ...] = ()  # likewise, patterns: nor does what was made of it once count where it is made anew
-    copies: tuple[tuple[str, str], ...] = ()  # (file or tree of the root, place in the view): what is not there yet
+    joins: tuple[tuple[str, str], ...] = ()  # (directory of the root, path in the view where it is mounted too)
+    # Indices of the root's lowers, top-most first, whose files below the view's target cover the project. Of the
+    # project's own files they cover only `inputs` and what matches `produced`.
+    laid: tuple[int, ...] = ()
+    inputs: tuple[str, ...] = ()  # paths relative to the project
+    produced: tuple[str, ...] = ()  # patterns of outputs of earlier runs, relative to the project
+    copies: tuple[tuple[str, str], ...] = ()  # (file or tree of the root, path in the view): copied where missing
     env: Mapping[str, str] = field(default_factory=dict)  # the whole environment; a step's `env` is added to it
-    user: Literal["root", "user"] = "user"  # "root" for builds: uid 0 inside with Docker's default capabilities;
-    # "user": id 1000, home /home/envtool (made, empty, writable), no capabilities
-    network: bool = False  # True: the host's network namespace, with its resolv.conf and hosts shown
+    # "root" for builds: uid 0 inside, with Docker's default capabilities; "user": id 1000, an empty and writable home
+    # /home/envtool, no capabilities.
+    user: Literal["root", "user"] = "user"
+    network: bool = False  # True: the host's network namespace, with its resolv.conf and hosts
     hostname: str = "envtool"
     timeout: float | None = None  # seconds for all steps together; then TERM, `grace` later KILL of everything
     grace: float = 2.0
-    outputs: tuple[str, ...] = ()  # patterns relative to the view's target, collected before teardown, always
-    outputs_limit: int = OUTPUTS_LIMIT  # bytes of all of them together, holes and all
+    outputs: tuple[
+        str, ...
+    ] = ()  # patterns relative to the view's target, copied out after the steps, also if one failed
+    outputs_limit: int = OUTPUTS_LIMIT  # bytes of all outputs together; holes count as data
     sync: bool = True  # False: fsync and its kin do nothing (builds: the core syncs once at the end)
     vary: ContainerVariation | None = None
-    watch: tuple[str, ...] = ()  # directories of the container: which files in them are opened is told (opened.py)
+    watch: tuple[str, ...] = ()  # directories of the container whose opened files are reported (opened_files.py)
 
     def to_dict(self) -> dict[str, Any]:
-        """A dict of str, int, bool, None, bytes, tuple, list and dict only (but for `call`): see start.py."""
+        """Returns a dict of str, int, bool, None, bytes, tuple, list and dict only (but for `call`), for
+        `supervisor.run`.
+        """
         vary = self.vary
         ask = ("getdents64",) if vary and vary.order else ()
         return {
@@ -204,23 +211,23 @@ class Program:
             "seccomp_single": seccomp.build_filter(single=True, sync=self.sync, ask=ask)
             if self.user == "root"
             else b"",
-            **({"beside": tuple((each.lowers, each.target) for each in self.beside)} if self.beside else {}),
+            **({"beside": tuple((tree.lowers, tree.target) for tree in self.beside)} if self.beside else {}),
             **({"own": self.root.own} if self.root.own else {}),
             **({"laid": (self.laid, self.inputs, self.produced)} if self.laid and self.view else {}),
-            **({"shown": tuple(_mount_tuple(each) for each in self.shown)} if self.shown else {}),
+            **({"shown": tuple(_mount_tuple(mount) for mount in self.shown)} if self.shown else {}),
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
             **({"watch": self.watch} if self.watch else {}),
         }
 
 
-def _mount_tuple(shown: CacheMount | TextMount | TmpfsMount | PeekMount) -> tuple[Any, ...]:
-    match shown:
+def _mount_tuple(mount: CacheMount | TextMount | TmpfsMount | PeekMount) -> tuple[Any, ...]:
+    match mount:
         case CacheMount():
-            owner = (shown.mode, shown.uid, shown.gid) if shown.fresh else None
-            return ("cache", shown.target, shown.source, shown.readonly, owner)
+            owner = (mount.mode, mount.uid, mount.gid) if mount.fresh else None
+            return ("cache", mount.target, mount.source, mount.readonly, owner)
         case TextMount():
-            return ("text", shown.target, shown.content, (shown.mode, shown.uid, shown.gid))
+            return ("text", mount.target, mount.content, (mount.mode, mount.uid, mount.gid))
         case TmpfsMount():
-            return ("memory", shown.target, shown.size)
+            return ("memory", mount.target, mount.size)
         case PeekMount():
-            return ("peek", shown.target, shown.tree, shown.path, shown.writable)
+            return ("peek", mount.target, mount.tree, mount.path, mount.writable)

@@ -1,4 +1,6 @@
-"""The caller's terminal joined to a pty of a container: bytes both ways, the window's size, modes put back."""
+"""Joins the caller's terminal to a pty of a container: bytes both ways, the window's size, and modes restored at the
+end.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,20 @@ _GET_SIZE, _SET_SIZE = termios.TIOCGWINSZ, termios.TIOCSWINSZ
 
 
 class PtyTerminal:
-    """`attach` once, then `input` and `serve` as the poll object says, `leave` at the end of the pty, `restore`."""
+    """Call `attach` once, then `forward_input` and `forward_output` as the poll object says, `stop_watching` at the
+    pty's end, and `restore`.
+    """
 
     def __init__(self) -> None:
         self.master = -1
         self._poll: select.poll | None = None
-        self._pending = b""  # typed, but the pty has no room yet
+        self._pending = b""  # input that the pty could not take yet
         self._saved: list[object] | None = None
         self._handler: object = None
         self._main = False
 
     def attach(self, master: int, poll: select.poll) -> None:
-        """Take the pty's master: copy the size, make the caller's terminal raw, follow SIGWINCH."""
+        """Take the pty's master: copy the window size, make the caller's terminal raw, follow SIGWINCH."""
         self.master = master
         self._poll = poll
         os.set_blocking(master, False)
@@ -57,7 +61,7 @@ class PtyTerminal:
                 pass
 
     def forward_input(self) -> None:
-        """Bytes from the caller to the pty; at the end of input, what a terminal sends for it."""
+        """Forward bytes from the caller to the pty; at the end of input, ^D."""
         try:
             data = os.read(0, 4096)
         except OSError:
@@ -79,7 +83,7 @@ class PtyTerminal:
                 self._poll.register(0, select.POLLIN)
 
     def forward_output(self) -> bool:
-        """The pty is ready: bytes from it to the caller, and what waits for it; False when it is closed (EIO)."""
+        """Forward bytes from the pty to the caller, and pending input. Returns False when the pty is closed (EIO)."""
         if self._pending:
             self._flush()
         try:
@@ -92,13 +96,13 @@ class PtyTerminal:
         return bool(data)
 
     def stop_watching(self, poll: select.poll) -> None:
-        """Nothing more to wait for."""
+        """Unregister all descriptors."""
         poll.unregister(self.master)
         self._unregister_input()
         self._poll = None
 
     def restore(self) -> None:
-        """The caller's terminal as it was; safe to call at any time."""
+        """Restore the caller's terminal. Safe to call at any time."""
         self._poll = None
         if self._main:
             _signal.signal(_signal.SIGWINCH, self._handler or _signal.SIG_DFL)
@@ -112,9 +116,9 @@ class PtyTerminal:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
+    remaining = memoryview(data)
+    while remaining:
         try:
-            rest = rest[os.write(descriptor, rest) :]
+            remaining = remaining[os.write(descriptor, remaining) :]
         except OSError:
             return

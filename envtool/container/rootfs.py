@@ -1,7 +1,8 @@
-"""The container's file systems: sources opened as the caller, everything staged on one tmpfs, then the change of root.
+"""The container's file systems: opens sources with the caller's rights, stages everything on one tmpfs, changes the
+root.
 
 The staging tmpfs holds, under short names, the layers ("0", "1" …), the ephemeral writes ("up", "tmp", "run", "home"
-…) and the mount points that an image may lack ("skel", the lowest layer: so they don't show up in what is captured).
+…) and the mount points that an image may lack ("skel", the lowest layer: so they are not captured as changes).
 """
 
 from __future__ import annotations
@@ -20,13 +21,8 @@ if TYPE_CHECKING:
     from envtool.container.project_copy import TreeInputs
 
 HOME = "/home/envtool"
-_STAGING_PLACES = (
-    "/tmp",
-    "/run",
-    "/mnt",
-    "/var/tmp",
-    "/home",
-)  # any directory will do: what it holds is cloned by then
+# Mount points for the staging tmpfs. Any directory will do: what is mounted from it was cloned before.
+_STAGING_DIRECTORIES = ("/tmp", "/run", "/mnt", "/var/tmp", "/home")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _FRESH = ("dev", "proc", "sys", "tmp", "run")
 _NOSUID_NODEV = mounts.NOSUID | mounts.NODEV
@@ -36,18 +32,18 @@ _MAX_ETC_FILE = 16 << 20  # bytes of /etc/passwd and its like
 _READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
-class SourceNotOpened(OSError):  # noqa: N818 - it is what happened
-    """A source of the host could not be opened."""
+class SourceError(OSError):
+    """A source on the host could not be opened."""
 
 
 class MountSources:
-    """Detached mounts of what the host shows: descriptors, and whether a bind is a directory."""
+    """Detached mounts of the sources on the host, as descriptors."""
 
     __slots__ = (
         "beside",
         "binds",
         "caches",
-        "copy_file",
+        "copy_into_view",
         "hosts",
         "lowers",
         "project",
@@ -60,10 +56,10 @@ class MountSources:
         self.lowers: list[int] = []
         self.beside: list[list[int]] = []
         self.upper = self.scratch = self.project = -1
-        self.binds: list[tuple[int, bool]] = []
-        self.caches: dict[str, int] = {}  # by the place they are shown at
+        self.binds: list[tuple[int, bool]] = []  # and whether each is a directory
+        self.caches: dict[str, int] = {}  # by their targets
         self.hosts = b""
-        self.copy_file: Callable[[str, str, int], None] | None = None  # see prepare
+        self.copy_into_view: Callable[[str, str], None] | None = None  # see prepare_copies
         self.restore_files: Callable[[str, str, list[str], tuple[str, ...], TreeInputs], None] | None = None
 
 
@@ -71,26 +67,26 @@ def _clone_source(path: str, attributes: int = 0, *, recursive: bool = True, ide
     try:
         return mounts.clone(path, attributes, recursive=recursive, identity=identity)
     except OSError as error:
-        raise SourceNotOpened(error.errno, str(error.strerror)) from error
+        raise SourceError(error.errno, str(error.strerror)) from error
 
 
-def open_sources(program: dict[str, Any], own: userns.IdMaps, maps: dict[tuple[int, int], int]) -> MountSources:
-    """Clone all that comes from the host, with the caller's own rights over paths.
+def open_sources(program: dict[str, Any], ids: userns.IdMaps, maps: dict[tuple[int, int], int]) -> MountSources:
+    """Clone everything that comes from the host, with the caller's own rights over paths.
 
-    `maps`, when the caller is root: for an owner (uid, gid) the user namespace, as a descriptor, in which what it
-    owns belongs to the container's user.
+    `maps`, when the caller is root: for an owner (uid, gid) the user namespace, as a descriptor, that maps it to the
+    container's user.
     """
     sources = MountSources()
     lowers, upper, work, scratch, _ = program["root"]
-    root = own.mode == "root"
+    root = ids.mode == "root"
     sources.lowers = [_clone_source(path) for path in lowers]
     sources.beside = [[_clone_source(path) for path in stack] for stack, _ in program.get("beside", ())]
     if root:
         for path in (upper, work, scratch):
             if path and os.stat(path).st_uid == 0:
-                os.chown(path, own.uids[0][1], own.gids[0][1])
+                os.chown(path, ids.uids[0][1], ids.gids[0][1])
     if upper:
-        # An overlay's upper and work must be of one mount: their common parent is what is staged.
+        # An overlay's upper and work must be on one mount: so their common parent is staged.
         sources.upper = _clone_source(os.path.dirname(upper) if lowers else upper, recursive=False)
     if scratch:
         sources.scratch = _clone_source(scratch, recursive=False)
@@ -98,51 +94,51 @@ def open_sources(program: dict[str, Any], own: userns.IdMaps, maps: dict[tuple[i
         project, hidden, _, identity = program["view"]
         sources.project = _clone_source(project, recursive=not root, identity=identity)
         if root and not mounts.map_owner(sources.project, maps):
-            _copy_project(sources, hidden, own, 0 if program["user"] == "root" else userns.TASK_UID)
+            _copy_project(sources, hidden, ids, 0 if program["user"] == "root" else userns.TASK_UID)
     for source, _, readonly, mapped, identity in program["binds"]:
         attributes = _NOSUID_NODEV | (mounts.RDONLY if readonly else 0)
         descriptor = _clone_source(source, attributes, recursive=not mapped and readonly, identity=identity)
         if root and (mapped or not readonly):
             mounts.map_owner(descriptor, maps)
         sources.binds.append((descriptor, stat.S_ISDIR(os.fstat(descriptor).st_mode)))
-    for each in program.get("shown", ()):
-        if each[0] == "cache":
-            sources.caches[each[1]] = _clone_source(each[2], _NOSUID_NODEV, recursive=False)
+    for mount in program.get("shown", ()):
+        if mount[0] == "cache":
+            sources.caches[mount[1]] = _clone_source(mount[2], _NOSUID_NODEV, recursive=False)
     sources.hosts = read_etc_file("/etc/hosts") if program["network"] else b""
     return sources
 
 
-def copy_foreign_project(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> None:
-    """As the caller, with the maps written: a project of a group that has no id inside is copied. An overlay could
-    show it but not change it: a copy to the upper layer has to keep the group (EOVERFLOW).
+def copy_foreign_project(program: dict[str, Any], ids: userns.IdMaps, sources: MountSources) -> None:
+    """Copy, as the caller and with the maps written, a project whose group has no id inside. An overlay could show its
+    files but not change them: a copy to the upper layer has to keep the group (EOVERFLOW).
     """
     if program["view"] is not None and os.fstat(sources.project).st_gid != os.getegid():
-        _copy_project(sources, program["view"][1], own, None)
+        _copy_project(sources, program["view"][1], ids, None)
 
 
-def _copy_project(sources: MountSources, hidden: tuple[str, ...], own: userns.IdMaps, user: int | None) -> None:
+def _copy_project(sources: MountSources, hidden: tuple[str, ...], ids: userns.IdMaps, user: int | None) -> None:
     from envtool.container import project_copy
 
     try:
-        copied = project_copy.copy_project(sources.project, hidden, own, user)
+        copied = project_copy.copy_project(sources.project, hidden, ids, user)
     except OSError as error:
-        raise SourceNotOpened(
-            error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),"
-        ) from error
+        raise SourceError(error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),") from error
     os.close(sources.project)
     sources.project = copied
 
 
-def prepare_copies(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> None:
-    """With the maps written, and while imports are possible: what `build` will call to copy files, and to give files of
-    the project to its user, or let them win over trees that lie over it, where that has to be done."""
+def prepare_copies(program: dict[str, Any], ids: userns.IdMaps, sources: MountSources) -> None:
+    """Import the functions that `build_rootfs` calls to copy files, while imports are possible and with the maps
+    written: those that copy generated files into the view, give files of the project to its user, or restore files of
+    the project that a tree would cover.
+    """
     if program.get("copies"):
         from envtool.container import copy_files
 
-        sources.copy_file = copy_files.copy_file
+        sources.copy_into_view = copy_files.copy_into_view
     mixed = (
         program["view"] is not None
-        and own.mode == "root"
+        and ids.mode == "root"
         and program["user"] == "user"
         and _has_mixed_owners(sources.project)
     )
@@ -150,42 +146,43 @@ def prepare_copies(program: dict[str, Any], own: userns.IdMaps, sources: MountSo
         from envtool.container import project_copy
 
         if "laid" in program and program["laid"][2]:
-            from envtool.container import outputs  # noqa: F401 - copies matches with its patterns, too late to import
+            from envtool.container import output_patterns  # noqa: F401 - project_copy uses it where nothing can be imported
 
         sources.restore_files = project_copy.adopt_and_restore if mixed else project_copy.restore_project_files
 
 
-def build_rootfs(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> list[str]:
+def build_rootfs(program: dict[str, Any], ids: userns.IdMaps, sources: MountSources) -> list[str]:
     """Make every mount and change the root. Returns the mount points that were made in a root that is kept. Nothing can
-    be imported."""
+    be imported here.
+    """
     mounts.make_private()
-    stage = next(place for place in _STAGING_PLACES if os.path.isdir(place))
+    stage = next(path for path in _STAGING_DIRECTORIES if os.path.isdir(path))
     lowers, upper, _, _, memory = program["root"]
     mounts.attach(
         mounts.new_filesystem("tmpfs", _NOSUID_NODEV, mode="0755", **({"size": str(memory)} if memory else {})), stage
     )
     os.chdir(stage)
     _stage_sources(sources)
-    place = "e/" if sources.scratch >= 0 else ""
+    prefix = "e/" if sources.scratch >= 0 else ""
     for name, mode in (("tmp", 0o1777), ("run", 0o755), ("home", 0o755), ("dev", 0o755), ("shm", 0o1777), ("up", 0o755),
                        ("work", 0o700), ("view-up", 0o755), ("view-work", 0o700)):  # fmt: skip
-        os.mkdir(place + name)
-        os.chmod(place + name, mode)
+        os.mkdir(prefix + name)
+        os.chmod(prefix + name, mode)
     if program["user"] == "user":
-        os.chown(place + "home", userns.TASK_UID, userns.TASK_UID)
-    beside = [_merge_trees(f"b{number}", stack) for number, stack in enumerate(sources.beside)]
-    plain = bool(upper) and not lowers
-    if plain:
+        os.chown(prefix + "home", userns.TASK_UID, userns.TASK_UID)
+    extra_trees = [_merge_trees(f"b{number}", stack) for number, stack in enumerate(sources.beside)]
+    upper_is_root = bool(upper) and not lowers
+    if upper_is_root:
         mounts.attach(mounts.clone("k", recursive=False), "root")
-        if own.mode == "range":
+        if ids.mode == "range":
             os.chown("root", 0, 0)
     else:
-        _overlay_root(program, own, sources, place)
-    detached = _detach_filesystems(program, place)
-    view = _mount_view(program, sources, place) if program["view"] is not None else -1
+        _overlay_root(program, ids, sources, prefix)
+    detached = _detach_filesystems(program, prefix)
+    view = _mount_view(program, sources, prefix) if program["view"] is not None else -1
     mounts.pivot_root("root")
-    made = _attach_all(program, sources, detached, view, kept=plain)
-    for descriptor, (_, target) in zip(beside, program.get("beside", ()), strict=True):
+    made = _attach_all(program, sources, detached, view, kept=upper_is_root)
+    for descriptor, (_, target) in zip(extra_trees, program.get("beside", ()), strict=True):
         ensure_mount_point(target, made, directory=True)
         mounts.attach(descriptor, target)
     if "shown" in program:
@@ -204,8 +201,9 @@ def _stage_sources(sources: MountSources) -> None:
 
 
 def _merge_trees(name: str, stack: list[int]) -> int:
-    """Layer trees, top-most first, as one tree to look at; detached. An empty one lies at the bottom: an overlay that
-    nobody writes to wants two, and shows no whiteout of the lowest."""
+    """Returns layer trees, top-most first, as one read-only tree, detached. An empty tree is added at the bottom: an
+    overlay without an upper layer needs two lowers, and does not show the whiteouts of the lowest one as files.
+    """
     os.mkdir(name)
     lowers = []
     for number, descriptor in enumerate(stack):
@@ -217,15 +215,15 @@ def _merge_trees(name: str, stack: list[int]) -> int:
     return mounts.clone(name, _NOSUID_NODEV | mounts.RDONLY, recursive=False)
 
 
-def _overlay_root(program: dict[str, Any], own: userns.IdMaps, sources: MountSources, place: str) -> None:
+def _overlay_root(program: dict[str, Any], ids: userns.IdMaps, sources: MountSources, prefix: str) -> None:
     _, upper, work, _, _ = program["root"]
     targets = [HOME] if program["user"] == "user" else []
     targets += [program["view"][2]] if program["view"] is not None else []
-    own_places = program.get("own", ())
-    fresh = [name for name in _FRESH if name not in own_places]
+    own = program.get("own", ())
+    fresh = [name for name in _FRESH if name not in own]
     for name in (*fresh, *(t.strip("/") for t in targets)):
         os.makedirs(f"skel/{name}", exist_ok=True)
-    points = [(target, made[1]) for (_, target, *_), made in zip(program["binds"], sources.binds, strict=True)]
+    points = [(target, opened[1]) for (_, target, *_), opened in zip(program["binds"], sources.binds, strict=True)]
     points += [(target, True) for _, target in program.get("beside", ())]
     if "shown" in program:
         points += program["points"](program)
@@ -238,17 +236,19 @@ def _overlay_root(program: dict[str, Any], own: userns.IdMaps, sources: MountSou
         _make_target(f"skel/etc/{name}", directory=False)
     lowers = [*(str(n) for n in range(len(sources.lowers))), "skel"]
     if upper:
-        top, bottom = f"k/{os.path.basename(upper)}", f"k/{os.path.basename(work)}"
+        upper_path, work_path = f"k/{os.path.basename(upper)}", f"k/{os.path.basename(work)}"
     else:
-        top, bottom = place + "up", place + "work"
-    if own.mode != "single":
-        os.chown(top, 0, 0)
-    os.chmod(top, stat.S_IMODE(os.stat(lowers[0]).st_mode))
-    mounts.overlay("root", lowers, top, bottom, volatile=bool(upper) or place != "")
+        upper_path, work_path = prefix + "up", prefix + "work"
+    if ids.mode != "single":
+        os.chown(upper_path, 0, 0)
+    os.chmod(upper_path, stat.S_IMODE(os.stat(lowers[0]).st_mode))
+    mounts.overlay("root", lowers, upper_path, work_path, volatile=bool(upper) or prefix != "")
 
 
 def _is_call_only(program: dict[str, Any]) -> bool:
-    """Whether the tree is only looked at and written by ourselves, who need no hosts: what it has there is its own."""
+    """Returns whether only functions of ours run. They need no hosts file, so the tree's own /etc stays visible to
+    them.
+    """
     return "own" in program and all(step["call"] is not None for step in program["steps"])
 
 
@@ -261,29 +261,29 @@ def _make_target(path: str, directory: bool) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
 
 
-def _detach_filesystems(program: dict[str, Any], place: str) -> dict[str, int]:
-    """What needs the old root or the staging area, detached."""
+def _detach_filesystems(program: dict[str, Any], prefix: str) -> dict[str, int]:
+    """Returns the mounts that need the old root or the staging area, detached."""
     pseudo = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
     fresh = [name for name in ("tmp", "run") if name not in program.get("own", ())]
-    detached = {name: mounts.clone(place + name, _NOSUID_NODEV) for name in (*fresh, "home", "shm")}
-    detached["dev"] = mounts.clone(place + "dev", mounts.NOSUID)
+    detached = {name: mounts.clone(prefix + name, _NOSUID_NODEV) for name in (*fresh, "home", "shm")}
+    detached["dev"] = mounts.clone(prefix + "dev", mounts.NOSUID)
     for name in _DEVICES:
         detached["dev/" + name] = mounts.clone("/dev/" + name, mounts.NOSUID | mounts.NOEXEC, recursive=False)
     try:
         detached["proc"] = mounts.new_filesystem("proc", pseudo)
-    except OSError:  # a container that masks its own /proc: the kernel wants it whole to give a new one
+    except OSError:  # envtool runs in a container that masks /proc, where the kernel refuses a new one
         detached["proc"] = mounts.clone("/proc", pseudo)
     try:
         detached["sys"] = mounts.new_filesystem("sysfs", pseudo | mounts.RDONLY)
-    except OSError:  # the host's network namespace is not ours to show
+    except OSError:  # refused in the host's network namespace
         detached["sys"] = mounts.clone("/sys", pseudo | mounts.RDONLY)
     if program["network"] and os.path.exists("/etc/resolv.conf") and not _is_call_only(program):
         detached["resolv"] = mounts.clone("/etc/resolv.conf", _NOSUID_NODEV | mounts.RDONLY)
     return detached
 
 
-def _mount_view(program: dict[str, Any], sources: MountSources, place: str) -> int:
-    """The project under a layer that whites out what is hidden, trees that lie over it, and writes above; detached."""
+def _mount_view(program: dict[str, Any], sources: MountSources, prefix: str) -> int:
+    """Returns the view, detached: the project, whiteouts over hidden paths, trees that cover it, and writes above."""
     hidden = program["view"][1]
     laid, inputs, produced = program.get("laid", ((), (), ()))
     trees = [tree for number in laid if _is_directory(tree := f"{number}{program['view'][2]}")]
@@ -292,16 +292,16 @@ def _mount_view(program: dict[str, Any], sources: MountSources, place: str) -> i
         os.mkdir("h")
         _white_out(hidden)
         lowers = ["h", "p"]
-    _copy_metadata(place + "view-up", "p")
+    _copy_metadata(prefix + "view-up", "p")
     if sources.restore_files is not None:
-        sources.restore_files("p", place + "view-up", trees, hidden, (inputs, produced))
+        sources.restore_files("p", prefix + "view-up", trees, hidden, (inputs, produced))
     os.mkdir("view")
-    mounts.overlay("view", [*trees, *lowers], place + "view-up", place + "view-work", volatile=place != "")
+    mounts.overlay("view", [*trees, *lowers], prefix + "view-up", prefix + "view-work", volatile=prefix != "")
     return mounts.clone("view", mounts.NOSUID | mounts.NODEV, recursive=False)
 
 
 def _is_directory(path: str) -> bool:
-    """Not a link to one: before the root changes it would lead into this machine's own."""
+    """Returns whether a path is a directory, not a link to one: a link would lead into the host's root."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
@@ -309,8 +309,9 @@ def _is_directory(path: str) -> bool:
 
 
 def _has_mixed_owners(project: int) -> bool:
-    """Whether not all that is seen at first belongs to the container's user: root unpacks archives with their owners,
-    and may write to all of it."""
+    """Returns whether a top-level entry does not belong to the container's user. Root unpacks archives with their
+    owners, and may write to all of a checkout.
+    """
     directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=project)
     try:
         with os.scandir(directory) as entries:
@@ -320,43 +321,43 @@ def _has_mixed_owners(project: int) -> bool:
 
 
 def _copy_metadata(path: str, model: str) -> None:
-    found = os.stat(model, follow_symlinks=False)
-    for owner in ((found.st_uid, -1), (-1, found.st_gid)):
+    info = os.stat(model, follow_symlinks=False)
+    for owner in ((info.st_uid, -1), (-1, info.st_gid)):
         try:
             os.chown(path, *owner)
-        except OSError:  # one that has no id here
+        except OSError:  # the owner has no id here
             pass
-    os.chmod(path, stat.S_IMODE(found.st_mode))
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    os.chmod(path, stat.S_IMODE(info.st_mode))
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 def _white_out(hidden: tuple[str, ...]) -> None:
     os.mknod("white", stat.S_IFCHR | 0o600, 0)
-    made: dict[str, bool] = {"": True}
+    directories: dict[str, bool] = {"": True}
     for path in hidden:
         parent, _, name = path.rstrip("/").rpartition("/")
-        if _make_parents(parent, made) and not os.path.lexists(place := f"h/{parent}/{name}"):
-            os.link("white", place)
-    for directory, there in made.items():  # last: what was linked changed their times
-        if there:
+        if _make_parents(parent, directories) and not os.path.lexists(whiteout := f"h/{parent}/{name}"):
+            os.link("white", whiteout)
+    for directory, exists in directories.items():  # last: the links changed their times
+        if exists:
             _copy_metadata(f"h/{directory}", f"p/{directory}")
 
 
-def _make_parents(path: str, made: dict[str, bool]) -> bool:
-    """Make a directory of the project in the whiteout layer; False where the project has none, or hides it."""
-    if path not in made:
-        there = _make_parents(path.rpartition("/")[0], made) and not os.path.lexists(f"h/{path}")
-        there = there and _is_directory(f"p/{path}")
-        if there:
+def _make_parents(path: str, directories: dict[str, bool]) -> bool:
+    """Make a directory of the project in the whiteout layer. Returns False where the project has none, or hides it."""
+    if path not in directories:
+        exists = _make_parents(path.rpartition("/")[0], directories) and not os.path.lexists(f"h/{path}")
+        exists = exists and _is_directory(f"p/{path}")
+        if exists:
             os.mkdir(f"h/{path}")
-        made[path] = there
-    return made[path]
+        directories[path] = exists
+    return directories[path]
 
 
 def _attach_all(
     program: dict[str, Any], sources: MountSources, detached: dict[str, int], view: int, *, kept: bool
 ) -> list[str]:
-    """In the new root: attach everything, in an order in which nothing covers what came before."""
+    """Attach everything in the new root, in an order in which no mount covers an earlier one."""
     made: list[str] = []
     for name in ("proc", "sys", "dev", "tmp", "run"):
         if name in detached:
@@ -373,54 +374,23 @@ def _attach_all(
         ensure_mount_point(program["view"][2], made, directory=True)
         mounts.attach(view, program["view"][2])
     for source, target in program.get("joins", ()):
-        os.makedirs(source, exist_ok=True)  # of a layer that is being built: it fills it, and it stays
+        os.makedirs(source, exist_ok=True)  # of a layer that is being built: the step fills it, and it stays
         in_view = program["view"] is not None and target.startswith(f"{program['view'][2]}/")
-        ensure_mount_point(target, [] if in_view else made, directory=True)  # nobody keeps what is written to the view
+        ensure_mount_point(target, [] if in_view else made, directory=True)  # the view is ephemeral: nothing to remove
         mounts.attach(mounts.clone(source, recursive=False), target)
     for source, target in program.get("copies", ()):
-        assert sources.copy_file is not None
-        _copy_into_view(source, target, sources.copy_file)
+        assert sources.copy_into_view is not None
+        sources.copy_into_view(source, target)
     for (_, target, *_), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
         ensure_mount_point(target, made, directory=directory)
         mounts.attach(descriptor, target)
     if not _is_call_only(program):
-        _show_etc_files(program, detached, sources.hosts, made, kept=kept)  # last: a bind may have brought another /etc
+        _mount_etc_files(program, detached, sources.hosts, made, kept=kept)  # last: a bind may bring another /etc
     return made
 
 
-def _copy_into_view(source: str, target: str, copy_file: Callable[[str, str, int], None]) -> None:
-    """A file of the root, or a directory and all in it, in the view as if it lay there: what the project has there
-    stays as it is, and what is new belongs to whom its directory belongs."""
-    pending = [(source, target)] if os.path.isdir(os.path.dirname(target)) else []
-    while pending:
-        source, target = pending.pop()
-        if not os.path.lexists(source):  # the build made none
-            continue
-        mode = os.lstat(source).st_mode
-        there = os.path.lexists(target)
-        if stat.S_ISDIR(mode):
-            if not there:
-                os.mkdir(target)
-            if not there or stat.S_ISDIR(os.lstat(target).st_mode):
-                pending += ((f"{source}/{name}", f"{target}/{name}") for name in os.listdir(source))
-        elif not there and stat.S_ISLNK(mode):
-            os.symlink(os.readlink(source), target)
-        elif not there and stat.S_ISREG(mode):
-            copy_file(source, target, stat.S_IMODE(mode) & 0o777)
-        if not there and os.path.lexists(target):
-            _inherit_owner(target)
-
-
-def _inherit_owner(path: str) -> None:
-    owner = os.stat(os.path.dirname(path))
-    try:
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-    except OSError:  # with a single id everything is that id's
-        pass
-
-
 def ensure_mount_point(target: str, made: list[str], *, directory: bool) -> None:
-    """Make a mount point where there is none; what was made for it is added to `made`."""
+    """Make a mount point where there is none. The paths that were made are added to `made`."""
     real = os.path.realpath(target)
     if os.path.lexists(real):
         return
@@ -461,49 +431,49 @@ def _devices(detached: dict[str, int]) -> None:
 
 
 def read_etc_file(path: str) -> bytes:
-    """/etc/passwd and its like, empty where it is none: an image may have a device there, or a fifo."""
+    """Returns the content of /etc/passwd and the like; empty for a device or fifo, which an image may have there."""
     try:
         return store_files.read_regular_file(path, most=_MAX_ETC_FILE, follow=True)
     except OSError:
         return b""
 
 
-def _show_etc_files(
+def _mount_etc_files(
     program: dict[str, Any], detached: dict[str, int], hosts: bytes, made: list[str], *, kept: bool
 ) -> None:
-    """hosts, resolv.conf, and for tasks a passwd and group that know the user: shown, never written."""
+    """Mount hosts, resolv.conf and, for tasks, a passwd and group that have the user, over those of the tree."""
     if kept and not os.path.isdir("/etc"):
         return
-    local = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {program['hostname']}\n"
-    _show_etc_file("hosts", local.encode() + hosts, made, kept=kept, readonly="own" not in program)
+    loopback = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {program['hostname']}\n"
+    _mount_etc_file("hosts", loopback.encode() + hosts, made, kept=kept, readonly="own" not in program)
     if program["user"] == "user":
         for name, line in (("passwd", f"envtool:x:1000:1000::{HOME}:/bin/sh\n"), ("group", "envtool:x:1000:\n")):
             text = read_etc_file(f"/etc/{name}")
             if not any(entry.split(b":")[2:3] == [b"1000"] for entry in text.split(b"\n")):
-                gap = b"" if not text or text.endswith(b"\n") else b"\n"
-                _show_etc_file(name, text + gap + line.encode(), made, kept=kept)
+                newline = b"" if not text or text.endswith(b"\n") else b"\n"
+                _mount_etc_file(name, text + newline + line.encode(), made, kept=kept)
     if "resolv" in detached and (not kept or os.path.exists("/etc/resolv.conf")):
         ensure_mount_point("/etc/resolv.conf", made, directory=False)
         mounts.attach(detached["resolv"], "/etc/resolv.conf")
 
 
-def _show_etc_file(name: str, text: bytes, made: list[str], *, kept: bool, readonly: bool = True) -> None:
+def _mount_etc_file(name: str, text: bytes, made: list[str], *, kept: bool, readonly: bool = True) -> None:
     if kept and not os.path.exists(f"/etc/{name}"):
         return
     try:
         ensure_mount_point(f"/etc/{name}", made, directory=False)
-    except OSError:  # /etc is a read-only bind without it
+    except OSError:  # /etc is a read-only bind without this file
         return
     descriptor = os.open(f"/dev/.{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
     os.write(descriptor, text)
     os.close(descriptor)
-    attributes = _NOSUID_NODEV | (mounts.RDONLY if readonly else 0)  # Docker's may be written to, and are forgotten
+    attributes = _NOSUID_NODEV | (mounts.RDONLY if readonly else 0)  # as in Docker, writes are possible and are lost
     mounts.attach(mounts.clone(f"/dev/.{name}", attributes, recursive=False), f"/etc/{name}")
     os.unlink(f"/dev/.{name}")
 
 
 def remove_mount_points(made: list[str]) -> None:
-    """Take away the mount points that were made in a kept root, as far as they are empty."""
+    """Remove the mount points that were made in a kept root, if they are empty."""
     os.chdir("/")
     for path in reversed(made):
         try:

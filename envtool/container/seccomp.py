@@ -1,9 +1,9 @@
-"""Filters for system calls, as bytes of classic BPF (seccomp(2), include/uapi/linux/seccomp.h). Pure.
+"""System call filters, as bytes of classic BPF (seccomp(2), include/uapi/linux/seccomp.h). Pure.
 
-What is refused follows Docker's default profile (docs/decisions/0101-what-a-step-can-reach.md says where not, and why),
-and more: no nested user namespaces, no io_uring, no keyrings, no injection into terminals, no socket of a family that
-tests do not need, no call that is younger than this list. In a build with a single id, calls
-that need more ids (chown, setuid …) succeed without doing anything, as Charliecloud does it: so packages install.
+What is refused follows Docker's default profile (docs/decisions/0101-what-a-step-can-reach.md lists the differences and
+their reasons), and more: no nested user namespaces, no io_uring, no keyrings, no injection into terminals, no socket of
+a family that tests do not need, no call that is newer than this list. In a build with a single id, calls that need more
+ids (chown, setuid …) succeed without effect, as in Charliecloud: so packages install.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _S_IFCHR, _S_IFMT = 0o020000, 0o170000
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
-# Others load modules of the kernel by being asked for (AF_ALG, AF_VSOCK, AF_RXRPC …), or reach beyond the namespace.
+# A socket of another family loads a kernel module (AF_ALG, AF_VSOCK, AF_RXRPC …), or reaches beyond the namespace.
 _FAMILIES = (1, 2, 10, 16, 17)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET
-# PER_LINUX32, UNAME26 and, for debuggers and sanitizers, ADDR_NO_RANDOMIZE; all ones asks what it is
+# PER_LINUX32, UNAME26 and, for debuggers and sanitizers, ADDR_NO_RANDOMIZE; all ones reads the current value
 _PERSONALITY, _ASK_PERSONALITY = 0x0060008, 0xFFFFFFFF
-_NEWEST = 466  # removexattrat, Linux 6.13: calls after it are to be looked at before they are let through
+_NEWEST = 466  # removexattrat, Linux 6.13: newer calls must be reviewed before they are allowed
 
 # fmt: off
 # Names and numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h
@@ -74,7 +74,7 @@ _REFUSED_CALLS = (
     "set_mempolicy_home_node", "migrate_pages", "move_pages", "lsm_get_self_attr", "lsm_set_self_attr",
     "lsm_list_modules",
 )
-# A C library takes ENOSYS as "an older kernel" and uses the old way, which is filtered; EPERM it would believe.
+# On ENOSYS a C library falls back to the older call, which is filtered; EPERM it would report as the result.
 _ABSENT_CALLS = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
 _SYNC_CALLS = ("fsync", "fdatasync", "msync", "sync", "syncfs", "sync_file_range")
 _OWNER_CALLS = (
@@ -97,7 +97,9 @@ def _rule(number: int, answer: int) -> bytes:
 
 
 def _rule_if(number: int, tests: bytes, answer: int) -> bytes:
-    """`tests` load an argument and end with a jump that falls through when the answer applies, else skips one."""
+    """Returns a rule whose `tests` load an argument and end with a jump that falls through when the answer applies, and
+    else skips one instruction.
+    """
     body = tests + _instruction(_RETURN, answer) + _instruction(_LOAD, 0)
     return _instruction(_EQUAL, number, 0, len(body) // 8) + body
 
@@ -111,9 +113,11 @@ def _equals(index: int, value: int) -> bytes:
 
 
 def _none_of(index: int, values: tuple[int, ...]) -> bytes:
-    """Falls through when the argument is none of the values."""
-    left = len(values)
-    return _argument(index) + b"".join(_instruction(_EQUAL, value, left - at, 0) for at, value in enumerate(values))
+    """Returns tests that fall through when the argument is none of the values."""
+    count = len(values)
+    return _argument(index) + b"".join(
+        _instruction(_EQUAL, value, count - position, 0) for position, value in enumerate(values)
+    )
 
 
 def _device(index: int) -> bytes:
@@ -123,16 +127,16 @@ def _device(index: int) -> bytes:
 
 
 def build_filter(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine: str = "") -> bytes:
-    """The filter of a container. `single`: chown and its kin answer 0 without effect (and mknod of devices);
-    `sync` False: fsync and its kin too; what is in `ask` is answered by whoever listens (vary.py). Raises KeyError for
-    a machine we have no numbers for.
+    """Returns the filter of a container. `single`: chown and its kin answer 0 without effect (and so does mknod of
+    devices). `sync` False: fsync and its kin too. The calls in `ask` are answered by the process that listens
+    (perturb.py). Raises KeyError for a machine whose call numbers are not known.
     """
     machine = machine or os.uname().machine
-    audit, own = _ARCHITECTURES[machine]
-    numbers = {**own, **_COMMON}
+    audit, numbers_of_machine = _ARCHITECTURES[machine]
+    numbers = {**numbers_of_machine, **_COMMON}
     program = _instruction(_LOAD, 4) + _instruction(_EQUAL, audit, 1, 0) + _instruction(_RETURN, _KILL)
     program += _instruction(_LOAD, 0)
-    # As an older kernel would answer. The numbers of x32, which name the same calls again, are among them.
+    # As an older kernel would answer. This includes the numbers of x32, which name the same calls again.
     program += _instruction(_AT_LEAST, _NEWEST + 1, 0, 1) + _instruction(_RETURN, _ERRNO | ENOSYS)
     for name in ask:
         program += _rule(numbers[name], _NOTIFY)
@@ -142,9 +146,9 @@ def build_filter(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine
         program += _rule_if(numbers[name], _has_any_bit(0, _NEW_NAMESPACES), _ERRNO | EPERM)
     for name in ("socket", "socketpair"):
         program += _rule_if(numbers[name], _none_of(0, _FAMILIES), _ERRNO | EAFNOSUPPORT)
-    asks = _argument(0) + _instruction(_EQUAL, _ASK_PERSONALITY, 2, 0)
-    asks += _instruction(_ANY_BIT, _ASK_PERSONALITY & ~_PERSONALITY, 0, 1)
-    program += _rule_if(numbers["personality"], asks, _ERRNO | EPERM)
+    tests = _argument(0) + _instruction(_EQUAL, _ASK_PERSONALITY, 2, 0)
+    tests += _instruction(_ANY_BIT, _ASK_PERSONALITY & ~_PERSONALITY, 0, 1)
+    program += _rule_if(numbers["personality"], tests, _ERRNO | EPERM)
     for request in (_TIOCSTI, _TIOCLINUX):
         program += _rule_if(numbers["ioctl"], _equals(1, request), _ERRNO | EPERM)
     if single:

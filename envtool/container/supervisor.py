@@ -1,9 +1,10 @@
-"""Run one container from a flat program: the supervisor's side. On the hot path of every command.
+"""Runs one container from the plain dict of `Program.to_dict()`: the supervisor's side. On the hot path of every
+command.
 
     supervisor --fork--> namespaces, sources --clone--> pid 1 (a child of the supervisor too) --fork--> each step
 
-A real fork comes first, since the supervisor may have threads: only in its child, which has one, is it safe to
-clone by hand.
+A real fork comes first, since the supervisor may have threads: only its child, which has one, may safely call clone
+by hand.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MESSAGE = 65536
-_ANCILLARY = 128  # bytes: who sent a message, and a descriptor or more
-# Each message comes once, after one of these ("error" at any time): what may follow.
+_ANCILLARY = 128  # bytes: the sender's credentials, and some descriptors
+# The messages that may follow each message. Each comes once; "error" may come at any time.
 _NEXT_MESSAGES = {
     "": ("maps",),
     "maps": ("pid",),
@@ -41,7 +42,7 @@ _FAILURE_STAGES = ("unshare", "ids", "source", "mounts", "cwd", "internal")  # w
 _CODECS = ("ascii", "utf-8", "latin-1", "utf-8-sig", "cp437", "idna")
 _KILL_SECONDS = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
 _COLLECT_SECONDS = 600.0  # seconds for outputs to be copied back once the last step has ended
-_HURRY_SECONDS = 0.8  # the same once the end was asked for, before or meanwhile
+_HURRY_SECONDS = 0.8  # the same after an interrupt
 
 _maps: dict[tuple[object, ...], int] = {}
 _maps_lock = _thread.allocate_lock()
@@ -57,12 +58,11 @@ class Exit:
         self.timed_out = False
         self.interrupted = False
         self.seconds = 0.0
-        self.outputs: tuple[str, ...] = ()  # relative paths that were copied back
-        self.notes: tuple[str, ...] = ()  # what could not be copied back, and why
-        self.lost = ""  # of outputs: the first that was not copied back though it is one, and why
-        self.opened: tuple[str, ...] | None = (
-            None  # files of watched directories, and these; None where it is not known
-        )
+        self.outputs: tuple[str, ...] = ()  # relative paths of the outputs that were copied
+        self.notes: tuple[str, ...] = ()  # outputs that could not be copied, and why
+        self.lost = ""  # the first output that was lost, and why
+        # Watched directories, and files in them, that were opened; None where this is not known.
+        self.opened: tuple[str, ...] | None = None
         self.error = ""  # of a `call` step that raised: type and text
 
     def __repr__(self) -> str:
@@ -80,23 +80,23 @@ def run(
     outputs_to: str = "",
     protected: tuple[str, ...] = (),
 ) -> Exit:
-    """Run `program` (of Program.flat()) to its end.
+    """Run `program` (of Program.to_dict()) to its end.
 
-    stdin -1 is /dev/null. With `terminal` a pty is made inside the container and joined to the descriptors 0 and 1
-    of this process. `cancel`, once readable, means: end now; outputs are still collected, as far as that takes no time.
-    `outputs_to` is the directory that gets the outputs, owned by the caller (as root: by that directory's owner); those
-    that are `protected`, paths in it, only where the program's outputs name the very path.
-    Several may run at once, from threads. Raises SandboxError where the container could not be made.
+    stdin -1 is /dev/null. With `terminal` a pty is made inside the container and joined to the descriptors 0 and 1 of
+    this process. Once `cancel` is readable the container is ended; outputs are still collected for a moment.
+    `outputs_to` is the directory that gets the outputs, which will belong to the caller (as root: to that directory's
+    owner). Outputs whose paths are in `protected` are copied only where a pattern of the program names the very path.
+    Several containers may run at once, from threads. Raises SandboxError where the container could not be made.
     """
-    begin = time.monotonic()
-    own = userns.caller_ids()
+    start = time.monotonic()
+    ids = userns.caller_ids()
     program = _load_functions(program, terminal=terminal)
     receiver = None
     if program["outputs"] and outputs_to:
         from envtool.container import outputs
 
         program["collect"] = outputs.send_outputs
-        receiver = _open_receiver(program, outputs_to, protected, owned=own.mode == "root")
+        receiver = _open_receiver(program, outputs_to, protected, owned=ids.mode == "root")
     watch = None
     if "watch" in program:
         from envtool.container import opened_files
@@ -104,7 +104,7 @@ def run(
         watch = opened_files.OpenedFilesWatch(program["watch"])
         if watch.descriptors:
             program |= {"watched": watch.descriptors, "begin": opened_files.add_watches}
-    supervisor = _Supervisor(program, own, cancel, receiver)
+    supervisor = _Supervisor(program, ids, cancel, receiver)
     try:
         supervisor.start((stdin, stdout, stderr))
         supervisor.supervise()
@@ -115,50 +115,56 @@ def run(
         if watch is not None:
             watch.close()
     result = supervisor.result
-    result.seconds = time.monotonic() - begin
+    result.seconds = time.monotonic() - start
     return result
 
 
-def _owner_namespaces(program: dict[str, Any], own: userns.IdMaps) -> dict[tuple[int, int], int]:
-    """As root: for each owner of what is shown as the container user's own, the user namespace that maps it so."""
-    if own.mode != "root":
+def _owner_namespaces(program: dict[str, Any], ids: userns.IdMaps) -> dict[tuple[int, int], int]:
+    """Returns, if the caller is root, the user namespace (a descriptor) for each owner (uid, gid) of what the
+    container's user shall own: it maps that owner to the container's user.
+    """
+    if ids.mode != "root":
         return {}
-    shown = [program["view"][0]] if program["view"] is not None else []
-    shown += [source for source, _, readonly, mapped, _ in program["binds"] if mapped or not readonly]
-    to = 0 if program["user"] == "root" else userns.TASK_UID
-    found: dict[tuple[int, int], int] = {}
-    for path in shown:
+    sources = [program["view"][0]] if program["view"] is not None else []
+    sources += [source for source, _, readonly, mapped, _ in program["binds"] if mapped or not readonly]
+    user = 0 if program["user"] == "root" else userns.TASK_UID
+    namespaces: dict[tuple[int, int], int] = {}
+    for path in sources:
         try:
             owner = os.stat(path)
-        except OSError:  # opening it will say so
+        except OSError:  # opening it will raise the error
             continue
-        found[owner.st_uid, owner.st_gid] = _owner_namespace(owner.st_uid, owner.st_gid, to, own)
-    return found
+        namespaces[owner.st_uid, owner.st_gid] = _owner_namespace(owner.st_uid, owner.st_gid, user, ids)
+    return namespaces
 
 
-def _owner_namespace(uid: int, gid: int, to: int, own: userns.IdMaps) -> int:
-    """The namespace is made once and kept as long as this process: it costs a fork."""
-    key = (uid, gid, to, own.uids[0], own.gids[0])
+def _owner_namespace(uid: int, gid: int, user: int, ids: userns.IdMaps) -> int:
+    """Returns a namespace that is made once and kept as long as this process: it costs a fork."""
+    key = (uid, gid, user, ids.uids[0], ids.gids[0])
     with _maps_lock:
         if key not in _maps:
-            (_, base, count), (_, group, groups) = own.uids[0], own.gids[0]
+            (_, base, count), (_, group, groups) = ids.uids[0], ids.gids[0]
             _maps[key] = userns.user_namespace(
-                userns.idmapped_extents(uid, to, base, count), userns.idmapped_extents(gid, to, group, groups)
+                userns.idmapped_extents(uid, user, base, count), userns.idmapped_extents(gid, user, group, groups)
             )
         return _maps[key]
 
 
 def _requested_signal(cancel: int) -> int:
-    """Many containers look at one pipe, so nothing is taken out of it: how much waits there is the message."""
+    """Returns the signal that the caller wants sent. The number of bytes in the pipe is the signal: many containers
+    watch one pipe, so none of them may read from it.
+    """
     waiting = int.from_bytes(fcntl.ioctl(cancel, syscalls.FIONREAD, b"\0\0\0\0"), sys.byteorder)
     return waiting if waiting in (syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM) else syscalls.SIGTERM
 
 
 def _parse_ancillary(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
-    """Of what came with a message: the process that sent it (0: unknown), and descriptors."""
+    """Returns the pid of the process that sent a message (0: unknown), and the descriptors that came with it."""
     sender, descriptors = 0, []
     for _, kind, data in ancillary:
-        numbers = [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, len(data) - 3, 4)]
+        numbers = [
+            int.from_bytes(data[position : position + 4], sys.byteorder) for position in range(0, len(data) - 3, 4)
+        ]
         if kind == _socket.SCM_CREDENTIALS:
             sender = numbers[0]
         elif kind == _socket.SCM_RIGHTS:
@@ -167,11 +173,11 @@ def _parse_ancillary(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list
 
 
 def _load_functions(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
-    """A program with the functions that its container needs, imported here: there it is too late."""
+    """Returns a program with the functions that its container needs, which must be imported before the fork."""
     for step in program["steps"]:
         if step["prepare"] is not None:
             step["prepare"]()
-        if step["call"] is not None:  # codecs are modules too: a call may open files as text
+        if step["call"] is not None:  # a call may open files as text, and codecs are modules too
             for name in _CODECS:
                 codecs.lookup(name)
     program = {**program, "terminal": terminal}
@@ -208,18 +214,18 @@ def _open_receiver(program: dict[str, Any], directory: str, protected: tuple[str
 
 
 class _Supervisor:
-    """One running container as its supervisor sees it."""
+    """One running container, on the supervisor's side."""
 
-    def __init__(self, program: dict[str, Any], own: userns.IdMaps, cancel: int, receiver: Any) -> None:
-        self.program, self.own, self.cancel, self.receiver = program, own, cancel, receiver
+    def __init__(self, program: dict[str, Any], ids: userns.IdMaps, cancel: int, receiver: Any) -> None:
+        self.program, self.ids, self.cancel, self.receiver = program, ids, cancel, receiver
         self.result = Exit()
-        self.failure: tuple[str, int, str] | None = None  # what the container said
-        self.refused: tuple[str, int, str] | None = None  # what was refused to us, perhaps since it had ended
+        self.failure: tuple[str, int, str] | None = None  # an error that the container reported
+        self.refused: tuple[str, int, str] | None = None  # an error of ours, perhaps because the container had ended
         self.helper = self.pid1 = 0
         self.sock: Any = None
         self.terminal: Any = None
         self.output = -1
-        self.last_message = ""  # the last message
+        self.last_message = ""
         self.up = self.ended = self.killed = self.gentle = self.hurried = False
         timeout = program["timeout"]
         self.deadline = time.monotonic() + timeout if timeout is not None else None
@@ -227,23 +233,23 @@ class _Supervisor:
         self.open = 1
 
     def start(self, stdio: tuple[int, int, int]) -> None:
-        maps = _owner_namespaces(self.program, self.own)
-        syscalls.command_line_range()  # known to all that is forked from here on
-        if self.own.mode == "root":
+        maps = _owner_namespaces(self.program, self.ids)
+        syscalls.command_line_range()  # every process that is forked from here on knows it
+        if self.ids.mode == "root":
             self._chown_pipes(stdio[1:])
         with userns.fork_lock:
             self._fork(stdio, maps)
 
     def _fork(self, stdio: tuple[int, int, int], maps: dict[tuple[int, int], int]) -> None:
         self.sock, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-        self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)  # the kernel says who sends
+        self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)  # the kernel names the sender
         write = -1
         try:
             if self.receiver is not None:
                 self.output, write = os.pipe()
             self.helper = userns.fork()
             if self.helper == 0:
-                pid1.run_helper(self.program, self.own, far.fileno(), stdio, write, maps)
+                pid1.run_helper(self.program, self.ids, far.fileno(), stdio, write, maps)
                 os._exit(125)
         finally:
             far.close()
@@ -251,33 +257,33 @@ class _Supervisor:
                 os.close(write)
 
     def _chown_pipes(self, descriptors: tuple[int, ...]) -> None:
-        # /dev/stdout of a pipe is opened anew by its owner's id: let that be the container's user.
-        outside = self.own.host_id(0 if self.program["user"] == "root" else userns.TASK_UID)
+        # A step that opens /dev/stdout opens the pipe anew, which only its owner may: the container's user.
+        owner = self.ids.host_id(0 if self.program["user"] == "root" else userns.TASK_UID)
         for descriptor in descriptors:
-            found = os.fstat(descriptor)
-            if stat.S_ISFIFO(found.st_mode) and found.st_uid != outside:
-                os.fchown(descriptor, outside, -1)
+            info = os.fstat(descriptor)
+            if stat.S_ISFIFO(info.st_mode) and info.st_uid != owner:
+                os.fchown(descriptor, owner, -1)
 
     def supervise(self) -> None:
-        """Answer the container until all that it holds is closed, with its deadline and the caller's wish to end."""
+        """Answer the container until it has closed all its ends; enforce the deadline and the caller's cancel."""
         for descriptor in (self.sock.fileno(), self.output, self.cancel):
             if descriptor >= 0:
                 self.poll.register(descriptor, select.POLLIN)
         self.open += self.output >= 0
         while self.open > 0:
-            # never for good: a signal that came just before poll() is a flag that Python looks at only after it
-            wait = 1000.0
+            # Bounded: a signal just before poll() sets a flag that Python looks at only after poll() returns.
+            milliseconds = 1000.0
             if self.deadline is not None:
-                wait = min(wait, max(0.0, self.deadline - time.monotonic()) * 1000)
-            self._handle_events([descriptor for descriptor, _ in self.poll.poll(wait)])
+                milliseconds = min(milliseconds, max(0.0, self.deadline - time.monotonic()) * 1000)
+            self._handle_events([descriptor for descriptor, _ in self.poll.poll(milliseconds)])
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 self._end_late_work() if self.ended else self._handle_deadline()
-        self._signal(syscalls.SIGKILL)  # it has closed all that we hear it by
+        self._signal(syscalls.SIGKILL)  # it has closed every descriptor that it could report by
         self._reap()
         if self.ended and self.last_message != "done" and not (self.killed or self.failure):
             self.failure = ("broken", 0, "it ended before its work was done")
         failure = self.failure or self.refused
-        if failure is not None and not self.result.interrupted:  # else it was killed half made, by us
+        if failure is not None and not self.result.interrupted:  # an interrupt killed it half made
             from envtool.container.kernel_errors import sandbox_error
 
             raise sandbox_error(*failure)
@@ -323,8 +329,9 @@ class _Supervisor:
             self.output = -1
 
     def _end_late_work(self) -> None:
-        """The steps have ended, and what comes after them is to end too: the process that sends outputs sees a closed
-        pipe, and what then still runs is killed."""
+        """End what follows the steps. The first call closes the pipe, so that the process that sends outputs ends; the
+        next one kills what still runs.
+        """
         if self.output >= 0:
             why = "interrupted" if self.result.interrupted else f"it took more than {_COLLECT_SECONDS:g} s"
             self.result.lost = f"not all outputs were copied back: {why}"
@@ -336,7 +343,7 @@ class _Supervisor:
         self.deadline = time.monotonic() + _HURRY_SECONDS
 
     def _end(self, number: int = syscalls.SIGTERM) -> None:
-        """Ask the step to end; what does not has `grace`. While the container is being made nothing is lost."""
+        """Ask the step to end; it has `grace` seconds. A container that is still being made is killed at once."""
         self._signal(number if self.up else syscalls.SIGKILL)
         self.gentle = number != syscalls.SIGTERM
         self.deadline = time.monotonic() + self.program["grace"]
@@ -346,7 +353,7 @@ class _Supervisor:
             self.result.timed_out = True
             self._end()
             return
-        if self.gentle:  # ^C may be something that the step handles and goes on
+        if self.gentle:  # the step may handle ^C and go on: now ask with TERM
             self._end()
             return
         self._signal(syscalls.SIGUSR1 if self.up and not self.killed else syscalls.SIGKILL)
@@ -354,10 +361,10 @@ class _Supervisor:
         self.deadline = time.monotonic() + _KILL_SECONDS
 
     def _receive_message(self) -> bool:
-        """Hear one message; False when there will be no more."""
+        """Receive one message. Returns False when there will be no more."""
         try:
             data, ancillary, flags, _ = self.sock.recvmsg(_MESSAGE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:  # it ended without reading our last answer; what it sent is still to be read
+        except ConnectionResetError:  # it ended without reading our last reply; its messages can still be read
             return True
         sender, descriptors = _parse_ancillary(ancillary)
         try:
@@ -366,22 +373,23 @@ class _Supervisor:
                     sender, descriptors, messages.unpack(data) if not flags & _socket.MSG_TRUNC else ()
                 )
         except ValueError:
-            self.failure = ("broken", 0, "it said what it cannot say")
+            self.failure = ("broken", 0, "it sent an invalid message")
             self.open = 0
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         if not data:
-            self._signal(syscalls.SIGKILL)  # all that it can still do is to end
+            self._signal(syscalls.SIGKILL)  # without the socket it can do nothing but end
             return False
         return self.last_message != "done"
 
     def _handle_message(self, sender: int, descriptors: list[int], message: tuple[int | str, ...]) -> None:
-        """Take a message from whom the kernel says that it is. Raises ValueError for one that is not in its turn, or
-        not from whom it has to come. What is taken out of `descriptors` stays open."""
+        """Handle a message; the kernel tells who sent it. Raises ValueError for a message out of turn or from the wrong
+        process. A descriptor that is taken out of `descriptors` stays open.
+        """
         kind = message[0] if message else ""
-        helper = kind in ("maps", "pid") or (kind == "error" and sender == self.helper)
-        if sender <= 0 or sender != (self.helper if helper else self.pid1):
+        from_helper = kind in ("maps", "pid") or (kind == "error" and sender == self.helper)
+        if sender <= 0 or sender != (self.helper if from_helper else self.pid1):
             raise ValueError("not from whom it has to come")
         if kind == "error":
             if self.failure is not None:
@@ -401,8 +409,8 @@ class _Supervisor:
                 except (OSError, OverflowError):
                     raise ValueError("not a child of ours") from None
                 self.pid1 = number
-                wanted = not (self.result.interrupted or self.result.timed_out)
-                self._reply(b"g" if wanted else b"x")
+                running = not (self.result.interrupted or self.result.timed_out)
+                self._reply(b"g" if running else b"x")
             case ("pty",):
                 self._attach_terminal(descriptors)
             case ("up",):
@@ -421,9 +429,9 @@ class _Supervisor:
                 raise ValueError("not a message of ours")
 
     def _write_maps(self) -> bool:
-        uids, gids = self.own.extents(user=self.program["user"] == "user")
+        uids, gids = self.ids.extents(user=self.program["user"] == "user")
         try:
-            userns.write_map(self.helper, uids, gids, self.own.mode)
+            userns.write_map(self.helper, uids, gids, self.ids.mode)
         except OSError as error:
             self.refused = ("ids", error.errno or 0, str(error.strerror))
         return self.refused is None
@@ -441,7 +449,7 @@ class _Supervisor:
     def _reply(self, byte: bytes) -> None:
         try:
             self.sock.send(byte)
-        except OSError:  # it has ended: the socket's end says so
+        except OSError:  # it has ended, and the end of the socket tells
             pass
 
     def _signal(self, number: int) -> None:
@@ -452,7 +460,7 @@ class _Supervisor:
                 except ProcessLookupError:
                     pass
         if number == syscalls.SIGKILL and not self.pid1 and self.sock is not None:
-            # The helper may have made a pid 1 and been killed before it could say so: that one waits for our word.
+            # The helper may have made a pid 1 and been killed before it reported: that pid 1 waits for our reply.
             try:
                 self.sock.shutdown(_socket.SHUT_WR)
             except OSError:
@@ -468,7 +476,7 @@ class _Supervisor:
         self.helper = self.pid1 = 0
 
     def close(self) -> None:
-        """Whatever happened: nothing of the container is left, and the terminal is as it was."""
+        """Kill and reap what is left of the container, and restore the terminal."""
         self._signal(syscalls.SIGKILL)
         self._reap()
         if self.terminal is not None:

@@ -1,4 +1,6 @@
-"""syncfs(2) in a process of its own: one that waits for the disk cannot be ended, and ours has to end when asked."""
+"""Calls syncfs(2) in a child process: a process that waits for the disk cannot be killed, and envtool must end when it
+is interrupted.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ from envtool.errors import Interrupted
 
 
 def syncfs(path: str, cancel: int = -1) -> None:
-    """Have all that was written to the file system of a directory on its disk. Raises OSError, and Interrupted once the
-    descriptor `cancel` is readable: then it ends by itself."""
+    """Write everything on the file system of a directory to its disk. Raises OSError, and Interrupted once the
+    descriptor `cancel` is readable: the child then goes on by itself.
+    """
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     library = ctypes.CDLL(None, use_errno=True)
     try:
@@ -30,7 +33,7 @@ def syncfs(path: str, cancel: int = -1) -> None:
             poll.register(descriptor, select.POLLIN)
         if not any(descriptor == up for descriptor, _ in poll.poll()):
             raise Interrupted
-        number = int(os.read(up, 16) or b"5")  # EIO, where it was killed
+        number = int(os.read(up, 16) or b"5")  # EIO if the child was killed
         os.waitpid(child, 0)
     finally:
         os.close(up)
@@ -41,7 +44,7 @@ def syncfs(path: str, cancel: int = -1) -> None:
 def _run_syncfs(library: ctypes.CDLL, directory: int, down: int) -> None:
     number = 5
     try:
-        syscalls.close_all_but({directory, down})  # the locks of our parent are on its descriptors
+        syscalls.close_all_but({directory, down})  # a descriptor of our parent may hold a lock
         number = ctypes.get_errno() if library.syncfs(directory) else 0
         os.write(down, b"%d" % number)
     finally:

@@ -3,8 +3,9 @@
 Numbers are those of the kernel's `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h`;
 calls from 424 on have one number everywhere. Every function raises OSError with the call's name as its text.
 
-`ctypes` is 1.5 ms of each start, as much as all of our own modules: for types of every size and order, structures,
-callbacks. Functions that take numbers and bytes need `_ctypes` alone, and what follows is how ctypes says them.
+Importing `ctypes` takes 1.5 ms of each start, as much as all of our own modules, for types of every size and order,
+structures and callbacks. Functions that take numbers and bytes need `_ctypes` alone; the types below are defined as
+ctypes defines them.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class _Function(CFuncPtr):
     _restype_ = _Long
 
 
-_libc = dlopen(None, 0)  # type: ignore[arg-type]  # what this process has loaded
+_libc = dlopen(None, 0)  # type: ignore[arg-type]  # the libraries that this process has loaded
 _syscall = _Function(dlsym(_libc, "syscall"))
 _memmove = _Function(dlsym(_libc, "memmove"))
 _memmove.argtypes = (_Long, _Bytes, _Long)
@@ -81,7 +82,7 @@ _prctl.argtypes = (_Int, _Long, _Long, _Long, _Long)
 
 
 def syscall(name: str, *arguments: int | str | bytes | None) -> int:
-    """Call by name; str becomes a path as the file system encodes it, bytes and None are passed as pointers."""
+    """Call by name. A str becomes a path in the encoding of the file system; bytes and None are passed as pointers."""
     raw = [
         _Long(a) if isinstance(a, int) else None if a is None else _Bytes(a if isinstance(a, bytes) else os.fsencode(a))
         for a in arguments
@@ -101,22 +102,23 @@ def prctl(option: int, argument: int = 0, third: int = 0) -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Be killed when the process `parent` ends that started this one; at once where it has ended already, of which no
-    signal tells (PR_SET_PDEATHSIG(2const))."""
+    """Be killed when the process `parent`, which started this one, ends; at once if it has ended already, since then no
+    signal comes (PR_SET_PDEATHSIG(2const)).
+    """
     prctl(PR_SET_PDEATHSIG, SIGKILL)
     if os.getppid() != parent:
         os._exit(137)
 
 
 def unshare(flags: int) -> None:
-    """Enter new namespaces; os.unshare exists from Python 3.12 on only."""
+    """Enter new namespaces. (os.unshare exists only from Python 3.12 on.)"""
     syscall("unshare", flags)
 
 
 def clone(flags: int) -> int:
-    """Fork by the raw system call, without a new stack, like fork; 0 in the child.
+    """Fork by the raw system call, without a new stack, like fork. Returns 0 in the child.
 
-    Only for a process that has one thread: glibc's and Python's handlers for fork are passed by.
+    Only for a process that has one thread: glibc's and Python's handlers for fork do not run.
     """
     return syscall("clone", flags | SIGCHLD, 0, 0, 0, 0)
 
@@ -135,8 +137,9 @@ _command_line: tuple[int, int] | None = None
 
 
 def command_line_range() -> tuple[int, int]:
-    """Where the command line of this process begins and ends in its memory, and in that of all that it forks; zeros
-    where /proc is hidden, which then shows it to nobody."""
+    """Returns where the command line of this process begins and ends in its memory, and in that of every process that
+    it forks; zeros where /proc is hidden, which then shows the command line to nobody.
+    """
     global _command_line  # noqa: PLW0603
     if _command_line is None:
         try:
@@ -150,34 +153,35 @@ def command_line_range() -> tuple[int, int]:
 
 
 def set_process_title(title: bytes) -> None:
-    """`title` in place of the command line, which all may read (proc_pid_cmdline(5)); cut where it was shorter."""
+    """Overwrite the command line, which all may read (proc_pid_cmdline(5)), with `title`, cut to its length."""
     begin, end = command_line_range()
     if begin:
         _memmove(begin, title.ljust(end - begin, b"\0"), end - begin)
 
 
 def limit_bounding_set(keep: int) -> None:
-    """Only the capabilities of the bit mask `keep` can be gained by exec from here on; those that are held stay."""
-    drop = _prctl  # each start asks it forty times
+    """Drop every capability that is not in the bit mask `keep` from the bounding set; those that are held stay."""
+    drop = _prctl  # called forty times at each start
     for capability in range(64):
         if not keep >> capability & 1 and drop(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
             error = get_errno()
-            if error != 22:  # EINVAL: past the last that this kernel knows
+            if error != 22:  # EINVAL: this kernel knows no more
                 raise OSError(error, f"prctl {PR_CAPBSET_DROP}: {os.strerror(error)}")
             break
     prctl(PR_CAP_AMBIENT, 4)  # PR_CAP_AMBIENT_CLEAR_ALL
 
 
 def set_capabilities(mask: int) -> None:
-    """Effective and permitted become `mask`, inheritable becomes empty (capset(2), version 3)."""
+    """Set the effective and permitted capabilities to `mask`, the inheritable ones to none (capset(2), version 3)."""
     low, high = (mask & 0xFFFFFFFF).to_bytes(4, "little"), (mask >> 32).to_bytes(4, "little")
     header = (0x20080522).to_bytes(4, "little") + bytes(4)
     syscall("capset", header, low + low + bytes(4) + high + high + bytes(4))
 
 
 def load_seccomp(program: bytes, *, listen: bool = False) -> int:
-    """Install a classic BPF filter for this process and what it becomes (seccomp(2)). With `listen`: the descriptor
-    on which it asks about the calls that are to be answered by somebody else (seccomp_unotify(2))."""
+    """Install a classic BPF filter for this process and all that it becomes (seccomp(2)). With `listen` it returns the
+    descriptor on which the kernel notifies of the calls that another process answers (seccomp_unotify(2)).
+    """
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     code = (_Char * len(program)).from_buffer_copy(program)
     filters = (len(program) // 8).to_bytes(8, "little") + addressof(code).to_bytes(8, "little")
@@ -185,7 +189,7 @@ def load_seccomp(program: bytes, *, listen: bool = False) -> int:
 
 
 def getdents(directory: int, buffer: object, size: int) -> int:
-    """Fill a ctypes buffer with the next entries of an open directory (getdents64(2)); how many bytes."""
+    """Fill a ctypes buffer with the next entries of an open directory (getdents64(2)). Returns the number of bytes."""
     result = int(_syscall(_Long(NUMBERS["getdents64"]), _Long(directory), buffer, _Long(size)))
     if result < 0:
         error = get_errno()
@@ -194,7 +198,7 @@ def getdents(directory: int, buffer: object, size: int) -> int:
 
 
 def kernel_version() -> tuple[int, int]:
-    """The kernel's (major, minor)."""
+    """Returns the kernel's (major, minor)."""
     major, _, rest = os.uname().release.partition(".")
     minor = ""
     for character in rest:

@@ -1,14 +1,15 @@
-"""Which user and group ids a container has on this machine, and Python work under those ids outside any container.
+"""Which user and group ids a container has on this machine, and Python functions that run under those ids outside any
+container.
 
-Three modes; a store keeps the trees of each map apart (`describe_ids()` is what it remembers):
+There are three modes. A store keeps the trees of each map apart, by `describe_ids()`:
 
-    root     the caller is root: a range of ids that nobody has; the host's root is never mapped
+    root     the caller is root: a range of ids that no account has; the host's root is never mapped
     range    a user with ranges in /etc/subuid and /etc/subgid and newuidmap(1): container 1000 is the caller, every
              other id is of the range, so that container root has no right to the caller's files by ownership
     single   any other user: there is one id. It is 0 in builds, 1000 in tasks
 
-Every range has ids below 65536. Larger ones, which archives and images have of accounts of a directory service, come on
-top: root has all below 2^31, other users what their range in /etc/subuid and /etc/subgid has.
+Every range has the ids below 65536. Archives and images have larger ones, of accounts of a directory service: root has
+all below 2^31, another user as many as the range in /etc/subuid and /etc/subgid has.
 """
 
 from __future__ import annotations
@@ -32,20 +33,15 @@ TASK_UID = 1000
 # High in the range that systemd's "Users, Groups, UIDs and GIDs" sets aside for containers: useradd's own ranges,
 # which grow upward from 100000, don't come here.
 _ROOT_BASE = 0x60000000
-_LARGE_ID_OFFSET = (
-    0x80000000  # what root's ids from COUNT on are moved by: to where no account is, and never somewhere else
-)
+# Root's ids from ID_COUNT on are moved by this, to where no account is. It never changes: trees are stored by it.
+_LARGE_ID_OFFSET = 0x80000000
 _LAST_ID = (1 << 31) - 3
-MAP_FILES = (
-    "/etc/subuid",
-    "/etc/subgid",
-    "/usr/bin/newuidmap",
-)  # what changes when a user is given a range, or loses it
+MAP_FILES = ("/etc/subuid", "/etc/subgid", "/usr/bin/newuidmap")  # they change when a user gets or loses a range
 _SYSTEM = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin", "/run/wrappers/bin")  # the last is NixOS's
 
 
 class IdMaps:
-    """The maps of one caller: `mode`, and what the kernel is told."""
+    """The id maps of one caller: `mode`, and the extents as the kernel takes them (user_namespaces(7))."""
 
     __slots__ = ("gids", "mode", "uids")
 
@@ -55,13 +51,13 @@ class IdMaps:
         self.gids = gids
 
     def extents(self, *, user: bool) -> tuple[list[Extent], list[Extent]]:
-        """The maps of one container: a single id is 1000 for a task, 0 otherwise."""
+        """Returns the maps of one container: a single id is 1000 for a task, 0 otherwise."""
         if self.mode == "single" and user:
             return [(TASK_UID, self.uids[0][1], 1)], [(TASK_UID, self.gids[0][1], 1)]
         return self.uids, self.gids
 
     def host_id(self, inside: int) -> int:
-        """The host's user id of a container's id, -1 when there is none."""
+        """Returns the host's user id of a container's id, or -1 when there is none."""
         for first, host, count in self.uids:
             if first <= inside < first + count:
                 return host + inside - first
@@ -69,18 +65,18 @@ class IdMaps:
 
 
 def caller_ids() -> IdMaps:
-    """The ids of the caller, the same every time for one user of one machine."""
+    """Returns the ids of the caller, the same every time for one user of one machine."""
     uid, gid = os.geteuid(), os.getegid()
-    users, groups, people = (_rows(f"/etc/{name}", b":") for name in ("subuid", "subgid", "passwd"))
+    users, groups, accounts = (_rows(f"/etc/{name}", b":") for name in ("subuid", "subgid", "passwd"))
     uids: list[tuple[int, int]] = []
     gids: list[tuple[int, int]] = []
     if users and groups:
-        own = _subid_names(uid, people)
-        uids, gids = _own_ranges(users, own), _own_ranges(groups, own)
+        names = _subid_names(uid, accounts)
+        uids, gids = _own_ranges(users, names), _own_ranges(groups, names)
     if uid == 0:
         end = _namespace_end()
-        base, count = _root_range(uids, gids, [*users, *groups], people, end)
-        # beyond COUNT: nothing in a container that has few ids itself
+        base, count = _root_range(uids, gids, [*users, *groups], accounts, end)
+        # ids from ID_COUNT on: none if envtool runs in a container that has few ids itself
         further = (
             [(ID_COUNT, _LARGE_ID_OFFSET + ID_COUNT, _LAST_ID + 1 - ID_COUNT)]
             if end > _LARGE_ID_OFFSET + _LAST_ID
@@ -94,45 +90,53 @@ def caller_ids() -> IdMaps:
 
 
 def describe_ids() -> str:
-    """One line that is the same as long as trees made before can be used: in a store, each map has its own."""
+    """Returns one line that names the map: a store uses the trees of an equal line, and keeps others apart."""
     ids = caller_ids()
     common = ([extent for extent in side if extent[0] < ID_COUNT] for side in (ids.uids, ids.gids))
     maps = (";".join("-".join(map(str, extent)) for extent in side) for side in common)
     return f"{ids.mode} {' '.join(maps)}"
 
 
-def ids_from_description(described: str) -> IdMaps | None:
-    """The maps of which `describe` said this; None where it never said so, or the host's root would be in them."""
-    if described == describe_ids():
+def ids_from_description(description: str) -> IdMaps | None:
+    """Returns the maps of which `describe_ids` returned this line; None for any other text, and where the host's root
+    would be in them.
+    """
+    if description == describe_ids():
         return caller_ids()
-    mode, *sides = described.split(" ")
+    mode, *sides = description.split(" ")
     try:
         uids, gids = ([tuple(map(int, extent.split("-"))) for extent in side.split(";")] for side in sides)
     except ValueError:
         return None
-    right = all(len(extent) == 3 and extent[0] >= 0 and extent[1] > 0 and extent[2] > 0 for extent in (*uids, *gids))
-    if not right or mode not in ("root", "range", "single") or (mode == "root") != (os.geteuid() == 0):
+    valid = all(len(extent) == 3 and extent[0] >= 0 and extent[1] > 0 and extent[2] > 0 for extent in (*uids, *gids))
+    if not valid or mode not in ("root", "range", "single") or (mode == "root") != (os.geteuid() == 0):
         return None
     further = [extent for extent in caller_ids().uids if extent[0] >= ID_COUNT] if mode == "root" else []
     return IdMaps(mode, [*uids, *further], [*gids, *further])  # type: ignore[list-item]  # each has three
 
 
 def find_helper(name: str) -> str:
-    """Where newuidmap or newgidmap is; empty when it is not installed. Not by PATH: it counts only where it is the
-    system's, with root's rights."""
+    """Returns the path of newuidmap or newgidmap, or "" when it is not installed. PATH is not searched: only the
+    system's own helper has root's rights.
+    """
     for directory in _SYSTEM:
         if os.access(f"{directory}/{name}", os.X_OK):
             return f"{directory}/{name}"
     return ""
 
 
-def _extents_around_caller(own: int, base: int, count: int) -> list[Extent]:
-    more = [(ID_COUNT, base + ID_COUNT - 1, count - ID_COUNT + 1)] if count > ID_COUNT else []
-    return [(0, base, TASK_UID), (TASK_UID, own, 1), (TASK_UID + 1, base + TASK_UID, ID_COUNT - TASK_UID - 1), *more]
+def _extents_around_caller(caller: int, base: int, count: int) -> list[Extent]:
+    further = [(ID_COUNT, base + ID_COUNT - 1, count - ID_COUNT + 1)] if count > ID_COUNT else []
+    return [
+        (0, base, TASK_UID),
+        (TASK_UID, caller, 1),
+        (TASK_UID + 1, base + TASK_UID, ID_COUNT - TASK_UID - 1),
+        *further,
+    ]
 
 
 def _rows(path: str, separator: bytes | None) -> list[list[bytes]]:
-    """The fields of each line of a small file; nothing where it cannot be read."""
+    """Returns the fields of each line of a small file; nothing where it cannot be read."""
     try:
         with open(path, "rb") as file:
             return [line.split(separator) for line in file.read().splitlines()]
@@ -140,22 +144,22 @@ def _rows(path: str, separator: bytes | None) -> list[list[bytes]]:
         return []
 
 
-def _subid_names(uid: int, people: list[list[bytes]]) -> set[bytes]:
-    """What a user is called in subuid(5): by number or by name."""
-    own = {b"%d" % uid}
-    own |= {row[0] for row in people if len(row) > 2 and row[2] in own}
-    if len(own) == 1:  # not a local user: the name services know
+def _subid_names(uid: int, accounts: list[list[bytes]]) -> set[bytes]:
+    """Returns the names of a user in subuid(5): the number and the account name."""
+    names = {b"%d" % uid}
+    names |= {row[0] for row in accounts if len(row) > 2 and row[2] in names}
+    if len(names) == 1:  # not a local user: ask the name services
         import pwd
 
         try:
-            own.add(os.fsencode(pwd.getpwuid(uid).pw_name))
+            names.add(os.fsencode(pwd.getpwuid(uid).pw_name))
         except KeyError:
             pass
-    return own
+    return names
 
 
 def _spans(rows: list[list[bytes]]) -> list[tuple[bytes, int, int]]:
-    """Whose each range is, its first id, and how many it has."""
+    """Returns the owner, the first id and the length of each range."""
     return [
         (row[0], int(row[1]), int(row[2]))
         for row in rows
@@ -167,36 +171,36 @@ def _is_number(field: bytes) -> bool:
     return field.strip().isdigit()
 
 
-def _own_ranges(rows: list[list[bytes]], own: set[bytes]) -> list[tuple[int, int]]:
-    """The first id of each range of the caller that is long enough, and how many it has, in the order of the file."""
-    return [(base, count) for name, base, count in _spans(rows) if name in own and count >= ID_COUNT - 1]
+def _own_ranges(rows: list[list[bytes]], names: set[bytes]) -> list[tuple[int, int]]:
+    """Returns the first id and the length of each of the caller's ranges that are long enough, in the file's order."""
+    return [(base, count) for name, base, count in _spans(rows) if name in names and count >= ID_COUNT - 1]
 
 
 def _root_range(
     uids: list[tuple[int, int]],
     gids: list[tuple[int, int]],
-    given: list[list[bytes]],
-    people: list[list[bytes]],
+    rows: list[list[bytes]],
+    accounts: list[list[bytes]],
     end: int,
 ) -> tuple[int, int]:
-    """The first id and the number of those that root's containers have: its own range, or what nobody has."""
+    """Returns the first id and the number of the ids of root's containers: root's own range, or ids that nobody has."""
     groups = [base for base, _ in gids]
-    own = [base for base, _ in uids if base in groups]
-    if own:
-        return own[0], ID_COUNT - 1
-    used = [(base, base + count) for _, base, count in _spans(given)]
-    used += [(int(row[2]), int(row[2]) + 1) for row in people if len(row) > 2 and _is_number(row[2])]
+    ranges = [base for base, _ in uids if base in groups]
+    if ranges:
+        return ranges[0], ID_COUNT - 1
+    used = [(base, base + count) for _, base, count in _spans(rows)]
+    used += [(int(row[2]), int(row[2]) + 1) for row in accounts if len(row) > 2 and _is_number(row[2])]
     base = _ROOT_BASE
     while any(start < base + ID_COUNT and base < stop for start, stop in used):
         base += ID_COUNT
     if base + ID_COUNT <= end:
         return base, ID_COUNT
-    # Root of a container that has few ids itself: what is left above the ones that are in use there.
+    # Root of a container that has few ids itself: the ids above those that are in use there.
     return 2 * TASK_UID, max(end - 2 * TASK_UID, 1)
 
 
 def _namespace_end() -> int:
-    """The first id that the caller's own namespace has not."""
+    """Returns the first id that the caller's own namespace lacks."""
     return max(int(first) + int(count) for first, _, count in _rows("/proc/self/uid_map", None))
 
 
@@ -208,7 +212,7 @@ def write_map(process: int, uids: list[Extent], gids: list[Extent], mode: str) -
                 find_helper(name),
                 [name, str(process), *(str(n) for extent in extents for n in extent)],
                 {"PATH": "/usr/bin:/bin"},
-                file_actions=[(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)],  # what is wrong, we say
+                file_actions=[(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)],  # we report the error
             )
             for name, extents in (("newuidmap", uids), ("newgidmap", gids))
         ]
@@ -231,26 +235,26 @@ def _write(path: str, text: str) -> None:
 
 
 def become_root(mode: str) -> None:
-    """In a namespace that has its maps: be its id 0 (single id: whoever the caller is there)."""
+    """Become id 0 of a namespace that has its maps. With a single id the caller keeps its id."""
     if mode != "single":
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
 
 
-# Held from the making of a pipe until the child's end of it is closed here, so that no other child of ours inherits
-# that end and keeps the pipe open for as long as it runs.
+# Held from the making of a pipe until its child's end is closed here, so that no other child of ours inherits that end
+# and keeps the pipe open for as long as it runs.
 fork_lock = _thread.allocate_lock()
 
 
 def fork() -> int:
-    """os.fork, which is atomic in C and runs every handler, without its warning about threads (3.12): the child
-    of a container only makes system calls, with locks that those handlers put right.
+    """Call os.fork without its warning about threads (Python 3.12). os.fork is atomic in C and runs every handler; the
+    child of a container only makes system calls, with locks that those handlers reset.
     """
     child = _fork()
     if child == 0:
         global fork_lock  # noqa: PLW0603
-        fork_lock = _thread.allocate_lock()  # the one that is held stays with the parent
+        fork_lock = _thread.allocate_lock()  # the lock that is held stays with the parent
     return child
 
 
@@ -270,7 +274,7 @@ def _fork() -> int:
 
 
 def user_namespace(uids: list[Extent], gids: list[Extent]) -> int:
-    """A descriptor of a new user namespace with these maps (caller: root), for id-mapped mounts."""
+    """Returns a descriptor of a new user namespace with these maps (caller: root), for id-mapped mounts."""
     with fork_lock:
         ready_read, ready_write = os.pipe()
         end_read, end_write = os.pipe()
@@ -300,29 +304,30 @@ def user_namespace(uids: list[Extent], gids: list[Extent]) -> int:
 
 
 def idmapped_extents(owner: int, to: int, base: int, count: int) -> list[Extent]:
-    """An id map for an id-mapped mount: what `owner` has on disk belongs to the container's id `to`, whose own
-    files take the place of `owner`; every other id below `count` stays what it is. `base` is the container's 0.
+    """Returns an id map for an id-mapped mount: files of `owner` on disk belong to the container's id `to`, whose own
+    files take the place of `owner`; every other id below `count` stays unchanged. `base` is the host's id of the
+    container's 0.
     """
     extents: list[Extent] = [(owner, base + to, 1)]
     if owner != to and owner < count:
         extents.append((to, base + owner, 1))
     stops = sorted({-1, to, count, *([owner] if owner < count else [])})
-    for position, after in enumerate(stops[1:]):
-        before = stops[position]
-        if after - before > 1:
-            extents.append((before + 1, base + before + 1, after - before - 1))
+    for position, stop in enumerate(stops[1:]):
+        previous = stops[position]
+        if stop - previous > 1:
+            extents.append((previous + 1, base + previous + 1, stop - previous - 1))
     return extents
 
 
 def run_as_root(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1, idmap: str = "") -> Any:
     """Run `function(*arguments)` as container root in a namespace like a build's, outside any container.
 
-    It sees the host's files, with owners as a container sees them, and may delete, read and change what belongs to
-    its ids. `at` (a directory) is entered with the caller's rights and is the function's working directory: use it
-    for what lies below a directory that only the caller can pass. Descriptors of the caller stay open in the
-    function. The return value must be marshal-able; an OSError comes back as one, and so does an error of envtool's,
-    any other exception as RuntimeError with its type and text. Once the descriptor `cancel` is readable the function
-    is killed where it is. `idmap` is what `describe` said of another map. Raises SandboxError when the kernel refuses,
+    The function sees the host's files, with owners as a container sees them, and may delete, read and change the files
+    of the container's ids. `at` (a directory) is entered with the caller's rights and is the function's working
+    directory: use it for trees below a directory that only the caller can pass. Descriptors of the caller stay open in
+    the function. The return value must be marshal-able. An OSError is raised again as one, an EnvtoolError too, any
+    other exception as RuntimeError with its type and text. Once the descriptor `cancel` is readable the function is
+    killed. `idmap` is the line of `describe_ids` of another map. Raises SandboxError when the kernel refuses, and
     Interrupted.
     """
     ids, parent = ids_from_description(idmap) if idmap else caller_ids(), os.getpid()
@@ -372,7 +377,7 @@ def run_as_root(function: Callable[..., Any], *arguments: Any, at: str = "", can
 
 
 def _read_answer(up: int, child: int, cancel: int) -> bytes:
-    """All that a child writes. Raises Interrupted, with the child killed."""
+    """Returns all that a child writes. Raises Interrupted, with the child killed."""
     if cancel >= 0:
         import select
 
@@ -405,7 +410,7 @@ def _run_in_child(
             if os.read(down, 1) != b"k":
                 os._exit(1)
             become_root(mode)
-            syscalls.die_with_parent(parent)  # once more: who becomes another user is no longer told
+            syscalls.die_with_parent(parent)  # once more: a change of ids clears it
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
             os.umask(0o022)
             answer = ("value", function(*arguments))
@@ -433,8 +438,9 @@ def give_to_root(path: str) -> None:
 
 
 def remove_as_root(path: str, idmap: str = "") -> None:
-    """Delete a tree that container ids own, as container root (of another map: `inside`); a path that is not there is
-    not an error."""
+    """Delete a tree that container ids own, as container root (`idmap`: of another map, see `run_as_root`). A path that
+    does not exist is not an error.
+    """
     if not os.path.lexists(path):
         return
     parent, name = os.path.split(os.path.abspath(path))
@@ -451,7 +457,7 @@ def remove_as_root(path: str, idmap: str = "") -> None:
 def _remove_tree(name: str) -> None:
     import shutil
 
-    for directory, names, _ in os.walk(name):  # overlay's work/work is mode 000
+    for directory, names, _ in os.walk(name):  # overlayfs gives work/work the mode 000
         for below in names:
             full = f"{directory}/{below}"
             if not os.path.islink(full):

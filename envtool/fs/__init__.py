@@ -1,14 +1,14 @@
-"""Files and directories that others may write to, and small reads and texts of the file system.
+"""Safe access to files and directories that others may write to, and small helpers for paths, hashes and sizes.
 
-directory       an open directory, the only way in which anything is changed below it, and files that appear whole
-changes         which states of a directory follow from each other by what this process did in it
-caller_paths    directories and files at paths that the caller named
-beneath         paths opened below a directory, without leaving it (openat2(2), RESOLVE_BENEATH)
-rootpaths       paths in a tree that is not the root
-passwd          who a name is in a tree's own /etc/passwd and /etc/group
-trusted_paths   whether nobody else can put another file in a path's place
-store_files     how the store's own files are read, and its short cuts written
-hashing         hashes of large files, which can be stopped
+directory       an open directory, through which every change below it is made, and files that are replaced atomically
+changes         which states of a directory follow from each other by changes of this process alone
+caller_paths    opens directories and files at paths that the caller named
+beneath         opens a path below a directory without leaving it (openat2(2), RESOLVE_BENEATH)
+rootpaths       resolves a path in a tree that is not the root
+passwd          looks users and groups up in a tree's own /etc/passwd and /etc/group
+trusted_paths   checks that nobody else can put another file in a path's place
+store_files     reads the store's own files, and writes its short files with a checksum
+hashing         hashes large files, and can be stopped
 globs           path patterns, matched in linear time
-sizes           sizes as people and protocols write them
+sizes           parses and formats sizes
 """

@@ -1,4 +1,6 @@
-"""Directories and files at paths that the caller named: his own links are followed, those of a checkout are not."""
+"""Opens directories and files at paths that the caller named: follows the caller's own links, but not those of a
+checkout.
+"""
 
 from __future__ import annotations
 
@@ -13,40 +15,43 @@ if TYPE_CHECKING:
 
 
 def open_directory(path: str, project: str = "", *, make: bool = True) -> OpenDirectory:
-    """The directory at a path that the caller named; with `make` it is made where it is missing. Links on the way are
-    the caller's own and are followed, but for those below `project` (a directory; empty: none): they came with the
-    checkout, and are refused. Raises OSError."""
-    plain = os.path.abspath(path)
-    parts = [part for part in plain.split("/") if part]
+    """Returns the directory at a path that the caller named; with `make` it is made where it is missing. Links on the
+    way are the caller's own and are followed, except below `project` (a directory; empty: none): those came with the
+    checkout, and are refused. Raises OSError.
+    """
+    absolute = os.path.abspath(path)
+    parts = [part for part in absolute.split("/") if part]
     if project:
-        with OpenDirectory.open(project) as at:
-            top, named = os.fstat(at.fd), os.path.abspath(project)
+        with OpenDirectory.open(project) as directory:
+            project_info, project_path = os.fstat(directory.fd), os.path.abspath(project)
             for count in range(len(parts) + 1):
-                here = "/" + "/".join(parts[:count])
-                # by its own name, whatever stands there by now, or by one that leads there
-                if here == named or _identity(here) == (top.st_dev, top.st_ino):
-                    return at.open_below("/".join(parts[count:]), make=make)
+                prefix = "/" + "/".join(parts[:count])
+                # by its own name, whatever is there by now, or by another name of the same directory
+                if prefix == project_path or _identity(prefix) == (project_info.st_dev, project_info.st_ino):
+                    return directory.open_below("/".join(parts[count:]), make=make)
     missing: list[str] = []
     while parts and not os.path.isdir("/" + "/".join(parts)):
         missing.insert(0, parts.pop())
-    with OpenDirectory.open("/" + "/".join(parts)) as at:
-        return at.open_below("/".join(missing), make=make)
+    with OpenDirectory.open("/" + "/".join(parts)) as directory:
+        return directory.open_below("/".join(missing), make=make)
 
 
 def atomic_write(
     path: str, project: str = "", mode: int = 0, *, make: bool = False, replace: bool = True
 ) -> AbstractContextManager[IO[bytes]]:
-    """The same for a file: a context with a file to write, that takes its place at the end. What the caller calls by a
-    name in /dev (/dev/stdout, /dev/null, /dev/fd/3) is written straight. Raises OSError."""
+    """Returns a context with a file to write, which takes its place at the end. `path` is followed as by
+    `open_directory`. The caller's names in /dev (/dev/stdout, /dev/null, /dev/fd/3) are written directly. Raises
+    OSError.
+    """
     parent, name = os.path.split(os.path.abspath(path))
     if parent in ("/dev", "/dev/fd", "/proc/self/fd"):
         number = {"stdout": "1", "stderr": "2"}.get(name, name)
         return open(os.dup(int(number)) if number.isdigit() else os.open(path, os.O_WRONLY | os.O_NOCTTY), "wb")
-    return _WrittenAt(parent, project, name, mode, make=make, replace=replace)
+    return _AtomicFileAt(parent, project, name, mode, make=make, replace=replace)
 
 
-class _WrittenAt:
-    """`OpenDirectory.written`, with the directory opened at the beginning and closed at the end."""
+class _AtomicFileAt:
+    """`OpenDirectory.atomic_write`, with the directory opened at the beginning and closed at the end."""
 
     def __init__(self, parent: str, project: str, name: str, mode: int, *, make: bool, replace: bool) -> None:
         self._parent, self._project, self._make = parent, project, make
@@ -55,22 +60,24 @@ class _WrittenAt:
     def __enter__(self) -> IO[bytes]:
         self._directory = open_directory(self._parent, self._project, make=self._make)
         try:
-            self._written = self._directory.atomic_write(self._name, self._mode, replace=self._replace)
-            return self._written.__enter__()
+            self._file = self._directory.atomic_write(self._name, self._mode, replace=self._replace)
+            return self._file.__enter__()
         except BaseException:
             self._directory.close()
             raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         try:
-            self._written.__exit__(kind, error, at)
+            self._file.__exit__(kind, error, traceback)
         finally:
             self._directory.close()
 
 
 def _identity(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        info = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return info.st_dev, info.st_ino

@@ -1,7 +1,7 @@
-"""Which states of a directory follow from each other by what this process did in it, with nobody else in between.
+"""Which states of a directory follow from each other by changes of this process, with no other process in between.
 
-A directory's times say that something was put in or taken out, not by whom. Where we write ourselves, its state is
-looked at just before and just after: so states make chains, and two states of one chain differ by our doing alone.
+A directory's times tell that an entry was added or removed, not by whom. Where we write ourselves, we read the state
+just before and just after: so states make chains, and two states of one chain differ by our changes alone.
 """
 
 from __future__ import annotations
@@ -17,35 +17,37 @@ if TYPE_CHECKING:
     State: TypeAlias = tuple[int, int, int, int]
 
 
-def directory_state(found: os.stat_result) -> State:
-    """Device, inode, mtime and ctime (ns): a directory that is moved away and back has another ctime."""
-    return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+def directory_state(info: os.stat_result) -> State:
+    """Returns device, inode, mtime and ctime (ns). A directory that is moved away and back has another ctime."""
+    return (info.st_dev, info.st_ino, info.st_mtime_ns, info.st_ctime_ns)
 
 
 class DirectoryChanges:
-    """What this process changed. For any number of threads."""
+    """The changes that this process made. For any number of threads."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._chains: dict[State, int] = {}
 
     def record_around(self, directory: int) -> DirectoryChange:
-        """A context for one change in an open directory."""
+        """Returns a context for one change in an open directory."""
         return DirectoryChange(self, directory)
 
     def note(self, before: State, after: State) -> None:
-        """One state became the other by us."""
+        """Note that a change of ours led from one state to the other."""
         self._chains[after] = self._chains.setdefault(before, len(self._chains))
 
     def only_ours(self, before: State, after: State) -> bool:
-        """Whether nobody but us came between two states."""
+        """Returns whether only this process changed the directory between two states."""
         with self.lock:
             chain = self._chains.get(before)
             return before == after or (chain is not None and chain == self._chains.get(after))
 
 
 class DirectoryChange:
-    """See Changes.around. One at a time: else another's state would come between."""
+    """See `DirectoryChanges.record_around`. One at a time: else the state of another thread's change would come
+    between.
+    """
 
     __slots__ = ("_before", "_changes", "_directory")
 
@@ -60,7 +62,9 @@ class DirectoryChange:
             self._changes.lock.release()
             raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         try:
             self._changes.note(self._before, directory_state(os.fstat(self._directory)))
         finally:

@@ -1,11 +1,11 @@
-"""Directories that others may write to, and the only way in which anything is changed in them.
+"""An open directory that others may write to, through which every change in it is made.
 
-A checkout, a folder that is shared, /tmp: where we are about to write, another user may have put a link, a fifo or a
-hard link to a third user's file, or may put it there meanwhile. So a directory is opened once and used by its
-descriptor, below it no link is followed, and what is there is never opened for writing: a file is made anew under a
-random name, gets mode and owner by its own descriptor, and takes its place by a rename. When root works in another
-user's checkout, what is made belongs to the checkout's owner, and what was not made this moment keeps its owner and
-mode. On the warm path: imports next to nothing.
+A checkout, a shared folder, /tmp: another user may have put a link, a fifo or a hard link to a third user's file where
+we are about to write, or may do so meanwhile. So a directory is opened once and used by its descriptor, no link below
+it is followed, and nothing that exists is ever opened for writing: a file is made under a random name, gets mode and
+owner by its own descriptor, and takes its place by a rename. When root works in another user's checkout, new files
+belong to the checkout's owner, and a file that was not made just now keeps its owner and mode. On the warm path:
+imports next to nothing.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ if TYPE_CHECKING:
 
     from envtool.fs.changes import DirectoryChange, DirectoryChanges
 
-PREFIX, SUFFIX = ".envtool-", ".tmp"  # of what is being written; a kill leaves it, `OpenDirectory.sweep` takes it away
-_RANDOM = 8  # bytes, of which the name has hexadecimal digits
-_LINK_AGE = 60.0  # seconds: a link takes its place at once, and cannot be locked
-_DEPTH = 32  # directories in each other that `remove` enters
+PREFIX, SUFFIX = ".envtool-", ".tmp"  # of files being written; if we are killed, `OpenDirectory.sweep` removes them
+_RANDOM = 8  # random bytes in a temporary name, as hexadecimal digits
+_LINK_AGE = 60.0  # seconds after which a temporary link is a left-over: links cannot be locked
+_DEPTH = 32  # nested directories that `remove` enters
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class OpenDirectory:
-    """An open directory, a context that closes it. `owner`: (uid, gid) of whom root works for, None for everybody else.
-    `changes` is told what is changed in it, and in those below it. Every method raises OSError."""
+    """An open directory, and a context that closes it. `owner`: (uid, gid) of the user that root works for, None for
+    every other caller. `changes` records the changes in it, and in those below it. Every method raises OSError.
+    """
 
     __slots__ = ("changes", "fd", "owner")
 
@@ -45,11 +46,12 @@ class OpenDirectory:
 
     @classmethod
     def open(cls, path: str) -> OpenDirectory:
-        """The directory at a path that the caller said: links on the way are his. As root all that is made in it, at
-        any depth, goes to its owner. The project has to be the one that was found (beneath.py)."""
+        """Returns the directory at a path that the caller named; links on the way are followed. As root everything that
+        is made in it, at any depth, goes to its owner. The project must be the one that was found (beneath.py).
+        """
         fd = open_top(path)
-        found = os.fstat(fd)
-        return cls(fd, None if os.geteuid() else (found.st_uid, found.st_gid))
+        info = os.fstat(fd)
+        return cls(fd, None if os.geteuid() else (info.st_uid, info.st_gid))
 
     def __enter__(self) -> OpenDirectory:
         return self
@@ -58,23 +60,24 @@ class OpenDirectory:
         self.close()
 
     def record_change(self) -> DirectoryChange | _NoRecord:
-        """A context for one change in it."""
+        """Returns a context for one change in it."""
         return self.changes.record_around(self.fd) if self.changes else _NO_RECORD
 
     def close(self) -> None:
-        """Twice does no harm."""
+        """Close the descriptor. A second call does nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
     def open_below(self, path: str, *, make: bool = False) -> OpenDirectory:
-        """A directory in it, by a relative path on which no link is followed. With `make` what is missing is made, 0755
-        whatever the umask."""
-        at = OpenDirectory(os.dup(self.fd), self.owner, self.changes)
+        """Returns a directory in it, by a relative path on which no link is followed. With `make` missing directories
+        are made, 0755 whatever the umask.
+        """
+        directory = OpenDirectory(os.dup(self.fd), self.owner, self.changes)
         for name in path.split("/") if path else ():
-            with at:
-                at = at._child(check_component(name), make=make)
-        return at
+            with directory:
+                directory = directory._child(check_component(name), make=make)
+        return directory
 
     def _child(self, name: str, *, make: bool) -> OpenDirectory:
         try:
@@ -94,22 +97,22 @@ class OpenDirectory:
             return self._child(name, make=False)
 
     def make_directory(self, name: str) -> OpenDirectory:
-        """A new directory, 0755 whatever the umask."""
+        """Make a new directory, 0755 whatever the umask, and return it."""
         with self.record_change():
             os.mkdir(check_component(name), 0o700, dir_fd=self.fd)
         fd = open_beneath(self.fd, name, os.O_RDONLY | os.O_DIRECTORY, follow=False)
         try:
-            # Another's directory may stand here by now: what is not empty and our own stays as it is.
-            found = os.fstat(fd)
-            if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o777 == 0o700 and not os.listdir(fd):
+            # Another user may have put a directory here by now: only an empty one of ours is changed.
+            info = os.fstat(fd)
+            if info.st_uid == os.geteuid() and stat.S_IMODE(info.st_mode) & 0o777 == 0o700 and not os.listdir(fd):
                 self.give_to_owner(fd)
-                os.fchmod(fd, 0o755 | found.st_mode & stat.S_ISGID)
+                os.fchmod(fd, 0o755 | info.st_mode & stat.S_ISGID)
             return OpenDirectory(os.dup(fd), self.owner, self.changes)
         finally:
             os.close(fd)
 
     def names(self) -> list[str]:
-        """What is in it, sorted."""
+        """Returns the names of its entries, sorted."""
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
         try:
             return sorted(os.listdir(fd))
@@ -117,7 +120,7 @@ class OpenDirectory:
             os.close(fd)
 
     def read(self, path: str) -> BufferedReader:
-        """A regular file in it, opened for reading."""
+        """Returns a regular file in it, opened for reading."""
         fd = open_beneath(self.fd, path, os.O_RDONLY, follow=False)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
@@ -125,7 +128,7 @@ class OpenDirectory:
         return open(fd, "rb")
 
     def begin_file(self, mode: int = 0) -> NewFile:
-        """A new file that has no place yet. `mode` 0: what the umask lets of 0666."""
+        """Returns a new file under a temporary name. `mode` 0: 0666 without the bits of the umask."""
         for _ in range(100):
             name = temporary_name()
             with self.record_change():
@@ -136,13 +139,15 @@ class OpenDirectory:
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     def atomic_write(self, name: str, mode: int = 0, *, replace: bool = True, sync: bool = True) -> AtomicFile:
-        """A context with a file to write, which takes its place at the end, whole, or is gone. `replace` False: never
-        in the place of something (FileExistsError)."""
+        """Returns a context with a file to write, which at the end takes its place complete, or after an error is
+        removed. `replace` False: raises FileExistsError where there is something already.
+        """
         return AtomicFile(self, check_component(name), mode, replace=replace, sync=sync)
 
     def create(self, name: str) -> IO[bytes]:
-        """A new file in its place at once, for what others read while it grows; one of this name is taken away. To be
-        written and read."""
+        """Make a new file in its place at once, for content that others read while it grows, and return it for writing
+        and reading. An older file of this name is removed.
+        """
         for _ in range(100):
             try:
                 fd = os.open(check_component(name), NEW, 0o666, dir_fd=self.fd)
@@ -154,7 +159,7 @@ class OpenDirectory:
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     def link(self, name: str, target: str) -> None:
-        """A symlink, in the place of a file or link."""
+        """Make a symlink; it replaces a file or link of the same name."""
         check_component(name)
         with self.record_change():
             self._link(name, target, temporary_name())
@@ -165,8 +170,8 @@ class OpenDirectory:
             if self.owner:
                 fd = os.open(temporary, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
                 try:
-                    found = os.fstat(fd)
-                    if stat.S_ISLNK(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1:
+                    info = os.fstat(fd)
+                    if stat.S_ISLNK(info.st_mode) and info.st_uid == os.geteuid() and info.st_nlink == 1:
                         os.chown(f"/proc/self/fd/{fd}", *self.owner)  # fchown(2) takes no descriptor of a link
                 finally:
                     os.close(fd)
@@ -176,41 +181,42 @@ class OpenDirectory:
             raise
 
     def remove(self, name: str, depth: int = _DEPTH) -> None:
-        """Take away a file, a link or a directory with all in it; no link is followed."""
+        """Remove a file, a link or a directory with all in it; no link is followed."""
         try:
             os.unlink(check_component(name), dir_fd=self.fd)
         except IsADirectoryError:
             if not depth:
                 raise
-            with self.open_below(name) as inner:
-                for each in inner.names():
-                    inner.remove(each, depth - 1)
+            with self.open_below(name) as directory:
+                for entry in directory.names():
+                    directory.remove(entry, depth - 1)
             os.rmdir(name, dir_fd=self.fd)
 
     def remove_empty(self, name: str) -> None:
-        """Take a directory away that has nothing in it."""
+        """Remove an empty directory."""
         os.rmdir(check_component(name), dir_fd=self.fd)
 
     def sweep(self) -> None:
-        """Take away what a killed envtool left while it wrote here: files with names of our form that nobody holds.
-        Raises nothing."""
+        """Remove temporary files that a killed envtool left here: those whose names have our form and that no process
+        has locked. Raises nothing.
+        """
         try:
             names = [name for name in self.names() if is_temporary(name)]
-        except OSError:  # a directory that may be written and not be listed
+        except OSError:  # a directory that we may write and not list
             return
         for name in names:
             try:
                 self._sweep(name)
-            except OSError:  # held, gone, or not to be had
+            except OSError:  # locked, gone, or refused
                 continue
 
     def _sweep(self, name: str) -> None:
-        found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-        if found.st_uid != os.geteuid() and not (self.owner and found.st_uid == self.owner[0]):
+        info = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        if info.st_uid != os.geteuid() and not (self.owner and info.st_uid == self.owner[0]):
             return
-        if stat.S_ISLNK(found.st_mode) and time.time() - found.st_ctime > _LINK_AGE:
+        if stat.S_ISLNK(info.st_mode) and time.time() - info.st_ctime > _LINK_AGE:
             self.discard(name)
-        elif stat.S_ISREG(found.st_mode):
+        elif stat.S_ISREG(info.st_mode):
             fd = open_beneath(self.fd, name, os.O_RDONLY, follow=False)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -219,16 +225,16 @@ class OpenDirectory:
                 os.close(fd)
 
     def give_to_owner(self, fd: int) -> None:
-        """What was just made goes to whom root works for."""
+        """Give a new file to the user that root works for."""
         if self.owner and self.owner != (0, 0):
-            # refused to root without the right, or of a namespace that does not know the owner: then it stays root's
+            # refused to a root without CAP_CHOWN, or in a namespace that lacks the owner: then the file stays root's
             try:  # noqa: SIM105 - contextlib is not for the warm path
                 os.fchown(fd, *self.owner)
             except OSError:
                 pass
 
     def discard(self, name: str) -> None:
-        """Take a file away, if it is there."""
+        """Remove a file, if it exists."""
         with self.record_change():
             self._discard(name)
 
@@ -239,11 +245,13 @@ class OpenDirectory:
             pass
 
 
-# ---- files that take their place once they are whole ----------------------------------------------------------------
+# ---- files that take their place when they are complete --------------------------------------------------------------
 
 
 class NewFile:
-    """A file that is being written (`fd`), until `place` or `drop`. While it is open its lock says that it lives."""
+    """A file that is being written (`fd`), until `rename_to` or `abandon`. While it is open its lock keeps it from
+    `sweep`.
+    """
 
     __slots__ = ("_directory", "_mode", "_name", "fd")
 
@@ -252,24 +260,24 @@ class NewFile:
         self.fd, self._name, self._mode = fd, name, mode
 
     def rename_to(self, name: str, mode: int = 0, *, replace: bool = True) -> None:
-        """Give it owner and mode (0: that of its beginning), and its place. Where that fails it is dropped."""
-        at = self._directory
+        """Set owner and mode (0: that of `begin_file`) and move it to its place. After an error it is removed."""
+        directory = self._directory
         try:
-            at.give_to_owner(self.fd)  # first: a change of owner takes bits of the mode away
+            directory.give_to_owner(self.fd)  # first: a change of owner takes bits of the mode away
             if mode or self._mode:
                 os.fchmod(self.fd, mode or self._mode)
-            with at.record_change():
+            with directory.record_change():
                 if replace:
-                    os.rename(self._name, check_component(name), src_dir_fd=at.fd, dst_dir_fd=at.fd)
+                    os.rename(self._name, check_component(name), src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
                 else:
-                    _link_without_replacing(self._name, check_component(name), at.fd)
+                    _link_without_replacing(self._name, check_component(name), directory.fd)
             if replace:
                 self._name = ""
         finally:
             self.abandon()
 
     def abandon(self) -> None:
-        """Close it; gone where it has not been placed. Twice does no harm."""
+        """Close it, and remove it unless it was renamed. A second call does nothing."""
         name, self._name = self._name, ""
         if name:
             self._directory.discard(name)
@@ -280,7 +288,7 @@ class NewFile:
 
 
 class AtomicFile:
-    """See OpenDirectory.written."""
+    """See `OpenDirectory.atomic_write`."""
 
     __slots__ = ("_directory", "_draft", "_file", "_mode", "_name", "_replace", "_sync")
 
@@ -294,15 +302,17 @@ class AtomicFile:
         self._file = open(self._draft.fd, "wb", closefd=False)
         return self._file
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
-                self._file.close()  # the draft's descriptor stays open
+                self._file.close()  # the descriptor of the draft stays open
                 if self._sync:
                     os.fsync(self._draft.fd)
                 self._draft.rename_to(self._name, replace=self._replace)
         finally:
-            # else what is left in its buffer is written later, into whatever has the descriptor's number then
+            # else its buffer would be flushed later, into whatever file has the descriptor's number then
             try:  # noqa: SIM105 - contextlib is not for the warm path
                 self._file.close()
             except OSError:
@@ -311,18 +321,18 @@ class AtomicFile:
 
 
 def _try_lock(fd: int) -> bool:
-    """Lock a new file, so that no sweep takes it for a dead one's; False where one was faster."""
+    """Lock a new file, so that no sweep removes it. Returns False if a sweep was faster."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks, where nothing is swept either
+    except OSError:  # a file system without locks, where no sweep removes files either
         pass
     return os.fstat(fd).st_nlink > 0
 
 
 def _link_without_replacing(temporary: str, name: str, fd: int) -> None:
-    """A rename that replaces nothing: a second name, and the first one goes (the draft's end sees to it)."""
+    """Rename without replacing: add the new name as a hard link; `abandon` removes the temporary name."""
     try:
         os.link(temporary, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
     except FileExistsError:
@@ -337,7 +347,7 @@ def _link_without_replacing(temporary: str, name: str, fd: int) -> None:
 
 
 class _NoRecord:
-    """A context in which nothing is noted."""
+    """A context that records nothing."""
 
     def __enter__(self) -> None:
         pass
@@ -353,18 +363,18 @@ _NO_RECORD = _NoRecord()
 
 
 def check_component(name: str) -> str:
-    """A name as one component. Raises OSError (EINVAL) for all that is none."""
+    """Returns a name that is one component. Raises OSError (EINVAL) for every other."""
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise OSError(errno.EINVAL, "leaves the directory", name)
     return name
 
 
 def temporary_name() -> str:
-    """For what has no place yet: nobody can guess it."""
+    """Returns a random name for a file that is being written, which nobody can guess."""
     return f"{PREFIX}{os.urandom(_RANDOM).hex()}{SUFFIX}"
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a name has the form of what is being written."""
+    """Returns whether a name has the form of `temporary_name`."""
     inner = name[len(PREFIX) : -len(SUFFIX)]
     return name == f"{PREFIX}{inner}{SUFFIX}" and len(inner) == 2 * _RANDOM and not inner.strip("0123456789abcdef")

@@ -1,8 +1,8 @@
-"""Path patterns as specs write them: `*`, `?` and `[…]` within one component, `**` for any number of components.
+"""Path patterns as specs have them: `*`, `?` and `[…]` within one component, `**` for any number of components.
 
-A pattern may be written to make us wait, so matching takes time that grows with pattern times path and no faster:
-what stands between two stars is looked for at the first place where it fits, and never again further on (an atomic
-group). Nothing is lost by that, since a star that could reach the later place reaches it from the earlier one too.
+A pattern may be written to waste our time, so matching takes time proportional to pattern times path and no more: the
+text between two stars is matched at the first place where it fits, and never again further on (an atomic group). No
+match is lost by that, since a star that could reach the later place reaches it from the earlier one too.
 """
 
 from __future__ import annotations
@@ -16,55 +16,58 @@ _NEVER = r"(?!)"
 
 
 def is_glob(pattern: str) -> bool:
-    """Whether a pattern can match anything but itself."""
+    """Returns whether a pattern can match anything but itself."""
     return MAGIC.search(pattern) is not None
 
 
 def literal_directory(pattern: str) -> str:
-    """The components before the first that is a glob: all that it matches is below there."""
+    """Returns the components before the first that is a glob: everything that the pattern matches is below them."""
     parts = pattern.split("/")
-    return "/".join(parts[: next((at for at, part in enumerate(parts) if is_glob(part)), len(parts))])
+    return "/".join(parts[: next((index for index, part in enumerate(parts) if is_glob(part)), len(parts))])
 
 
 @lru_cache(maxsize=512)
 def to_regex(pattern: str) -> str:
-    """A regular expression (to be used with fullmatch) for one pattern. `a/**` matches all below `a`, not `a`."""
-    blocks: list[list[str]] = [[]]  # of components; between two of them there is a `**`
+    """Returns a regular expression (for fullmatch) for one pattern. `a/**` matches everything below `a`, not `a`."""
+    blocks: list[list[str]] = [[]]  # lists of components; a `**` is between two lists
     for part in pattern.split("/"):
         if part != "**":
             blocks[-1].append(part)
         elif blocks[-1] or len(blocks) == 1:
             blocks.append([])
     first, *middle, last = blocks if len(blocks) > 1 else [[], *blocks]
-    out = "".join(_component(part) + "/" for part in first)
+    regex = "".join(_component(part) + "/" for part in first)
     for block in middle:
-        out += "(?>(?:[^/]++/)*?" + "".join(_component(part) + "/" for part in block) + ")"
+        regex += "(?>(?:[^/]++/)*?" + "".join(_component(part) + "/" for part in block) + ")"
     if len(blocks) > 1:
-        out += "(?:[^/]++/)*" if last else "(?s:.+)"
-    return out + "/".join(_component(part) for part in last)
+        regex += "(?:[^/]++/)*" if last else "(?s:.+)"
+    return regex + "/".join(_component(part) for part in last)
 
 
 def matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """One expression for any of the patterns; none match nothing."""
+    """Returns one expression for any of the patterns; without patterns it matches nothing."""
     return re.compile("|".join(f"(?:{to_regex(pattern)})" for pattern in patterns) or _NEVER)
 
 
 @lru_cache(maxsize=512)
 def name_pattern(pattern: str) -> re.Pattern[str]:
-    """An expression (for fullmatch) of a pattern for names: `*` and `?` mean any characters, and all else itself,
-    brackets too, since they are parts of names (`unit[trixie]`)."""
+    """Returns an expression (for fullmatch) of a pattern for names: `*` and `?` match any characters, every other
+    character itself, also brackets, since names may have them (`unit[trixie]`).
+    """
     chunks = [["." if c == "?" else re.escape(c) for c in chunk] for chunk in pattern.split("*")]
     return re.compile(starred(("".join(chunk) for chunk in chunks), "."), re.DOTALL)
 
 
 def starred(chunks: Iterable[str], any_one: str) -> str:
-    """An expression for chunks of a fixed length with a star between any two; `any_one` matches what a star may skip.
-    Followed by the end (or by what no star skips) it matches what the same with `.*` does, without trying it all."""
-    first, *rest = chunks
-    if not rest:
+    """Returns an expression for chunks of a fixed length with a star between any two; `any_one` matches a character
+    that a star may skip. Followed by the end (or by a character that no star skips) it matches the same as with `.*`,
+    without backtracking.
+    """
+    first, *following = chunks
+    if not following:
         return first
-    middle = "".join(f"(?>{any_one}*?{chunk})" for chunk in rest[:-1] if chunk)
-    return f"{first}{middle}{any_one}*{rest[-1]}"
+    middle = "".join(f"(?>{any_one}*?{chunk})" for chunk in following[:-1] if chunk)
+    return f"{first}{middle}{any_one}*{following[-1]}"
 
 
 def _component(part: str) -> str:
@@ -79,7 +82,7 @@ def _component(part: str) -> str:
             chunks[-1] += "[^/]"
         elif character == "[":
             end = part.find("]", index + 1 + (part[index : index + 1] in ("!", "^")))
-            if end < 0:  # as fnmatch has it: an open bracket stands for itself
+            if end < 0:  # as in fnmatch, an open bracket matches itself
                 chunks[-1] += r"\["
                 continue
             chunks[-1] += _class(part[index:end])
@@ -90,8 +93,9 @@ def _component(part: str) -> str:
 
 
 def fault(pattern: str) -> tuple[str, str]:
-    """What a pattern has that cannot be meant, and what to do; empty where it has nothing of the kind.
-    Matching takes it all the same, a bracket that is not closed for itself."""
+    """Returns what is wrong with a pattern, and what to do; two empty texts where nothing is. Matching accepts such a
+    pattern all the same, and takes a bracket that is not closed literally.
+    """
     for part in pattern.split("/"):
         index = part.find("[")
         while index >= 0:
@@ -105,10 +109,12 @@ def fault(pattern: str) -> tuple[str, str]:
 
 
 def _class(body: str) -> str:
-    """One character of a class: ranges that end before they begin are empty, and a slash is in none."""
+    """Returns the expression of a character class. A range that ends before it starts is empty; no class matches a
+    slash.
+    """
     inverted = body[0] in "!^"
     body = body[inverted:]
-    found = ""
+    ranges = ""
     index = 0
     while index < len(body):
         low = high = body[index]
@@ -117,7 +123,7 @@ def _class(body: str) -> str:
             high = body[index + 1]
             index += 2
         if low <= high:
-            found += re.escape(low) if low == high else f"{re.escape(low)}-{re.escape(high)}"
-    if not found:
+            ranges += re.escape(low) if low == high else f"{re.escape(low)}-{re.escape(high)}"
+    if not ranges:
         return "[^/]" if inverted else _NEVER
-    return f"[^/{found}]" if inverted else f"(?!/)[{found}]"
+    return f"[^/{ranges}]" if inverted else f"(?!/)[{ranges}]"

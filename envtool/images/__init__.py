@@ -1,14 +1,14 @@
-"""Images given back: a made stack as an OCI image, written to a layout, an archive or a registry.
+"""Exports an env's stack as an OCI image: to a layout, an archive or a registry.
 
-assemble        An image -> its blobs and its manifest: which bytes each layer has when it is given away
-devcontainer    `.devcontainer/devcontainer.json` for an env's image
-export          `envtool export`: a made stack, written to where somebody asked for it
-image_blobs     The bytes of an image's layers
-image_config    An env on its stack -> an image
-layout          A directory in the OCI image layout
-project_links   Directories of layers that are seen inside the project
-push            `envtool push`: a made stack, as an image in a registry
-runtime_layer   The layer on top of an exported stack
-tar_archive     One tar file that tools load
-target          Where an image is written, and as what: what `envtool export ENV [PATH]` means
+assemble        Puts the blobs and the manifest of an image together
+devcontainer    Renders `.devcontainer/devcontainer.json` for an env's image
+export          `envtool export`: writes an image to a file, a directory or standard output
+image_blobs     Writes the bytes of an image's layers, and checks them against their digests
+image_config    Makes an image of an env on its stack: its layers and its config
+layout          Writes an image into a directory in the OCI image layout
+project_links   Links to the directories of layers that are visible inside the project
+push            `envtool push`: uploads an image to a registry
+runtime_layer   The top layer of an image: the user of tasks, their home, and the project
+tar_archive     Writes an image as one tar file: `oci-archive`, `docker-archive`
+target          Parses what `envtool export ENV [PATH]` names: format, path and image name
 """

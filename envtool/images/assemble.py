@@ -1,4 +1,4 @@
-"""An image -> its blobs and its manifest: which bytes each layer has when it is given away."""
+"""Puts the blobs and the manifest of an image together: decides which bytes each exported layer has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from envtool.store.packing import Compression
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssembledImage:
-    """What is written: `layers` bottom first, one for each of the image's; `config` and `manifest` name them all."""
+    """What is written: `layers` bottom first, one for each layer of the image; `config` and `manifest` name them
+    all."""
 
     image: ExportedImage
     layers: tuple[Blob, ...]
@@ -28,34 +29,35 @@ class AssembledImage:
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
-        """Everything by its digest, each once, in the order in which it is written: the manifest last."""
+        """All blobs, each digest once, in the order in which they are written: the manifest last."""
         last = Blob(descriptor=self.manifest.descriptor(), data=self.manifest.body)
         return tuple({blob.descriptor.digest: blob for blob in (*self.layers, self.config, last)}.values())
 
     @property
     def size(self) -> int:
-        """Bytes of all of them."""
+        """The bytes of all blobs together."""
         return sum(blob.descriptor.size for blob in self.blobs)
 
 
 def assemble_uncompressed(image: ExportedImage) -> AssembledImage:
-    """Every layer as its tar, also what came compressed: for docker-archive, which names layers by diff ID."""
-    return _assemble(image, [image_blobs.uncompressed_blob(each) for each in image.contents], came=False)
+    """Returns the image with every layer as its tar, also those that came compressed: for docker-archive, which names
+    layers by diff ID."""
+    return _assemble(image, [image_blobs.uncompressed_blob(content) for content in image.contents], keep_origin=False)
 
 
 def assemble_local(
     image: ExportedImage, form: Compression, directory: str, cancel: Cancel, *, jobs: int = 0
 ) -> AssembledImage:
-    """Layers of images as those images had them, ours as `form` says; what has to be packed for that is put into
-    `directory`. Raises StoreError, Interrupted."""
+    """Returns the image with the layers of its base image as those came, and envtool's own compressed as `form` says.
+    Compressed layers are written to `directory`. Raises StoreError, Interrupted."""
 
-    def pack(number: int, each: ImageLayerContent) -> Blob:
-        if each.blob:
-            return image_blobs.original_blob(each)
+    def pack(number: int, content: ImageLayerContent) -> Blob:
+        if content.blob:
+            return image_blobs.original_blob(content)
         return (
-            image_blobs.compress_layer(each, form, os.path.join(directory, str(number)), cancel)
+            image_blobs.compress_layer(content, form, os.path.join(directory, str(number)), cancel)
             if form
-            else image_blobs.uncompressed_blob(each)
+            else image_blobs.uncompressed_blob(content)
         )
 
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="layer") as pool:
@@ -63,33 +65,33 @@ def assemble_local(
 
 
 def assemble_image(image: ExportedImage, layers: Sequence[Blob]) -> AssembledImage:
-    """The image with these layers. Where it is the very image that its base names, it has that one's manifest."""
-    return _assemble(image, layers, came=image.origin is not None)
+    """Returns the image with these layers. If the image is the unchanged base image, it keeps that image's manifest."""
+    return _assemble(image, layers, keep_origin=image.origin is not None)
 
 
-def _assemble(image: ExportedImage, layers: Sequence[Blob], *, came: bool) -> AssembledImage:
+def _assemble(image: ExportedImage, layers: Sequence[Blob], *, keep_origin: bool) -> AssembledImage:
     config = Blob(descriptor=serialize.descriptor_of(image.config, OCI_CONFIG), data=image.config)
-    manifest = image.origin if came else None
+    manifest = image.origin if keep_origin else None
     if manifest is None:
-        named = ImageManifest(
+        new_manifest = ImageManifest(
             media_type=OCI_MANIFEST,
             config=config.descriptor,
             layers=tuple(layer.descriptor for layer in layers),
             annotations=image.annotations,
         )
-        manifest = serialize.manifest_document(named)
+        manifest = serialize.manifest_document(new_manifest)
     return AssembledImage(image=image, layers=tuple(layers), config=config, manifest=manifest)
 
 
-def index_descriptor(item: AssembledImage) -> Descriptor:
-    """How an index names it: with its platform, and the name under which it was given away."""
-    document = item.manifest
-    name = item.image.name
+def index_descriptor(assembled: AssembledImage) -> Descriptor:
+    """Returns the entry of an index for the image: with its platform and its name."""
+    document = assembled.manifest
+    name = assembled.image.name
     return Descriptor(
         media_type=document.media_type,
         digest=document.digest,
         size=len(document.body),
-        platform=item.image.platform,
-        # the first is OCI's own (image-layout.md), the second is what containerd and podman read before it
+        platform=assembled.image.platform,
+        # the first is OCI's own (image-layout.md); containerd and podman read the second before it
         annotations={NAME_ANNOTATION: name, "io.containerd.image.name": name},
     )

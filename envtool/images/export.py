@@ -1,4 +1,4 @@
-"""`envtool export`: a made stack, written to where somebody asked for it."""
+"""`envtool export`: writes an env's stack as an image to a file, a directory or standard output."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FILE_MODE = 0o644  # whatever the umask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedLayer:
-    """One layer as it was given away: `name` is what the spec calls it; `size` bytes under `digest`."""
+    """One exported layer: `name` is its name in the spec; `size` is in bytes, `digest` is that of the exported blob."""
 
     name: str
     diff_id: str
@@ -54,7 +54,7 @@ class ExportedLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportResult:
-    """What was written: `digest` names the manifest (empty where there is none), `size` is bytes of all blobs."""
+    """What was written: `digest` is the manifest's (empty if there is none), `size` is in bytes, of all blobs."""
 
     env: str
     target: ExportTarget
@@ -65,49 +65,57 @@ class ExportResult:
 
 
 def export(
-    env: Env, stack: Stack, setting: Context, target: ExportTarget, wish: ExportOptions, *, form: Compression, out: int
+    env: Env,
+    stack: Stack,
+    context: Context,
+    target: ExportTarget,
+    options: ExportOptions,
+    *,
+    form: Compression,
+    out: int,
 ) -> ExportResult:
-    """Write it; `out` is a descriptor for what goes to PIPE. Raises UsageError, MakeError, Interrupted."""
+    """Writes the image. `out` is the descriptor to write to if the target's path is STDOUT. Raises UsageError,
+    MakeError, Interrupted."""
     docker = target.form == "docker-archive"
     if form and target.form not in ("oci", "oci-archive"):
         hint = "`--compress` is for oci, oci-archive and push"
         raise UsageError(f"there is nothing to compress in a {target.form}", code="export-compress", hint=hint)
     event_id = f"export:{env.name}"
     with (
-        track_work(setting, event_id, "export", env.name) as piece,
-        prepare_image(env, stack, setting, event_id, wish) as (made, work),
+        track_work(context, event_id, "export", env.name) as progress,
+        prepare_image(env, stack, context, event_id, options) as (image, work),
     ):
-        item = (
-            assemble.assemble_uncompressed(made)
+        assembled = (
+            assemble.assemble_uncompressed(image)
             if docker
-            else assemble.assemble_local(made, form, work, setting.cancel)
+            else assemble.assemble_local(image, form, work, context.cancel)
         )
-        _write_target(item, target, setting, out)
-        piece.outcome = "done"
+        _write_target(assembled, target, context, out)
+        progress.outcome = "done"
     return ExportResult(
         env=env.name,
         target=target,
-        name=wish.name,
-        digest=item.manifest.digest,
-        size=item.size,
-        layers=exported_layers(item),
+        name=options.name,
+        digest=assembled.manifest.digest,
+        size=assembled.size,
+        layers=exported_layers(assembled),
     )
 
 
 def export_devcontainer(
-    env: Env, stack: Stack, setting: Context, target: ExportTarget, *, spec: str, name: str
+    env: Env, stack: Stack, context: Context, target: ExportTarget, *, spec: str, name: str
 ) -> ExportResult:
-    """Write the file with which editors open the env's image. Raises UsageError, StoreError."""
+    """Writes the file with which editors open the env's image. Raises UsageError, StoreError."""
     reject_host_base(env, stack)
-    _require_own_file(target.path, setting.root)
-    with layers.hold_layers(setting.store, [made.layer for made in stack.made]):
+    _require_own_file(target.path, context.root)
+    with layers.hold_layers(context.store, [made.layer for made in stack.made]):
         passwd = StackTree([made.layer for made in stack.made]).read(["/etc/passwd"]).get("/etc/passwd", b"")
-    shown = joins([made.settled for made in stack.made])
+    mounts = joins([made.settled for made in stack.made])
     text = render_devcontainer(
-        env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd), shown=shown
+        env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd), mounts=mounts
     ).encode()
     try:
-        with atomic_write(target.path, setting.root, FILE_MODE, make=True) as file:
+        with atomic_write(target.path, context.root, FILE_MODE, make=True) as file:
             file.write(text)
     except OSError as error:
         raise _write_error(target.path, error) from error
@@ -135,70 +143,71 @@ def _write_error(path: str, error: OSError) -> StoreError:
 
 @contextmanager
 def prepare_image(
-    env: Env, stack: Stack, setting: Context, event_id: str, wish: ExportOptions
+    env: Env, stack: Stack, context: Context, event_id: str, options: ExportOptions
 ) -> Iterator[tuple[ExportedImage, str]]:
-    """The image of an env with all that it is made of at hand, and a directory for what has to be packed. Raises
-    UsageError, MakeError, Interrupted."""
+    """Yields the image of an env, with all files that it consists of present and held, and a directory for compressed
+    layers. Raises UsageError, MakeError, Interrupted."""
     with (
-        layers.hold_layers(setting.store, [made.layer for made in stack.made]),
-        layers.temp_directory(setting.store) as work,
+        layers.hold_layers(context.store, [image.layer for image in stack.made]),
+        layers.temp_directory(context.store) as work,
     ):
-        files = _project_layer(stack, setting, os.path.join(work, "project")) if wish.project else None
-        made = build_image(env, stack, setting.store, wish, project=files)
+        files = _project_layer(stack, context, os.path.join(work, "project")) if options.project else None
+        image = build_image(env, stack, context.store, options, project=files)
         base = stack.made[0].settled
-        site = ContainerSite(setting, base.request, (), event_id)
-        if is_base_image(env, wish):
+        site = ContainerSite(context, base.request, (), event_id)
+        if is_base_image(env, options):
             original = base.node.kind.original(base.request, base.pins, site)
-            made = restore_original(made, original, base.request.name) if original else made
-        for each in stack.made:
-            if (
-                find_layer_archive(each) is not None
-            ):  # its tree may have come from another image's file, packed otherwise
+            image = restore_original(image, original, base.request.name) if original else image
+        for layer in stack.made:
+            if find_layer_archive(layer) is not None:
+                # the store may have the tree from another image, whose file is compressed differently
                 fetch_layer_files(
-                    each.settled, setting, event_id, ContainerSite(setting, each.settled.request, (), event_id)
+                    layer.settled, context, event_id, ContainerSite(context, layer.settled.request, (), event_id)
                 )
-        yield made, work
+        yield image, work
 
 
-def _project_layer(stack: Stack, setting: Context, path: str) -> ImageLayerContent:
-    """A layer with the files that git has or would take, and what layers made beside them, written to a file."""
+def _project_layer(stack: Stack, context: Context, path: str) -> ImageLayerContent:
+    """Returns a layer with the files that git lists and those that layers made beside them, as a tar at `path`."""
     settled = [made.settled for made in stack.made]
-    listed = projects.list_files(setting.root, setting.cancel.reader)
-    there = {f"{PROJECT}/{path}" for path in listed}
+    listed = projects.list_files(context.root, context.cancel.reader)
+    existing = {f"{PROJECT}/{path}" for path in listed}
     tree = StackTree([made.layer for made in stack.made])
-    wanted = {place: source for place, source in _generated_files(copies(settled), tree).items() if place not in there}
-    found = tree.read(wanted.values())
-    generated = {place: found[source] for place, source in wanted.items() if source in found}
-    for place, content in generated.items():
+    sources = {
+        target: source for target, source in _generated_files(copies(settled), tree).items() if target not in existing
+    }
+    contents = tree.read(sources.values())
+    generated = {target: contents[source] for target, source in sources.items() if source in contents}
+    for target, content in generated.items():
         if len(content) >= MAX_FILE_SIZE:
-            raise UsageError(f"{place}, which a build wrote, is too large for an image", code="export-project")
+            raise UsageError(f"{target}, which a build wrote, is too large for an image", code="export-project")
     try:
-        with host_access.EntryOpener(setting.root) as entries, open(path, "xb") as file:
+        with host_access.EntryOpener(context.root) as entries, open(path, "xb") as file:
             items = runtime_layer.project_items(listed, entries, generated, PROJECT)
-            sink = packing.CompressedWriter(file.fileno(), "", setting.cancel.reader)
+            sink = packing.CompressedWriter(file.fileno(), "", context.cancel.reader)
             for piece in runtime_layer.stream_tar(items, stack.epoch, entries):
                 sink.write(piece)
             diff_id, size, _, _ = sink.close()
     except OSError as error:
-        setting.cancel.check()
+        context.cancel.check()
         why = "it leads out of the project, which it did not a moment ago" if error.errno == ESCAPES else error.strerror
         raise StoreError(f"the project cannot be read: {error.filename}: {why}", code="export-project") from error
     return ImageLayerContent(name="project", diff_id=diff_id, size=size, tar=path)
 
 
-def _generated_files(wanted: Sequence[tuple[str, str]], tree: StackTree) -> dict[str, str]:
-    """Place in the project -> file in the stack, for each file that layers made beside the sources."""
-    everything = tree.find("/**") if wanted else []
-    found: dict[str, str] = {}
-    for source, place in wanted:
-        for path in everything:
+def _generated_files(copied: Sequence[tuple[str, str]], tree: StackTree) -> dict[str, str]:
+    """Returns path in the project -> file in the stack, for each file that layers made beside the sources."""
+    paths = tree.find("/**") if copied else []
+    files: dict[str, str] = {}
+    for source, target in copied:
+        for path in paths:
             if path == source or path.startswith(f"{source}/"):
-                found.setdefault(place + path.removeprefix(source), path)
-    return found
+                files.setdefault(target + path.removeprefix(source), path)
+    return files
 
 
-def exported_layers(item: AssembledImage) -> tuple[ExportedLayer, ...]:
-    """The layers of an image as they are given away, bottom first."""
+def exported_layers(assembled: AssembledImage) -> tuple[ExportedLayer, ...]:
+    """Returns the exported layers of an image, bottom first."""
     return tuple(
         ExportedLayer(
             name=content.name,
@@ -207,22 +216,22 @@ def exported_layers(item: AssembledImage) -> tuple[ExportedLayer, ...]:
             media_type=blob.descriptor.media_type,
             size=blob.descriptor.size,
         )
-        for content, blob in zip(item.image.contents, item.layers, strict=True)
+        for content, blob in zip(assembled.image.contents, assembled.layers, strict=True)
     )
 
 
-def _write_target(item: AssembledImage, target: ExportTarget, setting: Context, out: int) -> None:
+def _write_target(assembled: AssembledImage, target: ExportTarget, context: Context, out: int) -> None:
     docker = target.form == "docker-archive"
     if target.form == "oci":
-        layout.write_layout(item, target.path, setting.cancel, setting.root)
+        layout.write_layout(assembled, target.path, context.cancel, context.root)
         return
     if target.path != STDOUT and os.path.isdir(target.path):
         raise UsageError(f"{target.path} is a directory", code="export-target")
     try:
-        with nullcontext(out) if target.path == STDOUT else _open_output(target.path, setting.root) as descriptor:
-            tar_archive.write_archive(item, descriptor, setting.cancel, docker=docker)
+        with nullcontext(out) if target.path == STDOUT else _open_output(target.path, context.root) as descriptor:
+            tar_archive.write_archive(assembled, descriptor, context.cancel, docker=docker)
     except BrokenPipeError:
-        raise  # whoever read us has gone
+        raise  # the reader of standard output has exited
     except OSError as error:
         raise _write_error("standard output" if target.path == STDOUT else target.path, error) from error
 

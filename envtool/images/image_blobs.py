@@ -1,5 +1,5 @@
-"""The bytes of an image's layers, written to descriptors and checked while they pass: nothing goes out that is not what
-its digest says. Trees are read as container root, who owns them."""
+"""Writes the bytes of an image's layers to descriptors, and checks them meanwhile: no blob is written completely that
+does not match its digest. Trees are read as container root, who owns them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Blob:
 
 
 def uncompressed_blob(content: ImageLayerContent) -> Blob:
-    """A layer as its tar, whatever it is packed with."""
+    """Returns a layer as its tar, whatever its compression."""
     return Blob(descriptor=Descriptor(media_type=OCI_LAYER, digest=content.diff_id, size=content.size), content=content)
 
 
 def original_blob(content: ImageLayerContent) -> Blob:
-    """The layer of an image as that image had it. Raises StoreError."""
+    """Returns the layer of an image as that image had it. Raises StoreError."""
     form = packing.detect_compression(content.blob)
     name = os.path.basename(content.blob)
     size = os.path.getsize(content.blob)
@@ -48,7 +48,7 @@ def original_blob(content: ImageLayerContent) -> Blob:
 
 
 def compress_layer(content: ImageLayerContent, form: Compression, path: str, cancel: Cancel) -> Blob:
-    """A layer, packed into the new file `path`. Raises StoreError, Interrupted."""
+    """Compresses a layer into the new file `path`. Raises StoreError, Interrupted."""
     packing.prepare(form)
     try:
         with open(path, "xb") as file:
@@ -59,8 +59,8 @@ def compress_layer(content: ImageLayerContent, form: Compression, path: str, can
 
 
 def write_blob(blob: Blob, out: int, cancel: Cancel) -> None:
-    """Write a blob to a descriptor. Raises StoreError where it is not what its descriptor says (some of it has been
-    written then), OSError, Interrupted."""
+    """Writes a blob to a descriptor. Raises StoreError if the blob does not match its descriptor (after some of it has
+    been written), OSError, Interrupted."""
     descriptor = blob.descriptor
     if blob.content is not None:
         _, _, digest, size = _write_layer(blob.content, out, "", cancel)
@@ -78,7 +78,7 @@ def write_blob(blob: Blob, out: int, cancel: Cancel) -> None:
 
 
 def _write_layer(content: ImageLayerContent, out: int, form: Compression, cancel: Cancel) -> PackedLayer:
-    """Write a layer's tar, compressed by `form`, and see that it is the one of its diff ID."""
+    """Writes a layer's tar, compressed by `form`, and checks it against the layer's diff ID."""
     with _translate_errors():
         if content.tree:
             answer: PackedLayer = userns.run_as_root(packing.pack, ".", out, form, cancel.reader, at=content.tree)
@@ -104,7 +104,7 @@ def _translate_errors() -> Iterator[None]:
         if error.errno == errno.ECANCELED:
             raise Interrupted from error
         raise
-    except RuntimeError as error:  # what was said as container root
+    except RuntimeError as error:  # an error of the process that ran as container root
         raise StoreError(str(error), code="layer-damaged", hint=HINT_REPAIR) from error
 
 

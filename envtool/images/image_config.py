@@ -1,5 +1,5 @@
-"""An env on its stack -> an image: which layers, in what order, and the config with which a container of anybody's is
-like one of ours (run/task_container.py)."""
+"""Makes an image of an env on its stack: its layers in order, and a config by which other container tools run it as
+envtool runs tasks (run/task_container.py)."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ BASE_DIGEST = "org.opencontainers.image.base.digest"
 STACK_LABEL = "envtool.stack"
 IN_PROJECT_LABEL = "envtool.in-project"
 SHELL = "/bin/sh"
-RUNTIME_LAYER_NAME = "user, home, project"  # the layer of `ground`
+RUNTIME_LAYER_NAME = "user, home, project"  # see runtime_layer.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLayerContent:
-    """One layer: `size` bytes of tar with this diff ID. It is a captured tree of the store (`tree`), a blob as an image
-    had it (`blob`, a path), a tar that was written for this (`tar`, a path), or a small one (`data`)."""
+    """One layer: `size` bytes of tar with this diff ID. Its content is a captured tree of the store (`tree`), a blob as
+    an image had it (`blob`, a path), a tar that was written for this export (`tar`, a path), or a small one in memory
+    (`data`)."""
 
-    name: str  # what the spec calls it
+    name: str  # its name in the spec
     diff_id: str
     size: int
     tree: str = ""
@@ -53,7 +54,7 @@ class ImageLayerContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedImage:
-    """A whole image. `origin` is the manifest as it came, where this is the very image that the base names."""
+    """A whole image. `origin` is the original manifest, if this is the unchanged image of the base."""
 
     name: str  # for people: "localhost/unit:latest"
     epoch: int
@@ -66,7 +67,7 @@ class ExportedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """What was asked of an image: its name; `bare`: the stack and nothing else, run as its base says; `project`: with
+    """The options of an export: the image's name; `bare`: only the stack, with the config of its base; `project`: with
     the project's files."""
 
     name: str
@@ -75,14 +76,14 @@ class ExportOptions:
 
 
 def build_image(
-    env: Env, stack: Stack, store: Store, wish: ExportOptions, *, project: ImageLayerContent | None = None
+    env: Env, stack: Stack, store: Store, options: ExportOptions, *, project: ImageLayerContent | None = None
 ) -> ExportedImage:
-    """The image of an env whose layers stand, with the layer `project` on top. Raises UsageError where the base cannot
-    be given away."""
+    """Returns the image of an env whose layers are built, with the layer `project` on top. Raises UsageError if the
+    base cannot be exported."""
     reject_host_base(env, stack)
-    kept = [made for made in stack.made if made.layer.entries or find_layer_archive(made)]
-    own = () if wish.bare else (_runtime_layer(stack),)
-    found = (*(_layer_content(made, store) for made in kept), *own, *([project] if project else []))
+    with_content = [layer for layer in stack.made if layer.layer.entries or find_layer_archive(layer)]
+    runtime = () if options.bare else (_runtime_layer(stack),)
+    contents = (*(_layer_content(layer, store) for layer in with_content), *runtime, *([project] if project else []))
     created = _format_time(stack.epoch)
     base = stack.made[0].settled
     source = base.node.kind.image_source(base.request, base.pins)
@@ -90,49 +91,49 @@ def build_image(
         platform=platforms.parse_platform(source.platform)
         if source
         else platforms.platform_of_machine(base.request.arch),
-        diff_ids=tuple(content.diff_id for content in found),
-        run=bare_config(env, stack) if wish.bare else run_config(env, stack),
+        diff_ids=tuple(content.diff_id for content in contents),
+        run=bare_config(env, stack) if options.bare else run_config(env, stack),
         history=serialize.config_history(
             [
-                *_history(stack, kept, created),
-                *((created, f"envtool: {each.name}", False) for each in found[len(kept) :]),
+                *_history(stack, with_content, created),
+                *((created, f"envtool: {content.name}", False) for content in contents[len(with_content) :]),
             ]
         ),
         created=created,
     )
-    named = {BASE_NAME: source.name, BASE_DIGEST: source.digest} if source and source.name else {}
+    base_annotations = {BASE_NAME: source.name, BASE_DIGEST: source.digest} if source and source.name else {}
     return ExportedImage(
-        name=wish.name,
+        name=options.name,
         epoch=stack.epoch,
         platform=config.platform,
         config=serialize.config_bytes(config),
-        contents=found,
-        annotations={TITLE: env.name, CREATED: created} | named,
+        contents=contents,
+        annotations={TITLE: env.name, CREATED: created} | base_annotations,
     )
 
 
-def is_base_image(env: Env, wish: ExportOptions) -> bool:
-    """Whether the image of an env is what it stands on, and nothing else."""
-    return wish.bare and not (wish.project or env.layers or env.set)
+def is_base_image(env: Env, options: ExportOptions) -> bool:
+    """Returns whether the image of an env is its base, and nothing else."""
+    return options.bare and not (options.project or env.layers or env.set)
 
 
-def restore_original(image: ExportedImage, original: Original, what: str) -> ExportedImage:
-    """The image with the documents that it came with. Raises FetchError where they are not of these layers."""
-    config = documents.read_config(original.config, f"{what}: its config")
+def restore_original(image: ExportedImage, original: Original, name: str) -> ExportedImage:
+    """Returns the image with the original documents of its base. Raises FetchError if they do not match its layers."""
+    config = documents.read_config(original.config, f"{name}: its config")
     by_id = {content.diff_id: content for content in image.contents}
     if set(config.diff_ids) != set(by_id):
-        raise FetchError(f"{what}: its config is not that of its layers", code="registry-document")
+        raise FetchError(f"{name}: its config is not that of its layers", code="registry-document")
     body = original.manifest
     return replace(
         image,
         config=original.config,
-        contents=tuple(by_id[diff_id] for diff_id in config.diff_ids),  # one that comes twice stands in the store once
+        contents=tuple(by_id[diff_id] for diff_id in config.diff_ids),  # a layer may occur twice
         origin=Document(media_type=original.media_type, digest=sha256_digest(body), body=body) if body else None,
     )
 
 
 def _runtime_layer(stack: Stack) -> ImageLayerContent:
-    """The layer that makes containers of others like ours."""
+    """Returns the layer that gives containers of other tools what envtool's containers have."""
     layers = [made.layer for made in stack.made]
     files = {
         path.lstrip("/"): text
@@ -146,54 +147,54 @@ def _runtime_layer(stack: Stack) -> ImageLayerContent:
 
 
 def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
-    """How the base says that it is run, with the variables of what stands on it."""
+    """Returns the run configuration of the base, with the variables of the layers on it."""
     base = stack.made[0].settled
-    said = {**base.node.kind.image_config(base.request, base.pins)}
+    config = {**base.node.kind.image_config(base.request, base.pins)}
     variables: dict[str, str | None] = {"PATH": PATH}
-    lines = said.get("Env")
+    lines = config.get("Env")
     for line in lines if isinstance(lines, list) else []:
         name, _, value = str(line).partition("=")
         variables[name] = value
     variables = resolution.stack_variables([made.settled for made in stack.made[bool(lines) :]], variables)
     overlay_variables(variables, env.set)
-    return said | {"Env": [f"{name}={value}" for name, value in variables.items() if value is not None]}
+    return config | {"Env": [f"{name}={value}" for name, value in variables.items() if value is not None]}
 
 
 def run_config(env: Env, stack: Stack) -> dict[str, Json]:
-    """How a container of it is run (config.md of OCI's image specification): variables, user and directory as tasks
-    have them. An entrypoint of the base is left out, since a command is run as it is."""
+    """Returns the run configuration (config.md of OCI's image specification): variables, user and directory as tasks
+    have them. An entrypoint of the base is left out, so that a command runs as it is given."""
     base = stack.made[0].settled
-    said = {**base.node.kind.image_config(base.request, base.pins)}
+    config = {**base.node.kind.image_config(base.request, base.pins)}
     variables = task_container.task_environment(env, stack, {}, user="user")
-    del variables["TERM"]  # that of whoever looks
-    entrypoint = said.pop("Entrypoint", None)
-    command = said.pop("Cmd", None)
-    labels = said.pop("Labels", None)
-    seen = joins([made.settled for made in stack.made])
-    marks: dict[str, Json] = {TITLE: env.name, STACK_LABEL: f"sha256:{stack_contents.stack_digest(stack)}"}
-    if seen:
-        marks[IN_PROJECT_LABEL] = json.dumps(
-            {place.removeprefix(f"{PROJECT}/"): source for source, place in seen}, sort_keys=True
+    del variables["TERM"]  # it depends on the terminal
+    entrypoint = config.pop("Entrypoint", None)
+    command = config.pop("Cmd", None)
+    labels = config.pop("Labels", None)
+    mounts = joins([made.settled for made in stack.made])
+    envtool_labels: dict[str, Json] = {TITLE: env.name, STACK_LABEL: f"sha256:{stack_contents.stack_digest(stack)}"}
+    if mounts:
+        envtool_labels[IN_PROJECT_LABEL] = json.dumps(
+            {target.removeprefix(f"{PROJECT}/"): source for source, target in mounts}, sort_keys=True
         )
     for name in ("OnBuild", "Healthcheck", "ArgsEscaped", "Image", "Hostname", "Domainname"):
-        said.pop(name, None)
-    return said | {
+        config.pop(name, None)
+    return config | {
         "Env": [f"{name}={value}" for name, value in sorted(variables.items())],
         "User": f"{runtime_layer.TASK_UID}:{runtime_layer.TASK_UID}",
         "WorkingDir": task_container.workdir(env),
         "Cmd": command if command and not entrypoint else [SHELL],
-        "Labels": (labels if isinstance(labels, dict) else {}) | marks,
+        "Labels": (labels if isinstance(labels, dict) else {}) | envtool_labels,
     }
 
 
 class VisiblePaths:
-    """Which paths the merged layers have, as their manifests say. `layers` bottom first."""
+    """The paths that merged layers have, by their manifests. `layers` bottom first."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._letters = [{path: fields[:1] for path, fields in read_records(layer)} for layer in reversed(layers)]
 
     def has(self, path: str) -> bool:
-        """Whether there is anything at a path (relative to the root)."""
+        """Returns whether there is anything at a path (relative to the root)."""
         name = os.fsencode(path)
         parents = [name[:at] for at, byte in enumerate(name) if byte == ord("/")]
         for letters in self._letters:
@@ -206,7 +207,7 @@ class VisiblePaths:
 
 
 def reject_host_base(env: Env, stack: Stack) -> None:
-    """Raise UsageError where the base shows what it does not have."""
+    """Raises UsageError if the base mounts directories of this machine, which no layer holds."""
     base = stack.made[0].settled
     recipe = base.node.kind.build(base.request, base.pins)
     if recipe.mounts:
@@ -219,7 +220,7 @@ def reject_host_base(env: Env, stack: Stack) -> None:
 
 
 def find_layer_archive(made: MadeLayer) -> Fetch | None:
-    """The file that a layer was in an image; None for what was made here."""
+    """Returns the file that a layer is unpacked from in an image; None for a layer that was built here."""
     settled = made.settled
     found = settled.node.kind.build(settled.request, settled.pins).archive
     return next(fetch for fetch in settled.fetches if fetch.name == found.name) if found else None
@@ -233,10 +234,14 @@ def _layer_content(made: MadeLayer, store: Store) -> ImageLayerContent:
     return ImageLayerContent(name=name, diff_id=layer.diff_id, size=layer.size, blob=blobs.path(store, fetch.sha256))
 
 
-def _history(stack: Stack, kept: Sequence[MadeLayer], created: str) -> list[tuple[str, str, bool]]:
+def _history(stack: Stack, with_content: Sequence[MadeLayer], created: str) -> list[tuple[str, str, bool]]:
     return [
-        (created, f"envtool: {made.settled.node.spec.name} ({made.settled.node.kind.name})", made not in kept)
-        for made in stack.made
+        (
+            created,
+            f"envtool: {layer.settled.node.spec.name} ({layer.settled.node.kind.name})",
+            layer not in with_content,
+        )
+        for layer in stack.made
     ]
 
 

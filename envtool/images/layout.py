@@ -1,7 +1,8 @@
-"""A directory in the OCI image layout (image-layout.md): blobs by digest, and an index that names images.
+"""Writes an image into a directory in the OCI image layout (image-layout.md): blobs by digest, and an index that names
+images.
 
-One that is there already gets one more image, as skopeo does it; an image of the same name is replaced. Each file takes
-its place by a rename and the index comes last, so that whoever is stopped leaves a layout as it was.
+An existing layout gets one more image, as skopeo does it; an image of the same name is replaced. Each file appears by a
+rename and the index is written last, so an interrupted export leaves the layout as it was.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ INDEX_FILE = "index.json"
 FILE_MODE = 0o644  # whatever the umask: others read the directory
 
 
-def write_layout(item: AssembledImage, path: str, cancel: Cancel, project: str = "") -> None:
-    """Write it there; `project`: see drafts.reached. Raises UsageError where there is something else, StoreError,
-    Interrupted."""
-    before = _read_existing(path)
+def write_layout(assembled: AssembledImage, path: str, cancel: Cancel, project: str = "") -> None:
+    """Writes the image to the directory `path`; `project`: see caller_paths.open_directory. Raises UsageError if the
+    directory holds other files, StoreError, Interrupted."""
+    existing = _read_existing(path)
     try:
         with open_directory(path, project) as top:
-            for blob in item.blobs:
+            for blob in assembled.blobs:
                 cancel.check()
                 with top.open_below(os.path.dirname(relative_blob_path(blob.descriptor)), make=True) as inner:
                     name = os.path.basename(relative_blob_path(blob.descriptor))
@@ -41,26 +42,26 @@ def write_layout(item: AssembledImage, path: str, cancel: Cancel, project: str =
             with top.atomic_write(LAYOUT_FILE, FILE_MODE) as out:
                 out.write(LAYOUT_TEXT)
             with top.atomic_write(INDEX_FILE, FILE_MODE) as out:
-                out.write(make_index(index_descriptor(item), before))
+                out.write(make_index(index_descriptor(assembled), existing))
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}", code="export-write") from error
 
 
-def make_index(entry: Descriptor, before: tuple[Descriptor, ...] = ()) -> bytes:
-    """The index with one more image."""
-    kept = tuple(
-        other for other in before if other.annotations.get(NAME_ANNOTATION) != entry.annotations[NAME_ANNOTATION]
+def make_index(entry: Descriptor, existing: tuple[Descriptor, ...] = ()) -> bytes:
+    """Returns the index with one more image."""
+    others = tuple(
+        other for other in existing if other.annotations.get(NAME_ANNOTATION) != entry.annotations[NAME_ANNOTATION]
     )
-    return serialize.index_document(ImageIndex(media_type=OCI_INDEX, manifests=(*kept, entry))).body
+    return serialize.index_document(ImageIndex(media_type=OCI_INDEX, manifests=(*others, entry))).body
 
 
 def relative_blob_path(descriptor: Descriptor) -> str:
-    """Where a layout has a blob, relative to its top."""
+    """Returns the path of a blob in a layout, relative to its top."""
     return layout.blob_path("", descriptor.digest)
 
 
 def _read_existing(path: str) -> tuple[Descriptor, ...]:
-    """The images that are there."""
+    """Returns the images that the layout has."""
     if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
         return ()
     if not os.path.isfile(os.path.join(path, LAYOUT_FILE)):
@@ -68,7 +69,7 @@ def _read_existing(path: str) -> tuple[Descriptor, ...]:
         hint = "name a new directory, or one with an OCI layout; `unit.tar` makes an archive"
         raise UsageError(f"{path} {what}", code="export-target", hint=hint)
     if not os.path.exists(os.path.join(path, INDEX_FILE)):
-        return ()  # whoever began it was stopped
+        return ()  # an export that began it was interrupted
     try:
         return layout.read_index(path, layout.directory_opener(path)).manifests
     except FetchError as error:
@@ -81,5 +82,5 @@ def _has_blob(inner: OpenDirectory, name: str, descriptor: Descriptor) -> bool:
             if os.fstat(file.fileno()).st_size != descriptor.size:
                 return False
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == descriptor.digest
-    except OSError:  # nothing, or no file
+    except OSError:  # it does not exist, or is not a file
         return False

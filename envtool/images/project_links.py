@@ -1,9 +1,9 @@
-"""Directories of layers that are seen inside the project (`Kind.in_project`), for containers that bind nothing there:
-as links, at their place in the image's own project, and beside it for what tools look for upward.
+"""Links to the directories of layers that are visible inside the project (`Kind.in_project`), for images whose
+containers mount nothing there: in the image's own project, and beside it for tools that search upward.
 
-One link does where all in the directory stays in it. Links of its own that lead out of it (npm's workspaces:
-`node_modules/words -> ../packages/words`) mean another place when it is reached by a link: then it becomes a directory
-of links, in which those lead to where they lead in the project.
+One link is enough if all links in the directory stay in it. A link that leads out of it (npm's workspaces:
+`node_modules/words -> ../packages/words`) means another file when the directory is reached by a link. Then the
+directory becomes a directory of links, in which such a link leads to its target in the project.
 """
 
 from __future__ import annotations
@@ -20,39 +20,45 @@ from envtool.store.layers import read_records
 
 
 def find_links(stack: Sequence[MadeLayer], exists: Callable[[str], bool]) -> dict[str, str]:
-    """Path -> target of each link, both absolute. `exists` tells of a path (relative to the root) whether the stack has
-    it."""
-    found: dict[str, str] = {}
+    """Returns path -> target of each link, both absolute. `exists` says whether the stack has a path (relative to the
+    root)."""
+    links: dict[str, str] = {}
     for made in stack:
-        for source, place in joins([made.settled]):
+        for source, target_directory in joins([made.settled]):
             outward = _outward_links(made, source)
             names = [os.fsdecode(path) for path, _ in read_records(made.layer)] if outward else []
-            inside = _lay_out_links(source, place, names, outward)
-            name = posixpath.basename(place)
-            beside = posixpath.dirname(place) == PROJECT and not exists(name)
-            for path, target in inside.items():
-                found[place + path] = target
-                if beside:
-                    found[f"/{name}{path}"] = target
-    return found
+            own_links = _lay_out_links(source, target_directory, names, outward)
+            name = posixpath.basename(target_directory)
+            in_root = posixpath.dirname(target_directory) == PROJECT and not exists(name)
+            for path, link_target in own_links.items():
+                links[target_directory + path] = link_target
+                if in_root:
+                    links[f"/{name}{path}"] = link_target
+    return links
 
 
-def _lay_out_links(source: str, place: str, names: Sequence[str], outward: Mapping[str, str]) -> dict[str, str]:
-    """Path below the place ("" for itself, "/a/b") -> target. `names` are all paths of the layer, relative to the root;
-    `outward` are links that lead out, by their path below the directory. Pure."""
+def _lay_out_links(
+    source: str, target_directory: str, names: Sequence[str], outward: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns path below the directory ("" for itself, "/a/b") -> target. `names` are all paths of the layer, relative
+    to the root; `outward` are links that lead out, by their path below the directory. Pure."""
     if not outward:
         return {"": source}
-    real = {""} | {parent for path in outward for parent in _parent_paths(path)}
-    found: dict[str, str] = {}
+    real_directories = {""} | {parent for path in outward for parent in _parent_paths(path)}
+    links: dict[str, str] = {}
     top = source.strip("/") + "/"
     for name in names:
-        below = name.removeprefix(top)
-        if below == name or below in real or posixpath.dirname(below) not in real:
+        relative = name.removeprefix(top)
+        if relative == name or relative in real_directories or posixpath.dirname(relative) not in real_directories:
             continue
-        link = outward.get(below)
-        inside = posixpath.join(place, posixpath.dirname(below), link) if link is not None else f"{source}/{below}"
-        found[f"/{below}"] = posixpath.normpath(inside)
-    return found
+        link = outward.get(relative)
+        target = (
+            posixpath.join(target_directory, posixpath.dirname(relative), link)
+            if link is not None
+            else f"{source}/{relative}"
+        )
+        links[f"/{relative}"] = posixpath.normpath(target)
+    return links
 
 
 def _parent_paths(path: str) -> Iterator[str]:
@@ -61,22 +67,22 @@ def _parent_paths(path: str) -> Iterator[str]:
 
 
 def _outward_links(made: MadeLayer, source: str) -> dict[str, str]:
-    """The relative links below a directory of a layer that lead out of it."""
+    """Returns the relative links below a directory of a layer that lead out of it."""
     if not made.layer.tree:
         return {}
-    found: dict[str, str] = userns.run_as_root(_scan_outward_links, source.strip("/"), at=made.layer.tree)
-    return found
+    links: dict[str, str] = userns.run_as_root(_scan_outward_links, source.strip("/"), at=made.layer.tree)
+    return links
 
 
 def _scan_outward_links(top: str) -> dict[str, str]:
     """Runs as container root in the layer's tree."""
-    found = {}
+    links = {}
     for directory, directories, files in os.walk(top):
-        below = os.path.relpath(directory, top)
+        relative = os.path.relpath(directory, top)
         for name in (*directories, *files):
-            path = os.path.normpath(os.path.join(below, name))
+            path = os.path.normpath(os.path.join(relative, name))
             if os.path.islink(os.path.join(directory, name)):
                 target = os.readlink(os.path.join(directory, name))
-                if not target.startswith("/") and os.path.normpath(os.path.join(below, target)).startswith(".."):
-                    found[path] = target
-    return found
+                if not target.startswith("/") and os.path.normpath(os.path.join(relative, target)).startswith(".."):
+                    links[path] = target
+    return links

@@ -1,7 +1,8 @@
-"""`envtool push`: a made stack, as an image in a registry. Layers go up side by side, each once; the tag comes last, so
-that it never names what is not there.
+"""`envtool push`: uploads an env's stack as an image to a registry. Layers are uploaded in parallel, each once; the tag
+comes last, so that it never names a missing blob.
 
-What a layer was packed to is remembered: where the registry has that, nothing is packed again.
+The store remembers the digest of each compressed layer: if the registry has that blob, the layer is not compressed
+again.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ MAX_UPLOADS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushResult:
-    """What is there now: `name` with its tag, `digest` of the manifest; `size` bytes, of which `sent` went up."""
+    """What the registry has now: `name` with its tag, `digest` of the manifest; `size` in bytes, of which `sent` were
+    uploaded."""
 
     env: str
     name: str
@@ -44,68 +46,71 @@ class PushResult:
 
 
 def parse_destination(text: str) -> Reference:
-    """Where to, as the user wrote it. Raises FetchError (code reference), UsageError."""
-    found = reference.parse_reference(text)
-    if found.digest:
+    """Returns the reference to push to. Raises FetchError (code reference), UsageError."""
+    destination = reference.parse_reference(text)
+    if destination.digest:
         raise UsageError(f"`{text}`: a digest is not chosen, it follows", code="push-digest", hint="name a tag")
-    return found
+    return destination
 
 
 def push_image(
-    env: Env, stack: Stack, setting: Context, to: Reference, wish: ExportOptions, *, form: Compression
+    env: Env, stack: Stack, context: Context, to: Reference, options: ExportOptions, *, form: Compression
 ) -> PushResult:
-    """Push it. Raises UsageError, MakeError, Interrupted."""
-    if setting.offline:
+    """Pushes the image. Raises UsageError, MakeError, Interrupted."""
+    if context.offline:
         raise UsageError("`--offline` and a registry contradict each other", code="offline")
     event_id = f"push:{env.name}"
-    client = RegistryClient(cancelled=setting.cancel.is_set)
+    client = RegistryClient(cancelled=context.cancel.is_set)
     with (
-        track_work(setting, event_id, "push", env.name) as piece,
-        prepare_image(env, stack, setting, event_id, wish) as (made, work),
+        track_work(context, event_id, "push", env.name) as progress,
+        prepare_image(env, stack, context, event_id, options) as (image, work),
     ):
-        sender = _LayerSender(client, to, setting, event_id, mount=_mountable_repositories(stack, to))
+        sender = _LayerSender(client, to, context, event_id, mount=_mountable_repositories(stack, to))
 
-        def one(number: int, each: ImageLayerContent) -> Blob:
-            return _push_layer(each, sender, form, os.path.join(work, str(number)))
+        def push_content(number: int, content: ImageLayerContent) -> Blob:
+            return _push_layer(content, sender, form, os.path.join(work, str(number)))
 
-        sender.add_expected(sum(each.size for each in made.contents))
+        sender.add_expected(sum(content.size for content in image.contents))
         with ThreadPoolExecutor(MAX_UPLOADS, thread_name_prefix="push") as pool:
-            blobs = [*pool.map(one, range(len(made.contents)), made.contents)]
-        item = assemble.assemble_image(made, blobs)
-        assert item.config.data is not None
-        client.push_blob(to, item.config.descriptor.digest, item.config.descriptor.size, item.config.data)
-        setting.cancel.check()
-        client.push_document(to, item.manifest.body, item.manifest.media_type)
-        piece.outcome = "done"
+            blobs = [*pool.map(push_content, range(len(image.contents)), image.contents)]
+        assembled = assemble.assemble_image(image, blobs)
+        assert assembled.config.data is not None
+        client.push_blob(
+            to, assembled.config.descriptor.digest, assembled.config.descriptor.size, assembled.config.data
+        )
+        context.cancel.check()
+        client.push_document(to, assembled.manifest.body, assembled.manifest.media_type)
+        progress.outcome = "done"
     return PushResult(
         env=env.name,
         name=str(to),
-        digest=item.manifest.digest,
-        size=item.size,
+        digest=assembled.manifest.digest,
+        size=assembled.size,
         sent=sender.sent,
-        layers=exported_layers(item),
+        layers=exported_layers(assembled),
     )
 
 
 def _mountable_repositories(stack: Stack, to: Reference) -> tuple[str, ...]:
-    """The repository of the base's image, where that is in the same registry: it has its layers."""
+    """Returns the repository of the base's image if it is in the same registry: the layers can be mounted from
+    there."""
     base = stack.made[0].settled
     source = base.node.kind.image_source(base.request, base.pins)
     if source is None or not source.name:
         return ()
-    found = reference.parse_reference(source.name)
-    return (found.repository,) if found.registry == to.registry else ()
+    image = reference.parse_reference(source.name)
+    return (image.repository,) if image.registry == to.registry else ()
 
 
 class _LayerSender:
-    """Sends blobs from several threads, and says how far they are."""
+    """Uploads blobs from several threads, and reports the progress."""
 
     def __init__(
-        self, client: RegistryClient, to: Reference, setting: Context, event_id: str, *, mount: tuple[str, ...]
+        self, client: RegistryClient, to: Reference, context: Context, event_id: str, *, mount: tuple[str, ...]
     ) -> None:
         self.client = client
         self.to = to
-        self.setting = setting
+        self.context = context
         self.sent = 0
         self._mount = mount
         self._event_id = event_id
@@ -113,18 +118,18 @@ class _LayerSender:
         self._done = self._total = 0
 
     def add_expected(self, size: int) -> None:
-        """So many bytes more, or fewer, are to be sent."""
+        """Adds to the bytes that are to be uploaded; `size` may be negative."""
         with self._lock:
             self._total += size
 
     def has(self, digest: str) -> bool:
-        """Whether the registry has a blob there."""
-        self.setting.cancel.check()
+        """Returns whether the registry has a blob in the repository."""
+        self.context.cancel.check()
         return self.client.has_blob(self.to, digest)
 
     def send(self, descriptor: Descriptor, path: str) -> None:
-        """Have a file there."""
-        self.setting.cancel.check()
+        """Uploads a file."""
+        self.context.cancel.check()
         how = self.client.push_blob(
             self.to, descriptor.digest, descriptor.size, path, mount=self._mount, progress=self.done
         )
@@ -133,29 +138,29 @@ class _LayerSender:
                 self.sent += descriptor.size
 
     def done(self, size: int) -> None:
-        """So many bytes more have been sent; less than nothing for those that are sent again."""
+        """Adds to the bytes that have been uploaded; `size` is negative when bytes are sent again."""
         with self._lock:
             self._done += size
-            self.setting.emit(Progress(id=self._event_id, done=self._done, total=self._total))
+            self.context.emit(Progress(id=self._event_id, done=self._done, total=self._total))
 
 
-def _push_layer(each: ImageLayerContent, sender: _LayerSender, form: Compression, path: str) -> Blob:
-    """Have one layer in the registry; what it is there."""
-    if each.blob:
-        blob = image_blobs.original_blob(each)
-        sender.add_expected(blob.descriptor.size - each.size)
+def _push_layer(content: ImageLayerContent, sender: _LayerSender, form: Compression, path: str) -> Blob:
+    """Uploads one layer, unless the registry has it; returns its blob."""
+    if content.blob:
+        blob = image_blobs.original_blob(content)
+        sender.add_expected(blob.descriptor.size - content.size)
         sender.send(blob.descriptor, blob.path)
         return blob
-    store = sender.setting.store
-    question: Json = {"packed": each.diff_id, "form": form, "by": packing.compressor_version(form)}
+    store = sender.context.store
+    question: Json = {"packed": content.diff_id, "form": form, "by": packing.compressor_version(form)}
     known = answer_cache.get(store, question)
-    whole = isinstance(known, dict) and known.keys() == {"digest", "size"}
-    if whole and sender.has(known["digest"]):
-        sender.add_expected(-each.size)
+    is_valid = isinstance(known, dict) and known.keys() == {"digest", "size"}
+    if is_valid and sender.has(known["digest"]):
+        sender.add_expected(-content.size)
         return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], **known))
-    blob = image_blobs.compress_layer(each, form, path, sender.setting.cancel)
+    blob = image_blobs.compress_layer(content, form, path, sender.context.cancel)
     answer_cache.put(store, question, {"digest": blob.descriptor.digest, "size": blob.descriptor.size})
-    sender.add_expected(blob.descriptor.size - each.size)
+    sender.add_expected(blob.descriptor.size - content.size)
     sender.send(blob.descriptor, blob.path)
     os.unlink(blob.path)
     return blob

@@ -1,8 +1,9 @@
-"""One tar file that tools load: `oci-archive`, an OCI layout in a tar, and `docker-archive`, what `docker save` writes.
+"""Writes an image as one tar file: `oci-archive`, an OCI layout in a tar, or `docker-archive`, the format of `docker
+save`.
 
-The latter is an OCI layout too, as docker's own has been since its version 25: its `manifest.json` names the layout's
-files, so that each tool finds what it looks for. Files with names of their own come first, then blobs; times are the
-image's epoch, owners root, whoever writes it. Sizes are known before anything is written, so it can be a pipe.
+The latter is an OCI layout too, as docker's own has been since version 25: its `manifest.json` names the layout's
+files, so that each tool finds its own. Named files come first, then blobs; all times are the image's epoch, all owners
+root. Sizes are known before anything is written, so the output can be a pipe.
 """
 
 from __future__ import annotations
@@ -18,38 +19,39 @@ from envtool.keys import canonical_json
 from envtool.store import tar_write
 
 
-def write_archive(item: AssembledImage, out: int, cancel: Cancel, *, docker: bool) -> None:
-    """Write it to a descriptor. Raises StoreError, OSError, Interrupted; then what was written is no archive."""
-    tar = _TarWriter(out, item.image.epoch)
-    named = {layout.LAYOUT_FILE: layout.LAYOUT_TEXT, layout.INDEX_FILE: layout.make_index(index_descriptor(item))}
+def write_archive(assembled: AssembledImage, out: int, cancel: Cancel, *, docker: bool) -> None:
+    """Writes the archive to a descriptor. Raises StoreError, OSError, Interrupted; the output is then not a complete
+    archive."""
+    tar = _TarWriter(out, assembled.image.epoch)
+    files = {layout.LAYOUT_FILE: layout.LAYOUT_TEXT, layout.INDEX_FILE: layout.make_index(index_descriptor(assembled))}
     if docker:
-        named |= _docker_files(item)
-    for name, text in sorted(named.items()):
+        files |= _docker_files(assembled)
+    for name, text in sorted(files.items()):
         tar.data(name, text)
     for directory in ("blobs/", "blobs/sha256/"):
         tar.directory(directory)
-    for blob in sorted(item.blobs, key=lambda blob: blob.descriptor.size):
+    for blob in sorted(assembled.blobs, key=lambda blob: blob.descriptor.size):
         cancel.check()
         fill = partial(image_blobs.write_blob, blob, cancel=cancel)
         tar.member(layout.relative_blob_path(blob.descriptor), blob.descriptor.size, fill)
     tar.end()
 
 
-def _docker_files(item: AssembledImage) -> dict[str, bytes]:
-    """What docker reads (moby's image/tarexport; image/spec/v1.2.md): config and layers by their paths, and in
-    `repositories` what versions before 1.10 looked for."""
-    layers = [layout.relative_blob_path(layer.descriptor) for layer in item.layers]
-    repository, _, tag = item.image.name.rpartition(":")
+def _docker_files(assembled: AssembledImage) -> dict[str, bytes]:
+    """Returns the files that docker reads (moby's image/tarexport; image/spec/v1.2.md): config and layers by their
+    paths, and `repositories` for versions before 1.10."""
+    layers = [layout.relative_blob_path(layer.descriptor) for layer in assembled.layers]
+    repository, _, tag = assembled.image.name.rpartition(":")
     top = os.path.basename(layers[-1]) if layers else ""
-    config = layout.relative_blob_path(item.config.descriptor)
+    config = layout.relative_blob_path(assembled.config.descriptor)
     return {
-        "manifest.json": canonical_json([{"Config": config, "Layers": [*layers], "RepoTags": [item.image.name]}]),
+        "manifest.json": canonical_json([{"Config": config, "Layers": [*layers], "RepoTags": [assembled.image.name]}]),
         "repositories": canonical_json({repository: {tag: top}}),
     }
 
 
 class _TarWriter:
-    """Members one after the other, straight to a descriptor."""
+    """Writes members one after the other to a descriptor."""
 
     def __init__(self, out: int, epoch: int) -> None:
         self._out = out

@@ -1,4 +1,4 @@
-"""Where an image is written, and as what: what `envtool export ENV [PATH]` means. Pure."""
+"""Parses what `envtool export ENV [PATH]` names: format, path and image name. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COMPRESSED_SUFFIXES = (".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportTarget:
-    """A format and a path; PIPE stands for standard output."""
+    """A format and a path; the path STDOUT means standard output."""
 
     form: Format
     path: str
@@ -29,18 +29,18 @@ class ExportTarget:
         return f"{self.form}:{self.path}"
 
     def below(self, directory: str) -> ExportTarget:
-        """The same with a path that is relative to a directory."""
+        """Returns the same target with its path below a directory."""
         return self if self.path == STDOUT else replace(self, path=posixpath.join(directory, self.path))
 
 
 def parse_target(path: str, form: str) -> ExportTarget:
-    """What was asked for: a path alone (`unit.tar` is an archive, `unit` a layout), skopeo's words (`oci:DIR`,
-    `oci-archive:FILE`, `docker-archive:FILE`), or a path and a format. Raises UsageError (code export-target)."""
-    word, colon, rest = path.partition(":")
+    """Returns the target: of a path alone (`unit.tar` is an archive, `unit` a layout), of skopeo's words (`oci:DIR`,
+    `oci-archive:FILE`, `docker-archive:FILE`), or of a path and a format. Raises UsageError (code export-target)."""
+    word, colon, remainder = path.partition(":")
     if colon and word in FORMATS:
         if form and form != word:
             raise UsageError(f"`{word}:` and `--format {form}` contradict each other", code="export-target")
-        path, form = rest, word
+        path, form = remainder, word
         if not path:
             raise UsageError(f"`{word}:` needs a path", code="export-target")
     if form == "devcontainer":
@@ -52,28 +52,28 @@ def parse_target(path: str, form: str) -> ExportTarget:
             code="export-target",
             hint="`--compress zstd` packs the layers in an oci-archive",
         )
-    known = next((each for each in FORMATS if each == form), None)
-    found: Format = known or ("docker-archive" if path == STDOUT or path.endswith(".tar") else "oci")
-    if found == "oci" and path == STDOUT:
+    named_format = next((candidate for candidate in FORMATS if candidate == form), None)
+    target_format: Format = named_format or ("docker-archive" if path == STDOUT or path.endswith(".tar") else "oci")
+    if target_format == "oci" and path == STDOUT:
         raise UsageError("an OCI layout is a directory: say where", code="export-target", hint="envtool export ENV DIR")
-    return ExportTarget(form=found, path=path)
+    return ExportTarget(form=target_format, path=path)
 
 
 def image_name(env: Env, tag: str, form: Format = "oci") -> str:
-    """The name an image goes by: what `--tag` says, else `localhost/GROUP:VALUES`. A name without a registry is one of
-    `localhost`, which no tool asks the network for. Raises UsageError (code export-tag)."""
+    """Returns the name of an image: `--tag`, else `localhost/GROUP:VALUES`. A name without a registry is put into
+    `localhost`, for which no tool asks the network. Raises UsageError (code export-tag)."""
     if not tag:
         values = "-".join(env.point.values()) or reference.DEFAULT_TAG
         return f"localhost/{_repository_component(env.group)}:{_valid_tag(values)}"
     first, slash, _ = tag.partition("/")
     local = not slash or not (set(first) & {".", ":"} or first == "localhost")
     try:
-        found = reference.parse_reference(f"localhost/{tag}" if local else tag)
+        name = reference.parse_reference(f"localhost/{tag}" if local else tag)
     except FetchError as error:
         raise UsageError(error.message, code="export-tag", hint=error.hint) from error
-    if found.digest and form != "devcontainer":  # which uses an image that is there
+    if name.digest and form != "devcontainer":  # a devcontainer may name an existing image by its digest
         raise UsageError(f"`--tag {tag}`: a digest is not chosen, it follows", code="export-tag")
-    return str(found)
+    return str(name)
 
 
 def _repository_component(text: str) -> str:

@@ -1,8 +1,8 @@
-"""Looking into the store and after it: what envs cost, what is damaged, what layers and envs hold, where two differ.
+"""Examines what the store holds: contents, differences and costs of layers and envs, and damage.
 
-contents       What lies in a layer or a stack, and who put it there
-costs          What each env takes of the store, and what a collection leaves of it
-diff           Where two layers or stacks differ: packages first, then files
-remove_store   The whole store taken away: what is in use is waited for, and nothing goes that is not of a store
-store_check    Everything in the store against what its name or its sheet says of it, on all processors
+contents      reports what is in a layer or a stack, and which layer and package put a file there
+costs         computes what each env takes of the store, and what remains after a garbage collection
+diff          compares the packages and files of two layers or stacks
+remove_store  removes a whole store, once no process uses it
+store_check   checks every item of the store against its name and its document, and repairs the store
 """

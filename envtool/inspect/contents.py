@@ -1,4 +1,4 @@
-"""What lies in a layer or a stack, and who put it there."""
+"""Reports what is in a layer or a stack, and which layer and package put a file there."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from envtool.store.overlay_view import OverlayEntry, merge_layers, parse_record,
 
 TYPE_NAMES = {"d": "directory", "o": "directory", "f": "file", "l": "symlink", "w": "deletion", "p": "fifo",
          "b": "block device", "c": "character device"}  # fmt: skip
-SUM_DEPTH = 2  # components of a path that a sum of sizes is told for
+SUM_DEPTH = 2  # number of leading path components by which sizes are summed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedLayer:
-    """A made layer with its place in a spec, or with as much of that as its sheet says."""
+    """A stored layer, with its name and kind in the spec, or as its layer.json has them."""
 
     subject: str  # "base", "layer"
     name: str
     kind: str
     layer: Layer
-    disk: int  # bytes
+    disk: int  # bytes on the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedFile:
-    """One entry. `layer` is the index of the one that has it, in a stack."""
+    """One entry of a layer. In a stack `layer` is the index of its layer, bottom first."""
 
     path: str  # absolute
     type: str
@@ -44,31 +44,31 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileTotals:
-    """Of many files. `directories` are (path, bytes of all files below), largest first."""
+    """Sums over the entries of a layer or stack. `directories`: (path, bytes of all files below), largest first."""
 
     entries: int
     types: Mapping[str, int]
     size: int  # bytes of contents
     directories: tuple[tuple[str, int], ...]
-    files: tuple[ListedFile, ...]  # the largest
+    files: tuple[ListedFile, ...]  # the largest files, largest first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerReport:
-    """A layer, looked into. `brought` are packages that are in what it makes and not in what it stands on; None where
-    that is not in the store any more."""
+    """The contents of a layer. `brought`: the packages that the layer adds to the layers below it; None if one of those
+    is not in the store any more."""
 
     member: PlacedLayer
     sums: FileTotals
     brought: tuple[Package, ...] | None
     built: Mapping[str, Json]
-    below: tuple[str, ...]  # keys, bottom first; empty where one is gone
+    below: tuple[str, ...]  # keys of the layers below, bottom first; empty if one of them is gone
     files: tuple[ListedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackLayer:
-    """A layer in a stack. `seen` are bytes of its files that no other layer hides."""
+    """A layer of a stack. `seen`: bytes of its files that no layer above hides."""
 
     member: PlacedLayer
     entries: int
@@ -77,18 +77,18 @@ class StackLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvReport:
-    """A stack, looked into, bottom first."""
+    """The contents of a stack; `steps` are its layers, bottom first."""
 
     env: str
     steps: tuple[StackLayer, ...]
     sums: FileTotals
-    packages: Mapping[str, int]  # type -> how many
+    packages: Mapping[str, int]  # type -> number of packages
     files: tuple[ListedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathInLayer:
-    """What one layer says of a path: whether that is seen, and what it is there."""
+    """The entry of a path in one layer, and whether a container of the stack sees this entry."""
 
     member: PlacedLayer
     file: ListedFile
@@ -97,7 +97,8 @@ class PathInLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathReport:
-    """A path of a stack: all that layers say of it, bottom first, and the packages that it belongs to."""
+    """A path in a stack. `there`: whether a container sees it; `said`: its entries in the layers, bottom first;
+    `owners`: the packages that it belongs to."""
 
     path: str
     there: bool
@@ -108,21 +109,21 @@ class PathReport:
 def inspect_layer(
     member: PlacedLayer, below: Sequence[Layer] | None, plugins: Sequence[object], *, files: bool
 ) -> LayerReport:
-    """Look into one layer; `below` is what it stands on, None where that is not all there. Raises UsageError for a
+    """Report on one layer; `below` are the layers below it, None if one of them is missing. Raises UsageError for a
     plugin that fails, MakeError for a damaged layer."""
-    found = [_listed_file(path, parse_record(fields)) for path, fields in read_records(member.layer)]
+    entries = [_listed_file(path, parse_record(fields)) for path, fields in read_records(member.layer)]
     brought: tuple[Package, ...] | None = None
     if below is not None:
-        before = {_package_identity(each) for each in list_packages(StackTree(below), plugins)} if below else set()
-        after = list_packages(StackTree([*below, member.layer]), plugins)
-        brought = tuple(each for each in after if _package_identity(each) not in before)
+        known = {_package_identity(package) for package in list_packages(StackTree(below), plugins)} if below else set()
+        packages = list_packages(StackTree([*below, member.layer]), plugins)
+        brought = tuple(package for package in packages if _package_identity(package) not in known)
     return LayerReport(
         member=member,
-        sums=sum_files(found),
+        sums=sum_files(entries),
         brought=brought,
         built=member.layer.built,
-        below=tuple(each.key for each in below or ()),
-        files=tuple(found) if files else (),
+        below=tuple(layer.key for layer in below or ()),
+        files=tuple(entries) if files else (),
     )
 
 
@@ -131,12 +132,15 @@ def _package_identity(package: Package) -> tuple[str, str, str, str]:
 
 
 def inspect_env(name: str, members: Sequence[PlacedLayer], plugins: Sequence[object], *, files: bool) -> EnvReport:
-    """Look into a stack. Raises as `layer`."""
-    listed = [[*read_records(member.layer)] for member in members]
-    seen = [_listed_file(path, parse_record(fields), at) for path, (fields, at) in sorted(merge_layers(listed).items())]
+    """Report on a stack, bottom first. Raises as inspect_layer."""
+    records = [[*read_records(member.layer)] for member in members]
+    visible = [
+        _listed_file(path, parse_record(fields), index)
+        for path, (fields, index) in sorted(merge_layers(records).items())
+    ]
     sizes = [0] * len(members)
-    for each in seen:
-        sizes[each.layer] += each.size
+    for file in visible:
+        sizes[file.layer] += file.size
     counts: dict[str, int] = {}
     for package in list_packages(StackTree([member.layer for member in members]), plugins):
         counts[package.type] = counts.get(package.type, 0) + 1
@@ -144,68 +148,64 @@ def inspect_env(name: str, members: Sequence[PlacedLayer], plugins: Sequence[obj
         env=name,
         steps=tuple(
             StackLayer(member=member, entries=len(entries), seen=size)
-            for member, entries, size in zip(members, listed, sizes, strict=True)
+            for member, entries, size in zip(members, records, sizes, strict=True)
         ),
-        sums=sum_files(seen),
+        sums=sum_files(visible),
         packages=counts,
-        files=tuple(seen) if files else (),
+        files=tuple(visible) if files else (),
     )
 
 
-def inspect_path(where: str, members: Sequence[PlacedLayer], plugins: Sequence[object]) -> PathReport:
-    """Who put a path there. `where` is absolute. Raises as `layer`."""
-    name = os.path.normpath(where).lstrip("/")
-    told = path_history(os.fsencode(name), [read_records(member.layer) for member in members])
-    said = tuple(
-        PathInLayer(member=members[at], file=_listed_file(os.fsencode(name), parse_record(fields), at), seen=seen)
-        for at, fields, seen in told
+def inspect_path(path: str, members: Sequence[PlacedLayer], plugins: Sequence[object]) -> PathReport:
+    """Report which layers of a stack have a path, and which packages own it. `path` is absolute. Raises as
+    inspect_layer."""
+    name = os.path.normpath(path).lstrip("/")
+    history = path_history(os.fsencode(name), [read_records(member.layer) for member in members])
+    entries = tuple(
+        PathInLayer(member=members[index], file=_listed_file(os.fsencode(name), parse_record(fields), index), seen=seen)
+        for index, fields, seen in history
     )
-    there = any(each.seen for each in said)
+    there = any(entry.seen for entry in entries)
     tree: Tree = StackTree([member.layer for member in members])
-    whose = find_owners(tree, f"/{name}", plugins) if there else ()
-    return PathReport(path=f"/{name}", there=there, said=said, owners=whose)
+    owners = find_owners(tree, f"/{name}", plugins) if there else ()
+    return PathReport(path=f"/{name}", there=there, said=entries, owners=owners)
 
 
-def find_owners(tree: Tree, where: str, plugins: Sequence[object]) -> tuple[Package, ...]:
-    """The packages that say that a path is theirs."""
-    return tuple(call_hook("envtool_owners", plugins, tree=tree, path=where))
+def find_owners(tree: Tree, path: str, plugins: Sequence[object]) -> tuple[Package, ...]:
+    """The packages whose file lists have this path, by the plugins' hook `envtool_owners`."""
+    return tuple(call_hook("envtool_owners", plugins, tree=tree, path=path))
 
 
-def sum_files(found: Iterable[ListedFile], most: int = 10) -> FileTotals:
-    """Pure."""
+def sum_files(entries: Iterable[ListedFile], most: int = 10) -> FileTotals:
+    """Count and sum the entries; keeps the `most` largest directories and files. Pure."""
     types: dict[str, int] = {}
     sizes: dict[str, int] = {}
-    total = count = 0
+    size = count = 0
     largest: list[ListedFile] = []
-    for each in found:
+    for entry in entries:
         count += 1
-        types[each.type] = types.get(each.type, 0) + 1
-        if not each.size:
+        types[entry.type] = types.get(entry.type, 0) + 1
+        if not entry.size:
             continue
-        total += each.size
-        parts = each.path.split("/")
-        place = "/".join(parts[: min(len(parts) - 1, SUM_DEPTH + 1)]) or "/"
-        sizes[place] = sizes.get(place, 0) + each.size
-        largest.append(each)
-    largest.sort(key=lambda each: (-each.size, each.path))
+        size += entry.size
+        parts = entry.path.split("/")
+        directory = "/".join(parts[: min(len(parts) - 1, SUM_DEPTH + 1)]) or "/"
+        sizes[directory] = sizes.get(directory, 0) + entry.size
+        largest.append(entry)
+    largest.sort(key=lambda entry: (-entry.size, entry.path))
     ranked = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))
     return FileTotals(
-        entries=count, types=types, size=total, directories=tuple(ranked[:most]), files=tuple(largest[:most])
+        entries=count, types=types, size=size, directories=tuple(ranked[:most]), files=tuple(largest[:most])
     )
 
 
-def _listed_file(name: bytes, said: OverlayEntry, at: int = 0) -> ListedFile:
+def _listed_file(name: bytes, entry: OverlayEntry, layer: int = 0) -> ListedFile:
     return ListedFile(
         path=f"/{os.fsdecode(name)}",
-        type=TYPE_NAMES.get(said.letter, said.letter),
-        mode=said.mode,
-        uid=said.uid,
-        gid=said.gid,
-        size=said.size,
-        layer=at,
+        type=TYPE_NAMES.get(entry.letter, entry.letter),
+        mode=entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+        size=entry.size,
+        layer=layer,
     )
-
-
-def hides(report: PathReport) -> tuple[PathInLayer, ...]:
-    """What is there and not seen."""
-    return tuple(each for each in report.said if not each.seen and each.file.type != TYPE_NAMES["w"])

@@ -1,5 +1,8 @@
-"""Where two layers or stacks differ: packages first, then files. By manifests: contents are compared by size and
-CRC-32, which tells what changed and not what somebody hid on purpose; trust rests on diff IDs."""
+"""Compares the packages and files of two layers or stacks, by their manifests.
+
+Contents are compared by size and CRC-32. That finds changes, but not contents that somebody forged on purpose: trust
+rests on diff IDs.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from typing import TypeAlias
 from envtool.api import Package
 from envtool.store.overlay_view import Entries, OverlayEntry, merge_layers, parse_record
 
-KINDS = ("type", "content", "link", "device", "mode", "owner", "xattr")
-Tree: TypeAlias = Mapping[bytes, bytes]  # path -> fields of each entry, as a manifest has them
-COUNT_DEPTH = 3  # components of a path by which differences are counted
+KINDS = ("type", "content", "link", "device", "mode", "owner", "xattr")  # how an entry can differ
+Tree: TypeAlias = Mapping[bytes, bytes]  # path -> the fields of its entry in a manifest
+COUNT_DEPTH = 3  # number of leading path components by which differences are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedFile:
-    """One path. `how` is "added", "removed" or "changed"; `kinds` (of KINDS) say what is another; sizes are bytes."""
+    """One path. `how` is "added", "removed" or "changed"; `kinds` (of KINDS) say how its entry differs."""
 
     path: str
     how: str
@@ -29,7 +32,7 @@ class ChangedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedPackage:
-    """One package: its versions before and after, several where it is there several times."""
+    """One package: its versions before and after; several if it is installed several times."""
 
     type: str
     name: str
@@ -38,13 +41,13 @@ class ChangedPackage:
 
     @property
     def how(self) -> str:
-        """Added, removed or changed."""
+        """One of "added", "removed" and "changed"."""
         return "changed" if self.old and self.new else "added" if self.new else "removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryDifferences:
-    """The differences below one directory, counted. `size` is how many bytes it grew by."""
+    """The number of differences below one directory. `size`: the bytes by which it grew, negative if it shrank."""
 
     path: str
     added: int
@@ -55,7 +58,7 @@ class DirectoryDifferences:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeDifferences:
-    """All of it, sorted."""
+    """All differences of two trees, each list sorted."""
 
     packages: tuple[ChangedPackage, ...]
     files: tuple[ChangedFile, ...]
@@ -63,58 +66,61 @@ class TreeDifferences:
 
     @property
     def same(self) -> bool:
-        """Whether there is none."""
+        """Whether there is no difference."""
         return not self.packages and not self.files
 
 
 def diff_trees(old: Tree, new: Tree, before: Iterable[Package], after: Iterable[Package]) -> TreeDifferences:
-    """Of two trees and the packages in them. Pure."""
+    """Compare two trees and the packages in them. Pure."""
     changed = diff_files(old, new)
     return TreeDifferences(packages=diff_packages(before, after), files=changed, places=count_by_directory(changed))
 
 
 def visible_tree(stack: Sequence[Entries]) -> Tree:
-    """A stack (bottom first) as its containers see it: what hides and what is deleted has done so."""
+    """The tree that a container of the stack (bottom first) sees."""
     return {
         path: b"d" + fields[1:] if fields[:1] == b"o" else fields for path, (fields, _) in merge_layers(stack).items()
     }
 
 
 def diff_files(old: Tree, new: Tree) -> tuple[ChangedFile, ...]:
-    """Every path that is not the same."""
-    found: list[ChangedFile] = []
+    """Every path whose entries differ."""
+    changes: list[ChangedFile] = []
     for path in sorted(old.keys() | new.keys()):
-        mine, other = old.get(path), new.get(path)
-        if mine == other:
+        old_fields, new_fields = old.get(path), new.get(path)
+        if old_fields == new_fields:
             continue
-        was, now = parse_record(mine) if mine else None, parse_record(other) if other else None
-        kinds = _changed_kinds(was, now) if was and now else ()
-        if was and now and not kinds:
+        old_entry, new_entry = (
+            parse_record(old_fields) if old_fields else None,
+            parse_record(new_fields) if new_fields else None,
+        )
+        kinds = _changed_kinds(old_entry, new_entry) if old_entry and new_entry else ()
+        if old_entry and new_entry and not kinds:
             continue
-        how = "changed" if was and now else "added" if now else "removed"
-        found.append(ChangedFile(path=f"/{os.fsdecode(path)}", how=how, kinds=kinds, old=was, new=now))
-    return tuple(found)
+        how = "changed" if old_entry and new_entry else "added" if new_entry else "removed"
+        changes.append(ChangedFile(path=f"/{os.fsdecode(path)}", how=how, kinds=kinds, old=old_entry, new=new_entry))
+    return tuple(changes)
 
 
 def _changed_kinds(old: OverlayEntry, new: OverlayEntry) -> tuple[str, ...]:
     if old.letter != new.letter:
         return ("type",)
-    found: list[str] = []
+    kinds: list[str] = []
     if old.letter == "f":
-        marks = [(*each.mark.split(":"), "")[:3] if each.mark != "-" else ("0", "", "") for each in (old, new)]
-        found += ["content"] if marks[0][:2] != marks[1][:2] else []
-        found += ["xattr"] if marks[0][2] != marks[1][2] else []
+        marks = [(*entry.mark.split(":"), "")[:3] if entry.mark != "-" else ("0", "", "") for entry in (old, new)]
+        kinds += ["content"] if marks[0][:2] != marks[1][:2] else []
+        kinds += ["xattr"] if marks[0][2] != marks[1][2] else []
     elif old.mark != new.mark:
-        found.append("link" if old.letter == "l" else "device")
+        kinds.append("link" if old.letter == "l" else "device")
     if old.mode != new.mode and old.letter != "l":
-        found.append("mode")
+        kinds.append("mode")
     if (old.uid, old.gid) != (new.uid, new.gid):
-        found.append("owner")
-    return tuple(found)
+        kinds.append("owner")
+    return tuple(kinds)
 
 
 def diff_packages(before: Iterable[Package], after: Iterable[Package]) -> tuple[ChangedPackage, ...]:
-    """Every package that is not there as often, or not in the same versions."""
+    """Every package whose versions, or number of installations, differ."""
     old, new = _versions(before), _versions(after)
     return tuple(
         ChangedPackage(type=key[0], name=key[1], old=old.get(key, ()), new=new.get(key, ()))
@@ -124,23 +130,25 @@ def diff_packages(before: Iterable[Package], after: Iterable[Package]) -> tuple[
 
 
 def _versions(packages: Iterable[Package]) -> Mapping[tuple[str, str], tuple[str, ...]]:
-    found: dict[tuple[str, str], list[str]] = {}
-    for each in packages:
-        name = f"{each.namespace}/{each.name}" if each.type == "npm" and each.namespace else each.name
-        found.setdefault((each.type, name), []).append(each.version)
-    return {key: tuple(sorted(versions)) for key, versions in found.items()}
+    by_package: dict[tuple[str, str], list[str]] = {}
+    for package in packages:
+        name = f"{package.namespace}/{package.name}" if package.type == "npm" and package.namespace else package.name
+        by_package.setdefault((package.type, name), []).append(package.version)
+    return {key: tuple(sorted(versions)) for key, versions in by_package.items()}
 
 
 def count_by_directory(changed: Sequence[ChangedFile]) -> tuple[DirectoryDifferences, ...]:
-    """By directory, those with the most differences first."""
-    found: dict[str, list[int]] = {}
-    for each in changed:
-        parts = each.path.split("/")
-        place = "/".join(parts[: min(len(parts) - 1, COUNT_DEPTH + 1)]) or "/"
-        counts = found.setdefault(place, [0, 0, 0, 0])
-        counts[("added", "removed", "changed").index(each.how)] += 1
-        counts[3] += (each.new.size if each.new else 0) - (each.old.size if each.old else 0)
+    """The differences by directory, those with the most first."""
+    counts_by_directory: dict[str, list[int]] = {}
+    for change in changed:
+        parts = change.path.split("/")
+        directory = "/".join(parts[: min(len(parts) - 1, COUNT_DEPTH + 1)]) or "/"
+        counts = counts_by_directory.setdefault(directory, [0, 0, 0, 0])
+        counts[("added", "removed", "changed").index(change.how)] += 1
+        counts[3] += (change.new.size if change.new else 0) - (change.old.size if change.old else 0)
     return tuple(
-        DirectoryDifferences(path=path, added=added, removed=removed, changed=other, size=size)
-        for path, (added, removed, other, size) in sorted(found.items(), key=lambda pair: (-sum(pair[1][:3]), pair[0]))
+        DirectoryDifferences(path=path, added=added, removed=removed, changed=modified, size=size)
+        for path, (added, removed, modified, size) in sorted(
+            counts_by_directory.items(), key=lambda pair: (-sum(pair[1][:3]), pair[0])
+        )
     )

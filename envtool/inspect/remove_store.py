@@ -1,6 +1,6 @@
-"""The whole store taken away: what is in use is waited for, and nothing goes that is not of a store.
+"""Removes a whole store, once no process uses it. Files that are not envtool's stay.
 
-Its stamp goes last: what was interrupted is still known as a store, and is gone on with.
+The stamp file goes last: after an interruption the directory is still a store, and can be removed again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from envtool.store.inventory import bind_idmap, list_names, measure_unfinished, 
 from envtool.store.store import DIRECTORIES, IDS, PER_IDMAP, STAMP, Store, other_idmap_stores
 from envtool.store.temp_dirs import REMOVAL_SUFFIX, free_minimum, remove_tree
 
-POLL_SECONDS = 0.1  # seconds between two looks at whether something is in use
+POLL_SECONDS = 0.1  # how often it looks whether the store is still in use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreRemoval:
-    """What `store remove` did: `size` bytes are gone. `foreign` are paths of things that are none of envtool's, `stuck`
-    those of trees that only root can delete."""
+    """What `store remove` did: `size` bytes were removed. `foreign`: paths that are not envtool's; `stuck`: paths of
+    trees that only root can delete."""
 
     store: str
     size: int = 0
@@ -35,60 +35,65 @@ class StoreRemoval:
 def remove(
     store: Store, *, progress: collect.Progress, waiting: locks.OnWait, cancelled: Callable[[], bool]
 ) -> StoreRemoval:
-    """Remove all of it, once nobody uses any of it. Raises OSError, Interrupted."""
+    """Wait until no process uses the store, and remove it. Raises OSError, Interrupted."""
     size = 0
     free_minimum(store, remove=userns.remove_as_root)
     with locks.exclusive(store, collect.LOCK, waiting=waiting, cancelled=cancelled):
         while True:
             _wait_until_unused(store, waiting, cancelled)
-            found = take_inventory(store, userns.run_as_root)
-            gone, busy = collect.remove_items(
-                store, [*found.items, *found.halves], remove=userns.remove_as_root, progress=progress
+            inventory = take_inventory(store, userns.run_as_root)
+            removed, busy = collect.remove_items(
+                store, [*inventory.items, *inventory.halves], remove=userns.remove_as_root, progress=progress
             )
-            size += sum(item.size for item in gone)
+            size += sum(item.size for item in removed)
             if not busy:
                 size += measure_unfinished(store, userns.run_as_root).size
                 break
-        stuck = {each.ids for each in found.stuck}
-        for each in (store, *other_idmap_stores(store)):
-            if each.ids not in stuck:
-                _remove_directories(each, whole=not stuck)
-    left = tuple(path for each in found.stuck for path in undeletable_paths(each))
+        stuck = {part.ids for part in inventory.stuck}
+        for part in (store, *other_idmap_stores(store)):
+            if part.ids not in stuck:
+                _remove_directories(part, whole=not stuck)
+    undeletable = tuple(path for part in inventory.stuck for path in undeletable_paths(part))
     if not stuck:
-        with suppress(OSError):  # what is none of ours stays
+        with suppress(OSError):  # not empty: it holds files that are not envtool's
             os.rmdir(os.path.join(store.root, IDS))
         remove_tree(os.path.join(store.root, STAMP))
         with suppress(OSError):
             os.rmdir(store.root)
-    known = {room.split("/")[0] for room in DIRECTORIES} | {IDS, STAMP}
-    foreign = tuple(os.path.join(store.root, name) for name in list_names(store, "") if name not in known)
-    return StoreRemoval(store=store.root, size=size + found.rest, foreign=foreign, stuck=left)
+    own_names = {directory.split("/")[0] for directory in DIRECTORIES} | {IDS, STAMP}
+    foreign = tuple(os.path.join(store.root, name) for name in list_names(store, "") if name not in own_names)
+    return StoreRemoval(store=store.root, size=size + inventory.rest, foreign=foreign, stuck=undeletable)
 
 
 def _remove_directories(store: Store, *, whole: bool) -> None:
-    """Take away the rooms of one id map; at the top also those that all share, and the locks with all else."""
-    rooms = [*PER_IDMAP] if store.ids else [room.split("/")[0] for room in DIRECTORIES if whole or room != "locks"]
-    for room in (*rooms, *(("locks", STAMP) if store.ids else ())):
-        remove_tree(store.idmap_path(room), bind_idmap(userns.remove_as_root, store))
+    """Remove the directories of one id map; at the top of the store also the shared ones, with `whole` also the
+    locks."""
+    directories = (
+        [*PER_IDMAP]
+        if store.ids
+        else [directory.split("/")[0] for directory in DIRECTORIES if whole or directory != "locks"]
+    )
+    for directory in (*directories, *(("locks", STAMP) if store.ids else ())):
+        remove_tree(store.idmap_path(directory), bind_idmap(userns.remove_as_root, store))
     if store.ids:
         with suppress(OSError):
             os.rmdir(store.idmap_path())
 
 
 def _wait_until_unused(store: Store, waiting: locks.OnWait, cancelled: Callable[[], bool]) -> None:
-    told = ""
-    while who := next(_current_users(store), ""):
-        if who != told:
-            waiting(told := who)
+    reported = ""
+    while user := next(_current_users(store), ""):
+        if user != reported:
+            waiting(reported := user)
         if cancelled():
             raise Interrupted
         time.sleep(POLL_SECONDS)
 
 
 def _current_users(store: Store) -> Iterator[str]:
-    """Who uses something of the store now, as locks.Waiting is told: whoever holds a lock, or a directory in tmp/."""
-    for each in (store, *other_idmap_stores(store)):
-        for room in (*locks.lock_directories(each), each.path("tmp")):
-            for name in list_names(each, room):
-                if name != collect.LOCK and (who := locks.find_holder(os.path.join(room, name))):
-                    yield "it takes away what a stopped run left" if name.endswith(REMOVAL_SUFFIX) else who
+    """Descriptions, for locks.OnWait, of the processes that hold a lock of the store or a directory in its tmp/."""
+    for part in (store, *other_idmap_stores(store)):
+        for directory in (*locks.lock_directories(part), part.path("tmp")):
+            for name in list_names(part, directory):
+                if name != collect.LOCK and (user := locks.find_holder(os.path.join(directory, name))):
+                    yield "it takes away what a stopped run left" if name.endswith(REMOVAL_SUFFIX) else user

@@ -1,14 +1,13 @@
-"""Our own kinds of base and layer. Each uses `envtool.api` and nothing else of envtool, as a plugin would.
+"""envtool's own kinds of base and layer. They implement `envtool.api.Kind`, as a plugin's kinds do.
 
-builtin          Offers our own kinds by the hooks that a plugin uses
-copy             `copy`: files of the project into the stack
-debian           Debian and Ubuntu: the `debian` base and the `apt` layer
-dockerfile       Bases from Dockerfiles, each instruction that changes the tree a layer of its own
-fetch            `fetch`: a file from a URL, pinned by its sha256, placed or unpacked
-host             `host: {}`: this machine's own system as a base, read-only and without a download
-host_files       What stands in this machine's system directories that no package database tells
-image            Images as bases
-in_place_steps   The steps of a layer that is built in the project's place
-run              `run`: commands of one's own, in the stack below, offline unless they say otherwise
-tarball          `tarball: {url or path, sha256}`: a base from an archive of a root file system
-"""
+builtin          Registers these kinds by the hooks that a plugin uses
+copy             The kind `copy`: files of the project
+debian           Debian and Ubuntu: the kinds `debian` and `apt`
+dockerfile       The kind `dockerfile`: a base that a Dockerfile builds
+fetch            The kind `fetch`: a file from a URL, pinned by its sha256, placed or unpacked
+host             The kind `host`: this machine's own system as a base, read-only
+host_files       Scans the system directories for files that belong to no package, for the kind `host`
+image            The kind `image`: images as bases
+in_place_steps   The steps inside the container of a layer that is built in the project's place
+run              The kind `run`: shell commands
+tarball          The kind `tarball`: a base from an archive of a root file system"""

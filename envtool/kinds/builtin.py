@@ -1,4 +1,5 @@
-"""Offers our own kinds by the hooks that a plugin uses: `registry.discover()` asks this module by its name."""
+"""Registers envtool's own kinds by the hooks that a plugin uses: `registry.discover()` loads this module by its
+name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`copy`: files of the project into the stack."""
+"""The kind `copy`: files of the project, copied into the stack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envtool.api import PROJECT, Json, Kind, Place, Recipe, Request
 from envtool.fs import globs
 from envtool.project import symlinks
 
-# Text alone: the number 755 is 01363 to chmod(2), 493 is 0755, and nobody could tell which of them 644 is meant as.
+# Only a text: as a number, 755 would be 01363 to chmod(2) and 493 would be 0755, so that the meaning of 644 is unclear.
 MODE: Json = {
     "description": 'permissions of the files, octal digits in quotes (`"0755"`); default: 0755 for what is executable, '
     "else 0644",
@@ -28,9 +28,9 @@ TARGET: dict[str, Json] = {
 
 
 class Copy(Kind):
-    """A layer of project files. Of a directory its content is copied; a file keeps its name below a `to` with a slash
-    at the end, or when there are several. A source that is a link is what it leads to; links in directories stay links,
-    as Docker's COPY has it."""
+    """A layer of project files. Of a directory its content is copied; a file keeps its name if `to` ends with a slash
+    or there are several sources. A source that is a link is replaced by the file or directory that it leads to; links
+    in directories stay links, as in Docker's COPY."""
 
     name: ClassVar[str] = "copy"
     schema: ClassVar[Json] = {
@@ -54,15 +54,15 @@ class Copy(Kind):
     }
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """See Kind."""
+        """Returns the patterns under `from`."""
         return source_patterns(options)
 
     def follows(self, options: Json, link: str, path: str) -> bool:
-        """Sources are followed, what lies in them is not."""
+        """Links are followed where the source itself is a link; links in directories are not."""
         return globs.matcher(tuple(_clean(pattern) for pattern in source_patterns(options))).fullmatch(link) is not None
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """See Kind."""
+        """Returns a recipe that places each file."""
         options = cast("dict[str, Any]", request.options)
         mode = parse_mode(options.get("mode"))
         steps = tuple(
@@ -72,54 +72,55 @@ class Copy(Kind):
         return Recipe(steps=steps, phase="copying")
 
     def summary(self, request: Request, pins: Json) -> str:
-        """The number of files."""
+        """Returns the number of files, as in "3 files"."""
         count = len(_target_files(request))
         return f"{count} file{'s' if count != 1 else ''}"
 
 
 def _target_files(request: Request) -> dict[str, str]:
-    """Target -> the file of the project."""
+    """Returns a mapping of targets to files of the project."""
     options = cast("dict[str, Any]", request.options)
     patterns = source_patterns(options)
     links = {item.path: item.link for item in request.inputs}
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for pattern in patterns:
-        wanted = posixpath.join(request.directory, pattern)
-        found |= _targets_of_pattern(_clean(wanted), links, str(options["to"]), several=len(patterns) > 1)
-    return found
+        path = posixpath.join(request.directory, pattern)
+        files |= _targets_of_pattern(_clean(path), links, str(options["to"]), several=len(patterns) > 1)
+    return files
 
 
 def _targets_of_pattern(pattern: str, links: Mapping[str, str], to: str, *, several: bool) -> dict[str, str]:
-    """What one pattern means of the files that there are, each with where it leads if it is a link."""
+    """Returns the files that a pattern matches, by their targets. `links` has all files, each with the target of its
+    link or ""."""
     if not globs.is_glob(pattern):
-        into = several or to.endswith("/")
-        return _map_source(pattern, links, posixpath.join(to, posixpath.basename(pattern)) if into else to, to)
-    fixed = posixpath.dirname(re.split(r"[*?\[]", pattern)[0])
-    prefix = f"{fixed}/" if fixed else ""
-    source, below = globs.matcher((pattern,)), globs.matcher((f"{pattern}/**",))
-    found: dict[str, str] = {}
+        in_directory = several or to.endswith("/")
+        return _map_source(pattern, links, posixpath.join(to, posixpath.basename(pattern)) if in_directory else to, to)
+    parent = posixpath.dirname(re.split(r"[*?\[]", pattern)[0])
+    prefix = f"{parent}/" if parent else ""
+    source, content = globs.matcher((pattern,)), globs.matcher((f"{pattern}/**",))
+    files: dict[str, str] = {}
     for path in links:
         target = posixpath.join(to, path.removeprefix(prefix))
         if source.fullmatch(path):
-            found |= _map_source(path, links, target, target)
-        elif below.fullmatch(path):
-            found[target] = path
-    return found
+            files |= _map_source(path, links, target, target)
+        elif content.fullmatch(path):
+            files[target] = path
+    return files
 
 
-def _map_source(path: str, links: Mapping[str, str], file: str, directory: str) -> dict[str, str]:
-    """What a source means: to be `file`, or of a directory its content, under the names it has there, in `directory`. A
-    link that leads to nothing of the project stays one."""
-    real = symlinks.resolve_known_links(path, links)
+def _map_source(source: str, links: Mapping[str, str], file: str, directory: str) -> dict[str, str]:
+    """Returns the files of a source, by their targets: a file becomes `file`, the content of a directory is placed in
+    `directory`. A link that leads to no file of the project stays a link."""
+    real = symlinks.resolve_known_links(source, links)
     if real in links:
         return {file: real}
     prefix = f"{real}/" if real else ""
-    content = {posixpath.join(directory, each.removeprefix(prefix)): each for each in links if each.startswith(prefix)}
-    return content or ({file: path} if path in links else {})
+    content = {posixpath.join(directory, path.removeprefix(prefix)): path for path in links if path.startswith(prefix)}
+    return content or ({file: source} if source in links else {})
 
 
 def source_patterns(options: Json) -> tuple[str, ...]:
-    """The patterns under `from`."""
+    """Returns the patterns under `from`."""
     value = cast("dict[str, Any]", options)["from"]
     return (value,) if isinstance(value, str) else tuple(value)
 
@@ -129,5 +130,5 @@ def _clean(pattern: str) -> str:
 
 
 def parse_mode(value: Any) -> int | None:
-    """Permission bits of octal digits; None where the spec does not say."""
+    """Returns the permission bits of octal digits; None if the spec has no mode."""
     return None if value is None else int(value, 8)

@@ -1,4 +1,4 @@
-"""`fetch`: a file from a URL, pinned by its sha256, placed or unpacked."""
+"""The kind `fetch`: a file from a URL, pinned by its sha256, placed or unpacked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HASH: dict[str, Json] = {
     "errorMessage": "a sha256 of 64 hex digits, as `sha256sum FILE` prints it",
 }
 LIMIT: Json = {
-    "description": "the most that is fetched: `20GiB`, or a number of bytes; 8GiB unless said",
+    "description": "the largest file that is fetched: `20GiB`, or a number of bytes; default: 8GiB",
     "oneOf": [
         {
             "type": "string",
@@ -31,18 +31,18 @@ LIMIT: Json = {
 
 
 class FetchLayer(Kind):
-    """A layer of one fetched file, or of what is in it."""
+    """A layer of one fetched file, or of its content."""
 
     name: ClassVar[str] = "fetch"
     schema: ClassVar[Json] = {
-        "description": "fetch a file by URL and put it, or what is in it, into the environment",
+        "description": "fetch a file by URL and put it, or its content, into the environment",
         "examples": [{"url": "https://example.org/app", "sha256": EXAMPLE, "to": "/opt/app"}],
         "type": "object",
         "required": ["url", "sha256", "to"],
         "additionalProperties": False,
         "properties": {
             "url": {
-                "description": "http, https or file URL; one outside of the project where `--allow-file` lets it",
+                "description": "http, https or file URL; a file outside of the project needs `--allow-file`",
                 **shapes.PLACE,
                 "errorMessage": "a URL of http, https or file, as in https://example.org/app.tar.gz",
             },
@@ -50,8 +50,8 @@ class FetchLayer(Kind):
             "to": {"description": "absolute path: of the file, or of the directory it is unpacked to", **TARGET},
             "unpack": {"description": "unpack it: tar (gz, xz, bz2, zst) or zip", "type": "boolean", "default": False},
             "strip": {
-                "description": "leading directories of each name that are dropped when unpacking, with what"
-                " lies no deeper; an error where that is all",
+                "description": "number of leading directories to drop from each name when unpacking; files that are"
+                " no deeper are left out; an error if no file is left",
                 "type": "integer",
                 "minimum": 0,
             },
@@ -62,7 +62,7 @@ class FetchLayer(Kind):
     }
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
-        """See Kind."""
+        """Returns the file."""
         options = _options(request)
         return (
             Fetch(
@@ -74,7 +74,7 @@ class FetchLayer(Kind):
         )
 
     def material(self, request: Request, pins: Json) -> Json:
-        """What is done with the file; not where it comes from, since its hash says what it is."""
+        """Returns where and how the file is placed. The URL is no part of it: the file's hash is in the key."""
         options = _options(request)
         target, mode = _target_and_mode(options)
         return {
@@ -85,7 +85,7 @@ class FetchLayer(Kind):
         }
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """See Kind."""
+        """Returns a recipe that unpacks or places the file."""
         options = _options(request)
         name = file_name(options["url"])
         target, mode = _target_and_mode(options)
@@ -96,21 +96,23 @@ class FetchLayer(Kind):
         return Recipe(steps=(Place(source=f"{BLOBS}/{name}", target=target, mode=mode),), phase="copying")
 
     def summary(self, request: Request, pins: Json) -> str:
-        """The file's name."""
+        """Returns the file's name."""
         return file_name(_options(request)["url"])
 
 
 def parse_limit(options: Mapping[str, Any]) -> int:
-    """Bytes of `limit:`; 0 where nothing is said. Its schema has checked what it is."""
-    said = options.get("limit", 0)
-    return (sizes.parse_size(said) or 0) if isinstance(said, str) else int(said)
+    """Returns the bytes of `limit:`, which fits its schema; 0 without a limit."""
+    limit = options.get("limit", 0)
+    return (sizes.parse_size(limit) or 0) if isinstance(limit, str) else int(limit)
 
 
 def file_name(url: str) -> str:
-    """The last component of a URL's path, safe as a file name."""
-    last = posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path).rstrip("/"))
-    safe = "".join(character if character.isprintable() and character not in '/\\:"' else "_" for character in last)
-    return safe if safe not in ("", ".", "..") else "file"
+    """Returns the last component of a URL's path, made safe as a file name."""
+    component = posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path).rstrip("/"))
+    name = "".join(
+        character if character.isprintable() and character not in '/\\:"' else "_" for character in component
+    )
+    return name if name not in ("", ".", "..") else "file"
 
 
 def _target_and_mode(options: dict[str, Any]) -> tuple[str, int | None]:

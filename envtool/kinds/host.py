@@ -1,10 +1,9 @@
-"""`host: {}`: this machine's own system as a base, read-only and without a download.
+"""The kind `host`: this machine's own system as a base, read-only and without a download.
 
-Its programs and libraries are shown as they are (`/usr` and what belongs to it); of `/etc` a copy is made that holds
-what root gave everybody to read. Home directories, /root, /var, /run, sockets and mounted disks are not shown, whoever
-runs envtool. What is installed is its identity: an upgrade of the machine makes other layers. Packages are told by
-their databases, everything else by installed.py.
-"""
+Its programs and libraries (`/usr` and the directories that belong to it) are mounted as they are. `/etc` is a copy of
+the files that root has made readable by everybody. Home directories, /root, /var, /run, sockets and mounted disks are
+not visible in the container, whoever runs envtool. The installed software is the identity of the base: after an upgrade
+of the machine there are other layers. Packages are identified by their databases, all other files by host_files."""
 
 from __future__ import annotations
 
@@ -24,9 +23,9 @@ EMPTY_DIRECTORIES = (
     "var/lib", "var/cache", "var/log", "var/spool",
 )  # fmt: skip
 ETC = "/run/envtool/etc"
-STAMP = "var/lib/envtool-host"  # what the shown directories hold, as a hash: it makes layers above those of this system
+STAMP = "var/lib/envtool-host"  # a file with a hash of the mounted directories: layers above depend on their content
 _CLOCK = "libfaketime.so.1"
-# Of the machine itself, or of its administrator, not of what is installed
+# Files of /etc that belong to the machine or its administrator, not to the installed software
 LEFT_OUT = frozenset(
     [
         "fstab",
@@ -81,7 +80,7 @@ ACCOUNTS = {
     "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     "group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
 }
-# What says which packages are installed, on every family of systems; the databases change with each transaction
+# Package databases, on every family of systems; a database changes with each installation and removal
 DATABASES = (
     "/var/lib/dpkg/status",
     "/usr/lib/sysimage/rpm/rpmdb.sqlite",
@@ -92,13 +91,14 @@ DATABASES = (
     "/usr/lib/os-release",
     "/etc/os-release",
 )
-# Of what is looked at besides, what `exec` can afford to look at each time: it remembers no results
+# Names of the pins for files that belong to no package
 UNPACKAGED, UNPACKAGED_ETC = "what no package has", "/etc"
+# `exec` checks only these paths before each command, because a full scan would take too long
 WATCHED_PATHS = (*DATABASES, "/usr/local/bin", "/usr/local/lib", "/etc", "/etc/ld.so.cache")
 
 
 class Host(Kind):
-    """The base kind. Its pins are only true here and now: it is shown as not pinned."""
+    """The base kind. Its pins hold only for this machine and this moment: the kind is displayed as not pinned."""
 
     name: ClassVar[str] = "host"
     schema: ClassVar[Json] = {
@@ -112,79 +112,84 @@ class Host(Kind):
     _last: host_files.HostFiles | None = None
 
     def resolve(self, request: Request, site: Site) -> Json:
-        """What is installed now."""
+        """Returns the installed software."""
         return self._identity()
 
     def fresh(self, request: Request, pins: Json) -> bool:
-        """Whether the machine is still the same."""
+        """Whether the machine is unchanged."""
         return pins == self._identity()
 
     def watches(self, pins: Json) -> tuple[str, ...]:
-        """The package databases, and where programs come and go."""
+        """Returns the package databases, and directories in which programs are installed."""
         return WATCHED_PATHS
 
     def looked(self, pins: Any) -> Looked:
-        """What no package has, as it was when these pins were looked at last."""
-        last = self._last
-        if last is None or _unpackaged_files(last).items() - pins["installed"].items():
-            last = self._last = host_files.scan_host(LEFT_OUT)
-        changed = (
-            _unpackaged_files(last).items() - pins["installed"].items()
-        )  # by now: of these pins nothing is known any more
-        unseen = "the machine has changed meanwhile" if changed else last.unseen
-        return Looked(states=last.states, trees=tuple(last.trees), unseen=unseen)
+        """Returns the state of the files that belong to no package, from the scan that made these pins."""
+        scan = self._last
+        if scan is None or _unpackaged_files(scan).items() - pins["installed"].items():
+            scan = self._last = host_files.scan_host(LEFT_OUT)
+        changed = _unpackaged_files(scan).items() - pins["installed"].items()  # since these pins were made
+        unseen = "the machine has changed meanwhile" if changed else scan.unseen
+        return Looked(states=scan.states, trees=tuple(scan.trees), unseen=unseen)
 
     def _identity(self) -> dict[str, Json]:
-        last = self._last = host_files.scan_host(LEFT_OUT)
-        return {"system": _system(), "installed": {**_databases(), **_unpackaged_files(last)}}
+        scan = self._last = host_files.scan_host(LEFT_OUT)
+        return {"system": _system(), "installed": {**_databases(), **_unpackaged_files(scan)}}
 
     def platform(self, pins: Any) -> str:
-        """The name of the system: its Python is the same on each machine that has it."""
+        """Returns the name of the system: the Pythons of machines with the same system are equal."""
         return str(pins["system"])
 
     def material(self, request: Request, pins: Json) -> Json:
-        """What is installed."""
+        """Returns the pins: the installed software."""
         return pins
 
     def build(self, request: Request, pins: Any) -> Recipe:
-        """A copy of what is public in /etc, and links and empty directories where a system has them."""
-        shown = [name for name in SYSTEM_DIRECTORIES if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
+        """Returns a recipe that makes a copy of the public files of /etc, links and empty directories, and mounts the
+        system directories."""
+        directories = [
+            name for name in SYSTEM_DIRECTORIES if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")
+        ]
         links: list[Json] = [
             [name, os.readlink(f"/{name}")] for name in SYSTEM_DIRECTORIES if os.path.islink(f"/{name}")
         ]
         return Recipe(
-            steps=(Call(function=_create_layout, arguments=([*shown], links, _stamp(pins))),),
+            steps=(Call(function=_create_layout, arguments=([*directories], links, _stamp(pins))),),
             binds=(Bind(source="/etc", target=ETC),),
-            mounts=tuple(Bind(source=f"/{name}", target=f"/{name}") for name in shown),
+            mounts=tuple(Bind(source=f"/{name}", target=f"/{name}") for name in directories),
         )
 
     def faketime(self, request: Request, pins: Json, site: Site) -> bytes | None:
-        """The machine's own, where it is installed."""
+        """Returns the machine's own library, None if it is not installed."""
         import glob
 
-        places = [found for top in ("lib/*", "lib64", "lib") for found in glob.glob(f"/usr/{top}/faketime/{_CLOCK}")]
-        for path in sorted(places)[:1]:
+        paths = [
+            match
+            for directory in ("lib/*", "lib64", "lib")
+            for match in glob.glob(f"/usr/{directory}/faketime/{_CLOCK}")
+        ]
+        for path in sorted(paths)[:1]:
             with open(path, "rb") as file:
                 return file.read()
         return None
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
-        """Where it is Debian or Ubuntu, by the Contents index of its suite."""
+        """Returns the packages that have the files: on Debian and Ubuntu, from the Contents index of the suite."""
         from envtool.kinds.debian import contents_index
 
         return contents_index.packages_for_site(ends, site)
 
     def summary(self, request: Request, pins: Any) -> str:
-        """As in: Debian GNU/Linux 12 (bookworm), this machine."""
+        """Returns the name of the system, as in "Debian GNU/Linux 12 (bookworm), this machine"."""
         return f"{pins['system']}, this machine"
 
 
-def _unpackaged_files(found: host_files.HostFiles) -> dict[str, Json]:
-    return {UNPACKAGED: found.digest, UNPACKAGED_ETC: found.etc}
+def _unpackaged_files(files: host_files.HostFiles) -> dict[str, Json]:
+    return {UNPACKAGED: files.digest, UNPACKAGED_ETC: files.etc}
 
 
 def _stamp(pins: Any) -> str:
-    """Of all that is shown and not copied: what is in /etc counts by what is copied."""
+    """Returns a hash of all mounted directories. /etc is no part of it: its files are copied into the layer."""
     rows = (f"{path} {digest}\n" for path, digest in sorted(pins["installed"].items()) if path != UNPACKAGED_ETC)
     return hashlib.sha256("".join(rows).encode()).hexdigest()
 
@@ -215,9 +220,9 @@ def _system() -> str:
 # ---- inside the container ----------------------------------------------------------------------------------------
 
 
-def _create_layout(shown: list[str], links: list[list[str]], stamp: str) -> None:
+def _create_layout(directories: list[str], links: list[list[str]], stamp: str) -> None:
     os.umask(0o022)
-    for name in (*shown, *EMPTY_DIRECTORIES, "etc", "tmp", "var/tmp"):
+    for name in (*directories, *EMPTY_DIRECTORIES, "etc", "tmp", "var/tmp"):
         os.makedirs(f"/{name}", exist_ok=True)
     for name in ("tmp", "var/tmp"):
         os.chmod(f"/{name}", 0o1777)
@@ -233,23 +238,24 @@ def _create_layout(shown: list[str], links: list[list[str]], stamp: str) -> None
 
 
 def _copy_public(source: str, target: str, *, top: bool = False) -> None:
-    """What the host's root gave everybody to read. Host root has no id here: its files are nobody's (65534)."""
+    """Copies the files that the host's root has made readable by everybody. The host's root has no id in the container:
+    its files belong to 65534 (nobody)."""
     for name in sorted(os.listdir(source)):
         if top and name in LEFT_OUT:
             continue
         path, copy = f"{source}/{name}", f"{target}/{name}"
-        found = os.lstat(path)
-        if found.st_uid != 65534:
+        status = os.lstat(path)
+        if status.st_uid != 65534:
             continue
-        if stat.S_ISLNK(found.st_mode):
+        if stat.S_ISLNK(status.st_mode):
             os.symlink(os.readlink(path), copy)
-        elif stat.S_ISDIR(found.st_mode) and found.st_mode & 0o005 == 0o005:
+        elif stat.S_ISDIR(status.st_mode) and status.st_mode & 0o005 == 0o005:
             os.mkdir(copy, 0o755)
             _copy_public(path, copy)
-        elif stat.S_ISREG(found.st_mode) and found.st_mode & 0o004:
+        elif stat.S_ISREG(status.st_mode) and status.st_mode & 0o004:
             try:
                 shutil.copyfile(path, copy)
             except OSError:
-                continue  # readable by its mode, refused by the machine's policy
-            os.chmod(copy, 0o755 if found.st_mode & 0o111 else 0o644)
-            os.utime(copy, ns=(found.st_mtime_ns, found.st_mtime_ns))
+                continue  # the mode allows reading, but a policy of the machine (such as SELinux) does not
+            os.chmod(copy, 0o755 if status.st_mode & 0o111 else 0o644)
+            os.utime(copy, ns=(status.st_mtime_ns, status.st_mtime_ns))

@@ -1,13 +1,14 @@
-"""What stands in this machine's system directories that no package database tells: looked at, never read.
+"""Scans the system directories for files that belong to no package, for the kind `host`. Reads names and states, never
+the content of files.
 
-Of everything below `/usr/local` and Python's and node's own directories, and of `/etc` as far as it is public: path,
-type, mode, size, and both times: no program can set a ctime, so a file that was replaced is another one, whatever its
-size and mtime. So counts all that a link of there, or an alternative, leads to. Of the rest, which is the packages',
-the directories down to DEPTH, in which an entry that comes, goes or is replaced leaves a time, and the files where
-commands are looked for. What is not seen: the content of files elsewhere that are edited in place.
+Of everything below `/usr/local` and the directories of Python's and node's packages, and of the public files of `/etc`,
+the digest has path, type, mode, size, mtime and ctime: no program can set a ctime, so that a replaced file differs,
+whatever its size and mtime. The same holds for the targets of links in these directories, and of alternatives. Of the
+other directories, which belong to packages, the digest has the directories down to DEPTH (a directory's mtime changes
+when an entry is added, removed or replaced), and the files in the directories of commands. A file elsewhere that is
+edited in place is not noticed.
 
-Python's byte code is left out: importing something as root is no change of the machine.
-"""
+Python's byte code is left out: importing a module as root does not change the machine."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-SYSTEM_TOPS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # as far as they are directories
+SYSTEM_TOPS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # those that are links are skipped
 DEEP_DIRECTORIES = (
     "/usr/local",
     "/usr/lib/python3/dist-packages",
@@ -28,177 +29,183 @@ DEEP_DIRECTORIES = (
     "/usr/lib/node_modules",
 )
 COMMANDS = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
-DEPTH = 2  # below a top: more are listed in their hundreds (/usr/share/doc)
-MAX_ENTRIES = 200_000  # entries: beyond, it takes seconds each time
+DEPTH = 2  # levels below a top; the next level has directories with hundreds of entries (/usr/share/doc)
+MAX_ENTRIES = 200_000  # more entries would take seconds in each scan
 ETC = "/etc"
 BYTE_CODE = "__pycache__"
-ALTERNATIVES = "/etc/alternatives"  # what commands without a package are also called by
+ALTERNATIVES = "/etc/alternatives"  # links that give commands, also those of no package, a second name
 
 
 @dataclass(slots=True)
 class HostFiles:
-    """How it all stood at one moment."""
+    """The state of the files at one moment."""
 
-    digest: str = ""  # of all but /etc; lower-case hex
+    digest: str = ""  # of all files outside of /etc; lower-case hex
     etc: str = ""  # of /etc
-    states: dict[str, int] = field(default_factory=dict)  # ctime (ns) of each path that was looked at, links left out
-    trees: list[str] = field(default_factory=list)  # directories of whose files it counts which ones a task opened
-    unseen: str = ""  # why not all could be looked at
+    states: dict[str, int] = field(default_factory=dict)  # ctime (ns) of each path that was scanned, without links
+    trees: list[str] = field(default_factory=list)  # directories for which results record the files that a task opened
+    unseen: str = ""  # why the scan is not complete; "" if it is
 
 
 def scan_host(private: frozenset[str]) -> HostFiles:
-    """How it stands now. `private` are the names in /etc that no stack is given."""
-    return _HostScan(private).look()
+    """Returns the present state. `private` are the names in /etc that no stack gets."""
+    return _HostScan(private).scan()
 
 
 class _HostScan:
     def __init__(self, private: frozenset[str]) -> None:
         self._private = private
-        self._found = HostFiles()
+        self._result = HostFiles()
         self._rows: dict[str, str] = {}
         self._walked: set[str] = set()
         self._trees: dict[str, None] = {}
         self._links: list[str] = []
 
-    def look(self) -> HostFiles:
-        found = self._found
+    def scan(self) -> HostFiles:
+        files = self._result
         tops = [top for top in SYSTEM_TOPS if os.path.isdir(top) and not os.path.islink(top)]
         for pattern in DEEP_DIRECTORIES:
-            for place in sorted(glob.glob(pattern)):
-                self._tree(place)
+            for directory in sorted(glob.glob(pattern)):
+                self._tree(directory)
         for top in tops:
             self._shallow(top, DEPTH)
-        for place in COMMANDS:
-            if os.path.isdir(place) and not os.path.islink(os.path.dirname(place)) and not os.path.islink(place):
-                self._files(place)
+        for directory in COMMANDS:
+            if (
+                os.path.isdir(directory)
+                and not os.path.islink(os.path.dirname(directory))
+                and not os.path.islink(directory)
+            ):
+                self._files(directory)
         self._etc(ETC, top=True)
         self._follow(tops)
-        found.trees = [*self._trees]
+        files.trees = [*self._trees]
         if len(self._rows) > MAX_ENTRIES:
-            found.unseen = f"more than {MAX_ENTRIES:,} files lie below /usr/local and its like"
-        found.digest, found.etc = (
+            files.unseen = f"more than {MAX_ENTRIES:,} files are below /usr/local and similar directories"
+        files.digest, files.etc = (
             _digest(self._rows[path] for path in sorted(self._rows) if path.startswith(f"{ETC}/") == etc)
             for etc in (False, True)
         )
-        return found
+        return files
 
-    def _note(self, path: str, state: os.stat_result, *, times: bool = True) -> None:
-        if stat.S_ISLNK(state.st_mode):  # another one is another entry of its directory
+    def _note(self, path: str, status: os.stat_result, *, times: bool = True) -> None:
+        if stat.S_ISLNK(status.st_mode):  # a link is replaced, never changed: its directory's times show it
             try:
                 self._rows[path] = f"{path} -> {os.readlink(path)}"
             except OSError:
                 self._rows[path] = f"{path} ->"
             return
-        self._found.states[path] = state.st_ctime_ns
+        self._result.states[path] = status.st_ctime_ns
         if times:
-            self._rows[path] = f"{path} {state.st_mode} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
-        else:  # what is in it has rows of its own
-            self._rows[path] = f"{path} {state.st_mode}"
+            self._rows[path] = f"{path} {status.st_mode} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+        else:  # the entries of the directory have their own rows
+            self._rows[path] = f"{path} {status.st_mode}"
 
-    def _entries(self, place: str) -> list[os.DirEntry[str]]:
+    def _entries(self, directory: str) -> list[os.DirEntry[str]]:
         try:
-            with os.scandir(place) as entries:
+            with os.scandir(directory) as entries:
                 return list(entries)
         except FileNotFoundError:
             return []
         except OSError as error:
-            if os.access(place, os.X_OK):  # a task that knows a name in it can have it
-                self._found.unseen = f"{place}: {error.strerror}"
+            if os.access(directory, os.X_OK):  # a task can open a file in it whose name it knows
+                self._result.unseen = f"{directory}: {error.strerror}"
             return []
 
-    def _tree(self, place: str) -> None:
-        """Everything below a directory."""
-        pending = [place]
+    def _tree(self, top: str) -> None:
+        """Scans everything below a directory."""
+        pending = [top]
         while pending and len(self._rows) <= MAX_ENTRIES:
-            here = pending.pop()
+            directory = pending.pop()
             try:
-                state = os.lstat(here)
+                directory_status = os.lstat(directory)
             except OSError:
                 continue
-            if here in self._walked or stat.S_ISLNK(state.st_mode):
-                self._links += [] if here in self._walked else [here]
-                self._rows.setdefault(here, here)
+            if directory in self._walked or stat.S_ISLNK(directory_status.st_mode):
+                self._links += [] if directory in self._walked else [directory]
+                self._rows.setdefault(directory, directory)
                 continue
-            self._note(here, state, times=False)
-            self._trees[here] = None
-            self._walked.add(here)
-            for entry in self._entries(here):
-                found = self._state(entry)
-                if found is None or entry.name == BYTE_CODE:
+            self._note(directory, directory_status, times=False)
+            self._trees[directory] = None
+            self._walked.add(directory)
+            for entry in self._entries(directory):
+                status = self._state(entry)
+                if status is None or entry.name == BYTE_CODE:
                     continue
-                if stat.S_ISDIR(found.st_mode):
+                if stat.S_ISDIR(status.st_mode):
                     pending.append(entry.path)
                 else:
-                    self._note(entry.path, found)
-                    if stat.S_ISLNK(found.st_mode):
+                    self._note(entry.path, status)
+                    if stat.S_ISLNK(status.st_mode):
                         self._links.append(entry.path)
 
-    def _shallow(self, place: str, depth: int) -> None:
-        """The directories below one, without what is in trees."""
-        if place in self._found.states:
+    def _shallow(self, directory: str, depth: int) -> None:
+        """Scans a directory and those below it down to `depth`, without those that `_tree` has scanned."""
+        if directory in self._result.states:
             return
         try:
-            self._note(place, os.lstat(place))
+            self._note(directory, os.lstat(directory))
         except OSError:
             return
-        for entry in self._entries(place) if depth else ():
+        for entry in self._entries(directory) if depth else ():
             if entry.is_dir(follow_symlinks=False) and entry.name != BYTE_CODE:
                 self._shallow(entry.path, depth - 1)
 
-    def _files(self, place: str) -> None:
-        """What is not a directory in one."""
-        self._hold(place)
-        for entry in self._entries(place):
-            state = self._state(entry)
-            if state is not None and not stat.S_ISDIR(state.st_mode):
-                self._note(entry.path, state)
+    def _files(self, directory: str) -> None:
+        """Scans the entries of a directory that are not directories."""
+        self._hold(directory)
+        for entry in self._entries(directory):
+            status = self._state(entry)
+            if status is not None and not stat.S_ISDIR(status.st_mode):
+                self._note(entry.path, status)
 
-    def _etc(self, place: str, *, top: bool = False) -> None:
-        """What a base copies of /etc. Its own time is no part of the digest: other things come and go there too."""
+    def _etc(self, directory: str, *, top: bool = False) -> None:
+        """Scans the entries of /etc that a base copies. The times of directories are no part of the digest: private
+        files are added and removed there too."""
         with contextlib.suppress(OSError):
-            self._found.states.setdefault(place, os.lstat(place).st_ctime_ns)
-        for entry in self._entries(place):
-            state = self._state(entry)
-            if state is None or (top and entry.name in self._private):
+            self._result.states.setdefault(directory, os.lstat(directory).st_ctime_ns)
+        for entry in self._entries(directory):
+            status = self._state(entry)
+            if status is None or (top and entry.name in self._private):
                 continue
-            if stat.S_ISDIR(state.st_mode):
-                if state.st_mode & 0o005 == 0o005:
-                    self._note(entry.path, state, times=False)
+            if stat.S_ISDIR(status.st_mode):
+                if status.st_mode & 0o005 == 0o005:
+                    self._note(entry.path, status, times=False)
                     self._etc(entry.path)
-            elif stat.S_ISLNK(state.st_mode):
-                self._note(entry.path, state)
-                if place == ALTERNATIVES:
+            elif stat.S_ISLNK(status.st_mode):
+                self._note(entry.path, status)
+                if directory == ALTERNATIVES:
                     self._links.append(entry.path)
-            elif state.st_mode & 0o004:
-                self._note(entry.path, state)
+            elif status.st_mode & 0o004:
+                self._note(entry.path, status)
 
     def _follow(self, tops: list[str]) -> None:
-        """What links of trees lead to, where it is shown and was not looked at."""
-        ends: dict[str, str] = {}
+        """Scans the targets of links that are mounted and not scanned yet."""
+        targets: dict[str, str] = {}
         while self._links and len(self._rows) <= MAX_ENTRIES:
             link = self._links.pop()
-            end = os.path.realpath(link)
-            self._rows[link] += f" = {end}"  # links on the way may lie anywhere
-            if end in ends or not any(end.startswith(f"{top}/") for top in tops):
+            target = os.path.realpath(link)
+            self._rows[link] += f" = {target}"  # the target also depends on links on the way, which are not scanned
+            if target in targets or not any(target.startswith(f"{top}/") for top in tops):
                 continue
-            ends[end] = link
+            targets[target] = link
             try:
-                state = os.lstat(end)
+                status = os.lstat(target)
             except OSError:
                 continue
-            if not stat.S_ISDIR(state.st_mode):
-                if end not in self._found.states:
-                    self._note(end, state)
-                    self._hold(os.path.dirname(end))
-            elif not any(f"{top}/".startswith(f"{end}/") or os.path.dirname(end) == top for top in tops):
-                self._tree(end)
+            if not stat.S_ISDIR(status.st_mode):
+                if target not in self._result.states:
+                    self._note(target, status)
+                    self._hold(os.path.dirname(target))
+            elif not any(f"{top}/".startswith(f"{target}/") or os.path.dirname(target) == top for top in tops):
+                self._tree(target)
 
-    def _hold(self, place: str) -> None:
-        """It is to be told which files of a directory a task opened, and whether one came or went."""
-        if place not in self._trees:
-            self._trees[place] = None
+    def _hold(self, directory: str) -> None:
+        """Adds a directory to `trees`, so that results depend on the files that a task opens in it, and on its
+        entries."""
+        if directory not in self._trees:
+            self._trees[directory] = None
             with contextlib.suppress(OSError):
-                self._found.states.setdefault(place, os.lstat(place).st_ctime_ns)
+                self._result.states.setdefault(directory, os.lstat(directory).st_ctime_ns)
 
     @staticmethod
     def _state(entry: os.DirEntry[str]) -> os.stat_result | None:

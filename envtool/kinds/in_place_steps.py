@@ -1,5 +1,5 @@
-"""The steps of a layer that is built in the project's place (`in_place: true`): what runs in its container before its
-commands and after them. Nothing can be imported there, so all that is needed is imported here."""
+"""The steps inside the container of a layer that is built in the project's place (`in_place: true`): before its
+commands and after them. No module can be imported there, so everything is imported here."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import stat
 
 from envtool.api import PROJECT
 
-USER = 1000  # whose tasks run: what was built is theirs to change
-EXCLUDED = (".git", ".envtool", "envtool.vendor")  # of the project alone, whatever the commands made there
+USER = 1000  # tasks run as this user, and may change the built files
+EXCLUDED = (".git", ".envtool", "envtool.vendor")  # only the project has these; those that commands made are removed
 
 
 def place_inputs(source: str, moment: int) -> list[str]:
-    """Put the inputs, which lie in `source`, in the project's place, all with the time `moment` (seconds): the same in
-    a build and in tasks, and older than anything that is made of them. What is there as it should be stays untouched.
-    Returns what was not so, relative to the project."""
+    """Copies the inputs from `source` into the project's place, all with the time `moment` (seconds): they have the
+    same time in a build and in tasks, and are older than everything that is made from them. Files that are right
+    already are not touched. Returns the paths of the others, relative to the project."""
     changed: list[str] = []
     _directory(PROJECT)
     if os.path.isdir(source):
@@ -25,59 +25,63 @@ def place_inputs(source: str, moment: int) -> list[str]:
 
 
 def before_commands(source: str, moment: int) -> None:
-    """Before the commands."""
+    """Places the inputs before the commands run."""
     place_inputs(source, moment)
 
 
 def after_commands(source: str, moment: int) -> None:
-    """After the commands: the inputs are again what they are in the project, and all belongs to whom tasks run as."""
+    """Restores the inputs after the commands, and gives all files to the user of the tasks."""
     for name in EXCLUDED:
         _remove(f"{PROJECT}/{name}")
     for path in place_inputs(source, moment):
-        print(f"envtool: {path}, an input, was changed by the commands: it is the project's own again")
-    apart = _mounted()
+        print(f"envtool: the commands changed the input {path}: it has the project's content again")
+    mount_points = _mounted()
     for directory, directories, files in os.walk(PROJECT):
-        directories[:] = [name for name in directories if f"{directory}/{name}" not in apart]
+        directories[:] = [name for name in directories if f"{directory}/{name}" not in mount_points]
         for path in (directory, *(os.path.join(directory, name) for name in (*directories, *files))):
             if os.lstat(path).st_uid == 0 and not _chown_to_user(path):
                 return
 
 
 def _mounted() -> set[str]:
-    """What other layers show in the project (node_modules): it is theirs."""
+    """Returns the mount points. What other layers mount in the project (node_modules) does not belong to this layer."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         return {line.split()[4] for line in file}
 
 
-def _place_inputs(source: str, target: str, below: str, moment: int, changed: list[str]) -> None:
+def _place_inputs(source: str, target: str, prefix: str, moment: int, changed: list[str]) -> None:
     for name in sorted(os.listdir(source)):
-        here, there, path = f"{source}/{name}", f"{target}/{name}", f"{below}{name}"
-        mode = os.lstat(here).st_mode
+        input_path, target_path, path = f"{source}/{name}", f"{target}/{name}", f"{prefix}{name}"
+        mode = os.lstat(input_path).st_mode
         if stat.S_ISDIR(mode):
-            _directory(there)
-            _place_inputs(here, there, f"{path}/", moment, changed)
-        elif not _is_unchanged(here, there, moment):
+            _directory(target_path)
+            _place_inputs(input_path, target_path, f"{path}/", moment, changed)
+        elif not _is_unchanged(input_path, target_path, moment):
             changed.append(path)
-            _remove(there)
-            shutil.copy2(here, there, follow_symlinks=False)
-            os.utime(there, (moment, moment), follow_symlinks=False)
+            _remove(target_path)
+            shutil.copy2(input_path, target_path, follow_symlinks=False)
+            os.utime(target_path, (moment, moment), follow_symlinks=False)
 
 
-def _is_unchanged(one: str, other: str, moment: int) -> bool:
+def _is_unchanged(input_path: str, target_path: str, moment: int) -> bool:
     try:
-        mine, found = os.lstat(one), os.lstat(other)
+        input_status, target_status = os.lstat(input_path), os.lstat(target_path)
     except FileNotFoundError:
         return False
-    if (mine.st_mode, mine.st_size, moment * 10**9) != (found.st_mode, found.st_size, found.st_mtime_ns):
+    if (input_status.st_mode, input_status.st_size, moment * 10**9) != (
+        target_status.st_mode,
+        target_status.st_size,
+        target_status.st_mtime_ns,
+    ):
         return False
-    if stat.S_ISLNK(mine.st_mode):
-        return os.readlink(one) == os.readlink(other)
-    with open(one, "rb") as left, open(other, "rb") as right:
+    if stat.S_ISLNK(input_status.st_mode):
+        return os.readlink(input_path) == os.readlink(target_path)
+    with open(input_path, "rb") as input_file, open(target_path, "rb") as target_file:
         while True:
-            piece = left.read(1 << 20)
-            if piece != right.read(1 << 20):
+            chunk = input_file.read(1 << 20)
+            if chunk != target_file.read(1 << 20):
                 return False
-            if not piece:
+            if not chunk:
                 return True
 
 
@@ -96,7 +100,7 @@ def _remove(path: str) -> None:
 
 
 def _chown_to_user(path: str) -> bool:
-    """False where there is one id alone, which has everything anyway."""
+    """Returns False if the container has a single id, which owns every file anyway."""
     try:
         os.chown(path, USER, USER, follow_symlinks=False)
     except OSError:

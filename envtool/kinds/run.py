@@ -1,4 +1,4 @@
-"""`run`: commands of one's own, in the stack below, offline unless they say otherwise."""
+"""The kind `run`: commands in the stack below, without network unless the layer asks for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 
 from envtool.api import PROJECT, Call, Command, Json, Kind, Recipe, Request, Run
 
-INPUTS = "/dev/envtool/inputs"  # where a layer that is built in the project's place has its inputs: nothing keeps it
+INPUTS = "/dev/envtool/inputs"  # the inputs of a layer that is built in the project's place; no part of the layer
 DAY = 86400  # seconds
 
 COMMAND: Json = {
@@ -31,7 +31,7 @@ COMMAND: Json = {
 
 
 class RunLayer(Kind):
-    """A layer made by commands. Only its declared inputs are visible to it, at /project."""
+    """A layer that commands build. Of the project they see only the declared inputs, at /project."""
 
     name: ClassVar[str] = "run"
     schema: ClassVar[Json] = COMMAND
@@ -48,19 +48,20 @@ class RunLayer(Kind):
             "default": False,
         },
         "in_place": {
-            "description": "build in the project's place: what the commands make there lies over the project in tasks"
-            " and in layers above, writable, and with times for which make, ninja and cargo do not build it again",
+            "description": "build in the project's place: tasks and layers above see the built files over the project,"
+            " writable, and with times for which make, ninja and cargo do not build them again",
             "type": "boolean",
             "default": False,
         },
     }
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """See Kind."""
+        """Returns the paths and patterns under `inputs`."""
         return tuple(str(path) for path in _options(options).get("inputs", ()))
 
     def material(self, request: Request, pins: Json) -> Json:
-        """What is executed, and whether it saw the network. Not the patterns: what they matched is in the key."""
+        """Returns the commands, and whether they had the network. The patterns of `inputs` are no part of it: the
+        matched files are in the key."""
         return {
             "run": [_material(command) for command in commands(_options(request.options)["run"])],
             "network": _network(request.options),
@@ -69,11 +70,11 @@ class RunLayer(Kind):
         }
 
     def in_project(self, request: Request, pins: Json) -> Mapping[str, str]:
-        """All that was built in place."""
+        """Returns the mount of all that was built in the project's place."""
         return {".": PROJECT} if _in_place(request.options) else {}
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """See Kind."""
+        """Returns a recipe that runs the commands."""
         in_place, network = _in_place(request.options), _network(request.options)
         cwd = PROJECT if request.inputs or in_place else "/"
         steps = tuple(Run(command=command, cwd=cwd) for command in commands(_options(request.options)["run"]))
@@ -82,14 +83,14 @@ class RunLayer(Kind):
         from envtool.kinds import in_place_steps
 
         arguments = (INPUTS, max(0, request.epoch - DAY))
-        begin, finish = (
-            Call(function=each, arguments=arguments)
-            for each in (in_place_steps.before_commands, in_place_steps.after_commands)
+        before, after = (
+            Call(function=function, arguments=arguments)
+            for function in (in_place_steps.before_commands, in_place_steps.after_commands)
         )
-        return Recipe(steps=(begin, *steps, finish), network=network, project=INPUTS, phase="running")
+        return Recipe(steps=(before, *steps, after), network=network, project=INPUTS, phase="running")
 
     def summary(self, request: Request, pins: Json) -> str:
-        """The number of commands, and what is impure."""
+        """Returns the number of commands, and whether they are built in place or impure."""
         count = len(commands(_options(request.options)["run"]))
         notes = [
             *(["in place"] if _in_place(request.options) else []),
@@ -99,8 +100,8 @@ class RunLayer(Kind):
 
 
 def commands(value: Json) -> tuple[Command, ...]:
-    """The commands that a `run` value means: a string is a shell line, a list is several of these, a list in the list
-    the words of one."""
+    """Returns the commands of a `run` value: a string is a shell line; a list has several commands; a list in the list
+    has the words of one command."""
     if isinstance(value, str):
         return (Command(shell=value),)
     if not isinstance(value, list):
@@ -116,7 +117,7 @@ def _material(command: Command) -> Json:
 
 
 def _options(options: Json) -> dict[str, Any]:
-    # a kind with siblings is always given {name: value, **siblings}; the schema has been checked
+    # The options of a kind with siblings are always {name: value, **siblings}, and fit the schema.
     return cast("dict[str, Any]", options)
 
 

@@ -1,4 +1,4 @@
-"""`tarball: {url or path, sha256}`: a base from an archive of a root file system."""
+"""The kind `tarball`: a base from an archive of a root file system."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", "
 
 
 class Tarball(Kind):
-    """The base kind. Its pins: `url` or `path` (of the project), `sha256`; the archive's owners are kept, its hash
-    decides."""
+    """The base kind. Its pins: `url`, or `path` of the project, and `sha256`. The owners in the archive are kept."""
 
     name: ClassVar[str] = "tarball"
     pins: ClassVar[Json] = {
@@ -35,22 +34,22 @@ class Tarball(Kind):
             "url": {
                 **shapes.PLACE,
                 "errorMessage": "a URL of http, https or file, as in https://example.org/root.tar.xz",
-                "description": "Where it is fetched from.",
+                "description": "URL of the archive.",
             },
             "path": {"type": "string", "minLength": 1, "description": "Or a file of the project."},
             "sha256": {**HASH, "description": "Hash of the whole file."},
             "strip": {
                 "type": "integer",
                 "minimum": 0,
-                "description": "Leading directories of each name that are dropped, with what lies no deeper; an"
-                " error where that is all. Default: 0.",
+                "description": "Number of leading directories to drop from each name; files that are no deeper are"
+                " left out; an error if no file is left. Default: 0.",
             },
             "limit": LIMIT,
         },
     }
 
     def check(self, request: Request, site: Site) -> None:
-        """Is the file of the project there?"""
+        """Raises SpecError if the project does not have the file."""
         options: Any = request.options
         if "path" not in options:
             return
@@ -65,7 +64,7 @@ class Tarball(Kind):
             raise SpecError((problem,)) from None
 
     def resolve(self, request: Request, site: Site) -> Json:
-        """Nothing floats; a path of the project becomes one that means the same in every checkout."""
+        """Returns the hash, and the URL or the path relative to the project."""
         options: Any = request.options
         if "url" in options:
             return {"url": options["url"], "sha256": options["sha256"].lower()}
@@ -74,38 +73,38 @@ class Tarball(Kind):
         return {"path": path, "sha256": options["sha256"].lower()}
 
     def fetches(self, request: Request, pins: Any) -> tuple[Fetch, ...]:
-        """The archive, named so that its ending tells what it is."""
-        place = pins["url"].partition("?")[0] if "url" in pins else pins["path"]
-        ending = max((it for it in _ENDINGS if place.endswith(it)), key=len, default=".tar")
-        most = parse_limit(cast("dict[str, Any]", request.options))
-        return (Fetch(url=pins.get("url", ""), sha256=pins["sha256"], name=f"root{ending}", limit=most),)
+        """Returns the archive, under a name whose ending says how it is compressed."""
+        location = pins["url"].partition("?")[0] if "url" in pins else pins["path"]
+        ending = max((suffix for suffix in _ENDINGS if location.endswith(suffix)), key=len, default=".tar")
+        limit = parse_limit(cast("dict[str, Any]", request.options))
+        return (Fetch(url=pins.get("url", ""), sha256=pins["sha256"], name=f"root{ending}", limit=limit),)
 
     def locate(self, request: Request, pins: Any, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
-        """A file of the project is where the project is."""
+        """Returns the archive with its URL: that of a file of the project depends on the checkout."""
         if "url" in pins:
             return fetches
         return [replace(fetch, url=site.url(pins["path"])) for fetch in fetches]
 
     def material(self, request: Request, pins: Json) -> Json:
-        """The archive's hash is in the key; beside it only `strip` matters."""
+        """Returns `strip`; the archive's hash is in the key."""
         options: Any = request.options
         return {"strip": options.get("strip", 0)}
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """Unpack it, owners and all."""
+        """Returns a recipe that unpacks the archive with its owners."""
         (fetch,) = self.fetches(request, pins)
         options: Any = request.options
         strip = options.get("strip", 0)
         return Recipe(steps=(Unpack(name=fetch.name, target="/", strip=strip, owners=True),), phase="unpacking")
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
-        """Where it is Debian or Ubuntu, by the Contents index of its suite."""
+        """Returns the packages that have the files: on Debian and Ubuntu, from the Contents index of the suite."""
         from envtool.kinds.debian import contents_index
 
         return contents_index.packages_for_site(ends, site)
 
     def summary(self, request: Request, pins: Any) -> str:
-        """As in: root.tar.xz."""
+        """Returns the archive's name, as in "root.tar.xz"."""
         return str(pins.get("url") or pins["path"]).rpartition("/")[2]
 
 

@@ -1,8 +1,8 @@
-"""`envtool.lock`: what every floating thing was settled to, as a value (`lock`), as text (`text`), and what two of them
-differ in (`changes`). Pure: no process, socket or file.
+"""`envtool.lock`: the pins that each question of a spec resolved to, as a value and as text. Only `file` touches the
+disk.
 
-diff          What moved between two locks: the table that `envtool lock` prints
-file          `envtool.lock` on disk: beside the spec, named like it
-lock          The lock as a value, and whether it answers what a spec asks
-text_format   The lock as text: JSON, deterministic, one item a line, so that diffs and merges are small
+lock          the lock as a value, and whether it answers a question
+text_format   the lock as text: JSON, deterministic, one item a line, so that diffs and merges are small
+file          reads and writes `envtool.lock`, beside the spec and named like it
+diff          what changed between two locks: the table that `envtool lock` prints
 """

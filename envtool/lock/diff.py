@@ -1,4 +1,4 @@
-"""What moved between two locks: the table that `envtool lock` prints. Pure."""
+"""What changed between two locks: the table that `envtool lock` prints. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from envtool.model import Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockChange:
-    """One pinned thing that came (`old` empty), went (`new` empty) or moved. `entry` is the base or layer, as in `layer
-    deps`; without a `name` it came or went as a whole."""
+    """One pinned item that was added (`old` empty), removed (`new` empty) or changed. `entry` is the base or layer, as
+    in `layer deps`; without a `name` all of the entry was added or removed.
+    """
 
     entry: str
     name: str
@@ -23,51 +24,59 @@ class LockChange:
 
 
 def diff_locks(old: Lock, new: Lock) -> tuple[LockChange, ...]:
-    """Everything that differs, by entry and name. Entries of one name (a matrix) are told apart by what they hold."""
-    found: dict[LockChange, None] = {}
+    """Returns all differences, by entry and name. Entries of one name (a matrix) are matched by their questions."""
+    changes: dict[LockChange, None] = {}
     for title, before, after in _pair_entries(old, new):
-        whole = after or before
-        assert whole is not None
-        platform = whole.question.platform
+        entry = after or before
+        assert entry is not None
+        platform = entry.question.platform
         if before is None or after is None:
-            size = f"{len(_pinned_items(whole))} pinned"
+            size = f"{len(_pinned_items(entry))} pinned"
             row = LockChange(
                 entry=title, name="", old=size if before else "", new=size if after else "", platform=platform
             )
-            found[row] = None
+            changes[row] = None
             continue
-        had, has = _pinned_items(before), _pinned_items(after)
-        for name in sorted({*had, *has}):
-            gone, come = had.get(name, set()) - has.get(name, set()), has.get(name, set()) - had.get(name, set())
-            if gone or come:
-                found[
+        old_items, new_items = _pinned_items(before), _pinned_items(after)
+        for name in sorted({*old_items, *new_items}):
+            removed, added = (
+                old_items.get(name, set()) - new_items.get(name, set()),
+                new_items.get(name, set()) - old_items.get(name, set()),
+            )
+            if removed or added:
+                changes[
                     LockChange(
                         entry=title,
                         name=name,
-                        old=_display_versions(gone, come),
-                        new=_display_versions(come, gone),
+                        old=_display_versions(removed, added),
+                        new=_display_versions(added, removed),
                         platform=platform,
                     )
                 ] = None
-    return tuple(found)
+    return tuple(changes)
 
 
 def _pair_entries(old: Lock, new: Lock) -> Iterator[tuple[str, LockEntry | None, LockEntry | None]]:
-    """Entries of both locks that stand for the same thing: same question, else same name and kind, in order."""
-    left = {entry.question.id: entry for entry in old.entries}
-    rest: list[LockEntry] = []
+    """Yields pairs of entries of both locks: those of the same question, then those of the same name and kind, in
+    order.
+    """
+    unmatched = {entry.question.id: entry for entry in old.entries}
+    unpaired: list[LockEntry] = []
     for entry in new.entries:
-        same = left.pop(entry.question.id, None)
+        same = unmatched.pop(entry.question.id, None)
         if same is None:
-            rest.append(entry)
+            unpaired.append(entry)
         else:
             yield _title(entry), same, entry
-    for entry in rest:
-        near = next((each for each in left.values() if _entry_identity(each) == _entry_identity(entry)), None)
-        if near is not None:
-            del left[near.question.id]
-        yield _title(entry), near, entry
-    for entry in left.values():
+    for entry in unpaired:
+        similar = next(
+            (candidate for candidate in unmatched.values() if _entry_identity(candidate) == _entry_identity(entry)),
+            None,
+        )
+        if similar is not None:
+            del unmatched[similar.question.id]
+        yield _title(entry), similar, entry
+    for entry in unmatched.values():
         yield _title(entry), entry, None
 
 
@@ -81,28 +90,28 @@ def _title(entry: LockEntry) -> str:
 
 
 def _pinned_items(entry: LockEntry) -> dict[str, set[tuple[str, str]]]:
-    """Name -> versions and hashes; files that the spec pins by hash alone have no version."""
-    found: dict[str, set[tuple[str, str]]] = {}
+    """Returns name -> versions and hashes. Files that the spec pins by hash alone have no version."""
+    items: dict[str, set[tuple[str, str]]] = {}
     for item in pinned_items(entry.pins):
-        found.setdefault(str(item["name"]), set()).add((str(item["version"]), str(item.get("sha256", ""))))
+        items.setdefault(str(item["name"]), set()).add((str(item["version"]), str(item.get("sha256", ""))))
     for file in entry.files:
-        found.setdefault(str(file["name"]), set()).add(("", str(file["sha256"])))
-    return {name: {(value, "")} for name, value in _plain_pins(entry.pins)} | found
+        items.setdefault(str(file["name"]), set()).add(("", str(file["sha256"])))
+    return {name: {(value, "")} for name, value in _plain_pins(entry.pins)} | items
 
 
-def _display_versions(these: set[tuple[str, str]], others: set[tuple[str, str]]) -> str:
-    """Versions; with the start of the hash where the version alone does not tell the two apart."""
+def _display_versions(items: set[tuple[str, str]], others: set[tuple[str, str]]) -> str:
+    """Returns the versions as text, with the start of the hash where the other side has the same version."""
     versions = {version for version, _ in others}
     return ", ".join(
         sorted(
             version if version and version not in versions else f"{version} sha256:{sha256[:12]}".strip()
-            for version, sha256 in these
+            for version, sha256 in items
         )
     )
 
 
 def _plain_pins(pins: Json) -> Iterator[tuple[str, str]]:
-    """What pins say beside their items: a date, a suite, a digest."""
+    """Yields the pins that are not items: a date, a suite, a digest."""
     if isinstance(pins, dict):
         for name, value in pins.items():
             if name == "epoch" and isinstance(value, int) and 0 <= value < 1 << 33:

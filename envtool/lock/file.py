@@ -1,4 +1,4 @@
-"""`envtool.lock` on disk: beside the spec, named like it."""
+"""Reads and writes `envtool.lock`, beside the spec and named like it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from envtool.project.source_files import ProjectFiles
 
 
 def lock_file_name(spec: str) -> str:
-    """The lock's name for a spec's: envtool.yaml has envtool.lock, ci.yaml ci.lock."""
+    """Returns the lock's file name for a spec's: envtool.yaml has envtool.lock, ci.yaml has ci.lock."""
     return os.path.splitext(spec)[0] + ".lock"
 
 
 def read_lock(files: ProjectFiles, spec: str, kinds: PluginRegistry) -> Lock | None:
-    """The lock of a spec (its name in the project), None where there is none. `kinds` say what pins are. Raises
-    SpecError, UsageError."""
+    """Returns the lock of a spec (its name in the project), or None where there is none. `kinds` check the pins. Raises
+    SpecError, UsageError.
+    """
     file = lock_file_name(spec)
     content = files.read(file)
     if content is None:
@@ -30,16 +31,16 @@ def read_lock(files: ProjectFiles, spec: str, kinds: PluginRegistry) -> Lock | N
     problems: list[Problem] = []
     for entry in lock.entries:
         kind = (kinds.bases if entry.question.subject == "base" else kinds.layers).get(entry.question.kind)
-        # pins are looked at by nobody before they fit; where a plugin is not here, nobody will
-        if kind is not None and (why := pin_schemas.fault(entry.pins, kind.pins)):
-            problems += text_format.wrong_pins_error(entry, why).problems
+        # checked before anybody reads the pins; without its plugin nobody does
+        if kind is not None and (reason := pin_schemas.fault(entry.pins, kind.pins)):
+            problems += text_format.wrong_pins_error(entry, reason).problems
     if problems:
         raise SpecError(tuple(problems))
     return lock
 
 
 def lock_line_finder(files: ProjectFiles, spec: str) -> Callable[[str, str], str]:
-    """For people: (name, version) of a pinned item -> where it stands in the lock (`envtool.lock:118`), if it does."""
+    """Returns a function from (name, version) of a pinned item to its line in the lock (`envtool.lock:118`), or ""."""
     file = lock_file_name(spec)
     content = files.read(file) or ""
 
@@ -51,7 +52,7 @@ def lock_line_finder(files: ProjectFiles, spec: str) -> Callable[[str, str], str
 
 
 def write_lock(root: str, spec: str, lock: Lock) -> bool:
-    """Write the lock, whole or not at all; whether that changed anything. Raises UsageError where it cannot be."""
+    """Replace the lock by one rename. Returns whether its text changed. Raises UsageError if it cannot be written."""
     file = lock_file_name(spec)
     content = text_format.dumps(lock).encode()
     try:
@@ -69,7 +70,7 @@ def write_lock(root: str, spec: str, lock: Lock) -> bool:
 
 def _holds(project: OpenDirectory, file: str, content: bytes) -> bool:
     try:
-        with project.read(file) as there:
-            return there.read(len(content) + 1) == content
-    except OSError:  # nothing, or no file
+        with project.read(file) as stored:
+            return stored.read(len(content) + 1) == content
+    except OSError:  # there is no file, or something else
         return False

@@ -1,7 +1,7 @@
 """The lock as text: JSON, deterministic, one item a line, so that diffs and merges are small.
 
-Every entry, every pin and every item of a list of pins has a line of its own; what is below stays on it. The format is
-`envtool schema --lock` (docs/lock.md); `version` is raised when an older envtool could not read it.
+Every entry, every pin and every item of a list of pins has a line of its own; deeper values stay on that line. The
+format is that of `envtool schema --lock` (docs/lock.md); `version` is raised when an older envtool could not read it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from envtool.lock.lock import Lock, LockEntry, LockQuestion, lock_of
 from envtool.model import Json, Where
 
 VERSION = 1
-MAX_DEPTH = 64  # levels of arrays and objects: what kinds ask and answer has a few
+MAX_DEPTH = 64  # levels of arrays and objects; questions and pins of kinds have a few
 RESTORE_HINT = (
-    "`git checkout {0}` brings back the last that was committed; without one, `envtool lock` settles all anew"
+    "`git checkout {0}` brings back the last that was committed; without one, `envtool lock` resolves everything again"
 )
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character of two
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # one half of a pair of UTF-16
 LOCK_FILE = "envtool.lock"
 
 _HEX: Json = pin_schemas.SHA256
 SCHEMA: dict[str, Json] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "envtool.lock",
-    "description": "What every floating thing of an envtool.yaml was settled to. Written by `envtool lock`.",
+    "description": "The pins that an envtool.yaml resolved to. Written by `envtool lock`.",
     "type": "object",
     "additionalProperties": False,
     "required": ["version", "entries"],
@@ -49,18 +49,21 @@ SCHEMA: dict[str, Json] = {
                     "kind": {"type": "string", "description": "The kind of base or layer."},
                     "platform": {
                         "type": "string",
-                        "description": "As `uname -m` says it; on this machine's own system also its name.",
+                        "description": "As `uname -m` prints it; for this machine's own system also the system's name.",
                     },
-                    "asked": {"description": "What was asked for: while it is the same, the answer holds."},
-                    "ground": {**cast("dict[str, Json]", _HEX), "description": "Digest of the pins that it stands on."},
+                    "asked": {"description": "The options that were resolved: while they are the same, the pins hold."},
+                    "ground": {
+                        **cast("dict[str, Json]", _HEX),
+                        "description": "Digest of the pins of the layers below.",
+                    },
                     "key": {**cast("dict[str, Json]", _HEX), "description": "The layer's key when it was locked."},
                     "diff_id": {
                         **cast("dict[str, Json]", pin_schemas.DIGEST),
-                        "description": "What the layer of that key came out as.",
+                        "description": "The diff ID of the layer that was built with that key.",
                     },
-                    "pins": {"description": "The answer, as the kind gives it."},
+                    "pins": {"description": "The pins, as the kind writes them."},
                     "files": {
-                        "description": "Files that are fetched by hash, where the spec itself pins them.",
+                        "description": "Files to fetch by hash, where the spec itself pins them.",
                         "type": "array",
                         "items": {
                             "type": "object",
@@ -82,7 +85,7 @@ SCHEMA: dict[str, Json] = {
 
 
 def dumps(lock: Lock) -> str:
-    """The text of a lock; equal locks have equal text."""
+    """Returns the text of a lock; equal locks have equal text."""
     entries: list[Json] = [_document(entry) for entry in lock.entries]
     return "".join(_lines({"version": VERSION, "entries": entries}, 0)) + "\n"
 
@@ -106,7 +109,9 @@ def _document(entry: LockEntry) -> dict[str, Json]:
 
 
 def _lines(value: Json, depth: int, name: str = "") -> Iterator[str]:
-    """Pieces of text. Objects are opened down to the pins (depth 3), lists of objects always; `asked` never."""
+    """Yields pieces of text. Objects are broken into lines down to the pins (depth 3), lists of objects always, `asked`
+    never.
+    """
     pad = " " * (depth + 1)
     if isinstance(value, dict) and value and depth <= 3 and name != "asked":
         yield "{\n"
@@ -139,13 +144,14 @@ def _sort_keys(value: Json) -> Json:
 
 
 def _order_keys(value: Mapping[str, Json]) -> dict[str, Json]:
-    """What a reader looks for comes first."""
+    """Returns an object with `name` and `version`, which a reader looks for, first."""
     return dict(sorted(value.items(), key=lambda pair: (pair[0] != "name", pair[0] != "version", pair[0])))
 
 
 def loads(text: str, *, file: str = LOCK_FILE) -> Lock:
-    """A lock from its text. Raises SpecError with the line of what is wrong (codes lock-json, lock-version,
-    lock-schema). What pins are, their kinds say: see `wrong_pins`."""
+    """Returns a lock from its text. Raises SpecError with the line of what is wrong (codes lock-json, lock-version,
+    lock-schema). Pins are checked by their kinds: see `wrong_pins_error`.
+    """
     try:
         document: Any = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
     except json.JSONDecodeError as error:
@@ -155,18 +161,26 @@ def loads(text: str, *, file: str = LOCK_FILE) -> Lock:
         ) from None
     except _NumberError as error:
         line = text.count("\n", 0, max(0, text.find(error.token))) + 1
-        message = f"no number that a lock has: {error.token[:24]}{'…' if len(error.token) > 24 else ''}"
+        message = f"not a number that a lock can hold: {error.token[:24]}{'…' if len(error.token) > 24 else ''}"
         raise _lock_error(file, line, 1, message, "lock-json", text, RESTORE_HINT.format(file)) from None
     except RecursionError:
         raise _lock_error(file, 1, 1, "not a lock: nested too deep", "lock-json", text) from None
     if _is_too_deep(document):
         raise _lock_error(file, 1, 1, "not a lock: nested too deep", "lock-json", text)
-    if half := _HALF.search(text):
+    if surrogate := _SURROGATE.search(text):
         try:
             json.dumps(document, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            line = text.count("\n", 0, half.start()) + 1
-            raise _lock_error(file, line, 1, "half a character", "lock-json", text, RESTORE_HINT.format(file)) from None
+            line = text.count("\n", 0, surrogate.start()) + 1
+            raise _lock_error(
+                file,
+                line,
+                1,
+                "an incomplete character (half of a surrogate pair)",
+                "lock-json",
+                text,
+                RESTORE_HINT.format(file),
+            ) from None
     version = document.get("version") if isinstance(document, dict) else None
     if version != VERSION and isinstance(version, int):
         message = f"this lock has version {version}, this envtool knows {VERSION}"
@@ -183,19 +197,19 @@ def loads(text: str, *, file: str = LOCK_FILE) -> Lock:
 
 
 def _entries(documents: list[dict[str, Any]], text: str, file: str) -> Iterator[LockEntry]:
-    """Each with the line that names it: that is the first of an entry, as we write it."""
-    at = 0
+    """Yields the entries, each with the line of its name, which is the first line of an entry as `dumps` writes it."""
+    position = 0
     for document in documents:
         subject = "base" if "base" in document else "layer"
-        found = text.find(f'"{subject}": {json.dumps(document[subject])}', at)
-        at = found if found >= 0 else at
-        yield replace(_entry(document), where=Where(file=file, line=text.count("\n", 0, at) + 1, column=1))
+        match = text.find(f'"{subject}": {json.dumps(document[subject])}', position)
+        position = match if match >= 0 else position
+        yield replace(_entry(document), where=Where(file=file, line=text.count("\n", 0, position) + 1, column=1))
 
 
-def wrong_pins_error(entry: LockEntry, why: str) -> SpecError:
-    """The error for an entry whose pins are not what its kind answers (code lock-pins)."""
-    asked, where = entry.question, entry.where or Where(file=LOCK_FILE, line=1, column=1)
-    message = f"the pins of {asked.subject} `{asked.name}` are not what kind `{asked.kind}` writes: {why}"
+def wrong_pins_error(entry: LockEntry, reason: str) -> SpecError:
+    """Returns the error for an entry whose pins are not in the form that its kind writes (code lock-pins)."""
+    question, where = entry.question, entry.where or Where(file=LOCK_FILE, line=1, column=1)
+    message = f"the pins of {question.subject} `{question.name}` are not what kind `{question.kind}` writes: {reason}"
     return SpecError(
         (Problem(where=where, message=message, code="lock-pins", hint=RESTORE_HINT.format(where.file), width=0),)
     )
@@ -225,8 +239,8 @@ def _is_too_deep(document: Json) -> bool:
     for _ in range(MAX_DEPTH):
         level = [
             item
-            for each in level
-            for item in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
+            for value in level
+            for item in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
             if isinstance(item, dict | list)
         ]
     return bool(level)
@@ -251,16 +265,16 @@ def _entry(document: Mapping[str, Any]) -> LockEntry:
 
 
 def _lock_error(file: str, line: int, column: int, message: str, code: str, text: str, hint: str = "") -> SpecError:
-    shown = [*text.splitlines()[line - 1 : line], ""][0]
+    source = [*text.splitlines()[line - 1 : line], ""][0]
     where = Where(file=file, line=line, column=column)
-    return SpecError((Problem(where=where, message=message, code=code, hint=hint, text=shown[:200], width=0),))
+    return SpecError((Problem(where=where, message=message, code=code, hint=hint, text=source[:200], width=0),))
 
 
 def line_of(text: str, name: str, version: str = "") -> int:
-    """The line (from 1) of a pinned item in a lock's text, 0 where there is none."""
-    wanted = f'"name": {json.dumps(name, ensure_ascii=False)}'
-    more = f'"version": {json.dumps(version, ensure_ascii=False)}' if version else ""
+    """Returns the line (from 1) of a pinned item in the text of a lock, or 0 where there is none."""
+    name_field = f'"name": {json.dumps(name, ensure_ascii=False)}'
+    version_field = f'"version": {json.dumps(version, ensure_ascii=False)}' if version else ""
     for number, line in enumerate(text.splitlines(), 1):
-        if wanted in line and more in line:
+        if name_field in line and version_field in line:
             return number
     return 0

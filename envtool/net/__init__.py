@@ -1,15 +1,15 @@
-"""The one door to the network: http(s) and file URLs, by the host's proxies, netrc and certificate authorities.
+"""The only access to the network: http(s) and file URLs, by the host's proxies, netrc and certificate authorities.
 
-Each name has its module, which is imported when the name is first asked for: most runs ask for nothing. `requests` is
-kept as one session a thread, and is imported for the first URL.
+A module is imported when one of its names is first used, since most runs need none. `requests` is imported for the
+first URL; each thread has one session.
 
-request        one request and its answer, for services that speak HTTP
-download       one file: attempt after attempt, until it is there with its hash
-transfer       one attempt: what the server says is judged, what arrives is handed on
-host_config    proxies, netrc and certificate authorities of this host
-redact         URLs and errors without secrets
-integrity      hashes as lock files of package managers write them
-oci            references, documents, layouts and the registry client of the OCI specifications
+request        sends one request and returns its response, for services that speak HTTP
+download       downloads one file, with retries, and checks its hash
+transfer       makes one attempt to download a file, and classifies what goes wrong
+host_config    reads this host's proxies, netrc and certificate authorities
+redact         removes secrets from URLs and errors
+integrity      parses the hashes in lock files of package managers
+oci            reads and writes images by the OCI specifications: references, documents, layouts, registries
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whole files: attempt after attempt, until one is there as its hash says."""
+"""Downloads whole files, with retries and resumption, and checks their hashes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from envtool.net.transfer import (
     wait_or_cancel,
 )
 
-PROGRESS_BYTES = 1 << 16  # bytes: an attempt that brought a file this much further is no failure
+PROGRESS_BYTES = 1 << 16  # an attempt that received so many bytes does not count as a failure
 HINT_CHANGED = "the file changed at its source, or something between rewrote it: look at what it is"
 HINT_WEB_PAGE = "a login page, or a proxy's? look at the URL with a browser"
 
 
 class MemorySink(DownloadSink):
-    """All of it at once, up to `limit` bytes."""
+    """Collects a small file in memory, up to `limit` bytes."""
 
     larger = ""
 
@@ -53,6 +53,8 @@ class MemorySink(DownloadSink):
 
 
 class _VerifyingSink(DownloadSink):
+    """Writes a file to disk and hashes it while it arrives."""
+
     def __init__(
         self, url: str, out: BinaryIO, size: int, limit: int, algorithm: str, progress: Callable[[int], None]
     ) -> None:
@@ -63,7 +65,7 @@ class _VerifyingSink(DownloadSink):
         self.best = 0
 
     def adopt(self) -> None:
-        """Go on where an earlier process ended: what it left is hashed, and judged with the rest."""
+        """Continues the file of an earlier process: its content is hashed like what arrives later."""
         while self.length <= self.limit and (piece := self._out.read(CHUNK)):
             self.digest.update(piece)
             self.length += len(piece)
@@ -92,21 +94,23 @@ class _VerifyingSink(DownloadSink):
         if self.length > self.limit:
             raise too_large_error(self._url, self)
 
-    def mismatch_error(self, wanted: str) -> FetchError | None:
-        """What is wrong with what is there, None when nothing is. `wanted` "": any hash will do."""
-        found = self.digest.hexdigest()
-        short = self.size and self.length != self.size
-        if found == (wanted or found) and not short:
+    def mismatch_error(self, expected: str) -> FetchError | None:
+        """Returns the error if size or hash of the file are wrong, else None. `expected` "": any hash is right."""
+        actual = self.digest.hexdigest()
+        has_wrong_size = self.size and self.length != self.size
+        if actual == (expected or actual) and not has_wrong_size:
             return None
-        what = f"{self.length} bytes, not the {self.size}" if short else f"{self._algorithm} is {found}, not the"
-        what += " that are pinned" if short else f" pinned {wanted}"
-        page = "a web page came instead of the file: " if self.is_web_page else ""
-        code = "fetch-size" if short else "fetch-hash"
+        difference = (
+            f"{self.length} bytes, not the {self.size}" if has_wrong_size else f"{self._algorithm} is {actual}, not the"
+        )
+        difference += " that are pinned" if has_wrong_size else f" pinned {expected}"
+        prefix = "a web page came instead of the file: " if self.is_web_page else ""
+        code = "fetch-size" if has_wrong_size else "fetch-hash"
         return FetchError(
-            f"{redact_url(self._url)}: {page}{what}",
+            f"{redact_url(self._url)}: {prefix}{difference}",
             code=code,
             hint=HINT_WEB_PAGE if self.is_web_page else HINT_CHANGED,
-            found="" if short or self.is_web_page else found,
+            found="" if has_wrong_size or self.is_web_page else actual,
         )
 
 
@@ -118,8 +122,8 @@ def read_url(
     cancelled: Cancelled | None = None,
     files: OpenFile | None = None,
 ) -> bytes:
-    """A small file whole; `files` opens what file URLs name (gate.py). Raises FetchError (also when it is larger than
-    `limit` bytes), Interrupted."""
+    """Returns the content of a small file. `files` opens the path of a file URL (project/host_access.py). Raises
+    FetchError (also if the file has more than `limit` bytes), Interrupted."""
     sink = MemorySink(url, limit)
 
     def attempt() -> None:
@@ -145,42 +149,44 @@ def download_file(
     resume: bool = False,
     files: OpenFile | None = None,
 ) -> int:
-    """Write an exact file to `path`, checked while it streams; its size in bytes. With `resume` it goes on where the
-    file at `path` ends, if there is one.
+    """Downloads an exact file to `path`, checked while it arrives. Returns its size in bytes. With `resume`, an
+    existing file at `path` is continued.
 
-    It must have this `sha256`, or `digest` ("<algorithm of hashlib>:<hex>"); with neither, what comes is believed.
-    Where there is no `size`, no more than `limit` bytes are taken (0: LARGEST).
-    `authorization` is the header of that name, which does not follow to another host; `files` opens what file URLs
-    name. A transfer that breaks is resumed where it broke; the hash tells whether the two halves belong together, and
-    when they do not, it is never resumed again. `progress` gets the bytes that arrived since its last call (negative
-    when it starts over). Raises FetchError (codes fetch-unreachable, fetch-hash, fetch-size, fetch-large, and those of
+    The file must have this `sha256`, or `digest` ("<algorithm of hashlib>:<hex>"); with neither, any content is
+    accepted. If `size` is 0, at most `limit` bytes are accepted (0: MAX_UNKNOWN_SIZE). `authorization` is the header of
+    that name, which is not sent to another host after a redirect; `files` opens the path of a file URL. A broken
+    transfer is resumed. If the hash shows that the two parts are not of one file, the download starts again and is
+    never resumed. `progress` gets the number of bytes that arrived since its last call (negative if the download starts
+    again). Raises FetchError (codes fetch-unreachable, fetch-hash, fetch-size, fetch-large, and those of
     `transfer.transfer`), Interrupted.
     """
-    algorithm, _, wanted = (digest or f"sha256:{sha256}").partition(":")
+    algorithm, _, expected = (digest or f"sha256:{sha256}").partition(":")
     with open(path, "r+b" if resume and os.path.exists(path) else "w+b") as out:
         sink = _VerifyingSink(url, out, size, size or limit or MAX_UNKNOWN_SIZE, algorithm, progress or _ignore)
         sink.adopt()
-        if sink.length and wanted and sink.mismatch_error(wanted) is None:
+        if sink.length and expected and sink.mismatch_error(expected) is None:
             return sink.length
-        whole = not wanted or (bool(size) and sink.length == size)  # without a hash nobody could tell two halves apart
+        from_start = not expected or (
+            bool(size) and sink.length == size
+        )  # without a hash a resumed file is not checked
 
         def attempt() -> None:
-            nonlocal whole
-            if whole:
+            nonlocal from_start
+            if from_start:
                 sink.restart()
             offset = sink.length
             transfer(url, sink, patience, cancelled, authorization, files)
-            wrong = sink.mismatch_error(wanted)
-            if wrong is None:
+            mismatch = sink.mismatch_error(expected)
+            if mismatch is None:
                 return
             if offset:
-                whole = True
+                from_start = True
                 sink.restart()
                 raise Retry("the resumed file is not what its hash says", after=0.0)
-            if not sink.has_known_end:  # perhaps only cut short, which nothing would have told
+            if not sink.has_known_end:  # the file may have been cut off, which the response would not show
                 sink.restart()
-                raise Retry("the file is not what its hash says", verdict=wrong)
-            raise wrong
+                raise Retry("the file is not what its hash says", verdict=mismatch)
+            raise mismatch
 
         run_with_retries(url, attempt, lambda: sink.best, patience, cancelled)
         return sink.length
@@ -193,7 +199,8 @@ def run_with_retries(
     patience: RetryPolicy,
     cancelled: Cancelled | None,
 ) -> None:
-    """Attempt after attempt while they raise Retry, as patience has it. Raises FetchError, Interrupted."""
+    """Calls `attempt` until it does not raise Retry, as often as `patience` allows. `reached` returns the bytes
+    received so far. Raises FetchError, Interrupted."""
     failures = 0
     while True:
         check_cancelled(cancelled)
@@ -201,8 +208,8 @@ def run_with_retries(
         try:
             return attempt()
         except Retry as reason:
-            far = reached() - before >= PROGRESS_BYTES and not reason.slow
-            failures = 1 if far else failures + 1
+            advanced = reached() - before >= PROGRESS_BYTES and not reason.slow
+            failures = 1 if advanced else failures + 1
             if failures >= patience.attempts:
                 if reason.verdict is not None:
                     raise reason.verdict from reason
@@ -215,17 +222,18 @@ def run_with_retries(
 
 
 def run_abandonable(work: Callable[[], None], cancelled: Cancelled | None) -> None:
-    """Do it in a thread that a cancel leaves behind: a socket that waits for a dead server cannot be told to stop."""
+    """Calls `work` in a thread. If the run is cancelled, returns without that thread: a socket that waits for a dead
+    server cannot be interrupted. Raises what `work` raises, and Interrupted."""
     if cancelled is None:
         work()
         return
-    kept = host_config.session()
+    session = host_config.session()
     errors: list[BaseException] = []
     ended = threading.Event()
 
     def run() -> None:
         try:
-            host_config.adopt_session(kept)
+            host_config.adopt_session(session)
             work()
         except BaseException as error:
             errors.append(error)

@@ -1,4 +1,4 @@
-"""What this host says about the network: proxies, netrc, and the certificate authorities it trusts."""
+"""Reads this host's configuration of the network: proxies, netrc, and the certificate authorities that it trusts."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ CA_FILES = (
 )
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 REDIRECTS = 10
-# Of a proxy, with a scheme or without; up to the last @, since a password may hold anything
+# The credentials in a proxy's URL, with or without a scheme: up to the last @, since a password may contain one
 _CREDENTIALS = re.compile(r"^(\s*(?:(?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?).*@", re.DOTALL)
 
 _local = threading.local()
-_trusted: dict[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {}  # by host[:port], for all threads
+# host[:port] -> (authorities, client certificates with keys), for all threads
+_trusted: dict[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {}
 
 
 def session() -> requests.Session:
-    """The session of this thread: connections are kept. Proxies and netrc come from the environment."""
-    kept: requests.Session | None = getattr(_local, "session", None)
-    if kept is None:
+    """Returns the session of this thread, which reuses connections. Proxies and netrc come from the environment."""
+    current: requests.Session | None = getattr(_local, "session", None)
+    if current is None:
         import requests
 
         class Session(requests.Session):
-            """Follows no redirect from https to anything less, and to http(s) alone."""
+            """Follows redirects only to http(s), and from https only to https."""
 
             def get_adapter(self, url: str) -> requests.adapters.BaseAdapter:
                 parts = urllib.parse.urlsplit(url.lower())
@@ -52,38 +53,38 @@ def session() -> requests.Session:
             def get_redirect_target(self, resp: requests.Response) -> str | None:
                 target = super().get_redirect_target(resp)
                 if target is not None:
-                    whole = urllib.parse.urljoin(resp.url, target)
-                    wanted = ("https",) if resp.url.lower().startswith("https:") else ("http", "https")
-                    if urllib.parse.urlsplit(whole).scheme not in wanted:
+                    absolute = urllib.parse.urljoin(resp.url, target)
+                    schemes = ("https",) if resp.url.lower().startswith("https:") else ("http", "https")
+                    if urllib.parse.urlsplit(absolute).scheme not in schemes:
                         resp.close()
-                        text = f"{redact_url(resp.url)}: redirects to {redact_url(whole)}, which is not followed"
-                        raise FetchError(text, code="fetch-redirect", hint=f"only {' or '.join(wanted)} is")
+                        text = f"{redact_url(resp.url)}: redirects to {redact_url(absolute)}, which is not followed"
+                        raise FetchError(text, code="fetch-redirect", hint=f"only {' or '.join(schemes)} is")
                 return target
 
-        kept = Session()
-        kept.max_redirects = REDIRECTS
-        kept.headers["User-Agent"] = f"envtool/{__version__}"
-        _local.session = kept
-    return kept
+        current = Session()
+        current.max_redirects = REDIRECTS
+        current.headers["User-Agent"] = f"envtool/{__version__}"
+        _local.session = current
+    return current
 
 
 def netrc_credentials(url: str) -> tuple[str, str] | None:
-    """User and password that ~/.netrc (or what NETRC names) has for a host."""
+    """Returns user and password for the host of a URL from ~/.netrc (or the file in NETRC), or None."""
     from requests.utils import get_netrc_auth
 
-    found = get_netrc_auth(url)
-    return (found[0], found[1]) if found and found[0] else None
+    entry = get_netrc_auth(url)
+    return (entry[0], entry[1]) if entry and entry[0] else None
 
 
 def trust_host(netloc: str, authorities: tuple[str, ...], identities: tuple[tuple[str, str], ...] = ()) -> None:
-    """For https to this host[:port] alone, and in all threads: trust these files' authorities, too, and show the first
-    of these (certificate, key) files to a server that asks who we are. A file that cannot be used is an error (code
-    fetch-tls) of the first request."""
+    """Trusts further authorities for https to this host[:port] alone, in all threads: those in the files `authorities`.
+    `identities` are files (certificate, key); the first pair is sent if the server asks for a client certificate. The
+    first request raises an error (code fetch-tls) if a file cannot be used."""
     _trusted[netloc.lower()] = (authorities, identities)
 
 
 def _tls_adapter(netloc: str) -> requests.adapters.BaseAdapter:
-    """What speaks TLS with a host of `_trusted`; the usual bundle is added by the `verify` of each call."""
+    """Returns the adapter for TLS with a host of `_trusted`. The `verify` of each call adds the usual bundle."""
     import requests
     from urllib3.util.ssl_ import create_urllib3_context
 
@@ -100,39 +101,40 @@ def _tls_adapter(netloc: str) -> requests.adapters.BaseAdapter:
         except OSError as error:
             raise FetchError(f"{certificate}, {key}: no pair that can be used: {error}", code="fetch-tls") from error
 
-    class Private(requests.adapters.HTTPAdapter):
+    class PrivateAdapter(requests.adapters.HTTPAdapter):
         def init_poolmanager(self, *words: Any, **options: Any) -> None:
             super().init_poolmanager(*words, ssl_context=context, **options)
 
         def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
             return super().proxy_manager_for(proxy, ssl_context=context, **options)
 
-    return Private()
+    return PrivateAdapter()
 
 
-def adopt_session(kept: requests.Session) -> None:
-    """Use another thread's session in this one, while that one waits."""
-    _local.session = kept
+def adopt_session(other: requests.Session) -> None:
+    """Uses the session of another thread in this one, while the other thread waits."""
+    _local.session = other
 
 
 def forget_session() -> None:
-    """Let go of this thread's session without closing it: another thread still uses it."""
+    """Drops this thread's session without closing it: another thread still uses it."""
     del _local.session
 
 
 def close_session() -> None:
-    """Give this thread's connections back."""
-    kept: requests.Session | None = getattr(_local, "session", None)
-    if kept is not None:
-        kept.close()
+    """Closes the connections of this thread."""
+    current: requests.Session | None = getattr(_local, "session", None)
+    if current is not None:
+        current.close()
         del _local.session
 
 
 def ca_bundle() -> str:
-    """The bundle of authorities this host trusts: named by a variable, else the system's; empty where there is none.
+    """Returns the path of the bundle of authorities that this host trusts: the value of a variable, else the system's;
+    "" if there is none.
 
-    It is handed to requests with each call: a session's `verify` is ignored when REQUESTS_CA_BUNDLE is set.
-    Raises FetchError when a variable names nothing.
+    Pass it to requests with each call: a session's `verify` is ignored when REQUESTS_CA_BUNDLE is set. Raises
+    FetchError if a variable names a path that does not exist.
     """
     for name in CA_VARIABLES:
         path = os.environ.get(name)
@@ -144,15 +146,15 @@ def ca_bundle() -> str:
 
 
 def ca_bundle_file() -> str:
-    """The file of the authorities that this host trusts, resolved; empty where there is none, or a hashed directory in
-    its place: few programs take one. Raises FetchError, as `certificates`."""
+    """Returns the file of `ca_bundle` without symlinks; "" if there is none, or if it is a hashed directory, which few
+    programs accept. Raises FetchError, as `ca_bundle`."""
     path = os.path.realpath(ca_bundle() or "/")
     return path if os.path.isfile(path) else ""
 
 
 def proxy_variables(whole: Callable[[str], bool] = lambda _: False) -> dict[str, str]:
-    """The variables that give a container with network the host's proxies. A proxy's user and password are left out but
-    where `whole` says of the variable that the caller lets them in."""
+    """Returns the variables with which a container with network uses the host's proxies. A proxy's user and password
+    are removed, except where `whole` returns True for the name of the variable: the caller allows it."""
     variables: dict[str, str] = {}
     for name in PROXY_VARIABLES:
         value = os.environ.get(name) or os.environ.get(name.upper())

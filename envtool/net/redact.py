@@ -1,4 +1,4 @@
-"""How URLs and errors of the network may be shown: without secrets, and down to the innermost reason."""
+"""Removes secrets from URLs and errors of the network, and finds the innermost reason of an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SECRET_NAMES = re.compile(
 
 
 def redact_url(url: str) -> str:
-    """A URL as it may be shown: without user, password, and values that look like keys."""
+    """Returns a URL for people: without user, password, and values that look like keys."""
     try:
         parts = urllib.parse.urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
@@ -26,7 +26,7 @@ def redact_url(url: str) -> str:
 
 
 def innermost_reason(error: BaseException) -> str:
-    """The innermost reason, without the URL (and its secrets) that the libraries put around it."""
+    """Returns the innermost reason of an error, without the URL (and its secrets) that the libraries put around it."""
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
@@ -45,6 +45,7 @@ def innermost_reason(error: BaseException) -> str:
 
 
 def is_proxy_error(error: BaseException) -> bool:
+    """Returns whether the connection failed at the proxy."""
     import requests
 
     return isinstance(error, requests.exceptions.ProxyError)

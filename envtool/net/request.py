@@ -1,4 +1,5 @@
-"""One request and its answer, whatever its method: for services that speak HTTP, where a status is information."""
+"""Sends one request of any method and returns its response: for services that speak HTTP, whose status has a
+meaning."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ STATUS_HINTS = {429: "it limits how often it is asked: log in, wait, or name a m
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpResponse:
-    """What came: header names are in lower case, `url` is the one that answered after all redirects."""
+    """A response. Names in `headers` are in lower case; `url` is the URL after all redirects."""
 
     status: int
     reason: str
@@ -39,8 +40,8 @@ class HttpResponse:
 
 
 class UploadBody:
-    """`size` bytes of a file from `offset` on, as a request's body. `progress` gets what was read of it since its last
-    call (negative when it is read again)."""
+    """A request's body: `size` bytes of a file, from `offset` on. `progress` gets the number of bytes that were read
+    since its last call (negative if they are read again)."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class UploadBody:
     def __len__(self) -> int:
         return self._size
 
-    def __iter__(self) -> UploadBody:  # what requests knows a stream by
+    def __iter__(self) -> UploadBody:  # requests recognizes a stream by this method
         return self
 
     def __next__(self) -> bytes:
@@ -68,21 +69,21 @@ class UploadBody:
         return piece
 
     def tell(self) -> int:
-        """Bytes that were read."""
+        """Returns how many bytes were read."""
         return self._at
 
     def seek(self, position: int) -> None:
-        """Read again from there: after a redirect, or for another attempt."""
+        """Sets the position of the next read, after a redirect or for another attempt."""
         if self._progress is not None and position != self._at:
             self._progress(position - self._at)
         self._at = position
 
     def read(self, count: int = -1) -> bytes:
-        """The next bytes; b"" at the end. Raises Interrupted."""
+        """Returns the next bytes; b"" at the end. Raises Interrupted."""
         check_cancelled(self._cancelled)
-        left = self._size - self._at
+        remaining = self._size - self._at
         self._file.seek(self._offset + self._at)
-        piece = self._file.read(left if count < 0 else min(count, left))
+        piece = self._file.read(remaining if count < 0 else min(count, remaining))
         self._at += len(piece)
         if piece and self._progress is not None:
             self._progress(len(piece))
@@ -101,21 +102,21 @@ def send_request(
     patience: RetryPolicy = DEFAULT_RETRY_POLICY,
     cancelled: Cancelled | None = None,
 ) -> HttpResponse:
-    """Ask once more while the connection breaks or the server is busy (408, 425, 429, 5xx), unless not `again`; any
-    other status is an answer. Redirects are followed as `host.session` has it; no `authorization` follows to another
-    host, and ~/.netrc takes no part.
+    """Sends a request and returns the response. Repeats it, unless `again` is False, while the connection breaks or the
+    server is busy (408, 425, 429, 5xx); returns the response with any other status. Follows redirects as
+    `host_config.session` does; `authorization` is not sent to another host, and ~/.netrc is not used.
 
-    Raises FetchError (codes fetch-unreachable, fetch-large for an answer of more than `limit` bytes, and those of
+    Raises FetchError (codes fetch-unreachable, fetch-large for a response of more than `limit` bytes, and those of
     `transfer.transfer`), Interrupted.
     """
-    found: list[HttpResponse] = []
+    responses: list[HttpResponse] = []
     if not url.startswith(("http://", "https://")):
         raise FetchError(f"{redact_url(url)}: not an http or https URL", code="fetch-url")
 
     def attempt() -> None:
         if isinstance(body, UploadBody):
             body.seek(0)
-        found[:] = [_send_once(method, url, dict(headers or {}), body, authorization, limit, patience, cancelled)]
+        responses[:] = [_send_once(method, url, dict(headers or {}), body, authorization, limit, patience, cancelled)]
 
     def work() -> None:
         if again:
@@ -127,7 +128,7 @@ def send_request(
             raise FetchError(f"{redact_url(url)}: {reason.why}", code="fetch-unreachable", hint=reason.hint) from reason
 
     run_abandonable(work, cancelled)
-    return found[0]
+    return responses[0]
 
 
 def _send_once(
@@ -153,19 +154,21 @@ def _send_once(
             allow_redirects=True,
             timeout=(patience.connect, patience.read),
             verify=ca_bundle() or True,
-        ) as answer,
+        ) as response,
     ):
-        if answer.status_code in RETRY_STATUSES:
-            after = retry_after(answer.headers.get("Retry-After", ""))
+        if response.status_code in RETRY_STATUSES:
+            after = retry_after(response.headers.get("Retry-After", ""))
             raise Retry(
-                f"HTTP {answer.status_code} {answer.reason}", after=after, hint=STATUS_HINTS.get(answer.status_code, "")
+                f"HTTP {response.status_code} {response.reason}",
+                after=after,
+                hint=STATUS_HINTS.get(response.status_code, ""),
             )
-        if method != "HEAD" and answer.status_code not in BODILESS:
-            stream_body(url, answer, sink, patience, cancelled)
+        if method != "HEAD" and response.status_code not in BODILESS:
+            stream_body(url, response, sink, patience, cancelled)
         return HttpResponse(
-            status=answer.status_code,
-            reason=str(answer.reason or ""),
-            headers={name.lower(): value for name, value in answer.headers.items()},
+            status=response.status_code,
+            reason=str(response.reason or ""),
+            headers={name.lower(): value for name, value in response.headers.items()},
             body=bytes(sink.received),
-            url=str(answer.url),
+            url=str(response.url),
         )

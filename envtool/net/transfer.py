@@ -1,4 +1,4 @@
-"""One attempt at one file: what the server says is judged, what arrives handed on, what may be tried again told."""
+"""Makes one attempt to download a file: checks the response, hands on what arrives, and says whether to try again."""
 
 from __future__ import annotations
 
@@ -33,22 +33,23 @@ HINT_BUNDLE = "if a proxy of yours signs it, let SSL_CERT_FILE name a bundle wit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How long we try, in seconds. An attempt that brought the file well further does not count."""
+    """How often and how long to try; times in seconds. An attempt that received PROGRESS_BYTES does not count."""
 
     attempts: int = 5
-    pause: float = 0.5  # before the second attempt, doubled each time
-    longest: float = 30.0  # also of what Retry-After may ask
+    pause: float = 0.5  # before the second attempt; doubled for each further attempt
+    longest: float = 30.0  # the longest pause, also if Retry-After asks for more
     connect: float = 15.0
-    read: float = 30.0  # without a byte
-    slow: float = 1024.0  # bytes a second: an attempt that stays below it for `read` seconds is given up
+    read: float = 30.0  # the longest time without a byte
+    slow: float = 1024.0  # bytes a second: an attempt that stays below it for `read` seconds fails
 
 
 DEFAULT_RETRY_POLICY = RetryPolicy()
 
 
-class Retry(Exception):  # noqa: N818 - a reason, not an error yet
-    """An attempt failed in a way that another may not. `slow`: it counts, however far it came; `verdict` is the error
-    when none does better (None: one is made of `why`)."""
+class Retry(Exception):  # noqa: N818 - a reason to try again, not an error yet
+    """An attempt failed, and another may succeed. `after` is the pause in seconds (None: by RetryPolicy). `slow`: the
+    attempt counts as a failure however many bytes it received. `verdict` is the error to raise after the last attempt
+    (None: an error with the text `why`)."""
 
     def __init__(
         self,
@@ -71,40 +72,41 @@ MAX_UNKNOWN_SIZE = 8 << 30  # bytes of a file whose size is not known beforehand
 
 
 class DownloadSink:
-    """Where a file goes. `length` bytes are there; `size` is what there should be (0: unknown); at most `limit` are
-    taken. The last answer was a web `page`, and was `framed`: its end could be told from a connection that broke.
+    """Receives a file. It has `length` bytes so far, should have `size` (0: unknown), and accepts at most `limit`.
+    `is_web_page`: the last response was a web page. `has_known_end`: the last response was framed, so that a broken
+    connection is not taken for its end.
     """
 
     size = 0
     limit = MAX_UNKNOWN_SIZE
-    larger = "if it is what you want, say how large it may be: `limit:`"  # what to do about a limit
+    larger = "if it is what you want, say how large it may be: `limit:`"  # the hint of the error about the limit
     length = 0
     is_web_page = False
     has_known_end = True
 
     def restart(self) -> None:
-        """Forget what is there."""
+        """Discards what was received."""
         raise NotImplementedError
 
     def write_piece(self, piece: bytes) -> None:
-        """Append. May raise FetchError: it is enough."""
+        """Appends bytes. Raises FetchError if the file becomes too large."""
         raise NotImplementedError
 
 
 def too_large_error(url: str, sink: DownloadSink) -> FetchError:
-    """The error about a file that is larger than anything that was asked for."""
+    """Returns the error about a file that is larger than the sink's limit."""
     return FetchError(f"{redact_url(url)}: more than {format_size(sink.limit)}", code="fetch-large", hint=sink.larger)
 
 
 def check_cancelled(cancelled: Cancelled | None) -> None:
-    """Raise Interrupted when the end was asked for."""
+    """Raises Interrupted if the run was cancelled."""
     if cancelled is not None and cancelled():
         raise Interrupted
 
 
 class AuthorizationHeader:
-    """The header Authorization as it was given ("": none): as an `auth` of requests, so that no ~/.netrc takes its
-    place."""
+    """Sets the header Authorization to a value ("": no header). It is passed as `auth` to requests, because requests
+    uses ~/.netrc otherwise."""
 
     def __init__(self, value: str) -> None:
         self._value = value
@@ -123,8 +125,8 @@ def transfer(
     authorization: str = "",
     files: OpenFile | None = None,
 ) -> None:
-    """One attempt: from where the sink is on if the server can, else from the start. `files` opens what file URLs name
-    (gate.py); without it none is read.
+    """Makes one attempt: continues at the sink's length if the server supports ranges, else starts again. `files` opens
+    the path of a file URL (project/host_access.py); without it, file URLs are refused.
 
     Raises Retry, FetchError (codes fetch-gone, fetch-status, fetch-size, fetch-tls, fetch-url, fetch-redirect,
     fetch-file), Interrupted.
@@ -146,15 +148,15 @@ def transfer(
             stream=True,
             timeout=(patience.connect, patience.read),
             verify=ca_bundle() or True,
-        ) as answer,
+        ) as response,
     ):
-        _check_response(url, answer, sink, authorization)
-        stream_body(url, answer, sink, patience, cancelled)
+        _check_response(url, response, sink, authorization)
+        stream_body(url, response, sink, patience, cancelled)
 
 
 @contextlib.contextmanager
 def translate_errors(url: str, patience: RetryPolicy) -> Iterator[None]:
-    """What the libraries raise, as Retry where another attempt may do better, else as FetchError."""
+    """Turns errors of the libraries into Retry, if another attempt may succeed, else into FetchError."""
     import requests
     import urllib3
 
@@ -172,15 +174,15 @@ def translate_errors(url: str, patience: RetryPolicy) -> Iterator[None]:
         raise FetchError(f"{redact_url(url)}: {innermost_reason(error)}", code="fetch-url") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         why = innermost_reason(error)
-        if refused := PROXY_REFUSAL.match(why):  # by the proxy, before there is a server to ask
+        if refusal := PROXY_REFUSAL.match(why):  # the proxy refused, so the server was never asked
             raise FetchError(
-                f"{redact_url(url)}: the proxy says HTTP {refused[1]}", code="fetch-status", hint=HINT_PROXY
+                f"{redact_url(url)}: the proxy says HTTP {refusal[1]}", code="fetch-status", hint=HINT_PROXY
             ) from error
         raise Retry(why, hint=HINT_PROXY if is_proxy_error(error) else _connection_hint(why)) from error
 
 
 def _connection_hint(why: str) -> str:
-    """What is probably wrong where no connection came about."""
+    """Returns the probable reason why there was no connection, as a hint; "" if none is known."""
     if "refused" in why:
         return "is anything listening there?"
     if re.search("name or service|name resolution|no address associated|nodename", why):
@@ -189,15 +191,16 @@ def _connection_hint(why: str) -> str:
 
 
 def _tls_error(url: str, error: Exception) -> Exception:
-    """A certificate is wrong for good; a handshake that was cut off is a broken connection like any other."""
+    """Returns FetchError for a certificate, which another attempt does not change, and Retry for a handshake that was
+    cut off, which is a broken connection like any other."""
     import ssl
 
     inner: BaseException | None = error
     reasons: list[BaseException] = []
     while inner is not None and inner not in reasons:
         reasons.append(inner)
-        found = [item for item in (getattr(inner, "reason", None), *inner.args) if isinstance(item, BaseException)]
-        inner = found[0] if found else inner.__cause__ or inner.__context__
+        causes = [item for item in (getattr(inner, "reason", None), *inner.args) if isinstance(item, BaseException)]
+        inner = causes[0] if causes else inner.__cause__ or inner.__context__
     if any(isinstance(reason, ssl.SSLCertVerificationError) for reason in reasons):
         text = f"{redact_url(url)}: the certificate is not trusted: {innermost_reason(error)}"
         return FetchError(text, code="fetch-tls", hint=HINT_BUNDLE)
@@ -208,17 +211,18 @@ def _tls_error(url: str, error: Exception) -> Exception:
     )
 
 
-def _check_response(url: str, answer: requests.Response, sink: DownloadSink, authorization: str) -> None:
-    """Judge an answer before its body: afterwards the body goes on at the sink's length."""
-    status = answer.status_code
-    where = answer.headers.get("Content-Range", "")
-    sink.is_web_page = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() in (
+def _check_response(url: str, response: requests.Response, sink: DownloadSink, authorization: str) -> None:
+    """Checks a response before its body is read, and restarts the sink unless the body continues it. Raises Retry,
+    FetchError."""
+    status = response.status_code
+    content_range = response.headers.get("Content-Range", "")
+    sink.is_web_page = response.headers.get("Content-Type", "").partition(";")[0].strip().lower() in (
         "text/html",
         "application/xhtml+xml",
     )
     if status == 206 and sink.length:
-        whole = where.rpartition("/")[2]
-        if where.startswith(f"bytes {sink.length}-") and (not sink.size or whole in ("*", str(sink.size))):
+        total = content_range.rpartition("/")[2]
+        if content_range.startswith(f"bytes {sink.length}-") and (not sink.size or total in ("*", str(sink.size))):
             return
         sink.restart()
         raise Retry("another part of the file came than was asked for")
@@ -226,58 +230,59 @@ def _check_response(url: str, answer: requests.Response, sink: DownloadSink, aut
         sink.restart()
         raise Retry("the file cannot be resumed", after=0.0)
     if status in RETRY_STATUSES:
-        raise Retry(f"HTTP {status} {answer.reason}", after=retry_after(answer.headers.get("Retry-After", "")))
+        raise Retry(f"HTTP {status} {response.reason}", after=retry_after(response.headers.get("Retry-After", "")))
     if status != 200:
         hint, code = "", "fetch-status"
         if status in (401, 403, 407):
             hint = "credentials are taken from the URL, ~/.netrc and the proxy variables"
             if authorization:
-                hint = "what let us in does not let us have this, or has ended: try again"
+                hint = "the authorization does not cover this file, or has expired: try again"
         elif status in GONE_STATUSES:
             code, hint = "fetch-gone", "nothing is there (any more): is the URL right, or the mirror out of date?"
-        raise FetchError(f"{redact_url(url)}: HTTP {status} {answer.reason}", code=code, hint=hint)
+        raise FetchError(f"{redact_url(url)}: HTTP {status} {response.reason}", code=code, hint=hint)
     sink.restart()
 
 
 def stream_body(
-    url: str, answer: requests.Response, sink: DownloadSink, patience: RetryPolicy, cancelled: Cancelled | None
+    url: str, response: requests.Response, sink: DownloadSink, patience: RetryPolicy, cancelled: Cancelled | None
 ) -> None:
-    """The body of an answer into the sink. Raises Retry where it is cut short or too slow, FetchError, Interrupted."""
-    text = answer.headers.get("Content-Length", "")
+    """Writes the body of a response to the sink. Raises Retry if it is cut off or too slow, FetchError, Interrupted."""
+    text = response.headers.get("Content-Length", "")
     length = natural(text)
     expected = length if length is not None else -1
-    sink.has_known_end = expected >= 0 or "chunked" in answer.headers.get("Transfer-Encoding", "").lower()
+    sink.has_known_end = expected >= 0 or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
     start = sink.length
     if sink.size and expected >= 0 and start + expected > sink.size:
-        what = "a web page came instead of the file: " if sink.is_web_page else ""
-        text = f"{redact_url(url)}: {what}{start + expected} bytes, not the {sink.size} that are pinned"
+        prefix = "a web page came instead of the file: " if sink.is_web_page else ""
+        text = f"{redact_url(url)}: {prefix}{start + expected} bytes, not the {sink.size} that are pinned"
         raise FetchError(text, code="fetch-size")
     if expected >= 0 and start + expected > sink.limit:
         raise too_large_error(url, sink)
-    began, before = time.monotonic(), start
-    while piece := _read(answer):
+    interval_start, interval_length = time.monotonic(), start
+    while piece := _read(response):
         sink.write_piece(piece)
         check_cancelled(cancelled)
         now = time.monotonic()
-        if now - began >= patience.read:
-            if sink.length - before < patience.slow * (now - began):
-                rate = (sink.length - before) / (now - began)
+        if now - interval_start >= patience.read:
+            if sink.length - interval_length < patience.slow * (now - interval_start):
+                rate = (sink.length - interval_length) / (now - interval_start)
                 raise Retry(f"only {rate:.0f} bytes a second came", slow=True)
-            began, before = now, sink.length
+            interval_start, interval_length = now, sink.length
     arrived = sink.length - start
     if 0 <= arrived < expected or (sink.size and sink.length < sink.size and expected < 0):
         raise Retry(f"the connection ended after {sink.length} of {sink.size or start + expected} bytes")
 
 
-def _read(answer: requests.Response) -> bytes:
-    """What has arrived, undecoded: a `.gz` that a server labels as an encoding is what was pinned all the same."""
-    if hasattr(answer.raw, "read1"):  # urllib3 >= 2.1; `read` waits until its buffer is full
-        return bytes(answer.raw.read1(CHUNK, decode_content=False))
-    return bytes(answer.raw.read(CHUNK >> 4, decode_content=False))
+def _read(response: requests.Response) -> bytes:
+    """Returns the bytes that have arrived, undecoded: the pinned hash is of the `.gz` file itself, even if the server
+    labels it as a content encoding."""
+    if hasattr(response.raw, "read1"):  # urllib3 >= 2.1; `read` waits until its buffer is full
+        return bytes(response.raw.read1(CHUNK, decode_content=False))
+    return bytes(response.raw.read(CHUNK >> 4, decode_content=False))
 
 
 def retry_after(value: str) -> float | None:
-    """Seconds, or a date (RFC 9110, 10.2.3)."""
+    """Returns the seconds to wait by a header Retry-After, which has seconds or a date (RFC 9110, 10.2.3), or None."""
     if (seconds := natural(value)) is not None:
         return float(seconds)
     if not value:
@@ -291,11 +296,11 @@ def retry_after(value: str) -> float | None:
 
 
 def _url_credentials(url: str) -> tuple[str, str] | None:
-    """User and password that stand in a URL: they come before ~/.netrc, which requests would take first."""
+    """Returns user and password in a URL, or None. They come before ~/.netrc, which requests alone would prefer."""
     from requests.utils import get_auth_from_url
 
-    found = get_auth_from_url(url)
-    return found if any(found) else None
+    credentials = get_auth_from_url(url)
+    return credentials if any(credentials) else None
 
 
 def _copy_file(url: str, sink: DownloadSink, cancelled: Cancelled | None, files: OpenFile | None) -> None:
@@ -318,13 +323,13 @@ def _copy_file(url: str, sink: DownloadSink, cancelled: Cancelled | None, files:
 
 
 def wait_or_cancel(seconds: float, cancelled: Cancelled | None) -> None:
-    """Sleep, but for no longer than nobody asks for the end. Raises Interrupted."""
+    """Sleeps for some seconds. Raises Interrupted as soon as the run is cancelled."""
     end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
+    while (remaining := end - time.monotonic()) > 0:
         check_cancelled(cancelled)
-        time.sleep(min(left, 0.1))
+        time.sleep(min(remaining, 0.1))
 
 
 def note_event(event_id: str, text: str) -> Progress:
-    """An event that says what a piece of work is waiting for."""
+    """Returns an event with a note, for a piece of work that waits."""
     return Progress(id=event_id, note=text)

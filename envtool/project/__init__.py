@@ -1,22 +1,22 @@
-"""The project as its tasks see it: a digest of every file that git lists, from the stats of what was hashed before.
+"""The project as its tasks see it: which files it has, and a digest of them; and the access to files of this machine.
 
-discovery        Which spec counts that is found above the directory one stands in
-git              How git is started: on a git directory of ours, never on one that another user wrote
-host_access      The one gate to files and variables of this machine that a spec, a lock or a checkout names
-inputs           What a layer depends on
-neighbours       What the repository around a project has beside it
-own_logs         The logs of this run
-programs         Programs of this machine that are started by their names: found by PATH, and never in a checkout
-refs             What a repository has checked out, and its tags: read from its own files (HEAD, packed-refs, refs/)
-repository       Which repository a project is in
-rundir           Where what a run leaves can be read afterwards: `.envtool/last/` in the project
-snapshot         The digest of a project's view: of every file that git lists, what a task can tell of it
-snapshot_cache   What was seen when a project was last hashed
-snapshot_diff    Two looks at a project, and what a digest is of
-source_files     The project's files
-symlinks         Where the links of a project lead
-walk             The files of a project that git does not list for us
+discovery        Finds the spec of a directory: envtool.yaml there or above
+git              Starts git on an empty git directory of envtool's own, never on one that another user wrote
+host_access      Opens every file and variable of this machine that a spec, a lock or a checkout names
+inputs           Finds the files that a layer depends on, hashes them, and copies them for a build
+neighbours       Finds files of one name elsewhere in the repository around a project
+own_logs         Finds the project's files into which this run's own output goes
+programs         Finds programs of this machine by PATH, but never in a checkout
+refs             Reads what a repository has checked out, and its tags (HEAD, packed-refs, refs/)
+repository       Finds the repository of a project, and reads small files of it
+rundir           The directories `.envtool/runs/…` and `.envtool/last` in which runs leave logs and evidence
+snapshot         The digest of a project's files at one moment
+snapshot_cache   The stored record of the last snapshot: names, stats and hashes
+snapshot_diff    Compares two snapshots, and returns the text that a digest is of
+source_files     Lists the project's files, what git hides of them, and reads them for pure steps
+symlinks         Follows the symlinks of a project
+walk             Lists the files of a project that is in no repository
 """
 
-OWN = ".envtool"  # our directory in a checkout, never part of the view: results, logs
-VENDOR = "envtool.vendor"  # pinned files that lie in the checkout: no part of the view either, but of what it stands on
+OWN = ".envtool"  # envtool's directory in a checkout, with logs and evidence: never part of a snapshot
+VENDOR = "envtool.vendor"  # pinned files in the checkout: no part of a snapshot, but of the layers below it

@@ -1,8 +1,8 @@
-"""Which spec counts that is found above the directory one stands in: the rule by which git takes a repository there.
+"""Finds the spec of a directory: envtool.yaml there or above, by the rule by which git finds a repository.
 
-In a directory such as /tmp anybody may put a file above others. So what is found on the way up counts if it belongs to
-us, to root, or to the owner of the directory we began in, and lies on the same file system (git.around has the same
-rule for repositories). On the warm path: imports next to nothing.
+In a directory such as /tmp anybody can put a file above others' directories. So a spec above the start directory counts
+only if it belongs to the caller, to root, or to the owner of the start directory, and is on the same file system
+(repository.find_repository has the same rule). On the fast path: imports next to nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ SPEC = "envtool.yaml"
 
 
 class SpecSearch:
-    """The spec of a directory. `path` is empty where there is none, or none that counts: then `passed_over` is the
-    nearest that there is, and `why` says why it does not count."""
+    """The spec of a directory. `path` is empty if there is none that counts: then `passed_over` is the nearest that
+    does not count (empty if there is none), and `why` says why."""
 
     __slots__ = ("passed_over", "path", "why")
 
@@ -22,25 +22,25 @@ class SpecSearch:
         self.path, self.passed_over, self.why = path, passed_over, why
 
 
-def is_trusted_owner(owner: int, began: os.stat_result) -> bool:
-    """Whether what this user owns counts for whoever stands in a directory that is so."""
-    return owner in (os.geteuid(), 0, began.st_uid)
+def is_trusted_owner(owner: int, start: os.stat_result) -> bool:
+    """Returns whether files of this user count for a caller who starts in a directory with the stats `began`."""
+    return owner in (os.geteuid(), 0, start.st_uid)
 
 
 def find_spec(directory: str) -> SpecSearch:
-    """The nearest spec from an absolute path upward: the one of the very directory whoever it belongs to, since one
-    stands in it; one above only if it and its directory count."""
+    """Returns the nearest spec from an absolute path upward. The one of the start directory counts whoever owns it,
+    since the caller chose that directory; one above counts only if it and its directory do."""
     if os.path.isfile(_spec_path(directory)):
         return SpecSearch(_spec_path(directory))
     try:
-        began = os.stat(directory)
-        place = directory
-        while (above := os.path.dirname(place)) != place:
-            place = above
-            if os.path.isfile(_spec_path(place)):
-                why = _why_untrusted(place, began)
-                return SpecSearch("", _spec_path(place), why) if why else SpecSearch(_spec_path(place))
-    except OSError:  # gone, or a directory above that we may not look into
+        start = os.stat(directory)
+        current = directory
+        while (parent := os.path.dirname(current)) != current:
+            current = parent
+            if os.path.isfile(_spec_path(current)):
+                why = _why_untrusted(current, start)
+                return SpecSearch("", _spec_path(current), why) if why else SpecSearch(_spec_path(current))
+    except OSError:  # the directory was removed, or one above may not be read
         pass
     return SpecSearch("")
 
@@ -49,11 +49,11 @@ def _spec_path(directory: str) -> str:
     return f"{directory}/{SPEC}" if directory != "/" else f"/{SPEC}"
 
 
-def _why_untrusted(place: str, began: os.stat_result) -> str:
-    """Why the spec of a directory above does not count; empty where it does. A link's owner is asked for, and the owner
-    of what it leads to. Raises OSError."""
-    path = _spec_path(place)
-    for what, found in (("it", os.lstat(path)), ("it", os.stat(path)), ("its directory", os.stat(place))):
-        if not is_trusted_owner(found.st_uid, began):
-            return f"{what} belongs to user {found.st_uid}"
-    return "it is on another file system" if os.stat(place).st_dev != began.st_dev else ""
+def _why_untrusted(parent: str, start: os.stat_result) -> str:
+    """Returns why the spec of a directory above does not count; empty if it does. Of a link, its own owner and its
+    target's count. Raises OSError."""
+    path = _spec_path(parent)
+    for subject, info in (("it", os.lstat(path)), ("it", os.stat(path)), ("its directory", os.stat(parent))):
+        if not is_trusted_owner(info.st_uid, start):
+            return f"{subject} belongs to user {info.st_uid}"
+    return "it is on another file system" if os.stat(parent).st_dev != start.st_dev else ""

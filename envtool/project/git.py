@@ -1,14 +1,13 @@
-"""How git is started: on a git directory of ours, never on one that another user wrote.
+"""Starts git on an empty git directory of envtool's own, never on one that another user wrote.
 
-A repository's configuration can make git start programs (fsmonitor, filters, lazy fetches of promisor remotes, and
-whatever comes next), and no list of switches is ever complete. So git gets a GIT_DIR of ours, `empty_git/`, in which
-there is nothing, and of the repository in question only what is data: its index, its work tree, its objects (a sparse
-index and rules that are not checked out stand in them) and its info/exclude. We find these ourselves, as git would,
-and pass the two files by descriptors. Two settings decide what an index or a rule means, and are read by us:
-core.ignoreCase and extensions.objectFormat. The caller's own configuration is git's to read, as long as it lies
-outside the checkout.
+A repository's configuration can make git start programs (fsmonitor, filters, lazy fetches of promisor remotes, and more
+in future versions), and no list of switches is ever complete. So GIT_DIR is envtool's own `empty_git/`, and of the
+repository git gets only what is data: its index, its work tree, its objects (they hold a sparse index, and rules that
+are not checked out) and its info/exclude. envtool finds these itself, as git would, and passes the two files by
+descriptors. Two settings decide what an index or a rule means, and envtool reads them: core.ignoreCase and
+extensions.objectFormat. git reads the caller's own configuration, as long as it lies outside the checkout.
 
-See docs/decisions/0098. Imports next to nothing: a warm command asks git too.
+See docs/decisions/0098. Imports next to nothing: a warm command starts git too.
 """
 
 from __future__ import annotations
@@ -48,19 +47,19 @@ __all__ = [
 
 IGNORED = ("ls-files", "-o", "-i", "--exclude-standard", "--directory", "-z", "--", ".")
 LISTED = ("ls-files", "-c", "-o", "--exclude-standard", "-z", "--", ".")
-TIMEOUT_SECONDS = 120  # seconds that git may take for one question
-MAX_MEMORY = 8 << 30  # bytes of address space: a small index of version 4 can mean names without end
-MAX_OUTPUT = 1 << 30  # bytes of an answer
+TIMEOUT_SECONDS = 120  # seconds for one command
+MAX_MEMORY = 8 << 30  # bytes of address space: a small index of version 4 can expand to endless names
+MAX_OUTPUT = 1 << 30  # bytes of output
 MAX_INDEX_SIZE = 1 << 30  # bytes of an index
 
 _KIND, _REGULAR = 0o170000, 0o100000
-_VOID = os.path.join(os.path.dirname(os.path.abspath(__file__)), "empty_git")
-_INDEX, _EXCLUDE, _WHERE = 3, 4, 5  # descriptors, as git has them
-_SHARED = "sharedindex."  # files that a split index stands on: git looks for them in its own directory
+_EMPTY_GIT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "empty_git")
+_INDEX, _EXCLUDE, _WHERE = 3, 4, 5  # descriptor numbers in the git process
+_SHARED = "sharedindex."  # prefix of the files that a split index refers to: git expects them in its directory
 
 
 class GitStoppedError(RepositoryError):
-    """The caller asked to stop meanwhile."""
+    """The caller stopped git."""
 
 
 def _settings(repository: Repository) -> bytes:
@@ -71,27 +70,27 @@ def _settings(repository: Repository) -> bytes:
 
 
 def _setting(text: bytes, section: str, key: str) -> str:
-    """One setting of a configuration file in lower case; empty where it is not there. Nothing that it includes is
-    read, and no value that is quoted in pieces: this is for yes, no and single words."""
-    found, here = "", False
+    """Returns one setting of a configuration file in lower case; empty if the file does not have it. Included files are
+    not read, and values that are quoted in pieces are not understood: this is for yes, no and single words."""
+    value, in_section = "", False
     if key.encode() not in text:  # nearly always
-        return found
+        return value
     for row in text.decode("utf-8", "replace").splitlines():
         line = row.strip()
         if line.startswith("["):
             name, _, line = line[1:].partition("]")
-            here, line = name.strip() == section, line.strip()
-        name, equals, value = line.partition("=")
-        if here and name.strip() == key:
-            found = value.split("#")[0].split(";")[0].strip().strip('"') if equals else "true"
-    return found
+            in_section, line = name.strip() == section, line.strip()
+        name, equals, raw_value = line.partition("=")
+        if in_section and name.strip() == key:
+            value = raw_value.split("#")[0].split(";")[0].strip().strip('"') if equals else "true"
+    return value
 
 
-# ---- a question ------------------------------------------------------------------------------------------------------
+# ---- running git -----------------------------------------------------------------------------------------------------
 
 
 class Git:
-    """One git at work, writing into memory: a pipe would make it wait for us, who work on something else."""
+    """A running git. It writes into memory: a pipe would make it wait for envtool, which works on something else."""
 
     __slots__ = ("_began", "_child", "_private", "_streams", "repository")
 
@@ -100,17 +99,24 @@ class Git:
         self._began = time.monotonic()
 
     def end(self, cancel: int = -1) -> bytes:
-        """The answer. Raises Failure where there is none, Stopped as soon as the descriptor `cancel` is readable."""
+        """Returns git's output. Raises RepositoryError if git fails, GitStoppedError as soon as the descriptor `cancel`
+        is readable."""
         status, output, errors = self.ended(cancel)
-        if status or b"error: " in errors:  # names of a sparse index whose objects are not there would just be missing
-            said = errors.decode(errors="replace").strip().splitlines()
-            why = said[-1] if said else f"it ended by signal {status & 127}" if status & 127 else "it does not say why"
+        if status or b"error: " in errors:  # git ends with status 0 if objects of a sparse index are missing
+            messages = errors.decode(errors="replace").strip().splitlines()
+            why = (
+                messages[-1]
+                if messages
+                else f"it ended by signal {status & 127}"
+                if status & 127
+                else "it does not say why"
+            )
             raise RepositoryError(f"git cannot read {self.repository.directory}: {why}")
         return output
 
     def ended(self, cancel: int = -1, limit: float | None = None) -> tuple[int, bytes, bytes]:
-        """Its status as wait(2) has it, output and errors. Raises Failure when it takes longer than `limit` (seconds,
-        LIMIT where none is given), Stopped."""
+        """Returns git's status as in wait(2), its output and its errors. Raises RepositoryError if it takes longer than
+        `limit` (seconds; TIMEOUT_SECONDS if None), GitStoppedError."""
         try:
             status = self._wait(cancel, TIMEOUT_SECONDS if limit is None else limit)
             return status, _read_all(self._streams[0]), _read_all(self._streams[1])
@@ -118,7 +124,7 @@ class Git:
             self.drop()
 
     def drop(self) -> None:
-        """Ask no further."""
+        """Kills git if it is still running, and frees everything."""
         if self._child:
             os.kill(self._child, 9)
             os.waitpid(self._child, 0)
@@ -136,8 +142,8 @@ class Git:
                 for descriptor in (child, cancel):
                     if descriptor >= 0:
                         poll.register(descriptor, select.POLLIN)
-                left = max(0.0, self._began + limit - time.monotonic())
-                ready = {descriptor for descriptor, _ in poll.poll(1000 * left)}
+                remaining = max(0.0, self._began + limit - time.monotonic())
+                ready = {descriptor for descriptor, _ in poll.poll(1000 * remaining)}
             finally:
                 os.close(child)
             if child not in ready:
@@ -155,15 +161,15 @@ class Git:
 def start_git(
     repository: Repository | None,
     directory: str,
-    words: Sequence[str],
+    arguments: Sequence[str],
     *,
     where: int = -1,
     configured: bool = True,
     files: Mapping[str, bytes] | None = None,
 ) -> Git:
-    """Start git in a directory of a work tree: in `where`, a descriptor, if there may be another at its path by now.
-    `configured`: by the caller's configuration; `files` are to be in its git directory, which has no refs otherwise.
-    Raises Failure, also where there is no repository any more."""
+    """Starts git in a directory of a work tree: in the descriptor `where` if it is given, since the path may name
+    another directory by now. `configured`: with the caller's configuration. `files` are put into git's directory, which
+    has no refs otherwise. Raises RepositoryError, also if there is no repository any more."""
     if repository is None:
         raise RepositoryError(f"{directory}/.git is no git repository")
     streams: list[int] = []
@@ -171,7 +177,7 @@ def start_git(
     private = ""
     try:
         settings = _settings(repository)
-        void = f"{_VOID}/{'sha256' if _setting(settings, 'extensions', 'objectformat') == 'sha256' else 'sha1'}"
+        void = f"{_EMPTY_GIT}/{'sha256' if _setting(settings, 'extensions', 'objectformat') == 'sha256' else 'sha1'}"
         shared = [name for name in os.listdir(repository.directory) if name.startswith(_SHARED)]
         if shared or files:
             void = private = _make_git_directory(void, repository.directory, shared, files or {})
@@ -188,15 +194,15 @@ def start_git(
         if (index := _index(repository)) >= 0:
             inputs.append(index)
             actions.append((os.POSIX_SPAWN_DUP2, index, _INDEX))
-        else:  # nothing was added so far
+        else:  # no file was ever added
             environ["GIT_INDEX_FILE"] = f"{void}/index"
-        if "--exclude-standard" in words and (exclude := _exclude(repository)) >= 0:
+        if "--exclude-standard" in arguments and (exclude := _exclude(repository)) >= 0:
             inputs.append(exclude)
             actions.append((os.POSIX_SPAWN_DUP2, exclude, _EXCLUDE))
-            # --exclude-standard would look for it in GIT_DIR, and it goes before what the caller excludes everywhere
-            at = words.index("--")
-            words = (*words[:at], "-X", f"/proc/self/fd/{_EXCLUDE}", *words[at:])
-        child = os.posix_spawn(argv[0], [*argv, *words], environ, file_actions=actions)
+            # --exclude-standard would look for it in GIT_DIR; it takes precedence over the caller's global excludes
+            position = arguments.index("--")
+            arguments = (*arguments[:position], "-X", f"/proc/self/fd/{_EXCLUDE}", *arguments[position:])
+        child = os.posix_spawn(argv[0], [*argv, *arguments], environ, file_actions=actions)
     except BaseException as error:
         _clean_up(streams, private)
         if isinstance(error, OSError):
@@ -210,15 +216,17 @@ def start_git(
 
 
 def check_names(listing: bytes, repository: Repository) -> None:
-    """Look at names that each end with a zero, before they are joined to anything. Raises Failure where one leads out
-    of the work tree or into a git directory: an index can hold such names, though no git puts them there."""
+    """Checks names that each end with a zero byte, before they are joined to a path. Raises RepositoryError if one
+    leads out of the work tree or into a git directory: an index can hold such names, though git writes none."""
     text = b"\0" + listing.lower()
     if text.startswith((b"\0/", b"\0\0")) or any(part in text for part in _forbidden_sequences()):
         for name in listing.split(b"\0")[:-1]:
             parts = name.lower().removesuffix(b"/").split(b"/")
             if {b"", b".", b"..", b".git"}.intersection(parts):
-                shown = os.fsdecode(name).encode("utf-8", "replace").decode()
-                raise RepositoryError(f"{repository.directory}/index names `{shown}`, which git would never check out")
+                printable = os.fsdecode(name).encode("utf-8", "replace").decode()
+                raise RepositoryError(
+                    f"{repository.directory}/index names `{printable}`, which git would never check out"
+                )
 
 
 def _forbidden_sequences() -> Iterable[bytes]:
@@ -243,21 +251,21 @@ def _environment(repository: Repository, void: str, *, configured: bool) -> dict
 
 
 def _index(repository: Repository) -> int:
-    """A descriptor of the index, -1 where there is none."""
-    place = f"{repository.directory}/index"
+    """Returns a descriptor of the index, -1 if there is none."""
+    path = f"{repository.directory}/index"
     try:
-        found = _move_descriptor(repository.open("index", MAX_INDEX_SIZE))
+        descriptor = _move_descriptor(repository.open("index", MAX_INDEX_SIZE))
     except FileNotFoundError:
         return -1
-    begin = os.pread(found, 8, 0)
-    if begin[:4] == b"DIRC" and begin[4:] in (b"\0\0\0\2", b"\0\0\0\3", b"\0\0\0\4"):
-        return found
-    os.close(found)
-    raise RepositoryError(f"{place} is no index of git's, version 2 to 4")
+    header = os.pread(descriptor, 8, 0)
+    if header[:4] == b"DIRC" and header[4:] in (b"\0\0\0\2", b"\0\0\0\3", b"\0\0\0\4"):
+        return descriptor
+    os.close(descriptor)
+    raise RepositoryError(f"{path} is no index of git's, version 2 to 4")
 
 
 def read_index(repository: Repository) -> bytes:
-    """The whole index, empty where there is none. Raises Failure."""
+    """Returns the whole index, empty if there is none. Raises RepositoryError."""
     descriptor = _index(repository)
     if descriptor < 0:
         return b""
@@ -276,32 +284,35 @@ def _exclude(repository: Repository) -> int:
 
 
 def _move_descriptor(descriptor: int) -> int:
-    """The same with a number that is none of git's."""
+    """Returns the same file under a number that git's own descriptors do not use."""
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16)
     finally:
         os.close(descriptor)
 
 
-def _make_git_directory(void: str, directory: str, names: Sequence[str], files: Mapping[str, bytes]) -> str:
-    """A git directory for one question, with links to what a split index stands on; _forget removes it."""
-    room = os.environ.get("TMPDIR", "")
-    place = f"{room if os.path.isabs(room) else '/tmp'}/envtool-git-{os.urandom(8).hex()}"
-    os.mkdir(place, 0o700)
+def _make_git_directory(
+    template: str, repository_directory: str, names: Sequence[str], files: Mapping[str, bytes]
+) -> str:
+    """Makes a git directory for one command, with links to the files that a split index refers to; _clean_up removes
+    it."""
+    temp_root = os.environ.get("TMPDIR", "")
+    directory = f"{temp_root if os.path.isabs(temp_root) else '/tmp'}/envtool-git-{os.urandom(8).hex()}"
+    os.mkdir(directory, 0o700)
     try:
-        for name, content in {"HEAD": read_small_file(f"{void}/HEAD"), **files}.items():
-            with open(f"{place}/{name}", "xb") as file:
+        for name, content in {"HEAD": read_small_file(f"{template}/HEAD"), **files}.items():
+            with open(f"{directory}/{name}", "xb") as file:
                 file.write(content)
         for name in ("config", "refs"):
-            os.symlink(f"{void}/{name}", f"{place}/{name}")
+            os.symlink(f"{template}/{name}", f"{directory}/{name}")
         for name in names:
-            shared = os.path.abspath(f"{directory}/{name}")
-            if os.lstat(shared).st_mode & _KIND == _REGULAR:  # where git then misses one, it says so
-                os.symlink(shared, f"{place}/{name}")
+            shared = os.path.abspath(f"{repository_directory}/{name}")
+            if os.lstat(shared).st_mode & _KIND == _REGULAR:  # if one is left out, git reports it as missing
+                os.symlink(shared, f"{directory}/{name}")
     except BaseException:
-        _clean_up([], place)
+        _clean_up([], directory)
         raise
-    return place
+    return directory
 
 
 def _clean_up(streams: list[int], private: str) -> None:
@@ -315,15 +326,15 @@ def _clean_up(streams: list[int], private: str) -> None:
 
 
 def _limit_resources(child: int) -> None:
-    """Limit what a git can take: a small index can mean names without end."""
+    """Limits git's memory and output: a small index can expand to endless names."""
     import resource
 
-    for limit, most in ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_FSIZE, MAX_OUTPUT)):
+    for limit, maximum in ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_FSIZE, MAX_OUTPUT)):
         try:
-            before = resource.prlimit(child, limit)
-            if any(each == resource.RLIM_INFINITY or each > most for each in before):
-                resource.prlimit(child, limit, (most, most))
-        except OSError:  # it has ended already
+            current = resource.prlimit(child, limit)
+            if any(value == resource.RLIM_INFINITY or value > maximum for value in current):
+                resource.prlimit(child, limit, (maximum, maximum))
+        except OSError:  # git has ended already
             return
 
 

@@ -1,4 +1,5 @@
-"""What a layer depends on: the files that its patterns mean, what links among them lead to, and how builds see them."""
+"""Finds the files that a layer depends on, with the targets of links among them, hashes them, and copies them for a
+build."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from envtool.project import host_access, source_files, symlinks, walk
 
 
 class WrongInputsError(UsageError):
-    """Several patterns that mean nothing, or nothing that may be had: each by itself in `errors`."""
+    """Several patterns match nothing, or files that are not allowed: `errors` has one error for each."""
 
     def __init__(self, errors: Iterable[UsageError]) -> None:
         self.errors = tuple(errors)
@@ -36,58 +37,46 @@ def find_inputs(
     keeps: Callable[[str], bool] | None = None,
     follows: Callable[[str, str], bool] | None = None,
     apart: Iterable[str] = (),
-    door: host_access.HostAccess | None = None,
+    access: host_access.HostAccess | None = None,
     cancel: int = -1,
     check: Callable[[], None] | None = None,
     listed: Callable[[], list[str]] | None = None,
 ) -> tuple[InputFile, ...]:
-    """The files that patterns mean, with what of them counts; sorted by path.
+    """Returns the files that patterns match, each with what of it counts; sorted by path.
 
-    A pattern is a file, a directory (all that is listed in it) or a glob. Files that git ignores, and those that stand
-    `apart` (the spec and its lock), are left out unless a pattern names one exactly; so is, without git, what tools
-    make (project/walk.py), unless a pattern names the directory. Of `optional` patterns those that
-    match nothing are passed over; likewise of `named` ones, whose files count by their names alone unless another
-    pattern means them too, and of `asked` ones, which builds do not see unless another pattern means them too. Files
-    that are not kept are not seen at all.
+    A pattern is a file, a directory (everything listed in it) or a glob. Files that git ignores, and those of `apart`
+    (the spec and its lock), are left out unless a pattern names one exactly; so is, without git, what tools make
+    (project/walk.py), unless a pattern names the directory. `optional` patterns may match nothing. So may `named`
+    patterns, whose files count only by their names unless another pattern matches them too, and `asked` patterns, whose
+    files builds do not see unless another pattern matches them too. Files that `keeps` rejects are left out completely.
 
-    A link brings what it leads to in the project, if `follows` (link, file) agrees; then its hash is that of the
-    content. What a path means that leads out of the project counts as if it were in it, if the caller lets `door` read
-    there; else it is an error, but for a link itself that nobody follows, which counts by its name.
-    Raises UsageError (codes input-outside, input-missing, input-kind, input-large; WrongInputsError where there are
-    several), EnvtoolError, Interrupted as `project.listed` does, and what `check` raises, which is called often.
-    `listed` answers in the place of `project.listed`.
+    A link adds its target in the project if `follows` (link, file) agrees; then the link's hash is that of the content.
+    A path that leads out of the project counts as if it were in it if the caller lets `access` read there; else it is
+    an error, except for a link that nobody follows, which counts by its name. Raises UsageError (codes input-outside,
+    input-missing, input-kind, input-large; WrongInputsError if there are several), EnvtoolError and Interrupted as
+    `source_files.list_files`, and what `check` raises, which is called often. `listed` replaces
+    `source_files.list_files`.
     """
     paths: set[str] = set()
     bare: set[str] = set()
     seen: set[str] = set()
-    wishes = [
-        *((one, True, paths) for one in patterns),
-        *((one, False, paths) for one in optional),
-        *((one, False, bare) for one in named),
-        *((one, False, seen) for one in asked),
+    searches = [
+        *((pattern, True, paths) for pattern in patterns),
+        *((pattern, False, paths) for pattern in optional),
+        *((pattern, False, bare) for pattern in named),
+        *((pattern, False, seen) for pattern in asked),
     ]
-    door = door or host_access.HostAccess(root)
+    access = access or host_access.HostAccess(root)
     with host_access.EntryOpener(root) as entries:
         hasher = source_files.Hasher(check)
-        search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, follows, listed)
-        search.fill(wishes, lambda found: seen if found is seen else paths)
-        inner = sorted((paths | bare | seen) - search.outer.keys())
-        for path in inner:
-            if path in paths or path in seen:
-                door.check_git(path)
-        rows = {
-            path: source_files.read_input(entries, path, hasher, content=path in paths or path in seen)
-            for path in inner
-        }
-        rows |= search.outer
-        built = paths | bare
-        if links := [path for path in search.meant if rows[path].link and path not in search.outer]:
-            _follow(links, search, rows, built)
-    replaced = {each for path in search.outer for each in parent_directories(path)}
+        search = _Search(root, entries, keeps, {*apart}, cancel, access, hasher, follows, listed)
+        search.fill(searches, lambda matches: seen if matches is seen else paths)
+        rows, built = _read_matches(search, paths, bare, seen)
+    replaced = {parent for path in search.outer for parent in parent_directories(path)}
     return tuple(
         item if path in built else replace(item, built=False)
         for path, item in sorted(rows.items())
-        if path not in replaced  # a link that leads out, in whose place its content is
+        if path not in replaced  # a link out of the project is replaced by the content that it leads to
     )
 
 
@@ -97,20 +86,40 @@ def check_inputs(
     *,
     keeps: Callable[[str], bool] | None = None,
     apart: Iterable[str] = (),
-    door: host_access.HostAccess | None = None,
+    access: host_access.HostAccess | None = None,
     cancel: int = -1,
     listed: Callable[[], list[str]] | None = None,
 ) -> None:
-    """Whether `find` would find something for each pattern: nothing of the project is read for it, only named. Raises
-    as `find` does."""
+    """Checks that `find_inputs` would find a file for each pattern, without reading any file of the project. Raises as
+    `find_inputs`."""
     with host_access.EntryOpener(root) as entries:
-        door, hasher = door or host_access.HostAccess(root), source_files.Hasher(None)
-        search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, None, listed)
+        access, hasher = access or host_access.HostAccess(root), source_files.Hasher(None)
+        search = _Search(root, entries, keeps, {*apart}, cancel, access, hasher, None, listed)
         search.fill([(pattern, True, set()) for pattern in patterns], lambda found: found)
 
 
+def _read_matches(
+    search: _Search, paths: set[str], bare: set[str], seen: set[str]
+) -> tuple[dict[str, InputFile], set[str]]:
+    """Returns the inputs by path, with the targets of their links, and the paths that a build sees. Of `bare` paths
+    only the names count; a build does not see those of `seen`."""
+    inner = sorted((paths | bare | seen) - search.outer.keys())
+    for path in inner:
+        if path in paths or path in seen:
+            search.access.check_git(path)
+    rows = {
+        path: source_files.read_input(search.entries, path, search.hasher, content=path in paths or path in seen)
+        for path in inner
+    }
+    rows |= search.outer
+    built = paths | bare
+    if links := [path for path in search.meant if rows[path].link and path not in search.outer]:
+        _follow(links, search, rows, built)
+    return rows, built
+
+
 class _Search:
-    """Looks for the files that patterns mean; git is asked at most once."""
+    """Finds the files that patterns match; lists the project at most once."""
 
     def __init__(
         self,
@@ -119,117 +128,124 @@ class _Search:
         keeps: Callable[[str], bool] | None,
         apart: set[str],
         cancel: int,
-        door: host_access.HostAccess,
+        access: host_access.HostAccess,
         hasher: source_files.Hasher,
         follows: Callable[[str, str], bool] | None,
         names: Callable[[], list[str]] | None,
     ) -> None:
         self._root, self.entries, self._keeps, self._apart, self._cancel = root, entries, keeps, apart, cancel
-        self.door, self.hasher, self.follows = door, hasher, follows
+        self.access, self.hasher, self.follows = access, hasher, follows
         self._names = names or (lambda: source_files.list_files(root, cancel))
         self._listed: list[str] | None = None
-        self.named: set[str] = set()  # what patterns name exactly
-        self.meant: set[str] = set()  # what patterns mean
-        self.outer: dict[str, InputFile] = {}  # what lies out of the project, by its path in it
+        self.named: set[str] = set()  # paths that patterns name exactly
+        self.meant: set[str] = set()  # paths that patterns match
+        self.outer: dict[str, InputFile] = {}  # files outside of the project, by their path in it
 
-    def fill(self, wishes: Iterable[tuple[str, bool, set[str]]], with_ways: Callable[[set[str]], set[str]]) -> None:
-        """Put what patterns mean into their sets, and the links on the way there into those that `with_ways` names for
-        them. Raises UsageError for all that are needed and mean nothing, or may not be had."""
-        wrong: list[UsageError] = []
-        for pattern, needed, found in wishes:
+    def fill(self, searches: Iterable[tuple[str, bool, set[str]]], links_for: Callable[[set[str]], set[str]]) -> None:
+        """Adds the files that patterns match to their sets, and the links on the way to the set that `with_ways`
+        returns for it. Raises UsageError for all required patterns that match nothing, and for files that are not
+        allowed."""
+        errors: list[UsageError] = []
+        for pattern, required, matches in searches:
             try:
-                ways, matched, mode = self.find(pattern)
-                if needed and not matched:
+                links, matched, mode = self.find(pattern)
+                if required and not matched:
                     raise _missing(pattern, mode)
             except UsageError as error:
-                wrong.append(error)
+                errors.append(error)
                 continue
             if matched:
-                with_ways(found).update(ways)
-            found.update(matched)
+                links_for(matches).update(links)
+            matches.update(matched)
             self.meant.update(matched)
-        if wrong:
-            raise wrong[0] if len(wrong) == 1 else WrongInputsError(wrong)
+        if errors:
+            raise errors[0] if len(errors) == 1 else WrongInputsError(errors)
 
     def find(self, pattern: str) -> tuple[Iterable[str], Iterable[str], int | None]:
-        """The links on the way to what a pattern names, the files that it means, and the mode of what it names (None:
-        nothing). Raises as the function `find`."""
-        wanted = source_files.normalize_pattern(pattern)
-        ways: tuple[str, ...] = ()
+        """Returns the links on the way to the path that a pattern names, the files that it matches, and the mode of
+        that path (None: nothing is there). Raises as `find_inputs`."""
+        path = source_files.normalize_pattern(pattern)
+        links: tuple[str, ...] = ()
         keeps = self._keeps
         try:
-            mode = None if wanted in ("", ".") else source_files.mode_in_project(self._root, wanted)
+            mode = None if path in ("", ".") else source_files.mode_in_project(self._root, path)
         except source_files.OutsideProjectError:
-            return ways, self.match_outside(wanted), stat.S_IFDIR
-        if mode is not None and stat.S_ISLNK(mode) and self._is_outside_wanted(wanted, asked=self.follows is not None):
-            return ways, self.match_outside(wanted), mode
+            return links, self.match_outside(path), stat.S_IFDIR
+        if (
+            mode is not None
+            and stat.S_ISLNK(mode)
+            and self._is_outside_wanted(path, requested=self.follows is not None)
+        ):
+            return links, self.match_outside(path), mode
         if mode is not None and not stat.S_ISDIR(mode):
-            directory, _, name = wanted.rpartition("/")
-            ways, real = self._resolve_links(directory)
-            # it counts by the name that it was given, and where it really is: builds go there by the links on the way
-            named = {wanted, posixpath.join(real, name)} if keeps is None or keeps(wanted) else set()
-            self.named |= named
-            return ways, named, mode
+            directory, _, name = path.rpartition("/")
+            links, real = self._resolve_links(directory)
+            # it counts by its name in the pattern and by its real path: builds reach that by the links on the way
+            names = {path, posixpath.join(real, name)} if keeps is None or keeps(path) else set()
+            self.named |= names
+            return links, names, mode
         if mode is not None:
-            ways, real = self._resolve_links(wanted)
-            found = self.below(real) or self._made_by_tools(real)
-        elif wanted in ("", "."):
-            found = self.below("")
+            links, real = self._resolve_links(path)
+            matches = self.below(real) or self._made_by_tools(real)
+        elif path in ("", "."):
+            matches = self.below("")
         else:
-            expression = globs.matcher((wanted, wanted + "/**"))
-            found = [path for path in self.below("") if expression.fullmatch(path)] if globs.is_glob(wanted) else []
-            if not found and globs.is_glob(wanted):
-                tools = self._made_by_tools(globs.literal_directory(wanted))
-                found = [path for path in tools if expression.fullmatch(path)]
-        return ways, found if keeps is None else [path for path in found if keeps(path)], mode
+            expression = globs.matcher((path, path + "/**"))
+            matches = [path for path in self.below("") if expression.fullmatch(path)] if globs.is_glob(path) else []
+            if not matches and globs.is_glob(path):
+                tool_files = self._made_by_tools(globs.literal_directory(path))
+                matches = [path for path in tool_files if expression.fullmatch(path)]
+        return links, matches if keeps is None else [path for path in matches if keeps(path)], mode
 
-    def _is_outside_wanted(self, link: str, *, asked: bool) -> bool:
-        """Whether what a link out of the project leads to is meant: it is asked for, or the caller allows it."""
-        real = self.door.outside_target(link)
-        return bool(real) and (asked or self.door.allows(real))
+    def _is_outside_wanted(self, link: str, *, requested: bool) -> bool:
+        """Returns whether the target of a link out of the project counts: it is asked for, or the caller allows it."""
+        target = self.access.outside_target(link)
+        return bool(target) and (requested or self.access.allows(target))
 
-    def match_outside(self, wanted: str) -> list[str]:
-        """What a path or pattern means that leads out of the project: names as if it were in it. Raises UsageError
-        (code input-outside) where the caller does not allow it."""
-        fixed = globs.literal_directory(wanted)
-        real = self.door.outside_target(fixed)
-        if not os.path.exists(real):
-            message = f"input `{wanted}` leads out of the project, to {real}, where there is nothing"
+    def match_outside(self, pattern: str) -> list[str]:
+        """Returns the files that a path or pattern leading out of the project matches, with names as if they were in
+        it. Raises UsageError (code input-outside) if the caller does not allow it."""
+        directory = globs.literal_directory(pattern)
+        target = self.access.outside_target(directory)
+        if not os.path.exists(target):
+            message = f"input `{pattern}` leads out of the project, to {target}, where there is nothing"
             raise UsageError(message, code="input-missing")
         try:
-            self.door.check_outside(wanted, real)
+            self.access.check_outside(pattern, target)
         except UsageError as error:
             raise UsageError(f"input {error.message}", code="input-outside", hint=error.hint) from None
-        expression = globs.matcher((wanted, wanted + "/**"))
+        expression = globs.matcher((pattern, pattern + "/**"))
         rows = [
-            each for each in _read_outside_tree(fixed, real, self.door, self.hasher) if expression.fullmatch(each.path)
+            item
+            for item in _read_outside_tree(directory, target, self.access, self.hasher)
+            if expression.fullmatch(item.path)
         ]
-        found = {each.path: each for each in rows if self._keeps is None or self._keeps(each.path)}
-        self.outer |= found
-        return [*found]
+        outside = {item.path: item for item in rows if self._keeps is None or self._keeps(item.path)}
+        self.outer |= outside
+        return [*outside]
 
     def follows_outside(self, link: str) -> bool:
-        """Whether what a link that leads out means is an input: where kinds say which links they read through, if they
-        do; else if the caller allows it."""
+        """Returns whether the target of a link out of the project is an input: if the kind says which links it follows,
+        then if it follows this one; else if the caller allows the target."""
         return (
-            self._is_outside_wanted(link, asked=False)
+            self._is_outside_wanted(link, requested=False)
             if self.follows is None
-            else (self.follows(link, link) and self._is_outside_wanted(link, asked=True))
+            else (self.follows(link, link) and self._is_outside_wanted(link, requested=True))
         )
 
     def _resolve_links(self, directory: str) -> tuple[tuple[str, ...], str]:
-        """The links on the way to a directory, and its path without them."""
-        way = symlinks.follow_path(self.entries, directory) if directory else None
-        return (way.links, way.end) if way else ((), directory)
+        """Returns the links on the way to a directory, and its path without links."""
+        link_path = symlinks.follow_path(self.entries, directory) if directory else None
+        return (link_path.links, link_path.end) if link_path else ((), directory)
 
     def below(self, directory: str) -> list[str]:
-        """What is listed in a directory ("" is the project) and does not stand apart."""
+        """Returns what is listed in a directory ("" is the project), without the files that are `apart`."""
         if self._listed is None:
             self._listed = [path for path in self._names() if path not in self._apart]
         return [path for path in self._listed if path.startswith(f"{directory}/")] if directory else self._listed
 
     def _made_by_tools(self, directory: str) -> list[str]:
-        """All in a directory that a pattern names, and of which nothing is listed because tools made it."""
+        """Returns all files in a directory that a pattern names, if nothing in it is listed because tools made it."""
         if not directory:
             return []
         top = open_top(self._root)
@@ -237,65 +253,75 @@ class _Search:
             if not walk.is_in_tool_directory(top, directory) or source_files.repositories(self._root, self._cancel):
                 return []
             return sorted(path for path in source_files.all_files(top, directory) if path not in self._apart)
-        except OSError:  # it is not there
+        except OSError:  # the directory does not exist
             return []
         finally:
             os.close(top)
 
-    def files_of_link(self, link: str, way: symlinks.LinkPath) -> list[str]:
-        """The files that a link means. What is ours, or git's, only a link means that a pattern names."""
-        if stat.S_ISDIR(way.mode):
-            return self.below(way.end)
-        apart = way.end in self._apart or source_files.is_own_path(way.end) or ".git" in way.end.split("/")
-        return [way.end] if stat.S_ISREG(way.mode) and (link in self.named or not apart) else []
+    def files_of_link(self, link: str, link_path: symlinks.LinkPath) -> list[str]:
+        """Returns the files that a link adds. envtool's own and git's files are added only by a link that a pattern
+        names."""
+        if stat.S_ISDIR(link_path.mode):
+            return self.below(link_path.end)
+        excluded = (
+            link_path.end in self._apart
+            or source_files.is_own_path(link_path.end)
+            or ".git" in link_path.end.split("/")
+        )
+        return [link_path.end] if stat.S_ISREG(link_path.mode) and (link in self.named or not excluded) else []
 
 
 def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], built: set[str]) -> None:
-    """Add what the links `pending` lead to, to `rows`, and to what is `built` where the link is."""
+    """Adds the targets of the links `pending` to `rows`, and to `built` if the link is in it."""
     while pending:
         path = pending.pop()
-        way = symlinks.follow_path(search.entries, path)
-        if way is None:
+        link_path = symlinks.follow_path(search.entries, path)
+        if link_path is None:
             if search.follows_outside(path):
                 outer = search.match_outside(path)
-                rows |= {each: search.outer[each] for each in outer}
+                rows |= {target: search.outer[target] for target in outer}
                 built |= {*outer} if path in built else set()
             continue
-        led = [each for each in search.files_of_link(path, way) if search.follows is None or search.follows(path, each)]
-        for each in (*way.links, *led) if led else ():
-            new = each not in rows or not rows[each].content
+        targets = [
+            target
+            for target in search.files_of_link(path, link_path)
+            if search.follows is None or search.follows(path, target)
+        ]
+        for target in (*link_path.links, *targets) if targets else ():
+            new = target not in rows or not rows[target].content
             if new:
-                search.door.check_git(each)
-                rows[each] = source_files.read_input(search.entries, each, search.hasher, content=True)
-            if path in built and each not in built:
-                built.add(each)
+                search.access.check_git(target)
+                rows[target] = source_files.read_input(search.entries, target, search.hasher, content=True)
+            if path in built and target not in built:
+                built.add(target)
                 new = True
-            if new and rows[each].link and each not in way.links:
-                pending.append(each)
-        if led and stat.S_ISREG(way.mode):
-            rows[path] = replace(rows[path], sha256=rows[way.end].sha256)
+            if new and rows[target].link and target not in link_path.links:
+                pending.append(target)
+        if targets and stat.S_ISREG(link_path.mode):
+            rows[path] = replace(rows[path], sha256=rows[link_path.end].sha256)
 
 
 def _read_outside_tree(
-    path: str, real: str, door: host_access.HostAccess, hasher: source_files.Hasher
+    path: str, real: str, access: host_access.HostAccess, hasher: source_files.Hasher
 ) -> Iterator[InputFile]:
-    """The file `real`, or all in that directory, as if `path` were in the project. Raises UsageError."""
+    """Yields the file `real`, or everything in that directory, as if it were at `path` in the project. Raises
+    UsageError."""
     if not os.path.isdir(real):
-        yield _read_outside(path, real, door, hasher)
+        yield _read_outside(path, real, access, hasher)
         return
     for name in sorted(source_files.files_below(real)):
-        there = os.path.join(real, name)
-        if os.path.islink(there):
-            target = os.readlink(there)
-            digest = hashlib.sha256(os.fsencode(target)).hexdigest()
-            yield InputFile(path=f"{path}/{name}", sha256=digest, link=target, outside=there)
+        full_path = os.path.join(real, name)
+        if os.path.islink(full_path):
+            link_target = os.readlink(full_path)
+            digest = hashlib.sha256(os.fsencode(link_target)).hexdigest()
+            yield InputFile(path=f"{path}/{name}", sha256=digest, link=link_target, outside=full_path)
         else:
-            yield _read_outside(f"{path}/{name}", there, door, hasher)
+            yield _read_outside(f"{path}/{name}", full_path, access, hasher)
 
 
-def _read_outside(path: str, real: str, door: host_access.HostAccess, hasher: source_files.Hasher) -> InputFile:
+def _read_outside(path: str, real: str, access: host_access.HostAccess, hasher: source_files.Hasher) -> InputFile:
     try:
-        with door.open_absolute(real) as file:
+        with access.open_absolute(real) as file:
             mode = os.fstat(file.fileno()).st_mode
             return InputFile(path=path, sha256=hasher.hash(path, file), executable=bool(mode & 0o100), outside=real)
     except UsageError as error:
@@ -306,21 +332,22 @@ def _read_outside(path: str, real: str, door: host_access.HostAccess, hasher: so
 
 
 def _missing(pattern: str, mode: int | None) -> UsageError:
-    """Why a pattern matches nothing; `mode` is that of the file or directory it names, None where there is none."""
+    """Returns the error for a pattern that matches nothing; `mode` is that of the path it names, None if nothing is
+    there."""
     if mode is None:
-        why = "no file matches" if globs.is_glob(pattern) else "there is no such file"
+        reason = "no file matches" if globs.is_glob(pattern) else "there is no such file"
     else:
-        why = "no file in it is part of the project" if stat.S_ISDIR(mode) else "it is left out"
+        reason = "no file in it is part of the project" if stat.S_ISDIR(mode) else "it is left out"
     hint = "files that git ignores are seen only when they are named exactly"
     if mode is None and not globs.is_glob(pattern):
         hint = "paths are relative to the directory of the file that they stand in: make it there, or write another"
     if ".git" in pattern.split("/") and (mode is not None or globs.is_glob(pattern)):
-        why = "a directory of git's own is no part of a layer"
+        reason = "a directory of git's own is no part of a layer"
         hint = "one file of it may be, by its name; a version comes by a variable or ARG. Tasks see `.git`"
-    return UsageError(f"input `{pattern}`: {why}", code="input-missing", hint=hint)
+    return UsageError(f"input `{pattern}`: {reason}", code="input-missing", hint=hint)
 
 
-# ---- what a build is shown of them -----------------------------------------------------------------------------------
+# ---- copies for a build ----------------------------------------------------------------------------------------------
 
 
 def stage_inputs(
@@ -328,26 +355,26 @@ def stage_inputs(
     files: Sequence[InputFile],
     target: str,
     check: Callable[[], None] | None = None,
-    door: host_access.HostAccess | None = None,
+    access: host_access.HostAccess | None = None,
 ) -> None:
-    """Copy inputs into the existing directory `target`, exactly what was hashed, readable by all, their times the
-    epoch's, holes left holes. `door` opens what lies out of the project. Raises UsageError (code input-changed) where a
-    file is not what it was, and what `check` raises, which is called often."""
+    """Copies inputs into the existing directory `target`: exactly the content that was hashed, readable by all, times
+    at the epoch, holes preserved. `access` opens files outside of the project. Raises UsageError (code input-changed)
+    if a file has changed, and what `check` raises, which is called often."""
     links = {item.path: item.link for item in files if item.link}
     for directory in _directories_on_links(links) - {item.path for item in files}:
         _make_directories(target, directory)
     with host_access.EntryOpener(root) as entries:
         for item in files:
-            if links and any(each in links for each in parent_directories(item.path)):
-                continue  # it is there under its own name, and the link leads to it
-            place = os.path.join(target, item.path)
+            if links and any(parent in links for parent in parent_directories(item.path)):
+                continue  # it is copied under its real path, and the link leads there
+            target_path = os.path.join(target, item.path)
             _make_directories(target, os.path.dirname(item.path))
             try:
-                _stage(entries, item, place, check, door or host_access.HostAccess(root))
+                _stage(entries, item, target_path, check, access or host_access.HostAccess(root))
             except UsageError as error:
                 raise _changed(item.path) from error
             except OSError as error:
-                if error.filename == place or error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if error.filename == target_path or error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 raise _changed(item.path) from error
 
@@ -355,27 +382,27 @@ def stage_inputs(
 def _stage(
     entries: host_access.EntryOpener,
     item: InputFile,
-    place: str,
+    target: str,
     check: Callable[[], None] | None,
-    door: host_access.HostAccess,
+    access: host_access.HostAccess,
 ) -> None:
     if not item.content:
-        with open(place, "xb") as out:
+        with open(target, "xb") as out:
             os.fchmod(out.fileno(), 0o644)
-        os.utime(place, (0, 0))
+        os.utime(target, (0, 0))
         return
     if item.link:
         if _target(entries, item) != item.link:
             raise _changed(item.path)
-        os.symlink(item.link, place)
+        os.symlink(item.link, target)
         return
     digest = hashlib.sha256()
-    opened = (
-        door.open_absolute(item.outside)
+    source = (
+        access.open_absolute(item.outside)
         if item.outside
         else host_access.open_regular(entries.open(item.path), item.path)
     )
-    with opened as file, open(place, "xb") as out:
+    with source as file, open(target, "xb") as out:
         for piece in host_access.read_chunks(file):
             if check is not None:
                 check()
@@ -387,12 +414,12 @@ def _stage(
         out.truncate(out.tell())
     if digest.hexdigest() != item.sha256:
         raise _changed(item.path)
-    os.chmod(place, 0o755 if item.executable else 0o644)
-    os.utime(place, (0, 0))
+    os.chmod(target, 0o755 if item.executable else 0o644)
+    os.utime(target, (0, 0))
 
 
 def _target(entries: host_access.EntryOpener, item: InputFile) -> str:
-    """Where a link leads by now. Raises OSError."""
+    """Returns the target of a link now. Raises OSError."""
     if item.outside:
         return os.readlink(item.outside)
     descriptor = entries.open(item.path)
@@ -403,17 +430,17 @@ def _target(entries: host_access.EntryOpener, item: InputFile) -> str:
 
 
 def _directories_on_links(links: Mapping[str, str]) -> set[str]:
-    """The directories that links lead into and out of again: `a/../b` leads nowhere where there is no a."""
-    found = set()
+    """Returns the directories that links go into and out of again: `a/../b` leads nowhere if there is no a."""
+    directories = set()
     for path, link in links.items():
         parts = os.path.join(os.path.dirname(path), link).split("/")
-        ups = [at for at, part in enumerate(parts) if part == ".." and not link.startswith("/")]
-        found |= {symlinks.resolve_known_links("/".join(parts[:at]), links) for at in ups}
-    return found
+        positions = [index for index, part in enumerate(parts) if part == ".." and not link.startswith("/")]
+        directories |= {symlinks.resolve_known_links("/".join(parts[:index]), links) for index in positions}
+    return directories
 
 
 def parent_directories(path: str) -> Iterator[str]:
-    """The directories that a path is in, but for the project itself."""
+    """Yields the directories that a path is in, without the project itself."""
     while path := path.rpartition("/")[0]:
         yield path
 
@@ -422,12 +449,12 @@ def _changed(path: str) -> UsageError:
     return UsageError(f"input `{path}` changed while envtool was running", code="input-changed", hint="run it again")
 
 
-def _make_directories(target: str, below: str) -> None:
-    place = target
-    for name in below.split("/") if below else ():
-        place = os.path.join(place, name)
+def _make_directories(target: str, relative: str) -> None:
+    directory = target
+    for name in relative.split("/") if relative else ():
+        directory = os.path.join(directory, name)
         try:
-            os.mkdir(place)
-            os.chmod(place, 0o755)  # builds read it as another user, whatever the umask here
+            os.mkdir(directory)
+            os.chmod(directory, 0o755)  # a build reads it as another user, whatever the umask
         except FileExistsError:
             continue

@@ -1,7 +1,7 @@
-"""Programs of this machine that are started by their names: found by PATH, and never in a checkout.
+"""Finds programs of this machine by PATH, but never in a checkout.
 
-PATH may well lead into the project (`.venv/bin`, `node_modules/.bin`, `.`), and what lies there came with it: nothing
-of it is started outside of a container. Which checkouts this process works on is said once, when a project is opened.
+PATH may lead into the project (`.venv/bin`, `node_modules/.bin`, `.`), and the files there came with the checkout: none
+of them is started outside of a container. `exclude_checkout` is called when a project is opened.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ _checkouts: set[str] = set()
 
 
 def exclude_checkout(root: str) -> None:
-    """From now on nothing is started that came with the project at `root`."""
+    """From now on no program is found in the checkout of the project at `root`."""
     _checkouts.add(repository.checkout_root(root))
 
 
 def search_path(given: str | None = None) -> str:
-    """PATH (the caller's, unless one is given) without relative directories, and those of a checkout."""
+    """Returns PATH (the caller's, unless `given` is one) without relative directories and those of a checkout."""
     return ":".join(
         repository.safe_path_directories(os.environ.get("PATH", os.defpath) if given is None else given, _checkouts)
     )
 
 
 def find_program(name: str, given: str | None = None) -> str:
-    """The absolute path of a program in such a PATH; empty where it has none."""
-    places = (f"{directory}/{name}" for directory in search_path(given).split(":") if directory)
-    return next((place for place in places if os.path.isfile(place) and os.access(place, os.X_OK)), "")
+    """Returns the absolute path of a program in such a PATH; empty if there is none."""
+    candidates = (f"{directory}/{name}" for directory in search_path(given).split(":") if directory)
+    return next(
+        (candidate for candidate in candidates if os.path.isfile(candidate) and os.access(candidate, os.X_OK)), ""
+    )

@@ -1,7 +1,7 @@
-"""What a repository has checked out, and its tags: read from its own files (HEAD, packed-refs, refs/).
+"""Reads what a repository has checked out, and its tags, from its own files (HEAD, packed-refs, refs/).
 
-Everything is bounded, only object ids are believed, and no name leads out of the git directory. A repository that keeps
-its refs in another way (reftable) has none that we know.
+All reads are bounded, only object ids are accepted, and no name leads out of the git directory. Of a repository that
+keeps its refs in another way (reftable) no refs are read.
 """
 
 from __future__ import annotations
@@ -15,77 +15,77 @@ from envtool.project import git
 MAX_TAGS = 100_000  # tags
 MAX_PACKED_REFS = 64 << 20  # bytes of packed-refs
 _TAGS = "refs/tags/"
-_MAX_NESTING = 100  # directories in each other
-_MAX_SYMREF_DEPTH = 5  # of a ref that names another one, as git has it
+_MAX_NESTING = 100  # nested directories
+_MAX_SYMREF_DEPTH = 5  # refs that name another ref; git's own limit
 
 
 def head_commit(repository: git.Repository) -> str:
-    """The commit that is checked out, in lower-case hex; empty where there is none yet, or none that can be told.
-    Raises git.Failure."""
+    """Returns the commit that is checked out, in lower-case hex; empty if there is none yet, or if it cannot be found
+    out. Raises git.RepositoryError."""
     name = "HEAD"
     for _ in range(_MAX_SYMREF_DEPTH):
-        said = _read(repository, name, shared=name != "HEAD")
-        if not said and name != "HEAD":
+        content = _read(repository, name, shared=name != "HEAD")
+        if not content and name != "HEAD":
             return dict(_packed(repository)).get(name, "")
-        if not said and _is_name(target := _target(repository)):  # as git wrote it in its first years, and still reads
-            said = f"ref: {target}"
-        if not said.startswith("ref:"):
-            return said if _is_id(said) else ""
-        name = said[4:].strip()
+        if not content and _is_name(target := _target(repository)):  # HEAD as a symlink: old, but git still reads it
+            content = f"ref: {target}"
+        if not content.startswith("ref:"):
+            return content if _is_id(content) else ""
+        name = content[4:].strip()
         if not _is_name(name):
             return ""
     return ""
 
 
 def read_tags(repository: git.Repository) -> list[tuple[str, str]]:
-    """(name, object id in hex) of every tag, sorted: `refs/tags/…`. Raises git.Failure."""
-    found = {name: value for name, value in _packed(repository) if name.startswith(_TAGS)}
+    """Returns (name, object id in hex) of every tag, sorted: `refs/tags/…`. Raises git.RepositoryError."""
+    tags = {name: value for name, value in _packed(repository) if name.startswith(_TAGS)}
     for number, name in enumerate(_loose(repository)):
         if number == MAX_TAGS:
             raise git.RepositoryError(
                 f"{repository.common}/refs/tags has more than {MAX_TAGS} files: `git pack-refs --all` helps"
             )
         if _is_id(value := _read(repository, name, shared=True)):
-            found[name] = value
-    return sorted(found.items())
+            tags[name] = value
+    return sorted(tags.items())
 
 
 def nearest_tag(repository: git.Repository, names: Collection[str]) -> str:
-    """Which of these tags `git describe --tags` names for what is checked out; empty where none of them is reachable.
-    Raises git.Failure."""
-    wanted = [(name, value) for name, value in read_tags(repository) if name.removeprefix(_TAGS) in names]
+    """Returns the one of these tags that `git describe --tags` names for the commit that is checked out; empty if none
+    of them is reachable. Raises git.RepositoryError."""
+    tags = [(name, value) for name, value in read_tags(repository) if name.removeprefix(_TAGS) in names]
     commit = head_commit(repository)
-    if not wanted or not commit:
+    if not tags or not commit:
         return ""
     files = {"HEAD": f"{commit}\n".encode()}
-    packed = "".join(f"{value} {name}\n" for name, value in wanted)
+    packed = "".join(f"{value} {name}\n" for name, value in tags)
     files["packed-refs"] = packed.encode("utf-8", "surrogateescape")
-    if shallow := _read(repository, "shallow", shared=True):  # where history ends: ids alone
+    if shallow := _read(repository, "shallow", shared=True):  # the commits at which history ends: only ids pass
         files["shallow"] = "".join(f"{line}\n" for line in shallow.split("\n") if _is_id(line)).encode()
-    words = ("describe", "--tags", "--abbrev=0")
-    _, output, _ = git.start_git(repository, repository.top, words, configured=False, files=files).ended()
+    arguments = ("describe", "--tags", "--abbrev=0")
+    _, output, _ = git.start_git(repository, repository.top, arguments, configured=False, files=files).ended()
     name = output.decode("utf-8", "surrogateescape").removesuffix("\n")
     return name if name in names else ""
 
 
 def _loose(repository: git.Repository) -> Iterator[str]:
-    """Names of the files below refs/tags; no link is followed."""
+    """Yields the names of the files below refs/tags; no link is followed."""
     pending = ["refs/tags"]
     while pending:
-        below = pending.pop()
-        for name, inner in _entries(repository, below):
-            if not inner:
-                yield f"{below}/{name}"
-            elif below.count("/") < _MAX_NESTING:
-                pending.append(f"{below}/{name}")
+        directory = pending.pop()
+        for name, is_directory in _entries(repository, directory):
+            if not is_directory:
+                yield f"{directory}/{name}"
+            elif directory.count("/") < _MAX_NESTING:
+                pending.append(f"{directory}/{name}")
 
 
-def _entries(repository: git.Repository, below: str) -> list[tuple[str, bool]]:
-    """(name, whether it is a directory) of what is in a directory of refs."""
+def _entries(repository: git.Repository, directory: str) -> list[tuple[str, bool]]:
+    """Returns (name, whether it is a directory) of each entry of a directory of refs."""
     try:
         top = repository.enter(shared=True)
         try:
-            descriptor = open_beneath(top, below, os.O_RDONLY | os.O_DIRECTORY, follow=False)
+            descriptor = open_beneath(top, directory, os.O_RDONLY | os.O_DIRECTORY, follow=False)
         finally:
             os.close(top)
         try:

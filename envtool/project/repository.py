@@ -1,8 +1,9 @@
-"""Which repository a project is in, found as git finds it; and the small files of one that we read ourselves.
+"""Finds the repository of a project as git finds it, and reads small files of it.
 
-A git directory was written by whoever made the checkout, and may lead anywhere. So it is opened once and read by that
-descriptor, no link in it is followed, only regular files of a bounded size are read, and one outside of the checkout
-counts only if it is the project's. See docs/decisions/0098 and 0114. Imports next to nothing: a warm command asks git.
+A git directory was written by whoever made the checkout, and its links may lead anywhere. So it is opened once and read
+by that descriptor, no link in it is followed, only regular files of a bounded size are read, and a git directory
+outside of the checkout counts only if it is the project's. See docs/decisions/0098 and 0114. Imports next to nothing: a
+warm command starts git.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAX_SMALL_FILE = 1 << 20  # bytes of a file that is read here, unless its reader says otherwise
+MAX_SMALL_FILE = 1 << 20  # bytes of a file that is read here, unless the caller allows more
 
 _REGULAR, _DIRECTORY, _LINK, _KIND = 0o100000, 0o040000, 0o120000, 0o170000
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -26,52 +27,54 @@ _gits: dict[tuple[str, str], tuple[str, str]] = {}
 
 
 class RepositoryError(Exception):
-    """git was not able to answer; the text says what is wrong, and where."""
+    """git failed, or a repository cannot be used; the text says what is wrong, and where."""
 
 
 class SymlinkError(RepositoryError):
-    """What should be a file of git's is a link."""
+    """A link is in the place of a file of git's."""
 
 
-# ---- which repository ------------------------------------------------------------------------------------------------
+# ---- finding a repository --------------------------------------------------------------------------------------------
 
 
 class Repository:
-    """A work tree, and where its git directory is. What stands in there has not been looked at.
+    """A work tree, and the path of its git directory, whose content has not been read.
 
-    It is read by what was opened when it was found: a directory that has taken its place since is an error, and no link
-    in it is followed, since whoever wrote it may not read what we may.
+    Its files are read through the directory that was opened when it was found: another directory that has taken its
+    place is an error. No link in it is followed, since its author may not be allowed to read what the caller can.
     """
 
-    __slots__ = ("_known", "caller", "common", "directory", "owner", "top")
+    __slots__ = ("_identities", "caller", "common", "directory", "owner", "top")
 
     def __init__(self, top: str, directory: str, common: str, known: dict[str, tuple[int, int]], owner: int) -> None:
         self.top = top  # of the work tree; absolute
-        self.directory = directory  # HEAD and index are here
-        self.common = common  # objects and refs are: another one where this is one of several worktrees
-        self.owner = owner  # a user id: whose its directory is
-        self._known = known  # device and inode of both
+        self.directory = directory  # it has HEAD and index
+        self.common = common  # it has objects and refs: another directory if this is one of several worktrees
+        self.owner = owner  # user id of the directory's owner
+        self._identities = known  # device and inode of both directories
         self.caller: CallerGit
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Device and inode of its directory."""
-        return self._known[self.directory]
+        """Device and inode of its git directory."""
+        return self._identities[self.directory]
 
     def enter(self, *, shared: bool = False) -> int:
-        """A descriptor (O_PATH) of its directory, or of the one that worktrees share. Raises Failure, OSError."""
+        """Returns a descriptor (O_PATH) of its git directory, or of the one that worktrees share. Raises
+        RepositoryError, OSError."""
         path = self.common if shared else self.directory
         descriptor = os.open(path, _HANDLE)
-        if _identity(os.fstat(descriptor)) != self._known[path]:
+        if _identity(os.fstat(descriptor)) != self._identities[path]:
             os.close(descriptor)
             raise RepositoryError(f"{path} is another directory than a moment ago")
         return descriptor
 
     def open(self, name: str, most: int = MAX_SMALL_FILE, *, shared: bool = False) -> int:
-        """A descriptor of a file in it. Raises Failure for all that is none, or is larger; OSError."""
+        """Returns a descriptor of a file in it. Raises RepositoryError if it is not a regular file, or larger than
+        `most` bytes; OSError."""
         directory = self.enter(shared=shared)
         try:
-            found = open_beneath(directory, name, os.O_PATH, follow=False)
+            descriptor = open_beneath(directory, name, os.O_PATH, follow=False)
         except OSError as error:
             if error.errno == _LOOP:
                 raise SymlinkError(
@@ -80,10 +83,10 @@ class Repository:
             raise
         finally:
             os.close(directory)
-        return _regular(found, f"{self.common if shared else self.directory}/{name}", most)
+        return _open_regular(descriptor, f"{self.common if shared else self.directory}/{name}", most)
 
     def read(self, name: str, most: int = MAX_SMALL_FILE, *, shared: bool = False) -> bytes:
-        """What is in such a file. Raises as `open`."""
+        """Returns the content of such a file. Raises as `open`."""
         descriptor = self.open(name, most, shared=shared)
         try:
             return os.read(descriptor, most)
@@ -91,7 +94,7 @@ class Repository:
             os.close(descriptor)
 
     def target(self, name: str) -> str:
-        """Where a link in it leads; empty for all that is none. Raises Failure, OSError."""
+        """Returns the target of a link in it; empty if it is not a link. Raises RepositoryError, OSError."""
         directory = self.enter()
         try:
             return os.readlink(name, dir_fd=directory)
@@ -102,102 +105,111 @@ class Repository:
 
 
 def find_repository(root: str) -> Repository | None:
-    """The repository that the directory `root` is in, as git finds it; None where there is none, or no git.
+    """Returns the repository that the directory `root` is in, as git finds it; None if there is none, or no git.
 
-    One above the project counts if it is on the same file system and belongs to the owner of the project, to us or to
-    root: in a directory such as /tmp anybody can make one. Raises Failure, also for a git directory outside of the
-    checkout that is not the project's (see _check).
+    A repository above the project counts if it is on the same file system and belongs to the owner of the project, to
+    the caller or to root: in a directory such as /tmp anybody can make one. Raises RepositoryError, also for a git
+    directory outside of the checkout that is not the project's (see _check_owner).
     """
     top = os.path.realpath(root)
     project: os.stat_result | None = None
     while True:
-        if os.path.lexists(_inside(top, ".git")):
-            if project and not is_trusted_owner(os.lstat(_inside(top, ".git")).st_uid, project):
+        if os.path.lexists(_join(top, ".git")):
+            if project and not is_trusted_owner(os.lstat(_join(top, ".git")).st_uid, project):
                 return None
-            if found := _open_repository(top, project):
-                if project and not is_trusted_owner(found.owner, project):
+            if repository := _open_repository(top, project):
+                if project and not is_trusted_owner(repository.owner, project):
                     return None
-                found.caller = CallerGit(top, root)
-                return found if found.caller.program else None
+                repository.caller = CallerGit(top, root)
+                return repository if repository.caller.program else None
         project = project or os.stat(top)
-        above = os.path.dirname(top)
-        if above == top or os.stat(above).st_dev != project.st_dev:
+        parent = os.path.dirname(top)
+        if parent == top or os.stat(parent).st_dev != project.st_dev:
             return None
-        top = above
+        top = parent
 
 
 def find_nested_repository(outer: Repository, top: str) -> Repository | None:
-    """The repository that begins at the directory `top`, in the work tree of another one; None where what is called
-    `.git` there is none. Raises Failure."""
-    if found := _open_repository(top, None, outer.top):
-        found.caller = outer.caller
-    return found
+    """Returns the repository that begins at the directory `top`, in the work tree of `outer`; None if its `.git` is not
+    a repository. Raises RepositoryError."""
+    if repository := _open_repository(top, None, outer.top):
+        repository.caller = outer.caller
+    return repository
 
 
 def _open_repository(top: str, project: os.stat_result | None, checkout: str = "") -> Repository | None:
-    """The repository whose work tree is `top`, of whose owner `project` is, unless that is the owner of `top`; None
-    where `.git` is no repository. `checkout` is what has come with it, unless that is `top`."""
-    place = directory = _inside(top, ".git")
+    """Returns the repository whose work tree is `top`; None if `.git` is not a repository. `project` are the stats of
+    the project's directory, if that is not `top`; `checkout` is the path of the outermost work tree, if that is not
+    `top`."""
+    dot_git = directory = _join(top, ".git")
     try:
-        state = os.lstat(place)
-        if state.st_mode & _KIND != _DIRECTORY:
-            directory = _real(os.path.join(top, _gitdir_target(place, state)))  # of a worktree, or a submodule
+        dot_git_info = os.lstat(dot_git)
+        if dot_git_info.st_mode & _KIND != _DIRECTORY:
+            directory = _real_path(
+                os.path.join(top, _gitdir_target(dot_git, dot_git_info))
+            )  # a worktree, or a submodule
             if not directory:
                 return None
-        at = os.open(directory, _HANDLE)
+        descriptor = os.open(directory, _HANDLE)
         try:
             common = directory
-            if (said := _commondir(at, directory)) and not (common := _real(os.path.join(directory, said))):
+            if (common_target := _commondir(descriptor, directory)) and not (
+                common := _real_path(os.path.join(directory, common_target))
+            ):
                 return None
-            found = os.fstat(at)
-            known = {directory: _identity(found), common: _identity(os.stat(common))}
-            there = _exists_at("HEAD", at) and all(os.path.isdir(f"{common}/{each}") for each in ("objects", "refs"))
+            info = os.fstat(descriptor)
+            known = {directory: _identity(info), common: _identity(os.stat(common))}
+            is_repository = _exists_at("HEAD", descriptor) and all(
+                os.path.isdir(f"{common}/{path}") for path in ("objects", "refs")
+            )
         finally:
-            os.close(at)
-        if not there:
+            os.close(descriptor)
+        if not is_repository:
             return None
-        for each in {directory, common} - {place}:
-            if not f"{each}/".startswith(f"{checkout or top}/".replace("//", "/")):
-                _check(top, directory, common, each, (project or os.stat(top)).st_uid)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a zero in a path
+        for path in {directory, common} - {dot_git}:
+            if not f"{path}/".startswith(f"{checkout or top}/".replace("//", "/")):
+                _check_owner(top, directory, common, path, (project or os.stat(top)).st_uid)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a zero byte in a path
         return None
     except OSError as error:
-        raise RepositoryError(f"{place}: {error.strerror}") from error
-    return Repository(top, directory, common, known, found.st_uid)
+        raise RepositoryError(f"{dot_git}: {error.strerror}") from error
+    return Repository(top, directory, common, known, info.st_uid)
 
 
-def _gitdir_target(place: str, state: os.stat_result) -> str:
-    """Where a `.git` that is no directory says that it is. Raises Failure, OSError."""
-    if state.st_mode & _KIND == _LINK:
-        return os.readlink(place)
-    said = read_small_file(place)
-    if not said.startswith(b"gitdir: "):
-        raise RepositoryError(f"{place} is a file that does not say `gitdir: ` and where the git directory is")
-    return os.fsdecode(said[8:].rstrip(b"\r\n"))
+def _gitdir_target(path: str, info: os.stat_result) -> str:
+    """Returns where a `.git` that is not a directory says the git directory is. Raises RepositoryError, OSError."""
+    if info.st_mode & _KIND == _LINK:
+        return os.readlink(path)
+    content = read_small_file(path)
+    if not content.startswith(b"gitdir: "):
+        raise RepositoryError(f"{path} is a file that does not say `gitdir: ` and where the git directory is")
+    return os.fsdecode(content[8:].rstrip(b"\r\n"))
 
 
 def _commondir(directory: int, path: str) -> str:
-    """What a git directory says of the one that it shares; empty where it is that itself. Raises Failure, OSError."""
+    """Returns what a git directory says of the one that it shares; empty if it shares none. Raises RepositoryError,
+    OSError."""
     try:
-        found = os.open("commondir", _ENTRY, dir_fd=directory)
+        entry = os.open("commondir", _ENTRY, dir_fd=directory)
     except FileNotFoundError:
         return ""
-    descriptor = _regular(found, f"{path}/commondir", MAX_SMALL_FILE)
+    descriptor = _open_regular(entry, f"{path}/commondir", MAX_SMALL_FILE)
     try:
         return os.fsdecode(os.read(descriptor, MAX_SMALL_FILE).rstrip(b"\r\n"))
     finally:
         os.close(descriptor)
 
 
-def _check(top: str, directory: str, common: str, which: str, owner: int) -> None:
-    """Raise Failure for a git directory outside of the checkout that is not the project's: whoever wrote `.git` may not
-    be who can read what it leads to, and commits, tags and names of it come into evidence, keys and containers. It has
-    to belong to the project's owner; or to us or root, and then to say itself that this is its work tree."""
-    found = os.stat(which).st_uid
-    if found == owner or (found in (os.geteuid(), 0) and _names_work_tree(top, directory, common)):
+def _check_owner(top: str, directory: str, common: str, path: str, owner: int) -> None:
+    """Raises RepositoryError for a git directory outside of the checkout that is not the project's. The author of
+    `.git` may not be allowed to read what it leads to, and its commits, tags and names go into evidence, keys and
+    containers. The git directory has to belong to the project's owner; or to the caller or root, and then it has to
+    name this work tree itself."""
+    uid = os.stat(path).st_uid
+    if uid == owner or (uid in (os.geteuid(), 0) and _names_work_tree(top, directory, common)):
         return
     raise RepositoryError(
-        f"{_inside(top, '.git')} leads to {which}, which belongs to user {found} and not to the project's owner"
+        f"{_join(top, '.git')} leads to {path}, which belongs to user {uid} and not to the project's owner"
         f" ({owner}), and does not say that this is its work tree (`git worktree repair` there makes it say so)"
     )
 
@@ -215,14 +227,15 @@ def _identity(state: os.stat_result) -> tuple[int, int]:
 
 
 def is_git_visible(repository: Repository | None, root: str) -> bool:
-    """Whether a task of the project at `root` sees a git directory: its own, or a stand-in. Raises Failure."""
+    """Returns whether a task of the project at `root` sees a git directory: its own, or a copy. Raises
+    RepositoryError."""
     return repository is not None and (_is_directory(f"{root}/.git") or has_external_git(repository, root))
 
 
 def has_external_git(repository: Repository, root: str) -> bool:
-    """Whether the git directory of the project at `root` is another place's, and the project's by git's own rules: a
-    worktree is one of that repository's worktrees and says so itself, a submodule's configuration names it, and of a
-    repository above the project `around` has looked at the owner. Raises Failure."""
+    """Returns whether the git directory of the project at `root` is elsewhere, and the project's by git's own rules: a
+    worktree is one of that repository's worktrees and names itself, a submodule's configuration names it, and of a
+    repository above the project `find_repository` has checked the owner. Raises RepositoryError."""
     if _is_directory(f"{root}/.git"):
         return False
     top = repository.top
@@ -235,46 +248,46 @@ def has_external_git(repository: Repository, root: str) -> bool:
     except OSError:
         return False
     if _is_directory(f"{top}/.git"):
-        return directory == common == _inside(top, ".git")
+        return directory == common == _join(top, ".git")
     return _names_work_tree(top, directory, common)
 
 
 def _names_work_tree(top: str, directory: str, common: str) -> bool:
-    """Whether a git directory says itself which work tree is its own, and that is `top`: as one of several worktrees,
-    or by its configuration, as a submodule's does."""
+    """Returns whether a git directory itself names `top` as its work tree: as one of several worktrees, or in its
+    configuration, as a submodule does."""
     if directory != common:
         if os.path.dirname(directory) != f"{common}/worktrees":
             return False
-        named = _path(directory, os.fsdecode(_read(f"{directory}/gitdir")))
+        named = _resolve_named_path(directory, os.fsdecode(_read_or_empty(f"{directory}/gitdir")))
     else:
-        named = _path(directory, f"{_worktree(_read(f'{common}/config'))}/.git")
-    return named == _inside(top, ".git")
+        named = _resolve_named_path(directory, f"{_configured_work_tree(_read_or_empty(f'{common}/config'))}/.git")
+    return named == _join(top, ".git")
 
 
-def _path(directory: str, said: str) -> str:
-    """Where a path leads that a file of a git directory says; its last component may be a link's name."""
-    place = os.path.join(directory, said.strip("\r\n"))
-    return os.path.join(os.path.realpath(os.path.dirname(place)), os.path.basename(place))
+def _resolve_named_path(directory: str, named: str) -> str:
+    """Returns the path that a file of a git directory names; its last component may be a link."""
+    path = os.path.join(directory, named.strip("\r\n"))
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
 
 
-def _read(path: str) -> bytes:
+def _read_or_empty(path: str) -> bytes:
     try:
         return read_small_file(path)
     except (OSError, SymlinkError):
         return b""
 
 
-def _worktree(config: bytes) -> str:
-    """core.worktree, as `git submodule` writes it."""
-    here, found = False, ""
+def _configured_work_tree(config: bytes) -> str:
+    """Returns core.worktree, as `git submodule` writes it."""
+    in_core, work_tree = False, ""
     for row in os.fsdecode(config).split("\n"):
         line = row.strip()
         if line.startswith("["):
-            here = line.lower() == "[core]"
+            in_core = line.lower() == "[core]"
         name, equals, value = line.partition("=")
-        if here and equals and name.strip().lower() == "worktree":
-            found = value.strip().strip('"')
-    return found
+        if in_core and equals and name.strip().lower() == "worktree":
+            work_tree = value.strip().strip('"')
+    return work_tree
 
 
 def _is_directory(path: str) -> bool:
@@ -284,101 +297,105 @@ def _is_directory(path: str) -> bool:
         return False
 
 
-def _inside(directory: str, name: str) -> str:
+def _join(directory: str, name: str) -> str:
     return f"{directory}/{name}" if directory != "/" else f"/{name}"
 
 
-# ---- what is read here, not by git -----------------------------------------------------------------------------------
+# ---- small files -----------------------------------------------------------------------------------------------------
 
 
 def read_small_file(path: str, most: int = MAX_SMALL_FILE) -> bytes:
-    """A file of at most so many bytes. Raises Failure for all that is none, Linked for a link, OSError."""
-    descriptor = _regular(os.open(path, _ENTRY), path, most)
+    """Returns the content of a file of at most `most` bytes. Raises RepositoryError if it is not a regular file,
+    SymlinkError for a link, OSError."""
+    descriptor = _open_regular(os.open(path, _ENTRY), path, most)
     try:
         return os.read(descriptor, most)
     finally:
         os.close(descriptor)
 
 
-def _regular(found: int, path: str, most: int) -> int:
-    """A descriptor to read what one of O_PATH stands for, which is closed: a file of at most so many bytes. Nothing
-    else is ever opened: a fifo would make us wait, and with some devices opening is doing. Raises Failure, OSError."""
+def _open_regular(entry: int, path: str, most: int) -> int:
+    """Opens for reading the file of an O_PATH descriptor, and closes that: a regular file of at most `most` bytes.
+    Nothing else is ever opened: a fifo would block, and opening some devices has effects. Raises RepositoryError,
+    OSError."""
     try:
-        state = os.fstat(found)
-        if state.st_mode & _KIND != _REGULAR:
-            kind = SymlinkError if state.st_mode & _KIND == _LINK else RepositoryError
+        info = os.fstat(entry)
+        if info.st_mode & _KIND != _REGULAR:
+            kind = SymlinkError if info.st_mode & _KIND == _LINK else RepositoryError
             raise kind(f"{path} is not a regular file, as git's own are")
-        if state.st_size > most:
+        if info.st_size > most:
             raise RepositoryError(f"{path} is larger than {most >> 20} MiB")
-        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(f"/proc/self/fd/{entry}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
-        os.close(found)
+        os.close(entry)
 
 
-# ---- which git, and what it sees of ours -----------------------------------------------------------------------------
+# ---- the caller's git ------------------------------------------------------------------------------------------------
 
 
 class CallerGit:
-    """What is the caller's choice: which git, and its configuration. Nothing of it is taken from the checkout, which
-    is the repository from its `top` on, or only the project where a whole home directory is a repository."""
+    """The caller's git program and its environment. Nothing of it comes from the checkout, which is the work tree from
+    its `top` on, or only the project if a whole home directory is a repository."""
 
     __slots__ = ("environ", "program")
 
     def __init__(self, top: str, root: str) -> None:
-        """`program` is git's absolute path, empty where there is none; `environ` is its environment."""
+        """`program` is git's absolute path, empty if there is none; `environ` is its environment."""
         home = os.environ.get("HOME", "")
-        checkout = _checkout(top, root)
-        path, self.program = _git(os.environ.get("PATH", os.defpath), checkout)
+        checkout = _checkout_directory(top, root)
+        path, self.program = _find_git(os.environ.get("PATH", os.defpath), checkout)
         # git starts nothing, but git may be a script of the caller's
-        own = home if _outside(home, (checkout,)) else os.devnull
+        own = home if _is_outside(home, (checkout,)) else os.devnull
         self.environ = {"PATH": path, "HOME": own, "LC_ALL": "C"}
-        if _outside(config := os.environ.get("XDG_CONFIG_HOME", ""), (checkout,)):
+        if _is_outside(config := os.environ.get("XDG_CONFIG_HOME", ""), (checkout,)):
             self.environ["XDG_CONFIG_HOME"] = config
 
 
-def _git(path: str, checkout: str) -> tuple[str, str]:
-    """PATH without what is not searched, and git's absolute path. Looked for once: of a caller who asks for a hundred
-    containers, PATH does not change meanwhile."""
+def _find_git(path: str, checkout: str) -> tuple[str, str]:
+    """Returns PATH without the directories that are not searched, and git's absolute path. Cached: PATH does not change
+    while a caller starts a hundred containers."""
     if (path, checkout) not in _gits:
-        places = safe_path_directories(path, (checkout,))
-        found = (f"{each}/git" for each in places)
-        program = next((each for each in found if os.access(each, os.X_OK) and os.path.isfile(each)), "")
-        _gits[path, checkout] = (":".join(places), program)
+        directories = safe_path_directories(path, (checkout,))
+        candidates = (f"{candidate}/git" for candidate in directories)
+        program = next(
+            (candidate for candidate in candidates if os.access(candidate, os.X_OK) and os.path.isfile(candidate)), ""
+        )
+        _gits[path, checkout] = (":".join(directories), program)
     return _gits[path, checkout]
 
 
 def checkout_root(root: str) -> str:
-    """The real path of all that came with the project at `root`."""
+    """Returns the real path of the checkout that the project at `root` is in."""
     try:
         repository = find_repository(root)
     except RepositoryError:
         repository = None
-    return _checkout(repository.top, root) if repository else os.path.realpath(root)
+    return _checkout_directory(repository.top, root) if repository else os.path.realpath(root)
 
 
-def _checkout(top: str, root: str) -> str:
-    whole = top == "/" or os.path.realpath(os.environ.get("HOME", "")) == top
-    return os.path.realpath(root) if whole else top
+def _checkout_directory(top: str, root: str) -> str:
+    is_home = top == "/" or os.path.realpath(os.environ.get("HOME", "")) == top
+    return os.path.realpath(root) if is_home else top
 
 
 def safe_path_directories(path: str, checkouts: Iterable[str]) -> list[str]:
-    """The directories of PATH in which a program may be looked for: absolute ones that lie in no checkout."""
-    return [each for each in path.split(":") if _outside(each, checkouts)]
+    """Returns the directories of PATH in which a program may be searched: absolute ones that lie in no checkout."""
+    return [directory for directory in path.split(":") if _is_outside(directory, checkouts)]
 
 
-def _outside(path: str, checkouts: Iterable[str]) -> bool:
-    if not os.path.isabs(path) or not (real := _real(path)):
+def _is_outside(path: str, checkouts: Iterable[str]) -> bool:
+    if not os.path.isabs(path) or not (real := _real_path(path)):
         return False
     return not any(f"{real}/".startswith(f"{top}/".replace("//", "/")) for top in checkouts)
 
 
-def _real(path: str) -> str:
-    """Where a path leads, empty where that is nowhere: what os.path.realpath says, in three system calls."""
+def _real_path(path: str) -> str:
+    """Returns the real path, empty if nothing is there: as os.path.realpath, in three system calls."""
     try:
-        found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (OSError, ValueError):
         return ""
     try:
-        return os.readlink(f"/proc/self/fd/{found}")
+        return os.readlink(f"/proc/self/fd/{descriptor}")
     finally:
-        os.close(found)
+        os.close(descriptor)

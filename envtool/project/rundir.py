@@ -1,8 +1,8 @@
-"""Where what a run leaves can be read afterwards: `.envtool/last/` in the project.
+"""The directories in which runs leave logs and evidence: `.envtool/runs/…`, and `.envtool/last` in the project.
 
-Each run has a directory of its own (`.envtool/runs/<time>-<pid>`), so runs side by side do not mix; `last` is a
-symlink to the newest that ended. The directory ignores itself in git and is hidden from containers. It came with the
-checkout, perhaps: every step into it is by descriptor, and what is not a directory of ours is not entered.
+Each run has a directory of its own (`.envtool/runs/<time>-<pid>`), so parallel runs do not mix; `last` is a symlink to
+the newest that ended. The directory ignores itself in git and is hidden from containers. It may have come with the
+checkout: every directory is entered by descriptor, and only if it belongs to the caller or the project's owner.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from typing import IO
 
 MAX_RUNS = 10  # runs
-_held: dict[str, OpenDirectory] = {}  # open runs by path: moving a directory on the way does not move them
+_held: dict[str, OpenDirectory] = {}  # open runs by path: their files stay reachable if a parent directory is moved
 OWN, RUNS = ".envtool", "runs"
 
 
 def open_run(root: str) -> tuple[str, str]:
-    """Make the directory of a new run: its path, and a note. Where that cannot be in the project it is a temporary one,
-    and the note says why; else the note is empty."""
+    """Makes the directory of a new run. Returns its path, and a note: if the run cannot be in the project, it is a
+    temporary directory and the note says why; else the note is empty."""
     name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
     try:
         with OpenDirectory.open(root) as project, _enter_own(project, OWN, make=True) as top:
@@ -34,11 +34,11 @@ def open_run(root: str) -> tuple[str, str]:
             top.sweep()
             with _enter_own(top, RUNS, make=True) as runs:
                 name, run = _make_run(runs, name)
-            fcntl.flock(run.fd, fcntl.LOCK_SH)  # as long as it is open, others let it be
+            fcntl.flock(run.fd, fcntl.LOCK_SH)  # other processes do not remove it while it is locked
             path = os.path.join(root, OWN, RUNS, name)
             _held[path] = run
             return path, ""
-    except OSError as error:  # a read-only checkout, another user's, a trap
+    except OSError as error:  # the checkout is read-only, or belongs to another user, or `.envtool` is not a directory
         import tempfile
 
         path = os.path.realpath(tempfile.mkdtemp(prefix="envtool-run-"))
@@ -49,25 +49,25 @@ def open_run(root: str) -> tuple[str, str]:
 
 
 def close_run(root: str, path: str) -> None:
-    """Point `last` at the run and forget all but the newest few."""
+    """Points `last` at the run and removes all but the newest runs."""
     if path not in _held:
         return
     _held.pop(path).close()
     try:
         with OpenDirectory.open(root) as project, _enter_own(project, OWN) as top, _enter_own(top, RUNS) as runs:
-            try:  # noqa: SIM105 - contextlib is not for the warm path
+            try:  # noqa: SIM105 - the fast path does not import contextlib
                 top.link("last", f"{RUNS}/{os.path.basename(path)}")
-            except OSError:  # a directory of this name: it stays
+            except OSError:  # there is a directory of this name
                 pass
             for old in [name for name in runs.names() if _is_run(name)][:-MAX_RUNS]:
                 if not _is_active(runs, old):
                     runs.remove(old)
     except OSError:
-        pass  # evidence is a help, never a reason to fail
+        pass  # a missing link is no reason for a run to fail
 
 
 def _is_active(runs: OpenDirectory, name: str) -> bool:
-    """Whether somebody holds a run; whatever else has such a name is nobody's."""
+    """Returns whether a process holds the run. An entry of such a name that is not a directory is not held."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=runs.fd)
     except OSError:
@@ -82,52 +82,53 @@ def _is_active(runs: OpenDirectory, name: str) -> bool:
 
 
 def log_path(run: str, env: str, task: str) -> str:
-    """The file for a task's output: names may hold anything, file names may not."""
+    """Returns the path of the file for a task's output, with a valid file name for any env and task."""
     import re
 
-    own, bracket, point = env.partition("[")
-    own = own.replace("/", "=")  # of an included file: no other name has this
-    safe = re.sub(r"[^\w.,=\[\]-]+", "_", f"{own}{bracket}{point}.{task}")
-    return os.path.join(run, f"{safe}.log")
+    env_name, bracket, point = env.partition("[")
+    env_name = env_name.replace("/", "=")  # only names of an included file have `/`, and no name has `=`
+    file_name = re.sub(r"[^\w.,=\[\]-]+", "_", f"{env_name}{bracket}{point}.{task}")
+    return os.path.join(run, f"{file_name}.log")
 
 
 def create_file(path: str) -> IO[bytes]:
-    """A new file of a run, to be written and read. Raises OSError."""
+    """Creates a file of a run, for writing and reading. Raises OSError."""
     with _directory(path) as directory:
         return directory.create(os.path.basename(path))
 
 
 def open_file(path: str) -> BufferedReader:
-    """A file of a run, to be read. Raises OSError."""
+    """Opens a file of a run for reading. Raises OSError."""
     with _directory(path) as directory:
         return directory.read(os.path.basename(path))
 
 
 def _directory(path: str) -> OpenDirectory:
-    """The directory of a run's file: below the project, or the temporary one, no link is followed."""
+    """Opens the directory of a run's file, below the project or temporary. No link is followed below the project."""
     run = os.path.dirname(path)
     if run in _held:
         return _held[run].open_below("")
-    below = f"{OWN}/{RUNS}/{os.path.basename(run)}"
-    root = run.removesuffix(f"/{below}") if run.endswith(f"/{below}") else os.path.dirname(run)
-    with OpenDirectory.open(root or "/") as at:
-        return at.open_below(run[len(root) + 1 :])
+    relative = f"{OWN}/{RUNS}/{os.path.basename(run)}"
+    root = run.removesuffix(f"/{relative}") if run.endswith(f"/{relative}") else os.path.dirname(run)
+    with OpenDirectory.open(root or "/") as project:
+        return project.open_below(run[len(root) + 1 :])
 
 
-def _enter_own(at: OpenDirectory, name: str, *, make: bool = False) -> OpenDirectory:
-    """A directory of ours. Raises OSError where it is another user's: he may have made anything of it."""
-    found = at.open_below(name, make=make)
-    uid = os.fstat(found.fd).st_uid
-    if uid != os.geteuid() and not (at.owner and uid == at.owner[0]):
-        found.close()
+def _enter_own(parent: OpenDirectory, name: str, *, make: bool = False) -> OpenDirectory:
+    """Opens a directory of envtool's own. Raises OSError if it belongs to another user, who may have put anything
+    there."""
+    directory = parent.open_below(name, make=make)
+    uid = os.fstat(directory.fd).st_uid
+    if uid != os.geteuid() and not (parent.owner and uid == parent.owner[0]):
+        directory.close()
         raise OSError(errno.EPERM, f"{name} belongs to another user")
-    return found
+    return directory
 
 
 def _make_run(runs: OpenDirectory, name: str) -> tuple[str, OpenDirectory]:
     try:
         return name, runs.make_directory(name)
-    except FileExistsError:  # of another process of this id, in another container; or the name was guessed
+    except FileExistsError:  # a process with the same pid in another container, or somebody guessed the name
         name = f"{name}-{os.urandom(4).hex()}"
         return name, runs.make_directory(name)
 
@@ -144,16 +145,16 @@ def _ignore(top: OpenDirectory) -> None:
 
 
 def _is_run(name: str) -> bool:
-    """Whether it is a name that `open_run` gives: 20261126T131235-4711, perhaps with -1a2b3c4d after it."""
-    moment, _, rest = name.partition("-")
-    number, _, more = rest.partition("-")
+    """Returns whether a name is one that `open_run` gives: 20261126T131235-4711, perhaps with -1a2b3c4d after it."""
+    moment, _, remainder = name.partition("-")
+    pid, _, suffix = remainder.partition("-")
     date, _, clock = moment.partition("T")
-    digits = date + clock + number
+    digits = date + clock + pid
     return (
         len(date) == 8
         and len(clock) == 6
         and digits.isascii()
         and digits.isdigit()
-        and bool(number)
-        and (not more or (len(more) == 8 and not more.strip("0123456789abcdef")))
+        and bool(pid)
+        and (not suffix or (len(suffix) == 8 and not suffix.strip("0123456789abcdef")))
     )

@@ -1,4 +1,4 @@
-"""Two looks at a project, and what a digest is of."""
+"""Compares two snapshots of a project, and returns the text that a digest is of."""
 
 from __future__ import annotations
 
@@ -25,81 +25,86 @@ if TYPE_CHECKING:
     from envtool.fs.changes import State
 
 
-def snapshot_manifest(view: Snapshot) -> bytes:
-    """What a view's digest is of: path, mode (octal) and hash (hex) of each file, each ended by a zero, sorted by path.
-    Raises Unknown where the project has moved on since."""
-    hashes = view.hashes
+def snapshot_manifest(snapshot: Snapshot) -> bytes:
+    """Returns the text that a snapshot's digest is of: path, mode (octal) and hash (hex) of each file, each ended by a
+    zero byte, sorted by path. Raises SnapshotError if the project has changed since."""
+    hashes = snapshot.hashes
     if not hashes:
-        kept = snapshot_cache.load_record(view.place, view.root)
-        hashes = snapshot_cache.load_hashes(view.place, kept) if kept.get("names") == view.names else b""
-    found = _rows_text(view, hashes)
-    if not found:  # another process has written the record since, or half of it: only the files know
-        again = take_snapshot(view.root, view.place, logs=view.logs, afresh=True)
-        found = _rows_text(view, again.hashes) if again.names == view.names else b""
-    if not found:
+        record = snapshot_cache.load_record(snapshot.place, snapshot.root)
+        hashes = snapshot_cache.load_hashes(snapshot.place, record) if record.get("names") == snapshot.names else b""
+    text = _manifest_of_hashes(snapshot, hashes)
+    if not text:  # another process has replaced the record, or half of it: the files have to be hashed again
+        again = take_snapshot(snapshot.root, snapshot.place, logs=snapshot.logs, afresh=True)
+        text = _manifest_of_hashes(snapshot, again.hashes) if again.names == snapshot.names else b""
+    if not text:
         raise SnapshotError("the project has changed since")
-    return found
+    return text
 
 
-def _rows_text(view: Snapshot, hashes: bytes) -> bytes:
-    """The text that these hashes make; empty where it is not what the digest is of."""
-    if len(hashes) != 32 * len(view.names):
+def _manifest_of_hashes(snapshot: Snapshot, hashes: bytes) -> bytes:
+    """Returns the text for these hashes; empty if the digest is of another text."""
+    if len(hashes) != 32 * len(snapshot.names):
         return b""
-    found = format_manifest(view.names, view.stats, hashes)
-    return found if snapshot_digest(found) == view.digest else b""
+    text = format_manifest(snapshot.names, snapshot.stats, hashes)
+    return text if snapshot_digest(text) == snapshot.digest else b""
 
 
 def changed_paths(before: Snapshot, after: Snapshot) -> set[str]:
-    """Paths that were touched between two moments, also those whose content came out the same; "." where something was
-    that cannot be named. Raises Unknown."""
+    """Returns the paths that were touched between two snapshots, also those whose content is the same; "." for a change
+    that cannot be attributed to a path. Raises SnapshotError."""
     if before.names == after.names and before.stats == after.stats:
         return set() if before.digest == after.digest else {"."}
     old, new = _rows(before), _rows(after)
     touched = {os.fsdecode(name) for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
-    if before.hashes:  # something was hashed so shortly after it was written that its times prove nothing
-        was, now = _contents(snapshot_manifest(before)), _contents(snapshot_manifest(after))
-        touched |= {os.fsdecode(name) for name in was.keys() & now.keys() if was[name] != now[name]}
+    if before.hashes:  # some files were hashed so soon after they were written that their times prove nothing
+        old_hashes, new_hashes = _contents(snapshot_manifest(before)), _contents(snapshot_manifest(after))
+        touched |= {
+            os.fsdecode(name) for name in old_hashes.keys() & new_hashes.keys() if old_hashes[name] != new_hashes[name]
+        }
     return touched
 
 
-def directory_states(view: Snapshot) -> dict[bytes, State]:
-    """How the directories of a view stand, the project itself (empty) among them. A change of one that is younger than
-    the clock of a file system can tell is waited out. Raises OSError."""
-    found: dict[bytes, State] = {}
-    top = open_top(view.root)
+def directory_states(snapshot: Snapshot) -> dict[bytes, State]:
+    """Returns the states of the directories of a snapshot, with the project itself as "". Waits if one changed so
+    recently that another change might not move its ctime. Raises OSError."""
+    states: dict[bytes, State] = {}
+    top = open_top(snapshot.root)
     try:
-        for path in (b"", *parent_directories(view.names)):
+        for path in (b"", *parent_directories(snapshot.names)):
             try:
                 state = os.stat(path or b".", dir_fd=top, follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):  # a name of a file that is no more
+            except (FileNotFoundError, NotADirectoryError):  # the parent of a file that was deleted
                 continue
-            found[path] = changes.directory_state(state)
+            states[path] = changes.directory_state(state)
     finally:
         os.close(top)
-    if max(ctime for *_, ctime in found.values()) > time.time_ns() - CLOCK_GRAIN:
+    if max(ctime for *_, ctime in states.values()) > time.time_ns() - CLOCK_GRAIN:
         time.sleep(CLOCK_GRAIN / 1e9)
-    return found
+    return states
 
 
-def changed_directory(before: dict[bytes, State], view: Snapshot) -> str:
-    """A directory in which, or with which, somebody but us did something since; empty where there is none. Raises
-    OSError."""
-    top = open_top(view.root)
+def changed_directory(before: dict[bytes, State], snapshot: Snapshot) -> str:
+    """Returns a directory in which another process changed something since, or that it replaced; empty if there is
+    none. Raises OSError."""
+    top = open_top(snapshot.root)
     try:
-        for path, was in before.items():
+        for path, old in before.items():
             try:
-                now = changes.directory_state(os.stat(path or b".", dir_fd=top, follow_symlinks=False))
+                new = changes.directory_state(os.stat(path or b".", dir_fd=top, follow_symlinks=False))
             except (FileNotFoundError, NotADirectoryError):
                 return os.fsdecode(path)
-            if not changes.PROCESS_CHANGES.only_ours(was, now):
+            if not changes.PROCESS_CHANGES.only_ours(old, new):
                 return os.fsdecode(path) or "."
     finally:
         os.close(top)
     return ""
 
 
-def _rows(view: Snapshot) -> dict[bytes, bytes]:
-    rows = ((name, view.stats[ROW_SIZE * number : ROW_SIZE * (number + 1)]) for number, name in enumerate(view.names))
+def _rows(snapshot: Snapshot) -> dict[bytes, bytes]:
+    rows = (
+        (name, snapshot.stats[ROW_SIZE * number : ROW_SIZE * (number + 1)])
+        for number, name in enumerate(snapshot.names)
+    )
     return {name: row for name, row in rows if row != MISSING_ROW}
 
 

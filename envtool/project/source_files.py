@@ -1,7 +1,8 @@
-"""The project's files, as pure steps and containers need them: what git lists, what it hides, what a layer depends on.
+"""Lists the project's files as pure steps and containers need them: what git lists, what it hides, and what a layer
+depends on.
 
-git is asked, never imitated, and on a git directory of our own (git.py says how). Where there is no git or no
-repository, everything belongs to the project but `.envtool/` and the directories that tools make (project/walk.py).
+git runs on an empty git directory of envtool's own (git.py), and its rules are never imitated. Without git or a
+repository, all files belong to the project but `.envtool/` and the directories that tools make (project/walk.py).
 """
 
 from __future__ import annotations
@@ -19,71 +20,73 @@ from envtool.fs import globs, hashing
 from envtool.fs.beneath import ESCAPES, DirectoryReplacedError, open_beneath, open_top, real_path
 from envtool.fs.sizes import format_limit, format_size
 from envtool.model import InputFile
-from envtool.project import OWN as OWN  # noqa: PLC0414 - they are this room's words too
+from envtool.project import OWN as OWN  # noqa: PLC0414 - other packages import them from here
 from envtool.project import VENDOR as VENDOR  # noqa: PLC0414
 from envtool.project import git, host_access, neighbours, refs, walk
 
 T = TypeVar("T")
 
 MAX_READ_SIZE = 8 << 20
-MAX_INPUTS_SIZE = 4 << 30  # bytes of what one layer depends on, as of what is new in a view (project/snapshot.py)
+MAX_INPUTS_SIZE = 4 << 30  # bytes of all inputs of one layer; the limit of new files in a snapshot is the same
 STAGED = ("ls-files", "-t", "-s", *git.LISTED[1:])
 
 
-# ---- what git says --------------------------------------------------------------------------------------------------
+# ---- lists and repositories ------------------------------------------------------------------------------------------
 
 
 def list_files(root: str, cancel: int = -1) -> list[str]:
-    """Project-relative paths of all files that are tracked, or untracked and not ignored; sorted. Symlinks count as
-    files; tracked files that were deleted are left out, and so are names that lead through a symlink. Raises
-    EnvtoolError (code project-git), Interrupted as soon as the descriptor `cancel` is readable."""
-    known = _repositories(root, cancel)
-    found: set[str] = set()
-    real: dict[str, bool] = {"": True}
-    with _opened(root) as top:
-        if not known:
+    """Returns the project-relative paths of all files that are tracked, or untracked and not ignored; sorted. Symlinks
+    count as files. Deleted tracked files are left out, and so are names that lead through a symlink. Raises
+    EnvtoolError (code project-git), and Interrupted as soon as the descriptor `cancel` is readable."""
+    repositories_found = _repositories(root, cancel)
+    files: set[str] = set()
+    without_links: dict[str, bool] = {"": True}
+    with _open_project(root) as top:
+        if not repositories_found:
             return sorted(path for path in all_files(top) if not is_own_path(path))
-        for prefix, _, names in known:
+        for prefix, _, names in repositories_found:
             for name in names:
                 path = prefix + name
-                if not is_own_path(path) and _has_no_links(top, os.path.dirname(path), real):
+                if not is_own_path(path) and _has_no_links(top, os.path.dirname(path), without_links):
                     mode = _mode(top, path)
                     if mode is not None and not stat.S_ISDIR(mode):
-                        found.add(path)
-    return sorted(found)
+                        files.add(path)
+    return sorted(files)
 
 
 def list_hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
-    """Project-relative entries that a container must not see: what git ignores (whole directories collapsed, without a
-    slash at the end), or without git what tools make, and `.envtool`; sorted. Raises EnvtoolError (code project-git),
-    Interrupted."""
-    found = {OWN}  # there or not: the run itself may be about to make it
+    """Returns the project-relative entries that a container must not see: what git ignores (whole directories as one
+    entry, without a slash at the end), or without git what tools make, and `.envtool`; sorted. Raises EnvtoolError
+    (code project-git), Interrupted."""
+    hidden = {OWN}  # even if it does not exist: the run may create it later
     if os.path.isdir(os.path.join(root, VENDOR)):
-        found.add(VENDOR)
-    known = _repositories(root, cancel)
+        hidden.add(VENDOR)
+    repositories_found = _repositories(root, cancel)
     try:
-        for prefix, repository, _ in known:
-            found |= {prefix + name for name in _ignored(repository, root, prefix, cancel)}
+        for prefix, repository, _ in repositories_found:
+            hidden |= {prefix + name for name in _ignored(repository, root, prefix, cancel)}
     except git.RepositoryError as error:
         raise _read_error(error) from error
-    if not known:
-        with _opened(root) as top:
-            found.update(walk.walk_files(top, lenient=True)[1])
-    return tuple(sorted(path for path in found if path in (OWN, VENDOR) or not is_own_path(path)))
+    if not repositories_found:
+        with _open_project(root) as top:
+            hidden.update(walk.walk_files(top, lenient=True)[1])
+    return tuple(sorted(path for path in hidden if path in (OWN, VENDOR) or not is_own_path(path)))
 
 
 def repositories(root: str, cancel: int = -1) -> list[tuple[str, str]]:
-    """(prefix, directory) of every repository that `hidden` asks; none outside git. Raises as `hidden` does."""
+    """Returns (prefix, directory) of every repository that `list_hidden` lists; none outside git. Raises as
+    `list_hidden`."""
     return [(prefix, os.path.join(root, prefix.rstrip("/"))) for prefix, _, _ in _repositories(root, cancel)]
 
 
 def list_repositories(root: str, cancel: int = -1) -> list[tuple[str, git.Repository]]:
-    """(prefix, repository) of the project and of every one in it; none outside git. Raises as `hidden` does."""
+    """Returns (prefix, repository) of the project and of every repository in it; none outside git. Raises as
+    `list_hidden`."""
     return [(prefix, repository) for prefix, repository, _ in _repositories(root, cancel)]
 
 
 def sees_git(root: str) -> bool:
-    """Whether a task sees a git directory. Raises EnvtoolError (code project-git)."""
+    """Returns whether a task sees a git directory. Raises EnvtoolError (code project-git)."""
     try:
         return git.is_git_visible(_find_repository(root), root)
     except git.RepositoryError as error:
@@ -91,8 +94,8 @@ def sees_git(root: str) -> bool:
 
 
 def git_history_digest(root: str) -> str:
-    """What of git's history versions are made of, as one digest: the commit, and the tags. Empty without a repository.
-    Raises EnvtoolError (code project-git)."""
+    """Returns one digest of the parts of git's history that versions are made from: the commit and the tags. Empty
+    without a repository. Raises EnvtoolError (code project-git)."""
     try:
         repository = _find_repository(root)
         if not repository:
@@ -101,13 +104,13 @@ def git_history_digest(root: str) -> str:
         tags = "".join(f"{value} {name}\n" for name, value in refs.read_tags(repository))
     except git.RepositoryError as error:
         raise _read_error(error) from error
-    said = f"{head}\n" if head else ""
-    return hashlib.sha256(f"{said}\0{tags}".encode("utf-8", "surrogateescape")).hexdigest()
+    head_line = f"{head}\n" if head else ""
+    return hashlib.sha256(f"{head_line}\0{tags}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def list_tags(root: str, below: str = "") -> tuple[str, ...]:
-    """Names of the tags of the repository that the project, or its directory `below`, is in. Raises EnvtoolError (code
-    project-git)."""
+    """Returns the names of the tags of the repository that the project, or its directory `below`, is in. Raises
+    EnvtoolError (code project-git)."""
     return _query_repository(
         root,
         below,
@@ -117,20 +120,20 @@ def list_tags(root: str, below: str = "") -> tuple[str, ...]:
 
 
 def nearest_tag(root: str, below: str, names: Collection[str]) -> str:
-    """Which of these tags `git describe --tags` names there; empty where it names none of them. Raises EnvtoolError
-    (code project-git)."""
+    """Returns the one of these tags that `git describe --tags` names there; empty if it names none of them. Raises
+    EnvtoolError (code project-git)."""
     return _query_repository(root, below, lambda repository: refs.nearest_tag(repository, names), "")
 
 
-def _query_repository(root: str, below: str, look: Callable[[git.Repository], T], nothing: T) -> T:
+def _query_repository(root: str, below: str, query: Callable[[git.Repository], T], default: T) -> T:
     top = real_path(root)
     directory = os.path.realpath(os.path.join(top, below))
     if not host_access.is_at_or_below(directory, top) or not os.path.isdir(directory):
-        return nothing
+        return default
     try:
         _find_repository(root)
         repository = git.find_repository(directory)
-        return look(repository) if repository else nothing
+        return query(repository) if repository else default
     except git.RepositoryError as error:
         raise _read_error(error) from error
 
@@ -140,41 +143,41 @@ def is_own_path(path: str) -> bool:
 
 
 def _repositories(root: str, cancel: int) -> list[tuple[str, git.Repository, list[str]]]:
-    """(prefix, repository, names) of the project and of each submodule and embedded repository in it, at any depth;
-    none where there is no repository, or where the one above ignores all that is here: such a project is its own."""
-    found: list[tuple[str, git.Repository, list[str]]] = []
+    """Returns (prefix, repository, names) of the project and of each submodule and embedded repository in it, at any
+    depth. Returns none if there is no repository, or if the one above ignores the whole project."""
+    rows: list[tuple[str, git.Repository, list[str]]] = []
     try:
         top = _find_repository(root)
         pending: list[tuple[str, git.Repository | None]] = [("", top)] if top else []
         while pending:
-            prefix, known = pending.pop()
+            prefix, candidate = pending.pop()
             directory = os.path.join(real_path(root), prefix).rstrip("/") or "/"
-            asked = start_git_in(known, root, prefix, STAGED)
-            repository = asked.repository
-            names, inner = _parse_listing(asked, cancel)
+            process = start_git_in(candidate, root, prefix, STAGED)
+            repository = process.repository
+            names, inner = _parse_listing(process, cancel)
             if not prefix and not names and not inner and repository.top != directory:
                 return []
-            found.append((prefix, repository, names))
+            rows.append((prefix, repository, names))
             for name in sorted(inner):
-                place = os.path.join(directory, name)
-                if os.path.lexists(os.path.join(place, ".git")) and os.path.realpath(place) == place:
-                    pending.append((f"{prefix}{name}/", git.find_nested_repository(repository, place)))
+                path = os.path.join(directory, name)
+                if os.path.lexists(os.path.join(path, ".git")) and os.path.realpath(path) == path:
+                    pending.append((f"{prefix}{name}/", git.find_nested_repository(repository, path)))
     except git.RepositoryError as error:
         raise _read_error(error) from error
-    return found
+    return rows
 
 
 def _find_repository(root: str) -> git.Repository | None:
-    """The repository that a project is in. Raises EnvtoolError (code project-git), git.Failure."""
-    with _opened(root):
-        found = git.find_repository(root)
-    with _opened(root):  # still
-        return found
+    """Returns the repository that a project is in. Raises EnvtoolError (code project-git), git.RepositoryError."""
+    with _open_project(root):
+        repository = git.find_repository(root)
+    with _open_project(root):  # raises if another directory took the project's place meanwhile
+        return repository
 
 
 @contextlib.contextmanager
-def _opened(root: str) -> Iterator[int]:
-    """A descriptor of the project. Raises EnvtoolError (code project-git)."""
+def _open_project(root: str) -> Iterator[int]:
+    """Yields a descriptor of the project. Raises EnvtoolError (code project-git)."""
     try:
         descriptor = open_top(root)
     except OSError as error:
@@ -185,33 +188,34 @@ def _opened(root: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def start_git_in(repository: git.Repository | None, root: str, prefix: str, words: Sequence[str]) -> git.Git:
-    """Start git in the project, or in a repository in it, where no link is on the way. Raises EnvtoolError (code
-    project-git), git.Failure."""
+def start_git_in(repository: git.Repository | None, root: str, prefix: str, arguments: Sequence[str]) -> git.Git:
+    """Starts git in the project, or in a repository in it that is reached through no link. Raises EnvtoolError (code
+    project-git), git.RepositoryError."""
     try:
-        where = open_beneath(root, prefix, os.O_PATH | os.O_DIRECTORY, follow=False)
+        descriptor = open_beneath(root, prefix, os.O_PATH | os.O_DIRECTORY, follow=False)
     except OSError as error:
         raise _read_error(error) from error
     try:
-        return git.start_git(repository, os.path.join(root, prefix), words, where=where)
+        return git.start_git(repository, os.path.join(root, prefix), arguments, where=descriptor)
     finally:
-        os.close(where)
+        os.close(descriptor)
 
 
-def _parse_listing(asked: git.Git, cancel: int) -> tuple[list[str], list[str]]:
-    """The files of one repository, tracked and untracked, and the repositories in it: a submodule is an index entry of
-    mode 160000, an embedded one an untracked name with a slash at its end. One call: each costs a start of git."""
+def _parse_listing(process: git.Git, cancel: int) -> tuple[list[str], list[str]]:
+    """Returns the files of one repository, tracked and untracked, and the repositories in it: a submodule is an index
+    entry of mode 160000, an embedded one an untracked name with a slash at its end. One call for both: each call starts
+    a process."""
     names: list[bytes] = []
-    inner: list[bytes] = []
-    for line in asked.end(cancel).split(b"\0")[:-1]:
-        tag, _, rest = line.partition(b" ")
+    nested: list[bytes] = []
+    for line in process.end(cancel).split(b"\0")[:-1]:
+        tag, _, remainder = line.partition(b" ")
         if tag == b"?":
-            (inner if rest.endswith(b"/") else names).append(rest.rstrip(b"/"))
+            (nested if remainder.endswith(b"/") else names).append(remainder.rstrip(b"/"))
         else:
-            entry, _, name = rest.partition(b"\t")
-            (inner if entry.startswith(b"160000 ") else names).append(name)
-    git.check_names(b"".join(name + b"\0" for name in (*names, *inner)), asked.repository)
-    return [os.fsdecode(name) for name in names], [os.fsdecode(name) for name in inner]
+            entry, _, name = remainder.partition(b"\t")
+            (nested if entry.startswith(b"160000 ") else names).append(name)
+    git.check_names(b"".join(name + b"\0" for name in (*names, *nested)), process.repository)
+    return [os.fsdecode(name) for name in names], [os.fsdecode(name) for name in nested]
 
 
 def _ignored(repository: git.Repository, root: str, prefix: str, cancel: int) -> list[str]:
@@ -229,16 +233,16 @@ def _read_error(error: git.RepositoryError | OSError) -> EnvtoolError:
 
 
 def _has_no_links(top: int, directory: str, known: dict[str, bool]) -> bool:
-    """Whether no link is on the way to a directory."""
+    """Returns whether a directory is reached through no link. Caches answers in `known`."""
     if directory not in known:
-        here = stat.S_ISLNK(_mode(top, directory) or 0)
-        known[directory] = not here and _has_no_links(top, os.path.dirname(directory), known)
+        is_link = stat.S_ISLNK(_mode(top, directory) or 0)
+        known[directory] = not is_link and _has_no_links(top, os.path.dirname(directory), known)
     return known[directory]
 
 
 def all_files(top: int, below: str = "") -> list[str]:
-    """The files of a project in no repository, in any order; of a directory `below` all, whatever tool made them.
-    Raises EnvtoolError (code project-git)."""
+    """Returns the files of a project that is in no repository, unordered; of a directory `below` all files, whatever
+    tool made them. Raises EnvtoolError (code project-git)."""
     try:
         return walk.walk_files(top, below, everything=bool(below))[0]
     except OSError as error:
@@ -265,8 +269,8 @@ def normalize_pattern(pattern: str) -> str:
 
 
 def mode_in_project(root: str, path: str) -> int | None:
-    """Type and permissions of a file, directory or link of the project, None where there is nothing. Raises UsageError
-    where a link on the way leads out of the project."""
+    """Returns type and permissions of a file, directory or link of the project; None if nothing is there. Raises
+    OutsideProjectError if a link on the way leads out of the project, UsageError."""
     try:
         with host_access.EntryOpener(root) as entries:
             descriptor = entries.open(path)
@@ -283,7 +287,7 @@ def mode_in_project(root: str, path: str) -> int | None:
 
 
 class OutsideProjectError(UsageError):
-    """A path of the project whose way leads out of it by a link."""
+    """A path of the project that leads out of it through a link."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -294,8 +298,8 @@ class OutsideProjectError(UsageError):
 
 
 def files_below(directory: str) -> Iterator[str]:
-    """Files and links in a directory out of the project, relative to it; what is git's own, or tools make, is left out.
-    Raises OSError."""
+    """Yields files and links in a directory outside of the project, relative to it, without git's own files and those
+    that tools make. Raises OSError."""
     top = open_top(directory)
     try:
         yield from walk.walk_files(top)[0]
@@ -304,17 +308,18 @@ def files_below(directory: str) -> Iterator[str]:
 
 
 class Hasher:
-    """Hashes files one after the other, as long as there is room: holes cost a disk nothing, but us."""
+    """Hashes files one after the other, up to a total size: a sparse file costs a disk nothing, but takes long to
+    hash."""
 
     def __init__(self, check: Callable[[], None] | None) -> None:
         self._check = check
-        self._room = MAX_INPUTS_SIZE
+        self._remaining = MAX_INPUTS_SIZE
 
     def hash(self, path: str, file: BinaryIO) -> str:
-        """Raises UsageError (code input-large), and what `check` raises."""
+        """Returns the sha256 of a file. Raises UsageError (code input-large), and what `check` raises."""
         size = os.fstat(file.fileno()).st_size
-        self._room -= size
-        if self._room < 0:
+        self._remaining -= size
+        if self._remaining < 0:
             raise UsageError(
                 f"`{path}`: {format_size(size)}, with which the inputs are larger than"
                 f" {format_limit(MAX_INPUTS_SIZE)} together",
@@ -334,7 +339,7 @@ def read_input(entries: host_access.EntryOpener, path: str, hasher: Hasher, *, c
             target = os.readlink("", dir_fd=descriptor)
             os.close(descriptor)
             return InputFile(path=path, sha256=hashlib.sha256(os.fsencode(target)).hexdigest(), link=target)
-        with host_access.open_regular(descriptor, path, 1 << 62) as file:  # the hasher knows how much there may be
+        with host_access.open_regular(descriptor, path, 1 << 62) as file:  # the hasher has the limit
             digest = hasher.hash(path, file)
     except UsageError as error:
         code = "input-large" if error.code == "input-large" else "input-kind"
@@ -346,20 +351,20 @@ def read_input(entries: host_access.EntryOpener, path: str, hasher: Hasher, *, c
     return InputFile(path=path, sha256=digest, executable=bool(mode & 0o100))
 
 
-# ---- what pure steps read -------------------------------------------------------------------------------------------
+# ---- files that pure steps read --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenPath:
-    """A path that was looked at, and how it stood: `state` is empty when it was not there. A plan made from it holds
-    while `signature(path)` is the same."""
+    """A path that was read, or that did not exist, with its stat signature then (empty if it did not exist). A plan
+    made from it is valid while `stat_signature(path)` is the same."""
 
     path: str  # absolute
     state: tuple[int, ...]
 
 
 def stat_signature(path: str) -> tuple[int, ...]:
-    """Device, inode, mode, size, mtime and ctime (ns) of what a path leads to; empty when there is nothing."""
+    """Returns device, inode, mode, size, mtime and ctime (ns) of the target of a path; empty if nothing is there."""
     try:
         info = os.stat(path)
     except OSError:
@@ -368,24 +373,24 @@ def stat_signature(path: str) -> tuple[int, ...]:
 
 
 class ProjectFiles:
-    """`api.Project` over a directory. Keeps a record of all that was read, or looked for and not there."""
+    """`api.Project` over a directory. Records every path that was read, or that did not exist."""
 
-    def __init__(self, root: str, door: host_access.HostAccess | None = None, cancel: int = -1) -> None:
-        """Where git is asked, it is given up as soon as the descriptor `cancel` is readable."""
+    def __init__(self, root: str, access: host_access.HostAccess | None = None, cancel: int = -1) -> None:
+        """`cancel` is a descriptor: as soon as it is readable, git is stopped."""
         self._root = real_path(root)
-        self._gate = door or host_access.HostAccess(root)
+        self._access = access or host_access.HostAccess(root)
         self._cancel = cancel
         self._seen: dict[str, tuple[int, ...]] = {}
         self._listed: list[str] | None = None
-        self._found: dict[str, list[str]] = {}  # by pattern
+        self._matches: dict[str, list[str]] = {}  # by pattern
 
     @property
     def allowed(self) -> host_access.HostPermissions:
-        """What the caller lets the project have."""
-        return self._gate.allowed
+        """What the caller permits the project."""
+        return self._access.allowed
 
     def read(self, path: str) -> str | None:
-        """See api.Project. Raises UsageError for a path that leaves the project, and for text that is none."""
+        """See api.Project. Raises UsageError for a path that leaves the project, and for a file that is not UTF-8."""
         content = self.read_bytes(path)
         try:
             return content if content is None else content.decode().replace("\r\n", "\n").replace("\r", "\n")
@@ -397,7 +402,7 @@ class ProjectFiles:
         relative = normalize_pattern(path)
         self._note(os.path.join(self._root, relative))
         try:
-            with self._gate.open(relative, limit=MAX_READ_SIZE) as file:
+            with self._access.open(relative, limit=MAX_READ_SIZE) as file:
                 return b"".join(host_access.read_chunks(file))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
@@ -406,29 +411,35 @@ class ProjectFiles:
 
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
-        if pattern not in self._found:
-            expression = globs.matcher((normalize_pattern(pattern),))
-            self._found[pattern] = [path for path in self.listed() if expression.fullmatch(path)]
-        return [*self._found[pattern]]
+        if pattern not in self._matches:
+            normal = normalize_pattern(pattern)
+            if globs.is_glob(normal):
+                start = f"{directory}/" if (directory := globs.literal_directory(normal)) else ""
+                matches = globs.matcher((normal,)).fullmatch
+                self._matches[pattern] = [path for path in self.listed() if path.startswith(start) and matches(path)]
+            else:
+                self._matches[pattern] = [path for path in self.listed() if path == normal]
+        return [*self._matches[pattern]]
 
     def listed(self) -> list[str]:
-        """What the function `listed` says of the project, asked once. Raises as it does."""
+        """Returns what `list_files` returns for the project; it is called once. Raises as `list_files`."""
         if self._listed is None:
             self._listed = list_files(self._root, self._cancel)
             self._note_directories(self._listed)
         return self._listed
 
     def _note_directories(self, paths: Iterable[str]) -> None:
-        """Names come and go with the directories' times; what is ignored with these files."""
+        """Records the directories, whose times change with their entries, and the files that decide what git
+        ignores."""
         directories = {""}
         for directory in {path.rpartition("/")[0] for path in paths}:
             while directory not in directories:
                 directories.add(directory)
-                directory = directory.rpartition("/")[0]  # noqa: PLW2901 - up to one that is known
+                directory = directory.rpartition("/")[0]  # noqa: PLW2901 - up to one that is recorded already
         for directory in directories:
-            place = os.path.join(self._root, directory) if directory else self._root
-            self._note(place)
-            self._note(os.path.join(place, ".gitignore"))
+            full_path = os.path.join(self._root, directory) if directory else self._root
+            self._note(full_path)
+            self._note(os.path.join(full_path, ".gitignore"))
         self._note(os.path.join(self._root, ".git", "info", "exclude"))
         self._note(os.path.join(self._root, ".git", "index"))
 
@@ -441,9 +452,9 @@ class ProjectFiles:
         return neighbours.find_neighbours(repository.top, self._root, name, self._note) if repository else {}
 
     def seen(self) -> tuple[SeenPath, ...]:
-        """Everything that was looked at so far."""
+        """Returns all recorded paths."""
         return tuple(SeenPath(path=path, state=state) for path, state in sorted(self._seen.items()))
 
-    def _note(self, place: str) -> None:
-        if place not in self._seen:
-            self._seen[place] = stat_signature(place)
+    def _note(self, path: str) -> None:
+        if path not in self._seen:
+            self._seen[path] = stat_signature(path)

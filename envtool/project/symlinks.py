@@ -1,6 +1,8 @@
-"""Where the links of a project lead. What a link leads to is an input as the link is: who reads one reads both.
+"""Follows the symlinks of a project. The target of a link is an input as the link is: a program that reads the link
+reads both.
 
-A link that leaves the project, leads to nothing or round in a circle, leads nowhere here: it is a link and no more.
+A link that leaves the project, whose target does not exist, or that is part of a circle leads nowhere here: it counts
+only as a link.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from dataclasses import dataclass
 
 from envtool.project.host_access import EntryOpener
 
-_MOST_LINKS = 40  # as path_resolution(7) has it
+_MAX_LINKS = 40  # the limit of path_resolution(7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkPath:
-    """A path of the project, walked: the links that were met (none lies behind another link), and where it ends, by a
-    path without links; "" is the project itself. `mode` is that of the end."""
+    """A resolved path of the project: the links on it (none is behind another link), and its end, as a path without
+    links; "" is the project itself. `mode` is that of the end."""
 
     links: tuple[str, ...]
     end: str
@@ -27,34 +29,34 @@ class LinkPath:
 
 
 def follow_path(entries: EntryOpener, path: str) -> LinkPath | None:
-    """Where a path leads, every link followed, the last one too; None where it leads nowhere in the project."""
-    pending, links, here, mode = _reversed_components(path), [], "", stat.S_IFDIR
+    """Follows every link of a path, also the last. Returns None if it leads nowhere in the project."""
+    pending, links, current, mode = _reversed_components(path), [], "", stat.S_IFDIR
     while pending:
         name = pending.pop()
         if name == "..":
-            if not here:
+            if not current:
                 return None
-            here = posixpath.dirname(here)
+            current = posixpath.dirname(current)
             continue
         if not stat.S_ISDIR(mode):
             return None
-        place = posixpath.join(here, name)
+        candidate = posixpath.join(current, name)
         try:
-            found, target = _stat_entry(entries, place)
+            entry_mode, target = _stat_entry(entries, candidate)
         except OSError:
             return None
-        if not stat.S_ISLNK(found):
-            here, mode = place, found
+        if not stat.S_ISLNK(entry_mode):
+            current, mode = candidate, entry_mode
             continue
-        links.append(place)
-        if target.startswith("/") or len(links) > _MOST_LINKS:
+        links.append(candidate)
+        if target.startswith("/") or len(links) > _MAX_LINKS:
             return None
         pending += _reversed_components(target)
-    return LinkPath(links=tuple(dict.fromkeys(links)), end=here, mode=mode)
+    return LinkPath(links=tuple(dict.fromkeys(links)), end=current, mode=mode)
 
 
 def _stat_entry(entries: EntryOpener, path: str) -> tuple[int, str]:
-    """The mode of what is there, and where it leads if it is a link. Raises OSError."""
+    """Returns the mode of a path, and the target if it is a link. Raises OSError."""
     descriptor = entries.open(path)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -64,22 +66,22 @@ def _stat_entry(entries: EntryOpener, path: str) -> tuple[int, str]:
 
 
 def resolve_known_links(path: str, links: Mapping[str, str]) -> str:
-    """Where a path leads by links that are known (path -> target), as far as they are. Pure."""
-    pending, here, met = _reversed_components(path), "", 0
+    """Resolves a path as far as these links (path -> target) lead. Pure."""
+    pending, current, count = _reversed_components(path), "", 0
     while pending:
         name = pending.pop()
-        place = posixpath.dirname(here) if name == ".." else posixpath.join(here, name)
-        target = links.get(place, "")
+        candidate = posixpath.dirname(current) if name == ".." else posixpath.join(current, name)
+        target = links.get(candidate, "")
         if name == ".." or not target or target.startswith("/"):
-            here = place
+            current = candidate
             continue
-        met += 1
-        if met > _MOST_LINKS:
+        count += 1
+        if count > _MAX_LINKS:
             return path
         pending += _reversed_components(target)
-    return here
+    return current
 
 
 def _reversed_components(path: str) -> list[str]:
-    """Components, last first."""
+    """Returns the components of a path, last first."""
     return [part for part in reversed(path.split("/")) if part not in ("", ".")]

@@ -1,9 +1,9 @@
-"""The files of a project that git does not list for us: all of them, but for the directories that tools make.
+"""Lists the files of a project that is in no repository: all of them, except in the directories that tools make.
 
-With git, .gitignore says what is no part of a project. Without, these rules do, for what tasks see, what layers depend
-on and what is copied alike. A directory is a tool's by its name, by its name and a file beside it, or by what it says
-of itself: `pyvenv.cfg` (PEP 405, virtual environments) or `CACHEDIR.TAG` (bford.info/cachedir, caches). On the warm
-way: imports next to nothing.
+With git, .gitignore says which files are no part of a project. Without git, these rules do, for what tasks see, what
+layers depend on and what is copied. A directory is a tool's by its name, by its name and a file beside it, or by a file
+in it: `pyvenv.cfg` (PEP 405, virtual environments) or `CACHEDIR.TAG` (bford.info/cachedir, caches). On the fast path:
+imports next to nothing.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 def walk_files(
     top: int, below: str = "", *, everything: bool = False, lenient: bool = False
 ) -> tuple[list[str], list[str]]:
-    """The files of a project, and the directories in it that are tools' (with links of such names), by their paths in
-    it; in no order. `top` is a descriptor of the project, `below` the directory in it where to begin. With `everything`
-    tools' directories are like others; what is git's or ours never is. Raises OSError for a directory that cannot be
-    read; a `lenient` walk passes it over."""
+    """Returns the files of a project, and the tools' directories in it (with links of such names), by their paths in
+    it, unordered. `top` is a descriptor of the project, `below` the directory in it where to begin. With `everything`
+    tools' directories are like others; those of git and of envtool are always left out. Raises OSError for a directory
+    that cannot be read; a `lenient` walk skips it."""
     files: list[str] = []
     tools: list[str] = []
     pending = [below]
     while pending:
         path = pending.pop()
         try:
-            found, own = _read(top, path)
+            entries, is_tool = _read(top, path)
         except OSError as error:
             if lenient:
                 continue
             error.filename = path or "."
             raise
-        if own and path and not everything:
+        if is_tool and path and not everything:
             tools.append(path)
             continue
         prefix = f"{path}/" if path else ""
-        for name, kind in found.items():
-            if kind and not everything and is_tool_name(name, found):
+        for name, kind in entries.items():
+            if kind and not everything and is_tool_name(name, entries):
                 tools.append(prefix + name)
             elif kind != _IS_DIRECTORY:
                 files.append(prefix + name)
@@ -71,28 +71,29 @@ def walk_files(
 
 
 def is_tool_name(name: str, beside: Container[str]) -> bool:
-    """Whether a directory is a tool's, as far as its name, and those `beside` it, tell."""
-    return name in NAMES or any(each in beside for each in TOOL_MARKERS.get(name, ()))
+    """Returns whether a directory is a tool's by its name and the names `beside` it."""
+    return name in NAMES or any(marker in beside for marker in TOOL_MARKERS.get(name, ()))
 
 
 def is_in_tool_directory(top: int, path: str) -> bool:
-    """Whether a directory of the project is a tool's, or in one. Raises OSError."""
-    way = ""
+    """Returns whether a directory of the project is a tool's, or in one. Raises OSError."""
+    current = ""
     parts = path.split("/") if path else []
     for name in parts:
-        found, own = _read(top, way)
-        if (own and way) or is_tool_name(name, found):
+        entries, is_tool = _read(top, current)
+        if (is_tool and current) or is_tool_name(name, entries):
             return True
-        way = f"{way}/{name}" if way else name
-    return bool(way) and _read(top, way)[1]
+        current = f"{current}/{name}" if current else name
+    return bool(current) and _read(top, current)[1]
 
 
 def _read(top: int, path: str) -> tuple[dict[str, int], bool]:
-    """What is in a directory: name -> _INNER, _LINK or 0; and whether it says that it is a tool's."""
+    """Returns the entries of a directory (name -> _IS_DIRECTORY, _IS_LINK or 0), and whether a file in it says that it
+    is a tool's."""
     directory = open_beneath(top, path, _DIRECTORY, follow=False)
     try:
         with os.scandir(directory) as entries:
-            found = {
+            kinds = {
                 entry.name: _IS_DIRECTORY
                 if entry.is_dir(follow_symlinks=False)
                 else _IS_LINK
@@ -100,7 +101,7 @@ def _read(top: int, path: str) -> tuple[dict[str, int], bool]:
                 else 0
                 for entry in entries
             }
-        return found, VENV in found or (TAG in found and _has_cachedir_tag(directory))
+        return kinds, VENV in kinds or (TAG in kinds and _has_cachedir_tag(directory))
     finally:
         os.close(directory)
 
@@ -112,7 +113,7 @@ def _has_cachedir_tag(directory: int) -> bool:
         return False
     try:
         return os.read(tag, len(SIGNATURE)) == SIGNATURE
-    except OSError:  # a directory, or what else is no file
+    except OSError:  # a directory, for example
         return False
     finally:
         os.close(tag)

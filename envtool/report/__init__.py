@@ -1,20 +1,21 @@
-"""Events to words: the terminal, `--json`, JUnit. Every one is a subscriber to the one stream (stream.py).
+"""Reports of a run: the terminal, `--json`, JUnit and the bill of materials. Displays subscribe to one event stream.
 
-error_text       How an error reads: what, where, why, what now
-formatting       How things read on one line
-json_lines       `--json`: one object a line on standard output, each as soon as it happens
-junit            JUnit XML, as CI systems read it: a testsuite for each env, a testcase for each task
-line_buffer      Output of several pieces of work on one screen: whole lines, each with the name of whose it is
-plain            The display where nothing can move: pipes, CI, dumb terminals, -q
-progress         What is running now, kept from events: the state behind the live and the plain display
-sbom             The software bill of materials of a stack, as a value and in the two formats that others read
-source_excerpt   A Problem as text: what, where, the line with carets, what now
-stream           The queue between the workers
-summary          What is said when all is over
+columns          Where the columns of a line begin
+error_text       An error as text
+formatting       One line of a report: finished, running and total
+json_lines       `--json`: one object a line
+junit            JUnit XML for CI systems
+line_buffer      Output of several tasks or builds as whole lines with prefixes
+plain            The display for pipes, CI, dumb terminals and -q
+progress         The state of running work, kept from events
+sbom             The software bill of materials, as CycloneDX and SPDX
+source_excerpt   A problem of a spec with its source line
+stream           The queue between workers that emit events and their subscribers
+summary          The end of a run: failures, what to type, totals
 terminal         The live display
-test_counts      What a task's tests came to
-text             Text of others, made safe to show and fitted to a screen; numbers, made short
-unchanged        How a run that is remembered reads
-why              How `envtool why` reads: what, since when, what changed and where, what did not
-width            How many columns of a terminal a text takes: the one measure of it
+test_counts      The counts of tests in the output of test runners
+text             Untrusted text made safe, and text fitted to a screen
+unchanged        The lines of unchanged tasks, with few imports
+why              The text and JSON of `envtool why`
+width            The columns that a text takes
 """

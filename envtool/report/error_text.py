@@ -1,4 +1,4 @@
-"""How an error reads: what, where, why, what now."""
+"""Formats an error: what is wrong, where, why, and what to type."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def _format_problems(error: SpecError, style: Style, columns: int) -> list[str]:
             if number == 0:
                 painted = line.replace("error:", style.paint("1;31", "error:"), 1)
                 lines.append(wrap(painted, columns, indent="  "))
-            elif found := re.match(r"[\s│|]*(\^+.*)", line):
-                lines.append(line[: found.start(1)] + style.paint("31", found[1]))
+            elif carets := re.match(r"[\s│|]*(\^+.*)", line):
+                lines.append(line[: carets.start(1)] + style.paint("31", carets[1]))
             else:
                 lines.append(line if re.match(r" *\d* │", line) else wrap(line, columns))
     return lines
 
 
 def format_error(error: EnvtoolError, *, style: Style, columns: int = 0) -> str:
-    """The whole text of an error, without the last newline; of our own words no line is wider than `columns` (0: a line
-    has no end)."""
+    """Returns the whole text of an error, without the last newline. Lines of messages and hints are at most `columns`
+    wide (0: no limit); output of builds keeps its lines."""
     if isinstance(error, SpecError):
         hint = f"{style.paint('36', 'hint:')} {sanitize(error.hint)}" if error.hint else ""
-        more = [wrap(hint, columns, indent="  ")] if hint else []
-        return style.glyphs("\n".join([*_format_problems(error, style, columns), *more]))
+        hint_lines = [wrap(hint, columns, indent="  ")] if hint else []
+        return style.glyphs("\n".join([*_format_problems(error, style, columns), *hint_lines]))
     lines: list[str] = []
     if isinstance(error, NotCachedError):
         import time
@@ -47,8 +47,8 @@ def format_error(error: EnvtoolError, *, style: Style, columns: int = 0) -> str:
         lines += [format_explanations(cast("tuple[Explanation, ...]", error.misses), style, now=time.time()), ""]
     if error.output:
         output = sanitize(error.output, color=style.color).strip("\n").split("\n")
-        if len(output) > TAIL_LINES:
-            lines.append(style.glyphs(f"… {len(output) - TAIL_LINES} lines before"))
+        if (hidden := len(output) - TAIL_LINES) > 0:
+            lines.append(style.glyphs(f"… {hidden} line{'s' if hidden > 1 else ''} before"))
         lines += output[-TAIL_LINES:]
     lines.append(wrap(f"{style.paint('1;31', 'error:')} {sanitize(error.message)}", columns, indent="  "))
     if error.hint:

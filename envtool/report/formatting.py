@@ -1,9 +1,8 @@
-"""How things read on one line. Pure: values to text. DESIGN section 12 is the target.
+"""The lines of a report, one for each piece of work. Pure: values to text.
 
-Column of the name 8, of the detail 26, of the times 44 and 60, further right where names are longer and there is room
-(Layout); meaning never hangs on colour alone. No line is wider
-than the `columns` there are (0: there is no end to them): names lose their middle, what is said of them its end, and
-the time is always there.
+The name is in column 8, the detail in column 26, the times in columns 44 and 60; further right for longer names if the
+screen is wide enough (Layout). Colour never carries meaning alone. No line is wider than `columns` (0: no limit): names
+lose their middle, details their end, and the time is always shown.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from envtool.fs.sizes import format_size as size
 from envtool.report import unchanged
-from envtool.report.text import clip, elide_middle, format_seconds, one_line, pad, some, visible_width, wrap
+from envtool.report.columns import DEFAULT_LAYOUT, Layout
+from envtool.report.text import clip, clip_words, elide_middle, format_seconds, one_line, pad, visible_width, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,103 +25,96 @@ if TYPE_CHECKING:
 _ASCII = str.maketrans("✓✗─━╌│├└…→·", "+x-=.||`.>.")
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SPINNER_ASCII = "-\\|/"
-MIN_SHOWN_SECONDS = 0.05  # seconds that are not worth telling
-MAX_RULE_WIDTH = 62  # columns of a rule, where there are so many
+MIN_SHOWN_SECONDS = 0.05  # shorter durations are not shown
+MAX_RULE_WIDTH = 62  # columns of a rule
 LAST_LINE_SECONDS = 10.0  # seconds after which a task's last line of output is shown beside it
-TOLD_APART = 12  # columns of a name that gives way
-BARRED = 68  # columns of a screen that has room for bars beside most names
-MIN_DETAIL_WIDTH = 6  # columns of a detail: of fewer nobody would make anything
+MIN_NAME_WIDTH = 12  # columns to which a name may be shortened: names can still be distinguished
+MIN_BAR_SCREEN = 68  # columns of a screen that is wide enough for bars beside most names
+MIN_DETAIL_WIDTH = 6  # columns of a detail: fewer would say nothing
 _GOOD_OUTCOMES = ("built", "cached", "pulled", "done", "passed", "same")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """What the place we write to can show."""
+    """What the output can show: colours, and signs beyond ASCII."""
 
     color: bool = False
     unicode: bool = True
 
     def paint(self, code: str, text: str) -> str:
-        """`text` in the SGR colour `code` ("31", "1;32") where colours are wanted."""
+        """Returns `text` in the SGR colour `code` ("31", "1;32"), or unchanged without colours."""
         return f"\x1b[{code}m{text}\x1b[0m" if self.color and text else text
 
     def glyphs(self, text: str) -> str:
-        """Our own signs in ASCII where the terminal's encoding has no others."""
+        """Returns `text` with envtool's signs in ASCII if the terminal's encoding has no others."""
         return text if self.unicode else text.translate(_ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Where columns begin: a task's name behind its env, details, times."""
-
-    task: int = 15
-    detail: int = 26
-
-    @classmethod
-    def of(cls, names: int, envs: int, tasks: int, columns: int) -> Layout:
-        """For names of so many columns at most, on a screen of so many (0: without end)."""
-        task, detail = unchanged.layout(names, envs, tasks, columns)
-        return cls(task=task, detail=detail)
-
-
 def pluralize(number: int, word: str) -> str:
-    """A number of things: "1 layer", "2 layers"."""
+    """Returns a number of things: "1 layer", "2 layers"."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineLayout:
-    """One line: `lead` with the sign or subject, what is named, what is said of it, and its times."""
+    """The parts of one line: `lead` has the sign or subject, then the names, the detail and the times."""
 
     lead: str
     names: tuple[str, ...]
     detail: str = ""
     middle: str = ""
     end: str = ""
-    layout: Layout = Layout()
+    layout: Layout = DEFAULT_LAYOUT
 
-    def text(self, columns: int, *, dim: Style | None = None, moving: bool = False) -> str:
-        """The line, in no more than `columns`. `dim`: the detail is another's, and shown so. `moving`: names give way
-        to the detail, which is news, down to what tells them apart; to another's by a third of the line."""
-        room = self._room(columns)
-        least = room // 3 if dim else max(room // 3, room - visible_width(self.lead) - TOLD_APART - 1)
-        text = self._head(room - (min(visible_width(self.detail), least) + 1 if moving and self.detail else 0))
+    def format(self, columns: int, *, dim: Style | None = None, moving: bool = False) -> str:
+        """Returns the line, at most `columns` wide.
+
+        `dim`: the detail is output of a task, and painted dim. `moving`: names are shortened for the detail, down to
+        MIN_NAME_WIDTH, or by a third of the line for a dim detail.
+        """
+        available = self._available_columns(columns)
+        max_detail = (
+            available // 3 if dim else max(available // 3, available - visible_width(self.lead) - MIN_NAME_WIDTH - 1)
+        )
+        text = self._head(
+            available - (min(visible_width(self.detail), max_detail) + 1 if moving and self.detail else 0)
+        )
         if self.detail:
             column = self.layout.detail
-            if max(visible_width(text) + 1, column) + visible_width(self.detail) > room:  # there is more room before
-                column = 0
-            left = room - max(visible_width(text) + 1, column)
-            shown = clip(self.detail, left) if dim else some(self.detail, left)
-            if shown == self.detail or left >= MIN_DETAIL_WIDTH:
+            if max(visible_width(text) + 1, column) + visible_width(self.detail) > available:
+                column = 0  # the detail follows the name directly
+            remaining = available - max(visible_width(text) + 1, column)
+            shown = clip(self.detail, remaining) if dim else clip_words(self.detail, remaining)
+            if shown == self.detail or remaining >= MIN_DETAIL_WIDTH:
                 text = pad(text, column) + (dim.paint("2", shown) if dim else shown)
         middle = self.layout.detail + 18
-        if self.middle and max(visible_width(text) + 1, middle) + visible_width(self.middle) <= room:
+        if self.middle and max(visible_width(text) + 1, middle) + visible_width(self.middle) <= available:
             text = pad(text, middle) + self.middle
         if self.end:
-            text = pad(text, min(self.layout.detail + 34, room + 1)) + self.end
+            text = pad(text, min(self.layout.detail + 34, available + 1)) + self.end
         return text.rstrip()
 
     def fits(self, columns: int, name: int | None = None) -> bool:
-        """Whether all of the detail has room beside the names, or so many columns of them."""
-        room = self._room(columns)
-        head = visible_width(self._head(room))
+        """Whether the whole detail fits beside the names, or beside `name` columns of them."""
+        available = self._available_columns(columns)
+        head = visible_width(self._head(available))
         head = head if name is None else min(head, visible_width(self.lead) + name)
-        return head + 1 + visible_width(self.detail) <= room
+        return head + 1 + visible_width(self.detail) <= available
 
-    def _room(self, columns: int) -> int:
-        """Columns that there are beside the times."""
+    def _available_columns(self, columns: int) -> int:
+        """Returns the columns that are available beside the times."""
         return (columns or 1 << 20) - (visible_width(self.end) + 1 if self.end else 0)
 
-    def _head(self, room: int) -> str:
-        """What is named, each in its column; the longer of two gives way first."""
-        *first, last = self.names
-        budget = room - visible_width(self.lead)
-        if not first:
-            return self.lead + elide_middle(last, max(1, budget))
+    def _head(self, available: int) -> str:
+        """Returns the lead and the names, each in its column; of two names, the longer is shortened first."""
+        *others, name = self.names
+        budget = available - visible_width(self.lead)
+        if not others:
+            return self.lead + elide_middle(name, max(1, budget))
         column = self.layout.task
-        kept = min(visible_width(last), max(budget - max(column, visible_width(first[0]) + 1), budget // 2, 1))
-        left = pad(elide_middle(first[0], max(1, budget - kept - 1)), min(column, max(1, budget - kept)))
-        return self.lead + left + elide_middle(last, kept)
+        name_width = min(visible_width(name), max(budget - max(column, visible_width(others[0]) + 1), budget // 2, 1))
+        before = pad(elide_middle(others[0], max(1, budget - name_width - 1)), min(column, max(1, budget - name_width)))
+        return self.lead + before + elide_middle(name, name_width)
 
 
 def _format_name(event: Started | Finished) -> str:
@@ -138,17 +131,17 @@ def format_finished(
     columns: int = 0,
     layout: Layout | None = None,
 ) -> str:
-    """The line of a piece that ended; of more than one where all that is said of it has no room beside its name."""
-    row = replace(_finished_row(event, piece, fetched=fetched, style=style), layout=layout or Layout())
-    if not row.detail or row.fits(columns):
-        return row.text(columns)
-    return "\n".join((replace(row, detail="").text(columns), wrap(f"   {row.detail}", columns)))
+    """Returns the line of a finished piece; two or more lines if the detail does not fit beside the name."""
+    line_layout = replace(_finished_line(event, piece, fetched=fetched, style=style), layout=layout or DEFAULT_LAYOUT)
+    if not line_layout.detail or line_layout.fits(columns):
+        return line_layout.format(columns)
+    return "\n".join((replace(line_layout, detail="").format(columns), wrap(f"   {line_layout.detail}", columns)))
 
 
-def _finished_row(event: Finished, piece: RunningWork | None, *, fetched: float | None, style: Style) -> LineLayout:
+def _finished_line(event: Finished, piece: RunningWork | None, *, fetched: float | None, style: Style) -> LineLayout:
     detail = one_line(event.detail)
     if event.subject == "task":
-        return _task_row(event, piece, detail, style=style)
+        return _task_line(event, piece, detail, style=style)
     lead, names = f" {pad(event.subject, 7)}", (_format_name(event),)
     if event.outcome not in _GOOD_OUTCOMES:
         end = style.paint("31", f"{event.outcome} {format_seconds(event.seconds)}")
@@ -163,130 +156,144 @@ def _finished_row(event: Finished, piece: RunningWork | None, *, fetched: float 
     return LineLayout(lead=lead, names=names, detail=detail, middle=middle, end=end)
 
 
-def _task_row(event: Finished, piece: RunningWork | None, detail: str, *, style: Style) -> LineLayout:
+def _task_line(event: Finished, piece: RunningWork | None, detail: str, *, style: Style) -> LineLayout:
     names = (one_line(event.env), one_line(event.name))
-    made = _format_outputs(event, style)
+    outputs = _format_outputs(event, style)
     if event.outcome == "cached":
-        told = one_line(unchanged.describe_unchanged(event.since, event.host, now=event.time))
+        unchanged_text = one_line(unchanged.describe_unchanged(event.since, event.host, now=event.time))
         notes = f"; {detail}" if detail else ""
-        return LineLayout(lead=f" {style.paint('32', unchanged.SIGN)} ", names=names, detail=f"{told}{notes}{made}")
+        return LineLayout(
+            lead=f" {style.paint('32', unchanged.SIGN)} ", names=names, detail=f"{unchanged_text}{notes}{outputs}"
+        )
     good = event.outcome in _GOOD_OUTCOMES
     sign = style.paint("32" if good else "31", style.glyphs("✓" if good else "✗"))
     if event.outcome == "skipped":
         sign, detail = style.glyphs("·"), detail or "not run"
-    counts = piece.counter.text() if piece and piece.counter else ""
+    counts = piece.counter.summarize() if piece and piece.counter else ""
     if not detail and not good:
         detail = f"exit {event.status}" if event.outcome == "failed" else event.outcome
     detail = counts if good and counts and not detail else f"{detail}: {counts}" if counts else detail
     if good:
-        detail = f"{detail}{made}".strip()
+        detail = f"{detail}{outputs}".strip()
     return LineLayout(lead=f" {sign} ", names=names, detail=detail, end=format_seconds(event.seconds))
 
 
 def _format_outputs(event: Finished, style: Style) -> str:
     if not event.outputs:
         return ""
-    more = f" and {len(event.outputs) - 1} more" if len(event.outputs) > 1 else ""
-    return style.glyphs(" → ") + f"{one_line(event.outputs[0])}{more}"
+    suffix = f" and {len(event.outputs) - 1} more" if len(event.outputs) > 1 else ""
+    return style.glyphs(" → ") + f"{one_line(event.outputs[0])}{suffix}"
 
 
 def format_note(event: Noted) -> str:
-    """What belongs to no piece of work."""
+    """Returns the line of a note, which belongs to no piece of work."""
     return f"note: {one_line(event.text)}"
 
 
 def format_started(piece: RunningWork, columns: int = 0, layout: Layout | None = None) -> str:
-    """The line of a piece that has been running for a while, where nothing can move."""
+    """Returns the line of a running piece for the plain display."""
     start = piece.started
     if start.subject == "task":
         names: tuple[str, ...] = (one_line(start.env), one_line(start.name))
-        return LineLayout(lead="   ", names=names, detail="…", layout=layout or Layout()).text(columns)
+        return LineLayout(lead="   ", names=names, detail="…", layout=layout or DEFAULT_LAYOUT).format(columns)
     detail = one_line(piece.note or piece.phase or start.detail) or "under way"
     lead, names = f" {pad(start.subject, 7)}", (_format_name(start),)
-    return LineLayout(lead=lead, names=names, detail=detail, end="…", layout=layout or Layout()).text(columns)
+    return LineLayout(lead=lead, names=names, detail=detail, end="…", layout=layout or DEFAULT_LAYOUT).format(columns)
 
 
 def _bar(done: int, total: int, cells: int = 16) -> str:
-    full = min(cells, cells * done // total)
-    return "━" * full + "╌" * (cells - full)
+    filled = min(cells, cells * done // total)
+    return "━" * filled + "╌" * (cells - filled)
 
 
 def _phase_texts(piece: RunningWork, style: Style) -> tuple[str, list[str]]:
-    """How far a piece is, with a bar, and in fewer and fewer words: a bar only while there is an end in sight that is
-    not reached, for one that is full says that all is over. Where all of a phase is there, some of it still goes on."""
-    whole = bool(piece.phase) and (0 < piece.of <= piece.count or (not piece.of and 0 < piece.total <= piece.done))
-    words = one_line(f"{piece.phase}{f' {piece.count} of {piece.of}' if piece.of else ''}".strip())
+    """Returns the progress of a piece with a bar ("" for none), and as texts, the longest first.
+
+    A bar is shown only while the total is known and not reached: a full bar would say that the work is over, but the
+    last part of a phase may still run.
+    """
+    is_complete = bool(piece.phase) and (
+        0 < piece.of <= piece.count or (not piece.of and 0 < piece.total <= piece.done)
+    )
+    phase_text = one_line(f"{piece.phase}{f' {piece.count} of {piece.of}' if piece.of else ''}".strip())
     amount = size(piece.done) if piece.done else ""
-    short = f"{words}, {amount}" if words and amount else ""  # of what the finished line says, too
-    if piece.total and not whole:
+    short = f"{phase_text}, {amount}" if phase_text and amount else ""  # without the total
+    if piece.total and not is_complete:
         amount = f"{size(piece.done)} of {size(piece.total)}"
-    said = ", ".join(filter(None, (words, amount)))
+    full_text = ", ".join(filter(None, (phase_text, amount)))
     done, total = (piece.done, piece.total) if piece.total else (piece.count, piece.of)
-    bar = f"{style.glyphs(_bar(done, total))} {said}" if 0 <= done < total and not whole else ""
-    return bar, [each for each in (said, short, words or amount) if each]
+    bar = f"{style.glyphs(_bar(done, total))} {full_text}" if 0 <= done < total and not is_complete else ""
+    return bar, [text for text in (full_text, short, phase_text or amount) if text]
 
 
 def format_running(
     piece: RunningWork, now: float, *, style: Style, columns: int = 0, layout: Layout | None = None
 ) -> str:
-    """The moving line of a piece under way."""
-    start, layout = piece.started, layout or Layout()
+    """Returns the moving line of a running piece. `now` is in seconds since the epoch."""
+    start, layout = piece.started, layout or DEFAULT_LAYOUT
     elapsed = max(0.0, now - start.time)
     frames = _SPINNER if style.unicode else _SPINNER_ASCII
     sign = style.paint("36", frames[int(now * 10) % len(frames)])
     end, note = style.paint("2", format_seconds(elapsed)), one_line(piece.note)
     if start.subject == "task":
         names = (one_line(start.env), one_line(start.name))
-        last = piece.last_line() if elapsed >= LAST_LINE_SECONDS and not note else ""
-        return LineLayout(lead=f" {sign} ", names=names, detail=note or last, end=end, layout=layout).text(
-            columns, dim=style if last else None, moving=True
+        last_line = piece.last_line() if elapsed >= LAST_LINE_SECONDS and not note else ""
+        return LineLayout(lead=f" {sign} ", names=names, detail=note or last_line, end=end, layout=layout).format(
+            columns, dim=style if last_line else None, moving=True
         )
     bar, details = _phase_texts(piece, style) if not note else ("", [note])
-    plain = LineLayout(lead=f" {sign} {pad(start.subject, 7)}", names=(_format_name(start),), end=end, layout=layout)
-    if bar and not 0 < columns < BARRED and (row := replace(plain, detail=bar)).fits(columns):
-        return row.text(columns, moving=True)
-    rows = [replace(plain, detail=detail) for detail in details or [one_line(start.detail)]]
-    return next((row for row in rows if row.fits(columns, TOLD_APART)), rows[-1]).text(columns, moving=True)
+    line_layout = LineLayout(
+        lead=f" {sign} {pad(start.subject, 7)}", names=(_format_name(start),), end=end, layout=layout
+    )
+    if bar and not 0 < columns < MIN_BAR_SCREEN and (row := replace(line_layout, detail=bar)).fits(columns):
+        return row.format(columns, moving=True)
+    candidates = [replace(line_layout, detail=detail) for detail in details or [one_line(start.detail)]]
+    return next((row for row in candidates if row.fits(columns, MIN_NAME_WIDTH)), candidates[-1]).format(
+        columns, moving=True
+    )
 
 
 def draw_rule(title: str, columns: int, *, style: Style) -> str:
-    """A header across: "── unit test ─────"."""
+    """Returns a header across `columns`: "── unit test ─────"."""
     text = f"── {elide_middle(title, max(1, columns - 6))} "
     return style.glyphs(text + "─" * max(2, columns - visible_width(text)))
 
 
 def format_total(
-    results: Sequence[ReportedResult], spent: float, *, interrupted: bool, style: Style, columns: int = 0
+    results: Sequence[ReportedResult], seconds: float, *, interrupted: bool, style: Style, columns: int = 0
 ) -> str:
-    """The last line: "── 1 failed, 2 passed in 9.8s ──", what went wrong first."""
+    """Returns the last line: "── 1 failed, 2 passed in 9.8s ──", failures first."""
     failed = sum(result.outcome in ("failed", "timeout") for result in results)
-    broken = sum(result.outcome == "error" for result in results)
+    not_built = sum(result.outcome == "error" for result in results)
     stopped = sum(result.outcome == "interrupted" for result in results)
-    same = sum(result.outcome == "cached" for result in results)
-    passed = sum(result.outcome in _GOOD_OUTCOMES for result in results) - same
+    unchanged_count = sum(result.outcome == "cached" for result in results)
+    passed = sum(result.outcome in _GOOD_OUTCOMES for result in results) - unchanged_count
     skipped = sum(result.outcome == "skipped" for result in results)
     parts = [
         style.paint(code, f"{number} {word}")
         for number, word, code in (
             (failed, "failed", "1;31"),
-            (broken, "not made", "1;31"),
+            (not_built, "not made", "1;31"),
             (stopped, "interrupted", "1;33"),
             (passed, "passed", "32"),
-            (same, unchanged.WORD, unchanged.COLOR),
+            (unchanged_count, unchanged.WORD, unchanged.COLOR),
             (skipped, "not run", "2"),
         )
         if number
     ]
     if interrupted and not stopped:
         parts.insert(0, style.paint("1;33", "interrupted"))
-    said = f"{', '.join(parts) or 'nothing to do'} in {format_seconds(spent)}"
+    sentence = f"{', '.join(parts) or 'nothing to do'} in {format_seconds(seconds)}"
     dashes = style.glyphs("──")
-    return wrap(f"{dashes} {said} {dashes}", columns, indent="   ")
+    return wrap(f"{dashes} {sentence} {dashes}", columns, indent="   ")
 
 
 def is_worth_showing(event: Finished, verbosity: int) -> bool:
-    """Is the end of this piece worth a line? What came from the cache, and parts of bigger pieces, are not, nor what
-    was half made when all was interrupted: some of it is not waited for, and the last lines say what is kept."""
+    """Whether the end of this piece gets a line.
+
+    Cached work and parts of larger pieces get none. Neither does work that was interrupted: envtool does not wait for
+    all of it, and the last lines say what is kept.
+    """
     if event.outcome == "interrupted" and event.subject != "task":
         return verbosity > 0
     if event.outcome not in _GOOD_OUTCOMES:
@@ -299,7 +306,7 @@ def is_worth_showing(event: Finished, verbosity: int) -> bool:
 
 
 def format_prefix(piece: RunningWork, *, style: Style) -> str:
-    """Whose line it is, where several print: the env for tasks, else what is made."""
+    """Returns the prefix of output lines when several pieces print: the env for tasks, else the subject and name."""
     start = piece.started
     name = start.env if start.subject == "task" else f"{start.subject} {_format_name(start)}"
     return style.paint("2", style.glyphs(f"{one_line(name)} │ "))

@@ -1,4 +1,4 @@
-"""`--json`: one object a line on standard output, each as soon as it happens. docs/json.md is its reference."""
+"""`--json`: one object a line on standard output, each as soon as its event happens. docs/json.md is the reference."""
 
 from __future__ import annotations
 
@@ -25,78 +25,78 @@ class Lines:
         self._open = True
 
     def event(self, event: Event) -> None:
-        """One line for one event."""
+        """Writes the event as one line."""
         try:
             if self._open:
                 write_line(self._file, {"event": type(event).__name__.lower(), **asdict(event)})
-        except BrokenPipeError:  # the reader has seen enough; the run's own end notices it
+        except BrokenPipeError:  # the reader closed the pipe; the end of the run reports it
             self._open = False
 
     def tick(self, now: float) -> bool:
-        """Nothing moves."""
+        """Returns False: nothing moves."""
         return False
 
 
 def write_line(file: TextIO, value: Json) -> None:
-    """One object, one line, at once."""
+    """Writes one object as one line and flushes it."""
     file.write(json.dumps(value, ensure_ascii=True) + "\n")
     file.flush()
 
 
 def result_json(results: Sequence[ReportedResult], spent: float, status: int) -> Json:
-    """The last object of a run."""
+    """Returns the last object of a run. `spent` is in seconds."""
     return {
         "event": "result",
         "status": status,
         "seconds": round(spent, 3),
         "results": [
             {
-                "env": each.env,
-                "task": each.task,
-                "outcome": each.outcome,
-                "status": each.status,
-                "started": each.started,
-                "seconds": each.seconds,
-                "log": each.log,
-                "outputs": [*each.outputs],
-                "message": each.message,
-                "host": each.host,
-                "code": each.error.code if each.error else "",
-                "problems": _problems_json(each.error),
+                "env": result.env,
+                "task": result.task,
+                "outcome": result.outcome,
+                "status": result.status,
+                "started": result.started,
+                "seconds": result.seconds,
+                "log": result.log,
+                "outputs": [*result.outputs],
+                "message": result.message,
+                "host": result.host,
+                "code": result.error.code if result.error else "",
+                "problems": _problems_json(result.error),
             }
-            for each in results
+            for result in results
         ],
     }
 
 
-def error_json(problem: EnvtoolError) -> Json:
-    """The last object where a command ended in an error."""
+def error_json(error: EnvtoolError) -> Json:
+    """Returns the last object of a command that ended in an error."""
     misses: dict[str, Json] = {}
-    if isinstance(problem, NotCachedError):
+    if isinstance(error, NotCachedError):
         from envtool.report.why import explanations_json
 
-        misses["misses"] = explanations_json(cast("tuple[Explanation, ...]", problem.misses))
+        misses["misses"] = explanations_json(cast("tuple[Explanation, ...]", error.misses))
     return {
         "event": "error",
-        "status": problem.exit_status,
-        "code": problem.code,
-        "message": problem.message,
-        "hint": problem.hint,
-        "problems": _problems_json(problem),
+        "status": error.exit_status,
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "problems": _problems_json(error),
         **misses,
     }
 
 
 def _problems_json(error: EnvtoolError | None) -> list[Json]:
-    """What is wrong with a spec, one by one."""
+    """Returns the problems of a spec, one object each; none for other errors."""
     return [
         {
-            "file": each.where.file,
-            "line": each.where.line,
-            "column": each.where.column,
-            "code": each.code,
-            "message": each.message,
-            "hint": each.hint,
+            "file": problem.where.file,
+            "line": problem.where.line,
+            "column": problem.where.column,
+            "code": problem.code,
+            "message": problem.message,
+            "hint": problem.hint,
         }
-        for each in (error.problems if isinstance(error, SpecError) else ())
+        for problem in (error.problems if isinstance(error, SpecError) else ())
     ]

@@ -1,6 +1,6 @@
 """JUnit XML, as CI systems read it: a testsuite for each env, a testcase for each task.
 
-junitparser knows which attributes a counting reader wants; it is imported when the file is written.
+junitparser writes the attributes with counts; it is imported when the file is written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from envtool.report.stream import ReportedResult
 
-MAX_OUTPUT = 1 << 20  # characters of output kept for a task: the end, where failures stand
+MAX_OUTPUT = 1 << 20  # characters of output kept for a task: the end, where failures are reported
 _INVALID = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 
@@ -38,7 +38,7 @@ class _Case:
 
 
 class Junit:
-    """Gathers the tasks of a run; `write` puts what is known into the file, also when the run was cut short."""
+    """Collects the tasks of a run. `write` writes the file, also after an interrupted run."""
 
     def __init__(self, path: str, project: str = "") -> None:
         self._path, self._project = path, project
@@ -46,7 +46,7 @@ class Junit:
         self._ids: dict[str, _Case] = {}
 
     def event(self, event: Event) -> None:
-        """Follow the stream."""
+        """Records the event."""
         if isinstance(event, Started) and event.subject == "task":
             self._ids[event.id] = self._cases[event.env, event.name] = _Case(started=event.time)
         elif isinstance(event, Output) and (case := self._ids.get(event.id)):
@@ -61,18 +61,18 @@ class Junit:
             case.message = event.detail or (f"exit {event.status}" if event.status else "")
 
     def tick(self, now: float) -> bool:
-        """Nothing moves."""
+        """Returns False: nothing moves."""
         return False
 
     def write(self, results: Sequence[ReportedResult] = ()) -> None:
-        """Write the file, whole or not at all. `results` add what no event told: tasks whose env was not made.
-        Raises OSError.
+        """Writes the file completely, by one rename. `results` add the tasks that had no events, since their env was
+        not built. Raises OSError.
         """
         for result in results:
             case = self._cases.setdefault((result.env, result.task), _Case(started=result.started))
             case.outcome, case.seconds = result.outcome, result.seconds
             case.message = result.message or case.message or (f"exit {result.status}" if result.status else "")
-            if result.outcome == "cached" and not case.parts:  # what it printed then
+            if result.outcome == "cached" and not case.parts:  # the output of the run that passed
                 case.parts.append(_read_log_end(result.log))
         with caller_paths.atomic_write(self._path, self._project, make=True) as file:
             file.write(self._xml())
@@ -89,15 +89,15 @@ class Junit:
         document = JUnitXml("envtool")
         for env in dict.fromkeys(env for env, _ in self._cases):
             suite = TestSuite(_replace_invalid(env))
-            mine = [(task, case) for (owner, task), case in self._cases.items() if owner == env]
-            suite.timestamp = datetime.fromtimestamp(min(case.started for _, case in mine), UTC).isoformat(
+            cases = [(task, case) for (owner, task), case in self._cases.items() if owner == env]
+            suite.timestamp = datetime.fromtimestamp(min(case.started for _, case in cases), UTC).isoformat(
                 "T", "seconds"
             )
-            for _, case in mine:
-                if case.outcome == "cached":  # a run has one task an env: its suite says when and where it really ran
+            for _, case in cases:
+                if case.outcome == "cached":  # the suite says when and where its task really ran
                     suite.add_property("envtool.unchanged_since", suite.timestamp)
                     suite.add_property("envtool.ran_on", _replace_invalid(case.host))
-            suite.add_testcases([_make_testcase(env, task, case) for task, case in mine])
+            suite.add_testcases([_make_testcase(env, task, case) for task, case in cases])
             document.add_testsuite(suite)
         document.update_statistics()  # type: ignore[no-untyped-call]
         xml: bytes = document.tostring()  # type: ignore[no-untyped-call]
@@ -105,7 +105,7 @@ class Junit:
 
 
 def _read_log_end(log: str) -> str:
-    """The end of a log; nothing where there is none any more."""
+    """Returns the last MAX_OUTPUT bytes of a log; nothing if the log was deleted."""
     try:
         with rundir.open_file(log) as file:
             file.seek(max(0, file.seek(0, 2) - MAX_OUTPUT))
@@ -117,15 +117,15 @@ def _read_log_end(log: str) -> str:
 def _make_testcase(env: str, task: str, case: _Case) -> TestCase:
     from junitparser import Error, Failure, Skipped, TestCase
 
-    made = TestCase(_replace_invalid(task), classname=_replace_invalid(env), time=round(case.seconds, 3))
+    testcase = TestCase(_replace_invalid(task), classname=_replace_invalid(env), time=round(case.seconds, 3))
     if case.outcome in ("failed", "timeout"):
-        made.result = [Failure(_replace_invalid(case.message or case.outcome), case.outcome)]
+        testcase.result = [Failure(_replace_invalid(case.message or case.outcome), case.outcome)]
     elif case.outcome in ("error", "interrupted"):
-        made.result = [Error(_replace_invalid(case.message or case.outcome), case.outcome)]
+        testcase.result = [Error(_replace_invalid(case.message or case.outcome), case.outcome)]
     elif case.outcome == "skipped":
-        made.result = [Skipped(_replace_invalid(case.message or "not run"))]
-    made.system_out = _replace_invalid(sanitize("".join(case.parts)[-MAX_OUTPUT:]))
-    return made
+        testcase.result = [Skipped(_replace_invalid(case.message or "not run"))]
+    testcase.system_out = _replace_invalid(sanitize("".join(case.parts)[-MAX_OUTPUT:]))
+    return testcase
 
 
 def _replace_invalid(text: str) -> str:

@@ -1,32 +1,32 @@
-"""Output of several pieces of work on one screen: whole lines, each with the name of whose it is."""
+"""Output of several tasks or builds on one screen: whole lines, each with a prefix that names its origin."""
 
 from __future__ import annotations
 
 from envtool.report.text import sanitize
 
-MAX_LINE_LENGTH = 1 << 17  # characters: a line that has more and goes on is broken here
+MAX_LINE_LENGTH = 1 << 17  # characters: a longer line is broken here
 
 
 class LineBuffer:
-    """Gathers pieces of output to whole lines, by id. Control sequences are made harmless."""
+    """Joins pieces of output into whole lines, by id, and makes control sequences harmless."""
 
     def __init__(self, *, color: bool) -> None:
         self._color = color
-        self._open: dict[str, str] = {}
+        self._partial: dict[str, str] = {}
 
     def feed(self, id: str, text: str, prefix: str) -> str:  # noqa: A002 - the events' own word
-        """The lines that `text` completes, ready to be written (each ends with a newline), or nothing."""
-        whole, newline, rest = (self._open.pop(id, "") + text).rpartition("\n")
-        if len(rest) > MAX_LINE_LENGTH:
-            whole, newline, rest = whole + newline + rest, "\n", ""
-        if rest:
-            self._open[id] = rest
-        return self._lines(whole, prefix) if newline else ""
+        """Returns the lines that `text` completes, each with its prefix and a newline at its end; "" for none."""
+        lines, newline, partial = (self._partial.pop(id, "") + text).rpartition("\n")
+        if len(partial) > MAX_LINE_LENGTH:
+            lines, newline, partial = lines + newline + partial, "\n", ""
+        if partial:
+            self._partial[id] = partial
+        return self._lines(lines, prefix) if newline else ""
 
     def end(self, id: str, prefix: str) -> str:  # noqa: A002
-        """What is left of a piece that ended without a newline."""
-        rest = self._open.pop(id, "")
-        return self._lines(rest, prefix) if rest else ""
+        """Returns the last line of output that ended without a newline; "" for none."""
+        partial = self._partial.pop(id, "")
+        return self._lines(partial, prefix) if partial else ""
 
     def _lines(self, text: str, prefix: str) -> str:
         return "".join(f"{prefix}{line}\n" for line in sanitize(text, color=self._color).split("\n"))

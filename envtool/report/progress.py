@@ -1,4 +1,4 @@
-"""What is running now, kept from events: the state behind the live and the plain display."""
+"""The state of running work, kept from events, for the live and the plain display."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from envtool.events import Event, Finished, Output, Progress, Started
-from envtool.report.formatting import Layout
+from envtool.report.columns import Layout
 from envtool.report.text import one_line, sanitize, visible_width
 
-TAIL_LENGTH = 4096  # characters of output kept for each piece: enough for its last line
+TAIL_LENGTH = 4096  # characters of output kept for each piece of work: enough for its last line
 
 if TYPE_CHECKING:
     from envtool.report.test_counts import RunnerCounter
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class RunningWork:
-    """One piece of work under way."""
+    """One running piece of work: a task, a build, a fetch."""
 
     started: Started
     done: int = 0
@@ -27,56 +27,58 @@ class RunningWork:
     phase: str = ""
     note: str = ""
     tail: str = ""
-    counter: RunnerCounter | None = None  # of a task's tests, as soon as it has printed something
+    counter: RunnerCounter | None = None  # counts a task's tests; None until the task prints something
     announced: bool = False
 
     def apply_progress(self, event: Progress) -> None:
-        """What is told last is what goes on: no number outlives its phase."""
-        goes_on = event.phase in ("", self.phase)
+        """Takes over the numbers of the event; those of an earlier phase are dropped."""
+        same_phase = event.phase in ("", self.phase)
         self.note, self.phase = event.note, event.phase or self.phase
-        self.total = event.total or (self.total if goes_on else 0)
+        self.total = event.total or (self.total if same_phase else 0)
         self.done, self.count, self.of = event.done, event.count, event.of
 
     def feed_test_output(self, text: str) -> None:
-        """Hear more of what a task prints."""
+        """Counts tests in more of a task's output."""
         if self.counter is None:
-            from envtool.report.test_counts import RunnerCounter  # a run in which nothing is run does without
+            from envtool.report.test_counts import (
+                RunnerCounter,
+            )  # imported only when a task prints: an unchanged run does not pay for it
 
             self.counter = RunnerCounter()
         self.counter.feed(text)
 
     def last_line(self) -> str:
-        """The last line of its output that has something on it, on one safe line."""
+        """Returns the last line of the output that is not blank, as one safe line."""
         lines = sanitize(self.tail).split("\n")
         return next((one_line(line).strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _name(event: Started) -> int:
-    """Columns of a name with what it stands on."""
+def _name_columns(event: Started) -> int:
+    """Returns the columns of a name with its "[on]" part."""
     return visible_width(f"{event.name} [{event.on}]" if event.on else event.name)
 
 
 @dataclass(slots=True)
 class ProgressState:
-    """The pieces under way, in order of their start, and how long fetches took that ended, by name and `on`."""
+    """The running pieces by id, in the order of their start, and the seconds of finished fetches, by name and `on`."""
 
     pieces: dict[str, RunningWork] = field(default_factory=dict)
     fetched: dict[tuple[str, str], float] = field(default_factory=dict)
     tasks: int = 0  # started so far
-    widest: tuple[int, int, int] = (0, 0, 0)  # columns of the names started so far: of what is made, envs, tasks
+    widest: tuple[int, int, int] = (0, 0, 0)  # columns of the longest names so far: layers, envs, tasks
 
     def layout(self, columns: int) -> Layout:
-        """Where lines of ours have their columns, on a screen of so many."""
+        """Returns the layout for the names so far, on a screen of `columns`."""
         return Layout.of(*self.widest, columns)
 
     def apply(self, event: Event) -> RunningWork | None:
-        """Follow an event; returns the piece it belongs to (also the one that just ended), None for strangers."""
+        """Updates the state. Returns the piece to which the event belongs (also one that just ended), or None."""
         if isinstance(event, Started):
             self.tasks += event.subject == "task"
             names = (
                 (0, visible_width(event.env), visible_width(event.name))
                 if event.subject == "task"
-                else (_name(event), 0, 0)
+                else (_name_columns(event), 0, 0)
             )
             self.widest = cast("tuple[int, int, int]", tuple(map(max, self.widest, names)))
             self.pieces[event.id] = RunningWork(started=event, total=event.total)
@@ -95,5 +97,5 @@ class ProgressState:
         return piece
 
     def fetch_seconds(self, event: Finished) -> float | None:
-        """Seconds that the files of a piece took that has ended; None where they were there, or it has none."""
+        """Returns the seconds that the fetches of a finished piece took; None if it fetched nothing."""
         return None if event.subject in ("task", "fetch") else self.fetched.get((event.name, event.on))

@@ -1,7 +1,7 @@
-"""The queue between the workers, who emit from many threads, and the subscribers, who are called from one.
+"""The queue between workers, which emit events from many threads, and subscribers, which are called from one thread.
 
-A subscriber needs no lock. One that raises is reported once and goes on being called, and so do the others:
-a broken report must not end a run.
+A subscriber needs no lock. If it raises, that is reported once, and all subscribers are still called: a broken report
+must not end a run.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from envtool.errors import EnvtoolError
     from envtool.events import Event, Outcome
 
-BACKLOG = 64  # pieces of output between the workers and the subscribers
+BACKLOG = 64  # Output events that may wait between the workers and the subscribers
 TICK = 0.1  # seconds between two ticks while a subscriber is busy
 
 
 class ReportedResult(Protocol):
-    """How one task of one env ended, as the end of a report needs it (app.Result is one)."""
+    """How one task of one env ended, as reports need it (app.Result is one)."""
 
     @property
     def env(self) -> str: ...
@@ -41,7 +41,7 @@ class ReportedResult(Protocol):
     def started(self) -> float: ...
     @property
     def log(self) -> str:
-        """Path of the whole output; empty when there is none."""
+        """Path of the log with the whole output; empty if there is none."""
 
     @property
     def outputs(self) -> tuple[str, ...]: ...
@@ -49,35 +49,35 @@ class ReportedResult(Protocol):
     def message(self) -> str: ...
     @property
     def commands(self) -> tuple[str, ...]:
-        """Of a task that ran and did not pass: its commands, as one would type them."""
+        """The commands of a task that ran and did not pass, as one would type them."""
 
     @property
     def where(self) -> str:
-        """Of the same: "envtool.yaml:14", where the task stands."""
+        """Where the spec defines that task: "envtool.yaml:14"."""
 
     @property
     def host(self) -> str:
-        """Of a run that is remembered: on which machine it ran."""
+        """The machine on which an unchanged task passed."""
 
     @property
     def error(self) -> EnvtoolError | None:
-        """Why its env was not made; None where it was."""
+        """The error that kept the env from being built; None if it was built."""
 
 
 class Subscriber(Protocol):
-    """Whoever wants the events of a run."""
+    """A receiver of the events of a run."""
 
     def event(self, event: Event) -> None:
         """Called for every event, in the order of emission."""
 
     def tick(self, now: float) -> bool:
-        """Called after events, and every TICK seconds as long as one subscriber returns True ("I move").
-        `now` is seconds since the epoch.
+        """Called after events, and every TICK seconds while a subscriber returns True (something moves). `now` is in
+        seconds since the epoch.
         """
 
 
 class EventStream:
-    """Give `emit` to the workers; leave the `with` block before you use what the subscribers gathered."""
+    """A context manager: workers call `emit`; the subscribers have all events when the `with` block has ended."""
 
     def __init__(self, subscribers: Sequence[Subscriber], complain: Callable[[str], None]) -> None:
         self._subscribers = tuple(subscribers)
@@ -85,7 +85,7 @@ class EventStream:
         self._broken: set[int] = set()
         self._queue: queue.SimpleQueue[Event | Callable[[], object] | None] = queue.SimpleQueue()
         self._closed = False
-        self._room = threading.Condition()
+        self._condition = threading.Condition()
         self._pending_output = 0  # pieces of output that no subscriber has seen yet
         self._thread = threading.Thread(target=self._pump, name="report", daemon=True)
 
@@ -94,31 +94,31 @@ class EventStream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._room:
+        with self._condition:
             self._closed = True
-            self._room.notify_all()  # whoever still waits may go: its events are nobody's concern any more
+            self._condition.notify_all()  # workers that still wait go on: their events are not needed any more
         self._queue.put(None)
         self._thread.join()
 
     def emit(self, event: Event) -> None:
-        """Hand over an event, from any thread but the subscribers' own. Output waits while BACKLOG pieces of it are
-        under way: a task that prints faster than the terminal takes it is slowed down, as it would be without us.
+        """Queues an event, from any thread except the subscribers' own. Output blocks while BACKLOG pieces wait: a
+        task that prints faster than the terminal is slowed down, as it would be without envtool.
         """
         if isinstance(event, Output):
-            with self._room:
-                self._room.wait_for(lambda: self._closed or self._pending_output < BACKLOG)
+            with self._condition:
+                self._condition.wait_for(lambda: self._closed or self._pending_output < BACKLOG)
                 self._pending_output += 1
         self._queue.put(event)
 
-    def settle(self) -> None:
-        """Wait until the subscribers have seen all that was emitted so far."""
+    def wait_until_handled(self) -> None:
+        """Waits until the subscribers have handled all events emitted so far."""
         seen = threading.Event()
         self.call(seen.set)
         seen.wait()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Have a function called by the subscribers' thread, after all that was emitted so far. Never blocks; may
-        be used from a signal handler.
+        """Has the subscribers' thread call a function, after all events emitted so far. Never blocks; may be used in a
+        signal handler.
         """
         self._queue.put(function)
 
@@ -136,9 +136,9 @@ class EventStream:
                 for index, subscriber in enumerate(self._subscribers):
                     self._call_safely(index, subscriber.event, item)
                 if isinstance(item, Output):
-                    with self._room:
+                    with self._condition:
                         self._pending_output -= 1
-                        self._room.notify()
+                        self._condition.notify()
             now = time.time()
             if callable(item) or now - ticked >= TICK or not moving:
                 ticked = now
@@ -154,11 +154,11 @@ class EventStream:
             if index not in self._broken:
                 self._broken.add(index)
                 name = type(self._subscribers[index]).__name__.lower()
-                said = f"the {name} report failed: {type(error).__name__}: {error}"
-                said = error.message if isinstance(error, PluginError) else said
-                self._complain(f"{said} (the run goes on)")
+                message = f"the {name} report failed: {type(error).__name__}: {error}"
+                message = error.message if isinstance(error, PluginError) else message
+                self._complain(f"{message} (the run goes on)")
             return False
 
 
 def _do_nothing() -> None:
-    """What is called when a tick is all there is to do."""
+    """The call that is made when only a tick is due."""

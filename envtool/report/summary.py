@@ -1,4 +1,4 @@
-"""What is said when all is over: the failing commands' output, where nobody has to search for it, and the sum."""
+"""The end of a run's report: the output of the tasks that failed, what to type next, and the totals."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ TAIL_LINES = 100  # lines shown of an output that is longer
 
 
 def _join_titles(results: Sequence[ReportedResult], columns: int) -> str:
-    """Tasks by name: the first three, as far as they have room side by side, and how many more there are."""
-    names = [f"{each.env} {each.task}" for each in results]
+    """Returns the names of up to three tasks that fit on one line, and the number of the others."""
+    names = [f"{result.env} {result.task}" for result in results]
     for count in range(min(3, len(names)), 0, -1):
-        more = f" and {len(names) - count} more" if len(names) > count else ""
-        if count == 1 or visible_width(", ".join(names[:count]) + more) <= columns - 6:
+        suffix = f" and {len(names) - count} more" if len(names) > count else ""
+        if count == 1 or visible_width(", ".join(names[:count]) + suffix) <= columns - 6:
             break
     if count == 1:
-        return elide_middle(names[0], max(1, columns - 6 - len(more))) + more
-    return ", ".join(names[:count]) + more
+        return elide_middle(names[0], max(1, columns - 6 - len(suffix))) + suffix
+    return ", ".join(names[:count]) + suffix
 
 
 MAX_READ = 1 << 20  # bytes read from the end of a log
 
 
 def _read_log_end(path: str) -> tuple[str, bool]:
-    """The end of a log and whether something before it was left out. A missing log is an empty one."""
+    """Returns the end of a log, and whether there is more before it. A missing log counts as empty."""
     try:
         with rundir.open_file(path) as file:
             length = file.seek(0, 2)
@@ -47,12 +47,12 @@ def _read_log_end(path: str) -> tuple[str, bool]:
 
 
 def format_output(path: str, *, style: formatting.Style) -> str:
-    """The output that a log holds as it may be shown: whole, or its last lines and the path of the rest."""
+    """Returns a log's output, safe for a terminal: all of it, or the last lines and the path of the log."""
     text, cut = _read_log_end(path)
     lines = sanitize(text, color=style.color).strip("\n").split("\n")
     if cut or len(lines) > MAX_LINES:
-        left = "what came before" if cut else f"{len(lines) - TAIL_LINES} lines before"
-        lines = [style.glyphs(f"… {left}: {path}"), *lines[-TAIL_LINES:]]
+        omitted = "what came before" if cut else f"{len(lines) - TAIL_LINES} lines before"
+        lines = [style.glyphs(f"… {omitted}: {path}"), *lines[-TAIL_LINES:]]
     return "\n".join(lines) if any(lines) else ""
 
 
@@ -67,18 +67,18 @@ def format_failure(
     screen: int = 0,
     others: Sequence[ReportedResult] = (),
 ) -> str:
-    """All about one task that did not pass, and `others` that the same keeps from running."""
+    """Returns the report of a task that did not pass, and of `others` that did not run for the same reason."""
     names = _join_titles((result, *others), screen or columns)
     parts = [formatting.draw_rule(names, max(columns, visible_width(names) + 6), style=style)] if title else []
-    told = isinstance(result.error, ResolveError)  # in words of ours: what was printed can be read in the log
-    text = "" if shown or told or not result.log else format_output(result.log, style=style)
+    is_explained = isinstance(result.error, ResolveError)  # the message explains the error; the log has the output
+    text = "" if shown or is_explained or not result.log else format_output(result.log, style=style)
     if text:
         parts.append(text)
-    message = re.sub(r"\Aexit \d+(\n|\Z)", "", result.message)  # the line of the task said so already
+    message = re.sub(r"\Aexit \d+(\n|\Z)", "", result.message)  # the line of the task has the exit status already
     if message:
         message = sanitize(message, color=False).rstrip("\n").replace("\n", "\n   ")
         parts.append(wrap(f"   {message}", screen))
-    if told and result.log:
+    if is_explained and result.log:
         parts.append(f"   all that was printed: {result.log}")
     if result.outcome in ("failed", "timeout"):
         if result.log and not text and not shown and not message:
@@ -88,38 +88,41 @@ def format_failure(
 
 
 def _rerun_lines(shell: str, result: ReportedResult, columns: int, screen: int, style: formatting.Style) -> list[str]:
-    """What to type, on one line where that fits. A command is never cut: a longer one has a line of its own, which the
-    terminal breaks only where it is wider than that, and of one of many lines it is said where it stands."""
-    first = f"   again, inside:  {shell}"
+    """Returns what to type to run the task again, on one line if that fits.
+
+    A command is never cut. A longer one has a line of its own, which the terminal breaks only if it is wider than the
+    screen; for a command of several lines, the text says where the spec has it.
+    """
+    shell_line = f"   again, inside:  {shell}"
     columns = screen or columns
-    if 0 < screen < visible_width(first):  # nothing is broken in the middle of a name that has room elsewhere
-        first = f"   again, inside:\n{_alone(shell, screen)}"
+    if 0 < screen < visible_width(shell_line):  # the command gets its own line rather than a break in a name
+        shell_line = f"   again, inside:\n{_indent_command(shell, screen)}"
     if not result.commands:
-        return [first]
-    if any(each != one_line(each) for each in result.commands):
-        return [first, style.glyphs(f"            then:  the commands of the task, {result.where}")]
+        return [shell_line]
+    if any(command != one_line(command) for command in result.commands):
+        return [shell_line, style.glyphs(f"            then:  the commands of the task, {result.where}")]
     joined = _join_commands(result.commands)
-    if joined and "\n" not in first and visible_width(first) + visible_width(joined) + 9 <= columns:
-        return [f"{first}   then: {joined}"]
+    if joined and "\n" not in shell_line and visible_width(shell_line) + visible_width(joined) + 9 <= columns:
+        return [f"{shell_line}   then: {joined}"]
     commands = (joined,) if joined and visible_width(joined) + 19 <= columns else result.commands
     longest = max(map(visible_width, commands))
     if longest <= screen < longest + 19:
-        return [first, "            then:", *(_alone(each, screen) for each in commands)]
-    return [first, *(f"{'then:' if not index else '':>17}  {each}" for index, each in enumerate(commands))]
+        return [shell_line, "            then:", *(_indent_command(command, screen) for command in commands)]
+    return [shell_line, *(f"{'then:' if not index else '':>17}  {command}" for index, command in enumerate(commands))]
 
 
-def _alone(command: str, columns: int) -> str:
-    """A command on a line of its own, as far to the right as it has room."""
+def _indent_command(command: str, columns: int) -> str:
+    """Returns a command for a line of its own, indented by up to five columns if it fits."""
     return " " * max(0, min(5, columns - visible_width(command))) + command
 
 
 def _join_commands(commands: Sequence[str]) -> str:
-    """Commands as one line that ends with the first that fails; empty where a shell could read them otherwise."""
+    """Joins commands with `&&`; returns "" if a shell could read the joined line in another way."""
     if len(commands) == 1:
         return commands[0]
-    if any(re.search(r"#|<<|\\\Z|&\s*\Z", each) for each in commands):
+    if any(re.search(r"#|<<|\\\Z|&\s*\Z", command) for command in commands):
         return ""
-    return " && ".join(f"({each})" if re.search(r"[;|&]", each) else each for each in commands)
+    return " && ".join(f"({command})" if re.search(r"[;|&]", command) else command for command in commands)
 
 
 def format_summary(
@@ -135,52 +138,61 @@ def format_summary(
     columns: int,
     screen: int = 0,
 ) -> str:
-    """The whole end, without the last newline. `again` is how this envtool was called ("envtool -C dir"), `typed` the
-    whole command, `shown` the (env, task) whose output is on the screen already, `spent` seconds, `kept` what is of
-    a run that was interrupted. Rules are as wide as `columns`, prose no wider than the `screen` (0: that has no end).
+    """Returns the end of a run's report, without the last newline.
+
+    `again` is how envtool was called ("envtool -C dir"), `typed` the whole command, `shown` the (env, task) whose
+    output is on the screen already, `spent` the seconds of the run, `kept` what an interrupted run keeps. Rules are
+    `columns` wide, prose is at most as wide as the `screen` (0: no limit).
     """
-    bad = [result for result in results if result.outcome in ("failed", "timeout", "error")]
-    # one alone, whose output was shown as it came, has its title above that
-    titled = len(bad) > 1 or any((each.env, each.task) not in shown for each in bad)
-    alike: dict[object, list[ReportedResult]] = {}  # what keeps several envs from being made is told once
-    for each in bad:
-        alike.setdefault(each.message if each.outcome == "error" else (each.env, each.task), []).append(each)
+    failed = [result for result in results if result.outcome in ("failed", "timeout", "error")]
+    # a single failed task whose output was shown as it came has its title above that output
+    titled = len(failed) > 1 or any((result.env, result.task) not in shown for result in failed)
+    groups: dict[object, list[ReportedResult]] = {}  # an error of several envs is reported once
+    for result in failed:
+        groups.setdefault(result.message if result.outcome == "error" else (result.env, result.task), []).append(result)
     parts = [
         format_failure(
-            each,
+            result,
             others=others,
             again=again,
-            shown=(each.env, each.task) in shown,
+            shown=(result.env, result.task) in shown,
             title=titled,
             style=style,
             columns=columns,
             screen=screen,
         )
-        for each, *others in alike.values()
+        for result, *others in groups.values()
     ]
-    last = formatting.format_total(results, spent, interrupted=interrupted, style=style, columns=screen)
+    total = formatting.format_total(results, spent, interrupted=interrupted, style=style, columns=screen)
     return "\n".join(
-        [*([""] if titled else []), *filter(None, parts), last, *_next(results, typed, kept, interrupted, screen)]
+        [
+            *([""] if titled else []),
+            *filter(None, parts),
+            total,
+            *_next_steps(results, typed, kept, interrupted, screen),
+        ]
     )
 
 
-def _next(
+def _next_steps(
     results: Sequence[ReportedResult], typed: str, kept: Sequence[str], interrupted: bool, columns: int
 ) -> list[str]:
-    """What is kept of a run that did not come to its end, and what to type to go on. A command is never cut."""
-    if interrupted or any(each.outcome == "interrupted" for each in results):
-        tasks = sum(bool(each.outputs) for each in results)
+    """Returns what an interrupted run keeps, and what to type to go on. A command is never cut."""
+    if interrupted or any(result.outcome == "interrupted" for result in results):
+        tasks = sum(bool(result.outputs) for result in results)
         kept = [*kept, *([f"the outputs of {formatting.pluralize(tasks, 'task')}"] if tasks else [])]
         lines = [wrap(f"   kept:   {', '.join(kept)}", columns, indent=" " * 8)] if kept else []
         return [*lines, *to_type("again:", typed, columns)]
-    if typed and any(each.error is not None and each.error.code == "store-space" for each in results):
+    if typed and any(result.error is not None and result.error.code == "store-space" for result in results):
         return to_type("again, on another disk:", f"ENVTOOL_STORE=DIR {typed}", columns)
     return []
 
 
 def to_type(label: str, command: str, columns: int) -> list[str]:
-    """What to type, on a line of its own where it has no room beside the label; nothing where there is nothing."""
+    """Returns the label and what to type, on two lines if one is too narrow; nothing without a command."""
     if not command:
         return []
     line = f"   {label}  {command}"
-    return [line] if not columns or visible_width(line) <= columns else [f"   {label}", _alone(command, columns)]
+    return (
+        [line] if not columns or visible_width(line) <= columns else [f"   {label}", _indent_command(command, columns)]
+    )

@@ -1,7 +1,7 @@
-"""The live display: running pieces at the bottom, finished lines scroll above, one lone task's output as it comes.
+"""The live display: running work at the bottom, finished lines above it, the output of a single task as it comes.
 
-rich does the drawing; it is imported when there is something to show that lasts, so a warm run never pays for it.
-Nothing here has a thread of its own: the stream's ticks move the spinner.
+rich draws it. It is imported only for work that lasts, so an unchanged run does not pay for it. The display has no
+thread: the stream's ticks move the spinner.
 """
 
 from __future__ import annotations
@@ -14,43 +14,42 @@ from envtool.report import formatting
 from envtool.report.formatting import MAX_RULE_WIDTH
 from envtool.report.line_buffer import LineBuffer
 from envtool.report.progress import ProgressState, RunningWork
-from envtool.report.text import LiveSanitizer as LiveText
-from envtool.report.text import one_line, terminal_columns, wrap
+from envtool.report.text import LiveSanitizer, one_line, terminal_columns, wrap
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-RESERVED_COLUMNS = 2  # columns that are left free after moving lines: the terminal writes "^C" there when that is typed
-MIN_LIVE_SECONDS = 0.15  # seconds before a running piece is worth a moving line: what is quicker would only flicker
+RESERVED_COLUMNS = 2  # columns left free after moving lines: the terminal echoes "^C" there
+MIN_LIVE_SECONDS = 0.15  # seconds before a running piece gets a moving line: a shorter one would flicker
 
 
 class Terminal:
-    """Writes to a terminal. `verbosity` 1 shows all output as it comes."""
+    """Writes to a terminal. Verbosity 1 shows all output as it comes."""
 
     def __init__(self, file: TextIO, *, style: formatting.Style, verbosity: int = 0) -> None:
         self._file = file
         self._style = style
         self._verbosity = verbosity
-        self._board = ProgressState()
-        self._transcript = LineBuffer(color=style.color)
+        self._state = ProgressState()
+        self._line_buffer = LineBuffer(color=style.color)
         self._live: Live | None = None
         self._console: Console | None = None
-        self._lone_task = ""  # id of the only running piece, a task, whose output goes straight to the screen
-        self._lone_text = LiveText(color=style.color)
-        self._begun = False  # the lone task has printed something
-        self._at_line_start = True  # the cursor stands at the start of a line
+        self._lone_task = ""  # id of a task that runs alone: its output goes to the screen as it comes
+        self._lone_text = LiveSanitizer(color=style.color)
+        self._begun = False  # whether the lone task has printed something
+        self._at_line_start = True  # whether the cursor is at the start of a line
         self.shown: set[tuple[str, str]] = set()  # (env, task) whose whole output is on the screen
 
     @property
     def columns(self) -> int:
-        """Of the screen, as wide as it is now."""
+        """The present width of the screen."""
         return terminal_columns(self._file) or 80
 
     def event(self, event: Event) -> None:
-        """Follow the stream."""
-        piece = self._board.apply(event)
+        """Updates the state and writes the lines of the event."""
+        piece = self._state.apply(event)
         if isinstance(event, Started):
             self._start(event)
         elif isinstance(event, Output) and piece:
@@ -61,8 +60,8 @@ class Terminal:
             self._finish(event, piece)
 
     def tick(self, now: float) -> bool:
-        """Move the spinners; True as long as there is something that moves."""
-        pieces = [] if self._lone_task and self._begun else list(self._board.pieces.values())
+        """Moves the spinners; True while something moves."""
+        pieces = [] if self._lone_task and self._begun else list(self._state.pieces.values())
         if not pieces:
             self._stop_live()
         elif self._live or any(now - piece.started.time >= MIN_LIVE_SECONDS for piece in pieces):
@@ -70,23 +69,23 @@ class Terminal:
         return bool(pieces)
 
     def say(self, text: str, *, over: bool = False) -> None:
-        """Prose of our own in between. Called by the stream's thread. `over`: what the terminal echoed ("^C"), where a
-        line of ours would begin, is written over."""
+        """Writes a message between other lines. Called by the stream's thread. `over`: overwrites what the terminal
+        echoed ("^C") at the start of the line."""
         if over and self._at_line_start and not self._live:
             self._file.write("\r")
         self._print(wrap(text, self.columns, indent="  "))
 
     def close(self) -> None:
-        """Give the terminal back: moving lines gone, cursor shown, at the start of a line."""
+        """Restores the terminal: removes moving lines, shows the cursor at the start of a line."""
         self._stop_live()
         self._newline()
 
     def _start(self, event: Started) -> None:
-        if event.subject == "task" and len(self._board.pieces) == 1:
+        if event.subject == "task" and len(self._state.pieces) == 1:
             self._stop_live()
             self._lone_task, self._begun = event.id, False
-            self._lone_text = LiveText(color=self._style.color)
-        elif self._lone_task:  # company: its output is shown whole at the end, if it fails
+            self._lone_text = LiveSanitizer(color=self._style.color)
+        elif self._lone_task:  # not alone any more: its whole output is shown at the end if it fails
             self._lone_task = ""
             self._newline()
 
@@ -104,7 +103,9 @@ class Terminal:
                 self._file.flush()
                 self._at_line_start = text.endswith("\n")
         elif self._verbosity > 0:
-            self._lines(self._transcript.feed(event.id, event.text, formatting.format_prefix(piece, style=self._style)))
+            self._lines(
+                self._line_buffer.feed(event.id, event.text, formatting.format_prefix(piece, style=self._style))
+            )
 
     def _finish(self, event: Finished, piece: RunningWork | None) -> None:
         if event.id == self._lone_task:
@@ -112,11 +113,11 @@ class Terminal:
             self._newline()
             self.shown.add((event.env, event.name))
         elif self._verbosity > 0 and piece:
-            self._lines(self._transcript.end(event.id, formatting.format_prefix(piece, style=self._style)))
+            self._lines(self._line_buffer.end(event.id, formatting.format_prefix(piece, style=self._style)))
         if formatting.is_worth_showing(event, self._verbosity):
-            fetched = self._board.fetch_seconds(event)
+            fetched = self._state.fetch_seconds(event)
             line = formatting.format_finished(event, piece, fetched=fetched, style=self._style, columns=self.columns,
-                                  layout=self._board.layout(self.columns))  # fmt: skip
+                                  layout=self._state.layout(self.columns))  # fmt: skip
             self._print(line)
 
     def _lines(self, text: str) -> None:
@@ -124,13 +125,13 @@ class Terminal:
             self._print(text.removesuffix("\n"))
 
     def _print(self, text: str) -> None:
-        """Put finished lines above what moves."""
+        """Writes finished lines above the moving ones."""
         self._newline()
         if self._live:
             from rich.text import Text
 
-            # drawn now: what is printed above is followed by what was drawn last
-            self._live.update(self._render_running(list(self._board.pieces.values()), time.time()), refresh=True)
+            # update first: rich draws its last lines again below the printed text
+            self._live.update(self._render_running(list(self._state.pieces.values()), time.time()), refresh=True)
             self._live.console.print(Text.from_ansi(text), soft_wrap=True, highlight=False)
         else:
             self._file.write(text + "\n")
@@ -146,15 +147,15 @@ class Terminal:
         from rich.text import Text
 
         assert self._console
-        room = max(1, self._console.size.height - 2)
+        max_lines = max(1, self._console.size.height - 2)
         columns = self.columns - RESERVED_COLUMNS
-        layout = self._board.layout(self.columns)
+        layout = self._state.layout(self.columns)
         lines = [
-            formatting.format_running(each, now, style=self._style, columns=columns, layout=layout)
-            for each in pieces[:room]
+            formatting.format_running(piece, now, style=self._style, columns=columns, layout=layout)
+            for piece in pieces[:max_lines]
         ]
-        if len(pieces) > room:
-            lines[-1] = self._style.glyphs(f"   … and {len(pieces) - room + 1} more")
+        if len(pieces) > max_lines:
+            lines[-1] = self._style.glyphs(f"   … and {len(pieces) - max_lines + 1} more")
         text = Text("\n", no_wrap=True, overflow="ellipsis").join(Text.from_ansi(line) for line in lines)
         text.no_wrap, text.overflow = True, "ellipsis"
         return text

@@ -1,8 +1,8 @@
-"""Text of others, made safe to show and fitted to a screen; numbers, made short. Pure, but for `columns`.
+"""Untrusted text made safe for a terminal, text fitted to a screen, and short numbers. Pure, except `terminal_columns`.
 
-What a task prints is not trusted: its control sequences could rewrite what is above, set the window's title or
-read the clipboard. SGR (colours), newlines and tabs pass; all else is dropped or made visible. The grammar is
-ECMA-48 section 5.4 and 8.3.
+The output of a task is not trusted: its control sequences could rewrite earlier lines, set the window's title or read
+the clipboard. SGR (colours), newlines and tabs pass; all else is dropped or made visible. The grammar is in ECMA-48,
+sections 5.4 and 8.3.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from envtool.report.width import count_cells, truncate_cells
 if TYPE_CHECKING:
     from typing import TextIO
 
-_STRING = r"[\]PX^_][^\x07\x1b\n]{0,4096}"  # OSC, DCS, SOS, PM, APC: bounded, so that an unended one hides little
+_STRING = r"[\]PX^_][^\x07\x1b\n]{0,4096}"  # OSC, DCS, SOS, PM, APC: bounded, so that one without an end hides little
 _SEQUENCE = re.compile(
     r"(?P<sgr>\x1b\[[0-9;:]*m)"
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI
@@ -31,7 +31,7 @@ _RESET = "\x1b[0m"
 
 def _make_visible(match: re.Match[str]) -> str:
     code = ord(match[0])
-    if code in (0x07, 0x08):  # bells and backspaces carry nothing to read
+    if code in (0x07, 0x08):  # bells and backspaces have nothing to read
         return ""
     if code < 0x20:
         return chr(0x2400 + code)
@@ -39,7 +39,7 @@ def _make_visible(match: re.Match[str]) -> str:
 
 
 def _strip_controls(text: str, *, color: bool) -> str:
-    """`text` without any sequence but SGR (without that too, unless `color`); other controls made visible."""
+    """Returns `text` without control sequences, except SGR with `color`, and with other control characters visible."""
     parts: list[str] = []
     end = 0
     for match in _SEQUENCE.finditer(text):
@@ -52,9 +52,9 @@ def _strip_controls(text: str, *, color: bool) -> str:
 
 
 def sanitize(text: str, *, color: bool = False) -> str:
-    """Whole output of others as it may be shown: progress lines rewritten by `CR` come down to their last state.
+    """Returns a complete untrusted output, safe to show. Of a line that `CR` rewrites, the last state remains.
 
-    With `color`, every line that sets a colour ends with a reset, so that nothing bleeds into ours.
+    With `color`, every line that sets a colour ends with a reset, so that no colour reaches the following lines.
     """
     lines: list[str] = []
     for line in text.split("\n"):
@@ -65,14 +65,14 @@ def sanitize(text: str, *, color: bool = False) -> str:
 
 
 class LiveSanitizer:
-    """Output of others shown as it comes, in pieces that may end anywhere: inside a line or a control sequence."""
+    """Makes untrusted output safe as it comes, in pieces that may end inside a line or a control sequence."""
 
     def __init__(self, *, color: bool) -> None:
         self._color = color
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """What may be written to a terminal now. A bare `CR` rewrites its own line and nothing else."""
+        """Returns the text to write to the terminal now. A bare `CR` rewrites its own line and nothing else."""
         text = self._held + text
         unfinished = _UNFINISHED.search(text, max(0, len(text) - 4200))
         self._held = unfinished[0] if unfinished else ""
@@ -82,22 +82,22 @@ class LiveSanitizer:
 
 
 def one_line(text: str) -> str:
-    """Names, details and messages of others on one safe line without colours."""
+    """Returns an untrusted name, detail or message as one safe line without colours."""
     return _strip_controls(text.replace("\n", " ").replace("\r", " "), color=False)
 
 
 def strip_colors(text: str) -> str:
-    """Our own text without its colours."""
+    """Returns envtool's own text without its colours."""
     return _SGR.sub("", text)
 
 
 def visible_width(text: str) -> int:
-    """Columns that `text` takes (wide characters two, colours and accents none)."""
+    """Returns the columns that `text` takes: two for a wide character, none for colours and accents."""
     return count_cells(strip_colors(text))
 
 
 def terminal_columns(file: TextIO) -> int:
-    """How wide the terminal is that a stream leads to (COLUMNS, where that says so); 0 where it leads to none."""
+    """Returns the variable COLUMNS if it is a number, else the columns of the file's terminal; 0 without a terminal."""
     try:
         return _parse_columns(os.environ.get("COLUMNS", "")) or os.get_terminal_size(file.fileno()).columns
     except (OSError, ValueError):  # no terminal, or no descriptor
@@ -109,20 +109,20 @@ def _parse_columns(text: str) -> int:
 
 
 def pad(text: str, columns: int) -> str:
-    """`text` filled up with spaces to `columns`; at least one space follows it."""
+    """Returns `text` with spaces up to `columns`, and at least one space."""
     return text + " " * max(1, columns - visible_width(text))
 
 
 def clip(text: str, columns: int) -> str:
-    """As much of the beginning of a text without colours as fits into `columns`, `…` where some is left out."""
+    """Returns the beginning of a text without colours that fits into `columns`, with `…` if the rest was cut."""
     if visible_width(text) <= columns:
         return text
     return truncate_cells(text, columns - 1) + "…" if columns > 0 else ""
 
 
-def some(text: str, columns: int) -> str:
-    """As many whole words of the beginning as fit, `…` where some are left out: no number is cut, and none stands
-    without its unit. Of the first word as much as there is room for, where it is no number."""
+def clip_words(text: str, columns: int) -> str:
+    """Returns the whole words of the beginning that fit into `columns`, with `…` if others were cut. A number is never
+    cut, or separated from its unit. A first word that does not fit is cut, unless it is a number."""
     if visible_width(text) <= columns:
         return text
     shown = ""
@@ -134,7 +134,7 @@ def some(text: str, columns: int) -> str:
 
 
 def elide_middle(text: str, columns: int) -> str:
-    """The same with its middle left out: names are told apart by their ends as often as by their beginnings."""
+    """Returns a text without its middle, in at most `columns`: names often differ in their ends."""
     if visible_width(text) <= columns:
         return text
     if columns < 2:
@@ -144,12 +144,12 @@ def elide_middle(text: str, columns: int) -> str:
 
 
 _LABEL = re.compile(r"( *)\S+(?: \S+)? {2,}(?=\S)")
-_WORD = re.compile(r"`[^`\n]*`\S*|[+-]?\d[\d.]* [kMGT]?B\b\S*|\S+")  # a size and its unit are one
+_WORD = re.compile(r"`[^`\n]*`\S*|[+-]?\d[\d.]* [kMGT]?B\b\S*|\S+")  # a size and its unit are one word
 
 
 def wrap(text: str, columns: int, *, indent: str = "") -> str:
-    """Prose in lines of no more than `columns` (0: as it is), broken at blanks alone and never inside `…`: what is to
-    be typed stays in one piece. Further lines of each line begin with `indent`, and with the blanks that it does."""
+    """Returns prose in lines of at most `columns` (0: unchanged), broken at blanks only, and never inside backticks: a
+    command stays in one piece. Continued lines begin with the blanks of their line, then `indent`."""
     if not columns:
         return text
     return "\n".join(_wrap_line(line, columns, indent) for line in text.split("\n"))
@@ -160,9 +160,9 @@ def _wrap_line(line: str, columns: int, indent: str) -> str:
         return line
     margin = line[: len(line) - len(line.lstrip(" "))]
     lines, current, end = [], margin, len(margin)
-    for found in _WORD.finditer(line):
-        word, blanks = found[0], line[end : found.start()] or " "
-        end = found.end()
+    for match in _WORD.finditer(line):
+        word, blanks = match[0], line[end : match.start()] or " "
+        end = match.end()
         if current.strip() and visible_width(current) + len(blanks) + visible_width(word) > columns:
             lines.append(current)
             current = f"{margin}{indent}{word}"
@@ -172,9 +172,11 @@ def _wrap_line(line: str, columns: int, indent: str) -> str:
 
 
 def fit_lines(text: str, columns: int, *, indent: int = 4) -> str:
-    """Lines of ours in no more than `columns` (0: as they are): what is too wide is broken at blanks, further lines
-    deeper by `indent`, or below what follows a label and two blanks, and a word that has no room, a path mostly, loses
-    its middle. What is to be typed is whole."""
+    """Returns envtool's own lines in at most `columns` (0: unchanged).
+
+    A line that is too wide is broken at blanks. Continued lines are indented by `indent`, or align with the text behind
+    a label and two blanks. A word that is too wide, usually a path, loses its middle; text in backticks stays whole.
+    """
     if not columns:
         return text
     lines: list[str] = []
@@ -183,23 +185,25 @@ def fit_lines(text: str, columns: int, *, indent: int = 4) -> str:
             lines.append(line)
             continue
         label = _LABEL.match(strip_colors(line))
-        deep = indent
-        if label and visible_width(label[0]) <= columns // 3:  # what belongs to it stands below it
-            deep = visible_width(label[0]) - visible_width(label[1])
-        room = columns - deep - (len(line) - len(line.lstrip(" ")))
+        depth = indent
+        if label and visible_width(label[0]) <= columns // 3:  # align with the text behind the label
+            depth = visible_width(label[0]) - visible_width(label[1])
+        available = columns - depth - (len(line) - len(line.lstrip(" ")))
         words = (
-            word if "`" in word or visible_width(word) <= room else elide_middle(strip_colors(word), max(room, 1))
+            word
+            if "`" in word or visible_width(word) <= available
+            else elide_middle(strip_colors(word), max(available, 1))
             for word in re.split(r"(`[^`\n]*`\S*|\s+)", line)
         )
-        lines.append(wrap("".join(words), columns, indent=" " * deep))
+        lines.append(wrap("".join(words), columns, indent=" " * depth))
     return "\n".join(lines)
 
 
 def format_seconds(value: float) -> str:
-    """A duration: "2.4s", "1m15s", "1h02m"."""
+    """Returns a duration: "2.4s", "1m15s", "1h02m"."""
     if value < 59.95:
         return f"{max(value, 0.0):.1f}s"
-    whole = round(value)
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    seconds = round(value)
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"

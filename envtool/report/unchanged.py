@@ -1,4 +1,4 @@
-"""How a run that is remembered reads. Imports time alone: the warm way of `envtool test` says it too."""
+"""The lines of unchanged tasks. Imports os and time alone, for the fast path of `envtool test`."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ COLOR = "32"
 
 
 def describe_unchanged(since: float, host: str, *, now: float) -> str:
-    """As in: unchanged since 09:14, not run again. The day is named where it is not today's, the machine where it is
-    not this one."""
+    """Returns a text such as "unchanged since 09:14, not run again", with the day unless it is today, and with the
+    machine unless it is this one. `since` and `now` are in seconds since the epoch."""
     where = f" on {host}" if host and host != os.uname().nodename else ""
     return f"{WORD} since {format_moment(since, now=now)}{where}, not run again"
 
 
 def format_moment(then: float, *, now: float) -> str:
-    """A time of day, with its day unless that is today: "09:14", "yesterday 18:02", "2026-11-20 18:02"."""
+    """Returns a local time, with its day unless that is today: "09:14", "yesterday 18:02", "2026-11-20 18:02"."""
     day = time.localtime(then)[:3]
     text = time.strftime("%H:%M", time.localtime(then))
     if day == time.localtime(now)[:3]:
         return text
     year, month, date, *_ = time.localtime(now)
-    # noon, since days of 23 and 25 hours exist
+    # noon, since some days have 23 or 25 hours
     yesterday = time.localtime(time.mktime((year, month, date - 1, 12, 0, 0, 0, 0, -1)))[:3]
     return f"yesterday {text}" if day == yesterday else time.strftime("%Y-%m-%d %H:%M", time.localtime(then))
 
 
 def detect_capabilities(file: TextIO, environ: Mapping[str, str]) -> tuple[bool, bool]:
-    """Whether a stream gets colours, and whether it can show our signs: cli.screen.style without its options."""
+    """Returns whether a stream gets colours, and whether it can show envtool's signs: cli.console.detect_style without
+    its options."""
     if environ.get("NO_COLOR"):
         color = False
     elif environ.get("FORCE_COLOR"):
@@ -50,45 +51,45 @@ def detect_capabilities(file: TextIO, environ: Mapping[str, str]) -> tuple[bool,
 
 
 def columns(file: TextIO, environ: Mapping[str, str]) -> int:
-    """How wide the terminal is that a stream leads to, 0 where it leads to none: text.columns without its imports."""
-    said = environ.get("COLUMNS", "")
+    """Returns the columns of a stream's terminal, 0 without one: text.terminal_columns without its imports."""
+    text = environ.get("COLUMNS", "")
     try:
         if not file.isatty():
             return 0
-        known = said.isascii() and said.isdecimal() and len(said) < 6
-        return (int(said) if known else 0) or os.get_terminal_size(file.fileno()).columns
+        is_number = text.isascii() and text.isdecimal() and len(text) < 6
+        return (int(text) if is_number else 0) or os.get_terminal_size(file.fileno()).columns
     except (OSError, ValueError):
         return 0
 
 
 def layout(names: int, envs: int, tasks: int, columns: int) -> tuple[int, int]:
-    """Where the name of a task and the details begin, for names of so many columns at most: of what is made, of envs,
-    of tasks. `columns` are those of the screen, 0: without end."""
+    """Returns the columns where a task's name and the details begin, for the longest names of layers, envs and tasks in
+    columns, on a screen of `columns` (0: no limit)."""
     columns = columns or 120
     task = min(max(15, envs + 1), max(15, columns // 2 - 8))
-    wanted = max(10 + names, 3 + task + tasks if tasks else 0) + 1
-    return task, min(max(26, wanted), max(26, min(64, columns - 32)))
+    detail = max(10 + names, 3 + task + tasks if tasks else 0) + 1
+    return task, min(max(26, detail), max(26, min(64, columns - 32)))
 
 
 def lines(rows: Sequence[Mapping[str, Any]], *, now: float, color: bool, columns: int = 0) -> list[str] | None:
-    """The lines of tasks, as words.finished has them, for plain names: a row has env, task, since and host. None where
-    one has no room in two lines of the screen: the long way has the words for that."""
+    """Returns the lines of unchanged tasks, as formatting.format_finished writes them. A row has env, task, since and
+    host, with plain names. Returns None if a row does not fit into two lines: then the slow path formats them."""
     sign = f"\x1b[{COLOR}m{SIGN}\x1b[0m" if color else SIGN
     envs, tasks = (max((len(row[name]) for row in rows), default=0) for name in ("env", "task"))
-    task, begin = layout(0, envs, tasks, columns)
-    out = []
+    task, detail = layout(0, envs, tasks, columns)
+    result = []
     for row in rows:
-        head = f"{row['env']:<{task - 1}} {row['task']}"
-        said = describe_unchanged(row["since"], row["host"], now=now)
-        room = columns or 1 << 20
-        if 3 + max(len(head), len(said)) > room or (columns and len(row["env"]) >= task):
+        line = f"{row['env']:<{task - 1}} {row['task']}"
+        description = describe_unchanged(row["since"], row["host"], now=now)
+        available = columns or 1 << 20
+        if 3 + max(len(line), len(description)) > available or (columns and len(row["env"]) >= task):
             return None
-        if max(len(head) + 4, begin) + len(said) <= room:
-            head = f"{head:<{begin - 4}} {said}"
+        if max(len(line) + 4, detail) + len(description) <= available:
+            line = f"{line:<{detail - 4}} {description}"
         else:
-            head += f" {said}" if len(head) + 4 + len(said) <= room else f"\n   {said}"
-        out.append(f" {sign} {head}")
-    return out
+            line += f" {description}" if len(line) + 4 + len(description) <= available else f"\n   {description}"
+        result.append(f" {sign} {line}")
+    return result
 
 
 def json_lines(rows: Sequence[Mapping[str, Any]], *, now: float, spent: float) -> list[str]:
@@ -118,7 +119,8 @@ def json_lines(rows: Sequence[Mapping[str, Any]], *, now: float, spent: float) -
 
 
 def format_total(count: int, spent: float, *, color: bool, unicode: bool) -> str:
-    """The last line of a run of which nothing was run, as words.total has it. `spent` is less than a minute."""
-    said = f"\x1b[{COLOR}m{count} {WORD}\x1b[0m" if color else f"{count} {WORD}"
+    """Returns the last line of a run in which nothing ran, as formatting.format_total writes it. `spent` is in seconds,
+    less than a minute."""
+    counts = f"\x1b[{COLOR}m{count} {WORD}\x1b[0m" if color else f"{count} {WORD}"
     dashes = "──" if unicode else "--"
-    return f"{dashes} {said} in {spent:.1f}s {dashes}"
+    return f"{dashes} {counts} in {spent:.1f}s {dashes}"

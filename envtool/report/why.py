@@ -1,4 +1,4 @@
-"""How `envtool why` reads: what, since when, what changed and where, what did not. Pure."""
+"""The text and JSON of `envtool why`: state, time, what changed and where, what did not. Pure."""
 
 from __future__ import annotations
 
@@ -18,102 +18,110 @@ if TYPE_CHECKING:
     from envtool.plan.why import Explanation
     from envtool.report.formatting import Style
 
-MAX_CHANGES = 12  # changes of one part, and items of one list, that are shown without -v
-MAX_CONSEQUENCES = 5  # of those that only follow from another
-MAX_VALUE_LENGTH = 60  # characters of an old and of a new value
+MAX_CHANGES = 12  # changes of one part, and items of one list, shown without -v
+MAX_CONSEQUENCES = 5  # changes shown that only follow from another
+MAX_VALUE_LENGTH = 60  # characters shown of an old and of a new value
 
 
-def format_explanations(told: Sequence[Explanation], style: Style, *, now: float, whole: bool = False) -> str:
-    """One paragraph for each; layers that only wait for another are one line. What would read the same (points of a
-    matrix) is said once. `whole`: nothing is cut short."""
+def format_explanations(explanations: Sequence[Explanation], style: Style, *, now: float, whole: bool = False) -> str:
+    """Returns one paragraph for each explanation; a layer that only waits for another gets one line. Explanations with
+    the same text (points of a matrix) appear once. `whole`: nothing is cut."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for each in told:
-        name, *lines = _format_explanation(each, style, now, None if whole else MAX_CHANGES)
-        groups.setdefault((name, "\n".join(lines)), []).extend(each.envs)
+    for explanation in explanations:
+        name, *lines = _format_explanation(explanation, style, now, None if whole else MAX_CHANGES)
+        groups.setdefault((name, "\n".join(lines)), []).extend(explanation.envs)
     names = [name for name, _ in groups]
     parts: list[str] = []
-    for (name, rest), envs in groups.items():
-        many = names.count(name) > 1 and bool(envs)
+    for (name, text), envs in groups.items():
+        is_ambiguous = names.count(name) > 1 and bool(envs)
         parts.append(
-            f"{name} ({_join_items([*dict.fromkeys(envs)], None if whole else 3)}){rest}" if many else name + rest
+            f"{name} ({_join_items([*dict.fromkeys(envs)], None if whole else 3)}){text}"
+            if is_ambiguous
+            else name + text
         )
     short = ["\n" not in part for part in parts]
-    out = ""
+    joined = ""
     for index, part in enumerate(parts):
         gap = "" if not index else "\n" if short[index] and short[index - 1] else "\n\n"
-        out += gap + part
-    return style.glyphs(out)
+        joined += gap + part
+    return style.glyphs(joined)
 
 
-def _format_explanation(each: Explanation, style: Style, now: float, most: int | None) -> list[str]:
-    """The name, the rest of its line, and the lines below."""
-    name = style.paint("1", one_line(each.name))
-    if each.subject == "task" and each.state != "run":
-        return [name, f" {_format_task(each, style, now)}"]
-    if each.state == "cached":
-        return [name, f" is {style.paint('32', 'cached')}: {_format_origin(each, now)}", *_content_lines(each, most)]
-    waits = ", ".join(f"`{one_line(other)}`" for other in each.waits)
-    if each.state == "wait" and not each.changes:
-        own = "nothing of its own changed" if each.since else "no earlier build of it is in the store"
-        return [name, f" waits for {waits} below it: {own}"]
-    what = {
+def _format_explanation(explanation: Explanation, style: Style, now: float, most: int | None) -> list[str]:
+    """Returns the name, the rest of its line, and the lines below. `most`: changes and items to show; None: all."""
+    name = style.paint("1", one_line(explanation.name))
+    if explanation.subject == "task" and explanation.state != "run":
+        return [name, f" {_format_task(explanation, style, now)}"]
+    if explanation.state == "cached":
+        return [
+            name,
+            f" is {style.paint('32', 'cached')}: {_format_origin(explanation, now)}",
+            *_content_lines(explanation, most),
+        ]
+    waits = ", ".join(f"`{one_line(other)}`" for other in explanation.waits)
+    if explanation.state == "wait" and not explanation.changes:
+        reason = "nothing of its own changed" if explanation.since else "no earlier build of it is in the store"
+        return [name, f" waits for {waits} below it: {reason}"]
+    state_text = {
         "build": "will be built",
         "ask": "will be resolved",
         "run": "will be run",
         "wait": f"waits for {waits} below it",
-    }[each.state]
-    head = f" {style.paint('33', what)}: {_headline(each, now)}"
-    lines = [name, head, *_change_lines(each.changes, style, most)]
-    if each.same:
-        lines.append(f"same as before: {', '.join(map(one_line, each.same))}")
+    }[explanation.state]
+    head = f" {style.paint('33', state_text)}: {_headline(explanation, now)}"
+    lines = [name, head, *_change_lines(explanation.changes, style, most)]
+    if explanation.same:
+        lines.append(f"same as before: {', '.join(map(one_line, explanation.same))}")
     return lines
 
 
-def _format_task(each: Explanation, style: Style, now: float) -> str:
-    """Of a task that is not run again, or cannot be spoken of yet."""
-    if each.state == "wait" or each.since is None:
-        return f"waits for {', '.join(f'`{one_line(other)}`' for other in each.waits)}"
-    passed = f"it passed {format_when(each.since.time, now)} {one_line(each.summary)}".rstrip()
-    return f"is {style.paint('32', 'unchanged')} and not run again: {passed} (result {each.key[:12]})"
+def _format_task(explanation: Explanation, style: Style, now: float) -> str:
+    """Returns the text of a task that is unchanged, or waits for other layers."""
+    if explanation.state == "wait" or explanation.since is None:
+        return f"waits for {', '.join(f'`{one_line(other)}`' for other in explanation.waits)}"
+    passed = f"it passed {format_when(explanation.since.time, now)} {one_line(explanation.summary)}".rstrip()
+    return f"is {style.paint('32', 'unchanged')} and not run again: {passed} (result {explanation.key[:12]})"
 
 
-def _headline(each: Explanation, now: float) -> str:
-    since = each.since
-    place = f"{each.where.file}:{each.where.line}"
+def _headline(explanation: Explanation, now: float) -> str:
+    since = explanation.since
+    place = f"{explanation.where.file}:{explanation.where.line}"
     if since is None:
-        nothing = {"ask": "nothing like it was asked before", "run": "no run of it that passed is remembered"}
-        none = each.summary if each.state == "run" else ""
-        return f"{none or nothing.get(each.state, 'no earlier build of it is in the store')} ({place})"
-    causes = sum(not change.follows for change in each.changes)
+        defaults = {"ask": "nothing like it was asked before", "run": "no run of it that passed is remembered"}
+        summary = explanation.summary if explanation.state == "run" else ""
+        return f"{summary or defaults.get(explanation.state, 'no earlier build of it is in the store')} ({place})"
+    causes = sum(not change.follows for change in explanation.changes)
     things = "one thing" if causes == 1 else f"{causes} things"
-    things += " of its own" if each.state == "wait" else ""
+    things += " of its own" if explanation.state == "wait" else ""
     if not since.key:
-        if not each.changes:
+        if not explanation.changes:
             return f"its remembered answer no longer fits this machine ({place})"
-        asked = "locked" if each.locked else f"asked {format_when(since.time, now)}"
+        asked = "locked" if explanation.locked else f"asked {format_when(since.time, now)}"
         return f"{things} changed since it was {asked}"
-    if each.state == "run":
+    if explanation.state == "run":
         return f"{things} changed since it passed {format_when(since.time, now)}"
-    other = f" as `{one_line(since.name)}`" if since.name and since.name != each.name else ""
-    elsewhere = f" in {one_line(since.project)}" if since.project and since.project != each.project else ""
+    other = f" as `{one_line(since.name)}`" if since.name and since.name != explanation.name else ""
+    elsewhere = f" in {one_line(since.project)}" if since.project and since.project != explanation.project else ""
     return f"{things} changed since {format_when(since.time, now)}{other}{elsewhere} (build {since.key[:12]})"
 
 
 def _change_lines(changes: Sequence[Change], style: Style, most: int | None) -> list[str]:
-    """A row for each change: causes, then what followed from them."""
+    """Returns a line for each change: causes first, then consequences."""
     rows: list[tuple[str, ...]] = []
     for follows in (False, True):
-        some = [change for change in changes if change.follows == follows]
-        if follows and some:
+        selected = [change for change in changes if change.follows == follows]
+        if follows and selected:
             rows.append(("in consequence:",))
-        for part in dict.fromkeys(change.part for change in some):
-            these = [change for change in some if change.part == part]
-            shown = these if most is None else these[: MAX_CONSEQUENCES if follows else most]
+        for part in dict.fromkeys(change.part for change in selected):
+            of_part = [change for change in selected if change.part == part]
+            shown = of_part if most is None else of_part[: MAX_CONSEQUENCES if follows else most]
             for change in shown:
                 rows.append((part, *_change_cells(change, style), _format_location(change)))
-                rows += [(f"  because {why.part} {' '.join(_change_cells(why, style))}",) for why in change.because[:3]]
-            if len(these) > len(shown):
-                rows.append((f"{part}  and {len(these) - len(shown)} more",))
+                rows += [
+                    (f"  because {cause.part} {' '.join(_change_cells(cause, style))}",) for cause in change.because[:3]
+                ]
+            if len(of_part) > len(shown):
+                rows.append((f"{part}  and {len(of_part) - len(shown)} more",))
     full = [row for row in rows if len(row) > 1]
     widths = [
         max((visible_width(row[column]) + 2 for row in full if any(row[column + 1 :])), default=0)
@@ -148,7 +156,7 @@ def _format_location(change: Change) -> str:
 
 
 def _shorten_pair(old: str, new: str) -> tuple[str, str]:
-    """Two texts short enough to be shown, beginning near where they part; of several lines the first that differs."""
+    """Returns two texts, shortened to begin near their first difference; of several lines, the first that differs."""
     if "\n" in old or "\n" in new:
         before, after = old.split("\n"), new.split("\n")
         number = next(
@@ -163,8 +171,8 @@ def _shorten_pair(old: str, new: str) -> tuple[str, str]:
         return f"{old[:12]}…", f"{new[:12]}…"
     shared = next((index for index, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), 0)
     start = max(0, shared - 20)
-    lead = "…" if start else ""
-    return lead + _shorten(old[start:]), lead + _shorten(new[start:])
+    ellipsis = "…" if start else ""
+    return ellipsis + _shorten(old[start:]), ellipsis + _shorten(new[start:])
 
 
 def _shorten(text: str) -> str:
@@ -174,24 +182,27 @@ def _shorten(text: str) -> str:
     return text if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH] + "…"
 
 
-# ---- hits ----------------------------------------------------------------------------------------------------------
+# ---- cached --------------------------------------------------------------------------------------------------------
 
 
-def _format_origin(each: Explanation, now: float) -> str:
-    assert each.content is not None
-    words = [each.kind, one_line(each.summary)]
-    if each.since is not None:
-        words.append(f"{'pulled' if each.since.pulled else 'built'} {format_when(each.since.time, now)}")
+def _format_origin(explanation: Explanation, now: float) -> str:
+    assert explanation.content is not None
+    words = [explanation.kind, one_line(explanation.summary)]
+    if explanation.since is not None:
+        words.append(f"{'pulled' if explanation.since.pulled else 'built'} {format_when(explanation.since.time, now)}")
     return ", ".join(dict.fromkeys(word for word in words if word))
 
 
-def _content_lines(each: Explanation, most: int | None) -> list[str]:
-    content = each.content
+def _content_lines(explanation: Explanation, most: int | None) -> list[str]:
+    content = explanation.content
     assert content is not None
-    dates = f"dates to {_format_day(content.epoch)}" if content.epoch else ""  # an image's layer is as old as it says
-    tree = (f"{size(content.size)} in {pluralize(content.entries, 'file')} and directories", content.arch, dates)
+    dates = (
+        f"dates to {_format_day(content.epoch)}" if content.epoch else ""
+    )  # the layer of an image has a date of its own
+    entries = "1 file or directory" if content.entries == 1 else f"{content.entries} files and directories"
+    tree = (f"{size(content.size)} in {entries}", content.arch, dates)
     rows = [
-        ("key", each.key),
+        ("key", explanation.key),
         ("diff ID", content.diff_id),
         ("tree", ", ".join(filter(None, tree))),
         ("stands on", _join_items([f"{subject} {name}" for subject, name in content.below], most)),
@@ -204,37 +215,42 @@ def _content_lines(each: Explanation, most: int | None) -> list[str]:
                 most,
             ),
         ),
-        ("spec", f"{each.where.file}:{each.where.line}"),
-        ("from", one_line(each.since.pulled) if each.since else ""),
-        ("team cache", f"refused: {one_line(each.since.refused)}" if each.since and each.since.refused else ""),
+        ("spec", f"{explanation.where.file}:{explanation.where.line}"),
+        ("from", one_line(explanation.since.pulled) if explanation.since else ""),
+        (
+            "team cache",
+            f"refused: {one_line(explanation.since.refused)}"
+            if explanation.since and explanation.since.refused
+            else "",
+        ),
     ]
     return [f"  {pad(name, 11)}{value}" for name, value in rows if value]
 
 
 def _join_items(items: Sequence[str], most: int | None) -> str:
     shown = ", ".join(one_line(item) for item in items[:most])
-    left = len(items) - most if most is not None and len(items) > most else 0
-    return f"{shown} and {left} more" if left else shown
+    omitted = len(items) - most if most is not None and len(items) > most else 0
+    return f"{shown} and {omitted} more" if omitted else shown
 
 
 def format_when(then: float, now: float) -> str:
-    """A time as people say it: "today 18:02", "yesterday 18:02", "2026-11-02 18:02" (local time)."""
-    there, here = time.localtime(then), time.localtime(now)
-    clock = time.strftime("%H:%M", there)
-    if there[:3] == here[:3]:
+    """Returns a local time: "today 18:02", "yesterday 18:02", "2026-11-02 18:02"."""
+    local, local_now = time.localtime(then), time.localtime(now)
+    clock = time.strftime("%H:%M", local)
+    if local[:3] == local_now[:3]:
         return f"today {clock}"
-    if there[:3] == time.localtime(now - 86400)[:3]:
+    if local[:3] == time.localtime(now - 86400)[:3]:
         return f"yesterday {clock}"
-    return time.strftime("%Y-%m-%d %H:%M", there)
+    return time.strftime("%Y-%m-%d %H:%M", local)
 
 
 def _format_day(epoch: int) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(epoch))
 
 
-def format_summary(told: Sequence[Explanation]) -> str:
-    """The sum at the end, where everything that is missing was asked for."""
-    states = [each.state for each in told]
+def format_summary(explanations: Sequence[Explanation]) -> str:
+    """Returns the last line of `envtool why` for everything that is missing."""
+    states = [explanation.state for explanation in explanations]
     if not states:
         return "nothing would be built: every base and layer is cached"
     parts = [
@@ -249,16 +265,16 @@ def format_summary(told: Sequence[Explanation]) -> str:
 # ---- JSON ----------------------------------------------------------------------------------------------------------
 
 
-def explanations_json(told: Sequence[Explanation]) -> Json:
-    """The same as a value (docs/json.md)."""
-    return [_explanation_json(each) for each in told]
+def explanations_json(explanations: Sequence[Explanation]) -> Json:
+    """Returns the explanations as JSON (docs/json.md)."""
+    return [_explanation_json(explanation) for explanation in explanations]
 
 
-def _explanation_json(each: Explanation) -> Json:
-    value: dict[str, Json] = asdict(replace(each, since=None))
+def _explanation_json(explanation: Explanation) -> Json:
+    value: dict[str, Json] = asdict(replace(explanation, since=None))
     del value["project"]
-    if each.since is not None:
-        since = each.since
+    if explanation.since is not None:
+        since = explanation.since
         value["since"] = {
             "key": since.key,
             "diff_id": since.diff_id,

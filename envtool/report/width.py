@@ -1,4 +1,4 @@
-"""How many columns of a terminal a text takes: the one measure of it. Imports next to nothing."""
+"""The columns that a text takes in a terminal: the one measure for all of envtool. Imports next to nothing."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from unicodedata import category, east_asian_width
 
 
 def count_cells(text: str) -> int:
-    """Columns of a text without control sequences: wide characters take two; accents, joiners and selectors none."""
+    """Returns the columns of a text without control sequences: two for a wide character; none for accents, joiners and
+    selectors."""
     return len(text) if text.isascii() else sum(map(_cells_of, text))
 
 
 def truncate_cells(text: str, columns: int) -> str:
-    """As much of the beginning as there is room for."""
+    """Returns the beginning of a text that fits into `columns`."""
     if text.isascii():
         return text[: max(0, columns)]
-    taken = 0
+    width = 0
     for index, character in enumerate(text):
-        taken += _cells_of(character)
-        if taken > columns:
+        width += _cells_of(character)
+        if width > columns:
             return text[:index]
     return text
 
 
 def _cells_of(character: str) -> int:
-    if character < "\x7f" or character == "\xad":  # a soft hyphen is shown
+    if character < "\x7f" or character == "\xad":  # terminals show a soft hyphen
         return 1
     if category(character) in ("Mn", "Me", "Cf"):
         return 0

@@ -1,19 +1,19 @@
-"""Stacks -> Results.
+"""Runs the tasks of envs on their stacks, and caches the results.
 
-fast_exec        The plan cache, read: one small file tells whether nothing changed, and then what to start
-fast_plan        The plan cache
-fast_test        The plan cache of `envtool test`
-host_inputs      What a task can reach beside its stack and the project's files
-host_state       How files of this machine stand, by their ctimes alone: no program can set one
-provenance       What a passed task was made from and by
-result           What a run came to
-result_cache     A task whose stack
-shared_results   Results of tasks from the team cache
-shutdown         How a run ends that was asked to
-stack_contents   A finished stack -> what is in it, by what every plugin knows of its own ecosystem
-sweep            What a process leaves in the store's tmp/ that does not wait for its own work to end
-task             Runs one task of one env in its throw-away container and says what came of it
-task_container   An env on its stack -> the container that its commands run in, as a plain value
-task_git         The git directory that a task sees where the project's own `.git` is none
-why              Gathers what `envtool why TASK` is told from
+fast_exec        Reads the plan cache of `exec` and `shell`: starts the container of an unchanged env
+fast_plan        Writes the plan caches that fast_exec and fast_test read
+fast_test        Reads the plan cache of `test`: finds that every task passed before and that nothing changed
+host_inputs      The files of this machine and of git's directories that a task opened, and their state
+host_state       The ctimes of files of this machine, and which of them decide a task
+provenance       Writes the in-toto statement of a task that passed
+result           The Result of one task of one env
+result_cache     Returns the stored result of a task whose inputs did not change; else runs the task
+shared_results   Pulls results from the team cache and pushes them to it
+shutdown         How long an interrupted run waits for what is still running
+stack_contents   The packages of a stack, as the plugins report them, and its bill of materials
+sweep            Removes temporary directories that this process leaves in the store
+task             Runs one task of one env in a container
+task_container   The container of an env or a task, as a plain value
+task_git         The git directory of a task, where the project has none of its own
+why              Collects what `envtool why TASK` compares
 """

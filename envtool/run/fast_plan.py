@@ -1,7 +1,6 @@
-"""The plan cache, written: everything that decided the container of an env, so that `warm.py` can tell by a few stats
-that nothing changed; and all that decided that a run need not be run again, for `told.py`. It is only ever a short cut:
-without it, or with a stale one, the long way is taken.
-"""
+"""Writes the plan caches: everything that decided the container of an env, so that fast_exec can find with a few calls
+of stat(2) that nothing changed; and everything that decided the results of a run, for fast_test. A plan only saves
+time: without one, or with an outdated one, envtool reads the spec and checks every layer and task."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ from envtool.run.result_cache import CachedResult
 from envtool.store import layers, locks
 
 CLOCK_MARGIN = 1_000_000_000  # nanoseconds
-MAX_WATCHED = 20_000  # watched paths: beyond, looking at them all is no short cut any more
+MAX_WATCHED = 20_000  # watched paths: to check more of them would save no time
 
 
 def prepare_exec_plan(
@@ -35,49 +34,50 @@ def prepare_exec_plan(
     stack: Stack,
     spec: Spec,
     files: ProjectFiles,
-    setting: Context,
+    context: Context,
     *,
     scratch: str = "",
     git: task_git.TaskGit = task_container.NO_GIT,
 ) -> dict[str, Any]:
-    """The plan of an env whose stack stands, as `warm.launch` takes it; kept for the next time, but where a git
-    directory has to be made for it: copies are nothing for a short way."""
+    """Returns the plan of an env whose stack is built, for `fast_exec.launch`. Stores it for the next call, unless the
+    env needs a copy of a git directory, host access that was allowed on this command line, the network, or scratch
+    space on disk."""
     program = task_container.make_program(
-        env, stack, project=setting.root, hidden=(), host={}, scratch=scratch, allowed=setting.allowed, git=git
+        env, stack, project=context.root, hidden=(), host={}, scratch=scratch, allowed=context.allowed, git=git
     )
-    gits = source_files.list_repositories(setting.root, setting.cancel.reader)
-    outer = gits[0][1] if gits else None
-    # names are found while the container is described once more for each command: the step is only a place for it
-    flat = task_container.with_step(program, ContainerStep(cwd=task_container.workdir(env))).to_dict()
+    repositories = source_files.list_repositories(context.root, context.cancel.reader)
+    repository = repositories[0][1] if repositories else None
+    # each launch puts its own command and environment into this step
+    program_dict = task_container.with_step(program, ContainerStep(cwd=task_container.workdir(env))).to_dict()
     plan: dict[str, Any] = {
         "version": fast_exec.plan_version(),
-        "spec": _place(spec),
+        "spec": _spec_path(spec),
         "env": env.name,
         "watch": [],
-        "program": flat,
+        "program": program_dict,
         "environment": dict(program.env),
         "passed": env.passed,
-        "allowed": host_access.passable_variables(env.passed, setting.allowed, network=env.network),
+        "allowed": host_access.passable_variables(env.passed, context.allowed, network=env.network),
         "hidden": (source_files.OWN, *git.hidden),
-        "repositories": tuple((prefix, os.path.join(setting.root, prefix.rstrip("/"))) for prefix, _ in gits),
-        "git": outer.directory if outer else "",
-        "locks": tuple(locks.lock_path(setting.store, layers.layer_lock_name(made.layer.key)) for made in stack.made),
+        "repositories": tuple((prefix, os.path.join(context.root, prefix.rstrip("/"))) for prefix, _ in repositories),
+        "git": repository.directory if repository else "",
+        "locks": tuple(locks.lock_path(context.store, layers.layer_lock_name(made.layer.key)) for made in stack.made),
     }
-    watched = {seen.path: tuple(seen.state) for seen in files.seen()}
-    # what says whether a git directory of another place is the project's (repository.elsewhere)
-    apart = outer is not None and outer.directory != os.path.join(real_path(setting.root), ".git")
-    says = (f"{outer.common}/config", f"{outer.directory}/gitdir") if outer and apart else ()
-    for place in (*_decisive_paths(stack, spec, setting), fast_exec.permissions_path(), *userns.MAP_FILES, *says):
-        watched.setdefault(place, fast_exec.stat_signature(place))
-    if not plan["repositories"]:  # git says what is hidden as soon as there is one
-        place = os.path.join(real_path(setting.root), ".git")
-        watched.setdefault(place, fast_exec.stat_signature(place))
-    if len(watched) <= MAX_WATCHED and not scratch and not git.binds and not env.network and not setting.allowed.said:
+    watched = {file.path: tuple(file.state) for file in files.seen()}
+    # the files that say whether a git directory outside the project is its own (repository.has_external_git)
+    is_external = repository is not None and repository.directory != os.path.join(real_path(context.root), ".git")
+    link_files = (f"{repository.common}/config", f"{repository.directory}/gitdir") if repository and is_external else ()
+    for path in (*_decisive_paths(stack, spec, context), fast_exec.permissions_path(), *userns.MAP_FILES, *link_files):
+        watched.setdefault(path, fast_exec.stat_signature(path))
+    if not plan["repositories"]:  # once there is a repository, git decides what is hidden
+        path = os.path.join(real_path(context.root), ".git")
+        watched.setdefault(path, fast_exec.stat_signature(path))
+    if len(watched) <= MAX_WATCHED and not scratch and not git.binds and not env.network and not context.allowed.said:
         plan["watch"] = sorted(watched.items())
         store_files.replace_if_possible(
-            fast_exec.plan_path(setting.store.root, plan["spec"], env.name), store_files.encode_with_checksum(plan)
+            fast_exec.plan_path(context.store.root, plan["spec"], env.name), store_files.encode_with_checksum(plan)
         )
-    plan["let"] = task_container.select_passed(env, os.environ)  # not before it is written: values are nobody else's
+    plan["let"] = task_container.select_passed(env, os.environ)  # after the write: the store must not hold the values
     return plan
 
 
@@ -85,53 +85,32 @@ def write_test_plan(
     traces: Sequence[CachedResult],
     spec: Spec,
     files: ProjectFiles,
-    setting: Context,
+    context: Context,
     *,
     selected: tuple[str, ...],
     began: int,
 ) -> None:
-    """Keep what `told.read` needs to tell, the next time, that all tasks of a run passed before. `selected` are the
-    envs as they were asked for, `began` is when this run began to read (ns since the epoch): what was changed after
-    that, or less than MARGIN before it, may have been read in two states, and then nothing is kept."""
+    """Stores that all tasks of a run passed, and everything that decided so, for `fast_test.read_plan`. `selected` are
+    the envs as the command line names them; `began` is the time (ns since the epoch) at which this run began to read.
+    Stores nothing if a file changed after that, or less than CLOCK_MARGIN before: it may have been read in two
+    states."""
     if (
-        setting.allowed.said
+        context.allowed.said
         or len({trace.view for trace in traces}) != 1
         or any(not _is_plain(trace) for trace in traces)
     ):
         return
-    if any(made.layer is None for trace in traces for made in trace.stack.made):  # a layer is gone from the store
+    if any(made.layer is None for trace in traces for made in trace.stack.made):  # removed from the store
         return
-    place = _place(spec)
-    watched = {seen.path: tuple(seen.state) for seen in files.seen()}
-    own = setting.store.path("")
-    decided = dict.fromkeys(path for trace in traces for path in _decisive_paths(trace.stack, spec, setting))
-    for path in (
-        *decided,
-        *sys.path,
-        fast_exec.permissions_path(),
-        *userns.MAP_FILES,
-        setting.store.path("store.json"),
-    ):
-        watched.setdefault(path, fast_exec.stat_signature(path))
-    states = {
-        path: state
-        for trace in traces
-        for path, state in host_inputs.result_host_state(trace.stack, trace.found.key, setting).items()
+    signatures = _watched_signatures(traces, spec, files, context)
+    if signatures is None:
+        return
+    watched, states = signatures
+    store = context.store.path("")
+    # pins in the store are rewritten when they change; layers and results never change
+    steady = {
+        path for path in watched if path.startswith(store) and not path.startswith(context.store.path("memo", ""))
     }
-    for path in _code():
-        if os.path.islink(path):
-            watched.setdefault(path, fast_exec.stat_signature(path))
-        else:  # whatever becomes of it its ctime tells, in less time
-            states[path] = (fast_exec.stat_signature(path) or (0,))[-1]
-    for trace in traces:
-        watched |= {path: fast_exec.stat_signature(path) for path in (trace.found.log, _result(trace))}
-    if any(trace.found.run.git for trace in traces):
-        history = host_inputs.read_git_history(setting)
-        watched |= {path: fast_exec.stat_signature(path) for path in history.paths}
-        if any(trace.found.run.git not in ("", history.digest) for trace in traces):
-            return
-    # memories of pins are written anew when they change; layers and results never change
-    steady = {path for path in watched if path.startswith(own) and not path.startswith(setting.store.path("memo", ""))}
     times = [max(state[4:]) for path, state in watched.items() if state and path not in steady]
     if (
         len(watched) > MAX_WATCHED
@@ -139,29 +118,66 @@ def write_test_plan(
         or max((*times, *states.values()), default=0) > began - CLOCK_MARGIN
     ):
         return
+    spec_path = _spec_path(spec)
     plan = {
         "version": fast_test.plan_version(),
-        "spec": place,
+        "spec": spec_path,
         "task": traces[0].task,
         "envs": selected,
         "switches": fast_test.switches(os.environ),
         "watch": sorted(watched.items()),
         "machine": host_state.pack(states),
-        "root": setting.root,
-        "identity": project_identity(setting.root),
-        "repository": source_files.sees_git(setting.root),
-        "record": snapshot_cache.cache_path(setting.store.root, setting.root),
+        "root": context.root,
+        "identity": project_identity(context.root),
+        "repository": source_files.sees_git(context.root),
+        "record": snapshot_cache.cache_path(context.store.root, context.root),
         "view": traces[0].view,
-        "logs": setting.logs,
+        "logs": context.logs,
         "rows": [_row(trace) for trace in traces],
     }
     store_files.replace_if_possible(
-        fast_test.plan_path(setting.store.root, place, traces[0].task, selected), store_files.encode_with_checksum(plan)
+        fast_test.plan_path(context.store.root, spec_path, traces[0].task, selected),
+        store_files.encode_with_checksum(plan),
     )
 
 
+def _watched_signatures(
+    traces: Sequence[CachedResult], spec: Spec, files: ProjectFiles, context: Context
+) -> tuple[dict[str, tuple[int, ...]], dict[str, int]] | None:
+    """Returns all that decided the results: stat signatures by path, and ctimes (ns) by path for the files where the
+    ctime is enough. Returns None if git's directories are not what a result depends on."""
+    watched = {file.path: tuple(file.state) for file in files.seen()}
+    decided = dict.fromkeys(path for trace in traces for path in _decisive_paths(trace.stack, spec, context))
+    for path in (
+        *decided,
+        *sys.path,
+        fast_exec.permissions_path(),
+        *userns.MAP_FILES,
+        context.store.path("store.json"),
+    ):
+        watched.setdefault(path, fast_exec.stat_signature(path))
+    states = {
+        path: state
+        for trace in traces
+        for path, state in host_inputs.result_host_state(trace.stack, trace.found.key, context).items()
+    }
+    for path in _code_paths():
+        if os.path.islink(path):
+            watched.setdefault(path, fast_exec.stat_signature(path))
+        else:  # every change moves its ctime, and that is checked faster
+            states[path] = (fast_exec.stat_signature(path) or (0,))[-1]
+    for trace in traces:
+        watched |= {path: fast_exec.stat_signature(path) for path in (trace.found.log, _result_path(trace))}
+    if any(trace.found.run.git for trace in traces):
+        history = host_inputs.read_git_history(context)
+        watched |= {path: fast_exec.stat_signature(path) for path in history.paths}
+        if any(trace.found.run.git not in ("", history.digest) for trace in traces):
+            return None
+    return watched, states
+
+
 def _row(trace: CachedResult) -> dict[str, Any]:
-    """What is said of one task, and left of it."""
+    """Returns the part of a plan for one task: what the report says of it, and the evidence to copy."""
     return {
         "env": trace.env.name,
         "task": trace.task,
@@ -174,59 +190,64 @@ def _row(trace: CachedResult) -> dict[str, Any]:
     }
 
 
-def _result(trace: CachedResult) -> str:
+def _result_path(trace: CachedResult) -> str:
     return os.path.join(trace.found.directory, "result.json")
 
 
 def _copies(trace: CachedResult) -> list[tuple[str, str]]:
-    """What a run leaves as evidence: (path in the store, name beside the others)."""
+    """Returns the files that a run leaves as evidence: (path in the store, file name in the run's directory)."""
     log = rundir.log_path("", trace.env.name, trace.task)
-    found = [(trace.found.log, os.path.basename(log))]
+    copies = [(trace.found.log, os.path.basename(log))]
     if os.path.exists(trace.found.statement):
-        found.append((trace.found.statement, os.path.basename(provenance.path_for(log))))
-    return found
+        copies.append((trace.found.statement, os.path.basename(provenance.path_for(log))))
+    return copies
 
 
-def _place(spec: Spec) -> str:
-    # of the directory alone: where several projects link to one spec, each has plans of its own
+def _spec_path(spec: Spec) -> str:
+    # only links in the directory's path are resolved: projects that link to one spec have a plan each
     return os.path.join(real_path(spec.root), os.path.basename(spec.file))
 
 
 def _is_plain(trace: CachedResult) -> bool:
-    """What the short way has words for: a result without outputs or notes, and plain names."""
+    """Returns whether fast_test can report a result: it has no outputs and no message, and its names are printable
+    ASCII."""
     name = f"{trace.env.name}{trace.task}"
     return not trace.found.outputs and not trace.found.run.message and name.isascii() and name.isprintable()
 
 
-def _code() -> Iterator[str]:
-    """The files of ours and of plugins: a plan is what they made of it."""
-    tops = {"envtool", *(getattr(each, "__name__", type(each).__module__).split(".")[0] for each in discover().plugins)}
-    for top in sorted(tops):
-        directory = os.path.dirname(getattr(sys.modules.get(top), "__file__", None) or "")
+def _code_paths() -> Iterator[str]:
+    """Yields the source files and directories of envtool and its plugins, whose code decided the plan."""
+    packages = {
+        "envtool",
+        *(getattr(plugin, "__name__", type(plugin).__module__).split(".")[0] for plugin in discover().plugins),
+    }
+    for package in sorted(packages):
+        directory = os.path.dirname(getattr(sys.modules.get(package), "__file__", None) or "")
         for parent, directories, names in os.walk(directory) if directory else ():
             directories[:] = [name for name in directories if name != "__pycache__"]
             yield parent
             yield from (os.path.join(parent, name) for name in names if name.endswith(".py"))
 
 
-def _decisive_paths(stack: KnownStack, spec: Spec, setting: Context) -> Iterator[str]:
-    """Paths that decided the stack, beside what was read of the project: inputs, pins, layers, this machine."""
+def _decisive_paths(stack: KnownStack, spec: Spec, context: Context) -> Iterator[str]:
+    """Yields the paths that decided a stack, besides the project files that were read: spec, plugins, inputs, pins,
+    layers."""
     yield from spec.read
-    yield sysconfig.get_path("purelib")  # plugins come and go here
+    yield sysconfig.get_path("purelib")  # its ctime changes when a plugin is installed or removed
     for made in (*stack.made, *stack.aside):
         settled = made.settled
         if made.layer is not None:
             yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
             yield made.layer.tree
-        yield resolution.pins_cache_path(made, setting)
+        yield resolution.pins_cache_path(made, context)
         yield from settled.node.kind.watches(settled.pins)
         directory = settled.node.spec.directory
-        texts = [os.path.join(directory, path) for path in settled.node.kind.texts(settled.node.spec.options)]
-        for path in (*texts, *(item.path for item in settled.request.inputs)):
-            place = os.path.join(setting.root, path)
-            yield place
-            while len(place) > len(setting.root):  # names in a directory come and go with its time
-                place = os.path.dirname(place)
-                yield place
-    for _, directory in source_files.repositories(setting.root, setting.cancel.reader):
+        files = [os.path.join(directory, path) for path in settled.node.kind.texts(settled.node.spec.options)]
+        for path in (*files, *(item.path for item in settled.request.inputs)):
+            full_path = os.path.join(context.root, path)
+            yield full_path
+            while len(full_path) > len(context.root):  # a directory's times change with its entries
+                full_path = os.path.dirname(full_path)
+                yield full_path
+    for _, directory in source_files.repositories(context.root, context.cancel.reader):
         yield os.path.join(directory, ".gitmodules")

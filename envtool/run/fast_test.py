@@ -1,8 +1,8 @@
-"""The plan cache of `envtool test`, read: whether every task of it passed before and nothing that decided so changed.
+"""Reads the plan cache of `envtool test`: finds that every task passed before and that nothing that decided so changed.
 
-The warm way of an unchanged project. What it trusts was written by `ready.unchanged`: the long way's own answer, the
-stat signatures of every file that decided it, the variables that did, and the digest of the project. Whatever is not
-exactly as it was sends the caller the long way, which alone knows words for anything else.
+This is the fast path of an unchanged project. It trusts what `fast_plan.write_test_plan` wrote: the results, the stat
+signatures of every file that decided them, the variables, and the digest of the project. If anything differs, the
+caller has to read the spec and check each task.
 """
 
 from __future__ import annotations
@@ -24,43 +24,46 @@ FORMAT = 7
 
 
 def plan_path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
-    """Where the plan of a run is kept. The name is short and cheap; the content says whose it is."""
+    """Returns the path of a run's plan. The name is a short checksum that is cheap to compute; the content says which
+    run the plan belongs to."""
     name = binascii.crc32("\0".join((str(os.geteuid()), spec, task, *envs)).encode("utf-8", "surrogateescape"))
     return f"{store}/plans/{name:08x}.told"
 
 
 def plan_version() -> tuple[object, ...]:
-    """What wrote a plan, where it looked for plugins, and the kernel."""
+    """Returns what the meaning of a plan depends on: all that `fast_exec.plan_version` names, where plugins are found,
+    and the kernel."""
     return (FORMAT, *fast_exec.plan_version(), tuple(sys.path), os.uname().release)
 
 
 def switches(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Variables of ours that change what the long way does: ENVTOOL_*, and CI, in which a lock has to fit."""
+    """Returns envtool's own variables that change the result: ENVTOOL_*, and CI, which makes a changed lock an
+    error."""
     return sorted((name, value) for name, value in environ.items() if name.startswith("ENVTOOL_") or name == "CI")
 
 
 def read_plan(store: str, spec: str, task: str, envs: tuple[str, ...]) -> dict[str, Any] | None:
-    """The plan of a run, None when there is none or anything that decided it has changed. The project's files are for
-    `stands` to look at."""
-    place = plan_path(store, spec, task, envs)
+    """Returns the plan of a run; None if there is none, or if anything that decided it has changed. `is_unchanged`
+    compares the project's files."""
+    path = plan_path(store, spec, task, envs)
     try:
-        plan: dict[str, Any] = store_files.decode_with_checksum(store_files.read_regular_file(place))[0]
+        plan: dict[str, Any] = store_files.decode_with_checksum(store_files.read_regular_file(path))[0]
         if plan["version"] != plan_version() or (plan["spec"], plan["task"], plan["envs"]) != (spec, task, envs):
             return None
         if plan["switches"] != switches(os.environ) or any(
-            passed_digests(each["passes"]) != each["passed"] for each in plan["rows"]
+            passed_digests(row["passes"]) != row["passed"] for row in plan["rows"]
         ):
             return None
-        if not all(fast_exec.stat_signature(watched) == state for watched, state in plan["watch"]):
+        if not all(fast_exec.stat_signature(watched_path) == state for watched_path, state in plan["watch"]):
             return None
     except (OSError, ValueError, EOFError, TypeError, LookupError):
         return None
-    plan["place"] = place
+    plan["place"] = path
     return plan
 
 
 def passed_digests(patterns: tuple[str, ...]) -> dict[str, str]:
-    """sha256 of the value of each variable that `pass:` lets through."""
+    """Returns the sha256 (hex) of the value of each variable that `pass:` lets through."""
     if not patterns:
         return {}
     import fnmatch
@@ -74,8 +77,9 @@ def passed_digests(patterns: tuple[str, ...]) -> dict[str, str]:
 
 
 def is_unchanged(plan: dict[str, Any], reports: tuple[str, ...] = (), cancel: int = -1) -> bool:
-    """Whether the project's files, and those of this machine that a task can reach, are those of the plan. Not known,
-    and so False, at once when the descriptor `cancel` becomes readable. `reports` are files that this run writes."""
+    """Returns whether the project's files, and those of this machine that a task can reach, are those of the plan.
+    `reports` are files that this run writes, which do not count. Returns False at once when the descriptor `cancel`
+    becomes readable."""
     from envtool.fs import beneath
     from envtool.project import snapshot
     from envtool.run import host_state
@@ -90,16 +94,16 @@ def is_unchanged(plan: dict[str, Any], reports: tuple[str, ...] = (), cancel: in
 
         logs = own_logs.find_all(plan["root"], reports)
     try:
-        asked = snapshot.start_query(plan["root"], plan["record"], logs)
-        if git.is_git_visible(asked.repository, plan["root"]) != plan["repository"] or not host_state.is_unchanged(
+        query = snapshot.start_query(plan["root"], plan["record"], logs)
+        if git.is_git_visible(query.repository, plan["root"]) != plan["repository"] or not host_state.is_unchanged(
             *plan["machine"]
         ):  # git works
-            snapshot.cancel_query(asked)
+            snapshot.cancel_query(query)
             return False
-        found = snapshot.finish_query(asked, unchanged=True, cancel=cancel)
+        view = snapshot.finish_query(query, unchanged=True, cancel=cancel)
     except (snapshot.SnapshotError, git.RepositoryError):
         return False
-    return found is not None and found.digest == plan["view"]
+    return view is not None and view.digest == plan["view"]
 
 
 def _writes_to_file(descriptor: int) -> bool:
@@ -110,8 +114,8 @@ def _writes_to_file(descriptor: int) -> bool:
 
 
 def leave_evidence(plan: dict[str, Any]) -> bool:
-    """Leave the remembered evidence where a run would have left its own, and note that the results were of use. False
-    where that cannot be."""
+    """Writes the logs and statements of the cached results as a run would have left them, and marks the results as
+    used. Returns False if that fails."""
     from envtool.project import rundir
 
     directory, note = rundir.open_run(plan["root"])

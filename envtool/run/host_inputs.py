@@ -1,8 +1,8 @@
-"""What a task can reach beside its stack and the project's files: this machine's own system, and git's directories.
+"""What a task can reach besides its stack and the project's files: this machine's own system, and git's directories.
 
-Both are too large to be in the digest of every task, and most tasks look at little of them. So it is told, by the
-kernel, which of their files a task opened (container/opened_files.py): a result counts as long as what was opened
-stands as it did. Where that is not known, all of it counts.
+Both are too large to be in the digest of every task, and most tasks read little of them. So the kernel reports which of
+their files a task opened (container/opened_files.py): a cached result is valid as long as the opened files did not
+change. If the opened files are not known, all files count.
 """
 
 from __future__ import annotations
@@ -27,86 +27,93 @@ from envtool.run import host_state, task_git
 from envtool.store import answer_cache
 
 INDEX = ("ls-files", "-s", "-t", "-z", "--", ".")
-MAX_HASHED = 1 << 20  # bytes of a file of git's that is read: of a larger one times and size count
-_EXCLUDED = task_git.NOT_COPIED - {"modules"}  # submodules of the project are in it
+MAX_HASHED = 1 << 20  # bytes of a file of git's that is hashed: of a larger file, size and times count
+_EXCLUDED = task_git.NOT_COPIED - {"modules"}  # the project's submodules have their git directories in `modules`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitHistory:
-    """How git's directories stand, as far as a task can see them."""
+    """The state of git's directories, as far as a task can see them."""
 
     digest: str  # lower-case hex
-    newest: int  # ctime (ns) of what changed last
-    paths: tuple[str, ...]  # of the host: while their stats are the same, so is the digest
+    newest: int  # ctime (ns) of the file that changed last
+    paths: tuple[str, ...]  # paths of this machine: while their stats are the same, so is the digest
 
 
 class HostInputs:
-    """What one task can reach, looked at before it starts; `opened` is set when it has ended."""
+    """What one task can reach, read before it starts. `opened` is set when it has ended: the files that it opened, None
+    if that is not known."""
 
     __slots__ = ("_began", "_directories", "_machine", "opened")
 
-    def __init__(self, stack: KnownStack, setting: Context) -> None:
-        """Raises EnvtoolError where git cannot be asked."""
+    def __init__(self, stack: KnownStack, context: Context) -> None:
+        """Raises EnvtoolError if git fails."""
         self._machine = shown_host_files(stack.made)
-        self._directories = {place for top in _visible_git_directories(setting) for place, _ in _directories(top)}
+        self._directories = {
+            directory for top in _visible_git_directories(context) for directory, _ in _directories(top)
+        }
         self._began = time.time_ns()
         self.opened: tuple[str, ...] | None = None
 
     @property
     def watch(self) -> tuple[str, ...]:
-        """Directories of the container, of which it has to be told what was opened in them."""
+        """Directories of the container in which the kernel has to report what the task opens."""
         return (*(self._machine.trees if self._machine else ()), *self._directories)
 
-    def git(self, setting: Context) -> str:
-        """The digest of git's directories where the task opened something in them, else empty. Raises EnvtoolError,
-        also where they changed meanwhile."""
+    def git(self, context: Context) -> str:
+        """Returns the digest of git's directories if the task opened a file in them, else "". Raises EnvtoolError if
+        git fails, or if git's files changed while the task ran."""
         if not self._directories or (
             self.opened is not None
             and not any(path in self._directories or os.path.dirname(path) in self._directories for path in self.opened)
         ):
             return ""
-        found = read_git_history(setting)
-        if found.newest > self._began - snapshot.CLOCK_GRAIN:
+        history = read_git_history(context)
+        if history.newest > self._began - snapshot.CLOCK_GRAIN:
             raise EnvtoolError("git's own files changed while it ran, or just before", code="project-git")
-        return found.digest
+        return history.digest
 
     def is_unchanged(self) -> bool:
-        """Whether what was opened of the machine still stands as it did."""
+        """Returns whether the files of this machine that the task opened are unchanged since it began."""
         return self._machine is None or host_state.is_unchanged(
             *host_state.pack(_decisive_state(self._machine, [self.opened]))
         )
 
-    def note(self, key: str, setting: Context) -> None:
-        """Remember what of the machine was opened for the result of this key."""
+    def note(self, key: str, context: Context) -> None:
+        """Stores which files of this machine were opened for the result of this key."""
         if self._machine is not None:
             trees = {*self._machine.trees}
-            here: Json = None
+            opened_paths: Json = None
             if self.opened is not None:
-                here = [path for path in self.opened if os.path.dirname(path) in trees]
-            answer_cache.put(setting.store, opened_files_question("result", key), here)
+                opened_paths = [path for path in self.opened if os.path.dirname(path) in trees]
+            answer_cache.put(context.store, opened_files_question("result", key), opened_paths)
 
 
 def unseen_reason(stack: KnownStack) -> str:
-    """Why not all that a stack shows of the machine could be looked at; empty where it could."""
-    shown = shown_host_files(stack.made)
-    return shown.unseen if shown else ""
+    """Returns why not all files of this machine that a stack mounts could be read; empty if all could."""
+    host = shown_host_files(stack.made)
+    return host.unseen if host else ""
 
 
-def result_host_state(stack: KnownStack, key: str, setting: Context) -> dict[str, int]:
-    """What of the machine decided the result of a key and the layers below it: ctimes (ns) by path."""
-    shown = shown_host_files(stack.made)
-    if shown is None:
+def result_host_state(stack: KnownStack, key: str, context: Context) -> dict[str, int]:
+    """Returns the files of this machine that decided the result of a key and the layers below it: ctimes (ns) by
+    path."""
+    host = shown_host_files(stack.made)
+    if host is None:
         return {}
     questions = [opened_files_question("layer", made.settled.key) for made in (*stack.made, *stack.aside)[1:]]
     return _decisive_state(
-        shown, [answer_cache.get(setting.store, each) for each in (*questions, opened_files_question("result", key))]
+        host,
+        [answer_cache.get(context.store, question) for question in (*questions, opened_files_question("result", key))],
     )
 
 
-def _decisive_state(shown: Looked, told: Sequence[Iterable[str] | None]) -> dict[str, int]:
-    known = [each for each in told if each is not None]
-    together = frozenset(path for each in known for path in each) if len(known) == len(told) else None
-    return host_state.decisive_states(shown.states, shown.trees, together)
+def _decisive_state(host: Looked, answers: Sequence[Iterable[str] | None]) -> dict[str, int]:
+    known_paths = [paths for paths in answers if paths is not None]
+    opened_paths = (
+        frozenset(path for paths in known_paths for path in paths) if len(known_paths) == len(answers) else None
+    )
+    return host_state.decisive_states(host.states, host.trees, opened_paths)
 
 
 # ---- git -------------------------------------------------------------------------------------------------------------
@@ -114,46 +121,48 @@ def _decisive_state(shown: Looked, told: Sequence[Iterable[str] | None]) -> dict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _GitDirectory:
-    """A git directory, or one of those that a stand-in is made of."""
+    """A git directory that a task sees, or one of those that its copy is made from."""
 
-    place: str  # in the container
-    source: str  # here
-    sight: task_git.TaskGitSource | None = None
+    target: str  # path in the container
+    source: str  # path on this machine
+    copied: task_git.TaskGitSource | None = None  # set if the task sees a copy
 
 
-def _visible_git_directories(setting: Context) -> list[_GitDirectory]:
-    """All that a task of the project sees. Raises EnvtoolError."""
-    found = []
-    for prefix, _ in source_files.list_repositories(setting.root, setting.cancel.reader):
-        source = os.path.join(setting.root, prefix, ".git")
+def _visible_git_directories(context: Context) -> list[_GitDirectory]:
+    """Returns all git directories that a task of the project sees. Raises EnvtoolError."""
+    directories = []
+    for prefix, _ in source_files.list_repositories(context.root, context.cancel.reader):
+        source = os.path.join(context.root, prefix, ".git")
         if os.path.isdir(source) and not os.path.islink(source):
-            found.append(_GitDirectory(place=f"{PROJECT}/{prefix}.git", source=source))
-    if sight := task_git.find_git_source(setting):
-        found += [_GitDirectory(place=f"{PROJECT}/.git", source=source, sight=sight) for source in sight.sources]
-    return found
+            directories.append(_GitDirectory(target=f"{PROJECT}/{prefix}.git", source=source))
+    if copied := task_git.find_git_source(context):
+        directories += [
+            _GitDirectory(target=f"{PROJECT}/.git", source=source, copied=copied) for source in copied.sources
+        ]
+    return directories
 
 
-def read_git_history(setting: Context) -> GitHistory:
-    """How git's directories stand now: every file in them but objects, which commits name, and other work trees. Of an
-    index it is what it says, not the times of files that it keeps. Raises EnvtoolError."""
+def read_git_history(context: Context) -> GitHistory:
+    """Returns the state of git's directories now: every file in them but objects, which commits name, and other work
+    trees. Of an index its entries count, not the times that it stores. Raises EnvtoolError."""
     rows: list[str] = []
     paths: list[str] = []
     newest = 0
     try:
-        for prefix, repository in source_files.list_repositories(setting.root, setting.cancel.reader):
-            if prefix or repository.top == real_path(setting.root):
-                listing = source_files.start_git_in(repository, setting.root, prefix, INDEX)
+        for prefix, repository in source_files.list_repositories(context.root, context.cancel.reader):
+            if prefix or repository.top == real_path(context.root):
+                listing = source_files.start_git_in(repository, context.root, prefix, INDEX)
             else:  # a task sees all of a repository above the project
                 listing = git.start_git(repository, repository.top, INDEX)
-            rows.append(f"{prefix} {hashlib.sha256(listing.end(setting.cancel.reader)).hexdigest()}")
-        for top in _visible_git_directories(setting):
-            for place, source in _directories(top):
+            rows.append(f"{prefix} {hashlib.sha256(listing.end(context.cancel.reader)).hexdigest()}")
+        for top in _visible_git_directories(context):
+            for target, source in _directories(top):
                 paths.append(source)
-                for path, state in _files(top, source):
+                for path, info in _files(top, source):
                     paths.append(path)
-                    newest = max(newest, state.st_ctime_ns)
+                    newest = max(newest, info.st_ctime_ns)
                     if os.path.basename(path) != "index":
-                        rows.append(f"{place}/{os.path.basename(path)} {state.st_mode} {_content(path, state)}")
+                        rows.append(f"{target}/{os.path.basename(path)} {info.st_mode} {_content(path, info)}")
     except git.RepositoryError as error:
         raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
     except OSError as error:
@@ -163,37 +172,37 @@ def read_git_history(setting: Context) -> GitHistory:
 
 
 def _directories(top: _GitDirectory) -> Iterator[tuple[str, str]]:
-    """(place in the container, path here) of a git directory and of those in it."""
+    """Yields (path in the container, path on this machine) of a git directory and of those in it."""
     pending = [""]
     while pending:
-        below = pending.pop()
-        source = f"{top.source}{below}"
-        yield f"{top.place}{below}", source
-        names = [entry.name for entry in _entries(source) if entry.is_dir(follow_symlinks=False)]
+        relative = pending.pop()
+        source = f"{top.source}{relative}"
+        yield f"{top.target}{relative}", source
+        children = [entry.name for entry in _entries(source) if entry.is_dir(follow_symlinks=False)]
         inner = os.path.lexists(f"{source}/HEAD") and os.path.lexists(f"{source}/objects")
-        apart = task_git.NOT_COPIED if top.sight and not below else _EXCLUDED if inner else frozenset[str]()
-        pending += [f"{below}/{name}" for name in names if name not in apart]
-        if inner:  # alternates are named there
-            yield f"{top.place}{below}/objects/info", f"{source}/objects/info"
+        excluded = task_git.NOT_COPIED if top.copied and not relative else _EXCLUDED if inner else frozenset[str]()
+        pending += [f"{relative}/{name}" for name in children if name not in excluded]
+        if inner:  # `alternates` is there
+            yield f"{top.target}{relative}/objects/info", f"{source}/objects/info"
 
 
 def _files(top: _GitDirectory, source: str) -> Iterator[tuple[str, os.stat_result]]:
     for entry in _entries(source):
-        state = entry.stat(follow_symlinks=False)
-        counts = top.sight is None or top.sight.counts(top.source, entry.path[len(top.source) + 1 :])
-        if counts and not stat.S_ISDIR(state.st_mode) and not entry.name.endswith(".lock"):
-            yield entry.path, state
+        info = entry.stat(follow_symlinks=False)
+        counts = top.copied is None or top.copied.counts(top.source, entry.path[len(top.source) + 1 :])
+        if counts and not stat.S_ISDIR(info.st_mode) and not entry.name.endswith(".lock"):
+            yield entry.path, info
 
 
-def _entries(place: str) -> list[os.DirEntry[str]]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as entries:
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         return list(entries)
     return []
 
 
-def _content(path: str, state: os.stat_result) -> str:
-    if stat.S_ISLNK(state.st_mode):
+def _content(path: str, info: os.stat_result) -> str:
+    if stat.S_ISLNK(info.st_mode):
         return os.readlink(path)
-    if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_HASHED:
-        return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
+    if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_HASHED:
+        return f"{info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}"
     return hashlib.sha256(git.read_small_file(path)).hexdigest()

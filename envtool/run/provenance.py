@@ -1,7 +1,7 @@
-"""What a passed task was made from and by, as an in-toto Statement v1 with a SLSA Provenance v1 predicate.
+"""The provenance of a task that passed, as an in-toto Statement v1 with a SLSA Provenance v1 predicate.
 
-docs/evidence.md describes every field, and is what `buildType` stands for. Nothing in it is signed: it says what this
-envtool did, to whoever trusts this machine.
+docs/evidence.md describes every field; `buildType` refers to it. The statement is not signed: it is worth as much as
+the reader's trust in this machine.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:envtool:docs:evidence:task:1"
 BUILDER = "urn:envtool:local"
 ENDING = ".intoto.json"
-MAX_COMPARE_SECONDS = 60.0  # seconds that may be taken to compare a project with what was committed
-MAX_HASHED = 64 << 20  # bytes of a tracked file that is compared with what was committed
+MAX_COMPARE_SECONDS = 60.0  # seconds for the comparison of a project with its commit
+MAX_HASHED = 64 << 20  # bytes of a tracked file that is compared with its commit
 
 
 def make_statement(
@@ -50,11 +50,11 @@ def make_statement(
     view: str = "",
     check: Callable[[], None] | None = None,
 ) -> dict[str, Json]:
-    """The statement about a task that passed. `commit` is what git says of the project (`<hex>` or `<hex>-dirty`),
-    `view` the digest of the project as the task saw it; both empty where nobody knows.
+    """Returns the statement about a task that passed. `commit` is the project's commit (`<hex>` or `<hex>-dirty`),
+    `view` the digest of the project as the task saw it; both are empty if they are not known.
 
-    Subjects are the outputs; a task without any vouches for what it printed. Raises OSError, and what `check` raises,
-    which is called often.
+    Subjects are the outputs; of a task without outputs, its log. `check` is called often. Raises OSError, and what
+    `check` raises.
     """
     with OpenDirectory.open(root) as project:
         outputs = [_resource_descriptor(name, project.read(name), check) for name in _files(root, result.outputs)]
@@ -85,27 +85,26 @@ def make_statement(
     }
 
 
-def write_statement(env: Env, task: Task, stack: Stack, setting: Context, result: Result, *, view: str = "") -> str:
-    """Write the statement beside the log of a passed task; its path, empty where it could not be written: evidence is
-    a help, never a reason to fail."""
+def write_statement(env: Env, task: Task, stack: Stack, context: Context, result: Result, *, view: str = "") -> str:
+    """Writes the statement beside the log of a passed task. Returns its path; empty if it could not be written: a
+    missing statement is no reason for a task to fail."""
     path = path_for(result.log)
     try:
-        said = make_statement(
+        statement = make_statement(
             env,
             task,
             stack,
             result,
-            root=setting.root,
-            arch=setting.arch,
-            arguments=setting.arguments,
-            commit=describe_commit(setting.root, setting.cancel.reader),
+            root=context.root,
+            arch=context.arch,
+            arguments=context.arguments,
+            commit=describe_commit(context.root, context.cancel.reader),
             view=view,
-            check=setting.cancel.check,
+            check=context.cancel.check,
         )
-        text = json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        with rundir.create_file(
-            path
-        ) as file:  # names that are no UTF-8 cannot be said in JSON: their bytes become U+FFFD
+        text = json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        with rundir.create_file(path) as file:
+            # JSON cannot hold names that are not UTF-8: their bytes become U+FFFD
             file.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode())
     except (OSError, Interrupted):
         return ""
@@ -113,14 +112,14 @@ def write_statement(env: Env, task: Task, stack: Stack, setting: Context, result
 
 
 def path_for(log: str) -> str:
-    """Where the statement of the task with this log is."""
+    """Returns the path of the statement for the task with this log."""
     return log.removesuffix(".log") + ENDING
 
 
 def reusable_statement(log: str, *, same: bool) -> bytes:
-    """The statement of the task with this log as it may be told another time; empty where there is none. Unless that
-    is of the `same` commit, it names none: another commit, or another checkout, may have the same files. Raises
-    OSError."""
+    """Returns the statement of the task with this log in the form in which the result cache stores it; empty if there
+    is none. Unless later uses of the result are at the `same` commit, the commit is left out: another commit, or
+    another checkout, may have the same files. Raises OSError."""
     try:
         with rundir.open_file(path_for(log)) as file:
             text = file.read()
@@ -128,33 +127,33 @@ def reusable_statement(log: str, *, same: bool) -> bytes:
         return b""
     if same:
         return text
-    said = json.loads(text)
-    for each in said["predicate"]["buildDefinition"]["resolvedDependencies"]:
-        if each["name"] == "project":
-            each["digest"].pop("gitCommit", None)
-            each.pop("annotations", None)
-    return (json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    statement = json.loads(text)
+    for dependency in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        if dependency["name"] == "project":
+            dependency["digest"].pop("gitCommit", None)
+            dependency.pop("annotations", None)
+    return (json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def bundle(results: Sequence[Any]) -> str:
-    """The statements of those of the results that have one, a line each (JSON Lines)."""
+    """Returns the statements of those results that have one, a line each (JSON Lines)."""
     lines = []
     for result in results:
         try:
             with rundir.open_file(path_for(result.log)) as file:
                 lines.append(json.dumps(json.load(file), sort_keys=True, ensure_ascii=False) + "\n")
         except (OSError, ValueError, RecursionError):
-            continue  # it did not pass, or somebody else wrote there since
+            continue  # the task did not pass, or another program wrote there since
     return "".join(lines)
 
 
 def describe_commit(root: str, cancel: int = -1) -> str:
-    """The commit that is checked out, `-dirty` at its end where tracked files differ from it or that cannot be told;
-    empty outside git, and where there is no commit that we can read."""
+    """Returns the commit that is checked out, with `-dirty` at its end if tracked files differ from it or if that
+    cannot be found out; empty outside git, and if no commit can be read."""
     try:
         repository = git.find_repository(root)
         head = refs.head_commit(repository) if repository else ""
-        os.close(open_top(root))  # it is still the project that this is said of
+        os.close(open_top(root))  # raises if another directory took the project's place meanwhile
     except (git.RepositoryError, DirectoryReplacedError):
         return ""
     if not head or repository is None:
@@ -163,36 +162,38 @@ def describe_commit(root: str, cancel: int = -1) -> str:
 
 
 class _Comparison:
-    """A project and its submodules against what was committed: all together within one limit of time, each repository
-    once, and none that is reached through a link: what takes longer, or comes again, cannot be told."""
+    """Compares a project and its submodules with their commits: all within one time limit, each repository once, and
+    none that is reached through a link. A repository that takes longer, or comes again, counts as dirty."""
 
     def __init__(self, cancel: int) -> None:
         self._cancel = cancel
-        self._until = time.monotonic() + MAX_COMPARE_SECONDS
+        self._deadline = time.monotonic() + MAX_COMPARE_SECONDS
         self._seen: set[tuple[int, int]] = set()
 
     def is_dirty(self, repository: git.Repository, head: str) -> bool:
-        """Whether the index or the files differ from a commit, those of submodules too.
+        """Returns whether the index or the files differ from a commit, in submodules too.
 
-        Not git's `status`: it filters contents with programs, and asks in submodules. The index is compared by git,
-        times and sizes of files too; a content that may differ is hashed here as it is. Who keeps files in another form
-        than they are checked in (line ends, filters) and touches them has a project that is dirty until git has looked
-        at it again.
+        This is not git's `status`, which filters contents with programs and starts git in submodules. git compares the
+        index, and times and sizes of files; a content that may differ is hashed here without filters. If git stores
+        files in another form than they have in the work tree (line ends, filters), a touched file counts as dirty until
+        git has read it again.
         """
         if repository.identity in self._seen:
             return True
         self._seen.add(repository.identity)
         try:
-            if self._ask(repository, "diff-index", "--cached", "--quiet", head, "--")[0]:
+            if self._run_git(repository, "diff-index", "--cached", "--quiet", head, "--")[0]:
                 return True
-            rows = [row.partition(b"\t") for row in self._ask(repository, "ls-files", "-s", "-z")[1].split(b"\0")[:-1]]
+            rows = [
+                row.partition(b"\t") for row in self._run_git(repository, "ls-files", "-s", "-z")[1].split(b"\0")[:-1]
+            ]
             entries = {name: entry.split(b" ") for entry, _, name in rows}
             modules = [os.fsdecode(name) for name, entry in entries.items() if entry[0] == b"160000"]
             git.check_names(b"".join(name + b"\0" for name in entries), repository)
-            apart = [f":(exclude,top,literal){name}" for name in modules]
-            words = ("diff-files", "--name-only", "-z", "--", ":/", *apart)
-            for name in self._ask(repository, *words)[1].split(b"\0")[:-1]:
-                self._left()
+            excludes = [f":(exclude,top,literal){name}" for name in modules]
+            arguments = ("diff-files", "--name-only", "-z", "--", ":/", *excludes)
+            for name in self._run_git(repository, *arguments)[1].split(b"\0")[:-1]:
+                self._remaining_seconds()
                 if not _matches_index(repository.top, os.fsdecode(name), *map(bytes.decode, entries[name])):
                     return True
             return any(self._is_module_dirty(repository, name, entries[os.fsencode(name)][1]) for name in modules)
@@ -200,49 +201,49 @@ class _Comparison:
             return True
 
     def _is_module_dirty(self, repository: git.Repository, name: str, commit: bytes) -> bool:
-        self._left()
+        self._remaining_seconds()
         try:
             os.close(open_beneath(repository.top, name, os.O_PATH | os.O_DIRECTORY, follow=False))
-        except FileNotFoundError:  # it is not checked out
+        except FileNotFoundError:  # the submodule is not checked out
             return False
         inner = git.find_nested_repository(repository, os.path.join(repository.top, name))
         return inner is not None and (
             refs.head_commit(inner) != commit.decode() or self.is_dirty(inner, commit.decode())
         )
 
-    def _ask(self, repository: git.Repository, *words: str) -> tuple[int, bytes]:
-        asked = git.start_git(repository, repository.top, words, configured=False)
-        status, output, errors = asked.ended(self._cancel, self._left())
+    def _run_git(self, repository: git.Repository, *arguments: str) -> tuple[int, bytes]:
+        process = git.start_git(repository, repository.top, arguments, configured=False)
+        status, output, errors = process.ended(self._cancel, self._remaining_seconds())
         if status not in (0, 256) or b"error: " in errors:
             raise git.RepositoryError("no answer")
         return status, output
 
-    def _left(self) -> float:
-        """Seconds. Raises git.Failure where there are none."""
-        left = self._until - time.monotonic()
-        if left <= 0:
+    def _remaining_seconds(self) -> float:
+        """Returns the remaining seconds. Raises git.RepositoryError if there are none."""
+        seconds = self._deadline - time.monotonic()
+        if seconds <= 0:
             raise git.RepositoryError("no time is left")
-        return left
+        return seconds
 
 
 def _matches_index(top: str, name: str, mode: str, blob: str, stage: str) -> bool:
-    """Whether a file stands as an entry of the index says: mode in octal, id in hex. Raises OSError."""
+    """Returns whether a file is as an entry of the index says: mode in octal, id in hex. Raises OSError."""
     directory = open_beneath(top, os.path.dirname(name), os.O_PATH | os.O_DIRECTORY, follow=False)
     try:
-        last = os.path.basename(name)
-        found = os.stat(last, dir_fd=directory, follow_symlinks=False)
-        if stage != "0" or found.st_size > MAX_HASHED:
+        basename = os.path.basename(name)
+        info = os.stat(basename, dir_fd=directory, follow_symlinks=False)
+        if stage != "0" or info.st_size > MAX_HASHED:
             return False
-        if stat.S_ISLNK(found.st_mode):
-            content = os.fsencode(os.readlink(last, dir_fd=directory))
+        if stat.S_ISLNK(info.st_mode):
+            content = os.fsencode(os.readlink(basename, dir_fd=directory))
             kind = "120000"
         else:
-            with open(open_beneath(directory, last, follow=False), "rb") as file:
-                found = os.fstat(file.fileno())
-                if not stat.S_ISREG(found.st_mode):
+            with open(open_beneath(directory, basename, follow=False), "rb") as file:
+                info = os.fstat(file.fileno())
+                if not stat.S_ISREG(info.st_mode):
                     return False
                 content = file.read(MAX_HASHED + 1)
-            kind = "100755" if found.st_mode & 0o100 else "100644"
+            kind = "100755" if info.st_mode & 0o100 else "100644"
     finally:
         os.close(directory)
     digest = hashlib.new("sha1" if len(blob) == 40 else "sha256", b"blob %d\0" % len(content), usedforsecurity=False)
@@ -255,7 +256,7 @@ def _internal_parameters(env: Env, task: Task, stack: Stack, arch: str) -> dict[
         "architecture": arch,
         "commands": [[*command.words()] for command in task.commands],
         "network": env.network,
-        "passed": [*env.passed],  # names alone: their values are this machine's own
+        "passed": [*env.passed],  # names only: values are private to this machine
         "source_date_epoch": stack.epoch,
         "stack": f"sha256:{stack_contents.stack_digest(stack)}",
         "user": task.user,
@@ -265,42 +266,46 @@ def _internal_parameters(env: Env, task: Task, stack: Stack, arch: str) -> dict[
 
 
 def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
-    """The project, the layers bottom first, and every pinned file that they were made of."""
+    """Yields the project, the layers bottom first, and every pinned file that they were built from."""
     if commit or view:
         name, _, dirty = commit.partition("-")
-        known: dict[str, Json] = {"gitCommit": name} if name else {}
-        seen: dict[str, Json] = {"envtoolView": view} if view else {}
-        yield {"name": "project", "digest": known | seen, **({"annotations": {"dirty": bool(dirty)}} if name else {})}
-    for made, step in zip(stack.made, stack_contents.sbom_layers(stack), strict=True):
+        commit_digest: dict[str, Json] = {"gitCommit": name} if name else {}
+        view_digest: dict[str, Json] = {"envtoolView": view} if view else {}
         yield {
-            "name": f"{made.settled.node.subject} {step.name}",
-            "digest": {"sha256": step.diff_id.removeprefix("sha256:")},
+            "name": "project",
+            "digest": commit_digest | view_digest,
+            **({"annotations": {"dirty": bool(dirty)}} if name else {}),
+        }
+    for made, layer in zip(stack.made, stack_contents.sbom_layers(stack), strict=True):
+        yield {
+            "name": f"{made.settled.node.subject} {layer.name}",
+            "digest": {"sha256": layer.diff_id.removeprefix("sha256:")},
             "mediaType": "application/vnd.oci.image.layer.v1.tar",
-            "annotations": {"kind": step.kind, "key": step.key, "pinned": step.pinned},
+            "annotations": {"kind": layer.kind, "key": layer.key, "pinned": layer.pinned},
         }
     seen_files: set[tuple[str, str]] = set()
-    for made, step in zip(stack.made, stack_contents.sbom_layers(stack), strict=True):
+    for made, layer in zip(stack.made, stack_contents.sbom_layers(stack), strict=True):
         for fetch in sorted(made.settled.fetches, key=lambda fetch: fetch.name):
             if (fetch.name, fetch.sha256) not in seen_files:
                 seen_files.add((fetch.name, fetch.sha256))
                 yield {
                     "name": fetch.name,
                     "digest": {"sha256": fetch.sha256},
-                    "annotations": {"of": f"{made.settled.node.subject} {step.name}"},
+                    "annotations": {"of": f"{made.settled.node.subject} {layer.name}"},
                 }
 
 
 def _files(root: str, outputs: Sequence[str]) -> list[str]:
-    """The regular files among outputs, and in directories among them; sorted."""
-    found: set[str] = set()
+    """Returns the regular files among outputs and in directories among them, sorted."""
+    paths: set[str] = set()
     for output in outputs:
         path = os.path.join(root, output)
         if os.path.isdir(path) and not os.path.islink(path):
             for directory, _, names in os.walk(path):
-                found |= {os.path.relpath(os.path.join(directory, name), root) for name in names}
+                paths |= {os.path.relpath(os.path.join(directory, name), root) for name in names}
         else:
-            found.add(output)
-    regular = [name for name in found if not os.path.islink(os.path.join(root, name))]
+            paths.add(output)
+    regular = [name for name in paths if not os.path.islink(os.path.join(root, name))]
     return sorted(name for name in regular if os.path.isfile(os.path.join(root, name)))
 
 
@@ -310,5 +315,5 @@ def _resource_descriptor(name: str, file: BufferedReader, check: Callable[[], No
 
 
 def _time(seconds: float) -> str:
-    """RFC 3339, UTC, in whole seconds, as SLSA asks."""
+    """Returns a time in RFC 3339, UTC, in whole seconds, as SLSA requires."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""What a run came to."""
+"""The result of one task of one env, and how errors become results."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from envtool.store.disk_errors import translate_os_error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One task of one env. `status` is None when no command was started; `log` is the path of its whole output
-    (empty when there is none); `message` says why, for everything but passed and failed."""
+    """One task of one env. `status` is the exit status, None if no command was started; `log` is the path of its whole
+    output (empty if there is none); `message` says why, for each outcome but passed and failed."""
 
     env: str
     task: str
@@ -27,21 +27,21 @@ class Result:
     message: str = ""
     commands: tuple[str, ...] = ()  # of a task that ran and did not pass: its commands, as one would type them
     where: str = ""  # of the same: the task's file and line
-    host: str = ""  # of a run that is remembered (`cached`): on which machine it ran; `started` is when
-    error: EnvtoolError | None = None  # why its env was not made
+    host: str = ""  # of a cached result: the machine on which it ran; `started` says when
+    error: EnvtoolError | None = None  # why its env could not be built
 
 
 def to_envtool_error(raised: Exception, store: str) -> EnvtoolError:
-    """What was raised while one result was worked for, as an error that can be told: what nobody foresaw is a bug.
-    `store` is the store's root."""
+    """Returns an exception that ended the work for one result as an EnvtoolError: as an internal error if it is neither
+    an EnvtoolError nor an OSError that has a message of its own. `store` is the path of the store."""
     if isinstance(raised, EnvtoolError):
         return raised
-    said = translate_os_error(store, raised) if isinstance(raised, OSError) else None
-    return said or internal(raised, shown=bool(os.environ.get("ENVTOOL_DEBUG")))
+    error = translate_os_error(store, raised) if isinstance(raised, OSError) else None
+    return error or internal(raised, shown=bool(os.environ.get("ENVTOOL_DEBUG")))
 
 
 def result_message(error: EnvtoolError) -> str:
-    """An error as the message of a result."""
+    """Returns an error as the message of a result."""
     if isinstance(error, SpecError):
         return "\n".join(explain(problem) for problem in error.problems)
     return f"{error.message}\n  {error.hint}" if error.hint else error.message

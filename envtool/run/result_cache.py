@@ -1,7 +1,8 @@
-"""A task whose stack, view, commands and variables are what they were is not run again: the run that passed is told.
+"""Reuses the result of a task that passed before, if its stack, the project's files, its commands and variables did not
+change; else runs the task.
 
-Only success is remembered, and only where no file of the project was touched while the task ran; a task with
-`network:` never is. What decides is one document (keys.result_document), kept beside the result.
+Only passed tasks are stored, and only if no file of the project changed while the task ran; a task with `network:` is
+never stored. One document (keys.result_document) names all that decides a result, and is stored beside it.
 """
 
 from __future__ import annotations
@@ -31,25 +32,25 @@ from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import host_inputs, provenance, shared_results, task_container
 from envtool.run.result import Result
 from envtool.run.task import run_task
-from envtool.store import layers, results, snapshots
+from envtool.store import layers, record_results, results, snapshots
 
-NO_SERVICES: list[Json] = []  # envs have none yet
+NO_SERVICES: list[Json] = []  # envs have no services yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRequest:
-    """One task of one env, about to run."""
+    """One task of one env that is to be run."""
 
     env: Env
     task: Task
-    setting: Context
-    log: str  # path of the evidence
-    host: Mapping[str, str]  # the caller's variables that reach it
+    context: Context
+    log: str  # path of its log
+    host: Mapping[str, str]  # the caller's variables that `pass:` lets through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedResult:
-    """A result that stands in the store, and what it was told or remembered of."""
+    """A result in the store, and what it was computed from."""
 
     env: Env
     task: str
@@ -59,35 +60,35 @@ class CachedResult:
 
 
 def run_task_cached(asked: TaskRequest, stacks: Scheduler, *, again: bool) -> tuple[Result, CachedResult | None]:
-    """Tell the result that is remembered, or run the task and remember what it came to. `again` runs it anyway. Raises
-    what making the stack and the container raise."""
-    env, setting = asked.env, asked.setting
+    """Returns the stored result of a task, or runs the task and stores its result. `again` runs it in any case. Raises
+    what building the stack and starting the container raise."""
+    env, context = asked.env, asked.context
     view: Snapshot | str = ""
     recalled: KnownStack | None = None
     if not env.network and not again:
         recalled = stacks.find_known_stack(env.name)
-        view = snapshot_or_reason(setting) if recalled else ""
+        view = snapshot_or_reason(context) if recalled else ""
         if recalled and isinstance(view, Snapshot) and (told := _reuse_result(asked, recalled, view)):
             return told
-        view = view or (snapshot_or_reason(setting) if setting.share and setting.share.results else "")
+        view = view or (snapshot_or_reason(context) if context.share and context.share.results else "")
         supposed = recalled or (stacks.find_known_stack(env.name, team=True) if view else None)
         if supposed and isinstance(view, Snapshot) and (told := _reuse_team_result(asked, supposed, view)):
             return told
     stack = stacks.stack(env.name)
     why = "" if env.network else host_inputs.unseen_reason(stack)
     if env.network or why:
-        result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host)
+        result = run_task(env, asked.task, stack, context, log=asked.log, host=asked.host)
         if why and result.outcome == "passed":
             _report_not_cached(asked, why)
         return result, None
-    if not view or recalled is None or stack.made != recalled.made:  # something was made: that took its time
-        view = snapshot_or_reason(setting)
+    if not view or recalled is None or stack.made != recalled.made:  # layers were built, which took time
+        view = snapshot_or_reason(context)
         if not again and isinstance(view, Snapshot) and (told := _reuse_team_result(asked, stack, view)):
             return told
     before = _state_before(asked, stack, view) if isinstance(view, Snapshot) else view
     seen = view.digest if isinstance(view, Snapshot) else ""
     reached = before.reach if isinstance(before, _StateBefore) else None
-    result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host, view=seen, reach=reached)
+    result = run_task(env, asked.task, stack, context, log=asked.log, host=asked.host, view=seen, reach=reached)
     if result.outcome != "passed":
         return result, None
     why = _store_result(asked, stack, before, result) if isinstance(before, _StateBefore) else before
@@ -98,18 +99,18 @@ def run_task_cached(asked: TaskRequest, stacks: Scheduler, *, again: bool) -> tu
 
 
 def _report_not_cached(asked: TaskRequest, why: str) -> None:
-    """Said at once to programs, and to people at the end of the run."""
-    asked.setting.emit(net.note_event(_id(asked), f"not remembered: {why}"))
-    asked.setting.unremembered.setdefault(why, []).append(f"{asked.env.name} {asked.task.name}")
+    """Emits an event at once, and notes the reason for the end of the run."""
+    asked.context.emit(net.note_event(_id(asked), f"not remembered: {why}"))
+    asked.context.unremembered.setdefault(why, []).append(f"{asked.env.name} {asked.task.name}")
 
 
 def _trace(asked: TaskRequest, stack: KnownStack, view: str, document: Mapping[str, Json]) -> CachedResult | None:
-    found = results.find(asked.setting.store, keys.digest(dict(document)))
+    found = results.find(asked.context.store, keys.digest(dict(document)))
     return CachedResult(env=asked.env, task=asked.task.name, stack=stack, view=view, found=found) if found else None
 
 
 def make_result_document(asked: TaskRequest, stack: KnownStack, view: str) -> dict[str, Json]:
-    """All that decides what the task comes to. Raises EnvtoolError where git cannot be asked."""
+    """Returns all that decides the result of the task. Raises EnvtoolError if git fails."""
     env, task = asked.env, asked.task
     passed = set(asked.host)
     user = "root" if task.user == "root" else "user"
@@ -118,28 +119,28 @@ def make_result_document(asked: TaskRequest, stack: KnownStack, view: str) -> di
     return keys.result_document(
         stack=[[made.diff_id, made.settled.key if shows and not number else ""] for number, made in layered],
         view=view,
-        history=source_files.git_history_digest(asked.setting.root) if task.outputs else "",
+        history=source_files.git_history_digest(asked.context.root) if task.outputs else "",
         commands=[[*command.words()] for command in task.commands],
         workdir=task_container.workdir(env),
         variables={name: value for name, value in variables.items() if name not in passed},
         passed={name: hash_value(variables[name]) for name in sorted(passed)},
         user=user,
         outputs=[*task.outputs],
-        repository=source_files.sees_git(asked.setting.root),
+        repository=source_files.sees_git(asked.context.root),
         kernel=os.uname().release if shows else "",
         network=env.network,
-        arch=asked.setting.arch,
+        arch=asked.context.arch,
         services=NO_SERVICES,
     )
 
 
 def hash_value(value: str) -> str:
-    """Of a variable's value, which may be a secret."""
+    """Returns the hash of a variable's value, which may be a secret."""
     return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def result_owner(root: str, env: str, task: str) -> str:
-    """Whose a result is: results.py keeps so many of each."""
+    """Returns the key under which the store counts the results of one task: store/results.py keeps a few of each."""
     return keys.digest([root, env, task])[:32]
 
 
@@ -147,32 +148,33 @@ def _id(asked: TaskRequest) -> str:
     return f"task:{asked.env.name}:{asked.task.name}"
 
 
-def snapshot_or_reason(setting: Context) -> Snapshot | str:
-    """How the project stands, or why that cannot be told. Raises Interrupted."""
+def snapshot_or_reason(context: Context) -> Snapshot | str:
+    """Returns the snapshot of the project, or why there is none. Raises Interrupted."""
     try:
-        cancel = setting.cancel
-        place = snapshot_cache.cache_path(setting.store.root, setting.root)
-        return snapshot.take_snapshot(setting.root, place, cancel.reader, cancel.check, logs=setting.logs)
+        cancel = context.cancel
+        place = snapshot_cache.cache_path(context.store.root, context.root)
+        return snapshot.take_snapshot(context.root, place, cancel.reader, cancel.check, logs=context.logs)
     except SnapshotError as error:
         return str(error)
 
 
-# ---- telling ---------------------------------------------------------------------------------------------------------
+# ---- find ------------------------------------------------------------------------------------------------------------
 
 
 def _reuse_result(asked: TaskRequest, stack: KnownStack, view: Snapshot) -> tuple[Result, CachedResult] | None:
-    """The result that is remembered, its log and outputs where a run would have left them; None when there is none."""
-    setting = asked.setting
+    """Returns the stored result, after copying its log and outputs to where a run would have left them; None if there
+    is none."""
+    context = asked.context
     try:
         key = keys.digest(make_result_document(asked, stack, view.digest))
-        whose = result_owner(setting.root, asked.env.name, asked.task.name)
+        whose = result_owner(context.root, asked.env.name, asked.task.name)
     except (EnvtoolError, UnicodeError):
         return None
-    found = results.find(setting.store, key)
-    if found is None or host_inputs.unseen_reason(stack) or not _same_git(found, setting):
+    found = results.find(context.store, key)
+    if found is None or host_inputs.unseen_reason(stack) or not _same_git(found, context):
         return None
-    if not results.verify(found, setting.cancel.check):
-        results.remove_result(setting.store, key)
+    if not results.verify(found, context.cancel.check):
+        results.remove_result(context.store, key)
         return None
     try:
         _copy(found.log, asked.log)
@@ -180,14 +182,14 @@ def _reuse_result(asked: TaskRequest, stack: KnownStack, view: Snapshot) -> tupl
             _copy(found.statement, provenance.path_for(asked.log))
     except OSError:
         return None
-    # a run has the words for what is in the way
-    if not _restore_outputs(found, setting.root, setting.files, asked.task.outputs, setting.cancel.check):
+    # if outputs cannot be restored, the task runs, and its error says what is in the way
+    if not _restore_outputs(found, context.root, context.files, asked.task.outputs, context.cancel.check):
         return None
-    results.mark_used(setting.store, found, whose)
+    results.mark_used(context.store, found, whose)
     event_id, now = _id(asked), time.time()
     outputs = tuple(each.path for each in found.outputs)
-    setting.emit(Started(id=event_id, subject="task", name=asked.task.name, env=asked.env.name, time=now))
-    setting.emit(
+    context.emit(Started(id=event_id, subject="task", name=asked.task.name, env=asked.env.name, time=now))
+    context.emit(
         Finished(
             id=event_id,
             subject="task",
@@ -219,33 +221,33 @@ def _reuse_result(asked: TaskRequest, stack: KnownStack, view: Snapshot) -> tupl
     return result, trace
 
 
-def _same_git(found: results.StoredResult, setting: Context) -> bool:
-    """Whether git's directories are what the run saw of them, if it opened any of their files."""
+def _same_git(found: results.StoredResult, context: Context) -> bool:
+    """Returns whether git's directories are as they were when the task opened files in them; True if it opened none."""
     try:
-        return not found.run.git or found.run.git == host_inputs.read_git_history(setting).digest
+        return not found.run.git or found.run.git == host_inputs.read_git_history(context).digest
     except EnvtoolError:
         return False
 
 
 def _reuse_team_result(asked: TaskRequest, stack: KnownStack, view: Snapshot) -> tuple[Result, CachedResult] | None:
-    """What another machine remembers, once it is in the store here; None when there is nothing."""
-    if not shared_results.is_shareable(stack, asked.setting):
+    """Returns a result from the team cache, after storing it here; None if there is none."""
+    if not shared_results.is_shareable(stack, asked.context):
         return None
     try:
         key = keys.digest(make_result_document(asked, stack, view.digest))
     except (EnvtoolError, UnicodeError):
         return None
-    whose = result_owner(asked.setting.root, asked.env.name, asked.task.name)
+    whose = result_owner(asked.context.root, asked.env.name, asked.task.name)
     name = f"result of {asked.env.name} {asked.task.name}"
     return (
         _reuse_result(asked, stack, view)
-        if shared_results.pull_result(key, name, whose, stack, asked.setting)
+        if shared_results.pull_result(key, name, whose, stack, asked.context)
         else None
     )
 
 
 def _copy(source: str, target: str) -> None:
-    """From the store to the evidence."""
+    """Copies a file from the store to the directory of the run."""
     with open(source, "rb") as file, rundir.create_file(target) as out:
         shutil.copyfileobj(file, out, 1 << 20)
 
@@ -257,7 +259,8 @@ def _restore_outputs(
     patterns: tuple[str, ...] = (),
     check: Callable[[], None] | None = None,
 ) -> bool:
-    """Put back outputs that are missing or different; False where one cannot be. Raises what `check` raises."""
+    """Restores outputs that are missing or differ; returns False if one cannot be restored. Raises what `check`
+    raises."""
     wrong = [each for each in found.outputs if not _output_unchanged(root, each, check)]
     if not wrong:
         return True
@@ -274,7 +277,8 @@ def _restore_outputs(
 
 
 def _output_unchanged(root: str, output: results.StoredOutput, check: Callable[[], None] | None) -> bool:
-    """Whether an output is in the project as it was, reached through no link."""
+    """Returns whether an output is in the project with the content and mode that it had, and is reached through no
+    link."""
     parent, name = os.path.split(output.path)
     try:
         directory = open_beneath(root, parent, os.O_PATH | os.O_DIRECTORY, follow=False)
@@ -293,15 +297,15 @@ def _output_unchanged(root: str, output: results.StoredOutput, check: Callable[[
         os.close(directory)
 
 
-# ---- remembering -----------------------------------------------------------------------------------------------------
+# ---- store -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _StateBefore:
-    """What stood when a task began."""
+    """The state of the project and of this machine when a task begins."""
 
     view: Snapshot
-    directories: dict[bytes, tuple[int, int, int, int]]  # how they stood (see compare.py)
+    directories: dict[bytes, tuple[int, int, int, int]]  # see snapshot_diff.directory_states
     document: dict[str, Json]
     manifest: bytes
     reach: host_inputs.HostInputs
@@ -314,18 +318,18 @@ def _state_before(asked: TaskRequest, stack: Stack, view: Snapshot) -> _StateBef
             directories=snapshot_diff.directory_states(view),
             document=make_result_document(asked, stack, view.digest),
             manifest=snapshot_diff.snapshot_manifest(view),
-            reach=host_inputs.HostInputs(stack, asked.setting),
+            reach=host_inputs.HostInputs(stack, asked.context),
         )
     except (EnvtoolError, OSError, SnapshotError) as error:
         return str(error)
 
 
 def _store_result(asked: TaskRequest, stack: Stack, before: _StateBefore, result: Result) -> str:
-    """Remember a run that passed, unless somebody touched the project meanwhile; else why not. Never raises: it is only
-    a help."""
-    setting = asked.setting
+    """Stores the result of a task that passed; returns "", or why it was not stored. Never raises: the task has
+    passed."""
+    context = asked.context
     try:
-        after = snapshot_or_reason(setting)
+        after = snapshot_or_reason(context)
         if not isinstance(after, Snapshot):
             return after
         if touched := snapshot_diff.changed_paths(before.view, after) - {*result.outputs}:
@@ -333,24 +337,24 @@ def _store_result(asked: TaskRequest, stack: Stack, before: _StateBefore, result
             return f"{min(touched)}{more} was touched while it ran"
         if moved := snapshot_diff.changed_directory(
             before.directories, after
-        ):  # files that were exchanged meanwhile, and are back
+        ):  # a file may have been replaced and put back
             return f"the directory {moved} was changed while it ran"
         if not before.reach.is_unchanged():
             return "this machine's own system changed while it ran"
-        history = before.reach.git(setting)
+        history = before.reach.git(context)
         documents = [before.document]
         now = make_result_document(asked, stack, after.digest)
         if now != before.document:
             if now != {**before.document, "view": after.digest}:  # a commit, while it ran
                 return "git's history changed while it ran"
-            # its own outputs are files of the project: the next run sees another view, and yet nothing new
+            # the task's outputs are files of the project: the next run has another snapshot, but nothing new
             documents.append(now)
-            snapshots.put(setting.store, after.digest, snapshot_diff.snapshot_manifest(after))
-        snapshots.put(setting.store, before.view.digest, before.manifest)
+            snapshots.put(context.store, after.digest, snapshot_diff.snapshot_manifest(after))
+        snapshots.put(context.store, before.view.digest, before.manifest)
         for made in (*stack.made, *stack.aside):
-            layers.store_known_output(setting.store, made.settled.key, made.diff_id)
-        results.store_result(
-            setting.store,
+            layers.store_known_output(context.store, made.settled.key, made.diff_id)
+        record_results.store_result(
+            context.store,
             documents,
             results.StoredRun(
                 env=result.env,
@@ -361,18 +365,18 @@ def _store_result(asked: TaskRequest, stack: Stack, before: _StateBefore, result
                 message=result.message,
                 git=history,
             ),
-            owner=result_owner(setting.root, result.env, result.task),
+            owner=result_owner(context.root, result.env, result.task),
             log=result.log,
             statement=provenance.reusable_statement(result.log, same=before.document["history"] != ""),
-            root=setting.root,
+            root=context.root,
             outputs=result.outputs,
-            check=setting.cancel.check,
+            check=context.cancel.check,
         )
         for each in documents:
-            before.reach.note(keys.digest(each), setting)
+            before.reach.note(keys.digest(each), context)
         if not history:  # another machine's repository never is in the very same state
-            shared_results.push_result(documents, stack, setting)
-    except results.TooLarge:
+            shared_results.push_result(documents, stack, context)
+    except record_results.TooLarge:
         return "its log and outputs are too large"
     except UnicodeError:
         return "a name in it is not UTF-8"

@@ -1,4 +1,4 @@
-"""Results of tasks from the team cache, and to it: what passed on another machine is told here, and not run again."""
+"""Pulls results of tasks from the team cache, and pushes results to it."""
 
 from __future__ import annotations
 
@@ -11,67 +11,69 @@ from envtool.build.parents import stack_binds
 from envtool.build.stack import KnownStack
 from envtool.errors import BuildError
 from envtool.model import Json
-from envtool.store import layers, results, temp_dirs, unpack_layer
+from envtool.store import layers, record_results, results, temp_dirs, unpack_layer
 from envtool.teamcache import payloads
 from envtool.teamcache.statement import RESULT, RefusedStatement, Statement
 
 
-def is_shareable(stack: KnownStack, setting: Context) -> bool:
-    """Whether results on a stack are shared: not where it shows this machine's own system."""
-    share = setting.share
+def is_shareable(stack: KnownStack, context: Context) -> bool:
+    """Returns whether results on a stack are shared: not if the stack mounts this machine's own system."""
+    share = context.share
     if share is None or not share.results or stack_binds(stack.made):
         return False
     return all(made.settled.node.kind.pinned for made in stack.made)
 
 
-def pull_result(key: str, name: str, owner: str, stack: KnownStack, setting: Context) -> bool:
-    """Have a result of another machine in the store, where there is one that may be used. `name` is for what is said of
-    it. Raises Interrupted, StoreError."""
-    share = setting.share
-    found = share.ask(key, name, RESULT) if share is not None else None
-    if share is None or found is None:
+def pull_result(key: str, name: str, owner: str, stack: KnownStack, context: Context) -> bool:
+    """Downloads the result of a key that another machine pushed into the store; returns whether there was one that may
+    be used. `name` is what messages call the result. Raises Interrupted, StoreError."""
+    share = context.share
+    statement = share.ask(key, name, RESULT) if share is not None else None
+    if share is None or statement is None:
         return False
-    with suppress(OSError), temp_dirs.temp_directory(setting.store) as top:
-        path, made = os.path.join(top, "blob"), os.path.join(top, key)
-        if not share.take(found, path, name, lambda _: None):
+    with suppress(OSError), temp_dirs.temp_directory(context.store) as top:
+        path, directory = os.path.join(top, "blob"), os.path.join(top, key)
+        if not share.take(statement, path, name, lambda _: None):
             return False
-        os.mkdir(made, 0o755)
-        why = ""
+        os.mkdir(directory, 0o755)
+        reason = ""
         try:
-            _unpack(path, made, os.path.join(top, "sheet"), found, setting)
+            _unpack(path, directory, os.path.join(top, "sheet"), statement, context)
         except BuildError as error:
-            why = f"its content is not what was signed ({error.code})"
-        if not why and not results.adopt(setting.store, key, made, owner):
-            why = "it is not a whole result of this key"
-        if why:
-            share.refuse(key, name, RefusedStatement("content", why))
+            reason = f"its content is not what was signed ({error.code})"
+        if not reason and not record_results.adopt(context.store, key, directory, owner):
+            reason = "it is not a whole result of this key"
+        if reason:
+            share.refuse(key, name, RefusedStatement("content", reason))
             return False
-        for each in (*stack.made, *stack.aside):
-            layers.store_known_output(setting.store, each.settled.key, each.diff_id)
-        share.count_hit(found)
+        for layer in (*stack.made, *stack.aside):
+            layers.store_known_output(context.store, layer.settled.key, layer.diff_id)
+        share.count_hit(statement)
         return True
     return False
 
 
-def _unpack(path: str, made: str, sheet: str, found: Statement, setting: Context) -> None:
+def _unpack(path: str, target: str, sheet: str, statement: Statement, context: Context) -> None:
     unpack_layer.prepare()
-    place = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with open(path, "rb") as source, open(sheet, "wb") as records:
-            cancel = setting.cancel.reader
-            answer = unpack_layer.try_unpack(source.fileno(), place, records.fileno(), found.diff_id, False, cancel)
+            cancel = context.cancel.reader
+            answer = unpack_layer.try_unpack(
+                source.fileno(), descriptor, records.fileno(), statement.diff_id, False, cancel
+            )
     finally:
-        os.close(place)
-    unpack_layer.unpack_result(answer, setting.store.root)
+        os.close(descriptor)
+    unpack_layer.unpack_result(answer, context.store.root)
 
 
-def push_result(documents: list[dict[str, Json]], stack: KnownStack, setting: Context) -> None:
-    """Let the cache have a result that is remembered here under the keys of these documents; not one that variables of
-    `pass:` reached, whose hashes are in it: a short secret can be guessed from its hash."""
-    share = setting.share
-    if share is None or not share.pushes or not is_shareable(stack, setting):
+def push_result(documents: list[dict[str, Json]], stack: KnownStack, context: Context) -> None:
+    """Pushes the stored results of these documents to the team cache. A result with variables of `pass:` is not pushed:
+    the document holds their hashes, and a short secret can be guessed from its hash."""
+    share = context.share
+    if share is None or not share.pushes or not is_shareable(stack, context):
         return
     for document in documents if not any(document["passed"] for document in documents) else ():
         key = keys.digest(dict(document))
-        if found := results.find(setting.store, key):
-            share.give(payloads.result_payload(key, found.directory, share.ids))
+        if result := results.find(context.store, key):
+            share.give(payloads.result_payload(key, result.directory, share.ids))

@@ -1,4 +1,4 @@
-"""A finished stack -> what is in it, by what every plugin knows of its own ecosystem."""
+"""The packages of a stack, as the plugins report them, and its bill of materials."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RELEASES = ("/usr/lib/os-release", "/etc/os-release")
 
 
 def stack_digest(stack: Stack) -> str:
-    """What names a stack (hex): the digest of its diff IDs, bottom first."""
+    """Returns the name of a stack: the digest (hex) of its diff IDs, bottom first."""
     return keys.digest([*stack.diff_ids])
 
 
 def sbom_layers(stack: Stack) -> tuple[SbomLayer, ...]:
-    """The stack's base and layers, bottom first."""
+    """Returns the stack's base and layers, bottom first."""
     return tuple(
         SbomLayer(
             name=made.settled.node.spec.name,
@@ -36,7 +36,7 @@ def sbom_layers(stack: Stack) -> tuple[SbomLayer, ...]:
 
 
 def make_sbom(env: str, stack: Stack, plugins: Sequence[object]) -> Sbom:
-    """The bill of materials of a stack that stands. Raises UsageError naming the plugin that fails."""
+    """Returns the bill of materials of a built stack. Raises UsageError naming the plugin that fails."""
     tree = StackTree([made.layer for made in stack.made])
     system, release = _release(tree)
     files = [(fetch.name, fetch.sha256) for made in stack.made for fetch in made.settled.fetches]
@@ -52,12 +52,13 @@ def make_sbom(env: str, stack: Stack, plugins: Sequence[object]) -> Sbom:
 
 
 def list_packages(tree: Tree, plugins: Sequence[object]) -> list[Package]:
-    """All that is installed in a tree. Raises UsageError naming the plugin that fails."""
+    """Returns all packages installed in a tree. Raises UsageError naming the plugin that fails."""
     return [*call_hook("envtool_packages", plugins, tree=tree)]
 
 
 def call_hook(hook: str, plugins: Sequence[object], **arguments: Any) -> Iterator[Package]:
-    """What the plugins that have a hook say, in their order. Raises UsageError naming the plugin that fails."""
+    """Yields the packages that each plugin with this hook returns, in the order of the plugins. Raises UsageError
+    naming the plugin that fails."""
     for plugin in plugins:
         function = getattr(plugin, hook, None)
         if function is None:
@@ -73,8 +74,8 @@ def call_hook(hook: str, plugins: Sequence[object], **arguments: Any) -> Iterato
 
 
 def _release(tree: Tree) -> tuple[str, str]:
-    """What os-release(5) calls the system: as in ("debian", "12")."""
+    """Returns ID and VERSION_ID of os-release(5), as in ("debian", "12"); empty if there is no such file."""
     for content in tree.read(RELEASES).values():
-        lines = dict(line.split("=", 1) for line in content.decode(errors="replace").splitlines() if "=" in line)
-        return lines.get("ID", "").strip("\"' "), lines.get("VERSION_ID", "").strip("\"' ")
+        fields = dict(line.split("=", 1) for line in content.decode(errors="replace").splitlines() if "=" in line)
+        return fields.get("ID", "").strip("\"' "), fields.get("VERSION_ID", "").strip("\"' ")
     return "", ""

@@ -1,4 +1,4 @@
-"""Runs one task of one env in its throw-away container and says what came of it."""
+"""Runs one task of one env in a container, and returns its result."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ def run_task(
     env: Env,
     task: Task,
     stack: Stack,
-    setting: Context,
+    context: Context,
     *,
     log: str,
     host: Mapping[str, str],
     view: str = "",
     reach: HostInputs | None = None,
 ) -> Result:
-    """Run it. `view` is the digest of the project, where it is known: it goes into the evidence; `reach` is told what
-    was opened. Raises SandboxError
-    when there can be no container; everything else is in the result."""
+    """Runs the task. `view` is the digest of the project, if it is known: it goes into the provenance statement;
+    `reach` receives the files that the task opened. Raises SandboxError if there can be no container; every other
+    failure is in the result."""
     event_id = f"task:{env.name}:{task.name}"
     hint = ""
-    with track_work(setting, event_id, "task", task.name, env=env.name) as piece:
+    with track_work(context, event_id, "task", task.name, env=env.name) as work:
         try:
-            ended, said = _run(env, task, stack, setting, log=log, host=host, event_id=event_id, reach=reach)
+            ended, output = _run(env, task, stack, context, log=log, host=host, event_id=event_id, reach=reach)
         except EnvtoolError as error:
-            piece.detail = error.message
+            work.detail = error.message
             raise
-        piece.status, piece.outputs = ended.status, ended.outputs
-        piece.outcome, piece.detail = _outcome(ended, task)
-        if piece.outcome == "failed":
+        work.status, work.outputs = ended.status, ended.outputs
+        work.outcome, work.detail = _outcome(ended, task)
+        if work.outcome == "failed":
             base = stack.made[0].settled.node.kind.name
-            commands = "\n".join([*env.set, *(" ".join(each.words()) for each in task.commands)])
+            commands = "\n".join([*env.set, *(" ".join(command.words()) for command in task.commands)])
             hint = failure_hints.task_failure_hint(
                 ended.status,
-                said,
+                output,
                 commands=commands,
                 network=env.network,
                 scratch=env.scratch,
@@ -62,18 +62,18 @@ def run_task(
     result = Result(
         env=env.name,
         task=task.name,
-        outcome=piece.outcome,
-        status=piece.status,
-        seconds=piece.seconds,
-        started=piece.began,
+        outcome=work.outcome,
+        status=work.status,
+        seconds=work.seconds,
+        started=work.began,
         log=log,
-        outputs=piece.outputs,
-        message=f"{piece.detail}\n{hint}" if hint else piece.detail,
-        commands=() if piece.outcome == "passed" else tuple(each.typed() for each in task.commands),
+        outputs=work.outputs,
+        message=f"{work.detail}\n{hint}" if hint else work.detail,
+        commands=() if work.outcome == "passed" else tuple(command.typed() for command in task.commands),
         where=f"{task.where.file}:{task.where.line}",
     )
-    if piece.outcome == "passed":
-        provenance.write_statement(env, task, stack, setting, result, view=view)
+    if work.outcome == "passed":
+        provenance.write_statement(env, task, stack, context, result, view=view)
     return result
 
 
@@ -81,39 +81,39 @@ def _run(
     env: Env,
     task: Task,
     stack: Stack,
-    setting: Context,
+    context: Context,
     *,
     log: str,
     host: Mapping[str, str],
     event_id: str,
     reach: HostInputs | None = None,
 ) -> tuple[supervisor.Exit, str]:
-    """How its container ended and, where it failed, the last of what it said."""
+    """Returns how the container ended and, if it failed, the last 64 KiB of its output."""
     with (
-        layers.hold_layers(setting.store, [made.layer for made in stack.made]),
-        scratch_for(env, setting) as scratch,
-        task_git.provide_git(setting) as git,
+        layers.hold_layers(context.store, [made.layer for made in stack.made]),
+        scratch_for(env, context) as scratch,
+        task_git.provide_git(context) as git,
     ):
         program = task_container.make_program(
             env,
             stack,
-            project=setting.root,
-            hidden=(*source_files.list_hidden(setting.root, setting.cancel.reader), *setting.logs),
+            project=context.root,
+            hidden=(*source_files.list_hidden(context.root, context.cancel.reader), *context.logs),
             host=host,
             scratch=scratch,
             task=task,
-            allowed=setting.allowed,
+            allowed=context.allowed,
             watch=reach.watch if reach else (),
             git=git,
         )
-        with _log(log) as file, Tee(file, setting.emit, event_id) as tee:
+        with _log(log) as file, Tee(file, context.emit, event_id) as tee:
             ended = supervisor.run(
                 program.to_dict(),
                 stdout=tee.writer,
                 stderr=tee.writer,
-                cancel=setting.cancel.reader,
-                outputs_to=setting.root if task.outputs else "",
-                protected=setting.files,
+                cancel=context.cancel.reader,
+                outputs_to=context.root if task.outputs else "",
+                protected=context.files,
             )
             tee.close()
             if reach:
@@ -122,19 +122,23 @@ def _run(
 
 
 def list_programs(stack: Stack) -> frozenset[str]:
-    """The names of what lies where the stack's PATH leads to, for hints; nothing of a layer that is damaged."""
-    shown = {bind.target.rstrip("/"): bind.source for bind in stack_binds(stack.made)}
-    found: set[str] = set()
-    places = {place.strip("/") for place in f"{stack.variables.get('PATH', '')}:{PATH}".split(":") if place}
-    for place in places:
-        own = next((shown[top] + f"/{place}"[len(top) :] for top in shown if f"/{place}/".startswith(f"{top}/")), "")
-        with suppress(OSError):  # of this machine, as a base of kind `host` shows it
-            found.update(os.listdir(own) if own else ())
-    for made in stack.made:
+    """Returns the names of the files in the directories of the stack's PATH, for hints. Skips damaged layers."""
+    mounts = {bind.target.rstrip("/"): bind.source for bind in stack_binds(stack.made)}
+    names: set[str] = set()
+    directories = {
+        directory.strip("/") for directory in f"{stack.variables.get('PATH', '')}:{PATH}".split(":") if directory
+    }
+    for directory in directories:
+        host_directory = next(
+            (mounts[top] + f"/{directory}"[len(top) :] for top in mounts if f"/{directory}/".startswith(f"{top}/")), ""
+        )
+        with suppress(OSError):  # a directory of this machine, which a base of kind `host` mounts
+            names.update(os.listdir(host_directory) if host_directory else ())
+    for layer in stack.made:
         with suppress(MakeError):
-            paths = (os.fsdecode(path).rpartition("/") for path, _ in layers.read_records(made.layer))
-            found.update(name for place, _, name in paths if place.strip("/") in places)
-    return frozenset(found)
+            paths = (os.fsdecode(path).rpartition("/") for path, _ in layers.read_records(layer.layer))
+            names.update(name for directory, _, name in paths if directory.strip("/") in directories)
+    return frozenset(names)
 
 
 def _log(path: str) -> IO[bytes]:
@@ -144,24 +148,25 @@ def _log(path: str) -> IO[bytes]:
         raise StoreError(f"the log cannot be written: {error.strerror}: {path}", code="evidence-write") from error
 
 
-def _outcome(ended: supervisor.Exit, task: Task) -> tuple[Outcome, str]:
-    notes = "; ".join(filter(None, [ended.lost, *ended.notes]))
-    if ended.interrupted:
+def _outcome(exit_status: supervisor.Exit, task: Task) -> tuple[Outcome, str]:
+    notes = "; ".join(filter(None, [exit_status.lost, *exit_status.notes]))
+    if exit_status.interrupted:
         return "interrupted", notes
-    if ended.timed_out:
+    if exit_status.timed_out:
         return "timeout", "; ".join(filter(None, [f"timed out after {task.timeout:g}s", notes]))
-    if ended.status:
-        return "failed", "; ".join(filter(None, [f"exit {ended.status}", notes]))
-    if ended.lost:  # without one of its outputs nothing has passed
+    if exit_status.status:
+        return "failed", "; ".join(filter(None, [f"exit {exit_status.status}", notes]))
+    if exit_status.lost:  # a task whose outputs are not all stored has not passed
         return "failed", notes
-    missing = [pattern for pattern in task.outputs if not ended.outputs]
+    missing = [pattern for pattern in task.outputs if not exit_status.outputs]
     if missing:
         return "failed", f"made none of its outputs ({', '.join(missing)})"
     return "passed", notes
 
 
-def scratch_for(env: Env, setting: Context) -> AbstractContextManager[str]:
-    """A directory for what the env's commands write, gone afterwards; empty for memory."""
+def scratch_for(env: Env, context: Context) -> AbstractContextManager[str]:
+    """Returns a directory for what the env's commands write, which is removed afterwards; "" for a scratch in
+    memory."""
     return (
-        layers.temp_directory(setting.store, remove=userns.remove_as_root) if env.scratch == "disk" else nullcontext("")
+        layers.temp_directory(context.store, remove=userns.remove_as_root) if env.scratch == "disk" else nullcontext("")
     )

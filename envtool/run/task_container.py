@@ -1,4 +1,4 @@
-"""An env on its stack -> the container that its commands run in, as a plain value. Pure."""
+"""The container of an env or a task, as a plain value. Pure."""
 
 from __future__ import annotations
 
@@ -28,21 +28,28 @@ NO_GIT = task_git.TaskGit()
 def task_environment(
     env: Env, stack: KnownStack, host: Mapping[str, str], *, user: str, terminal: str = "dumb"
 ) -> dict[str, str]:
-    """The whole environment of a task: base, layers (bottom first), env, and `host`: what `passed` gives."""
-    home, name = (HOME, "envtool") if user == "user" else ("/root", "root")
-    variables = base_environment(stack.epoch) | {"HOME": home, "USER": name, "LOGNAME": name, "TERM": terminal}
-    said = stack.variables
-    overlay_variables(said, env.set)
-    return apply_variables(variables, said) | {"ENVTOOL_ENV": env.name} | dict(host)
+    """Returns the whole environment of a task: of the base, the layers (bottom first), the env, and `host`, the
+    variables that `pass:` lets through."""
+    home, user_name = (HOME, "envtool") if user == "user" else ("/root", "root")
+    variables = base_environment(stack.epoch) | {
+        "HOME": home,
+        "USER": user_name,
+        "LOGNAME": user_name,
+        "TERM": terminal,
+    }
+    declared = stack.variables
+    overlay_variables(declared, env.set)
+    return apply_variables(variables, declared) | {"ENVTOOL_ENV": env.name} | dict(host)
 
 
 def select_passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
-    """The caller's variables that `pass:` means. Whether they may be passed, `check` says."""
+    """Returns the caller's variables that match `pass:`. `check_passed` decides whether they may be passed."""
     return {name: value for name, value in environ.items() if host_access.matches(name, env.passed)}
 
 
 def check_passed(envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]) -> None:
-    """Raise SpecError (code pass-not-allowed) for envs whose `pass:` means variables that the caller did not allow."""
+    """Raises SpecError (code pass-not-allowed) for envs whose `pass:` matches variables that the caller did not
+    allow."""
     problems = passed_problems(envs, allowed, environ)
     if problems:
         raise SpecError(problems)
@@ -51,7 +58,7 @@ def check_passed(envs: Iterable[Env], allowed: host_access.HostPermissions, envi
 def passed_problems(
     envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]
 ) -> tuple[Problem, ...]:
-    """The problems that `check` raises."""
+    """Returns the problems that `check_passed` raises."""
     names = tuple(environ)
     problems = []
     for env in envs:
@@ -61,20 +68,20 @@ def passed_problems(
     return tuple(problems)
 
 
-def check_workdir(env: Env, door: host_access.HostAccess) -> None:
-    """Raise SpecError (code workdir) where commands would start in a directory that is not in the project: whatever the
-    caller allows, containers have no more of this machine than that."""
-    real = door.outside_target(env.workdir)
-    if real:
+def check_workdir(env: Env, access: host_access.HostAccess) -> None:
+    """Raises SpecError (code workdir) if `workdir:` leads out of the project: whatever the caller allows, the container
+    does not have that directory."""
+    target = access.outside_target(env.workdir)
+    if target:
         message = (
-            f"env `{env.name}`: `workdir: {env.workdir}` leads out of the project, to {real}, which tasks do not see"
+            f"env `{env.name}`: `workdir: {env.workdir}` leads out of the project, to {target}, which tasks do not see"
         )
         hint = "a layer can bring it: `copy: {from: …, to: /opt/…}`, and the command go there"
         raise SpecError((Problem(where=env.where, message=message, code="workdir", hint=hint),))
 
 
 def workdir(env: Env) -> str:
-    """Where commands start: `workdir:` below the project."""
+    """Returns the directory in which commands start: `workdir:` below the project."""
     return posixpath.normpath(posixpath.join(PROJECT, env.workdir))
 
 
@@ -93,7 +100,7 @@ def make_program(
     watch: tuple[str, ...] = (),
     git: task_git.TaskGit = NO_GIT,
 ) -> Program:
-    """The container of a task, or (`task` None) of `exec` and `shell`, whose steps are put in when it starts."""
+    """Returns the container of a task, or (`task` None) of `exec` and `shell`, whose step is added when it starts."""
     if task is not None:
         user = "root" if task.user == "root" else "user"
     cwd = workdir(env)
@@ -121,5 +128,5 @@ def make_program(
 
 
 def with_step(program: Program, step: ContainerStep) -> Program:
-    """The same container with one step."""
+    """Returns the same container with one step."""
     return replace(program, steps=(step,))

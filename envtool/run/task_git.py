@@ -1,14 +1,15 @@
-"""The git directory that a task sees where the project's own `.git` is none: of a worktree, a submodule, or a project
-below the top of its repository.
+"""The git directory of a task, for a project that has no `.git` directory of its own: a worktree, a submodule, or a
+project below the top of its repository.
 
-It is a copy of what is small (HEAD, refs, configuration, index), thrown away with the task, in which `git describe`,
-`log` and `status` work as they do on the host; the objects, which are not small, are shown read-only. Nothing is shown
-that is not the repository's own by git's own rules: a worktree's directory has to lie in that repository's
-`worktrees/` and to name this project, a submodule's configuration has to name it, and a repository above has to belong
-to the project's owner, to the caller or to root (git.around). A link in place of a directory is not followed.
+The task sees a copy of the small files (HEAD, refs, configuration, index), which is thrown away after it. In that, `git
+describe`, `log` and `status` work as they do on the host. The objects are large: they are mounted read-only. Nothing is
+visible that does not belong to the repository by git's own rules: a worktree's directory has to lie in that
+repository's `worktrees/` and to name this project, a submodule's configuration has to name it, and a repository above
+has to belong to the project's owner, to the caller or to root (project/repository.py). A link in place of a directory
+is not followed.
 
-Where the project lies below the top, the work tree is another place in which the project is all there is: the index
-then says of every other file that it is to be taken as unchanged (`git update-index --assume-unchanged`).
+If the project lies below the top of its repository, the work tree in the container contains nothing but the project.
+The index then marks every other file as unchanged (`git update-index --assume-unchanged`).
 """
 
 from __future__ import annotations
@@ -30,33 +31,37 @@ from envtool.project import git, source_files
 from envtool.store import layers
 
 TOP = "/run/envtool/repository"  # the work tree of a project below the top of its repository
-NOT_COPIED = frozenset(["objects", "worktrees", "modules", "lfs", "annex"])  # what commits name; what belongs to others
-# Of a worktree's own, not of its repository: git's contrib/workdir and gitrepository-layout(5)
+NOT_COPIED = frozenset(["objects", "worktrees", "modules", "lfs", "annex"])  # content by its hash; other work trees
+# Each worktree has its own, not its repository's: git's contrib/workdir and gitrepository-layout(5)
 _PER_WORKTREE = frozenset(
     ["HEAD", "index", "config.worktree", "ORIG_HEAD", "FETCH_HEAD", "COMMIT_EDITMSG", "logs/HEAD"]
 )
 _NOT_VISIBLE = frozenset(
     ["commondir", "gitdir", "locked"]
-)  # of a worktree: where it is, which is not where the task sees it
+)  # the paths of a worktree on the host: in the container it is elsewhere
 _OBJECTS = "repository-objects"
-_CE_VALID = 0x80  # of the first byte of an entry's flags: CE_VALID, gitformat-index(5)
+_CE_VALID = 0x80  # in the first byte of an entry's flags: gitformat-index(5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskGitSource:
-    """What is to be shown."""
+    """The repository that a task sees a copy of."""
 
     repository: git.Repository
-    prefix: str  # of the project in it: empty at its top, else with a slash at its end
+    prefix: str  # path of the project in it: empty at its top, else with a slash at its end
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Directories that are copied, one over the other."""
-        found = self.repository
-        return (found.directory,) if found.directory == found.common else (found.common, found.directory)
+        """The directories that are copied, one over the other."""
+        repository = self.repository
+        return (
+            (repository.directory,)
+            if repository.directory == repository.common
+            else (repository.common, repository.directory)
+        )
 
     def counts(self, source: str, path: str) -> bool:
-        """Whether a file of a source, by its path in it, is the task's to see."""
+        """Returns whether the task sees a file of a source, given by its path in it."""
         if path.endswith(".lock") or path in _NOT_VISIBLE:
             return False
         return source == self.repository.directory or path not in _PER_WORKTREE
@@ -64,59 +69,60 @@ class TaskGitSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskGit:
-    """What a container has to be given for it; nothing where nothing is shown."""
+    """What a container needs for the copy; empty if there is none."""
 
     binds: tuple[BindMount, ...] = ()
     hidden: tuple[str, ...] = ()
     peeks: tuple[PeekMount, ...] = ()
 
 
-def find_git_source(setting: Context) -> TaskGitSource | None:
-    """What of a repository is to be shown to the project's tasks; None where the project has its own, or there is none
-    that may be. Raises EnvtoolError (code project-git)."""
-    root = real_path(setting.root)
-    found = next(
-        (each for prefix, each in source_files.list_repositories(root, setting.cancel.reader) if not prefix), None
+def find_git_source(context: Context) -> TaskGitSource | None:
+    """Returns the repository of which the project's tasks see a copy; None if the project has its own, or if there is
+    no repository that they may see. Raises EnvtoolError (code project-git)."""
+    root = real_path(context.root)
+    repository = next(
+        (candidate for prefix, candidate in source_files.list_repositories(root, context.cancel.reader) if not prefix),
+        None,
     )
     try:
-        if found is None or not git.has_external_git(found, root):
+        if repository is None or not git.has_external_git(repository, root):
             return None
     except git.RepositoryError as error:
         raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
-    below = os.path.relpath(root, found.top)
-    return TaskGitSource(repository=found, prefix="" if below == "." else f"{below}/")
+    relative = os.path.relpath(root, repository.top)
+    return TaskGitSource(repository=repository, prefix="" if relative == "." else f"{relative}/")
 
 
 @contextlib.contextmanager
-def provide_git(setting: Context) -> Iterator[TaskGit]:
-    """A stand-in for the time of a task. Raises EnvtoolError."""
-    found = find_git_source(setting)
-    if found is None:
+def provide_git(context: Context) -> Iterator[TaskGit]:
+    """Makes the copy, and removes it when the task has ended. Raises EnvtoolError."""
+    source = find_git_source(context)
+    if source is None:
         yield TaskGit()
         return
-    with layers.temp_directory(setting.store, remove=userns.remove_as_root) as top:
+    with layers.temp_directory(context.store, remove=userns.remove_as_root) as top:
         try:
-            _make(found, f"{top}/git")
-            objects = f"{found.repository.common}/objects"
+            _make(source, f"{top}/git")
+            objects = f"{source.repository.common}/objects"
             with _opened(objects) as descriptor:
-                state = os.fstat(descriptor)
+                info = os.fstat(descriptor)
         except (git.RepositoryError, OSError, ValueError) as error:
             raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
-        own = (state.st_dev, state.st_ino)
-        work = f"{TOP}/{found.prefix}".rstrip("/")
+        identity = (info.st_dev, info.st_ino)
+        work_tree = f"{TOP}/{source.prefix}".rstrip("/")
         yield TaskGit(
             binds=(
                 BindMount(source=f"{top}/git", target=f"{PROJECT}/.git", readonly=False),
-                BindMount(source=objects, target=f"{PROJECT}/.git/{_OBJECTS}", mapped=True, identity=own),
+                BindMount(source=objects, target=f"{PROJECT}/.git/{_OBJECTS}", mapped=True, identity=identity),
             ),
-            hidden=() if found.prefix else (".git",),
-            peeks=(PeekMount(tree=PROJECT, path=".", target=work),) if found.prefix else (),
+            hidden=() if source.prefix else (".git",),
+            peeks=(PeekMount(tree=PROJECT, path=".", target=work_tree),) if source.prefix else (),
         )
 
 
 @contextlib.contextmanager
 def _opened(directory: str) -> Iterator[int]:
-    """A git directory, or one in it, where no link is on the way. Raises OSError."""
+    """Opens a git directory, or a directory in one, through no link. Raises OSError."""
     descriptor = open_beneath("/", directory.lstrip("/"), os.O_RDONLY | os.O_DIRECTORY, follow=False)
     try:
         yield descriptor
@@ -124,34 +130,38 @@ def _opened(directory: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _make(found: TaskGitSource, target: str) -> None:
+def _make(git_source: TaskGitSource, target: str) -> None:
     os.mkdir(target, 0o755)
-    for source in found.sources:
-        for path, directory, name in list_git_files(found.repository, shared=source == found.repository.common):
-            if found.counts(source, path) and path not in ("config", "config.worktree", "index"):
+    for source in git_source.sources:
+        for path, directory, name in list_git_files(
+            git_source.repository, shared=source == git_source.repository.common
+        ):
+            if git_source.counts(source, path) and path not in ("config", "config.worktree", "index"):
                 _copy(directory, name, f"{target}/{path}")
     for name in ("refs", f"{_OBJECTS}", "objects/info"):
         os.makedirs(f"{target}/{name}", exist_ok=True)
     _write(f"{target}/objects/info/alternates", f"../{_OBJECTS}\n".encode())
-    here = f"\n[core]\n\tbare = false\n\tworktree = {TOP if found.prefix else PROJECT}\n".encode()
-    repository = found.repository
+    core_section = f"\n[core]\n\tbare = false\n\tworktree = {TOP if git_source.prefix else PROJECT}\n".encode()
+    repository = git_source.repository
     for shared, name in ((True, "config"), (False, "config.worktree")):
         with contextlib.suppress(FileNotFoundError):
-            _write(f"{target}/{name}", repository.read(name, shared=shared) + here)
+            _write(f"{target}/{name}", repository.read(name, shared=shared) + core_section)
     index = git.read_index(repository)
     if index:
-        _write(f"{target}/index", assume_unchanged(index, os.fsencode(found.prefix)) if found.prefix else index)
+        _write(
+            f"{target}/index", assume_unchanged(index, os.fsencode(git_source.prefix)) if git_source.prefix else index
+        )
 
 
 def list_git_files(repository: git.Repository, *, shared: bool) -> Iterator[tuple[str, int, str]]:
-    """(path in it, descriptor of its directory, name) of all that is no directory in a git directory."""
+    """Yields (path in it, descriptor of its directory, name) of each file and link in a git directory."""
     top = repository.enter(shared=shared)
     try:
-        for here, directories, names, descriptor in os.fwalk(".", dir_fd=top):
-            below = "" if here == "." else f"{here[2:]}/"
-            directories[:] = [name for name in directories if below or name not in NOT_COPIED]
+        for directory, directories, names, descriptor in os.fwalk(".", dir_fd=top):
+            prefix = "" if directory == "." else f"{directory[2:]}/"
+            directories[:] = [name for name in directories if prefix or name not in NOT_COPIED]
             for name in names:
-                yield f"{below}{name}", descriptor, name
+                yield f"{prefix}{name}", descriptor, name
     finally:
         os.close(top)
 
@@ -159,17 +169,17 @@ def list_git_files(repository: git.Repository, *, shared: bool) -> Iterator[tupl
 def _copy(directory: int, name: str, target: str) -> None:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        reading = os.open(name, flags, dir_fd=directory)
+        descriptor = os.open(name, flags, dir_fd=directory)
     except OSError:  # a link, or gone
         return
     try:
-        state = os.fstat(reading)
-        if stat.S_ISREG(state.st_mode) and state.st_size <= git.MAX_INDEX_SIZE:
+        info = os.fstat(descriptor)
+        if stat.S_ISREG(info.st_mode) and info.st_size <= git.MAX_INDEX_SIZE:
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            with open(reading, "rb", closefd=False) as file:
-                _write(target, file.read(git.MAX_INDEX_SIZE), 0o755 if state.st_mode & 0o100 else 0o644)
+            with open(descriptor, "rb", closefd=False) as file:
+                _write(target, file.read(git.MAX_INDEX_SIZE), 0o755 if info.st_mode & 0o100 else 0o644)
     finally:
-        os.close(reading)
+        os.close(descriptor)
 
 
 def _write(target: str, text: bytes, mode: int = 0o644) -> None:
@@ -179,33 +189,33 @@ def _write(target: str, text: bytes, mode: int = 0o644) -> None:
 
 
 def assume_unchanged(index: bytes, prefix: bytes) -> bytes:
-    """An index that says of all that is not below `prefix` that it is to be taken as unchanged. Raises ValueError for
-    one that is none, or stands on another (a split index)."""
-    sized = [size for size in (20, 32) if _sum(index[:-size], size) == index[-size:]]
-    if not sized and any(index[-20:]):  # zeros: index.skipHash
+    """Returns an index in which every file that is not below `prefix` is marked as unchanged. Raises ValueError for a
+    damaged index, and for a split index, which is only a part."""
+    hash_sizes = [size for size in (20, 32) if _sum(index[:-size], size) == index[-size:]]
+    if not hash_sizes and any(index[-20:]):  # git writes zeros in place of the hash if index.skipHash is set
         raise ValueError("its index has not the sum that it says")
-    text, size = bytearray(index), sized[0] if sized else 20
+    text, size = bytearray(index), hash_sizes[0] if hash_sizes else 20
     version, count = int.from_bytes(index[4:8], "big"), int.from_bytes(index[8:12], "big")
-    at, name = 12, b""
+    entry, name = 12, b""
     for _ in range(count):
-        flags = at + 40 + size
-        after = flags + (4 if version > 2 and text[flags] & 0x40 else 2)
+        flags = entry + 40 + size
+        position = flags + (4 if version > 2 and text[flags] & 0x40 else 2)
         if version == 4:
-            strip, after = _read_varint(index, after)
-            end = index.index(b"\0", after)
-            name = name[: len(name) - strip] + index[after:end]
-            following = end + 1
+            strip, position = _read_varint(index, position)
+            end = index.index(b"\0", position)
+            name = name[: len(name) - strip] + index[position:end]
+            next_entry = end + 1
         else:
-            end = index.index(b"\0", after)
-            name = index[after:end]
-            following = at + ((end - at) // 8 + 1) * 8
+            end = index.index(b"\0", position)
+            name = index[position:end]
+            next_entry = entry + ((end - entry) // 8 + 1) * 8
         if not name.startswith(prefix):
             text[flags] |= _CE_VALID
-        at = following
-    if index[at : at + 4] == b"link":
+        entry = next_entry
+    if index[entry : entry + 4] == b"link":
         raise ValueError("its index is a split one, which a project below its top cannot be shown")
     body = bytes(text[:-size])
-    return body + (_sum(body, size) if sized else bytes(size))
+    return body + (_sum(body, size) if hash_sizes else bytes(size))
 
 
 def _sum(body: bytes, size: int) -> bytes:
@@ -213,7 +223,7 @@ def _sum(body: bytes, size: int) -> bytes:
 
 
 def _read_varint(text: bytes, at: int) -> tuple[int, int]:
-    """A number of variable length, as packs and indexes of version 4 have it, and where it ends."""
+    """Returns a number of variable length, as packs and indexes of version 4 encode it, and the position after it."""
     value = text[at] & 127
     while text[at] & 128:
         at += 1

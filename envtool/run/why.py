@@ -1,4 +1,4 @@
-"""Gathers what `envtool why TASK` is told from: the task as it stands, and what is remembered of it in the store."""
+"""Collects what `envtool why TASK` compares: the task as it is now, and its stored results."""
 
 from __future__ import annotations
 
@@ -24,80 +24,80 @@ from envtool.store import results, snapshots
 
 
 def explain_tasks(
-    tasks: Sequence[tuple[Env, Task]], graph: Graph, states: Mapping[str, NodeState], setting: Context
+    tasks: Sequence[tuple[Env, Task]], graph: Graph, states: Mapping[str, NodeState], context: Context
 ) -> tuple[Explanation, ...]:
-    """Why tasks would be run, or told as unchanged."""
+    """Returns, for each task, why it would run or why its cached result is used."""
     if not tasks:
         return ()
-    view = result_cache.snapshot_or_reason(setting)
-    return tuple(_explain(env, task, graph, states, setting, view) for env, task in tasks)
+    view = result_cache.snapshot_or_reason(context)
+    return tuple(_explain(env, task, graph, states, context, view) for env, task in tasks)
 
 
 def _explain(
-    env: Env, task: Task, graph: Graph, states: Mapping[str, NodeState], setting: Context, view: Snapshot | str
+    env: Env, task: Task, graph: Graph, states: Mapping[str, NodeState], context: Context, view: Snapshot | str
 ) -> Explanation:
     stack = [states[node_id] for node_id in graph.stacks[env.name]]
-    waits = tuple(one.node.spec.name for one in stack if one.layer is None and one.request is not None)
-    here = tuple(as_parent(one.output) for one in stack if one.output is not None)
+    waits = tuple(state.node.spec.name for state in stack if state.output is None and state.request is not None)
+    parents = tuple(as_parent(layer) for layer in known_layers(graph.stacks[env.name], states))
     never = "it has the network, and is run every time" if env.network else view if isinstance(view, str) else ""
     document: Mapping[str, Json] | None = None
     if isinstance(view, Snapshot) and not waits and not never:
         asked = result_cache.TaskRequest(
-            env=env, task=task, setting=setting, log="", host=task_container.select_passed(env, os.environ)
+            env=env, task=task, context=context, log="", host=task_container.select_passed(env, os.environ)
         )
-        found = KnownStack(made=tuple(known_layers(graph.stacks[env.name], states)))
+        known_stack = KnownStack(made=tuple(known_layers(graph.stacks[env.name], states)))
         try:
-            never = host_inputs.unseen_reason(found)
-            document = None if never else result_cache.make_result_document(asked, found, view.digest)
+            never = host_inputs.unseen_reason(known_stack)
+            document = None if never else result_cache.make_result_document(asked, known_stack, view.digest)
         except EnvtoolError as error:
             never = error.message
-    owner = result_cache.result_owner(setting.root, env.name, task.name)
-    kept = results.results_of_owner(setting.store, owner)
+    owner = result_cache.result_owner(context.root, env.name, task.name)
+    stored = results.results_of_owner(context.store, owner)
     runs = [
-        why_task.PastRun(key=each.key, document=_with_git(each), time=each.run.started, host=each.run.host)
-        for each in kept
+        why_task.PastRun(key=result.key, document=_with_git(result), time=result.run.started, host=result.run.host)
+        for result in stored
     ]
     key = keys.digest({**document}) if document else ""
-    if document and (moved := _changed_git_state(key, kept, setting)):
+    if document and (moved := _changed_git_state(key, stored, context)):
         document, key = {**document, "history": moved}, ""
-    earlier = find_past_parents([_diff_ids(run.document) for run in runs], setting)
+    earlier = find_past_parents([_diff_ids(run.document) for run in runs], context)
 
     def ground(old: Mapping[str, Json]) -> tuple[Parent, ...]:
-        return name_past_parents(_diff_ids(old), here, earlier)
+        return name_past_parents(_diff_ids(old), parents, earlier)
 
     return why_task.explain_task(
         why_task.CurrentTask(
             env=env.name,
             name=task.name,
             where=task.where,
-            project=setting.root,
+            project=context.root,
             document=document,
             key=key,
-            below=here,
+            below=parents,
             waits=waits,
             never=never,
         ),
         runs,
-        view=lambda digest: snapshots.get(setting.store, digest),
+        view=lambda digest: snapshots.get(context.store, digest),
         now=_files(view),
         ground=ground,
-        places=LocationLookup(option=lambda text: find_in_spec(setting.root, task.where, text)),
+        places=LocationLookup(option=lambda text: find_in_spec(context.root, task.where, text)),
     )
 
 
-def _with_git(found: results.StoredResult) -> Mapping[str, Json]:
-    """A run's document, with what it saw of git where it opened its files."""
-    return {**found.document, "history": found.run.git} if found.run.git else found.document
+def _with_git(result: results.StoredResult) -> Mapping[str, Json]:
+    """Returns a run's document, with the digest of git's directories if the task opened files in them."""
+    return {**result.document, "history": result.run.git} if result.run.git else result.document
 
 
-def _changed_git_state(key: str, kept: Sequence[results.StoredResult], setting: Context) -> str:
-    """How git's directories stand now, where that is not what the result of a key saw of them; else empty."""
-    saw = next((each.run.git for each in kept if each.key == key), "")
+def _changed_git_state(key: str, stored: Sequence[results.StoredResult], context: Context) -> str:
+    """Returns the digest of git's directories now if it is not the one that the result of a key depends on; else ""."""
+    before = next((result.run.git for result in stored if result.key == key), "")
     try:
-        now = host_inputs.read_git_history(setting).digest if saw else ""
+        now = host_inputs.read_git_history(context).digest if before else ""
     except EnvtoolError:
         return "unknown"
-    return now if now != saw else ""
+    return now if now != before else ""
 
 
 def _files(view: Snapshot | str) -> why_task.View | None:

@@ -1,22 +1,22 @@
-"""Text -> Spec. Pure: what it reads of the project comes through the `api.Project` it is given.
+"""Reads a spec: the text of envtool.yaml -> a Spec. Pure: it reads the project only through an `api.Project`.
 
-declarations   Bases and layers as declared, and rendered for one env
-docs           The schema as a page to read: docs/reference.md, kept true by a test
-envs           One env of the file -> its `Env`s, one for each point of its matrix
-hints          What to write in place of what a spec has
-inherit        `extends` and `defaults`: mappings merge key by key, everything else replaces
-language       `language: NAME` -> the layers that the plugin adds to an env
-load           The road from the project's text to a Spec
-matrix         A matrix as CI systems have it -> its points
-node           A parsed value that knows where it stands, and the collector of what is wrong
-scalar_types   Small texts with a meaning: durations, sizes, paths, names
-schema         The one schema
-tasks          The tasks of one env
-team_cache     `cache:` at the top of a spec
-template       Jinja2 on one scalar
-validate       A value against a schema
-yaml_errors    What is wrong with a text that is no YAML
-yaml_reader    YAML text -> Node, from PyYAML's events, so that limits hold *before* anything grows
+declarations   checks declared bases and layers, and renders them for one env
+docs           writes docs/reference.md from the schema; a test keeps the page up to date
+envs           expands one env of the file into `Env`s, one for each point of its matrix
+hints          finds the hint for a wrong key or value: an example, the right place, or the right name
+inherit        merges envs with what they inherit through `extends` and `defaults`
+language       asks a plugin which layers `language: NAME` adds to an env
+load           reads a spec with its included files, checks it and expands its envs
+matrix         expands a matrix into its points
+node           YamlNode, a parsed value with its position, and Problems, which collects errors
+scalar_types   parses durations, sizes, paths and names
+schema         builds the JSON Schema of a spec
+tasks          reads the tasks of one env
+team_cache     reads `cache:` at the top of a spec
+template       renders Jinja2 templates in one scalar, within limits
+validate       checks a value against a schema, and words the errors
+yaml_errors    explains why a text is not YAML
+yaml_reader    parses YAML text into YamlNodes, with limits on size and depth
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bases and layers as declared, and rendered for one env."""
+"""Checks the declared bases and layers, and renders them for one env."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DeclaredLayer:
-    """One base or layer of the spec, checked against the schema but not rendered."""
+    """One base or layer of the spec, checked against the schema, with its templates not yet rendered."""
 
     name: str
     kind: Kind
-    node: YamlNode  # what options are made of: a mapping, or the value alone
-    at: YamlNode  # where to point
+    node: YamlNode  # the options: a mapping, or the value alone
+    at: YamlNode  # the position for errors
     directory: str
     templated: bool
     needs: tuple[YamlNode, ...] | None = None
@@ -40,7 +40,7 @@ class DeclaredLayer:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class LoadContext:
-    """What all steps of one `load` share."""
+    """The state that all steps of one `load` share."""
 
     registry: PluginRegistry
     problems: Problems
@@ -48,26 +48,27 @@ class LoadContext:
     checkers: dict[tuple[str, str], SchemaChecker] = field(default_factory=dict)
     bases: dict[str, DeclaredLayer] = field(default_factory=dict)
     layers: dict[str, DeclaredLayer] = field(default_factory=dict)
-    known_bases: dict[str, YamlNode | None] = field(default_factory=dict)  # also those that were declared wrongly
+    known_bases: dict[str, YamlNode | None] = field(default_factory=dict)  # also those whose declaration is wrong
     known_layers: dict[str, YamlNode | None] = field(default_factory=dict)
-    ready_bases: dict[int, BaseSpec] = field(default_factory=dict)  # without templates: made once; by id of Declared
+    ready_bases: dict[int, BaseSpec] = field(default_factory=dict)  # those without templates, by id of DeclaredLayer
     ready_layers: dict[int, LayerSpec] = field(default_factory=dict)
-    places: dict[int, tuple[YamlNode, DeclaredLayer]] = field(
+    inline: dict[int, tuple[YamlNode, DeclaredLayer]] = field(
         default_factory=dict
-    )  # written in place, by id of their node
-    speaks: bool = False  # some env has a language: which layers that adds is not known before the env is made
-    told: set[int] = field(default_factory=set)  # ids of the nodes of needs that were found to be unknown
+    )  # written in place, by id of the node
+    has_language: bool = False  # some env has a language, whose layers are known only once the env is made
+    reported_needs: set[int] = field(default_factory=set)  # ids of the nodes in `needs` with a reported unknown name
 
     def layer(self, node: YamlNode, name: str) -> str:
-        """The layer that a name means where it is written."""
-        return node.source.meant(name, self.known_layers)
+        """Returns the full name of the layer that `name` means in the file of `node`."""
+        return node.source.resolve_name(name, self.known_layers)
 
     def base(self, node: YamlNode, name: str) -> str:
-        """The base that a name means where it is written."""
-        return node.source.meant(name, self.known_bases)
+        """Returns the full name of the base that `name` means in the file of `node`."""
+        return node.source.resolve_name(name, self.known_bases)
 
     def text(self, node: YamlNode, scope: Scope | None) -> str:
-        """A scalar as text, rendered. `scope` None: left as written."""
+        """Returns a scalar as rendered text; if `scope` is None, as written. Notes an error in the template and returns
+        ""."""
         value = node.value
         if not isinstance(value, str):
             return node.text
@@ -76,15 +77,15 @@ class LoadContext:
         try:
             return self.renderer.render(value, scope)
         except TemplateError as error:
-            near = self.problems.nearest_hint(error.name, error.known) if error.name else ""
-            hint = near if near.startswith("did you mean") else error.hint or near
+            nearest = self.problems.nearest_hint(error.name, error.known) if error.name else ""
+            hint = nearest if nearest.startswith("did you mean") else error.hint or nearest
             self.problems.add(node, error.message, code=error.code, hint=hint)
             if self.renderer.is_budget_spent:
                 self.problems.raise_any()
             return ""
 
     def json(self, node: YamlNode, scope: Scope | None) -> Json:
-        """A value with its scalars rendered; keys and structure stay."""
+        """Returns a value with its scalars rendered as in `text`; keys and structure stay."""
         value = node.value
         if isinstance(value, str):
             return self.text(node, scope)
@@ -95,14 +96,14 @@ class LoadContext:
         return value
 
     def checker(self, sort: str, name: str, keys: Mapping[str, Json]) -> SchemaChecker:
-        """The compiled schema of one kind's or language's options."""
+        """Returns the compiled schema for the options of one kind or language."""
         if (sort, name) not in self.checkers:
             self.checkers[sort, name] = SchemaChecker(options_schema(keys))
         return self.checkers[sort, name]
 
 
 def declare_base(work: LoadContext, name: str, node: YamlNode, at: YamlNode) -> DeclaredLayer | None:
-    """A base from its mapping; None where that is wrong (the schema has said so)."""
+    """Returns a base from its mapping, or None if the mapping is wrong (the schema has reported it)."""
     entries = node.mapping()
     kinds = [key for key in entries if key in work.registry.bases]
     if len(kinds) != 1 or len(entries) != 1:
@@ -119,12 +120,13 @@ def declare_base(work: LoadContext, name: str, node: YamlNode, at: YamlNode) -> 
 
 
 def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) -> DeclaredLayer | None:
-    """A layer from its mapping; None where that is wrong. `name` empty: the kind's name."""
+    """Returns a layer from its mapping, or None if the mapping is wrong, which it notes. If `name` is empty, the layer
+    is named for its kind."""
     entries = node.mapping()
     if not entries:
         return None
     kinds = [key for key in entries if key in work.registry.layers]
-    if len(kinds) == 2:  # a key may be a kind here and belong to the other kind there
+    if len(kinds) == 2:  # one key may be a kind of its own and a sibling key of the other kind
         kinds = [k for k in kinds if not any(k in work.registry.layers[other].siblings for other in kinds)] or kinds
     label = f"layer `{name}`" if name else "this layer"
     if len(kinds) != 1:
@@ -136,28 +138,28 @@ def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) ->
             work.problems.add(at, f"{label} has no kind", code="kinds", hint=hint)
         return None
     kind = work.registry.layers[kinds[0]]
-    wrong = [key for key in entries if key not in (kind.name, *kind.siblings, *LAYER_KEYS)]
-    for key in wrong:
+    misplaced = [key for key in entries if key not in (kind.name, *kind.siblings, *LAYER_KEYS)]
+    for key in misplaced:
         if key in _all_option_keys(work) or key in work.registry.layers:
             hint = work.problems.nearest_hint(key, (*kind.siblings, *LAYER_KEYS))
             message = f"unknown key `{key}` in a layer of kind `{kind.name}`"
             work.problems.add(node.key(key), message, code="unknown-key", hint=hint)
-    if wrong:
+    if misplaced:
         return None
     options = entries[kind.name]
     if kind.siblings:
         own = {key: value for key, value in entries.items() if key not in LAYER_KEYS}
         options = YamlNode(own, node.source, node.line, node.column, node.width, keys=node.keys)
-    needs, given, path = entries.get("needs"), entries.get("set"), entries.get("path")
+    needs, variables, path = entries.get("needs"), entries.get("set"), entries.get("path")
     return DeclaredLayer(
         name=name or kind.name,
         kind=kind,
         node=options,
         at=at,
         directory=node.source.directory,
-        templated=any(each is not None and has_template(each) for each in (options, given, path)),
+        templated=any(part is not None and has_template(part) for part in (options, variables, path)),
         needs=None if needs is None else tuple(n for n in needs.items() if isinstance(n.value, str)),
-        set=given,
+        set=variables,
         path=path,
     )
 
@@ -171,7 +173,7 @@ def has_template(node: YamlNode) -> bool:
 
 
 def iter_scalars(node: YamlNode) -> Iterator[YamlNode]:
-    """All scalars in a value."""
+    """Yields all scalars in a value."""
     if isinstance(node.value, dict):
         for child in node.value.values():
             yield from iter_scalars(child)
@@ -183,10 +185,10 @@ def iter_scalars(node: YamlNode) -> Iterator[YamlNode]:
 
 
 def make_base(work: LoadContext, declared: DeclaredLayer, scope: Scope | None) -> BaseSpec:
-    """The base for one env (or, with `scope` None, as declared)."""
+    """Returns the base for one env; if `scope` is None, with its templates as text."""
     if not declared.templated and id(declared) in work.ready_bases:
         return work.ready_bases[id(declared)]
-    made = BaseSpec(
+    base = BaseSpec(
         name=declared.name,
         kind=declared.kind.name,
         options=_options(work, declared, scope, "bases"),
@@ -194,15 +196,15 @@ def make_base(work: LoadContext, declared: DeclaredLayer, scope: Scope | None) -
         directory=declared.directory,
     )
     if not declared.templated:
-        work.ready_bases[id(declared)] = made
-    return made
+        work.ready_bases[id(declared)] = base
+    return base
 
 
 def make_layer(work: LoadContext, declared: DeclaredLayer, scope: Scope | None) -> LayerSpec:
-    """The layer for one env (or, with `scope` None, as declared)."""
+    """Returns the layer for one env; if `scope` is None, with its templates as text."""
     if not declared.templated and id(declared) in work.ready_layers:
         return work.ready_layers[id(declared)]
-    made = LayerSpec(
+    layer = LayerSpec(
         name=declared.name,
         kind=declared.kind.name,
         options=_options(work, declared, scope, "layers"),
@@ -212,36 +214,37 @@ def make_layer(work: LoadContext, declared: DeclaredLayer, scope: Scope | None) 
         directory=declared.directory,
     )
     if not declared.templated:
-        work.ready_layers[id(declared)] = made
-    return made
+        work.ready_layers[id(declared)] = layer
+    return layer
 
 
 def _options(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, sort: str) -> Json:
-    """Rendered options, checked: by the kind's schema where a template had a say, and for paths that leave."""
+    """Returns the rendered options. Options with a template are checked again by the kind's schema; then the kind
+    checks all options, and paths that lead out of the project are noted."""
     kind = declared.kind
     if not declared.templated:
         options = to_plain(declared.node)
     else:
-        before = len(work.problems.found)
+        before = len(work.problems.noted)
         options = work.json(declared.node, scope)
-        if scope is None or len(work.problems.found) > before:
+        if scope is None or len(work.problems.noted) > before:
             return options
         keys: Mapping[str, Json] = {kind.name: kind.schema, **kind.siblings}
         checker = work.checker(sort, kind.name, keys)
         at: tuple[str | int, ...] = (sort, declared.name)
         if kind.siblings:
-            fine = checker.check(options, declared.node, work.problems, at=at, rendered=True)
+            valid = checker.check(options, declared.node, work.problems, at=at, rendered=True)
         else:
-            alone = YamlNode({kind.name: declared.node}, declared.node.source, declared.node.line, declared.node.column)
-            fine = checker.check({kind.name: options}, alone, work.problems, at=at, rendered=True)
-        if not fine:
+            keyed = YamlNode({kind.name: declared.node}, declared.node.source, declared.node.line, declared.node.column)
+            valid = checker.check({kind.name: options}, keyed, work.problems, at=at, rendered=True)
+        if not valid:
             return options
     _check_options(work, declared, options, sort)
     return options
 
 
 def _check_options(work: LoadContext, declared: DeclaredLayer, options: Json, sort: str) -> None:
-    """Note what the kind finds wrong in its options, and patterns that are none or leave the project."""
+    """Notes the errors that the kind finds in its options, and patterns that are malformed or leave the project."""
     kind = declared.kind
     if type(kind).inputs is Kind.inputs and type(kind).judge is Kind.judge:
         return
@@ -253,13 +256,13 @@ def _check_options(work: LoadContext, declared: DeclaredLayer, options: Json, so
         work.problems.include(declared.at.source.order, error.problems)
         return
     except (FetchError, ResolveError) as error:
-        named = (
+        quoted = (
             s for s in iter_scalars(declared.node) if isinstance(s.value, str) and s.value and s.value in error.message
         )
-        work.problems.add(next(named, declared.node), error.message, code=error.code, hint=error.hint)
+        work.problems.add(next(quoted, declared.node), error.message, code=error.code, hint=error.hint)
         return
     except (PluginError, TypeError, KeyError, ValueError, AttributeError, IndexError):
-        if work.problems.found:  # the options are wrong, and that has been said
+        if work.problems.noted:  # the options are wrong, and the error has been noted
             return
         raise
     for path in paths:
@@ -271,50 +274,52 @@ def _check_options(work: LoadContext, declared: DeclaredLayer, options: Json, so
 
 
 def resolve_set_variables(
-    work: LoadContext, given: YamlNode | None, path: YamlNode | None, scope: Scope | None
+    work: LoadContext, set_node: YamlNode | None, path_node: YamlNode | None, scope: Scope | None
 ) -> dict[str, str | None]:
-    """The variables that `set:` and `path:` beside it mean; None for those that are taken away."""
-    found: dict[str, str | None] = {}
-    for name, value in given.mapping().items() if given is not None else ():
+    """Returns the variables of `set:` with the directories of `path:` in PATH; None for a variable to be removed."""
+    variables: dict[str, str | None] = {}
+    for name, value in set_node.mapping().items() if set_node is not None else ():
         if value.value is None and name == "PATH":
             hint = "`path:` puts directories before it"
             work.problems.add(value, "PATH cannot be taken away: no command would be found", code="value", hint=hint)
         else:
-            found[name] = None if value.value is None else work.text(value, scope)
-    nodes = path.items() or [path] if path is not None else []
-    places = [place for node in nodes if isinstance(node.value, str) for place in _path_directories(work, node, scope)]
-    if places:
-        found["PATH"] = ":".join([*places, *filter(None, [found.get("PATH")])])
-    return found
+            variables[name] = None if value.value is None else work.text(value, scope)
+    nodes = path_node.items() or [path_node] if path_node is not None else []
+    directories = [
+        directory for node in nodes if isinstance(node.value, str) for directory in _path_directories(work, node, scope)
+    ]
+    if directories:
+        variables["PATH"] = ":".join([*directories, *filter(None, [variables.get("PATH")])])
+    return variables
 
 
 def _path_directories(work: LoadContext, node: YamlNode, scope: Scope | None) -> Iterator[str]:
-    """The directories that an item of `path:` means, as a container has them."""
+    """Yields the directories of one item of `path:`, as absolute paths in the container."""
     if scope is None and is_template(node.value):
         return
     text = work.text(node, scope)
-    for place in text.split(":") if text or not is_template(node.value) else ():
-        inside = scalar_types.resolve_project_path(place, node.source.directory)
-        if place.startswith("/"):
-            yield place
-        elif place.startswith("~"):
+    for directory in text.split(":") if text or not is_template(node.value) else ():
+        inside = scalar_types.resolve_project_path(directory, node.source.directory)
+        if directory.startswith("/"):
+            yield directory
+        elif directory.startswith("~"):
             hint = "write the whole path: it is /root in layers, and /home/envtool in tasks"
             work.problems.add(node, "`~` is another directory in layers and in tasks", code="path", hint=hint)
         elif inside is None:
-            note_outside_project(work, node, place)
+            note_outside_project(work, node, directory)
         else:
             yield posixpath.normpath(f"{PROJECT}/{inside}")
 
 
 def check_pattern(work: LoadContext, node: YamlNode, pattern: str) -> None:
-    """Note what a pattern has that cannot be meant."""
+    """Notes an error in a pattern."""
     message, hint = globs.fault(pattern)
     if message:
         work.problems.add(node, message, code="pattern", hint=hint)
 
 
 def note_outside_project(work: LoadContext, node: YamlNode, path: str) -> None:
-    """Note that `path` is no path inside the project."""
+    """Notes that `path` is not a path inside the project."""
     if path.startswith(("/", "~")):
         message, hint = f"the path `{path}` is absolute", "paths are relative to the spec"
     elif not path:

@@ -1,4 +1,4 @@
-"""The schema as a page to read: docs/reference.md, kept true by a test."""
+"""Writes docs/reference.md from the schema. A test fails if the page is out of date."""
 
 from __future__ import annotations
 
@@ -31,41 +31,41 @@ and may not leave the project.
 
 
 def reference(registry: PluginRegistry) -> str:
-    """Markdown, ending in a newline; the same for the same registry."""
-    whole: Any = schema(registry)
-    definitions = whole["$defs"]
+    """Returns the page as Markdown, ending in a newline; the same text for the same registry."""
+    root: Any = schema(registry)
+    definitions = root["$defs"]
     parts = [_INTRO]
-    parts += _section("Top level", "", whole["properties"], whole, required=("version",))
+    parts += _section("Top level", "", root["properties"], root, required=("version",))
     cache = definitions["cache"]["properties"]
     text = "Under `cache:` at the top. [cache.md](cache.md) says how to set it up, and what is trusted."
-    parts += _section("The team cache", text, cache, whole, required=("registry",))
+    parts += _section("The team cache", text, cache, root, required=("registry",))
     env = definitions["env"]["properties"]
     own = {key: value for key, value in env.items() if key in ENV_KEYS}
-    parts += _section("An env", "Under `envs:` by name; `defaults:` has the same keys but `extends`.", own, whole)
+    parts += _section("An env", "Under `envs:` by name; `defaults:` has the same keys but `extends`.", own, root)
     task = "A task is a line for `sh`, a list of commands, or a mapping:"
-    parts += _section("A task", task, definitions["long-task"]["properties"], whole, required=("run",))
+    parts += _section("A task", task, definitions["long-task"]["properties"], root, required=("run",))
     layer = definitions["layer"]["properties"]
     common = {key: layer[key] for key in LAYER_KEYS}
     text = "Under `layers:` by name, or in place in an env's list: one kind with its options, and beside it"
-    parts += _section("A layer", text, common, whole)
-    parts += _kinds("Kinds of base", registry.bases.values(), whole)
-    parts += _kinds("Kinds of layer", registry.layers.values(), whole)
-    parts += _languages(registry.languages.values(), whole)
+    parts += _section("A layer", text, common, root)
+    parts += _kinds("Kinds of base", registry.bases.values(), root)
+    parts += _kinds("Kinds of layer", registry.layers.values(), root)
+    parts += _languages(registry.languages.values(), root)
     return "\n".join(parts).rstrip() + "\n"
 
 
 def _section(
-    title: str, text: str, properties: Mapping[str, Any], whole: dict[str, Json], required: Iterable[str] = ()
+    title: str, text: str, properties: Mapping[str, Any], root: dict[str, Json], required: Iterable[str] = ()
 ) -> list[str]:
-    return [f"## {title}", "", *([text, ""] if text else []), *_table(properties, whole, required), ""]
+    return [f"## {title}", "", *([text, ""] if text else []), *_table(properties, root, required), ""]
 
 
-def _table(properties: Mapping[str, Any], whole: dict[str, Json], required: Iterable[str] = ()) -> list[str]:
+def _table(properties: Mapping[str, Any], root: dict[str, Json], required: Iterable[str] = ()) -> list[str]:
     if not properties:
         return []
     lines = ["| key | value | meaning |", "|---|---|---|"]
     for key, sub in properties.items():
-        value = _value(sub, whole)
+        value = _value(sub, root)
         meaning = _cell(str(sub.get("description", "")) if isinstance(sub, dict) else "")
         if key in required:
             meaning = f"{meaning}{'' if meaning.endswith(('.', '…')) else '.'} Required.".lstrip(". ")
@@ -73,51 +73,51 @@ def _table(properties: Mapping[str, Any], whole: dict[str, Json], required: Iter
     return lines
 
 
-def _value(sub: Any, whole: dict[str, Json]) -> str:
+def _value(sub: Any, root: dict[str, Json]) -> str:
     if isinstance(sub, dict) and "const" in sub:
         return f"`{sub['const']}`"
-    return _cell(describe_schema(sub, whole))
+    return _cell(describe_schema(sub, root))
 
 
 def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def _kinds(title: str, kinds: Iterable[Kind], whole: dict[str, Json]) -> list[str]:
-    known = sorted(kinds, key=lambda kind: kind.name)
-    out = [f"## {title}", ""] if known else []
-    for kind in known:
-        out += [f"### `{kind.name}`", ""]
-        described: Any = kind.schema
-        if isinstance(described, dict) and described.get("description"):
-            out += [" ".join(str(described["description"]).split()), ""]
-        out += [f"Value: {_value(described, whole)}.", ""]
-        for options in _mappings(described):
-            out += [*_table(options.get("properties", {}), whole, options.get("required", ())), ""]
+def _kinds(title: str, kinds: Iterable[Kind], root: dict[str, Json]) -> list[str]:
+    ordered = sorted(kinds, key=lambda kind: kind.name)
+    lines = [f"## {title}", ""] if ordered else []
+    for kind in ordered:
+        lines += [f"### `{kind.name}`", ""]
+        schema: Any = kind.schema
+        if isinstance(schema, dict) and schema.get("description"):
+            lines += [" ".join(str(schema["description"]).split()), ""]
+        lines += [f"Value: {_value(schema, root)}.", ""]
+        for options in _mappings(schema):
+            lines += [*_table(options.get("properties", {}), root, options.get("required", ())), ""]
         if kind.siblings:
-            out += ["Beside it:", "", *_table(kind.siblings, whole), ""]
-    return out
+            lines += ["Beside it:", "", *_table(kind.siblings, root), ""]
+    return lines
 
 
 def _mappings(sub: Any) -> list[dict[str, Any]]:
-    """The alternatives of a schema that are mappings with keys."""
+    """Returns those alternatives of a schema that are mappings with keys."""
     if not isinstance(sub, dict):
         return []
-    found = [sub] if sub.get("properties") else []
-    for several in ("anyOf", "oneOf"):
-        for branch in sub.get(several, []):
-            found += _mappings(branch)
-    return found
+    mappings = [sub] if sub.get("properties") else []
+    for keyword in ("anyOf", "oneOf"):
+        for branch in sub.get(keyword, []):
+            mappings += _mappings(branch)
+    return mappings
 
 
-def _languages(languages: Iterable[Language], whole: dict[str, Json]) -> list[str]:
-    known = sorted(languages, key=lambda language: language.name)
-    if not known:
+def _languages(languages: Iterable[Language], root: dict[str, Json]) -> list[str]:
+    ordered = sorted(languages, key=lambda language: language.name)
+    if not ordered:
         return []
     text = (
         "Keys that an env has besides its own when it says `language: NAME`. [spec.md](spec.md#what-a-language-finds)"
     )
-    out = ["## Languages", "", f"{text} says what is found without them.", ""]
-    for language in known:
-        out += [f"### `{language.name}`", "", *_table(language.options, whole), ""]
-    return out
+    lines = ["## Languages", "", f"{text} says what is found without them.", ""]
+    for language in ordered:
+        lines += [f"### `{language.name}`", "", *_table(language.options, root), ""]
+    return lines

@@ -1,4 +1,4 @@
-"""One env of the file -> its `Env`s, one for each point of its matrix."""
+"""Expands one env of the file into `Env`s, one for each point of its matrix."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
 
-HOST = "host"  # the base that is always there
-MAX_LAYERS = 1000  # of one env; the kernel takes fewer in one mount, the container room splits them
+HOST = "host"  # the built-in base
+MAX_LAYERS = 1000  # of one env; one mount of the kernel takes fewer, and envtool/container splits them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvPoint:
-    """One env to make: its group's node with all it inherits, and where in the matrix it is."""
+    """One env to expand: the node of its group, merged with all that it inherits, and its values of the matrix."""
 
     name: str
     group: str
     node: YamlNode
     at: YamlNode  # the key in `envs:`
     values: dict[str, str]
-    args: str  # what `{{ args }}` becomes
+    args: str  # the text for `{{ args }}`
     project: Project
 
     @property
@@ -54,7 +54,8 @@ class EnvPoint:
 
 
 def expand_matrix(work: LoadContext, group: str, node: YamlNode) -> list[tuple[str, dict[str, str]]]:
-    """The names and matrix values of one env of the file; one without values when it has no matrix."""
+    """Returns the name and the matrix values of each point of one env of the file. An env without a matrix has one
+    point without values."""
     axes = node.get("matrix")
     if axes is None or not axes.mapping():
         return [(group, {})]
@@ -66,7 +67,7 @@ def expand_matrix(work: LoadContext, group: str, node: YamlNode) -> list[tuple[s
 
 
 def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
-    """The env, all templates rendered. What is wrong is noted; None when there is nothing to go on with."""
+    """Returns the env with all templates rendered, or None if it has no usable base. Notes all errors."""
     node, scope = point.node, point.scope
     base = _base(work, point)
     layers = _layers(work, point)
@@ -75,11 +76,11 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     stack = _stack(work, point, before, layers, after, above)
     _check_needs(work, point, stack)
     workdir = _workdir(work, point)
-    given = node.get("set")
-    passed = node.get("pass")
+    set_node = node.get("set")
+    pass_node = node.get("pass")
     tasks = make_tasks(work, node, scope, point.args, point.directory)
-    variables = resolve_set_variables(work, given, node.get("path"), scope)
-    names = tuple(work.text(value, scope) for value in (passed.items() if passed else []))
+    variables = resolve_set_variables(work, set_node, node.get("path"), scope)
+    passed = tuple(work.text(value, scope) for value in (pass_node.items() if pass_node else []))
     scratch = render_choice(work, point.node.get("scratch"), scope, ("memory", "disk"))
     network = point.node.get("network")
     if base is None:
@@ -93,7 +94,7 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
         where=point.at.where,
         point=point.values,
         set=variables,
-        passed=names,
+        passed=passed,
         workdir=workdir,
         scratch=scratch,
         network=network is not None and network.value is True,
@@ -102,13 +103,14 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
 
 
 def render_choice(work: LoadContext, node: YamlNode | None, scope: Scope, options: tuple[str, ...]) -> str:
-    """One of `options`, the first when nothing is said. What the schema could not see (a template) is judged here."""
+    """Returns one of `options`; the first if there is no node. Notes a wrong value that comes from a template: the
+    schema could not check that."""
     if node is None:
         return options[0]
     chosen = work.text(node, scope)
     if chosen not in options and is_template(node.value) and chosen:
-        wanted = " or ".join(f"`{option}`" for option in options)
-        work.problems.add(node, f"expected {wanted}, got `{chosen}`", code="value")
+        expected = " or ".join(f"`{option}`" for option in options)
+        work.problems.add(node, f"expected {expected}, got `{chosen}`", code="value")
     return chosen if chosen in options else options[0]
 
 
@@ -130,10 +132,10 @@ def _base(work: LoadContext, point: EnvPoint) -> BaseSpec | None:
     if name == HOST and HOST in work.registry.bases:
         return BaseSpec(name=HOST, kind=HOST, options={}, where=(node or point.at).where)
     if name not in work.known_bases:
-        known = {**work.known_bases, HOST: None} if HOST in work.registry.bases else work.known_bases
+        candidates = {**work.known_bases, HOST: None} if HOST in work.registry.bases else work.known_bases
         if name in work.registry.bases:
-            hint = f"write `base: {{{name}: …}}`, with what it is made of"
-        elif (hint := work.problems.nearest_hint(name, known)).startswith("did you mean"):
+            hint = f"write `base: {{{name}: …}}`, with the options of this kind"
+        elif (hint := work.problems.nearest_hint(name, candidates)).startswith("did you mean"):
             pass
         elif ":" in name or "/" in name:
             hint = f'an image is written as `base: {{image: "{name.lower()}"}}`'
@@ -144,7 +146,7 @@ def _base(work: LoadContext, point: EnvPoint) -> BaseSpec | None:
 
 
 def _inline_name(node: YamlNode) -> str:
-    """What a base written in place is called: `debian:bookworm`, or its kind."""
+    """Returns the name of a base written in place: `debian:bookworm`, or its kind."""
     for kind, value in node.mapping().items():
         return f"{kind}:{value.value}" if isinstance(value.value, str) and not is_template(value.value) else kind
     return ""
@@ -153,18 +155,18 @@ def _inline_name(node: YamlNode) -> str:
 def _declare_inline(
     work: LoadContext, node: YamlNode, declare: Callable[[], DeclaredLayer | None]
 ) -> DeclaredLayer | None:
-    """What is written in place is declared once, however many envs inherit it."""
-    found = work.places.get(id(node))
-    if found is None:
+    """Returns the base or layer written in place at `node`. It is declared once, however many envs inherit it."""
+    entry = work.inline.get(id(node))
+    if entry is None:
         declared = declare()
         if declared is None:
             return None
-        found = work.places[id(node)] = (node, declared)
-    return found[1]
+        entry = work.inline[id(node)] = (node, declared)
+    return entry[1]
 
 
 def _layers(work: LoadContext, point: EnvPoint) -> list[tuple[LayerSpec, YamlNode]]:
-    """The user's layers with the nodes that brought them."""
+    """Returns the user's layers, each with its entry in `layers:`."""
     node = point.node.get("layers")
     entries = node.items() if node is not None else []
     if node is not None and len(entries) > MAX_LAYERS:
@@ -172,7 +174,7 @@ def _layers(work: LoadContext, point: EnvPoint) -> list[tuple[LayerSpec, YamlNod
             node, f"env `{point.group}` has {len(entries):,} layers, at most {MAX_LAYERS:,} go", code="limit"
         )
         return []
-    out: list[tuple[LayerSpec, YamlNode]] = []
+    layers: list[tuple[LayerSpec, YamlNode]] = []
     for entry in entries:
         declared: DeclaredLayer | None = None
         if isinstance(entry.value, dict):
@@ -187,18 +189,18 @@ def _layers(work: LoadContext, point: EnvPoint) -> list[tuple[LayerSpec, YamlNod
                 )
                 work.problems.add(entry, f"unknown layer `{name}`", code="unknown-layer", hint=hint)
         if declared is not None:
-            out.append((make_layer(work, declared, point.scope), entry))
-    return _number_duplicates(out)
+            layers.append((make_layer(work, declared, point.scope), entry))
+    return _number_duplicates(layers)
 
 
 def _number_duplicates(layers: list[tuple[LayerSpec, YamlNode]]) -> list[tuple[LayerSpec, YamlNode]]:
-    """Layers written in place are called by their kind; the second of a kind `apt-2`."""
-    taken = {spec.name for spec, entry in layers if not isinstance(entry.value, dict)}
+    """Renames layers written in place, which are named for their kind, where the name is in use: `apt`, `apt-2` …"""
+    used = {spec.name for spec, entry in layers if not isinstance(entry.value, dict)}
     for index, (spec, entry) in enumerate(layers):
         if not isinstance(entry.value, dict):
             continue
-        name = next(n for n in _names_for_kind(spec.kind) if n not in taken)
-        taken.add(name)
+        name = next(n for n in _names_for_kind(spec.kind) if n not in used)
+        used.add(name)
         if name != spec.name:
             layers[index] = (_rename_layer(spec, name), entry)
     return layers
@@ -207,8 +209,11 @@ def _number_duplicates(layers: list[tuple[LayerSpec, YamlNode]]) -> list[tuple[L
 def _language_layers(
     work: LoadContext, point: EnvPoint, base: BaseSpec | None, layers: list[tuple[LayerSpec, YamlNode]]
 ) -> tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...], frozenset[str]]:
-    """What the env's language adds before and after the user's layers, and the names of those that stand on it. What it
-    puts before them anyway is no reason to: so it is asked first as if there were none."""
+    """Returns the layers that the env's language adds before and after the user's layers, and the names of the user's
+    layers that are above all of these.
+
+    The language is asked twice if there are any such names. The first call, without any, gives the layers that it adds
+    before the user's layers: needing one of those does not move a layer above the language."""
 
     def ask(above: frozenset[str]) -> AddedLayers:
         return language_layers(
@@ -231,8 +236,9 @@ def _language_layers(
 
 
 def _layers_above_language(layers: list[tuple[LayerSpec, YamlNode]], before: set[str]) -> frozenset[str]:
-    """Names of the user's layers that need what is neither theirs nor before all of them, or stand on all before them
-    and one of those does."""
+    """Returns the names of the user's layers that have to be above the language's layers: those that need a layer that
+    is neither the user's nor in `before`, those that need such a layer, and those without `needs` that come after
+    one."""
     names = {spec.name for spec, _ in layers} | before
     above: set[str] = set()
     for spec, _ in layers:
@@ -249,20 +255,21 @@ def _stack(
     after: tuple[LayerSpec, ...],
     above: frozenset[str],
 ) -> tuple[LayerSpec, ...]:
-    """All layers, bottom first. The name of the env's language in `needs` means all layers that it adds."""
+    """Returns all layers, bottom first. The name of the env's language in `needs` stands for all layers that it
+    adds."""
     at = point.node.get("language")
     language = work.text(at, point.scope) if at is not None else ""
     names = {spec.name for spec in (*before, *(spec for spec, _ in layers), *after)}
     added = tuple(spec.name for spec in (*before, *after))
 
-    def meant(spec: LayerSpec) -> LayerSpec:
+    def expand_language(spec: LayerSpec) -> LayerSpec:
         if spec.needs is None or language not in spec.needs or language in names:
             return spec
         needs = (name for need in spec.needs for name in (added if need == language else (need,)))
         return replace(spec, needs=tuple(dict.fromkeys(needs)))
 
     lower = (spec for spec, _ in layers if spec.name not in above)
-    upper = (meant(spec) for spec, _ in layers if spec.name in above)
+    upper = (expand_language(spec) for spec, _ in layers if spec.name in above)
     return (*before, *lower, *after, *upper)
 
 
@@ -301,20 +308,20 @@ def _check_names(
 
 def _check_needs(work: LoadContext, point: EnvPoint, stack: tuple[LayerSpec, ...]) -> None:
     below: set[str] = set()
-    every = {spec.name for spec in stack}
+    names = {spec.name for spec in stack}
     node = point.node.get("layers")
     for spec in stack:
         for need in spec.needs or ():
             if need in below or need == spec.name:  # a layer that needs itself is a cycle, reported once
                 continue
-            if need not in every and need not in work.known_layers:
-                if spec.name in work.layers and not work.speaks:  # reported where the layer is declared
+            if need not in names and need not in work.known_layers:
+                if spec.name in work.layers and not work.has_language:  # reported where the layer is declared
                     continue
-                at, message, hint = _unknown_need(work, point, spec, need, every)
-                if id(at) in work.told:
+                at, message, hint = _unknown_need(work, point, spec, need, names)
+                if id(at) in work.reported_needs:
                     continue
-                work.told.add(id(at))
-            elif need in every:
+                work.reported_needs.add(id(at))
+            elif need in names:
                 at, hint = node or point.at, f"put `{need}` before `{spec.name}`"
                 message = f"layer `{spec.name}` needs `{need}`, which comes after it in env `{point.group}`"
             else:
@@ -325,23 +332,23 @@ def _check_needs(work: LoadContext, point: EnvPoint, stack: tuple[LayerSpec, ...
 
 
 def _unknown_need(
-    work: LoadContext, point: EnvPoint, spec: LayerSpec, need: str, every: set[str]
+    work: LoadContext, point: EnvPoint, spec: LayerSpec, need: str, names: set[str]
 ) -> tuple[YamlNode, str, str]:
-    """Where to point, what is wrong, and what to do."""
+    """Returns the node to point at, the message and the hint for a need that names no layer."""
     declared = work.layers.get(spec.name)
-    written = next((node for node in (declared.needs or () if declared else ()) if node.value == need), None)
+    need_node = next((node for node in (declared.needs or () if declared else ()) if node.value == need), None)
     layers = point.node.get("layers")
-    place = next((item for item in (layers.items() if layers else ()) if item.where == spec.where), layers)
-    at = written or place or point.node.get("language") or point.at
+    layer_node = next((item for item in (layers.items() if layers else ()) if item.where == spec.where), layers)
+    at = need_node or layer_node or point.node.get("language") or point.at
     if need in work.registry.languages:
         message = f"layer `{spec.name}` needs `{need}`, and env `{point.group}` has no `language: {need}`"
         return at, message, f"add `language: {need}`, or what the layer needs of it"
-    hint = work.problems.nearest_hint(need, every - {spec.name}) or "there is no other layer: remove it, or declare one"
+    hint = work.problems.nearest_hint(need, names - {spec.name}) or "there is no other layer: remove it, or declare one"
     return at, f"layer `{spec.name}` needs the unknown layer `{need}`", hint
 
 
 def _layer_entry_node(layers: YamlNode, name: str) -> YamlNode:
-    """The very item of `layers:`, where it is written by name."""
+    """Returns the item of `layers:` that names the layer; `layers` itself if none does."""
     return next((item for item in layers.items() if item.value == name), layers)
 
 
@@ -350,7 +357,7 @@ def _workdir(work: LoadContext, point: EnvPoint) -> str:
     if node is None or not isinstance(node.value, str):
         return point.directory
     path = work.text(node, point.scope)
-    found = scalar_types.resolve_project_path(path, point.directory)
-    if found is None:
+    directory = scalar_types.resolve_project_path(path, point.directory)
+    if directory is None:
         note_outside_project(work, node, path)
-    return found or "."
+    return directory or "."

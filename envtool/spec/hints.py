@@ -1,4 +1,5 @@
-"""What to write in place of what a spec has: an example of the form, the place where a key belongs, the name it has."""
+"""Finds the hint for an error in a spec: an example of the right form, the mapping that a key belongs to, or the key's
+name in envtool."""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
     from envtool.model import Json
     from envtool.spec.node import Problems, YamlNode
 
-MAX_LISTED = 40  # keys that are listed where none is near
-_OPEN = "…"  # stands for what an example does not know
-_SHORT = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")  # a hash in an example: nobody types it from there
+MAX_LISTED = 40  # keys that a hint lists if none is similar
+_OPEN = "…"  # stands for a value that has no example
+_SHORT = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")  # a sha256 in an example is shortened: nobody copies it
 
-# What other tools call it, and the key here.
+# key of another tool -> key of a spec
 _FOREIGN_NAMES = {
     "ubuntu": "debian", "docker": "image", "container": "image", "from": "image", "build": "dockerfile",
     "environment": "set", "env": "set", "variables": "set", "vars": "set", "setenv": "set", "passenv": "pass",
@@ -37,31 +38,31 @@ _VERBS = frozenset(
 
 
 def example_hint(key: str | int | None, sub: Any, schema: dict[str, Json]) -> str:
-    """The hint with an example of what a schema wants, below its key; empty where there is none to give."""
-    found = example(sub, schema)
-    if not is_informative(found):
+    """Returns a hint with an example for the schema `sub` under `key`; "" if there is no example."""
+    value = example(sub, schema)
+    if not is_informative(value):
         return ""
-    text = to_flow_style(found)
+    text = to_flow_style(value)
     return f"as in `{key}: {text}`" if isinstance(key, str) else f"as in `{text}`"
 
 
 def example(sub: Any, schema: dict[str, Json], depth: int = 8) -> Any:
-    """A value that a schema takes: its first example, or one that is made of those of its parts. `_OPEN` stands for a
-    part that has none; None: nothing can be said."""
+    """Returns a value that fits the schema `sub`: its first example, or one that is composed of the examples of its
+    members. `_OPEN` stands for a member without an example. None: there is no example."""
     if not isinstance(sub, dict) or not depth:
         return None
     if sub.get("examples"):
         return sub["examples"][0]
     if "$ref" in sub:
-        at: Any = schema
+        target: Any = schema
         for step in str(sub["$ref"]).removeprefix("#/").split("/"):
-            at = at[step]
-        return example(at, schema, depth - 1)
-    for several in ("anyOf", "oneOf"):
-        branches = [example(branch, schema, depth - 1) for branch in sub.get(several, [])]
-        known = [each for each in branches if is_informative(each)]
+            target = target[step]
+        return example(target, schema, depth - 1)
+    for keyword in ("anyOf", "oneOf"):
+        branches = [example(branch, schema, depth - 1) for branch in sub.get(keyword, [])]
+        informative = [value for value in branches if is_informative(value)]
         if "type" not in sub and branches:
-            return known[0] if known else branches[0]
+            return informative[0] if informative else branches[0]
     if sub.get("enum"):
         return sub["enum"][0]
     return _example_of_type(sub, schema, depth)
@@ -74,24 +75,24 @@ def _example_of_type(sub: dict[str, Any], schema: dict[str, Json], depth: int) -
         item = example(sub.get("items"), schema, depth - 1)
         return None if item is None else [item]
     if kind == "object":
-        inner = sub.get("properties", {})
-        parts = {name: example(inner.get(name), schema, depth - 1) for name in sub.get("required", ())}
-        if not parts and isinstance(sub.get("additionalProperties"), dict):
+        properties = sub.get("properties", {})
+        members = {name: example(properties.get(name), schema, depth - 1) for name in sub.get("required", ())}
+        if not members and isinstance(sub.get("additionalProperties"), dict):
             value = example(sub["additionalProperties"], schema, depth - 1)
-            parts = {"NAME": _OPEN if value is None else value}
-        return {name: _OPEN if value is None else value for name, value in parts.items()} or None
+            members = {"NAME": _OPEN if value is None else value}
+        return {name: _OPEN if value is None else value for name, value in members.items()} or None
     return {"string": _OPEN, "boolean": True, "integer": 1, "number": 1}.get(kind)
 
 
-def is_informative(found: Any) -> bool:
-    """Does an example say anything?"""
-    if isinstance(found, list):
-        return any(map(is_informative, found))
-    return found not in (None, _OPEN)
+def is_informative(value: Any) -> bool:
+    """Returns whether an example has more than `_OPEN`."""
+    if isinstance(value, list):
+        return any(map(is_informative, value))
+    return value not in (None, _OPEN)
 
 
 def to_flow_style(value: Any) -> str:
-    """A value as it is written in one line of a spec."""
+    """Returns a value as one line of YAML in flow style."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
     text = text.removesuffix("...\n").rstrip("\n").replace("'", '"')
     return _SHORT.sub(rf"\1{_OPEN}", text)
@@ -101,7 +102,7 @@ def to_flow_style(value: Any) -> str:
 
 
 def mapping_kind(path: Sequence[str | int]) -> str:
-    """Of what a mapping at this path holds the keys: "top", "env", "task", "layer" or "base"; "" for anything else."""
+    """Returns what the mapping at this path declares: "top", "env", "task", "layer" or "base"; "" for anything else."""
     match [*path]:
         case []:
             return "top"
@@ -124,7 +125,7 @@ def unknown_key_hint(
     schema: dict[str, Json],
     problems: Problems,
 ) -> str:
-    """What to do about a key that is not known where it stands: it belongs elsewhere, is called otherwise here, or is
+    """Returns the hint for an unknown key: it belongs into another mapping, has another name in envtool, or is
     misspelt."""
     elsewhere = _misplaced_key_hint(key, node, mapping_kind(path), schema)
     if elsewhere:
@@ -136,31 +137,31 @@ def unknown_key_hint(
 
 
 def translate_key(key: str) -> str:
-    """What a key of another tool is called here; empty where it is none."""
-    foreign = closest_name(key.lower().replace("-", "_"), _FOREIGN_NAMES, 0.85)
-    return _FOREIGN_NAMES[foreign] if foreign else ""
+    """Returns the name in a spec for a key of another tool; "" if no other tool has the key."""
+    close = closest_name(key.lower().replace("-", "_"), _FOREIGN_NAMES, 0.85)
+    return _FOREIGN_NAMES[close] if close else ""
 
 
-def _misplaced_key_hint(key: str, node: YamlNode, here: str, schema: dict[str, Json]) -> str:
-    """Where a key belongs that is known, only not in this place."""
-    if not here or not _keys_of_mapping("env", schema):  # the schema of something else than a spec
+def _misplaced_key_hint(key: str, node: YamlNode, sort: str, schema: dict[str, Json]) -> str:
+    """Returns the hint for a key that belongs into another mapping than this one; "" if it does not."""
+    if not sort or not _keys_of_mapping("env", schema):  # the schema of something else than a spec
         return ""
     written = _key_as_written(key, node)
-    if here in ("env", "top") and key in _VERBS:
+    if sort in ("env", "top") and key in _VERBS:
         verb = key if key in ("test", "build", "check", "lint") else "test"
         tasks = f"tasks: {{{verb}:{written.partition(':')[2]}}}"
-        return f"write `{tasks}`" if here == "env" else f"write `envs: {{NAME: {{{tasks}}}}}`"
-    for home in ("base", "layer", "task", "top") if here == "env" else ("base", "env", "layer", "task", "top"):
-        if home != here and key in _keys_of_mapping(home, schema):
-            return _MOVE_HINTS.get((here, home), "").format(written=written)
+        return f"write `{tasks}`" if sort == "env" else f"write `envs: {{NAME: {{{tasks}}}}}`"
+    for other_sort in ("base", "layer", "task", "top") if sort == "env" else ("base", "env", "layer", "task", "top"):
+        if other_sort != sort and key in _keys_of_mapping(other_sort, schema):
+            return _MOVE_HINTS.get((sort, other_sort), "").format(written=written)
     return ""
 
 
-def _keys_of_mapping(home: str, schema: dict[str, Json]) -> Mapping[str, Json]:
-    """The keys that a mapping of this sort may have; none in a schema of something else."""
+def _keys_of_mapping(sort: str, schema: dict[str, Json]) -> Mapping[str, Json]:
+    """Returns the keys that a mapping of this sort may have; none if `schema` is not that of a spec."""
     defs: Any = schema.get("$defs", {})
-    where = schema if home == "top" else defs.get("long-task" if home == "task" else home, {})
-    return cast("Mapping[str, Json]", where.get("properties", {}))
+    definition = schema if sort == "top" else defs.get("long-task" if sort == "task" else sort, {})
+    return cast("Mapping[str, Json]", definition.get("properties", {}))
 
 
 _MOVE_HINTS = {
@@ -185,7 +186,7 @@ _MOVE_HINTS = {
 
 
 def _key_as_written(key: str, node: YamlNode) -> str:
-    """A key with its value as it is written, where that is short."""
+    """Returns a key with its value as written, or with `_OPEN` if the value is long."""
     child = node.get(key)
     value = child.value if child is not None else None
     if child is None or value is None or isinstance(value, dict | list):
@@ -195,6 +196,6 @@ def _key_as_written(key: str, node: YamlNode) -> str:
 
 
 def kind_option_keys(kinds: Mapping[str, Sequence[str]], node: YamlNode, known: Sequence[str]) -> Sequence[str]:
-    """The keys that a layer may have once its kind is there; all where there is none, or several."""
-    written = [key for key in node.mapping() if key in kinds]
-    return known if len(written) != 1 else (written[0], *kinds[written[0]])
+    """Returns the keys that a layer of the kind in `node` may have; `known` if there is no kind, or several."""
+    present = [key for key in node.mapping() if key in kinds]
+    return known if len(present) != 1 else (present[0], *kinds[present[0]])

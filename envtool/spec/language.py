@@ -1,4 +1,4 @@
-"""`language: NAME` -> the layers that the plugin adds to an env."""
+"""Asks a plugin which layers `language: NAME` adds to an env."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AddedLayers = tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]
 
 
 class SubdirectoryProject:
-    """The project as a spec in `directory` sees it: paths are relative to that."""
+    """The project for a spec in `directory`: paths are relative to that directory."""
 
     def __init__(self, project: Project, directory: str) -> None:
         self.project = project
@@ -36,12 +36,12 @@ class SubdirectoryProject:
         return self.project.read_bytes(posixpath.normpath(posixpath.join(self.directory, path)))
 
     def glob(self, pattern: str) -> list[str]:
-        found = self.project.glob(posixpath.normpath(posixpath.join(self.directory, pattern)))
-        return sorted(posixpath.relpath(path, self.directory) for path in found)
+        paths = self.project.glob(posixpath.normpath(posixpath.join(self.directory, pattern)))
+        return sorted(posixpath.relpath(path, self.directory) for path in paths)
 
     def around(self, name: str) -> Mapping[str, bytes]:
-        up = "../" * len(self.directory.split("/"))
-        return {up + path: content for path, content in self.project.around(name).items()}
+        parents = "../" * len(self.directory.split("/"))
+        return {parents + path: content for path, content in self.project.around(name).items()}
 
 
 def language_layers(
@@ -56,7 +56,8 @@ def language_layers(
     project: Project,
     directory: str,
 ) -> AddedLayers:
-    """What goes before and after the user's layers, but for those `above`, which stand on all of it."""
+    """Returns the layers that the language adds before and after the user's layers. The user's layers in `above` come
+    after all of them. Notes all errors."""
     at = node.get("language")
     name = work.text(at, scope) if at is not None else ""
     language = work.registry.languages.get(name)
@@ -64,15 +65,15 @@ def language_layers(
     if at is None:
         return (), ()
     if language is None:
-        if name and not (work.registry.languages and name == at.value):  # else the schema has said so
+        if name and not (work.registry.languages and name == at.value):  # else the schema has reported it
             hint = work.problems.nearest_hint(name, work.registry.languages) or "is its plugin installed?"
             work.problems.add(at, f"unknown language `{name}`", code="unknown-language", hint=hint)
         return (), ()
-    before = len(work.problems.found)
+    before = len(work.problems.noted)
     options: dict[str, Json] = {
         key: work.json(value, scope) for key, value in node.mapping().items() if key in language.options
     }
-    if len(work.problems.found) > before or base is None:
+    if len(work.problems.noted) > before or base is None:
         return (), ()
     if options and not work.checker("envs", name, language.options).check(
         options, node, work.problems, at=("envs", env), rendered=True
@@ -88,8 +89,8 @@ def language_layers(
         above=tuple(spec.name for spec, _ in layers if spec.name in above),
         where=at.where,
     )
-    seen = SubdirectoryProject(project, directory) if directory != "." else project
-    return _expand_draft(work, language, draft, at, project=seen, directory=directory)
+    language_project = SubdirectoryProject(project, directory) if directory != "." else project
+    return _expand_draft(work, language, draft, at, project=language_project, directory=directory)
 
 
 def _expand_draft(
@@ -103,10 +104,10 @@ def _expand_draft(
     except UsageError as error:  # a file of the project that may not be read
         work.problems.add(at, f"language `{language.name}`: {error.message}", code=error.code, hint=error.hint)
         return (), ()
-    made = [(one.after, _make_layer(work, language.name, one, at, directory)) for one in drafts]
+    layers = [(added.after, _make_layer(work, language.name, added, at, directory)) for added in drafts]
     return (
-        tuple(spec for after, spec in made if spec is not None and not after),
-        tuple(spec for after, spec in made if spec is not None and after),
+        tuple(spec for after, spec in layers if spec is not None and not after),
+        tuple(spec for after, spec in layers if spec is not None and after),
     )
 
 
@@ -127,17 +128,17 @@ def _make_layer(work: LoadContext, language: str, draft: LayerDraft, at: YamlNod
 
 
 def _check_keys(work: LoadContext, env: str, node: YamlNode, name: str, language: Language | None) -> None:
-    """Keys of a language that is not this env's."""
+    """Notes keys that belong to a language other than the env's."""
     owners: dict[str, list[str]] = {}
-    for each in work.registry.languages.values():
-        for key in each.options:
-            owners.setdefault(key, []).append(each.name)
+    for other in work.registry.languages.values():
+        for key in other.options:
+            owners.setdefault(key, []).append(other.name)
     for key in node.mapping():
         if key in ENV_KEYS or key not in owners or (language is not None and key in language.options):
             continue
-        if name and language is None:  # an unknown language has been reported, whose key it may be
+        if name and language is None:  # the unknown language has been reported, and the key may belong to it
             continue
-        whose = " or ".join(f"`{owner}`" for owner in sorted(owners[key]))
+        listed = " or ".join(f"`{owner}`" for owner in sorted(owners[key]))
         has = f"has language `{name}`" if name else "has no `language`"
-        message = f"the key `{key}` belongs to language {whose}, and env `{env}` {has}"
+        message = f"the key `{key}` belongs to language {listed}, and env `{env}` {has}"
         work.problems.add(node.key(key), message, code="unknown-key", hint=f"add `language: {min(owners[key])}`")

@@ -1,4 +1,4 @@
-"""The road from the project's text to a Spec."""
+"""Reads a spec with its included files, checks it against the schema and expands its envs."""
 
 from __future__ import annotations
 
@@ -42,24 +42,25 @@ def load(
     args: Sequence[str] = (),
     only: Sequence[str] = (),
 ) -> Spec:
-    """Read `file` (relative to the project, whose absolute path is `root`) and all it includes.
+    """Returns the spec in `file` with all files that it includes. `file` is relative to the project, whose absolute
+    path is `root`.
 
-    `args` become `{{ args }}`. `only`: names or globs of envs; the others are checked against the schema but not
-    expanded, and are not in the Spec. Raises SpecError with everything that is wrong, in the order of the files, and
-    UsageError when there is no such file.
+    `args` replace `{{ args }}`. `only` has names or globs of envs: other envs are checked against the schema but not
+    expanded, and are not in the Spec. Raises SpecError with all errors, in the order of the files, and UsageError if
+    `file` does not exist.
     """
     problems = Problems()
     recorder = _ReadRecorder(project)
     files = _read(recorder, file, problems)
     checker = _checker(registry)
-    for one in files:
-        checker.check(to_plain(one.node), one.node, problems)
+    for loaded in files:
+        checker.check(to_plain(loaded.node), loaded.node, problems)
     work = LoadContext(registry=registry, problems=problems)
     _declare(work, files)
     envs = _expand_envs(work, files, recorder, shlex.join(args), only)
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
-    cache = team_cache([one.node for one in files], problems)
+    cache = team_cache([loaded.node for loaded in files], problems)
     problems.raise_any()
     produced = _output_patterns(files, envs)
     return Spec(
@@ -69,49 +70,50 @@ def load(
         bases=bases,
         layers=layers,
         read=tuple(posixpath.normpath(posixpath.join(root, path)) for path in recorder.paths),
-        files=tuple(dict.fromkeys(one.node.source.file for one in files)),
+        files=tuple(dict.fromkeys(loaded.node.source.file for loaded in files)),
         cache=cache,
     )
 
 
 def _output_patterns(files: Sequence[_LoadedFile], envs: Sequence[Env]) -> tuple[str, ...]:
-    """Patterns of all outputs: of what was expanded, and of other envs as far as no template makes them."""
-    found = {pattern for env in envs for task in env.tasks for pattern in task.outputs}
-    for one in files:
-        written = (
-            scalar_types.resolve_project_path(each, one.node.source.directory) for each in _outputs(to_plain(one.node))
+    """Returns the output patterns of all tasks: of expanded envs, and of other envs where they are not templates."""
+    patterns = {pattern for env in envs for task in env.tasks for pattern in task.outputs}
+    for loaded in files:
+        paths = (
+            scalar_types.resolve_project_path(output, loaded.node.source.directory)
+            for output in _outputs(to_plain(loaded.node))
         )
-        found.update(pattern for pattern in written if pattern)
-    return tuple(sorted(found))
+        patterns.update(pattern for pattern in paths if pattern)
+    return tuple(sorted(patterns))
 
 
-def _outputs(value: Any, *, here: bool = False) -> Iterator[str]:
-    """All texts of a spec below a key `outputs`, without those that are templates."""
+def _outputs(value: Any, *, inside: bool = False) -> Iterator[str]:
+    """Yields the strings below each key `outputs` of a spec, without templates."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _outputs(inner, here=key == "outputs")
+            yield from _outputs(inner, inside=key == "outputs")
     elif isinstance(value, list):
         for inner in value:
-            yield from _outputs(inner, here=here)
-    elif here and isinstance(value, str) and not is_template(value):
+            yield from _outputs(inner, inside=inside)
+    elif inside and isinstance(value, str) and not is_template(value):
         yield value
 
 
 def _checker(registry: PluginRegistry) -> SchemaChecker:
-    """Raises UsageError (code plugin) where a plugin's schema is none."""
+    """Returns the compiled schema. Raises UsageError (code plugin) if the schema of a plugin is invalid."""
     try:
-        beside = {name: (*kind.siblings, *LAYER_KEYS) for name, kind in registry.layers.items()}
-        return SchemaChecker(schema(registry), beside=beside)
+        siblings = {name: (*kind.siblings, *LAYER_KEYS) for name, kind in registry.layers.items()}
+        return SchemaChecker(schema(registry), beside=siblings)
     except Exception as error:
-        wrong = wrong_schema(registry)
-        if wrong is None:
+        plugin_error = wrong_schema(registry)
+        if plugin_error is None:
             raise
-        raise wrong from error
+        raise plugin_error from error
 
 
 def matches_env(patterns: Sequence[str], name: str, group: str) -> bool:
-    """Does any pattern mean this env: its name, its group (all points of the matrix), or a glob (`*`, `?`) of either?
-    Brackets stand for themselves.
+    """Returns whether a pattern is the env's name or group (all points of the matrix), or a glob (`*`, `?`) that
+    matches one of them. Brackets are plain characters. Without patterns, every env matches.
     """
     for pattern in patterns:
         if pattern in (name, group):
@@ -127,7 +129,7 @@ def matches_env(patterns: Sequence[str], name: str, group: str) -> bool:
 
 @dataclass(slots=True)
 class _ReadRecorder:
-    """The project, remembering what was read: also what was looked for and is not there."""
+    """The project, with a record of all paths that were read, including those that do not exist."""
 
     project: Project
     seen: dict[str, None] = field(default_factory=dict)
@@ -153,14 +155,14 @@ class _ReadRecorder:
 
 @dataclass(frozen=True, slots=True)
 class _LoadedFile:
-    """One parsed file; `defaults` are its own over those of the files that include it."""
+    """One parsed file. `defaults` are its own, merged over those of the files that include it."""
 
     node: YamlNode
     defaults: YamlNode | None
 
 
 def _read(project: _ReadRecorder, file: str, problems: Problems) -> list[_LoadedFile]:
-    """The file and, depth first, all it includes."""
+    """Returns the file and, depth first, all files that it includes. Raises SpecError for a file that is not YAML."""
     text = project.read(file)
     if text is None:
         raise UsageError(f"there is no {file}", code="no-spec", hint="write one, or let `envtool init` write it")
@@ -168,31 +170,33 @@ def _read(project: _ReadRecorder, file: str, problems: Problems) -> list[_Loaded
     seen: dict[str, YamlNode | None] = {posixpath.normpath(file): None}
     pending: list[_Pending] = [(file, text, None, "")]
     while pending:
-        name, text, below, prefix = pending.pop()
+        name, text, inherited, prefix = pending.pop()
         directory = posixpath.dirname(name) or "."
         source = make_source(text, name, order=len(files), directory=directory, prefix=prefix)
         node = parse(text.removeprefix("\ufeff"), source, problems)
         if node is None:
-            if not problems.found:
+            if not problems.noted:
                 problems.add(
                     YamlNode(None, source, 1, 1, 0), "the file is empty", code="empty", hint="begin: version: 1"
                 )
             files.append(_LoadedFile(YamlNode({}, source, 1, 1, 0, keys={}), None))
             problems.raise_any()
         assert node is not None
-        own = node.get("defaults")
-        own = own if own is not None and isinstance(own.value, dict) else None
-        defaults = own if below is None else below if own is None else merge(below, own)
+        own_defaults = node.get("defaults")
+        own_defaults = own_defaults if own_defaults is not None and isinstance(own_defaults.value, dict) else None
+        defaults = (
+            own_defaults if inherited is None else inherited if own_defaults is None else merge(inherited, own_defaults)
+        )
         files.append(_LoadedFile(node, defaults))
         pending += reversed(_pending_includes(project, node, defaults, seen, problems))
     return files
 
 
-_Pending: TypeAlias = tuple[str, str, "YamlNode | None", str]  # path, text, defaults of those that include it, prefix
+_Pending: TypeAlias = tuple[str, str, "YamlNode | None", str]  # path, text, defaults of the including file, prefix
 
 
 def _include_entries(include: YamlNode | None) -> list[tuple[str, YamlNode]]:
-    """The files of an `include`, each with the name that it is included by, or without."""
+    """Returns the files of an `include`, each with its name there ("" in a list)."""
     if include is None:
         return []
     if isinstance(include.value, dict):
@@ -207,7 +211,7 @@ def _pending_includes(
     seen: dict[str, YamlNode | None],
     problems: Problems,
 ) -> list[_Pending]:
-    found: list[_Pending] = []
+    pending: list[_Pending] = []
     for name, entry in _include_entries(node.get("include")):
         if not isinstance(entry.value, str):
             continue
@@ -218,7 +222,7 @@ def _pending_includes(
             problems.add(entry, message, code="path", hint="paths are relative to this file, inside the project")
         elif path in seen:
             first = seen[path]
-            hint = f"first in {first.source.file}:{first.line}" if first is not None else "it is where all begins"
+            hint = f"first in {first.source.file}:{first.line}" if first is not None else "it is the main spec file"
             problems.add(entry, f"{path} is included twice", code="duplicate", hint=hint)
         elif len(seen) >= MAX_FILES:
             problems.add(entry, f"more than {MAX_FILES} files are included", code="limit")
@@ -234,28 +238,29 @@ def _pending_includes(
                 message, hint = _missing_include_error(project, path, node, seen, problems)
                 problems.add(entry, message, code="no-file", hint=hint)
             else:
-                found.append((path, text, defaults, prefix))
-    return found
+                pending.append((path, text, defaults, prefix))
+    return pending
 
 
 def _missing_include_error(
     project: _ReadRecorder, path: str, node: YamlNode, seen: Mapping[str, object], problems: Problems
 ) -> tuple[str, str]:
-    """What to say of an included file that is not there: a directory, or a name that another is near to."""
+    """Returns message and hint for an included file that does not exist: it is a directory, or its name is like that of
+    another file."""
     directory = node.source.directory
-    inside = project.glob("**" if path == "." else f"{glob.escape(path)}/**")
-    if inside:
-        inside = [each for each in inside if each not in seen]
-        specs = [each for each in inside if posixpath.basename(each) == "envtool.yaml"]
-        specs = specs or [each for each in inside if each.endswith((".yaml", ".yml"))]
-        first = min(specs, key=lambda each: (each.count("/"), each), default="")
+    contents = project.glob("**" if path == "." else f"{glob.escape(path)}/**")
+    if contents:
+        contents = [path_ for path_ in contents if path_ not in seen]
+        specs = [path_ for path_ in contents if posixpath.basename(path_) == "envtool.yaml"]
+        specs = specs or [path_ for path_ in contents if path_.endswith((".yaml", ".yml"))]
+        first = min(specs, key=lambda path_: (path_.count("/"), path_), default="")
         hint = f"write {posixpath.relpath(first, directory)}" if first else "write the path of a spec in it"
         return f"{path} is a directory", hint
-    around = [each for each in project.glob("**/*.y*ml") if each not in seen]
-    hint = problems.nearest_hint(path, around, listed=0)
+    candidates = [path_ for path_ in project.glob("**/*.y*ml") if path_ not in seen]
+    hint = problems.nearest_hint(path, candidates, listed=0)
     if not hint:
-        same = [each for each in around if posixpath.basename(each) == posixpath.basename(path)]
-        hint = f"did you mean `{min(same, key=len)}`?" if same else "write the path of a spec in this project"
+        namesakes = [path_ for path_ in candidates if posixpath.basename(path_) == posixpath.basename(path)]
+        hint = f"did you mean `{min(namesakes, key=len)}`?" if namesakes else "write the path of a spec in this project"
     return f"there is no file {path}", hint
 
 
@@ -263,30 +268,33 @@ def _missing_include_error(
 
 
 def _declare(work: LoadContext, files: list[_LoadedFile]) -> None:
-    """All bases and layers of all files, each name once."""
-    for one in files:
-        for name, value, key in _entries(one.node, "bases"):
+    """Declares all bases and layers of all files. Notes names that are declared twice and unknown needs."""
+    for loaded in files:
+        for name, value, key in _entries(loaded.node, "bases"):
             if _check_new_name(work, "base", name, key, work.known_bases):
                 declared = declare_base(work, name, value, key)
                 if declared is not None:
                     work.bases[name] = declared
             if name.rpartition("/")[2] == HOST and HOST not in value.mapping():
                 work.problems.add(key, "the base `host` is built in", code="name", hint="choose another name")
-        for name, value, key in _entries(one.node, "layers"):
+        for name, value, key in _entries(loaded.node, "layers"):
             if _check_new_name(work, "layer", name, key, work.known_layers):
                 layer = declare_layer(work, name, value, key)
                 if layer is not None:
                     work.layers[name] = layer
-    work.speaks = any(
+    work.has_language = any(
         value.get("language") is not None
-        for one in files
-        for value in (*(env for _, env, _ in _entries(one.node, "envs")), *([one.defaults] if one.defaults else ()))
+        for loaded in files
+        for value in (
+            *(env for _, env, _ in _entries(loaded.node, "envs")),
+            *([loaded.defaults] if loaded.defaults else ()),
+        )
     )
-    for name, layer in work.layers.items() if not work.speaks else ():
+    for name, layer in work.layers.items() if not work.has_language else ():
         for need in layer.needs or ():
             if work.layer(need, str(need.value)) not in work.known_layers:
                 hint = (
-                    f"an env with `language: {need.value}` has layers to stand on"
+                    f"an env with `language: {need.value}` has the layers of that language"
                     if need.value in work.registry.languages
                     else work.problems.nearest_hint(
                         str(need.value), {key: at for key, at in work.known_layers.items() if key != name}
@@ -305,7 +313,7 @@ def _entries(root: YamlNode, section: str) -> list[tuple[str, YamlNode, YamlNode
 
 
 def _check_new_name(work: LoadContext, noun: str, name: str, key: YamlNode, known: dict[str, YamlNode | None]) -> bool:
-    """Is the name new? What is said twice in one file, the parser has found already."""
+    """Returns whether the name is new; notes it if not. The parser has noted names that occur twice in one file."""
     first = known.get(name)
     if first is not None:
         hint = f"the first is {first.source.file}:{first.line}; included files share all names,"
@@ -317,15 +325,15 @@ def _check_new_name(work: LoadContext, noun: str, name: str, key: YamlNode, know
 
 
 def _check_cycles(work: LoadContext) -> None:
-    """Layers that need themselves, by way of others or directly; each cycle is told once."""
+    """Notes layers that need themselves, directly or through others; each cycle once."""
     state: dict[str, int] = {}  # 1: on the path, 2: done
     for start in work.layers:
         path: list[str] = [start]
         while path and state.get(start) != 2:
-            here = path[-1]
-            state[here] = 1
+            current = path[-1]
+            state[current] = 1
             following = ""
-            for need in work.layers[here].needs or ():
+            for need in work.layers[current].needs or ():
                 target = work.layer(need, str(need.value))
                 if state.get(target) == 1:
                     cycle = " → ".join([*path[path.index(target) :], target])
@@ -341,7 +349,7 @@ def _check_cycles(work: LoadContext) -> None:
             if following:
                 path.append(following)
             else:
-                state[here] = 2
+                state[current] = 2
                 path.pop()
 
 
@@ -351,28 +359,28 @@ def _check_cycles(work: LoadContext) -> None:
 def _expand_envs(
     work: LoadContext, files: list[_LoadedFile], project: Project, args: str, only: Sequence[str]
 ) -> list[Env]:
-    """Every env of every file, expanded; `only` those asked for."""
+    """Returns the envs of all files that match `only`, expanded."""
     keys: dict[str, YamlNode | None] = {}
     nodes: dict[str, YamlNode] = {}
     defaults: dict[str, YamlNode | None] = {}
-    for one in files:
-        for name, value, key in _entries(one.node, "envs"):
+    for loaded in files:
+        for name, value, key in _entries(loaded.node, "envs"):
             if _check_new_name(work, "env", name, key, keys):
-                nodes[name], defaults[name] = value, one.defaults
+                nodes[name], defaults[name] = value, loaded.defaults
     inheritance = Inheritance(nodes, keys, work.problems)
-    made: list[Env] = []
+    envs: list[Env] = []
     names: dict[str, str] = {}
     for group in nodes:
         at = keys[group]
         assert at is not None
         merged = inheritance.merged(group)
-        below = defaults[group]
-        if below is not None:
-            merged = merge(below, merged)
+        inherited = defaults[group]
+        if inherited is not None:
+            merged = merge(inherited, merged)
         matrix = merged.get("matrix")
         points = expand_matrix(work, group, merged)
         inheritance.spend(merged.size * len(points) + (matrix.size * len(points) // 10 if matrix else 0), at)
-        for name, values_ in points:
+        for name, values in points:
             if name in names:
                 message = f"two envs are called `{name}`"
                 work.problems.add(merged.get("matrix") or at, message, code="duplicate", hint="change a matrix value")
@@ -382,8 +390,8 @@ def _expand_envs(
                 work.problems.add(at, f"more than {MAX_ENVS:,} envs", code="limit")
                 work.problems.raise_any()
             if matches_env(only, name, group):
-                point = EnvPoint(name=name, group=group, node=merged, at=at, values=values_, args=args, project=project)
+                point = EnvPoint(name=name, group=group, node=merged, at=at, values=values, args=args, project=project)
                 env = make_env(work, point)
                 if env is not None:
-                    made.append(env)
-    return made
+                    envs.append(env)
+    return envs

@@ -1,8 +1,8 @@
-"""A matrix as CI systems have it -> its points.
+"""Expands a matrix into its points, as CI systems do.
 
-`exclude` takes away every combination that has all of an entry's values. Each entry of `include` then adds its further
-values to every combination that has the entry's values of the matrix's own axes; where there is none it is a point of
-its own.
+An entry of `exclude` removes every combination that has all values of the entry. Then each entry of `include` adds its
+further values to every combination that has the entry's values of the matrix's own axes. If there is no such
+combination, the entry is a point of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_ENTRIES = 200  # of `include` and of `exclude`: each is compared with each p
 
 
 def expand_points(matrix: YamlNode, env: str, problems: Problems) -> list[tuple[str, Point]]:
-    """Each point with the name of its env, in the order of the axes as written; [] when something is wrong."""
+    """Returns each point with the name of its env, in the order of the axes as written. Notes errors; [] after one."""
     axes = {name: [value_text(value) for value in node.items()] for name, node in _axes(matrix).items()}
     count = 1
     for values in axes.values():
@@ -41,21 +41,21 @@ def expand_points(matrix: YamlNode, env: str, problems: Problems) -> list[tuple[
         [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())] if axes else []
     )
     combinations = _apply_exclude(combinations, matrix, axes, problems)
-    found = [(name_of(env, [point[axis] for axis in axes]), point) for point in combinations]
-    found += _apply_include(combinations, matrix, axes, env)
-    if not found and (matrix.get("exclude") or not axes):
+    points = [(name_of(env, [point[axis] for axis in axes]), point) for point in combinations]
+    points += _apply_include(combinations, matrix, axes, env)
+    if not points and (matrix.get("exclude") or not axes):
         hint = "all are excluded" if axes else "write an axis, as in `matrix: {suite: [bookworm, trixie]}`"
         problems.add(matrix, f"the matrix of env `{env}` has no points", code="empty", hint=hint)
-    return found
+    return points
 
 
 def name_of(env: str, values: list[str]) -> str:
-    """`unit[bookworm,3.12]`."""
+    """Returns the name of a point's env, as in `unit[bookworm,3.12]`."""
     return f"{env}[{','.join(label(value) for value in values)}]"
 
 
 def value_text(node: YamlNode) -> str:
-    """A matrix value: numbers are taken as they were written."""
+    """Returns a matrix value as text; numbers as they were written."""
     return node.value if isinstance(node.value, str) else node.text
 
 
@@ -76,24 +76,24 @@ def _apply_exclude(
         for name in unknown:
             hint = problems.nearest_hint(name, axes)
             problems.add(node.key(name), f"unknown axis `{name}` in `exclude`", code="unknown-axis", hint=hint)
-        left = [point for point in combinations if any(point.get(k) != v for k, v in entry.items())]
-        if len(left) == len(combinations) and not unknown:
+        remaining = [point for point in combinations if any(point.get(k) != v for k, v in entry.items())]
+        if len(remaining) == len(combinations) and not unknown:
             hint = "write values that the axes have, or remove it"
             problems.add(node, "this entry of `exclude` excludes nothing", code="exclude", hint=hint)
-        combinations = left
+        combinations = remaining
     return combinations
 
 
 def _apply_include(
     combinations: list[Point], matrix: YamlNode, axes: Mapping[str, list[str]], env: str
 ) -> list[tuple[str, Point]]:
-    """Extends `combinations` in place; gives the points that stand for themselves."""
-    alone: list[tuple[str, Point]] = []
+    """Adds values to `combinations` in place. Returns the entries that are points of their own, with their names."""
+    points: list[tuple[str, Point]] = []
     for _, entry in _entries(matrix, "include"):
         own = {name: value for name, value in entry.items() if name in axes}
         matching = [point for point in combinations if all(point[name] == value for name, value in own.items())]
         for point in matching:
             point.update(entry)
         if not matching:
-            alone.append((name_of(env, list(entry.values())), entry))
-    return alone
+            points.append((name_of(env, list(entry.values())), entry))
+    return points

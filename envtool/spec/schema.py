@@ -1,7 +1,8 @@
-"""The one schema: it validates, it is what `envtool schema` prints for editors, and reference.py makes a page of it.
+"""The JSON Schema of a spec. It validates specs, `envtool schema` prints it for editors, and docs.py writes the
+reference page from it.
 
-Core keys are here; kinds and languages bring theirs. Text that a template may stand for is not bound by patterns here
-(an editor would complain about `{{`); the values are checked once rendered.
+The core's keys are declared here; kinds and languages declare theirs. Text that may be a template has no pattern here,
+because an editor would complain about `{{`: its value is checked after rendering.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from envtool.plugins import PluginRegistry
 
 LAYER_KEYS = ("needs", "path", "set")
-SERVICES = "services"  # known to be planned: told apart from a slip
+SERVICES = "services"  # a planned key: it gets an error of its own, not that of a misspelt key
 ENV_KEYS = frozenset({
     "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "path", "scratch", "set",
     "tasks", "timeout", "user", "workdir",
@@ -25,7 +26,7 @@ ENV_KEYS = frozenset({
 
 
 def schema(registry: PluginRegistry) -> dict[str, Json]:
-    """The JSON Schema (2020-12) of a spec, for these kinds and languages."""
+    """Returns the JSON Schema (2020-12) of a spec, for these kinds and languages."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "envtool.yaml",
@@ -34,24 +35,24 @@ def schema(registry: PluginRegistry) -> dict[str, Json]:
         "properties": {
             "version": {"description": "Version of this format: 1.", "const": 1},
             "bases": _named_mapping(
-                "Bases by name: what a stack stands on. `host` is always there.",
+                "Bases by name: each is the root file system that an env can start from. `host` is built in.",
                 "base",
                 {"dev": {"debian": "bookworm"}},
             ),
             "layers": _named_mapping(
-                "Layers by name: steps on top of a base.", "layer", {"tools": {"apt": ["gcc", "make"]}}
+                "Layers by name: each adds files to a base.", "layer", {"tools": {"apt": ["gcc", "make"]}}
             ),
             "defaults": {
-                "description": "What every env of this file has where it does not say otherwise. Mappings are merged "
-                "key by key; lists and scalars of the env replace those given here; `base` is replaced as a whole.",
+                "description": "Keys and values that every env of this file inherits. Mappings are merged key by key; "
+                "lists and scalars of the env replace those of `defaults`; `base` is replaced as a whole.",
                 "examples": [{"base": {"debian": "bookworm"}}],
                 "$ref": "#/$defs/defaults",
             },
             "envs": _named_mapping("Environments by name.", "env", {"unit": {"tasks": {"test": "pytest"}}}),
             "include": {
-                "description": "Other spec files, relative to this one: a list, whose names are all shared, so that "
-                "each may be used once; or `NAME: FILE`, and what the file calls `unit` is `NAME/unit` outside of it. "
-                "Paths in an included file are relative to it, and its envs run in its directory.",
+                "description": "Other spec files, relative to this one. In a list, all files share their names, so "
+                "each name may be declared once. With `NAME: FILE`, the file's `unit` is called `NAME/unit` outside of "
+                "it. Paths in an included file are relative to it, and its envs run in its directory.",
                 "examples": [["services/api/envtool.yaml"]],
                 "anyOf": [
                     {"$ref": "#/$defs/strings"},
@@ -63,8 +64,8 @@ def schema(registry: PluginRegistry) -> dict[str, Json]:
                 ],
             },
             "cache": {
-                "description": "The team cache: layers that one machine built, for all others. It is the whole "
-                "project's, so it stands in the file where all begins.",
+                "description": "The team cache: other machines use the layers that one machine built. Only the main "
+                "spec file may have this key, for the whole project.",
                 "examples": [{"registry": "registry.example.org/team/layers"}],
                 "$ref": "#/$defs/cache",
             },
@@ -89,13 +90,13 @@ _AXIS: Json = {"pattern": scalar_types.AXIS, "errorMessage": "letters, digits an
 _VARIABLE: Json = {"pattern": scalar_types.VARIABLE, "errorMessage": "letters, digits and `_`, no digit first"}
 
 
-def _named_mapping(description: str, what: str, example: Json) -> Json:
+def _named_mapping(description: str, definition: str, example: Json) -> Json:
     return {
         "description": description,
         "type": "object",
         "examples": [example],
         "propertyNames": _NAME,
-        "additionalProperties": {"$ref": f"#/$defs/{what}"},
+        "additionalProperties": {"$ref": f"#/$defs/{definition}"},
     }
 
 
@@ -108,23 +109,23 @@ def _cache() -> Json:
                 "type": "string",
             },
             "push": {
-                "description": "Who puts layers there: `ci` (where the variable CI is set and a signing key is there), "
-                "`always` (whoever has a signing key) or `never`, unless said.",
+                "description": "Which machines push layers: `ci` (those with a signing key where the variable CI is "
+                "set), `always` (all with a signing key) or `never`, the default.",
                 "enum": ["ci", "always", "never"],
             },
             "results": {
-                "description": "Whether results of tasks that passed are shared, too; not unless said.",
+                "description": "Whether the results of passed tasks are shared, too. Default: false.",
                 "type": "boolean",
             },
             "network": {
                 "description": "Whether layers that were built with a network, a cache or a secret are shared, too "
-                "(`run` with `network: true`, a Dockerfile's RUN): what they came to hangs on the moment. Not unless "
-                "said.",
+                "(`run` with `network: true`, a Dockerfile's RUN). Their content depends on the moment of the build. "
+                "Default: false.",
                 "type": "boolean",
             },
             "trust": {
-                "description": "Public keys, as `envtool cache key` prints them (`ssh-ed25519 …`): what none of them "
-                "signed is not used.",
+                "description": "Public keys, as `envtool cache key` prints them (`ssh-ed25519 …`). A layer or result "
+                "that none of these keys signed is not used.",
                 "type": "array",
                 "items": {"type": "string", "minLength": 1},
             },
@@ -185,14 +186,14 @@ def _definitions() -> dict[str, Json]:
         **_matrix(text),
         "command": {
             "examples": ["make check"],
-            "description": "A line for `sh`, or a list of words that is executed as it is.",
+            "description": "A line for `sh`, or a list of words that is executed without a shell.",
             "anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/argv"}],
         },
         "argv": {"examples": [["make", "check"]], "type": "array", "items": text, "minItems": 1},
         "commands": {
             "examples": ["make check"],
             "description": "One line for `sh`, or a list of commands that run one after the other: each a line, or a "
-            "list of words that is executed as it is.",
+            "list of words that is executed without a shell.",
             "anyOf": [
                 {"type": "string", "minLength": 1},
                 {"type": "array", "items": {"$ref": "#/$defs/command"}, "minItems": 1},
@@ -216,8 +217,8 @@ def _long_task() -> Json:
         "properties": {
             "run": {
                 "description": "One line for `sh`, or a list of commands that run one after the other: each a "
-                "line, or a list of words that is executed as it is. `{{ args }}` is what follows `--` on the "
-                "command line.",
+                "line, or a list of words that is executed without a shell. `{{ args }}` stands for the arguments "
+                "after `--` on the command line.",
                 "$ref": "#/$defs/commands",
             },
             "outputs": {
@@ -225,12 +226,15 @@ def _long_task() -> Json:
                 "$ref": "#/$defs/strings",
             },
             "outputs_limit": {
-                "description": "The most that its outputs may have together, holes in files counted: 2GiB unless "
-                "said. A task with more fails.",
+                "description": "The most that all outputs together may have, including the holes in sparse files. "
+                "Default: 2GiB. A task with more fails.",
                 "$ref": "#/$defs/size",
             },
             "timeout": {"description": "The task is ended after this time.", "$ref": "#/$defs/duration"},
-            "user": {"description": "Who runs it; an ordinary user unless said.", "enum": ["user", "root"]},
+            "user": {
+                "description": "The user that the commands run as. Default: `user`, an ordinary user.",
+                "enum": ["user", "root"],
+            },
         },
         "required": ["run"],
         "additionalProperties": False,
@@ -262,18 +266,18 @@ def _layer(registry: PluginRegistry) -> Json:
             **_any_plugin_options(siblings),
             **{name: kind.schema for name, kind in sorted(registry.layers.items())},
             "needs": {
-                "description": "Layers that must stand below it. Without it a layer stands on all before it. The env's "
-                "language, or a layer that it adds, may be among them.",
+                "description": "Layers that must be below this one. Without `needs`, all layers before it are. The "
+                "name of the env's language, or of a layer that the language adds, may be in the list.",
                 "$ref": "#/$defs/strings",
             },
             "path": {
-                "description": "Directories that come before PATH, for all that stands on it: absolute, or of the "
-                "project, relative to this file.",
+                "description": "Directories that are put before PATH for everything above this layer: absolute, or "
+                "in the project, relative to this file.",
                 "$ref": "#/$defs/path",
             },
             "set": {
-                "description": "Variables for all that stands on it. Lists of places (PATH, CPATH, PYTHONPATH and "
-                "their kin) come before what is set below; `null` takes a variable away.",
+                "description": "Variables for everything above this layer. Lists of directories (PATH, CPATH, "
+                "PYTHONPATH and the like) are put before the list set below; `null` removes a variable.",
                 "$ref": "#/$defs/variables",
             },
         },
@@ -284,53 +288,9 @@ def _layer(registry: PluginRegistry) -> Json:
 
 def _env(registry: PluginRegistry, *, extends: bool) -> Json:
     own: dict[str, Json] = {
-        "base": {
-            "description": "The name of a base, or one written in place. `host` unless said.",
-            "examples": [{"debian": "bookworm"}],
-            "anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/base"}],
-        },
-        "layers": {
-            "description": "Layers, bottom first: names, or layers written in place.",
-            "examples": [[{"apt": ["gcc", "make"]}]],
-            "type": "array",
-            "items": {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/layer"}]},
-        },
-        "matrix": {
-            "description": "Axes with their values: one env for each combination, named `env[value,value]`. Values "
-            "are put in as `{{ matrix.AXIS }}`. `include` and `exclude` work as in CI matrices.",
-            "$ref": "#/$defs/matrix",
-        },
-        "path": {
-            "description": "Directories that come before PATH in its tasks: absolute, or of the project, relative to "
-            "this file.",
-            "$ref": "#/$defs/path",
-        },
-        "set": {
-            "description": "Variables of its tasks. Lists of places (PATH, CPATH, PYTHONPATH and their kin) come "
-            "before what its layers set; `null` takes a variable away.",
-            "$ref": "#/$defs/variables",
-        },
-        "pass": {
-            "description": "Variables of the caller that are let through, with `*` and `?`. With a network, or by a"
-            " pattern, those that the caller allows (`--allow-pass`), beside TERM, LANG, CI and their kin.",
-            "examples": [["NPM_TOKEN"]],
-            "type": "array",
-            "items": {
-                "type": "string",
-                "pattern": scalar_types.PASSED_PATTERN,
-                "errorMessage": scalar_types.PASSED_WORDS,
-            },
-        },
-        "workdir": {"description": "Where tasks start, relative to this file.", "type": "string", "minLength": 1},
-        "network": {
-            "description": "Whether its commands see this machine's network. Without it there is only loopback, and a "
-            "result cannot depend on anything outside.",
-            "type": "boolean",
-        },
-        "scratch": {"description": "Where what tasks write is held: `memory` unless said.", "enum": ["memory", "disk"]},
-        "outputs_limit": {"description": "For each task that has none of its own.", "$ref": "#/$defs/size"},
-        "timeout": {"description": "For each task that has none of its own.", "$ref": "#/$defs/duration"},
-        "user": {"description": "For each task that has none of its own.", "enum": ["user", "root"]},
+        **_stack_keys(),
+        **_variable_keys(),
+        **_command_defaults(),
         "language": {"description": "Adds the layers that a project in this language needs.", **_languages(registry)},
         "tasks": {
             "description": "Commands under a verb: `test`, `build`, or any other.",
@@ -343,7 +303,7 @@ def _env(registry: PluginRegistry, *, extends: bool) -> Json:
     if extends:
         own["extends"] = {
             "description": "An env, or several, to inherit from. Mappings are merged key by key; lists and scalars "
-            "replace what was inherited, the later the stronger; `base` is replaced as a whole.",
+            "replace inherited ones, and later envs replace earlier ones; `base` is replaced as a whole.",
             "anyOf": [{"type": "string"}, {"$ref": "#/$defs/strings"}],
         }
     options: dict[str, list[Json]] = {}
@@ -358,27 +318,101 @@ def _env(registry: PluginRegistry, *, extends: bool) -> Json:
     }
 
 
+def _stack_keys() -> dict[str, Json]:
+    """Returns the schemas of an env's keys that decide its stack and its points."""
+    return {
+        "base": {
+            "description": "The name of a base, or one written in place. Default: `host`.",
+            "examples": [{"debian": "bookworm"}],
+            "anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/base"}],
+        },
+        "layers": {
+            "description": "Layers, bottom first: names, or layers written in place.",
+            "examples": [[{"apt": ["gcc", "make"]}]],
+            "type": "array",
+            "items": {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/layer"}]},
+        },
+        "matrix": {
+            "description": "Axes with their values: one env for each combination, named `env[value,value]`. "
+            "`{{ matrix.AXIS }}` stands for the value. `include` and `exclude` work as in CI matrices.",
+            "$ref": "#/$defs/matrix",
+        },
+    }
+
+
+def _variable_keys() -> dict[str, Json]:
+    """Returns the schemas of an env's keys that decide the variables of its tasks."""
+    return {
+        "path": {
+            "description": "Directories that are put before PATH in its tasks: absolute, or in the project, relative "
+            "to this file.",
+            "$ref": "#/$defs/path",
+        },
+        "set": {
+            "description": "Variables of its tasks. Lists of directories (PATH, CPATH, PYTHONPATH and the like) are "
+            "put before the list that its layers set; `null` removes a variable.",
+            "$ref": "#/$defs/variables",
+        },
+        "pass": {
+            "description": "Variables of the caller that its tasks get; `*` and `?` are patterns. If the env has a "
+            "network, and for every pattern, the caller has to allow them (`--allow-pass`), except TERM, LANG, CI and "
+            "the like.",
+            "examples": [["NPM_TOKEN"]],
+            "type": "array",
+            "items": {
+                "type": "string",
+                "pattern": scalar_types.PASSED_PATTERN,
+                "errorMessage": scalar_types.PASSED_WORDS,
+            },
+        },
+    }
+
+
+def _command_defaults() -> dict[str, Json]:
+    """Returns the schemas of an env's keys that decide how its commands run."""
+    return {
+        "workdir": {
+            "description": "The directory in which tasks start, relative to this file.",
+            "type": "string",
+            "minLength": 1,
+        },
+        "network": {
+            "description": "Whether its commands have this machine's network. Without it there is only loopback, and a "
+            "result cannot depend on anything outside.",
+            "type": "boolean",
+        },
+        "scratch": {
+            "description": "Where the files that tasks write are held during the task. Default: `memory`.",
+            "enum": ["memory", "disk"],
+        },
+        "outputs_limit": {"description": "For each task that has none of its own.", "$ref": "#/$defs/size"},
+        "timeout": {"description": "For each task that has none of its own.", "$ref": "#/$defs/duration"},
+        "user": {"description": "For each task that has none of its own.", "enum": ["user", "root"]},
+    }
+
+
 def _languages(registry: PluginRegistry) -> dict[str, Json]:
     return {"enum": [*sorted(registry.languages)]} if registry.languages else {"type": "string"}
 
 
 def _any_plugin_options(offers: Mapping[str, list[Json]]) -> dict[str, Json]:
-    """Keys that several plugins own: any of their schemas will do here; each checks its own afterwards."""
-    out: dict[str, Json] = {}
-    for key, several in sorted(offers.items()):
-        different = [one for index, one in enumerate(several) if one not in several[:index]]
-        out[key] = different[0] if len(different) == 1 else {"anyOf": different}
-    return out
+    """Returns one schema for each key. If several plugins have the same key, a value may fit the schema of any of them:
+    the env's own plugin checks it afterwards."""
+    properties: dict[str, Json] = {}
+    for key, schemas in sorted(offers.items()):
+        different = [schema for index, schema in enumerate(schemas) if schema not in schemas[:index]]
+        properties[key] = different[0] if len(different) == 1 else {"anyOf": different}
+    return properties
 
 
 def options_schema(keys: Mapping[str, Json]) -> dict[str, Json]:
-    """The schema of a mapping with (only) these keys: for checking a kind's or a language's rendered options."""
+    """Returns the schema of a mapping with these keys, for checking the rendered options of a kind or language."""
     return {"type": "object", "properties": {**keys}}
 
 
 def editor_schema(registry: PluginRegistry) -> dict[str, Json]:
-    """The schema as editors see it: where a value has to look like something, it may also be a template, which is
-    judged when it is rendered."""
+    """Returns the schema for editors: each value with a pattern may also be a template, which is checked after
+    rendering."""
     return {key: _with_templates(value) for key, value in schema(registry).items()}
 
 

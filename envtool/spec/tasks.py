@@ -1,4 +1,4 @@
-"""The tasks of one env."""
+"""Reads the tasks of one env."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ USERS = ("user", "root")
 
 
 def make_tasks(work: LoadContext, env: YamlNode, scope: Scope, args: str, directory: str) -> tuple[Task, ...]:
-    """All tasks of an env, in the order written. `args` is what `{{ args }}` becomes in a line for sh."""
+    """Returns the tasks of an env, in the order written. `args` is the text for `{{ args }}` in a line for sh. Notes
+    all errors."""
     tasks = env.get("tasks")
     if tasks is None or not tasks.mapping():
         return ()
@@ -26,52 +27,52 @@ def make_tasks(work: LoadContext, env: YamlNode, scope: Scope, args: str, direct
     timeout = render_duration(work, env.get("timeout"), scope)
     limit = render_size(work, env.get("outputs_limit"), scope)
     user = _user(work, env.get("user"), scope)
-    made: list[Task] = []
+    made_tasks: list[Task] = []
     for verb, node in tasks.mapping().items():
         long = isinstance(node.value, dict)
         run = node.get("run") if long else node
         if run is None:
             continue
         outputs = node.get("outputs")
-        own = render_duration(work, node.get("timeout"), scope)
-        most = render_size(work, node.get("outputs_limit"), scope)
-        made.append(
+        own_timeout = render_duration(work, node.get("timeout"), scope)
+        own_limit = render_size(work, node.get("outputs_limit"), scope)
+        made_tasks.append(
             Task(
                 name=verb,
                 commands=_commands(work, run, scope, f"task `{verb}`"),
                 where=tasks.key(verb).where,
                 outputs=_outputs(work, outputs, scope, directory),
-                outputs_limit=most if most is not None else limit,
-                timeout=own if own is not None else timeout,
+                outputs_limit=own_limit if own_limit is not None else limit,
+                timeout=own_timeout if own_timeout is not None else timeout,
                 user=_user(work, node.get("user"), scope) or user or USERS[0],
                 uses_args=any(uses_args(text) for text in _command_texts(run)),
             )
         )
-    return tuple(made)
+    return tuple(made_tasks)
 
 
 def render_duration(work: LoadContext, node: YamlNode | None, scope: Scope) -> float | None:
-    """A duration in seconds; None when there is none or it is wrong (which is noted)."""
+    """Returns a duration in seconds; None if there is none, or if it is wrong, which is noted."""
     if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
         return None
     value = work.text(node, scope) if isinstance(node.value, str) else node.value
-    found = scalar_types.parse_duration(value)
-    if found is None and value != "":
+    seconds = scalar_types.parse_duration(value)
+    if seconds is None and value != "":
         hint = "write 30s, 5m, 1h30m, or a number of seconds"
         work.problems.add(node, f"`{value}` is no duration", code="duration", hint=hint)
-    return found
+    return seconds
 
 
 def render_size(work: LoadContext, node: YamlNode | None, scope: Scope) -> int | None:
-    """A size in bytes; None when there is none or it is wrong (which is noted)."""
+    """Returns a size in bytes; None if there is none, or if it is wrong, which is noted."""
     if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
         return None
     value = work.text(node, scope) if isinstance(node.value, str) else node.value
-    found = scalar_types.parse_size(value) if isinstance(value, str | int) else None  # 2.0 is an integer to JSON Schema
-    if found is None and value != "":
+    size = scalar_types.parse_size(value) if isinstance(value, str | int) else None  # 2.0 is an integer to JSON Schema
+    if size is None and value != "":
         hint = "write 500MB, 2GiB, or a number of bytes"
         work.problems.add(node, f"`{value}` is no size", code="size", hint=hint)
-    return found
+    return size
 
 
 def _user(work: LoadContext, node: YamlNode | None, scope: Scope) -> str:
@@ -113,7 +114,7 @@ def _command(work: LoadContext, node: YamlNode, scope: Scope) -> Command | None:
 
 
 def _split_args(scope: Scope) -> list[str]:
-    """In an argv, `{{ args }}` alone is each argument as a word."""
+    """Returns the words for `{{ args }}` alone in an argv: one for each argument."""
     import shlex
 
     args = scope["args"]
@@ -122,18 +123,18 @@ def _split_args(scope: Scope) -> list[str]:
 
 
 def _outputs(work: LoadContext, node: YamlNode | None, scope: Scope, directory: str) -> tuple[str, ...]:
-    found: list[str] = []
+    patterns: list[str] = []
     for item in node.items() if node is not None else []:
         if not isinstance(item.value, str):
             continue
         path = work.text(item, scope)
-        inside = scalar_types.resolve_project_path(path, directory)
-        if inside is not None and ".git" in inside.casefold().split("/"):
+        pattern = scalar_types.resolve_project_path(path, directory)
+        if pattern is not None and ".git" in pattern.casefold().split("/"):
             hint = "git obeys what is in it: a task that has to change it does so outside of envtool"
             work.problems.add(item, f"`{path}` is never an output", code="output", hint=hint)
-        elif inside is not None:
+        elif pattern is not None:
             check_pattern(work, item, path)
-            found.append(inside)
+            patterns.append(pattern)
         elif path or not is_template(item.value):
             note_outside_project(work, item, path)
-    return tuple(found)
+    return tuple(patterns)

@@ -1,4 +1,4 @@
-"""`cache:` at the top of a spec."""
+"""Reads `cache:` at the top of a spec."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from envtool.spec.node import Problems, YamlNode, to_plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A repository of a registry that is named: a cache on Docker Hub says docker.io
+# A repository with its registry's host: a cache on Docker Hub has to say docker.io
 REPOSITORY = re.compile(
     r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+"
 )
-# As in OpenSSH's .pub files: the length and name of the type, the length of the key, 32 bytes (RFC 8709)
+# A line of an OpenSSH .pub file: the length and name of the type, the length of the key, 32 bytes (RFC 8709)
 PUBLIC = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: .*)?")
 
 
 def team_cache(roots: Sequence[YamlNode], problems: Problems) -> TeamCache | None:
-    """The team cache of a spec, whose files have these roots: the first file's. What is wrong with it is noted."""
+    """Returns the team cache of a spec, or None if it has none or the spec has errors. `roots` are the root nodes of
+    its files; only the first may have the key. Notes all errors."""
     for root in roots[1:]:
         if root.get("cache") is not None:
             hint = f"it is of the whole project: write it in {roots[0].source.file}"
@@ -40,7 +41,7 @@ def team_cache(roots: Sequence[YamlNode], problems: Problems) -> TeamCache | Non
                 hint = "this is a private key: make another one, and keep it out of the project"
             problems.add(key, "not a public key of the sort ssh-ed25519", code="value", hint=hint)
     values: dict[str, Any] = {name: to_plain(value) for name, value in node.mapping().items()}
-    if problems.found:
+    if problems.noted:
         return None
     return TeamCache(
         registry=values["registry"],

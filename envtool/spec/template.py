@@ -1,8 +1,8 @@
-"""Jinja2 on one scalar: an allow-list of what an expression may contain, so that time and memory are bounded.
+"""Renders Jinja2 templates in one scalar. An allow-list of the nodes of an expression bounds time and memory.
 
 Nothing repeats (no loops, macros, calls, assignments, `*`, `**`, `%`), and no attribute of a Python object can be
-reached: `a.b` looks into our own namespaces and nowhere else. What is left can only choose and join text; the result
-is at most as long as the template plus its values, and that is capped too.
+reached: `a.b` looks only into `matrix` and `env`. Templates can only choose and join text: a result is at most as long
+as the template with its values, and has a limit of its own too.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Scope: TypeAlias = "Mapping[str, str | Mapping[str, str]]"
 
 MAX_RESULT = 64 * 1024  # characters of one rendered value
 MAX_SOURCE = 16 * 1024  # characters of one template
-MAX_COMPILED = 500  # different templates that need Jinja2 itself (each costs half a millisecond)
+MAX_COMPILED = 500  # different templates that need Jinja2 itself (each takes half a millisecond)
 MAX_RENDERED = 50_000  # uses of templates in one spec
 MAX_TOTAL = 16 * 1024 * 1024  # characters of all results in one spec
 MAX_DEPTH = 20  # nesting of one expression
 
-# `{{ matrix.x }}`, `{{ env.name }}` and `{{ args }}` are nearly all there is: rendered here, as Jinja2 would, without
-# importing it (30 ms) or compiling anything. A property test holds the two together.
+# Nearly all templates are `{{ matrix.x }}`, `{{ env.name }}` and `{{ args }}`. They are rendered here: importing Jinja2
+# takes 30 ms, and compiling takes more. A property test compares the results with those of Jinja2.
 _SIMPLE = re.compile(r"\{\{[ \t]*(matrix|env|args)(?:\.([A-Za-z][A-Za-z0-9_]*))?[ \t]*\}\}")
 _MARK = re.compile(r"\{[{%#]")
 _OPENS = re.compile(r"\{[{%]")
@@ -38,8 +38,7 @@ _WORD_ARGS = re.compile(r"\bargs\b")
 
 
 class TemplateError(Exception):
-    """A template is wrong: the sentence, a code, what to do, and for unknown names the name and what is known beside
-    it."""
+    """A template is wrong: `message`, `code`, `hint`; for an unknown name also `name`, and the `known` names."""
 
     def __init__(
         self, message: str, *, code: str = "template", hint: str = "", name: str = "", known: tuple[str, ...] = ()
@@ -53,16 +52,17 @@ class TemplateError(Exception):
 
 
 def is_template(value: object) -> bool:
-    """Would rendering this scalar do anything?"""
+    """Returns whether a scalar has something to render."""
     return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
 def is_arguments(text: str) -> bool:
-    """Is this exactly `{{ args }}`: in an argv, the place where each argument becomes a word of its own."""
+    """Returns whether a text is exactly `{{ args }}`. In an argv, it stands for one word for each argument."""
     return _ARGS.match(text) is not None
 
 
 def uses_args(text: str) -> bool:
+    """Returns whether a template in the text has the name `args`."""
     if "args" not in text:
         return False
     pieces = ((piece, _OPENS.search(piece)) for piece in text.split("}"))
@@ -71,7 +71,7 @@ def uses_args(text: str) -> bool:
 
 @dataclass(slots=True)
 class Renderer:
-    """Renders templates of one spec within one budget. Not thread-safe."""
+    """Renders the templates of one spec, within limits for all of them together. Not thread-safe."""
 
     compiled: dict[str, tuple[Template, frozenset[str]]] = field(default_factory=dict)
     rendered: int = 0
@@ -79,11 +79,11 @@ class Renderer:
 
     @property
     def is_budget_spent(self) -> bool:
-        """Is the budget used up: would all further rendering fail?"""
+        """Whether a limit is reached, so that all further rendering would fail."""
         return self.rendered > MAX_RENDERED or self.characters > MAX_TOTAL or len(self.compiled) >= MAX_COMPILED
 
     def render(self, text: str, scope: Scope) -> str:
-        """`text` with `scope` put in. Raises TemplateError."""
+        """Returns `text` with the values of `scope` put in. Raises TemplateError."""
         if len(text) > MAX_SOURCE:
             raise TemplateError(f"a template of more than {MAX_SOURCE // 1024} KiB", code="limit")
         self.rendered += 1
@@ -109,11 +109,11 @@ class Renderer:
                 self.compiled[text] = _compile(text)
             template, names = self.compiled[text]
             for name in sorted(names - set(scope)):
-                raise _unknown_here(name, scope)
+                raise _not_in_scope_error(name, scope)
             return template.render({name: _wrap(name, value) for name, value in scope.items()})
         except jinja2.TemplateSyntaxError as error:
-            said, hint = _explain_syntax_error(error.message or "", text)
-            raise TemplateError(f"template: {said}", hint=hint) from None
+            message, hint = _explain_syntax_error(error.message or "", text)
+            raise TemplateError(f"template: {message}", hint=hint) from None
         except jinja2.UndefinedError as error:
             raise TemplateError(f"template: {error.message}", code="undefined") from None
         except (RecursionError, MemoryError):
@@ -123,52 +123,55 @@ class Renderer:
                 hint=_SHORTER,
             ) from None
         except (TypeError, ValueError, LookupError, jinja2.TemplateError, OverflowError, AttributeError) as error:
-            said, hint = _explain_runtime_error(error)  # what an expression did: "1" + 1, [1][3] …
-            raise TemplateError(f"template: {said}", hint=hint) from None
+            message, hint = _explain_runtime_error(error)  # an error of the expression: "1" + 1, [1][3] …
+            raise TemplateError(f"template: {message}", hint=hint) from None
 
 
 _MARKS = (("{{", "}}"), ("{%", "%}"), ("{#", "#}"))
-_CHOOSE = "values may be put in (`{{ … }}`) and chosen (`{% if … %}`), no more"
-_CONDITION = "a condition stands after `if`, as in `{% if matrix.AXIS == 'a' %}`"
+_CHOOSE = "a template may only insert values (`{{ … }}`) and choose (`{% if … %}`)"
+_CONDITION = "write a condition after `if`, as in `{% if matrix.AXIS == 'a' %}`"
 _SHORTER = "make it shorter: `matrix.include` can give each point the value"
-_ONE = "one value stands between `{{` and `}}`, as in `{{ matrix.AXIS }}`"
-_BLOCKS = "known: `if`, `elif`, `else`, `endif`; whatever is to stay as it is stands between {% raw %} and {% endraw %}"
+_ONE = "write one value between `{{` and `}}`, as in `{{ matrix.AXIS }}`"
+_BLOCKS = "known: `if`, `elif`, `else`, `endif`; text between {% raw %} and {% endraw %} stays unchanged"
 
 
-def _explain_syntax_error(said: str, text: str) -> tuple[str, str]:
-    """What Jinja says of a syntax that it does not understand, in words for whoever has never heard of it, and what to
-    do."""
+def _explain_syntax_error(jinja_message: str, text: str) -> tuple[str, str]:
+    """Returns message and hint for a syntax error, for people who do not know Jinja2. `jinja_message` is Jinja2's own
+    message, `text` the template."""
     for start, end in _MARKS:
         if text.count(start) > text.count(end):
             return f"`{start}` is not closed", f"write `{end}` after it, or `{{{{ '{start}' }}}}` for the text itself"
-    if found := re.search(r"innermost block that needs to be closed is '(\w+)'", said):
-        if found[1] != "if":
-            return f"`{{% {found[1]} %}}` is not for a spec", _CHOOSE
-        return "`{% if … %}` is not closed", "write `{% endif %}` after what it is for"
-    if "end of raw directive" in said:
-        return "`{% raw %}` is not closed", "write `{% endraw %}` after what is to stay as it is"
-    if found := re.search(r"unknown tag '(\w+)'", said):
-        if found[1] in ("endif", "else", "elif"):
-            return f"`{{% {found[1]} %}}` without an `if` before it", "write `{% if … %}` before it, or remove it"
-        return f"`{{% {found[1]} %}}` is not known", _BLOCKS
-    if found := re.search(r"No (filter|test) named '(\w+)'", said):
-        return f"unknown {found[1]} `{found[2]}`", _list_known_names(_FILTERS if found[1] == "filter" else _TESTS)
+    if match := re.search(r"innermost block that needs to be closed is '(\w+)'", jinja_message):
+        if match[1] != "if":
+            return f"`{{% {match[1]} %}}` is not for a spec", _CHOOSE
+        return "`{% if … %}` is not closed", "write `{% endif %}` after the text that depends on it"
+    if "end of raw directive" in jinja_message:
+        return "`{% raw %}` is not closed", "write `{% endraw %}` after the text that stays unchanged"
+    if match := re.search(r"unknown tag '(\w+)'", jinja_message):
+        if match[1] in ("endif", "else", "elif"):
+            return f"`{{% {match[1]} %}}` without an `if` before it", "write `{% if … %}` before it, or remove it"
+        return f"`{{% {match[1]} %}}` is not known", _BLOCKS
+    if match := re.search(r"No (filter|test) named '(\w+)'", jinja_message):
+        return f"unknown {match[1]} `{match[2]}`", _list_known_names(_FILTERS if match[1] == "filter" else _TESTS)
     if re.search(r"\{\{-?\s*-?\}\}", text):
         return "nothing stands between `{{` and `}}`", _ONE
-    if found := re.search(r"(?:got|unexpected(?: char)?) (['\"])(.+?)\1(?:, expected '(.+?)')?", said):
-        return _explain_stray_token(found[2], found[3] or "", _CONDITION if "statement block" in said else _ONE)
+    if match := re.search(r"(?:got|unexpected(?: char)?) (['\"])(.+?)\1(?:, expected '(.+?)')?", jinja_message):
+        return _explain_stray_token(
+            match[2], match[3] or "", _CONDITION if "statement block" in jinja_message else _ONE
+        )
     return "the expression cannot be read", _ONE
 
 
-def _explain_stray_token(found: str, wanted: str, hint: str) -> tuple[str, str]:
-    """Something stands where the expression has no room for it; `wanted` is the bracket that is missing."""
-    if found.startswith("end of"):
+def _explain_stray_token(character: str, bracket: str, hint: str) -> tuple[str, str]:
+    """Returns message and hint for a character or token that is not allowed at its position. `bracket` is the missing
+    bracket before it, or ""."""
+    if character.startswith("end of"):
         return "the expression ends too early", hint
-    if found in "\"'":
-        return f"the quote {found} is not closed", f"write {found} where the text ends"
-    if found == "=":
+    if character in "\"'":
+        return f"the quote {character} is not closed", f"write {character} where the text ends"
+    if character == "=":
         return "`=` was not expected there", "`==` compares"
-    return f"`{found}` was not expected there", f"write `{wanted}` before it" if wanted else hint
+    return f"`{character}` was not expected there", f"write `{bracket}` before it" if bracket else hint
 
 
 def _list_known_names(names: Iterable[str]) -> str:
@@ -176,17 +179,17 @@ def _list_known_names(names: Iterable[str]) -> str:
 
 
 def _explain_runtime_error(error: Exception) -> tuple[str, str]:
-    """Why an expression gives no value, and what to do."""
+    """Returns message and hint for an expression that has no value."""
     if isinstance(error, TypeError):
         hint = "`~` joins texts, and `| int` makes a number of a text"
         return "these values do not go together", hint
     if isinstance(error, LookupError):
-        return "nothing stands at that place", "places are counted from 0"
+        return "there is no element with that index", "indices count from 0"
     return "the expression gives no value", _ONE
 
 
 def _render_simple(text: str, scope: Scope) -> str | None:
-    """The result, or None when it takes Jinja2 to say."""
+    """Returns the rendered text, or None if the template needs Jinja2."""
     parts: list[str] = []
     at = 0
     for match in _SIMPLE.finditer(text):
@@ -200,15 +203,19 @@ def _render_simple(text: str, scope: Scope) -> str | None:
             return None
         parts += (text[at : match.start()], value)
         at = match.end()
-    rest = text[at:]
-    literal = parts[::2]
-    if any(_MARK.search(part) for part in (*literal, rest)) or any(p.endswith("{") for p in literal) or "\r" in text:
+    remaining = text[at:]
+    literals = parts[::2]
+    if (
+        any(_MARK.search(part) for part in (*literals, remaining))
+        or any(p.endswith("{") for p in literals)
+        or "\r" in text
+    ):
         return None
-    return "".join(parts) + rest
+    return "".join(parts) + remaining
 
 
-class _Names(Mapping[str, str]):
-    """`matrix` or `env` inside a template. Only its entries can be seen, whatever they are called."""
+class _TemplateMapping(Mapping[str, str]):
+    """`matrix` or `env` inside a template. Templates can read its entries and none of its attributes."""
 
     def __init__(self, name: str, values: Mapping[str, str]) -> None:
         self.name = name
@@ -223,7 +230,7 @@ class _Names(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self.values_)
 
-    def __repr__(self) -> str:  # of a list that it is in: an address would be another text each time
+    def __repr__(self) -> str:  # used for a list that contains it: the default has an address, which changes each time
         return str(self)
 
     def __str__(self) -> str:
@@ -231,17 +238,17 @@ class _Names(Mapping[str, str]):
         raise TemplateError(f"`{self.name}` is not a text", hint=f"write `{self.name}.{first}`")
 
 
-def _wrap(name: str, value: str | Mapping[str, str]) -> str | _Names:
-    return value if isinstance(value, str) else _Names(name, value)
+def _wrap(name: str, value: str | Mapping[str, str]) -> str | _TemplateMapping:
+    return value if isinstance(value, str) else _TemplateMapping(name, value)
 
 
-def _unknown(name: str, within: str, known: tuple[str, ...]) -> TemplateError:
+def _unknown_name_error(name: str, within: str, known: tuple[str, ...]) -> TemplateError:
     full = f"{within}.{name}" if within else name
     return TemplateError(f"unknown name `{full}` in a template", code="undefined", name=name, known=known)
 
 
-def _unknown_here(name: str, scope: Scope) -> TemplateError:
-    """A name that this scope does not have."""
+def _not_in_scope_error(name: str, scope: Scope) -> TemplateError:
+    """Returns the error for a name that the scope does not have."""
     axes = scope.get("matrix")
     if name == "args":
         hint = "put it into the command of a task"
@@ -251,7 +258,7 @@ def _unknown_here(name: str, scope: Scope) -> TemplateError:
     if name.isupper():
         hint = f"{_list_known_names(scope)}; a variable is written `${name}`, in a command"
         return TemplateError(f"unknown name `{name}` in a template", code="undefined", hint=hint)
-    return _unknown(name, "", tuple(scope))
+    return _unknown_name_error(name, "", tuple(scope))
 
 
 def _bounded_replace(value: Any, old: str, new: str) -> str:
@@ -282,31 +289,31 @@ def _environment() -> SandboxedEnvironment:
     from jinja2.sandbox import SandboxedEnvironment
 
     class Environment(SandboxedEnvironment):
-        """Attribute and item access that knows our namespaces and nothing of Python's."""
+        """Looks up attributes and items in `matrix` and `env` only, never in Python objects."""
 
         def getattr(self, obj: Any, attribute: str) -> Any:
-            if isinstance(obj, _Names):
+            if isinstance(obj, _TemplateMapping):
                 if attribute in obj:
                     return obj[attribute]
 
                 def unknown(_: str | None) -> TemplateError:
-                    return _unknown(attribute, obj.name, tuple(obj))
+                    return _unknown_name_error(attribute, obj.name, tuple(obj))
 
                 return Nothing(name=attribute, exc=unknown)  # type: ignore[arg-type]
             if isinstance(obj, jinja2.Undefined):
-                return obj  # the first unknown name is the one to be told
+                return obj  # the error names the first unknown name
             hint = "as in `matrix.AXIS` or `env.name`"
             raise TemplateError(f"`.{attribute}` of a text: only `matrix` and `env` have names in them", hint=hint)
 
         def getitem(self, obj: Any, argument: Any) -> Any:
-            if isinstance(obj, _Names):
+            if isinstance(obj, _TemplateMapping):
                 return self.getattr(obj, str(argument))
             if isinstance(obj, str | list | tuple) and isinstance(argument, int | slice):
                 return obj[argument]
             return self.getattr(obj, str(argument))
 
     class Nothing(jinja2.StrictUndefined):
-        """Cannot be shown in a list either."""
+        """An undefined value that raises inside a list as well."""
 
         def __repr__(self) -> str:
             return str(self)
@@ -321,7 +328,7 @@ def _environment() -> SandboxedEnvironment:
 
 
 def _compile(text: str) -> tuple[Template, frozenset[str]]:
-    """Parse, look at every node, and only then compile. The second is the names it needs."""
+    """Parses a template, checks every node, and only then compiles it. Returns it with the names that it uses."""
     from jinja2 import Template, nodes
 
     allowed = (
@@ -342,15 +349,17 @@ def _compile(text: str) -> tuple[Template, frozenset[str]]:
                 hint=_SHORTER,
             )
         if not isinstance(node, allowed):
-            what = _WORDS.get(type(node).__name__, type(node).__name__.lower())
-            raise TemplateError(f"template: {what} is not for a spec", hint=_CHOOSE)
+            construct = _WORDS.get(type(node).__name__, type(node).__name__.lower())
+            raise TemplateError(f"template: {construct} is not for a spec", hint=_CHOOSE)
         if isinstance(node, nodes.Filter) and node.name not in _FILTERS:
             name, known = str(node.name), tuple(_FILTERS)
             raise TemplateError(f"unknown filter `{name}`", hint=_list_known_names(known), name=name, known=known)
         if isinstance(node, nodes.Name):
             names.add(node.name)
         pending += [(child, depth + 1) for child in node.iter_child_nodes()]
-    with warnings.catch_warnings():  # Python's of nonsense such as `none[0:1]`: that it cannot be had is said later
+    with (
+        warnings.catch_warnings()
+    ):  # Python warns of expressions such as `none[0:1]`: rendering them is an error anyway
         warnings.simplefilter("ignore", SyntaxWarning)
         code = environment.compile(tree)
     return Template.from_code(environment, code, {}), frozenset(names)

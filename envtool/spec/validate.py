@@ -1,4 +1,4 @@
-"""A value against a schema: jsonschema-rs finds what is wrong, this module says it in our words, at the very value."""
+"""Checks a value against a schema. jsonschema-rs finds the errors; this module words them and finds their positions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Path: TypeAlias = "tuple[str | int, ...]"
 
-# What a template may turn out to be cannot be judged before it is rendered.
+# Keywords that cannot be checked for a template before it is rendered.
 _STRING_KEYWORDS = frozenset({"pattern", "enum", "const", "minLength", "maxLength", "format", "propertyNames"})
 _OWNERS = {"envs": "env", "layers": "layer", "bases": "base", "tasks": "task"}
 _TYPES = {
@@ -49,14 +49,14 @@ class SchemaChecker:
     def __init__(
         self, schema: dict[str, Json], *, whole: str = "the spec", beside: Mapping[str, Sequence[str]] | None = None
     ) -> None:
-        """`whole` is what a value is called that is no part of another; `beside`: what each kind of layer may have
-        beside it, for the words."""
+        """`whole` is the name of the outermost value, for messages; `beside` has the further keys that a layer of each
+        kind may have, for hints."""
         self.schema, self.whole, self.beside = schema, whole, beside or {}
         self.compiled = jsonschema_rs.Draft202012Validator(schema)
 
     def check(self, value: Json, node: YamlNode, problems: Problems, *, at: Path = (), rendered: bool = False) -> bool:
-        """Note all that is wrong with `value`, which came from `node`. `at` is where `node` stands in the spec, for
-        the words. `rendered`: templates have become text, so that text is judged too. True: all is well.
+        """Notes all errors in `value`, which is the value of `node`. Returns whether there are none. `at` is the path
+        of `node` in the spec, for messages. `rendered`: templates are rendered, so their text is checked as well.
         """
         if self.compiled.is_valid(value):
             return True
@@ -69,13 +69,13 @@ class SchemaChecker:
                 _report(error, self, node, problems, at)
             elif not _is_misspelt(error, errors):
                 missing.setdefault(tuple(error.instance_path), []).append(error)
-        for path, several in missing.items():
-            _report_missing(self, find_node(node, path), at + path, several, problems)
+        for path, errors_at_path in missing.items():
+            _report_missing(self, find_node(node, path), at + path, errors_at_path, problems)
         return not errors
 
 
 def _relevant_errors(errors: Iterable[Any], *, rendered: bool) -> Iterator[Any]:
-    """The errors worth telling: those of `anyOf` are boiled down to the branch that was meant."""
+    """Yields the errors to report; of those below an `anyOf` only the errors of the branch that fits best."""
     for error in errors:
         if error.kind.name in ("anyOf", "oneOf", "oneOfNotValid"):
             yield from _best_branch(error, rendered=rendered)
@@ -84,7 +84,8 @@ def _relevant_errors(errors: Iterable[Any], *, rendered: bool) -> Iterator[Any]:
 
 
 def _best_branch(error: Any, *, rendered: bool) -> list[Any]:
-    """The branch that fits the value's type best; the error itself when none has its type."""
+    """Returns the errors of the branch with the fewest errors among those of the value's type; the error itself if no
+    branch has that type; [] if a branch fits."""
     candidates: list[list[Any]] = []
     for branch in error.kind.context:
         leaves = list(_relevant_errors(branch, rendered=rendered))
@@ -123,30 +124,30 @@ def _report(error: Any, checker: SchemaChecker, root: YamlNode, problems: Proble
             options = [str(option) for option in kind.options]
             hint = problems.nearest_hint(str(error.instance), options)
             got = describe_value(node, error.instance)
-            said = f"unknown value {got}" if isinstance(error.instance, str) else f"expected one value, got {got}"
-            problems.add(node, f"{subject}: {said}", code="value", hint=hint)
+            message = f"unknown value {got}" if isinstance(error.instance, str) else f"expected one value, got {got}"
+            problems.add(node, f"{subject}: {message}", code="value", hint=hint)
         case "const" if full == ("version",):
             got = describe_value(node, error.instance)
             problems.add(node, f"this envtool reads version 1, not {got}", code="version", hint="write `version: 1`")
         case "minItems" | "minLength" | "minProperties":
-            none = kind.name == "minProperties" and hints.mapping_kind(full) == "base"
-            what = ": expected one kind with its options, got nothing" if none else " is empty"
+            no_kind = kind.name == "minProperties" and hints.mapping_kind(full) == "base"
+            problem = ": expected one kind with its options, got nothing" if no_kind else " is empty"
             hint = _example_hint(full, error, schema) or "write a value, or remove it"
-            problems.add(node, f"{subject}{what}", code="empty", hint=hint)
+            problems.add(node, f"{subject}{problem}", code="empty", hint=hint)
         case "maxProperties":
             message = f"{subject}: expected one kind, got {_listed(node)}"
             problems.add(node, message, code="kinds", hint="keep one of them, and make the others bases of their own")
         case "pattern" | "not":
-            got, says = describe_value(node, error.instance), pin_schemas.wanted(error, schema)
-            message = f"expected {says}, got {got}" if says else f"{got} does not match what is wanted here"
+            got, expected = describe_value(node, error.instance), pin_schemas.wanted(error, schema)
+            message = f"expected {expected}, got {got}" if expected else f"{got} does not match what is wanted here"
             problems.add(node, f"{subject}: {message}", code="value")
         case _:
-            said = str(error.message)
-            problems.add(node, f"{subject}: {said[:1].lower()}{said[1:200]}", code="value")
+            message = str(error.message)
+            problems.add(node, f"{subject}: {message[:1].lower()}{message[1:200]}", code="value")
 
 
 def _report_missing(checker: SchemaChecker, node: YamlNode, path: Path, errors: list[Any], problems: Problems) -> None:
-    """Keys that have to be there, all at once, with an example of the whole."""
+    """Notes all missing keys of one mapping together, with an example of the whole mapping."""
     outer = min((error.schema_path for error in errors), key=len)  # some may be of an alternative within
     form = _lookup(checker.schema, [*outer][:-1])
     names = list(dict.fromkeys(error.kind.property for error in errors))
@@ -161,7 +162,7 @@ def _report_missing(checker: SchemaChecker, node: YamlNode, path: Path, errors: 
 
 
 def _example_hint(path: Path, error: Any, schema: dict[str, Json]) -> str:
-    """The hint with an example: of the form that was missed, else of those that it is one of."""
+    """Returns a hint with an example of the expected form; if it has none, of the alternatives that it belongs to."""
     if not path:
         return "begin the file with `version: 1`"
     steps = [*error.schema_path][:-1]
@@ -172,15 +173,15 @@ def _example_hint(path: Path, error: Any, schema: dict[str, Json]) -> str:
     return hint
 
 
-def _has_unknown_key(several: Any, errors: list[Any]) -> bool:
-    """Is one of the keys that are too many not known at all? Then that is what is told."""
+def _has_unknown_key(max_error: Any, errors: list[Any]) -> bool:
+    """Returns whether one of too many keys is unknown: then only the unknown key is reported."""
     return any(
-        error.kind.name == "additionalProperties" and error.instance_path == several.instance_path for error in errors
+        error.kind.name == "additionalProperties" and error.instance_path == max_error.instance_path for error in errors
     )
 
 
 def _is_misspelt(missing: Any, errors: list[Any]) -> bool:
-    """Is the missing key there, misspelt? Then that is what is told."""
+    """Returns whether the missing key is present but misspelt: then only the misspelt key is reported."""
     return any(
         error.kind.name == "additionalProperties"
         and error.instance_path == missing.instance_path
@@ -193,7 +194,7 @@ def _is_misspelt(missing: Any, errors: list[Any]) -> bool:
 
 
 def find_node(root: YamlNode, path: Sequence[str | int]) -> YamlNode:
-    """The node at a path of keys and indices (as far as it exists)."""
+    """Returns the node at a path of keys and indices, or the last node of the path that exists."""
     node = root
     for step in path:
         value = node.value
@@ -212,17 +213,17 @@ def find_node(root: YamlNode, path: Sequence[str | int]) -> YamlNode:
 
 
 def split_owner(path: Path) -> tuple[str, Path]:
-    """Whom a path belongs to ("env `unit`"), and what is left of it."""
-    named = ""
+    """Returns the declaration that a path belongs to ("env `unit`"), and the remaining path."""
+    owner = ""
     while len(path) >= 2 and path[0] in _OWNERS and isinstance(path[1], str):
-        this = f"{_OWNERS[str(path[0])]} `{path[1]}`"
-        named = f"{this} of {named}" if named else this
+        declaration = f"{_OWNERS[str(path[0])]} `{path[1]}`"
+        owner = f"{declaration} of {owner}" if owner else declaration
         path = path[2:]
-        if named.startswith(("layer", "base")):
+        if owner.startswith(("layer", "base")):
             break
-    if not named and path[:1] == ("defaults",):
-        named, path = "`defaults`", path[1:]
-    return named, path
+    if not owner and path[:1] == ("defaults",):
+        owner, path = "`defaults`", path[1:]
+    return owner, path
 
 
 def _join_path(path: Path) -> str:
@@ -233,29 +234,29 @@ def _join_path(path: Path) -> str:
 
 
 def _subject(path: Path) -> str:
-    named, rest = split_owner(path)
-    if not rest:
-        return named
-    return f"`{_join_path(rest)}`" + (f" of {named}" if named else "")
+    owner, remaining = split_owner(path)
+    if not remaining:
+        return owner
+    return f"`{_join_path(remaining)}`" + (f" of {owner}" if owner else "")
 
 
 def _path_prefix(path: Path) -> str:
-    named, rest = split_owner(path)
-    if not rest:
-        return f" in {named}" if named else " at the top level"
+    owner, remaining = split_owner(path)
+    if not remaining:
+        return f" in {owner}" if owner else " at the top level"
     return f" in {_subject(path)}"
 
 
 def _unknown_key(
     key: str, node: YamlNode, known: list[str], problems: Problems, path: Path, schema: dict[str, Json]
 ) -> None:
-    here = node.key(key)
+    key_node = node.key(key)
     if key == SERVICES and path in ((), ("envs", *path[1:2]), ("defaults",)):
         hint = "start what the tests need in the task itself"
-        problems.add(here, "`services` is not supported by this version of envtool", code="unsupported", hint=hint)
+        problems.add(key_node, "`services` is not supported by this version of envtool", code="unsupported", hint=hint)
         return
     hint = hints.unknown_key_hint(key, node, known, path, schema, problems)
-    problems.add(here, f"unknown key `{key}`{_path_prefix(path)}", code="unknown-key", hint=hint)
+    problems.add(key_node, f"unknown key `{key}`{_path_prefix(path)}", code="unknown-key", hint=hint)
 
 
 def _listed(node: YamlNode) -> str:
@@ -263,7 +264,7 @@ def _listed(node: YamlNode) -> str:
 
 
 def describe_value(node: YamlNode, value: object) -> str:
-    """A value as a reader of the file would call it."""
+    """Returns a value in words, as in "the number 3"."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -277,53 +278,53 @@ def describe_value(node: YamlNode, value: object) -> str:
     return f"a mapping with {_listed(node)}" if 0 < len(node.mapping()) <= 3 else "a mapping"
 
 
-def _type_hint(node: YamlNode, error: Any, wanted: str, as_in: str) -> str:
-    """What to write; `as_in` is the hint with an example."""
+def _type_hint(node: YamlNode, error: Any, expected: str, as_in: str) -> str:
+    """Returns the hint for a value of the wrong type; `as_in` is the hint with an example."""
     value = error.instance
     if value is None:
         return f"nothing stands after the `:`: write the value{f', {as_in}' if as_in else ''}, or remove the key"
     if isinstance(value, str) and is_template(value):
         return "a template always gives a string: write the value out"
-    if isinstance(value, bool | int | float) and "string" in wanted.replace("list of strings", ""):
+    if isinstance(value, bool | int | float) and "string" in expected.replace("list of strings", ""):
         return f'write it in quotes: "{node.text or value}"'
-    if isinstance(value, str) and "list of" in wanted:
+    if isinstance(value, str) and "list of" in expected:
         return f"write it as a list: [{_split_text_hint(node, value)}]" if len(value) <= 60 else as_in
-    if wanted == "true or false" and (meant := _BOOLEAN_WORDS.get(str(value).lower())):
-        return f"write it without quotes: {meant}" if str(value).lower() == meant else f"write {meant}"
-    if isinstance(value, str) and "number" in wanted and value.replace(".", "", 1).isdigit():
+    if expected == "true or false" and (literal := _BOOLEAN_WORDS.get(str(value).lower())):
+        return f"write it without quotes: {literal}" if str(value).lower() == literal else f"write {literal}"
+    if isinstance(value, str) and "number" in expected and value.replace(".", "", 1).isdigit():
         return f"write it without quotes: {value}"
-    return as_in or ("write one value" if isinstance(value, list | dict) and "list" not in wanted else "")
+    return as_in or ("write one value" if isinstance(value, list | dict) and "list" not in expected else "")
 
 
 def _split_text_hint(node: YamlNode, value: str) -> str:
-    """What was written as one text, as the members of a list: names with blanks or commas between them are several."""
+    """Returns a text as the members of a list: names that blanks or commas separate are one member each."""
     words = re.split(r"[,\s]+", value.strip())
     if len(words) > 1 and all(re.fullmatch(r"[A-Za-z0-9._/][A-Za-z0-9._/+-]*", word) for word in words):
         return ", ".join(words)
     return node.text or f'"{value}"'
 
 
-# ---- the schema, asked ---------------------------------------------------------------------------------------------
+# ---- looking up the schema -----------------------------------------------------------------------------------------
 
 
 def _lookup(schema: dict[str, Json], path: Sequence[str | int]) -> Any:
-    at: Any = schema
+    node: Any = schema
     for step in path:
         try:
-            at = at[step]
+            node = node[step]
         except (KeyError, IndexError, TypeError):
             return {}
-    return at
+    return node
 
 
 def _known(schema: dict[str, Json], path: Sequence[str | int]) -> list[str]:
-    around = _lookup(schema, path[:-1])
-    properties = around.get("properties", {}) if isinstance(around, dict) else {}
+    mapping = _lookup(schema, path[:-1])
+    properties = mapping.get("properties", {}) if isinstance(mapping, dict) else {}
     return [*properties]
 
 
 def describe_schema(sub: Any, schema: dict[str, Json]) -> str:
-    """A schema in words: "a list of strings", "a string or a mapping"."""
+    """Returns a schema in words: "a list of strings", "a string or a mapping"."""
     return " or ".join(dict.fromkeys(_wanted_types(sub, schema, 6))) or "something else"
 
 
@@ -332,8 +333,8 @@ def _wanted_types(sub: Any, schema: dict[str, Json], depth: int) -> list[str]:
         return []
     if "$ref" in sub:
         return _wanted_types(_lookup(schema, str(sub["$ref"]).removeprefix("#/").split("/")), schema, depth - 1)
-    for several in ("anyOf", "oneOf"):
-        branches = [word for branch in sub.get(several, []) for word in _wanted_types(branch, schema, depth - 1)]
+    for keyword in ("anyOf", "oneOf"):
+        branches = [word for branch in sub.get(keyword, []) for word in _wanted_types(branch, schema, depth - 1)]
         if branches:
             return branches
     if "enum" in sub:

@@ -1,7 +1,7 @@
-"""YAML text -> Node, from PyYAML's events, so that limits hold *before* anything grows.
+"""Parses YAML text into YamlNodes. It works on PyYAML's events, so that limits hold *before* memory grows.
 
-Scalars are read by YAML 1.2's core schema, as editors do it. What YAML 1.1 readers would take otherwise (`on`, `0644`,
-`1:30`) is refused and explained: nobody should have to know which YAML this is.
+Scalars are read by YAML 1.2's core schema, as editors do. Scalars that YAML 1.1 readers take for another value (`on`,
+`0644`, `1:30`) are errors with an explanation: users need not know the version of YAML.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_NODES = 150_000  # of one file, aliases expanded
 MAX_DEPTH = 40
 _DEEP = f"nested more than {MAX_DEPTH} deep"
 MAX_SCALAR = 256 * 1024  # characters of one scalar
-MAX_KEY = 512  # characters: an image by name, tag and digest can be a key, and has 455 at most
+MAX_KEY = 512  # characters: a key can be an image's name with tag and digest, which has at most 455
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -41,7 +41,7 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\
 _OTHER_NUMBER = re.compile(
     r"[-+]?(?:0[0-9_]+|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9]+_[0-9_.]*|[1-9][0-9]*(?::[0-5]?[0-9])+(?:\.[0-9]*)?|[0-9]{19,})\Z"
 )
-_MODE = re.compile(r"0o?[0-7]{3,4}")  # what is written so is the permissions of a file, or meant to be
+_MODE = re.compile(r"0o?[0-7]{3,4}")  # probably meant as permissions of a file
 _SPECIAL = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 _LINES = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _NONPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -57,18 +57,19 @@ _UNTAG = "remove it; text that begins with `!` is put in quotes"
 
 
 class ParsingStopped(Exception):  # noqa: N818 - never leaves this module
-    """Reading cannot go on; the problem has been noted."""
+    """Parsing cannot go on; the problem has been noted."""
 
 
 def make_source(text: str, file: str, *, order: int = 0, directory: str = ".", prefix: str = "") -> SpecFile:
-    """`text` in lines, as YAML counts them."""
+    """Returns the SpecFile for `text`, split into lines as YAML counts them."""
     return SpecFile(
         file=file, lines=tuple(_LINES.split(text[:MAX_BYTES])), order=order, directory=directory, prefix=prefix
     )
 
 
 def parse(text: str, source: SpecFile, problems: Problems) -> YamlNode | None:
-    """The document's root. None when it cannot be read at all; duplicate keys and the like are noted and read over."""
+    """Returns the root of the document, or None if it cannot be parsed. Notes errors; after some, such as a duplicate
+    key, parsing goes on."""
     start = YamlNode(None, source, 1, 1, width=0)
     if len(text) > MAX_BYTES:
         problems.add(start, f"the file is larger than {MAX_BYTES // 2**20} MiB", code="limit")
@@ -84,24 +85,26 @@ def parse(text: str, source: SpecFile, problems: Problems) -> YamlNode | None:
         else:
             from envtool.spec import yaml_errors
 
-            wrong = yaml_errors.explain(error, source.lines, _Loader)
-            at = YamlNode(None, source, wrong.line, wrong.column, wrong.width)
-            problems.add(at, wrong.message, code="yaml", hint=wrong.hint)
+            mistake = yaml_errors.explain(error, source.lines, _Loader)
+            at = YamlNode(None, source, mistake.line, mistake.column, mistake.width)
+            problems.add(at, mistake.message, code="yaml", hint=mistake.hint)
         return None
-    except (yaml.YAMLError, UnicodeEncodeError):  # a character that no YAML may hold
-        upto = _NONPRINTABLE.split(text, maxsplit=1)[0]
-        lines = _LINES.split(upto)
+    except (yaml.YAMLError, UnicodeEncodeError):  # a character that YAML does not allow
+        prefix = _NONPRINTABLE.split(text, maxsplit=1)[0]
+        lines = _LINES.split(prefix)
         at = YamlNode(None, source, len(lines), len(lines[-1]) + 1)
-        odd = f"U+{ord(text[len(upto)]):04X}" if len(upto) < len(text) else "one"
-        problems.add(at, f"a character that YAML does not allow: {odd}", code="yaml", hint="write it as an escape")
+        character = f"U+{ord(text[len(prefix)]):04X}" if len(prefix) < len(text) else "one"
+        problems.add(
+            at, f"a character that YAML does not allow: {character}", code="yaml", hint="write it as an escape"
+        )
         return None
-    except RecursionError:  # only the scanner in pure Python
+    except RecursionError:  # raised only by the scanner in pure Python
         problems.add(start, _DEEP, code="limit")
         return None
 
 
 class _Frame:
-    """A list or mapping that is being read."""
+    """A list or mapping that is being parsed."""
 
     __slots__ = ("anchor", "key", "node")
 
@@ -112,13 +115,13 @@ class _Frame:
 
 
 class _YamlReader:
-    """Composes one document. A loop over events with a stack of its own: depth is checked, never suffered."""
+    """Composes one document, in a loop over events with a stack of its own, so that nesting causes no recursion."""
 
     def __init__(self, source: SpecFile, problems: Problems) -> None:
         self.source = source
         self.problems = problems
-        self.anchors: dict[str, YamlNode | None] = {}  # None: still being read
-        self.begun: dict[str, YamlNode] = {}  # where each is written
+        self.anchors: dict[str, YamlNode | None] = {}  # None: its value is still being parsed
+        self.begun: dict[str, YamlNode] = {}  # the position of each anchor
         self.stack: list[_Frame] = []
         self.total = 0
         self.root: YamlNode | None = None
@@ -146,7 +149,7 @@ class _YamlReader:
                     )
         return self.root
 
-    # -- pieces --
+    # -- events --
 
     def at(self, event: Any, width: int = 1) -> YamlNode:
         mark = event.start_mark
@@ -172,7 +175,8 @@ class _YamlReader:
         self.stack.append(_Frame(node, event.anchor))
 
     def refuse_key(self, node: YamlNode) -> NoReturn:
-        """A list or mapping in a key's place: as a rule a template that is not in quotes."""
+        """Notes a list or mapping in place of a key, which is usually a template without quotes. Raises
+        ParsingStopped."""
         text = self.source.lines[node.line - 1]
         if text[node.column - 2 : node.column] == "{{":
             here = YamlNode(None, self.source, node.line, node.column - 1, 2)
@@ -183,7 +187,7 @@ class _YamlReader:
         self.refuse(node, "a key that is not plain text", "yaml", "keys are words: write the key out")
 
     def anchor(self, event: Any) -> None:
-        """Take note of an anchor that a value begins with: readers differ on one that is there twice."""
+        """Records the anchor of a value. Notes an anchor that occurs twice: YAML readers disagree on its meaning."""
         if event.anchor is None:
             return
         here = self.at(event, len(event.anchor) + 1)
@@ -211,7 +215,7 @@ class _YamlReader:
         self.put(target, None, at=here)
 
     def put(self, node: YamlNode, anchor: str | None, counted: int = 0, at: YamlNode | None = None) -> None:
-        """A whole value has been read: give it to the list or mapping around it."""
+        """Adds a complete value to the list or mapping that contains it."""
         self.total += node.size - counted
         if self.total > MAX_NODES:
             self.refuse(at or node, f"more than {MAX_NODES:,} values (each use of an alias counts)", "limit")
@@ -221,10 +225,10 @@ class _YamlReader:
             self.root = node
             return
         frame = self.stack[-1]
-        around = frame.node
-        around.size += node.size
-        if isinstance(around.value, list):
-            around.value.append(node)
+        container = frame.node
+        container.size += node.size
+        if isinstance(container.value, list):
+            container.value.append(node)
         elif frame.key is None:
             frame.key = node
         else:
@@ -238,12 +242,12 @@ class _YamlReader:
         assert keys is not None
         name = key.value
         if not isinstance(name, str):
-            shown = key.text or "null"
-            hint = f'write it in quotes: "{shown}"' if key.text else "write a name before the `:`"
+            key_text = key.text or "null"
+            hint = f'write it in quotes: "{key_text}"' if key.text else "write a name before the `:`"
             self.problems.add(
-                key, f"the key `{shown}` is {describe_type(name)}, not text", code="yaml-surprise", hint=hint
+                key, f"the key `{key_text}` is {describe_type(name)}, not text", code="yaml-surprise", hint=hint
             )
-            name = shown
+            name = key_text
         elif name == "<<" and key.text:
             hint = "use `extends:` for envs; a plain alias (`key: *name`) works too"
             self.problems.add(key, "YAML merge keys are not supported", code="yaml", hint=hint)
@@ -273,7 +277,7 @@ class _YamlReader:
         return node
 
     def resolve(self, text: str, node: YamlNode) -> Scalar:
-        """What a plain scalar means."""
+        """Returns the value of a plain scalar. Notes a scalar that YAML readers disagree on."""
         if text in _NULLS:
             return None
         if text in _BOOLS:
@@ -303,7 +307,7 @@ def _tag(tag: str) -> str:
 
 
 def describe_type(value: object) -> str:
-    """A value's type in words: "the number", "a list" …"""
+    """Returns the type of a value in words: "a number", "a list" …"""
     if value is None:
         return "empty"
     if isinstance(value, bool):

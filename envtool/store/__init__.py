@@ -1,36 +1,40 @@
-"""What is kept between runs. A thing appears whole, by one rename, or not at all; no index can disagree with the disk.
+"""The store keeps layers, files and results between runs: each appears complete, by one rename, or not at all, and no
+index can disagree with the disk.
 
-answer_cache         Remembered answers (pins, conflict checks), by question
-blobs                Fetched files
-caches               caches/<digest of the id>/<number>: directories that builds share from one run to the next
-canonical            A tree -> the same tree in canonical form, its diff ID and its manifest
-collect              Takes away what nothing needs
-compare_trees        Where two trees differ
-decompress           A compressed file -> its content in pieces
-disk_errors          What is said when the system refuses something of the store: one sentence, and what to do
-disk_limits          How much room the store may take
-disk_usage           What things take on the disk: blocks, not lengths, and a file with many names once
-download             Fetches -> blobs: in parallel, checked while they stream, each once on this machine
-fetch_by_integrity   Files that are known by another hash than sha256 -> blobs, and what they are called here
-fetch_sources        Where a pinned file may come from
-gc                   One garbage collection: look, decide, take away
-history              Earlier builds and earlier questions
-inventory            What is in the store
-json_documents       JSON documents of the store
-layers               Captured layers, by key: `layers/<key>/{tree/,layer.json,manifest}`
-leases               What a verb needs of the store for as long as it works: no gc takes it meanwhile
-live_extract         An archive into a tree that is in use
-locks                Advisory locks by name: flock(2) on `locks/<name>`
-overlay_view         The files of a stack as its containers see them
-packing              A captured tree -> its tar, plain or compressed, into a descriptor; and the digests of both
-results              Remembered results
-snapshots            Manifests of views, by digest: `views/<digest>`, compressed
-sparse               Files with holes: written so that the holes stay, and summed as if there were none
-store                Where the store is, and whether it may be used
-tar_extract          A tree that members of an archive are put into, and never out of
-tar_read             A tar stream -> its members
-tar_write            Tar headers as bytes
-temp_dirs            Directories below tmp/ that end with their owner
-unpack_layer         An OCI layer tar
-zip_read             A zip file -> its members, as `tarread` gives those of a tar
+answer_cache         remembers answers (pins, conflict checks) by question
+blobs                keeps fetched files by the sha256 of their content
+caches               keeps directories that builds share from one run to the next: `caches/<digest of the id>/<number>`
+canonical            brings a tree into canonical form, and computes its diff ID and manifest
+collect              decides which items gc removes, and removes them
+compare_trees        lists the differences between two trees
+decompress           reads a compressed file in pieces
+disk_errors          turns an error of the system on the store's disk into a message and a hint
+disk_limits          reads how much space the store may take
+disk_usage           measures disk usage in blocks, with each hard-linked file counted once
+download             downloads pinned files into blobs, in parallel, with each file checked while it streams
+fetch_by_integrity   downloads files that are known by another hash than sha256
+fetch_pool           runs transfers in parallel, and emits their progress
+fetch_sources        lists the places that a pinned file may come from
+garbage              finds and removes files that no process will read again
+gc                   runs one garbage collection: takes the inventory, decides, removes
+history              reads earlier builds and earlier questions from the store
+inventory            lists what is in the store, with sizes and times of last use
+json_documents       reads and writes JSON documents with a checksum
+layers               keeps captured layers by key: `layers/<key>/{tree/,layer.json,manifest}`
+leases               keeps what a command needs safe from gc for as long as the command works
+live_extract         unpacks an archive into a tree that is in use
+locks                takes advisory locks by name: flock(2) on `locks/<name>`
+overlay_view         computes from manifests which files the containers of a stack see
+packing              writes a captured tree as a tar, plain or compressed, with the digests of both
+record_results       stores the results of passed tasks, and bounds their number
+results              reads the results of passed tasks by key
+snapshots            keeps the manifests of project snapshots: `views/<digest>`, compressed
+sparse               writes files with holes, and computes their CRC-32
+store                finds, opens and checks the store's directory
+tar_extract          puts the members of an archive into a tree, and never outside it
+tar_read             reads a tar stream member by member
+tar_write            writes tar headers
+temp_dirs            makes directories below tmp/ that are removed after their owner's end
+unpack_layer         unpacks an OCI layer tar into a layer's tree
+zip_read             reads a zip file member by member, in the form of tar_read
 """

@@ -1,4 +1,4 @@
-"""Remembered answers (pins, conflict checks), by question. Both are JSON; the question is kept beside its answer."""
+"""Remembers answers (pins, conflict checks) by question. Both are JSON; the question is kept beside its answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PER_IDMAP = ("conflicts", "diff id of", "opened")  # questions about layers: ea
 
 
 def get(store: Store, question: Json) -> Any:
-    """The remembered answer, None when there is none (or it is damaged: then it is asked again)."""
+    """Returns the remembered answer; None when there is none, or its file is damaged: the caller asks again then."""
     try:
         entry = json_documents.load(path(store, question))
         same = keys.digest(entry["question"]) == keys.digest(_stored_question(store, question))
@@ -27,22 +27,22 @@ def get(store: Store, question: Json) -> Any:
 
 
 def put(store: Store, question: Json, answer: Json) -> None:
-    """Remember an answer in place of the one before, whole or not at all."""
+    """Remembers an answer in place of an earlier one, by one rename."""
     target, question = path(store, question), _stored_question(store, question)
     with temp_directory(store) as top:
-        mine = os.path.join(top, "memo")
-        with open(mine, "wb") as file:
+        new_file = os.path.join(top, "memo")
+        with open(new_file, "wb") as file:
             file.write(json_documents.dumps({"question": question, "answer": answer}))
             file.flush()
             os.fsync(file.fileno())
-        move_into_place(mine, target)
+        move_into_place(new_file, target)
 
 
 @contextmanager
 def lock_question(
     store: Store, question: Json, *, waiting: locks.OnWait | None = None, cancelled: locks.Cancelled | None = None
 ) -> Iterator[None]:
-    """Be the one who asks: others with the same question wait here, and should then `get` again."""
+    """Lets one caller ask a question at a time: the others wait here, and should then `get` again."""
     with locks.exclusive(
         store, f"memo-{keys.digest(_stored_question(store, question))}", waiting=waiting, cancelled=cancelled
     ):
@@ -50,12 +50,12 @@ def lock_question(
 
 
 def path(store: Store, question: Json) -> str:
-    """The file that remembers the answer (or would)."""
+    """Returns the path of the file with the answer, whether it exists or not."""
     return store.path("memo", f"{keys.digest(_stored_question(store, question))}.json")
 
 
 def _stored_question(store: Store, question: Json) -> Json:
-    """The question as it is kept."""
-    if store.ids and isinstance(question, dict) and any(each in question for each in _PER_IDMAP):
+    """Returns the question in the form that is stored: with the name of the id map, where its answer depends on it."""
+    if store.ids and isinstance(question, dict) and any(field in question for field in _PER_IDMAP):
         return {**question, "ids": store.ids}
     return question

@@ -1,7 +1,7 @@
-"""caches/<digest of the id>/<number>: directories that builds share from one run to the next.
+"""Keeps directories that builds share from one run to the next: `caches/<digest of the id>/<number>`.
 
-Nothing of them is ever part of a key or a layer. Their files belong to container ids. A builder holds a lock of the one
-it uses: shared, or alone, so whoever wants to remove one takes its lock alone first.
+A cache is never part of a key or a layer. Its files belong to container ids. A build holds a lock of the cache that it
+uses, shared or exclusive; gc takes the exclusive lock before it removes a cache.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def lock_cache(
     waiting: locks.OnWait | None = None,
     cancelled: locks.Cancelled | None = None,
 ) -> Iterator[tuple[str, bool]]:
-    """The directory of a cache, and whether it is new. `sharing` is "shared", "locked" (wait until nobody else has it)
-    or "private" (another directory when somebody has it). Raises Interrupted."""
+    """Locks a cache; yields its directory, and whether that is new. `sharing` is "shared", "locked" (waits until nobody
+    else uses the cache) or "private" (takes another directory when the first is in use). Raises Interrupted."""
     key = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     top = store.path(DIRECTORY, key)
     os.makedirs(top, exist_ok=True)
@@ -38,26 +38,26 @@ def lock_cache(
     if sharing == "private":
         while not _is_free(store, key, number):
             number += 1
-    hold = locks.shared if sharing == "shared" else locks.exclusive
-    with hold(store, f"cache-{key}-{number}", waiting=waiting, cancelled=cancelled):
+    lock = locks.shared if sharing == "shared" else locks.exclusive
+    with lock(store, f"cache-{key}-{number}", waiting=waiting, cancelled=cancelled):
         path = os.path.join(top, str(number))
         try:
             os.mkdir(path)
-            fresh = True
+            is_new = True
         except FileExistsError:
-            fresh = False
-        yield path, fresh
+            is_new = False
+        yield path, is_new
 
 
 def _write_label(path: str, name: str) -> None:
-    """What people call it, for who looks."""
+    """Writes the id of a cache, which its directory's name hides, into a file for people."""
     if not os.path.exists(path):
-        mine = f"{path}.{os.urandom(4).hex()}"
-        with open(mine, "w", encoding="utf-8", errors="surrogateescape") as file:
+        new_file = f"{path}.{os.urandom(4).hex()}"
+        with open(new_file, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(name + "\n")
-        os.replace(mine, path)
+        os.replace(new_file, path)
 
 
 def _is_free(store: Store, key: str, number: int) -> bool:
-    with locks.try_exclusive(store, f"cache-{key}-{number}") as mine:
-        return mine
+    with locks.try_exclusive(store, f"cache-{key}-{number}") as acquired:
+        return acquired

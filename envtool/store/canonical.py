@@ -1,13 +1,13 @@
-"""A tree -> the same tree in canonical form, its diff ID and its manifest.
+"""Brings a tree into canonical form, and computes its diff ID and its manifest.
 
-Runs as container root in the container's user namespace (`container.ids.inside`), since the files belong to its ids.
-A tree (or manifest) may be given as a path or as an open descriptor: the store lies below directories that container
-root cannot pass.
+Runs as container root in the container's user namespace (`container.userns.run_as_root`), since the files belong to its
+ids. A tree (or manifest) may be given as a path or as an open descriptor: the store lies below directories that
+container root cannot enter.
 
 The diff ID is the sha256 of an OCI layer tar (image spec, layer.md): depth first, names sorted as bytes, whiteouts as
-`.wh.NAME`, an opaque directory as `.wh..wh..opq` in it. The manifest holds one record an entry, for `conflicts`:
-type, mode, uid, gid, fingerprint and path, NUL-ended. The fingerprint of a file is its size and CRC-32: it tells
-accidents apart at a third of what a second sha256 would cost; trust rests on the diff ID.
+`.wh.NAME`, an opaque directory as `.wh..wh..opq` in it. The manifest holds one record an entry, for `find_conflicts`:
+type, mode, uid, gid, fingerprint and path, NUL-ended. The fingerprint of a file is its size and CRC-32: it detects
+accidental differences at a third of the cost of a second sha256; security rests on the diff ID.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ class TreeEntry:
 
 
 def capture(tree: str | int, epoch: int, drop: tuple[str, ...] = (), manifest: str | int = "") -> CaptureResult:
-    """Make a tree canonical in place, digest it, and write its manifest.
+    """Makes a tree canonical in place, digests it, and writes its manifest.
 
-    `drop`: patterns (absolute in the tree, `**` allowed) of what is removed first. Directories get `epoch` (seconds) as
-    their time, all else the earlier of theirs and `epoch`, in whole seconds; sockets go; overlay's marks go, but for
-    opaque directories. The root itself becomes 0755 root:root. Raises StoreError (codes capture-name, capture-moved,
-    capture-changed), OSError.
+    `drop`: patterns (absolute in the tree, `**` allowed) of the entries that are removed first. Directories get `epoch`
+    (seconds) as their time, everything else the earlier of its own time and `epoch`, in whole seconds. Sockets are
+    removed, and overlay's xattrs, except those of opaque directories. The root itself becomes 0755 root:root. Raises
+    StoreError (codes capture-name, capture-moved, capture-changed), OSError.
     """
     top = _tree_path(tree)
-    found = _canonicalise(top, epoch, re.compile(globs.matcher(drop).pattern.encode("utf-8", "surrogateescape")))
+    entries = _canonicalise(top, epoch, re.compile(globs.matcher(drop).pattern.encode("utf-8", "surrogateescape")))
     digest = hashlib.sha256()
     records: list[bytes] = []
-    size = _write_tar_and_records(found, digest.update, records.append)
+    size = _write_tar_and_records(entries, digest.update, records.append)
     if manifest != "":
         with open(manifest, "wb", closefd=not isinstance(manifest, int)) as file:
             file.write(b"".join(records))
@@ -71,8 +71,8 @@ def capture(tree: str | int, epoch: int, drop: tuple[str, ...] = (), manifest: s
 
 
 def digest_tree(tree: str | int) -> tuple[CaptureResult, bytes]:
-    """What a captured tree is now, and the manifest that it would have: nothing is changed. Raises StoreError,
-    OSError."""
+    """Returns what a captured tree is now, and the manifest that it would have, without changing anything. Raises
+    StoreError, OSError."""
     digest = hashlib.sha256()
     records: list[bytes] = []
     size = _write_tar_and_records(list_entries(tree), digest.update, records.append)
@@ -80,7 +80,7 @@ def digest_tree(tree: str | int) -> tuple[CaptureResult, bytes]:
 
 
 def write_tar(tree: str | int, out: BinaryIO) -> int:
-    """Write a captured tree as the tar that its diff ID is the digest of; how many bytes that were."""
+    """Writes a captured tree as the tar whose digest is the diff ID. Returns the tar's size in bytes."""
 
     def put(piece: bytes) -> None:
         out.write(piece)
@@ -89,41 +89,42 @@ def write_tar(tree: str | int, out: BinaryIO) -> int:
 
 
 def list_entries(tree: str | int) -> list[TreeEntry]:
-    """All that a captured tree holds, each directory before its content, as its tar has them."""
+    """Returns the entries of a captured tree in the order of its tar: each directory before its content."""
     return list(_walk(_tree_path(tree)))
 
 
 def find_conflicts(lower: Iterable[tuple[bytes, bytes]], upper: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    """Paths that two layers, neither of which stands on the other, write differently; `lower` and `upper` are their
-    records. The same file in both is no conflict; directories in both are none, unless one hides the other's
-    content."""
-    below = dict(lower)
-    clashes: list[str] = []
-    above = dict(upper)
-    for path, record in above.items():
-        other = below.get(path)
+    """Returns the paths that two layers, neither of which stands on the other, write differently; `lower` and `upper`
+    are their records. The same file in both layers is no conflict; a directory in both is none, unless one of them
+    hides the other's content."""
+    lower_records = dict(lower)
+    conflicts: list[str] = []
+    upper_records = dict(upper)
+    for path, record in upper_records.items():
+        other = lower_records.get(path)
         if other is None or other == record:
             continue
         if record[:1] in b"do" and other[:1] in b"do":
-            hides = _has_content(below, path) if record[:1] == b"o" else _has_content(above, path)
+            hides = _has_content(lower_records, path) if record[:1] == b"o" else _has_content(upper_records, path)
             if record[:1] == other[:1] or not hides:
                 continue
-        clashes.append(os.fsdecode(path))
-    return sorted(clashes)
+        conflicts.append(os.fsdecode(path))
+    return sorted(conflicts)
 
 
 def _has_content(records: dict[bytes, bytes], directory: bytes) -> bool:
-    inside = directory + b"/"
-    return any(path.startswith(inside) for path in records)
+    prefix = directory + b"/"
+    return any(path.startswith(prefix) for path in records)
 
 
 def read_manifest(manifest: str) -> Iterator[tuple[bytes, bytes]]:
-    """Path and fields (type, mode, uid, gid, fingerprint) of each entry of a manifest. Raises OSError, ValueError."""
+    """Yields the path and the fields (type, mode, uid, gid, fingerprint) of each entry of a manifest file. Raises
+    OSError, ValueError."""
     yield from parse_manifest(store_files.read_regular_file(manifest, most=MAX_MANIFEST_SIZE))
 
 
 def parse_manifest(manifest: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The same of a manifest's content. Raises ValueError for what is none."""
+    """Yields the path and the fields of each entry of a manifest's content. Raises ValueError where it is malformed."""
     for line in manifest.split(b"\0")[:-1]:
         fields, path = line[: (cut := _fifth_space(line))], line[cut + 1 :]
         yield path, fields
@@ -148,19 +149,21 @@ def _tree_path(tree: str | int) -> bytes:
 
 
 def _canonicalise(top: bytes, epoch: int, drop: re.Pattern[bytes]) -> list[TreeEntry]:
-    moment = epoch * 1_000_000_000
+    epoch_ns = epoch * 1_000_000_000
     os.chmod(top, 0o755)
     os.chown(top, 0, 0) if os.geteuid() == 0 else None
-    found = list(_walk(top, lambda path: drop.fullmatch(path) is not None, _remove_overlay_xattrs))
-    for entry in reversed(found):  # children first: removing one touches its directory
-        old = entry.info.st_mtime_ns
-        new = moment if entry.kind == DIRECTORY else min(max(0, old), moment) // 1_000_000_000 * 1_000_000_000
-        entry.mtime = new // 1_000_000_000
-        if entry.kind == WHITEOUT or (entry.kind != DIRECTORY and new == old):
+    entries = list(_walk(top, lambda path: drop.fullmatch(path) is not None, _remove_overlay_xattrs))
+    for entry in reversed(entries):  # children first: removing one touches its directory
+        mtime = entry.info.st_mtime_ns
+        new_mtime = (
+            epoch_ns if entry.kind == DIRECTORY else min(max(0, mtime), epoch_ns) // 1_000_000_000 * 1_000_000_000
+        )
+        entry.mtime = new_mtime // 1_000_000_000
+        if entry.kind == WHITEOUT or (entry.kind != DIRECTORY and new_mtime == mtime):
             continue
-        os.utime(entry.path, ns=(new, new), follow_symlinks=False)
-    os.utime(top, ns=(moment, moment))
-    return found
+        os.utime(entry.path, ns=(new_mtime, new_mtime), follow_symlinks=False)
+    os.utime(top, ns=(epoch_ns, epoch_ns))
+    return entries
 
 
 def _walk(
@@ -168,7 +171,8 @@ def _walk(
     dropped: Callable[[bytes], bool] | None = None,
     clean: Callable[[TreeEntry, list[bytes]], None] | None = None,
 ) -> Iterator[TreeEntry]:
-    """All entries below `top`, each directory before its content. With `dropped` and `clean` it changes the tree."""
+    """Yields all entries below `top`, each directory before its content. With `dropped` and `clean`, also removes what
+    `dropped` matches, and passes overlay's xattrs of each entry to `clean`."""
     pending = _children(top, b"", dropped)
     _read_xattrs(TreeEntry(b"", top, DIRECTORY, os.stat(top)), clean)
     while pending:
@@ -181,8 +185,8 @@ def _walk(
 
 
 def _children(directory: bytes, prefix: bytes, dropped: Callable[[bytes], bool] | None) -> list[TreeEntry]:
-    """In reverse order, as a stack has them."""
-    found: list[tuple[bytes, TreeEntry]] = []
+    """Returns the entries of a directory in reverse order, for a stack to pop them in order."""
+    keyed: list[tuple[bytes, TreeEntry]] = []
     with os.scandir(directory) as names:
         for item in names:
             name = prefix + item.name
@@ -196,14 +200,14 @@ def _children(directory: bytes, prefix: bytes, dropped: Callable[[bytes], bool] 
                 continue
             kind = _kind(mode, info.st_rdev)
             if item.name.startswith(b".wh."):
-                shown = os.fsdecode(name)
+                path_in_tree = os.fsdecode(name)
                 raise StoreError(
-                    f"/{shown} cannot be part of a layer: OCI images read names with `.wh.` as deletions",
+                    f"/{path_in_tree} cannot be part of a layer: OCI images read names with `.wh.` as deletions",
                     code="capture-name",
                 )
-            found.append((b".wh." + item.name if kind == WHITEOUT else item.name, TreeEntry(name, path, kind, info)))
-    found.sort(key=_sort_key, reverse=True)
-    return [entry for _, entry in found]
+            keyed.append((b".wh." + item.name if kind == WHITEOUT else item.name, TreeEntry(name, path, kind, info)))
+    keyed.sort(key=_sort_key, reverse=True)
+    return [entry for _, entry in keyed]
 
 
 def _sort_key(pair: tuple[bytes, TreeEntry]) -> bytes:
@@ -238,27 +242,27 @@ def _read_xattrs(entry: TreeEntry, clean: Callable[[TreeEntry, list[bytes]], Non
         return
     if not names:
         return
-    marks = []
+    overlay_names = []
     for name in names:
         if name.startswith(OVERLAY):
             if name in OPAQUE and os.getxattr(entry.path, name) == b"y":
                 entry.opaque = True
             else:
-                marks.append(name)
+                overlay_names.append(name)
         elif name == CAPABILITY:
             entry.xattrs[name] = normalize_capability(os.getxattr(entry.path, name))
         elif name.startswith(b"user."):
             entry.xattrs[name] = os.getxattr(entry.path, name)
-    if clean is not None and marks:
-        clean(entry, marks)
+    if clean is not None and overlay_names:
+        clean(entry, overlay_names)
 
 
-def _remove_overlay_xattrs(entry: TreeEntry, marks: list[bytes]) -> None:
-    for name in marks:
+def _remove_overlay_xattrs(entry: TreeEntry, names: list[bytes]) -> None:
+    for name in names:
         if name.endswith((b".overlay.redirect", b".overlay.metacopy")):
-            shown = os.fsdecode(entry.name)
+            path = os.fsdecode(entry.name)
             raise StoreError(
-                f"/{shown} was moved by overlay's redirect_dir or metacopy, and means nothing outside this mount",
+                f"/{path} was moved by overlay's redirect_dir or metacopy, and means nothing outside this mount",
                 code="capture-moved",
                 hint="mount overlays with redirect_dir=off,metacopy=off",
             )
@@ -270,8 +274,8 @@ def _remove_overlay_xattrs(entry: TreeEntry, marks: list[bytes]) -> None:
 
 
 def normalize_capability(value: bytes) -> bytes:
-    """File capabilities set in a user namespace carry its root id (revision 3, capabilities(7)); as root has set them
-    they are revision 2, without."""
+    """Returns a `security.capability` value in the form that root sets (revision 2): a value that was set in a user
+    namespace carries the namespace's root id (revision 3, capabilities(7))."""
     if len(value) == 24 and value[3] == 3:
         return value[:3] + b"\x02" + value[4:20]
     return value
@@ -281,21 +285,21 @@ def normalize_capability(value: bytes) -> bytes:
 
 
 def _write_tar_and_records(
-    found: list[TreeEntry], put: Callable[[bytes], None], record: Callable[[bytes], None]
+    entries: list[TreeEntry], put: Callable[[bytes], None], record: Callable[[bytes], None]
 ) -> int:
-    """Write the members of a tar, and a record for each; the size of the tar in bytes."""
-    _check_total_size(found)
-    linked: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # inode -> first name, fingerprint
+    """Writes the members of a tar, and a record for each. Returns the size of the tar in bytes."""
+    _check_total_size(entries)
+    first_names: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # inode -> first name, fingerprint
     size = len(tar_write.END)
-    for entry in found:
+    for entry in entries:
         info, name = entry.info, entry.name
         mode, uid, gid = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
-        mark = b""
+        digest = b""
         letter = b"f"
         if entry.kind == FILE:
             inode = (info.st_dev, info.st_ino)
-            known = linked.get(inode) if info.st_nlink > 1 else None
-            if known is not None:
+            first = first_names.get(inode) if info.st_nlink > 1 else None
+            if first is not None:
                 head = tar_write.header(
                     name,
                     tar_write.HARD_LINK,
@@ -303,11 +307,11 @@ def _write_tar_and_records(
                     uid=uid,
                     gid=gid,
                     mtime=entry.mtime,
-                    link=known[0],
+                    link=first[0],
                     xattrs=entry.xattrs,
                 )
                 put(head)
-                mark = known[1]
+                digest = first[1]
             else:
                 head = tar_write.header(
                     name,
@@ -320,68 +324,69 @@ def _write_tar_and_records(
                     xattrs=entry.xattrs,
                 )
                 put(head)
-                mark = fingerprint(info.st_size, _write_content(entry, put), entry.xattrs)
+                digest = fingerprint(info.st_size, _write_content(entry, put), entry.xattrs)
                 size += info.st_size + -info.st_size % tar_write.BLOCK
                 if info.st_nlink > 1:
-                    linked[inode] = (name, mark)
+                    first_names[inode] = (name, digest)
         else:
-            letter, mark, head = _special(entry, mode, uid, gid)
+            letter, digest, head = _special(entry, mode, uid, gid)
             put(head)
         size += len(head)
         if letter == b"w":
             mode = uid = gid = 0
-        record(b"%s %o %d %d %s %s\0" % (letter, mode, uid, gid, mark or b"-", name))
+        record(b"%s %o %d %d %s %s\0" % (letter, mode, uid, gid, digest or b"-", name))
     put(tar_write.END)
     return size
 
 
-def _check_total_size(found: list[TreeEntry]) -> None:
-    """Raise OSError (EFBIG) where files claim more than a layer may have: holes cost nobody but us, who hash them."""
+def _check_total_size(entries: list[TreeEntry]) -> None:
+    """Raises OSError (EFBIG) where the files together are larger than a layer may be: a hole takes no space on the
+    disk, but all of its zeros are hashed."""
     total = 0
-    for entry in found:
+    for entry in entries:
         if entry.kind == FILE:
             total += entry.info.st_size
             if total > MAX_LAYER_SIZE:
                 size, limit = format_size(entry.info.st_size), format_limit(MAX_LAYER_SIZE)
-                text = f"{size}, with which the layer is larger than {limit}"
-                raise OSError(errno.EFBIG, text, entry.name)
+                message = f"{size}, with which the layer is larger than {limit}"
+                raise OSError(errno.EFBIG, message, entry.name)
 
 
 def fingerprint(size: int, crc: int, xattrs: Mapping[bytes, bytes]) -> bytes:
-    """What a manifest says of a file's content."""
-    mark = b"%d:%08x" % (size, crc)
-    return mark + b":%08x" % zlib.crc32(repr(sorted(xattrs.items())).encode()) if xattrs else mark
+    """Returns the fingerprint of a file in a manifest: its size, the CRC-32 of its content, and that of its xattrs."""
+    content = b"%d:%08x" % (size, crc)
+    return content + b":%08x" % zlib.crc32(repr(sorted(xattrs.items())).encode()) if xattrs else content
 
 
 def _special(entry: TreeEntry, mode: int, uid: int, gid: int) -> tuple[bytes, bytes, bytes]:
-    """Manifest letter, fingerprint and header of what has no content."""
+    """Returns the manifest's letter, the fingerprint and the tar header of an entry without content."""
     name, mtime, rdev = entry.name, entry.mtime, entry.info.st_rdev
     if entry.kind == DIRECTORY:
-        head = tar_write.header(
+        header = tar_write.header(
             name + b"/", tar_write.DIRECTORY, mode=mode, uid=uid, gid=gid, mtime=mtime, xattrs=entry.xattrs
         )
         if entry.opaque:
-            head += tar_write.header(name + b"/.wh..wh..opq", tar_write.REGULAR, mode=0)
-        return b"o" if entry.opaque else b"d", b"", head
+            header += tar_write.header(name + b"/.wh..wh..opq", tar_write.REGULAR, mode=0)
+        return b"o" if entry.opaque else b"d", b"", header
     if entry.kind == SYMLINK:
         target = os.readlink(entry.path)
-        head = tar_write.header(name, tar_write.SYMLINK, mode=0o777, uid=uid, gid=gid, mtime=mtime, link=target)
-        return b"l", hashlib.sha256(target).hexdigest().encode(), head
+        header = tar_write.header(name, tar_write.SYMLINK, mode=0o777, uid=uid, gid=gid, mtime=mtime, link=target)
+        return b"l", hashlib.sha256(target).hexdigest().encode(), header
     if entry.kind == WHITEOUT:
-        parent, slash, last = name.rpartition(b"/")
-        return b"w", b"", tar_write.header(parent + slash + b".wh." + last, tar_write.REGULAR, mode=0)
+        parent, slash, basename = name.rpartition(b"/")
+        return b"w", b"", tar_write.header(parent + slash + b".wh." + basename, tar_write.REGULAR, mode=0)
     if entry.kind == FIFO:
         return b"p", b"", tar_write.header(name, tar_write.FIFO, mode=mode, uid=uid, gid=gid, mtime=mtime)
     device = (os.major(rdev), os.minor(rdev))
     block = stat.S_ISBLK(entry.info.st_mode)
     kind = tar_write.BLOCKDEV if block else tar_write.CHARACTER
-    head = tar_write.header(name, kind, mode=mode, uid=uid, gid=gid, mtime=mtime, device=device)
-    return b"b" if block else b"c", b"%d:%d" % device, head
+    header = tar_write.header(name, kind, mode=mode, uid=uid, gid=gid, mtime=mtime, device=device)
+    return b"b" if block else b"c", b"%d:%d" % device, header
 
 
 def _write_content(entry: TreeEntry, put: Callable[[bytes], None]) -> int:
-    """Pass a file's content on, padded; its CRC-32. Holes read as zeros. Raises StoreError when the size is not what
-    it was: something still writes into the tree."""
+    """Passes a file's content to `put`, padded to whole blocks, and returns its CRC-32. Holes are read as zeros. Raises
+    StoreError when the size has changed: some process still writes into the tree."""
     expected = entry.info.st_size
     if not expected:
         return 0

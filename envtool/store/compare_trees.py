@@ -1,7 +1,7 @@
-"""Where two trees differ, in what a canonical tar of them would hold: nothing differs if and only if their diff IDs are
-the same.
+"""Lists the differences between two trees, in what their canonical tars would hold: there is none if and only if their
+diff IDs are the same.
 
-Runs as container root (`container.ids.inside`) where the trees belong to its ids; the answer is plain values.
+Runs as container root (`container.userns.run_as_root`) where the trees belong to its ids, and returns plain values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeAlias
 from envtool.store import canonical
 from envtool.store.canonical import DEVICE, DIRECTORY, FILE, SYMLINK, WHITEOUT, TreeEntry
 
-# path in the tree (from /), the kinds of difference, and a few lines that show it (may be empty)
+# path in the tree (from /), the kinds of difference, and a few lines as an excerpt (may be empty)
 Difference: TypeAlias = tuple[str, list[str], str]
 
 KINDS = (
@@ -22,78 +22,80 @@ KINDS = (
     "xattr",
 )  # fmt: skip
 _TYPES = {FILE: "file", DIRECTORY: "directory", SYMLINK: "symlink", WHITEOUT: "deletion"}
-MAX_EXCERPTS = 40  # files whose difference is shown; all are named
-TEXT = 1 << 20  # bytes of a file that are looked at for text
-LINES = 12
+MAX_EXCERPTS = 40  # files with an excerpt; all files are named
+TEXT = 1 << 20  # bytes of a file that are searched for a difference
+LINES = 12  # lines of an excerpt
 CHUNK = 1 << 20
 
 
 def compare_trees(first: str | int, second: str | int, ignored: Collection[str] = ()) -> list[Difference]:
-    """All entries that differ, by path. Trees are paths or open descriptors; `ignored` are kinds that do not count.
-    Raises OSError."""
-    one, two = _ComparedTree(first), _ComparedTree(second)
-    found: list[Difference] = []
-    for name in sorted({*one.entries, *two.entries}):
-        mine, other = one.entries.get(name), two.entries.get(name)
+    """Returns the entries that differ, in order of their paths. A tree is a path or an open descriptor; differences of
+    the `ignored` kinds are left out. Raises OSError."""
+    first_tree, second_tree = _ComparedTree(first), _ComparedTree(second)
+    differences: list[Difference] = []
+    for name in sorted({*first_tree.entries, *second_tree.entries}):
+        left, right = first_tree.entries.get(name), second_tree.entries.get(name)
         kinds: list[str] = []
         lines: list[str] = []
-        if mine is None or other is None:
-            kinds = [KINDS[0] if mine else KINDS[1]]
+        if left is None or right is None:
+            kinds = [KINDS[0] if left else KINDS[1]]
         else:
-            for kind, text in _compare_entries(one, mine, two, other, shown=len(found) < MAX_EXCERPTS):
+            for kind, text in _compare_entries(
+                first_tree, left, second_tree, right, with_excerpt=len(differences) < MAX_EXCERPTS
+            ):
                 kinds.append(kind)
                 lines += text
         kinds = [kind for kind in kinds if kind not in ignored]
         if kinds:
-            found.append(("/" + name.decode(errors="replace"), kinds, "\n".join(lines)))
-    return found
+            differences.append(("/" + name.decode(errors="replace"), kinds, "\n".join(lines)))
+    return differences
 
 
 class _ComparedTree:
-    """A tree's entries by name, and for a further name of a file the name that its content has in the tar."""
+    """A tree's entries by name; for each further name of a hard-linked file, the name of the entry with its content."""
 
     def __init__(self, tree: str | int) -> None:
-        listed = canonical.list_entries(tree)
-        self.entries = {entry.name: entry for entry in listed}
+        entries = canonical.list_entries(tree)
+        self.entries = {entry.name: entry for entry in entries}
         self.linked: dict[bytes, bytes] = {}
-        seen: dict[tuple[int, int], bytes] = {}
-        for entry in listed:
+        first_names: dict[tuple[int, int], bytes] = {}
+        for entry in entries:
             if entry.kind == FILE and entry.info.st_nlink > 1:
-                name = seen.setdefault((entry.info.st_dev, entry.info.st_ino), entry.name)
+                name = first_names.setdefault((entry.info.st_dev, entry.info.st_ino), entry.name)
                 if name != entry.name:
                     self.linked[entry.name] = name
 
 
 def _compare_entries(
-    one: _ComparedTree, mine: TreeEntry, two: _ComparedTree, other: TreeEntry, *, shown: bool
+    first_tree: _ComparedTree, left: TreeEntry, second_tree: _ComparedTree, right: TreeEntry, *, with_excerpt: bool
 ) -> list[tuple[str, list[str]]]:
-    found: list[tuple[str, list[str]]] = []
+    differences: list[tuple[str, list[str]]] = []
 
-    def differ(kind: str, left: object, right: object) -> None:
-        if left != right:
-            found.append((kind, [f"{kind} {left}, then {right}"]))
+    def differ(kind: str, before: object, after: object) -> None:
+        if before != after:
+            differences.append((kind, [f"{kind} {before}, then {after}"]))
 
-    if _type(mine) != _type(other):
-        differ("type", _type(mine), _type(other))
-        return found
-    if mine.kind == WHITEOUT:
-        return found
-    if mine.kind == FILE:
-        links = one.linked.get(mine.name), two.linked.get(other.name)
+    if _type(left) != _type(right):
+        differ("type", _type(left), _type(right))
+        return differences
+    if left.kind == WHITEOUT:
+        return differences
+    if left.kind == FILE:
+        links = first_tree.linked.get(left.name), second_tree.linked.get(right.name)
         if links[0] != links[1]:
             differ("hard link", *(f"to /{os.fsdecode(link)}" if link else "none" for link in links))
-        if not _same_content(mine, other):
-            found.append(("content", diff_files(mine.path, other.path) if shown else []))
-    elif mine.kind == SYMLINK:
-        differ("link target", *(os.fsdecode(os.readlink(entry.path)) for entry in (mine, other)))
-    if mine.kind != SYMLINK:
-        differ("mode", *(f"{stat.S_IMODE(entry.info.st_mode):04o}" for entry in (mine, other)))
-    differ("owner", *(f"{entry.info.st_uid}:{entry.info.st_gid}" for entry in (mine, other)))
-    differ("time", mine.mtime, other.mtime)
-    if mine.xattrs != other.xattrs:
-        names = sorted({os.fsdecode(key) for key, _ in mine.xattrs.items() ^ other.xattrs.items()})
-        found.append(("xattr", [f"xattr {', '.join(names)}"]))
-    return found
+        if not _same_content(left, right):
+            differences.append(("content", diff_files(left.path, right.path) if with_excerpt else []))
+    elif left.kind == SYMLINK:
+        differ("link target", *(os.fsdecode(os.readlink(entry.path)) for entry in (left, right)))
+    if left.kind != SYMLINK:
+        differ("mode", *(f"{stat.S_IMODE(entry.info.st_mode):04o}" for entry in (left, right)))
+    differ("owner", *(f"{entry.info.st_uid}:{entry.info.st_gid}" for entry in (left, right)))
+    differ("time", left.mtime, right.mtime)
+    if left.xattrs != right.xattrs:
+        names = sorted({os.fsdecode(key) for key, _ in left.xattrs.items() ^ right.xattrs.items()})
+        differences.append(("xattr", [f"xattr {', '.join(names)}"]))
+    return differences
 
 
 def _type(entry: TreeEntry) -> str:
@@ -105,10 +107,10 @@ def _type(entry: TreeEntry) -> str:
     return _TYPES.get(entry.kind, "fifo")
 
 
-def _same_content(mine: TreeEntry, other: TreeEntry) -> bool:
-    if mine.info.st_size != other.info.st_size:
+def _same_content(first: TreeEntry, second: TreeEntry) -> bool:
+    if first.info.st_size != second.info.st_size:
         return False
-    with open(mine.path, "rb", buffering=0) as left, open(other.path, "rb", buffering=0) as right:
+    with open(first.path, "rb", buffering=0) as left, open(second.path, "rb", buffering=0) as right:
         while True:
             piece = left.read(CHUNK)
             if piece != right.read(CHUNK):
@@ -118,7 +120,7 @@ def _same_content(mine: TreeEntry, other: TreeEntry) -> bool:
 
 
 def diff_files(first: str | bytes, second: str | bytes) -> list[str]:
-    """A few lines that show how two files differ: their first differing lines, or bytes where they are no text."""
+    """Returns an excerpt of how two files differ: their first differing lines, or bytes where they are not text."""
     texts = []
     for path in (first, second):
         with open(path, "rb") as file:
@@ -127,7 +129,7 @@ def diff_files(first: str | bytes, second: str | bytes) -> list[str]:
 
 
 def diff_contents(left: bytes, right: bytes) -> list[str]:
-    """The same for contents."""
+    """Returns an excerpt of how two contents differ: their first differing lines, or bytes where they are not text."""
     if b"\0" not in left + right:
         try:
             return _diff_lines(left.decode().split("\n"), right.decode().split("\n"))
@@ -139,7 +141,7 @@ def diff_contents(left: bytes, right: bytes) -> list[str]:
 
 
 def _diff_lines(left: list[str], right: list[str]) -> list[str]:
-    # only what the two do not share at their ends, so that a long file costs nothing
+    # without the common lines at both ends, so that a long file costs little
     start = 0
     while start < min(len(left), len(right)) and left[start] == right[start]:
         start += 1
@@ -148,9 +150,10 @@ def _diff_lines(left: list[str], right: list[str]) -> list[str]:
         end += 1
     half = LINES // 2
     removed, added = left[start : len(left) - end], right[start : len(right) - end]
-    shown = [f"line {start + 1}:"]
+    excerpt = [f"line {start + 1}:"]
     for sign, lines in (("-", removed), ("+", added)):
-        shown += [f"{sign} {line[:200]}" for line in lines[:half]]
+        excerpt += [f"{sign} {line[:200]}" for line in lines[:half]]
         if len(lines) > half:
-            shown.append(f"{sign} … {len(lines) - half} more lines")
-    return shown
+            hidden = len(lines) - half
+            excerpt.append(f"{sign} … {hidden} more line{'s' if hidden != 1 else ''}")
+    return excerpt

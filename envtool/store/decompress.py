@@ -1,6 +1,6 @@
-"""A compressed file -> its content in pieces, decompressed in a thread of its own while the pieces are used.
+"""Reads a compressed file in pieces, decompressed in a thread of its own while the caller uses the pieces.
 
-gzip and zstd are what image layers come in (OCI image spec, media-types.md), in any number of members or frames one
+Image layers are compressed with gzip or zstd (OCI image spec, media-types.md), in any number of members or frames one
 after the other: estargz and zstd:chunked have thousands. No piece is longer than PIECE, whatever the ratio.
 """
 
@@ -24,7 +24,7 @@ _OTHERS = {b"\xfd7zXZ\0": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip", b"\x04\x2
 
 
 def import_zstd() -> Any:
-    """The module that reads zstd: Python's own where there is one."""
+    """Returns the module that reads zstd: `zstandard`, else Python's own."""
     try:
         import zstandard
     except ImportError:
@@ -35,8 +35,8 @@ def import_zstd() -> Any:
 
 
 def decompress(descriptor: int) -> Iterator[bytes]:
-    """The content of an open file from its beginning, decompressed. Raises BuildError (codes unpack-format,
-    unpack-damaged, unpack-truncated), OSError."""
+    """Yields the content of an open file from its beginning, decompressed. Raises BuildError (codes unpack-format,
+    unpack-damaged, unpack-truncated, unpack-trailing), OSError."""
     magic = os.pread(descriptor, 8, 0)
     with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
         file.seek(0)
@@ -94,7 +94,7 @@ def _unzstd(file: BinaryIO) -> Iterator[bytes]:
 
 
 class ReadAhead:
-    """An iterator's items, made in another thread a few at a time. `close` it: the thread ends with it."""
+    """Computes an iterator's items in another thread, a few ahead of the caller. `close` ends the thread."""
 
     def __init__(self, items: Iterator[bytes]) -> None:
         self._items = items
@@ -120,7 +120,8 @@ class ReadAhead:
             self._filled.release()
 
     def next(self) -> bytes:
-        """The next item, b"" at the end (and nothing may be asked after it). Raises what the iterator raised."""
+        """Returns the next item; b"" at the end, after which there must be no further call. Raises what the iterator
+        raised."""
         self._filled.acquire()
         item = self._ready.popleft()
         if isinstance(item, BaseException):
@@ -129,7 +130,7 @@ class ReadAhead:
         return item
 
     def close(self) -> None:
-        """Let go of what was not asked for."""
+        """Drops the items that were not read, and waits for the end of the thread."""
         self._closed = True
         self._room.release()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""What is said when the system refuses something of the store: one sentence, and what to do."""
+"""Turns an error of the system on the store's disk into an error of envtool: one sentence, and what to do."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ HINT_FREE_SPACE = f"`envtool gc --dry-run --older-than 0s` shows what can go, {H
 NOTHING = f"nothing of the store can go: free some of that disk, or {HINT_OTHER_STORE}"
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 PERMISSION_ERRNOS = (errno.EACCES, errno.EPERM)
-UNPACK_FACTOR = 4  # times as much as is fetched is what mostly comes of it: of debs 4.1, of wheels and images 3
-MIN_FREE = 64 << 20  # bytes: with less free, a disk is full for all that is made here
+UNPACK_FACTOR = 4  # usual size of unpacked files by that of the fetched ones: 4.1 for debs, 3 for wheels and images
+MIN_FREE = 64 << 20  # bytes: a disk with less free is full for all purposes of the store
 
 
 def disk_full_error(root: str, number: int = errno.ENOSPC) -> StoreError:
-    """The error for a disk that is full, or a quota that is used up. `root` is the store's."""
+    """Returns the error for a full disk, or for a quota that is used up. `root` is the store's directory."""
     if number == errno.EDQUOT:
         return StoreError(
             f"the quota of the disk of the store is used up: {root}", code="store-space", hint=HINT_FREE_SPACE
         )
     try:
-        found = os.statvfs(root)
+        disk = os.statvfs(root)
     except OSError:
         return StoreError(f"the disk of the store is full: {root}", code="store-space", hint=HINT_FREE_SPACE)
-    if found.f_files and not found.f_favail:
-        text = f"the disk of the store takes no more files (no inodes left): {root}"
-        return StoreError(text, code="store-space", hint=HINT_FREE_SPACE)
-    whole, left = (
-        sizes.format_size(found.f_blocks * found.f_frsize),
-        sizes.format_size(found.f_bavail * found.f_frsize),
+    if disk.f_files and not disk.f_favail:
+        message = f"the disk of the store takes no more files (no inodes left): {root}"
+        return StoreError(message, code="store-space", hint=HINT_FREE_SPACE)
+    total, free = (
+        sizes.format_size(disk.f_blocks * disk.f_frsize),
+        sizes.format_size(disk.f_bavail * disk.f_frsize),
     )
-    names = ""
-    if found.f_files and found.f_bavail * found.f_frsize >= MIN_FREE:  # what was made is gone again, or it was inodes
-        names = f"; {found.f_files} inodes, {found.f_favail} free"
-    text = f"the disk of the store is full: {root} ({whole}, {left} free now{names})"
-    return StoreError(text, code="store-space", hint=HINT_FREE_SPACE)
+    inodes = ""
+    if disk.f_files and disk.f_bavail * disk.f_frsize >= MIN_FREE:  # the new files are gone again, or inodes ran out
+        inodes = f"; {disk.f_files} inodes, {disk.f_favail} free"
+    message = f"the disk of the store is full: {root} ({total}, {free} free now{inodes})"
+    return StoreError(message, code="store-space", hint=HINT_FREE_SPACE)
 
 
 def space_warning(root: str, what: str, least: int, about: int, left: int) -> tuple[str, bool]:
-    """What to say before something is made that takes `about` so many bytes, and `least` in any case, on a disk with
-    `left` free, and whether it cannot fit at all. Empty where there is room."""
+    """Returns the warning to give before something is made that takes about `about` bytes, and at least `least`, on a
+    disk with `left` bytes free; and whether it cannot fit at all. The warning is empty where there is enough space."""
     if left >= about:
         return "", False
     never = left < least
@@ -53,18 +53,19 @@ def space_warning(root: str, what: str, least: int, about: int, left: int) -> tu
 
 
 def needed(fetched: int, missing: int) -> tuple[int, int]:
-    """What is made of `fetched` bytes, of which so many are `missing`, takes of the disk: at least, and mostly. Packed
-    files unpack to two to five times as much, and never to less than a little under their own size."""
+    """Returns the bytes that a build from `fetched` bytes takes on the disk, at least and usually; `missing` of them
+    are not downloaded yet. Packed files unpack to two to five times their size, and hardly ever to less than their
+    size."""
     return missing + fetched, missing + UNPACK_FACTOR * fetched
 
 
 def is_disk_full(root: str) -> bool:
-    """Whether hardly anything can be written any more."""
+    """Whether hardly anything can be written any more: less than MIN_FREE bytes, or 100 inodes."""
     try:
-        found = os.statvfs(root)
+        disk = os.statvfs(root)
     except OSError:
         return False
-    return found.f_bavail * found.f_frsize < MIN_FREE or bool(found.f_files and found.f_favail < 100)
+    return disk.f_bavail * disk.f_frsize < MIN_FREE or bool(disk.f_files and disk.f_favail < 100)
 
 
 def translate_os_error(root: str, error: OSError) -> EnvtoolError | None:
@@ -102,15 +103,15 @@ def translate_os_error(root: str, error: OSError) -> EnvtoolError | None:
 
 def _is_own_unreadable(path: str) -> bool:
     try:
-        found = os.lstat(path)
+        info = os.lstat(path)
     except OSError:
         return False
-    wanted = stat.S_IRUSR | stat.S_IWUSR | (stat.S_IXUSR if stat.S_ISDIR(found.st_mode) else 0)
-    return found.st_uid == os.geteuid() and found.st_mode & wanted != wanted and not stat.S_ISLNK(found.st_mode)
+    required = stat.S_IRUSR | stat.S_IWUSR | (stat.S_IXUSR if stat.S_ISDIR(info.st_mode) else 0)
+    return info.st_uid == os.geteuid() and info.st_mode & required != required and not stat.S_ISLNK(info.st_mode)
 
 
 def _blocking_file(path: str) -> str:
-    """What of a path, or above it, is there and no directory; empty where there is none."""
+    """Returns the lowest existing part of a path if that is no directory, else an empty string."""
     while not os.path.lexists(path) and path != os.path.dirname(path):
         path = os.path.dirname(path)
     return "" if os.path.isdir(path) else path

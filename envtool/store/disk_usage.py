@@ -1,6 +1,6 @@
-"""What things take on the disk: blocks, not lengths, and a file with many names once.
+"""Measures disk usage in blocks, not lengths, with each hard-linked file counted once.
 
-A layer's tree never changes, so it is measured once; the answer lies beside it (`layers/<key>/usage`).
+A layer's tree never changes, so it is measured once, and its size is kept beside it (`layers/<key>/usage`).
 """
 
 from __future__ import annotations
@@ -17,36 +17,34 @@ from envtool.fs import store_files
 from envtool.store.canonical import read_manifest
 from envtool.store.store import Store
 
-RunAsRoot: TypeAlias = Callable[
-    ..., Any
-]  # runs a function as container root, in the directory `at`: container.ids.inside
+RunAsRoot: TypeAlias = Callable[..., Any]  # container.userns.run_as_root: container root calls a function in `at`
 USAGE_FILE = "usage"
 BLOCK = 512  # bytes of a unit of st_blocks, stat(2)
 PAGE = 4096
 
 
 def measure_tree(top: str) -> int:
-    """Bytes that a tree takes, its top too. Raises OSError."""
+    """Returns the bytes that a tree takes, its top included. Raises OSError."""
     return _measure_blocks(os.fsencode(top))
 
 
 def measure_changing(top: str) -> int:
-    """The same of a tree that somebody may be filling, or taking away: what is gone meanwhile takes nothing, and
-    neither does what cannot be looked at."""
+    """Returns the bytes of a tree that another process may be filling or removing: an entry that is gone meanwhile, or
+    cannot be read, counts as 0."""
     return _measure_blocks(os.fsencode(top), suppress(OSError))
 
 
-def _measure_blocks(top: bytes, passing: AbstractContextManager[Any] | None = None) -> int:
+def _measure_blocks(top: bytes, guard: AbstractContextManager[Any] | None = None) -> int:
     total = 0
     seen: set[tuple[int, int]] = set()
-    passing = passing or nullcontext()
-    with passing:
+    guard = guard or nullcontext()
+    with guard:
         total = os.lstat(top).st_blocks
     pending = [top] if os.path.isdir(top) and not os.path.islink(top) else []
     while pending:
-        with passing, os.scandir(pending.pop()) as names:
+        with guard, os.scandir(pending.pop()) as names:
             for item in names:
-                with passing:
+                with guard:
                     info = item.stat(follow_symlinks=False)
                     if stat.S_ISDIR(info.st_mode):
                         pending.append(item.path)
@@ -59,21 +57,21 @@ def _measure_blocks(top: bytes, passing: AbstractContextManager[Any] | None = No
 
 
 def layer_sizes(store: Store, keys: Iterable[str], inside: RunAsRoot, *, workers: int = 0) -> Mapping[str, int]:
-    """Bytes of each layer. What was not measured before is, side by side."""
-    found: dict[str, int] = {}
-    fresh: list[str] = []
+    """Returns the bytes of each layer. Layers that were never measured are measured in parallel."""
+    sizes: dict[str, int] = {}
+    unmeasured: list[str] = []
     for key in keys:
-        known = _read_size(store, key)
-        if known is None:
-            fresh.append(key)
+        size = _read_size(store, key)
+        if size is None:
+            unmeasured.append(key)
         else:
-            found[key] = known
+            sizes[key] = size
 
-    def one(key: str) -> int:
+    def measure(key: str) -> int:
         return _measure_layer(store, key, inside)
 
     with ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="usage") as pool:
-        return found | dict(zip(fresh, pool.map(one, fresh), strict=True))
+        return sizes | dict(zip(unmeasured, pool.map(measure, unmeasured), strict=True))
 
 
 def _read_size(store: Store, key: str) -> int | None:
@@ -85,18 +83,18 @@ def _read_size(store: Store, key: str) -> int | None:
 
 
 def _measure_layer(store: Store, key: str, inside: RunAsRoot) -> int:
-    where = store.path("layers", key)
+    directory = store.path("layers", key)
     try:
-        size: int = inside(measure_tree, ".", at=os.path.join(where, "tree"))
+        size: int = inside(measure_tree, ".", at=os.path.join(directory, "tree"))
     except (OSError, EnvtoolError, RuntimeError):
-        return estimate(os.path.join(where, "manifest"))
-    size += sum(_disk_size(os.path.join(where, name)) for name in ("", "layer.json", "manifest"))
-    mine = os.path.join(where, f".{USAGE_FILE}.{os.urandom(4).hex()}")
+        return estimate(os.path.join(directory, "manifest"))
+    size += sum(_disk_size(os.path.join(directory, name)) for name in ("", "layer.json", "manifest"))
+    new_file = os.path.join(directory, f".{USAGE_FILE}.{os.urandom(4).hex()}")
     try:
-        with open(mine, "x", encoding="ascii") as file:
+        with open(new_file, "x", encoding="ascii") as file:
             file.write(f"{size}\n")
-        os.rename(mine, os.path.join(where, USAGE_FILE))
-    except OSError:  # it is gone meanwhile, or the disk is full: it is measured again
+        os.rename(new_file, os.path.join(directory, USAGE_FILE))
+    except OSError:  # the layer is gone meanwhile, or the disk is full: the next caller measures again
         pass
     return size
 
@@ -109,7 +107,7 @@ def _disk_size(path: str) -> int:
 
 
 def estimate(manifest: str) -> int:
-    """The same by what a manifest says, where the tree cannot be looked at."""
+    """Returns the bytes of a layer by its manifest, where its tree cannot be read."""
     total = 0
     try:
         for _, fields in read_manifest(manifest):

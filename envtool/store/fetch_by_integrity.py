@@ -1,26 +1,25 @@
-"""Files that are known by another hash than sha256 -> blobs, and what they are called here."""
+"""Downloads files that are known by another hash than sha256 into blobs, and returns them pinned by sha256."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from collections.abc import Sequence
 
 from envtool import net
 from envtool.api import Fetch, Sealed
-from envtool.errors import FetchError, Interrupted, StoreError
-from envtool.events import Emit, Progress
+from envtool.errors import FetchError, StoreError
+from envtool.events import Emit
 from envtool.model import Json
 from envtool.net.integrity import integrity_digest
 from envtool.store import answer_cache, blobs
+from envtool.store.fetch_pool import ProgressMeter, TransferPool
 from envtool.store.json_documents import is_count
 from envtool.store.store import Store
 from envtool.store.temp_dirs import temp_directory
 
 JOBS = 8
-GRACE = 1.0  # seconds that transfers have to end after a failure or a cancel
+GRACE = 1.0  # seconds that transfers have to end after a failure or a cancel: their directory is removed then
 
 
 def fetch_sealed(
@@ -33,7 +32,8 @@ def fetch_sealed(
     patience: net.RetryPolicy = net.DEFAULT_RETRY_POLICY,
     files: net.OpenFile | None = None,
 ) -> list[Fetch]:
-    """See api.Site.learn. What was learnt once is remembered as long as the blob is there.
+    """Returns a pinned Fetch for each file (see api.Site.learn). The sha256 that belongs to an integrity is remembered,
+    and is used as long as its blob exists.
 
     Emits Progress (bytes) under `event_id`. Raises FetchError, Interrupted.
     """
@@ -57,20 +57,21 @@ def _question(item: Sealed) -> Json:
 
 
 def _find_known(item: Sealed, store: Store) -> tuple[str, str, int] | None:
-    """(URL, sha256, size) of what was fetched before. Without an integrity nothing says that it is still the same."""
+    """Returns (URL, sha256, size) of a file that was fetched before, else None. Always None for a file without an
+    integrity: its content may have changed."""
     if not integrity_digest(item.integrity):
         return None
     known = answer_cache.get(store, _question(item))
     try:
         sha256, size = known["sha256"], known["size"]
-        there = is_count(size) and blobs.has(store, sha256, size)
-    except (LookupError, TypeError, StoreError):  # nothing is remembered, or something else
+        is_stored = is_count(size) and blobs.has(store, sha256, size)
+    except (LookupError, TypeError, StoreError):  # no answer is remembered, or one of another shape
         return None
-    return (item.urls[0], sha256, size) if there else None
+    return (item.urls[0], sha256, size) if is_stored else None
 
 
 class _SealedFetcher:
-    """Some files on their way, side by side."""
+    """Downloads files in parallel."""
 
     def __init__(
         self,
@@ -81,95 +82,45 @@ class _SealedFetcher:
         patience: net.RetryPolicy,
         files: net.OpenFile | None,
     ) -> None:
-        self._files = files
-        self._store, self._emit, self._id, self._patience = store, emit, event_id, patience
-        self._cancel = cancel
-        self._stop = threading.Event()
-        self._turn = threading.Lock()
-        self._done = self._count = 0
+        self._store, self._emit, self._id, self._patience, self._files = store, emit, event_id, patience, files
+        self._pool = TransferPool(JOBS, cancel, grace=GRACE)
 
     def fetch_all(self, items: list[Sealed]) -> list[tuple[str, str, int]]:
-        """(URL, sha256, size) of each, in order."""
-        answers: list[tuple[str, str, int] | None] = [None] * len(items)
-        queue = iter(range(len(items)))
-
-        def some(top: str) -> None:
-            try:
-                while not self._is_cancelled():
-                    with self._turn:
-                        index = next(queue, None)
-                    if index is None:
-                        return
-                    answers[index] = self._fetch_one(items[index], os.path.join(top, str(index)))
-                    with self._turn:
-                        self._count += 1
-            finally:
-                net.close_session()
-
+        """Returns (URL, sha256, size) of each file, in order. Raises FetchError, Interrupted."""
+        meter = ProgressMeter(self._emit, self._id, "fetching", [item.size for item in items])
         with temp_directory(self._store) as top:
-            running = [_start_daemon_thread(some, top) for _ in range(min(JOBS, len(items)))]
-            try:
-                while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
-                    told = Progress(id=self._id, done=self._done, phase="fetching", count=self._count, of=len(items))
-                    self._emit(told)
-                    if self._is_cancelled() or any(future.done() and future.exception() for future in running):
-                        break
-            finally:
-                self._stop.set()
-                wait(running, timeout=GRACE)
-        errors = [error for future in running if future.done() and (error := future.exception()) is not None]
-        for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
-            raise error
-        found = [answer for answer in answers if answer is not None]
-        if len(found) < len(items):
-            raise Interrupted
-        return found
+            answers = self._pool.run(
+                [*enumerate(items)],
+                lambda numbered: self._fetch_one(numbered[1], os.path.join(top, str(numbered[0])), meter),
+            )
+        meter.end()
+        return answers
 
-    def _is_cancelled(self) -> bool:
-        return self._stop.is_set() or (self._cancel is not None and self._cancel())
-
-    def _fetch_one(self, item: Sealed, path: str) -> tuple[str, str, int]:
-        wanted = integrity_digest(item.integrity)
-        first: FetchError | None = None
+    def _fetch_one(self, item: Sealed, path: str, meter: ProgressMeter) -> tuple[str, str, int]:
+        expected = integrity_digest(item.integrity)
+        first_error: FetchError | None = None
         for number, url in enumerate(item.urls):
             try:
-                size = net.download_file(
-                    url,
-                    path,
-                    digest=wanted,
-                    size=item.size,
-                    authorization="" if number else item.authorization,
-                    progress=self._count_bytes,
-                    patience=self._patience,
-                    cancelled=self._is_cancelled,
-                    files=self._files,
-                )
+                with meter.transfer() as progress:
+                    size = net.download_file(
+                        url,
+                        path,
+                        digest=expected,
+                        size=item.size,
+                        authorization="" if number else item.authorization,
+                        progress=progress,
+                        patience=self._patience,
+                        cancelled=self._pool.is_cancelled,
+                        files=self._files,
+                    )
             except FetchError as error:
-                first = first or error
+                first_error = first_error or error
                 continue
             with open(path, "rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             blobs.put(self._store, path, sha256)
-            if wanted:
+            if expected:
                 answer_cache.put(self._store, _question(item), {"sha256": sha256, "size": size})
+            meter.count_file()
             return url, sha256, size
-        raise first or FetchError(f"{item.name}: nobody says where it is", code="fetch-url")
-
-    def _count_bytes(self, count: int) -> None:
-        self._done += count
-
-
-def _start_daemon_thread(work: Callable[[str], None], top: str) -> Future[None]:
-    """Run in a daemon thread: one that a dead server holds up must not hold up the end of the program."""
-    future: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            work(top)
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
-
-    threading.Thread(target=run, name="learn", daemon=True).start()
-    return future
+        raise first_error or FetchError(f"{item.name}: nobody says where it is", code="fetch-url")

@@ -1,7 +1,7 @@
-"""Earlier builds and earlier questions, read from what lies in the store: there is no index that could disagree.
+"""Reads earlier builds and earlier questions from the files in the store: there is no index that could disagree.
 
-Thousands of files are read in one go, so each is looked at as bytes first and parsed only when it is wanted. What is
-damaged, or goes away meanwhile, is passed over: history explains, it decides nothing.
+Thousands of files are read in one go, so each is searched as bytes first, and parsed only on a match. Files that are
+damaged, or removed meanwhile, are skipped: history explains, and decides nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from envtool.store.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredBuild:
-    """An earlier build. `built` is what was noted beside it (empty for layers of older envtools)."""
+    """An earlier build. `built` says who built it, when, and as what (empty for layers of older envtools)."""
 
     key: str
     diff_id: str
@@ -31,7 +31,7 @@ class StoredBuild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredQuestion:
-    """An earlier question whose answer is remembered, and when it was asked last."""
+    """An earlier question whose answer is remembered, and the time when it was answered (seconds since the epoch)."""
 
     question: Mapping[str, Json]
     time: float
@@ -40,34 +40,34 @@ class StoredQuestion:
 def earlier_builds(
     store: Store, *, kinds: Collection[str] = (), diff_ids: Collection[str] = ()
 ) -> Iterator[StoredBuild]:
-    """All layers in the store of any of these kinds ("layer:pip"), or with any of these diff IDs."""
+    """Yields all layers in the store of any of these kinds ("layer:pip"), or with any of these diff IDs."""
     words = [f'"kind":{json.dumps(kind, ensure_ascii=False)}'.encode() for kind in kinds]
     words += [diff_id.encode() for diff_id in diff_ids]
     for name in _names(store, "layers"):
-        found = read_build(store, name, words)
-        if found is not None and (found.document.get("kind") in kinds or found.diff_id in diff_ids):
-            yield found
+        build = read_build(store, name, words)
+        if build is not None and (build.document.get("kind") in kinds or build.diff_id in diff_ids):
+            yield build
 
 
 def read_build(store: Store, key: str, words: Collection[bytes] = (b"",)) -> StoredBuild | None:
-    """The build of a layer, None when it is not in the store (or its sheet has none of `words` in it)."""
+    """Returns the build of a layer; None when it is not in the store, or its layer.json contains none of `words`."""
     path = store.path("layers", key, "layer.json")
     data = _read(path, words)
     if data is None:
         return None
     try:
-        said = json_documents.loads(data)
-        noted, decided = said.get("built", {}), said["document"]
-        when = noted.get("time") or os.stat(path).st_mtime
-        if not isinstance(decided, dict) or not json_documents.is_time(when):
+        sheet = json_documents.loads(data)
+        built, document = sheet.get("built", {}), sheet["document"]
+        time = built.get("time") or os.stat(path).st_mtime
+        if not isinstance(document, dict) or not json_documents.is_time(time):
             return None
-        return StoredBuild(key=key, diff_id=str(said["diff_id"]), time=float(when), document=decided, built=noted)
+        return StoredBuild(key=key, diff_id=str(sheet["diff_id"]), time=float(time), document=document, built=built)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def earlier_questions(store: Store, kinds: Collection[str]) -> Iterator[StoredQuestion]:
-    """All remembered questions to kinds of these names."""
+    """Yields all remembered questions to kinds of these names."""
     words = [f'"kind":{json.dumps(kind, ensure_ascii=False)}'.encode() for kind in kinds]
     for name in _names(store, "memo"):
         path = store.path("memo", name)
@@ -82,15 +82,15 @@ def earlier_questions(store: Store, kinds: Collection[str]) -> Iterator[StoredQu
             continue
 
 
-def _names(store: Store, room: str) -> list[str]:
+def _names(store: Store, directory: str) -> list[str]:
     try:
-        return sorted(os.listdir(store.path(room)))
+        return sorted(os.listdir(store.path(directory)))
     except OSError:
         return []
 
 
 def _read(path: str, words: Collection[bytes]) -> bytes | None:
-    """The whole file when any of the words is in it."""
+    """Returns the content of a file that contains any of the words, else None."""
     try:
         data = store_files.read_regular_file(path, most=json_documents.MAX_SIZE)
     except OSError:

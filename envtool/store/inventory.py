@@ -1,8 +1,8 @@
-"""What is in the store, what each thing takes, and when it was used last: read from the disk, no index.
+"""Lists what is in the store, with the size of each item and the time of its last use: read from the disk, no index.
 
-Layers, results and caches of every id map whose trees this account can still delete are in it (store.others). A layer
-is used when it is held (the time of its lock), and when an env that has it starts the short way (the time of the env's
-plan, which names its layers). What a layer stands on is used whenever the layer is.
+The inventory has the layers, results and caches of every id map whose trees this account can still delete
+(store.other_idmap_stores). A layer counts as used when it is held (the time of its lock), when an env that has it
+starts on the fast path (the time of the env's plan, which names its layers), and whenever a layer above it is used.
 """
 
 from __future__ import annotations
@@ -21,37 +21,38 @@ from envtool.store.json_documents import is_time
 from envtool.store.store import PER_IDMAP, Store, other_idmap_stores
 
 Sort: TypeAlias = Literal["layer", "file", "result", "cache"]
+PLAN_NAME = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told))?")  # of a complete file in plans/
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _MAX_LOCK_SIZE = 64 << 20  # bytes of a lock that is read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredItem:
-    """A thing that gc may remove: a layer by key, a fetched file by sha256, a result by key, a cache by its place in
-    caches/. `size` is what it takes on the disk, `used` when it was used last, seconds since the epoch."""
+    """An item that gc may remove: a layer by key, a fetched file by sha256, a result by key, a cache by its path in
+    caches/. `size` is in bytes on the disk, `used` the time of its last use in seconds since the epoch."""
 
     sort: Sort
     name: str
     size: int
     used: float
-    height: int = 0  # of a layer: how many it stands on
-    ids: str = ""  # of which id map: Store.ids
-    other: bool = False  # whether that is another than the one that containers have here
+    height: int = 0  # number of layers that a layer stands on
+    ids: str = ""  # the id map: Store.ids
+    other: bool = False  # whether `ids` is another id map than that of the containers here
 
     @property
     def policy_name(self) -> str:
-        """What locks and policies call it: what is of another id map has a name that no lock says."""
+        """The item's name in locks and policies; an item of another id map has a name that is in no lock."""
         return f"{self.ids}:{self.name}" if self.other else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSheet:
-    """What a layer's own layer.json says of it."""
+    """The contents of a layer's layer.json."""
 
     key: str
     kind: str
-    name: str  # in the spec it was first built for, or empty
-    project: str  # absolute path of that project, or empty
+    name: str  # in the spec that the layer was first built for, or empty
+    project: str  # absolute path of that spec's project, or empty
     diff_id: str
     below: tuple[str, ...]  # diff IDs
     files: tuple[str, ...]  # sha256
@@ -60,7 +61,7 @@ class LayerSheet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastUse:
-    """A plan: which layers an env had when it started last (`env` empty: several envs of one run)."""
+    """A plan: the layers that an env had when it started last (`env` empty: several envs of one run)."""
 
     path: str
     spec: str  # absolute path
@@ -71,9 +72,9 @@ class LastUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """All of it. `sheets` are of the layers that containers here can use, and so is what `uses` names. `halves` are
-    layers without a readable sheet; `rest` bytes are of memories, plans and views. `stuck` are the stores of id maps
-    whose trees only root can delete."""
+    """What is in the store. `sheets` and `uses` are those of the layers that containers here can use. `halves` are
+    layers without a readable layer.json; `rest` is the size of answers, plans and snapshots in bytes. `stuck` are the
+    stores of id maps whose trees only root can delete."""
 
     items: tuple[StoredItem, ...]
     sheets: Mapping[str, LayerSheet]
@@ -81,7 +82,7 @@ class Inventory:
     halves: tuple[StoredItem, ...]
     rest: int
     stuck: tuple[Store, ...] = ()
-    elsewhere: frozenset[str] = frozenset()  # projects that layers of other id maps were made for
+    elsewhere: frozenset[str] = frozenset()  # projects that layers of other id maps were built for
 
     @property
     def size(self) -> int:
@@ -90,7 +91,7 @@ class Inventory:
 
     @property
     def projects(self) -> frozenset[str]:
-        """Absolute paths of all projects that anything in the store was made for."""
+        """Absolute paths of all projects that items of the store were built for."""
         return frozenset(
             [*self.elsewhere]
             + [os.path.dirname(use.spec) for use in self.uses]
@@ -100,8 +101,9 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfinishedWork:
-    """Bytes in tmp/: `made` are of what is being made now, `going` of what is being taken away, `left` of what nobody
-    is at: runs that were stopped left so many things (`stopped`), and whoever uses the store next takes them away."""
+    """Bytes in tmp/: `made` of directories that a process is filling, `going` of those that a process is removing,
+    `left` of those that stopped runs left behind (`stopped` of them); the next command that uses the store removes
+    these."""
 
     made: int = 0
     going: int = 0
@@ -115,20 +117,20 @@ class UnfinishedWork:
 
 
 def measure_unfinished(store: Store, inside: disk_usage.RunAsRoot) -> UnfinishedWork:
-    """Look at tmp/ of every id map whose trees this account can delete."""
+    """Measures tmp/ of every id map whose trees this account can delete."""
     made = going = left = stopped = 0
-    for each in (store, *(other for other in other_idmap_stores(store) if is_deletable(other, inside))):
-        look = bind_idmap(inside, each)
-        for name in list_names(each, "tmp"):
-            place = each.path("tmp", name)
-            held = bool(locks.find_holder(place))
+    for part in (store, *(other for other in other_idmap_stores(store) if is_deletable(other, inside))):
+        call = bind_idmap(inside, part)
+        for name in list_names(part, "tmp"):
+            path = part.path("tmp", name)
+            is_held = bool(locks.find_holder(path))
             try:
-                size = look(disk_usage.measure_changing, ".", at=place) if os.path.isdir(place) else _disk_size(place)
+                size = call(disk_usage.measure_changing, ".", at=path) if os.path.isdir(path) else _disk_size(path)
             except (OSError, EnvtoolError, RuntimeError):  # gone meanwhile
                 continue
-            if held and name.endswith(temp_dirs.REMOVAL_SUFFIX):
+            if is_held and name.endswith(temp_dirs.REMOVAL_SUFFIX):
                 going += size
-            elif held:
+            elif is_held:
                 made += size
             else:
                 left += size
@@ -137,7 +139,7 @@ def measure_unfinished(store: Store, inside: disk_usage.RunAsRoot) -> Unfinished
 
 
 def take_inventory(store: Store, inside: disk_usage.RunAsRoot) -> Inventory:
-    """Look at everything. What goes away meanwhile is passed over."""
+    """Returns the inventory of a store. Items that are removed meanwhile are left out."""
     items, sheets, plans, halves = _idmap_inventory(store, inside)
     items += _blob_items(store)
     projects = set()
@@ -146,12 +148,14 @@ def take_inventory(store: Store, inside: disk_usage.RunAsRoot) -> Inventory:
         if not is_deletable(other, inside):
             stuck += [other] if undeletable_paths(other) else []
             continue
-        more, theirs, _, broken = _idmap_inventory(other, inside)
-        items += [replace(item, other=True) for item in more]
-        halves += broken
-        projects |= {sheet.project for sheet in theirs.values() if sheet.project}
+        other_items, other_sheets, _, other_halves = _idmap_inventory(other, inside)
+        items += [replace(item, other=True) for item in other_items]
+        halves += other_halves
+        projects |= {sheet.project for sheet in other_sheets.values() if sheet.project}
     rest = sum(
-        _disk_size(store.path(room, name)) for room in ("memo", "plans", "views") for name in list_names(store, room)
+        _disk_size(store.path(directory, name))
+        for directory in ("memo", "plans", "views")
+        for name in list_names(store, directory)
     )
     return Inventory(
         items=tuple(items), sheets=sheets, uses=plans, halves=tuple(halves), rest=rest, stuck=tuple(stuck),
@@ -162,11 +166,12 @@ def take_inventory(store: Store, inside: disk_usage.RunAsRoot) -> Inventory:
 def _idmap_inventory(
     store: Store, inside: disk_usage.RunAsRoot
 ) -> tuple[list[StoredItem], dict[str, LayerSheet], tuple[LastUse, ...], list[StoredItem]]:
-    """What one id map has for itself: its layers, results and caches, its sheets, what uses them, and its halves."""
-    found = {key: _read_sheet(store, key) for key in list_names(store, "layers")}
-    sheets = {key: sheet for key, sheet in found.items() if sheet is not None}
+    """Returns what belongs to one id map: its layers, results and caches, the layer.json of its layers, the plans, and
+    the incomplete layers."""
+    by_key = {key: _read_sheet(store, key) for key in list_names(store, "layers")}
+    sheets = {key: sheet for key, sheet in by_key.items() if sheet is not None}
     halves = [
-        StoredItem(sort="layer", name=key, size=0, used=0.0, ids=store.ids) for key in found.keys() - sheets.keys()
+        StoredItem(sort="layer", name=key, size=0, used=0.0, ids=store.ids) for key in by_key.keys() - sheets.keys()
     ]
     plans = tuple(read_uses(store))
     inside = bind_idmap(inside, store)
@@ -182,12 +187,12 @@ def _idmap_inventory(
 
 
 def bind_idmap(call: Callable[..., Any], store: Store) -> Callable[..., Any]:
-    """container.ids.inside and .remove as they work on what this id map has."""
+    """Returns container.userns.run_as_root (or remove_as_root) bound to the id map of this store."""
     return partial(call, idmap=store.idmap) if store.idmap else call
 
 
 def is_deletable(store: Store, inside: disk_usage.RunAsRoot) -> bool:
-    """Whether this account may delete what an id map has in the store."""
+    """Whether this account may delete the trees of an id map."""
     if os.geteuid() == 0 or not store.idmap:
         return True
     try:
@@ -198,84 +203,90 @@ def is_deletable(store: Store, inside: disk_usage.RunAsRoot) -> bool:
 
 
 def undeletable_paths(store: Store) -> tuple[str, ...]:
-    """The paths to delete of what an id map has that is not `deletable`: all of it, or at the top, which has what all
-    share too, the rooms that anything is in. Empty where there is nothing."""
-    rooms = [room for room in sorted(PER_IDMAP) if list_names(store, room)]
-    return (store.idmap_path(),) if store.ids and rooms else tuple(store.idmap_path(room) for room in rooms)
+    """Returns the paths to delete for an id map that is not `is_deletable`: its whole directory, or, at the top of the
+    store, which holds shared directories too, its directories that are not empty. Empty where there is nothing."""
+    directories = [directory for directory in sorted(PER_IDMAP) if list_names(store, directory)]
+    return (
+        (store.idmap_path(),)
+        if store.ids and directories
+        else tuple(store.idmap_path(directory) for directory in directories)
+    )
 
 
 def store_of_ids(store: Store, ids: str) -> Store:
-    """The store as the id map has it that an Item's `ids` names."""
-    return next((each for each in (store, *other_idmap_stores(store)) if each.ids == ids), store)
+    """Returns the store of the id map that StoredItem.ids names."""
+    return next((part for part in (store, *other_idmap_stores(store)) if part.ids == ids), store)
 
 
 def last_used(
     sheets: Mapping[str, LayerSheet], marked: Mapping[str, float], uses: Sequence[LastUse]
 ) -> dict[str, float]:
-    """When each layer was used: by its own mark, the plans that name it, and whatever stands on it. Pure."""
+    """Returns the time when each layer was used last: the latest of its own (`marked`), that of the plans that name it,
+    and that of the layers above it. Pure."""
     used = dict(marked)
     for use in uses:
         for key in use.layers & used.keys():
             used[key] = max(used[key], use.time)
-    by_content: dict[str, list[str]] = {}
+    by_diff_id: dict[str, list[str]] = {}
     for key, sheet in sheets.items():
-        by_content.setdefault(sheet.diff_id, []).append(key)
+        by_diff_id.setdefault(sheet.diff_id, []).append(key)
     for key, sheet in sorted(
         sheets.items(), key=lambda pair: -len(pair[1].below)
     ):  # a layer after all that has it below
-        for lower in (each for diff_id in sheet.below for each in by_content.get(diff_id, ())):
+        for lower in (each for diff_id in sheet.below for each in by_diff_id.get(diff_id, ())):
             used[lower] = max(used[lower], used[key])
     return used
 
 
 def digests_in_locks(projects: Iterable[str]) -> frozenset[str]:
-    """Every sha256 in hex that the locks of these projects have in them: keys of layers, and files. Projects and locks
-    that are gone name nothing."""
-    found: set[str] = set()
+    """Returns every sha256 in hex in the lock files of these projects: keys of layers, and files. A project or lock
+    file that does not exist contributes none."""
+    digests: set[str] = set()
     for root in projects:
         try:
-            listed = os.listdir(root)
+            names = os.listdir(root)
         except OSError:
             continue
-        specs = {os.path.splitext(name)[0] for name in listed if name.endswith((".yaml", ".yml"))}
-        for name in listed:
+        specs = {os.path.splitext(name)[0] for name in names if name.endswith((".yaml", ".yml"))}
+        for name in names:
             path = os.path.join(root, name)
             if name.endswith(".lock") and name.removesuffix(".lock") in specs:
                 try:
-                    found.update(
-                        each.decode() for each in _HEX.findall(store_files.read_regular_file(path, most=_MAX_LOCK_SIZE))
+                    digests.update(
+                        digest.decode()
+                        for digest in _HEX.findall(store_files.read_regular_file(path, most=_MAX_LOCK_SIZE))
                     )
                 except OSError:
                     continue
-    return frozenset(found)
+    return frozenset(digests)
 
 
-def list_names(store: Store, *room: str) -> list[str]:
-    """What is in a room, sorted; nothing where it is not there."""
+def list_names(store: Store, *parts: str) -> list[str]:
+    """Returns the names in a directory of the store, sorted; empty where the directory does not exist."""
     try:
-        return sorted(os.listdir(store.path(*room)))
+        return sorted(os.listdir(store.path(*parts)))
     except OSError:
         return []
 
 
 def _read_sheet(store: Store, key: str) -> LayerSheet | None:
     try:
-        said = layers.read_layer_json(store, key)
-        document: Any = said.document
-        built: Any = said.built
-        when = built.get("time") or os.stat(store.path("layers", key, "layer.json")).st_mtime
-        if not is_time(when):
+        layer = layers.read_layer_json(store, key)
+        document: Any = layer.document
+        built: Any = layer.built
+        time = built.get("time") or os.stat(store.path("layers", key, "layer.json")).st_mtime
+        if not is_time(time):
             return None
         return LayerSheet(
             key=key,
             kind=str(document["kind"]),
             name=str(built.get("name", "")),
             project=str(built.get("project", "")),
-            diff_id=said.diff_id,
+            diff_id=layer.diff_id,
             below=tuple(map(str, document.get("below", ()))),
             # an image's layer is one however it was packed, so what it was packed in is no part of its document
             files=tuple(str(pair[1]) for pair in document.get("files", ())) or tuple(map(str, built.get("files", ()))),
-            time=float(when),
+            time=float(time),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None
@@ -302,7 +313,7 @@ def _disk_size(path: str) -> int:
 
 
 def read_uses(store: Store) -> Iterator[LastUse]:
-    """The plans that can be read."""
+    """Yields the plans that can be read."""
     prefix = store.path("layers", "")
     for name in list_names(store, "plans"):
         if name.endswith((".view", ".hashes")):
@@ -321,8 +332,8 @@ def read_uses(store: Store) -> Iterator[LastUse]:
 def _blob_items(store: Store) -> Iterator[StoredItem]:
     for prefix in list_names(store, "blobs", "sha256"):
         try:
-            with os.scandir(store.path("blobs", "sha256", prefix)) as found:
-                for item in found:
+            with os.scandir(store.path("blobs", "sha256", prefix)) as entries:
+                for item in entries:
                     info = item.stat(follow_symlinks=False)
                     if len(item.name) == 64:
                         used = max(info.st_atime, info.st_mtime)  # see claims.py
@@ -333,46 +344,48 @@ def _blob_items(store: Store) -> Iterator[StoredItem]:
 
 def _result_items(store: Store) -> Iterator[StoredItem]:
     for key in list_names(store, "results"):
-        place = store.path("results", key)
+        path = store.path("results", key)
         try:
             if key != "of":
-                size, used = disk_usage.measure_tree(place), os.stat(place).st_mtime
+                size, used = disk_usage.measure_tree(path), os.stat(path).st_mtime
                 yield StoredItem(sort="result", name=key, size=size, used=used, ids=store.ids)
         except OSError:
             continue
 
 
 def _cache_items(store: Store, inside: disk_usage.RunAsRoot) -> Iterator[StoredItem]:
-    """What RUNs of Dockerfiles keep (caches.py). They change, so they are measured each time."""
+    """Yields the caches of RUN instructions (caches.py). They change, so they are measured each time."""
     for key in list_names(store, caches.DIRECTORY):
         for number in list_names(store, caches.DIRECTORY, key):
-            place = store.path(caches.DIRECTORY, key, number)
+            path = store.path(caches.DIRECTORY, key, number)
             if not number.isdigit():
                 continue
             try:
-                size = inside(disk_usage.measure_tree, ".", at=place)
-                used = max(os.stat(place).st_mtime, _mtime(locks.lock_path(store, f"cache-{key}-{number}")))
+                size = inside(disk_usage.measure_tree, ".", at=path)
+                used = max(os.stat(path).st_mtime, _mtime(locks.lock_path(store, f"cache-{key}-{number}")))
             except (OSError, EnvtoolError, RuntimeError):
                 continue
             yield StoredItem(sort="cache", name=f"{key}/{number}", size=size, used=used, ids=store.ids)
 
 
 def item_path(store: Store, item: StoredItem) -> str:
-    """The path of an item, in the store `under` its ids."""
+    """Returns the path of an item in the store of its id map (store_of_ids)."""
     if item.sort == "file":
         return blobs.path(store, item.name)
-    room = {"layer": "layers", "result": "results", "cache": caches.DIRECTORY}[item.sort]
-    return store.path(room, item.name)
+    directory = {"layer": "layers", "result": "results", "cache": caches.DIRECTORY}[item.sort]
+    return store.path(directory, item.name)
 
 
 def item_lock(item: StoredItem) -> str:
-    """Name of the lock that whoever uses an item holds; empty where there is none."""
+    """Returns the name of the lock that each user of an item holds; empty where there is none."""
     if item.sort == "layer":
         return layers.layer_lock_name(item.name)
     return f"cache-{item.name.replace('/', '-')}" if item.sort == "cache" else ""
 
 
-def without_items(found: Inventory, gone: Iterable[StoredItem]) -> Inventory:
-    """The same when these are gone."""
-    lost = {(item.sort, item.name, item.ids) for item in gone}
-    return replace(found, items=tuple(item for item in found.items if (item.sort, item.name, item.ids) not in lost))
+def without_items(inventory: Inventory, gone: Iterable[StoredItem]) -> Inventory:
+    """Returns the inventory without these items."""
+    removed = {(item.sort, item.name, item.ids) for item in gone}
+    return replace(
+        inventory, items=tuple(item for item in inventory.items if (item.sort, item.name, item.ids) not in removed)
+    )

@@ -1,6 +1,6 @@
-"""JSON documents of the store (layer.json, result.json, memories): written with their own sum, read only if it fits.
+"""Reads and writes the store's JSON documents (layer.json, result.json, answers) with a checksum in each.
 
-Who reads one still checks its shape: it alone knows it. A document without a sum is one of an older envtool.
+The caller that reads a document still checks its shape. A document without a checksum is one of an older envtool.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from envtool.model import Json
 
 SUM = "sum"
 MAX_SIZE = 64 << 20  # bytes
-# Half a character, which no file can be written with again; \udc80 to \udcff are bytes of file names (keys.canonical).
-# A backslash that stands for itself is two: what comes after an even number of them is text.
+# A lone surrogate, which no file can be written with again; \udc80 to \udcff are bytes of file names
+# (keys.canonical_json). An escaped backslash is two: `\u` after an odd number of further backslashes is text.
 _LONE_SURROGATE = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD](?:[89abABd-fD-F]|[cC][0-7])")
 
 
 def dumps(document: Mapping[str, Json]) -> bytes:
-    """Its text, with the digest of all the rest as SUM. Raises ValueError for what is no JSON."""
+    """Returns a document as JSON, with the digest of all other members as SUM. Raises ValueError for a value that JSON
+    does not have."""
     return keys.canonical_json({**document, SUM: keys.digest(dict(document))})
 
 
 def load(path: str, *, unseen: bool = False) -> dict[str, Any]:
-    """A document without its sum. Raises OSError (see stored.read), ValueError for what is none, or damaged."""
+    """Reads a document; returns it without its checksum. `unseen`: the file's time of last access stays. Raises OSError
+    (see store_files.read_regular_file), ValueError where the file is damaged or no document."""
     return loads(store_files.read_regular_file(path, most=MAX_SIZE, unseen=unseen))
 
 
 def loads(data: bytes) -> dict[str, Any]:
-    """The same of its text. Raises ValueError."""
-    if (b"\\ud" in data or b"\\uD" in data) and _LONE_SURROGATE.search(
-        data
-    ):  # the expression alone takes ten times as long
+    """Parses a document; returns it without its checksum. Raises ValueError."""
+    # the expression alone takes ten times as long
+    if (b"\\ud" in data or b"\\uD" in data) and _LONE_SURROGATE.search(data):
         raise ValueError("it has half a character")
     try:
         document = json.loads(data, parse_constant=_refuse_constant, parse_float=_parse_finite)
@@ -48,18 +49,18 @@ def loads(data: bytes) -> dict[str, Any]:
     return document
 
 
-def _has_valid_sum(data: bytes, document: dict[str, Any], said: object) -> bool:
-    """Whether a document has the sum that it says, or says none."""
-    return said is None or _is_as_written(data, said) or said == keys.digest(document)
+def _has_valid_sum(data: bytes, document: dict[str, Any], checksum: object) -> bool:
+    """Whether a document's checksum is right, or missing."""
+    return checksum is None or _is_as_written(data, checksum) or checksum == keys.digest(document)
 
 
-def _is_as_written(data: bytes, said: object) -> bool:
-    """Whether a text is the one of `dumps`, told without writing it again: that takes longer than reading it, and
-    `why` reads thousands."""
-    member = b'"%s":"%s"' % (SUM.encode(), str(said).encode("utf-8", "replace"))
-    before, found, after = data.rpartition(member)
-    rest = before[:-1] + after if before.endswith(b",") else before + after.removeprefix(b",")
-    return bool(found) and hashlib.sha256(rest).hexdigest() == said
+def _is_as_written(data: bytes, checksum: object) -> bool:
+    """Whether the text is as `dumps` wrote it, by the digest of its bytes: writing the document again would take longer
+    than reading it, and `why` reads thousands."""
+    member = b'"%s":"%s"' % (SUM.encode(), str(checksum).encode("utf-8", "replace"))
+    before, separator, after = data.rpartition(member)
+    without_sum = before[:-1] + after if before.endswith(b",") else before + after.removeprefix(b",")
+    return bool(separator) and hashlib.sha256(without_sum).hexdigest() == checksum
 
 
 def _refuse_constant(word: str) -> float:
@@ -74,10 +75,10 @@ def _parse_finite(text: str) -> float:
 
 
 def is_count(value: object) -> bool:
-    """Whether something is a number of bytes or things."""
+    """Whether a value is a number of bytes or items: an integer >= 0 in 63 bits."""
     return type(value) is int and 0 <= value < 1 << 63
 
 
 def is_time(value: object) -> bool:
-    """Whether something is a moment or a time that can be shown: seconds, until the year 9999."""
+    """Whether a value is a time or a duration that can be formatted: seconds, until the year 9999."""
     return type(value) in (int, float) and -1 < value < 253402300800  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Captured layers, by key: `layers/<key>/{tree/,layer.json,manifest}`."""
+"""Keeps captured layers by key: `layers/<key>/{tree/,layer.json,manifest}`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DIFF_ID = re.compile("sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A layer that stands in the store, whole. `size` is its tar's, in bytes."""
+    """A complete layer in the store. `size` is that of its tar, in bytes."""
 
     key: str
     tree: str  # absolute path
@@ -41,22 +41,22 @@ class Layer:
     diff_id: str  # "sha256:…"
     size: int
     entries: int
-    document: Mapping[str, Json]  # all that determined it
+    document: Mapping[str, Json]  # everything that determined the layer: its digest is the key
     listed: str = ""  # sha256 of its manifest; empty for layers of older envtools
-    built: Mapping[str, Json] = field(default_factory=dict)  # who built it first, when, and as what: not in its key
+    built: Mapping[str, Json] = field(default_factory=dict)  # who built it first, when, and as what: not in the key
 
 
 def find(store: Store, key: str) -> Layer | None:
-    """The layer under a key, None when there is none. Raises StoreError (code layer-damaged) for what is there and no
-    whole layer."""
-    where = store.path("layers", key)
+    """Returns the layer of a key, None when there is none. Raises StoreError (code layer-damaged) where the layer is
+    incomplete or damaged."""
+    directory = store.path("layers", key)
     try:
         try:
             layer = read_layer_json(store, key)
         except FileNotFoundError:
-            if not os.path.lexists(where):
+            if not os.path.lexists(directory):
                 return None
-            layer = read_layer_json(store, key)  # it came between the two looks, or it is a half
+            layer = read_layer_json(store, key)  # the layer appeared just now, or it is incomplete
         if not stat.S_ISDIR(os.lstat(layer.tree).st_mode) or not stat.S_ISREG(os.lstat(layer.manifest).st_mode):
             raise damaged_layer_error(key, "its tree or its manifest is something else")
     except FileNotFoundError as error:
@@ -69,46 +69,46 @@ def find(store: Store, key: str) -> Layer | None:
 
 
 def read_layer_json(store: Store, key: str) -> Layer:
-    """What layer.json says of a layer, wherever its tree is. Raises OSError, ValueError for what no layer.json says."""
-    where = store.path("layers", key)
-    said = load(os.path.join(where, "layer.json"))
-    diff_id, size, entries = (said.get(name) for name in ("diff_id", "size", "entries"))
-    built = said.get("built", {})
-    right = isinstance(diff_id, str) and _DIFF_ID.fullmatch(diff_id) and is_count(size) and is_count(entries)
-    if not right or not isinstance(said.get("document"), dict) or not isinstance(built, dict):
+    """Reads a layer's layer.json, without a look at its tree. Raises OSError, ValueError where it is malformed."""
+    directory = store.path("layers", key)
+    sheet = load(os.path.join(directory, "layer.json"))
+    diff_id, size, entries = (sheet.get(name) for name in ("diff_id", "size", "entries"))
+    built = sheet.get("built", {})
+    is_valid = isinstance(diff_id, str) and _DIFF_ID.fullmatch(diff_id) and is_count(size) and is_count(entries)
+    if not is_valid or not isinstance(sheet.get("document"), dict) or not isinstance(built, dict):
         raise ValueError("it does not say what a layer is")
     return Layer(
         key=key,
-        tree=os.path.join(where, "tree"),
-        manifest=os.path.join(where, "manifest"),
+        tree=os.path.join(directory, "tree"),
+        manifest=os.path.join(directory, "manifest"),
         diff_id=str(diff_id),
         size=size,  # type: ignore[arg-type]
         entries=entries,  # type: ignore[arg-type]
-        document=said["document"],
-        listed=str(said.get("manifest", "")),
+        document=sheet["document"],
+        listed=str(sheet.get("manifest", "")),
         built=built,
     )
 
 
 def read_records(layer: Layer) -> list[tuple[bytes, bytes]]:
-    """Path and fields of each entry of a layer, by its manifest (canonical.records). Raises StoreError (code
-    layer-damaged)."""
+    """Returns the path and fields of each entry of a layer, by its manifest (canonical.read_manifest). Raises
+    StoreError (code layer-damaged)."""
     try:
         data = store_files.read_regular_file(layer.manifest, most=canonical.MAX_MANIFEST_SIZE)
         if layer.listed and hashlib.sha256(data).hexdigest() != layer.listed:
             raise damaged_layer_error(layer.key, "its manifest is another")
-        found = [*canonical.parse_manifest(data)]
+        records = [*canonical.parse_manifest(data)]
     except OSError as error:
         raise damaged_layer_error(layer.key, f"its manifest: {error.strerror}") from error
     except ValueError:
-        found = [(b"", b"")]
-    if not all(_FIELDS.fullmatch(fields) for _, fields in found):
+        records = [(b"", b"")]
+    if not all(_FIELDS.fullmatch(fields) for _, fields in records):
         raise damaged_layer_error(layer.key, "its manifest is none")
-    return found
+    return records
 
 
 def damaged_layer_error(key: str, why: str) -> StoreError:
-    """The error for a layer that is not whole."""
+    """Returns the error for a layer that is incomplete or damaged."""
     return StoreError(
         f"layer {key[:12]} in the store is damaged: {why}",
         code="layer-damaged",
@@ -117,19 +117,20 @@ def damaged_layer_error(key: str, why: str) -> StoreError:
 
 
 def find_known_output(store: Store, key: str) -> str:
-    """Returns the recorded diff ID of a layer that may be gone from the store; empty where there is no record."""
+    """Returns the recorded diff ID of a layer, which may be gone from the store; empty where there is no record."""
     answer = answer_cache.get(store, {"diff id of": key})
     return answer if isinstance(answer, str) and _DIFF_ID.fullmatch(answer) else ""
 
 
 def store_known_output(store: Store, key: str, diff_id: str) -> None:
-    """Records the diff ID of a layer for longer than the layer is in the store. Raises OSError."""
+    """Records the diff ID of a layer beyond the layer's removal. Raises OSError."""
     if answer_cache.get(store, {"diff id of": key}) is None:
         answer_cache.put(store, {"diff id of": key}, diff_id)
 
 
 class NewLayer:
-    """A layer being made, in a directory of its own. `layer` is set when it stands (another may have made it)."""
+    """A layer that is being built, in a directory of its own. `layer` is set once it is in the store; another process
+    may have built it."""
 
     def __init__(self, store: Store, key: str, top: str, layer: Layer | None) -> None:
         self.layer = layer
@@ -147,21 +148,21 @@ class NewLayer:
         built: Mapping[str, Json] | None = None,
         sync: Callable[[str], None] | None = None,
     ) -> Layer:
-        """Put it into the store: synced, then by one rename, which a crash of the machine may lose. `built` is kept
-        beside the document, for people: it is no part of the key. `sync` is syncfs(2) of a directory. Raises StoreError
-        when the disk refuses."""
+        """Syncs the layer and puts it into the store, by one rename, which a crash of the machine may lose. `built` is
+        kept beside the document, for people: it is no part of the key. `sync` is syncfs(2) of a directory. Raises
+        StoreError for errors of the disk."""
         diff_id, size, entries = captured
-        made = os.path.join(self._top, "layer")
-        said: dict[str, Json] = {"diff_id": diff_id, "size": size, "entries": entries, "document": dict(document)}
+        directory = os.path.join(self._top, "layer")
+        sheet: dict[str, Json] = {"diff_id": diff_id, "size": size, "entries": entries, "document": dict(document)}
         if built is not None:
-            said["built"] = dict(built)
+            sheet["built"] = dict(built)
         try:
-            with open(self.manifest, "rb") as listed:
-                said["manifest"] = hashlib.file_digest(listed, "sha256").hexdigest()
-            with open(os.path.join(made, "layer.json"), "wb") as file:
-                file.write(dumps(said))
-            (sync or _sync)(made)
-            os.rename(made, self._store.path("layers", self._key))
+            with open(self.manifest, "rb") as manifest:
+                sheet["manifest"] = hashlib.file_digest(manifest, "sha256").hexdigest()
+            with open(os.path.join(directory, "layer.json"), "wb") as file:
+                file.write(dumps(sheet))
+            (sync or _sync)(directory)
+            os.rename(directory, self._store.path("layers", self._key))
         except OSError as error:
             raise disk_errors.translate_os_error(self._store.root, error) or error from error
         self.layer = find(self._store, self._key)
@@ -178,11 +179,10 @@ def open_draft(
     waiting: locks.OnWait | None = None,
     cancelled: locks.Cancelled | None = None,
 ) -> Iterator[NewLayer]:
-    """Be the one builder of a layer. When another has made it meanwhile, `layer` of the draft is set and there is
-    nothing to do; else fill `upper` (with `work` beside it for the overlay, which must be gone again), capture,
-    `commit`. Without a commit nothing is left. `remove` deletes trees that container ids own. Raises Interrupted,
-    StoreError.
-    """
+    """Yields the draft of a layer to the one process that builds it. When another process has built the layer
+    meanwhile, the draft's `layer` is set and there is nothing to do; else the caller fills `upper` (with `work` beside
+    it for the overlay, which must be removed again), captures it and calls `commit`. Without a commit the draft is
+    removed. `remove` deletes trees that container ids own. Raises Interrupted, StoreError."""
     with ExitStack() as stack:
         stack.enter_context(locks.exclusive(store, f"build-{key}", waiting=waiting, cancelled=cancelled))
         layer = find(store, key)
@@ -201,7 +201,8 @@ def open_draft(
 
 
 class _HeldLocks:
-    """Shared locks of this process, counted: two hundred layers in ten containers are two hundred descriptors."""
+    """The shared locks of this process, counted, so that two hundred layers in ten containers take two hundred
+    descriptors."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -213,17 +214,17 @@ _held = _HeldLocks()
 
 @contextmanager
 def hold_layers(store: Store, layers: Sequence[Layer]) -> Iterator[None]:
-    """Hold layers so that no gc takes them meanwhile. Raises StoreError when one is gone already."""
-    taken: list[str] = []
+    """Holds layers so that no gc removes them meanwhile. Raises StoreError when a layer is gone already."""
+    held: list[str] = []
     try:
         for key in dict.fromkeys(layer.key for layer in layers):
             _acquire(store, key)
-            taken.append(key)
+            held.append(key)
             if not os.path.exists(store.path("layers", key, "layer.json")):
                 raise StoreError(f"layer {key[:12]} is gone from the store", code="layer-gone", hint="run it again")
         yield
     finally:
-        for key in taken:
+        for key in held:
             _release(store, key)
 
 
@@ -245,14 +246,15 @@ def _release(store: Store, key: str) -> None:
 
 
 def hold_layer(store: Store, key: str) -> int:
-    """A descriptor that, while it is open, lets no gc take the layer under a key, there or not. It is used now."""
+    """Returns a descriptor: while it is open, no gc removes the layer of this key, whether it exists or not. Notes the
+    layer as used now."""
     descriptor = locks.open_locked(store, layer_lock_name(key), fcntl.LOCK_SH)
     os.utime(descriptor)
     return descriptor
 
 
 def layer_lock_name(key: str) -> str:
-    """Name of the lock that users of a layer share; its time says when they last did."""
+    """Returns the name of the lock that the users of a layer share; the lock's time is that of the layer's last use."""
     return f"layer-{key}"
 
 

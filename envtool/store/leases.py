@@ -1,9 +1,9 @@
-"""What a verb needs of the store for as long as it works: no gc takes it meanwhile.
+"""Keeps what a command needs safe from gc for as long as the command works.
 
-A layer is claimed by a shared lock. There may be thousands of files, so those are written down: `tmp/<name>/claims` in
-a flocked directory, which dies with its owner. Whoever claims a file looks whether it is there *after* that; gc reads
-all claims and moves files away while it holds the lock `claims` alone. So either gc sees the claim, or the claimant
-sees that the file is gone, and fetches it.
+A lease on a layer is a shared lock. There may be thousands of files, so their leases are lines of a file:
+`tmp/<name>/claims` in a flocked directory, which ends with its owner. A process looks for a file *after* it has written
+the lease; gc reads all leases and moves files away while it holds the exclusive lock `claims`. So either gc sees the
+lease, or the process sees that the file is gone, and fetches it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LEASE_FILE = "claims"
 
 
 class Leases:
-    """Held until nobody refers to it any more, or `close`. Safe in threads."""
+    """The leases of one command, held until the object is collected, or `close`. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,24 +38,24 @@ class Leases:
 
     @property
     def layers(self) -> frozenset[str]:
-        """Keys that are held."""
+        """Keys of the layers that are held."""
         with self._lock:
             return frozenset(key for _, key in self._layers)
 
     def lease_layer(self, store: Store, key: str) -> None:
-        """Hold the layer under a key, there or not: look for it after this."""
+        """Holds the layer of a key, whether it exists or not: the caller looks for it after this."""
         with self._lock:
             if (store.idmap_path(), key) not in self._layers:
                 self._held.callback(os.close, kept.hold_layer(store, key))
                 self._layers.add((store.idmap_path(), key))
 
     def find_layer(self, store: Store, key: str) -> kept.Layer | None:
-        """The layer under a key, held; None when there is none. Raises StoreError."""
+        """Holds the layer of a key and returns it; None when there is none. Raises StoreError."""
         self.lease_layer(store, key)
         return kept.find(store, key)
 
     def lease_blobs(self, store: Store, sha256s: Iterable[str]) -> None:
-        """Claim files, there or not; those that are there are used now. Raises OSError."""
+        """Takes leases on files, whether they exist or not, and notes those that exist as used now. Raises OSError."""
         with self._lock:
             new = [sha256 for sha256 in dict.fromkeys(sha256s) if sha256 not in self._blobs]
             if not new:
@@ -65,9 +65,9 @@ class Leases:
             self._blobs.update(new)
         now = time.time_ns()
         for sha256 in new:
-            place = blobs.path(store, sha256)
+            path = blobs.path(store, sha256)
             try:
-                os.utime(place, ns=(now, os.stat(place).st_mtime_ns))  # its mtime says when it came
+                os.utime(path, ns=(now, os.stat(path).st_mtime_ns))  # the mtime stays: the time of the download
             except OSError:
                 continue
 
@@ -78,21 +78,23 @@ class Leases:
 
 
 def leased_blobs(store: Store) -> Collection[str]:
-    """sha256 of every file that some living process has claimed, whatever its ids. Meant to be asked with the lock LOCK
-    held alone."""
-    found: set[str] = set()
-    for top in [top for each in (store, *other_idmap_stores(store)) for top in _temp_directories(each)]:
+    """Returns the sha256 of every file that a living process of any id map has a lease on. The caller holds the
+    exclusive lock LOCK."""
+    leased: set[str] = set()
+    for directory in [
+        directory for part in (store, *other_idmap_stores(store)) for directory in _temp_directories(part)
+    ]:
         try:
-            text = store_files.read_regular_file(os.path.join(top, LEASE_FILE)).decode("ascii")
-            descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            text = store_files.read_regular_file(os.path.join(directory, LEASE_FILE)).decode("ascii")
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, UnicodeDecodeError):
             continue
         try:
             if not locks.try_lock(descriptor):
-                found.update(text.split())
+                leased.update(text.split())
         finally:
             os.close(descriptor)
-    return found
+    return leased
 
 
 def _temp_directories(store: Store) -> list[str]:

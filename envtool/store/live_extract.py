@@ -1,10 +1,10 @@
-"""An archive into a tree that is in use, with the care of `grow`, over what is there: what ADD and `fetch` unpack, and
-the archive of a `tarball:` base.
+"""Unpacks an archive into a tree that is in use, over the files that are there: for ADD, for `fetch`, and for the
+archive of a `tarball:` base.
 
-As buildah and docker do: a member takes the place of what lies there, but a directory is merged with one; nothing is
-written through a link that lies at a member's own place. Links on the way are followed as the tree has them, but never
-out of the target: there docker and buildah, whose `/` is the target then, fail or write elsewhere. Runs in a build's
-container, whose `/` is the tree: what is mounted there (/dev, /proc, /sys) stays as it is.
+As in buildah and docker, a member replaces the file at its path, but a directory is merged with a directory; nothing is
+written through a link at a member's own path. Links in the directories above are followed as the tree has them, but
+never out of the target: there docker and buildah, for which the target is `/` then, fail or write elsewhere. Runs in a
+build's container, whose `/` is the tree; what is mounted there (/dev, /proc, /sys) stays as it is.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from envtool.store.tar_read import BLOCK, DIRECTORY, TarMember, TarReader, looks
 from envtool.store.zip_read import Members
 
 PIECE = 1 << 20
-MAX_RATIO = 250  # as in unpack.py
+MAX_RATIO = 250  # as in unpack_layer.py
 MIN_UNPACKED_LIMIT = 1 << 30  # bytes that any archive may unpack to
-MAX_REPORTED = 20  # of what was left out
-MAX_NAMED = 6  # names at an archive's top that are told where nothing of it is unpacked
+MAX_REPORTED = 20  # members that were left out and are named
+MAX_NAMED = 6  # names at an archive's top in the error for an archive of which nothing is unpacked
 _MOUNTED = (b"dev", b"proc", b"sys")
-_LZMA_MAGIC = b"\x5d\0\0"  # of xz's forerunner, without a container: only where an archive is expected
-_DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # bz2 and gzip say OSError without a number
+_LZMA_MAGIC = b"\x5d\0\0"  # xz's forerunner, without a container: only read where an archive is expected
+_DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # bz2 and gzip raise OSError without a number
 
 
 def prepare() -> None:
-    """Import what is imported late: in a container nothing can be."""
+    """Imports the modules that are imported late otherwise: in a container nothing can be imported."""
     decompress.import_zstd()
     zip_read.prepare()
 
@@ -42,37 +42,40 @@ def prepare() -> None:
 def unpack_if_archive(
     path: str, target: str, owner: tuple[int, int] | None, make: Callable[[], None], *, root: str = "/"
 ) -> list[str] | None:
-    """See api.Call. `target` is absolute in `root`, without links. Raises BuildError (codes unpack-…), OSError."""
+    """Unpacks a file if it is a tar; returns lines about the members that were left out, None for any other file (see
+    api.Call). `target` is absolute in `root`, without links; `make` makes it. Raises BuildError (codes unpack-…),
+    OSError."""
     with open(path, "rb") as file:
         reader = TarReader(_limited_reader(file, _unpacked_limit(file)))
         members = iter(reader)
         try:
-            first = next(members, None)
+            first_member = next(members, None)
         except (BuildError, OSError):
             return None
-        if first is None:
+        if first_member is None:
             return None
         make()
 
-        def all_of_them() -> Members:
-            member: TarMember | None = first
+        def all_members() -> Members:
+            member: TarMember | None = first_member
             while member is not None:
                 yield member, reader.content()
                 member = next(members, None)
 
         with LiveExtractor(root, target, owner=owner) as tree:
-            return tree.add_all(all_of_them())
+            return tree.add_all(all_members())
 
 
 def extract_archive(path: str, target: str, *, strip: int = 0, owners: bool = False, root: str = "/") -> list[str]:
-    """Unpack what has to be an archive: a tar (plain, gzip, bzip2, xz, zstd) or a zip. Lines that say what was left
-    out.
+    """Unpacks a file that must be an archive: a tar (plain, gzip, bzip2, xz, zstd) or a zip. Returns lines about the
+    members that were left out.
 
-    `target` is a directory, absolute in `root`, without links. `strip`: leading components of names that are dropped,
-    and with them what has no more, as `tar --strip-components` does; that nothing is left is an error. Without `owners`
-    everything belongs to who unpacks, nobody else can write it, and setuid bits and extended attributes go. A directory
-    keeps a link to one, as dpkg and `tar --keep-directory-symlink` do: `lib/` of an archive does not take the place of
-    /lib -> usr/lib. Raises BuildError (codes unpack-…), OSError.
+    `target` is a directory, absolute in `root`, without links. `strip`: number of leading components that are dropped
+    from names; members with no more components are dropped, as `tar --strip-components` does; it is an error if no
+    member is left. Without `owners` everything belongs to the user who unpacks, nobody else can write it, and setuid
+    bits and extended attributes are dropped. A directory does not replace a link to a directory, as in dpkg and
+    `tar --keep-directory-symlink`: `lib/` of an archive leaves /lib -> usr/lib. Raises BuildError (codes unpack-…),
+    OSError.
     """
     with open(path, "rb") as file:
         members = _read_members(file, _unpacked_limit(file))
@@ -94,14 +97,14 @@ def _read_members(file: IO[bytes], limit: int) -> Members:
         head += piece
     if not looks_like_tar(head[:BLOCK]):
         raise_build_error("unpack-format", "neither a tar (gz, xz, bz2, zst) nor a zip archive")
-    waiting = [head]
-    reader = TarReader(lambda: waiting.pop() if waiting else pull())
+    pieces = [head]
+    reader = TarReader(lambda: pieces.pop() if pieces else pull())
     for member in reader:
         yield member, reader.content()
 
 
 def _unpacked_limit(file: IO[bytes]) -> int:
-    """Bytes that an archive may unpack to."""
+    """Returns the bytes that an archive may unpack to."""
     return max(MIN_UNPACKED_LIMIT, MAX_RATIO * os.fstat(file.fileno()).st_size)
 
 
@@ -112,7 +115,9 @@ def _limited_reader(file: IO[bytes], limit: int, *, alone: bool = False) -> Call
     def pull() -> bytes:
         nonlocal size
         try:
-            piece = stream.read(PIECE if size else BLOCK)  # one that is cut short is an archive all the same
+            piece = stream.read(
+                PIECE if size else BLOCK
+            )  # one block is enough to recognise an archive that is cut short
         except _DAMAGED as error:
             raise BuildError(f"damaged: {error}", code="unpack-damaged") from error
         except OSError as error:
@@ -142,7 +147,7 @@ def _open_decompressed(file: IO[bytes], *, alone: bool) -> IO[bytes]:
 
 
 class _ZstdStream:
-    """What zstd packed, as `read` gives it."""
+    """The content of a zstd file, with a `read` method."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._pieces = decompress.decompress(file.fileno())
@@ -152,9 +157,10 @@ class _ZstdStream:
 
 
 class LiveExtractor(ArchiveExtractor):
-    """The model is read from the disk, directory by directory, when the way first leads there.
+    """Extracts into a tree that is not empty: its model is read from the disk, directory by directory, when a member's
+    path first leads there.
 
-    `owner`: whose everything is, None: the archive's; the rest as `extract` has it."""
+    `owner`: uid and gid of all members, None: those in the archive; the other parameters as in `extract_archive`."""
 
     def __init__(
         self,
@@ -170,12 +176,12 @@ class LiveExtractor(ArchiveExtractor):
         super().__init__(self._at, owners=not plain)
         self._owner, self._strip, self._plain, self._keeps_links = owner, strip, plain, keeps_links
         self._seen: set[ExtractedDirectory] = set()
-        self._ours: dict[ExtractedDirectory, None] = {}  # directories that were made, or that a member names
-        self._tops: dict[bytes, bytes] = {}  # the first names at the archive's top, as they are told
-        self._deep = False  # whether any name is deeper than what is dropped of it
-        self._chosen = False  # whether any member was not passed by
-        into = [part for part in os.fsencode(target).split(b"/") if part]
-        self.start = self._parent_directory(into, TarMember(b"/".join(into), DIRECTORY))
+        self._written: dict[ExtractedDirectory, None] = {}  # directories that were made, or that a member names
+        self._top_names: dict[bytes, bytes] = {}  # the first names at the archive's top, in the form of messages
+        self._any_deep = False  # whether any name has more components than are dropped
+        self._any_selected = False  # whether any member was not skipped
+        parts = [part for part in os.fsencode(target).split(b"/") if part]
+        self.start = self._parent_directory(parts, TarMember(b"/".join(parts), DIRECTORY))
 
     def __enter__(self) -> LiveExtractor:
         return self
@@ -185,7 +191,8 @@ class LiveExtractor(ArchiveExtractor):
         os.close(self._at)
 
     def add_all(self, members: Members) -> list[str]:
-        """Put all of them in; what was left out. Raises BuildError, OSError with the member's name."""
+        """Extracts all members; returns lines about those that were left out. Raises BuildError, and OSError with the
+        member's name."""
         for member, content in members:
             try:
                 self.add_member(member, content)
@@ -198,18 +205,18 @@ class LiveExtractor(ArchiveExtractor):
         return [*lines, f"and {more} more"] if more else lines
 
     def check_any_extracted(self) -> None:
-        """Raise BuildError (code unpack-nothing) where the archive has members, and all were passed by."""
-        if self._chosen or not self._tops:
+        """Raises BuildError (code unpack-nothing) where the archive has members, and all were skipped."""
+        if self._any_selected or not self._top_names:
             return
-        first = [quote_name(name) for name in self._tops.values()]
-        has = f"at its top it has {', '.join(first[:MAX_NAMED])}{' and more' if len(first) > MAX_NAMED else ''}"
+        names = [quote_name(name) for name in self._top_names.values()]
+        has = f"at its top it has {', '.join(names[:MAX_NAMED])}{' and more' if len(names) > MAX_NAMED else ''}"
         why = f"`strip: {self._strip}` leaves nothing of it, since no name is deeper"
-        if self._deep:
+        if self._any_deep:
             why = "all of it lies in /dev, /proc and /sys, of which every container has its own"
         raise_build_error("unpack-nothing", f"{why}; {has}")
 
     def add_member(self, member: TarMember, content: Any) -> None:
-        if not self._chosen:
+        if not self._any_selected:
             self._note_top_name(member)
         if self._owner is not None:
             member.uid, member.gid = self._owner
@@ -220,15 +227,15 @@ class LiveExtractor(ArchiveExtractor):
         super().add_member(member, content)
 
     def _note_top_name(self, member: TarMember) -> None:
-        """Have in mind what the archive has at its top, until something of it is chosen."""
+        """Notes the name that a member has at the archive's top, until any member is not skipped."""
         parts = super()._split_name(member.name, member.name)
         if parts:
-            left = parts[self._strip :]
-            self._deep |= bool(left)
-            self._chosen = not self._is_skipped(left)
-            if len(self._tops) <= MAX_NAMED:
-                inner = len(parts) > 1 or member.kind == DIRECTORY
-                self._tops.setdefault(parts[0], parts[0] + b"/" if inner else parts[0])
+            remaining = parts[self._strip :]
+            self._any_deep |= bool(remaining)
+            self._any_selected = not self._is_skipped(remaining)
+            if len(self._top_names) <= MAX_NAMED:
+                is_directory = len(parts) > 1 or member.kind == DIRECTORY
+                self._top_names.setdefault(parts[0], parts[0] + b"/" if is_directory else parts[0])
 
     def _split_name(self, name: bytes, member: bytes) -> list[bytes]:
         return super()._split_name(name, member)[self._strip :]
@@ -239,10 +246,10 @@ class LiveExtractor(ArchiveExtractor):
             raise_build_error("unpack-whiteout", text, b"/".join(parts))
         if self._strip and not parts:
             return True
-        return self.start is self.root and parts[:1] in ([each] for each in _MOUNTED)
+        return self.start is self.root and parts[:1] in ([name] for name in _MOUNTED)
 
     def _apply_root_member(self, member: TarMember) -> None:
-        """The archive's "./" is the target."""
+        """Applies the archive's "./" to the target."""
         if self.start is not self.root:
             self._apply_directory_member(self.start, member)
 
@@ -262,40 +269,46 @@ class LiveExtractor(ArchiveExtractor):
                         else b"f"
                     )
 
-    def _mkdir(self, at: ExtractedDirectory, name: bytes, mtime: int) -> ExtractedDirectory:
-        made = super()._mkdir(at, name, mtime)
-        self._seen.add(made)
-        self._ours[made] = None
+    def _mkdir(self, parent: ExtractedDirectory, name: bytes, mtime: int) -> ExtractedDirectory:
+        directory = super()._mkdir(parent, name, mtime)
+        self._seen.add(directory)
+        self._written[directory] = None
         if self._owner is not None:
-            made.uid, made.gid = self._owner
-        return made
+            directory.uid, directory.gid = self._owner
+        return directory
 
-    def _make_directory(self, at: ExtractedDirectory, name: bytes, member: TarMember) -> None:
-        if self._keeps_links and self._leads_to_directory(at, name, member):
+    def _make_directory(self, parent: ExtractedDirectory, name: bytes, member: TarMember) -> None:
+        if self._keeps_links and self._leads_to_directory(parent, name, member):
             return
-        super()._make_directory(at, name, member)
-        found = at.children[name]
-        assert isinstance(found, ExtractedDirectory)
-        self._apply_directory_member(found, member)
+        super()._make_directory(parent, name, member)
+        directory = parent.children[name]
+        assert isinstance(directory, ExtractedDirectory)
+        self._apply_directory_member(directory, member)
 
-    def _leads_to_directory(self, at: ExtractedDirectory, name: bytes, member: TarMember) -> bool:
-        """Whether there is a link to a directory of the target. Raises BuildError for one that leads out of it."""
-        found = at.children.get(name)
-        if not isinstance(found, bytes) or found[:1] != b"l":
+    def _leads_to_directory(self, parent: ExtractedDirectory, name: bytes, member: TarMember) -> bool:
+        """Whether a link to a directory of the target is at a member's path. Raises BuildError for a link that leads
+        out of the target."""
+        node = parent.children.get(name)
+        if not isinstance(node, bytes) or node[:1] != b"l":
             return False
         return self._resolve_directory(self._split_name(member.name, member.name), member, make=False) is not None
 
-    def _apply_directory_member(self, found: ExtractedDirectory, member: TarMember) -> None:
-        self._ours[found] = None
-        found.mode, found.uid, found.gid, found.mtime = member.mode, member.uid, member.gid, member.mtime
+    def _apply_directory_member(self, directory: ExtractedDirectory, member: TarMember) -> None:
+        self._written[directory] = None
+        directory.mode, directory.uid, directory.gid, directory.mtime = (
+            member.mode,
+            member.uid,
+            member.gid,
+            member.mtime,
+        )
 
     def _remove_children(self, directory: ExtractedDirectory) -> None:
         super()._remove_children(directory)
-        self._ours.pop(directory, None)
+        self._written.pop(directory, None)
 
     def finish(self) -> list[bytes]:
-        """Set what is set last: of directories of the archive alone."""
-        for directory in self._ours:
+        """Sets owners, modes and times of the directories, after their content; only of those of the archive."""
+        for directory in self._written:
             if self._owners:
                 chown_member(self._descriptor(directory), directory.uid, directory.gid, directory.name)
             self._apply_attributes(directory, directory.name)

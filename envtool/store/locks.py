@@ -1,8 +1,8 @@
-"""Advisory locks by name: flock(2) on `locks/<name>`.
+"""Takes advisory locks by name: flock(2) on `locks/<name>`.
 
-A lock belongs to the open file, so it holds between threads of one process as between processes, and the kernel gives
-it back when its holder dies. Only `prune` unlinks lock files, and holds them alone then; whoever had one open already
-sees by its link count that it is none any more, and opens the new one.
+A lock belongs to the open file, so it holds between threads of one process as between processes, and the kernel
+releases it when its holder dies. Only `prune` unlinks lock files, while it holds their exclusive locks; a process that
+had the file open already sees by its link count that it is gone, and opens the new one.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import TypeAlias
 from envtool.errors import Interrupted
 from envtool.store.store import Store
 
-OnWait: TypeAlias = Callable[[str], None]  # told once who holds the lock: "pid 4711", or "another"
+OnWait: TypeAlias = Callable[[str], None]  # called once with the holder of the lock: "pid 4711", or "another"
 Cancelled: TypeAlias = Callable[[], bool]
 SHARED = fcntl.LOCK_SH
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-_PER_IDMAP = ("build-", "cache-", "layer-")  # locks of what each id map has for itself
+_PER_IDMAP = ("build-", "cache-", "layer-")  # locks of items that belong to one id map
 _mutex = threading.Lock()
-_held_here: set[tuple[int, int]] = set()  # device and inode of the locks that this process holds alone
+_held_here: set[tuple[int, int]] = set()  # device and inode of the exclusive locks that this process holds
 SHORT, LONG = 0.005, 0.1  # seconds between two tries
 
 
@@ -33,14 +33,12 @@ SHORT, LONG = 0.005, 0.1  # seconds between two tries
 def exclusive(
     store: Store, name: str, *, waiting: OnWait | None = None, cancelled: Cancelled | None = None
 ) -> Iterator[None]:
-    """Hold the lock alone. `waiting` is called once if it is taken; `cancelled` is asked meanwhile.
-
-    Raises Interrupted when `cancelled` says so.
-    """
+    """Holds an exclusive lock. While another process holds the lock, `waiting` is called once and `cancelled` again and
+    again. Raises Interrupted when `cancelled` returns True."""
     descriptor = open_locked(store, name, fcntl.LOCK_EX, waiting=waiting, cancelled=cancelled)
     try:
         os.ftruncate(descriptor, 0)
-        with suppress(OSError):  # it only says who: on a full disk a lock is one all the same
+        with suppress(OSError):  # the pid is only for messages: on a full disk the lock works without it
             os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         try:
             yield
@@ -54,7 +52,7 @@ def exclusive(
 def shared(
     store: Store, name: str, *, waiting: OnWait | None = None, cancelled: Cancelled | None = None
 ) -> Iterator[None]:
-    """Hold the lock together with other sharers, so that nobody holds it alone."""
+    """Holds a shared lock; the parameters are those of `exclusive`."""
     descriptor = open_locked(store, name, fcntl.LOCK_SH, waiting=waiting, cancelled=cancelled)
     try:
         yield
@@ -64,7 +62,7 @@ def shared(
 
 @contextmanager
 def try_exclusive(store: Store, name: str) -> Iterator[bool]:
-    """Hold the lock alone if it can be had at once; whether that is so."""
+    """Takes an exclusive lock if it is free; yields whether it was."""
     descriptor = _open(store, name)
     try:
         yield try_lock(descriptor) and os.fstat(descriptor).st_nlink > 0
@@ -80,7 +78,7 @@ def open_locked(
     waiting: OnWait | None = None,
     cancelled: Cancelled | None = None,
 ) -> int:
-    """A descriptor that holds the lock until it is closed. Raises Interrupted when `cancelled` says so."""
+    """Returns a descriptor that holds the lock until it is closed. Raises Interrupted when `cancelled` returns True."""
     while True:
         descriptor = _open(store, name)
         try:
@@ -90,45 +88,45 @@ def open_locked(
         except BaseException:
             os.close(descriptor)
             raise
-        _release(descriptor)  # it was pruned between open and flock
+        _release(descriptor)  # the file was pruned between open and flock
 
 
 def prune(store: Store, *, older: float, keep: Callable[[str], bool]) -> int:
-    """Unlink the locks that nobody holds, that were not used for `older` seconds, and whose name `keep` does not want;
-    how many there were."""
-    gone = 0
+    """Unlinks the files of locks that nobody holds, that were not used for `older` seconds, and for whose name `keep`
+    is False. Returns the number of files."""
+    count = 0
     oldest = time.time() - older
-    for name in dict.fromkeys(name for room in lock_directories(store) for name in os.listdir(room)):
+    for name in dict.fromkeys(name for directory in lock_directories(store) for name in os.listdir(directory)):
         path = lock_path(store, name)
         try:
             if os.stat(path).st_mtime > oldest or keep(name):
                 continue
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:  # gone meanwhile, or no lock
+        except OSError:  # gone meanwhile, or no lock file
             continue
         try:
             if try_lock(descriptor):
                 os.unlink(path)
-                gone += 1
+                count += 1
         except FileNotFoundError:
             pass
         finally:
             os.close(descriptor)
-    return gone
+    return count
 
 
 def lock_path(store: Store, name: str) -> str:
-    """Absolute path of a lock, there or not."""
+    """Returns the absolute path of a lock's file, whether it exists or not."""
     return store.idmap_path("locks", name) if name.startswith(_PER_IDMAP) else store.path("locks", name)
 
 
 def lock_directories(store: Store) -> list[str]:
-    """The directories that `place` is in."""
+    """Returns the directories of `lock_path`."""
     return [*dict.fromkeys((store.path("locks"), store.idmap_path("locks")))]
 
 
 def try_lock(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:
-    """Take the lock of an open file now, or say no."""
+    """Takes the lock of an open file if it is free; returns whether it was."""
     try:
         fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -137,10 +135,10 @@ def try_lock(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:
 
 
 def find_holder(path: str) -> str:
-    """Who holds the lock of a file or directory, as Waiting is told; empty where nobody does."""
+    """Returns the holder of the lock of a file or directory, as OnWait gets it; empty where nobody holds it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # gone, or none of ours
+    except OSError:  # gone, or not a file of the store
         return ""
     try:
         return "" if try_lock(descriptor) else _describe_holder(descriptor)
@@ -159,11 +157,11 @@ def _describe_holder(descriptor: int) -> str:
 def wait_for_lock(
     descriptor: int, operation: int, *, waiting: OnWait | None = None, cancelled: Cancelled | None = None
 ) -> None:
-    """Take the lock of an open file, trying again until it is free: a blocked flock could not be cancelled."""
-    had, ours = _try_acquire(descriptor, operation)
-    if had:
+    """Takes the lock of an open file, trying again until it is free: a blocking flock could not be cancelled."""
+    acquired, held_here = _try_acquire(descriptor, operation)
+    if acquired:
         return
-    if waiting is not None and not ours:  # another thread of ours says itself what it does
+    if waiting is not None and not held_here:  # the other thread of this process reports its own work
         waiting(_describe_holder(descriptor))
     pause = SHORT
     while not _try_acquire(descriptor, operation)[0]:
@@ -174,12 +172,13 @@ def wait_for_lock(
 
 
 def _try_acquire(descriptor: int, operation: int) -> tuple[bool, bool]:
-    """Whether the lock is had now, and whether this process holds it alone already."""
+    """Takes the lock if it is free; returns whether it was, and whether a thread of this process holds it
+    exclusively."""
     with _mutex:
-        had, ours = try_lock(descriptor, operation), _identity(descriptor) in _held_here
-        if had and operation == fcntl.LOCK_EX:
+        acquired, held_here = try_lock(descriptor, operation), _identity(descriptor) in _held_here
+        if acquired and operation == fcntl.LOCK_EX:
             _held_here.add(_identity(descriptor))
-        return had, ours
+        return acquired, held_here
 
 
 def _release(descriptor: int) -> None:
@@ -189,8 +188,8 @@ def _release(descriptor: int) -> None:
 
 
 def _identity(descriptor: int) -> tuple[int, int]:
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino
+    info = os.fstat(descriptor)
+    return info.st_dev, info.st_ino
 
 
 def _open(store: Store, name: str) -> int:
@@ -205,10 +204,10 @@ def _open(store: Store, name: str) -> int:
 
 
 def _has_wrong_mode(path: str) -> bool:
-    """Whether it is only a mode that somebody changed: a lock holds nothing, and its file has to stay for those who
-    have it open."""
+    """Whether the lock's file is this user's and only its mode was changed. The file must stay, for the processes that
+    have it open, and has no content to protect."""
     try:
-        found = os.lstat(path)
-    except FileNotFoundError:  # it is the directory that may not be written to
+        info = os.lstat(path)
+    except FileNotFoundError:  # the directory is the one that is not writable
         return False
-    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o600 != 0o600
+    return stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid() and info.st_mode & 0o600 != 0o600

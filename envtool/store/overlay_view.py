@@ -1,4 +1,4 @@
-"""The files of a stack as its containers see them, by the layers' manifests alone: no mount, nothing is read."""
+"""Computes the files of a stack as its containers see them from the layers' manifests alone, without a mount."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 DIRECTORIES = b"do"
-Entries: TypeAlias = Iterable[tuple[bytes, bytes]]  # (path, fields) of each entry of a manifest, canonical.records
+Entries: TypeAlias = Iterable[tuple[bytes, bytes]]  # (path, fields) of each entry: canonical.read_manifest
 
 
 class OverlayEntry(NamedTuple):
@@ -26,26 +26,26 @@ class OverlayEntry(NamedTuple):
 
 
 def parse_record(fields: bytes) -> OverlayEntry:
-    """Raises ValueError for what is no entry of a manifest."""
+    """Parses the fields of a manifest's record. Raises ValueError where they are malformed."""
     letter, mode, uid, gid, mark = fields.split(b" ")
     return OverlayEntry(letter.decode(), int(mode, 8), int(uid), int(gid), mark.decode())
 
 
 def merge_layers(layers: Sequence[Entries]) -> dict[bytes, tuple[bytes, int]]:
-    """Path -> fields and the layer (index, bottom first) of each entry that is seen. Overlayfs's own rules: a deletion,
-    an opaque directory, and anything that is no directory hide what is below them."""
-    seen: dict[bytes, tuple[bytes, int]] = {}
+    """Returns, by path, the fields and the layer (index, bottom first) of each visible entry. The rules are overlayfs's
+    own: a deletion, an opaque directory, and any file hide the entries of lower layers at and below their path."""
+    visible: dict[bytes, tuple[bytes, int]] = {}
     for index, entries in enumerate(layers):
-        listed = list(entries)
-        hiding = {path for path, fields in listed if fields[:1] != b"d"}
-        hiding &= {path for path, (fields, _) in seen.items() if fields[:1] in DIRECTORIES}
-        hiding |= {path for path, fields in listed if fields[:1] == b"w"}
+        records = list(entries)
+        hiding = {path for path, fields in records if fields[:1] != b"d"}
+        hiding &= {path for path, (fields, _) in visible.items() if fields[:1] in DIRECTORIES}
+        hiding |= {path for path, fields in records if fields[:1] == b"w"}
         if hiding:
-            seen = {path: value for path, value in seen.items() if not _is_hidden(path, hiding)}
-        for path, fields in listed:
+            visible = {path: value for path, value in visible.items() if not _is_hidden(path, hiding)}
+        for path, fields in records:
             if fields[:1] != b"w":
-                seen[path] = (fields, index)
-    return seen
+                visible[path] = (fields, index)
+    return visible
 
 
 def _is_hidden(path: bytes, hiding: set[bytes]) -> bool:
@@ -60,26 +60,26 @@ def _is_hidden(path: bytes, hiding: set[bytes]) -> bool:
 
 
 def path_history(path: bytes, layers: Sequence[Entries]) -> list[tuple[int, bytes, bool]]:
-    """What each layer says of one path, bottom first: (index, fields, whether it is part of what is seen). An ancestor
-    that hides it counts as a deletion ("w")."""
+    """Returns what each layer has at one path, bottom first: (index, fields, whether it is visible). An ancestor that
+    hides the path counts as a deletion ("w")."""
     ancestors = [path[:end] for end in range(1, len(path)) if path[end : end + 1] == b"/"]
-    found: list[tuple[int, bytes, bool]] = []
+    history: list[tuple[int, bytes, bool]] = []
     for index, entries in enumerate(layers):
         own = b""
-        above = dict.fromkeys(ancestors, b"")
+        above_fields = dict.fromkeys(ancestors, b"")
         for name, fields in entries:
             if name == path:
                 own = fields
-            elif name in above:
-                above[name] = fields
-        hidden = any(fields and fields[:1] != b"d" for fields in above.values())
+            elif name in above_fields:
+                above_fields[name] = fields
+        hidden = any(fields and fields[:1] != b"d" for fields in above_fields.values())
         if own and own[:1] != b"w":
-            # a directory is made of those below it, as long as there is nothing else between them
-            merges = own[:1] == b"d" and not hidden and bool(found) and found[-1][1][:1] in DIRECTORIES
-            found = [(at, fields, seen and merges) for at, fields, seen in found]
-            found.append((index, own, True))
+            # a directory is merged with those of lower layers, as long as nothing hides them
+            merges = own[:1] == b"d" and not hidden and bool(history) and history[-1][1][:1] in DIRECTORIES
+            history = [(layer, fields, visible and merges) for layer, fields, visible in history]
+            history.append((index, own, True))
         elif own or hidden:
-            found = [(at, fields, False) for at, fields, _ in found]
-            if found:
-                found.append((index, own or b"w 0 0 0 -", False))
-    return found
+            history = [(layer, fields, False) for layer, fields, _ in history]
+            if history:
+                history.append((index, own or b"w 0 0 0 -", False))
+    return history

@@ -1,7 +1,7 @@
-"""A captured tree -> its tar, plain or compressed, into a descriptor; and the digests of both.
+"""Writes a captured tree as a tar, plain or compressed, to a descriptor, and returns the digests of both.
 
-`pack` runs as container root (`container.ids.inside`), whose files they are. What gzip and zstd make of the same bytes
-differs between versions of their libraries, so a packed digest names nothing but itself: content is named by diff ID.
+`pack` runs as container root (`container.userns.run_as_root`), to whom the files belong. Versions of gzip's and zstd's
+libraries compress the same bytes differently, so a layer is identified by its diff ID, never by a compressed digest.
 """
 
 from __future__ import annotations
@@ -18,27 +18,26 @@ from typing import Any, Literal, TypeAlias
 from envtool.store import canonical
 
 Compression: TypeAlias = Literal["", "gzip", "zstd"]
-PackedLayer: TypeAlias = tuple[str, int, str, int]  # diff ID, bytes of the tar, digest of what was written, its bytes
+PackedLayer: TypeAlias = tuple[str, int, str, int]  # diff ID, bytes of the tar, digest of the written blob, its bytes
 
 MAGIC: tuple[tuple[bytes, Compression], ...] = (
     (b"\x1f\x8b", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
-    *(
-        (bytes([0x50 + low, 0x2A, 0x4D, 0x18]), "zstd") for low in range(16)
-    ),  # frames that are skipped, as zstd:chunked has
+    # skippable frames, as zstd:chunked has them
+    *((bytes([0x50 + low, 0x2A, 0x4D, 0x18]), "zstd") for low in range(16)),
 )
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
 
 
 def prepare(form: Compression) -> None:
-    """Import what `pack` needs. Nothing should be imported in the process that is container root."""
+    """Imports the modules that `pack` needs: the process of container root should import nothing."""
     if form == "zstd":
         _import_zstd()
 
 
 def compressor_version(form: Compression) -> str:
-    """What packs here: the same maker makes the same bytes of the same tar."""
+    """Returns the name, version and level of the compressor: with the same three, the same tar is the same blob."""
     if form == "gzip":
         return f"zlib {zlib.ZLIB_RUNTIME_VERSION} -{GZIP_LEVEL}"
     if form == "zstd":
@@ -49,15 +48,15 @@ def compressor_version(form: Compression) -> str:
 
 
 def pack(tree: str | int, out: int, form: Compression, stop: int = -1) -> PackedLayer:
-    """Write the tar of a captured tree to the descriptor `out`. Raises OSError (ECANCELED once the descriptor `stop` is
-    readable), StoreError."""
+    """Writes the tar of a captured tree to the descriptor `out`. Raises OSError (ECANCELED once the descriptor `stop`
+    is readable), StoreError."""
     sink = CompressedWriter(out, form, stop)
-    canonical.write_tar(tree, sink)  # type: ignore[arg-type]  # it only writes
+    canonical.write_tar(tree, sink)  # type: ignore[arg-type]  # write_tar calls nothing but `write`
     return sink.close()
 
 
 class CompressedWriter:
-    """What is written to it goes to a descriptor, compressed as `form` says, and is hashed on both sides."""
+    """A writer that compresses to a descriptor, in the format `form`, and hashes the plain and the compressed bytes."""
 
     def __init__(self, out: int, form: Compression, stop: int = -1) -> None:
         self._out = out
@@ -70,7 +69,7 @@ class CompressedWriter:
         self._waiting = 0
 
     def write(self, piece: bytes) -> int:
-        """Take a piece of any length; small ones are gathered."""
+        """Takes a piece of any length; small pieces are collected to one chunk."""
         self._pieces.append(piece)
         self._waiting += len(piece)
         if self._waiting >= canonical.CHUNK:
@@ -78,11 +77,11 @@ class CompressedWriter:
         return len(piece)
 
     def close(self) -> PackedLayer:
-        """Write what is left; what it all came to."""
+        """Writes the remaining bytes; returns digests and sizes."""
         self._flush()
         if self._pack is not None:
             self._put(self._pack.flush())
-        plain, packed = (f"sha256:{each.hexdigest()}" for each in (self._plain, self._packed))
+        plain, packed = (f"sha256:{digest.hexdigest()}" for digest in (self._plain, self._packed))
         return plain, self._sizes[0], packed, self._sizes[1]
 
     def _flush(self) -> None:
@@ -105,7 +104,7 @@ class CompressedWriter:
 
 
 def detect_compression(path: str) -> Compression:
-    """What a file is compressed with, by its first bytes."""
+    """Returns a file's compression, by its first bytes."""
     with open(path, "rb") as file:
         head = file.read(4)
     return next((form for magic, form in MAGIC if head.startswith(magic)), "")

@@ -1,4 +1,4 @@
-"""Manifests of views, by digest: `views/<digest>`, compressed. A result names the digest; this says what it was of."""
+"""Keeps the manifests of project snapshots by digest: `views/<digest>`, compressed. A result names the digest."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from envtool.project.snapshot import snapshot_digest
 from envtool.store.store import Store
 from envtool.store.temp_dirs import move_into_place, temp_directory
 
-MAX_MANIFEST_SIZE = 1 << 30  # bytes of a manifest: zeros are packed a thousand to one
+MAX_MANIFEST_SIZE = 1 << 30  # bytes of a manifest: zeros are compressed a thousand to one
 
 
 def put(store: Store, digest: str, text: bytes) -> None:
-    """Keep a manifest (view.compare.text), whole or not at all. Raises OSError."""
+    """Stores the manifest of a snapshot (`text`, as snapshot_digest takes it), by one rename. Raises OSError."""
     target = store.path("views", digest)
     if os.path.isfile(target) and not os.path.islink(target):
         os.utime(target)
         return
     with temp_directory(store) as top:
-        mine = os.path.join(top, digest)
-        with open(mine, "xb") as file:
+        new_file = os.path.join(top, digest)
+        with open(new_file, "xb") as file:
             file.write(zlib.compress(text, 1))
-        move_into_place(mine, target)
+        move_into_place(new_file, target)
 
 
 def get(store: Store, digest: str) -> dict[str, tuple[int, str]] | None:
-    """Path -> (type and executable bits, sha256 of content or target) of every file of a view; None when it is not
-    known any more, or damaged."""
+    """Returns, by path, (type and executable bits, sha256 of content or target) of every file of a snapshot; None when
+    its manifest is gone, or damaged."""
     try:
         unpack = zlib.decompressobj()
         text = unpack.decompress(store_files.read_regular_file(store.path("views", digest)), MAX_MANIFEST_SIZE)
@@ -40,7 +40,7 @@ def get(store: Store, digest: str) -> dict[str, tuple[int, str]] | None:
 
 
 def parse_rows(text: bytes) -> dict[str, tuple[int, str]]:
-    """The same of a manifest's text."""
+    """Parses a manifest's text into the rows that `get` returns. Raises ValueError."""
     fields = text.split(b"\0")
     return {
         os.fsdecode(path): (int(mode, 8), sha256.decode())
@@ -49,7 +49,7 @@ def parse_rows(text: bytes) -> dict[str, tuple[int, str]]:
 
 
 def diff_rows(before: dict[str, tuple[int, str]], after: dict[str, tuple[int, str]]) -> dict[str, str]:
-    """Path -> what happened to it ("new", "gone", "changed"), sorted by path."""
+    """Returns, by path and sorted, the change of each file that differs: "new", "gone" or "changed"."""
     words: dict[str, str] = {}
     for path in sorted(before.keys() | after.keys()):
         if before.get(path) != after.get(path):

@@ -1,4 +1,4 @@
-"""Files with holes: written so that the holes stay, and summed as if there were none."""
+"""Writes files with holes so that the holes stay, and computes the CRC-32 of their content with the holes as zeros."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ _POLYNOMIAL = 0xEDB88320
 
 
 def write_content(descriptor: int, member: TarMember, content: Iterator[memoryview]) -> int:
-    """Write a file's content, leaving its holes; the CRC-32 of all of it."""
+    """Writes a file's content without its holes; returns the CRC-32 of the whole content."""
     crc = 0
     if member.extents is None:
         for piece in content:
             crc = zlib.crc32(piece, crc)
-            rest = piece
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            remaining = piece
+            while remaining:
+                remaining = remaining[os.write(descriptor, remaining) :]
         return crc
     at = 0
     extents = iter([*member.extents, (member.size, 0)])
     offset, length = next(extents)
-    for stored in content:
-        piece = stored
+    for chunk in content:
+        piece = chunk
         while piece:
             while not length:
                 offset, length = next(extents)
             crc, at = crc_with_zeros(crc, offset - at), offset
-            part = piece[:length]
-            part = part[: os.pwrite(descriptor, part, offset)]
-            crc = zlib.crc32(part, crc)
-            offset, length, at = offset + len(part), length - len(part), at + len(part)
-            piece = piece[len(part) :]
+            written = piece[:length]
+            written = written[: os.pwrite(descriptor, written, offset)]
+            crc = zlib.crc32(written, crc)
+            offset, length, at = offset + len(written), length - len(written), at + len(written)
+            piece = piece[len(written) :]
     os.ftruncate(descriptor, member.size)
     return crc_with_zeros(crc, member.size - at)
 
 
 def crc_with_zeros(crc: int, count: int) -> int:
-    """The CRC-32 of what has `crc` with `count` zero bytes after it, in no time: a hole may be terabytes long."""
+    """Returns the CRC-32 of data with the CRC-32 `crc` and `count` zero bytes after it, in time that hardly depends on
+    `count`: a hole may be terabytes long."""
     if count <= 4096:
         return zlib.crc32(bytes(count), crc)
     power, factor = 1 << 31, 1 << 30  # x^0 and x^1
@@ -54,7 +55,7 @@ def crc_with_zeros(crc: int, count: int) -> int:
 
 
 def _multiply(a: int, b: int) -> int:
-    """Two polynomials modulo CRC-32's, their bits reversed: the highest is x^0."""
+    """Multiplies two polynomials modulo that of CRC-32, with reversed bits: the highest bit is x^0."""
     product = 0
     for bit in range(31, -1, -1):
         if a >> bit & 1:

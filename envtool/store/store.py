@@ -1,7 +1,8 @@
-"""Where the store is, and whether it may be used.
+"""Finds, opens and checks the store's directory.
 
-Trees belong to the ids of one id map. What lies at the top belongs to the map that the store was made with; every other
-map has rooms of its own in `ids/<name>/`. What depends on no ids (fetched files, answers, short cuts) all maps share.
+Trees belong to the ids of one id map. Those at the top of the store belong to the map that the store was made with;
+every other map has directories of its own in `ids/<name>/`. All maps share what depends on no ids: fetched files,
+answers, plans.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FORMAT = 1
 DIRECTORIES = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "locks")
 STAMP = "store.json"
 IDS = "ids"
-PER_IDMAP = frozenset(("caches", "layers", "results", "tmp", "views"))  # rooms that each id map has, and `locks`
+PER_IDMAP = frozenset(("caches", "layers", "results", "tmp", "views"))  # directories of each id map, beside `locks`
 _NAME = re.compile("(?:root|range|single|other)-[0-9a-f]{12}")
 NETWORKED = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "fuse.sshfs", "lustre", "gpfs"})
 HINT_LOCAL_DISK = "let ENVTOOL_STORE name a directory on a local disk (ext4, xfs, btrfs)"
@@ -33,36 +34,36 @@ HINT_LOCAL_DISK = "let ENVTOOL_STORE name a directory on a local disk (ext4, xfs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """A store that may be used, as one id map has it. `root` is absolute; its top is 0700, what lies in it can be
-    walked by other ids (container root) that were handed an open directory. `ids` names the map's place in `ids/`;
-    empty: the top. `idmap` says which map that is where it is not the one that containers have here (`others`)."""
+    """A store that was checked, with the directories of one id map. `root` is absolute and has mode 0700; its contents
+    are readable to other ids (container root) through an open directory. `ids` names the map's directory in `ids/`;
+    empty: the top. `idmap` describes the map where it is not that of the containers here (other_idmap_stores)."""
 
     root: str
     ids: str = ""
     idmap: str = ""
 
     def path(self, *parts: str) -> str:
-        """Absolute path of something in it."""
+        """Returns the absolute path of an entry of the store."""
         return self.idmap_path(*parts) if parts[0] in PER_IDMAP else os.path.join(self.root, *parts)
 
     def idmap_path(self, *parts: str) -> str:
-        """Absolute path of something that this id map has for itself."""
+        """Returns the absolute path of an entry that belongs to this id map alone."""
         return os.path.join(self.root, IDS, self.ids, *parts) if self.ids else os.path.join(self.root, *parts)
 
 
 def store_directory(environ: Mapping[str, str] | None = None) -> str:
-    """Absolute path of the store: $ENVTOOL_STORE, else $XDG_CACHE_HOME/envtool, else ~/.cache/envtool.
+    """Returns the absolute path of the store: $ENVTOOL_STORE, else $XDG_CACHE_HOME/envtool, else ~/.cache/envtool.
 
-    The XDG base directory specification has relative values ignored; for ours they would mean another store in each
-    directory, so they are an error. Raises StoreError.
+    The XDG base directory specification says to ignore relative values; a relative ENVTOOL_STORE would mean another
+    store in each directory, so it is an error. Raises StoreError.
     """
     environ = os.environ if environ is None else environ
-    own = environ.get("ENVTOOL_STORE", "")
-    if own:
-        if not os.path.isabs(own):
-            hint = f"write it from the root on: {os.path.abspath(own)}"
-            raise StoreError(f"ENVTOOL_STORE is not an absolute path: {own}", code="store-path", hint=hint)
-        return os.path.normpath(own)
+    variable = environ.get("ENVTOOL_STORE", "")
+    if variable:
+        if not os.path.isabs(variable):
+            hint = f"write it from the root on: {os.path.abspath(variable)}"
+            raise StoreError(f"ENVTOOL_STORE is not an absolute path: {variable}", code="store-path", hint=hint)
+        return os.path.normpath(variable)
     cache = environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(cache):
         home = os.path.expanduser("~")
@@ -73,10 +74,10 @@ def store_directory(environ: Mapping[str, str] | None = None) -> str:
 
 
 def open_store(*, idmap: str = "", environ: Mapping[str, str] | None = None) -> Store:
-    """The store of this user, made when it is not there.
+    """Opens the store of this user, and makes it where it does not exist.
 
     `idmap` describes the id map of the containers here (any stable text); empty: that of the top. Raises StoreError
-    (codes store-path, store-owner, store-format, store-filesystem, store-damaged, and those of errors.refused).
+    (codes store-path, store-owner, store-format, store-filesystem, store-damaged, and those of errors.to_store_error).
     """
     root = store_directory(environ)
     try:
@@ -95,7 +96,7 @@ def open_store(*, idmap: str = "", environ: Mapping[str, str] | None = None) -> 
 
 
 def find_store(idmap: str = "") -> Store | None:
-    """The same store where there is one, and make nothing."""
+    """Returns the store of this user; None where it does not exist. Makes nothing. Raises StoreError."""
     root = store_directory()
     try:
         _check_trusted(root)
@@ -108,30 +109,31 @@ def find_store(idmap: str = "") -> Store | None:
 
 
 def other_idmap_stores(store: Store) -> list[Store]:
-    """The store as other id maps have it, each with its `idmap`."""
-    found = [] if not store.ids else [replace(store, ids="", idmap=_read_idmap(store.root))]
+    """Returns the store once for each other id map, with its `idmap`."""
+    stores = [] if not store.ids else [replace(store, ids="", idmap=_read_idmap(store.root))]
     try:
         names = sorted(os.listdir(store.path(IDS)))
     except OSError:
         names = []
     for name in names:
-        place = store.path(IDS, name)
-        if name != store.ids and _NAME.fullmatch(name) and not os.path.islink(place) and os.path.isdir(place):
-            found.append(replace(store, ids=name, idmap=_read_idmap(place)))
-    return found
+        directory = store.path(IDS, name)
+        if name != store.ids and _NAME.fullmatch(name) and not os.path.islink(directory) and os.path.isdir(directory):
+            stores.append(replace(store, ids=name, idmap=_read_idmap(directory)))
+    return stores
 
 
 def _read_idmap(directory: str) -> str:
-    """Which id map a place is of, by its own stamp."""
+    """Returns the description of the id map that a directory belongs to, by its own stamp."""
     try:
         return str((_read_stamp(directory) or {}).get("idmap") or "unknown")
     except (OSError, StoreError):
         return "unknown"
 
 
-def _idmap_name(made: str, idmap: str) -> str:
-    """Where a map's rooms are in a store that was made with the map `made`."""
-    if not idmap or not made or made == idmap:
+def _idmap_name(idmap_of_top: str, idmap: str) -> str:
+    """Returns the name in `ids/` of the id map `idmap`, for a store that was made with the map `made`; empty: the
+    top."""
+    if not idmap or not idmap_of_top or idmap_of_top == idmap:
         return ""
     mode = idmap.partition(" ")[0]
     name = f"{mode}-{hashlib.sha256(idmap.encode()).hexdigest()[:12]}"
@@ -139,28 +141,27 @@ def _idmap_name(made: str, idmap: str) -> str:
 
 
 def _make_idmap_directories(store: Store, idmap: str) -> None:
-    """Have the rooms of one id map. Raises OSError, StoreError."""
+    """Makes the missing directories of one id map. Raises OSError, StoreError."""
     _make_directories(store.root, (f"{IDS}/{store.ids}",))
     top = store.idmap_path()
     _make_directories(top, (*sorted(PER_IDMAP), "locks"))
     if _read_idmap(top) != idmap:
         with suppress(FileNotFoundError):
-            os.unlink(os.path.join(top, STAMP))  # damaged: whose it is, its name says
+            os.unlink(os.path.join(top, STAMP))  # damaged: the directory's name says the map
         _write_stamp(top, os.stat(store.root).st_uid, idmap)
 
 
 def _check_trusted(root: str) -> None:
-    """Raise StoreError where another user could put another store in this one's place, or write to it: what is in a
-    store is believed."""
+    """Raises StoreError where another user could replace the store, or write to it: envtool trusts its content."""
     if os.path.lexists(root) and not os.path.isdir(root):
         raise StoreError(
             f"the store {root} is no directory", code="store-path", hint="set ENVTOOL_STORE to another place"
         )
-    wrong, mend = why_untrusted(root, f"the store {root}")
-    if wrong:
+    problem, remedy = why_untrusted(root, f"the store {root}")
+    if problem:
         elsewhere = "set ENVTOOL_STORE to a place where nobody else writes"
-        own = "each user has a store of their own: set ENVTOOL_STORE (or HOME) to a place of yours"
-        raise StoreError(wrong, code="store-owner", hint=f"{mend}, or {elsewhere}" if mend else own)
+        own_store = "each user has a store of their own: set ENVTOOL_STORE (or HOME) to a place of yours"
+        raise StoreError(problem, code="store-owner", hint=f"{remedy}, or {elsewhere}" if remedy else own_store)
 
 
 def _unusable_error(root: str, error: OSError) -> EnvtoolError:
@@ -191,20 +192,19 @@ def _read_stamp(root: str) -> dict[str, object] | None:
     )
 
 
-def _make_directories(root: str, rooms: Iterable[str]) -> None:
-    """Have every room: those that are gone are made again. Raises OSError, StoreError where something else stands in
-    a room's place."""
-    for room in rooms:
-        part = root
-        for name in room.split("/"):
-            part = os.path.join(part, name)
+def _make_directories(root: str, directories: Iterable[str]) -> None:
+    """Makes the directories that are missing. Raises OSError, and StoreError where a file is at a directory's path."""
+    for directory in directories:
+        path = root
+        for name in directory.split("/"):
+            path = os.path.join(path, name)
             try:
-                os.mkdir(part)
-                os.chmod(part, 0o755)  # whatever the umask
+                os.mkdir(path)
+                os.chmod(path, 0o755)  # whatever the umask
             except FileExistsError:
-                if not stat.S_ISDIR(os.lstat(part).st_mode):
+                if not stat.S_ISDIR(os.lstat(path).st_mode):
                     raise StoreError(
-                        f"{part} is no directory", code="store-damaged", hint=f"remove it: `rm {part}`"
+                        f"{path} is no directory", code="store-damaged", hint=f"remove it: `rm {path}`"
                     ) from None
 
 
@@ -215,13 +215,13 @@ def _create(root: str, idmap: str) -> dict[str, object]:
     os.chmod(root, 0o700)
     _make_directories(root, DIRECTORIES)
     _check_file_system(root)
-    name = _idmap_name("unknown", idmap)  # where the stamp was lost: who has a place in ids/ is not whose the top is
+    name = _idmap_name("unknown", idmap)  # where the stamp was lost: a map with a directory in ids/ is not the top's
     _write_stamp(root, owner, "unknown" if name and os.path.isdir(os.path.join(root, IDS, name)) else idmap)
     return _read_stamp(root) or {"format": FORMAT, "uid": owner, "idmap": idmap}
 
 
 def check_only_store_files(root: str) -> None:
-    """Raise StoreError where a directory without a stamp has something that is none of ours."""
+    """Raises StoreError where a directory without a stamp holds any entry that a store does not have."""
     leftover = next((name for name in sorted(os.listdir(root)) if name not in _known_names()), None)
     if leftover is not None:
         raise StoreError(
@@ -232,23 +232,23 @@ def check_only_store_files(root: str) -> None:
 
 
 def _write_stamp(directory: str, owner: int, idmap: str) -> None:
-    """Say whose a place is. The first of many starters decides."""
+    """Writes the stamp that names the id map of a directory. Of several processes, the first decides."""
     stamp: dict[str, Json] = {"format": FORMAT, "uid": owner, "idmap": idmap}
-    mine = os.path.join(directory, "tmp", f"{STAMP}.{os.getpid()}.{os.urandom(4).hex()}")
-    with open(mine, "xb") as file:
+    new_file = os.path.join(directory, "tmp", f"{STAMP}.{os.getpid()}.{os.urandom(4).hex()}")
+    with open(new_file, "xb") as file:
         file.write(json_documents.dumps(stamp))
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.link(mine, os.path.join(directory, STAMP))
+        os.link(new_file, os.path.join(directory, STAMP))
     except FileExistsError:
         pass
     finally:
-        os.unlink(mine)
+        os.unlink(new_file)
 
 
 def _known_names() -> set[str]:
-    return {room.split("/")[0] for room in DIRECTORIES} | {IDS, STAMP}
+    return {path.split("/")[0] for path in DIRECTORIES} | {IDS, STAMP}
 
 
 def _check_format(root: str, stamp: Mapping[str, object]) -> None:
@@ -261,7 +261,8 @@ def _check_format(root: str, stamp: Mapping[str, object]) -> None:
 
 
 def _check_file_system(root: str) -> None:
-    """An overlay's upper wants user xattrs, whiteouts and d_type (kernel: Documentation/filesystems/overlayfs.rst)."""
+    """Raises StoreError where the file system cannot hold an overlay's upper directory, which needs user xattrs,
+    whiteouts and d_type (kernel: Documentation/filesystems/overlayfs.rst)."""
     kind = file_system_type(root)
     if kind == "overlay" or kind in NETWORKED:
         raise StoreError(
@@ -270,7 +271,7 @@ def _check_file_system(root: str) -> None:
             hint=HINT_LOCAL_DISK,
         )
     probe = os.path.join(root, "tmp", f"probe.{os.getpid()}.{os.urandom(4).hex()}")
-    with open(probe, "x", encoding="ascii"):  # a file: directories without a lock are what another starter sweeps
+    with open(probe, "x", encoding="ascii"):  # a file: another process may sweep directories without a lock
         pass
     try:
         os.setxattr(probe, "user.envtool", b"y")
@@ -285,10 +286,10 @@ def _check_file_system(root: str) -> None:
 
 
 def file_system_type(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:
-    """Type of the file system that `path` is on ("ext4"), empty when it cannot be told (proc(5): mountinfo)."""
+    """Returns the type of the file system of `path` ("ext4"), empty when mountinfo (proc(5)) does not show it."""
     device = os.stat(path).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
-    where = os.path.realpath(path)
+    real_path = os.path.realpath(path)
     best, kind = -1, ""
     try:
         with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
@@ -298,10 +299,10 @@ def file_system_type(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:
     for line in lines:
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
-        point = fields[4].encode("utf-8", "surrogateescape").decode("unicode_escape")  # \040 stands for a space
-        inside = where == point or where.startswith(point.rstrip("/") + "/")
-        # btrfs subvolumes have a device number that no mount shows: the longest mount point decides for them
-        score = len(point) + (1 << 16) * (fields[2] == number)
-        if inside and score > best:
+        mount_point = fields[4].encode("utf-8", "surrogateescape").decode("unicode_escape")  # \040 stands for a space
+        is_below = real_path == mount_point or real_path.startswith(mount_point.rstrip("/") + "/")
+        # the device number of a btrfs subvolume is in no line: the longest mount point decides for them
+        score = len(mount_point) + (1 << 16) * (fields[2] == number)
+        if is_below and score > best:
             best, kind = score, after.split(" ")[0]
     return kind

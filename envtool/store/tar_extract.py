@@ -1,9 +1,9 @@
-"""A tree that members of an archive are put into, and never out of.
+"""Puts the members of an archive into a tree, and never outside it.
 
-What is in the tree is known from a model of it: it was empty at first, and nobody else writes into it. Every name is
-looked up there before the disk is touched, and every directory is opened from the one above it without following links,
-so that neither a wrong model nor a symlink leads out. A symlink on the way to a member is followed in the model, where
-the tree is `/`, as containerd does (continuity's fs.RootPath): what it leads to is made where it is not there.
+The extractor has a model of the tree, which is empty at first and into which no other process writes. Each name is
+looked up in the model before the disk is touched, and each directory is opened from its parent without following links,
+so that neither a wrong model nor a symlink leads out of the tree. A symlink in the path of a member is followed in the
+model, with the tree as `/`, as in containerd (continuity's fs.RootPath); a directory that it names is made if missing.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from envtool.store import canonical
 from envtool.store.sparse import write_content
 from envtool.store.tar_read import DIRECTORY, FIFO, HARD_LINK, REGULAR, SYMLINK, TarMember, raise_build_error
 
-MAX_DEPTH = 250  # directories below one another: what walks trees later recurses
+MAX_DEPTH = 250  # directories below one another: code that walks trees later is recursive
 MAX_NAME, MAX_PATH = 255, 4000  # bytes
-MAX_SYMLINKS = 40  # symlinks on one way, as the kernel has it
+MAX_SYMLINKS = 40  # symlinks in one path, as in the kernel
 MAX_MEMBERS = 2 << 20
 MAX_OPEN_DIRECTORIES = 48  # directories that are kept open
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
-XATTR_ORIGIN = b"user.overlay.origin"  # empty: "copied up, from where is not known": its deletions are looked for
+XATTR_ORIGIN = b"user.overlay.origin"  # if empty, "copied up from an unknown origin": overlayfs looks for whiteouts
 _KEEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_MTIME_RANGE = (-(1 << 31) * 10**9, (1 << 34) * 10**9)  # nanoseconds: what ext4 can say
+_MTIME_RANGE = (-(1 << 31) * 10**9, (1 << 34) * 10**9)  # nanoseconds: the times of ext4
 
 
 class ExtractedDirectory:
-    """A directory of the model: by name its directories, and of everything else the fields of its manifest record."""
+    """A directory of the model: its children by name, directories as such, all others as the fields of their manifest
+    record."""
 
     __slots__ = ("above", "children", "gid", "hidden", "mode", "mtime", "name", "opaque", "uid", "xattrs")
 
@@ -44,7 +45,7 @@ class ExtractedDirectory:
         self.name = name
         self.above = above
         self.children: dict[bytes, Node] = {}
-        self.hidden: set[bytes] | None = None  # names that a whiteout speaks of
+        self.hidden: set[bytes] | None = None  # names that whiteouts delete
         self.opaque = False
         self.mode, self.uid, self.gid, self.mtime = 0o755, 0, 0, mtime
         self.xattrs: dict[bytes, bytes] | None = None
@@ -55,12 +56,13 @@ _DELETED = b"w 0 0 0 -"
 
 
 class ArchiveExtractor:
-    """See above. `owners` False: everything belongs to who unpacks (a caller with a single id)."""
+    """Extracts members into the directory `top` (a descriptor). `owners` False: all files belong to the user who
+    unpacks (a caller with a single id)."""
 
     def __init__(self, top: int, *, owners: bool) -> None:
         self.root = ExtractedDirectory(b"", None, 0)
         self.left_out: list[tuple[bytes, str]] = []
-        self.total_size = 0  # bytes of all files, holes and all
+        self.total_size = 0  # bytes of all files, holes included
         self._top = top
         self._owners = owners
         self._open: OrderedDict[ExtractedDirectory, int] = OrderedDict()
@@ -70,13 +72,13 @@ class ArchiveExtractor:
         self._member_count = 0
 
     def close(self) -> None:
-        """Close what is open."""
+        """Closes all descriptors."""
         while self._open:
             os.close(self._open.popitem()[1])
 
     def add_member(self, member: TarMember, content: Iterator[memoryview]) -> None:
-        """One more member. Raises BuildError: codes unpack-name, unpack-parent, unpack-link, unpack-whiteout,
-        unpack-owner, unpack-xattr, unpack-many; OSError."""
+        """Extracts one more member. Raises BuildError (codes unpack-name, unpack-parent, unpack-link, unpack-whiteout,
+        unpack-owner, unpack-xattr, unpack-many, unpack-bomb), OSError."""
         self._member_count += 1
         if self._member_count > MAX_MEMBERS:
             raise_build_error("unpack-many", f"more than {MAX_MEMBERS} members")
@@ -108,67 +110,67 @@ class ArchiveExtractor:
         elif member.kind in (REGULAR, SYMLINK, FIFO):
             self._remove(directory, last)
             directory.children[last] = self._create_member(directory, last, member, content)
-        else:  # a container brings its own /dev, and nobody without the host's root may make one
+        else:  # a device: a container has its own /dev, and only root of the host may make one
             self._remove(directory, last)
             self._devices.add((directory, last))
             self.left_out.append((member.name, "device"))
 
     def _apply_root_member(self, member: TarMember) -> None:
-        self.root.mtime = member.mtime  # all else of the root is as in every layer
+        self.root.mtime = member.mtime  # owner and mode of the root are the same in every layer
 
-    # ---- the way to a member ----
+    # ---- the directory of a member ----
 
     def _split_name(self, name: bytes, member: bytes) -> list[bytes]:
-        """The components of a name, of a member or of what one is a hard link to. Raises BuildError."""
+        """Returns the components of a name: of a member, or of a hard link's target. Raises BuildError."""
         return _split_name(name, member)
 
     def _is_skipped(self, parts: list[bytes]) -> bool:
-        """Whether a member of this name is passed by."""
+        """Whether a member of this name is skipped."""
         return False
 
     def _visit_directory(self, directory: ExtractedDirectory) -> None:
-        """The way leads to a directory: its children are looked at next."""
+        """Called before the children of a directory are looked up."""
 
     def _parent_directory(self, parts: list[bytes], member: TarMember) -> ExtractedDirectory:
-        """The directory a member lies in, made where no member has named it yet."""
-        found = self._resolve_directory(parts, member, make=True)
-        assert found is not None
-        return found
+        """Returns the directory of a member, made where no member has named it yet."""
+        directory = self._resolve_directory(parts, member, make=True)
+        assert directory is not None
+        return directory
 
     def _resolve_directory(self, parts: list[bytes], member: TarMember, *, make: bool) -> ExtractedDirectory | None:
-        """The directory of this name, links followed; None where there is none and it is not to be made."""
-        at, ahead, followed = self.start, parts[::-1], 0
-        self._visit_directory(at)
-        while ahead:
-            part = ahead.pop()
-            below = at.children.get(part) if part != b".." else at.above or at
-            if isinstance(below, ExtractedDirectory):
-                at = below
-            elif below is None or below == _DELETED:
+        """Returns the directory of this name, with links followed; None where it does not exist and `make` is False."""
+        directory, remaining, links_followed = self.start, parts[::-1], 0
+        self._visit_directory(directory)
+        while remaining:
+            part = remaining.pop()
+            node = directory.children.get(part) if part != b".." else directory.above or directory
+            if isinstance(node, ExtractedDirectory):
+                directory = node
+            elif node is None or node == _DELETED:
                 if not make:
                     return None
-                if followed:  # before anything is made there
-                    self._check_followed(at, member)
-                at = self._mkdir(at, part, member.mtime)
-            elif below[:1] != b"l":
+                if links_followed:  # before anything is made there
+                    self._check_followed(directory, member)
+                directory = self._mkdir(directory, part, member.mtime)
+            elif node[:1] != b"l":
                 if not make:
                     return None
                 raise_build_error("unpack-parent", "lies below one that is no directory", member.name)
             else:
-                followed += 1
-                link = os.readlink(part, dir_fd=self._descriptor(at))
-                ahead += [each for each in reversed(link.split(b"/")) if each not in (b"", b".")]
-                if followed > MAX_SYMLINKS or len(ahead) > MAX_DEPTH:
+                links_followed += 1
+                link = os.readlink(part, dir_fd=self._descriptor(directory))
+                remaining += [each for each in reversed(link.split(b"/")) if each not in (b"", b".")]
+                if links_followed > MAX_SYMLINKS or len(remaining) > MAX_DEPTH:
                     raise_build_error("unpack-parent", "leads through symlinks without end", member.name)
-                at = self.root if link.startswith(b"/") else at
-            self._visit_directory(at)
-        if followed:
-            self._check_followed(at, member)
-        return at
+                directory = self.root if link.startswith(b"/") else directory
+            self._visit_directory(directory)
+        if links_followed:
+            self._check_followed(directory, member)
+        return directory
 
-    def _check_followed(self, at: ExtractedDirectory, member: TarMember) -> None:
-        """Symlinks led here."""
-        depth, above, inside = 0, at, at is self.start
+    def _check_followed(self, directory: ExtractedDirectory, member: TarMember) -> None:
+        """Checks a directory that symlinks led to. Raises BuildError where it is outside the target."""
+        depth, above, inside = 0, directory, directory is self.start
         while above.above is not None:
             above, depth = above.above, depth + 1
             inside = inside or above is self.start
@@ -178,48 +180,48 @@ class ArchiveExtractor:
             raise_build_error("unpack-parent", "leads out of the target through a symlink", member.name)
 
     def _descriptor(self, directory: ExtractedDirectory) -> int:
-        """An open descriptor of it, good until the next call."""
+        """Returns an open descriptor of a directory, valid until the next call."""
         if directory.above is None:
             return self._top
-        found = self._open.get(directory)
-        if found is not None:
+        descriptor = self._open.get(directory)
+        if descriptor is not None:
             self._open.move_to_end(directory)
-            return found
-        found = os.open(directory.name, _KEEP, dir_fd=self._descriptor(directory.above))
+            return descriptor
+        descriptor = os.open(directory.name, _KEEP, dir_fd=self._descriptor(directory.above))
         if len(self._open) >= MAX_OPEN_DIRECTORIES:
             os.close(self._open.popitem(last=False)[1])
-        self._open[directory] = found
-        return found
+        self._open[directory] = descriptor
+        return descriptor
 
-    def _mkdir(self, at: ExtractedDirectory, name: bytes, mtime: int) -> ExtractedDirectory:
-        if at.children.get(name) == _DELETED:
-            self._remove(at, name)
-        os.mkdir(name, 0o700, dir_fd=self._descriptor(at))
-        made = ExtractedDirectory(name, at, mtime)
-        made.opaque = at.hidden is not None and name in at.hidden
-        at.children[name] = made
-        return made
+    def _mkdir(self, parent: ExtractedDirectory, name: bytes, mtime: int) -> ExtractedDirectory:
+        if parent.children.get(name) == _DELETED:
+            self._remove(parent, name)
+        os.mkdir(name, 0o700, dir_fd=self._descriptor(parent))
+        directory = ExtractedDirectory(name, parent, mtime)
+        directory.opaque = parent.hidden is not None and name in parent.hidden
+        parent.children[name] = directory
+        return directory
 
-    def _make_directory(self, at: ExtractedDirectory, name: bytes, member: TarMember) -> None:
-        found = at.children.get(name)
-        if not isinstance(found, ExtractedDirectory):
-            self._remove(at, name)
-            found = self._mkdir(at, name, member.mtime)
-        found.mode, found.mtime = member.mode, member.mtime
+    def _make_directory(self, parent: ExtractedDirectory, name: bytes, member: TarMember) -> None:
+        directory = parent.children.get(name)
+        if not isinstance(directory, ExtractedDirectory):
+            self._remove(parent, name)
+            directory = self._mkdir(parent, name, member.mtime)
+        directory.mode, directory.mtime = member.mode, member.mtime
         if self._owners:
-            found.uid, found.gid = member.uid, member.gid
-        found.xattrs = self._xattrs(member) or None
+            directory.uid, directory.gid = member.uid, member.gid
+        directory.xattrs = self._xattrs(member) or None
 
-    def _remove(self, at: ExtractedDirectory, name: bytes) -> None:
-        """Make room: what comes later counts."""
-        found = at.children.pop(name, None)
-        if found is None:
+    def _remove(self, parent: ExtractedDirectory, name: bytes) -> None:
+        """Removes the entry of this name, if any: a later member replaces an earlier one."""
+        node = parent.children.pop(name, None)
+        if node is None:
             return
-        if isinstance(found, ExtractedDirectory):
-            self._remove_children(found)
-            os.rmdir(name, dir_fd=self._descriptor(at))
+        if isinstance(node, ExtractedDirectory):
+            self._remove_children(node)
+            os.rmdir(name, dir_fd=self._descriptor(parent))
         else:
-            os.unlink(name, dir_fd=self._descriptor(at))
+            os.unlink(name, dir_fd=self._descriptor(parent))
 
     def _remove_children(self, directory: ExtractedDirectory) -> None:
         self._visit_directory(directory)
@@ -232,12 +234,12 @@ class ArchiveExtractor:
     # ---- members ----
 
     def _create_member(
-        self, at: ExtractedDirectory, name: bytes, member: TarMember, content: Iterator[memoryview]
+        self, parent: ExtractedDirectory, name: bytes, member: TarMember, content: Iterator[memoryview]
     ) -> bytes:
-        """Put a file, symlink or fifo on disk; the fields of its record."""
-        place = self._descriptor(at)
+        """Makes a file, symlink or fifo; returns the fields of its record."""
+        parent_fd = self._descriptor(parent)
         uid, gid = (member.uid, member.gid) if self._owners else (0, 0)
-        owned = self._owners and (uid or gid)
+        needs_chown = self._owners and (uid or gid)
         if member.kind == REGULAR:
             self.total_size += member.size
             if self.total_size > canonical.MAX_LAYER_SIZE:
@@ -247,10 +249,10 @@ class ArchiveExtractor:
                     member.name,
                 )
             xattrs = self._xattrs(member)
-            descriptor = os.open(name, _NEW, 0o600, dir_fd=place)
+            descriptor = os.open(name, _NEW, 0o600, dir_fd=parent_fd)
             try:
                 crc = write_content(descriptor, member, content)
-                if owned:
+                if needs_chown:
                     chown_member(descriptor, uid, gid, member.name)
                 for key, value in xattrs.items():
                     _set_xattr(descriptor, key, value, member.name)
@@ -258,47 +260,52 @@ class ArchiveExtractor:
                 os.utime(descriptor, ns=(member.mtime, member.mtime))
             finally:
                 os.close(descriptor)
-            mark = canonical.fingerprint(member.size, crc, xattrs)
-            return b"f %o %d %d %s" % (member.mode, uid, gid, mark)
+            fingerprint = canonical.fingerprint(member.size, crc, xattrs)
+            return b"f %o %d %d %s" % (member.mode, uid, gid, fingerprint)
         if member.kind == SYMLINK:
             if not member.link or len(member.link) > MAX_PATH:
                 raise_build_error("unpack-link", "is a symlink to nothing, or to too long a name", member.name)
-            os.symlink(member.link, name, dir_fd=place)
+            os.symlink(member.link, name, dir_fd=parent_fd)
             record = b"l 777 %d %d %s" % (uid, gid, hashlib.sha256(member.link).hexdigest().encode())
         else:
-            os.mkfifo(name, 0o600, dir_fd=place)
+            os.mkfifo(name, 0o600, dir_fd=parent_fd)
             record = b"p %o %d %d -" % (member.mode, uid, gid)
-        if owned:
-            chown_member(name, uid, gid, member.name, place)
+        if needs_chown:
+            chown_member(name, uid, gid, member.name, parent_fd)
         if member.kind == FIFO:
-            os.chmod(name, member.mode, dir_fd=place)  # chown takes the setuid bit away
-        os.utime(name, ns=(member.mtime, member.mtime), dir_fd=place, follow_symlinks=False)
+            os.chmod(name, member.mode, dir_fd=parent_fd)  # chown takes the setuid bit away
+        os.utime(name, ns=(member.mtime, member.mtime), dir_fd=parent_fd, follow_symlinks=False)
         return record
 
-    def _create_hard_link(self, at: ExtractedDirectory, name: bytes, member: TarMember) -> None:
+    def _create_hard_link(self, parent: ExtractedDirectory, name: bytes, member: TarMember) -> None:
         parts = self._split_name(member.link, member.name)
-        above = self._resolve_directory(parts[:-1], member, make=False) if parts else None
-        source = above.children.get(parts[-1]) if above else None
-        if above is None or not isinstance(source, bytes) or source == _DELETED:
-            if above and (above, parts[-1]) in self._devices:
+        source_parent = self._resolve_directory(parts[:-1], member, make=False) if parts else None
+        source = source_parent.children.get(parts[-1]) if source_parent else None
+        if source_parent is None or not isinstance(source, bytes) or source == _DELETED:
+            if source_parent and (source_parent, parts[-1]) in self._devices:
                 self.left_out.append((member.name, "device"))
                 return
-            what = f"is a hard link to what is no file of this archive: {os.fsdecode(member.link[:200])!r}"
-            raise_build_error("unpack-link", what, member.name)
-        if above is at and parts[-1] == name:
+            message = f"is a hard link to what is no file of this archive: {os.fsdecode(member.link[:200])!r}"
+            raise_build_error("unpack-link", message, member.name)
+        if source_parent is parent and parts[-1] == name:
             return
-        self._remove(at, name)
-        if isinstance(at.children.get(name), ExtractedDirectory) or above.children.get(parts[-1]) is not source:
+        self._remove(parent, name)
+        if (
+            isinstance(parent.children.get(name), ExtractedDirectory)
+            or source_parent.children.get(parts[-1]) is not source
+        ):
             raise_build_error("unpack-link", "is a hard link to what it takes the place of", member.name)
-        place = os.dup(self._descriptor(at))  # opening the other one may close it
+        parent_fd = os.dup(self._descriptor(parent))  # opening the other one may close it
         try:
-            os.link(parts[-1], name, src_dir_fd=self._descriptor(above), dst_dir_fd=place, follow_symlinks=False)
+            os.link(
+                parts[-1], name, src_dir_fd=self._descriptor(source_parent), dst_dir_fd=parent_fd, follow_symlinks=False
+            )
         finally:
-            os.close(place)
-        at.children[name] = source
+            os.close(parent_fd)
+        parent.children[name] = source
 
     def _xattrs(self, member: TarMember) -> dict[bytes, bytes]:
-        """Those that are kept: what others say is said to another machine, or to overlayfs."""
+        """Returns the xattrs that are kept; all others mean something to another machine, or to overlayfs."""
         if not member.xattrs:
             return {}
         kept = {}
@@ -311,12 +318,12 @@ class ArchiveExtractor:
                 self.left_out.append((member.name, f"xattr {os.fsdecode(key[:80])}"))
         return kept
 
-    # ---- what is deleted ----
+    # ---- deletions ----
 
     def _whiteout(self, member: TarMember, parts: list[bytes]) -> None:
-        """A deletion of something below (OCI image spec, layer.md). Its order among the members means nothing: what is
-        in this layer itself stays, but lets nothing through."""
-        last = parts[-1]
+        """Applies a whiteout: a deletion of an entry of lower layers (OCI image spec, layer.md). Its order among the
+        members does not matter: an entry of this layer itself stays, and hides that of the lower layers."""
+        basename = parts[-1]
         if any(part.startswith(WHITEOUT) for part in parts[:-1]):
             if parts[0].startswith(b".wh..wh."):
                 self.left_out.append((member.name, "aufs's own"))
@@ -324,44 +331,44 @@ class ArchiveExtractor:
             raise_build_error("unpack-whiteout", "lies below a deletion", member.name)
         if self._is_hidden(parts[:-1]):
             return
-        if last == OPAQUE:
+        if basename == OPAQUE:
             self._parent_directory(parts[:-1], member).opaque = True
             return
-        if last.startswith(b".wh..wh."):
+        if basename.startswith(b".wh..wh."):
             self.left_out.append((member.name, "aufs's own"))
             return
-        name = last[len(WHITEOUT) :]
+        name = basename[len(WHITEOUT) :]
         if name in (b"", b".", b".."):
             raise_build_error("unpack-whiteout", "is a deletion of nothing", member.name)
         directory = self._parent_directory(parts[:-1], member)
         if directory.hidden is None:
             directory.hidden = set()
         directory.hidden.add(name)
-        found = directory.children.get(name)
-        if isinstance(found, ExtractedDirectory):
-            found.opaque = True
-        elif found is None:
+        node = directory.children.get(name)
+        if isinstance(node, ExtractedDirectory):
+            node.opaque = True
+        elif node is None:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._descriptor(directory))
             directory.children[name] = _DELETED
 
     def _is_hidden(self, parts: list[bytes]) -> bool:
-        """Whether something of this layer that is no directory lies there, and hides what would be deleted: umoci tells
-        of all that was in a directory which is a file now."""
-        at: Node | None = self.root
+        """Whether a file of this layer is at a path or above it, and hides the entry to delete: where a directory
+        became a file, umoci writes a whiteout for each entry that was in the directory."""
+        node: Node | None = self.root
         for part in parts:
-            at = at.children.get(part) if isinstance(at, ExtractedDirectory) else None
-            if at is None or at == _DELETED:
+            node = node.children.get(part) if isinstance(node, ExtractedDirectory) else None
+            if node is None or node == _DELETED:
                 return False
-            if not isinstance(at, ExtractedDirectory):
+            if not isinstance(node, ExtractedDirectory):
                 return True
         return False
 
-    # ---- the end ----
+    # ---- the finish ----
 
     def finish(self) -> list[bytes]:
-        """Set what is set last, and the records of all that is there, in the order of canonical.py. Raises BuildError
-        (code unpack-opaque)."""
-        if self.root.opaque:  # overlayfs merges roots whatever is said of them
+        """Sets owners, modes, times and xattrs of directories, after their content. Returns the records of all entries,
+        in the order of canonical.py. Raises BuildError (code unpack-opaque)."""
+        if self.root.opaque:  # overlayfs always merges the roots of layers
             raise_build_error(
                 "unpack-opaque", "the layer hides all that lies below it, from the root on: no overlay can show that"
             )
@@ -372,10 +379,11 @@ class ArchiveExtractor:
     def _finish_directory(
         self, directory: ExtractedDirectory, prefix: bytes, records: list[bytes], *, covered: bool
     ) -> None:
-        """`covered`: nothing of a lower layer is seen here, and a deletion would be listed as a broken name."""
-        named = [(WHITEOUT + n if node == _DELETED else n, n, node) for n, node in directory.children.items()]
-        named.sort(key=lambda item: item[0])
-        for _, name, node in named:
+        """Finishes a directory and all below. `covered`: no entry of a lower layer is visible here, and overlayfs would
+        list a whiteout as a broken name."""
+        entries = [(WHITEOUT + n if node == _DELETED else n, n, node) for n, node in directory.children.items()]
+        entries.sort(key=lambda entry: entry[0])
+        for _, name, node in entries:
             path = prefix + name
             if isinstance(node, ExtractedDirectory):
                 letter = b"o" if node.opaque else b"d"
@@ -393,7 +401,7 @@ class ArchiveExtractor:
             if directory.opaque:
                 os.setxattr(descriptor, canonical.OPAQUE[0], b"y")
             elif _DELETED in directory.children.values():
-                # or overlayfs lists deletions of what is not there, where no other layer has the directory
+                # without it, overlayfs lists the whiteouts as files where no other layer has the directory
                 os.setxattr(descriptor, XATTR_ORIGIN, b"")
             for key, value in (directory.xattrs or {}).items():
                 _set_xattr(descriptor, key, value, path)
@@ -406,8 +414,8 @@ class ArchiveExtractor:
 
 
 def _split_name(name: bytes, member: bytes) -> list[bytes]:
-    """The components of a name in an archive, `..` taken for what it means in the name alone, as Go's filepath.Clean
-    does; an absolute one starts at the tree's root, as in every tool."""
+    """Returns the components of a name in an archive, with `..` resolved in the name alone, as Go's filepath.Clean
+    does. An absolute name starts at the tree's root, as in every tool. Raises BuildError (code unpack-name)."""
     parts: list[bytes] = []
     for part in name.split(b"/"):
         if part == b"..":
@@ -433,12 +441,14 @@ def _name_suffix(name: bytes, member: bytes) -> str:
     return "" if name == member else f": {os.fsdecode(name[:200])!r}"
 
 
-def chown_member(what: int | bytes, uid: int, gid: int, name: bytes, place: int | None = None) -> None:
+def chown_member(target: int | bytes, uid: int, gid: int, name: bytes, parent_fd: int | None = None) -> None:
+    """Changes the owner of an open file, or of a name in the directory `parent_fd`; `name` is the member's. Raises
+    BuildError (code unpack-owner) for an id that the user namespace does not have, OSError."""
     try:
-        if isinstance(what, int):
-            os.fchown(what, uid, gid)
+        if isinstance(target, int):
+            os.fchown(target, uid, gid)
         else:
-            os.chown(what, uid, gid, dir_fd=place, follow_symlinks=False)
+            os.chown(target, uid, gid, dir_fd=parent_fd, follow_symlinks=False)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise

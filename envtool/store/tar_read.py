@@ -1,8 +1,8 @@
-"""A tar stream -> its members, read as Go's archive/tar does, which every image tool uses: ustar, PAX (POSIX.1-2017,
+"""Reads a tar stream member by member, as Go's archive/tar does, which every image tool uses: ustar, PAX (POSIX.1-2017,
 pax), GNU's and V7's headers, sparse files of GNU (old, and PAX 0.0, 0.1, 1.0).
 
-Ours because Python's tarfile takes longer for a member than writing it does, and forgives what a layer must not have:
-a wrong checksum in the middle, a size that lies, records that are cut. Nothing here touches a file.
+Python's tarfile is not used: it takes longer to read a member than envtool takes to write it, and accepts tars that
+must not be layers: with a wrong checksum in the middle, a wrong size, truncated records. This module touches no file.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from envtool.errors import BuildError
 BLOCK = 512
 LIMIT = 1 << 20  # bytes of a PAX header or a long name
 EXTENTS = 1 << 18  # of one sparse file
-MAX_SPARSE_SIZE = 1 << 43  # bytes: what a sparse file may pretend to be (8 TiB)
+MAX_SPARSE_SIZE = 1 << 43  # bytes: the largest size that a sparse file may have (8 TiB)
 _ZERO = bytes(BLOCK)
 _XATTR = b"SCHILY.xattr."
 _HEADER_ONLY = b"123456"
 REGULAR, HARD_LINK, SYMLINK, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
-Extents: TypeAlias = "list[tuple[int, int]]"  # offset and length of what is not a hole, in order
+Extents: TypeAlias = "list[tuple[int, int]]"  # offset and length of each part that is not a hole, in order
 
 
 class TarMember:
-    """One member. `name` and `link` as they are written, `size` that of the file in bytes, `mtime` in nanoseconds,
-    `extents` None for a file without holes. Plain and slotted: there are a hundred thousand of them."""
+    """One member. `name` and `link` are as written in the archive, `size` is that of the file in bytes, `mtime` in
+    nanoseconds, `extents` None for a file without holes. Plain and slotted: there are a hundred thousand of them."""
 
     __slots__ = ("extents", "gid", "kind", "link", "mode", "mtime", "name", "size", "uid", "xattrs")
 
@@ -39,18 +39,18 @@ class TarMember:
 
 
 def quote_name(name: bytes) -> str:
-    """A name as messages quote it: one line, and not for ever."""
+    """Returns a name quoted for a message: in one line, and cut after 200 characters."""
     text = name.decode("utf-8", "backslashreplace")
     return repr(text if len(text) <= 200 else text[:197] + "...")
 
 
 def raise_build_error(code: str, what: str, name: bytes | None = None) -> NoReturn:
-    """Raise the BuildError that says which member is wrong."""
+    """Raises the BuildError that names the member `name`."""
     raise BuildError(f"member {quote_name(name)} {what}" if name is not None else what, code=code)
 
 
 def looks_like_tar(block: bytes) -> bool:
-    """Whether the first bytes of a file may be those of a tar: a header whose sum is right, or no member at all."""
+    """Whether the first block of a file may be that of a tar: a header with the right checksum, or a block of zeros."""
     if len(block) != BLOCK:
         return False
     try:
@@ -62,12 +62,10 @@ def looks_like_tar(block: bytes) -> bool:
 
 
 class TarReader:
-    """The members of a tar, in order; `content` of the last one, once, before the next is asked for.
+    """Iterates over the members of a tar, in order. `content` reads the last member, once, before the next is read.
 
-    `pull` gives the tar in pieces, b"" at its end. Raises BuildError: codes unpack-truncated, unpack-header (what is no
-    header, or fails its checksum), unpack-number, unpack-pax, unpack-sparse, unpack-kind; and what
-    `pull` raises.
-    """
+    `pull` returns the tar in pieces, b"" at its end. Raises BuildError (codes unpack-truncated, unpack-header (no
+    header, or a wrong checksum), unpack-number, unpack-pax, unpack-sparse, unpack-kind), and what `pull` raises."""
 
     def __init__(self, pull: Callable[[], bytes]) -> None:
         self._pull = pull
@@ -94,7 +92,7 @@ class TarReader:
         return True
 
     def _read_up_to(self, count: int) -> bytes:
-        """So many bytes, or fewer at the end of the stream."""
+        """Returns `count` bytes, or fewer at the end of the stream."""
         at = self._at
         if at + count <= len(self._piece):
             self._at = at + count
@@ -121,7 +119,7 @@ class TarReader:
         )
 
     def content(self) -> Iterator[memoryview]:
-        """What is stored of the last member, in pieces."""
+        """Yields the stored bytes of the last member, in pieces."""
         while self._left:
             if self._at == len(self._piece) and not self._refill():
                 self._raise_truncated()
@@ -166,14 +164,14 @@ class TarReader:
                     records = _parse_pax(body)
                 elif kind in b"LK":
                     long[kind] = body.partition(b"\0")[0]
-                continue  # "g" speaks of all that follows: nobody who reads images listens
+                continue  # "g", a header for all members that follow, is ignored by everybody who reads images
             return self._member(block, kind, records, long)
 
     def _read_end(self) -> None:
         block = self._read_up_to(BLOCK)
         if block and block != _ZERO[: len(block)]:
             raise_build_error("unpack-header", "one block of zeros in the middle of the tar")
-        while self._refill():  # whatever follows means nothing (POSIX.1-2017, pax), and is of the tar's hash
+        while self._refill():  # the rest means nothing (POSIX.1-2017, pax), but is part of the tar's hash
             pass
 
     def _member(
@@ -200,7 +198,7 @@ class TarReader:
         elif kind not in b"0123456":
             raise_build_error("unpack-kind", f"is of a kind that no layer has: {kind!r}", member.name)
         if member.kind in _HEADER_ONLY:
-            stored = 0  # whatever is said: nothing follows
+            stored = 0  # whatever the header says, no content follows
         self._left, self._padding, member.size = stored, -stored % BLOCK, stored
         if member.kind == REGULAR:
             self._sparse(member, block, kind, records)
@@ -209,7 +207,7 @@ class TarReader:
     # ---- sparse files ----
 
     def _sparse(self, member: TarMember, block: bytes, kind: bytes, records: dict[bytes, list[bytes]]) -> None:
-        """Where the content of a sparse file belongs (GNU tar's manual, "Storing Sparse Files")."""
+        """Reads the map of a sparse file (GNU tar's manual, "Storing Sparse Files")."""
         if kind == b"S":
             size, extents = self._old_extents(block)
         elif b"GNU.sparse.major" in records:
@@ -240,44 +238,44 @@ class TarReader:
 
     def _old_extents(self, block: bytes) -> tuple[int, Extents]:
         size = _number(block[483:495], "size")
-        found, room, extended = _old_map(block[386:482]), len(block[386:482]), block[482]
+        extents, map_size, extended = _old_map(block[386:482]), len(block[386:482]), block[482]
         while extended:
-            if room > EXTENTS * 24:
+            if map_size > EXTENTS * 24:
                 raise_build_error("unpack-sparse", "has more holes than any file", self._name)
-            more = self._read_exactly(BLOCK)
-            found += _old_map(more[:504])
-            room += 504
-            extended = more[504]
-        return size, found
+            extension = self._read_exactly(BLOCK)
+            extents += _old_map(extension[:504])
+            map_size += 504
+            extended = extension[504]
+        return size, extents
 
     def _inline_extents(self) -> Extents:
-        """Version 1.0: decimal lines before the content, to the end of a block."""
+        """Reads a map of version 1.0: decimal lines before the content, to the end of a block."""
         numbers: list[int] = []
-        rest = b""
-        wanted = 1
-        while len(numbers) < wanted:
-            if self._left < BLOCK or len(rest) > 24:
+        partial_line = b""
+        expected = 1
+        while len(numbers) < expected:
+            if self._left < BLOCK or len(partial_line) > 24:
                 raise_build_error("unpack-sparse", "has a map of holes that is cut short", self._name)
             self._left -= BLOCK
-            *lines, rest = (rest + self._read_exactly(BLOCK)).split(b"\n")
+            *lines, partial_line = (partial_line + self._read_exactly(BLOCK)).split(b"\n")
             for line in lines:
-                if len(numbers) < wanted:
+                if len(numbers) < expected:
                     numbers.append(_digits(line, "sparse map"))
                 if len(numbers) == 1:
-                    wanted = 1 + 2 * numbers[0]
-                if wanted > 2 * EXTENTS:
+                    expected = 1 + 2 * numbers[0]
+                if expected > 2 * EXTENTS:
                     raise_build_error("unpack-sparse", "has more holes than any file", self._name)
         return _pairs(numbers[1:])
 
 
 def _old_map(field: bytes) -> Extents:
-    found = []
+    extents = []
     for at in range(0, len(field), 24):
         entry = field[at : at + 24]
         if not entry[0]:
             break
-        found.append((_number(entry[:12], "offset"), _number(entry[12:], "length")))
-    return found
+        extents.append((_number(entry[:12], "offset"), _number(entry[12:], "length")))
+    return extents
 
 
 def _pairs(numbers: list[int]) -> Extents:
@@ -288,13 +286,13 @@ def _pairs(numbers: list[int]) -> Extents:
 
 def _verify_checksum(block: bytes) -> None:
     field = block[148:156]
-    found = sum(block) - sum(field) + 256
-    said = _number(field, "checksum")
-    if found == said:
+    actual = sum(block) - sum(field) + 256
+    checksum = _number(field, "checksum")
+    if actual == checksum:
         return
-    signed = found - 256 * sum(1 for byte in block[:148] + block[156:] if byte > 127)  # as some old tars summed
-    if signed != said:
-        raise_build_error("unpack-header", f"a header of the tar fails its checksum: {said}, not {found}")
+    signed = actual - 256 * sum(1 for byte in block[:148] + block[156:] if byte > 127)  # as some old tars summed
+    if signed != checksum:
+        raise_build_error("unpack-header", f"a header of the tar fails its checksum: {checksum}, not {actual}")
 
 
 def _text(field: bytes) -> bytes:
@@ -309,7 +307,7 @@ def _number(field: bytes, what: str) -> int:
 
 
 def _signed(field: bytes, what: str) -> int:
-    """An octal number, or GNU's binary one (its first bit is set)."""
+    """Parses an octal number, or GNU's binary one (with the first bit set)."""
     if field[0] & 0x80:
         value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
         if field[0] & 0x40:
@@ -336,8 +334,8 @@ def _decimal(records: dict[bytes, list[bytes]], key: bytes) -> int:
 
 
 def _parse_pax(body: bytes) -> dict[bytes, list[bytes]]:
-    """The records of a PAX header, "LENGTH KEY=VALUE" and a line's end. An empty value takes earlier ones back."""
-    found: dict[bytes, list[bytes]] = {}
+    """Parses the records of a PAX header: lines "LENGTH KEY=VALUE". An empty value removes earlier ones of its key."""
+    records: dict[bytes, list[bytes]] = {}
     at = 0
     while at < len(body):
         blank = body.find(b" ", at, at + 20)
@@ -352,17 +350,17 @@ def _parse_pax(body: bytes) -> dict[bytes, list[bytes]]:
         if not key.startswith(_XATTR) and b"\0" in value:
             raise_build_error("unpack-pax", f"a PAX header with a zero byte in {key[:40].decode('ascii', 'replace')}")
         if value:
-            found.setdefault(key, []).append(value)
+            records.setdefault(key, []).append(value)
         elif not key.startswith(_XATTR):
-            found.pop(key, None)
+            records.pop(key, None)
         else:
-            found[key] = [b""]
+            records[key] = [b""]
         at = end
-    return found
+    return records
 
 
 def _apply_pax(member: TarMember, records: dict[bytes, list[bytes]], stored: int) -> int:
-    """Lay PAX records over a member; the size of what is stored."""
+    """Applies PAX records to a member; returns the size of its stored content."""
     for key, values in records.items():
         value = values[-1]
         if key == b"path":
@@ -385,7 +383,7 @@ def _apply_pax(member: TarMember, records: dict[bytes, list[bytes]], stored: int
 
 
 def _parse_mtime(text: bytes) -> int:
-    """Nanoseconds of "SECONDS[.FRACTION]"."""
+    """Returns the nanoseconds of "SECONDS[.FRACTION]"."""
     whole, _, fraction = text.partition(b".")
     sign = -1 if whole.startswith(b"-") else 1
     seconds = _digits(whole.lstrip(b"-") or b"0", "mtime")

@@ -1,4 +1,5 @@
-"""Directories below tmp/ that end with their owner: each is flocked, so a lock that can be had tells a dead one."""
+"""Makes directories below tmp/ that are removed after the end of their owner: the owner holds a flock on each, so a
+free lock tells that the owner is dead."""
 
 from __future__ import annotations
 
@@ -13,17 +14,17 @@ from typing import TypeAlias
 from envtool.store import locks
 from envtool.store.store import Store
 
-REMOVAL_SUFFIX = ".going"  # end of the name of what is only there to be taken away
-AT_ONCE = 64  # that are held by a descriptor each
-MIN_BYTES, MIN_INODES = 64 << 10, 8  # bytes and inodes, with which something can be taken away
+REMOVAL_SUFFIX = ".going"  # end of the name of a directory that is being removed
+AT_ONCE = 64  # directories that a sweep holds at once, with a descriptor each
+MIN_BYTES, MIN_INODES = 64 << 10, 8  # bytes and inodes that gc needs for its own files
 _OTHER_KIND_ERRNOS = (errno.EISDIR, errno.ENOTDIR)
 RemoveTree: TypeAlias = Callable[[str], None]  # removes a tree, also one that container ids own
 
 
 @contextmanager
 def temp_directory(store: Store, *, remove: RemoveTree | None = None, ending: str = "") -> Iterator[str]:
-    """A fresh directory (absolute path, mode 0755) on the store's file system, removed at the end, and by the next
-    run's `sweep` when this process dies. Its name has the `ending`. Raises OSError when the disk is full."""
+    """Yields a new directory (absolute path, mode 0755) on the store's file system. It is removed at the end, or by the
+    next run's `sweep` when this process dies. Its name ends in `ending`. Raises OSError when the disk is full."""
     path, descriptor = _create_locked(store, ending)
     try:
         yield path
@@ -41,11 +42,11 @@ def _create_locked(store: Store, ending: str) -> tuple[str, int]:
         try:
             os.chmod(path, 0o755)
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:  # a sweeper came between mkdir and open
+        except FileNotFoundError:  # another process swept it between mkdir and open
             continue
         if locks.try_lock(descriptor) and _is_same_directory(path, descriptor):
             return path, descriptor
-        os.close(descriptor)  # the sweeper came between open and flock
+        os.close(descriptor)  # another process swept it between open and flock
 
 
 def _is_same_directory(path: str, descriptor: int) -> bool:
@@ -56,45 +57,46 @@ def _is_same_directory(path: str, descriptor: int) -> bool:
 
 
 def sweep(store: Store, *, remove: RemoveTree | None = None) -> int:
-    """Remove what crashed runs left in tmp/; how many there were. Costs a listdir when there is nothing. All of it is
-    named as going before the first of it goes: whoever looks meanwhile is told so of all."""
-    gone = 0
+    """Removes the directories that crashed runs left in tmp/; returns their number. Costs a listdir when there is none.
+    Each batch is renamed with REMOVAL_SUFFIX before the first of it is removed, so that other processes see it."""
+    count = 0
     names = os.listdir(store.path("tmp"))
-    for some in range(0, len(names), AT_ONCE):
-        ours = _claimed(store, names[some : some + AT_ONCE])
+    for start in range(0, len(names), AT_ONCE):
+        locked = _claimed(store, names[start : start + AT_ONCE])
         try:
-            for path in ours.values():
-                with suppress(OSError):  # what cannot be removed today may be tomorrow; it harms nobody
+            for path in locked.values():
+                with suppress(OSError):  # a later sweep may succeed, and the directory does no harm
                     remove_tree(path, remove)
-                    gone += 1
+                    count += 1
         finally:
-            for descriptor in ours:
+            for descriptor in locked:
                 os.close(descriptor)
-    return gone
+    return count
 
 
 def _claimed(store: Store, names: list[str]) -> dict[int, str]:
-    """What nobody holds of these names in tmp/, locked and named as going: path by descriptor."""
-    ours: dict[int, str] = {}
+    """Locks those of these names in tmp/ that nobody holds, and renames them with REMOVAL_SUFFIX. Returns the path by
+    descriptor."""
+    locked: dict[int, str] = {}
     for name in names:
         path = store.path("tmp", name)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:  # gone meanwhile, or nothing of ours
+        except OSError:  # gone meanwhile, or not made by envtool
             continue
         with suppress(OSError):
-            # plain files live for moments only (store.json's makings): an hour tells that nobody finishes them
-            young = os.path.isfile(path) and os.fstat(descriptor).st_mtime > _an_hour_ago()
-            if not young and locks.try_lock(descriptor):
-                ours[descriptor] = _mark_for_removal(path)
-        if descriptor not in ours:
+            # plain files (a store.json before its link) live for moments: after an hour their process is dead
+            is_new = os.path.isfile(path) and os.fstat(descriptor).st_mtime > _an_hour_ago()
+            if not is_new and locks.try_lock(descriptor):
+                locked[descriptor] = _mark_for_removal(path)
+        if descriptor not in locked:
             os.close(descriptor)
-    return ours
+    return locked
 
 
 def _mark_for_removal(path: str) -> str:
-    """The path under which something is taken away from now on, so that whoever looks meanwhile can tell that. Raises
-    OSError."""
+    """Renames a directory with REMOVAL_SUFFIX, so that other processes see that it is being removed. Returns its path.
+    Raises OSError."""
     if path.endswith(REMOVAL_SUFFIX) or not os.path.isdir(path):
         return path
     os.rename(path, path + REMOVAL_SUFFIX)
@@ -108,41 +110,41 @@ def _an_hour_ago() -> float:
 
 
 def free_minimum(store: Store, *, remove: RemoveTree | None = None) -> None:
-    """Have room for a lock and a directory, without which nothing could be taken away from a disk that is full: what
-    stopped runs left goes, then short cuts and parts of files that were being fetched. They are made again."""
+    """Frees the space for a lock and a directory, without which gc could not work on a full disk: removes what stopped
+    runs left, then plans of the fast path, then partial downloads. All of them are made again."""
     if _has_minimum(store):
         return
     sweep(store, remove=remove)
-    for room in (("plans",), ("blobs", "partial")):
+    for parts in (("plans",), ("blobs", "partial")):
         if _has_minimum(store):
             return
         with suppress(OSError):
-            for name in os.listdir(store.path(*room)):
+            for name in os.listdir(store.path(*parts)):
                 with suppress(OSError):
-                    os.unlink(store.path(*room, name))
+                    os.unlink(store.path(*parts, name))
 
 
 def _has_minimum(store: Store) -> bool:
     """Whether a few files can be written."""
-    found = os.statvfs(store.root)
-    return found.f_bavail * found.f_frsize >= MIN_BYTES and (not found.f_files or found.f_favail >= MIN_INODES)
+    disk = os.statvfs(store.root)
+    return disk.f_bavail * disk.f_frsize >= MIN_BYTES and (not disk.f_files or disk.f_favail >= MIN_INODES)
 
 
-def move_into_place(made: str, target: str) -> None:
-    """Rename a file or directory to its place. What a damaged disk has put there and no rename replaces (a directory
-    where a file should be, or the other way round) is removed first. Raises OSError."""
+def move_into_place(path: str, target: str) -> None:
+    """Renames a file or directory to `target`. An entry of the other kind at `target`, which a rename does not replace
+    and only a damaged disk leaves there, is removed first. Raises OSError."""
     try:
-        os.rename(made, target)
+        os.rename(path, target)
     except OSError as error:
         if error.errno not in _OTHER_KIND_ERRNOS or not os.path.lexists(target):
             raise
         remove_tree(target)
-        os.rename(made, target)
+        os.rename(path, target)
 
 
 def make_directory(path: str) -> None:
-    """Have a directory of the store, and those above it. What a damaged disk has put there instead is removed, but
-    never a directory: another may have made it, and put something into it, this very moment. Raises OSError."""
+    """Makes a directory of the store, and those above it. A file at its path, which only a damaged disk leaves there,
+    is removed; a directory never: another process may have made it at this moment. Raises OSError."""
     for _ in range(3):
         try:
             os.mkdir(path)
@@ -150,7 +152,7 @@ def make_directory(path: str) -> None:
         except FileNotFoundError:
             make_directory(os.path.dirname(path))
         except FileExistsError:
-            with suppress(FileNotFoundError):  # removed by another meanwhile
+            with suppress(FileNotFoundError):  # removed by another process meanwhile
                 if stat.S_ISDIR(os.lstat(path).st_mode):
                     return
                 os.unlink(path)
@@ -160,10 +162,8 @@ def make_directory(path: str) -> None:
 
 
 def remove_tree(path: str, remove: RemoveTree | None = None) -> None:
-    """Remove a tree or file: by our own rights where they are enough, else by `remove`. Missing is fine.
-
-    Raises OSError when neither can.
-    """
+    """Removes a tree or file, with this process's rights where they are enough, else by `remove`. A missing path is no
+    error. Raises OSError when neither can remove it."""
     try:
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
@@ -176,5 +176,5 @@ def remove_tree(path: str, remove: RemoveTree | None = None) -> None:
         if remove is None:
             raise
         remove(path)
-        if os.path.lexists(path):  # the top belongs to us: container ids may have emptied it only
+        if os.path.lexists(path):  # the top belongs to this user: container root may only have emptied it
             shutil.rmtree(path)

@@ -1,14 +1,13 @@
-"""An OCI layer tar (image spec, layer.md) -> a layer's tree, its manifest and its diff ID, in one pass.
+"""Unpacks an OCI layer tar (image spec, layer.md) into a layer's tree, with its manifest and diff ID, in one pass.
 
-Runs as container root in the container's user namespace (`container.ids.inside`), with open descriptors: container root
-can pass neither to the store nor to its blobs. The tree is what overlayfs wants below it: deletions are 0/0 character
-devices, opaque directories carry `user.overlay.opaque=y`; owners, modes (setuid, setgid and sticky too), times, holes,
-`security.capability` and `user.*` attributes are the archive's. Left out, and told: devices (a container brings its own
-/dev, and only the host's root may make any), other attributes, aufs's own files. A directory that no member names is
-0755 root:root; the root is that in every layer.
+Runs as container root in the container's user namespace (`container.userns.run_as_root`), with open descriptors:
+container root can enter neither the store nor its blobs. The tree is a lower directory of overlayfs: deletions are 0/0
+character devices, opaque directories have `user.overlay.opaque=y`; owners, modes (with setuid, setgid and sticky),
+times, holes, `security.capability` and `user.*` attributes are those of the archive. Left out, and reported: devices (a
+container has its own /dev, and only root of the host may make any), other attributes, files of aufs. A directory that
+no member names is 0755 root:root, and so is the root of every layer.
 
-An archive is hostile until it was read to its end and has its diff ID: what stands in the tree until then is thrown
-away by the caller when this fails.
+An archive is hostile until it was read to its end and has its diff ID: when this fails, the caller removes the tree.
 """
 
 from __future__ import annotations
@@ -25,16 +24,14 @@ from envtool.store import canonical, decompress, disk_errors
 from envtool.store.tar_extract import ArchiveExtractor
 from envtool.store.tar_read import TarReader, quote_name, raise_build_error
 
-MAX_RATIO = (
-    250  # a layer that unpacks to more than so many times its size is a bomb: deflate ends at 1032, zstd nowhere
-)
+MAX_RATIO = 250  # a layer that unpacks to more times its size is a bomb: deflate ends at 1032, zstd has no limit
 MIN_UNPACKED_LIMIT = 1 << 28  # bytes that any layer may unpack to
-MAX_REPORTED = 20  # of what was left out
+MAX_REPORTED = 20  # members that were left out and are named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnpackResult:
-    """What came of it. `left_out` are the first of `left_out_count`: (member, why)."""
+    """The unpacked layer. `left_out` are the first of `left_out_count` members that were left out: (member, why)."""
 
     captured: canonical.CaptureResult
     left_out: tuple[tuple[str, str], ...] = ()
@@ -42,7 +39,7 @@ class UnpackResult:
 
 
 def prepare() -> None:
-    """Import what unpacking imports late: as container root nothing may be readable any more."""
+    """Imports the modules that are imported late otherwise: container root may not be able to read them."""
     decompress.import_zstd()
 
 
@@ -54,11 +51,11 @@ def try_unpack(
     owners: bool,
     cancel: int = -1,
 ) -> tuple[Any, ...]:
-    """Unpack an open file into an open, empty directory and write its manifest to a third: values that go between
-    processes, for `result`.
+    """Unpacks the open file `blob` into the open, empty directory `tree`, and writes its manifest to the open file
+    `manifest`. Returns plain values that can be sent between processes, for `unpack_result`.
 
-    `diff_id` "sha256:<hex>" is what the tar must be; `owners` False: all belongs to who unpacks (a caller with a single
-    id); `cancel`: a descriptor that becomes readable when it is to stop.
+    `diff_id` "sha256:<hex>" is that of the tar; `owners` False: all files belong to the user who unpacks (a caller with
+    a single id); `cancel`: a descriptor that becomes readable when the unpacking is to stop.
     """
     try:
         captured, left_out = _unpack(blob, tree, manifest, diff_id, owners, _stop_check(cancel))
@@ -69,24 +66,24 @@ def try_unpack(
     except OSError as error:
         name = quote_name(error.filename) if isinstance(error.filename, bytes) else ""
         return ("disk", error.errno or 0, os.strerror(error.errno or 0), name)
-    told = tuple((quote_name(name)[1:-1], why) for name, why in left_out[:MAX_REPORTED])
-    return ("done", captured, told, len(left_out))
+    named = tuple((quote_name(name)[1:-1], why) for name, why in left_out[:MAX_REPORTED])
+    return ("done", captured, named, len(left_out))
 
 
 def unpack_result(answer: tuple[Any, ...], root: str = "") -> UnpackResult:
-    """What `attempt` answered; `root` is the store's. Raises BuildError (codes unpack-…: the archive is not what it
-    should be), StoreError (code store-space, store-write), Interrupted."""
-    kind, *rest = answer
+    """Returns the result of `try_unpack`; `root` is the store's. Raises BuildError (codes unpack-…: the archive is
+    wrong), StoreError (codes store-space, store-write), Interrupted."""
+    kind, *values = answer
     if kind == "refused":
-        raise BuildError(rest[1], code=rest[0])
+        raise BuildError(values[1], code=values[0])
     if kind == "interrupted":
         raise Interrupted
     if kind == "disk":
-        number, text, name = rest
+        number, text, name = values
         if number in disk_errors.DISK_FULL_ERRNOS:
             raise disk_errors.disk_full_error(root, number)
         raise StoreError(f"member {name} cannot be written here: {text}", code="store-write")
-    captured, left_out, count = rest
+    captured, left_out, count = values
     return UnpackResult(captured=captured, left_out=left_out, left_out_count=count)
 
 
@@ -97,7 +94,7 @@ def _unpack(
     size = 0
     packed = os.fstat(blob).st_size
     disk = os.statvfs(top)
-    room = disk.f_bavail * disk.f_frsize
+    free = disk.f_bavail * disk.f_frsize
     limit = max(MIN_UNPACKED_LIMIT, MAX_RATIO * packed)
     ahead = decompress.ReadAhead(decompress.decompress(blob))
     tree = ArchiveExtractor(top, owners=owners)
@@ -108,8 +105,8 @@ def _unpack(
         size += len(piece)
         if size > limit:
             raise_build_error("unpack-bomb", f"{packed} bytes unpack to more than {limit}: no layer does")
-        if size > room:
-            raise_build_error("unpack-room", f"it unpacks to more than the {room} bytes that are free")
+        if size > free:
+            raise_build_error("unpack-room", f"it unpacks to more than the {free} bytes that are free")
         if stopping():
             raise Interrupted
         digest.update(piece)
@@ -123,9 +120,9 @@ def _unpack(
             except OSError as error:
                 error.filename = member.name
                 raise
-        found = f"sha256:{digest.hexdigest()}"
-        if found != diff_id:
-            raise_build_error("unpack-diff-id", f"its content is {found}, and should be {diff_id}")
+        actual = f"sha256:{digest.hexdigest()}"
+        if actual != diff_id:
+            raise_build_error("unpack-diff-id", f"its content is {actual}, and should be {diff_id}")
         records = tree.finish()
     finally:
         tree.close()
@@ -133,7 +130,7 @@ def _unpack(
     view = memoryview(b"".join(records))
     while view:
         view = view[os.write(manifest, view) :]
-    return (found, size, len(records)), tree.left_out
+    return (actual, size, len(records)), tree.left_out
 
 
 def _stop_check(descriptor: int) -> Callable[[], bool]:

@@ -1,5 +1,5 @@
-"""A zip file -> its members, as `tarread` gives those of a tar. Python's zipfile reads it; what it says of zips that
-nobody should have made is told in our words. Owners are in no zip: everything is root's."""
+"""Reads a zip file member by member, in the form of tar_read. Python's zipfile reads the file, and its errors become
+BuildErrors. A zip has no owners: everything belongs to root."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ _DAMAGED = (
 
 
 def prepare() -> None:
-    """Import what is imported late: the codec of old names."""
+    """Imports the module that is imported late otherwise: the codec of old names."""
     import encodings.cp437  # noqa: F401 - codecs are found by name when they are first used
 
 
 def read_members(file: IO[bytes], limit: int) -> Members:
-    """What is in a zip, each with its content, which is good until the next is asked for. `limit`: bytes that it may
-    unpack to. Raises BuildError (codes unpack-damaged, unpack-format, unpack-bomb), OSError."""
-    left = limit
+    """Yields the members of a zip, each with its content, which is valid until the next member is read. `limit`: bytes
+    that the zip may unpack to. Raises BuildError (codes unpack-damaged, unpack-format, unpack-bomb), OSError."""
+    remaining = limit
 
     def content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[memoryview]:
-        nonlocal left
+        nonlocal remaining
         with _translate_errors(), archive.open(info) as data:
             while piece := data.read(PIECE):
-                left -= len(piece)
-                if left < 0:
+                remaining -= len(piece)
+                if remaining < 0:
                     raise_build_error(
                         "unpack-bomb", f"it unpacks to more than {limit} bytes: no archive of its size does"
                     )
@@ -67,13 +67,13 @@ def read_members(file: IO[bytes], limit: int) -> Members:
 
 
 def _member(info: zipfile.ZipInfo) -> TarMember:
-    unix = info.external_attr >> 16
-    kind = DIRECTORY if info.is_dir() else SYMLINK if stat.S_ISLNK(unix) else REGULAR
-    found = TarMember(info.filename.encode("utf-8", "surrogateescape"), kind)
-    found.mode = 0o755 if kind == DIRECTORY else stat.S_IMODE(unix) | 0o644
-    found.size = info.file_size if kind == REGULAR else 0
-    found.mtime = _to_seconds(info.date_time) * 1_000_000_000
-    return found
+    mode = info.external_attr >> 16
+    kind = DIRECTORY if info.is_dir() else SYMLINK if stat.S_ISLNK(mode) else REGULAR
+    member = TarMember(info.filename.encode("utf-8", "surrogateescape"), kind)
+    member.mode = 0o755 if kind == DIRECTORY else stat.S_IMODE(mode) | 0o644
+    member.size = info.file_size if kind == REGULAR else 0
+    member.mtime = _to_seconds(info.date_time) * 1_000_000_000
+    return member
 
 
 def _link(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -81,9 +81,10 @@ def _link(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         return data.read(MAX_PATH + 1)
 
 
-def _to_seconds(said: tuple[int, int, int, int, int, int]) -> int:
-    """Seconds since the epoch. A field that cannot be is its nearest: zips without times have month 0 and day 0."""
-    year, month, day, *clock = said
+def _to_seconds(date_time: tuple[int, int, int, int, int, int]) -> int:
+    """Returns seconds since the epoch. A value out of range becomes the nearest one: zips without times have month 0
+    and day 0."""
+    year, month, day, *clock = date_time
     return max(0, calendar.timegm((year, min(max(month, 1), 12), max(day, 1), *clock, 0, 0, 0)))
 
 
@@ -91,7 +92,7 @@ def _to_seconds(said: tuple[int, int, int, int, int, int]) -> int:
 def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except NotImplementedError as error:  # a way to compress that zipfile does not know
+    except NotImplementedError as error:  # a compression method that zipfile does not know
         raise BuildError(str(error), code="unpack-format") from error
     except _DAMAGED as error:
         raise BuildError(f"damaged: {error}", code="unpack-damaged") from error

@@ -1,14 +1,14 @@
-"""The team cache: what one machine built, for all others, in any OCI registry.
+"""The team cache shares the layers and results of one machine with all others, through any OCI registry.
 
-circuit_breaker   A registry that fails is asked no more in this run
-client            A team cache as one command uses it
-client_context    What a team cache needs of the command that it works for
-connect           Taking part in a team cache: who may, and with how much patience
-payloads          What is pushed, as one blob each: a layer's tree, or what is remembered of a run
-push_queue        What was made here -> the team cache, by threads of their own: a build never waits for them
-registry_store    Statements and blobs under tags of one repository
-signatures        Ed25519 signatures in OpenSSH's format
-statement         What is signed
-stats             What came of a team cache: in this run, and on this machine so far (store/answer_cache)
-status            What `envtool cache` shows: how it is set up, what came of it on this machine, and what is there
+circuit_breaker   stops asking a registry that fails, for the rest of the run
+client            pulls and pushes for one command
+client_context    what a client gets from its command: store, registry clients, events
+connect           makes the client of a command, if the spec and the machine allow one
+payloads          packs a layer's tree, or a result, as one blob
+push_queue        pushes in threads of its own, so that a build never waits
+registry_store    keeps statements and blobs under tags of one repository
+signatures        makes and checks Ed25519 signatures in OpenSSH's format
+statement         the signed statement about a layer or result: its key, diff ID and blob
+stats             counts hits, misses and bytes, of this run and in total
+status            collects what `envtool cache` shows: set-up, counts, and contents of the registry
 """

@@ -1,7 +1,7 @@
-"""A team cache as one command uses it: asked for layers, given those that were built, closed at the end.
+"""The team cache of one command: pulls layers and results, pushes those that were made here, and closes at the end.
 
-Whatever becomes of the registry, nothing here raises but Interrupted: what cannot be had is built, what cannot be given
-away is not. What is said of it goes out as events of the subject `cache`.
+Failures of the registry raise nothing, only Interrupted is raised: a layer that cannot be pulled is built, and one that
+cannot be pushed stays here. Messages go out as events of the subject `cache`.
 """
 
 from __future__ import annotations
@@ -25,46 +25,46 @@ from envtool.teamcache.statement import LAYER, RESULT, RefusedStatement, Stateme
 
 
 class TeamCacheClient:
-    """The cache of one command. May be used from any thread."""
+    """The team cache of one command. Thread-safe."""
 
-    def __init__(self, team: TeamCache, outside: ClientContext) -> None:
+    def __init__(self, team: TeamCache, context: ClientContext) -> None:
         self.name = team.registry
         self.results, self.network = team.results, team.network
-        self.ids = outside.ids
-        self._outside = outside
+        self.ids = context.ids
+        self._context = context
         self._trust = {signatures.strip_comment(line) for line in team.trust}
         self._counter = stats.StatsCounter()
-        self._asking = CircuitBreaker(lambda why: self.say(f"left alone for this run: {why}"))
-        self._asked: dict[tuple[str, str], Future[Statement | None]] = {}
+        self._pull_breaker = CircuitBreaker(lambda why: self.say(f"left alone for this run: {why}"))
+        self._answers: dict[tuple[str, str], Future[Statement | None]] = {}
         self._lock = threading.Lock()
-        self._said: set[str] = set()
+        self._messages: set[str] = set()
         self._refusals: dict[str, str] = {}
         self._signers: dict[str, str] = {}
-        self._pusher = self._make_pusher(outside)
+        self._pusher = self._make_pusher(context)
 
-    def _make_pusher(self, outside: ClientContext) -> PushQueue | None:
-        signer = outside.signer
+    def _make_pusher(self, context: ClientContext) -> PushQueue | None:
+        signer = context.signer
         if signer is None:
             return None
         if signer.public not in self._trust:
             if self._trust:
-                who = signatures.fingerprint(signer.public)
-                self.say(f"nothing is pushed: `trust:` does not list the signing key, {who}")
+                fingerprint = signatures.fingerprint(signer.public)
+                self.say(f"nothing is pushed: `trust:` does not list the signing key, {fingerprint}")
             return None
-        giving = CircuitBreaker(lambda why: self.say(f"nothing more is pushed in this run: {why}"))
-        return PushQueue(outside.giving, outside.repository, signer, self._trust, giving, self._counter)
+        breaker = CircuitBreaker(lambda why: self.say(f"nothing more is pushed in this run: {why}"))
+        return PushQueue(context.giving, context.repository, signer, self._trust, breaker, self._counter)
 
-    # ---- asking
+    # ---- pulling
 
     def ask(self, key: str, name: str, sort: str = LAYER) -> Statement | None:
-        """What is known there of a key, asked once; None where there is nothing that may be used. `name` is for what is
-        said of a refusal. Raises Interrupted."""
+        """Returns the statement of a key, for which the registry is asked once; None where there is none that may be
+        used. `name` stands in the message of a refusal. Raises Interrupted."""
         with self._lock:
-            future = self._asked.get((sort, key))
-            mine = future is None
+            future = self._answers.get((sort, key))
+            is_new = future is None
             if future is None:
-                future = self._asked[sort, key] = Future()
-        if mine:
+                future = self._answers[sort, key] = Future()
+        if is_new:
             try:
                 future.set_result(self._ask(key, name, sort))
             except BaseException as error:
@@ -72,15 +72,15 @@ class TeamCacheClient:
         return future.result()
 
     def _ask(self, key: str, name: str, sort: str) -> Statement | None:
-        outside = self._outside
+        context = self._context
         if not self._trust:
             self.say("nothing is used: `trust:` lists no key")
             return None
         try:
-            found = self._asking.call(
+            answer = self._pull_breaker.call(
                 "look",
                 lambda: registry_store.find_statement(
-                    outside.registry, outside.repository, sort=sort, key=key, ids=outside.ids, trust=self._trust
+                    context.registry, context.repository, sort=sort, key=key, ids=context.ids, trust=self._trust
                 ),
             )
         except RefusedStatement as refused:
@@ -88,22 +88,24 @@ class TeamCacheClient:
             return None
         except RegistryUnavailable:
             return None
-        if found is None:
+        if answer is None:
             self._counter.add(misses=1)
             return None
-        said, self._signers[key] = found
-        return said
+        statement, self._signers[key] = answer
+        return statement
 
-    def take(self, found: Statement, path: str, name: str, progress: Callable[[int], None]) -> bool:
-        """The blob of a statement into a file; False where it cannot be had. Raises Interrupted."""
-        outside = self._outside
+    def take(self, statement: Statement, path: str, name: str, progress: Callable[[int], None]) -> bool:
+        """Pulls the blob of a statement into a file; False where that fails. Raises Interrupted."""
+        context = self._context
         try:
-            self._asking.call(
+            self._pull_breaker.call(
                 "take",
-                lambda: registry_store.fetch_blob(outside.registry, outside.repository, found, path, progress=progress),
+                lambda: registry_store.fetch_blob(
+                    context.registry, context.repository, statement, path, progress=progress
+                ),
             )
         except RefusedStatement as refused:
-            self.refuse(found.key, name, refused)
+            self.refuse(statement.key, name, refused)
             return False
         except RegistryUnavailable:
             return False
@@ -112,75 +114,76 @@ class TeamCacheClient:
             return False
         return True
 
-    def origin(self, found: Statement) -> dict[str, Json]:
-        """What is noted of a layer that came from here."""
-        return {"registry": self.name, "bytes": found.blob_size, "signed": self._signers[found.key]}
+    def origin(self, statement: Statement) -> dict[str, Json]:
+        """Returns the note for the layer.json of a layer that came from this cache."""
+        return {"registry": self.name, "bytes": statement.blob_size, "signed": self._signers[statement.key]}
 
-    def count_hit(self, found: Statement) -> None:
-        """Count what was used."""
-        self._counter.add(hits=1, pulled_bytes=found.blob_size)
+    def count_hit(self, statement: Statement) -> None:
+        """Counts a statement that was used."""
+        self._counter.add(hits=1, pulled_bytes=statement.blob_size)
 
     def refuse(self, key: str, name: str, refused: RefusedStatement) -> None:
-        """Note that what is there for a key may not be used, and say so."""
+        """Notes that the statement of a key may not be used, and reports it once."""
         with self._lock:
-            known = key in self._refusals
+            is_reported = key in self._refusals
             self._refusals[key] = refused.why
-            nothing: Future[Statement | None] = Future()
-            nothing.set_result(None)
-            self._asked[LAYER, key] = self._asked[RESULT, key] = nothing
-        if not known:
+            no_statement: Future[Statement | None] = Future()
+            no_statement.set_result(None)
+            self._answers[LAYER, key] = self._answers[RESULT, key] = no_statement
+        if not is_reported:
             self._counter.add(refused=1)
             self.say(f"{name} refused: {refused.why}")
 
     def refusal(self, key: str) -> str:
-        """Why what is there for a key was not used, empty where it was or nothing is there."""
+        """Returns why the statement of a key was refused; empty where it was used, or there is none."""
         return self._refusals.get(key, "")
 
-    # ---- giving
+    # ---- pushing
 
     @property
     def pushes(self) -> bool:
-        """Whether what is built here is pushed."""
+        """Whether layers and results that are made here are pushed."""
         return self._pusher is not None
 
     def offer(self, layer: Layer) -> None:
-        """Push a layer that was built, behind the caller's back."""
+        """Pushes a layer that was built, in another thread."""
         if self._pusher is not None:
-            self.give(payloads.layer_payload(layer, self._outside.store, self.ids))
+            self.give(payloads.layer_payload(layer, self._context.store, self.ids))
 
-    def give(self, parcel: payloads.Payload) -> None:
-        """Push something, behind the caller's back; what was refused here is replaced."""
+    def give(self, payload: payloads.Payload) -> None:
+        """Pushes a payload in another thread; it replaces a statement that was refused here."""
         if self._pusher is not None:
-            self._pusher.offer(parcel, self._outside, replace=parcel.key in self._refusals)
+            self._pusher.offer(payload, self._context, replace=payload.key in self._refusals)
 
     # ---- the end
 
     def close(self) -> None:
-        """Wait for what is being pushed, as long as it goes on; say and remember what came of it all."""
-        outside = self._outside
-        event_id, began = f"cache:{self.name}", time.time()
+        """Waits until all is pushed, as long as bytes move; reports the counts of this run, and adds them to the
+        store's."""
+        context = self._context
+        event_id, start = f"cache:{self.name}", time.time()
         if self._pusher is not None and self._pusher.waiting:
-            self._emit(Started(id=event_id, subject="cache", name=self.name, time=began, detail="pushing"))
-            left = self._pusher.finish(
-                outside.cancelled, lambda done, total: self._emit(Progress(id=event_id, done=done, total=total))
+            self._emit(Started(id=event_id, subject="cache", name=self.name, time=start, detail="pushing"))
+            remaining = self._pusher.finish(
+                context.cancelled, lambda done, total: self._emit(Progress(id=event_id, done=done, total=total))
             )
-            if left:
-                self.say(f"{left} not pushed: it went on for too long")
+            if remaining:
+                self.say(f"{remaining} not pushed: it went on for too long")
         counts = self._counter.counts
         if not counts:
             return
-        with suppress(OSError, EnvtoolError, Interrupted):  # numbers that nobody will miss
-            stats.add_run(outside.store, self.name, counts)
+        with suppress(OSError, EnvtoolError, Interrupted):  # the counts are not worth an error
+            stats.add_run(context.store, self.name, counts)
         now = time.time()
-        self._finished(event_id, summary(counts), now, now - began)
+        self._finished(event_id, summary(counts), now, now - start)
 
     def say(self, text: str) -> None:
-        """Tell something once."""
+        """Emits a message, once for each text."""
         with self._lock:
-            if text in self._said:
+            if text in self._messages:
                 return
-            self._said.add(text)
-            number = len(self._said)
+            self._messages.add(text)
+            number = len(self._messages)
         self._finished(f"cache:{self.name}:{number}", text, time.time(), 0.0)
 
     def _finished(self, event_id: str, detail: str, now: float, seconds: float) -> None:
@@ -191,11 +194,11 @@ class TeamCacheClient:
         )
 
     def _emit(self, event: Event) -> None:
-        self._outside.emit(event)
+        self._context.emit(event)
 
 
 def summary(counts: stats.CacheCounts) -> str:
-    """As in: 3 pulled, 12.1 MB; 1 pushed, 4.0 MB; 1 refused."""
+    """Returns the counts as text, as in: 3 pulled, 12.1 MB; 1 pushed, 4.0 MB; 1 refused."""
     parts = [
         f"{number} {word}, {format_size(size)}"
         for number, word, size in (

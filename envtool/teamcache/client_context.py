@@ -1,4 +1,4 @@
-"""What a team cache needs of the command that it works for."""
+"""The values that the client of a team cache gets from its command."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from envtool.teamcache.signatures import Signer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientContext:
-    """What a share needs of the command it works for."""
+    """The values that TeamCacheClient gets from its command."""
 
     store: Store
-    registry: RegistryProtocol  # to be asked
-    giving: RegistryProtocol  # to be pushed to
+    registry: RegistryProtocol  # for pulls
+    giving: RegistryProtocol  # for pushes
     repository: Reference
-    ids: str  # "single" or "range": whose files its containers can make
+    ids: str  # "single" or "range": the user ids that the containers here have
     arch: str  # uname -m
     emit: Emit
     cancelled: Callable[[], bool]
-    signer: Signer | None = None  # who pushes; None: nobody
+    signer: Signer | None = None  # the key that signs pushes; None: nothing is pushed

@@ -1,4 +1,4 @@
-"""Taking part in a team cache: who may, and with how much patience."""
+"""Makes the team cache client of a command, if the spec and the machine allow one, with short timeouts."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from envtool.teamcache.client_context import ClientContext
 
 VARIABLE = "ENVTOOL_CACHE"
 OFF = ("off", "0", "no", "false")
-# A build must not wait for long for what it could make itself
+# a build must not wait long for a layer that it could build itself
 PULL_RETRY_POLICY = RetryPolicy(attempts=2, pause=0.3, longest=2.0, connect=3.0, read=5.0, slow=32768.0)
 PUSH_RETRY_POLICY = RetryPolicy(attempts=2, pause=0.5, longest=5.0, connect=3.0, read=10.0, slow=4096.0)
 
 
 def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether this machine wants no team cache."""
+    """Whether ENVTOOL_CACHE turns the team cache off on this machine."""
     return (os.environ if environ is None else environ).get(VARIABLE, "").lower() in OFF
 
 
 def may_push(team: TeamCache, *, in_ci: bool) -> bool:
-    """Whether the spec lets this machine push."""
+    """Whether the spec allows this machine to push."""
     return team.push == "always" or (team.push == "ci" and in_ci)
 
 
 def id_mode() -> str:
-    """Whose files containers here can make: "single" or "range"."""
+    """Returns the user ids that containers here have: "single" or "range"."""
     return "single" if userns.caller_ids().mode == "single" else "range"
 
 
 def make_client(
     team: TeamCache, store: Store, *, project: str, arch: str, emit: Emit, cancelled: Callable[[], bool], in_ci: bool
 ) -> TeamCacheClient | None:
-    """The team cache for one command; None where this machine wants none. Asks nobody, and raises nothing: a signing
-    key that is none is told, and then nothing is pushed."""
+    """Returns the team cache client of one command; None where this machine turns the cache off. Asks no registry, and
+    raises nothing: with a bad signing key, the client says so and pushes nothing."""
     if is_disabled():
         return None
     signer, why = None, ""
@@ -52,7 +52,7 @@ def make_client(
             signer = signatures.find_signer(project=project)
         except EnvtoolError as error:
             why = f"nothing is pushed: {error.message}"
-    outside = ClientContext(
+    context = ClientContext(
         store=store,
         registry=RegistryClient(cancelled=cancelled, patience=PULL_RETRY_POLICY),
         giving=RegistryClient(cancelled=cancelled, patience=PUSH_RETRY_POLICY),
@@ -63,7 +63,7 @@ def make_client(
         cancelled=cancelled,
         signer=signer,
     )
-    share = TeamCacheClient(team, outside)
+    client = TeamCacheClient(team, context)
     if why:
-        share.say(why)
-    return share
+        client.say(why)
+    return client

@@ -1,4 +1,4 @@
-"""What is pushed, as one blob each: a layer's tree, or what is remembered of a run."""
+"""Packs a layer's tree, or a result, as one blob to push."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from envtool.teamcache.statement import LAYER, RESULT, Statement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """Something to be pushed. `pack` writes its blob to a path and says what it is; it raises OSError and EnvtoolError
-    where it is gone, or not what it was."""
+    """A layer or result to push. `pack` writes its blob to a path and returns its statement; it raises OSError and
+    EnvtoolError where the item is gone, or damaged."""
 
     sort: str
     key: str
@@ -26,25 +26,25 @@ class Payload:
 
 
 def layer_payload(layer: Layer, store: Store, mode: str) -> Payload:
-    """A layer that stands in the store; `mode` is whose files containers here can make."""
+    """Returns the payload of a layer in the store; `mode` are the user ids of the containers here (connect.id_mode)."""
 
     def pack(path: str) -> Statement:
         packing.prepare("zstd")
         with layers.hold_layers(store, [layer]):
-            came = _write_blob(path, lambda out: userns.run_as_root(packing.pack, ".", out, "zstd", at=layer.tree))
-        if came[:2] != (layer.diff_id, layer.size):
+            packed = _write_blob(path, lambda out: userns.run_as_root(packing.pack, ".", out, "zstd", at=layer.tree))
+        if packed[:2] != (layer.diff_id, layer.size):
             raise OSError(errno.EUCLEAN, "the layer in the store is damaged")
-        return _statement(LAYER, layer.key, mode, came, layer.entries)
+        return _statement(LAYER, layer.key, mode, packed, layer.entries)
 
     return Payload(sort=LAYER, key=layer.key, pack=pack)
 
 
 def result_payload(key: str, directory: str, mode: str) -> Payload:
-    """A result in the store, whole: its sheet, log and outputs."""
+    """Returns the payload of a result in the store: result.json, log and outputs."""
 
     def pack(path: str) -> Statement:
-        came = _write_blob(path, lambda out: packing.pack(directory, out, "zstd"))
-        return _statement(RESULT, key, mode, came, 0)
+        packed = _write_blob(path, lambda out: packing.pack(directory, out, "zstd"))
+        return _statement(RESULT, key, mode, packed, 0)
 
     return Payload(sort=RESULT, key=key, pack=pack)
 
@@ -57,8 +57,8 @@ def _write_blob(path: str, pack: Callable[[int], packing.PackedLayer]) -> packin
         os.close(descriptor)
 
 
-def _statement(sort: str, key: str, mode: str, came: packing.PackedLayer, entries: int) -> Statement:
-    diff_id, size, blob, blob_size = came
+def _statement(sort: str, key: str, mode: str, packed: packing.PackedLayer, entries: int) -> Statement:
+    diff_id, size, blob, blob_size = packed
     return Statement(
         sort=sort,
         key=key,

@@ -1,6 +1,6 @@
-"""What was made here -> the team cache, by threads of their own: a build never waits for them.
+"""Pushes layers and results to the team cache in threads of its own: a build never waits for them.
 
-What is under a tag and trusted stays: each thing is uploaded once. What is under it and not trusted is replaced.
+A trusted statement under a tag stays, so that each item is uploaded once. One that is not trusted is replaced.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from envtool.teamcache.client_context import ClientContext
 
 THREADS = 2
-STALL_SECONDS = 60.0  # seconds without a byte, after which the end of a command waits no longer
-GRACE_SECONDS = 1.0  # seconds that what is under way then has to end
-MAX_SECONDS = 900.0  # seconds that the end of a command waits at all
+STALL_SECONDS = 60.0  # seconds without a byte after which the end of a command waits no longer
+GRACE_SECONDS = 1.0  # seconds that the running uploads then have to end
+MAX_SECONDS = 900.0  # seconds that the end of a command waits at most
 
 
 class PushQueue:
-    """Pushes what it is offered. Raises nothing: what cannot be pushed is not."""
+    """Pushes payloads that are offered to it. Raises nothing: a payload that cannot be pushed is dropped."""
 
     def __init__(
         self,
@@ -56,24 +56,25 @@ class PushQueue:
 
     @property
     def waiting(self) -> int:
-        """How many are not pushed yet."""
+        """Number of payloads that are not pushed yet."""
         with self._turn:
             return len(self._queue) + self._working
 
-    def offer(self, parcel: Payload, outside: ClientContext, *, replace: bool = False) -> None:
-        """Push something, some time; with `replace` also where something that seems right is there."""
+    def offer(self, payload: Payload, context: ClientContext, *, replace: bool = False) -> None:
+        """Queues a payload; with `replace` it is pushed also where a valid statement seems to be there."""
         with self._turn:
-            if (parcel.sort, parcel.key) in self._offered or self._given_up:
+            if (payload.sort, payload.key) in self._offered or self._given_up:
                 return
-            self._offered.add((parcel.sort, parcel.key))
-            self._queue.append((parcel, outside, replace))
+            self._offered.add((payload.sort, payload.key))
+            self._queue.append((payload, context, replace))
             if self._threads < THREADS:
                 self._threads += 1
                 threading.Thread(target=self._work, name="push", daemon=True).start()
             self._turn.notify_all()
 
     def finish(self, cancelled: Callable[[], bool], progress: Callable[[int, int], None]) -> int:
-        """Wait until all is pushed, or nothing moves any more; how many are left. `progress` gets bytes."""
+        """Waits until all payloads are pushed, or no byte moves any more; returns the number of those that are not
+        pushed. `progress` gets the bytes that are done and the total."""
         end = time.monotonic() + MAX_SECONDS
         with self._turn:
             while self._queue or self._working:
@@ -84,54 +85,54 @@ class PushQueue:
                 self._turn.wait(0.1)
             self._given_up = True
             self._turn.wait_for(lambda: cancelled() or not self._working, GRACE_SECONDS)
-            left = len(self._queue) + self._working
+            remaining = len(self._queue) + self._working
             self._queue.clear()
-            return 0 if self._breaker.is_open else left
+            return 0 if self._breaker.is_open else remaining
 
     def _work(self) -> None:
         while True:
             with self._turn:
                 while not self._queue:
                     self._turn.wait()
-                parcel, outside, replace = self._queue.popleft()
+                payload, context, replace = self._queue.popleft()
                 self._working += 1
                 self._moved = time.monotonic()
             try:
-                self._push(parcel, outside, replace)
+                self._push(payload, context, replace)
             except (RegistryUnavailable, OSError, EnvtoolError):
-                pass  # the breaker has said what there is to say; a layer that a gc took is no loss, nor a full disk
+                pass  # the breaker has reported it; a layer that gc removed, or a full disk, needs no message
             finally:
                 with self._turn:
                     self._working -= 1
                     self._turn.notify_all()
 
-    def _push(self, parcel: Payload, outside: ClientContext, replace: bool) -> None:
-        if not replace and self._breaker.call("look", lambda: self._is_pushed(parcel, outside)):
+    def _push(self, payload: Payload, context: ClientContext, replace: bool) -> None:
+        if not replace and self._breaker.call("look", lambda: self._is_pushed(payload, context)):
             return
-        with temp_directory(outside.store) as top:
+        with temp_directory(context.store) as top:
             path = os.path.join(top, "blob")
-            said = parcel.pack(path)
+            statement = payload.pack(path)
             with self._turn:
-                self._total += said.blob_size
+                self._total += statement.blob_size
             self._breaker.call(
                 "put",
                 lambda: registry_store.push_statement(
                     self._registry,
                     self._repository,
-                    said,
+                    statement,
                     path,
                     self._signer,
-                    arch=outside.arch,
+                    arch=context.arch,
                     progress=self._add_progress,
                 ),
             )
-        self._counter.add(pushed=1, pushed_bytes=said.blob_size)
+        self._counter.add(pushed=1, pushed_bytes=statement.blob_size)
 
-    def _is_pushed(self, parcel: Payload, outside: ClientContext) -> bool:
-        asked = {"sort": parcel.sort, "key": parcel.key, "ids": outside.ids}
+    def _is_pushed(self, payload: Payload, context: ClientContext) -> bool:
+        query = {"sort": payload.sort, "key": payload.key, "ids": context.ids}
         try:
             return (
-                registry_store.find_statement(self._registry, self._repository, **asked, trust=self._trust) is not None
+                registry_store.find_statement(self._registry, self._repository, **query, trust=self._trust) is not None
             )
         except RefusedStatement:
             return False

@@ -1,8 +1,8 @@
-"""Statements and blobs under tags of one repository.
+"""Keeps statements and blobs under tags of one repository.
 
-Each thing is an OCI image manifest of one layer, so that any registry takes it: the blob is the layer's tar, the config
-names its diff ID, and two annotations hold the statement and its signature. The tag is made of the key. Of what comes,
-only the two annotations are read, and only once the signature is known to be that of a trusted key.
+Each item is an OCI image manifest with one layer, so that any registry accepts it: the blob is the layer's tar, the
+config has its diff ID, and two annotations hold the statement and its signature. The tag is made of the key. Only the
+two annotations of a manifest are read, and the statement only once its signature is verified to be of a trusted key.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ WRONG = frozenset({
     "fetch-hash", "fetch-large", "fetch-size", "registry-digest", "registry-document", "registry-platform",
 })  # fmt: skip
 MISSING = frozenset({"fetch-gone", "registry-missing"})
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m -> Go's words
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m -> GOARCH
 
 
 class RegistryProtocol(Protocol):
-    """What is needed of oci.registry.Client."""
+    """The methods of oci.registry.RegistryClient that are used here."""
 
     def find(self, reference: Reference) -> Document | None:
-        """The manifest under a tag."""
+        """Returns the manifest under a tag, None where there is none."""
 
     def pull_blob(
         self, reference: Reference, descriptor: Descriptor, path: str, *, progress: Callable[[int], None] | None = None
     ) -> None:
-        """A blob into a file."""
+        """Downloads a blob into a file."""
 
     def push_blob(
         self,
@@ -47,22 +47,23 @@ class RegistryProtocol(Protocol):
         *,
         progress: Callable[[int], None] | None = None,
     ) -> str:
-        """A blob from a file or bytes."""
+        """Uploads a blob from a file (its path) or bytes."""
 
     def push_document(self, reference: Reference, body: bytes, media_type: str) -> str:
-        """A manifest under its tag."""
+        """Uploads a manifest under its tag."""
 
 
 def statement_tag(sort: str, key: str, ids: str) -> str:
-    """As in l-<key>: what one user id made is apart from what a range of them made."""
+    """Returns the tag of a key: l-<key> for a layer, r-<key> for a result, l1- and r1- for those of a single user
+    id."""
     return f"{sort[0]}{'1' if ids == 'single' else ''}-{key}"
 
 
 def find_statement(
     registry: RegistryProtocol, repository: Reference, *, sort: str, key: str, ids: str, trust: Collection[str]
 ) -> tuple[Statement, str] | None:
-    """What is under the tag of a key, if it may be used, and the fingerprint of who signed it; None where there is
-    nothing. `trust` are public lines without comments. Raises Refused, FetchError (the registry)."""
+    """Returns the statement under the tag of a key, and the fingerprint of its signer; None where there is none.
+    `trust` are public lines without comments. Raises RefusedStatement, and FetchError for failures of the registry."""
     try:
         document = registry.find(repository.with_tag(statement_tag(sort, key, ids)))
     except FetchError as error:
@@ -71,28 +72,29 @@ def find_statement(
         raise
     if document is None:
         return None
-    text, who = verify_statement(document, trust)
-    return statement.parse_statement(text, sort=sort, key=key, ids=ids), signatures.fingerprint(who)
+    text, signer = verify_statement(document, trust)
+    return statement.parse_statement(text, sort=sort, key=key, ids=ids), signatures.fingerprint(signer)
 
 
 def verify_statement(document: Document, trust: Collection[str]) -> tuple[bytes, str]:
-    """The text of a manifest's statement, signed by one of the trusted, and by whom (a public line). Raises Refused."""
+    """Returns the text of a manifest's statement, and the trusted public line that signed it. Raises
+    RefusedStatement."""
     text, signature = _annotations(document.body)
     try:
-        who = signatures.verify(text, signature)
+        signer = signatures.verify(text, signature)
     except signatures.BadSignature as error:
         raise RefusedStatement("signature", "its signature does not fit what it says") from error
-    if who not in trust:
+    if signer not in trust:
         raise RefusedStatement(
-            "untrusted", f"it is signed by {signatures.fingerprint(who)}, which `trust:` does not list"
+            "untrusted", f"it is signed by {signatures.fingerprint(signer)}, which `trust:` does not list"
         )
-    return text, who
+    return text, signer
 
 
 def _annotations(body: bytes) -> tuple[bytes, str]:
     try:
-        stored: Any = json.loads(body)
-        annotations = stored["annotations"]
+        manifest: Any = json.loads(body)
+        annotations = manifest["annotations"]
         text, signature = annotations[STATEMENT], annotations[SIGNATURE]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RefusedStatement("unsigned", "it is not signed") from error
@@ -109,10 +111,11 @@ def fetch_blob(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """The blob of a statement into a file, of its size and digest. Raises Refused, FetchError (the registry)."""
-    wanted = Descriptor(media_type=found.media_type, digest=found.blob, size=found.blob_size)
+    """Downloads the blob of a statement into a file, and checks its size and digest. Raises RefusedStatement, and
+    FetchError for failures of the registry."""
+    descriptor = Descriptor(media_type=found.media_type, digest=found.blob, size=found.blob_size)
     try:
-        registry.pull_blob(repository, wanted, path, progress=progress)
+        registry.pull_blob(repository, descriptor, path, progress=progress)
     except FetchError as error:
         if error.code in WRONG:
             raise RefusedStatement("blob", "its blob is not what was signed") from error
@@ -131,8 +134,8 @@ def push_statement(
     arch: str,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """The blob in the file `path`, then its manifest under the tag: last, so that what is under a tag is whole. Raises
-    FetchError."""
+    """Uploads the blob in the file `path`, then its manifest under the tag: last, so that a tagged item is complete.
+    Raises FetchError."""
     config = keys.canonical_json(_config(said, arch))
     registry.push_blob(repository, sha256_digest(config), len(config), config)
     registry.push_blob(repository, said.blob, said.blob_size, path, progress=progress)
@@ -143,7 +146,7 @@ def push_statement(
     except FetchError as error:
         if error.code != "registry-refused":
             raise
-        registry.push_document(where, body, OCI_MANIFEST)  # of many at once, some registries refuse a few
+        registry.push_document(where, body, OCI_MANIFEST)  # some registries refuse a few of many at once
 
 
 def _config(said: Statement, arch: str) -> dict[str, Json]:

@@ -1,6 +1,6 @@
-"""Ed25519 signatures in OpenSSH's format (PROTOCOL.sshsig), so that `ssh-keygen -Y verify` can check them anywhere.
+"""Makes and checks Ed25519 signatures in OpenSSH's format (PROTOCOL.sshsig), which `ssh-keygen -Y verify` can check.
 
-One form of everything is taken: what differs by a byte from what we would have written ourselves is refused.
+Only one form is accepted: a signature that differs by a byte from the one that envtool would write is refused.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ HASH = b"sha512"
 MAGIC = b"SSHSIG"
 ALGORITHM = b"ssh-ed25519"
 BEGIN, END = "-----BEGIN SSH SIGNATURE-----\n", "-----END SSH SIGNATURE-----\n"
-MAX_SIGNATURE_LENGTH = 2048  # characters of a signature that is looked at
+MAX_SIGNATURE_LENGTH = 2048  # characters: a longer signature is refused unread
 PEM = "-----BEGIN OPENSSH PRIVATE KEY-----"
 
 
-class BadSignature(Exception):  # noqa: N818 - it is what it is
-    """It is no signature of this text, or no signature."""
+class BadSignature(Exception):  # noqa: N818 - the caller turns it into a RefusedStatement
+    """The text is malformed as a signature, or the signature is of another message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +42,14 @@ class Signer:
     key: Ed25519PrivateKey = field(repr=False)
 
     def sign(self, message: bytes, namespace: bytes = NAMESPACE) -> str:
-        """The armored signature of a message; the same each time."""
+        """Returns the armored signature of a message; the same for each call."""
         public = _decode_line(self.public)
-        made = self.key.sign(_signed_data(message, namespace))
-        return _armor(_blob(public, namespace, _string(ALGORITHM) + _string(made)))
+        signature = self.key.sign(_signed_data(message, namespace))
+        return _armor(_blob(public, namespace, _string(ALGORITHM) + _string(signature)))
 
 
 def generate(comment: str = "") -> tuple[str, str]:
-    """A new key: the private one as text (OpenSSH's format, without a passphrase), and its public line."""
+    """Makes a new key; returns the private key as text (OpenSSH's format, without a passphrase) and the public line."""
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -59,9 +59,9 @@ def generate(comment: str = "") -> tuple[str, str]:
 
 
 def find_signer(environ: Mapping[str, str] | None = None, *, project: str = "") -> Signer | None:
-    """The key that ENVTOOL_CACHE_KEY holds, or whose file it names; None where it is not set. Raises StoreError for
-    what is no such key, or lies in the `project` (absolute path), where tasks see it; neither the key nor what was
-    taken for one is in the message."""
+    """Returns the key that ENVTOOL_CACHE_KEY holds, or whose file it names; None where it is not set. Raises StoreError
+    where the value is no such key, or the file is in the `project` (absolute path), where tasks can read it. The
+    message never has the key, or the text in place of one."""
     value = (os.environ if environ is None else environ).get(VARIABLE, "").strip()
     if not value:
         return None
@@ -78,7 +78,7 @@ def find_signer(environ: Mapping[str, str] | None = None, *, project: str = "") 
 
 
 def load_private_key(text: str) -> Signer:
-    """A private key in OpenSSH's format. Raises StoreError."""
+    """Reads a private key in OpenSSH's format. Raises StoreError."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -120,12 +120,12 @@ def verify(message: bytes, signature: str, namespace: bytes = NAMESPACE) -> str:
 
 
 def strip_comment(line: str) -> str:
-    """A public line without its comment: what keys are compared by."""
+    """Returns a public line without its comment, so that lines can be compared."""
     return " ".join(line.split(" ")[:2])
 
 
 def fingerprint(line: str) -> str:
-    """As `ssh-keygen -l` shows a key: SHA256:…"""
+    """Returns the fingerprint of a public line as `ssh-keygen -l` prints it: SHA256:…"""
     digest = hashlib.sha256(_decode_line(line)).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
@@ -164,7 +164,7 @@ def _armor(blob: bytes) -> str:
 
 
 def _parts(blob: bytes) -> tuple[bytes, bytes]:
-    """The 32 bytes of the key and the 64 of the signature; all else is compared with what it has to be."""
+    """Returns the 32 bytes of the key and the 64 of the signature. The caller compares all other bytes."""
     (length,) = struct.unpack_from(">I", blob, 10)
     public = blob[14 : 14 + length]
     return public[-32:], blob[-64:]

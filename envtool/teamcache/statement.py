@@ -1,8 +1,8 @@
-"""What is signed: "the layer of this key came out as this diff ID, and is this blob". Exact bytes, one form of them.
+"""The signed statement: "the layer of this key has this diff ID, and is this blob", in one exact form of bytes.
 
-The key is the digest of all that determines a layer, so a statement binds what was asked to what came out; whoever
-copies it to another key's tag has a statement about something else. The blob's digest is in it so that nothing reaches
-a decoder that was not signed.
+The key is the digest of everything that determines a layer, so a statement binds the request to the output: copied to
+the tag of another key, it is a statement about another layer. It has the blob's digest, so that no decoder reads a byte
+that was not signed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-class RefusedStatement(Exception):  # noqa: N818 - a reason, no error: what is refused is built
-    """Something in the cache may not be used. `why` is for people, `code` for programs."""
+class RefusedStatement(Exception):  # noqa: N818 - no error of the user's: the layer is built here
+    """A statement or blob in the cache may not be used. `why` is for people, `code` for programs."""
 
     def __init__(self, code: str, why: str) -> None:
         super().__init__(why)
@@ -33,8 +33,8 @@ class RefusedStatement(Exception):  # noqa: N818 - a reason, no error: what is r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """`ids`: the containers it was made in had one user id ("single") or a range of them ("range"): files of other
-    owners come out otherwise."""
+    """A statement about a layer or a result. `ids` says whether the containers that made it had one user id ("single")
+    or a range of them ("range"): with one id, files of other owners become its own."""
 
     sort: str  # LAYER, RESULT
     key: str
@@ -47,45 +47,46 @@ class Statement:
     media_type: str
 
     def text(self) -> bytes:
-        """The bytes that are signed."""
+        """Returns the bytes that are signed."""
         return keys.canonical_json({"format": FORMAT, **asdict(self)})
 
 
 def parse_statement(text: bytes, *, sort: str, key: str, ids: str) -> Statement:
-    """A statement whose signature was verified, if it is about what was asked. Raises Refused."""
-    stored = _parsed(text)
-    if stored.get("format") != FORMAT:
-        raise RefusedStatement("format", f"its format is {stored.get('format')!r:.20}, this envtool knows {FORMAT}")
-    found = _validate(stored)
-    if found is None or found.text() != text:
+    """Parses a statement whose signature was verified. Raises RefusedStatement where it is malformed, or about another
+    sort, key or id mode."""
+    document = _parsed(text)
+    if document.get("format") != FORMAT:
+        raise RefusedStatement("format", f"its format is {document.get('format')!r:.20}, this envtool knows {FORMAT}")
+    statement = _validate(document)
+    if statement is None or statement.text() != text:
         raise RefusedStatement("statement", "its statement is not of the form that is signed")
-    if found.sort != sort or found.key != key:
-        raise RefusedStatement("replayed", f"its statement is of another {found.sort}, {found.key[:12]}")
-    if found.ids != ids:
-        raise RefusedStatement("ids", f"it was made with a {found.ids} of user ids, containers here have a {ids}")
-    return found
+    if statement.sort != sort or statement.key != key:
+        raise RefusedStatement("replayed", f"its statement is of another {statement.sort}, {statement.key[:12]}")
+    if statement.ids != ids:
+        raise RefusedStatement("ids", f"it was made with a {statement.ids} of user ids, containers here have a {ids}")
+    return statement
 
 
 def _parsed(text: bytes) -> dict[str, Json]:
     try:
-        stored = json.loads(text) if len(text) <= MAX_STATEMENT_SIZE else None
+        document = json.loads(text) if len(text) <= MAX_STATEMENT_SIZE else None
     except (ValueError, RecursionError):
-        stored = None
-    if not isinstance(stored, dict):
+        document = None
+    if not isinstance(document, dict):
         raise RefusedStatement("statement", "its statement cannot be read")
-    return stored
+    return document
 
 
-def _validate(stored: dict[str, Any]) -> Statement | None:
-    fields = {name: value for name, value in stored.items() if name != "format"}
+def _validate(document: dict[str, Any]) -> Statement | None:
+    fields = {name: value for name, value in document.items() if name != "format"}
     try:
-        found = Statement(**fields)
+        statement = Statement(**fields)
     except TypeError:
         return None
-    numbers = (found.size, found.entries, found.blob_size)
-    texts = (found.sort, found.key, found.ids, found.diff_id, found.blob, found.media_type)
-    good = all(type(value) is int and 0 <= value < 1 << 53 for value in numbers)
-    good = good and all(isinstance(value, str) for value in texts)
-    good = good and found.sort in (LAYER, RESULT) and found.ids in ("single", "range")
-    good = good and all(_DIGEST.fullmatch(text) for text in (found.diff_id, found.blob))
-    return found if good and _HEX.fullmatch(found.key) else None
+    numbers = (statement.size, statement.entries, statement.blob_size)
+    texts = (statement.sort, statement.key, statement.ids, statement.diff_id, statement.blob, statement.media_type)
+    is_valid = all(type(value) is int and 0 <= value < 1 << 53 for value in numbers)
+    is_valid = is_valid and all(isinstance(value, str) for value in texts)
+    is_valid = is_valid and statement.sort in (LAYER, RESULT) and statement.ids in ("single", "range")
+    is_valid = is_valid and all(_DIGEST.fullmatch(text) for text in (statement.diff_id, statement.blob))
+    return statement if is_valid and _HEX.fullmatch(statement.key) else None

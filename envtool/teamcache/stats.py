@@ -1,4 +1,4 @@
-"""What came of a team cache: in this run, and on this machine so far (store/answer_cache)."""
+"""Counts hits, misses and bytes of a team cache, of this run and in total on this machine (store/answer_cache)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from envtool.store.store import Store
 
 @dataclass(slots=True, kw_only=True)
 class CacheCounts:
-    """Layers and results that came from there (`hits`) or were not there (`misses`), and so on; sizes in bytes."""
+    """Numbers of layers and results that were pulled (`hits`), were not there (`misses`), and so on; sizes in bytes."""
 
     hits: int = 0
     misses: int = 0
-    refused: int = 0  # there, but not to be used
+    refused: int = 0  # those there that may not be used
     pulled_bytes: int = 0
     pushed: int = 0
     pushed_bytes: int = 0
@@ -28,7 +28,8 @@ class CacheCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheStats:
-    """What the store remembers: `time` (seconds since the epoch) is when the last run ended, 0 where there was none."""
+    """The counts in the store. `time` is the end of the last run, in seconds since the epoch; 0 where there was
+    none."""
 
     total: CacheCounts = field(default_factory=CacheCounts)
     last: CacheCounts = field(default_factory=CacheCounts)
@@ -36,21 +37,21 @@ class CacheStats:
 
 
 class StatsCounter:
-    """Counts in a run, from any thread."""
+    """Counts in one run. Thread-safe."""
 
     def __init__(self) -> None:
         self.counts = CacheCounts()
         self._lock = threading.Lock()
 
-    def add(self, **more: int) -> None:
-        """Add to fields by name."""
+    def add(self, **amounts: int) -> None:
+        """Adds amounts to fields, by name."""
         with self._lock:
-            for name, number in more.items():
+            for name, number in amounts.items():
                 setattr(self.counts, name, getattr(self.counts, name) + number)
 
 
 def load_stats(store: Store, registry: str) -> CacheStats:
-    """What is known of a registry here."""
+    """Returns the counts of a registry on this machine."""
     answer: Any = answer_cache.get(store, _question(registry))
     try:
         return CacheStats(
@@ -61,11 +62,11 @@ def load_stats(store: Store, registry: str) -> CacheStats:
 
 
 def add_run(store: Store, registry: str, counts: CacheCounts) -> None:
-    """Add a run to what is known. Raises OSError, Interrupted."""
+    """Adds the counts of a run to those of its registry. Raises OSError, Interrupted."""
     question = _question(registry)
     with answer_cache.lock_question(store, question):
         before = load_stats(store, registry).total
-        total = {one.name: getattr(before, one.name) + getattr(counts, one.name) for one in fields(CacheCounts)}
+        total = {item.name: getattr(before, item.name) + getattr(counts, item.name) for item in fields(CacheCounts)}
         answer_cache.put(
             store, question, {"total": {**total}, "last": {**asdict(counts)}, "time": round(time.time(), 3)}
         )

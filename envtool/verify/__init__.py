@@ -1,14 +1,14 @@
-"""Everything made twice under variation and compared: `envtool verify`.
+"""Builds layers and task outputs twice under variation, and compares them: `envtool verify`.
 
-clock              A libfaketime for each base, from the base's own archive, so that it fits the C library there
-compare_archives   Which members of two archives differ, and in what
-comparison         What came of a comparison
-diffoscope         diffoscope's report on what differs, where it is installed: https://diffoscope.org
-layers             Layers made twice and compared
-outputs            A task run twice, in two checkouts, and what it puts out compared
-run_all            All that was chosen
-selection          What is to be verified, by the names that were given
-variations         The two sides of a comparison
-worker_client      A worker as its parent sees it
-worker_main        The process that makes one side of a comparison
+clock              Gets libfaketime from the archive of each base, so that it fits the base's C library
+compare_archives   Lists the members in which two archives differ
+comparison         The result of one comparison, as a value
+diffoscope         Runs diffoscope on the files that differ, if it is installed
+layers             Builds a layer twice and compares the builds, the store and the lock
+outputs            Runs a task twice, in two checkouts, and compares its outputs
+run_all            Verifies all selected layers and tasks, several at once
+selection          Selects what to verify, by the names on the command line
+variations         What differs between the two builds: paths, environment, clock, order of directories
+worker_client      Starts a worker process for one build and reads its answer
+worker_main        The worker process
 """

@@ -1,4 +1,4 @@
-"""A libfaketime for each base, from the base's own archive, so that it fits the C library there."""
+"""Gets libfaketime from the archive of each base, so that it fits the base's C library."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ NO_LIBRARY = "the clock could not be moved: the base's archive has no libfaketim
 
 
 class FaketimeLibraries:
-    """Finds the library for a base once, and keeps it in `directory`."""
+    """Fetches the library of each base once, and stores it in `directory`."""
 
-    def __init__(self, setting: Context, directory: str) -> None:
-        self._setting = setting
+    def __init__(self, context: Context, directory: str) -> None:
+        self._setting = context
         self._directory = directory
-        self._found: dict[str, tuple[str, str]] = {}
+        self._libraries: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
 
     def library_for(self, base: MadeLayer) -> tuple[str, str]:
-        """The path of the library (empty when there is none), and what there is to say about it."""
+        """Returns the path of the library (empty if there is none), and a note for the report (empty if there is
+        nothing to say)."""
         with self._lock:
             key = base.settled.node.id
-            if key not in self._found:
-                self._found[key] = self._find(base)
-            return self._found[key]
+            if key not in self._libraries:
+                self._libraries[key] = self._find(base)
+            return self._libraries[key]
 
     def _find(self, base: MadeLayer) -> tuple[str, str]:
         settled = base.settled

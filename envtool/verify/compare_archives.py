@@ -1,4 +1,4 @@
-"""Which members of two archives differ, and in what. Pure but for reading the two files."""
+"""Lists the members in which two archives differ. Pure, except that it reads the two files."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ Member = dict[str, Any]
 
 
 def compare_archives(first: str, second: str) -> list[str]:
-    """Lines that name what differs between two archives (zip and wheel, tar plain or compressed), member by member;
-    none where they are no archives, or hold the same and are only packed differently."""
+    """Returns lines that name the differences of two archives (zip and wheel, tar plain or compressed), member by
+    member; none if the files are not archives, or if the archives are equal and only compressed differently."""
     for read in (_read_zip, _read_tar):
         try:
-            one, two = read(first), read(second)
+            members, other_members = read(first), read(second)
         except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError):
             continue
-        return _compare_members(one, two) or ["the members are the same, packed differently"]
+        return _compare_members(members, other_members) or ["the members are the same, packed differently"]
     return []
 
 
-def _compare_members(one: dict[str, Member], two: dict[str, Member]) -> list[str]:
+def _compare_members(first: dict[str, Member], second: dict[str, Member]) -> list[str]:
     lines = []
-    for name in sorted({*one, *two}):
-        if name not in two or name not in one:
-            lines.append(f"member {name}: only in the {'first' if name in one else 'second'}")
+    for name in sorted({*first, *second}):
+        if name not in second or name not in first:
+            lines.append(f"member {name}: only in the {'first' if name in first else 'second'}")
             continue
-        kinds = [kind for kind in one[name] if one[name][kind] != two[name][kind]]
+        kinds = [kind for kind in first[name] if first[name][kind] != second[name][kind]]
         if kinds:
             lines.append(f"member {name}: {', '.join(kinds)}")
-    if not lines and [*one] != [*two]:
+    if not lines and [*first] != [*second]:
         lines.append("the order of the members")
     return lines
 
@@ -52,11 +52,11 @@ def _read_zip(path: str) -> dict[str, Member]:
 def _read_tar(path: str) -> dict[str, Member]:
     import hashlib
 
-    found: dict[str, Member] = {}
+    members: dict[str, Member] = {}
     with tarfile.open(path) as archive:
         for item in archive:
             data = archive.extractfile(item) if item.isreg() else None
-            found[item.name] = {
+            members[item.name] = {
                 "type": item.type,
                 "content": hashlib.file_digest(data, "sha256").hexdigest() if data else "",  # type: ignore[arg-type]
                 "link target": item.linkname,
@@ -64,4 +64,4 @@ def _read_tar(path: str) -> dict[str, Member]:
                 "mode": item.mode,
                 "owner": (item.uid, item.gid, item.uname, item.gname),
             }
-    return found
+    return members

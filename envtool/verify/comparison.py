@@ -1,4 +1,4 @@
-"""What came of a comparison."""
+"""The result of one comparison, as a value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from envtool.events import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathDifference:
-    """One path that differs: in what (store.compare.KINDS, or "member NAME" of an archive), and lines that show it."""
+    """One path that differs: in what (store.compare_trees.KINDS, or "member NAME" of an archive), and lines that show
+    it."""
 
     path: str
     kinds: tuple[str, ...]
@@ -18,14 +19,14 @@ class PathDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyResult:
-    """One layer, or the outputs of one env's task, that was made twice. `outcome`: "same", "differs", "error",
-    "interrupted". `diff_ids` of the two sides (empty for outputs), `stored` that of the layer in the store, `expected`
-    what a lock says; an empty one was not compared."""
+    """One layer, or the outputs of one env's task, that was built twice. `outcome`: "same", "differs", "error",
+    "interrupted". `diff_ids` are those of the two builds (empty for outputs), `stored` is the layer's in the store,
+    `expected` the one in the lock; an empty one was not compared."""
 
     name: str
     subject: str  # "base", "layer" or "task"
     kind: str
-    env: str  # the first env that stands on it
+    env: str  # the first env that uses it
     outcome: Outcome
     seconds: float
     differences: tuple[PathDifference, ...] = ()
@@ -34,5 +35,5 @@ class VerifyResult:
     stored: str = ""
     expected: str = ""
     notes: tuple[str, ...] = ()  # what could not be varied, and why
-    report: str = ""  # path of diffoscope's
-    message: str = ""  # of an error
+    report: str = ""  # path of diffoscope's report
+    message: str = ""  # the error message, if the outcome is "error"

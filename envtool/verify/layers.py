@@ -1,4 +1,4 @@
-"""Layers made twice and compared: with each other, with the one in the store, and with what a lock says."""
+"""Builds a layer twice and compares the builds with each other, with the layer in the store, and with the lock."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from envtool.verify.worker_main import LayerJob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyTarget:
-    """A node to verify: `name` tells it from others of its name, `env` is the first that stands on it."""
+    """A node to verify: `name` is unique among the nodes, `env` is the first env that uses it."""
 
     node: Node
     name: str
@@ -43,18 +43,18 @@ class VerifyTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyContext:
-    """What verifying needs. `evidence` is the directory that keeps reports."""
+    """What verifying needs. `evidence` is the directory for reports."""
 
-    stacks: Scheduler
-    setting: Context
+    scheduler: Scheduler
+    context: Context
     clocks: FaketimeLibraries
     evidence: str
     jobs: int = 2
 
 
-def verify_layer(target: VerifyTarget, bench: VerifyContext) -> VerifyResult:
-    """Make it twice, compare. Only Interrupted is raised; every other error is in the result."""
-    found = VerifyResult(
+def verify_layer(target: VerifyTarget, verification: VerifyContext) -> VerifyResult:
+    """Builds the layer twice and compares. Raises only Interrupted; every other error is in the result."""
+    result = VerifyResult(
         name=target.name,
         subject=target.node.subject,
         kind=target.node.kind.name,
@@ -62,131 +62,134 @@ def verify_layer(target: VerifyTarget, bench: VerifyContext) -> VerifyResult:
         outcome="error",
         seconds=0.0,
     )
-    with track_comparison(found, f"verify:{target.node.id}", bench.setting) as done:
-        made = bench.stacks.node(target.node.id)
-        ground = bench.stacks.ground(target.node)
-        done.append(_build_twice(found, made, ground, bench, f"verify:{target.node.id}"))
-    return done[-1]
+    with track_comparison(result, f"verify:{target.node.id}", verification.context) as outcomes:
+        layer = verification.scheduler.node(target.node.id)
+        parents = verification.scheduler.ground(target.node)
+        outcomes.append(_build_twice(result, layer, parents, verification, f"verify:{target.node.id}"))
+    return outcomes[-1]
 
 
 @contextmanager
-def track_comparison(found: VerifyResult, event_id: str, setting: Context) -> Iterator[list[VerifyResult]]:
+def track_comparison(result: VerifyResult, event_id: str, context: Context) -> Iterator[list[VerifyResult]]:
     """Emits the events of one comparison; its result is the last of the list, also after an error."""
     began = time.time()
-    setting.emit(Started(id=event_id, subject="verify", name=found.name, time=began))
-    done = [found]
+    context.emit(Started(id=event_id, subject="verify", name=result.name, time=began))
+    outcomes = [result]
     try:
-        setting.cancel.check()
-        yield done
+        context.cancel.check()
+        yield outcomes
     except Interrupted:
-        done.append(replace(found, outcome="interrupted", message="interrupted"))
-    except Exception as raised:  # whatever it is, it is this one's: the others are looked at
-        error = to_envtool_error(raised, setting.store.root)
+        outcomes.append(replace(result, outcome="interrupted", message="interrupted"))
+    except Exception as raised:  # an error of one comparison must not stop the others
+        error = to_envtool_error(raised, context.store.root)
         output = f"\n{error.output}" if error.output else ""
         hint = f"\n{error.hint}" if error.hint else ""
-        said = result_message(error) if isinstance(error, SpecError) else f"{error.message}{hint}"
-        done.append(replace(found, outcome="error", message=f"{said}{output}"))
+        message = result_message(error) if isinstance(error, SpecError) else f"{error.message}{hint}"
+        outcomes.append(replace(result, outcome="error", message=f"{message}{output}"))
     finally:
         now = time.time()
-        done[-1] = replace(done[-1], seconds=now - began)
-        setting.emit(
+        outcomes[-1] = replace(outcomes[-1], seconds=now - began)
+        context.emit(
             Finished(
                 id=event_id,
                 subject="verify",
-                name=found.name,
-                outcome=done[-1].outcome,
+                name=result.name,
+                outcome=outcomes[-1].outcome,
                 time=now,
                 seconds=now - began,
-                detail=detail(done[-1]),
+                detail=detail(outcomes[-1]),
             )
         )
 
 
-def detail(found: VerifyResult) -> str:
-    """A few words for the progress line."""
-    if found.outcome == "differs":
-        number = len(found.differences)
+def detail(result: VerifyResult) -> str:
+    """Returns a few words for the progress line."""
+    if result.outcome == "differs":
+        number = len(result.differences)
         return f"{number} path{'s' if number != 1 else ''} differ{'s' if number == 1 else ''}" if number else "differs"
-    return {"same": found.kind}.get(found.outcome, "")
+    return {"same": result.kind}.get(result.outcome, "")
 
 
 def _build_twice(
-    found: VerifyResult, made: MadeLayer, ground: Parents, bench: VerifyContext, event_id: str
+    result: VerifyResult, made: MadeLayer, parents: Parents, verification: VerifyContext, event_id: str
 ) -> VerifyResult:
-    setting, settled = bench.setting, made.settled
+    context, settled = verification.context, made.settled
     with ExitStack() as stack:
-        stack.enter_context(layers.hold_layers(setting.store, [*ground.layers, made.layer]))
-        fetch_layer_files(settled, setting, event_id, ContainerSite(setting, settled.request, ground.below, event_id))
-        library, note = bench.clocks.library_for((*ground.below, made)[0])
-        places = [stack.enter_context(side_directory(setting, side)) for side in SIDES]
+        stack.enter_context(layers.hold_layers(context.store, [*parents.layers, made.layer]))
+        fetch_layer_files(settled, context, event_id, ContainerSite(context, settled.request, parents.below, event_id))
+        library, note = verification.clocks.library_for((*parents.below, made)[0])
+        directories = [stack.enter_context(side_directory(context, side)) for side in SIDES]
 
-        def one(side: VariationSide, directory: str) -> str:
-            wait_for_clock(side, library, setting)
+        def build(side: VariationSide, directory: str) -> str:
+            wait_for_clock(side, library, context)
             job = LayerJob(
-                store=setting.store,
-                root=setting.root,
-                identity=project_identity(setting.root),
-                arch=setting.arch,
+                store=context.store,
+                root=context.root,
+                identity=project_identity(context.root),
+                arch=context.arch,
                 settled=settled,
-                ground=ground,
+                parents=parents,
                 directory=directory,
                 variation=side.variation(library),
             )
-            diff_id, _, _ = run_worker(job, side, setting, lambda text: setting.emit(Output(id=event_id, text=text)))
+            diff_id, _, _ = run_worker(job, side, context, lambda text: context.emit(Output(id=event_id, text=text)))
             return str(diff_id)
 
-        diff_ids = run_both(one, places, bench.jobs)
+        diff_ids = run_both(build, directories, verification.jobs)
         network = settled.node.kind.build(settled.request, settled.pins).network
         notes = (note, "it uses the network: what it fetches is not pinned" if network else "")
-        found = replace(
-            found,
+        result = replace(
+            result,
             diff_ids=diff_ids,
-            stored=made.layer.diff_id if settled.node.kind.pinned else "",  # this machine changes: no fault of a build
-            expected=locked_diff_id(made, ground.below, setting),
+            # a layer that is not pinned shows this machine, which may have changed since
+            stored=made.layer.diff_id if settled.node.kind.pinned else "",
+            expected=locked_diff_id(made, parents.below, context),
             notes=tuple(filter(None, notes)),
             outcome="same",
         )
-        trees = [os.path.join(directory, "tree") for directory in places]
-        return compare_diff_ids(found, trees, made.layer.tree, bench)
+        trees = [os.path.join(directory, "tree") for directory in directories]
+        return compare_diff_ids(result, trees, made.layer.tree, verification)
 
 
-def wait_for_clock(side: VariationSide, library: str, setting: Context) -> None:
-    """Where the clock cannot be moved the second side waits for another second."""
+def wait_for_clock(side: VariationSide, library: str, context: Context) -> None:
+    """If the clock cannot be moved, the second build starts in another second than the first."""
     if side.ahead and not library:
-        select.select([setting.cancel.reader], [], [], 1.1)
-        setting.cancel.check()
+        select.select([context.cancel.reader], [], [], 1.1)
+        context.cancel.check()
 
 
 def run_both(make: object, places: list[str], jobs: int) -> tuple[str, ...]:
-    """Both sides, side by side where two may work at once."""
+    """Runs both builds, at the same time if `jobs` allows two. Returns what they return."""
     with ThreadPoolExecutor(min(2, jobs), thread_name_prefix="side") as pool:
         return tuple(pool.map(make, SIDES, places))  # type: ignore[arg-type]
 
 
-def locked_diff_id(made: MadeLayer, below: Sequence[MadeLayer], setting: Context) -> str:
-    """The diff ID that the lock says this very key came out as; empty where it does not say."""
+def locked_diff_id(made: MadeLayer, below: Sequence[MadeLayer], context: Context) -> str:
+    """Returns the diff ID that the lock has for this very key; empty if it has none."""
     settled = made.settled
-    asked = resolution.question_for_lock(settled.node, settled.request, [each.settled for each in below])
-    entry = setting.lock.answer(asked)
+    question = resolution.question_for_lock(settled.node, settled.request, [layer.settled for layer in below])
+    entry = context.lock.answer(question)
     return entry.diff_id if entry is not None and entry.key == settled.key else ""
 
 
-def compare_diff_ids(found: VerifyResult, trees: list[str], stored: str, bench: VerifyContext) -> VerifyResult:
-    """What the three (or four) diff IDs say, and where the trees differ."""
-    first, second = found.diff_ids
+def compare_diff_ids(result: VerifyResult, trees: list[str], stored: str, verification: VerifyContext) -> VerifyResult:
+    """Compares the three (or four) diff IDs; if two of them differ, lists where their trees differ."""
+    first, second = result.diff_ids
     if first != second:
         between, pair = "two builds", (trees[0], trees[1])
-    elif found.stored and first != found.stored:
+    elif result.stored and first != result.stored:
         between, pair = "the store and a build", (stored, trees[0])
-    elif found.expected and first != found.expected:
-        return replace(found, outcome="differs", between="the lock and a build")
+    elif result.expected and first != result.expected:
+        return replace(result, outcome="differs", between="the lock and a build")
     else:
-        return found
+        return result
     with ExitStack() as stack:
-        opened = [os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for tree in pair]
-        for descriptor in opened:
+        descriptors = [os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for tree in pair]
+        for descriptor in descriptors:
             stack.callback(os.close, descriptor)
-        listed = userns.run_as_root(compare_trees.compare_trees, *opened)
-        differences = tuple(PathDifference(path=path, kinds=tuple(kinds), shown=shown) for path, kinds, shown in listed)
-        report = diffoscope.write_report(opened, differences, bench.setting, bench.evidence, found.name)
-    return replace(found, outcome="differs", between=between, differences=differences, report=report)
+        rows = userns.run_as_root(compare_trees.compare_trees, *descriptors)
+        differences = tuple(PathDifference(path=path, kinds=tuple(kinds), shown=shown) for path, kinds, shown in rows)
+        report = diffoscope.write_report(
+            descriptors, differences, verification.context, verification.evidence, result.name
+        )
+    return replace(result, outcome="differs", between=between, differences=differences, report=report)

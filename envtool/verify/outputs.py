@@ -1,4 +1,4 @@
-"""A task run twice, in two checkouts, and what it puts out compared."""
+"""Runs a task twice, in two checkouts, and compares its outputs."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ from envtool.verify.worker_client import run_worker, side_directory
 from envtool.verify.worker_main import TaskJob
 
 TIME_SHIFT = (400 * DAY + 5 * 3600 + 17) * 10**9  # nanoseconds: another year, month, weekday and hour
-ZIP_EPOCH = 315_619_200 * 10**9  # 1980 in all time zones: archives of this kind know no earlier time
-IGNORED_KINDS = ("time", "owner")  # of an output: when it was made, and for whom
+ZIP_EPOCH = 315_619_200 * 10**9  # 1980 in all time zones: a zip archive cannot hold an earlier time
+IGNORED_KINDS = ("time", "owner")  # differences of an output that do not count
 
 
-def verify_task(env: Env, task: Task, bench: VerifyContext, host: Mapping[str, str]) -> VerifyResult:
-    """Run the task twice, compare its outputs. Only Interrupted is raised; every other error is in the result."""
-    found = VerifyResult(
+def verify_task(env: Env, task: Task, verification: VerifyContext, host: Mapping[str, str]) -> VerifyResult:
+    """Runs the task twice and compares its outputs. Raises only Interrupted; every other error is in the result."""
+    result = VerifyResult(
         name=f"{env.name} {task.name}", subject="task", kind=task.name, env=env.name, outcome="error", seconds=0.0
     )
-    with track_comparison(found, f"verify:{env.name}:{task.name}", bench.setting) as done:
-        done.append(_run_twice(found, env, task, bench.stacks.stack(env.name), bench, host))
-    return done[-1]
+    with track_comparison(result, f"verify:{env.name}:{task.name}", verification.context) as outcomes:
+        outcomes.append(_run_twice(result, env, task, verification.scheduler.stack(env.name), verification, host))
+    return outcomes[-1]
 
 
 def _run_twice(
-    found: VerifyResult, env: Env, task: Task, stack: Stack, bench: VerifyContext, host: Mapping[str, str]
+    result: VerifyResult, env: Env, task: Task, stack: Stack, verification: VerifyContext, host: Mapping[str, str]
 ) -> VerifyResult:
-    setting = bench.setting
+    context = verification.context
     event_id = f"verify:{env.name}:{task.name}"
-    hidden = source_files.list_hidden(setting.root, setting.cancel.reader)
-    with ExitStack() as held:
-        held.enter_context(layers.hold_layers(setting.store, [made.layer for made in stack.made]))
-        library, note = bench.clocks.library_for(stack.made[0])
-        places = [held.enter_context(side_directory(setting, side)) for side in SIDES]
+    hidden = source_files.list_hidden(context.root, context.cancel.reader)
+    with ExitStack() as exits:
+        exits.enter_context(layers.hold_layers(context.store, [listings.layer for listings in stack.made]))
+        library, note = verification.clocks.library_for(stack.made[0])
+        directories = [exits.enter_context(side_directory(context, side)) for side in SIDES]
 
-        def one(side: VariationSide, directory: str) -> str:
-            wait_for_clock(side, library, setting)
-            checkout = setting.root
-            if side.backward:  # a second clone: other path, other times, made in another order
+        def run_side(side: VariationSide, directory: str) -> str:
+            wait_for_clock(side, library, context)
+            checkout = context.root
+            if side.backward:  # like a second clone: another path, other times, files created in another order
                 checkout = os.path.join(directory, "checkout")
-                copy_checkout(setting.root, checkout, frozenset(hidden))
+                copy_checkout(context.root, checkout, frozenset(hidden))
             scratch = ""
             if env.scratch == "disk":
                 scratch = os.path.join(directory, "scratch")
@@ -68,30 +68,30 @@ def _run_twice(
                 host=host,
                 scratch=scratch,
                 task=task,
-                allowed=setting.allowed,
-                git=held.enter_context(task_git.provide_git(setting)),
+                allowed=context.allowed,
+                git=exits.enter_context(task_git.provide_git(context)),
             )
             job = TaskJob(program=side.variation(library).apply_to(program), directory=directory)
-            ended = run_worker(job, side, setting, lambda text: setting.emit(Output(id=event_id, text=text)))
-            if ended["status"]:
+            answer = run_worker(job, side, context, lambda text: context.emit(Output(id=event_id, text=text)))
+            if answer["status"]:
                 raise BuildError(
-                    f"task `{task.name}` of env `{env.name}`: exit {ended['status']}",
+                    f"task `{task.name}` of env `{env.name}`: exit {answer['status']}",
                     code="verify-task",
                     hint="`envtool build` shows whether it passes as it is",
-                    output=ended["output"],
+                    output=answer["output"],
                 )
-            return "\n".join(ended["outputs"])
+            return "\n".join(answer["outputs"])
 
-        made = run_both(one, places, bench.jobs)
-        if not any(made):
+        listings = run_both(run_side, directories, verification.jobs)
+        if not any(listings):
             raise BuildError(
                 f"task `{task.name}` of env `{env.name}` puts nothing out",
                 code="verify-task",
                 hint="name what it makes: `outputs:`",
             )
-        differences = compare_outputs(*(os.path.join(directory, "outputs") for directory in places))
+        differences = compare_outputs(*(os.path.join(directory, "outputs") for directory in directories))
     return replace(
-        found,
+        result,
         outcome="differs" if differences else "same",
         between="two builds" if differences else "",
         differences=differences,
@@ -100,25 +100,25 @@ def _run_twice(
 
 
 def compare_outputs(first: str, second: str) -> tuple[PathDifference, ...]:
-    """The differences of two directories of outputs; for archives, of their members."""
-    found = []
+    """Returns the differences of two directories of outputs; of archives, those of their members."""
+    differences = []
     for path, kinds, shown in compare_trees.compare_trees(first, second, IGNORED_KINDS):
         text = shown
         if "content" in kinds:
             text = "\n".join(compare_archives(first + path, second + path)) or shown
-        found.append(PathDifference(path=path, kinds=tuple(kinds), shown=text))
-    return tuple(found)
+        differences.append(PathDifference(path=path, kinds=tuple(kinds), shown=text))
+    return tuple(differences)
 
 
 def copy_checkout(source: str, target: str, hidden: frozenset[str]) -> None:
-    """Copy a checkout as a container sees it, each directory's names against their order, all times moved by SHIFT:
-    make and its kind go by which file is newer than which."""
+    """Copies a checkout as a container sees it: creates the files in reverse order, and moves all times by TIME_SHIFT,
+    so that the order of times, by which make decides, stays."""
     _copy_directory(source, target, hidden, "", TIME_SHIFT if _has_old_files(source) else -TIME_SHIFT)
 
 
 def _has_old_files(source: str) -> bool:
-    """Whether something in it is nearly as old as what archives can say: then times are moved forward, as the clock of
-    the second side is."""
+    """Returns whether a file is so old that an archive could not hold its time after a shift back: then times are moved
+    forward, as the clock of the second build is."""
     for top, _, names in os.walk(source):
         for path in (top, *(os.path.join(top, name) for name in names)):
             with suppress(OSError):
@@ -127,36 +127,37 @@ def _has_old_files(source: str) -> bool:
     return False
 
 
-def _copy_directory(source: str, target: str, hidden: frozenset[str], below: str, shift: int) -> None:
-    there = os.path.join(target, below)
-    here = open_beneath(source, below, os.O_RDONLY | os.O_DIRECTORY, follow=False)  # others may swap what lies in it
+def _copy_directory(source: str, target: str, hidden: frozenset[str], relative: str, shift: int) -> None:
+    directory = os.path.join(target, relative)
+    # by descriptors: another process may replace entries while they are copied
+    descriptor = open_beneath(source, relative, os.O_RDONLY | os.O_DIRECTORY, follow=False)
     try:
-        os.mkdir(there)
-        for name in sorted(os.listdir(here), reverse=True):
-            path = os.path.join(below, name)
+        os.mkdir(directory)
+        for name in sorted(os.listdir(descriptor), reverse=True):
+            path = os.path.join(relative, name)
             if path in hidden:
                 continue
-            new = os.path.join(target, path)
-            info = os.stat(name, dir_fd=here, follow_symlinks=False)
+            copy = os.path.join(target, path)
+            info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             if stat.S_ISDIR(info.st_mode):
                 _copy_directory(source, target, hidden, path, shift)
                 continue
             if stat.S_ISLNK(info.st_mode):
-                os.symlink(os.readlink(name, dir_fd=here), new)
+                os.symlink(os.readlink(name, dir_fd=descriptor), copy)
             elif stat.S_ISREG(info.st_mode):
-                with open(open_beneath(here, name, follow=False), "rb") as old, open(new, "xb") as out:
+                with open(open_beneath(descriptor, name, follow=False), "rb") as old, open(copy, "xb") as out:
                     shutil.copyfileobj(old, out, 1 << 20)
-                os.chmod(new, stat.S_IMODE(info.st_mode))
+                os.chmod(copy, stat.S_IMODE(info.st_mode))
             else:
                 continue
-            _copy_owner(new, info)
-            _shift_times(new, info, shift)
-        info = os.fstat(here)
-        os.chmod(there, stat.S_IMODE(info.st_mode))
-        _copy_owner(there, info)
-        _shift_times(there, info, shift)
+            _copy_owner(copy, info)
+            _shift_times(copy, info, shift)
+        info = os.fstat(descriptor)
+        os.chmod(directory, stat.S_IMODE(info.st_mode))
+        _copy_owner(directory, info)
+        _shift_times(directory, info, shift)
     finally:
-        os.close(here)
+        os.close(descriptor)
 
 
 def _shift_times(path: str, info: os.stat_result, shift: int) -> None:
@@ -164,5 +165,5 @@ def _shift_times(path: str, info: os.stat_result, shift: int) -> None:
 
 
 def _copy_owner(path: str, info: os.stat_result) -> None:
-    if os.geteuid() == 0:  # root in somebody's checkout: the owner is what the container's user is told from
+    if os.geteuid() == 0:  # in another user's checkout, root's containers get their user from the owner of the files
         os.chown(path, info.st_uid, info.st_gid, follow_symlinks=False)

@@ -1,4 +1,4 @@
-"""All that was chosen, in the order of the spec, with as many workers at once as the machine has processors."""
+"""Verifies all selected layers and tasks, in the order of the spec, as many at once as the machine has processors."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from envtool.verify.layers import VerifyContext, VerifyTarget
 
 def verify_all(
     targets: Sequence[VerifyTarget | tuple[Env, Task]],
-    stacks: Scheduler,
-    setting: Context,
+    scheduler: Scheduler,
+    context: Context,
     evidence: str,
     jobs: int = 0,
     fail_fast: bool = False,
 ) -> tuple[VerifyResult, ...]:
-    """Each target's result, in order; with `fail_fast` those that were looked at."""
+    """Returns each target's result, in order; with `fail_fast` only up to the first that is not "same"."""
     tasks = (target[0] for target in targets if not isinstance(target, VerifyTarget))
-    task_container.check_passed(tasks, setting.allowed, os.environ)
+    task_container.check_passed(tasks, context.allowed, os.environ)
     jobs = jobs or os.cpu_count() or 1
     stop = threading.Event()
-    with temp_directory(setting.store, remove=userns.remove_as_root) as top:
-        bench = VerifyContext(
-            stacks=stacks,
-            setting=setting,
-            clocks=FaketimeLibraries(setting, top),
+    with temp_directory(context.store, remove=userns.remove_as_root) as top:
+        verification = VerifyContext(
+            scheduler=scheduler,
+            context=context,
+            clocks=FaketimeLibraries(context, top),
             evidence=evidence,
             jobs=jobs,
         )
 
-        def one(target: VerifyTarget | tuple[Env, Task]) -> VerifyResult | None:
-            if stop.is_set() or setting.cancel.is_set():
+        def verify(target: VerifyTarget | tuple[Env, Task]) -> VerifyResult | None:
+            if stop.is_set() or context.cancel.is_set():
                 return None
             if isinstance(target, VerifyTarget):
-                found = layers.verify_layer(target, bench)
+                result = layers.verify_layer(target, verification)
             else:
-                found = outputs.verify_task(*target, bench, task_container.select_passed(target[0], os.environ))
-            if fail_fast and found.outcome != "same":
+                result = outputs.verify_task(*target, verification, task_container.select_passed(target[0], os.environ))
+            if fail_fast and result.outcome != "same":
                 stop.set()
-            return found
+            return result
 
         with ThreadPoolExecutor(max(1, jobs // 2), thread_name_prefix="verify") as pool:
-            return tuple(found for found in pool.map(one, targets) if found is not None)
+            return tuple(result for result in pool.map(verify, targets) if result is not None)

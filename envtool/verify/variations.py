@@ -1,4 +1,5 @@
-"""The two sides of a comparison. What can differ outside of a container differs there: nothing of it may get in."""
+"""What differs between the two builds of a comparison: all that can differ outside of a container, and must not get
+in."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ DAY = 86400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariationSide:
-    """One way to make it. `directory` is the path of its work below the scratch directory: the store path, the build
-    path and the checkout path of this side."""
+    """One of the two builds. `directory` is the path of its work below the scratch directory, and so part of its store
+    path, build path and checkout path."""
 
     directory: str
     umask: int
@@ -24,13 +25,14 @@ class VariationSide:
     backward: bool = False
     ahead: int = 0  # seconds
 
-    def environment(self, temporary: str) -> dict[str, str]:
-        """The caller's own environment (proxies, authorities), with all that may not matter replaced."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "PYTHON", "LD_"))}
-        return kept | dict(self.variables) | {"TMPDIR": temporary}
+    def environment(self, temp_directory: str) -> dict[str, str]:
+        """Returns the caller's environment (proxies, certificate authorities) with the variables replaced that must not
+        matter."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "PYTHON", "LD_"))}
+        return inherited | dict(self.variables) | {"TMPDIR": temp_directory}
 
     def variation(self, faketime: str) -> BuildVariation:
-        """What differs for the container."""
+        """Returns what differs for the container. `faketime` is the path of the library, "" if there is none."""
         ahead = self.ahead if faketime else 0
         return BuildVariation(
             inside=self.container, backward=self.backward, faketime=faketime if ahead else "", ahead=ahead

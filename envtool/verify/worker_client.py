@@ -1,4 +1,4 @@
-"""A worker as its parent sees it."""
+"""Starts a worker process for one build and reads its answer."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from envtool.verify.worker_main import LayerJob, TaskJob
 
 
 @contextmanager
-def side_directory(setting: Context, side: VariationSide) -> Iterator[str]:
-    """An empty directory for one side, on the store's file system; gone afterwards, whatever happens."""
-    with temp_directory(setting.store, remove=userns.remove_as_root) as top:
+def side_directory(context: Context, side: VariationSide) -> Iterator[str]:
+    """An empty directory for one build, on the store's file system; removed afterwards in any case."""
+    with temp_directory(context.store, remove=userns.remove_as_root) as top:
         path = top
         for name in side.directory.split("/"):
             path = os.path.join(path, name)
@@ -35,33 +35,33 @@ def side_directory(setting: Context, side: VariationSide) -> Iterator[str]:
 WORKER_CODE = "import sys; from envtool.verify import worker_main; sys.exit(worker_main.main())"
 
 
-def run_worker(job: LayerJob | TaskJob, side: VariationSide, setting: Context, hear: Callable[[str], None]) -> Any:
-    """Let a process of its own do the job; its answer. `hear` gets what the commands print. Raises BuildError,
-    MakeError, Interrupted."""
+def run_worker(job: LayerJob | TaskJob, side: VariationSide, context: Context, on_output: Callable[[str], None]) -> Any:
+    """Runs the job in a process of its own and returns its answer. Calls `hear` with the output of its commands. Raises
+    BuildError, MakeError, Interrupted."""
     answers: list[dict[str, Any]] = []
 
-    def line(text: bytes) -> None:
-        said = json.loads(text)
-        if "output" in said:
-            hear(said["output"])
+    def on_line(text: bytes) -> None:
+        message = json.loads(text)
+        if "output" in message:
+            on_output(message["output"])
         else:
-            answers.append(said)
+            answers.append(message)
 
-    temporary = os.path.join(job.directory[: -len(side.directory)], "tmp")
-    # -P: not what lies in the current directory; our own path, so that the same plugins are there
-    environment = side.environment(temporary) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    ended = proc.stream(
+    temp_directory = os.path.join(job.directory[: -len(side.directory)], "tmp")
+    # -P keeps the current directory off the module path; our own module path brings the same plugins
+    environment = side.environment(temp_directory) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    outcome = proc.stream(
         (sys.executable, "-P", "-c", WORKER_CODE, str(os.getpid())),
-        line,
+        on_line,
         env=environment,
         cwd=job.directory,
         umask=side.umask,
         input=pickle.dumps(job),
-        cancel=setting.cancel.reader,
+        cancel=context.cancel.reader,
     )
-    setting.cancel.check()
+    context.cancel.check()
     if not answers:
-        raise MakeError(f"a process that builds ended: {ended.failure()}", code="verify-worker")
+        raise MakeError(f"a process that builds ended: {outcome.failure()}", code="verify-worker")
     answer = answers[-1]
     if "error" in answer:
         error = answer["error"]

@@ -1,7 +1,7 @@
-"""The process that makes one side of a comparison: what differs outside of a container is its own environment.
+"""The worker process, which does one build of a comparison with an environment that differs from the caller's.
 
-Its standard input is a pickle of a Job; its standard output one JSON object a line: `{"output": text}` while it works,
-then one of `{"captured": [diff ID, bytes, entries]}`, `{"ended": {…}}` and `{"error": {…}}`.
+Its standard input is a pickled LayerJob or TaskJob. Its standard output is one JSON object per line: `{"output": text}`
+while it works, then one of `{"captured": [diff ID, bytes, entries]}`, `{"ended": {…}}` and `{"error": {…}}`.
 """
 
 from __future__ import annotations
@@ -32,48 +32,48 @@ from envtool.store.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerJob:
-    """Make a layer in `directory`."""
+    """Build a layer in `directory`."""
 
     store: Store
     root: str
-    identity: tuple[int, ...]  # of the root: see beneath.hold
+    identity: tuple[int, ...]  # device and inode of the root: see beneath.hold_project
     arch: str
     settled: ResolvedNode
-    ground: Parents
+    parents: Parents
     directory: str
     variation: BuildVariation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskJob:
-    """Run a container, its outputs to `directory`."""
+    """Run a container and store its outputs in `directory`."""
 
     program: Program
     directory: str
 
 
 def main() -> int:
-    """Do the job of standard input, for the process whose number is the only argument. The exit status says only
-    whether an answer was given."""
-    syscalls.die_with_parent(int(sys.argv[1]))  # nobody else would end us; what runs in us ends with us
-    job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
+    """Does the job of standard input, for the process whose pid is the only argument. The exit status only says whether
+    there is an answer."""
+    syscalls.die_with_parent(int(sys.argv[1]))  # a worker must not outlive its parent; containers end with the worker
+    job = pickle.load(sys.stdin.buffer)  # noqa: S301 - the parent wrote it
     lock = threading.Lock()
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # nothing else may write into the answer
+    os.dup2(2, 1)  # other output goes to standard error, not into the answer
 
-    def say(line: Mapping[str, Any]) -> None:
+    def write(line: Mapping[str, Any]) -> None:
         with lock:
             answer.write(json.dumps(line) + "\n")
             answer.flush()
 
     def emit(event: Event) -> None:
         if isinstance(event, Output):
-            say({"output": event.text})
+            write({"output": event.text})
 
     try:
-        say(_run_task(job, emit) if isinstance(job, TaskJob) else _build_layer(job, emit))
+        write(_run_task(job, emit) if isinstance(job, TaskJob) else _build_layer(job, emit))
     except EnvtoolError as error:
-        say({"error": {"message": error.message, "hint": error.hint, "code": error.code, "output": error.output}})
+        write({"error": {"message": error.message, "hint": error.hint, "code": error.code, "output": error.output}})
     return 0
 
 
@@ -81,8 +81,8 @@ def _build_layer(job: LayerJob, emit: Any) -> dict[str, Any]:
     programs.exclude_checkout(job.root)
     if job.identity:
         hold_project(job.root, job.identity)
-    setting = Context(store=job.store, root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False)
-    captured = rebuild(job.settled, job.ground, setting, "verify", RebuildDirectory(job.directory), job.variation)
+    context = Context(store=job.store, root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False)
+    captured = rebuild(job.settled, job.parents, context, "verify", RebuildDirectory(job.directory), job.variation)
     return {"captured": [*captured]}
 
 
@@ -91,13 +91,13 @@ def _run_task(job: TaskJob, emit: Any) -> dict[str, Any]:
         outputs = os.path.join(job.directory, "outputs")
         os.mkdir(outputs)
         os.chmod(outputs, 0o755)
-        ended = supervisor.run(job.program.to_dict(), stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
+        outcome = supervisor.run(job.program.to_dict(), stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
         tee.close()
-        said = tee.text(1 << 16)
+        output = tee.text(1 << 16)
     answer = {
-        "status": ended.status,
-        "outputs": [*ended.outputs],
-        "notes": [*filter(None, [ended.lost]), *ended.notes],
-        "output": said,
+        "status": outcome.status,
+        "outputs": [*outcome.outputs],
+        "notes": [*filter(None, [outcome.lost]), *outcome.notes],
+        "output": output,
     }
-    return {"ended": answer | {"timed_out": ended.timed_out}}
+    return {"ended": answer | {"timed_out": outcome.timed_out}}

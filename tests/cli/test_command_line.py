@@ -333,9 +333,9 @@ def test_help_is_a_word_too(envtool, words):
 
 
 def test_what_is_kept_of_a_run_is_what_was_made_and_fetched():
-    from envtool.cli.session import Made
+    from envtool.cli.session import BuiltCounter
 
-    made = Made()
+    made = BuiltCounter()
     assert made.kept() == []
     made.event(events.Progress(id="a", phase="unpacking", done=9))
     for outcome in ("cached", "interrupted", "failed"):

@@ -173,7 +173,7 @@ class Case:
     def ours(self) -> tuple[dict, dict]:
         """The tree and the configuration that we make."""
         found = open_project.open_project(CommandRequest(directory=str(self.top)), lambda _: None, Cancel.make())
-        stack = Scheduler(found.nodes, found.setting).stack("t")
+        stack = Scheduler(found.graph, found.context).stack("t")
         base = stack.made[0].settled
         return tree(stack), dict(base.node.kind.image_config(base.request, base.pins))
 

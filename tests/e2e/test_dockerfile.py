@@ -288,7 +288,7 @@ def test_nobody_is_needed_offline(alone):
 WRONG = [
     (["RUN echo before", "RUN --network=none echo said && exit 7"], 4, ["exit 7", "said"]),
     (["COPY nowhere /x"], 3, ["nowhere"]),
-    (["COPY Dockerfile root.tar /x"], 3, ["several things cannot all be the file /x", "`/x/`"]),
+    (["COPY Dockerfile root.tar /x"], 3, ["several sources cannot be copied to one file, /x", "`/x/`"]),
     (["RUN mkdir /o && ln -s gone /o/l", "FROM top", "COPY --from=top /o/* /x/"], 5, ["`/o/l` is a link to `gone`"]),
     ([f"COPY root.tar /{'n' * 256}"], 3, ["File name too long", "255 bytes"]),
     (["FETCH x"], 3, ["there is no instruction `FETCH`"]),

@@ -133,7 +133,7 @@ envs:
     strangers(place, "src/in.c", "src/other.c", "docs/b/c.txt", "made.txt", "docs")
     done = place.envtool("test", "-v")
     assert done.status == 0, done.said
-    assert "src/in.c, an input, was changed by the commands" in done.said
+    assert "the commands changed the input src/in.c" in done.said
     place.write("docs/a.txt", "edited")
     place.write("made.txt", "edited")
     seen = place.envtool("exec", "unit", "--", "sh", "-c", "cat docs/a.txt made.txt src/in.o")

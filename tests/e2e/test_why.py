@@ -160,10 +160,10 @@ class World:
         """Build the stacks of envs, without names of all."""
         request = app.CommandRequest(directory=str(self.project), refresh=refresh, envs=envs)
         at = open_project.open_project(request)
-        stacks = Scheduler(at.nodes, at.setting)
+        stacks = Scheduler(at.graph, at.context)
         for env in at.spec.envs:
             stacks.stack(env.name)
-        at.setting.cancel.close()
+        at.context.cancel.close()
 
     def lock(self) -> None:
         cancel = app.Cancel.make()
@@ -344,8 +344,8 @@ def forget(world, kind) -> None:
 
     request = app.CommandRequest(directory=str(world.project))
     at = open_project.open_project(request)
-    setting = at.setting
-    looks = assess_nodes(at.nodes, setting)
+    setting = at.context
+    looks = assess_nodes(at.graph, setting)
     for one in looks.values():
         if f"{one.node.subject}:{one.node.kind.name}" == kind:
             below = known_layers(one.node.below, looks)

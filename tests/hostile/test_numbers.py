@@ -25,7 +25,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from envtool.build import container_steps
-from envtool.container import outputs
+from envtool.container import output_patterns, outputs
 from envtool.errors import BuildError, EnvtoolError, FetchError, SpecError, UsageError
 from envtool.fs import globs, sizes
 from envtool.kinds.debian import deb
@@ -374,7 +374,7 @@ def test_outputs_match_as_before(tmp_path_factory, paths, pattern):
     before = os.getcwd()
     os.chdir(top)
     try:
-        assert outputs._find_matches(pattern)[0] == set(former("", pattern))
+        assert output_patterns.find_matches(pattern)[0] == set(former("", pattern))
     finally:
         os.chdir(before)
 
@@ -385,7 +385,7 @@ def test_each_directory_is_listed_once(tmp_path, monkeypatch):
     listed = []
     real = os.listdir
     monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or real(path))
-    assert outputs._find_matches(["**"] * 30 + ["x"]) == (set(), "")
+    assert output_patterns.find_matches(["**"] * 30 + ["x"]) == (set(), "")
     assert len(listed) == 41
 
 
@@ -761,9 +761,11 @@ def test_a_body_without_end(tmp_path):
 
 @given(st.lists(st.integers(-(1 << 80), 1 << 80), max_size=10))
 def test_any_number_is_part_of_a_row(numbers):
-    packed = snapshot._packed(numbers)
+    packed = snapshot._pack_numbers(numbers)
     assert len(packed) == 8 * len(numbers)
-    assert packed == b"".join(snapshot._packed([number]) for number in numbers), "each by itself, whatever is beside it"
+    assert packed == b"".join(snapshot._pack_numbers([number]) for number in numbers), (
+        "each by itself, whatever is beside it"
+    )
 
 
 def test_inputs_that_are_too_large(tmp_path, quick):
@@ -826,12 +828,14 @@ def test_files_of_a_project_that_are_mostly_blanks(quick):
 @pytest.mark.parametrize("number", ["9" * 5000, "7" * 400, "\u0663", "\u00b2", "-1", "1e9", "99999999999999999999"])
 def test_numbers_of_a_dockerfile(line, number, quick):
     pytest.importorskip("dockerfile")
-    from envtool.kinds.dockerfile.parser import DockerfileFault, parse
+    from envtool.kinds.dockerfile.parser import DockerfileError, parse
     from envtool.kinds.dockerfile.stages import platform_arguments, split_stages
     from envtool.kinds.dockerfile.translate import StageReader
 
-    with contextlib.suppress(DockerfileFault):  # with its line; else it has a meaning
+    with contextlib.suppress(DockerfileError):  # with its line; else it has a meaning
         first, instruction = parse(f"FROM x\n{line.format(number)}\n")
         split_stages((first, instruction), Lexer(), "x86_64", {})
-        builder = StageReader({}, lexer=Lexer(), given={}, outer=platform_arguments("x86_64"), seen=None)
+        builder = StageReader(
+            {}, lexer=Lexer(), build_args={}, global_args=platform_arguments("x86_64"), variables=None
+        )
         builder.add(instruction)

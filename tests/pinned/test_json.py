@@ -192,6 +192,13 @@ def test_looks(there):
         said = json.loads(done.out)
         inner = {key: sorted(value[0]) for key, value in said.items() if isinstance(value, list) and value}
         found[name] = [sorted(said), inner]
+    there.write("other/package.json", '{"name": "other", "version": "1.0.0", "scripts": {"test": "true"}}\n')
+    done = there.envtool("-C", str(there.project / "other"), "init", "--json")
+    found["init"] = [done.status, *documents(done, there)]
+    done = there.envtool("cache", "key", str(there.top / "key"), "--json")
+    found["cache-key"] = [done.status, [sorted(each) for each in documents(done, there)]]
+    done = there.envtool("sbom", "good", "--json")
+    found["sbom"] = [done.status, sorted(json.loads(done.out))]
     done = there.envtool("schema")
     found["schema"] = names(json.loads(done.out))
     golden("looks.json", found)
@@ -266,3 +273,12 @@ def test_statuses(there):
         assert status in (None, done.status), (name, done.said)
         found[name] = [words, done.status]
     golden("statuses.json", found)
+
+
+def test_push(there, registry):
+    """`registry` stands for its host, which has another port each time."""
+    there.environ |= registry.variables
+    done = there.envtool("push", "good", f"{registry.host}/team/app:1", "--json")
+    assert done.status == 0, done.said
+    text = json.dumps(events(done, there)).replace(registry.host, "REGISTRY")
+    golden("push.json", json.loads(text))

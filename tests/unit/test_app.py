@@ -1,6 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 
 from envtool import app
+from envtool.app import tasks
 from envtool.errors import UsageError
 
 SPEC = """\
@@ -56,3 +59,10 @@ def test_exec_wants_one_point_of_a_matrix(project):
     assert caught.value.code == "env-ambiguous"
     assert app.find_env(spec, "unit[two]").name == "unit[two]"
     assert app.find_env(spec, "lint").name == "lint"
+
+
+@pytest.mark.parametrize(("number", "tail"), [(3, ""), (4, "; and for 1 more reason"), (5, "; and for 2 more reasons")])
+def test_reasons_that_are_not_named_are_counted(number, tail):
+    context = SimpleNamespace(unremembered={f"reason {index}": {f"env task{index}"} for index in range(number)})
+    text = tasks._describe_uncached([], [], context)
+    assert text.endswith(f"(reason 2){tail}")

@@ -63,36 +63,36 @@ WAYS = {  # pattern -> the files that it means, by their names, and where they r
 @pytest.mark.parametrize("pattern", WAYS)
 def test_what_leads_out_is_an_input_where_the_caller_allows_it(tree, tmp_path, pattern):
     gate = door(tree, "out", "alone")
-    found = inputs.find_inputs(str(tree), [pattern], follows=follows, door=gate)
+    found = inputs.find_inputs(str(tree), [pattern], follows=follows, access=gate)
     there = {item.path: os.path.relpath(item.outside, os.path.realpath(tmp_path)) for item in found}
     assert there == WAYS[pattern]
     assert all(item.built for item in found)
     (tmp_path / "staged").mkdir()
-    inputs.stage_inputs(str(tree), found, str(tmp_path / "staged"), door=gate)
+    inputs.stage_inputs(str(tree), found, str(tmp_path / "staged"), access=gate)
     for path, real in WAYS[pattern].items():
         staged = tmp_path / "staged" / path
         assert staged.read_text() == (tmp_path / real).read_text()
         assert os.access(staged, os.X_OK) == (real == "out/run.sh")
     place = tmp_path / next(iter(WAYS[pattern].values()))
     place.write_text("changed")
-    assert inputs.find_inputs(str(tree), [pattern], follows=follows, door=gate) != found
+    assert inputs.find_inputs(str(tree), [pattern], follows=follows, access=gate) != found
     with pytest.raises(UsageError, match="changed while envtool was running"):
         (tmp_path / "again").mkdir()
-        inputs.stage_inputs(str(tree), found, str(tmp_path / "again"), door=gate)
+        inputs.stage_inputs(str(tree), found, str(tmp_path / "again"), access=gate)
 
 
 @pytest.mark.parametrize("pattern", WAYS)
 def test_it_is_refused_with_the_line_to_type_where_not(tree, tmp_path, pattern):
     gate = door(tree, "elsewhere")
     with pytest.raises(UsageError) as caught:
-        inputs.find_inputs(str(tree), [pattern], follows=follows, door=gate)
+        inputs.find_inputs(str(tree), [pattern], follows=follows, access=gate)
     assert caught.value.code == "input-outside"
     assert f"`{pattern}` leads out of the project, and you did not allow it" in caught.value.message
     (line,) = gate.allowed.asked
     assert line[0] == "--allow-file"
     assert f"`envtool test --allow-file {line[1]}`" in caught.value.hint
     again = HostAccess(str(tree), HostPermissions(files=(os.path.realpath(line[1]),)))
-    assert inputs.find_inputs(str(tree), [pattern], follows=follows, door=again), "what was typed is enough"
+    assert inputs.find_inputs(str(tree), [pattern], follows=follows, access=again), "what was typed is enough"
 
 
 def test_an_images_layout_is_allowed_as_one(tree, tmp_path):
@@ -100,7 +100,7 @@ def test_an_images_layout_is_allowed_as_one(tree, tmp_path):
         (tmp_path / "out" / name).write_text("{}")
     gate = door(tree)
     with pytest.raises(inputs.WrongInputsError):
-        inputs.find_inputs(str(tree), [], asked=["d/oci-layout", "d/index.json"], door=gate)
+        inputs.find_inputs(str(tree), [], asked=["d/oci-layout", "d/index.json"], access=gate)
     assert [*gate.allowed.asked] == [("--allow-file", os.path.realpath(tmp_path / "out"))]
     assert gate.allowed.all() == "", "the error has the line"
 
@@ -112,7 +112,7 @@ def test_what_leads_out_to_nothing_is_not_to_be_allowed(tree):
         with pytest.raises(
             UsageError, match=r"leads out of the project, to /nonexistent/place.*, where there is nothing"
         ):
-            inputs.find_inputs(str(tree), [pattern], follows=follows, door=gate)
+            inputs.find_inputs(str(tree), [pattern], follows=follows, access=gate)
     assert not gate.allowed.asked
 
 
@@ -130,25 +130,25 @@ def test_what_was_refused_in_one_call_is_allowed_by_one_line():
 
 def test_a_link_that_nobody_follows_stays_one(tree):
     for gate in (door(tree), door(tree, "out", "alone")):
-        found = inputs.find_inputs(str(tree), ["."], follows=lambda link, path: False, door=gate)
+        found = inputs.find_inputs(str(tree), ["."], follows=lambda link, path: False, access=gate)
         assert {item.path: item.link for item in found if item.path in ("d", "file")} == {
             "d": "../out",
             "file": "../alone",
         }
-    assert inputs.find_inputs(str(tree), ["file"], door=door(tree))[0].link == "../alone", (
+    assert inputs.find_inputs(str(tree), ["file"], access=door(tree))[0].link == "../alone", (
         "a kind that reads through all"
     )
-    assert inputs.find_inputs(str(tree), ["dangling"], follows=follows, door=door(tree))[0].link == "nothing"
+    assert inputs.find_inputs(str(tree), ["dangling"], follows=follows, access=door(tree))[0].link == "nothing"
 
 
 def test_all_that_is_wrong_is_told_at_once(tree):
     with pytest.raises(inputs.WrongInputsError) as caught:
-        inputs.find_inputs(str(tree), ["gone", "conf", "d/a", "../x", "none/*"], door=door(tree))
+        inputs.find_inputs(str(tree), ["gone", "conf", "d/a", "../x", "none/*"], access=door(tree))
     assert [error.code for error in caught.value.errors] == [
         "input-missing", "input-outside", "input-outside", "input-missing",
     ]  # fmt: skip
     with pytest.raises(UsageError) as alone:
-        inputs.find_inputs(str(tree), ["gone"], door=door(tree))
+        inputs.find_inputs(str(tree), ["gone"], access=door(tree))
     assert alone.type is UsageError
 
 
@@ -168,7 +168,7 @@ def test_copy_takes_the_content(tree, source, to, expected):
         str(tree),
         kind.inputs(options),
         follows=lambda link, path: kind.follows(options, link, path),
-        door=door(tree, "out", "alone"),
+        access=door(tree, "out", "alone"),
     )
     request = asked(options)
     placed = kind.build(type(request)(**{**_fields(request), "inputs": found}), None).steps

@@ -133,7 +133,7 @@ def whole(group):
 
 
 def ours(group):
-    found = distributions.of_group(group)
+    found = distributions.entry_points_of(group)
     return sorted((each.name, each.value, each.dist.name, each.dist.version) for each in found)
 
 
@@ -157,7 +157,7 @@ def test_entry_points_are_those_of_importlib(site, points):
     assert ours("mine") == whole("mine")
     loaded = [
         [each.load() for each in sorted(found, key=lambda each: each.name)]
-        for found in (distributions.of_group("mine"), entry_points(group="mine"))
+        for found in (distributions.entry_points_of("mine"), entry_points(group="mine"))
     ]
     assert loaded[0] == loaded[1]
 
@@ -183,7 +183,7 @@ def test_what_is_no_plain_directory_is_asked_of_importlib(monkeypatch, tmp_path)
     finder = SimpleNamespace(find_spec=lambda *_: None, find_distributions=lambda *_: [])
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [group])
     monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
-    assert distributions.of_group("mine") == ["mine"]
+    assert distributions.entry_points_of("mine") == ["mine"]
 
 
 def test_an_entry_point_that_names_no_module_is_the_plugins_fault(site):

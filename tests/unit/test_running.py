@@ -130,7 +130,7 @@ def test_one_line_allows_all_that_kept_envs_from_being_made(project, monkeypatch
 
     def perform(asked, stacks, *, again):
         for name in ("A", "B"):
-            asked.setting.allowed.line("--allow-pass", name)
+            asked.context.allowed.line("--allow-pass", name)
         if fails:
             raise errors.UsageError("not allowed", code="outside")
         return passed(asked), None

@@ -1,20 +1,19 @@
 """Debian and Ubuntu: the `debian` base and the `apt` layer.
 
-apt              `apt: [PACKAGES]`: packages for a stack, chosen by the stack's own apt from a verified index,
-apt_sources      What an apt layer stands on: the index that its packages are chosen from
-base             `debian: SUITE`: a minimal Debian or Ubuntu system, bootstrapped from the signed archive
-bootstrap        The commands that make a configured system of an unpacked tree
-contents_index   Which package has a file: the Contents index of a suite, for hints alone
-deb              deb, tar and compressions, read from memory: only what a Debian package may contain, and nothing
-dependencies     Names -> all that they need, as apt would choose on an empty system
-installed        Which Debian packages a stack has
-mirrors          Where an archive is
-offline_repo     Inside the container
-package_index    Packages files: 60,000 stanzas, of which a hundred are wanted
-pins             What the pins of both kinds say, as values: package lists and debs
-release          A signed InRelease, and the hashes that it vouches for
-suite_index      The index of a suite: its InReleases verified, its Packages files fetched
-suite_options    What the spec says of a Debian base, as a value
-suites           Names: which suite is whose, what a machine is called in an archive, which pockets a suite has
-unpack_debs      Debs -> files and dpkg's database
-"""
+apt              The kind `apt`: packages that the stack's own apt chooses from a verified index and installs offline
+apt_sources      Finds and fetches the index that an apt layer chooses from
+base             The kind `debian`: a minimal system from the signed archive
+bootstrap        The commands that configure an unpacked system, and the files that are not captured
+contents_index   Finds the package that has a file, from a suite's Contents index; for hints only
+deb              Reads debs: ar, tar and the compressions
+dependencies     Resolves package names to all packages that they need
+installed        Lists the Debian packages of a stack
+mirrors          Finds the mirrors of an archive
+offline_repo     Offers debs to apt inside the container, and makes what packages generate reproducible
+package_index    Reads Packages files: names, versions, providers
+pins             The pins of both kinds: package lists and debs
+release          Verifies and reads an InRelease
+suite_index      Finds the index of a suite and its pockets on the mirrors, and fetches it
+suite_options    The options of the kind `debian`, as a value
+suites           Names of suites, pockets, components and architectures
+unpack_debs      Unpacks debs and writes dpkg's database"""

@@ -1,4 +1,5 @@
-"""`apt: [PACKAGES]`: packages for a stack, chosen by the stack's own apt from a verified index, installed offline."""
+"""The kind `apt`: packages for a stack. The stack's own apt chooses them from a verified index and installs them
+offline."""
 
 from __future__ import annotations
 
@@ -47,25 +48,25 @@ _NAMES: Json = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AptOptions:
-    """What the spec says: package names and whether recommended ones come along."""
+    """The options: package names (or `name=version`), and whether recommended packages are installed too."""
 
     packages: tuple[str, ...]
     recommends: bool = False
 
     @classmethod
     def read(cls, options: Json) -> AptOptions:
-        """From the options of the spec: a list, or a mapping."""
+        """Reads the options of the spec: a list, or a mapping."""
         value: Any = {"packages": options} if isinstance(options, list) else options
         return cls(packages=tuple(value["packages"]), recommends=value.get("recommends", False))
 
     def install(self) -> tuple[str, ...]:
-        """The command that both settles and installs."""
+        """Returns the command that both resolves and installs, without the packages."""
         recommends = "--install-recommends" if self.recommends else "--no-install-recommends"
         return ("apt-get", "install", "--yes", recommends)
 
 
 class Apt(Kind):
-    """The layer kind. Its pins: `lists` (the Packages files that it was chosen from) and `debs`."""
+    """The layer kind. Its pins: `lists` (the Packages files that the packages were chosen from) and `debs`."""
 
     name: ClassVar[str] = "apt"
     version: ClassVar[int] = 2
@@ -82,32 +83,35 @@ class Apt(Kind):
                 "required": ["packages"],
                 "properties": {
                     "packages": _NAMES,
-                    "recommends": {"type": "boolean", "description": "Also what they recommend. Default: false."},
+                    "recommends": {
+                        "type": "boolean",
+                        "description": "Also install recommended packages. Default: false.",
+                    },
                 },
             },
         ],
     }
 
     def question(self, request: Request) -> Json:
-        """The answer depends on the index as well, which the base's pins name."""
+        """Returns the options, and the hashes of the index where the base's pins have it."""
         base: Any = request.base_pins if request.base_kind == "debian" else None
         return {"options": request.options, "lists": [item["sha256"] for item in base["lists"]] if base else []}
 
     def resolve(self, request: Request, site: Site) -> Json:
-        """Ask the apt of the stack what it would install, without network, from the verified index."""
+        """Asks the stack's apt what it would install from the verified index. Its container has no network."""
         from envtool.kinds.debian import apt_sources
 
-        wish = AptOptions.read(request.options)
-        ground = apt_sources.read_apt_sources(request, site)
-        answer = _simulate_install(wish, ground, site, "-qq", "--print-uris")
-        if answer.status:
-            raise _apt_error(wish, ground, _simulate_install(wish, ground, site, "--simulate"))
-        debs = [_parse_pin_line(line) for line in answer.stdout.decode().splitlines() if line.startswith("'")]
+        options = AptOptions.read(request.options)
+        sources = apt_sources.read_apt_sources(request, site)
+        result = _simulate_install(options, sources, site, "-qq", "--print-uris")
+        if result.status:
+            raise _apt_error(options, sources, _simulate_install(options, sources, site, "--simulate"))
+        debs = [_parse_pin_line(line) for line in result.stdout.decode().splitlines() if line.startswith("'")]
         used = sorted({item["list"] for item in debs})
         return {
-            "suite": ground.suite,
-            "arch": ground.arch,
-            "lists": [ground.lists[index].json() for index in used],
+            "suite": sources.suite,
+            "arch": sources.arch,
+            "lists": [sources.lists[index].json() for index in used],
             "debs": [
                 {
                     key: value
@@ -119,23 +123,25 @@ class Apt(Kind):
         }
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
-        """The debs."""
+        """Returns the debs."""
         return pinned.deb_fetches(pins)
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
-        """On the mirrors of this machine, or of the spec, or of the system that it was chosen on."""
+        """Returns the debs with their URLs: on the mirrors of the spec, of the system that they were chosen on, or of
+        this machine."""
         return pinned.locate_debs(request, pins, fetches, site)
 
     def material(self, request: Request, pins: Json) -> Json:
-        """The debs (whose names and hashes are in the key), and which of them were asked for."""
-        wish = AptOptions.read(request.options)
-        return {"packages": [*sorted(wish.packages)], "recommends": wish.recommends}
+        """Returns the packages that the spec names; the names and hashes of the debs are in the key."""
+        options = AptOptions.read(request.options)
+        return {"packages": [*sorted(options.packages)], "recommends": options.recommends}
 
     def build(self, request: Request, pins: Any) -> Recipe:
-        """Offer the debs to apt as an archive of their own, and let it install what was asked for."""
+        """Returns a recipe that offers the debs to apt as an archive, and lets apt install the packages that the spec
+        names."""
         from envtool.kinds.debian import offline_repo
 
-        wish = AptOptions.read(request.options)
+        options = AptOptions.read(request.options)
         debs: list[Json] = [
             [pinned.file_name(item), item["size"], item["sha256"]]
             for item in sorted(pins["debs"], key=pinned.file_name)
@@ -149,7 +155,7 @@ class Apt(Kind):
                     arguments=(debs, pins["arch"], BLOBS, *_debconf_flags(names)),
                 ),
                 *(bootstrap.shell_step(_NO_DIRECTORY) for name in names if name == "slapd"),
-                Run(command=Command(argv=(*wish.install(), *sorted(wish.packages))), env=environment),
+                Run(command=Command(argv=(*options.install(), *sorted(options.packages))), env=environment),
                 bootstrap.recompile_step(),
                 Call(function=offline_repo.finish_install, arguments=(debs,)),
             ),
@@ -158,20 +164,20 @@ class Apt(Kind):
         )
 
     def summary(self, request: Request, pins: Json) -> str:
-        """As in: 14 packages, 9 MB."""
+        """Returns the number and size of the debs, as in "14 packages, 9 MB"."""
         return pinned.summary(pins)
 
 
-# slapd's package would make a first database, with a random password, random identifiers and the time in it.
+# slapd's package would make a database with a random password, random identifiers and the current time.
 _NO_DIRECTORY = "echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections"
 
 
 def _debconf_flags(names: list[str]) -> tuple[bool]:
-    # PostgreSQL's package would make a cluster whose identifier and certificates are random.
+    # PostgreSQL's package would make a cluster with a random identifier and random certificates.
     return (any(name.startswith("postgresql") for name in names),)
 
 
-# apt can read compressed lists, but looks each package up from the start of the file: ten seconds for a hundred.
+# apt can read compressed lists, but reads the file from its start for each package: ten seconds for a hundred.
 # apt-helper unpacks them where the system has no xz.
 _SCRIPT = """
 mkdir -p /var/lib/apt/lists/partial
@@ -183,12 +189,12 @@ exec "$@"
 """
 
 
-def _simulate_install(wish: AptOptions, ground: AptSources, site: Site, *how: str) -> Completed:
-    sources = "\n".join(
-        f"deb [arch={ground.arch} trusted=yes] http://{index}.invalid {item.suite} {item.component}"
-        for index, item in enumerate(ground.lists)
+def _simulate_install(options: AptOptions, sources: AptSources, site: Site, *arguments: str) -> Completed:
+    sources_list = "\n".join(
+        f"deb [arch={sources.arch} trusted=yes] http://{index}.invalid {item.suite} {item.component}"
+        for index, item in enumerate(sources.lists)
     )
-    options = (
+    settings = (
         "Acquire::ForceHash=SHA256",
         "APT::Sandbox::User=root",
         "Dir::Etc::SourceList=/run/envtool.list",
@@ -196,25 +202,30 @@ def _simulate_install(wish: AptOptions, ground: AptSources, site: Site, *how: st
         "Dir::Cache::pkgcache=",
         "Dir::Cache::srcpkgcache=",
     )
-    argv = [*wish.install(), *how, *(word for option in options for word in ("-o", option)), *wish.packages]
-    binds = [
-        Bind(source=str(path), target=f"/run/envtool-lists/{_list_name(index, item, ground.arch)}")
-        for index, (item, path) in enumerate(zip(ground.lists, ground.paths, strict=True))
+    argv = [
+        *options.install(),
+        *arguments,
+        *(word for option in settings for word in ("-o", option)),
+        *options.packages,
     ]
-    environment = bootstrap.ENVIRONMENT | {"SOURCES": sources}
+    binds = [
+        Bind(source=str(path), target=f"/run/envtool-lists/{_list_name(index, item, sources.arch)}")
+        for index, (item, path) in enumerate(zip(sources.lists, sources.paths, strict=True))
+    ]
+    environment = bootstrap.ENVIRONMENT | {"SOURCES": sources_list}
     return site.run(Command(argv=("/bin/sh", "-ec", _SCRIPT, "sh", *argv)), env=environment, binds=binds)
 
 
 def _list_name(index: int, item: pinned.PackageList, arch: str) -> str:
-    # How apt names the file of an index: its URL, slashes as underscores.
+    # apt names the file of an index by its URL, with underscores for slashes.
     suite = item.suite.replace("/", "_")
     return f"{index}.invalid_dists_{suite}_{item.component.replace('/', '_')}_binary-{arch}_Packages.{item.form}"
 
 
 def _parse_pin_line(line: str) -> dict[str, Any]:
     # 'http://0.invalid/pool/main/h/hello/hello_2.10-3_amd64.deb' hello_2.10-3_amd64.deb 53080 SHA256:…
-    url, _, rest = line[1:].partition("' ")
-    words = rest.split()
+    url, _, fields = line[1:].partition("' ")
+    words = fields.split()
     host, _, path = url.partition("://")[2].partition("/")
     if len(words) < 3 or not words[2].startswith("SHA256:"):
         raise ResolveError(f"apt names no SHA256 for {url}", code="apt-output")
@@ -232,43 +243,51 @@ def _parse_pin_line(line: str) -> dict[str, Any]:
     }
 
 
-def _apt_error(wish: AptOptions, ground: AptSources, answer: Completed) -> ResolveError:
+def _apt_error(options: AptOptions, sources: AptSources, result: Completed) -> ResolveError:
     from envtool.kinds.debian import dependencies, suite_index
 
-    said = (answer.stdout + b"\n" + answer.stderr).decode(errors="replace")
+    output = (result.stdout + b"\n" + result.stderr).decode(errors="replace")
     index: PackageIndex | None = None
-    if "Unable to locate package" in said or "has no installation candidate" in said:
-        index = suite_index.read_index(ground.lists, ground.paths)
+    if "Unable to locate package" in output or "has no installation candidate" in output:
+        index = suite_index.read_index(sources.lists, sources.paths)
         try:
-            dependencies.require_packages(index, [re.split("[:=]", item)[0] for item in wish.packages], ground.suite)
+            dependencies.require_packages(
+                index, [re.split("[:=]", item)[0] for item in options.packages], sources.suite
+            )
         except ResolveError as error:
             return error
-    for item in wish.packages:
+    for item in options.packages:
         name, _, version = item.partition("=")
-        plain = name.partition(":")[0]
-        if not any(text in said for text in (f"package {plain}\n", f"'{plain}'", f"Package {plain} ", f" {plain}\n")):
+        plain_name = name.partition(":")[0]
+        if not any(
+            text in output
+            for text in (f"package {plain_name}\n", f"'{plain_name}'", f"Package {plain_name} ", f" {plain_name}\n")
+        ):
             continue
-        index = index or suite_index.read_index(ground.lists, ground.paths)
-        if plain not in index and not index.providers(plain):
+        index = index or suite_index.read_index(sources.lists, sources.paths)
+        if plain_name not in index and not index.providers(plain_name):
             return ResolveError(
-                f"no package `{plain}` in {ground.suite}",
+                f"no package `{plain_name}` in {sources.suite}",
                 code="no-package",
-                hint=dependencies.nearest_name_hint(plain, index),
+                hint=dependencies.nearest_name_hint(plain_name, index),
             )
-        have = [package.version for package in index.versions(plain)] if plain in index else []
-        if version and version not in have:
+        versions = [package.version for package in index.versions(plain_name)] if plain_name in index else []
+        if version and version not in versions:
             return ResolveError(
-                f"no version {version} of package `{plain}` in {ground.suite}",
+                f"no version {version} of package `{plain_name}` in {sources.suite}",
                 code="no-version",
-                hint=f"it has {', '.join(have)}",
+                hint=f"it has {', '.join(versions)}",
             )
-        if not have:
-            names = ", ".join(f"`{package.name}`" for package in index.providers(plain))
+        if not versions:
+            names = ", ".join(f"`{package.name}`" for package in index.providers(plain_name))
             return ResolveError(
-                f"package `{plain}` is virtual in {ground.suite}", code="virtual-package", hint=f"name one of {names}"
+                f"package `{plain_name}` is virtual in {sources.suite}",
+                code="virtual-package",
+                hint=f"name one of {names}",
             )
-    lines = [line for line in said.splitlines() if line.strip() and not line.startswith(("Reading", "Building"))]
+    lines = [line for line in output.splitlines() if line.strip() and not line.startswith(("Reading", "Building"))]
     return ResolveError(
-        f"apt finds no way to install {', '.join(wish.packages)}:\n" + "\n".join(f"  {line}" for line in lines[-20:]),
+        f"apt finds no way to install {', '.join(options.packages)}:\n"
+        + "\n".join(f"  {line}" for line in lines[-20:]),
         code="apt",
     )

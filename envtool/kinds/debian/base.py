@@ -1,4 +1,4 @@
-"""`debian: SUITE`: a minimal Debian or Ubuntu system, bootstrapped from the signed archive."""
+"""The kind `debian`: a minimal Debian or Ubuntu system, bootstrapped from the signed archive."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ _URL: dict[str, Json] = {
 
 
 class Debian(Kind):
-    """The base kind. Its pins: `epoch` (date of the index), `suite`, `arch`, `lists` (Packages files and the
-    InRelease that vouches for each; `url` only where the spec names the mirror), `debs`.
-    """
+    """The base kind. Its pins: `epoch` (date of the index), `suite`, `arch`, `lists` (Packages files, each with the
+    sha256 of the InRelease that signs it; `url` only where the spec names the mirror), `debs`."""
 
     name: ClassVar[str] = "debian"
     version: ClassVar[int] = 2
@@ -50,7 +49,7 @@ class Debian(Kind):
                     "mirror": {
                         **_URL,
                         "description": "URL of the archive (the directory that has `dists/`). Default: the variable "
-                        "ENVTOOL_DEBIAN_MIRROR or ENVTOOL_UBUNTU_MIRROR, else what the host's own apt uses.",
+                        "ENVTOOL_DEBIAN_MIRROR or ENVTOOL_UBUNTU_MIRROR, else the mirror of the host's own apt.",
                     },
                     "security_mirror": {
                         **_URL,
@@ -60,11 +59,13 @@ class Debian(Kind):
                     "components": _STRINGS | {"description": "Default: [main], for Ubuntu [main, universe]."},
                     "packages": _STRINGS | {"description": "More packages for the base itself."},
                     "pockets": _STRINGS
-                    | {"description": "Which of the suite's pockets count. Default: [updates, security]; [] for none."},
+                    | {
+                        "description": "Which of the suite's pockets to use. Default: [updates, security]; [] for none."
+                    },
                     "keyring": {
                         "type": "string",
                         "minLength": 1,
-                        "description": "File of OpenPGP keys, in the project, that also may sign the archive.",
+                        "description": "File of the project with more OpenPGP keys that may sign the archive.",
                     },
                     "valid_until": {
                         "type": "boolean",
@@ -76,74 +77,76 @@ class Debian(Kind):
     }
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """The keyring, when the project brings one."""
+        """Returns the keyring, if the spec names one of the project."""
         keyring = SuiteOptions.read(options).keyring
         return (keyring,) if keyring else ()
 
     def resolve(self, request: Request, site: Site) -> Json:
-        """Verify the suite's index, and choose the packages of a minimal system."""
+        """Verifies the suite's index, and chooses the packages of a minimal system."""
         from envtool.kinds.debian import mirrors, suite_index
         from envtool.kinds.debian.dependencies import minimal_system
 
-        wish = _located(request)
+        options = _located(request)
         mirrors.allow_host_archives(site)
-        site.note(f"reading the index of {wish.suite}")
-        archive = suite_index.find_suite(wish, site, environ=os.environ, sources=mirrors.read_host_sources())
+        site.note(f"reading the index of {options.suite}")
+        archive = suite_index.find_suite(options, site, environ=os.environ, sources=mirrors.read_host_sources())
         index = suite_index.fetch_index(archive.lists, site)
-        chosen = minimal_system(index, wish.packages, suite=archive.suite)
-        named = {wish.mirror.rstrip("/"), wish.security_mirror.rstrip("/")}
+        packages = minimal_system(index, options.packages, suite=archive.suite)
+        named_mirrors = {options.mirror.rstrip("/"), options.security_mirror.rstrip("/")}
         return {
             "epoch": archive.date,
             "suite": archive.suite,
             "arch": archive.arch,
-            # a mirror of this machine is nobody else's: only what the spec names is pinned
-            "lists": [(item if item.url in named else replace(item, url="")).json() for item in archive.lists],
-            "debs": [pinned.pin_package(package) for package in chosen],
+            # Other machines have other mirrors: a URL is pinned only if the spec names it.
+            "lists": [(item if item.url in named_mirrors else replace(item, url="")).json() for item in archive.lists],
+            "debs": [pinned.pin_package(package) for package in packages],
         }
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
-        """The debs."""
+        """Returns the debs."""
         return pinned.deb_fetches(pins)
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
-        """On the mirrors of this machine, or of the spec."""
+        """Returns the debs with their URLs on the mirrors of the spec, or of this machine."""
         return pinned.locate_debs(request, pins, fetches, site)
 
     def material(self, request: Request, pins: Json) -> Json:
-        """The debs (whose names and hashes are in the key) decide; mirrors, pockets and keys do not."""
+        """Returns nothing: the names and hashes of the debs are in the key; mirrors, pockets and keyrings change no
+        file."""
         return {}
 
     def epoch(self, pins: Any) -> int:
-        """The date of the suite's index, pockets left out: these change every day."""
+        """Returns the date of the suite's index. The pockets do not count: they change every day."""
         return int(pins["epoch"])
 
     def faketime(self, request: Request, pins: Any, site: Site) -> bytes | None:
-        """Out of the package `libfaketime` of the same index."""
+        """Returns the library of the package `libfaketime` of the pinned index, None if the index has no such
+        package."""
         from envtool.kinds.debian import mirrors, suite_index
         from envtool.kinds.debian.deb import decompress, iter_members, read_deb_parts
 
         mirrors.allow_host_archives(site)
-        found = pinned.package_lists(pins)
-        places = [mirrors.archive_urls(item.url, pins["suite"], item.suite, int(pins["epoch"])) for item in found]
-        wanted = [item.fetch(where) for item, where in zip(found, places, strict=True)]
-        index = suite_index.read_index(found, site.fetch(wanted))
+        lists = pinned.package_lists(pins)
+        archives = [mirrors.archive_urls(item.url, pins["suite"], item.suite, int(pins["epoch"])) for item in lists]
+        fetches = [item.fetch(urls) for item, urls in zip(lists, archives, strict=True)]
+        index = suite_index.read_index(lists, site.fetch(fetches))
         if "libfaketime" not in index:
             return None
-        one = {**pins, "debs": [pinned.pin_package(index["libfaketime"])]}
-        (path,) = site.fetch(pinned.locate_debs(request, one, pinned.deb_fetches(one), site))
+        libfaketime_pins = {**pins, "debs": [pinned.pin_package(index["libfaketime"])]}
+        (path,) = site.fetch(pinned.locate_debs(request, libfaketime_pins, pinned.deb_fetches(libfaketime_pins), site))
         _, (name, content) = read_deb_parts(str(path))
         data = decompress(name, content)
-        named = [it for it in iter_members(data) if it.path.endswith("/libfaketime.so.1")]
-        return data[named[0].start : named[0].start + named[0].size] if named else None
+        libraries = [member for member in iter_members(data) if member.path.endswith("/libfaketime.so.1")]
+        return data[libraries[0].start : libraries[0].start + libraries[0].size] if libraries else None
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
-        """By the suite's Contents index."""
+        """Returns the packages that have the files, from the suite's Contents index."""
         from envtool.kinds.debian import contents_index
 
         return contents_index.packages_with_files(_located(request), ends, site)
 
     def build(self, request: Request, pins: Any) -> Recipe:
-        """Unpack all, write dpkg's database, run what the packages bring."""
+        """Returns a recipe that unpacks the debs, writes dpkg's database and configures the packages."""
         from envtool.kinds.debian import unpack_debs
 
         debs = sorted(pins["debs"], key=lambda item: (-item["size"], item["name"]))
@@ -164,13 +167,13 @@ class Debian(Kind):
         )
 
     def summary(self, request: Request, pins: Json) -> str:
-        """As in: 88 packages, 41 MB."""
+        """Returns the number and size of the debs, as in "88 packages, 41 MB"."""
         return pinned.summary(pins)
 
 
 def _located(request: Request) -> SuiteOptions:
-    """What the spec says, with the keyring's path in the project."""
-    wish = SuiteOptions.read(request.options)
-    if not wish.keyring:
-        return wish
-    return replace(wish, keyring=posixpath.normpath(posixpath.join(request.directory, wish.keyring)))
+    """Returns the options of the spec, with the keyring's path relative to the project."""
+    options = SuiteOptions.read(request.options)
+    if not options.keyring:
+        return options
+    return replace(options, keyring=posixpath.normpath(posixpath.join(request.directory, options.keyring)))

@@ -1,4 +1,4 @@
-"""The commands that make a configured system of an unpacked tree, and what of it nobody wants captured."""
+"""The commands that configure an unpacked system, and the files that are not captured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENVIRONMENT = {
     "TERM": "dumb",
 }
 
-# Caches, logs and spare copies: they differ from one run to the next, and everything that reads them makes them anew.
+# Caches, logs and backup copies: they differ from one run to the next, and the programs that read them make them anew.
 DROP = (
     "/etc/*-",
     "/etc/.pwd.lock",
@@ -35,7 +35,8 @@ DROP = (
     "/var/log/fontconfig.log",
 )
 
-# What dpkg does before it unpacks. base-passwd's comes first: it makes /etc/passwd, which the others look into.
+# Runs the preinst scripts, as dpkg does before it unpacks. The first is base-passwd's: it makes /etc/passwd, which the
+# others read.
 _PREINST = """
 umask 022
 cd /var/lib/dpkg/info
@@ -48,8 +49,8 @@ done
 """
 
 
-# Before Python 3.11 sets are written to a .pyc in the order of their hashes, and Debian's scripts compile with -E: each
-# process has another seed. So what they have just compiled is compiled again, in one order by one process.
+# Before Python 3.11 a .pyc has sets in the order of their hashes, and Debian's scripts compile with -E, so that each
+# process has another hash seed. So one process compiles the new .pyc files again, in a fixed order.
 _COMPILE = r"""
 for python in /usr/bin/python3.[0-9] /usr/bin/python3.10; do
   [ -x "$python" ] || continue
@@ -67,17 +68,17 @@ done
 
 
 def recompile_step() -> Run:
-    """The step that makes .pyc files of older Pythons the same every time."""
+    """Returns the step that makes the .pyc files of Python 3.10 and older reproducible."""
     return shell_step(_COMPILE)
 
 
 def shell_step(script: str, **env: str) -> Run:
-    """A shell step in the environment that maintainer scripts expect."""
+    """Returns a shell step in the environment that maintainer scripts expect."""
     return Run(command=Command(shell=script), env=ENVIRONMENT | env)
 
 
 def configure_steps(arch: str) -> tuple[Run, ...]:
-    """The preinst of every package, then the postinst of every package in the order that dpkg finds."""
+    """Returns the steps that run the preinst of every package, then the postinst of every package in dpkg's order."""
     return (
         shell_step(_PREINST, DPKG_MAINTSCRIPT_ARCH=arch, DPKG_ROOT="", DPKG_RUNNING_VERSION="1"),
         shell_step("umask 022\ndpkg --force-unsafe-io --force-depends --force-confold --configure -a\ndpkg --audit"),

@@ -1,8 +1,7 @@
-"""deb, tar and compressions, read from memory: only what a Debian package may contain, and nothing hostile.
+"""Reads debs: ar, tar and the compressions, from memory. Refuses everything that a Debian package may not contain.
 
 Formats: deb(5), tar(5) (ustar, GNU long names, pax paths). Runs inside containers: everything is imported here.
-Python's tarfile takes three times as long over a minimal system, most of it in objects that nobody looks at.
-"""
+Python's tarfile takes three times as long for a minimal system, most of it for objects that are not used."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 try:
     import zstandard
-except ImportError:  # Python 3.14 has its own
+except ImportError:  # Python 3.14 has a module of its own
     zstandard = None  # type: ignore[assignment]
 
 REGULAR, HARDLINK, SYMLINK, DIRECTORY = "0", "1", "2", "5"
@@ -25,23 +24,22 @@ _KINDS = {b"0": REGULAR, b"\0": REGULAR, b"7": REGULAR, b"1": HARDLINK, b"2": SY
 
 
 MAX_SIZE = 8 << 30  # bytes of a deb's tar
-CHUNK_SIZE = 1 << 13  # bytes: of zstd they may become 256 MiB
-_MAX_NUMBER = 1 << 36  # of any number in one: sizes, seconds until the year 4147
+CHUNK_SIZE = 1 << 13  # bytes of zstd that are unpacked at once: they may become 256 MiB
+_MAX_NUMBER = 1 << 36  # of a number in a header: a size in bytes, or a time in seconds (until the year 4147)
 
 
 class ArchiveError(ValueError):
-    """An archive is damaged, or holds what it must not."""
+    """An archive is damaged, or has content that it may not have."""
 
     @property
     def message(self) -> str:
-        """What is said of it, and nothing of where in our code."""
+        """The message, without the position in the code."""
         return str(self)
 
 
 class DebMember(NamedTuple):
-    """One member: `path` relative without `./` (empty for the top), `kind` one of the constants above, `mtime` in
-    seconds, data at `start`:`start + size` of the archive.
-    """
+    """One member of a tar. `path` is relative without `./` (empty for the top directory), `kind` is one of the
+    constants above, `mtime` is in seconds, the data is at `start`:`start + size` of the archive."""
 
     path: str
     kind: str
@@ -55,15 +53,15 @@ class DebMember(NamedTuple):
 
 
 def read_deb_parts(path: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
-    """The (name, content still compressed) of control.tar and data.tar of a deb. Raises ArchiveError, OSError."""
+    """Returns (name, compressed content) of control.tar and data.tar of a deb. Raises ArchiveError, OSError."""
     control = data = None
     with open(path, "rb") as file:
         if file.read(8) != b"!<arch>\n":
             raise ArchiveError(f"{path} is not a deb")
-        while head := file.read(60):
-            if len(head) < 60 or head[58:] != b"`\n":
+        while header := file.read(60):
+            if len(header) < 60 or header[58:] != b"`\n":
                 raise ArchiveError(f"{path} is damaged or cut short")
-            name, size = _parse_ar_header(path, head)
+            name, size = _parse_ar_header(path, header)
             content = file.read(size)
             if len(content) < size:
                 raise ArchiveError(f"{path} is cut short")
@@ -77,79 +75,79 @@ def read_deb_parts(path: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
     return control, data
 
 
-def _parse_ar_header(path: str, head: bytes) -> tuple[str, int]:
-    """Name and size in bytes of a member of an ar. Raises ArchiveError."""
-    size = natural(head[48:58].strip())
+def _parse_ar_header(path: str, header: bytes) -> tuple[str, int]:
+    """Returns name and size in bytes of a member of an ar. Raises ArchiveError."""
+    size = natural(header[48:58].strip())
     if size is None:
-        raise ArchiveError(f"{path} is damaged: a size is not one")
-    return head[:16].rstrip().rstrip(b"/").decode("utf-8", "replace"), size
+        raise ArchiveError(f"{path} is damaged: a size is not valid")
+    return header[:16].rstrip().rstrip(b"/").decode("utf-8", "replace"), size
 
 
 def read_control(path: str) -> str:
-    """The control file of a deb; its data is not read. Raises ArchiveError, OSError."""
+    """Returns the control file of a deb. Does not read its data. Raises ArchiveError, OSError."""
     with open(path, "rb") as file:
         if file.read(8) != b"!<arch>\n":
             raise ArchiveError(f"{path} is not a deb")
-        while len(head := file.read(60)) == 60:
-            name, size = _parse_ar_header(path, head)
+        while len(header := file.read(60)) == 60:
+            name, size = _parse_ar_header(path, header)
             if not name.startswith("control.tar"):
                 file.seek(size + (size & 1), 1)
                 continue
             data = decompress(name, file.read(size))
-            for item in iter_members(data):
-                if item.path == "control":
-                    return data[item.start : item.start + item.size].decode("utf-8", "surrogateescape")
+            for member in iter_members(data):
+                if member.path == "control":
+                    return data[member.start : member.start + member.size].decode("utf-8", "surrogateescape")
     raise ArchiveError(f"{path} has no control file")
 
 
 def decompress(name: str, content: bytes) -> bytes:
-    """The tar in a member; its name tells the compression. Raises ArchiveError."""
-    ending = name.rpartition(".")[2]
-    if ending == "tar":
+    """Returns the tar in a member; the member's name says how it is compressed. Raises ArchiveError."""
+    form = name.rpartition(".")[2]
+    if form == "tar":
         return content
-    if ending not in ("xz", "gz", "zst"):
-        raise ArchiveError(f"{name} is compressed in a way that is not known here")
+    if form not in ("xz", "gz", "zst"):
+        raise ArchiveError(f"{name} has an unknown compression")
     try:
-        plain = decompress_limited(ending, content, MAX_SIZE)
+        unpacked = decompress_limited(form, content, MAX_SIZE)
     except (lzma.LZMAError, zlib.error, EOFError, _zstd_error()) as error:
         raise ArchiveError(f"{name} is damaged: {error}") from error
-    if plain is None:
+    if unpacked is None:
         raise ArchiveError(f"{name} unpacks to more than {MAX_SIZE >> 30} GiB")
-    return plain
+    return unpacked
 
 
 def decompress_limited(form: str, content: bytes, limit: int) -> bytes | None:
-    """What is in an "xz", "gz" or "zst"; None where that is more than `limit` bytes, of which no more are held. Raises
-    what the libraries raise, EOFError for what is cut short."""
-    found = bytearray()
-    # Several streams may follow one another, as in what parallel compressors write.
+    """Returns the content of an "xz", "gz" or "zst"; None if it has more than `limit` bytes, without holding more of
+    it. Raises the errors of the libraries, and EOFError if the data is cut short."""
+    unpacked = bytearray()
+    # There may be several streams, one after the other: parallel compressors write so.
     while content:
         decoder: Any = lzma.LZMADecompressor() if form == "xz" else _Gunzip() if form == "gz" else _zstd()
         try:
-            found += decoder.decompress(content, limit + 1 - len(found))
+            unpacked += decoder.decompress(content, limit + 1 - len(unpacked))
         except (lzma.LZMAError, zlib.error, _zstd_error()):
-            if not found:
+            if not unpacked:
                 raise
-            break  # what follows is none
-        while not decoder.eof and len(found) <= limit:
-            more = decoder.decompress(b"", limit + 1 - len(found))
-            if not more and not decoder.eof:
+            break  # the data after the last stream is not a stream
+        while not decoder.eof and len(unpacked) <= limit:
+            next_part = decoder.decompress(b"", limit + 1 - len(unpacked))
+            if not next_part and not decoder.eof:
                 raise EOFError("it is cut short")
-            found += more
-        if len(found) > limit:
+            unpacked += next_part
+        if len(unpacked) > limit:
             return None
         content = decoder.unused_data.lstrip(b"\0")
-    return bytes(found)
+    return bytes(unpacked)
 
 
 class _Gunzip:
-    """zlib's decompressor with the face of lzma's."""
+    """zlib's decompressor with the interface of lzma's."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(31)
 
-    def decompress(self, data: bytes, most: int) -> bytes:
-        return self._inner.decompress(self._inner.unconsumed_tail + data, max(1, most))
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max(1, limit))
 
     @property
     def eof(self) -> bool:
@@ -161,20 +159,21 @@ class _Gunzip:
 
 
 class _Unzstd:
-    """zstandard's decompressor with the face of lzma's, as Python 3.14's own has it."""
+    """zstandard's decompressor with the interface of lzma's, which Python 3.14's own also has."""
 
     def __init__(self) -> None:
         self._inner = zstandard.ZstdDecompressor().decompressobj()
         self._waiting = memoryview(b"")
 
-    def decompress(self, data: bytes, most: int) -> bytes:
-        """At least `most` bytes, and not many more: it gives all that its input holds, so it gets that piecemeal."""
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        """Returns at least `limit` bytes, if there are as many, and not many more. The inner decompressor unpacks all
+        its input at once, so it gets the input in chunks."""
         self._waiting = self._waiting or memoryview(data)
-        found = bytearray()
-        while self._waiting and not self.eof and len(found) < most:
-            found += self._inner.decompress(self._waiting[:CHUNK_SIZE])
+        unpacked = bytearray()
+        while self._waiting and not self.eof and len(unpacked) < limit:
+            unpacked += self._inner.decompress(self._waiting[:CHUNK_SIZE])
             self._waiting = self._waiting[CHUNK_SIZE:]
-        return bytes(found)
+        return bytes(unpacked)
 
     @property
     def eof(self) -> bool:
@@ -202,43 +201,43 @@ def _zstd_error() -> type[Exception]:
 
 
 def iter_members(data: bytes) -> Iterator[DebMember]:
-    """The members of a tar. Raises ArchiveError for `..`, devices, and whatever does not add up."""
-    at, long_name, long_link = 0, "", ""
-    while at + 512 <= len(data):
-        head = data[at : at + 512]
-        if head[0] == 0 and not head.strip(b"\0"):
+    """Yields the members of a tar. Raises ArchiveError for `..`, devices, and headers that are not consistent."""
+    offset, long_name, long_link = 0, "", ""
+    while offset + 512 <= len(data):
+        header = data[offset : offset + 512]
+        if header[0] == 0 and not header.strip(b"\0"):
             return
-        _checksum(head)
-        size, start = _number(head[124:136]), at + 512
+        _checksum(header)
+        size, start = _number(header[124:136]), offset + 512
         if start + size > len(data):
             raise ArchiveError("a tar is cut short")
-        at = start + (size + 511) // 512 * 512
-        flag = head[156:157]
-        if flag in (b"L", b"K"):
+        offset = start + (size + 511) // 512 * 512
+        type_flag = header[156:157]
+        if type_flag in (b"L", b"K"):
             text = data[start : start + size].rstrip(b"\0").decode("utf-8", "surrogateescape")
-            long_name, long_link = (text, long_link) if flag == b"L" else (long_name, text)
+            long_name, long_link = (text, long_link) if type_flag == b"L" else (long_name, text)
             continue
-        if flag == b"x":
+        if type_flag == b"x":
             extended = _pax(data[start : start + size])
             long_name, long_link = extended.get("path", long_name), extended.get("linkpath", long_link)
             continue
-        if flag == b"g":
+        if type_flag == b"g":
             continue
-        name = long_name or _text(head[:100])
-        if not long_name and head[257:263] == b"ustar\0" and head[345]:
-            name = f"{_text(head[345:500])}/{name}"
-        link = long_link or _text(head[157:257])
+        name = long_name or _text(header[:100])
+        if not long_name and header[257:263] == b"ustar\0" and header[345]:
+            name = f"{_text(header[345:500])}/{name}"
+        link = long_link or _text(header[157:257])
         long_name = long_link = ""
-        kind = _KINDS.get(flag)
+        kind = _KINDS.get(type_flag)
         if kind is None:
-            raise ArchiveError(f"`{name}` is a device or something else that a package may not bring")
+            raise ArchiveError(f"`{name}` is a device or something else that a package may not contain")
         yield DebMember(
             path=normalize_path(name),
             kind=kind,
-            mode=_number(head[100:108]) & 0o7777,
-            uid=_number(head[108:116]),
-            gid=_number(head[116:124]),
-            mtime=_number(head[136:148]),
+            mode=_number(header[100:108]) & 0o7777,
+            uid=_number(header[108:116]),
+            gid=_number(header[116:124]),
+            mtime=_number(header[136:148]),
             link=normalize_path(link) if kind == HARDLINK else link,
             start=start,
             size=size if kind == REGULAR else 0,
@@ -246,17 +245,18 @@ def iter_members(data: bytes) -> Iterator[DebMember]:
 
 
 def normalize_path(path: str) -> str:
-    """A member's name without `./` and double slashes; absolute names lose their slash. `..` is refused."""
+    """Returns a member's name without `./` and double slashes; an absolute name becomes relative. Raises ArchiveError
+    for `..`."""
     if ".." not in path and path.startswith("./") and "//" not in path and not path.endswith("/") and "/./" not in path:
         return path[2:]
-    pieces = [piece for piece in path.split("/") if piece not in ("", ".")]
-    if ".." in pieces:
-        raise ArchiveError(f"`{path}` leaves the place it is unpacked to")
-    return "/".join(pieces)
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise ArchiveError(f"`{path}` leaves the directory it is unpacked to")
+    return "/".join(parts)
 
 
-def _checksum(head: bytes) -> None:
-    if sum(head) - sum(head[148:156]) + 8 * 32 != _number(head[148:156]):
+def _checksum(header: bytes) -> None:
+    if sum(header) - sum(header[148:156]) + 8 * 32 != _number(header[148:156]):
         raise ArchiveError("a tar is damaged: a header's checksum is wrong")
 
 
@@ -268,23 +268,23 @@ def _number(field: bytes) -> int:
     if field[0] & 0x80:  # GNU: big-endian binary
         number = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
         if number > _MAX_NUMBER:
-            raise ArchiveError("a tar is damaged: a number is past all bounds")
+            raise ArchiveError("a tar is damaged: a number is too large")
         return number
     text = field.strip(b" \0") or b"0"
     if not text.isdigit() or b"8" in text or b"9" in text:
-        raise ArchiveError("a tar is damaged: a number is not one")
+        raise ArchiveError("a tar is damaged: a header has a number that is not valid")
     return int(text, 8)
 
 
 def _pax(data: bytes) -> dict[str, str]:
-    found: dict[str, str] = {}
-    at = 0
-    while at < len(data):
-        space = data.find(b" ", at)
-        length = natural(data[at:space]) or 0
-        if space < 0 or length <= space - at or at + length > len(data):
-            raise ArchiveError("a tar is damaged: an extended header is not one")
-        name, _, value = data[space + 1 : at + length - 1].partition(b"=")
-        found[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-        at += length
-    return found
+    records: dict[str, str] = {}
+    offset = 0
+    while offset < len(data):
+        space = data.find(b" ", offset)
+        length = natural(data[offset:space]) or 0
+        if space < 0 or length <= space - offset or offset + length > len(data):
+            raise ArchiveError("a tar is damaged: an extended header is not valid")
+        name, _, value = data[space + 1 : offset + length - 1].partition(b"=")
+        records[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        offset += length
+    return records

@@ -1,8 +1,7 @@
-"""Names -> all that they need, as apt would choose on an empty system.
+"""Resolves package names to all packages that they need, as apt would choose them on an empty system.
 
-Only `Depends` and `Pre-Depends` count. Of alternatives, one that is already chosen is taken, else the first that
-exists in a fitting version; of providers the one of the highest priority.
-"""
+Only `Depends` and `Pre-Depends` count. Of several alternatives it takes one that is already chosen, else the first that
+exists in a fitting version; of several providers the one with the highest priority."""
 
 from __future__ import annotations
 
@@ -16,15 +15,17 @@ if TYPE_CHECKING:
 
     from envtool.kinds.debian.package_index import DebianPackage, PackageIndex
 
-# `usrmerge | usr-is-merged` would bring the converter and its perl modules; what we unpack is merged from the start.
+# `usrmerge | usr-is-merged` would choose the converter and its perl modules. It is not needed: debs are unpacked into a
+# tree in which /bin and /lib are links into /usr already.
 CONVERTER, USR_MERGED = "usrmerge", "usr-is-merged"
 
 
-def minimal_system(index: PackageIndex, more: Iterable[str] = (), *, suite: str) -> list[DebianPackage]:
-    """A minimal system: everything essential or of priority required, and apt, with what they need; and `more`."""
-    require_packages(index, more, suite)
+def minimal_system(index: PackageIndex, additional: Iterable[str] = (), *, suite: str) -> list[DebianPackage]:
+    """Returns the packages of a minimal system: all that are essential or of priority required, apt, the `additional`
+    ones, and the packages that they need. Raises ResolveError."""
+    require_packages(index, additional, suite)
     required = [*index.marked("Essential", "yes"), *index.marked("Priority", "required"), "apt"]
-    seed = [*dict.fromkeys([*required, *more])]
+    seed = [*dict.fromkeys([*required, *additional])]
     chosen = dependency_closure(index, seed, suite=suite)
     if USR_MERGED in index and CONVERTER not in seed and any(package.name == CONVERTER for package in chosen):
         chosen = dependency_closure(index, [USR_MERGED, *seed], suite=suite)
@@ -32,30 +33,31 @@ def minimal_system(index: PackageIndex, more: Iterable[str] = (), *, suite: str)
 
 
 def dependency_closure(index: PackageIndex, seed: Iterable[str], *, suite: str) -> list[DebianPackage]:
-    """All packages needed by the seed, sorted by name. Raises ResolveError for what cannot be satisfied."""
+    """Returns all packages that the seed needs, sorted by name. Raises ResolveError for a dependency that cannot be
+    satisfied."""
     chosen: dict[str, DebianPackage] = {}
-    offered: dict[str, list[DebianPackage]] = {}  # virtual name -> chosen packages that provide it
-    todo: list[tuple[str, str]] = [(name, "") for name in seed]
-    while todo:
-        name, wanted_by = todo.pop(0)
-        package = _named(index, name, wanted_by, suite)
+    provided: dict[str, list[DebianPackage]] = {}  # virtual name -> chosen packages that provide it
+    queue: list[tuple[str, str]] = [(name, "") for name in seed]
+    while queue:
+        name, dependent = queue.pop(0)
+        package = _named(index, name, dependent, suite)
         if package.name in chosen:
             continue
         chosen[package.name] = package
         for virtual in _provided(package):
-            offered.setdefault(virtual, []).append(package)
-        pending = {item for item, _ in todo}
+            provided.setdefault(virtual, []).append(package)
+        pending = {item for item, _ in queue}
         for alternatives in _relations(package):
-            if any(_is_satisfied(item, index, chosen, offered, pending) for item in alternatives):
+            if any(_is_satisfied(item, index, chosen, provided, pending) for item in alternatives):
                 continue
-            todo.append((_choose_alternative(index, alternatives, package, suite), package.name))
-            pending.add(todo[-1][0])
+            queue.append((_choose_alternative(index, alternatives, package, suite), package.name))
+            pending.add(queue[-1][0])
     return [chosen[name] for name in sorted(chosen)]
 
 
 def require_packages(index: PackageIndex, names: Iterable[str], suite: str) -> None:
-    """Raise ResolveError (code no-package) that names all of these that the index does not have, with what they are
-    like."""
+    """Raises ResolveError (code no-package) that names every package that the index does not have, with similar
+    names."""
     missing = [name for name in dict.fromkeys(names) if name not in index and not index.providers(name)]
     if len(missing) == 1:
         raise ResolveError(
@@ -63,40 +65,41 @@ def require_packages(index: PackageIndex, names: Iterable[str], suite: str) -> N
         )
     if missing:
         *first, last = [f"`{name}`" for name in missing]
-        like = [f"`{close[0]}` for `{name}`" for name in missing if (close := _close(name, index))]
+        similar = [f"`{close_names[0]}` for `{name}`" for name in missing if (close_names := _close(name, index))]
         raise ResolveError(
             f"no packages {', '.join(first)} and {last} in {suite}",
             code="no-package",
-            hint=f"did you mean {', '.join(like)}?" if like else "",
+            hint=f"did you mean {', '.join(similar)}?" if similar else "",
         )
 
 
 def nearest_name_hint(name: str, index: Iterable[str]) -> str:
-    """A hint, "did you mean …" for a name that is not in the index, or empty."""
-    close = _close(name, index)
-    return f"did you mean {', '.join(f'`{item}`' for item in close)}?" if close else ""
+    """Returns a hint, "did you mean …", for a name that is not in the index; "" if no name is similar."""
+    similar = _close(name, index)
+    return f"did you mean {', '.join(f'`{package}`' for package in similar)}?" if similar else ""
 
 
 def _close(name: str, index: Iterable[str]) -> list[str]:
-    pool = [item for item in index if name and (item[0] == name[0] or name in item)]
-    like = difflib.get_close_matches(name, pool, n=8, cutoff=0.75)
-    alike = difflib.SequenceMatcher(b=name)
+    candidates = [candidate for candidate in index if name and (candidate[0] == name[0] or name in candidate)]
+    similar = difflib.get_close_matches(name, candidates, n=8, cutoff=0.75)
+    matcher = difflib.SequenceMatcher(b=name)
 
-    def rank(item: str) -> tuple[float, bool]:
-        """The nearest first; of those that are as near, what only has more at its end: `mak` is `make`, not `mawk`."""
-        alike.set_seq1(item)
-        return -alike.ratio(), not item.startswith(name)
+    def rank(candidate: str) -> tuple[float, bool]:
+        """Returns a sort key: the most similar name first; of equally similar ones a name that only adds to the end:
+        `mak` means `make`, not `mawk`."""
+        matcher.set_seq1(candidate)
+        return -matcher.ratio(), not candidate.startswith(name)
 
-    return sorted(like, key=rank)[:3]
+    return sorted(similar, key=rank)[:3]
 
 
-def _named(index: PackageIndex, name: str, wanted_by: str, suite: str) -> DebianPackage:
+def _named(index: PackageIndex, name: str, dependent: str, suite: str) -> DebianPackage:
     if name in index:
         return index[name]
     providers = index.providers(name)
     if providers:
         return providers[0]
-    because = f", which `{wanted_by}` needs" if wanted_by else ""
+    because = f", which `{dependent}` needs" if dependent else ""
     raise ResolveError(
         f"no package `{name}` in {suite}{because}", code="no-package", hint=nearest_name_hint(name, index)
     )
@@ -109,18 +112,18 @@ def _provided(package: DebianPackage) -> list[str]:
 def _relations(package: DebianPackage) -> list[list[dict[str, object]]]:
     from debian.deb822 import PkgRelation
 
-    found: list[list[dict[str, object]]] = []
+    relations: list[list[dict[str, object]]] = []
     for text in (package.pre_depends, package.depends):
         if text.strip():
-            found.extend([dict(item) for item in group] for group in PkgRelation.parse_relations(text))
-    return found
+            relations.extend([dict(item) for item in group] for group in PkgRelation.parse_relations(text))
+    return relations
 
 
 def _is_satisfied(
     item: dict[str, object],
     index: PackageIndex,
     chosen: dict[str, DebianPackage],
-    offered: dict[str, list[DebianPackage]],
+    provided: dict[str, list[DebianPackage]],
     pending: set[str],
 ) -> bool:
     name = str(item["name"])
@@ -128,14 +131,14 @@ def _is_satisfied(
         return _satisfies_relation(chosen[name], item)
     if name in pending:
         return name not in index or _satisfies_relation(index[name], item)
-    if item.get("version") is None and name in offered:
+    if item.get("version") is None and name in provided:
         return True
     return any(provider.name in pending or provider.name in chosen for provider in _virtual_providers(item, index))
 
 
 def _virtual_providers(item: dict[str, object], index: PackageIndex) -> list[DebianPackage]:
-    # A versioned relation is met by a versioned Provides alone; those are rare below a minimal system (perlapi-*,
-    # *-abi-*), and name the version in their own name or hold by construction of the archive.
+    # Only a versioned Provides satisfies a versioned relation. In a minimal system these are rare (perlapi-*, *-abi-*):
+    # they have the version in their name, or the archive is built so that they hold.
     return index.providers(str(item["name"]))
 
 
@@ -154,22 +157,22 @@ def _choose_alternative(
 
 
 def _satisfies_relation(package: DebianPackage, item: dict[str, object]) -> bool:
-    version = item.get("version")
-    if not isinstance(version, tuple):
+    constraint = item.get("version")
+    if not isinstance(constraint, tuple):
         return True
     from debian.debian_support import Version
 
-    relation, wanted = str(version[0]), Version(str(version[1]))
-    have = Version(package.version)
+    relation, required = str(constraint[0]), Version(str(constraint[1]))
+    version = Version(package.version)
     match relation:
         case ">=":
-            return bool(have >= wanted)
+            return bool(version >= required)
         case "<=":
-            return bool(have <= wanted)
+            return bool(version <= required)
         case "=":
-            return bool(have == wanted)
+            return bool(version == required)
         case ">>":
-            return bool(have > wanted)
+            return bool(version > required)
         case "<<":
-            return bool(have < wanted)
+            return bool(version < required)
     return True

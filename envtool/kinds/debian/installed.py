@@ -1,4 +1,5 @@
-"""Which Debian packages a stack has: dpkg's database, and what distroless images have in its place (status.d)."""
+"""Lists the Debian packages of a stack, from dpkg's database or from status.d, which distroless images have in its
+place."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ PARTS = "/var/lib/dpkg/status.d/*"
 RELEASES = ("/etc/os-release", "/usr/lib/os-release")
 FORMAT = "packaging-manuals/copyright-format/"  # of a machine-readable debian/copyright (DEP 5)
 GNU = re.compile(r"(AGPL|LGPL|GPL|GFDL)-(\d+)(\.\d+)?(\+|-or-later|-only)?")
-# Names of DEP 5 that SPDX has otherwise
+# SPDX's names for licences that DEP 5 names in another way
 SPDX = {
     "expat": "MIT",
     "artistic": "Artistic-1.0-Perl",
@@ -27,65 +28,68 @@ SPDX = {
 
 
 def installed_packages(tree: Tree) -> list[Package]:
-    """All that is installed, sorted as the database has it."""
+    """Returns all installed packages, in the order of the database."""
     parts = [path for path in tree.find(PARTS) if not path.endswith(".md5sums")]
     content = tree.read([DATABASE, *parts, *RELEASES])
     releases = [content[path].decode(errors="replace") for path in RELEASES if path in content]
     namespace, distro = _distribution(releases[0] if releases else "")
-    found = [
+    stanzas = [
         (path, stanza)
         for path in (DATABASE, *parts)
         for stanza in parse_stanzas(content.get(path, b"").decode(errors="replace"))
         if path != DATABASE or _installed(stanza)
     ]
-    documents = {f"/usr/share/doc/{stanza.get('package', '')}/copyright" for _, stanza in found}
+    documents = {f"/usr/share/doc/{stanza.get('package', '')}/copyright" for _, stanza in stanzas}
     copyrights = tree.read(sorted(documents))
     return [
         _package(path, stanza, namespace, distro, copyrights)
-        for path, stanza in found
+        for path, stanza in stanzas
         if stanza.get("package") and stanza.get("version")
     ]
 
 
 def owners(tree: Tree, path: str) -> list[Package]:
-    """The packages whose list of files has a path, or the name that it had before /bin and /lib moved below /usr."""
-    wanted = {path.encode(errors="surrogateescape"), path.removeprefix("/usr").encode(errors="surrogateescape")}
+    """Returns the packages whose list of files has a path. The list may have the path without /usr, from before /bin
+    and /lib became links into /usr."""
+    spellings = {path.encode(errors="surrogateescape"), path.removeprefix("/usr").encode(errors="surrogateescape")}
     names = {
-        place.rpartition("/")[2].removesuffix(".list").partition(":")[0]
-        for place, content in tree.read(tree.find(LISTS)).items()
-        if wanted & {*content.split(b"\n")}
+        list_path.rpartition("/")[2].removesuffix(".list").partition(":")[0]
+        for list_path, content in tree.read(tree.find(LISTS)).items()
+        if spellings & {*content.split(b"\n")}
     }
     return [package for package in installed_packages(tree) if package.name in names] if names else []
 
 
 def parse_stanzas(text: str) -> Iterator[dict[str, str]]:
-    """Fields of each stanza (deb822), names in lower case."""
+    """Yields the fields of each stanza (deb822), with their names in lower case."""
     for block in re.split(r"\n[ \t]*\n", text):
         fields: dict[str, str] = {}
-        last = ""
+        field = ""
         for line in block.splitlines():
             if line[:1] in (" ", "\t"):
-                if last:
-                    fields[last] += "\n" + line.strip()
+                if field:
+                    fields[field] += "\n" + line.strip()
             elif ":" in line:
                 name, _, value = line.partition(":")
-                last = name.strip().lower()
-                fields[last] = value.strip()
+                field = name.strip().lower()
+                fields[field] = value.strip()
         if fields:
             yield fields
 
 
 def parse_licenses(text: str) -> tuple[str, ...]:
-    """The licences that a machine-readable copyright file names, sorted, in SPDX's words where they have them."""
-    first, *rest = [*parse_stanzas(text)] or [{}]
+    """Returns the licences that a machine-readable copyright file names, sorted, in SPDX's names where there are
+    any."""
+    first, *others = [*parse_stanzas(text)] or [{}]
     if FORMAT not in first.get("format", ""):
         return ()
-    names = {stanza["license"].partition("\n")[0].strip() for stanza in (first, *rest) if "license" in stanza}
+    names = {stanza["license"].partition("\n")[0].strip() for stanza in (first, *others) if "license" in stanza}
     return tuple(sorted({_expression(name) for name in names if name}))
 
 
 def _expression(name: str) -> str:
-    """Of DEP 5's syntax (`A or B and C, with X exception`): what is not plain stays as it is."""
+    """Returns a licence in DEP 5's syntax (`A or B and C, with X exception`) as an SPDX expression; one with a comma or
+    an exception stays as it is."""
     words = re.split(r" (or|and) ", " ".join(name.split()))
     if any("," in word or " " in word for word in words):
         return name
@@ -93,8 +97,8 @@ def _expression(name: str) -> str:
 
 
 def _spdx(word: str) -> str:
-    if found := GNU.fullmatch(word):
-        family, major, minor, later = found.groups()
+    if match := GNU.fullmatch(word):
+        family, major, minor, later = match.groups()
         return f"{family}-{major}{minor or '.0'}-{'or-later' if later in ('+', '-or-later') else 'only'}"
     return SPDX.get(word.lower(), word)
 
@@ -104,7 +108,7 @@ def _installed(stanza: dict[str, str]) -> bool:
 
 
 def _distribution(text: str) -> tuple[str, str]:
-    """As in ("debian", "debian-12"); ("debian", "") where nothing says more."""
+    """Returns ID and ID-VERSION of an os-release, as in ("debian", "debian-12"); ("debian", "") if it has none."""
     lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
     name, version = (lines.get(key, "").strip("\"' ").lower() for key in ("ID", "VERSION_ID"))
     return name or "debian", f"{name}-{version}" if name and version else ""
@@ -112,7 +116,7 @@ def _distribution(text: str) -> tuple[str, str]:
 
 def _package(path: str, stanza: dict[str, str], namespace: str, distro: str, copyrights: dict[str, bytes]) -> Package:
     name, version, arch = stanza["package"], stanza["version"], stanza.get("architecture", "")
-    said = copyrights.get(f"/usr/share/doc/{name}/copyright", b"").decode(errors="replace")
+    copyright_text = copyrights.get(f"/usr/share/doc/{name}/copyright", b"").decode(errors="replace")
     source = stanza.get("source", "").replace("(", "").replace(")", "").split()
     upstream = "@".join(source) if source and source[0] != name else ""
     qualifiers = {"arch": arch, "distro": distro, "upstream": upstream}
@@ -123,7 +127,7 @@ def _package(path: str, stanza: dict[str, str], namespace: str, distro: str, cop
         version=version,
         qualifiers={key: value for key, value in qualifiers.items() if value},
         path=path,
-        licenses=parse_licenses(said),
+        licenses=parse_licenses(copyright_text),
         summary=stanza.get("description", "").partition("\n")[0],
         homepage=stanza.get("homepage", ""),
         archives=(f"{name}_{version.replace(':', '%3a')}_{arch}.deb",),

@@ -1,9 +1,8 @@
-"""Inside the container: fetched debs as a small archive that apt installs from, and what is put right afterwards.
+"""Offers debs to apt inside the container, as a small archive, and makes what packages generate reproducible.
 
-The archive is made of the debs themselves, so a layer is decided by them alone: not by the index that they were
-chosen from, which changes every day. apt then orders, configures and marks as it always does; `dpkg -i *.deb` would
-fail on pre-dependencies, and mark everything as asked for.
-"""
+The archive has only the debs of the layer, so that they alone decide the layer: the index that they were chosen from
+changes every day. apt orders, configures and marks the packages as usual; `dpkg -i *.deb` would fail on
+pre-dependencies, and mark all packages as manually installed."""
 
 from __future__ import annotations
 
@@ -40,9 +39,9 @@ quiet "1";
 
 
 def prepare_apt_archive(debs: list[tuple[str, int, str]], arch: str, blobs: str, cluster: bool) -> None:
-    """Describe debs [file name, size, sha256] to apt, and keep packages from what an image must not do: start
-    services, draw random identities. `cluster`: PostgreSQL is among them. Raises ArchiveError, OSError.
-    """
+    """Writes an archive of debs [file name, size, sha256] for apt. Prevents what packages must not do in an image:
+    start services, make random identities. `cluster`: PostgreSQL is among the packages. Raises ArchiveError,
+    OSError."""
     os.umask(0o022)
     for name in ("lists/partial", "cache/archives/partial", "log"):
         os.makedirs(f"{OFFER_DIRECTORY}/{name}", exist_ok=True)
@@ -59,14 +58,13 @@ def prepare_apt_archive(debs: list[tuple[str, int, str]], arch: str, blobs: str,
         os.makedirs(os.path.dirname(CLUSTER), exist_ok=True)
         _write(CLUSTER, "create_main_cluster = false\n")
     if not os.path.exists(MACHINE_ID) or not os.path.getsize(MACHINE_ID):
-        _write(MACHINE_ID, "0123456789abcdef0123456789abcdef\n")  # else dbus and systemd draw one
+        _write(MACHINE_ID, "0123456789abcdef0123456789abcdef\n")  # without it dbus and systemd make a random one
 
 
 def finish_install(debs: list[tuple[str, int, str]]) -> None:
-    """Check that apt installed all that was chosen, and make what packages generated the same on every machine.
+    """Checks that apt installed all debs, and makes the files that packages generated the same on every machine.
 
-    Raises ArchiveError where a deb was left out: then the choice was not made on this stack.
-    """
+    Raises ArchiveError if a deb was not installed: it was chosen on another stack."""
     with open("/var/lib/dpkg/status", encoding="utf-8", errors="surrogateescape") as file:
         installed = _installed(file.read())
     missing = [name for name, _, _ in debs if name.removesuffix(".deb") not in installed]
@@ -80,7 +78,7 @@ def finish_install(debs: list[tuple[str, int, str]]) -> None:
 
 
 def _installed(status: str) -> set[str]:
-    found = set()
+    installed = set()
     for stanza in status.split("\n\n"):
         fields = dict(
             line.split(": ", 1)
@@ -89,35 +87,34 @@ def _installed(status: str) -> set[str]:
         )
         if fields.get("Status", "").endswith(" installed"):
             version = fields["Version"].replace(":", "%3a")
-            found.add(f"{fields['Package']}_{version}_{fields['Architecture']}")
-    return found
+            installed.add(f"{fields['Package']}_{version}_{fields['Architecture']}")
+    return installed
 
 
 # ---- Java's trusted certificates ------------------------------------------------------------------------------------
 
 _JKS = b"\xfe\xed\xfe\xed\0\0\0\x02"
-_PASSWORD = "changeit".encode("utf-16-be")  # the one that every Java ships with
-_WHITENER = b"Mighty Aphrodite"  # what the format mixes into its digest (sun.security.provider.JavaKeyStore)
+_PASSWORD = "changeit".encode("utf-16-be")  # Java's default password
+_WHITENER = b"Mighty Aphrodite"  # part of the format's digest (sun.security.provider.JavaKeyStore)
 
 
 def canonical_keystore(data: bytes) -> bytes:
-    """A JKS of trusted certificates, sorted by alias, each made at the epoch of 1970: Java writes the time and the
-    order of the moment. What holds anything else than certificates comes back as it is.
-    """
-    count, at = int.from_bytes(data[8:12], "big"), 12
+    """Returns a JKS with its certificates sorted by alias and dated 1970: Java writes the current time and a random
+    order. A keystore that has anything but trusted certificates is returned unchanged."""
+    count, offset = int.from_bytes(data[8:12], "big"), 12
     entries = []
     for _ in range(count):
-        if data[at : at + 4] != b"\0\0\0\x02":  # a private key
+        if data[offset : offset + 4] != b"\0\0\0\x02":  # a private key
             return data
-        start = at = at + 4
-        at += 2 + int.from_bytes(data[at : at + 2], "big")
-        alias = data[start:at]
-        at += 8
-        start = at
-        at += 2 + int.from_bytes(data[at : at + 2], "big")
-        at += 4 + int.from_bytes(data[at : at + 4], "big")
-        entries.append((alias, data[start:at]))
-    if at + 20 != len(data):
+        start = offset = offset + 4
+        offset += 2 + int.from_bytes(data[offset : offset + 2], "big")
+        alias = data[start:offset]
+        offset += 8
+        start = offset
+        offset += 2 + int.from_bytes(data[offset : offset + 2], "big")
+        offset += 4 + int.from_bytes(data[offset : offset + 4], "big")
+        entries.append((alias, data[start:offset]))
+    if offset + 20 != len(data):
         return data
     body = _JKS + count.to_bytes(4, "big")
     body += b"".join(b"\0\0\0\x02" + alias + bytes(8) + certificate for alias, certificate in sorted(entries))

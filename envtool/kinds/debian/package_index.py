@@ -1,8 +1,7 @@
-"""Packages files: 60,000 stanzas, of which a hundred are wanted.
+"""Reads Packages files: 60,000 stanzas, of which about a hundred are needed.
 
-The text is scanned once for names; a stanza is parsed only when somebody asks for it. Reading all of them with
-python-debian would take longer than the whole bootstrap.
-"""
+The text is scanned once for names; a stanza is parsed when its package is looked up. Parsing all of them with
+python-debian would take longer than the whole bootstrap."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ _IMPORTANCE = {"required": 0, "important": 1, "standard": 2, "optional": 3, "ext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DebianPackage:
-    """One binary package of an index. Relations are the text of the field; `size` bytes."""
+    """One binary package of an index. Relations are the text of the field; `size` is in bytes."""
 
     name: str
     version: str
@@ -39,34 +38,34 @@ class DebianPackage:
     depends: str
     pre_depends: str
     provides: str
-    origin: int  # which of the Packages files it is from
+    origin: int  # the number of its Packages file
 
     def marks(self) -> dict[str, str]:
-        """The fields that `Index.marked` can ask for."""
+        """Returns the fields that `PackageIndex.marked` searches."""
         return {"Essential": "yes" if self.essential else "no", "Priority": self.priority}
 
     @property
     def rank(self) -> tuple[int, str]:
-        """Of several that provide one name: by priority, then by name."""
+        """The sort key among packages that provide the same name: by priority, then by name."""
         return _IMPORTANCE.get(self.priority, 5), self.name
 
 
 class PackageIndex:
-    """All packages of several Packages files; the highest version of a name wins. Immutable once made."""
+    """All packages of several Packages files. Of several versions of a name the highest counts. Immutable."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
-        self._places: dict[str, list[tuple[int, int]]] = {}
+        self._positions: dict[str, list[tuple[int, int]]] = {}
         for origin, text in enumerate(texts):
-            for found in _NAME.finditer(text):
-                self._places.setdefault(found[1], []).append((origin, found.start()))
+            for match in _NAME.finditer(text):
+                self._positions.setdefault(match[1], []).append((origin, match.start()))
         self._parsed: dict[str, DebianPackage] = {}
 
     def __contains__(self, name: str) -> bool:
-        return name in self._places
+        return name in self._positions
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._positions)
 
     def __getitem__(self, name: str) -> DebianPackage:
         if name not in self._parsed:
@@ -74,38 +73,38 @@ class PackageIndex:
         return self._parsed[name]
 
     def versions(self, name: str) -> list[DebianPackage]:
-        """Every version of a name that is on offer; empty for an unknown one."""
-        return [self._package(origin, start) for origin, start in self._places.get(name, ())]
+        """Returns every version of a name in the index; none for an unknown name."""
+        return [self._package(origin, start) for origin, start in self._positions.get(name, ())]
 
     def marked(self, field: str, value: str) -> list[str]:
-        """Sorted names of packages whose `field` is `value`; the winning version decides."""
-        found = set()
+        """Returns the sorted names of the packages whose `field` is `value`, in their highest version."""
+        names = set()
         for text in self._texts:
-            at = text.find(f"\n{field}: {value}\n")
-            while at >= 0:
-                found.add(self._name_before(text, at))
-                at = text.find(f"\n{field}: {value}\n", at + 1)
-        return sorted(name for name in found if self[name].marks()[field] == value)
+            offset = text.find(f"\n{field}: {value}\n")
+            while offset >= 0:
+                names.add(self._name_before(text, offset))
+                offset = text.find(f"\n{field}: {value}\n", offset + 1)
+        return sorted(name for name in names if self[name].marks()[field] == value)
 
     @cached_property
     def _providers(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        providers: dict[str, list[str]] = {}
         for text in self._texts:
             for line in _PROVIDES.finditer(text):
                 name = self._name_before(text, line.start())
                 for item in line[1].split(","):
-                    found.setdefault(item.strip().partition(" ")[0].partition(":")[0], []).append(name)
-        return found
+                    providers.setdefault(item.strip().partition(" ")[0].partition(":")[0], []).append(name)
+        return providers
 
     def providers(self, virtual: str) -> list[DebianPackage]:
-        """Packages that provide a name, the one to prefer first."""
+        """Returns the packages that provide a name, the preferred one first."""
         names = dict.fromkeys(self._providers.get(virtual, ()))
         return sorted((self[name] for name in names), key=lambda item: item.rank)
 
-    def _name_before(self, text: str, at: int) -> str:
-        start = text.rfind("\n\n", 0, at) + 2 if text.rfind("\n\n", 0, at) >= 0 else 0
-        found = _NAME.search(text, start)
-        return found[1] if found else ""
+    def _name_before(self, text: str, offset: int) -> str:
+        start = text.rfind("\n\n", 0, offset) + 2 if text.rfind("\n\n", 0, offset) >= 0 else 0
+        match = _NAME.search(text, start)
+        return match[1] if match else ""
 
     def _package(self, origin: int, start: int) -> DebianPackage:
         text = self._texts[origin]
@@ -130,7 +129,7 @@ class PackageIndex:
             )
         except (KeyError, ValueError) as error:
             raise ResolveError(
-                f"the index describes package `{fields.get('package', '?')}` badly: {error}", code="index"
+                f"the index has a wrong entry for package `{fields.get('package', '?')}`: {error}", code="index"
             ) from error
 
     def _best(self, items: list[DebianPackage]) -> DebianPackage:

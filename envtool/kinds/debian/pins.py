@@ -1,4 +1,4 @@
-"""What the pins of both kinds say, as values: package lists and debs. Loaded on every command, so it imports little."""
+"""The pins of both kinds, as values: package lists and debs. It is loaded by every command, so it imports little."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ SCHEMA: dict[str, Json] = {  # of the pins of both kinds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageList:
-    """One Packages file: `path` is below `url` (empty: below whatever mirror this machine uses, see mirrors.py); `size`
-    bytes; `inrelease` the sha256 of what vouches for it."""
+    """One Packages file. `path` is below `url`, or below this machine's mirror if `url` is empty (see mirrors.py);
+    `size` is in bytes; `inrelease` is the sha256 of the InRelease that signs it."""
 
     url: str
     suite: str
@@ -72,15 +72,15 @@ class PackageList:
     inrelease: str
     form: str  # "xz" or "gz"
 
-    def fetch(self, places: Sequence[str] = ()) -> Fetch:
-        """The file as it is fetched, from `places` (URLs of archives) where it does not say itself where it is."""
+    def fetch(self, archives: Sequence[str] = ()) -> Fetch:
+        """Returns the file to fetch: from its own `url`, or from `archives` (URLs) if it has none."""
         name = f"{self.suite}_{self.component}_Packages.{self.form}".replace("/", "_")
         return with_archives(
-            Fetch(sha256=self.sha256, size=self.size, name=name), [self.url] if self.url else places, self.path
+            Fetch(sha256=self.sha256, size=self.size, name=name), [self.url] if self.url else archives, self.path
         )
 
     def json(self) -> dict[str, Json]:
-        """As it stands in the pins."""
+        """Returns the list as it is written in the pins."""
         return {field: getattr(self, field) for field in _LIST_FIELDS if getattr(self, field)}
 
 
@@ -88,13 +88,14 @@ _LIST_FIELDS = ("url", "suite", "component", "path", "sha256", "size", "inreleas
 
 
 def package_lists(pins: Any) -> tuple[PackageList, ...]:
-    """The lists that a base's pins name."""
+    """Returns the lists in a base's or layer's pins."""
     return tuple(PackageList(**{field: item.get(field, "") for field in _LIST_FIELDS}) for item in pins["lists"])
 
 
 def pin_package(package: DebianPackage) -> dict[str, Json]:
-    """A package as it stands in the pins; `list` says which of the lists it is from, 0 is left out."""
-    found: dict[str, Json] = {
+    """Returns a package as it is written in the pins; `list` is the number of its Packages file, and left out if it is
+    0."""
+    pin: dict[str, Json] = {
         "name": package.name,
         "version": package.version,
         "arch": package.architecture,
@@ -102,44 +103,44 @@ def pin_package(package: DebianPackage) -> dict[str, Json]:
         "sha256": package.sha256,
         "size": package.size,
     }
-    return found | ({"list": package.origin} if package.origin else {})
+    return pin | ({"list": package.origin} if package.origin else {})
 
 
 def deb_fetches(pins: Any) -> tuple[Fetch, ...]:
-    """The debs of pins (`lists` and `debs`) as files to fetch, named as apt names them. Raises LookupError for one of a
-    list that is not there."""
-    if any(item.get("list", 0) >= len(pins["lists"]) for item in pins["debs"]):
+    """Returns the debs of pins (`lists` and `debs`) as files to fetch, named as apt names them. Raises LookupError if
+    the Packages file of a deb is not in `lists`."""
+    if any(deb.get("list", 0) >= len(pins["lists"]) for deb in pins["debs"]):
         raise LookupError("a package of a list that is not there")
-    return tuple(Fetch(sha256=item["sha256"], size=item["size"], name=file_name(item)) for item in pins["debs"])
+    return tuple(Fetch(sha256=deb["sha256"], size=deb["size"], name=file_name(deb)) for deb in pins["debs"])
 
 
-def locate_debs(request: Request, pins: Any, missing: Sequence[Fetch], site: Site) -> list[Fetch]:
-    """The debs of pins where this machine's mirrors have them. Raises ResolveError where no mirror is known."""
+def locate_debs(request: Request, pins: Any, fetches: Sequence[Fetch], site: Site) -> list[Fetch]:
+    """Returns the fetches with their URLs on this machine's mirrors. Raises ResolveError if no mirror is known."""
     from envtool.kinds.debian import mirrors
 
     mirrors.allow_host_archives(site)
     lists = package_lists(pins)
     debs = {item["sha256"]: item for item in pins["debs"]}
     epoch = int(pins.get("epoch", request.epoch))
-    places = {item: mirrors.archive_urls(item.url, pins["suite"], item.suite, epoch) for item in lists}
+    archives = {item: mirrors.archive_urls(item.url, pins["suite"], item.suite, epoch) for item in lists}
     return [
-        with_archives(fetch, places[lists[debs[fetch.sha256].get("list", 0)]], debs[fetch.sha256]["path"])
-        for fetch in missing
+        with_archives(fetch, archives[lists[debs[fetch.sha256].get("list", 0)]], debs[fetch.sha256]["path"])
+        for fetch in fetches
     ]
 
 
-def with_archives(fetch: Fetch, places: Sequence[str], path: str) -> Fetch:
-    """A file in the first of some archives, and in the others."""
-    first, *more = (f"{place}/{path}" for place in places)
-    return replace(fetch, url=first, mirrors=tuple(more))
+def with_archives(fetch: Fetch, archives: Sequence[str], path: str) -> Fetch:
+    """Returns a fetch with the URL of its path in the first archive, and in the other archives as mirrors."""
+    url, *mirrors = (f"{archive}/{path}" for archive in archives)
+    return replace(fetch, url=url, mirrors=tuple(mirrors))
 
 
-def file_name(item: Mapping[str, Any]) -> str:
-    """`name_version_arch.deb`, an epoch's colon written %3a."""
-    return f"{item['name']}_{item['version'].replace(':', '%3a')}_{item['arch']}.deb"
+def file_name(deb: Mapping[str, Any]) -> str:
+    """Returns `name_version_arch.deb`, in which %3a is the colon of an epoch."""
+    return f"{deb['name']}_{deb['version'].replace(':', '%3a')}_{deb['arch']}.deb"
 
 
 def summary(pins: Any) -> str:
-    """As in: 88 packages, 41 MB."""
-    count, size = len(pins["debs"]), sum(item["size"] for item in pins["debs"])
+    """Returns the number and size of the debs, as in "88 packages, 41 MB"."""
+    count, size = len(pins["debs"]), sum(deb["size"] for deb in pins["debs"])
     return f"{count} package{'s' if count != 1 else ''}, {format_size(size)}" if count else "nothing to add"

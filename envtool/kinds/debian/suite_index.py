@@ -1,4 +1,4 @@
-"""The index of a suite: its InReleases verified, its Packages files fetched."""
+"""Finds the index of a suite and its pockets: verifies each InRelease, and fetches the Packages files."""
 
 from __future__ import annotations
 
@@ -20,57 +20,64 @@ if TYPE_CHECKING:
     from envtool.kinds.debian.suite_options import SuiteOptions
 
 _FORMS = ("xz", "gz")
-MOST_KEYS = 16 << 20  # bytes of a keyring
-LARGEST = 1 << 30  # bytes of a Packages file: those of Debian have 60 MB
+MAX_KEYRING_SIZE = 16 << 20  # bytes of a keyring
+MAX_INDEX_SIZE = 1 << 30  # bytes of a Packages file: Debian's have 60 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedSuite:
-    """A suite with its pockets, verified. `date` (seconds) is the main suite's; `suite` its code name."""
+    """A suite with its pockets, verified. `date` (seconds) is the main suite's; `suite` is the code name."""
 
     suite: str
-    arch: str  # as Debian calls it
+    arch: str  # Debian's name, as in amd64
     date: int
     lists: tuple[PackageList, ...]
 
 
 def architecture(machine: str) -> str:
-    """Debian's name of what `uname -m` says. Raises ResolveError."""
+    """Returns Debian's name of a machine (`uname -m`). Raises ResolveError."""
     if machine not in suites.ARCHITECTURES:
         raise ResolveError(f"there is no Debian for `{machine}` machines", code="arch")
     return suites.ARCHITECTURES[machine]
 
 
 def find_suite(
-    wish: SuiteOptions, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.AptSource, ...]
+    options: SuiteOptions, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.AptSource, ...]
 ) -> VerifiedSuite:
-    """Ask the mirrors for a suite and its pockets. Raises ResolveError, FetchError."""
+    """Finds a suite and its pockets on the mirrors. Raises ResolveError, FetchError."""
     arch = architecture(site.arch)
-    asked = find_release(wish, site, environ=environ, sources=sources)
-    where, url, main, keyrings = asked.mirrors, asked.url, asked.main, asked.keyrings
-    suite = main.codename or wish.suite
-    components = wish.components or suites.COMPONENTS.get(where.archive, ("main",))
-    lists = [find_package_list(url, main, wish.suite, component, arch) for component in components]
-    wanted = wish.pockets is not None
-    for pocket in wish.pockets if wish.pockets is not None else suites.default_pockets(suite):
+    found_release = find_release(options, site, environ=environ, sources=sources)
+    suite_mirrors, url, main, keyrings = (
+        found_release.mirrors,
+        found_release.url,
+        found_release.main,
+        found_release.keyrings,
+    )
+    suite = main.codename or options.suite
+    components = options.components or suites.COMPONENTS.get(suite_mirrors.archive, ("main",))
+    lists = [find_package_list(url, main, options.suite, component, arch) for component in components]
+    pockets_named = options.pockets is not None
+    for pocket in options.pockets if options.pockets is not None else suites.default_pockets(suite):
         name = f"{suite}-{pocket}"
-        places = where.security if pocket == "security" else (url,)
+        urls = suite_mirrors.security if pocket == "security" else (url,)
         try:
-            at, found = _release(places, name, wish, site, keyrings)
+            pocket_url, pocket_release = _release(urls, name, options, site, keyrings)
         except FetchError as error:
-            if wanted or not is_not_found(error):
+            if pockets_named or not is_not_found(error):
                 raise
             site.note(f"{name}: not on this mirror")
             continue
         lists += [
-            find_package_list(at, found, name, part, arch) for part in components if has_component(found, part, arch)
+            find_package_list(pocket_url, pocket_release, name, part, arch)
+            for part in components
+            if has_component(pocket_release, part, arch)
         ]
     return VerifiedSuite(suite=suite, arch=arch, date=main.date, lists=tuple(lists))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundRelease:
-    """A suite's own InRelease, verified, and the mirror that had it."""
+    """A suite's own InRelease, verified, and the URL of the mirror that has it."""
 
     mirrors: mirrors.SuiteMirrors
     url: str
@@ -79,74 +86,76 @@ class FoundRelease:
 
 
 def find_release(
-    wish: SuiteOptions, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.AptSource, ...]
+    options: SuiteOptions, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.AptSource, ...]
 ) -> FoundRelease:
-    """Ask the mirrors for a suite, without its pockets. Raises ResolveError, FetchError."""
-    where = mirrors.choose_mirrors(
-        wish.suite, mirror=wish.mirror, security=wish.security_mirror, sources=sources, environ=environ
+    """Finds a suite on the mirrors, without its pockets. Raises ResolveError, FetchError."""
+    suite_mirrors = mirrors.choose_mirrors(
+        options.suite, mirror=options.mirror, security=options.security_mirror, sources=sources, environ=environ
     )
-    named = [path for path in where.signed_by if os.path.exists(path)]
-    keyrings = release.keyrings(where.archive, extra=named)
-    if wish.keyring:
-        with site.open(wish.keyring) as file:
-            keyrings += (release.Keyring(path=wish.keyring, data=file.read(MOST_KEYS)),)
-    url, main = _release(where.main, wish.suite, wish, site, keyrings)
-    return FoundRelease(mirrors=where, url=url, main=main, keyrings=keyrings)
+    keyring_paths = [path for path in suite_mirrors.signed_by if os.path.exists(path)]
+    keyrings = release.keyrings(suite_mirrors.archive, extra=keyring_paths)
+    if options.keyring:
+        with site.open(options.keyring) as file:
+            keyrings += (release.Keyring(path=options.keyring, data=file.read(MAX_KEYRING_SIZE)),)
+    url, main = _release(suite_mirrors.main, options.suite, options, site, keyrings)
+    return FoundRelease(mirrors=suite_mirrors, url=url, main=main, keyrings=keyrings)
 
 
 def is_not_found(error: FetchError) -> bool:
-    """Whether a fetch failed because the file is not there, rather than because the network is not."""
+    """Whether a fetch failed because the mirror does not have the file; False for a network failure."""
     return error.code in ("fetch-missing", "fetch-gone") or any(
         text in error.message for text in ("HTTP 404", "HTTP 410", "No such file")
     )
 
 
 def _release(
-    urls: tuple[str, ...], suite: str, wish: SuiteOptions, site: Site, keyrings: tuple[release.Keyring, ...]
+    urls: tuple[str, ...], suite: str, options: SuiteOptions, site: Site, keyrings: tuple[release.Keyring, ...]
 ) -> tuple[str, release.Release]:
-    first: FetchError | None = None
-    for url in urls:
-        what = f"{url}/dists/{suite}/InRelease"
+    first_error: FetchError | None = None
+    for mirror in urls:
+        release_url = f"{mirror}/dists/{suite}/InRelease"
         try:
-            data = site.get(what)
+            data = site.get(release_url)
         except FetchError as error:
-            if error.code == "outside":  # the whole archive is what has to be allowed
-                error.hint = error.hint.replace(_path(what), _path(url))
+            if error.code == "outside":  # the user has to allow the whole archive, not one file of it
+                error.hint = error.hint.replace(_path(release_url), _path(mirror))
                 raise
-            # A network that is down says more than a mirror beside it that never had the suite.
-            first = error if first is None or is_not_found(first) else first
+            # A network failure is a better explanation than a second mirror that never had the suite.
+            first_error = error if first_error is None or is_not_found(first_error) else first_error
             continue
-        found = release.parse_inrelease(data, keyrings=keyrings, what=what)
-        remark = release.check_release(found, suite=suite, what=what, now=time.time(), strict=wish.valid_until)
+        verified = release.parse_inrelease(data, keyrings=keyrings, url=release_url)
+        remark = release.check_release(
+            verified, suite=suite, url=release_url, now=time.time(), strict=options.valid_until
+        )
         if remark:
             site.note(remark)
-        return url, found
-    assert first is not None
-    if is_not_found(first) and suite == wish.suite:
-        like = suites.nearest_suite(suite)
-        hint = f"did you mean `{like}`?" if like else "name a mirror that has it: `mirror:`"
-        raise ResolveError(f"no suite `{suite}` on {' or '.join(urls)}", code="no-suite", hint=hint) from first
-    raise first
+        return mirror, verified
+    assert first_error is not None
+    if is_not_found(first_error) and suite == options.suite:
+        similar = suites.nearest_suite(suite)
+        hint = f"did you mean `{similar}`?" if similar else "name a mirror that has it: `mirror:`"
+        raise ResolveError(f"no suite `{suite}` on {' or '.join(urls)}", code="no-suite", hint=hint) from first_error
+    raise first_error
 
 
 def _path(url: str) -> str:
     return urllib.parse.unquote(urllib.parse.urlsplit(url).path)
 
 
-def has_component(found: release.Release, component: str, arch: str) -> bool:
-    """Whether a component is there for an architecture."""
-    return any(f"{component}/binary-{arch}/Packages.{form}" in found.files for form in _FORMS)
+def has_component(suite_release: release.Release, component: str, arch: str) -> bool:
+    """Whether a release has a component for an architecture."""
+    return any(f"{component}/binary-{arch}/Packages.{form}" in suite_release.files for form in _FORMS)
 
 
-def find_package_list(url: str, found: release.Release, suite: str, component: str, arch: str) -> PackageList:
-    """The Packages file of a component, by its hash where the archive offers that. Raises ResolveError."""
+def find_package_list(url: str, suite_release: release.Release, suite: str, component: str, arch: str) -> PackageList:
+    """Returns the Packages file of a component, by its hash if the archive has it by hash. Raises ResolveError."""
     for form in _FORMS:
-        entry = found.files.get(f"{component}/binary-{arch}/Packages.{form}")
+        entry = suite_release.files.get(f"{component}/binary-{arch}/Packages.{form}")
         if entry is None:
             continue
-        folder = os.path.dirname(entry.path)
-        # Without by-hash a mirror that is being updated serves a Packages file that its InRelease does not know.
-        path = f"{folder}/by-hash/SHA256/{entry.sha256}" if found.by_hash else entry.path
+        directory = os.path.dirname(entry.path)
+        # Without by-hash a mirror may, during an update, serve a Packages file that its InRelease does not list.
+        path = f"{directory}/by-hash/SHA256/{entry.sha256}" if suite_release.by_hash else entry.path
         return PackageList(
             url=url,
             suite=suite,
@@ -154,19 +163,19 @@ def find_package_list(url: str, found: release.Release, suite: str, component: s
             path=f"dists/{suite}/{path}",
             sha256=entry.sha256,
             size=entry.size,
-            inrelease=found.sha256,
+            inrelease=suite_release.sha256,
             form=form,
         )
     raise ResolveError(f"suite `{suite}` has no component `{component}` for {arch}", code="no-component")
 
 
 def fetch_index(lists: tuple[PackageList, ...], site: Site) -> PackageIndex:
-    """Fetch Packages files (checked by size and hash) and scan them. Raises FetchError, ResolveError."""
+    """Fetches Packages files (checked by size and hash) and scans them. Raises FetchError, ResolveError."""
     return read_index(lists, site.fetch([item.fetch() for item in lists]))
 
 
 def read_index(lists: Sequence[PackageList], paths: Sequence[os.PathLike[str]]) -> PackageIndex:
-    """Scan Packages files that are at hand. Raises ResolveError."""
+    """Scans Packages files at their local paths. Raises ResolveError."""
     return PackageIndex([_text(path, item) for path, item in zip(paths, lists, strict=True)])
 
 
@@ -177,9 +186,11 @@ def _text(path: os.PathLike[str], item: PackageList) -> str:
     with open(path, "rb") as file:
         data = file.read()
     try:
-        plain = decompress_limited("xz" if data.startswith(b"\xfd7zXZ") else "gz", data, LARGEST)
+        unpacked = decompress_limited("xz" if data.startswith(b"\xfd7zXZ") else "gz", data, MAX_INDEX_SIZE)
     except (lzma.LZMAError, zlib.error, EOFError) as error:
         raise ResolveError(f"the package list of {item.suite} is damaged: {error}", code="index") from error
-    if plain is None:
-        raise ResolveError(f"the package list of {item.suite} unpacks to more than {LARGEST >> 20} MiB", code="index")
-    return plain.decode("utf-8", "replace")
+    if unpacked is None:
+        raise ResolveError(
+            f"the package list of {item.suite} unpacks to more than {MAX_INDEX_SIZE >> 20} MiB", code="index"
+        )
+    return unpacked.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""What the spec says of a Debian base, as a value."""
+"""The options of the kind `debian`, as a value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteOptions:
-    """What the spec says of a Debian base. `pockets` None: those that the suite has."""
+    """The options of the kind `debian`. `pockets` is None for the pockets that the suite has by default."""
 
     suite: str
     mirror: str = ""
@@ -24,7 +24,7 @@ class SuiteOptions:
 
     @classmethod
     def read(cls, options: Json) -> SuiteOptions:
-        """From the options of the spec: `SUITE`, or a mapping (checked against the schema before)."""
+        """Reads the options of the spec: `SUITE`, or a mapping, which fit the schema."""
         value: Any = {"suite": options} if isinstance(options, str) else options
         return cls(
             suite=value["suite"],

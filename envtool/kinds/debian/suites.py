@@ -1,4 +1,4 @@
-"""Names: which suite is whose, what a machine is called in an archive, which pockets a suite has."""
+"""Names of suites, pockets, components and architectures."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
 
 
 def suite_family(suite: str) -> str:
-    """One of "debian", "ubuntu", and "" for a suite that we don't know; pockets (`bookworm-updates`) count."""
+    """Returns the archive of a suite or pocket (`bookworm-updates`): "debian", "ubuntu", or "" for an unknown suite."""
     stem = suite.partition("-")[0].partition("/")[0]
     return "debian" if stem in DEBIAN else "ubuntu" if stem in UBUNTU else ""
 
 
 def nearest_suite(suite: str) -> str:
-    """The suite that is most like a name that no mirror has; empty where none is, or it is a suite itself."""
+    """Returns the suite with the name most similar to an unknown one; "" if there is none, or the name is a suite's."""
     from difflib import get_close_matches
 
     stem = suite.partition("-")[0].partition("/")[0]
@@ -39,5 +39,5 @@ def nearest_suite(suite: str) -> str:
 
 
 def default_pockets(suite: str) -> tuple[str, ...]:
-    """The pockets that a suite has by default."""
+    """Returns the pockets that a suite has by default."""
     return () if suite in ROLLING or "-" in suite else POCKETS

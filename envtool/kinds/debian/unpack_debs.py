@@ -1,8 +1,7 @@
-"""Debs -> files and dpkg's database, as `dpkg --unpack` would leave them, in one go and on every processor.
+"""Unpacks debs and writes dpkg's database, as `dpkg --unpack` would, but at once and on every processor.
 
-Runs inside the container, forked without exec: everything it needs is imported here.
-dpkg's database: the layout of dpkg's own `lib/dpkg/` (status, info/*, triggers/*), see deb-triggers(5), dpkg(1).
-"""
+Runs inside the container, forked without exec: everything it needs is imported here. dpkg's database: the layout of
+dpkg's own `lib/dpkg/` (status, info/*, triggers/*), see deb-triggers(5), dpkg(1)."""
 
 from __future__ import annotations
 
@@ -33,19 +32,18 @@ MERGED = ("bin", "sbin", "lib", "lib64")
 _SAME = re.compile(r"^Multi-Arch: *same *$", re.MULTILINE)
 _FIELD = re.compile(r"^(Package|Architecture): *(\S+)", re.MULTILINE)
 
-_Made = TypeVar("_Made")
+_Result = TypeVar("_Result")
 
-# What one deb leaves for the database: its control files as name -> (content, mtime), the paths it owns, and the
-# md5 of each conffile. Plain types, because it crosses a pipe.
+# One deb's entries for the database: its control files as name -> (content, mtime), the paths it owns, and the md5 of
+# each conffile. Only built-in types, because it is marshalled through a pipe.
 Unpacked = tuple[dict[str, tuple[bytes, int]], list[str], dict[str, str]]
 
 
 def unpack(names: list[str], merged: bool, count: Callable[[int], None]) -> None:
-    """Unpack debs of BLOBS (the largest first in `names`) into `/` and write dpkg's database about them.
+    """Unpacks debs of BLOBS (the largest first in `names`) into `/` and writes dpkg's database for them.
 
-    `merged`: /bin, /sbin and /lib are links into /usr. `count` is told the index of each that is done. Raises
-    ArchiveError, OSError.
-    """
+    `merged`: /bin, /sbin and /lib are links into /usr. `count` is called with the index of each deb that is unpacked.
+    Raises ArchiveError, OSError."""
     os.umask(0o022)
     if merged:
         for name in MERGED:
@@ -56,11 +54,12 @@ def unpack(names: list[str], merged: bool, count: Callable[[int], None]) -> None
 
 
 def extract_in_parallel(names: list[str], count: Callable[[int], None], workers: int = 0) -> list[Unpacked]:
-    """Extract debs on several processes, which take the next name from a pipe. In the order of the names."""
-    queue, feed = os.pipe()
-    os.write(feed, b"".join(index.to_bytes(2, "little") for index in range(len(names))))
-    os.close(feed)
-    answers = []
+    """Extracts debs in several processes, each of which takes the next index from a pipe. Returns the results in the
+    order of the names. Raises ArchiveError."""
+    queue, queue_writer = os.pipe()
+    os.write(queue_writer, b"".join(index.to_bytes(2, "little") for index in range(len(names))))
+    os.close(queue_writer)
+    workers_readers = []
     for _ in range(min(workers or len(os.sched_getaffinity(0)), len(names))):
         reader, writer = os.pipe()
         pid = os.fork()
@@ -68,28 +67,28 @@ def extract_in_parallel(names: list[str], count: Callable[[int], None], workers:
             os.close(reader)
             _work(names, queue, writer, count)
         os.close(writer)
-        answers.append((pid, reader))
+        workers_readers.append((pid, reader))
     os.close(queue)
-    found: dict[int, Unpacked] = {}
+    results: dict[int, Unpacked] = {}
     errors = []
-    for pid, reader in answers:  # a full pipe makes a worker wait for its turn, at its very end
+    for pid, reader in workers_readers:  # a worker whose pipe is full waits here, after it has done all its work
         with open(reader, "rb") as file:
             data = file.read()
-        os.waitpid(pid, 0)  # marshal: from our own child
-        results, error = marshal.loads(data) if data else ({}, "a worker was killed")  # noqa: S302
-        found.update(results)
+        os.waitpid(pid, 0)  # marshal is safe here: the data is from a child process
+        worker_results, error = marshal.loads(data) if data else ({}, "a worker was killed")  # noqa: S302
+        results.update(worker_results)
         errors += [error] if error else []
     if errors:
         raise ArchiveError(errors[0])
-    return [found[index] for index in range(len(names))]
+    return [results[index] for index in range(len(names))]
 
 
 def _work(names: list[str], queue: int, writer: int, count: Callable[[int], None]) -> None:
     results: dict[int, Unpacked] = {}
     error = ""
     try:
-        while taken := os.read(queue, 2):
-            index = int.from_bytes(taken, "little")
+        while item := os.read(queue, 2):
+            index = int.from_bytes(item, "little")
             error = names[index]
             results[index] = extract_deb(f"{BLOBS}/{names[index]}", "")
             count(index)
@@ -102,64 +101,67 @@ def _work(names: list[str], queue: int, writer: int, count: Callable[[int], None
 
 
 def _describe_failure(reason: BaseException) -> str:
-    """What is said of a deb that could not be unpacked: of what the system refuses the file, and what to do."""
+    """Returns the message for a deb that could not be unpacked: for a failed system call with the path, and with
+    advice."""
     if not isinstance(reason, OSError) or not reason.strerror:
         return str(reason) or type(reason).__name__
-    named = f"{os.fsdecode(reason.filename)}: " if isinstance(reason.filename, str | bytes) else ""
+    path = f"{os.fsdecode(reason.filename)}: " if isinstance(reason.filename, str | bytes) else ""
     advice = ""
     if reason.errno in (errno.EISDIR, errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY, errno.ELOOP):
         advice = " (another package, or a layer below, has something else at this place: leave one of them out)"
-    return f"{named}{reason.strerror}{advice}"
+    return f"{path}{reason.strerror}{advice}"
 
 
 def extract_deb(deb: str, root: str) -> Unpacked:
-    """Extract one deb below `root` (empty: `/`). Existing directories, and links to such, stay as they are."""
-    packed_control, packed_data = read_deb_parts(deb)
-    text = decompress(*packed_control)
+    """Extracts one deb below `root` (empty: `/`). Existing directories, and links to directories, stay as they are."""
+    control_part, data_part = read_deb_parts(deb)
+    control_data = decompress(*control_part)
     control = {
-        item.path: (text[item.start : item.start + item.size], item.mtime) for item in iter_members(text) if item.size
+        member.path: (control_data[member.start : member.start + member.size], member.mtime)
+        for member in iter_members(control_data)
+        if member.size
     }
     conffiles = {
         line.strip(): "" for line in control.get("conffiles", (b"", 0))[0].decode().split("\n") if line.startswith("/")
     }
-    data = decompress(*packed_data)
+    data = decompress(*data_part)
     owned = []
-    for item in iter_members(data):
-        owned.append(f"/{item.path}" if item.path else "/.")
-        if item.path:
-            _write_member(item, data, root)
+    for member in iter_members(data):
+        owned.append(f"/{member.path}" if member.path else "/.")
+        if member.path:
+            _write_member(member, data, root)
         if owned[-1] in conffiles:
-            content = data[item.start : item.start + item.size]
+            content = data[member.start : member.start + member.size]
             conffiles[owned[-1]] = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return control, owned, {name: digest for name, digest in conffiles.items() if digest}
 
 
-def _write_member(item: DebMember, data: bytes, root: str) -> None:
-    target = f"{root}/{item.path}"
-    if item.kind == DIRECTORY:
+def _write_member(member: DebMember, data: bytes, root: str) -> None:
+    target = f"{root}/{member.path}"
+    if member.kind == DIRECTORY:
         if _make_directory(target):
-            os.chown(target, item.uid, item.gid)
-            os.chmod(target, item.mode)
+            os.chown(target, member.uid, member.gid)
+            os.chmod(target, member.mode)
         return
-    if item.kind == SYMLINK:
-        if os.path.isdir(target):  # /lib of a package, where /lib is a link into /usr already
+    if member.kind == SYMLINK:
+        if os.path.isdir(target):  # for example /lib, which is a link into /usr already
             return
-        _retry_after_unlink(target, lambda: os.symlink(item.link, target))
-        os.chown(target, item.uid, item.gid, follow_symlinks=False)
-        os.utime(target, (item.mtime, item.mtime), follow_symlinks=False)
+        _retry_after_unlink(target, lambda: os.symlink(member.link, target))
+        os.chown(target, member.uid, member.gid, follow_symlinks=False)
+        os.utime(target, (member.mtime, member.mtime), follow_symlinks=False)
         return
-    if item.kind == HARDLINK:
-        _retry_after_unlink(target, lambda: os.link(f"{root}/{item.link}", target, follow_symlinks=False))
+    if member.kind == HARDLINK:
+        _retry_after_unlink(target, lambda: os.link(f"{root}/{member.link}", target, follow_symlinks=False))
         return
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = _retry_after_unlink(target, lambda: os.open(target, flags, 0o600))
     try:
-        view = memoryview(data)[item.start : item.start + item.size]
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fchown(fd, item.uid, item.gid)
-        os.fchmod(fd, item.mode)
-        os.utime(fd, (item.mtime, item.mtime))
+        unwritten = memoryview(data)[member.start : member.start + member.size]
+        while unwritten:
+            unwritten = unwritten[os.write(fd, unwritten) :]
+        os.fchown(fd, member.uid, member.gid)
+        os.fchmod(fd, member.mode)
+        os.utime(fd, (member.mtime, member.mtime))
     finally:
         os.close(fd)
 
@@ -171,16 +173,16 @@ def _make_directory(path: str) -> bool:
         if not os.path.isdir(path):
             raise
         return False
-    except FileNotFoundError:  # a package that does not ship its parents
+    except FileNotFoundError:  # the package does not contain the parent directories
         os.makedirs(path, 0o755, exist_ok=True)
     return True
 
 
-def _retry_after_unlink(target: str, make: Callable[[], _Made]) -> _Made:
-    # Another package's file is replaced, as dpkg does where `Replaces` allows it; parents may be missing.
+def _retry_after_unlink(target: str, operation: Callable[[], _Result]) -> _Result:
+    # Replaces another package's file, as dpkg does where `Replaces` allows it; makes missing parents.
     for _ in range(3):
         try:
-            return make()
+            return operation()
         except FileExistsError:
             os.unlink(target)
         except FileNotFoundError:
@@ -189,7 +191,7 @@ def _retry_after_unlink(target: str, make: Callable[[], _Made]) -> _Made:
 
 
 def finish() -> None:
-    """What a system has that no package ships: an empty machine-id, to be filled by who boots it."""
+    """Writes an empty machine-id, which no package contains and which is filled at the first boot."""
     _write("/etc/machine-id", "")
 
 
@@ -197,7 +199,7 @@ def finish() -> None:
 
 
 class _DpkgRecord:
-    # One unpacked package as the database names it: `key` is `name`, or `name:arch` where several may be installed.
+    # One unpacked package. `key` is its name in the database: `name`, or `name:arch` if it is `Multi-Arch: same`.
     __slots__ = ("arch", "conffiles", "control", "files", "key", "name", "owned", "stanza")
 
     def __init__(self, unpacked: Unpacked) -> None:
@@ -211,7 +213,7 @@ class _DpkgRecord:
 
 
 def write_database(records: list[_DpkgRecord], root: str = "") -> None:
-    """Write dpkg's database with every package unpacked and none configured."""
+    """Writes dpkg's database, with every package unpacked and none configured."""
     top = f"{root}/var/lib/dpkg"
     for name in ("info", "updates", "triggers", "alternatives", "parts"):
         os.makedirs(f"{top}/{name}", 0o755, exist_ok=True)
@@ -220,11 +222,11 @@ def write_database(records: list[_DpkgRecord], root: str = "") -> None:
     for record in sorted(records, key=lambda item: item.key):
         _write_info(record, f"{top}/info")
         stanzas.append(_status(record))
-        for what, line in _interests(record):
-            if what.startswith("/"):
-                by_file.append(f"{what} {line}\n")
+        for trigger, line in _interests(record):
+            if trigger.startswith("/"):
+                by_file.append(f"{trigger} {line}\n")
             else:
-                by_name.setdefault(what, []).append(f"{line}\n")
+                by_name.setdefault(trigger, []).append(f"{line}\n")
     _write(f"{top}/status", "\n".join(stanzas))
     for name in ("available", "diversions"):
         _write(f"{top}/{name}", "")
@@ -256,21 +258,21 @@ def _status(record: _DpkgRecord) -> str:
 
 
 def _interests(record: _DpkgRecord) -> list[tuple[str, str]]:
-    found = []
+    interests = []
     for line in record.files.get("triggers", (b"", 0))[0].decode().split("\n"):
         words = line.partition("#")[0].split()
         if len(words) == 2 and words[0].startswith("interest"):
-            found.append((words[1], f"{record.key}{'/noawait' if words[0].endswith('noawait') else ''}"))
-    return found
+            interests.append((words[1], f"{record.key}{'/noawait' if words[0].endswith('noawait') else ''}"))
+    return interests
 
 
 def _write(path: str, content: str | bytes, *, mode: int = 0o644) -> None:
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        unwritten = memoryview(data)
+        while unwritten:
+            unwritten = unwritten[os.write(fd, unwritten) :]
         os.fchmod(fd, mode)
     finally:
         os.close(fd)

@@ -1,6 +1,6 @@
-"""`dockerfile: FILE`: a base that is what a Dockerfile builds. The work is done in `making`, imported when there is
-some: kinds are loaded whenever a spec is read.
-"""
+"""The kind `dockerfile`: a base that a Dockerfile builds.
+
+The methods import `resolver` when they are called: kinds are loaded whenever a spec is read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from envtool.kinds.image import pins as pinned
 
 
 class Dockerfile(Kind):
-    """The base kind. Its pins: `images` (by the name that FROM or --from gives, as the kind `image` pins them) and
-    `urls` of ADD. Its own layer is the first of the image that the target stands on."""
+    """The base kind. Its pins: `images` (the pins of the kind `image`, by the name in FROM or --from) and `urls` (the
+    files that ADD downloads). The base's own layer is the first layer of the image that the target stands on."""
 
     name: ClassVar[str] = "dockerfile"
     pins: ClassVar[Json] = shapes.record(
@@ -26,8 +26,8 @@ class Dockerfile(Kind):
         }
     )
     schema: ClassVar[Json] = {
-        "description": "What a Dockerfile builds: its path, or a mapping. Each instruction that changes the tree is a"
-        " layer; stages that are not needed are not built. RUN has the network unless it says `--network=none`.",
+        "description": "A base that a Dockerfile builds: its path, or a mapping. Each instruction that changes the tree"
+        " is a layer; stages that are not needed are not built. RUN has the network unless it says `--network=none`.",
         "examples": ["Dockerfile"],
         "anyOf": [
             {**PATH, "description": "Path of the Dockerfile; its context is the spec's own directory."},
@@ -51,8 +51,8 @@ class Dockerfile(Kind):
                         "additionalProperties": {"type": ["string", "number", "boolean"]},
                     },
                     "secrets": {
-                        "description": "What `RUN --mount=type=secret` finds, by id: a file of the project; or, where"
-                        " the caller allows it (`--allow-secret`), a variable or a file of theirs (absolute, or"
+                        "description": "Secrets for `RUN --mount=type=secret`, by id: a file of the project; or, if"
+                        " the caller allows it (`--allow-secret`), the caller's variable or file (absolute, or"
                         " below ~). Never part of a key or a layer.",
                         "type": "object",
                         "additionalProperties": {
@@ -67,8 +67,8 @@ class Dockerfile(Kind):
                         },
                     },
                     "images": {
-                        "description": "Other images for the names that FROM and --from use: whatever the kind `image`"
-                        " takes, as in {debian:12: oci:images/debian}.",
+                        "description": "Other images for the names that FROM and --from use, written as for the kind"
+                        " `image`, as in {debian:12: oci:images/debian}.",
                         "type": "object",
                         "additionalProperties": {"type": ["string", "object"]},
                     },
@@ -76,7 +76,7 @@ class Dockerfile(Kind):
                         "type": "string",
                         "pattern": "^linux/[a-z0-9]+(/v[0-9]+)?$",
                         "errorMessage": "a platform of Linux, as in linux/amd64 or linux/arm/v7",
-                        "description": "The platform it is for, as in linux/amd64: it has to be this machine's.",
+                        "description": "The platform to build for, as in linux/amd64; it must be this machine's.",
                     },
                 },
             },
@@ -84,112 +84,114 @@ class Dockerfile(Kind):
     }
 
     def asked_inputs(self, options: Json) -> tuple[str, ...]:
-        """What tells which image a local one is."""
+        """Returns the project's files that identify local images."""
         from envtool.kinds.dockerfile import resolver
 
         return resolver.local_image_files(options)
 
     def judge(self, options: Json) -> None:
-        """Can each of `images:` be an image?"""
+        """Raises SpecError for an entry of `images:` that is no image."""
         from envtool.kinds.dockerfile import base_images
 
-        chosen: Any = options if isinstance(options, dict) else {}
-        for each in chosen.get("images", {}).values():
-            base_images.KIND.judge(each)
+        mapping: Any = options if isinstance(options, dict) else {}
+        for option in mapping.get("images", {}).values():
+            base_images.KIND.judge(option)
 
     def check(self, request: Request, site: Site) -> None:
-        """Can the Dockerfile be read, and are the local images there that it needs?"""
+        """Raises SpecError or ResolveError if the Dockerfile is wrong, or a local image that it needs does not
+        exist."""
         from envtool.kinds.dockerfile import resolver
 
         resolver.check(request, site)
 
     def foreseen(self, request: Request) -> tuple[Part, ...]:
-        """Its COPYs of the context, and RUNs that mount it or a secret."""
+        """Returns the sublayers that read the project or a secret: COPY from the context, RUN with such a mount."""
         from envtool.kinds.dockerfile import resolver
 
         return resolver.foreseen(request)
 
     def texts(self, options: Json) -> tuple[str, ...]:
-        """The Dockerfile, and what its context ignores."""
+        """Returns the paths of the Dockerfile and of its ignore files."""
         return text_inputs(options)
 
     def question(self, request: Request) -> Json:
-        """The images that are named, and what ADD may fetch; not what is built of them."""
+        """Returns the names of the images and the URLs that ADD may fetch; the other instructions are no part of the
+        question."""
         from envtool.kinds.dockerfile import resolver
 
         return resolver.question(request)
 
     def resolve(self, request: Request, site: Site) -> Json:
-        """Pin each image, and what is behind the URLs of ADD that say no checksum."""
+        """Pins each image, and each URL of an ADD without a checksum."""
         from envtool.kinds.dockerfile import resolver
 
         return resolver.resolve(request, site)
 
     def fresh(self, request: Request, pins: Any) -> bool:
-        """Are the images still what they were, by looking at this machine alone?"""
+        """Whether this machine still has the same images. Asks no network."""
         from envtool.kinds.dockerfile import resolver
 
         return resolver.fresh(request, pins)
 
     def watches(self, pins: Any) -> tuple[str, ...]:
-        """What the images are known by on this machine."""
+        """Returns the paths on this machine that identify the images."""
         from envtool.kinds.dockerfile import base_images
 
-        return tuple(path for known in pins["images"].values() for path in base_images.KIND.watches(known))
+        return tuple(path for image_pins in pins["images"].values() for path in base_images.KIND.watches(image_pins))
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
-        """The first layer of the image that the target stands on."""
+        """Returns the fetches of the base's own layer."""
         from envtool.kinds.dockerfile import resolver
 
-        found = resolver.own_image_request(request, pins)
-        return found[0].fetches(found[1], found[2]) if found else ()
+        image = resolver.own_image_request(request, pins)
+        return image[0].fetches(image[1], image[2]) if image else ()
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
-        """As the kind `image` has it."""
+        """Returns the fetches with their sources, as the kind `image` finds them."""
         from envtool.kinds.dockerfile import resolver
 
-        found = resolver.own_image_request(request, pins)
-        return found[0].locate(found[1], found[2], fetches, site) if found else fetches
+        image = resolver.own_image_request(request, pins)
+        return image[0].locate(image[1], image[2], fetches, site) if image else fetches
 
     def material(self, request: Request, pins: Json) -> Json:
-        """What decides that layer; the parts have keys of their own."""
+        """Returns what decides the base's own layer; the sublayers have keys of their own."""
         from envtool.kinds.dockerfile import resolver
 
-        found = resolver.own_image_request(request, pins)
-        return found[0].material(found[1], found[2]) if found else "scratch"
+        image = resolver.own_image_request(request, pins)
+        return image[0].material(image[1], image[2]) if image else "scratch"
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """That layer, or nothing for `scratch`."""
+        """Returns the recipe of the base's own layer, which is empty for `scratch`."""
         from envtool.kinds.dockerfile import resolver
 
-        found = resolver.own_image_request(request, pins)
-        return found[0].build(found[1], found[2]) if found else Recipe()
+        image = resolver.own_image_request(request, pins)
+        return image[0].build(image[1], image[2]) if image else Recipe()
 
     def parts(self, request: Request, pins: Any) -> tuple[Part, ...]:
-        """One for each layer of the images, and for each instruction that changes the tree."""
+        """Returns a sublayer for each layer of the images, and for each instruction that changes the tree."""
         from envtool.kinds.dockerfile import resolver
 
         return resolver.parts(request, pins)
 
     def image_config(self, request: Request, pins: Any) -> Mapping[str, Json]:
-        """What the target says of itself."""
+        """Returns the image configuration of the target."""
         from envtool.kinds.dockerfile import resolver
 
         return resolver.image_config(request, pins)
 
     def variables(self, request: Request, pins: Any) -> Mapping[str, str]:
-        """What its ENVs and its image's say."""
+        """Returns the variables that the target's ENVs and its image set."""
         from envtool.kinds.dockerfile import base_images, resolver
 
         return base_images.config_variables(resolver.image_config(request, pins))
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
-        """Where it is Debian or Ubuntu, by the Contents index of its suite."""
+        """Returns the packages that have the files: on Debian and Ubuntu, from the Contents index of the suite."""
         from envtool.kinds.debian import contents_index
 
         return contents_index.packages_for_site(ends, site)
 
     def summary(self, request: Request, pins: Any) -> str:
-        """As in: 2 images."""
+        """Returns the number of images, as in "2 images"."""
         count = len(pins["images"])
         return f"{count} image{'s' if count != 1 else ''}" if count else "scratch"

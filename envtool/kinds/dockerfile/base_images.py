@@ -1,4 +1,4 @@
-"""The images that stages stand on: the kind `image` finds and pins them, under the names that the spec gives them."""
+"""Calls the kind `image` for the images that FROM and --from name: it finds, pins and unpacks them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ KIND: Kind = ImageBase()
 
 
 def image_option(options: Json, name: str) -> Json:
-    """What the kind `image` is asked for a name in FROM or --from: as the spec's `images:` has it, or the name."""
-    chosen: Any = cast("dict[str, Any]", options).get("images", {}) if isinstance(options, dict) else {}
-    return cast("Json", chosen.get(name, name))
+    """Returns the option for the kind `image`: the entry of `images:` for a name in FROM or --from, or the name
+    itself."""
+    images: Any = cast("dict[str, Any]", options).get("images", {}) if isinstance(options, dict) else {}
+    return cast("Json", images.get(name, name))
 
 
 def image_request(request: Request, options: Json, keep: Json = None) -> Request:
-    """The request as the kind `image` gets it; `keep` are its pins of an earlier answer."""
+    """Returns the request for the kind `image`; `keep` are the pins of the image from an earlier resolution."""
     return replace(request, options=options, keep=keep)
 
 
 def image_config_of(request: Request, name: str, pins: Mapping[str, Json]) -> Mapping[str, Json]:
-    """What an image says of itself."""
+    """Returns the configuration of a pinned image."""
     return KIND.image_config(image_request(request, image_option(request.options, name)), pins[name])
 
 
 def config_variables(config: Mapping[str, Json]) -> Mapping[str, str]:
-    """What its Env means for what stands on it."""
+    """Returns the variables that a configuration's Env sets."""
     return pins_of_image.image_variables({"run": dict(config)})

@@ -1,6 +1,5 @@
-"""Which files of the project an instruction means: its sources in the build context, less what `.dockerignore` says.
-Pure.
-"""
+"""Decides which files of the project an instruction reads: its sources in the build context, without those that
+`.dockerignore` excludes. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +18,8 @@ _PATTERN = re.compile(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildContext:
-    """`directory` is relative to the spec's; `sources` to the context, as they were written."""
+    """The sources of one instruction. `directory` is relative to the spec's directory; `sources` are relative to the
+    context, as they were written."""
 
     directory: str
     sources: tuple[str, ...]
@@ -27,72 +27,74 @@ class BuildContext:
 
     @classmethod
     def read(cls, options: Any, sources: Sequence[str]) -> BuildContext:
-        """Of a part's options."""
+        """Reads the options of a sublayer (see `context_options`)."""
         return cls(
             directory=options["context"],
-            sources=tuple(clean_source(each) for each in sources),
+            sources=tuple(clean_source(source) for source in sources),
             ignore=tuple(options["ignore"]),
         )
 
     def inputs(self, *, patterns: bool | None = None) -> tuple[str, ...]:
-        """Files and directories that hold all of it, relative to the spec's directory. Where it makes a difference that
-        patterns may match nothing: what they mean, or what all others do."""
-        found = [
-            posixpath.normpath(posixpath.join(self.directory, _search_root(each)))
-            for each in self.sources
-            if patterns in (None, is_pattern(each))
+        """Returns the files and directories, relative to the spec's directory, that contain all sources. `patterns`:
+        True for the sources that are patterns (they may match nothing), False for the others, None for all."""
+        paths = [
+            posixpath.normpath(posixpath.join(self.directory, _search_root(source)))
+            for source in self.sources
+            if patterns in (None, is_pattern(source))
         ]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(paths))
 
     def keeps(self, path: str) -> bool:
-        """Whether a file (relative to the spec's directory) belongs to it. What lies below no source came by a link on
-        the way to one, and `.dockerignore` alone says whether it is there."""
+        """Whether the instruction reads a file; `path` is relative to the spec's directory. A path that is below no
+        source was reached by a link on the way to a source: only `.dockerignore` can exclude it."""
         if self.directory != ".":
             if not path.startswith(f"{self.directory}/"):
                 return False
             path = path[len(self.directory) + 1 :]
         if is_ignored(path, self.ignore):
             return False
-        beside = True
-        for each in self.sources:
-            if each == "." or pattern_covers(each, path):
+        outside = True
+        for source in self.sources:
+            if source == "." or pattern_covers(source, path):
                 return True
-            fixed = _search_root(each)
-            beside = beside and fixed != "." and not path.startswith(f"{fixed}/")
-        return beside
+            root = _search_root(source)
+            outside = outside and root != "." and not path.startswith(f"{root}/")
+        return outside
 
     def follows(self, link: str, path: str) -> bool:
-        """Whether a file (relative to the spec's directory) that a link leads to belongs to it: of a source that is a
-        link itself, or is a pattern in one, where the context has the file."""
+        """Whether the instruction reads `path`, a file of the context that the link `link` leads to. True where the
+        link is a source, the directory that a pattern is searched in, or a path that a pattern matches. Both paths are
+        relative to the spec's directory."""
         prefix = "" if self.directory == "." else f"{self.directory}/"
         if not (link.startswith(prefix) and path.startswith(prefix)) or is_ignored(path[len(prefix) :], self.ignore):
             return False
         name = link[len(prefix) :]
         depth = name.count("/")
         return any(
-            name == _search_root(each) or (each.count("/") == depth and pattern_covers(each, name))
-            for each in self.sources
+            name == _search_root(source) or (source.count("/") == depth and pattern_covers(source, name))
+            for source in self.sources
         )
 
 
 def clean_source(source: str) -> str:
-    """A source relative to the context, which it cannot leave: without slashes at its ends; "." for all of it."""
+    """Returns a source as a path relative to the context, without slashes at its ends; "." for the whole context. `..`
+    cannot leave the context."""
     return posixpath.normpath("/" + source).lstrip("/") or "."
 
 
 def context_options(directory: str, ignore: Sequence[str]) -> dict[str, Json]:
-    """What `Context.read` reads."""
+    """Returns the options that `BuildContext.read` reads."""
     return {"context": directory, "ignore": [*ignore]}
 
 
 def is_pattern(source: str) -> bool:
-    """Whether it has a `*`, `?` or `[` that no backslash takes the meaning of."""
+    """Whether a source has a `*`, `?` or `[` that no backslash escapes."""
     return _PATTERN.match(source) is not None
 
 
 def _search_root(source: str) -> str:
-    """What the project is searched for: the source, or the directories before its first part that is a pattern. A link
-    on the way is followed in those alone, as BuildKit does."""
+    """Returns the path at which the project is searched: the source, or its directories before the first part that is a
+    pattern. Only in those are links followed, as BuildKit does."""
     parts = source.split("/")
-    magic = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), None)
-    return source if magic is None else "/".join(parts[:magic]) or "."
+    first = next((index for index, part in enumerate(parts) if _MAGIC.search(part)), None)
+    return source if first is None else "/".join(parts[:first]) or "."

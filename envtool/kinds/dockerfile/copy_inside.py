@@ -1,10 +1,9 @@
-"""COPY, ADD and WORKDIR, done: runs inside a build's container, where `/` is the stack and nothing can be imported.
+"""Executes COPY, ADD and WORKDIR inside the build's container, where `/` is the stack and no module can be imported.
 
-As BuildKit copies: of a directory its content; into a target that is a directory, or is written with a slash at its
-end, a file under its own name; directories that are made on the way belong to the owner that is given. Files of the
-context belong to root, those of other trees to whom they belong there, unless an owner is given. Times of other trees
-are kept; the context has none (a checkout's say nothing), so its files get SOURCE_DATE_EPOCH.
-"""
+Copies as BuildKit does: the content of a directory; a file under its own name into a target that is a directory or is
+written with a slash at its end; directories that are made on the way get the owner that is given. Without --chown files
+of the context belong to root, and files of other trees keep their owner. Files of other trees keep their times; files
+of the context get SOURCE_DATE_EPOCH, because the times in a checkout depend on when it was made."""
 
 from __future__ import annotations
 
@@ -24,22 +23,20 @@ from envtool.kinds.dockerfile.build_context import is_pattern
 from envtool.kinds.dockerfile.dockerignore import pattern_covers
 
 CHUNK = 1 << 20
-_NAMES = 16 << 20  # bytes of /etc/passwd and its like
+_NAMES = 16 << 20  # bytes that are read of /etc/passwd or /etc/group
 _MAGIC = re.compile(r"[*?\[\\]")
-_KERNEL_DIRECTORIES = (
-    "/proc",
-    "/sys",
-    "/dev",
-)  # the container's while it is built, and of whoever runs the image: in no layer
+# Mounted by the container, in the build as well as where the image runs: no layer has their content.
+_KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 Unpack: TypeAlias = "Callable[[str, str, tuple[int, int] | None, Callable[[], None]], list[str] | None]"  # see api.Call
 
 
 class CopyError(BuildError):
-    """What cannot be copied, and why."""
+    """A file cannot be copied; the message says which and why."""
 
 
 class _Copier:
-    """One instruction. `owner` is (uid, gid), None to keep whose it is; `mode` as in chmod(1), empty to keep it."""
+    """Copies files for one instruction. `owner` is (uid, gid), None to keep each file's owner; `mode` is as in
+    chmod(1), empty to keep each file's mode. `times`: keep each file's times; else all get SOURCE_DATE_EPOCH."""
 
     def __init__(self, owner: tuple[int, int] | None, mode: str, exclude: list[str], *, times: bool) -> None:
         self.owner = owner
@@ -49,7 +46,8 @@ class _Copier:
         self.links: dict[tuple[int, int], str] = {}
 
     def entry(self, source: str, target: str, name: str) -> None:
-        """A file, symlink or whole directory to exactly `target`; `name` is its path below what is copied."""
+        """Copies a file, a symlink or a directory with its content to exactly `target`; `name` is its path below the
+        copied directory, for --exclude."""
         if name and any(pattern_covers(pattern, name) for pattern in self.exclude):
             return
         info = os.lstat(source)
@@ -58,24 +56,24 @@ class _Copier:
             self.content(source, target, name)
             return
         try:
-            there = os.lstat(target).st_mode
+            mode = os.lstat(target).st_mode
         except FileNotFoundError:
             pass
         else:
-            if stat.S_ISDIR(there):
+            if stat.S_ISDIR(mode):
                 raise CopyError(f"{target} is a directory: a file cannot take its place")
             os.unlink(target)
         self.leaf(source, target, info)
 
     def content(self, source: str, target: str, name: str = "") -> None:
-        if target in _KERNEL_DIRECTORIES:  # as in `COPY --from=build / /`
+        if target in _KERNEL_DIRECTORIES:  # for example in `COPY --from=build / /`
             return
-        for each in sorted(os.listdir(source)):
-            self.entry(os.path.join(source, each), os.path.join(target, each), f"{name}/{each}" if name else each)
+        for entry in sorted(os.listdir(source)):
+            self.entry(os.path.join(source, entry), os.path.join(target, entry), f"{name}/{entry}" if name else entry)
 
     def directory(self, source: str, target: str, info: os.stat_result) -> None:
-        """One below the target, which gets owner and mode also if it is there already (BuildKit: copyDirectory). A link
-        to a directory stays, and so does what is the container's."""
+        """Makes a directory below the target. A directory that exists already gets owner and mode too (BuildKit:
+        copyDirectory). Leaves a link to a directory, and the directories in `_KERNEL_DIRECTORIES`, as they are."""
         if target in _KERNEL_DIRECTORIES:
             return
         try:
@@ -117,18 +115,18 @@ class _Copier:
             os.utime(target, (self.moment, self.moment), follow_symlinks=False)
 
     def parents(self, path: str) -> None:
-        """Directories that are not there yet."""
+        """Makes the directories of a path that do not exist."""
         missing = []
         while not os.path.lexists(path):
             missing.append(path)
             path = os.path.dirname(path)
         if not os.path.isdir(path):
             raise CopyError(f"{path} is no directory")
-        for each in reversed(missing):
-            os.mkdir(each)
-            os.chmod(each, 0o755)
+        for directory in reversed(missing):
+            os.mkdir(directory)
+            os.chmod(directory, 0o755)
             if self.owner is not None:
-                _chown(each, self.owner)
+                _chown(directory, self.owner)
 
 
 def _chown(path: str, owner: tuple[int, int]) -> None:
@@ -142,19 +140,20 @@ def _chown(path: str, owner: tuple[int, int]) -> None:
 
 
 def _content(source: str, target: str) -> None:
-    with open(source, "rb", buffering=0) as file, open(target, "xb", buffering=0) as out:
-        while piece := file.read(CHUNK):
-            view = memoryview(piece)
-            while view:
-                view = view[out.write(view) :]
+    with open(source, "rb", buffering=0) as infile, open(target, "xb", buffering=0) as outfile:
+        while chunk := infile.read(CHUNK):
+            unwritten = memoryview(chunk)
+            while unwritten:
+                unwritten = unwritten[outfile.write(unwritten) :]
 
 
 # ---- owners and modes -----------------------------------------------------------------------------------------------
 
 
-def resolve_owner(text: str, said: str) -> tuple[int, int] | None:
-    """USER or USER:GROUP, by name or number, as --chown and WORKDIR take them (BuildKit: readUser): a number alone is
-    the group's too. `said` is where it stands, for people. Raises CopyError."""
+def resolve_owner(text: str, origin: str) -> tuple[int, int] | None:
+    """Returns (uid, gid) of USER or USER:GROUP, by name or number, as --chown and WORKDIR take them (BuildKit:
+    readUser); None for an empty text. A user given by number has the group of the same number. `origin` is where the
+    text was written, for the message. Raises CopyError."""
     if not text:
         return None
     name, colon, group = text.partition(":")
@@ -164,7 +163,7 @@ def resolve_owner(text: str, said: str) -> tuple[int, int] | None:
             return user.uid, find_group(group, _read("/etc/group"))
         return user.uid, user.uid if natural(name) is not None else user.gid
     except UnknownUserError as error:
-        raise CopyError(f"{said}: {error}") from None
+        raise CopyError(f"{origin}: {error}") from None
 
 
 def _user(name: str) -> User:
@@ -181,45 +180,46 @@ def _read(path: str) -> bytes:
         return b""
 
 
-def apply_mode(mode: int, wish: str, directory: bool) -> int:
-    """A mode after chmod(1): octal, or clauses as in u+x,go-w and g=u (a umask counts for none)."""
-    if not wish:
+def apply_mode(mode: int, change: str, directory: bool) -> int:
+    """Returns a mode after a change as chmod(1) takes it: octal, or clauses as in u+x,go-w and g=u (the umask has no
+    effect)."""
+    if not change:
         return mode
-    if wish.isdigit():
-        return int(wish, 8)
-    for clause in wish.split(","):
-        whom, actions = re.match(r"([ugoa]*)(.*)", clause).groups()  # type: ignore[union-attr]
-        whom = "ugo" if not whom or "a" in whom else whom
+    if change.isdigit():
+        return int(change, 8)
+    for clause in change.split(","):
+        classes, actions = re.match(r"([ugoa]*)(.*)", clause).groups()  # type: ignore[union-attr]
+        classes = "ugo" if not classes or "a" in classes else classes
         for sign, letters in re.findall(r"([-+=])([rwxXstugo]*)", actions):
-            given = letters
+            granted = letters
             if letters and letters in "ugo":  # what that class has now
-                given = "".join(letter for letter in "rwx" if mode & _mode_bits(letters, letter, executable=False))
-            bits = _mode_bits(whom, given, executable=directory or bool(mode & 0o111))
+                granted = "".join(letter for letter in "rwx" if mode & _mode_bits(letters, letter, executable=False))
+            bits = _mode_bits(classes, granted, executable=directory or bool(mode & 0o111))
             if sign == "=":
-                mode &= ~_mode_bits(whom, "rwx" + ("s" if not directory else ""), executable=False)
+                mode &= ~_mode_bits(classes, "rwx" + ("s" if not directory else ""), executable=False)
             mode = mode & ~bits if sign == "-" else mode | bits
     return mode
 
 
-def _mode_bits(whom: str, letters: str, *, executable: bool) -> int:
-    found = 0
-    for each in whom:
-        shift = {"u": 6, "g": 3, "o": 0}[each]
+def _mode_bits(classes: str, letters: str, *, executable: bool) -> int:
+    bits = 0
+    for user_class in classes:
+        shift = {"u": 6, "g": 3, "o": 0}[user_class]
         for letter, bit in (("r", 4), ("w", 2), ("x", 1), ("X", 1 if executable else 0)):
-            found |= bit << shift if letter in letters else 0
+            bits |= bit << shift if letter in letters else 0
         if "s" in letters:
-            found |= {"u": 0o4000, "g": 0o2000, "o": 0}[each]
-    return found | (0o1000 if "t" in letters else 0)
+            bits |= {"u": 0o4000, "g": 0o2000, "o": 0}[user_class]
+    return bits | (0o1000 if "t" in letters else 0)
 
 
 # ---- the steps ------------------------------------------------------------------------------------------------------
 
 
 def copy(spec: dict[str, Any], unpack: Unpack = lambda *_: None) -> None:
-    """Do one COPY or ADD. `spec`: `root` (the tree it comes from), `sources` (patterns in it), `documents` ([name,
-    text] of here-documents), `files` ([path, name] of fetched ones), `target`, `owner`, `mode`, `exclude`, `parents`,
-    `keep` (whose it is), `archives` (unpack those of the context), `fetched` (unpack those that were fetched).
-    `unpack`: see api.Call. Raises CopyError, BuildError."""
+    """Executes one COPY or ADD. `spec`: `root` (the tree that is copied from), `sources` (patterns in it), `documents`
+    ([name, text] of here-documents), `files` ([path, name] of downloaded files), `target`, `owner`, `mode`, `exclude`,
+    `parents`, `keep` (keep owners and times), `archives` (unpack archives of the context), `fetched` (unpack downloaded
+    archives). `unpack`: see api.Call. Raises CopyError, BuildError."""
     try:
         _copy(spec, unpack)
     except OSError as error:
@@ -227,122 +227,124 @@ def copy(spec: dict[str, Any], unpack: Unpack = lambda *_: None) -> None:
 
 
 def _copy(spec: dict[str, Any], unpack: Unpack) -> None:
-    named = resolve_owner(spec["owner"], f"--chown={spec['owner']}")
-    owner = named or (None if spec["keep"] else (0, 0))
+    named_owner = resolve_owner(spec["owner"], f"--chown={spec['owner']}")
+    owner = named_owner or (None if spec["keep"] else (0, 0))
     copier = _Copier(owner, spec["mode"], spec["exclude"], times=spec["keep"])
-    found = [(pattern, path) for pattern in spec["sources"] for path in _match_sources(spec, pattern)]
-    several = len(found) + len(spec["documents"]) + len(spec["files"]) > 1
-    for pattern, path in found:
+    matches = [(pattern, path) for pattern in spec["sources"] for path in _match_sources(spec, pattern)]
+    several = len(matches) + len(spec["documents"]) + len(spec["files"]) > 1
+    for pattern, path in matches:
         if spec["parents"]:
             _copy_with_parents(copier, spec["root"], path, spec["target"], pattern)
         elif not spec["archives"] or not _unpack_archive(
-            copier, resolve_in_root(spec["root"], path), spec["target"], named, unpack
+            copier, resolve_in_root(spec["root"], path), spec["target"], named_owner, unpack
         ):
             _copy_one(copier, resolve_in_root(spec["root"], path), os.path.basename(path), spec["target"], several)
-    written = _Copier(owner, spec["mode"], [], times=False)
+    document_copier = _Copier(owner, spec["mode"], [], times=False)
     for number, (name, text) in enumerate(spec["documents"]):
-        place = f"/dev/.document{number}"
-        with open(place, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        document = f"/dev/.document{number}"
+        with open(document, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
-        os.chmod(place, 0o644)
-        _copy_one(written, place, name, spec["target"], several)
-    fetched = _Copier(owner, spec["mode"] or "0600", [], times=False)
+        os.chmod(document, 0o644)
+        _copy_one(document_copier, document, name, spec["target"], several)
+    download_copier = _Copier(owner, spec["mode"] or "0600", [], times=False)
     for path, name in spec["files"]:
-        if not spec["fetched"] or not _unpack_archive(copier, path, spec["target"], named, unpack):
-            _copy_one(fetched, path, name, spec["target"], several)
+        if not spec["fetched"] or not _unpack_archive(copier, path, spec["target"], named_owner, unpack):
+            _copy_one(download_copier, path, name, spec["target"], several)
 
 
 _HINTS = {
-    errno.ELOOP: "links lead round in a circle there",
+    errno.ELOOP: "the links on the path form a loop",
     errno.ENAMETOOLONG: "a name has 255 bytes at most, a path 4095",
     errno.ENOTDIR: "a part of the path is a file, or leads to one",
 }
 
 
 def _copy_error(error: OSError, root: str) -> CopyError:
-    """What the system refuses, by the name that the file has in the tree that it is in."""
+    """Returns the error for a failed system call; the message has the path as the tree that is copied from has it."""
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if root and path.startswith(f"{root}/"):
         path = path[len(root) + 1 :]
     text = error.strerror or str(error)
     hint = _HINTS.get(error.errno or 0, "")
-    if path.startswith(tuple(f"{each}/" for each in _KERNEL_DIRECTORIES)):
+    if path.startswith(tuple(f"{directory}/" for directory in _KERNEL_DIRECTORIES)):
         names = ", ".join(_KERNEL_DIRECTORIES)
-        hint = f"{names} are the container's own while it is built: no layer has what is written there"
+        hint = f"{names} belong to the container of the build: a layer cannot have files there"
     return CopyError(f"{path}: {text}" if path else text, hint=hint)
 
 
 def _match_sources(spec: dict[str, Any], pattern: str) -> list[str]:
-    """What a pattern means. One with `*`, `?` or `[…]` may mean nothing (BuildKit: AllowEmptyWildcard)."""
+    """Returns the paths below the root that a pattern matches. A pattern with `*`, `?` or `[…]` may match none
+    (BuildKit: AllowEmptyWildcard). Raises CopyError for a path that does not exist."""
     root = spec["root"]
     paths = _find(root, pattern)
     if not paths and not is_pattern(pattern):
-        raise _missing_source_error(root, pattern, whole=spec["keep"])
+        raise _missing_source_error(root, pattern, has_root=spec["keep"])
     for path in paths:
         if not os.path.lexists(resolve_in_root(root, path)):
-            raise _missing_source_error(root, path, whole=spec["keep"])
+            raise _missing_source_error(root, path, has_root=spec["keep"])
     return paths
 
 
-def _missing_source_error(root: str, path: str, *, whole: bool) -> CopyError:
-    """What is said of a path that leads nowhere: a link on the way, or at its end, may be why. `whole`: as a path of a
-    tree of its own."""
+def _missing_source_error(root: str, path: str, *, has_root: bool) -> CopyError:
+    """Returns the error for a path that does not exist; it names a link on the way, or at the end, that leads nowhere.
+    `has_root`: the tree is a root file system, in which paths are absolute; else it is the context."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    for count in range(1, len(parts) + 1):
-        place = resolve_in_root(root, "/".join(parts[:count]), last=False)
-        real = resolve_in_root(root, "/".join(parts[:count]))
-        if os.path.islink(place) and not os.path.lexists(real):
-            return _dangling_link_error(place[len(root.rstrip("/")) :], os.readlink(place), whole=whole)
-    return CopyError(f"there is no `{'/' if whole else ''}{path}`")
+    for depth in range(1, len(parts) + 1):
+        link = resolve_in_root(root, "/".join(parts[:depth]), last=False)
+        target = resolve_in_root(root, "/".join(parts[:depth]))
+        if os.path.islink(link) and not os.path.lexists(target):
+            return _dangling_link_error(link[len(root.rstrip("/")) :], os.readlink(link), has_root=has_root)
+    return CopyError(f"there is no `{'/' if has_root else ''}{path}`")
 
 
-def _dangling_link_error(name: str, target: str, *, whole: bool) -> CopyError:
-    if whole:
-        text, why = (
-            f"`{name}` is a link to `{target}`, and that is not there",
-            "make that, or copy the link's directory",
+def _dangling_link_error(name: str, target: str, *, has_root: bool) -> CopyError:
+    if has_root:
+        text, advice = (
+            f"`{name}` is a link to `{target}`, which does not exist",
+            "make the target of the link, or copy the directory that has the link",
         )
     else:
-        text = f"`{name[1:]}` is a link to `{target}`, and that is not in the context"
+        text = f"`{name[1:]}` is a link to `{target}`, which is not in the context"
         absolute = target.startswith("/")
-        why = "an absolute link leads out of a checkout" if absolute else "is it ignored, or outside of the context?"
-    return CopyError(text, hint=f"COPY takes what a link leads to: {why}")
+        advice = "an absolute link leads out of a checkout" if absolute else "is it ignored, or outside of the context?"
+    return CopyError(text, hint=f"COPY copies the file that a link leads to: {advice}")
 
 
 def _copy_one(copier: _Copier, source: str, name: str, target: str, several: bool) -> None:
-    """One of `several` that an instruction copies: they need a directory, which the first makes if it is one."""
-    place = _resolve_target(target)
+    """Copies one source. Of `several` sources each is copied into the target, which must be a directory: a source that
+    is a directory makes it."""
+    path = _resolve_target(target)
     if os.path.isdir(source) and not os.path.islink(source):
-        copier.parents(place)
-        copier.content(source, place)
+        copier.parents(path)
+        copier.content(source, path)
         return
-    if target.endswith("/") or os.path.isdir(place):
-        copier.parents(place)
-        place = os.path.join(place, name)
+    if target.endswith("/") or os.path.isdir(path):
+        copier.parents(path)
+        path = os.path.join(path, name)
     elif several:
-        raise CopyError(f"several things cannot all be the file {target}",
+        raise CopyError(f"several sources cannot be copied to one file, {target}",
                         hint=f"a directory ends with a slash: `{target}/`")  # fmt: skip
     else:
-        copier.parents(os.path.dirname(place))
-    copier.entry(source, place, "")
+        copier.parents(os.path.dirname(path))
+    copier.entry(source, path, "")
 
 
 def _copy_with_parents(copier: _Copier, root: str, path: str, target: str, pattern: str) -> None:
-    """--parents: the path itself is kept, from a `/./` in it on."""
-    pivot = pattern.find("/./")
-    kept = path
-    if pivot >= 0:
-        depth = len([part for part in pattern[:pivot].split("/") if part not in ("", ".")])
-        kept = "/".join(path.split("/")[depth:])
-    place = _resolve_target(target)
-    copier.parents(place)
-    source = resolve_in_root(root, path[: len(path) - len(kept)] or "/")
-    parts = kept.split("/")
+    """--parents: copies a source under its own path, or under what follows a `/./` in the pattern."""
+    pivot_index = pattern.find("/./")
+    name = path
+    if pivot_index >= 0:
+        depth = len([part for part in pattern[:pivot_index].split("/") if part not in ("", ".")])
+        name = "/".join(path.split("/")[depth:])
+    destination = _resolve_target(target)
+    copier.parents(destination)
+    source = resolve_in_root(root, path[: len(path) - len(name)] or "/")
+    parts = name.split("/")
     for part in parts[:-1]:
-        source, place = os.path.join(source, part), os.path.join(place, part)
-        if not os.path.isdir(place):
-            copier.directory(source, place, os.stat(source))
-    copier.entry(os.path.join(source, parts[-1]), os.path.join(place, parts[-1]), "")
+        source, destination = os.path.join(source, part), os.path.join(destination, part)
+        if not os.path.isdir(destination):
+            copier.directory(source, destination, os.stat(source))
+    copier.entry(os.path.join(source, parts[-1]), os.path.join(destination, parts[-1]), "")
 
 
 def _resolve_target(target: str) -> str:
@@ -350,23 +352,24 @@ def _resolve_target(target: str) -> str:
 
 
 def _find(root: str, pattern: str) -> list[str]:
-    """Paths below `root` that a pattern means, without a slash at their begin; "" is the root itself. `*`, `?` and
-    `[…]` stand for no slash (Go: path/filepath.Match), and a path that has none of them is itself."""
-    found = [""]
+    """Returns the paths below `root` that a pattern matches, without a slash at their beginning; "" is the root itself.
+    `*`, `?` and `[…]` do not match a slash (Go: path/filepath.Match). A pattern without any of them matches the path of
+    that name."""
+    paths = [""]
     for part in [part for part in pattern.split("/") if part not in ("", ".")]:
         if part == "..":
-            found = [os.path.dirname(each) for each in found]
+            paths = [os.path.dirname(path) for path in paths]
         elif not _MAGIC.search(part):
-            found = [f"{each}/{part}" if each else part for each in found]
-            found = [each for each in found if os.path.lexists(resolve_in_root(root, each, last=False))]
+            paths = [f"{path}/{part}" if path else part for path in paths]
+            paths = [path for path in paths if os.path.lexists(resolve_in_root(root, path, last=False))]
         else:
-            below = []
-            for each in found:
-                place = resolve_in_root(root, each or "/")
-                names = sorted(os.listdir(place)) if os.path.isdir(place) else []
-                below += [f"{each}/{name}" if each else name for name in names if _matches(part, name)]
-            found = below
-    return list(dict.fromkeys(found))
+            matches = []
+            for path in paths:
+                directory = resolve_in_root(root, path or "/")
+                names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+                matches += [f"{path}/{name}" if path else name for name in names if _matches(part, name)]
+            paths = matches
+    return list(dict.fromkeys(paths))
 
 
 def _matches(part: str, name: str) -> bool:
@@ -377,26 +380,27 @@ def _matches(part: str, name: str) -> bool:
 
 
 def _unpack_archive(copier: _Copier, path: str, target: str, owner: tuple[int, int] | None, unpack: Unpack) -> bool:
-    """Unpack what is an archive; whether it is one. Owners and modes are the archive's, unless an owner is named."""
+    """Unpacks a file if it is an archive; returns whether it is one. The files get the owners and modes of the archive,
+    or `owner` if one is given."""
     if not os.path.isfile(path):
         return False
-    place = _resolve_target(target)
+    directory = _resolve_target(target)
     try:
-        left_out = unpack(path, place, owner, lambda: copier.parents(place))
+        skipped = unpack(path, directory, owner, lambda: copier.parents(directory))
     except BuildError as error:
         raise BuildError(f"{os.path.basename(path)}: {error.message}", code=error.code) from None
-    for line in left_out or ():
+    for line in skipped or ():
         print(line)
-    return left_out is not None
+    return skipped is not None
 
 
 def make_workdir(path: str, user: str) -> None:
-    """WORKDIR: make it, and what is missing on the way, as the user's. Raises CopyError."""
-    place = _resolve_target(path)
-    if os.path.isdir(place):
+    """WORKDIR: makes the directory and its missing parents, which all belong to `user`. Raises CopyError."""
+    directory = _resolve_target(path)
+    if os.path.isdir(directory):
         return
     owner = resolve_owner(user, f"USER {user}")
     try:
-        _Copier(owner, "", [], times=False).parents(place)
+        _Copier(owner, "", [], times=False).parents(directory)
     except OSError as error:
         raise _copy_error(error, "") from error

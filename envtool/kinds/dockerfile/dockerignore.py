@@ -1,8 +1,9 @@
-"""`.dockerignore`: which files of the context an instruction sees (moby/patternmatcher, and its ReadAll). Pure.
+"""Reads `.dockerignore`, and decides which files of the context an instruction reads (as moby/patternmatcher and its
+ReadAll). Pure.
 
-One pattern a line, `#` comments, `!` takes a path in again, the last that matches decides. `**` stands for any number
-of directories, what is below a matched directory is matched too, and a slash at either end means nothing.
-"""
+A file has one pattern a line; `#` begins a comment; `!` includes a path again; the last pattern that matches decides.
+`**` stands for any number of directories, a pattern that matches a directory also matches all below it, and slashes at
+the ends of a pattern have no meaning."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ _CLASS = re.compile(r"\^?(?:\\.|[^\]\\])+\]")
 
 
 def parse_patterns(text: str) -> tuple[str, ...]:
-    """The patterns of a file, cleaned; exceptions keep their `!`."""
-    found = []
+    """Returns the patterns of a file, in normal form; exceptions keep their `!`."""
+    patterns = []
     for line in text.removeprefix("\ufeff").splitlines():
         pattern = line.strip()
         if line.startswith("#") or not pattern:
@@ -29,75 +30,80 @@ def parse_patterns(text: str) -> tuple[str, ...]:
             if len(pattern) > 1:
                 pattern = "/" + pattern.lstrip("/") if pattern.startswith("/") else pattern
                 pattern = pattern.removeprefix("/")
-        found.append(("!" if exception else "") + pattern)
-    return tuple(each for each in found if each not in ("", "!", ".", "/"))
+        patterns.append(("!" if exception else "") + pattern)
+    return tuple(entry for entry in patterns if entry not in ("", "!", ".", "/"))
 
 
 def is_ignored(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a path (relative to the context) is left out."""
-    out = False
+    """Whether the patterns exclude a path (relative to the context)."""
+    ignored = False
     for pattern in patterns:
         exception = pattern.startswith("!")
-        if exception == out and pattern_covers(pattern[exception:], path):
-            out = not exception
-    return out
+        if exception == ignored and pattern_covers(pattern[exception:], path):
+            ignored = not exception
+    return ignored
 
 
 def pattern_covers(pattern: str, path: str) -> bool:
     """Whether a pattern matches a path, or a directory above it."""
     tokens = _tokens(pattern)
     if not all(token.text in path for token in tokens if token.kind == _TEXT):
-        return False  # nearly always, and at once
+        return False  # this decides almost every path, and costs little
     return _match_tokens(tokens, path)
 
 
-# A pattern is matched piece by piece. What is known after each is the set of places in the path that it may have come
-# to, as the bits of one number: whatever the pattern, each piece is looked at once, in time that grows with the path.
+# A pattern is matched token by token. The bits of one number are the set of positions in the path that the tokens up to
+# here can have reached. Each token is read once, in time linear in the path's length, whatever the pattern.
 _TEXT, _ONE, _STAR, _DIRECTORIES, _ALL = range(5)
 
 
 class _Token(NamedTuple):
     kind: int
     text: str = ""
-    one: re.Pattern[str] | None = None  # of a class
+    char_class: re.Pattern[str] | None = None  # of `[…]`
 
 
 def _match_tokens(tokens: tuple[_Token, ...], path: str) -> bool:
     size = len(path)
     slashes = _match_positions(path, "/")
-    whole = (1 << size) - 1
-    at = 1
-    for kind, text, one in tokens:
+    all_bits = (1 << size) - 1
+    reached = 1
+    for kind, text, char_class in tokens:
         if kind == _TEXT:
-            at = (at & _match_positions(path, text)) << len(text)
+            reached = (reached & _match_positions(path, text)) << len(text)
         elif kind == _ONE:
-            fits = ~slashes if one is None else sum(1 << each for each in range(size) if one.match(path[each]))
-            at = (at & fits & whole) << 1
+            allowed = (
+                ~slashes
+                if char_class is None
+                else sum(1 << index for index in range(size) if char_class.match(path[index]))
+            )
+            reached = (reached & allowed & all_bits) << 1
         elif kind == _STAR:
-            # Adding what is reached to a run of ones carries along to its end: all that is flipped is reached too.
-            run = ~slashes & whole
-            at = (((at & run) + run) ^ run) | at
-        else:  # from the first place that was reached on
-            later = -(at & -at) & (whole << 1 | 1)
-            at |= later if kind == _ALL else (later & slashes) << 1
-        if not at:
+            # Adding the reached positions to a run of ones carries to the end of the run: the bits that flip are the
+            # positions that the star can reach.
+            run = ~slashes & all_bits
+            reached = (((reached & run) + run) ^ run) | reached
+        else:  # every position after the first that was reached
+            following = -(reached & -reached) & (all_bits << 1 | 1)
+            reached |= following if kind == _ALL else (following & slashes) << 1
+        if not reached:
             return False
-    return bool(at & (slashes | 1 << size))
+    return bool(reached & (slashes | 1 << size))
 
 
 def _match_positions(path: str, text: str) -> int:
-    """Where a text stands in a path, as bits."""
-    found = 0
-    at = path.find(text)
-    while at >= 0:
-        found |= 1 << at
-        at = path.find(text, at + 1)
-    return found
+    """Returns the positions of a text in a path, as the bits of a number."""
+    positions = 0
+    index = path.find(text)
+    while index >= 0:
+        positions |= 1 << index
+        index = path.find(text, index + 1)
+    return positions
 
 
 @lru_cache(maxsize=1024)
 def _tokens(pattern: str) -> tuple[_Token, ...]:
-    found: list[_Token] = []
+    tokens: list[_Token] = []
     index = 0
     while index < len(pattern):
         character = pattern[index]
@@ -106,26 +112,26 @@ def _tokens(pattern: str) -> tuple[_Token, ...]:
             index += 1
             if pattern[index : index + 1] == "/":
                 index += 1
-            found.append(_Token(_ALL if index >= len(pattern) else _DIRECTORIES))
+            tokens.append(_Token(_ALL if index >= len(pattern) else _DIRECTORIES))
             continue
         if character == "*":
-            found.append(_Token(_STAR))
+            tokens.append(_Token(_STAR))
             continue
         if character == "?":
-            found.append(_Token(_ONE))
+            tokens.append(_Token(_ONE))
             continue
         if character == "[" and (matched := _CLASS.match(pattern, index)):
             try:
                 body = matched.group()[:-1].replace("[", r"\[")
-                found.append(_Token(_ONE, one=re.compile(f"[{body}]")))
-            except re.error:  # a class that is none: the pattern stands for itself
+                tokens.append(_Token(_ONE, char_class=re.compile(f"[{body}]")))
+            except re.error:  # not a valid class: the pattern matches only its own text
                 return (_Token(_TEXT, pattern),)
             index = matched.end()
             continue
         if character == "\\" and index < len(pattern):
             character = pattern[index]
             index += 1
-        if found and found[-1].kind == _TEXT:
-            character = found.pop().text + character
-        found.append(_Token(_TEXT, character))
-    return tuple(found)
+        if tokens and tokens[-1].kind == _TEXT:
+            character = tokens.pop().text + character
+        tokens.append(_Token(_TEXT, character))
+    return tuple(tokens)

@@ -1,4 +1,5 @@
-"""The kinds of the parts that a Dockerfile's instructions become. Their options are all that decides them."""
+"""The kinds of the sublayers that a Dockerfile's instructions become. The options of a sublayer hold all that decides
+it."""
 
 from __future__ import annotations
 
@@ -30,43 +31,47 @@ from envtool.kinds.dockerfile.build_context import BuildContext, clean_source
 from envtool.kinds.dockerfile.operations import CopyAct, DirectoryAct, RunAct
 from envtool.kinds.dockerfile.run_mounts import Mount
 
-CONTEXT = "/dev/envtool/context"  # not api.PROJECT: a tree may have a /project of its own; /dev is always ours
-FROM = "from"  # the name of the tree that a COPY --from looks at; mounts' have their number
+# Where the context is mounted. Not at api.PROJECT, because an image may have a /project; the container makes /dev.
+CONTEXT = "/dev/envtool/context"
+FROM = "from"  # the name of the tree that COPY --from copies from; the trees of mounts are named by their number
 
 
 class RunPart(Kind):
-    """RUN. Its key: what is executed, as whom, where, with what environment and mounts; of caches and secrets never
-    what is in them."""
+    """RUN. Its key has the command, its user, working directory, environment and mounts; never the content of caches or
+    secrets."""
 
     name: ClassVar[str] = "RUN"
     schema: ClassVar[Json] = {"type": "object"}
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """What is mounted from the context."""
+        """Returns the paths that are mounted from the context."""
         return _context(options, _context_bind_sources(options)).inputs()
 
     def keeps(self, options: Json, path: str) -> bool:
-        """Less what is ignored."""
+        """Whether `path` is mounted, and not ignored."""
         return _context(options, _context_bind_sources(options)).keeps(path)
 
     def follows(self, options: Json, link: str, path: str) -> bool:
-        """Of a source that is a link, what it leads to in the context."""
+        """Whether a mounted source that is a link leads to `path` in the context."""
         return _context(options, _context_bind_sources(options)).follows(link, path)
 
     def material(self, request: Request, pins: Json) -> Json:
-        """Not where secrets come from here, nor the ignored paths: what was not ignored is in the key."""
+        """Returns the options without the sources of secrets, and without the context and its ignore patterns: the
+        hashes of the inputs are in the key."""
         options: Any = request.options
-        left = ("context", "ignore", "secrets")
-        return {key: value for key, value in options.items() if key not in left}
+        excluded = ("context", "ignore", "secrets")
+        return {key: value for key, value in options.items() if key not in excluded}
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """See Kind."""
+        """Returns a recipe that runs the command with its mounts."""
         options: Any = request.options
-        place = posixpath.join(CONTEXT, request.directory, options["context"])
-        shown: list[Shown] = [_mount_of(each, number, place, options) for number, each in enumerate(options["mounts"])]
+        context = posixpath.join(CONTEXT, request.directory, options["context"])
+        mounts: list[Shown] = [
+            _mount_of(mount, number, context, options) for number, mount in enumerate(options["mounts"])
+        ]
         name, text = options["script"]
         if name:
-            shown.append(Text(target=f"/dev/pipes/{name}", text=text, mode=0o755))
+            mounts.append(Text(target=f"/dev/pipes/{name}", text=text, mode=0o755))
         step = Run(
             command=Command(argv=tuple(options["argv"])),
             env=options["env"],
@@ -74,47 +79,46 @@ class RunPart(Kind):
             user=options["user"] or "0",
             bare=True,
         )
-        enter = Call(
-            function=copy_inside.make_workdir, arguments=(options["workdir"], "")
-        )  # a command may have removed it
-        steps = (step,) if options["workdir"] == "/" else (enter, step)
-        return Recipe(steps=steps, network=options["network"], shown=tuple(shown), project=CONTEXT, keeps_tmp=True)
+        # An earlier command may have removed the working directory.
+        make_workdir = Call(function=copy_inside.make_workdir, arguments=(options["workdir"], ""))
+        steps = (step,) if options["workdir"] == "/" else (make_workdir, step)
+        return Recipe(steps=steps, network=options["network"], shown=tuple(mounts), project=CONTEXT, keeps_tmp=True)
 
     def summary(self, request: Request, pins: Any) -> str:
-        """What is not pinned."""
+        """Returns "network" for a RUN with the network: what it downloads is not pinned."""
         options: Any = request.options
         return "network" if options["network"] else ""
 
 
 def run_options(act: RunAct, context: Mapping[str, Json], secrets: Mapping[str, str]) -> dict[str, Json]:
-    """The options of a RunPart; `secrets` are where they come from, by id."""
-    used = {each.id for each in act.mounts if each.type == "secret"}
+    """Returns the options of a RunPart; `secrets` are the sources of secrets, by id."""
+    secret_ids = {mount.id for mount in act.mounts if mount.type == "secret"}
     return {
         "argv": [*act.argv],
         "env": dict(act.env),
         "user": act.user,
         "workdir": act.workdir,
         "network": act.network,
-        "mounts": [_mount_options(each) for each in act.mounts],
+        "mounts": [_mount_options(mount) for mount in act.mounts],
         "script": [*act.script],
-        "secrets": {name: source for name, source in secrets.items() if name in used},
-        **(context if any(_is_from_context(each) for each in act.mounts) else {"context": ".", "ignore": []}),
+        "secrets": {name: source for name, source in secrets.items() if name in secret_ids},
+        **(context if any(_is_from_context(mount) for mount in act.mounts) else {"context": ".", "ignore": []}),
     }
 
 
 def _mount_options(mount: Mount) -> Json:
-    """Without what is said by its type."""
+    """Returns the fields that matter to a mount of its type."""
     common: dict[str, Json] = {"type": mount.type, "target": mount.target}
     match mount.type:
         case "bind":
             return common | {"source": mount.source, "readonly": mount.readonly, "beside": bool(mount.origin)}
         case "cache":
-            more: dict[str, Json] = {"id": mount.id, "sharing": mount.sharing, "readonly": mount.readonly}
+            fields: dict[str, Json] = {"id": mount.id, "sharing": mount.sharing, "readonly": mount.readonly}
         case "secret":
-            more = {"id": mount.id, "env": mount.env, "required": mount.required}
+            fields = {"id": mount.id, "env": mount.env, "required": mount.required}
         case _:
             return common | {"size": mount.size}
-    return common | more | {"mode": mount.mode, "uid": mount.uid, "gid": mount.gid}
+    return common | fields | {"mode": mount.mode, "uid": mount.uid, "gid": mount.gid}
 
 
 def _is_from_context(mount: Mount) -> bool:
@@ -122,13 +126,13 @@ def _is_from_context(mount: Mount) -> bool:
 
 
 def _context_bind_sources(options: Any) -> list[str]:
-    return [each["source"] or "." for each in options["mounts"] if each["type"] == "bind" and not each["beside"]]
+    return [mount["source"] or "." for mount in options["mounts"] if mount["type"] == "bind" and not mount["beside"]]
 
 
-def _mount_of(mount: Any, number: int, place: str, options: Any) -> Shown:
+def _mount_of(mount: Any, number: int, context: str, options: Any) -> Shown:
     match mount["type"]:
         case "bind":
-            tree = f"{BESIDE}/{number}" if mount["beside"] else place
+            tree = f"{BESIDE}/{number}" if mount["beside"] else context
             source = posixpath.normpath(posixpath.join(tree, clean_source(mount["source"])))
             return Peek(source=source, target=mount["target"], writable=not mount["readonly"])
         case "tmpfs":
@@ -159,52 +163,51 @@ class CopyPart(Kind):
     """COPY and ADD."""
 
     name: ClassVar[str] = "COPY"
-    version: ClassVar[int] = 2  # directories below the target that were there get owners and modes
+    version: ClassVar[int] = 2  # since 2, directories that exist below the target get owners and modes
     schema: ClassVar[Json] = {"type": "object"}
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """What its sources mean in the context."""
+        """Returns the paths in the context that are copied and must exist."""
         return _context(options, _context_copy_sources(options)).inputs(patterns=False)
 
     def optional_inputs(self, options: Json) -> tuple[str, ...]:
-        """What its patterns mean, if anything."""
+        """Returns the directories in which patterns are searched; they may match nothing."""
         return _context(options, _context_copy_sources(options)).inputs(patterns=True)
 
     def keeps(self, options: Json, path: str) -> bool:
-        """Less what is ignored."""
+        """Whether `path` is copied, and not ignored."""
         return _context(options, _context_copy_sources(options)).keeps(path)
 
     def follows(self, options: Json, link: str, path: str) -> bool:
-        """Of a source that is a link, what it leads to in the context."""
+        """Whether a source that is a link leads to `path` in the context."""
         return _context(options, _context_copy_sources(options)).follows(link, path)
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
-        """What ADD has from the network."""
+        """Returns the files that ADD downloads."""
         options: Any = request.options
         return tuple(
-            Fetch(sha256=each["sha256"], url=each["url"], size=each["size"], name=f"{number}-{each['name']}")
-            for number, each in enumerate(options["urls"])
+            Fetch(sha256=url["sha256"], url=url["url"], size=url["size"], name=f"{number}-{url['name']}")
+            for number, url in enumerate(options["urls"])
         )
 
     def material(self, request: Request, pins: Json) -> Json:
-        """Not where files come from (their hashes are in the key), nor the ignored paths."""
+        """Returns the options without URLs, the context and its ignore patterns: the hashes of the files are in the
+        key."""
         options: Any = request.options
-        left = ("context", "ignore", "urls")
+        excluded = ("context", "ignore", "urls")
         unpacks = options["unpack_fetched"] or (options["unpack"] and options["sources"])
-        return {key: value for key, value in options.items() if key not in left} | {
-            "urls": [each["name"] for each in options["urls"]],
-            **({"unpacked": 2} if unpacks else {}),  # the first way wrote through links
+        return {key: value for key, value in options.items() if key not in excluded} | {
+            "urls": [url["name"] for url in options["urls"]],
+            **({"unpacked": 2} if unpacks else {}),  # version 1 wrote through links
         }
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """See Kind."""
+        """Returns a recipe that copies the sources."""
         options: Any = request.options
-        place = posixpath.join(CONTEXT, request.directory, options["context"])
+        context = posixpath.join(CONTEXT, request.directory, options["context"])
         spec: dict[str, Json] = {
-            "root": f"{BESIDE}/{FROM}" if options["beside"] else posixpath.normpath(place),
-            "files": [
-                [f"{BLOBS}/{number}-{each['name']}", each["name"]] for number, each in enumerate(options["urls"])
-            ],
+            "root": f"{BESIDE}/{FROM}" if options["beside"] else posixpath.normpath(context),
+            "files": [[f"{BLOBS}/{number}-{url['name']}", url["name"]] for number, url in enumerate(options["urls"])],
             "keep": options["beside"],
             "archives": options["unpack"] and not options["beside"],
             "fetched": options["unpack_fetched"],
@@ -214,14 +217,15 @@ class CopyPart(Kind):
         return Recipe(steps=(step,), project=CONTEXT, keeps_tmp=True)
 
     def summary(self, request: Request, pins: Any) -> str:
-        """The number of files; of another tree's nothing is known."""
+        """Returns the number of files, as in "3 files"; "" where they come from another tree, whose files are not
+        counted."""
         options: Any = request.options
         count = len(request.inputs) + len(options["documents"]) + len(options["urls"])
         return "" if options["beside"] and not count else f"{count} file{'s' if count != 1 else ''}"
 
 
 def copy_options(act: CopyAct, context: Mapping[str, Json], urls: Sequence[Json]) -> dict[str, Json]:
-    """The options of a CopyPart; `urls` as pins have them (url, sha256, size, name)."""
+    """Returns the options of a CopyPart; `urls` are pins (url, sha256, size, name)."""
     return {
         "sources": [*act.sources],
         "documents": [[name, text] for name, text in act.documents],
@@ -247,60 +251,61 @@ def _context(options: Json, sources: Sequence[str]) -> BuildContext:
 
 
 class DirectoryPart(Kind):
-    """WORKDIR, where it is not known to be there."""
+    """WORKDIR, unless the directory is known to exist."""
 
     name: ClassVar[str] = "WORKDIR"
-    version: ClassVar[int] = 2  # a user by number has the group of that number
+    version: ClassVar[int] = 2  # since 2, a user given by number has the group of that number
     schema: ClassVar[Json] = {"type": "object"}
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """See Kind."""
+        """Returns a recipe that makes the directory."""
         options: Any = request.options
         step = Call(function=copy_inside.make_workdir, arguments=(options["path"], options["user"]))
         return Recipe(steps=(step,), keeps_tmp=True)
 
 
 def directory_options(act: DirectoryAct) -> dict[str, Json]:
-    """The options of a DirectoryPart."""
+    """Returns the options of a DirectoryPart."""
     return {"path": act.path, "user": act.user}
 
 
 class ScratchPart(Kind):
-    """`scratch`: an empty tree, for what is built on it to stand on."""
+    """`scratch`: an empty tree below other layers."""
 
     name: ClassVar[str] = "scratch"
     schema: ClassVar[Json] = {"type": "object"}
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """See Kind."""
+        """Returns an empty recipe."""
         return Recipe()
 
 
 class FirstLayerPart(Kind):
-    """The first layer of an image that is not the base's own. Options: `options` and `pins` of the image kind."""
+    """The first layer of an image, where it is not the base's own layer. Options: `options` and `pins` of the kind
+    `image`."""
 
     name: ClassVar[str] = "image layer"
     schema: ClassVar[Json] = {"type": "object"}
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
-        """As the image kind has it."""
-        kind, asked, known = _image(request)
-        return kind.fetches(asked, known)
+        """Returns the fetches of the kind `image`."""
+        kind, image_request, image_pins = _image(request)
+        return kind.fetches(image_request, image_pins)
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
-        """As the image kind has it."""
-        kind, asked, known = _image(request)
-        return kind.locate(asked, known, fetches, site)
+        """Returns the fetches with their sources, as the kind `image` finds them."""
+        kind, image_request, image_pins = _image(request)
+        return kind.locate(image_request, image_pins, fetches, site)
 
     def material(self, request: Request, pins: Json) -> Json:
-        """As the image kind has it."""
-        kind, asked, known = _image(request)
-        return kind.material(asked, known)
+        """Returns the material of the kind `image`."""
+        kind, image_request, image_pins = _image(request)
+        return kind.material(image_request, image_pins)
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """As the image kind has it."""
-        kind, asked, known = _image(request)
-        return kind.build(asked, known)
+        """Returns the recipe of the kind `image`."""
+        kind, image_request, image_pins = _image(request)
+        return kind.build(image_request, image_pins)
 
 
 def _image(request: Request) -> tuple[Kind, Request, Json]:

@@ -1,4 +1,4 @@
-"""What a stage does to its tree, as values: each becomes a layer. Pure."""
+"""RUN, COPY, ADD and WORKDIR as values: each changes the tree of its stage and becomes a layer. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envtool.kinds.dockerfile.run_mounts import Mount
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunAct:
-    """RUN: a command in its own environment. `script` is a here-document with a `#!` of its own, (name, text)."""
+    """RUN: a command in its own environment. `script` is (name, text) of a here-document that begins with `#!`."""
 
     line: int
     title: str
@@ -26,8 +26,8 @@ class RunAct:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyAct:
-    """COPY and ADD. `origin` is a stage, index or image; empty for the context. `target` is absolute, with a slash at
-    its end where it was written with one."""
+    """COPY and ADD. `origin` is the name or index of a stage, or an image; empty for the context. `target` is absolute,
+    with a slash at its end where it was written with one."""
 
     line: int
     title: str
@@ -41,13 +41,13 @@ class CopyAct:
     exclude: tuple[str, ...] = ()
     parents: bool = False
     unpack: bool = False  # archives of the context are unpacked
-    unpack_fetched: bool = False  # those behind URLs too
-    checksum: str = ""  # of the one URL, sha256 in hex
+    unpack_fetched: bool = False  # downloaded archives are unpacked
+    checksum: str = ""  # sha256 in hex; there is only one URL then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryAct:
-    """WORKDIR: a directory that is there afterwards, made as its user."""
+    """WORKDIR: makes a directory, which belongs to `user`, unless it exists."""
 
     line: int
     title: str

@@ -1,4 +1,4 @@
-"""The value under `dockerfile:` as it is written -> the Dockerfile, its context, and what both ignore. Pure."""
+"""Reads the value under `dockerfile:`: the paths of the Dockerfile, its context and the ignore files. Pure."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ PATH: dict[str, Json] = {
 
 
 def as_mapping(value: Json) -> dict[str, Any]:
-    """The value under `dockerfile:` as a mapping."""
+    """Returns the value under `dockerfile:` as a mapping."""
     return {"file": value} if isinstance(value, str) else cast("dict[str, Any]", value)
 
 
 def dockerfile_and_context(value: Json) -> tuple[str, str]:
-    """The Dockerfile and its context, relative to the spec's directory."""
-    found = as_mapping(value)
-    directory = posixpath.normpath(str(found.get("context", ".")))
-    return posixpath.normpath(str(found.get("file") or posixpath.join(directory, "Dockerfile"))), directory
+    """Returns the paths of the Dockerfile and of its context, relative to the spec's directory."""
+    mapping = as_mapping(value)
+    directory = posixpath.normpath(str(mapping.get("context", ".")))
+    return posixpath.normpath(str(mapping.get("file") or posixpath.join(directory, "Dockerfile"))), directory
 
 
 def text_inputs(value: Json) -> tuple[str, str, str]:
-    """The Dockerfile, what is ignored for it alone, and what its context ignores."""
+    """Returns the paths of the Dockerfile, of the ignore file for it alone, and of its context's `.dockerignore`."""
     file, directory = dockerfile_and_context(value)
     return file, f"{file}.dockerignore", posixpath.normpath(posixpath.join(directory, ".dockerignore"))

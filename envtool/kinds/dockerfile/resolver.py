@@ -1,4 +1,4 @@
-"""What a base of kind `dockerfile` is made of: its questions, its pins, its parts."""
+"""Answers for the kind `dockerfile`: its question, its pins, its sublayers, its configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from envtool.api import FetchError, Json, Kind, Part, Problem, Request, ResolveE
 from envtool.kinds.dockerfile import base_images, build_context, dockerignore
 from envtool.kinds.dockerfile.operations import CopyAct
 from envtool.kinds.dockerfile.options import as_mapping, dockerfile_and_context, text_inputs
-from envtool.kinds.dockerfile.parser import DockerfileFault, escape_character, parse
+from envtool.kinds.dockerfile.parser import DockerfileError, escape_character, parse
 from envtool.kinds.dockerfile.parts import (
     ImageParts,
     PartsAssembler,
@@ -29,38 +29,45 @@ _PREDEFINED = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"
 
 
 def local_image_files(options: Json) -> tuple[str, ...]:
-    """The files of the project that tell which image a local one is."""
-    chosen = as_mapping(options).get("images", {})
+    """Returns the project's files that identify local images."""
+    images = as_mapping(options).get("images", {})
     return tuple(
         path
-        for each in chosen.values()
-        for path in (*base_images.KIND.inputs(each), *base_images.KIND.asked_inputs(each))
+        for option in images.values()
+        for path in (*base_images.KIND.inputs(option), *base_images.KIND.asked_inputs(option))
     )
 
 
 def question(request: Request) -> Json:
-    """The images that are named, and what ADD may fetch; not what is built of them."""
+    """Returns the names of the images and what decides the URLs of ADD; the other instructions are no part of the
+    question."""
     file = _read_dockerfile(request)
     with _FaultTranslator(request):
         target = _target(file, request)
         names = _images(file, target, {})
-        whole = with_triggers(file, {})
-        read = [each for index in required_stages(whole, target) for each in whole.stages[index].body]
-        adds = [each.text for each in read if each.name == "ADD" and not each.flag("checksum")]
-        fetched = [text for text in adds if "://" in text or "$" in text]
-        if any("$" in text for text in fetched):
-            fetched += [each.text for each in read if each.name in ("ARG", "ENV")]
-            fetched += [f"{name}={value}" for name, value in file.arguments.items()]
+        complete = with_triggers(file, {})
+        instructions = [
+            instruction for index in required_stages(complete, target) for instruction in complete.stages[index].body
+        ]
+        adds = [
+            instruction.text
+            for instruction in instructions
+            if instruction.name == "ADD" and not instruction.flag("checksum")
+        ]
+        fetching = [text for text in adds if "://" in text or "$" in text]
+        if any("$" in text for text in fetching):
+            fetching += [instruction.text for instruction in instructions if instruction.name in ("ARG", "ENV")]
+            fetching += [f"{name}={value}" for name, value in file.arguments.items()]
     return {
         "images": [_image_question(request, name) for name in names],
-        "adds": cast("Json", fetched),
-        "args": cast("Json", _build_args(request.options) if fetched else {}),
+        "adds": cast("Json", fetching),
+        "args": cast("Json", _build_args(request.options) if fetching else {}),
     }
 
 
 def check(request: Request, site: Site) -> None:
-    """Raise SpecError, ResolveError for what is wrong in the Dockerfile, and for files of local images that are not
-    there, as far as the names are known before any image is."""
+    """Raises SpecError for what is wrong in the Dockerfile, and ResolveError for missing files of local images; both as
+    far as no image has to be known for it."""
     file = _read_dockerfile(request)
     with _FaultTranslator(request):
         target = _target(file, request)
@@ -71,9 +78,9 @@ def check(request: Request, site: Site) -> None:
         raise SpecError(tuple(problems))
     for name, line in names:
         with _ImageErrorLines(request, {name: line}):
-            chosen = base_images.image_option(request.options, name)
-            base_images.KIND.judge(chosen)
-            for path in base_images.KIND.inputs(chosen):
+            option = base_images.image_option(request.options, name)
+            base_images.KIND.judge(option)
+            for path in base_images.KIND.inputs(option):
                 try:
                     site.open(posixpath.normpath(posixpath.join(request.directory, path))).close()
                 except ResolveError as error:
@@ -82,7 +89,7 @@ def check(request: Request, site: Site) -> None:
 
 
 def _context_problems(request: Request, site: Site) -> list[Problem]:
-    """A context that is not there."""
+    """Returns a problem if the context does not exist."""
     _, directory = dockerfile_and_context(request.options)
     try:
         site.open(posixpath.normpath(posixpath.join(request.directory, directory))).close()
@@ -94,13 +101,13 @@ def _context_problems(request: Request, site: Site) -> list[Problem]:
 
 
 def foreseen(request: Request) -> tuple[Part, ...]:
-    """What looks at the project, as far as the Dockerfile tells it before any image is known. Raises SpecError."""
+    """Returns the sublayers that read the project, as far as the Dockerfile alone tells them. Raises SpecError."""
     file = _read_dockerfile(request)
     _, directory = dockerfile_and_context(request.options)
     with _FaultTranslator(request):
-        builders, _ = preview_stages(file, _target(file, request), _build_args(request.options))
+        readers, _ = preview_stages(file, _target(file, request), _build_args(request.options))
     return foreseen_parts(
-        builders,
+        readers,
         build_context.context_options(directory, _read_ignore_patterns(request)),
         _secret_sources(request.options),
         _display_path(request),
@@ -108,65 +115,65 @@ def foreseen(request: Request) -> tuple[Part, ...]:
 
 
 def resolve(request: Request, site: Site) -> Json:
-    """Pin each image, and what is behind the URLs of ADD that say no checksum."""
+    """Pins each image, and each URL of an ADD without a checksum."""
     file = _read_dockerfile(request)
     keep = cast("dict[str, Any]", request.keep or {})
-    found: dict[str, Json] = {}
+    images: dict[str, Json] = {}
     with _FaultTranslator(request):
         target = _target(file, request)
-        while names := missing_images(file, target, _configs(request, found)):
+        while names := missing_images(file, target, _configs(request, images)):
             for name, line in names:
-                asked = base_images.image_request(
+                image_request = base_images.image_request(
                     request, base_images.image_option(request.options, name), keep.get("images", {}).get(name)
                 )
                 with _ImageErrorLines(request, {name: line}):
-                    found[name] = base_images.KIND.resolve(asked, site)
-        configs = _configs(request, found)
-        builders = build_stages(file, target, configs, _build_args(request.options))
-    urls = _urls(builders)
+                    images[name] = base_images.KIND.resolve(image_request, site)
+        configs = _configs(request, images)
+        readers = build_stages(file, target, configs, _build_args(request.options))
+    urls = _urls(readers)
     with _ImageErrorLines(request, urls):
-        learnt = site.learn([Sealed(urls=(url,), name=f"{at}-{url_name(url)}") for at, url in enumerate(urls)])
+        downloads = site.learn([Sealed(urls=(url,), name=f"{index}-{url_name(url)}") for index, url in enumerate(urls)])
     pinned: list[Json] = [
-        {"url": url, "sha256": each.sha256, "size": each.size, "name": url_name(url)}
-        for url, each in zip(urls, learnt, strict=True)
+        {"url": url, "sha256": download.sha256, "size": download.size, "name": url_name(url)}
+        for url, download in zip(urls, downloads, strict=True)
     ]
-    return {"images": found, "urls": pinned}
+    return {"images": images, "urls": pinned}
 
 
 def fresh(request: Request, pins: Any) -> bool:
-    """Are the images still what they were, by looking at this machine alone?"""
+    """Whether this machine still has the same images. Asks no network."""
     return all(
         base_images.KIND.fresh(
-            base_images.image_request(request, base_images.image_option(request.options, name)), known
+            base_images.image_request(request, base_images.image_option(request.options, name)), image_pins
         )
-        for name, known in pins["images"].items()
+        for name, image_pins in pins["images"].items()
     )
 
 
 def parts(request: Request, pins: Any) -> tuple[Part, ...]:
-    """One for each layer of the images, and for each instruction that changes the tree."""
+    """Returns a sublayer for each layer of the images, and for each instruction that changes the tree."""
     file = _read_dockerfile(request)
     _, directory = dockerfile_and_context(request.options)
     with _FaultTranslator(request):
         target = _target(file, request)
         configs = _configs(request, pins["images"])
-        builders = build_stages(file, target, configs, _build_args(request.options))
-        whole = with_triggers(file, configs)
+        readers = build_stages(file, target, configs, _build_args(request.options))
+        complete = with_triggers(file, configs)
     return PartsAssembler(
-        file=whole,
-        builders=builders,
-        images={name: _layers(request, name, known) for name, known in pins["images"].items()},
-        where=_display_path(request),
+        file=complete,
+        readers=readers,
+        images={name: _layers(request, name, image_pins) for name, image_pins in pins["images"].items()},
+        dockerfile=_display_path(request),
         context=build_context.context_options(directory, _read_ignore_patterns(request)),
         secrets=_secret_sources(request.options),
-        urls={each["url"]: each for each in pins["urls"]},
-        own=_root_image(file, target),
+        urls={url["url"]: url for url in pins["urls"]},
+        own_image=_root_image(file, target),
         target=target,
     ).assemble()
 
 
 def image_config(request: Request, pins: Any) -> Mapping[str, Json]:
-    """What the target says of itself."""
+    """Returns the image configuration of the target."""
     file = _read_dockerfile(request)
     with _FaultTranslator(request):
         target = _target(file, request)
@@ -178,7 +185,7 @@ def image_config(request: Request, pins: Any) -> Mapping[str, Json]:
 
 
 class _FaultTranslator:
-    """Turns a Fault into an error of the spec, at its line of the Dockerfile."""
+    """A context manager: turns a DockerfileError into a SpecError at its line of the Dockerfile."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -187,12 +194,13 @@ class _FaultTranslator:
         pass
 
     def __exit__(self, _: object, error: object, __: object) -> None:
-        if isinstance(error, DockerfileFault):
+        if isinstance(error, DockerfileError):
             raise SpecError((_problem(self.request, error),)) from error
 
 
 class _ImageErrorLines:
-    """Says of what cannot be had which line of the Dockerfile asks for it, where that is known: `lines` by its name."""
+    """A context manager: adds the line of the Dockerfile to the error of an image or URL that is not available. `lines`
+    has the line of each name."""
 
     def __init__(self, request: Request, lines: Mapping[str, int]) -> None:
         self.request = request
@@ -203,21 +211,21 @@ class _ImageErrorLines:
 
     def __exit__(self, _: object, error: object, __: object) -> None:
         if isinstance(error, ResolveError | FetchError):
-            named = [line for name, line in self.lines.items() if len(self.lines) == 1 or name in error.message]
-            if named:
-                place = f"{_display_path(self.request)}:{named[0]}"
-                raise type(error)(f"{place}: {error.message}", code=error.code, hint=error.hint) from error
+            lines = [line for name, line in self.lines.items() if len(self.lines) == 1 or name in error.message]
+            if lines:
+                position = f"{_display_path(self.request)}:{lines[0]}"
+                raise type(error)(f"{position}: {error.message}", code=error.code, hint=error.hint) from error
 
 
-def _problem(request: Request, fault: DockerfileFault) -> Problem:
+def _problem(request: Request, fault: DockerfileError) -> Problem:
     where = Where(file=_display_path(request), line=fault.line, column=1)
     return Problem(where=where, message=fault.message, code="dockerfile", hint=fault.hint)
 
 
 def _secret_sources(options: Json) -> dict[str, str]:
-    """Where the spec says that secrets come from, by id: `file:PATH`, `env:NAME`."""
-    found = as_mapping(options).get("secrets", {})
-    return {name: ":".join(next(iter(source.items()))) for name, source in found.items()}
+    """Returns the sources of secrets in the spec, by id: `file:PATH`, `env:NAME`."""
+    secrets = as_mapping(options).get("secrets", {})
+    return {name: ":".join(next(iter(source.items()))) for name, source in secrets.items()}
 
 
 def _display_path(request: Request) -> str:
@@ -225,37 +233,39 @@ def _display_path(request: Request) -> str:
 
 
 def _build_args(options: Json) -> dict[str, str]:
-    """The arguments of the spec; YAML's true is written as Docker's users write it."""
-    found = as_mapping(options).get("args", {})
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in found.items()}
+    """Returns the `args:` of the spec. YAML's true becomes "true", as Docker's users write it."""
+    arguments = as_mapping(options).get("args", {})
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in arguments.items()}
 
 
 def _read_dockerfile(request: Request) -> ParsedDockerfile:
-    """The Dockerfile, as stages. Raises SpecError."""
-    place, _ = dockerfile_and_context(request.options)
-    text = request.texts.get(place)
+    """Returns the Dockerfile, split into stages. Raises SpecError."""
+    path, _ = dockerfile_and_context(request.options)
+    text = request.texts.get(path)
     if text is None:
         hint = "`dockerfile: {file: PATH}` is relative to the spec"
-        problem = Problem(where=request.where, message=f"there is no `{place}`", code="dockerfile-missing", hint=hint)
+        problem = Problem(where=request.where, message=f"there is no `{path}`", code="dockerfile-missing", hint=hint)
         raise SpecError((problem,))
-    given = _build_args(request.options)
+    build_args = _build_args(request.options)
     with _FaultTranslator(request):
         lexer = Lexer(escape=escape_character(text))
-        file = split_stages(parse(text), lexer, request.arch, given, str(as_mapping(request.options).get("target", "")))
-        _check(file, given, request)
+        file = split_stages(
+            parse(text), lexer, request.arch, build_args, str(as_mapping(request.options).get("target", ""))
+        )
+        _check(file, build_args, request)
     return file
 
 
-def _check(file: ParsedDockerfile, given: Mapping[str, str], request: Request) -> None:
-    here = f"linux/{machine(request.arch)}"
-    wanted = str(as_mapping(request.options).get("platform", here))
-    if "/".join(wanted.split("/")[:2]) != here:
-        text = f"`platform: {wanted}` needs a machine of that kind: this is {here}"
+def _check(file: ParsedDockerfile, build_args: Mapping[str, str], request: Request) -> None:
+    machine_platform = f"linux/{machine(request.arch)}"
+    platform = str(as_mapping(request.options).get("platform", machine_platform))
+    if "/".join(platform.split("/")[:2]) != machine_platform:
+        text = f"`platform: {platform}` needs a machine of that kind: this is {machine_platform}"
         raise SpecError((Problem(where=request.where, message=text, code="dockerfile-platform"),))
-    strange = [name for name in given if name not in file.declared and name.upper() not in _PREDEFINED]
-    strange = [name for name in strange if name not in file.arguments or not name.startswith(("BUILD", "TARGET"))]
-    if strange:
-        text = f"`args: {strange[0]}`: the Dockerfile has no such ARG"
+    undeclared = [name for name in build_args if name not in file.declared and name.upper() not in _PREDEFINED]
+    undeclared = [name for name in undeclared if name not in file.arguments or not name.startswith(("BUILD", "TARGET"))]
+    if undeclared:
+        text = f"`args: {undeclared[0]}`: the Dockerfile has no such ARG"
         raise SpecError((Problem(where=request.where, message=text, code="dockerfile-args"),))
 
 
@@ -264,9 +274,9 @@ def _target(file: ParsedDockerfile, request: Request) -> int:
 
 
 def _read_ignore_patterns(request: Request) -> tuple[str, ...]:
-    """The patterns of the Dockerfile's own file, else of its context's."""
-    _, own, common = text_inputs(request.options)
-    return dockerignore.parse_patterns(request.texts.get(own, request.texts.get(common, "")))
+    """Returns the patterns of the ignore file for this Dockerfile, or else of the context's `.dockerignore`."""
+    _, specific, common = text_inputs(request.options)
+    return dockerignore.parse_patterns(request.texts.get(specific, request.texts.get(common, "")))
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------
@@ -283,18 +293,18 @@ def _images(file: ParsedDockerfile, target: int, configs: Mapping[str, Mapping[s
     return [name for name, _ in missing_images(file, target, configs)]
 
 
-def _configs(request: Request, found: Mapping[str, Json]) -> dict[str, Mapping[str, Json]]:
-    return {name: base_images.image_config_of(request, name, found) for name in found}
+def _configs(request: Request, images: Mapping[str, Json]) -> dict[str, Mapping[str, Json]]:
+    return {name: base_images.image_config_of(request, name, images) for name in images}
 
 
-def _urls(builders: Mapping[int, StageReader]) -> dict[str, int]:
-    """What has to be pinned, in the order of its names, and the line that asks for it."""
-    copies = [act for builder in builders.values() for act in builder.acts if isinstance(act, CopyAct)]
+def _urls(readers: Mapping[int, StageReader]) -> dict[str, int]:
+    """Returns the URLs to pin, sorted, each with the line of its ADD."""
+    copies = [act for reader in readers.values() for act in reader.acts if isinstance(act, CopyAct)]
     return dict(sorted({url: act.line for act in copies if not act.checksum for url in act.urls}.items()))
 
 
 def _root_image(file: ParsedDockerfile, target: int) -> str:
-    """The image that a stage stands on in the end."""
+    """Returns the image at the root of a stage's chain of parents, or `scratch`."""
     stage = file.stages[target]
     while stage.parent >= 0:
         stage = file.stages[stage.parent]
@@ -302,7 +312,8 @@ def _root_image(file: ParsedDockerfile, target: int) -> str:
 
 
 def own_image_request(request: Request, pins: Any) -> tuple[Kind, Request, Json] | None:
-    """The kind `image`, as it is asked for the image whose first layer is the base's; None for `scratch`."""
+    """Returns (the kind `image`, its request, its pins) of the image whose first layer is the base's own layer; None
+    for `scratch`."""
     file = _read_dockerfile(request)
     with _FaultTranslator(request):
         name = _root_image(file, _target(file, request))
@@ -315,11 +326,11 @@ def own_image_request(request: Request, pins: Any) -> tuple[Kind, Request, Json]
     )
 
 
-def _layers(request: Request, name: str, known: Json) -> ImageParts:
+def _layers(request: Request, name: str, image_pins: Json) -> ImageParts:
     options = base_images.image_option(request.options, name)
-    asked = base_images.image_request(request, options)
+    image_request = base_images.image_request(request, options)
     return ImageParts(
-        first={"options": options, "pins": known},
-        others=base_images.KIND.parts(asked, known),
-        empty=base_images.KIND.build(asked, known).archive is None,
+        first={"options": options, "pins": image_pins},
+        others=base_images.KIND.parts(image_request, image_pins),
+        empty=base_images.KIND.build(image_request, image_pins).archive is None,
     )

@@ -1,9 +1,8 @@
-"""Images as bases: `source` says where one is, `pins` what is written down of one, `settle` finds it, `base` the kinds.
+"""Images as bases.
 
-base             `image: NAME[:TAG][@DIGEST]`: a base that is an image, each of its layers one of ours as it is
-image_archives   Images in one file: OCI layouts as a tar, and what `docker save` and `podman save` write
-original         An image's own manifest and config, byte for byte, for it to be given back as it came
-pins             What is written down of an image: digests, sizes, diff IDs, and how it is to be run
-resolver         An image is asked for
-source           `image: …` as it is written -> where the image is
-"""
+base             The kind `image`: each layer of the image is a sublayer
+image_archives   Reads images in one file: tars of OCI layouts, and archives of `docker save` and `podman save`
+original         Returns an image's own manifest and config, byte for byte
+pins             The pins of an image: digests, sizes, diff IDs and configuration
+resolver         Resolves an image to its pins, and finds its blobs
+source           Parses the value under `image:`"""

@@ -1,4 +1,4 @@
-"""`image: NAME[:TAG][@DIGEST]`: a base that is an image, each of its layers one of ours as it is."""
+"""The kind `image`: a base that is an image. Each layer of the image is a sublayer, unchanged."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.pins import PinnedLayer
 from envtool.kinds.image.source import ImageLocation, parse_source, source_of_options, target_platform
 
-BLOB = "layer"  # what a build calls the file
+BLOB = "layer"  # name of the layer's file in a build
 
 
 class ImageLayer(Kind):
-    """One layer of an image above its first. Its options: `image` (as in the spec, a registry's by its manifest),
-    `manifest`, and those of `pins.Layer`."""
+    """One layer of an image above the first. Its options: `image` (as in the spec; of a registry with the manifest's
+    digest), `manifest`, and the fields of `pins.PinnedLayer`."""
 
     name: ClassVar[str] = "image-layer"
     schema: ClassVar[Json] = {"description": "a layer of an image", "type": "object"}
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
-        """See Kind."""
+        """Returns the layer's blob."""
         return (pinned.fetch(_layer(request.options), BLOB),)
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
-        """See Kind."""
+        """Returns the blob with its URL."""
         from envtool.kinds.image import resolver
 
         options = cast("dict[str, Any]", request.options)
@@ -49,11 +49,11 @@ class ImageLayer(Kind):
         )
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """See Kind."""
+        """Returns a recipe that unpacks the blob."""
         return Recipe(archive=Archive(name=BLOB, diff_id=_layer(request.options).diff_id))
 
     def summary(self, request: Request, pins: Json) -> str:
-        """As in: 31 MB."""
+        """Returns the size, as in "31 MB"."""
         return format_size(_layer(request.options).size)
 
 
@@ -61,28 +61,29 @@ LAYER = ImageLayer()
 
 
 def parts(layers: Sequence[PinnedLayer], source: ImageLocation, manifest: str, request: Request) -> tuple[Part, ...]:
-    """Layers of an image as parts of a base. They stand on nothing: each is what it is in any image."""
+    """Returns layers of an image as sublayers of a base. Each is built with no layers below it, so that all images with
+    the layer share it."""
     image = f"{source.reference.name}@{manifest}" if source.reference is not None else source.text
     return tuple(
         Part(
-            name=each.digest.removeprefix("sha256:")[: pinned.SHORT],
+            name=layer.digest.removeprefix("sha256:")[: pinned.SHORT],
             kind=LAYER,
             options={
                 "image": image,
                 "manifest": manifest,
-                "digest": each.digest,
-                "size": each.size,
-                "media_type": each.media_type,
-                "diff_id": each.diff_id,
+                "digest": layer.digest,
+                "size": layer.size,
+                "media_type": layer.media_type,
+                "diff_id": layer.diff_id,
             },
             where=request.where,
         )
-        for each in layers
+        for layer in layers
     )
 
 
 class ImageBase(Kind):
-    """The base kind. Its own layer is the image's first; see `pins.make` for the pins."""
+    """The base kind. Its own layer is the image's first layer; see `pins.make_pins` for the pins."""
 
     name: ClassVar[str] = "image"
     pins: ClassVar[Json] = pinned.SCHEMA
@@ -107,7 +108,7 @@ class ImageBase(Kind):
                         "type": "string",
                         "pattern": "^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$",
                         "errorMessage": "a platform, as in linux/386 or linux/arm64/v8",
-                        "description": "As in `linux/386`: what to take of an image for several. "
+                        "description": "Which platform of an image for several, as in `linux/386`. "
                         "Default: this machine's.",
                     },
                 },
@@ -116,34 +117,34 @@ class ImageBase(Kind):
     }
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """What says in files of the project which image it is."""
+        """Returns the files of the project that identify the image."""
         try:
             return source_of_options(options)[0].inputs
-        except FetchError:  # `judge` says so
+        except FetchError:  # `judge` raises it
             return ()
 
     def judge(self, options: Json) -> None:
-        """Can it be the name of an image? Raises FetchError (codes reference, image-transport)."""
+        """Raises FetchError (codes reference, image-transport) for a name that no image can have."""
         source_of_options(options)
 
     def resolve(self, request: Request, site: Site) -> Json:
-        """Ask what the name means now."""
+        """Resolves the name to the pins of the image that it names now."""
         from envtool.kinds.image import resolver
 
         try:
             source, platform = source_of_options(request.options)
-            asked = target_platform(platform, request.arch)
+            target = target_platform(platform, request.arch)
         except FetchError as error:
             problem = Problem(where=request.where, message=error.message, code=error.code, hint=error.hint)
             raise SpecError((problem,)) from error
-        return resolver.resolve_image(source, asked, request.directory, site, request.keep)
+        return resolver.resolve_image(source, target, request.directory, site, request.keep)
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
-        """The first layer."""
-        return tuple(pinned.fetch(each, BLOB) for each in pinned.stacked_layers(pins)[:1])
+        """Returns the blob of the first layer."""
+        return tuple(pinned.fetch(layer, BLOB) for layer in pinned.stacked_layers(pins)[:1])
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
-        """See Kind."""
+        """Returns the blob with its URL."""
         from envtool.kinds.image import resolver
 
         return resolver.locate_blobs(
@@ -151,11 +152,11 @@ class ImageBase(Kind):
         )
 
     def material(self, request: Request, pins: Json) -> Json:
-        """Of an image without layers: there is nothing to tell it by."""
+        """Returns None: the layer's hash is in the key, and an image without layers has an empty tree."""
         return None
 
     def parts(self, request: Request, pins: Json) -> tuple[Part, ...]:
-        """The other layers."""
+        """Returns the layers above the first."""
         return parts(
             pinned.stacked_layers(pins)[1:],
             source_of_options(request.options)[0],
@@ -164,48 +165,48 @@ class ImageBase(Kind):
         )
 
     def build(self, request: Request, pins: Json) -> Recipe:
-        """See Kind."""
+        """Returns a recipe that unpacks the first layer; empty for an image without layers."""
         first = pinned.stacked_layers(pins)[:1]
         return Recipe(archive=Archive(name=BLOB, diff_id=first[0].diff_id)) if first else Recipe()
 
     def image_config(self, request: Request, pins: Json) -> Mapping[str, Json]:
-        """See Kind."""
+        """Returns the image's configuration."""
         return pinned.run_config(pins)
 
     def image_source(self, request: Request, pins: Json) -> ImageSource:
-        """See Kind."""
+        """Returns the image's name (of a registry), the digest of its manifest, and its platform."""
         registry = source_of_options(request.options)[0].reference is not None
         name = pinned.image_name(pins) if registry else ""
         return ImageSource(name=name, digest=pinned.manifest_digest(pins), platform=pinned.image_platform(pins))
 
     def original(self, request: Request, pins: Json, site: Site) -> Original:
-        """See Kind."""
+        """Returns the image's own manifest and config."""
         from envtool.kinds.image import original
 
         return original.read_original(source_of_options(request.options)[0], pins, request.directory, site)
 
     def variables(self, request: Request, pins: Json) -> Mapping[str, str]:
-        """What the image's Env says."""
+        """Returns the variables in the image's Env."""
         return pinned.image_variables(pins)
 
     def epoch(self, pins: Json) -> int | None:
-        """When the image was made."""
+        """Returns when the image was created, in seconds."""
         return pinned.created_epoch(pins)
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
-        """Where it is Debian or Ubuntu, by the Contents index of its suite."""
+        """Returns the packages that have the files: on Debian and Ubuntu, from the Contents index of the suite."""
         from envtool.kinds.debian import contents_index
 
         return contents_index.packages_for_site(ends, site)
 
     def summary(self, request: Request, pins: Json) -> str:
-        """As in: alpine:3.20, 3 layers, 31 MB."""
+        """Returns name, number of layers and size, as in "alpine:3.20, 3 layers, 31 MB"."""
         layers = pinned.layers(pins)
-        short = pinned.image_name(pins).rpartition("/")[2]
+        name = pinned.image_name(pins).rpartition("/")[2]
         count = f"{len(layers)} layer{'s' if len(layers) != 1 else ''}"
-        return f"{short}, {count}, {format_size(sum(each.size for each in layers))}"
+        return f"{name}, {count}, {format_size(sum(layer.size for layer in layers))}"
 
 
 def _layer(options: Json) -> PinnedLayer:
-    found = cast("dict[str, Any]", options)
-    return PinnedLayer(**{name: found[name] for name in ("digest", "size", "media_type", "diff_id")})
+    fields = cast("dict[str, Any]", options)
+    return PinnedLayer(**{name: fields[name] for name in ("digest", "size", "media_type", "diff_id")})

@@ -1,7 +1,7 @@
-"""Images in one file: OCI layouts as a tar, and what `docker save` and `podman save` write. Perhaps compressed.
+"""Reads images in one file, which may be compressed: tars of OCI layouts, and archives of `docker save` and `podman
+save`.
 
-No member is ever written under its own name: members are looked up by the name that a document gives.
-"""
+No member is ever written under its own name: members are looked up by the names in the image's documents."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from envtool.net.oci import documents
 
 CHUNK_SIZE = 1 << 20
 MAX_MEMBERS = 20_000
-MAX_LINKS = 16  # docker's older archives link from one layer to the same in another image
+MAX_LINKS = 16  # older archives of docker have links between equal layers of two images
 _OPENERS: Mapping[bytes, Callable[[BinaryIO], object]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
 }
-RATIO, FREELY = 250, 1 << 28  # as for layers: what unpacks to more than that is a bomb
+# As for layers: an archive that unpacks to more than 250 times its size, and more than 256 MiB, is a bomb.
+MAX_RATIO, UNLIMITED_SIZE = 250, 1 << 28
 
 
 class ImageArchive:
@@ -43,54 +44,55 @@ class ImageArchive:
             self._members[posixpath.normpath(member.name)] = member
 
     def wrong(self, why: str, hint: str = "") -> Any:
-        """Raise the error about this archive."""
+        """Raises FetchError about this archive."""
         raise FetchError(f"{self.what}: {why}", code="image-archive", hint=hint)
 
     def names(self) -> list[str]:
-        """Of the regular files, sorted."""
+        """Returns the names of the regular files, sorted."""
         return sorted(name for name, member in self._members.items() if member.isreg())
 
     def layer_type(self, name: str) -> str:
-        """The media type of a layer, by its first bytes: docker leaves them plain, others do not."""
-        start = next(self.pieces(name), b"")[:4]
+        """Returns the media type of a layer, from its first bytes: docker writes layers uncompressed, other tools may
+        compress them."""
+        start = next(self.chunks(name), b"")[:4]
         gz, zst = start.startswith(b"\x1f\x8b"), start.startswith(b"\x28\xb5\x2f\xfd")
         return documents.OCI_LAYER_GZIP if gz else documents.OCI_LAYER_ZSTD if zst else documents.OCI_LAYER
 
     def size(self, name: str) -> int:
-        """Of a regular file, bytes."""
-        return self._found(name).size
+        """Returns the size of a regular file in bytes."""
+        return self._regular_member(name).size
 
-    def pieces(self, name: str) -> Iterator[bytes]:
-        """The content of a regular file. Raises FetchError."""
-        member = self._found(name)
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Yields the content of a regular file. Raises FetchError."""
+        member = self._regular_member(name)
         file = cast("IO[bytes]", self._archive.extractfile(member))
-        left = member.size
-        while left:
-            piece = file.read(min(CHUNK_SIZE, left))
-            if not piece:
+        remaining = member.size
+        while remaining:
+            chunk = file.read(min(CHUNK_SIZE, remaining))
+            if not chunk:
                 self.wrong(f"{name} is cut short")
-            left -= len(piece)
-            yield piece
+            remaining -= len(chunk)
+            yield chunk
 
-    def small(self, name: str, limit: int) -> bytes:
-        """A file whole. Raises FetchError."""
+    def read(self, name: str, limit: int) -> bytes:
+        """Returns the content of a file. Raises FetchError if it has more than `limit` bytes."""
         if self.size(name) > limit:
             self.wrong(f"{name} has more than {limit} bytes")
-        return b"".join(self.pieces(name))
+        return b"".join(self.chunks(name))
 
-    def _found(self, name: str) -> tarfile.TarInfo:
-        at = posixpath.normpath(name)
+    def _regular_member(self, name: str) -> tarfile.TarInfo:
+        path = posixpath.normpath(name)
         for _ in range(MAX_LINKS):
-            member = self._members.get(at)
+            member = self._members.get(path)
             if member is None:
                 self.wrong(f"{name} is not in it")
             assert member is not None
             if member.isreg() and not member.issparse():
                 return member
             if member.issym():
-                at = posixpath.normpath(posixpath.join(posixpath.dirname(at), member.linkname))
+                path = posixpath.normpath(posixpath.join(posixpath.dirname(path), member.linkname))
             elif member.islnk():
-                at = posixpath.normpath(member.linkname)
+                path = posixpath.normpath(member.linkname)
             else:
                 break
         self.wrong(f"{name} is no regular file in it")
@@ -99,12 +101,12 @@ class ImageArchive:
 
 @contextmanager
 def open_archive(path: str, what: str, site: Site) -> Iterator[ImageArchive]:
-    """An archive of the project; a compressed one is kept in the store as the tar that it is. Raises FetchError (code
+    """Opens an archive of the project. A compressed archive is unpacked into the store first. Raises FetchError (code
     image-archive)."""
     try:
         with site.open(path) as file:
-            plain = _decompress_to_store(file, what, site)
-            with tarfile.open(plain, "r:") if plain else tarfile.open(fileobj=file, mode="r:") as archive:
+            tar_path = _decompress_to_store(file, what, site)
+            with tarfile.open(tar_path, "r:") if tar_path else tarfile.open(fileobj=file, mode="r:") as archive:
                 yield ImageArchive(what, archive)
     except ResolveError as error:
         raise FetchError(f"{what}: {error.message}", code="image-archive", hint=error.hint) from None
@@ -115,23 +117,24 @@ def open_archive(path: str, what: str, site: Site) -> Iterator[ImageArchive]:
 
 
 def _decompress_to_store(file: BinaryIO, what: str, site: Site) -> Path | None:
-    """Where a compressed archive is plain, None for one that is. Leaves the file at its beginning."""
+    """Returns the path of the unpacked archive in the store; None for an archive that is not compressed. Leaves the
+    file at its beginning. Raises FetchError."""
     magic = file.read(6)
     file.seek(0)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
         raise FetchError(f"{what}: archives in zstd are not read", code="image-archive", hint="`zstd -d` it first")
-    opener = next((found for start, found in _OPENERS.items() if magic.startswith(start)), None)
+    opener = next((candidate for prefix, candidate in _OPENERS.items() if magic.startswith(prefix)), None)
     if opener is None:
         return None
-    limit = max(FREELY, RATIO * os.fstat(file.fileno()).st_size)
+    limit = max(UNLIMITED_SIZE, MAX_RATIO * os.fstat(file.fileno()).st_size)
 
-    def pieces() -> Iterator[bytes]:
-        done = 0
+    def chunks() -> Iterator[bytes]:
+        size = 0
         with cast("IO[bytes]", opener(file)) as unpacked:
-            while piece := unpacked.read(CHUNK_SIZE):
-                done += len(piece)
-                if done > limit:
+            while chunk := unpacked.read(CHUNK_SIZE):
+                size += len(chunk)
+                if size > limit:
                     raise FetchError(f"{what}: unpacks to more than {limit} bytes", code="image-archive")
-                yield piece
+                yield chunk
 
-    return site.keep(pieces())
+    return site.keep(chunks())

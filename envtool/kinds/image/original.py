@@ -1,4 +1,5 @@
-"""An image's own manifest and config, byte for byte, for it to be given back as it came. The store keeps them."""
+"""Returns an image's own manifest and config, byte for byte, so that an image can be exported as it was imported. The
+store keeps both documents."""
 
 from __future__ import annotations
 
@@ -12,44 +13,44 @@ from envtool.kinds.image.source import DOCKER_ARCHIVE, LAYOUT, ImageLocation
 from envtool.net.oci import documents, layout
 from envtool.net.oci.documents import Document
 
-Get = Callable[[str, int], bytes]  # digest, bytes at most -> content
+Get = Callable[[str, int], bytes]  # (digest, maximal number of bytes) -> content
 
 
 def read_original(source: ImageLocation, pinned: Json, directory: str, site: Site) -> Original:
-    """The documents of the image that was written down. `directory` is what paths are relative to, below the project.
-    Raises FetchError."""
+    """Returns the documents of a pinned image. `directory`: paths are relative to it; it is below the project. Raises
+    FetchError."""
     path = project_path(source, directory)
-    what = source.text
+    text = source.text
     if source.reference is not None:
-        return _read(pinned, site, what, lambda digest, _limit: _from_registry(source, pinned, digest, site))
+        return _read(pinned, site, text, lambda digest, _limit: _from_registry(source, pinned, digest, site))
     if source.scheme == LAYOUT:
-        return _read(pinned, site, what, lambda digest, limit: _from_layout(path, digest, limit, site))
-    with image_archives.open_archive(path, what, site) as archive:
+        return _read(pinned, site, text, lambda digest, limit: _from_layout(path, digest, limit, site))
+    with image_archives.open_archive(path, text, site) as archive:
         if source.scheme == DOCKER_ARCHIVE:
-            body = archive.small(str(docker_save_entry(archive, source)["Config"]), documents.CONFIG_LIMIT)
-            return _read(pinned, site, what, lambda _digest, _limit: body)
+            config = archive.read(str(docker_save_entry(archive, source)["Config"]), documents.CONFIG_LIMIT)
+            return _read(pinned, site, text, lambda _digest, _limit: config)
         blobs = "blobs/sha256/"
         return _read(
-            pinned, site, what, lambda digest, limit: archive.small(blobs + digest.removeprefix("sha256:"), limit)
+            pinned, site, text, lambda digest, limit: archive.read(blobs + digest.removeprefix("sha256:"), limit)
         )
 
 
-def _read(pinned: Json, site: Site, what: str, get: Get) -> Original:
+def _read(pinned: Json, site: Site, text: str, get: Get) -> Original:
     manifest = pins.manifest_digest(pinned)
-    body = _fetch_document(site, manifest, documents.DOCUMENT_LIMIT, get, what) if manifest else b""
-    config = _fetch_document(site, pins.digest_of_config(pinned), documents.CONFIG_LIMIT, get, what)
-    return Original(manifest=body, media_type=_media_type(body) if body else "", config=config)
+    document = _fetch_document(site, manifest, documents.DOCUMENT_LIMIT, get, text) if manifest else b""
+    config = _fetch_document(site, pins.digest_of_config(pinned), documents.CONFIG_LIMIT, get, text)
+    return Original(manifest=document, media_type=_media_type(document) if document else "", config=config)
 
 
 def _media_type(manifest: bytes) -> str:
-    """What a manifest is: by itself, or by what it calls its config."""
+    """Returns a manifest's media type: its own field, or else derived from the media type of its config."""
     top = json.loads(manifest)
     docker = top.get("config", {}).get("mediaType") == documents.DOCKER_CONFIG
     return str(top.get("mediaType") or (documents.DOCKER_MANIFEST if docker else documents.OCI_MANIFEST))
 
 
-def _fetch_document(site: Site, digest: str, limit: int, get: Get, what: str) -> bytes:
-    """A document that the store has, or has from now on."""
+def _fetch_document(site: Site, digest: str, limit: int, get: Get, text: str) -> bytes:
+    """Returns a document from the store, or gets it with `get` and stores it."""
     sha256 = digest.removeprefix("sha256:")
     try:
         (path,) = site.fetch([Fetch(sha256=sha256, name="document")])
@@ -58,7 +59,7 @@ def _fetch_document(site: Site, digest: str, limit: int, get: Get, what: str) ->
             raise
         body = get(digest, limit)
         if documents.sha256_digest(body) != digest:
-            raise FetchError(f"{what}: {digest} is not what its name says", code="registry-digest") from error
+            raise FetchError(f"{text}: {digest} is not what its name says", code="registry-digest") from error
         site.keep([body], sha256=sha256)
         return body
     return path.read_bytes()
@@ -66,10 +67,10 @@ def _fetch_document(site: Site, digest: str, limit: int, get: Get, what: str) ->
 
 def _from_registry(source: ImageLocation, pinned: Json, digest: str, site: Site) -> bytes:
     assert source.reference is not None
-    found: Document = client(site).document(source.reference.with_digest(pins.manifest_digest(pinned)))
-    if digest == found.digest:
-        return found.body
-    manifest = documents.read_manifest(found.body, found.media_type, source.text)
+    document: Document = client(site).document(source.reference.with_digest(pins.manifest_digest(pinned)))
+    if digest == document.digest:
+        return document.body
+    manifest = documents.read_manifest(document.body, document.media_type, source.text)
     return client(site).blob(source.reference, manifest.config)
 
 

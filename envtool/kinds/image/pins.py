@@ -1,5 +1,5 @@
-"""What is written down of an image: digests, sizes, diff IDs, and how it is to be run. No host name but the image's own
-name, no path, no credential. Pure."""
+"""The pins of an image: digests, sizes, diff IDs and configuration. They contain no host name but the one in the
+image's name, no path and no credential. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from envtool.net.oci.media_types import LAYERS
 if TYPE_CHECKING:
     from envtool.net.oci.documents import Descriptor, ImageConfig
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # every container's own: realise.setting
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the default of every container
 CONTAINER_VARIABLES = frozenset(
     {"HOME", "HOSTNAME", "LOGNAME", "OLDPWD", "PWD", "SHLVL", "SOURCE_DATE_EPOCH", "TERM", "USER"}
 )
-SHORT = 12  # hex digits of a digest that people read
-EARLIEST, LATEST = 315532800, 4102444800  # 1980, before which zip files cannot say; 2100
+SHORT = 12  # hex digits of a digest in displays
+EARLIEST, LATEST = 315532800, 4102444800  # 1980, because zip files have no earlier dates; 2100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedLayer:
-    """One layer of an image: the blob as it is transported, and the digest of the tar in it."""
+    """One layer of an image: its blob, and the digest of the uncompressed tar (`diff_id`)."""
 
     digest: str
     size: int
@@ -65,16 +65,16 @@ SCHEMA = shapes.record(
 
 
 def fetch(layer: PinnedLayer, name: str) -> Fetch:
-    """A layer's blob as a file that is fetched."""
+    """Returns a layer's blob as a file to fetch."""
     return Fetch(sha256=layer.digest.removeprefix("sha256:"), name=name, size=layer.size)
 
 
 def make_pins(
     *, name: str, index: str, manifest: str, config: ImageConfig, config_digest: str, layers: list[PinnedLayer]
 ) -> Json:
-    """The pins of an image. `index` and `manifest` are digests, "" for an archive that has none."""
+    """Returns the pins of an image. `index` and `manifest` are digests, "" for an archive that has none."""
     run = dict(config.run)
-    if "Labels" in run:  # no mapping: a `name` and a `version` in it would be taken for a package
+    if "Labels" in run:  # a list, not a mapping: a mapping with `name` and `version` would be taken for a package
         run["Labels"] = [[key, value] for key, value in cast("dict[str, Json]", run["Labels"]).items()]
     return {
         "image": {"name": name, "version": (manifest or config_digest).removeprefix("sha256:")[:SHORT]},
@@ -83,62 +83,62 @@ def make_pins(
         "created": config.created,
         "run": run,
         "layers": [
-            {"digest": each.digest, "size": each.size, "media_type": each.media_type, "diff_id": each.diff_id}
-            for each in layers
+            {"digest": layer.digest, "size": layer.size, "media_type": layer.media_type, "diff_id": layer.diff_id}
+            for layer in layers
         ],
     }
 
 
 def pair_with_diff_ids(layers: tuple[Descriptor, ...], config: ImageConfig) -> list[PinnedLayer]:
-    """Layers of a manifest with what the config says that they unpack to."""
+    """Returns the layers of a manifest, each with its diff ID from the config."""
     return [
-        PinnedLayer(digest=each.digest, size=each.size, media_type=each.media_type, diff_id=diff_id)
-        for each, diff_id in zip(layers, config.diff_ids, strict=True)
+        PinnedLayer(digest=layer.digest, size=layer.size, media_type=layer.media_type, diff_id=diff_id)
+        for layer, diff_id in zip(layers, config.diff_ids, strict=True)
     ]
 
 
 def layers(pins: Json) -> tuple[PinnedLayer, ...]:
-    """All layers, bottom first, as the image has them."""
+    """Returns all layers of the image, bottom first."""
     return tuple(PinnedLayer(**item) for item in _top(pins)["layers"])
 
 
 def stacked_layers(pins: Json) -> tuple[PinnedLayer, ...]:
-    """The layers that a container stacks, bottom first. One that comes twice is needed at its upper place only: there
-    it hides all that it would show below."""
-    found: dict[str, PinnedLayer] = {}
-    for each in layers(pins):
-        found.pop(each.diff_id, None)
-        found[each.diff_id] = each
-    return tuple(found.values())
+    """Returns the layers that a container stacks, bottom first. A layer that occurs twice is stacked only at its upper
+    place, where it hides all that it would show at the lower."""
+    stack: dict[str, PinnedLayer] = {}
+    for layer in layers(pins):
+        stack.pop(layer.diff_id, None)
+        stack[layer.diff_id] = layer
+    return tuple(stack.values())
 
 
 def image_name(pins: Json) -> str:
-    """The image's name, without a digest."""
+    """Returns the image's name, without a digest."""
     return str(_top(pins)["image"]["name"])
 
 
 def manifest_digest(pins: Json) -> str:
-    """The digest of its manifest, "" for a `docker save` archive, which has none."""
+    """Returns the digest of the image's manifest; "" for an archive of `docker save`, which has none."""
     return str(_top(pins)["digests"]["manifest"])
 
 
 def index_digest(pins: Json) -> str:
-    """The digest of the index that its name stood for, "" where that was the manifest itself."""
+    """Returns the digest of the index that the image's name stood for; "" if it stood for the manifest itself."""
     return str(_top(pins)["digests"]["index"])
 
 
 def digest_of_config(pins: Json) -> str:
-    """The digest of its config."""
+    """Returns the digest of the image's config."""
     return str(_top(pins)["digests"]["config"])
 
 
 def image_platform(pins: Json) -> str:
-    """What it runs on: "linux/amd64"."""
+    """Returns the image's platform, as in "linux/amd64"."""
     return str(_top(pins)["platform"])
 
 
 def run_config(pins: Json) -> Mapping[str, Json]:
-    """The config's `config`: Env, User, WorkingDir, Entrypoint, Cmd, Labels …"""
+    """Returns the field `config` of the image's config: Env, User, WorkingDir, Entrypoint, Cmd, Labels …"""
     run = dict(_top(pins)["run"])
     if "Labels" in run:
         run["Labels"] = dict(run["Labels"])
@@ -146,23 +146,25 @@ def run_config(pins: Json) -> Mapping[str, Json]:
 
 
 def image_variables(pins: Json) -> dict[str, str]:
-    """What Env says, but for what a container decides itself. PATH without what every container's ends with."""
-    found: dict[str, str] = {}
+    """Returns the variables in Env, without those that the container sets itself. PATH is without the default PATH at
+    its end."""
+    variables: dict[str, str] = {}
     for line in cast("list[str]", run_config(pins).get("Env") or []):
         name, equals, value = line.partition("=")
         if equals and name and name not in CONTAINER_VARIABLES and "\0" not in line:
-            found[name] = value
-    if "PATH" in found:
-        path = found.pop("PATH")
+            variables[name] = value
+    if "PATH" in variables:
+        path = variables.pop("PATH")
         if f":{path}".endswith(f":{PATH}"):
             path = path.removesuffix(PATH).rstrip(":")
         if path:
-            found["PATH"] = path
-    return found
+            variables["PATH"] = path
+    return variables
 
 
 def created_epoch(pins: Json) -> int | None:
-    """When the image was made, in seconds; None where it says nothing that can be (1970, or year 1)."""
+    """Returns when the image was created, in seconds; None if the time is missing or not plausible (1970, or year
+    1)."""
     try:
         moment = dt.datetime.fromisoformat(_seconds(_top(pins)["created"]))
     except ValueError:
@@ -174,21 +176,24 @@ def created_epoch(pins: Json) -> int | None:
 
 
 def _seconds(text: str) -> str:
-    """RFC 3339 without the fraction: nine digits are more than Python takes."""
-    head, dot, rest = text.partition(".")
-    return head + rest.lstrip("0123456789") if dot else text
+    """Returns an RFC 3339 time without its fraction: Python refuses nine digits."""
+    head, dot, fraction = text.partition(".")
+    return head + fraction.lstrip("0123456789") if dot else text
 
 
-def check_media_types(layers: tuple[Descriptor, ...], what: str) -> None:
-    """Refuse layers by name that nobody but their maker can read. Raises FetchError (code image-layer)."""
-    for each in layers:
-        if each.media_type.endswith("+encrypted"):
-            raise FetchError(f"{what}: layer {each.digest[:19]} is encrypted", code="image-layer")
-        if ".foreign." in each.media_type:
-            text = f"{what}: layer {each.digest[:19]} is a foreign one, which no registry has: Windows has such"
+def check_media_types(layers: tuple[Descriptor, ...], name: str) -> None:
+    """Raises FetchError (code image-layer) for a layer that envtool cannot read: encrypted, foreign, or of another
+    media type."""
+    for layer in layers:
+        if layer.media_type.endswith("+encrypted"):
+            raise FetchError(f"{name}: layer {layer.digest[:19]} is encrypted", code="image-layer")
+        if ".foreign." in layer.media_type:
+            text = (
+                f"{name}: layer {layer.digest[:19]} is foreign: no registry has it (images of Windows have such layers)"
+            )
             raise FetchError(text, code="image-layer")
-        if each.media_type not in LAYERS:
-            text = f"{what}: layer {each.digest[:19]} is {each.media_type!r}: tar, gzip and zstd are read"
+        if layer.media_type not in LAYERS:
+            text = f"{name}: layer {layer.digest[:19]} is {layer.media_type!r}: tar, gzip and zstd are read"
             raise FetchError(text, code="image-layer")
 
 

@@ -1,13 +1,12 @@
-"""`image: …` as it is written -> where the image is. Pure.
+"""Parses the value under `image:`. Pure.
 
-    alpine:3.20, host:5000/o/n@sha256:…   a registry (docker.io where none is named)
-    oci:DIR[:NAME]                        an OCI image layout, its images told apart by their annotation
-    oci-archive:FILE[:NAME]               the same as one tar
-    docker-archive:FILE[:REFERENCE]       what `docker save` and `podman save` write
+    alpine:3.20, host:5000/o/n@sha256:…   a registry (docker.io by default)
+    oci:DIR[:NAME]                        an OCI image layout; NAME is an annotation of the image
+    oci-archive:FILE[:NAME]               an OCI image layout as a tar
+    docker-archive:FILE[:REFERENCE]       an archive of `docker save` or `podman save`
 
-The words are those of skopeo and podman (containers-transports(5)). Paths are relative to the spec, and stay in the
-project.
-"""
+The prefixes are those of skopeo and podman (containers-transports(5)). Paths are relative to the spec, and stay in the
+project."""
 
 from __future__ import annotations
 
@@ -30,7 +29,8 @@ MARKER, INDEX = "oci-layout", "index.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLocation:
-    """Where an image is: in a registry, or at `path` below the spec's directory, where `name` tells which."""
+    """The location of an image: in a registry, or at `path` below the spec's directory, where `name` selects one
+    image."""
 
     text: str  # as it was written
     scheme: str = ""  # "" for a registry
@@ -40,17 +40,17 @@ class ImageLocation:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The files of the project that say what the image is."""
+        """The files of the project that identify the image."""
         if self.scheme == LAYOUT:
             return posixpath.join(self.path, MARKER), posixpath.join(self.path, INDEX)
         return (self.path,) if self.scheme else ()
 
 
 def parse_source(text: str) -> ImageLocation:
-    """Raises FetchError (codes reference, image-transport)."""
-    scheme, colon, rest = text.partition(":")
-    if colon and scheme in (LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE) and not rest.isdigit():
-        path, _, name = rest.partition(":")
+    """Returns the location of an image. Raises FetchError (codes reference, image-transport)."""
+    scheme, colon, location = text.partition(":")
+    if colon and scheme in (LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE) and not location.isdigit():
+        path, _, name = location.partition(":")
         if not path:
             raise FetchError(
                 f"image `{text}`: nothing stands after `{scheme}:`",
@@ -64,11 +64,11 @@ def parse_source(text: str) -> ImageLocation:
                 hint="paths are relative to the spec",
             )
         return ImageLocation(text=text, scheme=scheme, path=posixpath.normpath(path), name=name)
-    if scheme in ("http", "https") and rest.startswith("//"):
-        hint = f"leave {scheme}:// out: `{rest.lstrip('/')}`"
+    if scheme in ("http", "https") and location.startswith("//"):
+        hint = f"leave {scheme}:// out: `{location.lstrip('/')}`"
         raise FetchError(f"image `{text}`: it is not a URL", code="reference", hint=hint)
-    if colon and (scheme in FOREIGN_TRANSPORTS or rest.startswith("//")):
-        hint = f"in a registry: `{rest.lstrip('/')}`" if scheme == "docker" else ""
+    if colon and (scheme in FOREIGN_TRANSPORTS or location.startswith("//")):
+        hint = f"in a registry: `{location.lstrip('/')}`" if scheme == "docker" else ""
         raise FetchError(
             f"image `{text}`: `{scheme}:` is not read; oci:, oci-archive: and docker-archive: are",
             code="image-transport",
@@ -78,26 +78,30 @@ def parse_source(text: str) -> ImageLocation:
 
 
 def source_of_options(options: Json) -> tuple[ImageLocation, str]:
-    """The source and the platform ("" for this machine's) that a base's options name. Raises as `parse`."""
+    """Returns the location and the platform ("" for this machine's) in a base's options. Raises the same as
+    `parse_source`."""
     if isinstance(options, dict):
         return parse_source(str(options["name"])), str(options.get("platform", ""))
     return parse_source(str(options)), ""
 
 
 def target_platform(platform: str, machine: str) -> Platform:
-    """The platform to be taken on a machine (`uname -m`). Raises FetchError (code image-platform) for one that it
-    cannot run."""
+    """Returns the platform of the image for a machine (`uname -m`). Raises FetchError (code image-platform) for a
+    platform that the machine cannot run."""
     from envtool.net.oci import platforms
 
-    here = platforms.platform_of_machine(machine)
+    machine_platform = platforms.platform_of_machine(machine)
     if not platform:
-        return here
-    asked = platforms.parse_platform(platform)
-    number = natural(asked.variant[1:])
-    if asked.architecture == here.architecture == "amd64" and number and number > platforms.amd64_level():
-        text = f"an image for {asked} does not run here: the processor is amd64/v{platforms.amd64_level()}"
+        return machine_platform
+    target = platforms.parse_platform(platform)
+    number = natural(target.variant[1:])
+    if target.architecture == machine_platform.architecture == "amd64" and number and number > platforms.amd64_level():
+        text = f"an image for {target} does not run here: the processor is amd64/v{platforms.amd64_level()}"
         raise FetchError(text, code="image-platform")
-    smaller = {"amd64": "386", "arm64": "arm"}.get(here.architecture)
-    if not platforms.compatibility(here, asked) and (asked.os, asked.architecture) != (here.os, smaller):
-        raise FetchError(f"an image for {asked} does not run on this {machine}", code="image-platform")
-    return asked
+    smaller = {"amd64": "386", "arm64": "arm"}.get(machine_platform.architecture)
+    if not platforms.compatibility(machine_platform, target) and (target.os, target.architecture) != (
+        machine_platform.os,
+        smaller,
+    ):
+        raise FetchError(f"an image for {target} does not run on this {machine}", code="image-platform")
+    return target

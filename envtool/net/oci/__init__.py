@@ -1,15 +1,15 @@
-"""What the OCI specifications say, as values and plain functions: references, documents, layouts, and registries.
+"""Reads and writes images by the OCI specifications: references, documents, layouts, and registries.
 
-auth          Getting in: what a registry demands with a 401, and the header that answers it
-credentials   What this host knows for a registry
-documents     The documents of images, as values: read strictly from what a stranger serves
-hosts         How this host reaches a registry
-http          One request to a registry: the header that lets us in, and what a status means
-layout        Directories in the OCI image layout
-media_types   Media types of the layers of images: OCI image specification 1.1 (layer.md), and docker's
-platforms     Which manifest of an index a machine runs
-reference     References to images: NAME[:TAG][@DIGEST], by the grammar of github.com/distribution/reference
-registry      The distribution protocol (OCI distribution specification 1.1): pull from registries, push to them
-serialize     Manifests, indexes and configs as bytes: canonical JSON, so that the same image has one digest
-upload        Pushing to a registry: a blob is sent once, and a manifest after all that it names
+auth          authenticates to a registry: answers its challenges, and gets bearer tokens
+credentials   finds the credentials that this host has for a registry
+documents     parses manifests, indexes and configs, strictly: they come from strangers
+hosts         reads how this host reaches a registry: mirrors, plain HTTP, certificates
+http          sends one request to a registry, and turns its status into an error
+layout        reads directories in the OCI image layout
+media_types   media types of image layers, by the OCI image specification 1.1 (layer.md) and by docker
+platforms     chooses the manifest of an index for a platform
+reference     parses references to images: NAME[:TAG][@DIGEST]
+registry      the client of a registry (OCI distribution specification 1.1): pulls and pushes images
+serialize     writes manifests, indexes and configs as canonical JSON, so that equal images have one digest
+upload        pushes blobs, manifests and indexes to a registry
 """

@@ -1,7 +1,7 @@
-"""Getting in: what a registry demands with a 401, and the header that answers it.
+"""Authenticates to a registry: parses the challenges of a 401, and returns the header Authorization that answers them.
 
-RFC 9110 (11.6.1) for the challenges; the distribution project's token specification (spec/auth/token.md, oauth2.md) for
-bearer tokens.
+Sources: RFC 9110 (11.6.1) for challenges, the distribution project's token specification (spec/auth/token.md,
+oauth2.md) for bearer tokens.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from envtool.net import Cancelled, RetryPolicy, redact_url
 from envtool.net.oci.credentials import Credentials, find_credentials
 from envtool.net.oci.hosts import Endpoint
 
-DEFAULT_LIFETIME = 60.0  # seconds a token lives that does not say so
-MAX_LIFETIME = 86400.0  # seconds that one is used at most, whatever it says
-RENEWAL_MARGIN = 10.0  # seconds before its end at which a token is renewed
+DEFAULT_LIFETIME = 60.0  # seconds, for a token without `expires_in`
+MAX_LIFETIME = 86400.0  # seconds, also for a token that claims more
+RENEWAL_MARGIN = 10.0  # a token is renewed so many seconds before it expires
 CLIENT_ID = "envtool"
-LIMIT = 1 << 20  # bytes of a token service's answer
+LIMIT = 1 << 20  # bytes of a token service's response
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SCHEME = re.compile(rf"[\s,]*({_WORD})(?=\s|$|,)")
@@ -35,7 +35,7 @@ FindCredentials = Callable[[str, str], "Credentials | None"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
-    """One way in that a server offers: `scheme` and parameter names in lower case."""
+    """One authentication scheme that a server offers; `scheme` and the names of parameters are in lower case."""
 
     scheme: str
     parameters: Mapping[str, str]
@@ -43,16 +43,16 @@ class Challenge:
 
 @dataclass(slots=True)
 class _EndpointAuth:
-    """What is known of one endpoint: how to get in, and the headers that do, by their scopes."""
+    """The challenge of one endpoint, and the headers that answer it: scopes -> (header, time at which it expires)."""
 
     challenge: Challenge
-    headers: dict[tuple[str, ...], tuple[str, float]] = field(default_factory=dict)  # with the time they end
-    asking: threading.Lock = field(default_factory=threading.Lock)
+    headers: dict[tuple[str, ...], tuple[str, float]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)  # held while a header is requested
 
 
 def parse_challenges(header: str) -> list[Challenge]:
-    """What WWW-Authenticate says; what is no challenge is left out."""
-    found: list[Challenge] = []
+    """Returns the challenges in a header WWW-Authenticate; text that is no challenge is skipped."""
+    challenges: list[Challenge] = []
     position = 0
     while scheme := _SCHEME.match(header, position):
         position = scheme.end()
@@ -61,104 +61,107 @@ def parse_challenges(header: str) -> list[Challenge]:
             position = parameter.end()
             quoted, plain = parameter[2], parameter[3]
             parameters[parameter[1].lower()] = re.sub(r"\\(.)", r"\1", quoted) if plain is None else plain
-        found.append(Challenge(scheme=scheme[1].lower(), parameters=parameters))
-    return found
+        challenges.append(Challenge(scheme=scheme[1].lower(), parameters=parameters))
+    return challenges
 
 
 class RegistryAuth:
-    """The headers that let us in, for all threads of a client."""
+    """The Authorization headers of a client, for all its threads."""
 
     def __init__(
-        self, *, patience: RetryPolicy, cancelled: Cancelled | None, seek: FindCredentials = find_credentials
+        self, *, patience: RetryPolicy, cancelled: Cancelled | None, find: FindCredentials = find_credentials
     ) -> None:
-        self._patience, self._cancelled, self._seek = patience, cancelled, seek
-        self._ways: dict[str, _EndpointAuth] = {}
+        self._patience, self._cancelled, self._find = patience, cancelled, find
+        self._endpoints: dict[str, _EndpointAuth] = {}
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, str], Credentials | None] = {}
+        self._credentials: dict[tuple[str, str], Credentials | None] = {}
 
     def header(self, endpoint: Endpoint, scopes: tuple[str, ...]) -> str:
-        """Authorization for a request, by what is known; "" before the first challenge."""
+        """Returns the Authorization for a request; "" before the first challenge of the endpoint."""
         with self._lock:
-            way = self._ways.get(endpoint.root)
-        return self._authorize(endpoint, way, scopes, "") if way is not None else ""
+            auth = self._endpoints.get(endpoint.root)
+        return self._authorize(endpoint, auth, scopes, "") if auth is not None else ""
 
     def answer_challenge(self, endpoint: Endpoint, header: str, scopes: tuple[str, ...], refused: str) -> str:
-        """Authorization after a 401 with this WWW-Authenticate; "" where there is none to be had. `refused` is what
-        was sent with the request."""
+        """Returns the Authorization after a 401 with this WWW-Authenticate; "" if the challenge cannot be answered.
+        `refused` is the Authorization that was sent with the request."""
         offered = {challenge.scheme: challenge for challenge in reversed(parse_challenges(header))}
         challenge = offered.get("bearer") or offered.get("basic")
         if challenge is None:
             return ""
         with self._lock:
-            way = self._ways.setdefault(endpoint.root, _EndpointAuth(challenge=challenge))
-            way.challenge = challenge
-        return self._authorize(endpoint, way, scopes, refused)
+            auth = self._endpoints.setdefault(endpoint.root, _EndpointAuth(challenge=challenge))
+            auth.challenge = challenge
+        return self._authorize(endpoint, auth, scopes, refused)
 
     def credentials(self, endpoint: Endpoint) -> Credentials | None:
-        """What this host knows for a repository, asked once."""
+        """Returns the credentials that this host has for a repository, or None. They are looked up once."""
         key = (endpoint.registry, endpoint.repository)
         with self._lock:
-            if key not in self._known:
-                self._known[key] = self._seek(*key)
-            return self._known[key]
+            if key not in self._credentials:
+                self._credentials[key] = self._find(*key)
+            return self._credentials[key]
 
     def redact_secrets(self, text: str) -> str:
-        """A text that a registry wrote, without what it should have kept for itself."""
+        """Returns a text of a registry with all passwords, tokens and headers replaced by ***."""
         with self._lock:
-            known = [item for item in self._known.values() if item is not None]
-            headers = [value for way in self._ways.values() for value, _ in [*way.headers.values()]]
+            known = [item for item in self._credentials.values() if item is not None]
+            headers = [value for auth in self._endpoints.values() for value, _ in [*auth.headers.values()]]
         secrets = [*(header.partition(" ")[2] for header in headers), *(item.basic_header()[6:] for item in known)]
         secrets += [secret for item in known for secret in (item.password, item.identity)]
         for secret in sorted(filter(None, secrets), key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 
-    def _authorize(self, endpoint: Endpoint, way: _EndpointAuth, scopes: tuple[str, ...], refused: str) -> str:
-        """One thread asks for a header, the others wait for it."""
-        with way.asking:
-            value, end = way.headers.get(scopes, ("", 0.0))
+    def _authorize(self, endpoint: Endpoint, auth: _EndpointAuth, scopes: tuple[str, ...], refused: str) -> str:
+        """Returns the header for these scopes. One thread requests it; the others wait for that thread."""
+        with auth.lock:
+            value, end = auth.headers.get(scopes, ("", 0.0))
             if value and value != refused and time.monotonic() < end:
                 return value
-            known, life = self.credentials(endpoint), float("inf")
-            if way.challenge.scheme == "bearer":
-                value, life = self._fetch_token(endpoint, way.challenge, scopes, known)
-            elif known is None or not known.username or refused == known.basic_header():
+            credentials, life = self.credentials(endpoint), float("inf")
+            if auth.challenge.scheme == "bearer":
+                value, life = self._fetch_token(endpoint, auth.challenge, scopes, credentials)
+            elif credentials is None or not credentials.username or refused == credentials.basic_header():
                 value = ""
             else:
-                value = known.basic_header()
-            way.headers[scopes] = (value, time.monotonic() + life)
+                value = credentials.basic_header()
+            auth.headers[scopes] = (value, time.monotonic() + life)
             return value
 
     def _fetch_token(
-        self, endpoint: Endpoint, challenge: Challenge, scopes: tuple[str, ...], known: Credentials | None
+        self, endpoint: Endpoint, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
     ) -> tuple[str, float]:
-        """A bearer token, and for how many seconds it is good. Raises FetchError (code registry-token)."""
+        """Returns the header with a bearer token, and the seconds until it is renewed. Raises FetchError (codes
+        registry-token, registry-denied)."""
         realm = challenge.parameters.get("realm", "")
         scheme = urllib.parse.urlsplit(realm).scheme
         if scheme not in ("https", *(("http",) if endpoint.plain else ())):
             text = f"{endpoint.host}: sends us to {redact_url(realm) or 'nowhere'} for a token, which is not https"
             raise FetchError(text, code="registry-token", hint="credentials are sent over https alone")
-        also = challenge.parameters.get("scope", "").split()
+        challenge_scopes = challenge.parameters.get("scope", "").split()
         fields = [("service", challenge.parameters.get("service", ""))]
-        fields += [("scope", scope) for scope in dict.fromkeys((*scopes, *also))]
-        answer = self._request_token(realm, [pair for pair in fields if pair[1]], known)
-        if answer.status in (400, 401, 403):
-            text = f"{endpoint.host}: {redact_url(realm)} gives no token: HTTP {answer.status}"
-            raise FetchError(text, code="registry-denied", hint=login_hint(endpoint, known))
+        fields += [("scope", scope) for scope in dict.fromkeys((*scopes, *challenge_scopes))]
+        response = self._request_token(realm, [pair for pair in fields if pair[1]], credentials)
+        if response.status in (400, 401, 403):
+            text = f"{endpoint.host}: {redact_url(realm)} gives no token: HTTP {response.status}"
+            raise FetchError(text, code="registry-denied", hint=login_hint(endpoint, credentials))
         try:
-            document = json.loads(answer.body) if answer.status == 200 else {}
+            document = json.loads(response.body) if response.status == 200 else {}
             token = document.get("token") or document.get("access_token")
             life = min(max(float(document.get("expires_in") or DEFAULT_LIFETIME), 0.0), MAX_LIFETIME)
         except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
             token = None
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
-            text = f"{endpoint.host}: {redact_url(realm)} gives no token: HTTP {answer.status}"
+            text = f"{endpoint.host}: {redact_url(realm)} gives no token: HTTP {response.status}"
             raise FetchError(text, code="registry-token")
         return f"Bearer {token}", max(life - RENEWAL_MARGIN, life / 2)
 
-    def _request_token(self, realm: str, fields: list[tuple[str, str]], known: Credentials | None) -> net.HttpResponse:
-        if known is not None and known.identity:
-            form = [("grant_type", "refresh_token"), ("client_id", CLIENT_ID), ("refresh_token", known.identity)]
+    def _request_token(
+        self, realm: str, fields: list[tuple[str, str]], credentials: Credentials | None
+    ) -> net.HttpResponse:
+        if credentials is not None and credentials.identity:
+            form = [("grant_type", "refresh_token"), ("client_id", CLIENT_ID), ("refresh_token", credentials.identity)]
             service = [pair for pair in fields if pair[0] == "service"]
             scope = " ".join(value for name, value in fields if name == "scope")
             return net.send_request(
@@ -176,16 +179,16 @@ class RegistryAuth:
         return net.send_request(
             "GET",
             url,
-            authorization=known.basic_header() if known is not None and known.username else "",
+            authorization=credentials.basic_header() if credentials is not None and credentials.username else "",
             limit=LIMIT,
             patience=self._patience,
             cancelled=self._cancelled,
         )
 
 
-def login_hint(endpoint: Endpoint, known: Credentials | None) -> str:
-    """What to do about a refusal."""
+def login_hint(endpoint: Endpoint, credentials: Credentials | None) -> str:
+    """Returns the hint for a registry that denies access."""
     command = f"docker login {endpoint.registry} (or podman login)"
-    if known is None:
+    if credentials is None:
         return f"no credentials for {endpoint.registry} are known here: {command}"
-    return f"it does not like the credentials from {known.source}: {command}"
+    return f"it does not like the credentials from {credentials.source}: {command}"

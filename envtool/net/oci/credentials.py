@@ -1,6 +1,7 @@
-"""What this host knows for a registry: docker's config.json, podman's auth.json, their helpers, and ~/.netrc at last.
+"""Finds the credentials that this host has for a registry: in docker's config.json, podman's auth.json, from their
+credential helpers, and last in ~/.netrc.
 
-Secrets live in values whose repr hides them, and in no message.
+Secrets are in values whose repr hides them, and in no message.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from envtool import net, proc
 from envtool.errors import FetchError
 from envtool.net.oci.reference import ALIASES, DOCKER_HUB
 
-HUB_KEY = "https://index.docker.io/v1/"  # under which docker login keeps those of docker.io
-HELPER_TIMEOUT = 60.0  # seconds that a helper may take: some ask their user
-IDENTITY_USER = "<token>"  # the user name by which a helper says that its secret is an identity token
+HUB_KEY = "https://index.docker.io/v1/"  # the key under which `docker login` stores the credentials of docker.io
+HELPER_TIMEOUT = 60.0  # seconds: some helpers ask their user
+IDENTITY_USER = "<token>"  # the user name with which a helper marks its secret as an identity token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +28,17 @@ class Credentials:
     username: str = ""
     password: str = field(default="", repr=False)
     identity: str = field(default="", repr=False)
-    source: str = ""  # where they are from, for messages
+    source: str = ""  # the file or helper that they come from, for messages
 
     def basic_header(self) -> str:
-        """The value of a header Authorization."""
+        """Returns the value of a header Authorization."""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
 def find_credentials(registry: str, repository: str, environ: Mapping[str, str] | None = None) -> Credentials | None:
-    """What is known for a repository: the first file that knows something counts. None: nothing is.
+    """Returns the credentials for a repository from the first source that has some, or None.
 
-    Raises FetchError (code registry-credentials): a file cannot be read, or a helper failed.
+    Raises FetchError (code registry-credentials) if a file cannot be read, or a helper failed.
     """
     environ = os.environ if environ is None else environ
     for path in credential_files(environ):
@@ -48,12 +49,13 @@ def find_credentials(registry: str, repository: str, environ: Mapping[str, str] 
 
 
 def credential_files(environ: Mapping[str, str]) -> Iterator[str]:
-    """Where credentials may be kept, in the order they are asked: what a variable names before what is usual."""
+    """Yields the files that may have credentials, in the order in which they are read: those that a variable names
+    first."""
     home = environ.get("HOME") or os.path.expanduser("~")
-    if named := environ.get("REGISTRY_AUTH_FILE"):
-        yield named
-    if named := environ.get("DOCKER_CONFIG"):
-        yield os.path.join(named, "config.json")
+    if path := environ.get("REGISTRY_AUTH_FILE"):
+        yield path
+    if path := environ.get("DOCKER_CONFIG"):
+        yield os.path.join(path, "config.json")
     runtime = environ.get("XDG_RUNTIME_DIR")
     yield os.path.join(runtime, "containers", "auth.json") if runtime else f"/run/containers/{os.getuid()}/auth.json"
     yield os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers", "auth.json")
@@ -67,16 +69,17 @@ def _read(path: str) -> dict[str, object] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        if not os.access(os.path.dirname(path), os.X_OK):  # root's /run/containers: nothing in there can be ours
+        if not os.access(os.path.dirname(path), os.X_OK):  # root's /run/containers has no file for this user
             return None
         raise FetchError(f"{path}: {error.strerror}", code="registry-credentials") from error
-    except ValueError as error:  # its text may show what is in the file: it is left out
+    except ValueError as error:  # the error's text is left out, because it may quote the file
         raise FetchError(f"{path}: not JSON", code="registry-credentials") from error
     return document if isinstance(document, dict) else {}
 
 
 def _search_document(document: Mapping[str, object], path: str, registry: str, repository: str) -> Credentials | None:
-    """What one file knows: helpers of this registry, then the entries from the longest name on, then the store."""
+    """Returns the credentials in one file: from the helper of this registry, else from the entry with the longest name,
+    else from the credentials store."""
     helpers, entries = document.get("credHelpers"), document.get("auths")
     names = _names(registry, repository)
     if isinstance(helpers, dict):
@@ -94,18 +97,18 @@ def _search_document(document: Mapping[str, object], path: str, registry: str, r
 
 
 def _names(registry: str, repository: str) -> list[str]:
-    """Keys to look for, the longest first: podman keeps credentials of a namespace under HOST/NAMESPACE."""
+    """Returns the keys to look up, the longest first: podman stores credentials of a namespace under HOST/NAMESPACE."""
     parts = repository.split("/") if repository else []
     names = ["/".join((registry, *parts[:count])) for count in range(len(parts), 0, -1)]
     return [*names, registry, *((*ALIASES, HUB_KEY) if registry == DOCKER_HUB else ())]
 
 
 def _normalize_key(key: str) -> str:
-    """Docker's older keys are URLs: https://HOST/v1/."""
-    _, scheme, rest = key.rpartition("://")
-    if scheme or rest.endswith(("/v1/", "/v2/", "/v1", "/v2")):
-        rest = rest.partition("/")[0]
-    return rest.rstrip("/")
+    """Returns a key as HOST[/NAMESPACE]: older keys of docker are URLs, https://HOST/v1/."""
+    _, scheme, name = key.rpartition("://")
+    if scheme or name.endswith(("/v1/", "/v2/", "/v1", "/v2")):
+        name = name.partition("/")[0]
+    return name.rstrip("/")
 
 
 def _parse_entry(entry: Mapping[str, object], path: str, name: str) -> Credentials | None:
@@ -126,24 +129,25 @@ def _parse_entry(entry: Mapping[str, object], path: str, name: str) -> Credentia
 
 
 def _ask_helper(helper: str, name: str, path: str) -> Credentials | None:
-    """Ask docker-credential-HELPER, by the protocol of github.com/docker/docker-credential-helpers."""
+    """Returns the credentials that docker-credential-HELPER has for a name, or None, by the protocol of
+    github.com/docker/docker-credential-helpers."""
     program = f"docker-credential-{helper}"
     if "/" in helper:
         raise FetchError(f"{path}: {helper!r} is no name of a helper", code="registry-credentials")
-    ended = proc.run([program, "get"], input=name.encode(), env=dict(os.environ), timeout=HELPER_TIMEOUT)
-    said = ended.stdout.decode(errors="replace").strip()
-    if ended.status == proc.NOT_FOUND:
+    result = proc.run([program, "get"], input=name.encode(), env=dict(os.environ), timeout=HELPER_TIMEOUT)
+    output = result.stdout.decode(errors="replace").strip()
+    if result.status == proc.NOT_FOUND:
         hint = f"install {program}, or take {helper!r} out of {path}"
         raise FetchError(f"{program}, which {path} names, is not installed", code="registry-credentials", hint=hint)
-    if ended.status and ("not found" in said or "no such" in said):
-        return None  # it has none for this registry
+    if result.status and ("not found" in output or "no such" in output):
+        return None  # the helper has no credentials for this registry
     try:
-        answer = json.loads(said) if not ended.status else None
+        answer = json.loads(output) if not result.status else None
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or not isinstance(answer.get("Secret"), str):
-        why = {proc.TIMED_OUT: f"no answer for {HELPER_TIMEOUT:g} s"}.get(ended.status, f"exit {ended.status}")
-        why = why if ended.status else "its answer has no Secret"
+        why = {proc.TIMED_OUT: f"no answer for {HELPER_TIMEOUT:g} s"}.get(result.status, f"exit {result.status}")
+        why = why if result.status else "its answer has no Secret"
         hint = f"try: echo {name} | {program} get"
         raise FetchError(f"{program} get {name}: {why}", code="registry-credentials", hint=hint)
     username, secret = str(answer.get("Username") or ""), str(answer["Secret"])
@@ -153,5 +157,5 @@ def _ask_helper(helper: str, name: str, path: str) -> Credentials | None:
 
 
 def _netrc(registry: str) -> Credentials | None:
-    found = net.netrc_credentials(f"https://{registry}/")
-    return Credentials(username=found[0], password=found[1], source="~/.netrc") if found else None
+    login = net.netrc_credentials(f"https://{registry}/")
+    return Credentials(username=login[0], password=login[1], source="~/.netrc") if login else None

@@ -1,7 +1,7 @@
-"""The documents of images, as values: read strictly from what a stranger serves.
+"""Parses the documents of images: manifests, indexes and configs. Strict, because they come from strangers. Pure.
 
-OCI image specification 1.1 (manifest.md, image-index.md, config.md, descriptor.md) and docker's schema 2, which has the
-same fields under other media types. Pure. Writing is in `writing`.
+Sources: OCI image specification 1.1 (manifest.md, image-index.md, config.md, descriptor.md) and docker's schema 2,
+which has the same fields under other media types. `serialize` writes these documents.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ SCHEMA1 = (
 
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_INDEX)
-ACCEPTED = (*MANIFESTS, *INDEXES)  # what a registry is asked for
+ACCEPTED = (*MANIFESTS, *INDEXES)  # for the header Accept
 CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
 
-DOCUMENT_LIMIT = 4 << 20  # bytes of a manifest or index: what the distribution specification lets registries stop at
-CONFIG_LIMIT = 8 << 20  # bytes of a config, and of any other blob that is read whole
-LAYER_LIMIT = 300  # layers of an image: the kernel stacks 500, and there is more to come on top (docker stops at 127)
+DOCUMENT_LIMIT = 4 << 20  # bytes of a manifest or index; the distribution specification lets registries refuse more
+CONFIG_LIMIT = 8 << 20  # bytes of a config, and of any other blob that is read into memory
+LAYER_LIMIT = 300  # layers of an image: overlayfs stacks 500, and the env adds its own (docker's limit is 127)
 ENTRY_LIMIT = 2000  # manifests of an index
 SIZE_LIMIT = 1 << 42  # bytes of one blob
-DEPTH_LIMIT = 64  # of arrays and objects in each other: far more than any of these documents has
+DEPTH_LIMIT = 64  # nesting of arrays and objects: far more than these documents need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """What an image runs on, in Go's words: "linux", "amd64", and a variant ("v7"), "" where none is said."""
+    """The platform of an image, in the names of Go: "linux", "amd64", and a variant ("v7"); "" for none."""
 
     os: str
     architecture: str
@@ -61,7 +61,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
-    """What names a blob or manifest: how it is to be read, its digest, its size in bytes."""
+    """A reference to a blob or manifest: its media type, digest, and size in bytes."""
 
     media_type: str
     digest: str
@@ -69,12 +69,12 @@ class Descriptor:
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     artifact_type: str = ""
-    urls: tuple[str, ...] = ()  # where a layer that may not be distributed is; never asked by us
+    urls: tuple[str, ...] = ()  # of a layer that may not be distributed; envtool never fetches them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageManifest:
-    """One image for one platform, or an artifact (then config and layers may be anything)."""
+    """One image for one platform, or an artifact, whose config and layers may be anything."""
 
     media_type: str
     config: Descriptor
@@ -97,8 +97,8 @@ class ImageIndex:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """An image's config. `run` is its `config` object ("Env", "User", "Entrypoint", "Cmd", "WorkingDir" …), as it is,
-    its known fields checked for their types."""
+    """An image's config. `run` is its `config` object ("Env", "User", "Entrypoint", "Cmd", "WorkingDir" …), unchanged;
+    the types of known fields are checked."""
 
     platform: Platform
     diff_ids: tuple[str, ...]  # of the uncompressed layers, bottom first
@@ -117,27 +117,27 @@ class Document:
     body: bytes
 
     def descriptor(self) -> Descriptor:
-        """What names it."""
+        """Returns the descriptor of this document."""
         return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.body))
 
 
 def sha256_digest(body: bytes) -> str:
-    """The digest of bytes: "sha256:<hex>"."""
+    """Returns the digest of bytes: "sha256:<hex>"."""
     return "sha256:" + hashlib.sha256(body).hexdigest()
 
 
-# ---- reading: each raises FetchError (code registry-document), with `what` as the document's name in the message
+# ---- reading: each raises FetchError (code registry-document); `what` names the document in the message
 
 
 def read_document(document: Document, what: str) -> ImageManifest | ImageIndex:
-    """A manifest or an index: by its media type, which must be one of ACCEPTED and what the body itself says."""
+    """Returns a manifest or an index, by its media type, which must be in ACCEPTED and agree with the body's own."""
     if document.media_type in INDEXES:
         return read_index(document.body, document.media_type, what)
     return read_manifest(document.body, document.media_type, what)
 
 
 def read_manifest(body: bytes, media_type: str, what: str) -> ImageManifest:
-    """A manifest. A media type in the body must be the given one."""
+    """Returns a manifest. A media type in the body must be `media_type`."""
     if media_type not in MANIFESTS:
         reject_media_type(what, media_type, "a manifest")
     reader = _JsonReader(what)
@@ -156,7 +156,7 @@ def read_manifest(body: bytes, media_type: str, what: str) -> ImageManifest:
 
 
 def read_index(body: bytes, media_type: str, what: str) -> ImageIndex:
-    """An index. A media type in the body must be the given one."""
+    """Returns an index. A media type in the body must be `media_type`."""
     if media_type not in INDEXES:
         reject_media_type(what, media_type, "an index")
     reader = _JsonReader(what)
@@ -174,7 +174,8 @@ def read_index(body: bytes, media_type: str, what: str) -> ImageIndex:
 
 
 def read_config(body: bytes, what: str) -> ImageConfig:
-    """The config of an image (not of an artifact). Its platform may lack what it does not say: see platforms.filled."""
+    """Returns the config of an image (not of an artifact). Its platform may be incomplete: see
+    platforms.fill_platform."""
     reader = _JsonReader(what)
     top = reader.object(body)
     fields = {name: reader.text(top, name) for name in ("os", "architecture", "variant", "created", "author")}
@@ -197,7 +198,8 @@ def read_config(body: bytes, what: str) -> ImageConfig:
 
 
 def check_image(manifest: ImageManifest, config: ImageConfig, what: str) -> None:
-    """Do manifest and config belong together, and can the layers be read? Raises FetchError (registry-document)."""
+    """Checks that manifest and config belong together, and that the layers have a known media type. Raises FetchError
+    (code registry-document)."""
     reader = _JsonReader(what)
     if manifest.config.media_type not in CONFIGS:
         reader.fail_document(f"it is no image but an artifact: its config is {_truncate(manifest.config.media_type)}")
@@ -206,9 +208,12 @@ def check_image(manifest: ImageManifest, config: ImageConfig, what: str) -> None
             known = "tar, gzip and zstd are read"
             reader.fail_document(f"a layer is {_truncate(layer.media_type)}, which is not known: {known}")
     if len(manifest.layers) != len(config.diff_ids):
-        reader.fail_document(
-            f"its manifest has {len(manifest.layers)} layers, its config {len(config.diff_ids)} diff IDs"
-        )
+        reader.fail_document(f"its manifest has {count_layers(len(manifest.layers), len(config.diff_ids))}")
+
+
+def count_layers(layers: int, diff_ids: int) -> str:
+    """Returns "2 layers, its config 1 diff ID", for an error about two numbers that should be the same."""
+    return f"{layers} layer{'s' if layers != 1 else ''}, its config {diff_ids} diff ID{'s' if diff_ids != 1 else ''}"
 
 
 def _check_run_config(reader: _JsonReader, run: dict[str, Json]) -> dict[str, Json]:
@@ -225,8 +230,8 @@ def _check_run_config(reader: _JsonReader, run: dict[str, Json]) -> dict[str, Js
 
 
 class _JsonReader:
-    """Takes fields out of JSON objects, and says in which document one is not what it should be. A field that is null
-    is one that is not there: Go writes both."""
+    """Reads fields of JSON objects, and raises FetchError with the document's name if one has the wrong type. A field
+    that is null counts as missing: Go writes both."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -235,10 +240,10 @@ class _JsonReader:
         raise FetchError(f"{self.what}: {why}", code="registry-document")
 
     def object(self, body: bytes) -> dict[str, Json]:
-        """A JSON object, without duplicate names, NaN, or depth that has no purpose."""
+        """Returns a JSON object. Refuses duplicate names, NaN, and excessive nesting."""
         try:
             value = json.loads(body.decode("utf-8"), object_pairs_hook=self._unique, parse_constant=self._constant)
-            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+            json.dumps(value, ensure_ascii=False).encode()  # raises for half a surrogate pair, which is no text
         except (ValueError, RecursionError) as error:
             self.fail_document(f"not JSON: {str(error)[:200]}")
         if not isinstance(value, dict):
@@ -248,16 +253,17 @@ class _JsonReader:
         return value
 
     def top(self, body: bytes, media_type: str) -> dict[str, Json]:
-        """The object of a manifest or index: schemaVersion 2, and no other media type than the one that was said."""
+        """Returns the object of a manifest or index; its schemaVersion must be 2, and a media type in it
+        `media_type`."""
         top = self.object(body)
         version = top.get("schemaVersion")
         if version == 1 and not isinstance(version, bool):
             reject_media_type(self.what, SCHEMA1[0], "a manifest")
         if version != 2 or isinstance(version, bool):
             self.fail_document(f"schemaVersion is {_truncate(version)}, not 2")
-        said = self.text(top, "mediaType")
-        if said and said != media_type:
-            self.fail_document(f"it came as {media_type}, but says that it is {_truncate(said)}")
+        own_type = self.text(top, "mediaType")
+        if own_type and own_type != media_type:
+            self.fail_document(f"it came as {media_type}, but says that it is {_truncate(own_type)}")
         return top
 
     def text(self, top: Mapping[str, Json], name: str) -> str:
@@ -318,22 +324,22 @@ class _JsonReader:
         return Platform(**fields) if fields["os"] or fields["architecture"] else None
 
     def _unique(self, pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        members = dict(pairs)
+        if len(members) != len(pairs):
             raise ValueError("a name comes twice in one object")
-        return found
+        return members
 
     def _constant(self, text: str) -> NoReturn:
         raise ValueError(f"{text} is no JSON")
 
 
 def _is_deeper(value: Json, limit: int) -> bool:
-    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-    return limit == 0 or any(_is_deeper(item, limit - 1) for item in inner)
+    members = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return limit == 0 or any(_is_deeper(item, limit - 1) for item in members)
 
 
 def reject_media_type(what: str, media_type: str, wanted: str) -> NoReturn:
-    """The error about a media type that is not what it should be."""
+    """Raises FetchError for a media type that is not `wanted`, which is a noun with its article."""
     hint = ""
     if media_type in SCHEMA1:
         hint = "docker's first schema has no digests that could be pinned: pull and push it again with a newer tool"

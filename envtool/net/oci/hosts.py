@@ -1,8 +1,8 @@
-"""How this host reaches a registry: mirrors, plain HTTP, and private authorities, by the host's own configuration.
+"""Reads how this host reaches a registry: mirrors, plain HTTP, and private authorities.
 
-registries.conf as containers-registries.conf(5) has it (version 2: prefix, location, insecure, blocked, mirror),
-docker's daemon.json (registry-mirrors, insecure-registries), and certs.d as both have it. Short names and aliases are
-not read: a name without a registry is one of docker.io.
+Read are registries.conf by containers-registries.conf(5) (version 2: prefix, location, insecure, blocked, mirror),
+docker's daemon.json (registry-mirrors, insecure-registries), and the certs.d of both. Short names and aliases are not
+read: a name without a registry is one of docker.io.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from envtool.model import Json
 from envtool.net.oci.reference import ALIASES, DOCKER_HUB, Reference
 
 INSECURE = "ENVTOOL_INSECURE_REGISTRIES"
-HUB_API = ALIASES[1]  # where docker.io answers
+HUB_API = ALIASES[1]  # the host of docker.io's API
 CERTIFICATE_DIRECTORIES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 SYSTEM_FILE = "/etc/containers/registries.conf"
 DAEMON_FILE = "/etc/docker/daemon.json"
@@ -27,11 +27,11 @@ DAEMON_FILE = "/etc/docker/daemon.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One place of a repository: `registry` is what credentials are kept under, `host` what answers."""
+    """A repository at one host. Credentials are stored for `registry`; `host` is the host of its API."""
 
     registry: str
     repository: str
-    plain: bool = False  # plain HTTP may be spoken, since somebody asked for it
+    plain: bool = False  # plain HTTP is allowed, by this host's configuration
     mirror: bool = False
 
     @property
@@ -41,7 +41,7 @@ class Endpoint:
 
     @property
     def root(self) -> str:
-        """The API's URL, up to and with /v2/."""
+        """The API's URL, up to and including /v2/."""
         return f"{'http' if self.plain else 'https'}://{self.host}/v2/"
 
 
@@ -58,37 +58,38 @@ class RegistryRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryHosts:
-    """All that this host's configuration says about registries."""
+    """The configuration of registries on this host."""
 
     rules: tuple[RegistryRule, ...] = ()
     insecure: frozenset[str] = frozenset()  # host[:port]
 
     def pull_endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
-        """Where to pull from, in order: mirrors first, the registry itself last. Raises FetchError
-        (registry-blocked)."""
+        """Returns the endpoints to pull from, in order: mirrors first, the registry itself last. Raises FetchError
+        (code registry-blocked)."""
         rule = self._find_rule(reference)
         if rule is None:
             return (self._endpoint(reference.name, False, False),)
-        wanted = ("", "all", "digest-only" if reference.digest else "tag-only")
+        modes = ("", "all", "digest-only" if reference.digest else "tag-only")
         mirrors = [
             self._endpoint(_rewrite_name(reference.name, rule.prefix, location), insecure, True)
-            for location, insecure, pulled in rule.mirrors
-            if pulled in wanted
+            for location, insecure, mode in rule.mirrors
+            if mode in modes
         ]
         return (*mirrors, self.push_endpoint(reference))
 
     def push_endpoint(self, reference: Reference) -> Endpoint:
-        """Where to push to: the registry itself, where its location says. Raises FetchError (registry-blocked)."""
+        """Returns the endpoint to push to: the registry itself, at its configured location. Raises FetchError (code
+        registry-blocked)."""
         rule = self._find_rule(reference)
         if rule is None:
             return self._endpoint(reference.name, False, False)
         return self._endpoint(_rewrite_name(reference.name, rule.prefix, rule.location), rule.insecure, False)
 
     def allows_http(self, netloc: str) -> bool:
-        """Whether this host's configuration lets plain HTTP be spoken with host[:port], for whatever repository."""
+        """Returns whether this host's configuration allows plain HTTP to host[:port], for any repository."""
         rules = (rule.location for rule in self.rules if rule.insecure)
-        mirrors = (place for rule in self.rules for place, insecure, _ in rule.mirrors if insecure)
-        return netloc in self.insecure or any(place.partition("/")[0] == netloc for place in (*rules, *mirrors))
+        mirrors = (location for rule in self.rules for location, insecure, _ in rule.mirrors if insecure)
+        return netloc in self.insecure or any(location.partition("/")[0] == netloc for location in (*rules, *mirrors))
 
     def _find_rule(self, reference: Reference) -> RegistryRule | None:
         fitting = [rule for rule in self.rules if _matches_prefix(reference.name, rule.prefix)]
@@ -105,8 +106,8 @@ class RegistryHosts:
 
 
 def load(environ: Mapping[str, str] | None = None) -> RegistryHosts:
-    """Read the configuration of this host and trust its registries' own authorities (`net.trust`). Raises FetchError
-    (code registry-configuration)."""
+    """Reads the configuration of this host, and trusts its registries' own authorities (`net.trust_host`). Raises
+    FetchError (code registry-configuration)."""
     environ = os.environ if environ is None else environ
     rules: dict[str, RegistryRule] = {}
     for path in _configuration_files(environ):
@@ -122,8 +123,8 @@ def load(environ: Mapping[str, str] | None = None) -> RegistryHosts:
 
 
 def _read_daemon_json(path: str) -> tuple[tuple[tuple[str, bool, str], ...], set[str]]:
-    """Mirrors of docker.io, and the registries that docker speaks plain HTTP with (host[:port] alone: networks by their
-    address are not read)."""
+    """Returns the mirrors of docker.io, and the registries to which docker speaks plain HTTP (host[:port] only:
+    networks given by their address are ignored)."""
     try:
         with open(path, "rb") as file:
             top = json.load(file)
@@ -133,21 +134,21 @@ def _read_daemon_json(path: str) -> tuple[tuple[tuple[str, bool, str], ...], set
         return (), set()
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FetchError(f"{path}: {error}", code="registry-configuration") from error
-    found = [(f"{url.netloc}{url.path}".rstrip("/"), url.scheme == "http", "") for url in mirrors if url.netloc]
-    return tuple((location, plain or location in insecure, pulled) for location, plain, pulled in found), insecure
+    located = [(f"{url.netloc}{url.path}".rstrip("/"), url.scheme == "http", "") for url in mirrors if url.netloc]
+    return tuple((location, plain or location in insecure, mode) for location, plain, mode in located), insecure
 
 
 def _configuration_files(environ: Mapping[str, str]) -> Iterator[str]:
-    """The files to be read; what a later one says of a prefix counts."""
-    mine = os.path.join(_user_directory(environ), "registries.conf")
-    named = environ.get("CONTAINERS_REGISTRIES_CONF") or environ.get("REGISTRIES_CONFIG_PATH")
-    if named:
-        yield named
+    """Yields the files to read. If two have a rule for one prefix, the later file wins."""
+    user_file = os.path.join(_user_directory(environ), "registries.conf")
+    configured = environ.get("CONTAINERS_REGISTRIES_CONF") or environ.get("REGISTRIES_CONFIG_PATH")
+    if configured:
+        yield configured
         return
-    main = mine if os.path.exists(mine) else SYSTEM_FILE
+    main = user_file if os.path.exists(user_file) else SYSTEM_FILE
     if os.path.exists(main):
         yield main
-    for directory in (SYSTEM_FILE + ".d", mine + ".d"):
+    for directory in (SYSTEM_FILE + ".d", user_file + ".d"):
         try:
             names = sorted(os.listdir(directory))
         except OSError:
@@ -156,7 +157,7 @@ def _configuration_files(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _user_directory(environ: Mapping[str, str]) -> str:
-    """The user's own directory for all of this."""
+    """Returns the user's own directory of configuration of containers."""
     home = environ.get("HOME") or os.path.expanduser("~")
     return os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers")
 
@@ -179,16 +180,16 @@ def _parse_rule(item: Mapping[str, Json]) -> RegistryRule:
     prefix = str(item.get("prefix") or location)
     if not prefix:
         raise ValueError("a [[registry]] has neither prefix nor location")
-    only = "digest-only" if item.get("mirror-by-digest-only") else ""
+    by_digest = "digest-only" if item.get("mirror-by-digest-only") else ""
     mirrors: list[tuple[str, bool, str]] = []
-    given = item.get("mirror") or []
-    if not isinstance(given, list):
+    listed = item.get("mirror") or []
+    if not isinstance(listed, list):
         raise ValueError(f"the mirrors of {prefix} are no array")  # noqa: TRY004 - one error for all of the file
-    for mirror in given:
+    for mirror in listed:
         if not isinstance(mirror, dict) or not mirror.get("location"):
             raise ValueError(f"a mirror of {prefix} has no location")
-        pulled = only or str(mirror.get("pull-from-mirror") or "")
-        mirrors.append((str(mirror["location"]).rstrip("/"), bool(mirror.get("insecure")), pulled))
+        mode = by_digest or str(mirror.get("pull-from-mirror") or "")
+        mirrors.append((str(mirror["location"]).rstrip("/"), bool(mirror.get("insecure")), mode))
     return RegistryRule(
         prefix=prefix.rstrip("/"),
         location=(location or ("" if prefix.startswith("*.") else prefix)).rstrip("/"),
@@ -216,21 +217,24 @@ def _rewrite_name(name: str, prefix: str, location: str) -> str:
 
 
 def _trust_certificates(directory: str) -> None:
-    """certs.d/HOST[:PORT]/: *.crt are authorities, *.cert with the *.key of that name who we are."""
+    """Trusts the files in certs.d/HOST[:PORT]/: *.crt are authorities, *.cert with *.key of the same name are client
+    certificates."""
     try:
         hosts = os.listdir(directory)
     except OSError:
         return
     for host in hosts:
-        place = os.path.join(directory, host)
+        host_directory = os.path.join(directory, host)
         try:
-            names = sorted(os.listdir(place))
+            names = sorted(os.listdir(host_directory))
         except OSError:
             continue
-        authorities = tuple(os.path.join(place, name) for name in names if name.endswith(".crt"))
+        authorities = tuple(os.path.join(host_directory, name) for name in names if name.endswith(".crt"))
         pairs = [(name, name.removesuffix(".cert") + ".key") for name in names if name.endswith(".cert")]
         identities = tuple(
-            (os.path.join(place, certificate), os.path.join(place, key)) for certificate, key in pairs if key in names
+            (os.path.join(host_directory, certificate), os.path.join(host_directory, key))
+            for certificate, key in pairs
+            if key in names
         )
         if authorities or identities:
             net.trust_host(HUB_API if host == DOCKER_HUB else host, authorities, identities)

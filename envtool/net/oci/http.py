@@ -1,4 +1,4 @@
-"""One request to a registry: the header that lets us in, and what a status means."""
+"""Sends one request to a registry with its authorization, and turns a status into an error."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ NOT_TLS = re.compile(r"wrong.version.number|record.layer.failure|http.request|un
 
 
 class RegistryTransport:
-    """Requests of one client, from any thread."""
+    """Sends the requests of one client, from any thread."""
 
     def __init__(self, *, patience: RetryPolicy, cancelled: Cancelled | None, plain: Callable[[str], bool]) -> None:
         self.patience, self.cancelled = patience, cancelled
-        self.plain = plain  # may plain HTTP be spoken with this host[:port]?
+        self.plain = plain  # whether plain HTTP to this host[:port] is allowed
         self.tokens = RegistryAuth(patience=patience, cancelled=cancelled)
-        self._asked: set[tuple[str, str]] = set()
-        self._plain: dict[str, bool] = {}  # by host: does it really speak plain HTTP?
+        self._contacted: set[tuple[str, str]] = set()  # roots and repositories that got a request
+        self._plain: dict[str, bool] = {}  # host -> whether it speaks plain HTTP
         self._lock = threading.Lock()
 
     def resolve_scheme(self, endpoint: Endpoint) -> Endpoint:
-        """Where plain HTTP is allowed, but the server there speaks https: that, verified as any. Asked once a host."""
+        """Returns the endpoint with https, verified as usual, if plain HTTP is allowed but the server speaks https.
+        Each host is asked once."""
         if not endpoint.plain:
             return endpoint
         with self._lock:
@@ -41,9 +42,13 @@ class RegistryTransport:
         if plain is None:
             plain = True
             with contextlib.suppress(FetchError):
-                waits = dataclasses.replace(self.retry_policy(endpoint), attempts=1)
-                answer = net.send_request("GET", endpoint.root, again=False, patience=waits, cancelled=self.cancelled)
-                plain = not (answer.status == 400 and b"HTTPS" in answer.body)  # as Go's, nginx's and Apache's say it
+                policy = dataclasses.replace(self.retry_policy(endpoint), attempts=1)
+                response = net.send_request(
+                    "GET", endpoint.root, again=False, patience=policy, cancelled=self.cancelled
+                )
+                plain = not (
+                    response.status == 400 and b"HTTPS" in response.body
+                )  # the message of Go, nginx and Apache
             with self._lock:
                 self._plain[endpoint.host] = plain
         return dataclasses.replace(endpoint, plain=plain)
@@ -61,18 +66,18 @@ class RegistryTransport:
         limit: int = 4 << 20,
         again: bool = True,
     ) -> HttpResponse:
-        """Ask below /v2/REPOSITORY/ (or at a whole URL, where an earlier answer sent us), and once more with new
-        authorization after a 401. Any status is an answer.
+        """Sends a request below /v2/REPOSITORY/, or to a whole URL from an earlier response. Repeats it once with new
+        authorization after a 401. Returns the response with any status.
 
         Raises FetchError: codes registry-insecure, registry-token, registry-denied (by the token service), and those
-        of `net.exchange`.
+        of `net.send_request`.
         """
         url = path if "://" in path else f"{endpoint.root}{endpoint.repository}/{path}"
-        ours = same_origin(url, endpoint.root)
-        wanted = (f"repository:{endpoint.repository}:{actions}", *scopes)
-        refused = self.tokens.header(endpoint, wanted) if ours else ""
+        is_registry = same_origin(url, endpoint.root)
+        needed_scopes = (f"repository:{endpoint.repository}:{actions}", *scopes)
+        authorization = self.tokens.header(endpoint, needed_scopes) if is_registry else ""
 
-        def once(authorization: str) -> HttpResponse:
+        def send_once(authorization: str) -> HttpResponse:
             try:
                 return net.send_request(
                     method, url, headers=headers, body=body, authorization=authorization, limit=limit, again=again,
@@ -83,22 +88,24 @@ class RegistryTransport:
                     raise insecure_error(endpoint) from error
                 raise
 
-        answer = once(refused)
-        if answer.status == 401 and ours and same_origin(answer.url, endpoint.root):
-            header = self.tokens.answer_challenge(endpoint, answer.headers.get("www-authenticate", ""), wanted, refused)
+        response = send_once(authorization)
+        if response.status == 401 and is_registry and same_origin(response.url, endpoint.root):
+            header = self.tokens.answer_challenge(
+                endpoint, response.headers.get("www-authenticate", ""), needed_scopes, authorization
+            )
             if header:
-                answer = once(header)
+                response = send_once(header)
         with self._lock:
-            self._asked.add((endpoint.root, endpoint.repository))
-        return answer
+            self._contacted.add((endpoint.root, endpoint.repository))
+        return response
 
-    def location(self, answer: HttpResponse, endpoint: Endpoint) -> str:
-        """Where an upload goes on, "" where nothing is said. Raises FetchError where that is by plain HTTP to a host
-        that nobody allowed that for."""
-        given = answer.headers.get("location", "")
-        if not given:
+    def location(self, response: HttpResponse, endpoint: Endpoint) -> str:
+        """Returns the URL at which an upload continues; "" if the response has none. Raises FetchError if it is plain
+        HTTP to a host for which that is not allowed."""
+        location_header = response.headers.get("location", "")
+        if not location_header:
             return ""
-        url = urllib.parse.urljoin(answer.url, given)
+        url = urllib.parse.urljoin(response.url, location_header)
         parts = urllib.parse.urlsplit(url)
         plain = parts.scheme == "http" and self.plain(parts.netloc)
         if not same_origin(url, endpoint.root) and parts.scheme != "https" and not plain:
@@ -108,57 +115,58 @@ class RegistryTransport:
         return url
 
     def authorization(self, endpoint: Endpoint, selector: str) -> str:
-        """The header for a blob of this repository, learnt by asking for `selector` (a tag or digest) where nothing
-        was asked before. Raises FetchError (code registry-denied)."""
+        """Returns the header Authorization for a blob of this repository. If nothing was requested from the repository
+        before, it requests `selector` (a tag or digest) to get a challenge. Raises FetchError (code
+        registry-denied)."""
         with self._lock:
-            known = (endpoint.root, endpoint.repository) in self._asked
-        if not known:
+            contacted = (endpoint.root, endpoint.repository) in self._contacted
+        if not contacted:
             path = f"manifests/{selector}" if selector else "tags/list?n=1"
             headers = {"Accept": ", ".join(ACCEPTED)}
-            answer = self.send("HEAD" if selector else "GET", endpoint, path, headers=headers)
-            if answer.status in (401, 403):
-                self.raise_for_status(answer, endpoint, f"{endpoint.host}/{endpoint.repository}")
+            response = self.send("HEAD" if selector else "GET", endpoint, path, headers=headers)
+            if response.status in (401, 403):
+                self.raise_for_status(response, endpoint, f"{endpoint.host}/{endpoint.repository}")
         return self.tokens.header(endpoint, (f"repository:{endpoint.repository}:pull",))
 
     def retry_policy(self, endpoint: Endpoint) -> RetryPolicy:
-        """How long we try there: a mirror is not tried for long, since it can be done without."""
+        """Returns the retry policy for an endpoint: few attempts for a mirror, which is not needed."""
         attempts = min(2, self.patience.attempts) if endpoint.mirror else self.patience.attempts
         return dataclasses.replace(self.patience, attempts=attempts)
 
     def pause(self, failures: int) -> None:
-        """Wait before another attempt. Raises Interrupted."""
+        """Waits before another attempt. Raises Interrupted."""
         net.wait_or_cancel(min(self.patience.pause * 2 ** (failures - 1), self.patience.longest), self.cancelled)
 
-    def raise_for_status(self, answer: HttpResponse, endpoint: Endpoint, what: str) -> NoReturn:
-        """The error that a status is. `what` names what was asked for."""
-        said = _registry_message(answer)
-        status = f"HTTP {answer.status} {answer.reason}".strip() + (f": {said}" if said else "")
+    def raise_for_status(self, response: HttpResponse, endpoint: Endpoint, what: str) -> NoReturn:
+        """Raises FetchError for the status of a response. `what` names the thing that was requested."""
+        registry_text = _registry_message(response)
+        status = f"HTTP {response.status} {response.reason}".strip() + (f": {registry_text}" if registry_text else "")
         status = self.tokens.redact_secrets("".join(character for character in status if character.isprintable())[:300])
-        if answer.status == 404:
+        if response.status == 404:
             raise FetchError(f"{what}: {endpoint.host} does not have it ({status})", code="registry-missing")
-        if answer.status in (401, 403):
+        if response.status in (401, 403):
             hint = login_hint(endpoint, self.tokens.credentials(endpoint))
-            hint = f"it does not exist, or not for us: {hint}" if answer.status == 401 else hint
+            hint = f"it does not exist, or only for other users: {hint}" if response.status == 401 else hint
             raise FetchError(f"{what}: {endpoint.host} refuses it ({status})", code="registry-denied", hint=hint)
         raise FetchError(f"{what}: {endpoint.host} answers {status}", code="registry-refused")
 
 
 def same_origin(url: str, other: str) -> bool:
-    """Are two URLs of one scheme, host and port?"""
+    """Returns whether two URLs have the same scheme, host and port."""
     return urllib.parse.urlsplit(url)[:2] == urllib.parse.urlsplit(other)[:2]
 
 
 def insecure_error(endpoint: Endpoint) -> FetchError:
-    """The error about a registry that speaks plain HTTP."""
+    """Returns the error about a registry that speaks plain HTTP."""
     hint = f"if that is right: {INSECURE}={endpoint.registry}, or `insecure = true` in registries.conf"
     text = f"{endpoint.registry} speaks plain HTTP, or no TLS that is known, and nobody allowed that"
     return FetchError(text, code="registry-insecure", hint=hint)
 
 
-def _registry_message(answer: HttpResponse) -> str:
-    """What the registry itself says of an error."""
+def _registry_message(response: HttpResponse) -> str:
+    """Returns the registry's own messages in a response; "" if it has none."""
     try:
-        errors = json.loads(answer.body)["errors"]
+        errors = json.loads(response.body)["errors"]
         texts = [str(item.get("message") or item.get("code") or "") for item in errors[:3]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""

@@ -1,7 +1,7 @@
-"""Directories in the OCI image layout (image-layout.md of the OCI image specification 1.1), as they are read.
+"""Reads directories in the OCI image layout (image-layout.md of the OCI image specification 1.1).
 
-`directory` is what a layout is called in messages; `read` opens its files by their names in it, and nothing else
-reads there: one in a project is opened beneath the project (gate.py).
+`directory` is the layout's name in messages. `read` opens a file by its name in the layout; nothing is read in another
+way, so that a layout in a project is opened beneath the project (project/host_access.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Read: TypeAlias = Callable[[str], BinaryIO]  # raises EnvtoolError, OSError
 
 
 def directory_opener(directory: str) -> Read:
-    """Of a directory that is the caller's own."""
+    """Returns a `Read` for a directory that belongs to the caller."""
 
     def read(name: str) -> BinaryIO:
         path = os.path.join(directory, name)
@@ -34,7 +34,8 @@ def directory_opener(directory: str) -> Read:
 
 
 def read_index(directory: str, read: Read) -> ImageIndex:
-    """The index of a layout. Raises FetchError (code registry-document, registry-missing): it is none."""
+    """Returns the index of a layout. Raises FetchError (codes registry-document, registry-missing) if the directory is
+    no layout."""
     marker = _read_small(directory, "oci-layout", 1 << 16, read)
     try:
         version = json.loads(marker)["imageLayoutVersion"]
@@ -47,8 +48,8 @@ def read_index(directory: str, read: Read) -> ImageIndex:
 
 
 def choose_image(index: ImageIndex, name: str, what: str) -> Descriptor:
-    """The entry of that name (its annotation org.opencontainers.image.ref.name), or the only one where no name is
-    asked for. Raises FetchError (code registry-missing), which tells what there is."""
+    """Returns the entry with that name (its annotation org.opencontainers.image.ref.name); for the name "", the only
+    entry. Raises FetchError (code registry-missing), with the names that exist as its hint."""
     named = [entry for entry in index.manifests if not name or entry.annotations.get(NAME_ANNOTATION) == name]
     unique = {entry.digest: entry for entry in named}
     if len(unique) == 1:
@@ -62,13 +63,13 @@ def choose_image(index: ImageIndex, name: str, what: str) -> Descriptor:
 
 
 def read_document(directory: str, descriptor: Descriptor, read: Read) -> Document:
-    """A manifest or index of the layout, verified."""
+    """Returns a manifest or index of the layout; size and digest are checked."""
     body = read_blob(directory, descriptor, read, documents.DOCUMENT_LIMIT)
     return Document(media_type=descriptor.media_type, digest=descriptor.digest, body=body)
 
 
 def read_blob(directory: str, descriptor: Descriptor, read: Read, limit: int = documents.CONFIG_LIMIT) -> bytes:
-    """A small blob of the layout, verified."""
+    """Returns a small blob of the layout; size and digest are checked."""
     if descriptor.size > limit:
         text = f"{directory}: {descriptor.digest} has {descriptor.size} bytes, too large to be read whole"
         raise FetchError(text, code="registry-document")
@@ -80,13 +81,13 @@ def read_blob(directory: str, descriptor: Descriptor, read: Read, limit: int = d
 
 
 def blob_path(directory: str, digest: str) -> str:
-    """Where a layout keeps a blob."""
+    """Returns the path of a blob in a layout."""
     algorithm, _, value = digest.partition(":")
     return os.path.join(directory, "blobs", algorithm, value)
 
 
 def _read_small(directory: str, name: str, limit: int, read: Read) -> bytes:
-    """A regular file of at most `limit` bytes."""
+    """Returns the content of a regular file of at most `limit` bytes."""
     path = os.path.join(directory, name)
     try:
         with read(name) as file:

@@ -1,4 +1,4 @@
-"""Which manifest of an index a machine runs. Pure, but for the levels of amd64: those are the processor's."""
+"""Chooses the manifest of an index for a platform. Pure, except for the levels of amd64, which the processor has."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ MACHINES = {  # `uname -m` -> Go's architecture and variant (containerd's platfo
     "riscv64": ("riscv64", ""),
     "loongarch64": ("loong64", ""),
 }
-DEFAULT_VARIANTS = {"amd64": "v1", "arm64": "v8", "arm": "v7"}  # what is meant where no variant is said
+DEFAULT_VARIANTS = {"amd64": "v1", "arm64": "v8", "arm": "v7"}  # the variant of a platform without one
 ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm", "i386": "386"}
 
 
-# What Linux calls the features of each level of amd64 (x86-64 psABI, "Micro-Architecture Levels")
+# Linux's names for the features of each level of amd64 (x86-64 psABI, "Micro-Architecture Levels")
 LEVELS = (
     "cx16 lahf_lm popcnt pni ssse3 sse4_1 sse4_2",
     "abm avx avx2 bmi1 bmi2 f16c fma movbe xsave",
@@ -51,13 +51,13 @@ _HIGHEST_LEVEL = len(LEVELS) + 1
 
 @functools.cache
 def amd64_level() -> int:
-    """The highest level of amd64 that this processor has, 1 to 4; the last one where nothing can be known."""
+    """Returns the highest level of amd64 that this processor has, 1 to 4; 4 if it is not known."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             flags = next(({*line.split()} for line in file if line.startswith("flags")), None)
     except OSError:
         flags = None
-    if flags is None:  # of another architecture: what is asked for is another machine's lock
+    if flags is None:  # another architecture: the manifest is chosen for the lock of another machine
         return _HIGHEST_LEVEL
     return next(
         (number for number, names in enumerate(LEVELS, 1) if not flags.issuperset(names.split())), _HIGHEST_LEVEL
@@ -65,15 +65,15 @@ def amd64_level() -> int:
 
 
 def platform_of_machine(machine: str) -> Platform:
-    """The platform of `uname -m` on Linux."""
+    """Returns the platform of Linux on a machine, by `uname -m`."""
     architecture, variant = MACHINES.get(machine, (machine, ""))
     return Platform(os="linux", architecture=architecture, variant=variant)
 
 
 def parse_platform(text: str) -> Platform:
-    """What `--platform` takes: "linux/arm64", "linux/arm/v7". Raises FetchError (code registry-platform)."""
-    os, _, rest = text.strip().lower().partition("/")
-    architecture, slash, variant = rest.partition("/")
+    """Parses a platform: "linux/arm64", "linux/arm/v7". Raises FetchError (code registry-platform)."""
+    os, _, machine = text.strip().lower().partition("/")
+    architecture, slash, variant = machine.partition("/")
     if not os or not architecture or "/" in variant or (slash and not variant):
         hint = "linux/amd64, linux/arm64, linux/arm/v7 …"
         raise FetchError(
@@ -84,25 +84,25 @@ def parse_platform(text: str) -> Platform:
 
 
 def compatibility(platform: Platform, image: Platform) -> int:
-    """How well an image of one platform runs on another: 0 not at all, else the higher the better. Where no level of
-    amd64 is said, the lowest that is offered is best, on whatever processor has it: all machines pin the same image."""
+    """Returns how well an image of one platform runs on another: 0 not at all, else the higher the better. If no level
+    of amd64 is asked for, the lowest that is offered is best, so that all machines pin the same image."""
     if (platform.os, platform.architecture) != (image.os, image.architecture):
         return 0
-    usual = DEFAULT_VARIANTS.get(platform.architecture, "")
-    mine, its = platform.variant or usual, image.variant or usual
-    if mine == its:
+    default = DEFAULT_VARIANTS.get(platform.architecture, "")
+    own, image_variant = platform.variant or default, image.variant or default
+    if own == image_variant:
         return 100 + (platform.variant == image.variant)
     if platform.architecture in ("arm", "amd64", "arm64"):
-        version, other = natural(mine[1:]) or 0, natural(its[1:]) or 0
+        level, image_level = natural(own[1:]) or 0, natural(image_variant[1:]) or 0
         if platform.architecture == "amd64" and not platform.variant:
-            return _HIGHEST_LEVEL + 1 - other if 1 < other <= amd64_level() else 0
-        return other if other < version else 0  # an older one runs, too
+            return _HIGHEST_LEVEL + 1 - image_level if 1 < image_level <= amd64_level() else 0
+        return image_level if image_level < level else 0  # an image for an older variant runs as well
     return 0
 
 
 def choose_manifest(index: ImageIndex, platform: Platform, what: str) -> Descriptor:
-    """The entry of an index for a platform: the best, of equals the first. An entry that says no platform counts only
-    where it is the only one. Raises FetchError (code registry-platform), which tells what there is."""
+    """Returns the entry of an index that is best for a platform; of equals the first. An entry without a platform is
+    chosen only if it is the only one. Raises FetchError (code registry-platform), which lists the platforms."""
     entries = [entry for entry in index.manifests if not _is_attestation(entry)]
     if len(entries) == 1 and entries[0].platform is None:
         return entries[0]
@@ -117,15 +117,15 @@ def choose_manifest(index: ImageIndex, platform: Platform, what: str) -> Descrip
     raise FetchError(text, code="registry-platform", hint=hint)
 
 
-def fill_platform(said: Platform, wanted: Platform) -> Platform:
-    """What a config says, with what it does not say as it was wanted: buildpacks and crane leave it out, and
-    containerd takes such an image for one of its own machine."""
-    if said.os and said.architecture:
-        return said
-    return Platform(os=said.os or wanted.os, architecture=said.architecture or wanted.architecture,
-                    variant=said.variant)  # fmt: skip
+def fill_platform(platform: Platform, requested: Platform) -> Platform:
+    """Returns the platform of a config; missing fields are taken from the requested platform. Buildpacks and crane
+    leave them out, and containerd takes such an image for its own machine's."""
+    if platform.os and platform.architecture:
+        return platform
+    return Platform(os=platform.os or requested.os, architecture=platform.architecture or requested.architecture,
+                    variant=platform.variant)  # fmt: skip
 
 
 def _is_attestation(entry: Descriptor) -> bool:
-    """What BuildKit puts beside images: provenance and bills, under a platform that is none."""
+    """Returns whether an entry is an attestation of BuildKit (provenance, SBOM), which has the platform unknown."""
     return "vnd.docker.reference.type" in entry.annotations

@@ -1,6 +1,6 @@
-"""References to images: NAME[:TAG][@DIGEST], by the grammar of github.com/distribution/reference.
+"""Parses references to images: NAME[:TAG][@DIGEST], by the grammar of github.com/distribution/reference. Pure.
 
-Made whole as docker does it: `alpine` is `docker.io/library/alpine:latest`. Pure.
+Short references are completed as docker does: `alpine` is `docker.io/library/alpine:latest`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from envtool.errors import FetchError
 
 DOCKER_HUB = "docker.io"
-ALIASES = ("index.docker.io", "registry-1.docker.io")  # the same registry, under its other names
+ALIASES = ("index.docker.io", "registry-1.docker.io")  # other names of the same registry
 LIBRARY = "library"
 DEFAULT_TAG = "latest"
 MAX_LENGTH = 255  # characters of registry and repository together
@@ -27,8 +27,8 @@ _DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Reference:
-    """An image in a registry. `repository` has no registry in it; `tag` and `digest` are "" where there is none.
-    When there are both, the digest counts."""
+    """An image in a registry. `repository` is without the registry; `tag` and `digest` may be "". If both are set, the
+    digest counts."""
 
     registry: str  # host[:port]: "docker.io", "localhost:5000"
     repository: str  # "library/alpine"
@@ -41,24 +41,24 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """Registry and repository alone."""
+        """Registry and repository."""
         return f"{self.registry}/{self.repository}"
 
     @property
     def selector(self) -> str:
-        """What a registry's API takes for it: the digest, else the tag."""
+        """The last part of the path in a registry's API: the digest, else the tag."""
         return self.digest or self.tag
 
     def with_digest(self, digest: str) -> Reference:
-        """The same name and tag, pinned to a digest."""
+        """Returns the same name and tag, with this digest."""
         return dataclasses.replace(self, digest=digest)
 
     def with_tag(self, tag: str) -> Reference:
-        """The same repository under another tag, pinned to nothing."""
+        """Returns the same repository with this tag and without a digest."""
         return dataclasses.replace(self, tag=tag, digest="")
 
     def familiar_name(self) -> str:
-        """As people write it: without docker.io and library/, where that still means the same."""
+        """Returns the reference as people write it: without docker.io and library/, if that means the same."""
         short = str(self)
         for prefix in (f"{DOCKER_HUB}/", f"{LIBRARY}/") if self.registry == DOCKER_HUB else ():
             shorter = short.removeprefix(prefix)
@@ -68,28 +68,28 @@ class Reference:
 
 
 def parse_reference(text: str, *, tag: str = DEFAULT_TAG) -> Reference:
-    """A reference from what a user wrote; `tag` is taken when it has neither tag nor digest ("": none).
+    """Parses a reference. `tag` is used if the text has neither tag nor digest ("": no tag).
 
-    Raises FetchError (code reference), which says what is wrong.
+    Raises FetchError (code reference).
     """
     if "://" in text:
         raise reference_error(text, "it is not a URL", f"leave {text.partition('://')[0]}:// out")
     if len(text) > 1024 or not text.isascii() or not text.isprintable() or " " in text:
         raise reference_error(text[:1024], "only letters, digits and `._-/:@` may be in it")
-    rest, at, digest = text.partition("@")
+    name, at, digest = text.partition("@")
     if at and not _DIGEST.fullmatch(digest):
-        hint = "write all of it, as registries print it, or leave it out: the lock pins what the tag means"
+        hint = "write the whole digest, as registries print it, or leave it out: the lock pins the digest of a tag"
         raise reference_error(text, f"{digest!r} is not sha256: and 64 hex digits, lower case", hint)
-    rest, colon, given = _split_tag(rest)
-    if colon and not given:
+    name, colon, written_tag = _split_tag(name)
+    if colon and not written_tag:
         raise reference_error(
             text, "a tag is missing after the `:`", "write one, as in alpine:3.20, or leave the `:` out"
         )
-    if colon and not _TAG.fullmatch(given):
+    if colon and not _TAG.fullmatch(written_tag):
         raise reference_error(
-            text, f"a tag is up to 128 letters, digits and `_.-`, not beginning with `.` or `-`: {given[:140]!r}"
+            text, f"a tag is up to 128 letters, digits and `_.-`, not beginning with `.` or `-`: {written_tag[:140]!r}"
         )
-    registry, repository = _split_registry(rest)
+    registry, repository = _split_registry(name)
     if not repository:
         raise reference_error(text, "it names no image")
     if not _REGISTRY.fullmatch(registry):
@@ -98,22 +98,24 @@ def parse_reference(text: str, *, tag: str = DEFAULT_TAG) -> Reference:
         raise reference_error(text, f"there is no port {registry.rpartition(':')[2]}", "ports are 1 to 65535")
     for component in repository.split("/"):
         _check_component(text, component)
-    if repository.removeprefix(f"{LIBRARY}/") == rest and re.fullmatch(r"[a-f0-9]{64}", rest):
+    if repository.removeprefix(f"{LIBRARY}/") == name and re.fullmatch(r"[a-f0-9]{64}", name):
         raise reference_error(
-            text, "64 hex digits are an image's ID, which no registry is asked for", "name it, with its digest after @"
+            text, "64 hex digits are an image's ID, which registries do not know", "name it, with its digest after @"
         )
     if len(registry) + 1 + len(repository) > MAX_LENGTH:
         raise reference_error(text, f"registry and repository have more than {MAX_LENGTH} characters")
-    return Reference(registry=registry, repository=repository, tag=given or ("" if digest else tag), digest=digest)
+    return Reference(
+        registry=registry, repository=repository, tag=written_tag or ("" if digest else tag), digest=digest
+    )
 
 
 def is_digest(text: str) -> bool:
-    """Is it "sha256:<64 hex digits>"? No other algorithm is taken."""
+    """Returns whether a text is "sha256:<64 hex digits>". Other algorithms are not supported."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def _split_tag(text: str) -> tuple[str, str, str]:
-    """Name, colon, tag: the last colon, unless what follows it still has a slash (then it was a port's)."""
+    """Returns name, colon and tag. The last colon counts, unless a slash follows it: then it belongs to a port."""
     name, colon, tag = text.rpartition(":")
     if not colon or "/" in tag or tag.endswith("]"):
         return text, "", ""
@@ -121,15 +123,16 @@ def _split_tag(text: str) -> tuple[str, str, str]:
 
 
 def _split_registry(text: str) -> tuple[str, str]:
-    """The first component is a registry when it could be nothing else: a dot or a colon in it, or `localhost`."""
-    first, slash, rest = text.partition("/")
+    """Returns registry and repository. The first component is a registry if it has a dot or a colon, or is
+    `localhost`."""
+    first, slash, repository = text.partition("/")
     if not slash or not (set(first) & {".", ":"} or first == "localhost"):
-        first, rest = DOCKER_HUB, text
+        first, repository = DOCKER_HUB, text
     if first in ALIASES:
         first = DOCKER_HUB
-    if first == DOCKER_HUB and "/" not in rest and rest:
-        rest = f"{LIBRARY}/{rest}"
-    return first, rest
+    if first == DOCKER_HUB and "/" not in repository and repository:
+        repository = f"{LIBRARY}/{repository}"
+    return first, repository
 
 
 def _check_component(text: str, component: str) -> None:
@@ -149,6 +152,6 @@ def _check_component(text: str, component: str) -> None:
 
 
 def reference_error(text: str, why: str, hint: str = "") -> FetchError:
-    """The error about a reference."""
+    """Returns the error about a reference."""
     hint = hint or "as in alpine:3.20 or registry.example.org/team/app:1.0"
     return FetchError(f"image reference {text!r}: {why}", code="reference", hint=hint)

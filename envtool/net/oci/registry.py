@@ -1,7 +1,7 @@
-"""The distribution protocol (OCI distribution specification 1.1): pull from registries, push to them.
+"""The client of a registry (OCI distribution specification 1.1): pulls from registries and pushes to them.
 
-Everything is content-addressed: many may push at once, and a tag is put last. What a registry says is believed only as
-far as digests go.
+Everything is content-addressed, so that several clients may push at the same time; a tag is put last. Nothing that a
+registry sends is trusted beyond its digest.
 """
 
 from __future__ import annotations
@@ -25,45 +25,45 @@ from envtool.net.oci.reference import Reference
 
 Found = TypeVar("Found")
 
-NESTING = 2  # indexes in an index
+NESTING = 2  # levels of indexes in an index
 UNTYPED_MEDIA_TYPES = (
     "",
     "application/json",
     "application/octet-stream",
     "text/plain",
-)  # types that say nothing of a document
-PAGES = 1000  # of tags, a thousand each: then it is enough
+)  # types that do not tell what a document is
+PAGES = 1000  # the most pages of tags that are read, of a thousand tags each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobLocation:
-    """Where a blob can be had on this machine: for `api.Fetch.url` and `.authorization` (never into pins or messages).
-    Several are tried in order: the host's mirrors first."""
+    """A URL of a blob for this machine, for `api.Fetch.url` and `.authorization`; never put it into pins or
+    messages."""
 
     url: str
-    authorization: str = field(default="", repr=False)  # the value of that header; "" for none
+    authorization: str = field(default="", repr=False)  # the value of the header Authorization; "" for none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryImage:
-    """An image for one platform, as a registry has it."""
+    """An image for one platform in a registry."""
 
     reference: Reference  # with the digest of `manifest`, not that of the index
-    index: str  # digest of what the tag names: the index if there is one, else the manifest
+    index: str  # digest of the document that the tag names: the index if there is one, else the manifest
     document: Document  # the manifest's own bytes, digest and media type
     manifest: ImageManifest
     config: ImageConfig
 
 
 class RegistryClient:
-    """Speaks with any number of registries. May be shared by threads; keeps tokens. Errors: FetchError, whose codes
-    are registry-missing (no such manifest, tag or blob), registry-denied (credentials), registry-insecure (plain HTTP
-    that nobody asked for), registry-document (what came is not what the specification says), registry-digest,
+    """A client for any number of registries. Threads may share it; it keeps tokens. Its methods raise FetchError with
+    the codes registry-missing (no such manifest, tag or blob), registry-denied (credentials), registry-insecure (plain
+    HTTP that is not allowed), registry-document (a document that breaks the specification), registry-digest,
     registry-platform, registry-blocked, registry-token, registry-credentials, registry-configuration, registry-refused
-    (any other status), and those of `net.exchange`."""
+    (any other status), and those of `net.send_request`."""
 
     def __init__(self, *, cancelled: Cancelled | None = None, patience: RetryPolicy = DEFAULT_RETRY_POLICY) -> None:
-        self._wire = RegistryTransport(
+        self._transport = RegistryTransport(
             patience=patience, cancelled=cancelled, plain=lambda host: self._load_hosts().allows_http(host)
         )
         self._lock = threading.Lock()
@@ -73,11 +73,12 @@ class RegistryClient:
     # ---- pull
 
     def document(self, reference: Reference) -> Document:
-        """Manifest or index by digest, else by tag; its digest is computed from the body. At most 4 MiB."""
+        """Returns a manifest or index of at most 4 MiB, by digest, else by tag. Its digest is computed from the
+        body."""
         return self._ask_in_order(reference, lambda endpoint: self._document(endpoint, reference))
 
     def find(self, reference: Reference) -> Document | None:
-        """Like `document`, None where the registry has no such repository, tag or digest."""
+        """Like `document`, but returns None if the registry has no such repository, tag or digest."""
         try:
             return self.document(reference)
         except FetchError as error:
@@ -86,44 +87,44 @@ class RegistryClient:
             raise
 
     def image(self, reference: Reference, platform: Platform) -> RegistryImage:
-        """An image with its config: index -> manifest of `platform` -> config, all verified, config checked against
-        the manifest (layer count, platform)."""
-        document = top = self.document(reference)
+        """Returns an image with its config: index -> manifest of `platform` -> config. All digests are checked, and the
+        config against the manifest (number of layers, platform)."""
+        document = first = self.document(reference)
         what = str(reference)
         for _ in range(NESTING + 1):
-            found = documents.read_document(document, what)
-            if isinstance(found, ImageManifest):
+            manifest = documents.read_document(document, what)
+            if isinstance(manifest, ImageManifest):
                 break
-            entry = platforms.choose_manifest(found, platform, what)
+            entry = platforms.choose_manifest(manifest, platform, what)
             document = self._entry_document(reference, entry)
         else:
             raise FetchError(f"{what}: indexes in indexes, more than {NESTING} deep", code="registry-document")
-        config = documents.read_config(self.blob(reference, found.config), f"{what}: its config")
-        documents.check_image(found, config, what)
+        config = documents.read_config(self.blob(reference, manifest.config), f"{what}: its config")
+        documents.check_image(manifest, config, what)
         config = dataclasses.replace(config, platform=platforms.fill_platform(config.platform, platform))
         if not platforms.compatibility(platform, config.platform):
             raise FetchError(f"{what}: is for {config.platform}, not for {platform}", code="registry-platform")
         pinned = reference.with_digest(document.digest)
-        return RegistryImage(reference=pinned, index=top.digest, document=document, manifest=found, config=config)
+        return RegistryImage(reference=pinned, index=first.digest, document=document, manifest=manifest, config=config)
 
     def blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
-        """A small blob whole (at most 8 MiB), of the descriptor's size and digest."""
+        """Returns a whole small blob (at most 8 MiB); size and digest are checked."""
         if descriptor.size > documents.CONFIG_LIMIT:
             text = f"{reference.name}@{descriptor.digest}: {descriptor.size} bytes, too large to be read whole"
             raise FetchError(text, code="registry-document")
         return self._ask_in_order(reference, lambda endpoint: self._blob(endpoint, descriptor))
 
     def blob_locations(self, reference: Reference, digest: str) -> tuple[BlobLocation, ...]:
-        """Where the blob can be had, in the order to be tried: mirrors that have it, then the registry itself; asks for
-        a token where one is wanted."""
+        """Returns the locations of a blob in the order to be tried: mirrors that have it, then the registry itself.
+        Gets a token if the registry demands one."""
         *mirrors, registry = self._endpoints(reference)
-        having = [mirror for mirror in mirrors if self._try_mirror(mirror, lambda mirror: self._has(mirror, digest))]
+        usable = [mirror for mirror in mirrors if self._try_mirror(mirror, lambda mirror: self._has(mirror, digest))]
         return tuple(
             BlobLocation(
                 url=f"{endpoint.root}{endpoint.repository}/blobs/{digest}",
-                authorization=self._wire.authorization(endpoint, reference.selector),
+                authorization=self._transport.authorization(endpoint, reference.selector),
             )
-            for endpoint in (*having, registry)
+            for endpoint in (*usable, registry)
         )
 
     def pull_blob(
@@ -134,36 +135,38 @@ class RegistryClient:
         *,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        """Stream a blob of any size into the file `path`, resumed, size and digest checked (net.retrieve)."""
+        """Downloads a blob of any size to the file `path`, or continues that file; size and digest are checked
+        (net.download_file)."""
 
-        def one(endpoint: Endpoint) -> None:
+        def download(endpoint: Endpoint) -> None:
             url = f"{endpoint.root}{endpoint.repository}/blobs/{descriptor.digest}"
             for last in (False, True):
                 try:
                     net.download_file(
                         url, path, digest=descriptor.digest, size=descriptor.size, progress=progress, resume=True,
-                        authorization=self._wire.authorization(endpoint, reference.selector),
-                        patience=self._wire.retry_policy(endpoint), cancelled=self._wire.cancelled,
+                        authorization=self._transport.authorization(endpoint, reference.selector),
+                        patience=self._transport.retry_policy(endpoint), cancelled=self._transport.cancelled,
                     )  # fmt: skip
                 except FetchError as error:
                     if last or error.code != "fetch-status":
                         raise
-                    self._wire.send("HEAD", endpoint, f"blobs/{descriptor.digest}")  # renews a token that has ended
+                    self._transport.send("HEAD", endpoint, f"blobs/{descriptor.digest}")  # renews an expired token
                 else:
                     return
 
-        self._ask_in_order(reference, one)
+        self._ask_in_order(reference, download)
 
     def has_blob(self, reference: Reference, digest: str) -> bool:
-        """Does the registry itself (no mirror) have it? One HEAD."""
-        return upload.has_blob(self._wire, self._push_endpoint(reference), digest)
+        """Returns whether the registry itself (no mirror) has a blob, by one HEAD request."""
+        return upload.has_blob(self._transport, self._push_endpoint(reference), digest)
 
     def tags(self, reference: Reference) -> list[str]:
-        """All tags of the repository; [] where it does not exist."""
+        """Returns all tags of the repository; [] if it does not exist."""
         return self._ask_in_order(reference, lambda endpoint: list(self._tags(endpoint)))
 
     def referrers(self, reference: Reference, artifact_type: str = "") -> tuple[Descriptor, ...]:
-        """What refers to `reference.digest` by `subject`; by the tag schema where the registry has no such API."""
+        """Returns the manifests whose `subject` is `reference.digest`. Uses the tag schema if the registry has no API
+        of referrers."""
         return self._ask_in_order(reference, lambda endpoint: self._referrers(endpoint, reference, artifact_type))
 
     # ---- push (to the registry itself, never to a mirror)
@@ -178,28 +181,31 @@ class RegistryClient:
         mount: Sequence[str] = (),
         progress: Callable[[int], None] | None = None,
     ) -> str:
-        """Upload a blob unless it is there. `source` is the bytes, or the path of a file; `mount` names repositories of
-        the same registry that may have it. Answers "present", "mounted" or "sent". A broken upload is resumed."""
+        """Uploads a blob unless the repository has it. `source` is the bytes, or the path of a file; `mount` names
+        repositories of the same registry that may have the blob. A broken upload is resumed. Returns "present",
+        "mounted" or "sent"."""
         endpoint = self._push_endpoint(reference)
-        return upload.push_blob(self._wire, endpoint, digest, size, source, mount=mount, progress=progress)
+        return upload.push_blob(self._transport, endpoint, digest, size, source, mount=mount, progress=progress)
 
     def push_document(self, reference: Reference, body: bytes, media_type: str) -> str:
-        """Put a manifest or index under `reference.tag` (or its digest when there is no tag): last, after all it names.
-        Its digest."""
+        """Puts a manifest or index under `reference.tag`, or under its digest if there is no tag, and returns its
+        digest. Push everything that the document names first."""
         endpoint = self._push_endpoint(reference)
-        digest, refers = upload.push_document(self._wire, endpoint, reference, body, media_type)
-        if not refers and b'"subject"' in body:
+        digest, has_referrers = upload.push_document(self._transport, endpoint, reference, body, media_type)
+        if not has_referrers and b'"subject"' in body:
             self._add_referrer(endpoint, reference, Document(media_type=media_type, digest=digest, body=body))
         return digest
 
     def delete(self, reference: Reference) -> bool:
-        """Delete the manifest `reference.digest`, or the tag; False where the registry does not allow it."""
+        """Deletes the manifest `reference.digest`, or the tag. Returns False if the registry does not allow it."""
         endpoint = self._push_endpoint(reference)
-        answer = self._wire.send("DELETE", endpoint, f"manifests/{reference.selector}", actions="pull,push,delete")
-        if answer.status in (400, 405):
+        response = self._transport.send(
+            "DELETE", endpoint, f"manifests/{reference.selector}", actions="pull,push,delete"
+        )
+        if response.status in (400, 405):
             return False
-        if answer.status not in (200, 202, 204, 404):
-            self._wire.raise_for_status(answer, endpoint, str(reference))
+        if response.status not in (200, 202, 204, 404):
+            self._transport.raise_for_status(response, endpoint, str(reference))
         return True
 
     # ---- one endpoint
@@ -211,22 +217,24 @@ class RegistryClient:
             return self._hosts
 
     def _endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
-        return tuple(map(self._wire.resolve_scheme, self._load_hosts().pull_endpoints(reference)))
+        return tuple(map(self._transport.resolve_scheme, self._load_hosts().pull_endpoints(reference)))
 
     def _push_endpoint(self, reference: Reference) -> Endpoint:
-        return self._wire.resolve_scheme(self._load_hosts().push_endpoint(reference))
+        return self._transport.resolve_scheme(self._load_hosts().push_endpoint(reference))
 
     def _ask_in_order(self, reference: Reference, ask: Callable[[Endpoint], Found]) -> Found:
-        """The answer of the first place that has one; what a mirror says against it does not count."""
+        """Returns the result of `ask` for the first mirror that succeeds, else for the registry. Errors of mirrors are
+        ignored."""
         *mirrors, registry = self._endpoints(reference)
         for mirror in mirrors:
-            found = self._try_mirror(mirror, lambda mirror: (ask(mirror),))
-            if found is not None:
-                return found[0]
+            result = self._try_mirror(mirror, lambda mirror: (ask(mirror),))
+            if result is not None:
+                return result[0]
         return ask(registry)
 
     def _try_mirror(self, mirror: Endpoint, ask: Callable[[Endpoint], Found]) -> Found | None:
-        """None where it cannot answer; one that is away is not waited for again."""
+        """Returns the result of `ask` for a mirror, or None if it fails. A mirror that does not respond is not asked
+        again."""
         if mirror.root in self._unreachable_mirrors:
             return None
         try:
@@ -237,30 +245,31 @@ class RegistryClient:
             return None
 
     def _has(self, endpoint: Endpoint, digest: str) -> bool:
-        return upload.has_blob(self._wire, endpoint, digest)
+        return upload.has_blob(self._transport, endpoint, digest)
 
     def _document(self, endpoint: Endpoint, reference: Reference) -> Document:
         what = str(reference)
-        answer = self._wire.send(
+        response = self._transport.send(
             "GET",
             endpoint,
             f"manifests/{reference.selector}",
             headers={"Accept": ", ".join(documents.ACCEPTED)},
             limit=documents.DOCUMENT_LIMIT,
         )
-        if answer.status != 200:
-            self._wire.raise_for_status(answer, endpoint, what)
-        digest = documents.sha256_digest(answer.body)
-        said = answer.headers.get("docker-content-digest", "")
+        if response.status != 200:
+            self._transport.raise_for_status(response, endpoint, what)
+        digest = documents.sha256_digest(response.body)
+        claimed = response.headers.get("docker-content-digest", "")
         if reference.digest and digest != reference.digest:
             raise FetchError(f"{what}: {endpoint.host} served {digest} for it", code="registry-digest")
-        if said.startswith("sha256:") and said != digest:
-            text = f"{what}: {endpoint.host} says that it is {said}, but served {digest}"
+        if claimed.startswith("sha256:") and claimed != digest:
+            text = f"{what}: {endpoint.host} says that it is {claimed}, but served {digest}"
             raise FetchError(text, code="registry-digest")
-        return Document(media_type=_media_type(answer, what), digest=digest, body=answer.body)
+        return Document(media_type=_media_type(response, what), digest=digest, body=response.body)
 
     def _entry_document(self, reference: Reference, descriptor: Descriptor) -> Document:
-        """The manifest of an index's entry. Raises FetchError (registry-document) where it is not as the entry says."""
+        """Returns the manifest of an index's entry. Raises FetchError (code registry-document) if its size or media
+        type differ from the entry."""
         document = self.document(reference.with_digest(descriptor.digest))
         what = f"{reference.name}@{descriptor.digest}"
         if len(document.body) != descriptor.size:
@@ -273,71 +282,76 @@ class RegistryClient:
 
     def _blob(self, endpoint: Endpoint, descriptor: Descriptor) -> bytes:
         what = f"{endpoint.host}/{endpoint.repository}@{descriptor.digest}"
-        answer = self._wire.send("GET", endpoint, f"blobs/{descriptor.digest}", limit=descriptor.size)
-        if answer.status != 200:
-            self._wire.raise_for_status(answer, endpoint, what)
-        if len(answer.body) != descriptor.size or documents.sha256_digest(answer.body) != descriptor.digest:
-            digest = documents.sha256_digest(answer.body)
-            text = f"{what}: {len(answer.body)} bytes came, {digest}, not {descriptor.size} bytes"
+        response = self._transport.send("GET", endpoint, f"blobs/{descriptor.digest}", limit=descriptor.size)
+        if response.status != 200:
+            self._transport.raise_for_status(response, endpoint, what)
+        if len(response.body) != descriptor.size or documents.sha256_digest(response.body) != descriptor.digest:
+            digest = documents.sha256_digest(response.body)
+            text = f"{what}: {len(response.body)} bytes came, {digest}, not {descriptor.size} bytes"
             raise FetchError(f"{text} of that digest", code="registry-digest")
-        return answer.body
+        return response.body
 
     def _tags(self, endpoint: Endpoint) -> Iterator[str]:
         path = "tags/list?n=1000"
         what = f"{endpoint.host}/{endpoint.repository}: its tags"
         for _ in range(PAGES):
-            answer = self._wire.send("GET", endpoint, path)
-            if answer.status == 404:
+            response = self._transport.send("GET", endpoint, path)
+            if response.status == 404:
                 return
-            if answer.status != 200:
-                self._wire.raise_for_status(answer, endpoint, what)
+            if response.status != 200:
+                self._transport.raise_for_status(response, endpoint, what)
             try:
-                tags = json.loads(answer.body)["tags"] or []
+                tags = json.loads(response.body)["tags"] or []
                 page = [tag for tag in tags if isinstance(tag, str)]
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise FetchError(f"{what}: not a list of tags", code="registry-document") from error
             yield from page
-            path = _next_page(answer, endpoint) if page else ""
+            path = _next_page(response, endpoint) if page else ""
             if not path:
                 return
         raise FetchError(f"{what}: more than {PAGES} pages", code="registry-document")
 
     def _add_referrer(self, endpoint: Endpoint, reference: Reference, document: Document) -> None:
-        """Where the registry has no API of referrers: list a document that has a subject under the subject's tag
-        (distribution specification, "Pushing manifests with subject"). Two who do so at once may lose one of them."""
+        """For a registry without the API of referrers: adds a document with a subject to the index under the subject's
+        tag (distribution specification, "Pushing manifests with subject"). If two clients do this at the same time, one
+        entry may be lost."""
         what = str(reference)
-        found = documents.read_document(document, what)
-        if found.subject is None:
+        manifest = documents.read_document(document, what)
+        if manifest.subject is None:
             return
-        tag = reference.with_tag(_referrers_tag(found.subject.digest))
+        tag = reference.with_tag(_referrers_tag(manifest.subject.digest))
         try:
-            before = documents.read_document(self._document(endpoint, tag), what)
+            existing = documents.read_document(self._document(endpoint, tag), what)
         except FetchError as error:
             if error.code != "registry-missing":
                 raise
-            before = None
-        entries = before.manifests if isinstance(before, ImageIndex) else ()
-        kind = found.artifact_type or (found.config.media_type if isinstance(found, ImageManifest) else "")
-        entry = dataclasses.replace(document.descriptor(), artifact_type=kind, annotations=found.annotations)
+            existing = None
+        entries = existing.manifests if isinstance(existing, ImageIndex) else ()
+        kind = manifest.artifact_type or (manifest.config.media_type if isinstance(manifest, ImageManifest) else "")
+        entry = dataclasses.replace(document.descriptor(), artifact_type=kind, annotations=manifest.annotations)
         if entry not in entries:
             index = ImageIndex(media_type=documents.OCI_INDEX, manifests=(*entries, entry))
-            listed = serialize.index_document(index)
-            upload.push_document(self._wire, endpoint, tag, listed.body, listed.media_type)
+            index_document = serialize.index_document(index)
+            upload.push_document(self._transport, endpoint, tag, index_document.body, index_document.media_type)
 
     def _referrers(self, endpoint: Endpoint, reference: Reference, artifact_type: str) -> tuple[Descriptor, ...]:
         what = f"{endpoint.host}/{endpoint.repository}: what refers to {reference.digest}"
         query = f"?artifactType={urllib.parse.quote(artifact_type)}" if artifact_type else ""
-        answer = self._wire.send("GET", endpoint, f"referrers/{reference.digest}{query}")
-        if answer.status == 200 and _media_type(answer, what) == documents.OCI_INDEX:
-            index = documents.read_index(answer.body, documents.OCI_INDEX, what)
-        elif answer.status in (200, 400, 404, 405):
+        response = self._transport.send("GET", endpoint, f"referrers/{reference.digest}{query}")
+        if response.status == 200 and _media_type(response, what) == documents.OCI_INDEX:
+            index = documents.read_index(response.body, documents.OCI_INDEX, what)
+        elif response.status in (200, 400, 404, 405):
             fallback = self.find(reference.with_tag(_referrers_tag(reference.digest)))
             if fallback is None:
                 return ()
-            found = documents.read_document(fallback, what)
-            index = found if isinstance(found, ImageIndex) else ImageIndex(media_type=documents.OCI_INDEX, manifests=())
+            document = documents.read_document(fallback, what)
+            index = (
+                document
+                if isinstance(document, ImageIndex)
+                else ImageIndex(media_type=documents.OCI_INDEX, manifests=())
+            )
         else:
-            self._wire.raise_for_status(answer, endpoint, what)
+            self._transport.raise_for_status(response, endpoint, what)
         return tuple(entry for entry in index.manifests if artifact_type in ("", entry.artifact_type))
 
 
@@ -345,25 +359,25 @@ def _referrers_tag(digest: str) -> str:
     return digest.replace(":", "-")
 
 
-def _media_type(answer: HttpResponse, what: str) -> str:
-    """What a document is: by its header, or by itself where the header says nothing."""
-    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _media_type(response: HttpResponse, what: str) -> str:
+    """Returns the media type of a document: by the header Content-Type, or by its own field if that is generic."""
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type in UNTYPED_MEDIA_TYPES:
         try:
-            said = json.loads(answer.body)["mediaType"]
+            own_type = json.loads(response.body)["mediaType"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            said = ""
-        media_type = said if isinstance(said, str) else ""
+            own_type = ""
+        media_type = own_type if isinstance(own_type, str) else ""
     if media_type not in documents.ACCEPTED:
         documents.reject_media_type(what, media_type or "of a type that nobody says", "a manifest or index")
     return media_type
 
 
-def _next_page(answer: HttpResponse, endpoint: Endpoint) -> str:
-    """The next page that a Link header names, "" at the end; none that is elsewhere."""
-    link = answer.headers.get("link", "")
+def _next_page(response: HttpResponse, endpoint: Endpoint) -> str:
+    """Returns the URL of the next page in the header Link; "" at the end, and for a URL on another host."""
+    link = response.headers.get("link", "")
     target = link.partition("<")[2].partition(">")[0]
     if not target or 'rel="next"' not in link.replace("rel=next", 'rel="next"'):
         return ""
-    url = urllib.parse.urljoin(answer.url, target)
+    url = urllib.parse.urljoin(response.url, target)
     return url if same_origin(url, endpoint.root) else ""

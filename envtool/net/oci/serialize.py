@@ -1,4 +1,4 @@
-"""Manifests, indexes and configs as bytes: canonical JSON, so that the same image has one digest everywhere. Pure."""
+"""Writes manifests, indexes and configs as canonical JSON, so that equal images have one digest everywhere. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from envtool.net.oci.documents import (
 
 
 def manifest_document(manifest: ImageManifest) -> Document:
-    """A manifest with its digest."""
+    """Returns a manifest as a document with its digest."""
     top: dict[str, Json] = {
         "schemaVersion": 2,
         "mediaType": manifest.media_type,
@@ -30,7 +30,7 @@ def manifest_document(manifest: ImageManifest) -> Document:
 
 
 def index_document(index: ImageIndex) -> Document:
-    """An index with its digest."""
+    """Returns an index as a document with its digest."""
     top: dict[str, Json] = {
         "schemaVersion": 2,
         "mediaType": index.media_type,
@@ -41,7 +41,7 @@ def index_document(index: ImageIndex) -> Document:
 
 
 def config_bytes(config: ImageConfig) -> bytes:
-    """An image's config."""
+    """Returns an image's config as JSON."""
     top: dict[str, Json] = {
         **_platform(config.platform),
         "rootfs": {"type": "layers", "diff_ids": list(config.diff_ids)},
@@ -56,31 +56,31 @@ def config_bytes(config: ImageConfig) -> bytes:
 
 
 def descriptor_of(body: bytes, media_type: str) -> Descriptor:
-    """What names these bytes."""
+    """Returns the descriptor of some bytes."""
     return Descriptor(media_type=media_type, digest=sha256_digest(body), size=len(body))
 
 
 def descriptor_json(item: Descriptor) -> dict[str, Json]:
-    """A descriptor as JSON. Embedded data and foreign URLs are not written."""
-    found: dict[str, Json] = {"mediaType": item.media_type, "digest": item.digest, "size": item.size}
+    """Returns a descriptor as JSON, without embedded data and foreign URLs."""
+    members: dict[str, Json] = {"mediaType": item.media_type, "digest": item.digest, "size": item.size}
     if item.platform is not None:
-        found["platform"] = dict(_platform(item.platform))
+        members["platform"] = dict(_platform(item.platform))
     if item.annotations:
-        found["annotations"] = dict(item.annotations)
+        members["annotations"] = dict(item.annotations)
     if item.artifact_type:
-        found["artifactType"] = item.artifact_type
-    return found
+        members["artifactType"] = item.artifact_type
+    return members
 
 
 def config_history(entries: Sequence[tuple[str, str, bool]]) -> tuple[Mapping[str, Json], ...]:
-    """A config's history of (created, created_by, empty_layer); empty texts are left out."""
+    """Returns a config's history from (created, created_by, empty_layer); empty texts are left out."""
     return tuple(
         {
             **({"created": created} if created else {}),
-            **({"created_by": by} if by else {}),
+            **({"created_by": created_by} if created_by else {}),
             **({"empty_layer": True} if empty else {}),
         }
-        for created, by, empty in entries
+        for created, created_by, empty in entries
     )
 
 
@@ -90,10 +90,10 @@ def _document(top: dict[str, Json], media_type: str) -> Document:
 
 
 def _platform(platform: Platform) -> dict[str, Json]:
-    found: dict[str, Json] = {"os": platform.os, "architecture": platform.architecture}
+    members: dict[str, Json] = {"os": platform.os, "architecture": platform.architecture}
     if platform.variant:
-        found["variant"] = platform.variant
-    return found
+        members["variant"] = platform.variant
+    return members
 
 
 def _add_optional(

@@ -18,19 +18,19 @@ from envtool.report.sbom.document import Sbom, SbomLayer, SbomPackage, purl, to_
 
 
 def render(bill: Sbom) -> str:
-    """The document."""
-    top = Component(
+    """Returns the document as JSON."""
+    env = Component(
         type=ComponentType.CONTAINER,
         name=to_one_line(bill.env),
         version=bill.digest[:16],
         bom_ref="env",
         properties=[
             Property(name="envtool:stack", value=f"sha256:{bill.digest}"),
-            *(Property(name=f"envtool:layer:{number}", value=_layer(step)) for number, step in enumerate(bill.steps)),
+            *(Property(name=f"envtool:layer:{number}", value=_layer(layer)) for number, layer in enumerate(bill.steps)),
         ],
     )
     base = bill.steps[0]
-    system = Component(
+    base_component = Component(
         type=ComponentType.OPERATING_SYSTEM,
         name=to_one_line(bill.system) or to_one_line(base.kind),
         version=to_one_line(bill.release) or None,
@@ -42,18 +42,18 @@ def render(bill: Sbom) -> str:
             Property(name="envtool:pinned", value="true" if base.pinned else "false"),
         ],
     )
-    components = [system, *(_component(item) for item in bill.items)]
+    components = [base_component, *(_component(item) for item in bill.items)]
     tool = Component(type=ComponentType.APPLICATION, name="envtool", version=__version__)
-    metadata = BomMetaData(component=top, timestamp=bill.created)
+    metadata = BomMetaData(component=env, timestamp=bill.created)
     metadata.tools.components.add(tool)
     bom = Bom(serial_number=bill.identity, metadata=metadata, components=components)
-    bom.register_dependency(top, components)
+    bom.register_dependency(env, components)
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _layer(step: SbomLayer) -> str:
-    return to_one_line(f"{step.name} ({step.kind}) {step.diff_id}")
+def _layer(layer: SbomLayer) -> str:
+    return to_one_line(f"{layer.name} ({layer.kind}) {layer.diff_id}")
 
 
 def _component(item: SbomPackage) -> Component:
@@ -75,10 +75,14 @@ def _component(item: SbomPackage) -> Component:
     )
 
 
-def _licenses(said: Iterable[str]) -> list[License]:
-    """One expression stands alone in CycloneDX: beside others it is a licence that has no identifier."""
+def _licenses(texts: Iterable[str]) -> list[License]:
+    """Returns the licences. CycloneDX allows only one expression, and alone: beside others, an expression becomes a
+    licence without an identifier."""
     factory = LicenseFactory()
-    found = [factory.make_from_string(to_one_line(text)) for text in said if to_one_line(text)]
-    if len(found) == 1:
-        return found
-    return [DisjunctiveLicense(name=each.value) if isinstance(each, LicenseExpression) else each for each in found]
+    licenses = [factory.make_from_string(to_one_line(text)) for text in texts if to_one_line(text)]
+    if len(licenses) == 1:
+        return licenses
+    return [
+        DisjunctiveLicense(name=licence.value) if isinstance(licence, LicenseExpression) else licence
+        for licence in licenses
+    ]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SbomPackage:
-    """A package, every place in the stack that says it is there, and the sha256 of the pinned file it came in (or
-    empty)."""
+    """A package, the paths of its metadata in the stack, and the sha256 of the pinned file that had it ("" if
+    unknown)."""
 
     package: Package
     paths: tuple[str, ...]
@@ -39,8 +39,8 @@ class SbomLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sbom:
-    """What is in the stack of an env. `steps` are bottom first, the base among them; `system` and `release` are what
-    its os-release calls itself ("debian", "12"; empty where there is none)."""
+    """The contents of an env's stack. `steps` are the base and layers, bottom first; `system` and `release` are from
+    the stack's os-release ("debian", "12"; empty without one)."""
 
     env: str
     digest: str  # of the stack, hex
@@ -52,12 +52,12 @@ class Sbom:
 
     @property
     def created(self) -> datetime:
-        """The stack's epoch: a bill has no other time."""
+        """The time of the bill, which is the stack's epoch."""
         return datetime.fromtimestamp(self.epoch, UTC)
 
     @property
     def identity(self) -> uuid.UUID:
-        """A UUID (version 8, RFC 9562: of our own making) of env and stack."""
+        """A UUID of env and stack (version 8 of RFC 9562, whose content the application defines)."""
         import hashlib
         import uuid
 
@@ -68,32 +68,34 @@ class Sbom:
 
 
 def merge_packages(packages: Sequence[Package], files: Sequence[tuple[str, str]]) -> tuple[SbomPackage, ...]:
-    """Packages with the hashes of what they came in, one for each package URL, sorted. `files`: (name, sha256) of
-    everything that the stack's layers were made of."""
-    found: dict[tuple[object, ...], SbomPackage] = {}
+    """Returns the packages with the hashes of their files, one for each package URL, sorted. `files`: (name, sha256) of
+    all files from which the stack's layers were built."""
+    merged: dict[tuple[object, ...], SbomPackage] = {}
     for package in packages:
         key = (package.type, package.namespace, package.name, package.version, *sorted(package.qualifiers.items()))
-        known = found.get(key)
-        paths = (*(known.paths if known else ()), package.path)
+        earlier = merged.get(key)
+        paths = (*(earlier.paths if earlier else ()), package.path)
         match = globs.matcher(package.archives)
         sha256s = sorted({sha256 for name, sha256 in files if match.fullmatch(name)})
-        sha256 = sha256s[0] if len(sha256s) == 1 else ""  # two files of one name and version: who can say which
-        found[key] = SbomPackage(package=known.package if known else package, paths=paths, sha256=sha256)
-    return tuple(item for _, item in sorted(found.items(), key=lambda pair: tuple(map(str, pair[0]))))
+        sha256 = (
+            sha256s[0] if len(sha256s) == 1 else ""
+        )  # with two files of one name and version, the right one is unknown
+        merged[key] = SbomPackage(package=earlier.package if earlier else package, paths=paths, sha256=sha256)
+    return tuple(item for _, item in sorted(merged.items(), key=lambda pair: tuple(map(str, pair[0]))))
 
 
 def to_one_line(text: str) -> str:
-    """A stranger's text on one line, without control characters."""
+    """Returns an untrusted text on one line, without control characters."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def valid_url(text: str) -> str:
-    """A stranger's URL where it is one, else empty."""
+    """Returns an untrusted URL if it is a valid http(s) URL, else ""."""
     return text if re.fullmatch(r"https?://[\w.:-]+(/[!-;=?-Z_a-z~]*)?", text, re.ASCII) else ""
 
 
 def purl(package: Package) -> str:
-    """The package URL."""
+    """Returns the package URL (purl)."""
     from packageurl import PackageURL
 
     return PackageURL(

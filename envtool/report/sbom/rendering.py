@@ -1,4 +1,4 @@
-"""A bill -> its text, in one of the two formats. Their libraries are imported when they are asked for."""
+"""A bill as text, in one of the two formats. The library of a format is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ FORMATS: tuple[Format, ...] = ("cyclonedx", "spdx")
 
 
 def render_sbom(bill: Sbom, form: Format) -> str:
-    """The document, JSON with sorted keys and a newline at its end. Raises UsageError where a library is missing."""
+    """Returns the document: JSON with sorted keys and a newline at its end. Raises UsageError if the format's library
+    is not installed."""
     try:
         if form == "cyclonedx":
             from envtool.report.sbom import cyclonedx

@@ -26,23 +26,23 @@ BASE_ID = "SPDXRef-base"
 
 
 def render(bill: Sbom) -> str:
-    """The document."""
+    """Returns the document as JSON."""
     converter = DocumentConverter()  # type: ignore[no-untyped-call]
     document = converter.convert(build_document(bill))
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def build_document(bill: Sbom) -> Document:
-    """The document as the library's own value, which it can validate."""
-    nothing = SpdxNoAssertion()
-    layers = "\n".join(to_one_line(f"{step.name} ({step.kind}) {step.diff_id}") for step in bill.steps)
+    """Returns the document as the library's own value, which the library can validate."""
+    no_assertion = SpdxNoAssertion()
+    layers = "\n".join(to_one_line(f"{layer.name} ({layer.kind}) {layer.diff_id}") for layer in bill.steps)
     base = bill.steps[0]
     packages = [
         Package(
             spdx_id=ENV_ID,
             name=to_one_line(bill.env),
             version=f"sha256:{bill.digest}",
-            download_location=nothing,
+            download_location=no_assertion,
             files_analyzed=False,
             primary_package_purpose=PackagePurpose.CONTAINER,
             comment=f"layers, bottom first:\n{layers}",
@@ -51,7 +51,7 @@ def build_document(bill: Sbom) -> Document:
             spdx_id=BASE_ID,
             name=to_one_line(bill.system) or to_one_line(base.kind),
             version=to_one_line(bill.release) or None,
-            download_location=nothing,
+            download_location=no_assertion,
             files_analyzed=False,
             primary_package_purpose=PackagePurpose.OPERATING_SYSTEM,
             summary=to_one_line(base.summary) or None,
@@ -59,7 +59,7 @@ def build_document(bill: Sbom) -> Document:
         ),
         *(_package(item) for item in bill.items),
     ]
-    inside = [
+    contained = [
         Relationship(ENV_ID, RelationshipType.CONTAINS, package.spdx_id)
         for package in packages
         if package.spdx_id != ENV_ID
@@ -74,28 +74,28 @@ def build_document(bill: Sbom) -> Document:
             created=bill.created.replace(tzinfo=None),
         ),
         packages=packages,
-        relationships=[Relationship(DOCUMENT_ID, RelationshipType.DESCRIBES, ENV_ID), *inside],
+        relationships=[Relationship(DOCUMENT_ID, RelationshipType.DESCRIBES, ENV_ID), *contained],
     )
 
 
 def _package(item: SbomPackage) -> Package:
     package = item.package
-    nothing = SpdxNoAssertion()
+    no_assertion = SpdxNoAssertion()
     url = purl(package)
     declared = _license(package.licenses)
-    words = ", ".join(to_one_line(text) for text in package.licenses)
+    license_text = ", ".join(to_one_line(text) for text in package.licenses)
     return Package(
         spdx_id=_identifier(package.name, url),
         name=f"{package.namespace}/{package.name}" if package.type == "npm" and package.namespace else package.name,
         version=package.version,
-        download_location=nothing,
+        download_location=no_assertion,
         files_analyzed=False,
         checksums=[Checksum(ChecksumAlgorithm.SHA256, item.sha256)] if item.sha256 else [],
         homepage=valid_url(package.homepage) or None,
-        license_concluded=nothing,
-        license_declared=declared if declared is not None else nothing,
-        license_comment=words if words and declared is None else None,
-        copyright_text=nothing,
+        license_concluded=no_assertion,
+        license_declared=declared if declared is not None else no_assertion,
+        license_comment=license_text if license_text and declared is None else None,
+        copyright_text=no_assertion,
         summary=to_one_line(package.summary) or None,
         comment="\n".join(to_one_line(path) for path in item.paths),
         external_references=[ExternalPackageRef(ExternalPackageRefCategory.PACKAGE_MANAGER, "purl", url)],
@@ -106,14 +106,14 @@ def _identifier(name: str, url: str) -> str:
     return f"SPDXRef-{re.sub('[^A-Za-z0-9.-]', '-', name)}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
 
 
-def _license(said: Sequence[str]) -> Any:
-    """All of them as one expression; None where one is not in SPDX's words."""
+def _license(texts: Sequence[str]) -> Any:
+    """Returns all licences as one SPDX expression; None if one is no valid SPDX expression."""
     licensing = get_spdx_licensing()
     try:
-        found = [licensing.parse(text, validate=True, strict=True) for text in said]
+        expressions = [licensing.parse(text, validate=True, strict=True) for text in texts]
     except (ExpressionError, AttributeError, TypeError):
         return None
-    found = [each for each in found if each is not None]
-    if not found:
+    expressions = [expression for expression in expressions if expression is not None]
+    if not expressions:
         return None
-    return found[0] if len(found) == 1 else licensing.AND(*found)
+    return expressions[0] if len(expressions) == 1 else licensing.AND(*expressions)

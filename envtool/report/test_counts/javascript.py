@@ -1,4 +1,4 @@
-"""What runs JavaScript's tests: node --test (22), Jest (30), Mocha (11), Vitest (3)."""
+"""Parsers for runners of JavaScript's tests: node --test (22), Jest (30), Mocha (11), Vitest (3)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, ma
 
 
 class NodeTest(RunnerParser):
-    """Eight lines at the end, of `# pass 3` (as TAP) or `ℹ pass 3`; as TAP, after what a reader of TAP has counted."""
+    """Eight lines at the end, such as `# pass 3` (in TAP) or `ℹ pass 3`; in TAP, after the lines that Tap counted."""
 
     LINE = re.compile(r"(# |ℹ )(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) (\d+)(?:\.\d+)?$")
     PLAN = re.compile(r"1\.\.\d+$")
@@ -18,16 +18,16 @@ class NodeTest(RunnerParser):
         self._after_plan = self._planned = False
         self._failed = False
 
-    def line(self, text: str) -> SuiteCounts | None:
-        found = self.LINE.match(text)
+    def feed_line(self, text: str) -> SuiteCounts | None:
+        match = self.LINE.match(text)
         after_plan, self._after_plan = self._after_plan, bool(self.PLAN.match(text))
-        if not found:
+        if not match:
             self._counts = {}
             return None
-        if found[2] == "tests":
-            self._counts, self._planned = {}, after_plan and found[1] == "# "
-        self._counts[found[2]] = int(found[3])
-        if found[2] != "duration_ms":
+        if match[2] == "tests":
+            self._counts, self._planned = {}, after_plan and match[1] == "# "
+        self._counts[match[2]] = int(match[3])
+        if match[2] != "duration_ms":
             return None
         get, self._counts = self._counts.get, {}
         counts = [get(word, 0) for word in ("fail", "cancelled", "pass", "skipped", "todo")]
@@ -37,8 +37,8 @@ class NodeTest(RunnerParser):
         words = ("failed", "cancelled", "passed", "skipped", "todo")
         return make_suite(*zip(words, counts, strict=True), proven=True, replaces=int(self._planned))
 
-    def trails(self, text: str) -> bool:
-        """The failures, told once more."""
+    def is_epilogue(self, text: str) -> bool:
+        """Accepts the list of failures, which repeats them."""
         return self._failed
 
 
@@ -55,20 +55,20 @@ class Jest(RunnerParser):
     def __init__(self) -> None:
         self._below = False
 
-    def line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> SuiteCounts | None:
         below, self._below = self._below, bool(self.SUITES.match(text))
-        found = self.TESTS.match(text) if below else None
-        if not found:
+        match = self.TESTS.match(text) if below else None
+        if not match:
             return None
-        counts = [(word, int(number)) for number, word in self.COUNT.findall(found[1])]
-        return make_suite(*counts, proven=True) if sum(number for _, number in counts) == int(found[2]) else None
+        counts = [(word, int(number)) for number, word in self.COUNT.findall(match[1])]
+        return make_suite(*counts, proven=True) if sum(number for _, number in counts) == int(match[2]) else None
 
-    def trails(self, text: str) -> bool:
+    def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
 class Mocha(RunnerParser):
-    """`  3 passing (5ms)`, with lines for what is pending and failing below it; each test that passed has a ✔."""
+    """`  3 passing (5ms)`, with lines for pending and failing tests below it; each test that passed has a ✔."""
 
     PASSED = re.compile(r" +[✔✓] ")
     LINE = re.compile(r"  (\d+) (passing \([\d.]+m?s?\)|pending|failing)$")
@@ -76,27 +76,27 @@ class Mocha(RunnerParser):
     def __init__(self) -> None:
         self._seen = 0
         self._parts: list[tuple[str, int]] = []
-        self._proven = self._told = self._failed = False
+        self._proven = self._reported = self._failed = False
 
-    def line(self, text: str) -> SuiteCounts | None:
-        found = self.LINE.match(text)
-        if not found:
+    def feed_line(self, text: str) -> SuiteCounts | None:
+        match = self.LINE.match(text)
+        if not match:
             self._seen += bool(self.PASSED.match(text))
             self._parts = []
             return None
-        number, word = int(found[1]), found[2].split()[0]
+        number, word = int(match[1]), match[2].split()[0]
         self._failed = word == "failing"
         if word == "passing":
-            self._parts, self._proven, self._told = [("passed", number)], self._seen == number, False
+            self._parts, self._proven, self._reported = [("passed", number)], self._seen == number, False
             self._seen = 0
         elif self._parts:
             self._parts = [*self._parts, (word, number)] if word == "pending" else [("failed", number), *self._parts]
-        told = make_suite(*self._parts, proven=self._proven, otherwise=BARE, replaces=int(self._told))
-        self._told = told is not None
-        return told
+        suite = make_suite(*self._parts, proven=self._proven, otherwise=BARE, replaces=int(self._reported))
+        self._reported = suite is not None
+        return suite
 
-    def trails(self, text: str) -> bool:
-        """The failures."""
+    def is_epilogue(self, text: str) -> bool:
+        """Accepts the list of failures."""
         return self._failed
 
 
@@ -111,15 +111,15 @@ class Vitest(RunnerParser):
     def __init__(self) -> None:
         self._below = False
 
-    def line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> SuiteCounts | None:
         below, self._below = self._below, bool(self.FILES.match(text))
-        found = self.TESTS.match(text) if below else None
-        if not found:
+        match = self.TESTS.match(text) if below else None
+        if not match:
             return None
         counts = [
-            (word.replace("expected fail", "expected failure"), int(n)) for n, word in self.COUNT.findall(found[1])
+            (word.replace("expected fail", "expected failure"), int(n)) for n, word in self.COUNT.findall(match[1])
         ]
-        return make_suite(*counts, proven=True) if sum(number for _, number in counts) == int(found[2]) else None
+        return make_suite(*counts, proven=True) if sum(number for _, number in counts) == int(match[2]) else None
 
-    def trails(self, text: str) -> bool:
+    def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))

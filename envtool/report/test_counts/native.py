@@ -1,4 +1,4 @@
-"""TAP (13, 14), prove (3.48), Automake (1.18), CTest (4.2), Meson (1.9)."""
+"""Parsers for TAP (13, 14), prove (3.48), Automake (1.18), CTest (4.2), Meson (1.9)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from envtool.report.test_counts.suite import RunnerParser, SuiteCounts, make_sui
 
 
 class Tap(RunnerParser):
-    """`1..3`, before or after three lines of `ok 1 - …`, `not ok 2 - …`. Indented ones are subtests."""
+    """`1..3`, before or after three lines of `ok 1 - …`, `not ok 2 - …`. Indented lines are subtests."""
 
     BEGINS = re.compile(r"TAP version \d+$|Bail out!")
     PLAN = re.compile(r"1\.\.(\d+)(?: *#.*)?$")
@@ -19,9 +19,9 @@ class Tap(RunnerParser):
         self._plan = -1
         self._counts = dict.fromkeys(("failed", "passed", "skipped", "todo"), 0)
 
-    def line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> SuiteCounts | None:
         if plan := self.PLAN.match(text):
-            if self._plan >= 0 or not self._seen():  # before its tests
+            if self._plan >= 0 or not self._seen():  # the plan comes before the tests
                 self._begin(int(plan[1]))
                 return None
             return self._end(int(plan[1]))
@@ -48,18 +48,20 @@ class Tap(RunnerParser):
         self._counts = dict.fromkeys(self._counts, 0)
 
     def _end(self, plan: int) -> SuiteCounts | None:
-        found = make_suite(*self._counts.items(), proven=True) if self._seen() == plan else None
+        suite = make_suite(*self._counts.items(), proven=True) if self._seen() == plan else None
         self._begin()
-        return found
+        return suite
 
-    def trails(self, text: str) -> bool:
-        """Comments."""
+    def is_epilogue(self, text: str) -> bool:
+        """Accepts comments."""
         return text.startswith("#")
 
 
 class Prove(RunnerParser):
-    """`Files=2, Tests=5, …` and `Result: PASS`; above them a line for each program that failed, or in which tests did.
-    Its tests as TAP, with -v, are no suites beside it. What was skipped has passed, as TAP counts."""
+    """`Files=2, Tests=5, …` and `Result: PASS`; above them, a line for each program that failed or had failing tests.
+
+    With -v, the TAP of its tests is part of the suite. Skipped tests count as passed, as in TAP.
+    """
 
     BEGINS = re.compile(r"\S*\.t \.{2,}(?: ok| skipped: .*)?$")
     PROGRAM = re.compile(r"\S.* +\(Wstat: \d+.*\bTests: (\d+) Failed: (\d+)\)$")
@@ -70,7 +72,7 @@ class Prove(RunnerParser):
         self._failed: list[int] = []
         self._tests = -1
 
-    def line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> SuiteCounts | None:
         tests, self._tests = self._tests, -1
         if self.BEGINS.match(text):
             self.inside = 1
@@ -81,9 +83,12 @@ class Prove(RunnerParser):
         elif tests >= 0 and (result := self.RESULT.match(text)):
             failed, self._failed = self._failed if result[1] == "FAIL" else [], []
             self.inside = 0
-            bad = failed.count(0)  # they ended badly, though none of their tests failed
+            failed_programs = failed.count(0)  # programs that failed although none of their tests did
             return make_suite(
-                ("failed", sum(failed)), ("program failed", bad), ("passed", tests - sum(failed)), proven=True
+                ("failed", sum(failed)),
+                ("program failed", failed_programs),
+                ("passed", tests - sum(failed)),
+                proven=True,
             )
         return None
 
@@ -102,27 +107,27 @@ class Automake(RunnerParser):
     def __init__(self) -> None:
         self._counts: dict[str, int] | None = None
 
-    def line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> SuiteCounts | None:
         if self.TITLE.match(text):
             self._counts = {}
             return None
-        found = self.LINE.match(text)
-        if self._counts is None or not found:
+        match = self.LINE.match(text)
+        if self._counts is None or not match:
             return None
-        self._counts[found[1]] = int(found[2])
-        if found[1] != "ERROR":
+        self._counts[match[1]] = int(match[2])
+        if match[1] != "ERROR":
             return None
         counts, self._counts = self._counts, None
         if {*counts} != {"TOTAL", *self.WORDS} or counts["TOTAL"] != sum(counts[word] for word in self.WORDS):
             return None
         return make_suite(*((word, counts[name]) for name, word in self.WORDS.items()), proven=True)
 
-    def trails(self, text: str) -> bool:
+    def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
 class Ctest(RunnerParser):
-    """`67% tests passed, 1 tests failed out of 3`; that one was skipped, or not run at all, only its own line says."""
+    """`67% tests passed, 1 tests failed out of 3`; only a test's own line says that it was skipped or not run."""
 
     TEST = re.compile(r" *\d+/\d+ +Test +#\d+: .*?(?:\.\s+(Passed)|\*\*\*(\S.*?)) +\d+\.\d+ sec(?: .*)?$")
     TOTAL = re.compile(r"\d+% tests passed, (\d+) tests? failed out of (\d+)$")
@@ -134,7 +139,7 @@ class Ctest(RunnerParser):
     def __init__(self) -> None:
         self._seen: list[str] = []
 
-    def line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> SuiteCounts | None:
         if test := self.TEST.match(text):
             self._seen.append(test[1] or test[2])
             return None
@@ -152,12 +157,12 @@ class Ctest(RunnerParser):
             ("failed", failed), ("passed", passed), ("skipped", skipped), ("disabled", disabled), proven=proven
         )
 
-    def trails(self, text: str) -> bool:
+    def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
 class Meson(RunnerParser):
-    """`Ok: 3` and the lines below it; each test has a line of its own before."""
+    """`Ok: 3` and the lines below it; before them, each test has a line."""
 
     TEST = re.compile(
         r" *(\d+)/\d+ .* (OK|EXPECTEDFAIL|FAIL|UNEXPECTEDPASS|SKIP|TIMEOUT|ERROR|INTERRUPT|IGNORED) +\d+\.\d+ ?s\b"
@@ -172,22 +177,22 @@ class Meson(RunnerParser):
     def __init__(self) -> None:
         self._tests: set[str] = set()
         self._counts: dict[str, int] = {}
-        self._told = False
+        self._reported = False
 
-    def line(self, text: str) -> SuiteCounts | None:
-        found = self.LINE.match(text)
-        if not found or (found[1] != "Ok" and not self._counts):
+    def feed_line(self, text: str) -> SuiteCounts | None:
+        match = self.LINE.match(text)
+        if not match or (match[1] != "Ok" and not self._counts):
             if self._counts:
-                self._tests, self._counts, self._told = set(), {}, False
+                self._tests, self._counts, self._reported = set(), {}, False
             if test := self.TEST.match(text):
-                self._tests.add(test[1])  # what failed is told twice
+                self._tests.add(test[1])  # a set, since Meson reports a failed test twice
             return None
-        self._counts[found[1]] = int(found[2])
+        self._counts[match[1]] = int(match[2])
         proven = sum(self._counts.values()) == len(self._tests)
         parts = ((word, self._counts.get(name, 0)) for name, word in self.WORDS.items())
-        told = make_suite(*parts, proven=proven, replaces=int(self._told))
-        self._told = self._told or told is not None
-        return told
+        suite = make_suite(*parts, proven=proven, replaces=int(self._reported))
+        self._reported = self._reported or suite is not None
+        return suite
 
-    def trails(self, text: str) -> bool:
+    def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))

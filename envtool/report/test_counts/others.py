@@ -1,4 +1,4 @@
-"""cargo test (1.94), go test (1.25), Maven Surefire (3.5), RSpec (3.13), PHPUnit (12)."""
+"""Parsers for cargo test (1.94), go test (1.25), Maven Surefire (3.5), RSpec (3.13), PHPUnit (12)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Cargo(RunnerParser):
     def __init__(self) -> None:
         self._begun: list[int] = []
 
-    def line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> SuiteCounts | None:
         if begins := self.BEGINS.match(text):
             self._begun.append(int(begins[1]))
             self.inside = len(self._begun)
-        found = self.ENDS.match(text)
-        if not found:
+        match = self.ENDS.match(text)
+        if not match:
             return None
-        passed, failed, ignored, measured = (int(number) for number in found.groups())
+        passed, failed, ignored, measured = (int(number) for number in match.groups())
         if self._begun and passed + failed + ignored + measured != self._begun[-1]:
             return None  # a test printed it
         began = bool(self._begun) and self._begun.pop() >= 0
@@ -38,12 +38,12 @@ class Cargo(RunnerParser):
         parts = (("failed", failed), ("passed", passed), ("ignored", ignored), ("measured", measured))
         return make_suite(*parts, proven=began, otherwise=BARE)
 
-    def trails(self, text: str) -> bool:
+    def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
 class Go(RunnerParser):
-    """With -v `--- PASS: TestX (0.00s)` of each test that has begun, subtests left aside; without, a line a package."""
+    """With -v, `--- PASS: TestX (0.00s)` for each test that began, without subtests; else a line for each package."""
 
     BEGINS = re.compile(r"=== RUN   ([^\s/]+)$")
     RESULT = re.compile(r"(?:|.*\S)--- (PASS|FAIL|SKIP): ([^\s/]+) \(\d+\.\d+s\)$")
@@ -56,21 +56,21 @@ class Go(RunnerParser):
     def __init__(self) -> None:
         self._begun: list[str] = []
         self._counts: list[str] = []
-        self._verbose = False  # the package that the next line of a package is of
+        self._verbose = False  # tests of the current package were reported, so its own line is not counted
 
-    def line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> SuiteCounts | None:
         if begins := self.BEGINS.match(text):
             self._begun.append(begins[1])
             self._verbose, self.inside = True, 1
         elif (result := self.RESULT.match(text)) and result[2] in self._begun:
             self._begun.remove(result[2])
             self._counts.append(self.WORDS[result[1]])
-        elif text in ("PASS", "FAIL"):  # no other line comes of a test program that was not started by go
+        elif text in ("PASS", "FAIL"):  # the last line of a test program that was not started by go
             return self._end() if self._verbose and not self._begun else None
         elif package := self.PACKAGE.match(text):
             if self._verbose:
-                found, self._verbose = self._end(), False
-                return found
+                suite, self._verbose = self._end(), False
+                return suite
             word = "package passed" if package[1] else "package failed"
             return None if text.endswith("[no tests to run]") else make_suite((word, 1), proven=True)
         return None
@@ -79,12 +79,12 @@ class Go(RunnerParser):
         counts, begun, self._counts, self._begun, self.inside = self._counts, self._begun, [], [], 0
         return make_suite(*((word, counts.count(word)) for word in self.WORDS.values()), proven=not begun)
 
-    def trails(self, text: str) -> bool:
+    def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
 class Surefire(RunnerParser):
-    """The line below a module's `Results:`, which has no time; the lines of its classes have one."""
+    """The line below a module's `Results:`, which has no time; the lines of classes have one."""
 
     RESULTS = re.compile(r"(?:\[INFO\] )?Results ?:$")
     COUNTS = r"Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)(?:, Flakes: \d+)?"
@@ -95,16 +95,16 @@ class Surefire(RunnerParser):
         self._classes = [0, 0, 0, 0]
         self._results = False
 
-    def line(self, text: str) -> SuiteCounts | None:
-        found = self.LINE.match(text)
-        if not found:
+    def feed_line(self, text: str) -> SuiteCounts | None:
+        match = self.LINE.match(text)
+        if not match:
             self._results = self._results or bool(self.RESULTS.match(text))
             return None
-        counts = [int(number) for number in found.groups()[1:5]]
-        if found[6]:
+        counts = [int(number) for number in match.groups()[1:5]]
+        if match[6]:
             self._classes = [a + b for a, b in zip(self._classes, counts, strict=True)]
             return None
-        if not self._results and not found[1]:  # with -q there is no headline
+        if not self._results and not match[1]:  # with -q there is no line `Results:`
             return None
         proven = self._results and counts == self._classes
         self._results, self._classes = False, [0, 0, 0, 0]
@@ -114,7 +114,7 @@ class Surefire(RunnerParser):
             ("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped), proven=proven
         )
 
-    def trails(self, text: str) -> bool:
+    def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
@@ -130,12 +130,12 @@ class Rspec(RunnerParser):
     def __init__(self) -> None:
         self._finished = False
 
-    def line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> SuiteCounts | None:
         finished, self._finished = self._finished, bool(self.FINISHED.match(text))
-        found = self.ENDS.match(text)
-        if not found:
+        match = self.ENDS.match(text)
+        if not match:
             return None
-        examples, failed, pending, errors = (int(number or 0) for number in found.groups())
+        examples, failed, pending, errors = (int(number or 0) for number in match.groups())
         passed = examples - failed - pending
         return make_suite(
             ("failed", failed),
@@ -146,13 +146,13 @@ class Rspec(RunnerParser):
             otherwise=BARE,
         )
 
-    def trails(self, text: str) -> bool:
+    def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
 class Phpunit(RunnerParser):
-    """`OK (5 tests, 9 assertions)`, or `Tests: 5, Assertions: 9, Failures: 1.` below a headline. Each test had a letter
-    before."""
+    """`OK (5 tests, 9 assertions)`, or `Tests: 5, Assertions: 9, Failures: 1.` below a headline. Before that, each test
+    has a letter."""
 
     PROGRESS = re.compile(r"([.FEWRSIDN]+) +(\d+) / (\d+) \( *\d+%\)$")
     OK = re.compile(r"OK \((\d+) tests?, \d+ assertions?\)$")
@@ -164,7 +164,7 @@ class Phpunit(RunnerParser):
         self._letters = ""
         self._headline = False
 
-    def line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> SuiteCounts | None:
         headline, self._headline = self._headline, bool(self.HEADLINE.match(text))
         if progress := self.PROGRESS.match(text):
             self._letters = progress[1] if len(progress[1]) == int(progress[2]) else self._letters + progress[1]
@@ -178,7 +178,11 @@ class Phpunit(RunnerParser):
         letters, self._letters = self._letters, ""
         counts = {word: int(number) for word, number in self.COUNT.findall(ends[2])}
         get, tests = counts.get, int(ends[1])
-        bad = (("failed", get("Failures", 0)), ("error", get("Errors", 0)))
-        rest = (("skipped", get("Skipped", 0)), ("incomplete", get("Incomplete", 0)), ("risky", get("Risky", 0)))
-        passed = tests - sum(number for _, number in (*bad, *rest))
-        return make_suite(*bad, ("passed", passed), *rest, proven=len(letters) == tests)
+        failures = (("failed", get("Failures", 0)), ("error", get("Errors", 0)))
+        other_counts = (
+            ("skipped", get("Skipped", 0)),
+            ("incomplete", get("Incomplete", 0)),
+            ("risky", get("Risky", 0)),
+        )
+        passed = tests - sum(number for _, number in (*failures, *other_counts))
+        return make_suite(*failures, ("passed", passed), *other_counts, proven=len(letters) == tests)

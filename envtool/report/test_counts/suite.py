@@ -1,4 +1,4 @@
-"""What a run of tests came to, and what a reader of it is."""
+"""The counts of one run of tests, and the base class of parsers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ ORDER = (
 )  # fmt: skip
 
 
-# How far a summary can be believed: its tests were seen one by one, or the run was seen to begin; it is as its runner
-# writes it, over several lines; it is one line that anybody may have printed.
+# The trust in a summary. PROVEN: its tests, or the beginning of the run, were in the output. LIKELY: it has the
+# runner's format, over several lines. BARE: it is one line, which any program may have printed.
 PROVEN, LIKELY, BARE = 2, 1, 0
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteCounts:
-    """How many tests came to what, in the order in which it is told, and how far that can be believed. `replaces`: how
-    many suites before it were only a part of this one."""
+    """The numbers of tests by outcome, in the order of display, and the trust in them. `replaces`: how many of the
+    suites before it are parts of this one."""
 
     parts: tuple[tuple[str, int], ...]
     trust: int
@@ -40,31 +40,32 @@ class SuiteCounts:
 
 
 class RunnerParser:
-    """Reads one runner's output. Lines have no colours, and no white space at the end; empty ones are left out."""
+    """Reads one runner's output. Lines come without colours and trailing white space; empty lines are left out."""
 
-    inside = 0  # runs that have begun and not ended, of a runner that says when one begins
+    inside = 0  # runs that have begun and not ended, for a runner that reports their beginning
 
-    def line(self, text: str) -> SuiteCounts | None:
-        """The suite whose summary ends with this line, or goes on with it (it `replaces` what it was before)."""
+    def feed_line(self, text: str) -> SuiteCounts | None:
+        """Returns the suite whose summary ends with this line, or continues with it (then it `replaces` the earlier
+        one); else None."""
         raise NotImplementedError
 
-    def trails(self, text: str) -> bool:
-        """Whether this line belongs to what is printed after the summary."""
+    def is_epilogue(self, text: str) -> bool:
+        """Whether the runner prints this line after its summary."""
         return False
 
 
 def make_suite(*parts: tuple[str, int], proven: bool, otherwise: int = LIKELY, replaces: int = 0) -> SuiteCounts | None:
-    """One of these parts; None where nothing was run, or where they cannot be."""
+    """Returns the counts of these parts; None if nothing ran, or a number is impossible."""
     if any(not 0 <= number < 10**9 for _, number in parts) or not any(number for _, number in parts):
         return None
-    return SuiteCounts(tuple(each for each in parts if each[1]), PROVEN if proven else otherwise, replaces)
+    return SuiteCounts(tuple(part for part in parts if part[1]), PROVEN if proven else otherwise, replaces)
 
 
 def merge_suites(suites: Iterable[SuiteCounts]) -> SuiteCounts:
-    """Several as one."""
+    """Returns the sums of several suites."""
     sums: dict[str, int] = {}
-    for each in suites:
-        for word, number in each.parts:
+    for suite in suites:
+        for word, number in suite.parts:
             sums[word] = sums.get(word, 0) + number
-    known = sorted(sums, key=lambda word: ORDER.index(word) if word in ORDER else len(ORDER))
-    return SuiteCounts(tuple((word, sums[word]) for word in known), PROVEN)
+    words = sorted(sums, key=lambda word: ORDER.index(word) if word in ORDER else len(ORDER))
+    return SuiteCounts(tuple((word, sums[word]) for word in words), PROVEN)

@@ -112,6 +112,16 @@ def project(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("number", "note"), [(0, "0 packages"), (1, "1 package"), (2, "2 packages")])
+def test_packages_are_counted_in_the_note(project, number, note):
+    packages = {"": {}, **{path: PACKAGES[path] for path in ["node_modules/left-pad", "node_modules/tool"][:number]}}
+    (project.top / "package-lock.json").write_text(json.dumps({"lockfileVersion": 3, "packages": packages}))
+    site = project.site()
+    pins = Npm().resolve(project.request(), site)
+    assert site.notes == [note]
+    assert Npm().summary(project.request(), pins) == note
+
+
 def test_it_keeps_the_contract(project):
     wrong = ["x", [], {"omit": ["all"]}, {"scripts": "no"}, {"lockfile": ""}, {"more": 1}]
     options = {"omit": ["dev"], "inputs": ["packages/a/package.json"]}
@@ -197,7 +207,7 @@ def test_a_tarball_without_a_hash_is_believed_once(project):
     (item,) = pins["files"]
     assert item["integrity"] == ""
     assert item["sha256"] == hashlib.sha256(TARBALLS["left-pad"]).hexdigest()
-    (told,) = Npm().told(project.request(), pins)["files"]
+    (told,) = Npm().build_document(project.request(), pins)["files"]
     assert told["integrity"] == "sha256-" + base64.b64encode(hashlib.sha256(TARBALLS["left-pad"]).digest()).decode()
 
 

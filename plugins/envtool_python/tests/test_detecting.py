@@ -108,7 +108,7 @@ def test_what_nox_installs_comes_along():
 
 
 def test_a_base_is_chosen_where_this_machine_has_no_such_python(monkeypatch):
-    monkeypatch.setattr("envtool_python.detect.known", lambda *_: (3, 11))
+    monkeypatch.setattr("envtool_python.detect.env_python", lambda *_: (3, 11))
     files = {"pyproject.toml": PYPROJECT, "test_a.py": ""}
     assert "base" not in one(files).env
     files["pyproject.toml"] = PYPROJECT + 'requires-python = ">=3.13"\n'

@@ -40,6 +40,7 @@ class Site:
         self.answers = answers
         self.asked = []
         self.told = {}
+        self.notes = []
         self.status = status
         self.stderr = stderr
 
@@ -59,7 +60,7 @@ class Site:
         return ""
 
     def note(self, text):
-        pass
+        self.notes.append(text)
 
     def seen(self, sha256, url):
         self.told[sha256] = url
@@ -118,6 +119,22 @@ def test_pins_hold_files_in_build_order_without_credentials(tmp_path):
     assert found.name == names[1]
     modes = [(mode, network) for mode, _, _, _, network in site.asked]
     assert modes == [("info", False), ("resolve", True), ("needs", True), ("needs", True)]
+
+
+@pytest.mark.parametrize(
+    ("packages", "sources", "notes"),
+    [
+        (["a"], 0, ["resolving 1 requirement"]),
+        (["a", "b"], 0, ["resolving 2 requirements"]),
+        (["a"], 1, ["resolving 1 requirement", "asking 1 source distribution what its build needs"]),
+        (["a", "b"], 2, ["resolving 2 requirements", "asking 2 source distributions what their builds need"]),
+    ],
+)
+def test_what_goes_on_is_counted(tmp_path, packages, sources, notes):
+    files = [entry(name, suffix=".tar.gz") for name in packages[:sources]] or [entry("a")]
+    site = Site(tmp_path, {"resolve": [{"files": files}], "needs": [{"needs": [[]] * sources}]})
+    Pip().resolve(request(packages), site)
+    assert site.notes == notes
 
 
 def test_a_build_that_needs_itself_is_refused(tmp_path):
@@ -244,7 +261,7 @@ def test_the_project_is_editable_and_a_wheel_where_something_is_compiled(tmp_pat
     asked = request({}, inputs=["setup.py"])
     pins = PythonProject().resolve(asked, site)
     assert (pins["install"], site.asked[-1][1]["sources"][0]["hooks"]) == ("editable", ["build_editable"])
-    told = PythonProject().told(asked, pins)
+    told = PythonProject().build_document(asked, pins)
     keep = "/opt/venv/share/envtool"
     assert told["project"] == {"root": "/project", "build": [1], "install": "editable", "variables": {}, "keep": keep}
     (tmp_path / "setup.py").write_text("setup(ext_modules=[x])")
@@ -259,7 +276,7 @@ def test_what_a_build_makes_is_kept_below_the_venv_and_seen_in_the_project():
     asked = replace(request({"path": "/srv/v", "root": "lib"}), directory="sub")
     pins = {"files": [], "pip": "pip.whl", "install": "wheel", "variables": {}}
     assert PythonProject().generated(asked, pins) == {".": "/srv/v/share/envtool"}
-    told = PythonProject().told(
+    told = PythonProject().build_document(
         asked, {**pins, "files": [{"name": "p", "version": "1", "file": "pip.whl", "use": "build"}]}
     )
     assert (told["project"]["root"], told["project"]["keep"]) == ("/project/sub/lib", "/srv/v/share/envtool")

@@ -111,6 +111,10 @@ _PARTS = st.sampled_from(
         " ",
         "v",
         ";",
+        "python_version",
+        "sys_platform",
+        "'3.11'",
+        '"linux"',
     ]
 )
 
@@ -118,6 +122,7 @@ _PARTS = st.sampled_from(
 @given(st.lists(_PARTS, min_size=1, max_size=7).map("".join))
 @example("a[b,c] >=1, <2.5")
 @example("a >= 1")
+@example("a[b]>=1; python_version < '3.11'")
 def test_what_is_taken_without_asking_is_a_requirement(text):
     if requirement_checks._PLAIN.fullmatch(text):
         Requirement(text)

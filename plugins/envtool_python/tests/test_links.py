@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from envtool_python.kinds import Pip
-from envtool_python.pip_calls import PipInputs, read_requests
+from envtool_python.layer_inputs import PipInputs
+from envtool_python.pip_calls import read_requests
 from envtool_python.requirements import flatten
 
 from envtool import api

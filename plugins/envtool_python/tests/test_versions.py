@@ -21,7 +21,7 @@ class Resolver:
     def described(self, _directory, names):
         return next((tag for tag in reversed(self.history) if tag in names), "")
 
-    def matched(self, regex, tags, *, anchored):
+    def match_tags(self, regex, tags, *, anchored):
         return match({"regex": regex, "anchored": anchored, "tags": tags})["versions"]
 
 

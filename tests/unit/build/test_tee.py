@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envtool.build import tee
-from envtool.store import results
+from envtool.store import record_results
 from tests.depth import examples
 
 
@@ -44,4 +44,4 @@ def test_beginning_and_end_stay(tmp_path_factory, pieces):
 
 def test_what_is_kept_can_be_remembered(monkeypatch):
     monkeypatch.undo()
-    assert tee.HEAD + tee.TAIL + 200 <= results.MAX_LOG_SIZE
+    assert tee.HEAD + tee.TAIL + 200 <= record_results.MAX_LOG_SIZE

@@ -52,6 +52,9 @@ def test_a_folder_is_laid_out_by_content_and_its_index_is_one_for_sha256sum(stor
     sha256 = hashlib.sha256(b"one").hexdigest()
     assert (top / sha256[:2] / sha256).read_bytes() == b"one"
     assert "# one.whl (layer deps, base b; 3 bytes)\n" in (top / "SHA256SUMS").read_text()
+    assert (top / "SHA256SUMS").read_text().startswith("# 2 files, 6 bytes: ")
+    write(wanted(store, b"one"), store, tmp_path / "w")
+    assert (tmp_path / "w/SHA256SUMS").read_text().startswith("# 1 file, 3 bytes: ")
     subprocess.run(["sha256sum", "--check", "--strict", "--status", "SHA256SUMS"], cwd=top, check=True)
     assert "ENVTOOL_BLOBS" in (top / "README").read_text()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.container import messages, outputs
+from envtool.container import messages, output_patterns, outputs
 
 
 def stream(*frames, chunk=1 << 16) -> list[bytes]:
@@ -117,7 +117,7 @@ def test_patterns(tmp_path, monkeypatch, pattern, expected):
     for name in ("a/b/f.txt", "a/g.txt", "x.txt", ".hidden"):
         (tmp_path / name).touch()
     (tmp_path / "l").symlink_to("a")
-    found = sorted(outputs._find_matches(pattern.split("/"))[0])
+    found = sorted(output_patterns.find_matches(pattern.split("/"))[0])
     if pattern == "**":
         assert set(expected) <= set(found)
     else:

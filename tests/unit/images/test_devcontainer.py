@@ -46,8 +46,8 @@ SCHEMA = {
 }
 
 
-def read(env=ENV, *, spec="envtool.yaml", image="localhost/unit:trixie", user="envtool", shown=()):
-    text = devcontainer.render_devcontainer(env, spec=spec, image=image, user=user, shown=shown)
+def read(env=ENV, *, spec="envtool.yaml", image="localhost/unit:trixie", user="envtool", mounts=()):
+    text = devcontainer.render_devcontainer(env, spec=spec, image=image, user=user, mounts=mounts)
     first, _, rest = text.partition("\n")
     assert first.startswith(devcontainer.MARK)
     found = json.loads(rest)
@@ -74,10 +74,10 @@ def test_an_image_of_a_registry_is_used_as_it_is():
 
 
 def test_directories_deep_in_the_project_are_linked_where_there_are_none():
-    shown = [("/opt/n/node_modules", "/project/node_modules"), ("/opt/w x", "/project/web/node_modules")]
-    command = read(shown=shown)["onCreateCommand"]
+    mounts = [("/opt/n/node_modules", "/project/node_modules"), ("/opt/w x", "/project/web/node_modules")]
+    command = read(mounts=mounts)["onCreateCommand"]
     assert command == "{ [ -e /project/web/node_modules ] || ln -s '/opt/w x' /project/web/node_modules; }"
-    assert "onCreateCommand" not in read(shown=shown[:1])  # found beside the project
+    assert "onCreateCommand" not in read(mounts=mounts[:1])  # found beside the project
 
 
 @pytest.mark.parametrize("passed", [(), ("MY_*",)])

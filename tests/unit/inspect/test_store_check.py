@@ -13,7 +13,7 @@ import pytest
 
 from envtool import keys
 from envtool.inspect import store_check
-from envtool.store import answer_cache, blobs, layers, results
+from envtool.store import answer_cache, blobs, layers, record_results, results
 from envtool.store.leases import Leases
 
 
@@ -43,7 +43,7 @@ def whole(store, make):
     out = Path(store.path("tmp", "out"))
     out.write_text("made")
     run = results.StoredRun(env="unit", task="test", started=1.0, seconds=1.0, host="here")
-    results.store_result(
+    record_results.store_result(
         store, [{"task": "test"}], run, owner="o", log=str(log), root=store.path("tmp"), outputs=["out"]
     )
     log.unlink()

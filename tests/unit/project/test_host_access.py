@@ -76,14 +76,14 @@ def test_gits_configuration_needs_a_word(project, path):
             lambda door=door, name=name: door.open(name),
             lambda door=door, name=name: door.open_absolute(f"{project}/{name}"),
             lambda name=name: inputs.find_inputs(str(project), [name]),
-            lambda door=door, name=name: inputs.find_inputs(str(project), [name], door=door),
+            lambda door=door, name=name: inputs.find_inputs(str(project), [name], access=door),
         ):
             assert refused(call).code == "outside"
         assert refused(lambda door=door, name=name: door.open(name)).hint.endswith(f"--allow-file {real} -e unit`")
         for allowed in (real, str(project)):
             door = HostAccess(str(project), HostPermissions(files=(allowed,)))
             assert text(door.open(name)) == "CANARY"
-            assert inputs.find_inputs(str(project), [name], door=door)
+            assert inputs.find_inputs(str(project), [name], access=door)
         assert refused(lambda name=name: HostAccess(str(project)).secret("s", f"file:{name}")).code in (
             "outside",
             "secret-not-allowed",

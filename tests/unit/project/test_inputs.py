@@ -98,10 +98,10 @@ def test_a_link_that_leads_nowhere_in_the_project_counts_by_its_name(tree, tmp_p
 
 def test_what_the_caller_lets_be_read_outside_counts_by_its_content(tree, tmp_path):
     door = HostAccess(str(tree), HostPermissions(files=(str(tmp_path / "outside.txt"),)))
-    before = find(tree, "out", door=door)["out"]
+    before = find(tree, "out", access=door)["out"]
     (tmp_path / "outside.txt").write_text("changed")
-    assert find(tree, "out", door=door)["out"].sha256 != before.sha256
-    assert find(tree, "absolute", door=door) == find(tree, "absolute")
+    assert find(tree, "out", access=door)["out"].sha256 != before.sha256
+    assert find(tree, "absolute", access=door) == find(tree, "absolute")
 
 
 def test_what_only_resolve_looks_at_stays_so_behind_a_link(tree):

@@ -69,7 +69,7 @@ def test_settle_waits_for_what_was_emitted():
     with EventStream([seen], print) as stream:
         for number in range(50):
             stream.emit(Progress(id="a", done=number))
-            stream.settle()
+            stream.wait_until_handled()
             assert len(seen.events) == number + 1
 
 
@@ -108,7 +108,7 @@ def test_output_waits_for_slow_subscribers_and_for_closed_ones_no_more():
         stream.emit(Progress(id="a"))  # everything else goes on
         go.set()
         worker.join(10)
-        stream.settle()
+        stream.wait_until_handled()
         assert len([event for event in slow.events if isinstance(event, Output)]) == BACKLOG * 3
     work(stream)
     assert len(sent) == BACKLOG * 6

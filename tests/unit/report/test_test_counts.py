@@ -31,7 +31,7 @@ def counted(*pieces: str) -> str:
     counter = RunnerCounter()
     for piece in pieces:
         counter.feed(piece)
-    return counter.text()
+    return counter.summarize()
 
 
 def test_there_is_a_sample_of_every_program():
@@ -96,12 +96,12 @@ def test_what_is_printed_without_end_costs_little():
         counter.feed("x" * 65536)
     assert sum(len(str(value)) for value in vars(counter).values() if isinstance(value, str)) < 3 * 65536
     counter.feed(f"{'y' * MAX_LINE_LENGTH}\n.\n1 passed in 0.1s\n")
-    assert counter.text() == "1 passed"
+    assert counter.summarize() == "1 passed"
     began = time.process_time()
-    while counter._read < MAX_OUTPUT:
+    while counter._length < MAX_OUTPUT:
         counter.feed("a line like any other, of which there are many\n" * 1400)
     assert time.process_time() - began < 5
-    assert counter.text() == ""
+    assert counter.summarize() == ""
 
 
 # ---- properties ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from envtool import keys
 from envtool.build.scheduler import Stack
 from envtool.model import BaseSpec, Command, Env, Task, Where
 from envtool.run import result_cache
-from envtool.store import results
+from envtool.store import record_results, results
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 BASE = BaseSpec(name="base", kind="tarball", options=None, where=HERE)
@@ -32,7 +32,7 @@ def made(diff_id, key, mounts=()):
 
 def key(tmp_path, *, env=ENV, task=TASK, host=None, stack=(("d1", "k1"), ("d2", "k2")), mounts=(), arch="x", view="v"):
     setting = SimpleNamespace(root=str(tmp_path), arch=arch)
-    asked = result_cache.TaskRequest(env=env, task=task, setting=setting, log="", host=host or {"MY_A": "1", "B": "2"})
+    asked = result_cache.TaskRequest(env=env, task=task, context=setting, log="", host=host or {"MY_A": "1", "B": "2"})
     return keys.digest(
         result_cache.make_result_document(asked, Stack(made=tuple(made(*each, mounts) for each in stack)), view)
     )
@@ -77,7 +77,7 @@ def test_what_does_not(tmp_path):
 
 def test_a_secret_is_not_written_down(tmp_path):
     setting = SimpleNamespace(root=str(tmp_path), arch="x")
-    asked = result_cache.TaskRequest(env=ENV, task=TASK, setting=setting, log="", host={"MY_TOKEN": "hunter2"})
+    asked = result_cache.TaskRequest(env=ENV, task=TASK, context=setting, log="", host={"MY_TOKEN": "hunter2"})
     document = result_cache.make_result_document(asked, Stack(made=(made("d", "k"),)), "v")
     assert b"hunter2" not in keys.canonical_json(document)
     assert [*document["passed"]] == ["MY_TOKEN"]
@@ -94,7 +94,7 @@ def test_what_is_missing_or_different_is_put_back(tmp_path, store, wrong):
     log.write_text("")
     document = {"a": 1}
     run = results.StoredRun(env="unit", task="build", started=1.0, seconds=1.0, host="")
-    results.store_result(
+    record_results.store_result(
         store, [document], run, owner="o", log=str(log), root=str(root), outputs=["dist/app", "dist/link"]
     )
     found = results.find(store, keys.digest(document))

@@ -84,7 +84,7 @@ def told(document: Any, text: str, **options: Any) -> list[str]:
     from envtool.spec.node import to_plain
 
     SchemaChecker(document, **options).check(to_plain(node), node, problems)
-    return [f"{problem.message} -- {problem.hint}" for problem in problems.found.values()]
+    return [f"{problem.message} -- {problem.hint}" for problem in problems.noted.values()]
 
 
 @pytest.mark.parametrize("case", SPECS)

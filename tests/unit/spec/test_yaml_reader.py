@@ -18,7 +18,7 @@ from tests.depth import examples
 def nodes(text):
     problems = Problems()
     root = parse(text, make_source(text, "f.yaml"), problems)
-    return root, [(p.where.line, p.where.column, p.code, f"{p.message} -- {p.hint}") for p in problems.found.values()]
+    return root, [(p.where.line, p.where.column, p.code, f"{p.message} -- {p.hint}") for p in problems.noted.values()]
 
 
 def test_scalars_are_yaml_1_2():
@@ -197,7 +197,7 @@ def test_whatever_is_wrong_is_said_in_our_words_at_a_place_of_the_file(loader, a
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_Loader", loader)
         parse(text, source, problems)
-    for problem in problems.found.values():
+    for problem in problems.noted.values():
         assert problem.hint, problem
         assert not FOREIGN.search(f"{problem.message} {problem.hint}"), problem
         assert 1 <= problem.where.line <= len(source.lines)

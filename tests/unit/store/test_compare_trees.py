@@ -166,3 +166,4 @@ def test_what_is_shown_of_text_and_of_bytes():
     many = compare_trees.diff_contents("\n".join(map(str, range(100))).encode(), b"")
     assert many[0] == "line 1:"
     assert "- … 94 more lines" in many
+    assert "- … 1 more line" in compare_trees.diff_contents("\n".join(map(str, range(7))).encode(), b"")

@@ -66,7 +66,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send(BODY, cut=100_000 if turn < 2 else None)
 
     def do_lies(self, _):
-        self.send(BODY[:-1] + b"?")
+        self.send(BODY[:-1] + bytes([BODY[-1] ^ 1]))
 
     def do_longer(self, _):
         self.send(BODY + b"?")

@@ -9,7 +9,10 @@ import pytest
 
 from envtool import keys
 from envtool.project.snapshot import snapshot_digest
-from envtool.store import results, snapshots
+from envtool.store import garbage, record_results, results, snapshots
+from envtool.store.collect import GcPolicy
+from envtool.store.gc import gc
+from envtool.store.temp_dirs import remove_tree
 
 DOCUMENT = {"format": 1, "view": "v", "commands": [["true"]]}
 KEY = keys.digest(DOCUMENT)
@@ -29,7 +32,7 @@ def checkout(tmp_path):
 
 
 def keep(store, checkout, document=DOCUMENT, owner="o", outputs=("dist/app", "dist/sub/b", "dist/link")):
-    results.store_result(
+    record_results.store_result(
         store, [document], RUN, owner=owner, log=str(checkout / "log"), root=str(checkout), outputs=outputs
     )
     return keys.digest(document)
@@ -92,8 +95,8 @@ def test_outputs_that_changed_are_noticed(store, checkout):
 def test_too_much_is_not_kept_and_leaves_nothing(store, checkout, monkeypatch):
     for name in ("MAX_LOG_SIZE", "MAX_OUTPUTS_SIZE", "MAX_OUTPUTS"):
         with monkeypatch.context() as patch:
-            patch.setattr(results, name, 1)
-            with pytest.raises(results.TooLarge):
+            patch.setattr(record_results, name, 1)
+            with pytest.raises(record_results.TooLarge):
                 keep(store, checkout)
         assert results.find(store, KEY) is None
         assert os.listdir(store.path("tmp")) == []
@@ -104,14 +107,14 @@ def test_too_much_is_not_kept_and_leaves_nothing(store, checkout, monkeypatch):
 
 def test_only_the_newest_of_an_owner_stay(store, checkout):
     keys_kept = []
-    for number in range(results.MAX_PER_OWNER + 3):
+    for number in range(record_results.MAX_PER_OWNER + 3):
         keys_kept.append(keep(store, checkout, {**DOCUMENT, "number": number}))
         stamp = 1e9 + number
         os.utime(store.path("results", "of", "o", keys_kept[-1]), (stamp, stamp))
     other = keep(store, checkout, {**DOCUMENT, "number": "other"}, owner="p")
     keep(store, checkout, {**DOCUMENT, "number": "last"})
     there = [results.find(store, key) is not None for key in keys_kept]
-    assert there == [False] * 4 + [True] * (results.MAX_PER_OWNER - 1)
+    assert there == [False] * 4 + [True] * (record_results.MAX_PER_OWNER - 1)
     assert results.find(store, other)
 
 
@@ -119,7 +122,7 @@ def test_what_was_used_stays_longer(store, checkout):
     first = keep(store, checkout, {**DOCUMENT, "number": "first"})
     os.utime(store.path("results", "of", "o", first), (1e9, 1e9))
     results.mark_used(store, results.find(store, first), "o")
-    for number in range(results.MAX_PER_OWNER - 1):
+    for number in range(record_results.MAX_PER_OWNER - 1):
         key = keep(store, checkout, {**DOCUMENT, "number": number})
         os.utime(store.path("results", "of", "o", key), (2e9 - 1e8 - number, 2e9 - 1e8 - number))
     assert results.find(store, first)
@@ -132,7 +135,7 @@ def test_once_a_day_what_nobody_used_goes(store, checkout):
     snapshots.put(store, used, text)
     snapshots.put(store, "unused", text)
     key = keep(store, checkout, {**DOCUMENT, "view": used})
-    past = time.time() - results.MAX_UNUSED_AGE - 60
+    past = time.time() - garbage.MAX_UNUSED_AGE - 60
     os.utime(store.path("results", old), (past, past))
     for name in (used, "unused"):
         os.utime(store.path("views", name), (past, past))
@@ -187,3 +190,36 @@ def test_a_manifest_names_what_changed(store):
         file.write(b"junk")
     assert snapshots.get(store, snapshot_digest(one)) is None
     assert snapshots.get(store, "none") is None
+
+
+@pytest.mark.parametrize("collector", ["gc", "sweep"])
+def test_both_collectors_find_the_same_garbage(store, checkout, collector):
+    text = b"a\x00100644\x00" + b"0" * 64 + b"\0"
+    used = snapshot_digest(text)
+    snapshots.put(store, used, text)
+    snapshots.put(store, "unused", text)
+    snapshots.put(store, "new", text)
+    gone = keep(store, checkout, {**DOCUMENT, "number": "gone"}, owner="p")
+    keep(store, checkout, {**DOCUMENT, "number": "gone too"})
+    for key in os.listdir(store.path("results")):
+        if key != "of":
+            results.remove_result(store, key)
+    key = keep(store, checkout, {**DOCUMENT, "view": used})
+    hours_ago, months_ago = time.time() - 7200, time.time() - garbage.MAX_UNUSED_AGE - 60
+    for name in (used, "unused"):
+        os.utime(store.path("views", name), (hours_ago, hours_ago))
+    for name, then in {"0badcafe": months_ago, "0badcafe.view": hours_ago, "0badcafe.view.12ab": hours_ago}.items():
+        with open(store.path("plans", name), "w"):
+            os.utime(store.path("plans", name), (then, then))
+    with open(store.path("plans", "0badcafe.view.new"), "w"):
+        pass
+    if collector == "gc":
+        policy = GcPolicy(now=time.time())
+        gc(store, lambda _: policy, inside=lambda function, *args, at: function(*args), remove=remove_tree)
+    else:
+        garbage.sweep_results(store)
+    assert sorted(os.listdir(store.path("plans"))) == ["0badcafe.view", "0badcafe.view.new"]
+    assert sorted(os.listdir(store.path("views"))) == sorted([used, "new"])
+    assert gone not in os.listdir(store.path("results"))
+    assert sorted(os.listdir(store.path("results", "of"))) == [".swept", "o"]
+    assert os.listdir(store.path("results", "of", "o")) == [key]

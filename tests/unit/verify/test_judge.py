@@ -28,7 +28,7 @@ def setting():
 
 
 def bench(setting):
-    return VerifyContext(stacks=None, setting=setting, clocks=None, evidence="")
+    return VerifyContext(scheduler=None, context=setting, clocks=None, evidence="")
 
 
 @pytest.mark.parametrize(("expected", "outcome"), [("", "same"), ("a", "same"), ("b", "differs")])

@@ -1,7 +1,7 @@
-"""What runs in the container that builds, without exec (api.Call): nothing is imported there.
+"""The steps of a build that run in the container without exec (api.Call): they cannot import anything there.
 
-`npm ci` finds every tarball in a cache that holds nothing else, by its hash; and a project stripped of its own scripts,
-since those are for tasks, which see all of it.
+`npm ci` gets a cache that holds exactly the pinned tarballs, by hash, and a project without its own scripts: those
+belong to tasks, which see the whole project.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ CACHE = f"{WORK}/cache"
 
 
 def prepare_install(document: dict[str, Any]) -> None:
-    """Fill the cache, and rewrite the lock file, package.json files and .npmrc in the view, which nobody keeps.
+    """Fills npm's cache, and rewrites the lock file, package.json files and .npmrc in the container's view of the
+    project, which is thrown away.
 
     `document`: "blobs" (directory), "root" (of the project that is installed), "lock" (path of the lock file, or its
     packages), "files": [{"name", "digest" ("sha512:<hex>"), "identity", "said", "integrity"}], "manifests": [paths],
@@ -28,9 +29,9 @@ def prepare_install(document: dict[str, Any]) -> None:
     os.makedirs(f"{WORK}/home", exist_ok=True)
     for item in document["files"]:
         algorithm, _, digest = item["digest"].partition(":")
-        place = f"{CACHE}/_cacache/content-v2/{algorithm}/{digest[:2]}/{digest[2:4]}"
-        os.makedirs(place, exist_ok=True)
-        target = f"{place}/{digest[4:]}"
+        directory = f"{CACHE}/_cacache/content-v2/{algorithm}/{digest[:2]}/{digest[2:4]}"
+        os.makedirs(directory, exist_ok=True)
+        target = f"{directory}/{digest[4:]}"
         if not os.path.lexists(target):
             shutil.copyfile(f"{document['blobs']}/{item['name']}", target)  # npm 7 takes a link's size for the file's
     packages = document["lock"]
@@ -46,7 +47,7 @@ def prepare_install(document: dict[str, Any]) -> None:
         if manifest.pop("scripts", None) is not None:
             _write(path, json.dumps(manifest))
         if os.path.dirname(path) in document["links"]:
-            _bins(os.path.dirname(path), manifest)
+            _create_commands(os.path.dirname(path), manifest)
     if os.path.exists(f"{root}/.npmrc"):
         with open(f"{root}/.npmrc", encoding="utf-8", errors="replace") as file:
             text = sanitize_project_npmrc(file.read())
@@ -54,19 +55,20 @@ def prepare_install(document: dict[str, Any]) -> None:
 
 
 def open_node_modules(trees: list[str]) -> None:
-    """Tools keep caches in node_modules: whoever runs them may add to it."""
+    """Makes node_modules directories writable for all users: tools keep caches there."""
     for path in trees:
         os.chmod(path, 0o1777)
 
 
-def _bins(directory: str, manifest: dict[str, Any]) -> None:
-    """The commands of a linked package, empty: npm links those that it sees, and a build does not see sources."""
+def _create_commands(directory: str, manifest: dict[str, Any]) -> None:
+    """Creates empty files for the commands of a linked package: npm links only existing files, and a build does not see
+    the sources."""
     bins = manifest.get("bin") or {}
     for path in [bins] if isinstance(bins, str) else bins.values():
-        place = os.path.normpath(os.path.join(directory, str(path)))
-        if place.startswith(directory + "/") and not os.path.lexists(place):
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            _write(place, "")
+        command_path = os.path.normpath(os.path.join(directory, str(path)))
+        if command_path.startswith(directory + "/") and not os.path.lexists(command_path):
+            os.makedirs(os.path.dirname(command_path), exist_ok=True)
+            _write(command_path, "")
 
 
 def _json(path: str) -> Any:

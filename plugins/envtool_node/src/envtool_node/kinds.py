@@ -15,8 +15,8 @@ from envtool_node.places import QUIET, WORK, join
 if TYPE_CHECKING:
     from envtool_node import resolver
 
-TOP = "/opt/npm"  # where node_modules is in the layer; it is seen at its own place in the project
-# npm asks a registry for what package.json has and the lock file has not, before it says that the two do not agree.
+TOP = "/opt/npm"  # the layer's directory of node_modules, which is mounted at its own path in the project
+# npm asks a registry for a package that is in package.json but not in the lock file, before it reports the difference.
 _CI = f"""\
 case $1 in */*) PATH="${{1%/*}}:$PATH" ;; esac
 cd "$2" || exit
@@ -60,7 +60,7 @@ OPTIONS: dict[str, api.Json] = {
 
 
 _TEXT = api.shapes.TEXT
-_BESIDE: api.Json = {  # of package.json: `..` may be in it
+_BESIDE: api.Json = {  # a path relative to package.json, which may contain `..`
     "type": "string",
     "pattern": r"^(?!/)[^\x00-\x1f\x7f]*$",
     "errorMessage": "a relative path on one line",
@@ -100,7 +100,7 @@ class Npm(api.Kind):
     pins: ClassVar[api.Json] = PINS
     needs_only: ClassVar[bool] = True
     schema: ClassVar[api.Json] = {
-        "description": "node_modules of a project: pinned by its lock file (or settled by npm where it has none),"
+        "description": "node_modules of a project: pinned by its lock file (or resolved by npm if it has none),"
         " fetched by hash, installed by the npm of the env, offline",
         "examples": [{"directory": "web"}],
         "type": ["object", "null"],
@@ -117,47 +117,47 @@ class Npm(api.Kind):
     }
 
     def inputs(self, options: api.Json) -> tuple[str, ...]:
-        """package.json and what is named."""
-        chosen = _options(options)
-        named = [chosen["lockfile"]] if chosen.get("lockfile") else []
-        return (join(_directory(chosen), "package.json"), *named, *chosen.get("inputs", ()))
+        """package.json, the lock file that the options name, and further inputs."""
+        settings = _as_mapping(options)
+        lockfiles = [settings["lockfile"]] if settings.get("lockfile") else []
+        return (join(_directory(settings), "package.json"), *lockfiles, *settings.get("inputs", ()))
 
     def optional_inputs(self, options: api.Json) -> tuple[str, ...]:
-        """The lock file where none is named, and npm's settings."""
-        chosen = _options(options)
-        names = (".npmrc",) if chosen.get("lockfile") else (".npmrc", *NAMES)
-        return tuple(join(_directory(chosen), name) for name in names)
+        """The .npmrc, and the lock files by their usual names unless the options name one."""
+        settings = _as_mapping(options)
+        names = (".npmrc",) if settings.get("lockfile") else (".npmrc", *NAMES)
+        return tuple(join(_directory(settings), name) for name in names)
 
     def question(self, request: api.Request) -> api.Json:
-        """With a lock file the answer depends on it and on which other files there are, without one on package.json;
-        never on what .npmrc says, which is of one machine."""
-        lock = _options(request.options).get("lockfile")
-        names = {join(request.directory, lock)} if lock else {join(_root(request), name) for name in NAMES}
+        """With a lock file, the answer depends on its content and on the names of the other files; without one, on
+        package.json. It never depends on .npmrc, which belongs to one machine."""
+        lockfile = _as_mapping(request.options).get("lockfile")
+        names = {join(request.directory, lockfile)} if lockfile else {join(_root(request), name) for name in NAMES}
         files = [item for item in request.inputs if posixpath.basename(item.path) != ".npmrc"]
-        locked = any(item.path in names for item in files)
+        is_locked = any(item.path in names for item in files)
         return [
             request.options,
             request.directory,
-            [[item.path, "" if locked and item.path not in names else item.sha256] for item in files],
+            [[item.path, "" if is_locked and item.path not in names else item.sha256] for item in files],
         ]
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
-        """See resolving.py. Raises ResolveError, FetchError."""
+        """See resolver. Raises ResolveError, FetchError."""
         from envtool_node import resolver
 
-        chosen = _options(request.options)
+        options = _as_mapping(request.options)
         origin = self._sources(request, site)
-        return resolver.resolve_pins(request, site, origin, node=_node(chosen), omit=chosen.get("omit", ()))
+        return resolver.resolve_pins(request, site, origin, node=_node(options), omit=options.get("omit", ()))
 
     def _sources(self, request: api.Request, site: api.Site) -> resolver.InstallSources:
         from envtool_node import resolver
 
-        named = _options(request.options).get("lockfile")
-        lockfile = join(request.directory, named) if named else ""
+        lockfile_option = _as_mapping(request.options).get("lockfile")
+        lockfile = join(request.directory, lockfile_option) if lockfile_option else ""
         return resolver.read_install_sources(request, site, _root(request), lockfile)
 
     def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
-        """Every tarball."""
+        """Every pinned tarball."""
         return tuple(
             api.Fetch(url=item.get("url", ""), sha256=item["sha256"], name=item["file"], size=int(item["size"]))
             for item in _files(pins)
@@ -166,36 +166,36 @@ class Npm(api.Kind):
     def locate(
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
-        """Where this machine's npm looks, with the credentials that it has."""
+        """Finds the tarballs where this machine's npm looks, with its credentials."""
         from envtool_node import resolver
 
         origin = self._sources(request, site)
         config = origin.config()
         files = {item["sha256"]: item for item in _files(pins)}
-        resolved = _resolved(origin)
+        locked_urls = _locked_urls(origin)
         default = ""
-        answer = []
+        located = []
         for fetch in fetches:
             item = files[fetch.sha256]
             path, url = item.get("path", ""), item.get("url", "")
-            there = resolved.get((path or url, item["integrity"]), "")
-            if path and not (fetch.url or there or config.registry(item["name"]) or default):
-                default = resolver.inspect_runtime(site, _node(_options(request.options))).registry
-            places = resolver.tarball_urls(item["name"], path, url, there, config, default)
-            first, *others = dict.fromkeys([*([fetch.url] if fetch.url else []), *places])
-            answer.append(replace(fetch, url=first, mirrors=(*others,), authorization=config.authorization(first)))
-        return answer
+            locked_url = locked_urls.get((path or url, item["integrity"]), "")
+            if path and not (fetch.url or locked_url or config.registry(item["name"]) or default):
+                default = resolver.inspect_runtime(site, _node(_as_mapping(request.options))).registry
+            urls = resolver.tarball_urls(item["name"], path, url, locked_url, config, default)
+            first, *others = dict.fromkeys([*([fetch.url] if fetch.url else []), *urls])
+            located.append(replace(fetch, url=first, mirrors=(*others,), authorization=config.authorization(first)))
+        return located
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
-        """What the build is told; the files' hashes and the inputs are in every key anyway."""
+        """Returns the build document and npm's flags; the core adds the files' hashes and the inputs to every key."""
         return {
-            "told": self.told(request, pins),
+            "told": self.build_document(request, pins),
             "flags": [*self.flags(request)],
-            "node": _node(_options(request.options)),
+            "node": _node(_as_mapping(request.options)),
         }
 
-    def told(self, request: api.Request, pins: api.Json) -> dict[str, api.Json]:
-        """The document of building.py's `prepare`."""
+    def build_document(self, request: api.Request, pins: api.Json) -> dict[str, api.Json]:
+        """Returns the document for building.prepare_install."""
         assert isinstance(pins, dict)
         root = join(api.PROJECT, _root(request))
         lock = pins["lock"] if pins["lock"] is not None else join(api.PROJECT, str(pins["lockfile"]))
@@ -204,34 +204,38 @@ class Npm(api.Kind):
             "blobs": api.BLOBS,
             "root": root,
             "lock": lock,
-            "files": [_told(item) for item in _files(pins)],
+            "files": [_cache_entry(item) for item in _files(pins)],
             "manifests": [*manifests],
             "links": [join(api.PROJECT, str(path)) for path in pins["links"]],  # type: ignore[union-attr]
         }
 
     def flags(self, request: api.Request) -> tuple[str, ...]:
-        """For npm, of what the spec says."""
-        chosen = _options(request.options)
-        flags = [f"--{'omit' if sort in chosen['omit'] else 'include'}={sort}" for sort in OMIT if "omit" in chosen]
-        if "scripts" in chosen:
-            flags.append("--no-ignore-scripts" if chosen["scripts"] else "--ignore-scripts")
+        """Returns npm's flags for the options of the spec."""
+        options = _as_mapping(request.options)
+        flags = [
+            f"--{'omit' if dependency_type in options['omit'] else 'include'}={dependency_type}"
+            for dependency_type in OMIT
+            if "omit" in options
+        ]
+        if "scripts" in options:
+            flags.append("--no-ignore-scripts" if options["scripts"] else "--ignore-scripts")
         return tuple(flags)
 
     def in_project(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
-        """Each node_modules at the place where npm would have made it."""
-        return {join(top, "node_modules"): f"{join(TOP, top)}/node_modules" for top in _tops(request, pins)}
+        """Mounts each node_modules at the path where npm would have created it."""
+        return {join(top, "node_modules"): f"{join(TOP, top)}/node_modules" for top in _module_parents(request, pins)}
 
     def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
-        """The packages' commands come first, and npm asks nobody whether there is a newer one of it."""
-        node = _node(_options(request.options))
-        beside = f":{posixpath.dirname(node)}" if "/" in node else ""
+        """Puts the packages' commands first, and turns off npm's check for a newer npm."""
+        node = _node(_as_mapping(request.options))
+        node_directory = f":{posixpath.dirname(node)}" if "/" in node else ""
         return {
-            "PATH": f"{join(api.PROJECT, _root(request))}/node_modules/.bin{beside}",
+            "PATH": f"{join(api.PROJECT, _root(request))}/node_modules/.bin{node_directory}",
             "NPM_CONFIG_UPDATE_NOTIFIER": "false",
         }
 
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
-        """`npm ci` on a project of which it sees package.json files and the lock."""
+        """Runs `npm ci`, which sees the package.json files and the lock file of the project alone."""
         from envtool_node import building
 
         assert isinstance(pins, dict)
@@ -242,17 +246,17 @@ class Npm(api.Kind):
             "npm_config_foreground_scripts": "true",
             "npm_config_logs_max": "0",
             "HOME": f"{WORK}/home",
-            "PYTHONDONTWRITEBYTECODE": "1",  # node-gyp is Python in the stack's own directories
+            "PYTHONDONTWRITEBYTECODE": "1",  # node-gyp is Python code in the stack's own directories
         }
         if node["headers"]:
             env["npm_config_nodedir"] = node["headers"]
-        words = (_node(_options(request.options)), join(api.PROJECT, _root(request)), *self.flags(request))
-        tops: list[api.Json] = [f"{join(TOP, top)}/node_modules" for top in _tops(request, pins)]
+        words = (_node(_as_mapping(request.options)), join(api.PROJECT, _root(request)), *self.flags(request))
+        directories: list[api.Json] = [f"{join(TOP, top)}/node_modules" for top in _module_parents(request, pins)]
         return api.Recipe(
             steps=(
-                api.Call(function=building.prepare_install, arguments=(self.told(request, pins),)),
+                api.Call(function=building.prepare_install, arguments=(self.build_document(request, pins),)),
                 api.Run(command=api.Command(argv=("/bin/sh", "-c", _CI, "npm", *words)), env=env),
-                api.Call(function=building.open_node_modules, arguments=(tops,)),
+                api.Call(function=building.open_node_modules, arguments=(directories,)),
             ),
             phase="installing",
         )
@@ -263,18 +267,18 @@ class Npm(api.Kind):
         return f"{number} package{'' if number == 1 else 's'}"
 
 
-def _resolved(origin: resolver.InstallSources) -> dict[tuple[str, str], str]:
-    """Where the project's own lock file saw its tarballs."""
+def _locked_urls(origin: resolver.InstallSources) -> dict[tuple[str, str], str]:
+    """Returns identity -> URL, of the tarballs in the project's own lock file."""
     try:
         packages = parse_lockfile(origin.read(origin.lockfile) or "{}", origin.lockfile) or {}
-        found = select_tarballs(packages, NodePlatform(os="", cpu=""))
+        tarballs = select_tarballs(packages, NodePlatform(os="", cpu=""))
     except WrongLockError:
         return {}
-    return {package.identity: package.resolved for package in found.values()}
+    return {package.identity: package.resolved for package in tarballs.values()}
 
 
-def _told(item: Mapping[str, Any]) -> api.Json:
-    """A tarball as the cache has it: by the hash of the lock file, else by its sha256."""
+def _cache_entry(item: Mapping[str, Any]) -> api.Json:
+    """Returns a tarball's entry in the build document, by the hash of the lock file, else by its sha256."""
     digest = api.integrity_digest(item["integrity"]) or f"sha256:{item['sha256']}"
     algorithm, _, value = digest.partition(":")
     return {
@@ -286,7 +290,7 @@ def _told(item: Mapping[str, Any]) -> api.Json:
     }
 
 
-def _options(options: api.Json) -> dict[str, Any]:
+def _as_mapping(options: api.Json) -> dict[str, Any]:
     return options if isinstance(options, dict) else {}
 
 
@@ -295,19 +299,19 @@ def _files(pins: api.Json) -> list[dict[str, Any]]:
     return pins["files"]  # type: ignore[return-value]
 
 
-def _node(chosen: Mapping[str, Any]) -> str:
-    return str(chosen.get("node", "node"))
+def _node(options: Mapping[str, Any]) -> str:
+    return str(options.get("node", "node"))
 
 
-def _directory(chosen: Mapping[str, Any]) -> str:
-    """Of package.json, relative to the spec."""
-    return str(chosen.get("directory") or posixpath.dirname(chosen.get("lockfile", "")) or ".")
+def _directory(options: Mapping[str, Any]) -> str:
+    """Returns the directory of package.json, relative to the spec."""
+    return str(options.get("directory") or posixpath.dirname(options.get("lockfile", "")) or ".")
 
 
 def _root(request: api.Request) -> str:
-    return join(request.directory, _directory(_options(request.options)))
+    return join(request.directory, _directory(_as_mapping(request.options)))
 
 
-def _tops(request: api.Request, pins: api.Json) -> list[str]:
+def _module_parents(request: api.Request, pins: api.Json) -> list[str]:
     assert isinstance(pins, dict)
     return [join(_root(request), str(top)) for top in pins["trees"]]  # type: ignore[union-attr]

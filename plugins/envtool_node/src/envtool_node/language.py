@@ -1,4 +1,4 @@
-"""`language: node`: what a project's package.json says, as layers. Pure, but for `detect`."""
+"""`language: node`: a project's package.json as layers. Pure, except `detect`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from envtool_node.lockfile import NAMES
 from envtool_node.package_json import PackageJson, WrongManifestError, further_inputs, parse
 from envtool_node.places import join
 
-# Lock files of other package managers -> theirs. What they pin, npm would not install.
+# Lock files of other package managers -> the manager. npm would not install the versions that they pin.
 OTHER_LOCKFILES = {"yarn.lock": "yarn", "pnpm-lock.yaml": "pnpm", "bun.lock": "bun", "bun.lockb": "bun"}
 NO_TESTS = "no test specified"  # what `npm init` writes, which always fails
-TESTS = tuple(  # by https://nodejs.org/api/test.html, "Running tests from the command line"
+TESTS = tuple(  # https://nodejs.org/api/test.html, "Running tests from the command line"
     pattern
     for ending in ("js", "mjs", "cjs")
     for name in (f"*.test.{ending}", f"*-test.{ending}", f"*_test.{ending}", f"test-*.{ending}", f"test.{ending}")
@@ -32,35 +32,35 @@ class NodeLanguage(api.Language):
     options: ClassVar[Mapping[str, api.Json]] = OPTIONS
 
     def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
-        """Node.js by apt where the base has that, and what package.json requires. Raises SpecError where the project's
-        own files are wrong.
+        """Returns Node.js as an apt layer, if the base is Debian, and the npm layer of what package.json requires.
+        Raises SpecError if the project's own files are wrong.
         """
         directory = join(str(env.options.get("directory", ".")))
         path = join(directory, "package.json")
         text = project.read(path)
         if text is None:
-            raise _wrong(env, f"there is no {path}", hint="`directory:` says where it is")
+            raise _spec_error(env, f"there is no {path}", hint="`directory:` says where it is")
         try:
             manifest = parse(text, path)
         except WrongManifestError as error:
             where = api.Where(file=error.file, line=error.line, column=error.column)
             line = (text.splitlines()[error.line - 1 : error.line] or [""])[0]
             raise api.SpecError((api.Problem(where=where, message=str(error), code="npm-file", text=line),)) from None
-        locked = next((name for name in NAMES if project.read(join(directory, name)) is not None), "")
-        _check_manager(env, project, directory, manifest, locked)
-        return _layers(env, project, directory, manifest, locked)
+        lockfile = next((name for name in NAMES if project.read(join(directory, name)) is not None), "")
+        _check_manager(env, project, directory, manifest, lockfile)
+        return _layers(env, project, directory, manifest, lockfile)
 
 
 def _layers(
-    env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, locked: str
+    env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, lockfile: str
 ) -> tuple[api.LayerDraft, ...]:
     taken = {*env.layer_names, *env.above}
     drafts: list[api.LayerDraft] = []
     if env.base_kind == "debian" and env.options.get("node", "node") == "node":
-        name = _new("nodejs", taken)
+        name = _choose_name("nodejs", taken)
         drafts.append(api.LayerDraft(name=name, kind="apt", options=["nodejs", "npm"], after=False))
     needs = (*(draft.name for draft in drafts), *env.layer_names)
-    if not (manifest.dependencies or manifest.workspaces or locked):
+    if not (manifest.dependencies or manifest.workspaces or lockfile):
         return tuple(drafts)
     options: dict[str, api.Json] = {key: env.options[key] for key in OPTIONS if key in env.options}
     if directory == ".":
@@ -68,39 +68,43 @@ def _layers(
     inputs = further_inputs(manifest, directory, project.glob)
     if inputs:
         options["inputs"] = [*inputs]
-    drafts.append(api.LayerDraft(name=_new("node-modules", taken), kind="npm", options=options, needs=needs))
+    drafts.append(api.LayerDraft(name=_choose_name("node-modules", taken), kind="npm", options=options, needs=needs))
     return tuple(drafts)
 
 
-def _new(name: str, taken: set[str]) -> str:
+def _choose_name(name: str, taken: set[str]) -> str:
     while name in taken:
         name = f"node-{name}"
     taken.add(name)
     return name
 
 
-def _check_manager(env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, locked: str) -> None:
-    if locked:
+def _check_manager(
+    env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, lockfile: str
+) -> None:
+    if lockfile:
         return
     for name, manager in OTHER_LOCKFILES.items():
         path = join(directory, name)
         if _has_file(project, path):
-            raise _wrong(env, f"{path} is of {manager}, which is not supported", hint=SUPPORTED)
+            raise _spec_error(env, f"{path} is of {manager}, which is not supported", hint=SUPPORTED)
     if manifest.manager not in ("", "npm"):
         path = join(directory, "package.json")
-        raise _wrong(env, f"{path}: its packageManager is {manifest.manager}, which is not supported", hint=SUPPORTED)
+        raise _spec_error(
+            env, f"{path}: its packageManager is {manifest.manager}, which is not supported", hint=SUPPORTED
+        )
 
 
 def _has_file(project: api.Project, path: str) -> bool:
-    return bool(project.glob(path)) if path.endswith("b") else project.read(path) is not None  # bun.lockb is no text
+    return bool(project.glob(path)) if path.endswith("b") else project.read(path) is not None  # bun.lockb is binary
 
 
-def _wrong(env: api.EnvDraft, message: str, *, hint: str) -> api.SpecError:
+def _spec_error(env: api.EnvDraft, message: str, *, hint: str) -> api.SpecError:
     return api.SpecError((api.Problem(where=env.where, message=message, code="npm", hint=hint),))
 
 
 def detect(project: api.Project) -> list[api.Detection]:
-    """A guess from package.json alone."""
+    """Returns what the project's files suggest, at most one detection. Runs no code of the project."""
     text = project.read("package.json")
     if text is None:
         return []
@@ -116,11 +120,11 @@ def detect(project: api.Project) -> list[api.Detection]:
                 language="node", reason=f"package.json, but of {manager}, which is not supported: {SUPPORTED}"
             )
         ]
-    here = shutil.which("node", path=HOST_PATH) and shutil.which("npm", path=HOST_PATH)
-    env: dict[str, api.Json] = {**({} if here else {"base": {"debian": "bookworm"}}), "language": "node"}
+    host_has_node = shutil.which("node", path=HOST_PATH) and shutil.which("npm", path=HOST_PATH)
+    env: dict[str, api.Json] = {**({} if host_has_node else {"base": {"debian": "bookworm"}}), "language": "node"}
     script = manifest.scripts.get("test", "")
-    if stranger := _unlinked_sibling(project, manifest):  # no test could find it
-        return [api.Detection(language="node", reason=f"package.json, {stranger}", env=env)]
+    if sibling_error := _unlinked_sibling(project, manifest):  # no test could import it
+        return [api.Detection(language="node", reason=f"package.json, {sibling_error}", env=env)]
     if script and NO_TESTS not in script:
         task, reason = "npm test -- {{ args }}", "package.json with a test script"
     elif _tested_workspace(project, manifest):
@@ -133,34 +137,38 @@ def detect(project: api.Project) -> list[api.Detection]:
 
 
 def _tested_workspace(project: api.Project, manifest: PackageJson) -> bool:
-    """Whether a package of the workspace has a script that runs its tests."""
+    """Whether a package of the workspace has a test script."""
     for path in further_inputs(manifest, ".", project.glob) if manifest.workspaces else ():
         if not path.endswith("package.json"):
             continue
-        script = _parsed(project, path)
-        if script and (said := str(script.scripts.get("test") or "")) and NO_TESTS not in said:
+        script = _read_manifest(project, path)
+        if script and (command := str(script.scripts.get("test") or "")) and NO_TESTS not in command:
             return True
     return False
 
 
 def _unlinked_sibling(project: api.Project, manifest: PackageJson) -> str:
-    """What a package requires of those beside it, where that is no workspace's: npm takes a name that a package beside
-    it has from the registry, and what a path above leads to is out of the layer's reach."""
+    """Returns an error text if the package requires a neighbour of the checkout that no workspace links, else "".
+
+    npm would take the neighbour's name from the registry, and a layer cannot reach a path above its directory.
+    """
     directory = str(getattr(project, "directory", "."))
     top = "../" * (directory.count("/") + 1) if directory != "." else ""
     members = (directory.rpartition("/")[0] + "/").lstrip("/") + "*"
     advice = f'for that one write `"workspaces": ["{members}"]` into {top}package.json'
-    if above := next((path for path in manifest.local if path.startswith("../")), ""):
-        return f"which requires {above}: {advice}"
+    if outside_path := next((path for path in manifest.local if path.startswith("../")), ""):
+        return f"which requires {outside_path}: {advice}"
     for path in project.glob(f"{top}**/package.json") if top and manifest.dependencies else ():
-        other = None if "node_modules" in path.split("/") or path == "package.json" else _parsed(project, path)
-        if other and other.name and ":" not in manifest.dependencies.get(other.name, ":"):
-            return f"which requires {other.name}, and {path.removesuffix('/package.json')} is called so: {advice}"
+        neighbour = (
+            None if "node_modules" in path.split("/") or path == "package.json" else _read_manifest(project, path)
+        )
+        if neighbour and neighbour.name and ":" not in manifest.dependencies.get(neighbour.name, ":"):
+            return f"which requires {neighbour.name}, and {path.removesuffix('/package.json')} is called so: {advice}"
     return ""
 
 
-def _parsed(project: api.Project, path: str) -> PackageJson | None:
+def _read_manifest(project: api.Project, path: str) -> PackageJson | None:
     try:
         return parse(project.read(path) or "{}", path)
-    except WrongManifestError:  # not what this one is about
+    except WrongManifestError:  # another package, whose errors do not matter here
         return None

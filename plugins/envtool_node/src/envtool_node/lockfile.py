@@ -1,7 +1,7 @@
-"""package-lock.json and npm-shrinkwrap.json -> the tarballs that an installation wants. Pure.
+"""package-lock.json and npm-shrinkwrap.json -> the tarballs of an installation. Pure.
 
-Versions 2 and 3 of the format are read (npm 7 and later); version 1 has too little in it, and is brought to version 3
-by the npm of the stack (resolving.py). A *place* is a key of `packages`: "node_modules/a/node_modules/b".
+Versions 2 and 3 of the format are read (npm 7 and later). Version 1 has too little in it: the npm of the stack converts
+it to version 3 (resolver). A *location* is a key of `packages`: "node_modules/a/node_modules/b".
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from urllib.parse import unquote, urlsplit
 
 Entry: TypeAlias = Mapping[str, Any]
 
-NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # the first that is there counts, as npm has it
+NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # npm reads the first that exists
 OMIT = ("dev", "optional", "peer")
-REGISTRY = "https://registry.invalid/"  # stands for whichever registry it was in what a build sees
+REGISTRY = "https://registry.invalid/"  # replaces every registry in the lock file of a build
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
 _NODE_MODULES = "node_modules/"
 
@@ -29,7 +29,7 @@ class WrongLockError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlatform:
-    """Where packages are to run, in Node's words: os "linux", cpu "x64", libc "glibc" or "musl" ("" unknown)."""
+    """The platform of an env, in Node's words: os "linux", cpu "x64", libc "glibc" or "musl" ("" unknown)."""
 
     os: str
     cpu: str
@@ -38,7 +38,8 @@ class NodePlatform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedPackage:
-    """A tarball. Set is one of `path` (below whichever registry has the name), `url`, `local` (beside package.json)."""
+    """A tarball. One of three is set: `path` (below the registry of the name), `url`, `local` (relative to
+    package.json)."""
 
     name: str
     version: str
@@ -46,16 +47,16 @@ class LockedPackage:
     url: str = ""
     local: str = ""
     integrity: str = ""
-    resolved: str = ""  # where the lock file says that it was
+    resolved: str = ""  # its URL in the lock file
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What tells it from others: the same tarball may be wanted in many places."""
+        """What distinguishes the tarball from others: one tarball may be installed at many locations."""
         return self.path or self.url or self.local, self.integrity
 
 
 def parse_lockfile(text: str, name: str) -> Mapping[str, Entry] | None:
-    """The `packages` of a lock file; None for version 1, which has none. Raises WrongLockError."""
+    """Returns the `packages` of a lock file; None for version 1, which has none. Raises WrongLockError."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -71,23 +72,23 @@ def parse_lockfile(text: str, name: str) -> Mapping[str, Entry] | None:
     return packages
 
 
-def name_of(place: str, entry: Entry) -> str:
-    """The package's own name: an alias (`npm:…`) has another than its directory."""
-    return str(entry.get("name") or place.rpartition(_NODE_MODULES)[2])
+def name_of(location: str, entry: Entry) -> str:
+    """Returns the package's own name: that of an alias (`npm:…`) differs from its directory."""
+    return str(entry.get("name") or location.rpartition(_NODE_MODULES)[2])
 
 
-def is_installed(place: str) -> bool:
-    """Whether npm puts it there: else it is the project itself or a workspace."""
-    return place.startswith(_NODE_MODULES) or f"/{_NODE_MODULES}" in place
+def is_installed(location: str) -> bool:
+    """Whether npm installs the package at this location; otherwise it is the project itself or a workspace."""
+    return location.startswith(_NODE_MODULES) or f"/{_NODE_MODULES}" in location
 
 
-def tarball_of_entry(place: str, entry: Entry) -> LockedPackage | None:
-    """The tarball of an entry; None for links, workspaces and what comes inside of another package's tarball. Raises
-    WrongLockError naming the package for what has no tarball with a hash.
+def tarball_of_entry(location: str, entry: Entry) -> LockedPackage | None:
+    """Returns the tarball of an entry; None for links, workspaces and packages inside another package's tarball. Raises
+    WrongLockError, which names the package, if there is no tarball with a hash.
     """
-    if not is_installed(place) or entry.get("link") or entry.get("inBundle"):
+    if not is_installed(location) or entry.get("link") or entry.get("inBundle"):
         return None
-    name, version = name_of(place, entry), str(entry.get("version", ""))
+    name, version = name_of(location, entry), str(entry.get("version", ""))
     resolved, integrity = str(entry.get("resolved") or ""), str(entry.get("integrity") or "")
     path = url = local = ""
     try:
@@ -104,39 +105,39 @@ def tarball_of_entry(place: str, entry: Entry) -> LockedPackage | None:
     elif scheme == "file":
         raise WrongLockError(f"{name} is a copy of the directory {resolved.removeprefix('file:')}, which has no hash")
     else:
-        what = "a git repository" if "git" in scheme or scheme == "ssh" else f"`{resolved}`"
-        raise WrongLockError(f"{name} comes from {what}, which has no hash")
+        origin = "a git repository" if "git" in scheme or scheme == "ssh" else f"`{resolved}`"
+        raise WrongLockError(f"{name} comes from {origin}, which has no hash")
     return LockedPackage(
         name=name, version=version, path=path, url=url, local=local, integrity=integrity, resolved=resolved
     )
 
 
 def _below_registry(url: str, name: str) -> str:
-    """`name/-/name-1.0.0.tgz` of a registry's URL, which all registries share; "" for any other URL."""
-    found = re.search(r"(?:^|/)((?:@[^/]+/)?[^/@]+/-/[^/]+)$", unquote(urlsplit(url).path))
-    path = found.group(1) if found else ""
+    """Returns `name/-/name-1.0.0.tgz` of a registry's URL, the same in all registries; "" for any other URL."""
+    match = re.search(r"(?:^|/)((?:@[^/]+/)?[^/@]+/-/[^/]+)$", unquote(urlsplit(url).path))
+    path = match.group(1) if match else ""
     return path if path.startswith(f"{name}/-/") else ""
 
 
 def select_tarballs(
     packages: Mapping[str, Entry], platform: NodePlatform, omit: Iterable[str] = ()
 ) -> dict[str, LockedPackage]:
-    """Place -> tarball, of all that npm may unpack here: what is omitted or made for another platform is not among
-    them. Raises WrongLockError.
+    """Returns location -> tarball, of all packages that npm may unpack on this platform, without the omitted ones.
+    Raises WrongLockError.
     """
-    left_out = frozenset(omit)
-    found: dict[str, LockedPackage] = {}
-    for place, entry in sorted(packages.items()):
-        if _omitted(entry, left_out) or (entry.get("optional") and not fits_platform(entry, platform)):
+    omitted = frozenset(omit)
+    tarballs: dict[str, LockedPackage] = {}
+    for location, entry in sorted(packages.items()):
+        if _is_omitted(entry, omitted) or (entry.get("optional") and not fits_platform(entry, platform)):
             continue
-        package = tarball_of_entry(place, entry)
+        package = tarball_of_entry(location, entry)
         if package is not None:
-            found[place] = package
-    return found
+            tarballs[location] = package
+    return tarballs
 
 
-def _omitted(entry: Entry, omit: frozenset[str]) -> bool:
-    """As npm's own reify has it."""
+def _is_omitted(entry: Entry, omit: frozenset[str]) -> bool:
+    """Whether npm leaves the package out, by the rules of its module reify."""
     return bool(
         (entry.get("peer") and "peer" in omit)
         or (entry.get("dev") and "dev" in omit)
@@ -148,64 +149,68 @@ def _omitted(entry: Entry, omit: frozenset[str]) -> bool:
 def fits_platform(entry: Entry, platform: NodePlatform) -> bool:
     """Whether a package is made for this platform, by its `os`, `cpu` and `libc`."""
     return (
-        _listed(platform.os, entry.get("os"))
-        and _listed(platform.cpu, entry.get("cpu"))
-        and (not platform.libc or _listed(platform.libc, entry.get("libc")))
+        _is_allowed(platform.os, entry.get("os"))
+        and _is_allowed(platform.cpu, entry.get("cpu"))
+        and (not platform.libc or _is_allowed(platform.libc, entry.get("libc")))
     )
 
 
-def _listed(value: str, names: object) -> bool:
-    """`value` is named, or nothing but others are refused ("!win32"); as npm-install-checks has it."""
+def _is_allowed(value: str, names: object) -> bool:
+    """Whether `names` include the value, or only exclude others ("!win32"), by the rules of npm-install-checks."""
     if not names:
         return True
-    said = [names] if isinstance(names, str) else [str(name) for name in names] if isinstance(names, list) else []
-    if said == ["any"] or f"!{value}" in said:
-        return said == ["any"]
-    return value in said or all(name.startswith("!") for name in said)
+    values = [names] if isinstance(names, str) else [str(name) for name in names] if isinstance(names, list) else []
+    if values == ["any"] or f"!{value}" in values:
+        return values == ["any"]
+    return value in values or all(name.startswith("!") for name in values)
 
 
 def linked_directories(packages: Mapping[str, Entry]) -> dict[str, str]:
-    """Place of each link -> the directory it leads to, beside package.json (workspaces, `file:` directories)."""
+    """Returns the location of each link -> its target directory, relative to package.json (workspaces, `file:`
+    directories)."""
     return {
-        place: posixpath.normpath(str(entry.get("resolved") or ""))
-        for place, entry in sorted(packages.items())
-        if entry.get("link") and is_installed(place)
+        location: posixpath.normpath(str(entry.get("resolved") or ""))
+        for location, entry in sorted(packages.items())
+        if entry.get("link") and is_installed(location)
     }
 
 
-def node_modules_parents(places: Iterable[str]) -> tuple[str, ...]:
-    """The directories, beside package.json, that get a node_modules: "" is the project's own."""
-    tops = {"" if place.startswith(_NODE_MODULES) else place.partition(f"/{_NODE_MODULES}")[0] for place in places}
-    return tuple(sorted(tops))
+def node_modules_parents(locations: Iterable[str]) -> tuple[str, ...]:
+    """Returns the directories, relative to package.json, that get a node_modules: "" is the project's own."""
+    directories = {
+        "" if location.startswith(_NODE_MODULES) else location.partition(f"/{_NODE_MODULES}")[0]
+        for location in locations
+    }
+    return tuple(sorted(directories))
 
 
 def strip_registry_hosts(packages: Mapping[str, Entry]) -> dict[str, Any]:
-    """The same without the hosts of registries: what pins may hold."""
+    """Returns the packages without the hosts of registries, as pins may have them."""
     document: dict[str, Any] = {}
-    for place, entry in packages.items():
-        package = tarball_of_entry(place, entry)
-        drop = "resolved" if package is not None and package.path else ""
-        document[place] = {key: value for key, value in entry.items() if key != drop}
+    for location, entry in packages.items():
+        package = tarball_of_entry(location, entry)
+        dropped_key = "resolved" if package is not None and package.path else ""
+        document[location] = {key: value for key, value in entry.items() if key != dropped_key}
     return document
 
 
 def offline_lockfile(packages: Mapping[str, Entry], integrities: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    """A lock file (version 3) for an offline `npm ci`: each tarball by a hash that there is in the cache, and by a URL
-    that is the same whichever registry it came from. `integrities`: identity -> the hash.
+    """Returns a lock file (version 3) for an offline `npm ci`: each tarball has a hash that is in the cache, and a URL
+    that does not depend on its registry. `integrities`: identity -> the hash.
     """
     document: dict[str, Any] = {}
-    for place, entry in packages.items():
-        document[place] = dict(entry)
+    for location, entry in packages.items():
+        document[location] = dict(entry)
         try:
-            package = tarball_of_entry(place, entry)
+            package = tarball_of_entry(location, entry)
         except WrongLockError:
-            continue  # one that is left out, else it had been refused
+            continue  # the package is left out: otherwise `select_tarballs` had refused it
         if package is None or package.local:
             continue
-        document[place]["resolved"] = REGISTRY + package.path if package.path else package.url
-        known = integrities.get(package.identity)
-        if known is not None:
-            document[place]["integrity"] = known
+        document[location]["resolved"] = REGISTRY + package.path if package.path else package.url
+        integrity = integrities.get(package.identity)
+        if integrity is not None:
+            document[location]["integrity"] = integrity
     root = packages.get("", {})
     head = {key: root[key] for key in ("name", "version") if key in root}
     return {**head, "lockfileVersion": 3, "requires": True, "packages": document}

@@ -1,4 +1,4 @@
-"""What package.json says of a project. Pure."""
+"""What package.json says about a project. Pure."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class WrongManifestError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageJson:
-    """One package.json. `workspaces` are its patterns, `local` the paths that `file:` dependencies name; both as
-    written, relative to it."""
+    """One package.json. `workspaces` are its patterns, `local` the paths of its `file:` and `link:` dependencies; both
+    as written, relative to package.json."""
 
     name: str = ""
     scripts: Mapping[str, str]
@@ -39,7 +39,7 @@ class PackageJson:
 
 
 def parse(text: str, file: str) -> PackageJson:
-    """Raises WrongManifestError."""
+    """Parses the text of a package.json. Raises WrongManifestError."""
     try:
         document = json.loads(text.removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
@@ -53,19 +53,19 @@ def parse(text: str, file: str) -> PackageJson:
     if not isinstance(document, dict):
         raise WrongManifestError(f"{file} is not a JSON object", file=file)
     dependencies = {
-        name: str(wish) for key in DEPENDENCIES for name, wish in _table(document.get(key), key, file).items()
+        name: str(version) for key in DEPENDENCIES for name, version in _table(document.get(key), key, file).items()
     }
-    spaces = document.get("workspaces") or []
-    if isinstance(spaces, dict):
-        spaces = spaces.get("packages") or []
-    if not isinstance(spaces, list):
+    workspaces = document.get("workspaces") or []
+    if isinstance(workspaces, dict):
+        workspaces = workspaces.get("packages") or []
+    if not isinstance(workspaces, list):
         raise WrongManifestError(f"{file}: `workspaces` is not a list", file=file)
-    local = [wish.partition(":")[2] for wish in dependencies.values() if re.match(r"(file|link):", wish)]
+    local = [version.partition(":")[2] for version in dependencies.values() if re.match(r"(file|link):", version)]
     return PackageJson(
         name=str(document.get("name", "")),
         scripts=_table(document.get("scripts"), "scripts", file),
         dependencies=dependencies,
-        workspaces=tuple(str(pattern) for pattern in spaces),
+        workspaces=tuple(str(pattern) for pattern in workspaces),
         local=tuple(local),
         manager=str(document.get("packageManager") or "").partition("@")[0],
     )
@@ -80,19 +80,24 @@ def _table(value: Any, key: str, file: str) -> Mapping[str, Any]:
 
 
 def further_inputs(manifest: PackageJson, directory: str, glob: Glob) -> tuple[str, ...]:
-    """The other files that npm looks at: package.json of workspaces and of linked directories, local tarballs;
-    relative to the spec, as `directory` (of this manifest) is. What leads out of the project is not among them.
+    """Returns the other files that npm reads: package.json of workspaces and of linked directories, local tarballs.
+
+    They are relative to the spec, as `directory` (of this manifest) is. Paths outside of the project are left out.
     """
-    found: set[str] = set()
+    inputs: set[str] = set()
     for pattern in manifest.workspaces:
         negative = pattern.startswith("!")
-        place = posixpath.normpath(posixpath.join(directory, pattern.removeprefix("!"), "package.json"))
-        if place.startswith(("/", "../")):
+        input_path = posixpath.normpath(posixpath.join(directory, pattern.removeprefix("!"), "package.json"))
+        if input_path.startswith(("/", "../")):
             continue
-        names = {path for path in glob(place) if "node_modules" not in path.split("/")}
-        found = found - names if negative else found | names
+        names = {path for path in glob(input_path) if "node_modules" not in path.split("/")}
+        inputs = inputs - names if negative else inputs | names
     for path in manifest.local:
-        place = posixpath.normpath(posixpath.join(directory, path))
-        if not place.startswith(("/", "..")):
-            found.add(place if place.endswith((".tgz", ".tar.gz", ".tar")) else posixpath.join(place, "package.json"))
-    return tuple(sorted(found))
+        input_path = posixpath.normpath(posixpath.join(directory, path))
+        if not input_path.startswith(("/", "..")):
+            inputs.add(
+                input_path
+                if input_path.endswith((".tgz", ".tar.gz", ".tar"))
+                else posixpath.join(input_path, "package.json")
+            )
+    return tuple(sorted(inputs))

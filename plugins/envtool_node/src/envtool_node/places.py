@@ -1,4 +1,4 @@
-"""Where things are in the project and in a container, and how npm is kept quiet there."""
+"""Paths in the project and in containers, and the settings that keep npm quiet there."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ QUIET = {
 
 
 def join(*parts: str) -> str:
-    """A normalised path in the project."""
+    """Returns a normalised path in the project."""
     return posixpath.normpath(posixpath.join(*parts))

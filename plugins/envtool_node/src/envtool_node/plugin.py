@@ -27,7 +27,7 @@ def envtool_detect(project: api.Project) -> list[api.Detection]:
 
 @api.hook
 def envtool_packages(tree: api.Tree) -> list[api.Package]:
-    """Npm packages, wherever Node looks for them."""
+    """The npm packages in every directory where Node looks for them."""
     from envtool_node.installed import installed_packages
 
     return installed_packages(tree)

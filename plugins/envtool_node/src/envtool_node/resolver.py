@@ -1,17 +1,17 @@
-"""The files of a project -> pins: exactly the tarballs that `npm ci` unpacks on the stack below.
+"""The files of a project -> pins: exactly the tarballs that `npm ci` unpacks on the parent layers.
 
 Pins are JSON:
 
     {"node": {"version", "npm", "os", "cpu", "libc", "headers"},
-     "files": [{"name", "version", "file",                  # what a build sees it as
-                "path" (below a registry) or "url",         # a URL only where the project names one itself
+     "files": [{"name", "version", "file",                  # its file name in a build
+                "path" (below a registry) or "url",         # a URL only if the project itself names it
                 "integrity" (of the lock file, "" none), "sha256", "size"}],
-     "lock": null, or the packages of a lock file that npm made: where the project has none, or one of version 1,
-     "lockfile": its path in the project, or null,
+     "lock": the packages of a lock file that npm made, if the project has none or one of version 1; else null,
+     "lockfile": the path of the project's lock file if that is used as it is, else null,
      "trees": [directories that get a node_modules, "" the project's own],
      "links": [directories of workspaces and `file:` dependencies]}
 
-Registries are not named: another machine finds the same files where its own npm looks.
+Pins name no registries: another machine finds the same files where its own npm looks.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from envtool_node.package_json import PackageJson, WrongManifestError, parse
 from envtool_node.places import QUIET, WORK, join
 
 NO_NODE, NO_NPM = 97, 98
-MOST = 64 << 20  # bytes of a lock file
+MAX_FILE_SIZE = 64 << 20  # bytes of a lock file
 CAFILE = "/run/envtool/npm/cafile.pem"
 HINT_NODE = "add a layer that has it, such as `apt: [nodejs, npm]`, and name it in this layer's `needs`"
 
-_FACTS = """\
+_RUNTIME_SCRIPT = """\
 process.report.excludeNetwork = true;
 const report = process.report.getReport();
 const shared = (report.sharedObjects || []).join(" ");
@@ -55,7 +55,7 @@ const libc = report.header.glibcVersionRuntime ? "glibc" : /musl/.test(shared) ?
 const headers = fs.existsSync(path.join(prefix, "include/node/node_version.h")) ? prefix : "";
 console.log(JSON.stringify({version: process.versions.node, os: process.platform, cpu: process.arch, libc, headers}));
 """
-# The directory of a node that is given by its path comes first: its npm is beside it.
+# With a path to node, its directory comes first: the matching npm is there.
 _FIND = f"""\
 set -eu
 case $1 in */*) PATH="${{1%/*}}:$PATH" ;; esac
@@ -63,8 +63,8 @@ command -v "$1" >/dev/null 2>&1 || exit {NO_NODE}
 command -v npm >/dev/null 2>&1 || exit {NO_NPM}
 mkdir -p {WORK}
 """
-_ASK = _FIND + '"$1" -e "$2"\nnpm --version\nnpm config get registry\n'
-# Settings come as text: what is the caller's alone cannot be read through a bind by container root.
+_INSPECT = _FIND + '"$1" -e "$2"\nnpm --version\nnpm config get registry\n'
+# Settings are passed as text: container root cannot read a bind of a file that only the caller may read.
 _RESOLVE = (
     _FIND
     + """\
@@ -81,10 +81,10 @@ exec cat package-lock.json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRuntime:
-    """What the stack below has."""
+    """The Node.js and npm of the parent layers."""
 
     facts: Mapping[str, api.Json]  # "version", "npm", "os", "cpu", "libc", "headers"
-    registry: str  # where its npm looks when nothing is configured
+    registry: str  # npm's default registry
 
     @property
     def platform(self) -> NodePlatform:
@@ -92,9 +92,9 @@ class NodeRuntime:
 
 
 def inspect_runtime(site: api.Site, node: str) -> NodeRuntime:
-    """What its Node.js and npm are. Raises ResolveError."""
-    done = _run(site, _ASK, (node, _FACTS), {**QUIET}, node=node)
-    document, version, registry = done.decode().strip().splitlines()[-3:]
+    """Asks the Node.js and npm of the parent layers for their versions. Raises ResolveError."""
+    output = _run(site, _INSPECT, (node, _RUNTIME_SCRIPT), {**QUIET}, node=node)
+    document, version, registry = output.decode().strip().splitlines()[-3:]
     if int(version.partition(".")[0]) < 7:
         raise api.ResolveError(
             f"npm {version} of this env is too old: lock files are read by npm 7 and later",
@@ -116,20 +116,22 @@ def _run(
     network: bool = False,
 ) -> bytes:
     command = api.Command(argv=("/bin/sh", "-c", script, "npm", *words))
-    done = site.run(command, env=env, binds=binds, network=network)
-    if done.status in (NO_NODE, NO_NPM):
-        what = node if done.status == NO_NODE else "npm"
-        raise api.ResolveError(f"there is no {what} in this env", code="no-node", hint=HINT_NODE)
-    if done.status:
-        said = done.stderr.decode(errors="replace")
-        raise api.ResolveError(f"npm could not settle it: {last_words(said)}", code="resolve", hint=hint_for(said))
-    return done.stdout
+    completed = site.run(command, env=env, binds=binds, network=network)
+    if completed.status in (NO_NODE, NO_NPM):
+        program = node if completed.status == NO_NODE else "npm"
+        raise api.ResolveError(f"there is no {program} in this env", code="no-node", hint=HINT_NODE)
+    if completed.status:
+        output = completed.stderr.decode(errors="replace")
+        raise api.ResolveError(
+            f"npm could not resolve the dependencies: {last_words(output)}", code="resolve", hint=hint_for(output)
+        )
+    return completed.stdout
 
 
 def last_words(text: str) -> str:
-    """What npm gave as the reason, on one line, without credentials."""
+    """Returns the reason that npm gave for its failure, on one line, without credentials."""
     lines = [line.strip() for line in redact_credentials(text).splitlines()]
-    said = [line.removeprefix("npm").strip().removeprefix("ERR!").removeprefix("error").strip() for line in lines
+    errors = [line.removeprefix("npm").strip().removeprefix("ERR!").removeprefix("error").strip() for line in lines
             if line.startswith(("npm ERR!", "npm error"))]  # fmt: skip
     useless = (
         "code ",
@@ -141,19 +143,19 @@ def last_words(text: str) -> str:
         "It was not possible",
         "path ",
     )
-    told = [line for line in said if line and not line.startswith(useless)]
-    chosen = told[:3] or [line for line in lines if line][-2:]
-    sentence = "; ".join(dict.fromkeys(line.rstrip(".") for line in chosen)) or "it said nothing"
+    reasons = [line for line in errors if line and not line.startswith(useless)]
+    sentences = reasons[:3] or [line for line in lines if line][-2:]
+    sentence = "; ".join(dict.fromkeys(line.rstrip(".") for line in sentences)) or "it said nothing"
     return sentence[:1].lower() + sentence[1:]
 
 
-def hint_for(said: str) -> str:
-    """What to do about what npm said."""
-    if "E404" in said or "ETARGET" in said or "No matching version" in said:
+def hint_for(output: str) -> str:
+    """Returns what to do about npm's error; "" if nothing is known."""
+    if "E404" in output or "ETARGET" in output or "No matching version" in output:
         return "it was looked for where `npm config get registry` says on this machine; is the name right?"
-    if "ERESOLVE" in said:
+    if "ERESOLVE" in output:
         return "two packages want different versions of a third: say which, in package.json `overrides`"
-    if "E401" in said or "E403" in said:
+    if "E401" in output or "E403" in output:
         return "credentials are taken from this machine's .npmrc files"
     return ""
 
@@ -171,11 +173,11 @@ class InstallSources:
     lockfile: str
 
     def read(self, path: str) -> str | None:
-        """Text of a declared input, None for what is none."""
+        """Returns the text of an input, or None if the path is none. Raises ResolveError."""
         if path not in self.files:
             return None
         try:
-            with self.site.open(path, limit=MOST) as file:
+            with self.site.open(path, limit=MAX_FILE_SIZE) as file:
                 return file.read().decode("utf-8")
         except api.ResolveError as error:
             if error.code == "no-file":
@@ -185,12 +187,12 @@ class InstallSources:
             raise api.ResolveError(f"{path} is not UTF-8", code="npm-file") from None
 
     def config(self) -> NpmConfig:
-        """The settings of npm on this machine, and in the project's own file."""
+        """Reads npm's settings on this machine and in the project's own file. Raises ResolveError."""
         return host_config(self.read(join(self.root, ".npmrc")) or "", os.environ, self.site.variable)
 
     @property
     def manifest(self) -> PackageJson:
-        """Raises ResolveError."""
+        """The project's package.json. Raises ResolveError."""
         path = join(self.root, "package.json")
         try:
             return parse(self.read(path) or "{}", path)
@@ -199,30 +201,30 @@ class InstallSources:
 
 
 def read_install_sources(request: api.Request, site: api.Site, root: str, lockfile: str) -> InstallSources:
-    """`lockfile` "": whichever is there."""
+    """Returns the project in `root`; with `lockfile` "", its lock file is the first of NAMES that exists."""
     files = frozenset(item.path for item in request.inputs)
-    found = lockfile or next((path for name in NAMES if (path := join(root, name)) in files), "")
-    return InstallSources(root=root, files=files, site=site, lockfile=found)
+    lockfile_path = lockfile or next((path for name in NAMES if (path := join(root, name)) in files), "")
+    return InstallSources(root=root, files=files, site=site, lockfile=lockfile_path)
 
 
-# ---- all of it ------------------------------------------------------------------------------------------------------
+# ---- the pins -------------------------------------------------------------------------------------------------------
 
 
 def resolve_pins(
     request: api.Request, site: api.Site, origin: InstallSources, *, node: str, omit: Sequence[str]
 ) -> dict[str, api.Json]:
     """See the module. Raises ResolveError, FetchError."""
-    stack = inspect_runtime(site, node)
+    runtime = inspect_runtime(site, node)
     config = origin.config()
     text = origin.read(origin.lockfile) if origin.lockfile else None
     try:
         packages = parse_lockfile(text, origin.lockfile) if text is not None else None
-        made = None
+        generated = None
         if packages is None:
-            site.note("npm settles versions" if text is None else f"npm reads {origin.lockfile}, which is of version 1")
-            kept = text if text is not None else _previous_lockfile(request)
-            packages = made = strip_registry_hosts(_make_lockfile(site, origin, config, node=node, lock=kept))
-        places = select_tarballs(packages, stack.platform, omit)
+            site.note("npm resolves versions" if text is None else f"npm reads {origin.lockfile}, which has version 1")
+            previous = text if text is not None else _previous_lockfile(request)
+            packages = generated = strip_registry_hosts(_make_lockfile(site, origin, config, node=node, lock=previous))
+        tarballs = select_tarballs(packages, runtime.platform, omit)
         linked = linked_directories(packages)
     except WrongLockError as error:
         raise api.ResolveError(
@@ -231,23 +233,23 @@ def resolve_pins(
             hint="name a release of it, or a tarball by URL or `file:`; workspaces and `link`ed directories work too",
         ) from None
     _check_links(origin, linked)
-    _check_local(origin, places)
-    files = _fetch_tarballs(site, places, config, stack.registry)
-    site.note(f"{len(files)} packages")
-    tops = node_modules_parents([*places, *linked])
-    _check_inside(origin.root, tops)
+    _check_local(origin, tarballs)
+    files = _fetch_tarballs(site, tarballs, config, runtime.registry)
+    site.note(f"{len(files)} package{'' if len(files) == 1 else 's'}")
+    directories = node_modules_parents([*tarballs, *linked])
+    _check_inside(origin.root, directories)
     return {
-        "node": dict(stack.facts),
+        "node": dict(runtime.facts),
         "files": files,
-        "lock": made,
-        "lockfile": origin.lockfile if made is None else None,
-        "trees": [*tops],
+        "lock": generated,
+        "lockfile": origin.lockfile if generated is None else None,
+        "trees": [*directories],
         "links": [*sorted({join(origin.root, target) for target in linked.values()})],
     }
 
 
 def _previous_lockfile(request: api.Request) -> str | None:
-    """The lock file of an earlier answer, to stay near to."""
+    """Returns the lock file in the earlier pins: npm keeps its versions where it can."""
     packages = request.keep.get("lock") if isinstance(request.keep, dict) else None
     return json.dumps({"lockfileVersion": 3, "requires": True, "packages": packages}) if packages else None
 
@@ -255,7 +257,8 @@ def _previous_lockfile(request: api.Request) -> str | None:
 def _make_lockfile(
     site: api.Site, origin: InstallSources, config: NpmConfig, *, node: str, lock: str | None
 ) -> Mapping[str, Entry]:
-    """Let the npm of the stack make a lock file of version 3, from another one or from package.json alone."""
+    """Runs the npm of the stack to make a lock file of version 3, from another lock file or from package.json alone.
+    Returns its packages. Raises ResolveError."""
     binds = []
     env = {**QUIET, "ENVTOOL_NPMRC": config.text(), "ENVTOOL_LOCK": lock or ""}
     env["ENVTOOL_PROJECT_NPMRC"] = sanitize_project_npmrc(origin.read(join(origin.root, ".npmrc")) or "")
@@ -263,22 +266,22 @@ def _make_lockfile(
         binds.append(api.Bind(source=os.path.realpath(config.cafile), target=CAFILE))
         env["npm_config_cafile"] = CAFILE
     words = (node, join(api.PROJECT, origin.root), "lock" if lock else "")
-    answer = _run(site, _RESOLVE, words, env, node=node, binds=binds, network=True)
-    packages = parse_lockfile(answer.decode(), "package-lock.json")
+    output = _run(site, _RESOLVE, words, env, node=node, binds=binds, network=True)
+    packages = parse_lockfile(output.decode(), "package-lock.json")
     if packages is None:
         raise api.ResolveError("npm of this env makes lock files of version 1 alone", code="npm-old")
     return packages
 
 
 def _fetch_tarballs(
-    site: api.Site, places: Mapping[str, LockedPackage], config: NpmConfig, default: str
+    site: api.Site, tarballs: Mapping[str, LockedPackage], config: NpmConfig, default: str
 ) -> list[api.Json]:
-    """The tarballs, fetched once, with their sha256; each once, in the order of their names."""
-    once = {package.identity: package for package in places.values() if not package.local}
-    chosen = sorted(once.values(), key=lambda item: (item.name, item.version, item.identity))
-    names = blob_names(chosen)
+    """Fetches each tarball once and returns the `files` of the pins, sorted by name."""
+    unique = {package.identity: package for package in tarballs.values() if not package.local}
+    packages = sorted(unique.values(), key=lambda item: (item.name, item.version, item.identity))
+    names = blob_names(packages)
     sealed = []
-    for package, name in zip(chosen, names, strict=True):
+    for package, name in zip(packages, names, strict=True):
         first, *others = tarball_urls(package.name, package.path, package.url, package.resolved, config, default)
         sealed.append(
             api.Sealed(
@@ -288,8 +291,8 @@ def _fetch_tarballs(
                 authorization=config.authorization(first),
             )
         )
-    learnt = site.learn(sealed)
-    for package, fetch in zip(chosen, learnt, strict=True):
+    fetches = site.learn(sealed)
+    for package, fetch in zip(packages, fetches, strict=True):
         if package.path:
             site.seen(fetch.sha256, plain_url(fetch.url))
     return [
@@ -302,53 +305,55 @@ def _fetch_tarballs(
             "sha256": fetch.sha256,
             "size": fetch.size,
         }
-        for package, name, fetch in zip(chosen, names, learnt, strict=True)
+        for package, name, fetch in zip(packages, names, fetches, strict=True)
     ]
 
 
 def tarball_urls(name: str, path: str, url: str, resolved: str, config: NpmConfig, default: str) -> tuple[str, ...]:
-    """Where a tarball may be, in order: the URL that the project names; else the registry that this machine has for the
-    package, where the lock file saw it, and where npm looks when nothing is configured. With their own credentials.
+    """Returns the URLs of a tarball, the best first; they keep the credentials that they contain.
+
+    Without `path`, that is `url` alone, which the project names. Else the URL in this machine's registry for the
+    package, then that of the lock file; if there is neither, the URL in npm's default registry.
     """
     if not path:
         return (url,)
     configured = config.registry(name)
-    found = [configured + path] if configured else []
-    found += [resolved] if resolved else []
-    return tuple(dict.fromkeys(found or [default + path]))
+    urls = [configured + path] if configured else []
+    urls += [resolved] if resolved else []
+    return tuple(dict.fromkeys(urls or [default + path]))
 
 
 def blob_names(packages: Sequence[LockedPackage]) -> list[str]:
-    """A file name for each: its own, with the scope before it; told apart by number where two share it."""
+    """Returns a file name for each package: its own with the scope before it, and a number if two would be the same."""
     names: list[str] = []
     for package in packages:
         scope = package.name.rpartition("/")[0].lstrip("@")
         base = file_name(package.path or package.url)
         name = re.sub(r"[^\w.+@-]", "_", f"{scope}-{base}" if scope else base)[-200:].lstrip(".") or "package.tgz"
-        taken = sum(other == name or other.startswith(f"{name}.") for other in names)
-        names.append(f"{name}.{taken}" if taken else name)
+        same_names = sum(other == name or other.startswith(f"{name}.") for other in names)
+        names.append(f"{name}.{same_names}" if same_names else name)
     return names
 
 
-# ---- what cannot be ---------------------------------------------------------------------------------------------
+# ---- checks -----------------------------------------------------------------------------------------------------
 
 
 def _check_links(origin: InstallSources, linked: Mapping[str, str]) -> None:
-    for place, target in linked.items():
+    for location, target in linked.items():
         path = join(origin.root, target)
         if path.startswith(("/", "..")):
-            raise api.ResolveError(f"{place} leads out of the project, to {target}", code="npm-link")
+            raise api.ResolveError(f"{location} leads out of the project, to {target}", code="npm-link")
         manifest = join(path, "package.json")
         if manifest not in origin.files:
             raise api.ResolveError(
-                f"{place} is a link to {target}, whose package.json is not among the layer's inputs",
+                f"{location} is a link to {target}, whose package.json is not among the layer's inputs",
                 code="npm-inputs",
                 hint=f"add `inputs: [{posixpath.dirname(path) or '.'}/*/package.json]` to the layer",
             )
 
 
-def _check_local(origin: InstallSources, places: Mapping[str, LockedPackage]) -> None:
-    for package in places.values():
+def _check_local(origin: InstallSources, tarballs: Mapping[str, LockedPackage]) -> None:
+    for package in tarballs.values():
         path = join(origin.root, package.local) if package.local else ""
         if path and path not in origin.files:
             raise api.ResolveError(
@@ -358,7 +363,7 @@ def _check_local(origin: InstallSources, places: Mapping[str, LockedPackage]) ->
             )
 
 
-def _check_inside(root: str, tops: Sequence[str]) -> None:
-    for top in tops:
-        if join(root, top).startswith(("/", "..")):
-            raise api.ResolveError(f"{top} would get a node_modules outside of the project", code="npm-link")
+def _check_inside(root: str, directories: Sequence[str]) -> None:
+    for directory in directories:
+        if join(root, directory).startswith(("/", "..")):
+            raise api.ResolveError(f"{directory} would get a node_modules outside of the project", code="npm-link")

@@ -1,38 +1,41 @@
-"""Python for envtool: the layer kinds `pip` and `python-project`, and `language: python`.
+"""The Python plugin: the layer kinds `pip`, `python-project` and `sdist`, and `language: python`.
 
-agent_script            Our program that runs under the container's Python
-beside                  What belongs beside the sources
-calls                   Calls of pip that go into one environment, one after the other
-compiling               .py files of what was installed, and their .pyc files
-decode                  Bytes of a project's files -> text, by the rules of those who read them
-dependency_sources      Where a project says that its requirements come from, beside the index that pip looks at
+agent_script            The command that runs inside.py in a container, and its files there
+beside                  Runs in containers: files that a build writes beside the sources
+calls                   Runs in containers: several calls of pip for one environment
+checkout_projects       The projects of a checkout by their names
+compiling               Runs in containers: compiles .py files of installed distributions
+decode                  Bytes of a project's files -> text
+dependency_sources      Sources that a project names for its requirements, beside the index
 detect                  What `envtool init` writes for a Python project
 editable                Which files of a project an editable install depends on
 find_links              `--find-links DIRECTORY` of requirement files and layers
-inside                  Runs in containers
+inside                  Runs in containers: resolves with pip, builds environments
 installed               Which Python distributions a stack has
-kinds                   The layer kinds `pip`
-language                `language: python`: what a test env of a Python project needs, read from the project's own
-metadata                What pyproject.toml, setup.py and the tree say about a project
-missing_libraries       What a failed build's output says is missing on the system, and the package that has it
-package_layout          Is a project a package, one that its tool would install? Pure
-pins                    What is written down of a virtual environment, and what follows from it alone
-pip_calls               What a layer's options ask pip for, read from the project's files
-pip_config              The host's own pip configuration: where files come from
-pip_messages            What pip says of requirements that it cannot settle
-plugin                  The hooks: what this distribution adds to envtool
-poetry                  Poetry's own notation of dependencies -> PEP 508 lines
-project_indexes         Which index a project names for all of its requirements
-python_versions         Which Python an env has
+kinds                   The layer kinds `pip` and `python-project`
+language                `language: python`: the layers of a test env, from the project's own files
+layer_inputs            The project's files as a layer may read them
+metadata                What pyproject.toml, setup.py and setup.cfg say about a project
+missing_libraries       Which packages have the files that a failed build misses
+package_layout          Whether a project is a package
+pins                    The pins of a virtual environment
+pip_calls               What a layer's options ask pip for
+pip_config              The host's own pip configuration, and the host's pip
+pip_messages            Explanations of pip's errors
+plugin                  The hooks that add all of this to envtool
+poetry                  Poetry's notation of dependencies -> PEP 508 lines
+project_indexes         The index and the bounds that a project sets for all requirements
+python_versions         Which Python an env has and a project wants
 requirement_checks      Requirement lines that pip would refuse
 requirements            Requirement files, dependency groups and extras -> lines for pip
-requirements_of_tests   What a project's tests require, beside what it requires itself
-resolver                Lines -> pins
+requirements_of_tests   What a project's tests require
+resolver                Requirement lines -> pins
 sdist                   The layer kind `sdist`
-simple_index            Where a file of the index is
-tagged                  Versions from tags, as far as only a container may do it
-test_config             What a project's own test configuration says that its tests need
-versions                A version for projects whose build backend asks version control
+simple_index            URLs of files, from the pages of indexes
+source_values           Values of the spec's `sources`
+tagged                  Runs in containers: versions from tags
+test_config             What tox's and pytest's configuration says that tests need
+versions                Versions from version control, for builds
 """
 
 __version__ = "0.3.0"

@@ -1,4 +1,4 @@
-"""Our program that runs under the container's Python (inside.py): how it is called, and where it stands there."""
+"""The agent script inside.py, which runs under the container's Python: its command and its paths there."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ NO_PYTHON = 97
 
 
 def inside_command(python: str, mode: str, document: api.Json) -> api.Command:
-    """Our program under the container's Python; status NO_PYTHON where there is none."""
+    """Returns the command that runs inside.py under the container's Python; it exits with NO_PYTHON without one."""
     script = f'command -v "$0" >/dev/null 2>&1 || exit {NO_PYTHON}; unset PYTHONSAFEPATH; exec "$0" "$@"'
     return api.Command(argv=("/bin/sh", "-c", script, python, INSIDE, mode, json.dumps(document, sort_keys=True)))
 
 
 def inside_binds() -> tuple[api.Bind, ...]:
-    """Our program and what it imports, where `inside_command` expects them; versioned by `Kind.version`."""
-    here = posixpath.dirname(__file__)
+    """Returns the binds of inside.py and its modules, for `inside_command`. `Kind.version` is their version in keys."""
+    directory = posixpath.dirname(__file__)
     modules = (f"envtool_python/{name}.py" for name in ("__init__", "beside", "calls", "compiling", "tagged"))
     return (
-        api.Bind(source=f"{here}/inside.py", target=INSIDE),
-        *(api.Bind(source=f"{posixpath.dirname(here)}/{name}", target=f"{TOOLS}/{name}") for name in modules),
+        api.Bind(source=f"{directory}/inside.py", target=INSIDE),
+        *(api.Bind(source=f"{posixpath.dirname(directory)}/{name}", target=f"{TOOLS}/{name}") for name in modules),
     )

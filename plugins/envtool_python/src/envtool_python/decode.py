@@ -1,4 +1,4 @@
-"""Bytes of a project's files -> text, by the rules of those who read them. Pure.
+"""Bytes of a project's files -> text, by the rules of the programs that read them. Pure.
 
 Rules: Python source has a coding cookie or is UTF-8 (PEP 263); TOML is UTF-8; requirement and ini files may begin with
 a byte order mark or a coding cookie, as pip reads them (pip documentation, "Requirements File Format", Encoding).
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from envtool import api
 
-_MARKS = (  # UTF-32's begins as UTF-16's does
+_MARKS = (  # the mark of UTF-32 begins with that of UTF-16, so it comes first
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -24,21 +24,21 @@ _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 
 
 class FileReader(Protocol):
-    """What the pure steps need of `api.Project`."""
+    """The part of `api.Project` that the pure steps use."""
 
     def read(self, path: str) -> str | None:
-        """Text of a project-relative file, None when there is none."""
+        """Returns the text of a file, by its path from the spec's directory; None if it does not exist."""
 
 
 class TreeReader(FileReader, Protocol):
-    """A project that can also be looked through."""
+    """A project whose files can also be listed."""
 
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
 
 
 class WrongFileError(ValueError):
-    """A file of the project cannot be used: the message, where in it (line and column from 1), what to do."""
+    """A file of the project cannot be used. `line` and `column` count from 1; `hint` says what to do."""
 
     def __init__(self, message: str, *, file: str, line: int = 1, column: int = 1, hint: str = "") -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class WrongFileError(ValueError):
 
 
 class DecodedFiles:
-    """A project whose files are read by these rules."""
+    """A project's files as text, decoded by the rules of this module."""
 
     def __init__(self, project: api.Project) -> None:
         self._project = project
@@ -61,18 +61,18 @@ class DecodedFiles:
         return self._project.glob(pattern)
 
     def around(self, name: str) -> dict[str, str]:
-        """See api.Project; those that are no text are left out."""
-        found = {}
+        """See api.Project. Leaves out files that are no text."""
+        texts = {}
         for path, content in self._project.around(name).items():
             try:
-                found[path] = decode_text(content, path)
+                texts[path] = decode_text(content, path)
             except WrongFileError:
                 continue
-        return found
+        return texts
 
 
 class SubdirectoryReader:
-    """The part of a project that is in one directory, as if it were all."""
+    """One directory of a project, as a project of its own."""
 
     def __init__(self, project: TreeReader, directory: str) -> None:
         self._project = project
@@ -88,11 +88,13 @@ class SubdirectoryReader:
 
 
 def decode_text(content: bytes, path: str) -> str:
-    """The text, each line ended as Python wants it. Raises WrongFileError where it is none."""
+    """Returns the text, with line feeds as line ends. Raises WrongFileError if the content is no text."""
     encoding, content = _encoding(content, path)
-    loose = path.endswith((".cfg", ".ini", ".in"))  # looked through for words: their owner will hear of it
+    lenient = path.endswith(
+        (".cfg", ".ini", ".in")
+    )  # only searched for words here; the tool that reads the file reports the error
     try:
-        text = content.decode(encoding, "replace" if loose else "strict")
+        text = content.decode(encoding, "replace" if lenient else "strict")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         hint = "save it as UTF-8" + (", or say its encoding: `# -*- coding: … -*-`" if path.endswith(".py") else "")
@@ -101,7 +103,7 @@ def decode_text(content: bytes, path: str) -> str:
 
 
 def _encoding(content: bytes, path: str) -> tuple[str, bytes]:
-    """The encoding, and the content without a byte order mark."""
+    """Returns the encoding, and the content without its byte order mark. Raises WrongFileError."""
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return encoding, content[len(mark) :]
@@ -112,29 +114,29 @@ def _encoding(content: bytes, path: str) -> tuple[str, bytes]:
         if cookie:
             name = cookie.group(1).decode("ascii", "replace")
             try:
-                "x".encode(name)  # `rot13` and `hex` are codecs, but give no text
+                "x".encode(name)  # raises for `rot13` and `hex`: they are codecs, but no text encodings
             except LookupError:
-                said = f"{path} is said to be in `{name}`, which is no encoding"
-                raise WrongFileError(said, file=path, line=number) from None
+                message = f"{path} is said to be in `{name}`, which is no encoding"
+                raise WrongFileError(message, file=path, line=number) from None
             return name, content
     return "utf-8", content
 
 
 def line_of(text: str | None, name: str, key: str = "") -> int:
-    """The line, from 1, that names something: under this key, else in a table of sources, else anywhere; 1 where none
-    does."""
-    words = re.escape(name) if "/" in name else re.sub(r"\\?-", "[-_.]+", re.escape(name))
-    pattern = re.compile(rf"(?<![\w.-]){words}(?![\w-])", re.IGNORECASE)
-    found, best, header, current = 1, 0, "", ""
+    """Returns the number, from 1, of the line that names something: under `key`, else in a table of sources, else in
+    Poetry's tables, else anywhere; 1 if no line does."""
+    name_pattern = re.escape(name) if "/" in name else re.sub(r"\\?-", "[-_.]+", re.escape(name))
+    pattern = re.compile(rf"(?<![\w.-]){name_pattern}(?![\w-])", re.IGNORECASE)
+    best_line, best_rank, header, current = 1, 0, "", ""
     for number, line in enumerate((text or "").splitlines(), 1):
-        table_, key_ = re.match(r"^\s*\[+([^\]]+)\]", line), re.match(r"^\s*([\w.-]+)\s*=", line)
-        header = table_.group(1) if table_ else header
-        current = key_.group(1) if key_ else "" if table_ else current
+        table_match, key_match = re.match(r"^\s*\[+([^\]]+)\]", line), re.match(r"^\s*([\w.-]+)\s*=", line)
+        header = table_match.group(1) if table_match else header
+        current = key_match.group(1) if key_match else "" if table_match else current
         if not pattern.search(line.partition(" #")[0]):
             continue
         rank = (
             4 if key and key in f"{header}.{current}" else 3 if "sources" in header else 2 if "poetry" in header else 1
         )
-        if rank > best and current != "name":
-            found, best = number, rank
-    return found
+        if rank > best_rank and current != "name":
+            best_line, best_rank = number, rank
+    return best_line

@@ -1,13 +1,13 @@
-"""Where a project says that its requirements come from, beside the index that pip looks at. Pure.
+"""Sources that a project names for its requirements, beside the index that pip looks at. Pure.
 
-Read: [tool.uv] sources and workspaces (https://docs.astral.sh/uv/concepts/projects/dependencies/), Poetry's path, git,
-url and source (https://python-poetry.org/docs/dependency-specification/), and what a requirement names itself:
+Formats: [tool.uv] sources and workspaces (https://docs.astral.sh/uv/concepts/projects/dependencies/), Poetry's path,
+git, url and source (https://python-poetry.org/docs/dependency-specification/), and the sources in requirement lines:
 `name @ URL`, `-e DIRECTORY`, PDM's `${PROJECT_ROOT}`, Hatch's `{root:uri}`.
 
-Each is honoured or refused by name. A directory of the project, an archive in it and the URL of one are honoured: pip
-is told them as constraints, so that no file of an index stands in for them, whoever requires the name. A repository has
-no hash, and pip takes no name from one index alone: these are refused, until the spec's own `sources` say what to take.
-So is a requirement that a project beside this one is called like.
+Each source is honoured or refused by name. A directory of the project, an archive in it and the URL of an archive are
+honoured: pip gets them as constraints, so that no file of an index replaces them, whichever project requires the name.
+A repository has no hash, and pip cannot take a name from one index alone: these sources are refused until the spec's
+own `sources` say what to take. A requirement is refused, too, when another project of the checkout has its name.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import posixpath
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from envtool import api
+from envtool_python.checkout_projects import PROJECTS, CheckoutProjects
 from envtool_python.decode import WrongFileError, line_of
 from envtool_python.metadata import read_facts
 from envtool_python.poetry import table
 from envtool_python.requirements import extra, name_of, normal
+from envtool_python.source_values import ARCHIVES, INDEX, archive_project_name, is_archive, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,21 +32,6 @@ if TYPE_CHECKING:
     from envtool_python.decode import DecodedFiles, SubdirectoryReader
     from envtool_python.metadata import ProjectMetadata
 
-PROJECTS = ("pyproject.toml", "setup.cfg", "setup.py")
-INDEX = "index"  # of the spec's `sources`: as this machine's pip finds it
-SOURCES: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": {"type": "string", "minLength": 1},
-    "description": "where requirements come from, over what the project's files say: name -> a directory of the "
-    "project, which is installed from there, a wheel or source archive in it, the URL of one, or `index`: where this "
-    "machine's pip looks; `'*': index`: all",
-}
-ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
-ASIDE = frozenset(
-    ["tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "fixtures", "vendor", "_vendor",
-     "third_party"]
-)  # fmt: skip
-_MOST = 300  # projects below one: beyond, nobody keeps them apart by their names
 _REFERENCE = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*@\s*(\S+)\s*(;.*)?$")
 _DIRECTORY = re.compile(r"^(?:file:)?([^\[\s;]+?)/?(\[[^\]]*\])?\s*(;.*)?$")
 _OPTIONS = re.compile(r"^(.*?)(?:\s+(--[a-z].*))?$", re.DOTALL)
@@ -53,7 +40,7 @@ _REPOSITORY = re.compile(r"^(git|hg|svn|bzr)(\+|://)|^git@")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrongSource:
-    """A requirement whose source cannot be honoured: where that is said, and what to write instead."""
+    """A requirement or source that cannot be honoured: what is wrong, the file and line, and what to write instead."""
 
     message: str
     hint: str
@@ -64,98 +51,104 @@ class WrongSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DependencySource:
-    """Where a name comes from: a `directory` or an `archive` (relative to the spec's), a `url`, a member of the
-    `workspace`, or a place that is `refused`, or `absent` here, which is refused too; `said` in words."""
+    """The source of a requirement, and the file and line that name it.
+
+    `kind` is `directory` or `archive` (`value` is a path relative to the spec's directory), `url`, `written` (a URL in
+    the requirement itself), `workspace` (a member of the workspace), `index`, `refused`, or `absent` (not in this
+    checkout; refused, too). `description` says the source in words.
+    """
 
     kind: str
     value: str
-    said: str
+    description: str
     file: str
     line: int
 
 
-class MappedRequirement(dict[str, str]):
-    """Files by their paths."""
-
-    def read(self, path: str) -> str | None:
-        """See Files."""
-        return self.get(path)
-
-
 class DependencySources:
-    """What the requirements of one layer come from; collects directories and URLs, and what is wrong."""
+    """The sources of one layer's requirements. Collects the directories and URLs to use (`chosen`), and the errors
+    (`wrong`)."""
 
     def __init__(
-        self, project: DecodedFiles | SubdirectoryReader | Any, given: Mapping[str, str], depth: int = 0
+        self, project: DecodedFiles | SubdirectoryReader | Any, spec_sources: Mapping[str, str], depth: int = 0
     ) -> None:
-        """`given` are the spec's own `sources`; so many directories above the spec's are still the project."""
+        """`spec_sources` are the spec's own `sources`; `depth` directories above the spec's still belong to the
+        project."""
         self.project = project
-        self.given = {normal(name): value for name, value in given.items()}
+        self.spec_sources = {normal(name): value for name, value in spec_sources.items()}
         self.depth = depth
+        self.projects = CheckoutProjects(project, depth)
         self.chosen: dict[str, str] = {}  # name -> directory or URL
         self.wrong: dict[str, WrongSource] = {}
-        self._names = {
+        self._spec_paths = {
             posixpath.normpath(value): name
-            for name, value in self.given.items()
+            for name, value in self.spec_sources.items()
             if not is_url(value) and value != INDEX
         }
-        self._siblings: dict[str, list[str]] | None = None
-        self._around: dict[str, list[str]] | None = None
-        self._asked: set[tuple[str, str]] = set()
+        self._expanded: set[tuple[str, str]] = set()
 
     # ---- lines -----------------------------------------------------------------------------------------------------
 
-    def place(
+    def to_pip_lines(
         self, lines: Iterable[str], facts: ProjectMetadata, *, root: str = "", file: str = "", line: int = 0
     ) -> list[str]:
-        """The lines as pip is to be told them; `root` ("" or "sub/") is the directory of the project that asks, `file`
-        and `line` where it does so (else looked for in pyproject.toml)."""
+        """Returns the lines as pip needs them, and adds their sources to `chosen` and `wrong`.
+
+        `root` ("" or "sub/") is the directory of the project that has the lines; `file` and `line` say where the lines
+        are written (default: where its pyproject.toml names them).
+        """
         declared = self.declared(facts, root)
-        answer: list[str] = []
+        pip_lines: list[str] = []
         for text in lines:
-            requirement, source = self._reference(text, root, file, line)
+            requirement, source = self._split_source(text, root, file, line)
             name = name_of(requirement)
             if not name or (name == normal(facts.name) and source is None):
-                answer.append(requirement)
+                pip_lines.append(requirement)
                 continue
-            place = (file, line) if file else (f"{root}pyproject.toml", 0)
-            given = self._given(name, place)
-            source = given or source or declared.get(name) or self._sibling(name, place, root)
-            if given and requirement is text and " @ " in text:
+            position = (file, line) if file else (f"{root}pyproject.toml", 0)
+            from_spec = self._from_spec(name, position)
+            source = from_spec or source or declared.get(name) or self._refuse_ambiguous(name, position, root)
+            if from_spec and requirement is text and " @ " in text:
                 requirement = re.sub(r"\s*@\s*[^\s;]+", "", text)
             if source is None or source.kind in (INDEX, "written"):
-                answer.append(requirement)
+                pip_lines.append(requirement)
             else:
-                answer += self._settle(name, requirement, source)
-        return answer
+                pip_lines += self._to_pip_line(name, requirement, source)
+        return pip_lines
 
-    def all_of(self, facts: ProjectMetadata, root: str = "") -> None:
-        """For a project whose requirements only its build backend knows: all that it says may be among them."""
-        self.place(self.declared(facts, root), facts, root=root)
+    def add_all(self, facts: ProjectMetadata, root: str = "") -> None:
+        """Adds all sources that the project's tables name: for a project whose requirements only its build backend
+        knows."""
+        self.to_pip_lines(self.declared(facts, root), facts, root=root)
 
-    def _settle(self, name: str, requirement: str, source: DependencySource) -> list[str]:
+    def _to_pip_line(self, name: str, requirement: str, source: DependencySource) -> list[str]:
         if source.kind == "workspace":
-            source = self._member(name, source)
+            source = self._workspace_member(name, source)
         if self._is_missing_sibling(name, source):
             return [requirement]
         if source.kind == "archive" and archive_project_name(source.value) != name:
-            said = f"`{name}` comes from {source.said}, which is one of `{archive_project_name(source.value)}`"
-            self._refuse(name, said, source)
+            message = (
+                f"`{name}` comes from {source.description}, which is one of `{archive_project_name(source.value)}`"
+            )
+            self._refuse(name, message, source)
         elif source.kind in ("url", "archive"):
             self.chosen[name] = source.value
         elif source.kind == "directory":
-            return self._directory(name, requirement, source)
+            return self._add_directory(name, requirement, source)
         else:
-            self._refuse(name, f"`{name}` comes from {source.said}", source)
+            self._refuse(name, f"`{name}` comes from {source.description}", source)
         return [requirement]
 
     def _is_missing_sibling(self, name: str, source: DependencySource) -> bool:
-        """Whether this is an unpacked source distribution that requires the name, and its place did not come along: a
-        workspace or a directory beside the project is for who develops it, and who releases it says what pip is to
-        find (PKG-INFO, core metadata specifications). One index alone, or a repository, is said to everybody."""
+        """Whether the source is missing because this is an unpacked source distribution.
+
+        A workspace, or a directory beside the project, exists for its developers alone; a release names the requirement
+        in its PKG-INFO (core metadata specifications), and pip finds it in an index. A repository, or a single index,
+        is meant for everybody: it is not missing.
+        """
         if source.kind == "directory":
             root = "" if source.value == "." else f"{source.value}/"
-            if source.value in self._names or any(self.project.read(root + file) is not None for file in PROJECTS):
+            if source.value in self._spec_paths or any(self.project.read(root + file) is not None for file in PROJECTS):
                 return False
         elif source.kind != "absent":
             return False
@@ -163,67 +156,76 @@ class DependencySources:
             self.project.read(posixpath.join(posixpath.dirname(source.file), "PKG-INFO"))
         )
 
-    def _directory(self, name: str, requirement: str, source: DependencySource) -> list[str]:
-        """A project of the checkout: what it requires itself is placed too. One that is no package gives its
-        requirements alone."""
+    def _add_directory(self, name: str, requirement: str, source: DependencySource) -> list[str]:
+        """Adds a project of the checkout and its own requirements. A project that is no package adds its requirements
+        alone."""
         root = "" if source.value == "." else f"{source.value}/"
         facts = read_facts(self.project, root)
-        if not facts.buildable and self._names.get(source.value) != name:
-            said = f"`{name}` comes from {source.said}, where there is no project (no {', '.join(PROJECTS)})"
-            self._refuse(name, said, source)
+        if not facts.buildable and self._spec_paths.get(source.value) != name:
+            message = f"`{name}` comes from {source.description}, where there is no project (no {', '.join(PROJECTS)})"
+            self._refuse(name, message, source)
             return [requirement]
         if facts.name and normal(facts.name) != name:
-            self._refuse(name, f"`{name}` comes from {source.said}, whose project is called `{facts.name}`", source)
+            self._refuse(
+                name, f"`{name}` comes from {source.description}, whose project is called `{facts.name}`", source
+            )
             return [requirement]
-        found = re.search(r"\[([^\]]*)\]", requirement.partition(";")[0])
-        wanted = ["", *(normal(part) for part in found.group(1).split(",") if part.strip())] if found else [""]
-        inner: list[str] = []
-        for each in wanted:
-            if (source.value, each) not in self._asked:
-                self._asked.add((source.value, each))
-                inner += self._required(facts, root, each)
+        extras_match = re.search(r"\[([^\]]*)\]", requirement.partition(";")[0])
+        extras = (
+            ["", *(normal(part) for part in extras_match.group(1).split(",") if part.strip())] if extras_match else [""]
+        )
+        inner_lines: list[str] = []
+        for extra_name in extras:
+            if (source.value, extra_name) not in self._expanded:
+                self._expanded.add((source.value, extra_name))
+                inner_lines += self._requirements_of(facts, root, extra_name)
         if not root:
-            return inner if found else []
+            return inner_lines if extras_match else []
         if not facts.installable and facts.buildable:
-            return inner
+            return inner_lines
         self.chosen[name] = source.value
         return [requirement]
 
-    def _required(self, facts: ProjectMetadata, root: str, asked: str) -> list[str]:
+    def _requirements_of(self, facts: ProjectMetadata, root: str, extra_name: str) -> list[str]:
         if facts.dependencies is None:
-            self.all_of(facts, root)
+            self.add_all(facts, root)
             return []
-        if not asked:
-            return self.place(facts.dependencies, facts, root=root)
-        known = {normal(key) for key in facts.extras}
-        return self.place(extra(facts.name, facts.extras, asked), facts, root=root) if asked in known else []
+        if not extra_name:
+            return self.to_pip_lines(facts.dependencies, facts, root=root)
+        extra_names = {normal(key) for key in facts.extras}
+        return (
+            self.to_pip_lines(extra(facts.name, facts.extras, extra_name), facts, root=root)
+            if extra_name in extra_names
+            else []
+        )
 
-    def _reference(self, text: str, root: str, file: str, line: int) -> tuple[str, DependencySource | None]:
-        """A requirement without what it says of its place, and that. Archives at URLs are pip's own business."""
+    def _split_source(self, text: str, root: str, file: str, line: int) -> tuple[str, DependencySource | None]:
+        """Splits a line into the requirement and its source (None without one). A URL of an archive stays in the
+        requirement: pip fetches it."""
         plain, options = _OPTIONS.match(text).groups()  # type: ignore[union-attr]
         if options and not is_url(plain):
-            requirement, source = self._reference(plain, root, file, line)
+            requirement, source = self._split_source(plain, root, file, line)
             return f"{requirement} {options}", source
         file, line = (file, line) if file else (f"{root}pyproject.toml", 0)
         direct = _REFERENCE.match(text)
         if direct:
             name, extras, url, marker = direct.group(1), direct.group(2) or "", direct.group(3), direct.group(4) or ""
             if is_url(url):
-                return text, DependencySource(kind="written", value=url, said=url, file=file, line=line)
-            source = self._place_of(url, name, root, file, line)
+                return text, DependencySource(kind="written", value=url, description=url, file=file, line=line)
+            source = self._classify_path(url, name, root, file, line)
             return f"{name}{extras}{' ' + marker if marker else ''}", source
         if _REPOSITORY.match(text):
             egg = re.search(r"[#&]egg=([\w.-]+)", text)
             name = egg[1] if egg else posixpath.basename(re.split(r"[@#](?![^/]*/)", text)[0]).removesuffix(".git")
-            return name, self._place_of(text, name, root, file, line)
+            return name, self._classify_path(text, name, root, file, line)
         path = None if text.startswith("-") else _DIRECTORY.match(text)
         if (
             path
             and (text.startswith(("file:", ".", "/", "{", "$")) or "/" in re.split(r"[\[;\s]", text)[0])
             and "://" not in text
         ):
-            source = self._place_of(path.group(1), "", root, file, line)
-            name = self._names.get(source.value, "") or self._called(source)
+            source = self._classify_path(path.group(1), "", root, file, line)
+            name = self._spec_paths.get(source.value, "") or self._project_name(source)
             if not name:
                 self._refuse_path(path.group(1), source)
                 return text, None
@@ -231,54 +233,63 @@ class DependencySources:
         return text, None
 
     def _is_project(self, path: str) -> bool:
-        ups = path.split("/").count("..")
-        if path.startswith("/") or ups > self.depth:
+        parents = path.split("/").count("..")
+        if path.startswith("/") or parents > self.depth:
             return False
-        return path in self._names or any(self.project.read(f"{path}/{name}") is not None for name in PROJECTS)
+        return path in self._spec_paths or any(self.project.read(f"{path}/{name}") is not None for name in PROJECTS)
 
     def top(self, facts: ProjectMetadata, root: str = "") -> tuple[ProjectMetadata, str]:
-        """The project whose indexes and bounds hold: the workspace around this one, else itself."""
+        """Returns the project whose indexes and bounds hold, and its root: the outermost workspace around the project
+        at `root`, else that project."""
         for above in self._workspaces(root):
             return read_facts(self.project, above), above
         return facts, root
 
-    def _called(self, source: DependencySource) -> str:
-        """The name of the project in a directory."""
+    def _project_name(self, source: DependencySource) -> str:
+        """Returns the name of the project in a directory or archive; empty where it cannot be read."""
         if is_archive(source.value):
             return archive_project_name(source.value)
         if source.kind != "directory":
             return ""
         return read_facts(self.project, f"{source.value}/" if source.value != "." else "").name
 
-    def _place_of(self, text: str, name: str, root: str, file: str, line: int) -> DependencySource:
-        """What a path or URL that is no archive at a URL means."""
+    def _classify_path(self, text: str, name: str, root: str, file: str, line: int) -> DependencySource:
+        """Returns the source that a path, a file: URL or a repository's URL means."""
         line = line or line_of(self.project.read(file), name or text)
         if _REPOSITORY.match(text):
-            return DependencySource(kind="refused", value=text, said=f"the repository {text}", file=file, line=line)
-        inner = re.sub(r"^file:(//)?", "", text.partition("#")[0])
-        inner = unquote(inner) if text.startswith("file:") else inner
-        hatch = re.match(r"^/?\{root((?::parent)*)(?::uri|:real)?\}/?", inner)
+            return DependencySource(
+                kind="refused", value=text, description=f"the repository {text}", file=file, line=line
+            )
+        relative = re.sub(r"^file:(//)?", "", text.partition("#")[0])
+        relative = unquote(relative) if text.startswith("file:") else relative
+        hatch = re.match(r"^/?\{root((?::parent)*)(?::uri|:real)?\}/?", relative)
         if hatch:
-            inner = "./" + "../" * hatch.group(1).count("parent") + inner[hatch.end() :]
-        inner = re.sub(r"^/?\$(\{PROJECT_ROOT\}|PROJECT_ROOT)/?", "./", inner)
-        path = posixpath.normpath(posixpath.join(root, inner))
-        beside = posixpath.normpath(posixpath.join(posixpath.dirname(file), inner))
-        there = self._has if path.endswith(ARCHIVES) else self._is_project
-        if path not in self._names and (beside in self._names or not there(path)) and there(beside):
-            path = beside  # pip goes by the directory that it is started in, others by that of the file
-        shown = f"the directory {path}"
-        ups = len([part for part in path.split("/") if part == ".."])
-        if path.startswith("/") or ups > self.depth:
-            how = ", as every absolute path is: write ./… of what is in it" if path.startswith("/") else ""
-            said = f"{path}, outside of the project{how}"
-            return DependencySource(kind="absent", value=path, said=said, file=file, line=line)
+            relative = "./" + "../" * hatch.group(1).count("parent") + relative[hatch.end() :]
+        relative = re.sub(r"^/?\$(\{PROJECT_ROOT\}|PROJECT_ROOT)/?", "./", relative)
+        path = posixpath.normpath(posixpath.join(root, relative))
+        path_from_file = posixpath.normpath(posixpath.join(posixpath.dirname(file), relative))
+        exists = self._is_file if path.endswith(ARCHIVES) else self._is_project
+        if (
+            path not in self._spec_paths
+            and (path_from_file in self._spec_paths or not exists(path))
+            and exists(path_from_file)
+        ):
+            path = path_from_file  # pip resolves from its working directory, others from the file's directory
+        directory_text = f"the directory {path}"
+        parents = len([part for part in path.split("/") if part == ".."])
+        if path.startswith("/") or parents > self.depth:
+            advice = ", as every absolute path is: write ./… of what is in it" if path.startswith("/") else ""
+            description = f"{path}, outside of the project{advice}"
+            return DependencySource(kind="absent", value=path, description=description, file=file, line=line)
         if path.endswith(ARCHIVES):
-            kind, how = ("archive", "") if self._has(path) else ("refused", ", which is not there")
-            return DependencySource(kind=kind, value=path, said=f"the archive {path}{how}", file=file, line=line)
-        return DependencySource(kind="directory", value=path, said=shown, file=file, line=line)
+            kind, advice = ("archive", "") if self._is_file(path) else ("refused", ", which is not there")
+            return DependencySource(
+                kind=kind, value=path, description=f"the archive {path}{advice}", file=file, line=line
+            )
+        return DependencySource(kind="directory", value=path, description=directory_text, file=file, line=line)
 
-    def _has(self, path: str) -> bool:
-        """Whether the project has a file, which need not be text."""
+    def _is_file(self, path: str) -> bool:
+        """Whether the project has this file, text or not."""
         if path.startswith("/") or path.split("/").count("..") > self.depth:
             return False
         try:
@@ -288,105 +299,115 @@ class DependencySources:
             api.UsageError,
             api.ResolveError,
             LookupError,
-        ):  # there, but no text that is ours to read
+        ):  # the file exists, but is no text, or may not be read
             return True
 
-    # ---- where a name comes from -----------------------------------------------------------------------------------
+    # ---- the source of a name --------------------------------------------------------------------------------------
 
     def declared(self, facts: ProjectMetadata, root: str = "") -> dict[str, DependencySource]:
-        """Name -> what the project's own tables say; those of a workspace around it hold for what it does not say."""
-        found: dict[str, DependencySource] = {}
-        for above in self._workspaces(root):
-            top = read_facts(self.project, above)
-            found |= self._tables(top, above)
-        return found | self._tables(facts, root)
+        """Returns name -> source, from the project's own tables, then from those of the workspaces around it."""
+        sources: dict[str, DependencySource] = {}
+        for prefix in self._workspaces(root):
+            workspace = read_facts(self.project, prefix)
+            sources |= self._declared_in(workspace, prefix)
+        return sources | self._declared_in(facts, root)
 
     def _workspaces(self, root: str) -> Iterator[str]:
-        """Directories above `root` whose project is a workspace of uv's, as prefixes, the outermost first."""
+        """Yields the directories above `root` that hold a uv workspace, as prefixes ("" or "sub/"), outermost first."""
         parts = root.split("/")[:-1]
-        ups = parts.count("..")
-        above = ["../" * count for count in range(self.depth, ups - 1, -1)]
-        above += ["".join(f"{part}/" for part in parts[:count]) for count in range(ups + 1, len(parts))]
-        for prefix in above:
+        parents = parts.count("..")
+        prefixes = ["../" * count for count in range(self.depth, parents - 1, -1)]
+        prefixes += ["".join(f"{part}/" for part in parts[:count]) for count in range(parents + 1, len(parts))]
+        for prefix in prefixes:
             if prefix != root and table(table(read_facts(self.project, prefix).tools, "uv"), "workspace"):
                 yield prefix
 
-    def _tables(self, facts: ProjectMetadata, root: str) -> dict[str, DependencySource]:
+    def _declared_in(self, facts: ProjectMetadata, root: str) -> dict[str, DependencySource]:
         file = f"{root}pyproject.toml"
         text = self.project.read(file) if facts.tools else None
-        found: dict[str, DependencySource] = {}
+        sources: dict[str, DependencySource] = {}
         for name, value in _entries(facts.tools):
-            items = value if isinstance(value, list) else [value]
-            kinds = [
-                self._one(each if isinstance(each, dict) else {}, normal(name), root, file, text) for each in items
+            entries = value if isinstance(value, list) else [value]
+            parsed = [
+                self._parse_entry(entry if isinstance(entry, dict) else {}, normal(name), root, file, text)
+                for entry in entries
             ]
-            said = [kind for kind in kinds if kind is not None]
-            if not said:
+            known = [source for source in parsed if source is not None]
+            if not known:
                 continue
-            if len({(one.kind, one.value) for one in said}) > 1 or len(said) < len(kinds):
-                several = DependencySource(
-                    kind="refused", value="", said="one of several places", file=file, line=said[0].line
+            if len({(source.kind, source.value) for source in known}) > 1 or len(known) < len(parsed):
+                ambiguous = DependencySource(
+                    kind="refused", value="", description="one of several places", file=file, line=known[0].line
                 )
-                said = [several]
-            found.setdefault(normal(name), said[0])
-        return found
+                known = [ambiguous]
+            sources.setdefault(normal(name), known[0])
+        return sources
 
-    def _one(
-        self, item: Mapping[str, Any], name: str, root: str, file: str, text: str | None
+    def _parse_entry(
+        self, entry: Mapping[str, Any], name: str, root: str, file: str, text: str | None
     ) -> DependencySource | None:
-        """One place of a name, in uv's or Poetry's words; None where it says none."""
+        """Parses one entry of uv's or Poetry's tables; returns None if it names no source."""
         line = line_of(text, name)
 
-        def refused(said: str) -> DependencySource:
-            return DependencySource(kind="refused", value=said, said=said, file=file, line=line)
+        def refused(description: str) -> DependencySource:
+            return DependencySource(kind="refused", value=description, description=description, file=file, line=line)
 
-        if item.get("git"):
-            return refused(f"the repository {item['git']}")
-        if item.get("index") or str(item.get("source", "")).lower() not in ("", "pypi"):
-            return refused(f"the index `{item.get('index') or item['source']}` alone")
-        place = next((str(item[key]) for key in ("path", "file", "url") if item.get(key)), "")
-        if not (place or item.get("workspace")):
+        if entry.get("git"):
+            return refused(f"the repository {entry['git']}")
+        if entry.get("index") or str(entry.get("source", "")).lower() not in ("", "pypi"):
+            return refused(f"the index `{entry.get('index') or entry['source']}` alone")
+        location = next((str(entry[key]) for key in ("path", "file", "url") if entry.get(key)), "")
+        if not (location or entry.get("workspace")):
             return None
-        if item.get("marker") and "version" not in item:
-            return refused(f"{place or 'the workspace'} where {item['marker']}")
-        if item.get("workspace"):
-            return DependencySource(kind="workspace", value="", said="the workspace", file=file, line=line)
-        if item.get("subdirectory"):
-            return refused(f"a directory of {place}")
-        if place.startswith(("http://", "https://")):
-            return DependencySource(kind="url", value=place, said=place, file=file, line=line)
-        return self._place_of(place, name, root, file, line)
+        if entry.get("marker") and "version" not in entry:
+            return refused(f"{location or 'the workspace'} where {entry['marker']}")
+        if entry.get("workspace"):
+            return DependencySource(kind="workspace", value="", description="the workspace", file=file, line=line)
+        if entry.get("subdirectory"):
+            return refused(f"a directory of {location}")
+        if location.startswith(("http://", "https://")):
+            return DependencySource(kind="url", value=location, description=location, file=file, line=line)
+        return self._classify_path(location, name, root, file, line)
 
-    def _given(self, name: str, place: tuple[str, int]) -> DependencySource | None:
-        value = self.given.get(name)
+    def _from_spec(self, name: str, position: tuple[str, int]) -> DependencySource | None:
+        value = self.spec_sources.get(name)
         if value is None:
             return None
         kind = INDEX if value == INDEX else "url" if is_url(value) else "directory"
         value = posixpath.normpath(value) if kind == "directory" else value
         if kind == "directory" and is_archive(value):
-            return DependencySource(kind="archive", value=value, said=f"the archive {value}", file="", line=place[1])
-        return DependencySource(kind=kind, value=value, said=f"the directory {value}", file="", line=place[1])
-
-    def _member(self, name: str, source: DependencySource) -> DependencySource:
-        """The member of the workspace that has this name."""
-        places = self._projects().get(name, [])
-        if len(places) == 1:
             return DependencySource(
-                kind="directory", value=places[0], said=f"the directory {places[0]}", file=source.file, line=source.line
+                kind="archive", value=value, description=f"the archive {value}", file="", line=position[1]
             )
-        said = "the workspace, which has no such project here" if not places else f"one of {', '.join(places)}"
-        kind = "refused" if places else "absent"
-        return DependencySource(kind=kind, value="", said=said, file=source.file, line=source.line)
+        return DependencySource(kind=kind, value=value, description=f"the directory {value}", file="", line=position[1])
 
-    def _sibling(self, name: str, place: tuple[str, int], root: str) -> DependencySource | None:
-        """Refuses a name that a project beside this one has too, where nothing says which one is meant."""
-        if self.given.get("*") == INDEX:
+    def _workspace_member(self, name: str, source: DependencySource) -> DependencySource:
+        """Returns the source of the workspace's member with this name, refused unless there is exactly one."""
+        directories = self.projects.named(name)
+        if len(directories) == 1:
+            return DependencySource(
+                kind="directory",
+                value=directories[0],
+                description=f"the directory {directories[0]}",
+                file=source.file,
+                line=source.line,
+            )
+        description = (
+            "the workspace, which has no such project here" if not directories else f"one of {', '.join(directories)}"
+        )
+        kind = "refused" if directories else "absent"
+        return DependencySource(kind=kind, value="", description=description, file=source.file, line=source.line)
+
+    def _refuse_ambiguous(self, name: str, position: tuple[str, int], root: str) -> DependencySource | None:
+        """Refuses a name that another project of the checkout or repository has, too, and for which no source says
+        which one is meant. Returns None."""
+        if self.spec_sources.get("*") == INDEX:
             return None
-        places = [each for each in self._projects().get(name, []) if each != (root.rstrip("/") or ".")]
-        outside = [] if places else self._outside().get(name, [])
-        if not places and not outside:
+        inner = [directory for directory in self.projects.named(name) if directory != (root.rstrip("/") or ".")]
+        outside = [] if inner else self.projects.outside(name)
+        if not inner and not outside:
             return None
-        file, line = place
+        file, line = position
         if outside:
             self.wrong.setdefault(
                 name,
@@ -402,8 +423,8 @@ class DependencySources:
         self.wrong.setdefault(
             name,
             WrongSource(
-                message=f"`{name}` is required, and {places[0]} is called so too: which one is meant?",
-                hint=f"say it in the env: `sources: {{{name}: {places[0]}}}` for this one, "
+                message=f"`{name}` is required, and {inner[0]} is called so too: which one is meant?",
+                hint=f"say it in the env: `sources: {{{name}: {inner[0]}}}` for this one, "
                 f"`sources: {{{name}: {INDEX}}}` for that of the index",
                 file=file,
                 line=line or line_of(self.project.read(file), name),
@@ -411,63 +432,26 @@ class DependencySources:
         )
         return None
 
-    def beside(self, name: str) -> list[str]:
-        """Directories of the checkout whose project is called so."""
-        return self._projects().get(name, [])
-
-    def _projects(self) -> dict[str, list[str]]:
-        """Name -> directories of the projects in the checkout that are called so."""
-        if self._siblings is None:
-            self._siblings = {}
-            glob = getattr(self.project, "glob", None)
-            up = "../" * self.depth
-            paths = [path for file in PROJECTS for path in (glob(f"{up}**/{file}") if glob else ())]
-            directories = {posixpath.dirname(path) or "." for path in paths}
-            seen = sorted(place for place in directories if not ASIDE & {*place.split("/")})
-            for place in seen[:_MOST]:
-                try:
-                    name = normal(read_facts(self.project, "" if place == "." else f"{place}/").name)
-                except (WrongFileError, api.UsageError):  # not what this env is about
-                    continue
-                if name:
-                    self._siblings.setdefault(name, []).append(place)
-        return self._siblings
-
-    def _outside(self) -> dict[str, list[str]]:
-        """The same of the repository around the project."""
-        if self._around is None:
-            self._around = {}
-            around = getattr(self.project, "around", None)
-            files = {path: text for file in PROJECTS for path, text in (around(file) if around else {}).items()}
-            for place in sorted({posixpath.dirname(path) for path in files}):
-                try:
-                    name = normal(read_facts(MappedRequirement(files), f"{place}/").name)
-                except WrongFileError:
-                    continue
-                if name and not ASIDE & {*place.split("/")}:
-                    self._around.setdefault(name, []).append(place)
-        return self._around
-
     def _refuse_path(self, text: str, source: DependencySource) -> None:
-        """Of a place that no name goes with."""
-        why = f"it is {source.said}"
+        """Refuses a path or repository for which no project name is known."""
+        reason = f"it is {source.description}"
         if source.kind == "directory":
-            why = f"there is no project in {source.value} (no {', '.join(PROJECTS[:-1])} or {PROJECTS[-1]})"
+            reason = f"there is no project in {source.value} (no {', '.join(PROJECTS[:-1])} or {PROJECTS[-1]})"
             if any(self.project.read(posixpath.join(source.value, file)) is not None for file in PROJECTS):
-                why = f"the project in {source.value} has a name that only its build backend can tell"
+                reason = f"the project in {source.value} has a name that only its build backend can tell"
         hint = (
             "write the path of a directory of the project that has one of them, of an archive (`./DIRECTORY/FILE.whl`),"
             " or the name of a project"
         )
-        if source.kind == "refused" and "repository" in source.said:
+        if source.kind == "refused" and "repository" in source.description:
             hint = "a repository has no hash: name a release, or the URL of an archive"
-        elif "outside of the project" in source.said:
+        elif "outside of the project" in source.description:
             hint = (
                 "a spec in a directory that both are in can have it; here, write the name of the project, and in the "
                 "env an archive that it is in, `sources: {NAME: ARCHIVE}`"
             )
         self.wrong.setdefault(
-            text, WrongSource(message=f"`{text}`: {why}", hint=hint, file=source.file, line=source.line)
+            text, WrongSource(message=f"`{text}`: {reason}", hint=hint, file=source.file, line=source.line)
         )
 
     def _refuse(self, name: str, message: str, source: DependencySource) -> None:
@@ -480,7 +464,7 @@ class DependencySources:
 
 
 def _entries(tools: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Names with their tables, of uv and of Poetry's dependencies and groups."""
+    """Yields names with their entries, from uv's sources and Poetry's dependencies and groups."""
     yield from table(table(tools, "uv"), "sources").items()
     poetry = table(tools, "poetry")
     yield from table(poetry, "dependencies").items()
@@ -490,36 +474,7 @@ def _entries(tools: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def required_by_pkg_info(metadata: str | None) -> frozenset[str]:
-    """The names that PKG-INFO requires by their names alone; none where there is no such file."""
+    """Returns the names that PKG-INFO requires without a URL; none without a PKG-INFO."""
     header = (metadata or "").partition("\n\n")[0]
     lines = re.findall(r"^Requires-Dist:[ \t]*(.+)$", header, re.MULTILINE | re.IGNORECASE)
     return frozenset(name_of(line) for line in lines if "@" not in line.partition(";")[0])
-
-
-def is_url(value: str) -> bool:
-    """Whether it is the URL of an archive, as a source may be."""
-    return value.startswith(("http://", "https://"))
-
-
-def is_archive(value: str) -> bool:
-    """Whether a source is a wheel or source archive of the project."""
-    return not is_url(value) and value.endswith(ARCHIVES)
-
-
-def is_directory(value: str) -> bool:
-    """Whether a source is a directory of the project."""
-    return value != INDEX and not is_url(value) and not is_archive(value)
-
-
-def archive_project_name(path: str) -> str:
-    """The normalised name that an archive's file name begins with."""
-    name = posixpath.basename(path)
-    if name.endswith(".whl"):
-        return normal(name.partition("-")[0])
-    ending = next(ending for ending in ARCHIVES if name.endswith(ending))
-    return normal(name.removesuffix(ending).rpartition("-")[0])
-
-
-def container_url(path: str, directory: str) -> str:
-    """The URL of a file of the project in a container, by its path from the spec's `directory`."""
-    return "file://" + quote(posixpath.normpath(posixpath.join(api.PROJECT, directory, path)))

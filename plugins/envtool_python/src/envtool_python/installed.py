@@ -1,4 +1,4 @@
-"""Which Python distributions a stack has: what pip, Debian and everybody else leave beside the modules."""
+"""Which Python distributions a stack has, by the metadata that pip, Debian and other installers write."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ TROVE = {
 
 
 def installed_packages(tree: Tree) -> list[Package]:
-    """All installed distributions, in the order of their paths."""
+    """Returns all installed distributions, sorted by path."""
     paths = {path for pattern in PATTERNS for path in tree.find(pattern)}
-    found = (parse_metadata(path, content) for path, content in tree.read(sorted(paths)).items())
-    return [package for package in found if package is not None]
+    packages = (parse_metadata(path, content) for path, content in tree.read(sorted(paths)).items())
+    return [package for package in packages if package is not None]
 
 
 def owners(tree: Tree, path: str) -> list[Package]:
-    """The distributions whose RECORD has a path (PyPA: recording installed projects)."""
-    found: list[str] = []
+    """Returns the distributions whose RECORD has the path (PyPA: recording installed projects)."""
+    metadata_paths: list[str] = []
     for record, content in tree.read(tree.find("/**/*.dist-info/RECORD")).items():
         site = posixpath.dirname(posixpath.dirname(record))
         if any(posixpath.normpath(posixpath.join(site, name)) == path for name in _names(content)):
-            found.append(posixpath.join(posixpath.dirname(record), "METADATA"))
-    said = (parse_metadata(place, content) for place, content in tree.read(found).items())
-    return [package for package in said if package is not None]
+            metadata_paths.append(posixpath.join(posixpath.dirname(record), "METADATA"))
+    packages = (parse_metadata(metadata_path, content) for metadata_path, content in tree.read(metadata_paths).items())
+    return [package for package in packages if package is not None]
 
 
 def _names(record: bytes) -> list[str]:
@@ -50,10 +50,12 @@ def _names(record: bytes) -> list[str]:
 
 
 def parse_metadata(path: str, content: bytes) -> Package | None:
-    """What one METADATA or PKG-INFO says; None where it names no distribution."""
+    """Returns the package that a METADATA or PKG-INFO describes, or None if it names none."""
     head = content.partition(b"\n\n")[0] if b"\r" not in content[:4096] else content
-    said = email.parser.Parser(policy=email.policy.compat32).parsestr(head.decode(errors="replace"), headersonly=True)
-    name, version = _field(said, "Name"), _field(said, "Version")
+    metadata = email.parser.Parser(policy=email.policy.compat32).parsestr(
+        head.decode(errors="replace"), headersonly=True
+    )
+    name, version = _field(metadata, "Name"), _field(metadata, "Version")
     if not name or not version:
         return None
     stem = re.sub(r"[-_.]+", "?", name)  # `-`, `_` or `.` in a file's name
@@ -62,39 +64,41 @@ def parse_metadata(path: str, content: bytes) -> Package | None:
         name=re.sub(r"[-_.]+", "-", name).lower(),  # PEP 503, as purl wants it
         version=version,
         path=path,
-        licenses=_licenses(said),
-        summary=_field(said, "Summary"),
-        homepage=_homepage(said),
+        licenses=_licenses(metadata),
+        summary=_field(metadata, "Summary"),
+        homepage=_homepage(metadata),
         archives=tuple(
-            f"{each}-{version}{end}" for each in (stem, stem.lower()) for end in ("-*.whl", ".tar.gz", ".zip")
+            f"{name_pattern}-{version}{ending}"
+            for name_pattern in (stem, stem.lower())
+            for ending in ("-*.whl", ".tar.gz", ".zip")
         ),
     )
 
 
-def _field(said: Message, name: str) -> str:
-    value = " ".join(str(said.get(name) or "").split())
+def _field(metadata: Message, name: str) -> str:
+    value = " ".join(str(metadata.get(name) or "").split())
     return "" if value in UNKNOWN else value
 
 
-def _licenses(said: Message) -> tuple[str, ...]:
-    """The expression (PEP 639); else what the classifiers say; else the free text, when it is a name and no essay."""
-    if expression := _field(said, "License-Expression"):
+def _licenses(metadata: Message) -> tuple[str, ...]:
+    """Returns the licence expression (PEP 639), else the classifiers, else the free text if it is a short name."""
+    if expression := _field(metadata, "License-Expression"):
         return (expression,)
     names = []
-    for classifier in said.get_all("Classifier") or []:
+    for classifier in metadata.get_all("Classifier") or []:
         kind, _, name = str(classifier).strip().rpartition(" :: ")
         if kind.startswith("License") and name != "OSI Approved":
             names.append(TROVE.get(name, name))
-    text = _field(said, "License")
+    text = _field(metadata, "License")
     if not names and text and len(text) <= 60:
         names.append(text)
     return tuple(dict.fromkeys(names))
 
 
-def _homepage(said: Message) -> str:
-    if page := _field(said, "Home-page"):
+def _homepage(metadata: Message) -> str:
+    if page := _field(metadata, "Home-page"):
         return page
-    for item in said.get_all("Project-URL") or []:
+    for item in metadata.get_all("Project-URL") or []:
         label, _, url = str(item).partition(",")
         if label.strip().lower() in ("homepage", "home", "source", "repository"):
             return str(url).strip()

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from envtool import api
 from envtool_python import python_versions
 from envtool_python.agent_script import inside_binds, inside_command
-from envtool_python.dependency_sources import SOURCES
 from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, NON_SOURCE_DIRECTORIES, VERSIONS
+from envtool_python.layer_inputs import PipInputs
 from envtool_python.pins import PINS, fetches, files_of, keep_constraints
 from envtool_python.pip_calls import (
-    PipInputs,
     archives_of,
     asks_project,
     check,
@@ -23,6 +22,7 @@ from envtool_python.pip_calls import (
     read_requests,
 )
 from envtool_python.requirements import unique
+from envtool_python.source_values import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,13 +61,13 @@ _COMMON: dict[str, api.Json] = {
 
 
 class _VenvKind(api.Kind):
-    """What both kinds share: they own a virtual environment."""
+    """The base of both kinds, which each own a virtual environment."""
 
     needs_only: ClassVar[bool] = True
 
     def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
-        """The virtual environment's commands come first."""
-        path = _options(request.options).get("path", VENV)
+        """Puts the virtual environment's commands first."""
+        path = _as_mapping(request.options).get("path", VENV)
         return {"PATH": f"{path}/bin", "VIRTUAL_ENV": path}
 
     def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
@@ -77,42 +77,44 @@ class _VenvKind(api.Kind):
     def locate(
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
-        """Where this machine's pip looks, with the credentials that it has."""
+        """Finds the files where this machine's pip looks, with its credentials."""
         from envtool_python.simple_index import locate_files
 
         names = {entry["sha256"]: entry["name"] for entry in files_of(pins)}
         paths = {entry["sha256"]: entry["path"] for entry in files_of(pins) if "path" in entry}
-        own = [replace(each, url=site.url(paths[each.sha256])) for each in fetches if each.sha256 in paths]
-        others = [each for each in fetches if each.sha256 not in paths]
-        index = _options(request.options).get("index", "")
-        return [*own, *(locate_files(others, names, site, index) if others else ())]
+        local_fetches = [
+            replace(fetch, url=site.url(paths[fetch.sha256])) for fetch in fetches if fetch.sha256 in paths
+        ]
+        remote_fetches = [fetch for fetch in fetches if fetch.sha256 not in paths]
+        index = _as_mapping(request.options).get("index", "")
+        return [*local_fetches, *(locate_files(remote_fetches, names, site, index) if remote_fetches else ())]
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
-        """What the build is told; the files' hashes and the inputs are in every key anyway."""
-        return {"python": _python(_options(request.options)), "told": self.told(request, pins)}
+        """Returns the build document; the core adds the files' hashes and the inputs to every key."""
+        return {"python": _python(_as_mapping(request.options)), "told": self.build_document(request, pins)}
 
-    def told(self, request: api.Request, pins: api.Json) -> api.Json:
-        """The document of inside.py's `build`."""
+    def build_document(self, request: api.Request, pins: api.Json) -> api.Json:
+        """Returns the document for inside.py's mode `build`."""
         raise NotImplementedError(self.name)
 
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
-        """One run of inside.py, offline."""
-        document = self.told(request, pins)
+        """Returns a recipe with one offline run of inside.py."""
+        document = self.build_document(request, pins)
         env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
-        run = api.Run(command=inside_command(_python(_options(request.options)), "build", document), env=env)
+        run = api.Run(command=inside_command(_python(_as_mapping(request.options)), "build", document), env=env)
         return api.Recipe(
             steps=(run,), binds=inside_binds(), drop=("/tmp/envtool-python", "/root/.cache/**"), phase="installing"
         )
 
     def hint(self, request: api.Request, pins: api.Json, output: str, site: api.Site) -> str:
-        """The package that has what a build misses."""
+        """Names the package that has what a failed build misses."""
         from envtool_python import missing_libraries
 
         return missing_libraries.missing_package_hint(output, request.base_kind, site)
 
     def question(self, request: api.Request) -> api.Json:
-        """Resolving depends on the files that say what is needed, not on every source file of the project."""
-        root = posixpath.normpath(str(_options(request.options).get("root", ".")))
+        """Returns the options and the files that name requirements: other source files do not change the answer."""
+        root = posixpath.normpath(str(_as_mapping(request.options).get("root", ".")))
         decisive = {posixpath.normpath(posixpath.join(request.directory, root, name)) for name in BUILD_FILES}
         return [
             request.options,
@@ -129,7 +131,7 @@ class Pip(_VenvKind):
     name: ClassVar[str] = "pip"
     pins: ClassVar[api.Json] = api.shapes.record(PINS)
     schema: ClassVar[api.Json] = {
-        "description": "Python packages in a virtual environment, settled by pip for the env's own Python, "
+        "description": "Python packages in a virtual environment, resolved by pip for the env's own Python, "
         "fetched by hash and installed offline",
         "examples": [["attrs>=24", "pytest"]],
         "oneOf": [
@@ -142,8 +144,8 @@ class Pip(_VenvKind):
                     "requirements": _strings("requirement files; what they include is followed"),
                     "constraints": _strings("constraint files"),
                     "adds": _strings(
-                        "requirements that are settled last, by a call of pip of their own, beside all others: no "
-                        "hash, index or other mode of a requirement file is meant for them"
+                        "requirements that are resolved last, by a pip call of their own: the hashes, indexes and "
+                        "options of requirement files do not apply to them"
                     ),
                     "bounds": _strings("constraints written out, as in `attrs<25`"),
                     "sources": SOURCES,
@@ -161,77 +163,96 @@ class Pip(_VenvKind):
     }
 
     def inputs(self, options: api.Json) -> tuple[str, ...]:
-        """The files that are named, and pyproject.toml for its groups."""
-        chosen = _options(options)
-        paths = [*chosen.get("requirements", ()), *chosen.get("constraints", ())]
-        if chosen.get("groups"):
+        """The files that the options name, and pyproject.toml for dependency groups."""
+        settings = _as_mapping(options)
+        paths = [*settings.get("requirements", ()), *settings.get("constraints", ())]
+        if settings.get("groups"):
             paths.append("pyproject.toml")
-        return unique([*paths, *archives_of(chosen), *chosen.get("inputs", ())])
+        return unique([*paths, *archives_of(settings), *settings.get("inputs", ())])
 
     def optional_inputs(self, options: api.Json) -> tuple[str, ...]:
-        """What requirement files include from beside them."""
-        chosen = _options(options)
+        """The files that requirement files may include from their own directories."""
+        settings = _as_mapping(options)
         paths: list[str] = []
-        for path in (*chosen.get("requirements", ()), *chosen.get("constraints", ())):
+        for path in (*settings.get("requirements", ()), *settings.get("constraints", ())):
             directory = posixpath.dirname(path)
-            beside = ("*.txt", "*.in") if "requirements" in directory else ("*requirements*.txt", "*constraints*.txt")
-            paths += (posixpath.join(directory, pattern) for pattern in beside)
+            patterns = ("*.txt", "*.in") if "requirements" in directory else ("*requirements*.txt", "*constraints*.txt")
+            paths += (posixpath.join(directory, pattern) for pattern in patterns)
         return unique(paths)
 
     def asked_inputs(self, options: api.Json) -> tuple[str, ...]:
-        """Where its build backend has to say what the project requires: what that reads."""
-        chosen = _options(options)
-        usual = (*METADATA_FILES, *MODULES, *VERSIONS)
-        places = directories_of(chosen).values()
-        asked = (*METADATA_FILES, *chosen.get("reads", (*MODULES, *VERSIONS))) if asks_project(chosen) else ()
-        if "reads" in chosen:
-            asked = (*asked, *chosen["reads"])
+        """The files that build backends read to say what projects require."""
+        settings = _as_mapping(options)
+        default_patterns = (*METADATA_FILES, *MODULES, *VERSIONS)
+        directories = directories_of(settings).values()
+        patterns = (*METADATA_FILES, *settings.get("reads", (*MODULES, *VERSIONS))) if asks_project(settings) else ()
+        if "reads" in settings:
+            patterns = (*patterns, *settings["reads"])
         else:
-            asked = (*asked, *(posixpath.join(place, pattern) for place in places for pattern in usual))
-        return unique((*asked, *(posixpath.join(place, name) for place in places for name in BUILD_FILES)))
+            patterns = (
+                *patterns,
+                *(posixpath.join(directory, pattern) for directory in directories for pattern in default_patterns),
+            )
+        return unique(
+            (*patterns, *(posixpath.join(directory, name) for directory in directories for name in BUILD_FILES))
+        )
 
     def check(self, request: api.Request, site: api.Site) -> None:
-        """Are all files that it names there, and all lines requirements? Raises ResolveError, SpecError."""
-        chosen = _options(request.options)
-        named = [*self.inputs(chosen), *self.optional_inputs(chosen), *self.asked_inputs(chosen)]
-        check(chosen, PipInputs(request, site, ahead=named))
+        """Checks that the named files exist and their lines are requirements. Raises ResolveError, SpecError."""
+        options = _as_mapping(request.options)
+        patterns = [*self.inputs(options), *self.optional_inputs(options), *self.asked_inputs(options)]
+        check(options, PipInputs(request, site, patterns=patterns))
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
-        """Settle every requirement to a file. Raises ResolveError, FetchError."""
+        """Resolves every requirement to a file. Raises ResolveError, FetchError."""
         from envtool_python.resolver import Resolver
         from envtool_python.versions import pretend_version_variables
 
-        chosen = _options(request.options)
+        options = _as_mapping(request.options)
         files = PipInputs(request, site)
-        asked = read_requests(chosen, files)
+        pip_request = read_requests(options, files)
         resolver = Resolver(
-            site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""), base_kind=request.base_kind
+            site,
+            python=_python(options),
+            venv=_venv_path(options),
+            index=options.get("index", ""),
+            base_kind=request.base_kind,
         )
-        _check_python(chosen, resolver)
-        resolver.places = asked.places
-        lines = [line for call in asked.calls for line in call]
+        _check_python(options, resolver)
+        resolver.places = pip_request.places
+        lines = [line for call in pip_request.calls for line in call]
         document: dict[str, api.Json] = {
-            "calls": [[*call] for call in asked.calls],
-            "constraints": [*asked.constraints],
-            "directories": {name: _at(request, place) for name, place in asked.directories.items()},
-            "keep": keep_constraints(request.keep, (*lines, *asked.constraints)),
+            "calls": [[*call] for call in pip_request.calls],
+            "constraints": [*pip_request.constraints],
+            "directories": {
+                name: _container_path(request, directory) for name, directory in pip_request.directories.items()
+            },
+            "keep": keep_constraints(request.keep, (*lines, *pip_request.constraints)),
             "variables": {
-                **pretend_version_variables(resolver, asked.facts, _prefix(request.directory), chosen.get("version"))
+                **pretend_version_variables(
+                    resolver, pip_request.facts, _prefix(request.directory), options.get("version")
+                )
             },
         }
-        for place in asked.directories.values():  # told to the backends of projects beside, in the same words
-            below = posixpath.normpath(posixpath.join(request.directory, place))
-            variables = pretend_version_variables(resolver, facts_at(files, f"{place}/"), _prefix(below), None)
+        for directory in pip_request.directories.values():  # build backends of these projects read the same variables
+            project_directory = posixpath.normpath(posixpath.join(request.directory, directory))
+            variables = pretend_version_variables(
+                resolver, facts_at(files, f"{directory}/"), _prefix(project_directory), None
+            )
             document["variables"] = {**variables, **document["variables"]}  # type: ignore[dict-item]
-        if asked.extras is not None:
-            document["project"] = {"root": _at(request, "."), "extras": [*asked.extras], "call": asked.project_call}
-        site.note(f"resolving {len(lines)} requirements")
+        if pip_request.extras is not None:
+            document["project"] = {
+                "root": _container_path(request, "."),
+                "extras": [*pip_request.extras],
+                "call": pip_request.project_call,
+            }
+        site.note(f"resolving {_count(len(lines), 'requirement')}")
         install = resolver.packages(document)
         return resolver.pins("install", install)
 
-    def told(self, request: api.Request, pins: api.Json) -> api.Json:
-        """The files, no project."""
-        return _told(request, pins, None)
+    def build_document(self, request: api.Request, pins: api.Json) -> api.Json:
+        """Returns the build document for the files alone, without a project."""
+        return _build_document(request, pins, None)
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `14 packages`."""
@@ -269,90 +290,98 @@ class PythonProject(_VenvKind):
     }
 
     def inputs(self, options: api.Json) -> tuple[str, ...]:
-        """All of the project, unless `files` says which."""
-        chosen = _options(options)
-        return unique([*chosen.get("files", (chosen.get("root", "."),)), *chosen.get("inputs", ())])
+        """The files that `files` names, else all of the project."""
+        settings = _as_mapping(options)
+        return unique([*settings.get("files", (settings.get("root", "."),)), *settings.get("inputs", ())])
 
     def named_inputs(self, options: api.Json) -> tuple[str, ...]:
-        """Where modules are."""
-        return tuple(_options(options).get("names", ()))
+        """The files of the option `names`: only their names count."""
+        return tuple(_as_mapping(options).get("names", ()))
 
     def question(self, request: api.Request) -> api.Json:
-        """Where pyproject.toml says it all, what of it decides the build, and no other file."""
-        chosen = _options(request.options)
-        if "build" not in chosen:
+        """With the option `build`, returns the options alone: no other file decides what the build needs."""
+        options = _as_mapping(request.options)
+        if "build" not in options:
             return super().question(request)
-        return [{key: value for key, value in chosen.items() if key not in ("files", "names")}, request.directory, []]
+        return [{key: value for key, value in options.items() if key not in ("files", "names")}, request.directory, []]
 
     def check(self, request: api.Request, site: api.Site) -> None:
-        """Is there a project? Raises ResolveError."""
-        root = posixpath.normpath(_options(request.options).get("root", "."))
-        _buildable(PipInputs(request, site, ahead=[posixpath.join(root, name) for name in BUILD_FILES]), root)
+        """Raises ResolveError unless there is a project to install."""
+        root = posixpath.normpath(_as_mapping(request.options).get("root", "."))
+        _installable_project(
+            PipInputs(request, site, patterns=[posixpath.join(root, name) for name in BUILD_FILES]), root
+        )
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
-        """Settle what its build needs. Raises ResolveError, FetchError."""
+        """Resolves what the project's build needs. Raises ResolveError, FetchError."""
         from envtool_python.resolver import Resolver
         from envtool_python.versions import pretend_version_variables
 
-        chosen = _options(request.options)
-        root = posixpath.normpath(chosen.get("root", "."))
-        facts = _buildable(PipInputs(request, site), root)
-        install = chosen.get("install") or facts.install
+        options = _as_mapping(request.options)
+        root = posixpath.normpath(options.get("root", "."))
+        facts = _installable_project(PipInputs(request, site), root)
+        install = options.get("install") or facts.install
         resolver = Resolver(
-            site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""), base_kind=request.base_kind
+            site,
+            python=_python(options),
+            venv=_venv_path(options),
+            index=options.get("index", ""),
+            base_kind=request.base_kind,
         )
-        _check_python(chosen, resolver)
+        _check_python(options, resolver)
         prefix = _prefix(posixpath.join(request.directory, root))
-        variables = pretend_version_variables(resolver, facts, prefix, chosen.get("version"))
+        variables = pretend_version_variables(resolver, facts, prefix, options.get("version"))
         site.note("asking the project what its build needs")
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
-        build = resolver.project(_at(request, root), hooks, variables)
+        build = resolver.project(_container_path(request, root), hooks, variables)
         return resolver.pins("project", build, install=install, variables={**variables})
 
-    def told(self, request: api.Request, pins: api.Json) -> api.Json:
-        """The files that its build needs, and the project."""
+    def build_document(self, request: api.Request, pins: api.Json) -> api.Json:
+        """Returns the build document for the files that the build needs, and the project."""
         assert isinstance(pins, dict)
         project: dict[str, api.Json] = {
-            "root": _at(request, str(_options(request.options).get("root", "."))),
+            "root": _container_path(request, str(_as_mapping(request.options).get("root", "."))),
             "build": _indices(pins, "project"),
             "install": pins["install"],
             "variables": pins["variables"],
-            "keep": _keep(_options(request.options)),
+            "keep": _generated_directory(_as_mapping(request.options)),
         }
-        return _told(request, pins, project)
+        return _build_document(request, pins, project)
 
     def generated(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
-        """What the build wrote beside the sources in its copy of the project."""
-        return {".": _keep(_options(request.options))}
+        """The files that the build wrote beside the sources in its copy of the project."""
+        return {".": _generated_directory(_as_mapping(request.options))}
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
-        """As in `editable`; of a wheel also what tests may import in its place."""
+        """As in `editable`; for a wheel also the module of the checkout that tests may import instead."""
         assert isinstance(pins, dict)
-        covers = _importable(request) if pins["install"] == "wheel" else []
-        return f"{pins['install']} (the checkout's {covers[0]} may come first)" if covers else str(pins["install"])
+        modules = _shadowing_modules(request) if pins["install"] == "wheel" else []
+        return f"{pins['install']} (the checkout's {modules[0]} may come first)" if modules else str(pins["install"])
 
 
-def _check_python(chosen: Mapping[str, Any], resolver: Resolver) -> None:
-    """Raises ResolveError where the env's Python is none that the project is for."""
-    specifier, version = str(chosen.get("requires-python", "")), str(resolver.info["version"])
+def _check_python(options: Mapping[str, Any], resolver: Resolver) -> None:
+    """Raises ResolveError unless the project supports the env's Python."""
+    specifier, version = str(options.get("requires-python", "")), str(resolver.info["version"])
     if specifier and not python_versions.fits(specifier, version):
         raise api.ResolveError(
-            python_versions.wanted(specifier, f"{_python(chosen)} of this env is {version}"),
+            python_versions.wrong_python_message(specifier, f"{_python(options)} of this env is {version}"),
             code="python-version",
             hint=python_versions.hint(specifier),
         )
 
 
-def _importable(request: api.Request) -> list[str]:
-    """Packages and modules in the project's own directory: tests that are started there may find them first."""
-    root = posixpath.normpath(posixpath.join(request.directory, str(_options(request.options).get("root", "."))))
-    below = {posixpath.relpath(item.path, root) for item in request.inputs}
+def _shadowing_modules(request: api.Request) -> list[str]:
+    """Returns the packages and modules in the project's directory: tests that run there may import them first."""
+    root = posixpath.normpath(posixpath.join(request.directory, str(_as_mapping(request.options).get("root", "."))))
+    paths = {posixpath.relpath(item.path, root) for item in request.inputs}
     packages = (
-        path.removesuffix("__init__.py") for path in below if path.count("/") == 1 and path.endswith("/__init__.py")
+        path.removesuffix("__init__.py") for path in paths if path.count("/") == 1 and path.endswith("/__init__.py")
     )
-    modules = (path for path in below if path.endswith(".py") and "/" not in path and not _NO_MODULE.match(path))
-    found = (path for path in packages if path.rstrip("/") not in NON_SOURCE_DIRECTORIES and not path.startswith("../"))
-    return [*sorted(found), *sorted(modules)]
+    modules = (path for path in paths if path.endswith(".py") and "/" not in path and not _NO_MODULE.match(path))
+    source_packages = (
+        path for path in packages if path.rstrip("/") not in NON_SOURCE_DIRECTORIES and not path.startswith("../")
+    )
+    return [*sorted(source_packages), *sorted(modules)]
 
 
 _NO_MODULE = re.compile(r"(setup|conftest|noxfile|tasks|build|fabfile|manage|versioneer|test_.*|.*_test)\.py$")
@@ -361,7 +390,7 @@ _NO_MODULE = re.compile(r"(setup|conftest|noxfile|tasks|build|fabfile|manage|ver
 # ---- options and the recipe ----------------------------------------------------------------------------------------
 
 
-def _options(options: api.Json) -> dict[str, Any]:
+def _as_mapping(options: api.Json) -> dict[str, Any]:
     return {"packages": options} if isinstance(options, list) else dict(options or {})  # type: ignore[arg-type]
 
 
@@ -370,34 +399,34 @@ def _prefix(directory: str) -> str:
     return "" if directory == "." else f"{directory}/"
 
 
-def _at(request: api.Request, root: str) -> str:
-    """Where a container sees a directory that is relative to the spec's."""
+def _container_path(request: api.Request, root: str) -> str:
+    """Returns a directory's path in containers; `root` is relative to the spec's directory."""
     return posixpath.normpath(posixpath.join(api.PROJECT, request.directory, root))
 
 
-def _python(chosen: Mapping[str, Any]) -> str:
-    return str(chosen.get("python", "python3"))
+def _python(options: Mapping[str, Any]) -> str:
+    return str(options.get("python", "python3"))
 
 
-def _path(chosen: Mapping[str, Any]) -> str:
-    return posixpath.normpath(str(chosen.get("path", VENV)))
+def _venv_path(options: Mapping[str, Any]) -> str:
+    return posixpath.normpath(str(options.get("path", VENV)))
 
 
-def _keep(chosen: Mapping[str, Any]) -> str:
-    return f"{_path(chosen)}/share/envtool"
+def _generated_directory(options: Mapping[str, Any]) -> str:
+    return f"{_venv_path(options)}/share/envtool"
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _told(request: api.Request, pins: api.Json, project: api.Json) -> api.Json:
-    """The document of inside.py's `build`: all that it is told."""
+def _build_document(request: api.Request, pins: api.Json, project: api.Json) -> api.Json:
+    """Returns the document for inside.py's mode `build`."""
     assert isinstance(pins, dict)
     files = files_of(pins)
-    place = {entry["file"]: index for index, entry in enumerate(files)}
+    indices = {entry["file"]: index for index, entry in enumerate(files)}
     return {
-        "venv": _path(_options(request.options)),
+        "venv": _venv_path(_as_mapping(request.options)),
         "blobs": api.BLOBS,
         "pip": f"{api.BLOBS}/{pins['pip']}",
         "files": [
@@ -405,7 +434,7 @@ def _told(request: api.Request, pins: api.Json, project: api.Json) -> api.Json:
                 "name": entry["name"],
                 "version": entry["version"],
                 "file": entry["file"],
-                "build": [place[name] for name in entry.get("build", ())],
+                "build": [indices[name] for name in entry.get("build", ())],
             }
             for entry in files
         ],
@@ -418,8 +447,8 @@ def _indices(pins: api.Json, use: str) -> list[api.Json]:
     return [index for index, entry in enumerate(files_of(pins)) if entry["use"] == use]
 
 
-def _buildable(files: PipInputs, root: str) -> ProjectMetadata:
-    """The facts of the project in `root`. Raises ResolveError (code no-project) where there is none."""
+def _installable_project(files: PipInputs, root: str) -> ProjectMetadata:
+    """Returns the metadata of the project in `root`. Raises ResolveError (code no-project) if there is none."""
     facts = facts_at(files, _prefix(root))
     if not facts.buildable:
         raise api.ResolveError(

@@ -1,7 +1,7 @@
-"""What pyproject.toml, setup.py and the tree say about a project. Pure: files come through a `Project`.
+"""What pyproject.toml, setup.py and the tree say about a project. Pure: a FileReader reads the files.
 
-Formats: pyproject.toml (PEP 517, 518, 621, 735), the tables of Poetry, uv, PDM and Hatch as far as their dependencies
-go, setup.cfg (setuptools documentation, "Declarative Config"); of setup.py what it writes out.
+Formats: pyproject.toml (PEP 517, 518, 621, 735), the dependencies in the tables of Poetry, uv, PDM and Hatch, setup.cfg
+(setuptools documentation, "Declarative Config"), and the literals of setup.py.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _EXTENSIONS = re.compile(r"\b(ext_modules|cffi_modules|rust_extensions|cmdclass_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectMetadata:
-    """A project. `dependencies` is None where only running its build backend tells (dynamic, setup.py)."""
+    """The metadata of a project. `dependencies` is None if only its build backend knows them (dynamic, setup.py)."""
 
     name: str = ""
-    installable: bool = False  # it is a package, by the rules of the tool that it is made with
-    buildable: bool = False  # there is something that pip could be told to install
+    installable: bool = False  # it is a package, by the rules of its packaging tool
+    buildable: bool = False  # pip could install it
     dependencies: tuple[str, ...] | None = ()
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     groups: Mapping[str, Any] = field(default_factory=dict)
@@ -55,59 +55,64 @@ class ProjectMetadata:
     build_requires: tuple[str, ...] = ()
     backend: str = ""
     compiled: bool = False
-    versioned: bool = False  # its version comes from version control, which builds do not see
+    versioned: bool = False  # its version comes from version control, which the container does not have
     declared: bool = False  # all metadata is written in pyproject.toml: no build reads modules for it
     tools: Mapping[str, Any] = field(default_factory=dict)  # the [tool] table
-    texts: tuple[str, ...] = ()  # what decides the build: pyproject.toml, setup.py and setup.cfg, those that there are
+    texts: tuple[str, ...] = ()  # of pyproject.toml, setup.py and setup.cfg, those that exist: they decide the build
 
     @property
     def install(self) -> str:
-        """How it is installed where nobody says: a wheel where editable installs of its backend are of another kind."""
+        """The default mode of installing: `wheel` for backends whose editable installs differ, else `editable`."""
         by_wheel = self.backend.partition(".")[0] in COMPILING or "scikit-build" in map(name_of, self.build_requires)
         return "wheel" if by_wheel else "editable"
 
 
 def read_facts(project: FileReader, root: str = "") -> ProjectMetadata:
-    """The facts of the project at `root` ("" or "sub/"). Raises WrongFileError."""
+    """Reads the metadata of the project at `root` ("" or "sub/"). Raises WrongFileError."""
     text = project.read(f"{root}pyproject.toml")
     setup = project.read(f"{root}setup.py")
     config = project.read(f"{root}setup.cfg")
-    whole = _toml(text, f"{root}pyproject.toml") if text is not None else {}
-    meta, system, tools = table(whole, "project"), table(whole, "build-system"), table(whole, "tool")
-    old = _read_setup_files(setup, config)
-    requires = tuple(str(line) for line in system.get("requires", ()))
-    backend = str(system.get("build-backend", ""))
-    dynamic = set(meta.get("dynamic", ()))
-    name = str(meta.get("name", "") or table(tools, "poetry").get("name", "") or old.name)
-    buildable = bool(meta or system or setup is not None or (config and "[metadata]" in config))
-    installable = buildable and _is_package(
-        project, root, has_setup=setup is not None, system=bool(system), tools=tools
+    document = _toml(text, f"{root}pyproject.toml") if text is not None else {}
+    project_table, build_system, tools = (
+        table(document, "project"),
+        table(document, "build-system"),
+        table(document, "tool"),
     )
-    dependencies, extras = _dependencies(meta, tools, old, name, buildable=buildable)
-    version_unknown = "version" in dynamic or "version" not in meta
+    setup_metadata = _read_setup_files(setup, config)
+    requires = tuple(str(line) for line in build_system.get("requires", ()))
+    backend = str(build_system.get("build-backend", ""))
+    dynamic = set(project_table.get("dynamic", ()))
+    name = str(project_table.get("name", "") or table(tools, "poetry").get("name", "") or setup_metadata.name)
+    buildable = bool(project_table or build_system or setup is not None or (config and "[metadata]" in config))
+    installable = buildable and _is_package(
+        project, root, has_setup=setup is not None, system=bool(build_system), tools=tools
+    )
+    dependencies, extras = _dependencies(project_table, tools, setup_metadata, name, buildable=buildable)
+    version_unknown = "version" in dynamic or "version" not in project_table
     return ProjectMetadata(
         name=name,
         installable=installable,
         buildable=buildable,
         dependencies=dependencies,
         extras=extras,
-        groups={**_tool_groups(tools), **poetry_groups(tools), **table(whole, "dependency-groups")},
-        test_lines=old.tests,
-        requires_python=_requires_python(meta, tools, old),
+        groups={**_tool_groups(tools), **poetry_groups(tools), **table(document, "dependency-groups")},
+        test_lines=setup_metadata.tests,
+        requires_python=_requires_python(project_table, tools, setup_metadata),
         build_requires=requires,
         backend=backend,
         compiled=_is_compiled(backend, requires, setup or "", tools),
         versioned=version_unknown
         and _has_vcs_version(requires, setup or "", tools)
         and not project.read(f"{root}PKG-INFO"),
-        declared=_is_declared(meta, tools, requires) and setup is None and config is None,
+        declared=_is_declared(project_table, tools, requires) and setup is None and config is None,
         tools=tools,
-        texts=tuple(part for part in (text, setup, config) if part),
+        texts=tuple(content for content in (text, setup, config) if content),
     )
 
 
 def _is_package(project: FileReader, root: str, *, has_setup: bool, system: bool, tools: Mapping[str, Any]) -> bool:
-    """See layout.py: what the project says, else whether there is a build system, else what setuptools would find."""
+    """Whether the project is a package: by its own declaration, else by its build system (a uv project without one is
+    none), else by setuptools' discovery."""
     answer = package_layout.declared_package(tools)
     if answer is not None:
         return answer
@@ -116,63 +121,69 @@ def _is_package(project: FileReader, root: str, *, has_setup: bool, system: bool
     if "uv" in tools or project.read(f"{root}uv.lock") is not None:
         return False
     glob = getattr(project, "glob", None)
-    if glob is None:  # a layer's inputs, of which somebody has said that they are to be installed
+    if glob is None:  # the inputs of a layer, whose options say that the project is to be installed
         return True
     return package_layout.is_single_package((path.removeprefix(root) for path in glob(f"{root}**")), tools)
 
 
 def _dependencies(
-    meta: Mapping[str, Any], tools: Mapping[str, Any], old: _SetupMetadata, name: str, *, buildable: bool
+    project_table: Mapping[str, Any],
+    tools: Mapping[str, Any],
+    setup_metadata: _SetupMetadata,
+    name: str,
+    *,
+    buildable: bool,
 ) -> tuple[tuple[str, ...] | None, dict[str, tuple[str, ...]]]:
-    """What the project requires, None where only its build backend knows, and its extras."""
-    extras = {str(key): tuple(map(str, value)) for key, value in table(meta, "optional-dependencies").items()}
-    dynamic = set(meta.get("dynamic", ()))
+    """Returns the project's requirements (None if only its build backend knows them) and its extras."""
+    extras = {str(key): tuple(map(str, value)) for key, value in table(project_table, "optional-dependencies").items()}
+    dynamic = set(project_table.get("dynamic", ()))
     poetry = table(tools, "poetry")
-    if poetry.get("dependencies") and ("dependencies" in dynamic or not meta):
-        lines, more = poetry_dependencies(tools)
-        return tuple(own_extras(name, {**more, **extras}, lines)), {**more, **extras}
-    if meta and not dynamic & {"dependencies", "optional-dependencies"}:
-        return tuple(own_extras(name, extras, [str(line) for line in meta.get("dependencies", ())])), extras
-    return (None if buildable and not poetry else ()), {**old.extras, **extras}
+    if poetry.get("dependencies") and ("dependencies" in dynamic or not project_table):
+        lines, poetry_extras = poetry_dependencies(tools)
+        return tuple(own_extras(name, {**poetry_extras, **extras}, lines)), {**poetry_extras, **extras}
+    if project_table and not dynamic & {"dependencies", "optional-dependencies"}:
+        return tuple(own_extras(name, extras, [str(line) for line in project_table.get("dependencies", ())])), extras
+    return (None if buildable and not poetry else ()), {**setup_metadata.extras, **extras}
 
 
 def _tool_groups(tools: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Development dependencies of uv and PDM from before PEP 735, and of Hatch's environments, as PEP 735 has them."""
-    found: dict[str, list[Any]] = {}
-    for env, about in table(table(tools, "hatch"), "envs").items():
+    """Returns development dependencies of uv and PDM (their formats before PEP 735) and of Hatch's environments, as
+    groups in the format of PEP 735."""
+    groups: dict[str, list[Any]] = {}
+    for env, settings in table(table(tools, "hatch"), "envs").items():
         lines = [
             line
             for key in ("dependencies", "extra-dependencies")
-            for line in (about.get(key, ()) if isinstance(about, dict) else ())
+            for line in (settings.get(key, ()) if isinstance(settings, dict) else ())
             if isinstance(line, str)
         ]
         if lines:
-            found["test" if env == "hatch-test" else "dev" if env == "default" else env] = lines
+            groups["test" if env == "hatch-test" else "dev" if env == "default" else env] = lines
     for name, lines in table(table(tools, "pdm"), "dev-dependencies").items():
         if isinstance(lines, list):
-            found[name] = [_plain_editable(str(line)) for line in lines]
+            groups[name] = [_plain_editable(str(line)) for line in lines]
     uv = table(tools, "uv").get("dev-dependencies")
     if isinstance(uv, list):
-        found["dev"] = [*found.get("dev", []), *map(str, uv)]
-    return found
+        groups["dev"] = [*groups.get("dev", []), *map(str, uv)]
+    return groups
 
 
 def _plain_editable(line: str) -> str:
-    """PDM's `-e file:///${PROJECT_ROOT}/sub#egg=name` as `name @ file:///${PROJECT_ROOT}/sub`."""
+    """Returns PDM's `-e file:///${PROJECT_ROOT}/sub#egg=name` as `name @ file:///${PROJECT_ROOT}/sub`."""
     match = re.match(r"^-e\s+(\S+?)#egg=([\w.\[\],-]+)$", line)
     return f"{match.group(2)} @ {match.group(1)}" if match else line
 
 
-def _requires_python(meta: Mapping[str, Any], tools: Mapping[str, Any], old: _SetupMetadata) -> str:
-    if isinstance(meta.get("requires-python"), str):
-        return str(meta["requires-python"])
+def _requires_python(project_table: Mapping[str, Any], tools: Mapping[str, Any], setup_metadata: _SetupMetadata) -> str:
+    if isinstance(project_table.get("requires-python"), str):
+        return str(project_table["requires-python"])
     poetry = table(table(tools, "poetry"), "dependencies").get("python")
-    return poetry_version(poetry) if isinstance(poetry, str) else old.python
+    return poetry_version(poetry) if isinstance(poetry, str) else setup_metadata.python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SetupMetadata:
-    """What setup.cfg and setup.py write out, as far as reading tells."""
+    """The literal values of setup.cfg and setup.py."""
 
     name: str = ""
     python: str = ""
@@ -186,20 +197,22 @@ def _read_setup_files(setup: str | None, config: str | None) -> _SetupMetadata:
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
     try:
         parser.read_string(config or "")
-    except configparser.Error:  # its owner will hear of it from setuptools
+    except configparser.Error:  # setuptools reports it
         parser = configparser.RawConfigParser()
     sections = {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}
     options = sections.get("options", {})
-    written = _setup_arguments(setup)
+    arguments = _setup_arguments(setup)
     extras = {key: _text_lines(value) for key, value in sections.get("options.extras_require", {}).items()}
-    for key, value in (written["extras_require"] if isinstance(written.get("extras_require"), dict) else {}).items():
+    for key, value in (
+        arguments["extras_require"] if isinstance(arguments.get("extras_require"), dict) else {}
+    ).items():
         extras[str(key).partition(":")[0]] = _text_lines(value)
-    extras.pop("", None)  # `:marker`: of no extra
+    extras.pop("", None)  # `:marker` belongs to no extra
     return _SetupMetadata(
-        name=str(written.get("name") or sections.get("metadata", {}).get("name", "")),
-        python=str(written.get("python_requires") or options.get("python_requires", "")),
+        name=str(arguments.get("name") or sections.get("metadata", {}).get("name", "")),
+        python=str(arguments.get("python_requires") or options.get("python_requires", "")),
         extras=extras,
-        tests=_text_lines(written.get("tests_require") or options.get("tests_require", "")),
+        tests=_text_lines(arguments.get("tests_require") or options.get("tests_require", "")),
     )
 
 
@@ -209,26 +222,26 @@ def _text_lines(value: object) -> tuple[str, ...]:
 
 
 def _setup_arguments(setup: str | None) -> dict[str, Any]:
-    """Arguments of setup() that are written out, or are names of values that are. Of dictionaries and lists, the parts
-    that are: an extra counts by its name, whatever computes what it requires."""
+    """Returns the arguments of setup() that are literals, or names of literals. Of dictionaries and lists, the literal
+    parts: an extra counts by its name even if its requirements are computed."""
     try:
         tree = ast.parse(setup or "")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     values: dict[str, ast.expr] = {}
     for target, value in (
-        (to, node.value) for node in tree.body if isinstance(node, ast.Assign) for to in node.targets
+        (target, node.value) for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
     ):
         if isinstance(target, ast.Name):
             values[target.id] = value
         elif isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):  # extras["all"] = …
-            known = values.get(target.value.id)
-            if isinstance(known, ast.Dict):
-                known.keys.append(target.slice)
-                known.values.append(value)
+            mapping = values.get(target.value.id)
+            if isinstance(mapping, ast.Dict):
+                mapping.keys.append(target.slice)
+                mapping.values.append(value)
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-    named = [call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", "")) == "setup"]
-    keywords = {one.arg: one.value for call in named for one in call.keywords if one.arg}
+    setup_calls = [call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", "")) == "setup"]
+    keywords = {keyword.arg: keyword.value for call in setup_calls for keyword in call.keywords if keyword.arg}
     return {key: _value(node, values) for key, node in keywords.items()}
 
 
@@ -239,10 +252,10 @@ def _value(node: ast.expr | None, values: Mapping[str, ast.expr], depth: int = 0
         return _value(values.get(node.id), values, depth + 1)
     if isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
-        return {key.value: _value(each, values, depth + 1) for key, each in pairs if isinstance(key, ast.Constant)}
+        return {key.value: _value(item, values, depth + 1) for key, item in pairs if isinstance(key, ast.Constant)}
     if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        found = [_value(each, values, depth + 1) for each in node.elts]
-        return [each for each in found if isinstance(each, str)]
+        items = [_value(item, values, depth + 1) for item in node.elts]
+        return [item for item in items if isinstance(item, str)]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         left, right = _value(node.left, values, depth + 1), _value(node.right, values, depth + 1)
         return [*left, *right] if isinstance(left, list) and isinstance(right, list) else None
@@ -274,6 +287,10 @@ def _has_vcs_version(requires: Iterable[str], setup: str, tools: Mapping[str, An
     return version.get("source") == "scm"
 
 
-def _is_declared(meta: Mapping[str, Any], tools: Mapping[str, Any], requires: Iterable[str]) -> bool:
-    described = meta or table(tools, "poetry")
-    return "version" in described and not meta.get("dynamic") and not VERSIONERS & {name_of(line) for line in requires}
+def _is_declared(project_table: Mapping[str, Any], tools: Mapping[str, Any], requires: Iterable[str]) -> bool:
+    described = project_table or table(tools, "poetry")
+    return (
+        "version" in described
+        and not project_table.get("dynamic")
+        and not VERSIONERS & {name_of(line) for line in requires}
+    )

@@ -1,4 +1,4 @@
-"""What a failed build's output says is missing on the system, and the package that has it."""
+"""The system files that a failed build's output says are missing, and the packages that have them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PATTERNS = tuple(
     )
 )
 _COMPILER = re.compile(r"(?:[\w.]+-linux-gnu[\w]*-)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+|make)(?:-[\d.]+)?$|CMAKE_C")
-# Where the index of the suite cannot be asked, and for what has no file of its name in any package. In Debian's words.
+# Debian's package names, for when the suite's index cannot be read and for files that no package has under that name.
 _KNOWN = {
     "Python.h": "python3-dev", "ffi.h": "libffi-dev", "libpq-fe.h": "libpq-dev", "bin/pg_config": "libpq-dev",
     "openssl/ssl.h": "libssl-dev", "openssl/opensslv.h": "libssl-dev", "zlib.h": "zlib1g-dev", "libz.so": "zlib1g-dev",
@@ -53,17 +53,17 @@ _KNOWN = {
 
 
 def missing_files(output: str) -> dict[str, str]:
-    """What is missing, as the output calls it -> the end of the path of a file that would be it."""
-    found: dict[str, tuple[int, str]] = {}
+    """Returns the missing things: name in the output -> the end of the path of the file that provides it. At most 4."""
+    positions: dict[str, tuple[int, str]] = {}
     for pattern in _PATTERNS:
         for match in pattern.finditer(output):
             kind, name = next((kind, name) for kind, name in match.groupdict().items() if name)
-            found.setdefault(name, (match.start(), _end(kind, name)))
-    ordered = sorted(found.items(), key=lambda item: item[1][0])
+            positions.setdefault(name, (match.start(), _path_end(kind, name)))
+    ordered = sorted(positions.items(), key=lambda item: item[1][0])
     return {name: end for name, (_, end) in ordered[:4]}
 
 
-def _end(kind: str, name: str) -> str:
+def _path_end(kind: str, name: str) -> str:
     match kind:
         case "header":
             return name
@@ -75,25 +75,25 @@ def _end(kind: str, name: str) -> str:
 
 
 def missing_package_hint(output: str, base_kind: str, site: api.Site) -> str:
-    """Which packages have what the output says is missing, looked up in the index of the base's own suite; empty where
-    nothing is known to be missing, or nobody knows what has it."""
-    wanted = missing_files(output)
-    asked = [end for end in wanted.values() if end not in ("build-essential", "Python.h", "bin/rust")]
-    there = site.packages_with(asked) if asked else {}
+    """Returns a hint that names the packages with the missing files, by the index of the base's own suite; empty if
+    nothing is known to be missing, or no package is known to have it."""
+    missing = missing_files(output)
+    path_ends = [end for end in missing.values() if end not in ("build-essential", "Python.h", "bin/rust")]
+    index_packages = site.packages_with(path_ends) if path_ends else {}
     packages: dict[str, list[str]] = {}
-    for name, end in wanted.items():
-        package = end if end == "build-essential" else there.get(end) or _KNOWN.get(end)
+    for name, end in missing.items():
+        package = end if end == "build-essential" else index_packages.get(end) or _KNOWN.get(end)
         if package:
             packages.setdefault(package, []).append(name)
     if not packages:
         return ""
-    said = "; ".join(f"{_listed(names)} is in the package {package}" for package, names in packages.items())
+    sentence = "; ".join(f"{_join_names(names)} is in the package {package}" for package, names in packages.items())
     names = ", ".join(packages)
     if base_kind == "host":
         install = f"`apt install {' '.join(packages)}` puts it on this machine"
-        return f"{said}: {install}, or stand on a base like {{debian: bookworm}} with a layer `apt: [{names}]`"
-    return f"{said}: add a layer `apt: [{names}]` below this one"
+        return f"{sentence}: {install}, or stand on a base like {{debian: bookworm}} with a layer `apt: [{names}]`"
+    return f"{sentence}: add a layer `apt: [{names}]` below this one"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return " and ".join(f"`{name}`" for name in names)

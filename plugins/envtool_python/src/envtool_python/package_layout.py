@@ -1,8 +1,8 @@
-"""Is a project a package, one that its tool would install? Pure.
+"""Whether a project is a package that its tool would install. Pure.
 
-Rules of those who make them: uv (`package`; without a build system it is none), Poetry (`package-mode`), PDM
-(`distribution`); pip, which takes setuptools where no build system is said, and setuptools' automatic discovery, which
-refuses several top-level packages or modules (setuptools documentation, "Package Discovery").
+The rules are those of the tools: uv (`package`; without a build system the project is none), Poetry (`package-mode`),
+PDM (`distribution`), pip, which uses setuptools where no build system is declared, and setuptools' automatic discovery,
+which refuses several top-level packages or modules (setuptools documentation, "Package Discovery").
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from envtool_python.poetry import table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Directories and modules of a flat layout that setuptools takes for no packages.
+# Directories and modules of a flat layout that setuptools does not regard as packages.
 _NO_PACKAGES = frozenset(
     [
         "ci",
@@ -80,7 +80,7 @@ _NO_MODULES = frozenset(
 
 
 def declared_package(tools: Mapping[str, Any]) -> bool | None:
-    """What the project says itself; None where it says nothing."""
+    """Returns whether the project declares itself a package; None if it declares nothing."""
     for tool, key in (("uv", "package"), ("poetry", "package-mode"), ("pdm", "distribution")):
         answer = table(tools, tool).get(key)
         if isinstance(answer, bool):
@@ -89,23 +89,25 @@ def declared_package(tools: Mapping[str, Any]) -> bool | None:
 
 
 def is_single_package(paths: Iterable[str], tools: Mapping[str, Any]) -> bool:
-    """Whether setuptools, told nothing, finds one package or module, by the paths of all files."""
+    """Whether setuptools' automatic discovery finds exactly one package or module, by the paths of all files."""
     if {"packages", "py-modules", "package-dir"} & {*table(tools, "setuptools")}:
         return True
-    found = list(paths)
-    if any(path.startswith("src/") and path.endswith(".py") for path in found):
+    files = list(paths)
+    if any(path.startswith("src/") and path.endswith(".py") for path in files):
         return True
-    tops = {path.partition("/")[0] for path in found if "/" in path}
-    packages = {name for name in tops if name.isidentifier() and not name.startswith("_") and _package(name)}
+    directories = {path.partition("/")[0] for path in files if "/" in path}
+    packages = {
+        name for name in directories if name.isidentifier() and not name.startswith("_") and _is_package_name(name)
+    }
     if packages:
-        return len(packages) == 1 and any(path.endswith(".py") and path.partition("/")[0] in packages for path in found)
-    modules = {path.removesuffix(".py") for path in found if "/" not in path and path.endswith(".py")}
-    return len({name for name in modules if _module(name)}) == 1
+        return len(packages) == 1 and any(path.endswith(".py") and path.partition("/")[0] in packages for path in files)
+    modules = {path.removesuffix(".py") for path in files if "/" not in path and path.endswith(".py")}
+    return len({name for name in modules if _is_module_name(name)}) == 1
 
 
-def _package(name: str) -> bool:
+def _is_package_name(name: str) -> bool:
     return name not in _NO_PACKAGES
 
 
-def _module(name: str) -> bool:
+def _is_module_name(name: str) -> bool:
     return name.isidentifier() and name not in _NO_MODULES and not re.match(r"_|(test|example)_", name)

@@ -1,4 +1,4 @@
-"""What is written down of a virtual environment, and what follows from it alone. Pure.
+"""The pins of a virtual environment, and what follows from them alone. Pure.
 
 Pins are JSON:
 
@@ -6,13 +6,13 @@ Pins are JSON:
      "pip": file name,
      "files": [{"name", "version", "file", "sha256", "size",
                 "use": "install" | "project" | "build",  # installed; for the project's own build; for other builds
-                "build": [file names],                   # only of source distributions: what their builds need
-                "url": …,                                # only where a requirement names it: `name @ URL`
-                "path": …}],                             # only of an archive of the project: where it is in it
+                "build": [file names],                   # of a source distribution: the files that its build needs
+                "url": …,                                # only if a requirement names it: `name @ URL`
+                "path": …}],                             # of an archive of the project: its path in the project
      …}
 
-Files stand in the order in which builds need each other: all in `build` come before their file. Indexes are not named:
-another machine finds the same files where its own pip looks (`simple.py`).
+A file comes after all files in its `build`. Pins name no indexes: another machine finds the same files where its own
+pip looks (simple_index).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Entry: TypeAlias = dict[str, Any]
 
-PINS: dict[str, api.Json] = {  # of both kinds
+PINS: dict[str, api.Json] = {  # the pins of both kinds
     "python": {"type": "object"},
     "pip": api.shapes.FILE,
     "files": api.shapes.rows(
@@ -48,13 +48,13 @@ PINS: dict[str, api.Json] = {  # of both kinds
 
 
 def project_path_of(url: str) -> str:
-    """The path in the project of what a container saw there; empty for every other URL."""
-    top = f"file://{api.PROJECT}/"
-    return unquote(url.removeprefix(top)) if url.startswith(top) else ""
+    """Returns the path in the project of a file: URL that a container saw there; empty for every other URL."""
+    prefix = f"file://{api.PROJECT}/"
+    return unquote(url.removeprefix(prefix)) if url.startswith(prefix) else ""
 
 
 def fetches(pins: api.Json) -> tuple[api.Fetch, ...]:
-    """The files of pins. Raises LookupError where pip is none of them."""
+    """Returns the fetches of all pinned files. Raises LookupError if pip is none of them."""
     assert isinstance(pins, dict)
     if pins["pip"] not in [entry["file"] for entry in files_of(pins)]:
         raise LookupError("pip is none of the files")
@@ -65,7 +65,7 @@ def fetches(pins: api.Json) -> tuple[api.Fetch, ...]:
 
 
 def keep_constraints(pins: api.Json, requirements: Sequence[str]) -> list[api.Json]:
-    """Constraints that hold an earlier choice where it is, but for what the requirements themselves rule out now."""
+    """Returns constraints that keep the versions of earlier pins, except those that the requirements now rule out."""
     files = files_of(pins) if isinstance(pins, dict) else []
     return [
         f"{entry['name']}=={entry['version']}"
@@ -81,15 +81,15 @@ def _ruled_out(entry: Entry, requirements: Sequence[str]) -> bool:
         if name_of(line) != normal(entry["name"]):
             continue
         try:
-            wanted = Requirement(line)
-        except InvalidRequirement:  # with options behind it, say
+            requirement = Requirement(line)
+        except InvalidRequirement:  # with options behind it, for example
             return True
-        if wanted.url or not wanted.specifier.contains(entry["version"], prereleases=True):
+        if requirement.url or not requirement.specifier.contains(entry["version"], prereleases=True):
             return True
     return False
 
 
 def files_of(pins: api.Json) -> list[Entry]:
-    """The files of pins, as they stand there."""
+    """Returns the entries of the pinned files, in the order of the pins."""
     assert isinstance(pins, dict)
     return pins["files"]  # type: ignore[return-value]

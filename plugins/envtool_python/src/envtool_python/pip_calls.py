@@ -1,8 +1,7 @@
-"""What a layer's options ask pip for, read from the project's files. What a layer does not depend on does not exist."""
+"""What a layer's options ask pip for, read from the files that are inputs of the layer."""
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
 import re
 from dataclasses import dataclass
@@ -10,19 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from envtool import api
 from envtool_python import find_links
-from envtool_python.decode import WrongFileError, decode_text
-from envtool_python.dependency_sources import (
-    ARCHIVES,
-    INDEX,
-    PROJECTS,
-    DependencySources,
-    WrongSource,
-    container_url,
-    is_archive,
-    is_directory,
-    is_url,
-)
-from envtool_python.editable import BUILD_FILES
+from envtool_python.checkout_projects import PROJECTS
+from envtool_python.decode import WrongFileError
+from envtool_python.dependency_sources import DependencySources, WrongSource
+from envtool_python.layer_inputs import SPEC, PipInputs, UndeclaredInputError
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.requirement_checks import check_lines
 from envtool_python.requirements import (
@@ -35,19 +25,19 @@ from envtool_python.requirements import (
     own_extras,
     unique,
 )
+from envtool_python.source_values import ARCHIVES, INDEX, container_url, is_archive, is_directory, is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-MAX_FILE_SIZE = 8 << 20  # bytes of a requirements file
-SPEC = "the spec"  # the file of what stands in the layer's own options
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipRequest:
-    """What pip is asked for: `calls` are lines for one call each, all of which go into one environment; `directories`
-    are those of the project that names come from. `extras` of the project are asked for where only its build backend
-    can say what they require (None otherwise), in the call of that number.
+    """What pip is asked for.
+
+    `calls` are the requirement lines of one call of pip each; all calls go into one environment. `directories` are the
+    sources that are directories of the project, by name. `extras` are the project's extras where only its build backend
+    knows what they require, else None; they belong to the call with the index `project_call`.
     """
 
     facts: ProjectMetadata
@@ -56,245 +46,192 @@ class PipRequest:
     directories: Mapping[str, str]
     extras: tuple[str, ...] | None
     project_call: int
-    places: Mapping[str, str]  # a name that is required -> file and line, as in "requirements.txt:3", where it is known
+    places: Mapping[str, str]  # name of a requirement -> file and line, as in "requirements.txt:3", if known
 
 
-def read_requests(chosen: Mapping[str, Any], files: PipInputs) -> PipRequest:
-    """Read what the options name. Raises ResolveError."""
+def read_requests(options: Mapping[str, Any], files: PipInputs) -> PipRequest:
+    """Reads the files that the options name. Raises ResolveError, SpecError."""
     try:
-        return _wanted(chosen, files)
+        return _read_requests(options, files)
     except (WrongFileError, WrongRequirementError) as error:
-        raise _wrong(error, files) from None
-    except _UndeclaredInputError as error:
+        raise _to_envtool_error(error, files) from None
+    except UndeclaredInputError as error:
         raise api.ResolveError(
             f"{error} is included, but the layer does not depend on it", code="requirements",
             hint=f"name it: `inputs: [{error}]`",
         ) from None  # fmt: skip
 
 
-def check(chosen: Mapping[str, Any], files: PipInputs) -> None:
-    """Raises ResolveError, SpecError as `wanted`; what the layer names and is not there is for others to tell."""
-    named = (*chosen.get("requirements", ()), *chosen.get("constraints", ()))
+def check(options: Mapping[str, Any], files: PipInputs) -> None:
+    """Raises ResolveError and SpecError as `read_requests`. Says nothing where a named file does not exist: the core
+    reports missing inputs."""
+    paths = (*options.get("requirements", ()), *options.get("constraints", ()))
     try:
-        if any(files.read(path) is None for path in named):
+        if any(files.read(path) is None for path in paths):
             return
     except WrongFileError as error:
-        raise _wrong(error, files) from None
-    read_requests(chosen, files)
+        raise _to_envtool_error(error, files) from None
+    read_requests(options, files)
 
 
-def _wanted(chosen: Mapping[str, Any], files: PipInputs) -> PipRequest:
-    wrong = [*_missing_source_projects(chosen, files), *check_lines(chosen.get("packages", ()), SPEC, 0, written=True)]
+def _read_requests(options: Mapping[str, Any], files: PipInputs) -> PipRequest:
+    wrong = [
+        *_missing_source_projects(options, files),
+        *check_lines(options.get("packages", ()), SPEC, 0, written=True),
+    ]
     places: dict[str, str] = {}
-    facts = read_facts(files) if asks_project(chosen) or chosen.get("groups") else ProjectMetadata()
-    sources = DependencySources(files, chosen.get("sources", {}), depth=files.depth)
-    bounded = flatten(files.read, (), chosen.get("constraints", ()))
-    extras = [*chosen.get("extras", ())] if asks_project(chosen) else None
+    facts = read_facts(files) if asks_project(options) or options.get("groups") else ProjectMetadata()
+    sources = DependencySources(files, options.get("sources", {}), depth=files.depth)
+    constraint_lines = flatten(files.read, (), options.get("constraints", ()))
+    extras = [*options.get("extras", ())] if asks_project(options) else None
     calls: list[tuple[str, ...]] = []
-    packages = [_linked(line, SPEC, 0, files, wrong) for line in chosen.get("packages", ())]
-    rest: list[str] = sources.place(packages, ProjectMetadata(), file=SPEC)
-    constraints = [*_bounds(bounded, files, wrong), *chosen.get("bounds", ())]
-    for path in chosen.get("requirements", ()):
-        found = flatten(files.read, [path])
-        constraints += _bounds(found, files, wrong)
-        if found.extras is not None:
+    packages = [_to_container_line(line, SPEC, 0, files, wrong) for line in options.get("packages", ())]
+    common_lines: list[str] = sources.to_pip_lines(packages, ProjectMetadata(), file=SPEC)
+    constraints = [*_container_constraints(constraint_lines, files, wrong), *options.get("bounds", ())]
+    for path in options.get("requirements", ()):
+        file_lines = flatten(files.read, [path])
+        constraints += _container_constraints(file_lines, files, wrong)
+        if file_lines.extras is not None:
             facts = facts if facts.texts else read_facts(files)
-            extras = [*(extras or []), *found.extras]
-        lines: list[str] = []
-        for line in found.requirements:
-            file, number = found.places.get(line, (path, 1))
-            if bad := check_lines([line], file, number):
-                wrong += bad
-                continue
-            places.setdefault(name_of(line), f"{file}:{number}")
-            told = _linked(line, file, number, files, wrong)
-            lines += [told] if told != line else sources.place([line], ProjectMetadata(), file=file, line=number)
-        if found.moded:  # a hash or an option holds for all of a call: for this file alone
+            extras = [*(extras or []), *file_lines.extras]
+        lines = _requirement_lines(path, file_lines, files, sources, wrong, places)
+        if file_lines.moded:  # a hash or an option holds for a whole call of pip: this file gets its own
             calls.append(unique(lines))
         else:
-            rest += lines
-    for name in chosen.get("groups", ()):
-        rest += sources.place(own_extras(facts.name, facts.extras, group(facts.groups, name)), facts)
-    asked = None
+            common_lines += lines
+    for name in options.get("groups", ()):
+        common_lines += sources.to_pip_lines(own_extras(facts.name, facts.extras, group(facts.groups, name)), facts)
+    asked_extras = None
     if extras is not None and facts.dependencies is None:
-        asked = unique(extras)
-        sources.all_of(facts)
+        asked_extras = unique(extras)
+        sources.add_all(facts)
     elif extras is not None:
-        rest += sources.place(facts.dependencies or (), facts)
+        common_lines += sources.to_pip_lines(facts.dependencies or (), facts)
         for name in extras:
-            rest += sources.place(extra(facts.name, facts.extras, name), facts)
+            common_lines += sources.to_pip_lines(extra(facts.name, facts.extras, name), facts)
     _check_sources(sources, wrong, files)
-    constraints += [f"{name} @ {value}" for name, value in sources.given.items() if is_url(value)]
-    local = {name: container_url(value, files.directory) for name, value in sources.given.items() if is_archive(value)}
-    constraints += [f"{name} @ {url}" for name, url in local.items()]
-    calls = [tuple(_with_local_url(line, local) for line in lines) for lines in calls]
-    if rest or asked is not None:
-        calls.append(unique(rest))
-    adds = chosen.get("adds", ())
+    constraints += [f"{name} @ {value}" for name, value in sources.spec_sources.items() if is_url(value)]
+    archive_urls = {
+        name: container_url(value, files.directory) for name, value in sources.spec_sources.items() if is_archive(value)
+    }
+    constraints += [f"{name} @ {url}" for name, url in archive_urls.items()]
+    calls = [tuple(_with_local_url(line, archive_urls) for line in lines) for lines in calls]
+    if common_lines or asked_extras is not None:
+        calls.append(unique(common_lines))
+    adds = options.get("adds", ())
     return PipRequest(
         facts=facts,
         calls=(*calls, unique(adds)) if adds else tuple(calls),
         constraints=unique(constraints),
-        directories=directories_of(chosen),
-        extras=asked,
+        directories=directories_of(options),
+        extras=asked_extras,
         project_call=len(calls) - 1,
         places=places,
     )
 
 
-def _linked(line: str, file: str, number: int, files: PipInputs, wrong: list[WrongSource]) -> str:
-    """A line as pip in a container is to be told it; what is wrong with a directory that it names goes to `wrong`."""
-    if bad := find_links.check_find_links(line, file, number, files):
-        wrong.append(bad)
+def _requirement_lines(
+    path: str,
+    file_lines: RequirementLines,
+    files: PipInputs,
+    sources: DependencySources,
+    wrong: list[WrongSource],
+    places: dict[str, str],
+) -> list[str]:
+    """Returns a file's requirements as pip in a container needs them; adds errors to `wrong`, positions to `places`."""
+    lines: list[str] = []
+    for line in file_lines.requirements:
+        file, number = file_lines.places.get(line, (path, 1))
+        if line_errors := check_lines([line], file, number):
+            wrong += line_errors
+            continue
+        places.setdefault(name_of(line), f"{file}:{number}")
+        pip_line = _to_container_line(line, file, number, files, wrong)
+        if pip_line != line:
+            lines.append(pip_line)
+        else:
+            lines += sources.to_pip_lines([line], ProjectMetadata(), file=file, line=number)
+    return lines
+
+
+def _to_container_line(line: str, file: str, number: int, files: PipInputs, wrong: list[WrongSource]) -> str:
+    """Returns the line as pip in a container needs it, and adds errors of the directory that it names to `wrong`."""
+    if error := find_links.check_find_links(line, file, number, files):
+        wrong.append(error)
     return find_links.container_line(line, "" if file == SPEC else file, files.known, files.directory)
 
 
-def _bounds(found: RequirementLines, files: PipInputs, wrong: list[WrongSource]) -> list[str]:
-    """The constraints of files, as `_linked`."""
-    return [_linked(line, *found.places.get(line, (SPEC, 0)), files, wrong) for line in found.constraints]
+def _container_constraints(lines: RequirementLines, files: PipInputs, wrong: list[WrongSource]) -> list[str]:
+    """Returns the constraints as pip in a container needs them, and adds errors to `wrong`."""
+    return [_to_container_line(line, *lines.places.get(line, (SPEC, 0)), files, wrong) for line in lines.constraints]
 
 
-def _missing_source_projects(chosen: Mapping[str, Any], files: PipInputs) -> list[WrongSource]:
-    """Directories that the layer's own `sources` name, and in which there is no project."""
+def _missing_source_projects(options: Mapping[str, Any], files: PipInputs) -> list[WrongSource]:
+    """Returns an error for each directory of the layer's own `sources` that has no project."""
     return [
         WrongSource(
-            message=f"`sources: {{{name}: {place}}}`: there is no project in {place} (no {', '.join(PROJECTS)})",
+            message=f"`sources: {{{name}: {path}}}`: there is no project in {path} (no {', '.join(PROJECTS)})",
             hint="write the path of a directory of the project that has one, of a wheel or source archive in it "
             f"(it ends in {', '.join(ARCHIVES[:3])}), the URL of one, or `{INDEX}`",
             file=SPEC,
             line=0,
         )
-        for name, place in directories_of(chosen).items()
-        if all(files.read(posixpath.join(place, file)) is None for file in PROJECTS)
+        for name, path in directories_of(options).items()
+        if all(files.read(posixpath.join(path, file)) is None for file in PROJECTS)
     ]
 
 
 def _check_sources(sources: DependencySources, wrong: list[WrongSource], files: PipInputs) -> None:
-    """Raises SpecError for lines and sources that are wrong, all at once; ResolveError where a requirement comes from
-    no index, and the layer does not say so."""
-    found = [*wrong, *sources.wrong.values()]
-    if found:
-        raise api.SpecError(tuple(dict.fromkeys(files.problem(each) for each in found)))
-    for name, place in sources.chosen.items():
-        if name not in sources.given:
-            more = "" if not is_directory(place) else f", and a layer `python-project: {{root: {place}}}` installs it"
+    """Raises SpecError with all wrong lines and sources, and ResolveError for a requirement from a directory or URL
+    that the layer's own `sources` do not name."""
+    errors = [*wrong, *sources.wrong.values()]
+    if errors:
+        raise api.SpecError(tuple(dict.fromkeys(files.problem(error) for error in errors)))
+    for name, value in sources.chosen.items():
+        if name not in sources.spec_sources:
+            advice = "" if not is_directory(value) else f", and a layer `python-project: {{root: {value}}}` installs it"
             raise api.ResolveError(
-                f"`{name}` comes from {place}", code="source", hint=f"say so: `sources: {{{name}: {place}}}`{more}"
+                f"`{name}` comes from {value}", code="source", hint=f"say so: `sources: {{{name}: {value}}}`{advice}"
             )
 
 
-def _with_local_url(line: str, local: Mapping[str, str]) -> str:
-    """A line with a hash says itself where an archive of the project is: pip takes no constraint for that."""
-    url = local.get(name_of(line), "")
-    found = re.match(r"^([\w.-]+\s*(?:\[[^\]]*\])?)([^;]*?)(;.*?)?(\s--hash.*)$", line) if url else None
-    return f"{found[1]} @ {url} {found[3] or ''}{found[4]}" if found else line
+def _with_local_url(line: str, archive_urls: Mapping[str, str]) -> str:
+    """Returns a line with a hash with the URL of its local archive: pip ignores a constraint for such a line."""
+    url = archive_urls.get(name_of(line), "")
+    match = re.match(r"^([\w.-]+\s*(?:\[[^\]]*\])?)([^;]*?)(;.*?)?(\s--hash.*)$", line) if url else None
+    return f"{match[1]} @ {url} {match[3] or ''}{match[4]}" if match else line
 
 
-def directories_of(chosen: Mapping[str, Any]) -> dict[str, str]:
-    """Name -> directory, of those sources that are directories of the project."""
-    return {name: place for name, place in chosen.get("sources", {}).items() if is_directory(place)}
+def directories_of(options: Mapping[str, Any]) -> dict[str, str]:
+    """Returns name -> directory, of the sources that are directories of the project."""
+    return {name: value for name, value in options.get("sources", {}).items() if is_directory(value)}
 
 
-def archives_of(chosen: Mapping[str, Any]) -> list[str]:
-    """Those sources that are archives of the project."""
-    return [place for place in chosen.get("sources", {}).values() if is_archive(place)]
+def archives_of(options: Mapping[str, Any]) -> list[str]:
+    """Returns the paths of the sources that are archives of the project."""
+    return [value for value in options.get("sources", {}).values() if is_archive(value)]
 
 
-def _wrong(error: WrongFileError | WrongRequirementError, files: PipInputs) -> api.ResolveError | api.SpecError:
+def _to_envtool_error(
+    error: WrongFileError | WrongRequirementError, files: PipInputs
+) -> api.ResolveError | api.SpecError:
     if isinstance(error, WrongFileError):
         where = f"{error.file}:{error.line}:{error.column}"
         return api.ResolveError(f"{where}: {error}", code="pyproject", hint=error.hint)
     if error.file:
-        place = WrongSource(message=str(error), hint=error.hint, file=error.file, line=error.line, code="requirements")
-        return api.SpecError((files.problem(place),))
+        source = WrongSource(message=str(error), hint=error.hint, file=error.file, line=error.line, code="requirements")
+        return api.SpecError((files.problem(source),))
     return api.ResolveError(str(error), code="requirements", hint=error.hint)
 
 
-class _UndeclaredInputError(LookupError):
-    """A file exists, but is not among the inputs."""
-
-
-class PipInputs:
-    """The project's files as a layer may read them: what is not among its inputs does not exist."""
-
-    def __init__(self, request: api.Request, site: api.Site, ahead: Iterable[str] | None = None) -> None:
-        """`ahead`: before its inputs are known; these are their patterns, and of metadata files what is none of them
-        does not exist."""
-        self.ahead = ahead is not None
-        self.where = request.where
-        self.known = {item.path for item in request.inputs}
-        if ahead is not None:
-            self.known = {posixpath.normpath(posixpath.join(request.directory, each)) for each in ahead}
-        self.site = site
-        self.directory = request.directory
-        self.depth = len([part for part in request.directory.split("/") if part not in ("", ".")])
-
-    def read(self, path: str) -> str | None:
-        """Text of an input; None when there is no such file. Raises _OutsideError when it is no input."""
-        whole = posixpath.normpath(posixpath.join(self.directory, path))
-        try:
-            with self.site.open(whole, limit=MAX_FILE_SIZE) as file:
-                content = file.read()
-        except api.ResolveError as error:
-            if error.code == "no-file":
-                return None
-            raise
-        if whole not in self.known:
-            if posixpath.basename(path) in BUILD_FILES:
-                return None
-            if not self.reached(path):
-                raise _UndeclaredInputError(path)
-        return decode_text(content, path)
-
-    def has(self, path: str) -> str:
-        """`file`, `directory`, or empty: what there is of that name in the project."""
-        try:
-            with self.site.open(posixpath.normpath(posixpath.join(self.directory, path)), limit=MAX_FILE_SIZE):
-                return "file"
-        except api.ResolveError as error:
-            return {"no-file": "", "not-a-file": "directory"}.get(error.code, "file")
-
-    def reached(self, path: str) -> bool:
-        """Whether the layer depends on a file, or on one below a directory; ahead: whether it may, by the patterns."""
-        whole = posixpath.normpath(posixpath.join(self.directory, path))
-        if self.ahead:
-            return any(_may_reach(pattern, whole) for pattern in self.known)
-        return whole == "." or any(known == whole or known.startswith(f"{whole}/") for known in self.known)
-
-    def problem(self, wrong: WrongSource) -> api.Problem:
-        """The same at its place: of the layer's own options, where that stands in the spec."""
-        where, text = self.where, ""
-        if wrong.file != SPEC:
-            whole = posixpath.normpath(posixpath.join(self.directory, wrong.file))
-            where = api.Where(file=whole, line=wrong.line or 1, column=1)
-            try:
-                found = (self.read(wrong.file) or "").splitlines()[where.line - 1 : where.line]
-            except (_UndeclaredInputError, WrongFileError, api.ResolveError):
-                found = []
-            text = found[0] if found else ""
-        return api.Problem(where=where, message=wrong.message, code=wrong.code, hint=wrong.hint, text=text, width=0)
-
-
-def _may_reach(pattern: str, whole: str) -> bool:
-    """Whether a pattern may mean a path, something above or below it: too often rather than not."""
-    if "." in (pattern, whole):
-        return True
-    for wanted, part in zip(pattern.split("/"), whole.split("/"), strict=False):
-        if wanted == "**":
-            return True
-        if not fnmatch.fnmatchcase(part, wanted):
-            return False
-    return True
-
-
 def facts_at(files: PipInputs, prefix: str) -> ProjectMetadata:
-    """The facts of the project at `prefix`. Raises ResolveError."""
+    """Returns the metadata of the project at `prefix` ("" or "sub/"). Raises ResolveError, SpecError."""
     try:
         return read_facts(files, prefix)
     except (WrongFileError, WrongRequirementError) as error:
-        raise _wrong(error, files) from None
+        raise _to_envtool_error(error, files) from None
 
 
-def asks_project(chosen: Mapping[str, Any]) -> bool:
-    """Whether what the project itself requires is asked for."""
-    return bool(chosen.get("project") or "extras" in chosen)
+def asks_project(options: Mapping[str, Any]) -> bool:
+    """Whether the options ask for the project's own requirements."""
+    return bool(options.get("project") or "extras" in options)

@@ -1,8 +1,8 @@
-"""The host's own pip configuration: where files come from. Its credentials reach the container that resolves, as
-variables, and the fetches; never pins, keys or messages.
+"""The host's own pip configuration: where files come from. Its credentials reach the fetches, and the container that
+resolves, as variables; they never reach pins, keys or messages.
 
-Taken: index-url, extra-index-url, find-links, no-index, trusted-host, cert, client-cert, proxy, timeout, retries.
-Not taken: constraint, pre, no-binary and whatever else would decide *what* is installed: that is the project's.
+Used: index-url, extra-index-url, find-links, no-index, trusted-host, cert, client-cert, proxy, timeout, retries.
+Not used: constraint, pre, no-binary and all other options that decide *what* is installed: the project decides that.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 _LISTS = ("extra-index-url", "find-links", "trusted-host")
 _PLAIN = ("index-url", "no-index", "proxy", "timeout", "default-timeout", "retries")
 _FILES = ("cert", "client-cert")
-_SECTIONS = ("global", "install", ":env:")  # the later one wins, as pip has it for `pip install`
-_VERSIONS = re.compile(r"\(from versions: (?:.*, )?((?:[^,)]+, ){4}[^,)]+)\)")  # the last five are enough
-_EMPTY_WORDS = frozenset({"subprocess-exited-with-error", "metadata-generation-failed"})  # they say that, not why
+_SECTIONS = ("global", "install", ":env:")  # a later section wins, as in `pip install`
+_VERSIONS = re.compile(r"\(from versions: (?:.*, )?((?:[^,)]+, ){4}[^,)]+)\)")  # keeps the last five
+_EMPTY_WORDS = frozenset(
+    {"subprocess-exited-with-error", "metadata-generation-failed"}
+)  # pip's names of failures, without a reason
 _BACKEND = "the build backend"
-BACKEND = f"envtool: {_BACKEND}"  # how inside.py begins to say that one failed
+BACKEND = f"envtool: {_BACKEND}"  # how inside.py's message of a failed backend begins
 _SECRET = re.compile(r"(?<=://)[^/@\s'\"]+@")
 
 
@@ -42,31 +44,31 @@ class PipConfig:
     secrets: Mapping[str, str] = field(default_factory=dict)  # host[:port] -> "user:password"
 
     def opened(self, url: str) -> str:
-        """The URL with the credentials that this host has for it."""
+        """Returns the URL with the credentials that this host has for it."""
         parts = urlsplit(url)
         secret = self.secrets.get(parts.netloc)
         return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc}")) if secret else url
 
 
 def strip_credentials(url: str) -> str:
-    """The URL without credentials and without its fragment."""
+    """Returns the URL without credentials and without its fragment."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
 
 
 def redact_credentials(text: str) -> str:
-    """Text of pip's with whatever stands before an `@` in a URL blotted out."""
+    """Returns pip's output with the credentials in its URLs replaced by asterisks."""
     return _SECRET.sub("****@", text)
 
 
 def file_name(url: str) -> str:
-    """The last part of a URL's path, decoded: the file name that pip reads tags and versions from."""
+    """Returns the last part of a URL's path, decoded: the file name from which pip reads tags and versions."""
     return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
 def parse_config_list(listing: str) -> dict[str, str]:
-    """`pip config list` as option -> value, the winning section's."""
-    found: dict[str, tuple[int, str]] = {}
+    """Parses the output of `pip config list`: option -> value of the section that wins."""
+    winners: dict[str, tuple[int, str]] = {}
     for line in listing.splitlines():
         key, equals, value = line.partition("=")
         section, _, option = key.rpartition(".")
@@ -77,13 +79,13 @@ def parse_config_list(listing: str) -> dict[str, str]:
         except (ValueError, SyntaxError):
             text = value
         rank = _SECTIONS.index(section)
-        if rank >= found.get(option, (-1, ""))[0]:
-            found[option] = (rank, text)
-    return {option: text for option, (_, text) in found.items()}
+        if rank >= winners.get(option, (-1, ""))[0]:
+            winners[option] = (rank, text)
+    return {option: text for option, (_, text) in winners.items()}
 
 
 def config_for_options(options: Mapping[str, str]) -> PipConfig:
-    """What a container needs for these options of pip's."""
+    """Returns the variables, binds and secrets that a container needs for these options of pip."""
     variables: dict[str, str] = {}
     binds: dict[str, api.Bind] = {}
     secrets: dict[str, str] = {}
@@ -93,9 +95,9 @@ def config_for_options(options: Mapping[str, str]) -> PipConfig:
             continue
         variables["PIP_" + option.upper().replace("-", "_")] = text
         if option in {"index-url", "extra-index-url", "find-links"}:
-            for place in text.split():
-                secrets.update(_secret(place))
-                binds.update({bind.target: bind for bind in _directory(place)})
+            for location in text.split():
+                secrets.update(_credentials(location))
+                binds.update({bind.target: bind for bind in _bind_of(location)})
     for option in _FILES:
         source = options.get(option, "")
         if source and os.path.isfile(source):
@@ -105,16 +107,16 @@ def config_for_options(options: Mapping[str, str]) -> PipConfig:
     return PipConfig(variables=variables, binds=tuple(binds.values()), secrets=secrets)
 
 
-def _secret(url: str) -> Iterable[tuple[str, str]]:
+def _credentials(url: str) -> Iterable[tuple[str, str]]:
     netloc = urlsplit(url).netloc
     if "@" in netloc:
         secret, _, host = netloc.rpartition("@")
         yield host, secret
 
 
-def _directory(place: str) -> Iterable[api.Bind]:
-    """What to show for a directory or file: URL; for an index its parent, where the pages' links lead."""
-    path = unquote(urlsplit(place).path) if place.startswith("file:") else place
+def _bind_of(location: str) -> Iterable[api.Bind]:
+    """Yields the bind for a directory or file: URL; for an index, its parent directory, to which its links lead."""
+    path = unquote(urlsplit(location).path) if location.startswith("file:") else location
     if not path.startswith("/"):
         return
     path = path.rstrip("/")
@@ -125,71 +127,75 @@ def _directory(place: str) -> Iterable[api.Bind]:
 
 
 def read_index(site: api.Site) -> PipConfig:
-    """The host's configuration, as its own pip reads it; its file URLs are this machine's own. Raises ResolveError
-    where pip cannot be started."""
+    """Reads the host's configuration as its own pip does, and allows fetches of its file: URLs. Raises ResolveError if
+    pip fails."""
     index = config_for_options(parse_config_list(run_host_pip("config", "list")))
     for bind in index.binds:
-        for place in (bind.source, bind.target):
-            site.own(place)
+        for location in (bind.source, bind.target):
+            site.own(location)
     return index
 
 
 def run_host_pip(*arguments: str, variables: Mapping[str, str] | None = None) -> str:
-    """Run the host's pip (the one this distribution depends on): its standard output. With `variables` it reads
-    no configuration but those. Raises ResolveError.
+    """Runs the host's pip (the one that this distribution depends on) and returns its standard output. With
+    `variables`, pip reads no other configuration. Raises ResolveError.
     """
-    env = {**os.environ, "PATH": api.search_path()}  # pip asks a `keyring` that it finds there
+    env = {**os.environ, "PATH": api.search_path()}  # pip runs the `keyring` that it finds there
     if variables is not None:
         env = {key: value for key, value in env.items() if not key.startswith("PIP_")}
         env |= {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **variables}
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "pip", *arguments],  # -P: no pip.py of the directory that we are in
+    completed = subprocess.run(
+        [sys.executable, "-P", "-m", "pip", *arguments],  # -P: no pip.py of the current directory
         cwd="/",
         env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    if done.returncode != 0:
+    if completed.returncode != 0:
         raise api.ResolveError(
-            f"pip {arguments[0]} failed on this machine: {last_words(done.stderr)}",
+            f"pip {arguments[0]} failed on this machine: {last_words(completed.stderr)}",
             code="pip",
             hint=f"see what `{os.path.basename(sys.executable)} -m pip {arguments[0]}` says",
         )
-    return done.stdout
+    return completed.stdout
 
 
 def last_words(text: str) -> str:
-    """What pip (or our program in the container) gave as the reason, on one line, without credentials; where a build
-    backend failed, what that said last."""
+    """Returns the reason that pip (or inside.py) gave for its failure, on one line, without credentials. For a failed
+    build backend, the last thing that the backend said."""
     lines = [line.rstrip() for line in redact_credentials(text).splitlines() if line.strip()]
     plain = [line.strip() for line in lines]
-    said = [line.partition(":")[2].strip() for line in plain if line.startswith(("ERROR:", "error:"))]
-    told = [line for line in said if not line.startswith(("Ignored the following", "ResolutionImpossible"))]
-    own = [line.partition(":")[2].strip() for line in plain if line.startswith("envtool:")]
+    errors = [line.partition(":")[2].strip() for line in plain if line.startswith(("ERROR:", "error:"))]
+    reasons = [line for line in errors if not line.startswith(("Ignored the following", "ResolutionImpossible"))]
+    agent_messages = [line.partition(":")[2].strip() for line in plain if line.startswith("envtool:")]
     if is_backend_failure(text):
-        end = next(at for at, line in enumerate(plain) if line.startswith(("[end of output]", BACKEND)))
-        told = [*(line for line in own if line.startswith(_BACKEND)), *_cause(lines[:end])]
-    chosen = [_VERSIONS.sub(r"(newest versions: \1)", line) for line in told][:2] or own or plain[-2:]
-    sentence = "; ".join(dict.fromkeys(line.rstrip(".") for line in chosen)) or "it said nothing"
+        end = next(index for index, line in enumerate(plain) if line.startswith(("[end of output]", BACKEND)))
+        reasons = [*(line for line in agent_messages if line.startswith(_BACKEND)), *_backend_error(lines[:end])]
+    sentences = [_VERSIONS.sub(r"(newest versions: \1)", line) for line in reasons][:2] or agent_messages or plain[-2:]
+    sentence = "; ".join(dict.fromkeys(line.rstrip(".") for line in sentences)) or "it said nothing"
     is_name = not sentence.split()[0][1:].islower()  # as in RuntimeError
     return sentence if is_name else sentence[:1].lower() + sentence[1:]
 
 
 def is_backend_failure(text: str) -> bool:
-    """Whether it was a build backend (or setup.py) that failed: what it printed is the reason then."""
+    """Whether a build backend (or setup.py) failed: then its output has the reason."""
     lines = [line.strip() for line in text.splitlines()]
-    said = [line.partition(":")[2].strip() for line in lines if line.startswith(("ERROR:", "error:"))]
-    empty = all(line in _EMPTY_WORDS or line.startswith("Failed to build") for line in said)
-    return ("[end of output]" in lines and empty) or any(line.startswith(BACKEND) for line in lines)
+    errors = [line.partition(":")[2].strip() for line in lines if line.startswith(("ERROR:", "error:"))]
+    unexplained = all(line in _EMPTY_WORDS or line.startswith("Failed to build") for line in errors)
+    return ("[end of output]" in lines and unexplained) or any(line.startswith(BACKEND) for line in lines)
 
 
-def _cause(lines: list[str]) -> list[str]:
-    """What the last traceback ends in; else the first line that says it is an error, else the last one."""
-    starts = [at for at, line in enumerate(lines) if line.strip() == "Traceback (most recent call last):"]
+def _backend_error(lines: list[str]) -> list[str]:
+    """Returns the exception of the last traceback; else the first line that says "error", else the last line."""
+    starts = [index for index, line in enumerate(lines) if line.strip() == "Traceback (most recent call last):"]
     if starts:
         indent = len(lines[starts[-1]]) - len(lines[starts[-1]].lstrip())
         after = [line[indent:] for line in lines[starts[-1] + 1 :]]
-        raised = next((at for at, line in enumerate(after) if line and not line.startswith(" ")), None)
+        raised = next((index for index, line in enumerate(after) if line and not line.startswith(" ")), None)
         if raised is not None:
-            more = after[raised + 1 : raised + 2] if after[raised].endswith(":") else []  # its message begins below
-            return [" ".join(line.strip() for line in (after[raised], *more))]
-    said = [line.strip() for line in lines if not line.strip().startswith(("╰─>", "×", "│"))]
-    return [found[1] for line in said if (found := re.search(r"(?i)(?:^|\s)error: (.*)", line))][:1] or said[-1:]
+            message = (
+                after[raised + 1 : raised + 2] if after[raised].endswith(":") else []
+            )  # the message begins on the next line
+            return [" ".join(line.strip() for line in (after[raised], *message))]
+    plain_lines = [line.strip() for line in lines if not line.strip().startswith(("╰─>", "×", "│"))]
+    return [match[1] for line in plain_lines if (match := re.search(r"(?i)(?:^|\s)error: (.*)", line))][
+        :1
+    ] or plain_lines[-1:]

@@ -1,8 +1,7 @@
-"""What pip says of requirements that it cannot settle, in words of ours: which one, where it stands, and what to write
-instead. Pure.
+"""Explains pip's errors: which requirement cannot be resolved, where it is written, and what to write instead. Pure.
 
-pip's sentences: `pip._internal.exceptions` and `resolution/resolvelib/factory.py` of pip 23 to 26. What it says in
-other words is passed on as it is (index.last_words).
+Source of pip's sentences: `pip._internal.exceptions` and `resolution/resolvelib/factory.py` of pip 23 to 26. Other
+errors are passed on as pip says them (pip_config.last_words).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _PLATFORM = re.compile(r"(\S+\.whl) is not a supported wheel on this platform")
 _CONFLICT = re.compile(r"The conflict is caused by:\n((?:[ \t]+\S.*\n?)+)")
 _ASKED = re.compile(r"The user requested (\(constraint\) )?(.+)")
 _DEPENDS = re.compile(r"(\S+) (\S+) depends on (.+)")
-MAX_CAUSES = 4  # of a conflict, that are named
+MAX_CAUSES = 4  # causes of a conflict that the message names
 _ALONE = re.compile(r"Cannot install (\S+) because these package versions have conflicting dependencies")
 _ALL_HASHED = (
     "where one line has a hash, each must have one and a version with `==`, what they require too: `pip-compile"
@@ -42,32 +41,37 @@ _ALL_HASHED = (
 
 
 def explain_pip_error(
-    said: str, places: Mapping[str, str], info: Mapping[str, object], lines: Iterable[str] = ()
+    output: str, places: Mapping[str, str], info: Mapping[str, object], lines: Iterable[str] = ()
 ) -> tuple[str, str]:
-    """What is wrong, and what to do; both empty where pip says something else. `places`: see Asked; `info`: what the
-    Python in the container is; `lines`: what pip was asked, constraints too."""
-    text = "\n".join(line.partition("ERROR: ")[2] or line for line in said.splitlines())
-    alone = _ALONE.search(text)  # what pip says of a wheel that a constraint names, and that is not for this platform
-    for line in lines if alone else ():
+    """Returns the message and the hint for pip's output; both are empty for an error that is not known here.
+
+    `places`: see PipRequest.places. `info`: the container's Python, as inside.py reports it. `lines`: the requirements
+    and constraints that pip got.
+    """
+    text = "\n".join(line.partition("ERROR: ")[2] or line for line in output.splitlines())
+    single = _ALONE.search(text)  # pip says this of a wheel that a constraint names and that is not for this platform
+    for line in lines if single else ():
         file = line.partition("#")[0].partition(" @ ")[2].rpartition("/")[2].strip()
-        if file.endswith(".whl") and name_of(line) == name_of(alone[1]) and not _fits(file, info):  # type: ignore[index]
+        if file.endswith(".whl") and name_of(line) == name_of(single[1]) and not _fits(file, info):  # type: ignore[index]
             text += f"\n{file} is not a supported wheel on this platform"
-    for tell in (_hashes, _wheel, _not_found, _conflict):
-        message, hint = tell(text, info)
+    for explain in (_hash_error, _platform_error, _not_found_error, _conflict_error):
+        message, hint = explain(text, info)
         if message:
-            named = [places.get(name_of(each), "") for each in message.split("`")[1:4:2]]  # it, or who requires it
-            found = next(filter(None, named), "")
-            return (f"{found}: {message}" if found else message), hint
+            positions = [
+                places.get(name_of(name), "") for name in message.split("`")[1:4:2]
+            ]  # the requirement, or the one that requires it
+            position = next(filter(None, positions), "")
+            return (f"{position}: {message}" if position else message), hint
     return "", ""
 
 
-def _hashes(text: str, _: Mapping[str, object]) -> tuple[str, str]:
-    wrong = _HASH.search(text)
-    if wrong and "DO NOT MATCH THE HASHES" in text:
-        line = re.split(r" from |\s+\(from ", wrong["line"])[0].strip()
+def _hash_error(text: str, _: Mapping[str, object]) -> tuple[str, str]:
+    match = _HASH.search(text)
+    if match and "DO NOT MATCH THE HASHES" in text:
+        line = re.split(r" from |\s+\(from ", match["line"])[0].strip()
         return (
-            f"`{line}`: the file has another hash than the line says: {wrong['got']}, not {wrong['wanted']}",
-            f"if that file is meant, write `--hash=sha256:{wrong['got']}`; else see where pip looks: `pip config list`",
+            f"`{line}`: the file has another hash than the line says: {match['got']}, not {match['wanted']}",
+            f"if that file is meant, write `--hash=sha256:{match['got']}`; else see where pip looks: `pip config list`",
         )
     unpinned = _UNPINNED.search(text) or _UNHASHED.search(text)
     if unpinned:
@@ -76,83 +80,89 @@ def _hashes(text: str, _: Mapping[str, object]) -> tuple[str, str]:
     return "", ""
 
 
-def _wheel(text: str, info: Mapping[str, object]) -> tuple[str, str]:
-    found = _PLATFORM.search(text)
-    if not found:
+def _platform_error(text: str, info: Mapping[str, object]) -> tuple[str, str]:
+    match = _PLATFORM.search(text)
+    if not match:
         return "", ""
-    file = found[1].rpartition("/")[2]
+    file = match[1].rpartition("/")[2]
     parts = file.removesuffix(".whl").split("-")
-    here = (
+    host_python = (
         f"{info.get('implementation', 'python')} {info.get('version', '')} on {info.get('platform', 'this platform')}"
     )
-    made = f"Python `{parts[-3]}`, platform `{parts[-1]}`" if len(parts) >= 5 else "another Python"
+    target = f"Python `{parts[-3]}`, platform `{parts[-1]}`" if len(parts) >= 5 else "another Python"
     return (
-        f"`{parts[0]}`: the wheel {file} is for {made}; here is {here}",
+        f"`{parts[0]}`: the wheel {file} is for {target}; here is {host_python}",
         "name one that is for this Python, a source archive (.tar.gz), or the project with a version: pip chooses",
     )
 
 
 def _fits(file: str, info: Mapping[str, object]) -> bool:
-    """Whether a wheel may be for this Python, by what its name says of the interpreter and the system."""
+    """Whether a wheel may be for this Python, by the tags in its file name."""
     python, abi, platform = file.removesuffix(".whl").split("-")[-3:]
     major, minor = f"{info.get('version', '')}..".split(".")[:2]
     system, _, machine = str(info.get("platform", "")).partition("-")
-    own = {f"py{major}", f"py{major}{minor}", f"cp{major}{minor}"}
-    interpreter = bool(own & {*python.split(".")}) or abi == "abi3"
+    python_tags = {f"py{major}", f"py{major}{minor}", f"cp{major}{minor}"}
+    interpreter = bool(python_tags & {*python.split(".")}) or abi == "abi3"
     return interpreter and (platform == "any" or (system in platform and machine.replace("-", "_") in platform))
 
 
-def _not_found(text: str, info: Mapping[str, object]) -> tuple[str, str]:
-    found = _NOT_FOUND.search(text)
-    if not found:
+def _not_found_error(text: str, info: Mapping[str, object]) -> tuple[str, str]:
+    match = _NOT_FOUND.search(text)
+    if not match:
         return "", ""
-    line, by, versions = found["line"], found["by"] or "", [each.strip() for each in found["versions"].split(",")]
-    by = "" if by.startswith("-r ") else by
+    line, parent, versions = (
+        match["line"],
+        match["by"] or "",
+        [version.strip() for version in match["versions"].split(",")],
+    )
+    parent = "" if parent.startswith("-r ") else parent
     name = re.match(r"[\w.-]*", line)[0]  # type: ignore[index]  # matches nothing, too
-    whose = f", which `{by}` requires" if by else ""
-    others, yanked = _OTHER_PYTHON.search(text), _YANKED.search(text)
-    python = _ONE_PYTHON.findall(others[1]) if others else []
-    if wanted := [each for each in python if _is_meant(line, each[0])]:
-        version, bound = wanted[-1]
+    origin = f", which `{parent}` requires" if parent else ""
+    other_pythons, yanked = _OTHER_PYTHON.search(text), _YANKED.search(text)
+    python_versions = _ONE_PYTHON.findall(other_pythons[1]) if other_pythons else []
+    if matching := [version for version in python_versions if _is_allowed(line, version[0])]:
+        version, bound = matching[-1]
         return (
-            f"`{line}`{whose}: not for Python {info.get('version')}, since {name} {version} wants {bound.strip()}",
+            f"`{line}`{origin}: not for Python {info.get('version')}, since {name} {version} wants {bound.strip()}",
             "write a version that is for this Python, or take a base that has another",
         )
-    if yanked and (taken := [each.strip() for each in yanked[1].split(",") if _is_meant(line, each.strip())]):
-        hint = f"write `{name}=={taken[-1]}` if it is meant all the same, or another version"
-        return f"`{line}`{whose}: what fits was yanked by its authors ({', '.join(taken[-5:])})", hint
+    if yanked and (
+        yanked_versions := [version.strip() for version in yanked[1].split(",") if _is_allowed(line, version.strip())]
+    ):
+        hint = f"write `{name}=={yanked_versions[-1]}` if it is meant all the same, or another version"
+        return f"`{line}`{origin}: what fits was yanked by its authors ({', '.join(yanked_versions[-5:])})", hint
     if versions in (["none"], [""]):
         return (
-            f"`{line}`{whose}: nothing that this Python can install is called `{name}` where pip looks",
+            f"`{line}`{origin}: nothing that this Python can install is called `{name}` where pip looks",
             f"is the name right? `pip config list` says where; one of the project: `sources: {{{name}: DIRECTORY}}`",
         )
     newest = ", ".join(versions[-5:])
     return (
-        f"`{line}`{whose}: there is no such version of {name}; the newest that this Python can install are {newest}",
+        f"`{line}`{origin}: there is no such version of {name}; the newest that this Python can install are {newest}",
         f"write one that there is, as in `{name}>={versions[-1]}`, or loosen the bound",
     )
 
 
-def _conflict(text: str, _: Mapping[str, object]) -> tuple[str, str]:
-    found = _CONFLICT.findall(text)
-    if not found:
+def _conflict_error(text: str, _: Mapping[str, object]) -> tuple[str, str]:
+    conflicts = _CONFLICT.findall(text)
+    if not conflicts:
         return "", ""
     causes = []
-    for line in dict.fromkeys(line.strip().replace(" and ", ",") for line in found[-1].splitlines()):
-        if asked := _ASKED.fullmatch(line):
-            causes.append(f"`{asked[2]}`" + (" of the constraints" if asked[1] else ""))
-        elif depends := _DEPENDS.fullmatch(line):
-            causes.append(f"`{depends[1]}=={depends[2]}`, which wants {depends[3]}")
+    for line in dict.fromkeys(line.strip().replace(" and ", ",") for line in conflicts[-1].splitlines()):
+        if request := _ASKED.fullmatch(line):
+            causes.append(f"`{request[2]}`" + (" of the constraints" if request[1] else ""))
+        elif dependency := _DEPENDS.fullmatch(line):
+            causes.append(f"`{dependency[1]}=={dependency[2]}`, which wants {dependency[3]}")
         else:
             causes.append(line)
-    more = f"; and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
+    omitted = f"; and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
     return (
-        f"these do not go together: {'; '.join(causes[:MAX_CAUSES])}{more}",
+        f"these do not go together: {'; '.join(causes[:MAX_CAUSES])}{omitted}",
         "loosen one of the requirements, or ask for fewer groups and extras",
     )
 
 
-def _is_meant(line: str, version: str) -> bool:
+def _is_allowed(line: str, version: str) -> bool:
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:

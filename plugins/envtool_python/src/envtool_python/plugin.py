@@ -22,7 +22,7 @@ def envtool_languages() -> list[api.Language]:
 
 @api.hook
 def envtool_detect(project: api.Project) -> list[api.Detection]:
-    """A project with pyproject.toml, setup.py or a requirements file is a Python project."""
+    """A project with pyproject.toml, setup.py, setup.cfg or requirements.txt is a Python project."""
     from envtool_python.detect import detect
 
     return detect(project)
@@ -30,7 +30,7 @@ def envtool_detect(project: api.Project) -> list[api.Detection]:
 
 @api.hook
 def envtool_packages(tree: api.Tree) -> list[api.Package]:
-    """Python distributions, wherever they are."""
+    """Python distributions, in any directory of the stack."""
     from envtool_python.installed import installed_packages
 
     return installed_packages(tree)

@@ -1,7 +1,7 @@
 """Poetry's own notation of dependencies -> PEP 508 lines. Pure.
 
-Format: https://python-poetry.org/docs/dependency-specification/ and /pyproject/. Where a dependency comes from (path,
-git, url, source) is not said by its line: `sources.py` knows that.
+Format: https://python-poetry.org/docs/dependency-specification/ and /pyproject/. The lines do not contain the source of
+a dependency (path, git, url, source): dependency_sources reads it.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 
 def table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The table under a key; an empty one where there is none."""
-    found = value.get(key, {})
-    return found if isinstance(found, dict) else {}
+    """Returns the table under a key, or an empty one."""
+    inner = value.get(key, {})
+    return inner if isinstance(inner, dict) else {}
 
 
 def poetry_groups(tools: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Poetry's groups as PEP 735 would write them."""
+    """Returns Poetry's groups in the format of PEP 735."""
     poetry = table(tools, "poetry")
-    found: dict[str, list[Any]] = {}
+    groups: dict[str, list[Any]] = {}
     for name, group in table(poetry, "group").items():
         included = group.get("include-groups", ()) if isinstance(group, dict) else ()
-        found[name] = [*({"include-group": str(other)} for other in included), *_lines(table(group, "dependencies"))]
+        groups[name] = [*({"include-group": str(other)} for other in included), *_lines(table(group, "dependencies"))]
     if poetry.get("dev-dependencies"):
-        found.setdefault("dev", _lines(table(poetry, "dev-dependencies")))
-    return found
+        groups.setdefault("dev", _lines(table(poetry, "dev-dependencies")))
+    return groups
 
 
 def poetry_dependencies(tools: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """What a project that Poetry describes requires, and its extras."""
+    """Returns the requirements of a Poetry project, and its extras."""
     poetry = table(tools, "poetry")
-    needed = table(poetry, "dependencies")
-    plain = {name: value for name, value in needed.items() if not _optional(value)}
-    by_name = {_normal(name): (name, value) for name, value in needed.items()}
+    dependencies = table(poetry, "dependencies")
+    required = {name: value for name, value in dependencies.items() if not _optional(value)}
+    by_name = {_normal(name): (name, value) for name, value in dependencies.items()}
     extras = {
         str(extra): tuple(
             line
@@ -46,12 +46,12 @@ def poetry_dependencies(tools: Mapping[str, Any]) -> tuple[tuple[str, ...], dict
         )
         for extra, names in table(poetry, "extras").items()
     }
-    return tuple(_lines(plain)), extras
+    return tuple(_lines(required)), extras
 
 
 def _optional(value: Any) -> bool:
-    found = value if isinstance(value, list) else [value]
-    return any(isinstance(item, dict) and item.get("optional") for item in found)
+    items = value if isinstance(value, list) else [value]
+    return any(isinstance(item, dict) and item.get("optional") for item in items)
 
 
 def _normal(name: object) -> str:
@@ -65,7 +65,7 @@ def _lines(dependencies: Mapping[str, Any]) -> list[str]:
 
 
 def poetry_lines(package: str, value: Any) -> list[str]:
-    """A dependency in Poetry's notation as PEP 508 lines."""
+    """Returns a dependency in Poetry's notation as PEP 508 lines."""
     if isinstance(value, list):
         return [line for item in value for line in poetry_lines(package, item)]
     if isinstance(value, str):
@@ -83,8 +83,10 @@ def poetry_lines(package: str, value: Any) -> list[str]:
 
 
 def poetry_version(text: str) -> str:
-    """`^1.2` and `~1.2` as ranges; a bare version means exactly that one; `*` anything. Of `a || b`, which PEP 508
-    cannot say, all from the lower end of the first to the upper end of the last."""
+    """Returns a version bound in PEP 440's notation: `^1.2` and `~1.2` as ranges, a bare version as `==`, `*` as "".
+
+    PEP 508 cannot say `a || b`: the result is the range from the lower end of the first to the upper end of the last.
+    """
     if "|" in text:
         ranges = [poetry_version(part).split(",") for part in re.split(r"\|\|?", text)]
         lower = [bound.replace("==", ">=") for bound in ranges[0] if not bound.startswith("<")]
@@ -95,10 +97,10 @@ def poetry_version(text: str) -> str:
         if match:
             numbers = [int(number) for number in match.group(2).split(".")]
             if match.group(1) == "^":
-                keep = next((i for i, number in enumerate(numbers) if number), len(numbers) - 1)
+                significant = next((i for i, number in enumerate(numbers) if number), len(numbers) - 1)
             else:
-                keep = min(1, len(numbers) - 1)
-            upper = [*numbers[:keep], numbers[keep] + 1]
+                significant = min(1, len(numbers) - 1)
+            upper = [*numbers[:significant], numbers[significant] + 1]
             parts.append(f">={match.group(2)}{match.group(3)},<{'.'.join(map(str, upper))}")
         elif part and part != "*":
             parts.append(part.replace(" ", "") if part[0] in "<>=!~" else f"=={part}")

@@ -1,6 +1,4 @@
-"""Which Python an env has, as far as the spec and this machine tell without starting anything, and which one the
-project wants.
-"""
+"""The Python version of an env, if it is known without starting a program, and the one that the project wants."""
 
 from __future__ import annotations
 
@@ -18,27 +16,27 @@ if TYPE_CHECKING:
     from envtool_python.decode import FileReader
     from envtool_python.metadata import ProjectMetadata
 
-# The python3 of releases, which does not change while they last.
+# The minor version of python3 in each release; it does not change during the release's life.
 SUITES = {
     "buster": (3, 7), "focal": (3, 8), "bullseye": (3, 9), "jammy": (3, 10), "bookworm": (3, 11), "noble": (3, 12),
     "trixie": (3, 13),
 }  # fmt: skip
-# Of releases whose python3 keeps its patch version too: https://packages.debian.org/python3-minimal.
+# Releases whose python3 also keeps its patch version: https://packages.debian.org/python3-minimal.
 _DEBIAN = {"bullseye": "3.9.2", "bookworm": "3.11.2", "trixie": "3.13.5"}
 HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
-_PATCHES = 60  # more than any minor version of Python has had
+_MAX_PATCH = 60  # above the patch versions of every minor version of Python
 
 
 def python_wrong(env: api.EnvDraft, project: FileReader, facts: ProjectMetadata) -> Iterator[WrongSource]:
-    """That the project wants another Python than the base has, where both are known."""
+    """Yields an error if the project does not support the base's Python, where both are known."""
     name = str(env.options.get("python", "python3"))
-    version = known(env)
+    version = env_python(env)
     if version is None or not facts.requires_python or fits_minor(facts.requires_python, version):
         return
     has = f"base {_suite(env) or env.base_kind} has" if name == "python3" else "`python:` names"
-    file, line = place(project)
+    file, line = requires_python_position(project)
     yield WrongSource(
-        message=wanted(facts.requires_python, f"{has} {version[0]}.{version[1]}"),
+        message=wrong_python_message(facts.requires_python, f"{has} {version[0]}.{version[1]}"),
         hint=hint(facts.requires_python),
         file=file,
         line=line,
@@ -46,25 +44,26 @@ def python_wrong(env: api.EnvDraft, project: FileReader, facts: ProjectMetadata)
     )
 
 
-def wanted(specifier: str, has: str) -> str:
-    """The message."""
+def wrong_python_message(specifier: str, has: str) -> str:
+    """Returns the message; `has` says which Python there is instead."""
     return f"the project wants Python {specifier}, {has}"
 
 
 def hint(specifier: str) -> str:
-    """A base that has such a Python, to its patch version: `>=3.11.5` is not Debian bookworm's 3.11.2."""
+    """Returns the hint that names a base with such a Python. Patch versions count: `>=3.11.5` excludes bookworm's
+    3.11.2."""
     if suite := suite_for(specifier):
         return f"`base: {{debian: {suite}}}` has Python {_DEBIAN[suite]}"
     return "take a base that has it, such as an image: `base: {image: NAME}`"
 
 
 def suite_for(specifier: str) -> str:
-    """The oldest release of Debian whose Python the project takes; empty where none has one."""
+    """Returns the oldest Debian release whose Python the project supports; empty if there is none."""
     return next((suite for suite, version in _DEBIAN.items() if fits(specifier, version)), "")
 
 
-def place(project: FileReader) -> tuple[str, int]:
-    """The file and the line that say which Python is wanted."""
+def requires_python_position(project: FileReader) -> tuple[str, int]:
+    """Returns the file and line that name the supported Pythons."""
     words = re.compile(r"^\s*[\"']?(requires-python|python_requires|python)[\"']?\s*=")
     for file in ("pyproject.toml", "setup.cfg", "setup.py"):
         for number, line in enumerate((project.read(file) or "").splitlines(), 1):
@@ -74,7 +73,7 @@ def place(project: FileReader) -> tuple[str, int]:
 
 
 def fits(specifier: str, version: str) -> bool:
-    """Whether a version is one that the project wants; a specifier that is none is left to pip."""
+    """Whether the project supports a version. True for an invalid specifier, which pip reports."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:
@@ -84,8 +83,8 @@ def fits(specifier: str, version: str) -> bool:
 
 
 def fits_minor(specifier: str, version: tuple[int, int]) -> bool:
-    """Whether any patch of it is."""
-    return any(fits(specifier, f"{version[0]}.{version[1]}.{patch}") for patch in range(_PATCHES))
+    """Whether the project supports any patch version of a minor version."""
+    return any(fits(specifier, f"{version[0]}.{version[1]}.{patch}") for patch in range(_MAX_PATCH))
 
 
 def _suite(env: api.EnvDraft) -> str:
@@ -93,13 +92,13 @@ def _suite(env: api.EnvDraft) -> str:
     return str(options.get("suite", "") if isinstance(options, dict) else options or "")
 
 
-def known(env: api.EnvDraft) -> tuple[int, int] | None:
-    """The version of an env's Python, None where only starting it would tell."""
+def env_python(env: api.EnvDraft) -> tuple[int, int] | None:
+    """Returns the minor version of an env's Python, or None if only starting it would tell."""
     name = str(env.options.get("python", "python3"))
     if name == "python3" and env.base_kind == "debian":
         return SUITES.get(_suite(env))
-    if name == "python3" and env.base_kind == "host":  # only its name is looked at: python3 is a link to python3.N
-        found = shutil.which(name, path=HOST_PATH)
-        name = os.path.basename(os.path.realpath(found)) if found else ""
+    if name == "python3" and env.base_kind == "host":  # python3 is a link to python3.N: the name says the version
+        executable = shutil.which(name, path=HOST_PATH)
+        name = os.path.basename(os.path.realpath(executable)) if executable else ""
     match = re.fullmatch(r"python(\d)\.(\d{1,3})", name)
     return (int(match.group(1)), int(match.group(2))) if match else None

@@ -1,9 +1,9 @@
-"""What a project's tests require, beside what it requires itself. Pure.
+"""What a project's tests require, beside the project's own requirements. Pure.
 
-In this order, the first that there is: the dependency groups test, tests, testing and the extras of the same names;
-requirement files by name (TEST_FILES) with the groups and extras of tox's default environment; all that this asks for;
-setup.py's tests_require; group or extra dev, or where that does not bring pytest, the smallest group, or else extra,
-that does; DEV_FILES.
+The first of these that exists: the dependency groups and extras test, tests, testing; requirement files by name
+(TEST_FILES) with the groups and extras of tox's default environment; all requirements of that environment; setup.py's
+tests_require; the group or extra dev, or if it does not bring pytest, the smallest group (else extra) that does;
+DEV_FILES.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TESTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequiredForTests:
-    """Groups and extras of the project, requirement files, and lines."""
+    """What the tests require: groups and extras of the project, requirement files, and lines."""
 
     groups: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
@@ -53,15 +53,15 @@ def requirements_of_tests(
     facts: ProjectMetadata,
     python: tuple[int, int] | None = None,
 ) -> RequiredForTests:
-    """What the spec says, else what is found. `python`: the version of the env's, where it is known."""
-    plain = facts.dependencies is None or not facts.installable
-    files = ["requirements.txt"] if plain and project.read("requirements.txt") is not None else []
-    found = _detect_requirements(project, facts, python)
+    """Returns what the spec says, else what the project's files say. `python`: the env's version, None if unknown."""
+    reads_requirements_txt = facts.dependencies is None or not facts.installable
+    files = ["requirements.txt"] if reads_requirements_txt and project.read("requirements.txt") is not None else []
+    detected = _detect_requirements(project, facts, python)
     return RequiredForTests(
-        groups=tuple(options.get("groups", found.groups)),
-        extras=tuple(options.get("extras", found.extras)),
-        files=tuple(options.get("requirements", unique([*files, *found.files]))),
-        lines=() if "requirements" in options else found.lines,
+        groups=tuple(options.get("groups", detected.groups)),
+        extras=tuple(options.get("extras", detected.extras)),
+        files=tuple(options.get("requirements", unique([*files, *detected.files]))),
+        lines=() if "requirements" in options else detected.lines,
     )
 
 
@@ -71,7 +71,7 @@ def _detect_requirements(
     groups, extras = _named(facts, TEST_NAMES)
     if groups or extras:
         return RequiredForTests(groups=groups, extras=extras)
-    groups, extras = (_known(names, table) for names, table in zip(
+    groups, extras = (_matching_keys(names, table) for names, table in zip(
         tox_groups_and_extras(project, facts, python), (facts.groups, facts.extras), strict=True
     ))  # fmt: skip
     test_files = tuple(path for path in TEST_FILES if project.read(path) is not None)
@@ -84,28 +84,28 @@ def _detect_requirements(
         return RequiredForTests(lines=facts.test_lines)
     groups, extras = _named(facts, ("dev",))
     dev = RequiredForTests(groups=groups, extras=() if groups else extras)
-    brings = _groups_with_pytest(facts)
-    if brings is not None and not any(name in brings[1] for name in (*dev.groups, *dev.extras)):
-        name = brings[1][0]
-        return RequiredForTests(groups=(name,)) if brings[0] == "group" else RequiredForTests(extras=(name,))
+    with_pytest = _groups_with_pytest(facts)
+    if with_pytest is not None and not any(name in with_pytest[1] for name in (*dev.groups, *dev.extras)):
+        name = with_pytest[1][0]
+        return RequiredForTests(groups=(name,)) if with_pytest[0] == "group" else RequiredForTests(extras=(name,))
     if dev.groups or dev.extras:
         return dev
     return RequiredForTests(files=tuple(path for path in DEV_FILES if project.read(path) is not None))
 
 
 def _named(facts: ProjectMetadata, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The groups and the extras of these names."""
+    """Returns the project's groups and extras that have one of these names."""
     groups, extras = ([key for key in table if normal(key) in names] for table in (facts.groups, facts.extras))
     return tuple(groups), tuple(extras)
 
 
-def _known(names: Iterable[str], table: Mapping[str, Any]) -> tuple[str, ...]:
-    wanted = {normal(name) for name in names}
-    return tuple(key for key in table if normal(key) in wanted)
+def _matching_keys(names: Iterable[str], table: Mapping[str, Any]) -> tuple[str, ...]:
+    normal_names = {normal(name) for name in names}
+    return tuple(key for key in table if normal(key) in normal_names)
 
 
 def _groups_with_pytest(facts: ProjectMetadata) -> tuple[str, list[str]] | None:
-    """The groups that bring pytest, the smallest first; where none does, the extras."""
+    """Returns "group" with the groups that bring pytest, smallest first; else "extra" with such extras; else None."""
     kinds: tuple[tuple[str, Iterable[str], Callable[[str], Iterable[str]]], ...] = (
         ("group", facts.groups, lambda name: group(facts.groups, name)),
         ("extra", facts.extras, lambda name: extra(facts.name, facts.extras, name)),
@@ -114,18 +114,18 @@ def _groups_with_pytest(facts: ProjectMetadata) -> tuple[str, list[str]] | None:
         sizes = {}
         for key in keys:
             try:
-                lines = [name_of(line) for line in lines_of(key)]
-            except WrongRequirementError:  # whoever asks for it will hear of it
+                names = [name_of(line) for line in lines_of(key)]
+            except WrongRequirementError:  # it is an error only where the spec names it
                 continue
-            if any(name == "pytest" or name.startswith("pytest-") for name in lines):
-                sizes[key] = len(lines)
+            if any(name == "pytest" or name.startswith("pytest-") for name in names):
+                sizes[key] = len(names)
         if sizes:
             return kind, sorted(sizes, key=lambda key: (sizes[key], key))
     return None
 
 
 def has_tests(project: DecodedFiles, facts: ProjectMetadata) -> bool:
-    """Whether there is anything that pytest would run."""
+    """Whether the project has tests, or settings, for pytest."""
     if pytest_settings(project, facts) is not None or project.read("conftest.py") is not None:
         return True
     return any(project.glob(pattern) for pattern in TESTS)

@@ -50,21 +50,21 @@ class Sdist(api.Kind):
     }
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
-        """Find the archive. Raises ResolveError where no index has this version."""
+        """Finds the archive. Raises ResolveError if no index has this version."""
         from envtool_python import simple_index
         from envtool_python.pip_config import file_name, read_index, strip_credentials
 
-        chosen = _options(request)
-        name, version = normal(chosen["name"]), chosen["version"]
+        options = _options(request)
+        name, version = normal(options["name"]), options["version"]
         site.note(f"looking for {name} {version}")
         pages = simple_index.iter_pages(read_index(site), name, site)
-        found = [url for url in pages if version_of(file_name(url), name) is not None]
-        fitting = [url for url in found if _same(version_of(file_name(url), name) or "", version)]
-        if not fitting:
-            raise _missing(name, version, found)
-        # of several, that whose link has this hash; where links have none, the fetch checks it
-        digest = chosen["sha256"].lower()
-        url = next((url for url in fitting if digest in urlsplit(url).fragment), fitting[0])
+        urls = [url for url in pages if version_of(file_name(url), name) is not None]
+        matching_urls = [url for url in urls if _is_same_version(version_of(file_name(url), name) or "", version)]
+        if not matching_urls:
+            raise _missing_error(name, version, urls)
+        # prefer the link with this hash; links may have none: the fetch checks it
+        digest = options["sha256"].lower()
+        url = next((url for url in matching_urls if digest in urlsplit(url).fragment), matching_urls[0])
         site.seen(digest, strip_credentials(url))
         return {"file": file_name(url)}
 
@@ -76,17 +76,17 @@ class Sdist(api.Kind):
     def locate(
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
-        """Where this machine's pip looks."""
+        """Finds the archive where this machine's pip looks."""
         from envtool_python import simple_index
 
         return simple_index.locate_files(fetches, {fetch.sha256: _options(request)["name"] for fetch in fetches}, site)
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
-        """Where it goes: the archive's hash says what it is."""
+        """Returns the target directory: the archive's hash is in the key already."""
         return {"to": posixpath.normpath(_options(request)["to"])}
 
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
-        """Unpacked without its own top directory."""
+        """Unpacks the archive without its own top directory."""
         assert isinstance(pins, dict)
         target = posixpath.normpath(_options(request)["to"])
         return api.Recipe(steps=(api.Unpack(name=str(pins["file"]), target=target, strip=1),), phase="unpacking")
@@ -97,36 +97,38 @@ class Sdist(api.Kind):
 
 
 def version_of(file: str, name: str) -> str | None:
-    """The version in the file name of a source distribution of `name` (normalised); None where it is another file."""
+    """Returns the version in the file name of a source distribution of `name` (normalised); None for other files."""
     for ending in _ENDINGS:
         if file.endswith(ending):
             stem = file.removesuffix(ending)
-            cut = next((i for i, letter in enumerate(stem) if letter == "-" and normal(stem[:i]) == name), 0)
-            return stem[cut + 1 :] if cut else None
+            dash = next((i for i, letter in enumerate(stem) if letter == "-" and normal(stem[:i]) == name), 0)
+            return stem[dash + 1 :] if dash else None
     return None
 
 
-def _same(found: str, wanted: str) -> bool:
+def _is_same_version(version: str, requested: str) -> bool:
     from packaging.version import InvalidVersion, Version
 
     try:
-        return Version(found) == Version(wanted)
+        return Version(version) == Version(requested)
     except InvalidVersion:
-        return found == wanted
+        return version == requested
 
 
-def _missing(name: str, version: str, found: list[str]) -> api.ResolveError:
+def _missing_error(name: str, version: str, urls: list[str]) -> api.ResolveError:
     from envtool_python.pip_config import file_name
 
-    known = list(dict.fromkeys(version_of(file_name(url), name) or "" for url in found))
-    if not known:
+    versions = list(dict.fromkeys(version_of(file_name(url), name) or "" for url in urls))
+    if not versions:
         return api.ResolveError(
             f"no source distribution of {name} was found",
             code="sdist",
             hint="it was looked for where `pip config list` says on this machine; is the name right?",
         )
     return api.ResolveError(
-        f"there is no source distribution of {name} {version}", code="sdist", hint=f"versions: {', '.join(known[-6:])}"
+        f"there is no source distribution of {name} {version}",
+        code="sdist",
+        hint=f"versions: {', '.join(versions[-6:])}",
     )
 
 

@@ -1,5 +1,5 @@
-"""Where a file of the index is: pages of the simple repository API in HTML (PEP 503) and pip's find-links, over http(s)
-or from disk, as the host's own pip is configured.
+"""Finds the URLs of files in indexes: pages of the simple repository API in HTML (PEP 503) and pip's find-links, over
+http(s) or from disk, as the host's own pip is configured.
 """
 
 from __future__ import annotations
@@ -21,53 +21,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _DEFAULT = re.compile(r"\(default:?\s+((?:https?|file)://[^\s)]+)\)")
-_AT_ONCE = 8  # pages
+_MAX_THREADS = 8  # pages that are read at once
 
 
 def locate_files(
-    fetches: Sequence[api.Fetch], projects: Mapping[str, str], site: api.Site, replaced: str = ""
+    fetches: Sequence[api.Fetch], projects: Mapping[str, str], site: api.Site, replacement: str = ""
 ) -> list[api.Fetch]:
-    """Files with their URLs, and the credentials that this machine has for them; `projects` are their names by sha256,
-    `replaced` the index that stands in the place of the usual one.
+    """Returns the files with their URLs and this machine's credentials for them.
 
-    A file that is on no page stays without a URL. Raises FetchError where no index answers, ResolveError.
+    `projects` are the files' project names by sha256; `replacement` is the index that replaces the usual one. A file
+    that is on no page keeps an empty URL. Raises FetchError if no index answers, and ResolveError.
     """
-    index = with_replacement_index(read_index(site), replaced)
+    index = with_replacement_index(read_index(site), replacement)
 
-    def one(fetch: api.Fetch) -> api.Fetch:
-        url = fetch.url or _find(fetch, normal(projects[fetch.sha256]), index, site)
+    def locate(fetch: api.Fetch) -> api.Fetch:
+        url = fetch.url or _find_url(fetch, normal(projects[fetch.sha256]), index, site)
         return replace(fetch, url=index.opened(url)) if url else fetch
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return [*pool.map(one, fetches)]
+    with ThreadPoolExecutor(_MAX_THREADS) as pool:
+        return [*pool.map(locate, fetches)]
 
 
-def _find(fetch: api.Fetch, name: str, index: PipConfig, site: api.Site) -> str:
-    fitting = [url for url in iter_pages(index, name, site) if file_name(url) == fetch.name]
-    # of several, that whose link has this hash; where links have none, the fetch checks it
-    return strip_credentials(
-        next((url for url in fitting if fetch.sha256 in urlsplit(url).fragment), "".join(fitting[:1]))
-    )
+def _find_url(fetch: api.Fetch, name: str, index: PipConfig, site: api.Site) -> str:
+    urls = [url for url in iter_pages(index, name, site) if file_name(url) == fetch.name]
+    # prefer the link with this hash; links may have none: the fetch checks it
+    return strip_credentials(next((url for url in urls if fetch.sha256 in urlsplit(url).fragment), "".join(urls[:1])))
 
 
 def with_replacement_index(index: PipConfig, url: str) -> PipConfig:
-    """The index with this one in the place of the usual one, and of those beside it. Where this machine has a mirror of
-    the usual one, or looks there already, its own configuration stands; likewise where it knows no index at all."""
+    """Returns the configuration with `url` instead of the usual index and the extra ones.
+
+    The configuration stays as it is if it has no index at all, if it uses `url` alone already, or if `url` is pip's
+    default index: this machine may have a mirror of that.
+    """
     variables = dict(index.variables)
-    own = variables.get("PIP_INDEX_URL", "")
+    configured = variables.get("PIP_INDEX_URL", "")
     if (
         not url
         or _index_disabled(variables)
-        or (own and _plain(own) == _plain(url) and "PIP_EXTRA_INDEX_URL" not in variables)
+        or (configured and _bare_url(configured) == _bare_url(url) and "PIP_EXTRA_INDEX_URL" not in variables)
     ):
         return index
-    if _plain(url) == _plain(_default_index_url()):
+    if _bare_url(url) == _bare_url(_default_index_url()):
         return index
     variables.pop("PIP_EXTRA_INDEX_URL", None)
     return replace(index, variables={**variables, "PIP_INDEX_URL": index.opened(url)})
 
 
-def _plain(url: str) -> str:
+def _bare_url(url: str) -> str:
     return strip_credentials(url).rstrip("/")
 
 
@@ -81,12 +82,12 @@ def _default_index_url() -> str:
 
 
 class _LinkParser(HTMLParser):
-    """The links of a page, absolute."""
+    """Collects the links of a page, as absolute URLs."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
         self.base = url
-        self.found: list[str] = []
+        self.urls: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """<a href> and <base href>."""
@@ -94,40 +95,41 @@ class _LinkParser(HTMLParser):
         if href and tag == "base":
             self.base = urljoin(self.base, href)
         elif href and tag == "a":
-            self.found.append(urljoin(self.base, href))
+            self.urls.append(urljoin(self.base, href))
 
 
 def links(page: str, url: str) -> list[str]:
-    """Absolute URLs of a page's links, hashes and all."""
+    """Returns the absolute URLs of a page's links, with their fragments (hashes)."""
     parser = _LinkParser(url)
     parser.feed(page)
-    return parser.found
+    return parser.urls
 
 
 def iter_pages(index: PipConfig, name: str, site: api.Site) -> Iterator[str]:
-    """All that the host's pip would look at, in its order: find-links, then the indexes."""
+    """Yields the URLs of all files that the host's pip would find for `name`, in pip's order: find-links, then indexes.
+    Raises FetchError if no index answers."""
     variables = index.variables
-    for place in variables.get("PIP_FIND_LINKS", "").split():
-        yield from _listed(place, site)
+    for location in variables.get("PIP_FIND_LINKS", "").split():
+        yield from _read_links(location, site)
     if _index_disabled(variables):
         return
     main = variables.get("PIP_INDEX_URL") or _default_index_url()
-    failed: api.FetchError | None = None
+    first_error: api.FetchError | None = None
     answered = False
-    for place in (main, *variables.get("PIP_EXTRA_INDEX_URL", "").split()):
+    for location in (main, *variables.get("PIP_EXTRA_INDEX_URL", "").split()):
         try:
-            yield from _listed(f"{place.rstrip('/')}/{name}/", site)
+            yield from _read_links(f"{location.rstrip('/')}/{name}/", site)
             answered = True
-        except api.FetchError as error:  # an index answers 404 for what it does not have
-            failed = failed or error
-    if failed is not None and not answered:
-        raise failed
+        except api.FetchError as error:  # an index answers 404 for a project that it does not have
+            first_error = first_error or error
+    if first_error is not None and not answered:
+        raise first_error
 
 
-def _listed(place: str, site: api.Site) -> list[str]:
-    path = unquote(urlsplit(place).path) if place.startswith("file:") else place
+def _read_links(location: str, site: api.Site) -> list[str]:
+    path = unquote(urlsplit(location).path) if location.startswith("file:") else location
     if not path.startswith("/"):
-        return links(site.get(place).decode(errors="replace"), place)
+        return links(site.get(location).decode(errors="replace"), location)
     page = os.path.join(path, "index.html") if os.path.isdir(path) else path
     if os.path.isfile(page):
         with open(page, encoding="utf-8", errors="replace") as file:
@@ -137,11 +139,11 @@ def _listed(place: str, site: api.Site) -> list[str]:
     return []
 
 
-def default_index(said: str) -> str:
-    """Where pip looks when nothing is configured, by its own help. Raises ResolveError."""
-    found = _DEFAULT.search(said)
-    if found is None:
+def default_index(help_text: str) -> str:
+    """Returns pip's default index, from the output of `pip install --help`. Raises ResolveError."""
+    match = _DEFAULT.search(help_text)
+    if match is None:
         raise api.ResolveError(
             "pip names no default index", code="index", hint="set one: `pip config set global.index-url URL`"
         )
-    return found.group(1)
+    return match.group(1)

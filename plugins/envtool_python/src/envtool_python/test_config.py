@@ -1,5 +1,5 @@
-"""What a project's own test configuration says that its tests need: tox's `deps`, and plugins of pytest that its
-options take for granted. Pure.
+"""What tests need by the project's own test configuration: tox's `deps`, and the pytest plugins that its options need.
+Pure.
 
 Formats: tox.ini (https://tox.wiki, "Configuration"), [tool.tox] of pyproject.toml, and where pytest looks for options
 (https://docs.pytest.org, "Configuration": pytest.toml, pytest.ini, pyproject.toml, tox.ini, setup.cfg).
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from envtool_python.metadata import ProjectMetadata
 
 Python: TypeAlias = "tuple[int, int] | None"  # the version of an env's Python, where it is known
-# Options of pytest, and settings, that only a plugin knows.
+# Options and settings of pytest that belong to plugins.
 OPTIONS = (
     (r"--(no-)?cov\b", "pytest-cov"),
     (r"(-n[\s=]?(\d+|auto|logical)|--numprocesses|--dist)\b", "pytest-xdist"),
@@ -44,8 +44,8 @@ SETTINGS = {
     "timeout": "pytest-timeout",
     "DJANGO_SETTINGS_MODULE": "pytest-django",
 }
-# What `-p NAME` loads, where that is no plugin of pytest's own and no module of the project: of these alone it is known
-# whose they are. A guess (`pytest-NAME`) would install whatever a stranger calls so.
+# The distributions of plugins that `-p NAME` loads. Other names are not guessed (`pytest-NAME`): that could install a
+# stranger's package.
 LOADED = {
     name: package
     for package, names in {
@@ -70,16 +70,18 @@ LOADED = {
     }.items()
     for name in names.split()
 }
-_CONDITION = re.compile(r"^([\w!,.{}-]+)\s*:\s+(.*)")  # `py36: mock`: of one factor only
-_TESTING = frozenset({"pytest", "test", "testing", "tests", "unit", "unittest", "unittests"})  # factors that mean us
-_MOST = 1000  # alternatives of a condition
+_CONDITION = re.compile(r"^([\w!,.{}-]+)\s*:\s+(.*)")  # as in `py36: mock`
+_TESTING = frozenset(
+    {"pytest", "test", "testing", "tests", "unit", "unittest", "unittests"}
+)  # factors that mean a test env
+_MAX_ALTERNATIVES = 1000  # of a condition
 _INCLUDE = re.compile(r"^(?:-r|--requirement)[\s=]*(\S+)$")
 
 
 def tox_needs(
     project: FileReader, facts: ProjectMetadata, python: Python = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Requirement lines and requirement files of tox's default environment, as far as they hold for every one, or for
+    """Returns the requirement lines and requirement files of tox's default environment that apply to every env, or to
     tests under this Python."""
     lines: list[str] = []
     files: list[str] = []
@@ -98,31 +100,31 @@ def tox_needs(
 def tox_groups_and_extras(
     project: FileReader, facts: ProjectMetadata, python: Python = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The dependency groups and the extras of the project that tox's default environment asks for."""
-    bases = _tox_tables(project, facts)
-    ini = [_ini(text).get("testenv", {}) for text in _tox_texts(project, facts)]
-    found = []
+    """Returns the dependency groups and the extras of the project that tox's default environment names."""
+    run_tables = _tox_tables(project, facts)
+    ini_tables = [_ini(text).get("testenv", {}) for text in _tox_texts(project, facts)]
+    answers = []
     for key in ("dependency_groups", "extras"):
-        names = [word for base in bases for word in _words(base.get(key, ()))]
+        names = [word for run_table in run_tables for word in _words(run_table.get(key, ()))]
         names += [
             word
-            for one in ini
-            for line in _matching_lines(one.get(key, ""), python)
+            for ini_table in ini_tables
+            for line in _matching_lines(ini_table.get(key, ""), python)
             for word in _words(line.replace(",", " "))
         ]
-        found.append(unique(name for name in names if re.fullmatch(r"[\w.-]+", name)))
-    return found[0], found[1]
+        answers.append(unique(name for name in names if re.fullmatch(r"[\w.-]+", name)))
+    return answers[0], answers[1]
 
 
 def tox_commands(project: FileReader, facts: ProjectMetadata) -> list[str]:
-    """The commands of tox's default environment, as they are written, as far as they hold for every one; none where
-    it has some that cannot be written in a line."""
+    """Returns the commands of tox's default environment that apply to every env, as they are written; none if one of
+    them is not a single line."""
     found: list[str] = []
     for text in _tox_texts(project, facts):
         commands = _ini(text).get("testenv", {}).get("commands", "")
         found += _matching_lines(re.sub(r"\\\n\s*", " ", commands), None)
-    for base in _tox_tables(project, facts):
-        for command in base.get("commands", ()):
+    for run_table in _tox_tables(project, facts):
+        for command in run_table.get("commands", ()):
             if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
                 return []
             found.append(shlex.join(command).replace("'{posargs}'", "{posargs}"))
@@ -130,23 +132,24 @@ def tox_commands(project: FileReader, facts: ProjectMetadata) -> list[str]:
 
 
 def required_plugins(project: FileReader, facts: ProjectMetadata) -> tuple[str, ...]:
-    """The plugins without which pytest refuses, or ignores, the options that the project gives it."""
+    """Returns the plugins without which pytest would refuse or ignore the project's options."""
     settings = pytest_settings(project, facts) or {}
-    given = " ".join(_words(settings.get("addopts", "")))
-    wanted = _required(settings.get("required_plugins", ""))
-    known = {name_of(line) for line in wanted}
-    found = [plugin for pattern, plugin in OPTIONS if re.search(rf"(^|\s){pattern}", given)]
-    found += [plugin for name, plugin in SETTINGS.items() if name in settings]
-    found += [LOADED[name] for name in re.findall(r"(?:^|\s)-p[\s=]?([\w.]+)(?=\s|$)", given) if name in LOADED]
-    return unique([*wanted, *(plugin for plugin in found if plugin not in known)])
+    options = " ".join(_words(settings.get("addopts", "")))
+    required = _plugin_requirements(settings.get("required_plugins", ""))
+    required_names = {name_of(line) for line in required}
+    plugins = [plugin for pattern, plugin in OPTIONS if re.search(rf"(^|\s){pattern}", options)]
+    plugins += [plugin for name, plugin in SETTINGS.items() if name in settings]
+    plugins += [LOADED[name] for name in re.findall(r"(?:^|\s)-p[\s=]?([\w.]+)(?=\s|$)", options) if name in LOADED]
+    return unique([*required, *(plugin for plugin in plugins if plugin not in required_names)])
 
 
 def _words(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list | tuple) else str(value).split()
 
 
-def _required(value: object) -> list[str]:
-    """Pytest's own list of plugins, each with bounds: in an ini file a blank may stand before none of these."""
+def _plugin_requirements(value: object) -> list[str]:
+    """Returns the requirements of pytest's setting `required_plugins`. In an ini file, blanks separate requirements and
+    may also surround bounds."""
     if isinstance(value, list):
         return [str(item) for item in value if name_of(str(item))]
     lines = re.split(r"[\s]+(?=[A-Za-z])", re.sub(r"\s*([<>=!~]=?|,)\s*", r"\1", str(value).strip()))
@@ -154,16 +157,18 @@ def _required(value: object) -> list[str]:
 
 
 def _tox_deps(project: FileReader, facts: ProjectMetadata, python: Python) -> Iterator[str]:
-    for base in _tox_tables(project, facts):
-        yield from _matching_lines("\n".join(line for line in base.get("deps", ()) if isinstance(line, str)), python)
+    for run_table in _tox_tables(project, facts):
+        yield from _matching_lines(
+            "\n".join(line for line in run_table.get("deps", ()) if isinstance(line, str)), python
+        )
     for text in _tox_texts(project, facts):
         deps = _ini(text).get("testenv", {}).get("deps", "")
         yield from _matching_lines(deps, python)
 
 
 def _matching_lines(setting: str, python: Python) -> Iterator[str]:
-    """The lines of a tox.ini's setting that hold for tests under this Python (None: under any): without a condition, or
-    with one that only factors for tests, and this Python, meet (`unit: pytest`, `py{310,311}: ipython`)."""
+    """Yields the lines of a setting of tox.ini that apply to tests under this Python (None: any): those without a
+    condition, or with one that factors for tests and this Python meet (`unit: pytest`, `py{310,311}: ipython`)."""
     for line in setting.splitlines():
         text = line.partition(" #")[0].strip()
         condition = _CONDITION.match(text)
@@ -174,28 +179,29 @@ def _matching_lines(setting: str, python: Python) -> Iterator[str]:
 
 
 def _factor_matches(condition: str, python: Python) -> bool:
-    """Whether factors hold of tests: `,` joins alternatives, `-` what has to be there together (or, with a `!`, must
-    not be); one at least names tests or the Python, and none anything else."""
-    ours = _TESTING | ({f"py{python[0]}{python[1]}", f"py{python[0]}.{python[1]}"} if python else set())
+    """Whether a condition applies to tests. `,` joins alternatives, `-` joins factors that must all hold, `!` negates
+    one. An alternative must name tests or the Python, and no other factor."""
+    our_factors = _TESTING | ({f"py{python[0]}{python[1]}", f"py{python[0]}.{python[1]}"} if python else set())
     for alternative in _alternatives(condition):
         factors = set(alternative.split("-"))
         absent = {factor[1:] for factor in factors if factor.startswith("!")}
-        wanted = {factor for factor in factors if not factor.startswith("!")}
-        if wanted and wanted <= ours and not absent & ours:
+        present = {factor for factor in factors if not factor.startswith("!")}
+        if present and present <= our_factors and not absent & our_factors:
             return True
     return False
 
 
 def _alternatives(condition: str) -> Iterator[str]:
-    """`py{310,311}-unit,lint` as py310-unit, py311-unit, lint; the first of conditions past all measure."""
+    """Yields the alternatives of a condition, at most _MAX_ALTERNATIVES of each part: py310-unit, py311-unit and lint
+    for `py{310,311}-unit,lint`."""
     for text in re.findall(r"(?:\{[^{}]*\}|[^,{}])+", condition):
         parts = [part.split(",") if number % 2 else [part] for number, part in enumerate(re.split("[{}]", text))]
-        yield from itertools.islice(map("".join, itertools.product(*parts)), _MOST)
+        yield from itertools.islice(map("".join, itertools.product(*parts)), _MAX_ALTERNATIVES)
 
 
 def _tox_tables(project: FileReader, facts: ProjectMetadata) -> list[Mapping[str, Any]]:
-    own = _toml(project.read("tox.toml") or "")
-    return [table(where, "env_run_base") for where in (table(facts.tools, "tox"), own)]
+    tox_toml = _toml(project.read("tox.toml") or "")
+    return [table(settings, "env_run_base") for settings in (table(facts.tools, "tox"), tox_toml)]
 
 
 def _tox_texts(project: FileReader, facts: ProjectMetadata) -> list[object]:
@@ -203,7 +209,7 @@ def _tox_texts(project: FileReader, facts: ProjectMetadata) -> list[object]:
 
 
 def pytest_settings(project: FileReader, facts: ProjectMetadata) -> Mapping[str, Any] | None:
-    """Those of the first file that has some, which is the one that pytest reads; None where there is none."""
+    """Returns the settings of the first file that has some, as pytest does; None if no file has any."""
     for path in ("pytest.toml", ".pytest.toml"):
         text = project.read(path)
         if text is not None:
@@ -213,9 +219,12 @@ def pytest_settings(project: FileReader, facts: ProjectMetadata) -> Mapping[str,
         if text is not None:
             return _ini(text).get("pytest", {})
     native = table(facts.tools, "pytest")
-    own = {**table(native, "ini_options"), **{key: value for key, value in native.items() if key != "ini_options"}}
-    if own:
-        return own
+    own_settings = {
+        **table(native, "ini_options"),
+        **{key: value for key, value in native.items() if key != "ini_options"},
+    }
+    if own_settings:
+        return own_settings
     for path, section in (("tox.ini", "pytest"), ("setup.cfg", "tool:pytest")):
         settings = _ini(project.read(path)).get(section)
         if settings:
@@ -226,7 +235,7 @@ def pytest_settings(project: FileReader, facts: ProjectMetadata) -> Mapping[str,
 def _toml(text: str) -> Mapping[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:  # its owner will hear of it from pytest
+    except tomllib.TOMLDecodeError:  # pytest reports it
         return {}
 
 
@@ -235,6 +244,6 @@ def _ini(text: object) -> Mapping[str, Mapping[str, str]]:
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     try:
         parser.read_string(text if isinstance(text, str) else "")
-    except configparser.Error:  # its owner will hear of it from tox or pytest
+    except configparser.Error:  # tox or pytest reports it
         return {}
     return {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}

@@ -95,7 +95,7 @@ def test_any_system_is_asked_which_suite_it_is(mirror, site, request_for):
 
 
 def test_rows_are_found_wherever_the_pieces_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(contents_index, "PIECE", 64)
+    monkeypatch.setattr(contents_index, "CHUNK_SIZE", 64)
     path = tmp_path / "index.gz"
     path.write_bytes(packed(ROWS * 5) + packed(ROWS))  # two streams, as parallel compressors write
     assert len([*contents_index.scan_contents(path, ["ffi.h"])]) == 18

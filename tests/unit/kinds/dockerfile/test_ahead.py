@@ -43,7 +43,7 @@ def wrong(text, options=None):
     [
         ("RUNN make", "there is no instruction `RUNN`"),
         ("COPY --chmood=1 a b", "COPY --chmood is not supported"),
-        ("COPY a", "COPY takes what to copy"),
+        ("COPY a", "COPY takes sources and a target"),
         ("COPY --chmod=99x a b", "--chmod=99x: neither octal"),
         ("COPY http://x/a b", "COPY takes no URL"),
         ("ADD --checksum=md5:1 http://x/a b", "--checksum is `sha256:`"),
@@ -76,7 +76,7 @@ def test_a_word_that_is_nearly_one():
         KIND.check(request("FROM a\nRUNN x\nBANANA\n"), Site())
     assert [each.hint for each in caught.value.problems] == [
         "did you mean RUN?",
-        "a line that goes on ends with a backslash",
+        "a line that continues ends with a backslash",
     ]
 
 

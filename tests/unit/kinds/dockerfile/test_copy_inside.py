@@ -116,7 +116,7 @@ def test_several_go_to_a_directory_however_it_is_written(root):
     run(root, "a", "b/x.txt", target="to/new")  # the first makes it
     assert listed(root) == ["new/deep/z.txt", "new/x.txt", "new/y.md", "x.txt", "y.md"]
     for several in (["a/x.txt", "a/y.md"], ["?/x.txt"]):
-        with pytest.raises(CopyError, match="several things cannot all be the file") as caught:
+        with pytest.raises(CopyError, match="several sources cannot be copied to one file") as caught:
             run(root, *several, target="to/file")
         assert "to/file/`" in caught.value.hint
 
@@ -124,9 +124,9 @@ def test_several_go_to_a_directory_however_it_is_written(root):
 @pytest.mark.parametrize(
     ("source", "why"),
     [
-        ("l/gone", r"`/l/gone` is a link to `nowhere`, and that is not there"),
+        ("l/gone", r"`/l/gone` is a link to `nowhere`, which does not exist"),
         ("l/*", r"`/l/gone` is a link to `nowhere`"),
-        ("l/way/below", r"`/l/way` is a link to `/no/where`, and that is not there"),
+        ("l/way/below", r"`/l/way` is a link to `/no/where`, which does not exist"),
         ("l/there/gone", r"`/l/gone` is a link to `nowhere`"),
         ("l/round", r"l/round: Too many levels of symbolic links"),
         ("l/none", r"there is no `/l/none`"),
@@ -145,7 +145,7 @@ def test_a_link_that_leads_nowhere_is_said(root, source, why):
 @pytest.mark.parametrize(("target", "why"), [("gone", "is it ignored"), ("/a/gone", "an absolute link leads out")])
 def test_a_link_of_the_context_that_leads_nowhere_is_said(root, target, why):
     (root / "from/l").symlink_to(target)
-    with pytest.raises(CopyError, match=f"`l` is a link to `{target}`, and that is not in the context") as caught:
+    with pytest.raises(CopyError, match=f"`l` is a link to `{target}`, which is not in the context") as caught:
         run(root, "l")
     assert why in caught.value.hint
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.kinds.dockerfile.parser import DockerfileFault, escape_character, is_heredoc_only, parse
+from envtool.kinds.dockerfile.parser import DockerfileError, escape_character, is_heredoc_only, parse
 
 
 def one(text: str):
@@ -27,7 +27,7 @@ def test_flags_of_yes_and_no():
     assert one("COPY --link=true a b").has("link")
     assert not one("COPY --link=false a b").has("link")
     assert not one("COPY a b").has("link")
-    with pytest.raises(DockerfileFault, match="`true` or `false`"):
+    with pytest.raises(DockerfileError, match="`true` or `false`"):
         one("COPY --link=maybe a b").has("link")
 
 
@@ -73,7 +73,7 @@ def test_the_escape_directive():
     ],
 )
 def test_errors_have_a_line(text, line, why):
-    with pytest.raises(DockerfileFault, match=why) as caught:
+    with pytest.raises(DockerfileError, match=why) as caught:
         parse(text)
     assert caught.value.line == line
 
@@ -98,7 +98,7 @@ def test_what_is_wrong_with_one_counts_where_it_is_needed(text, why):
 def test_without_the_parser(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "dockerfile", None)
     parse.cache_clear()
-    with pytest.raises(DockerfileFault, match="is not there") as caught:
+    with pytest.raises(DockerfileError, match="is not installed") as caught:
         parse("FROM nobody-asked-for-this\n")
     assert "pip install 'dockerfile>=" in caught.value.hint
 
@@ -114,7 +114,7 @@ def test_any_text_is_parsed_or_refused(lines):
     text = "\n".join(lines)
     try:
         places = [each.line for each in parse(text)]
-    except DockerfileFault as fault:
+    except DockerfileError as fault:
         places = [fault.line]
     assert places == sorted(places)
     assert all(1 <= place <= text.count("\n") + 1 for place in places)

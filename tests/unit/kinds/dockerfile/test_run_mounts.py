@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envtool.kinds.dockerfile.parser import DockerfileFault, parse
+from envtool.kinds.dockerfile.parser import DockerfileError, parse
 from envtool.kinds.dockerfile.run_mounts import Mount, mount_origins, parse_mounts
 
 
@@ -60,7 +60,7 @@ def test_memory_may_have_a_size():
     ],
 )
 def test_what_is_wrong_is_said(flags, why):
-    with pytest.raises(DockerfileFault, match=why) as caught:
+    with pytest.raises(DockerfileError, match=why) as caught:
         mounts(flags)
     assert caught.value.line == 2
 
@@ -68,5 +68,5 @@ def test_what_is_wrong_is_said(flags, why):
 def test_where_mounts_come_from_is_known_before():
     it = parse("FROM x\nRUN --mount=from=a,target=/a --mount=type=cache,target=/b --mount=target=/c,from=d true\n")[1]
     assert list(mount_origins(it)) == ["a", "d"]
-    with pytest.raises(DockerfileFault, match="give the image a stage"):
+    with pytest.raises(DockerfileError, match="give the image a stage"):
         list(mount_origins(parse("FROM x\nRUN --mount=from=$A,target=/a true\n")[1]))

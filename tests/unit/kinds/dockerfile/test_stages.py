@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envtool.kinds.dockerfile.parser import DockerfileFault, parse
+from envtool.kinds.dockerfile.parser import DockerfileError, parse
 from envtool.kinds.dockerfile.shell_words import Lexer
 from envtool.kinds.dockerfile.stages import (
     ParsedDockerfile,
@@ -78,12 +78,12 @@ def test_a_later_stage_of_the_same_name_is_the_one():
     ],
 )
 def test_what_is_wrong_is_said(text, line, why):
-    with pytest.raises(DockerfileFault, match=why) as caught:
+    with pytest.raises(DockerfileError, match=why) as caught:
         required_images(found := file(text), required_stages(found, len(found.stages) - 1))
     assert caught.value.line == line
 
 
 def test_a_target_that_is_not_there():
-    with pytest.raises(DockerfileFault, match="no stage `x`") as caught:
+    with pytest.raises(DockerfileError, match="no stage `x`") as caught:
         file("FROM a AS b\n").target("x")
     assert "`b`" in caught.value.hint

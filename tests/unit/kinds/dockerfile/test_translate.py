@@ -7,7 +7,7 @@ import time
 import pytest
 
 from envtool.kinds.dockerfile.operations import CopyAct, DirectoryAct, RunAct
-from envtool.kinds.dockerfile.parser import DockerfileFault, parse
+from envtool.kinds.dockerfile.parser import DockerfileError, parse
 from envtool.kinds.dockerfile.shell_words import Lexer
 from envtool.kinds.dockerfile.stages import platform_arguments
 from envtool.kinds.dockerfile.translate import PATH, StageReader
@@ -19,9 +19,9 @@ def built(text: str, config=None, seen=None, outer=None, **given: str) -> StageR
     builder = StageReader(
         IMAGE if config is None else config,
         lexer=Lexer(),
-        given=given,
-        outer=platform_arguments("x86_64") | (outer or {}),
-        seen=seen,
+        build_args=given,
+        global_args=platform_arguments("x86_64") | (outer or {}),
+        variables=seen,
     )
     for instruction in parse(f"FROM x\n{text}")[1:]:
         builder.add(instruction)
@@ -168,7 +168,7 @@ def test_a_mount_without_a_target_is_the_working_directory():
         ("bind", "/src"),
         ("cache", "/src"),
     ]
-    with pytest.raises(DockerfileFault, match="cannot cover `/`"):
+    with pytest.raises(DockerfileError, match="cannot cover `/`"):
         acts("RUN --mount=type=bind make\n", config={})
 
 
@@ -223,7 +223,7 @@ def test_an_entrypoint_takes_away_the_command_below():
         ("RUN []\n", "no command"),
         ("RUN --security=insecure x\n", "--security is not supported"),
         ("RUN --network=mine x\n", "default, none or host"),
-        ("COPY a\n", "where to"),
+        ("COPY a\n", "sources and a target"),
         ("COPY https://example.test/a b\n", "COPY takes no URL"),
         ("COPY --chmod=rw a b\n", "neither octal"),
         ("COPY --chmod=17777 a b\n", "neither octal"),
@@ -268,7 +268,7 @@ def test_an_entrypoint_takes_away_the_command_below():
     ],
 )
 def test_what_is_wrong_is_said(text, why):
-    with pytest.raises(DockerfileFault, match=why) as caught:
+    with pytest.raises(DockerfileError, match=why) as caught:
         built(text)
     assert caught.value.line == 2
 
@@ -285,11 +285,11 @@ def test_variables_cannot_fill_memory(text):
     if "RUN <<" in text:  # a shell's to expand: it has what is written
         assert len(acts(f"ENV A={'a' * 16}\n{text}")) == 1100
         return
-    with pytest.raises(DockerfileFault, match=r"longer than|characters together"):
+    with pytest.raises(DockerfileError, match=r"longer than|characters together"):
         built(f"ENV A={'a' * 16}\n{text}")
     assert time.monotonic() - began < 20
 
 
 def test_a_stage_has_only_so_many_variables():
-    with pytest.raises(DockerfileFault, match=r"more than 10,000 variables"):
+    with pytest.raises(DockerfileError, match=r"more than 10,000 variables"):
         built("".join(f"ENV A{n}={' '.join(f' A{n}_{m}=' for m in range(100))}\n" for n in range(101)))

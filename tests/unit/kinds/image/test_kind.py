@@ -165,7 +165,7 @@ def test_layers_that_nobody_can_read(layout, site, media_type, word):
 
 
 def test_archives_that_are_none(site, tmp_path, monkeypatch):
-    monkeypatch.setattr(image_archives, "FREELY", 1 << 20)
+    monkeypatch.setattr(image_archives, "UNLIMITED_SIZE", 1 << 20)
     body = config([digest(ONE)])
     named = [(["a/b:1"], body, [("l", ONE)]), (["a/c:2"], config([digest(TWO)]), [("m", TWO)])]
     docker_archive(tmp_path / "two.tar", named)

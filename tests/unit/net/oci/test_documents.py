@@ -254,3 +254,15 @@ def test_what_is_no_platform(text):
 def test_a_document_of_an_unknown_type_is_refused():
     with pytest.raises(FetchError):
         documents.read_document(Document(media_type="x", digest="", body=b"{}"), "x")
+
+
+@pytest.mark.parametrize(
+    ("layers", "diff_ids", "text"),
+    [
+        (1, 2, "1 layer, its config 2 diff IDs"),
+        (2, 1, "2 layers, its config 1 diff ID"),
+        (0, 3, "0 layers, its config 3 diff IDs"),
+    ],
+)
+def test_layers_and_diff_ids_are_counted(layers, diff_ids, text):
+    assert documents.count_layers(layers, diff_ids) == text

@@ -202,7 +202,7 @@ def test_we_say_who_we_are_where_that_is_configured(tmp_path, context, certifica
         net.close_session()
         net_host._trusted.clear()
         with pytest.raises(FetchError):
-            type(client)(patience=client._wire.patience).document(running.reference())
+            type(client)(patience=client._transport.patience).document(running.reference())
 
 
 # ---- mirrors, really ------------------------------------------------------------------------------------------------

@@ -1,0 +1,78 @@
+"""The projects of a checkout by their names, and those of the repository around it. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Any
+
+from envtool import api
+from envtool_python.decode import WrongFileError
+from envtool_python.metadata import read_facts
+from envtool_python.requirements import normal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from envtool_python.decode import DecodedFiles, FileReader, SubdirectoryReader
+
+PROJECTS = ("pyproject.toml", "setup.cfg", "setup.py")  # a directory with one of these files has a project
+NON_PROJECT_DIRECTORIES = frozenset(
+    ["tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "fixtures", "vendor", "_vendor",
+     "third_party"]
+)  # fmt: skip
+_MAX_PROJECTS = 300  # projects that are looked for by name; in a larger checkout, the first ones by path
+
+
+class MappedFiles(dict[str, str]):
+    """Texts of files by their paths, as a FileReader."""
+
+    def read(self, path: str) -> str | None:
+        """See FileReader."""
+        return self.get(path)
+
+
+class CheckoutProjects:
+    """Directories of projects by the projects' normalised names. The files are read once, when a name is asked for."""
+
+    def __init__(self, project: DecodedFiles | SubdirectoryReader | Any, depth: int = 0) -> None:
+        """`depth`: how many directories above the spec's still belong to the project."""
+        self._project = project
+        self._depth = depth
+        self._inner: dict[str, list[str]] | None = None
+        self._outer: dict[str, list[str]] | None = None
+
+    def named(self, name: str) -> list[str]:
+        """Directories of the checkout, relative to the spec's, whose project has this name."""
+        if self._inner is None:
+            glob = getattr(self._project, "glob", None)
+            up = "../" * self._depth
+            paths = [path for file in PROJECTS for path in (glob(f"{up}**/{file}") if glob else ())]
+            directories = {posixpath.dirname(path) or "." for path in paths}
+            self._inner = _by_name(self._project, project_directories(directories)[:_MAX_PROJECTS])
+        return self._inner.get(name, [])
+
+    def outside(self, name: str) -> list[str]:
+        """Directories of the repository around the project whose project has this name."""
+        if self._outer is None:
+            around = getattr(self._project, "around", None)
+            files = {path: text for file in PROJECTS for path, text in (around(file) if around else {}).items()}
+            directories = {posixpath.dirname(path) for path in files}
+            self._outer = _by_name(MappedFiles(files), project_directories(directories))
+        return self._outer.get(name, [])
+
+
+def project_directories(directories: Iterable[str]) -> list[str]:
+    """The directories, sorted, without those below `tests`, `docs` and the like: projects there are test data."""
+    return sorted(directory for directory in directories if not NON_PROJECT_DIRECTORIES & {*directory.split("/")})
+
+
+def _by_name(files: FileReader, directories: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for directory in directories:
+        try:
+            name = normal(read_facts(files, "" if directory == "." else f"{directory}/").name)
+        except (WrongFileError, api.UsageError):  # the env is not about this project
+            continue
+        if name:
+            found.setdefault(name, []).append(directory)
+    return found

@@ -164,9 +164,7 @@ def _describe_step(step: Any, style: Style) -> list[str]:
 
 def plan_json(plan: Any) -> Json:
     """The object of `plan` (docs/json.md)."""
-    document: dict[str, Any] = asdict(plan)
-    for step in (step for env in document["envs"] for step in env["steps"]):
-        del step["node"]
+    document: dict[str, Json] = asdict(plan)
     return document
 
 

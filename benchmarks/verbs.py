@@ -20,9 +20,10 @@ SMALL = "version: 1\nenvs: {unit: {base: {debian: bookworm}, language: python, t
 PROJECT = '[project]\nname = "small"\nversion = "1"\ndependencies = ["click"]\n'
 HOST = "version: 1\nenvs: {unit: {base: host, tasks: {test: 'true', lint: 'true'}}}\n"
 LOOKING = ("--help", "list", "plan", "why", "schema")
-LONG = ("test --json", "test --junit {junit}", "test -j 2")
+LONG = ("test -v", "test --fail-fast")
 SHORT = ("exec unit -- true", "exec -C . unit -- true", "exec -q unit true", "test", "test -q --color never",
-         "run test", "run lint -C .")  # fmt: skip
+         "run test", "run lint -C .", "test --json", "test --junit {junit}", "test -j 2", "list",
+         "list --json")  # fmt: skip
 
 
 def many(directory: Path, envs: int) -> None:
@@ -61,7 +62,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
             for verb in ("test", "run lint"):
                 seconds(asked.envtool, *verb.split(), cwd=host)
             time.sleep(1.2)  # the short ways trust no file that is younger than the run that read it
-            for verb in ("exec unit -- true", "test", "run lint"):
+            for verb in ("exec unit -- true", "test", "run lint", "list", "list --json"):
                 seconds(asked.envtool, *verb.split(), cwd=host)
         except Failed as failed:
             table.leave_out("unchanged tasks", failed.why)

@@ -30,6 +30,12 @@ def main() -> int:
         status = fastpath.try_task(arguments)
         if status is not None:
             os._exit(status)
+    elif "list" in arguments:
+        from envtool.cli import fastpath
+
+        status = fastpath.try_list(arguments)
+        if status is not None:
+            os._exit(status)
     from envtool.cli.main import main as run
 
     # objects of imports and a spec stay in use: with the default of 700, collections take a tenth of `envtool list`

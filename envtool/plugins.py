@@ -3,6 +3,8 @@ value."""
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,11 +15,11 @@ from envtool import api, distributions, plugin_calls
 from envtool.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from envtool.distributions import EntryPoint
 
-__all__ = ["GROUP", "PluginRegistry", "discover", "installed"]
+__all__ = ["GROUP", "PluginRegistry", "code_paths", "discover", "installed"]
 
 OURS = "envtool itself"
 GROUP = "envtool"  # of entry points
@@ -97,6 +99,20 @@ def discover(
             plugin if owner == OURS else plugin_calls.wrap_plugin(plugin, owner) for plugin, owner in plugins
         ),
     )
+
+
+def code_paths(registry: PluginRegistry) -> Iterator[str]:
+    """Yields the source files and directories of envtool and its plugins, whose code decides what a spec means."""
+    packages = {
+        "envtool",
+        *(getattr(plugin, "__name__", type(plugin).__module__).split(".")[0] for plugin in registry.plugins),
+    }
+    for package in sorted(packages):
+        directory = os.path.dirname(getattr(sys.modules.get(package), "__file__", None) or "")
+        for parent, directories, names in os.walk(directory) if directory else ():
+            directories[:] = [name for name in directories if name != "__pycache__"]
+            yield parent
+            yield from (os.path.join(parent, name) for name in names if name.endswith(".py"))
 
 
 def _ours() -> Sequence[object]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, find_env
 from envtool.app.open_project import OpenProject, open_for_building
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler, Stack
+from envtool.container.rootfs_operations import describe_operation
 from envtool.errors import MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
@@ -30,9 +32,17 @@ def build_stack(project: OpenProject, env: Env, *, runs: bool = False) -> Stack:
 
 
 def execute(
-    request: CommandRequest, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Cancel
+    request: CommandRequest,
+    env: str,
+    argv: tuple[str, ...],
+    *,
+    terminal: bool,
+    emit: Emit,
+    cancel: Cancel,
+    describe: Callable[[list[str]], None] | None = None,
 ) -> int:
-    """Build one env and run a command in it (`argv` empty: a shell). Returns the command's exit status."""
+    """Build one env and run a command in it (`argv` empty: a shell). Returns the command's exit status. Before that
+    `describe` gets a line for each operation that makes the container."""
     with open_for_building(request, emit, cancel) as project:
         selected = find_env(project.spec, env)
         stack = build_stack(project, selected, runs=True)
@@ -42,6 +52,8 @@ def execute(
             )
             # from this event on the command has the terminal
             emit(Started(id="command", subject="task", name="exec", env=env, time=time.time()))
+            if describe is not None:
+                describe([describe_operation(operation) for operation in prepared_plan["program"]["operations"]])
             try:
                 return fast_exec.launch(prepared_plan, argv, terminal=terminal, cancel=cancel.reader)
             except git.RepositoryError as error:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from envtool import plugins
 from envtool.app.command_request import CommandRequest, find_spec, select_envs
 from envtool.app.permissions import resolve_permissions
+from envtool.fs.beneath import real_path
 from envtool.model import Spec
 from envtool.project import programs
 from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles
+from envtool.run import fast_list
 from envtool.spec import load as load_spec
 
 if TYPE_CHECKING:
@@ -34,6 +37,22 @@ def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, P
 def load(request: CommandRequest) -> Spec:
     """The spec, with only the selected envs. Raises SpecError, UsageError."""
     return read(request)[0]
+
+
+def load_and_keep(request: CommandRequest, store: str) -> tuple[Spec, Callable[[tuple[str, ...], str], None]]:
+    """As `load`, and a function that keeps what `list` prints of the spec for an output of a certain look, until
+    anything changes that decided it, in the store directory `store` ("": nowhere)."""
+    began = time.time_ns()
+    spec, files, kinds = read(request)
+
+    def keep(look: tuple[str, ...], text: str) -> None:
+        if not store:
+            return
+        path = os.path.join(real_path(spec.root), os.path.basename(spec.file))
+        code = tuple(plugins.code_paths(kinds))
+        fast_list.write(store, path, look, text, files=files, read_paths=spec.read, code=code, began=began)
+
+    return spec, keep
 
 
 def listeners() -> tuple[Callable[[Event], None], ...]:

@@ -20,7 +20,8 @@ from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.output_clashes import find_output_clashes
 from envtool.project import rundir
-from envtool.run import fast_plan, result_cache, task_container
+from envtool.run import cached_task, fast_plan, task_container
+from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message, to_envtool_error
 from envtool.run.shutdown import GracePeriod
 
@@ -60,16 +61,16 @@ def _run_in_envs(
     for note in find_output_clashes(selected):
         context.emit(Noted(text=note))
     stop = threading.Event()
-    traces: list[result_cache.CachedResult] = []
+    traces: list[cached_task.CachedResult] = []
 
     def run_one(env: Env, env_task: Task) -> Result:
         if stop.is_set() or cancel.is_set():
             return _result_without_run(env, env_task, "interrupted" if cancel.is_set() else "skipped", "not started")
         log = rundir.log_path(directory, env.name, env_task.name)
-        task_request = result_cache.TaskRequest(
+        call = TaskCall(
             env=env, task=env_task, context=context, log=log, host=task_container.select_passed(env, os.environ)
         )
-        result, trace = _run_in_env(task_request, scheduler, again=request.again)
+        result, trace = _run_in_env(call, scheduler, again=request.again)
         traces.extend([trace] if trace else [])
         if request.fail_fast and result.outcome not in ("passed", "cached"):
             stop.set()
@@ -102,7 +103,7 @@ def _run_in_envs(
 
 
 def _write_fast_plan(
-    request: CommandRequest, project: OpenProject, traces: Sequence[result_cache.CachedResult], started: int
+    request: CommandRequest, project: OpenProject, traces: Sequence[cached_task.CachedResult], started: int
 ) -> None:
     """Writes the plan by which the next run knows that all these tasks passed, unless a plugin wants events."""
     if request.args or request.refresh or project.kinds.hooks("envtool_event"):
@@ -142,24 +143,22 @@ def _check_cached(project: OpenProject, node_ids: set[str], scheduler: Scheduler
         raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)
 
 
-def _run_in_env(
-    task_request: result_cache.TaskRequest, scheduler: Scheduler, *, again: bool
-) -> tuple[Result, result_cache.CachedResult | None]:
-    env, task = task_request.env, task_request.task
+def _run_in_env(call: TaskCall, scheduler: Scheduler, *, again: bool) -> tuple[Result, cached_task.CachedResult | None]:
+    env, task = call.env, call.task
     try:
-        task_container.check_passed((env,), task_request.context.allowed, os.environ)
-        task_container.check_workdir(env, task_request.context.host_access())
-        return result_cache.run_task_cached(task_request, scheduler, again=again)
+        task_container.check_passed((env,), call.context.allowed, os.environ)
+        task_container.check_workdir(env, call.context.host_access())
+        return cached_task.run_task_cached(call, scheduler, again=again)
     except Interrupted:
         return _result_without_run(env, task, "interrupted", "interrupted"), None
     except Exception as raised:  # an error of any class ends this env only: the others run, and the report lists it
         error = all_problems.add_other_problems(
-            to_envtool_error(raised, task_request.context.store.root), (env,), scheduler, task_request.context
+            to_envtool_error(raised, call.context.store.root), (env,), scheduler, call.context
         )
         output = error.output
         if os.environ.get("ENVTOOL_DEBUG") and error.code == "internal":
             output = traceback.format_exc()
-        log = task_request.log if output else ""
+        log = call.log if output else ""
         if output:
             with suppress(OSError), rundir.create_file(log) as file:
                 file.write(output.encode(errors="replace"))

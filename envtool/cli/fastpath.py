@@ -1,4 +1,5 @@
-"""The fast paths of `envtool exec ENV -- CMD…` and of `test`, `build` and `run TASK`: they answer from one small file.
+"""The fast paths of `envtool exec ENV -- CMD…`, of `test`, `build` and `run TASK`, and of `list`: they answer from one
+small file.
 
 Either a command line is read exactly as cli.main would read it, or it takes the long path (decision 0130).
 """
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-VERBS = ("exec", "test", "build", "run")
+VERBS = ("exec", "test", "build", "run", "list")
 _TASKS = {"test": "test", "build": "build"}  # the verbs that are the name of their task
 
 
@@ -81,7 +82,7 @@ def _parse_option(parsed: Line, name: str, value: str | None, remaining: Iterato
     elif name == "--color":
         parsed.color = value
         return value in ("auto", "always", "never")
-    elif parsed.verb in ("", "exec"):
+    elif parsed.verb in ("", "exec", "list"):
         return False
     elif name == "--junit":
         parsed.junit = os.path.abspath(value)
@@ -103,7 +104,7 @@ def try_exec(arguments: list[str]) -> int | None:
     if not argv:
         return None
     spec = find_nearest_spec(parsed.directory)
-    store = _store_directory()
+    store = store_directory()
     if not spec or not store:
         return None
     from envtool.run import fast_exec
@@ -117,6 +118,37 @@ def try_exec(arguments: list[str]) -> int | None:
         fast_exec.release(plan)
 
 
+def try_list(arguments: list[str]) -> int | None:
+    """Prints what `list` printed the last time and returns 0. Returns None for the long path if anything changed that
+    decided it."""
+    parsed = line(arguments)
+    if parsed is None or parsed.verb != "list" or parsed.words or parsed.tail or parsed.quiet:
+        return None
+    spec, store = find_nearest_spec(parsed.directory), store_directory()
+    if not spec or not store or "_ENVTOOL_COMPLETE" in os.environ:
+        return None
+    from envtool.run import fast_list
+
+    text = fast_list.read(store, spec, output_look(parsed.color, json=parsed.json))
+    if text is None:
+        return None
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return 141  # as main.main does
+    return 0
+
+
+def output_look(color: str, *, json: bool) -> tuple[str, ...]:
+    """What decides how a text looks on standard output: JSON or not, colours, Unicode, columns."""
+    from envtool.report import unchanged
+
+    detected, unicode = unchanged.detect_capabilities(sys.stdout, os.environ)
+    shown = detected if color == "auto" else color == "always"
+    return ("json",) if json else (str(shown), str(unicode), str(unchanged.columns(sys.stdout, os.environ)))
+
+
 def try_task(arguments: list[str]) -> int | None:
     """Returns 0 if every task passed before and nothing has changed since, and prints the lines of the long path;
     returns None for the long path, and has then printed nothing."""
@@ -124,10 +156,10 @@ def try_task(arguments: list[str]) -> int | None:
     if parsed is None or parsed.tail or "_ENVTOOL_COMPLETE" in os.environ:
         return None
     tasks = (*filter(None, (_TASKS.get(parsed.verb),)), *parsed.words)
-    if parsed.verb == "exec" or len(tasks) != 1:
+    if parsed.verb in ("exec", "list") or len(tasks) != 1:
         return None
     spec = find_nearest_spec(parsed.directory)
-    store = _store_directory()
+    store = store_directory()
     if not spec or not store:
         return None
     import time
@@ -258,7 +290,7 @@ def find_nearest_spec(directory: str) -> str:
     return f"{os.path.realpath(os.path.dirname(path))}/{discovery.SPEC}".replace("//", "/") if path else ""
 
 
-def _store_directory() -> str:
+def store_directory() -> str:
     """The directory of store.store.store_directory(); empty where that raises: the long path reports the error."""
     configured = os.environ.get("ENVTOOL_STORE", "")
     if configured:

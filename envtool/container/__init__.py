@@ -1,24 +1,25 @@
 """Containers: run processes in namespaces of their own, on a stack of trees. Knows nothing of specs or layers.
 
-program           a container as a value, and the plain dict that the supervisor runs
-supervisor        runs one container to its end: starts it, answers it, enforces deadlines, reaps it
-pid1              the first process inside: has the mounts made, runs the steps, reaps their children
-rootfs            opens what a container mounts, builds its root file system and changes the root
-mounts            mount system calls
-extra_mounts      caches, generated files, tmpfs and parts of other trees at further paths of a container
-project_copy      copies the project where its owner or group cannot be mapped
-copy_files        copies files and trees inside a container
-userns            id maps of this machine's containers, and Python functions that run under them
-seccomp           system call filters, as bytes of classic BPF
-syscalls          system calls that `os` lacks
-messages          the wire format between a container and its supervisor
-pty               joins the caller's terminal to a pty of a container
-outputs           copies outputs out of a container that is ending
-output_patterns   finds the files that patterns of outputs match
-protected_paths   which paths may never be an output
-opened_files      records which files of some directories a container opens
-perturb           varies what must not matter between two runs, for `envtool verify`
-sync_disk         calls syncfs(2) in a process that can be killed
-kernel_errors     turns errors of the kernel into sentences that say what to do
-doctor            checks what this machine can do for containers, for `envtool doctor`
+program             a container as a value, and the plain dict that the supervisor runs
+rootfs_operations   the list of operations that make a container's file systems, and a line about each
+supervisor          runs one container to its end: starts it, answers it, enforces deadlines, reaps it
+pid1                the first process inside: has the mounts made, runs the steps, reaps their children
+rootfs              applies those operations: opens what they mount, makes the mounts, changes the root
+mounts              mount system calls
+extra_mounts        the operations that few containers need: caches, generated files, tmpfs, parts of other trees
+project_copy        copies the project where its owner or group cannot be mapped
+copy_files          copies files and trees inside a container
+userns              id maps of this machine's containers, and Python functions that run under them
+seccomp             system call filters, as bytes of classic BPF
+syscalls            system calls that `os` lacks
+messages            the wire format between a container and its supervisor
+pty                 joins the caller's terminal to a pty of a container
+outputs             copies outputs out of a container that is ending
+output_patterns     finds the files that patterns of outputs match
+protected_paths     which paths may never be an output
+opened_files        records which files of some directories a container opens
+perturb             varies what must not matter between two runs, for `envtool verify`
+sync_disk           calls syncfs(2) in a process that can be killed
+kernel_errors       turns errors of the kernel into sentences that say what to do
+doctor              checks what this machine can do for containers, for `envtool doctor`
 """

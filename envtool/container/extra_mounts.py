@@ -1,5 +1,5 @@
-"""The further mounts of a build or task: caches, generated files, tmpfs, and parts of other trees at a second path.
-Imported only for a program that has such mounts, before the root changes.
+"""The operations of rootfs.py that few containers need: extra trees, caches, generated files, tmpfs, parts of other
+trees, and copies in the project. Imported only for a program that has one, before the root changes.
 """
 
 from __future__ import annotations
@@ -12,49 +12,73 @@ from envtool.fs.rootpaths import resolve_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+
+    from envtool.container.rootfs import Maps, Operation, Rootfs
 
 _NOSUID_NODEV = mounts.NOSUID | mounts.NODEV
 _MAX_COPY = 1 << 30  # bytes of a file that may be written to: its copy is in memory
 
 
-def mount_points(program: dict[str, Any]) -> list[tuple[str, bool]]:
-    """Returns the mount points that are needed, and whether each is a directory. Called while everything is staged:
-    extra trees as "b0", "b1" …, the project as "p".
+def _open_tree(root: Rootfs, number: int, operation: Operation, maps: Maps) -> None:
+    root.trees[number] = [rootfs.clone_source(path) for path in operation[2]]
+
+
+def _open_cache(root: Rootfs, number: int, operation: Operation, maps: Maps) -> None:
+    root.opened[number] = rootfs.clone_source(operation[2], _NOSUID_NODEV, recursive=False)
+
+
+def _make_tree(root: Rootfs, number: int, operation: Operation) -> int:
+    """Returns layer trees, top-most first, as one read-only tree. An empty tree is added at the bottom: an overlay
+    without an upper layer needs two lowers, and does not show the whiteouts of the lowest one as files.
     """
-    staged = {target: f"b{number}" for number, (_, target) in enumerate(program.get("beside", ()))}
-    if program["view"] is not None:
-        staged[program["view"][2]] = "p"
-    points = []
-    for kind, target, *rest in program["shown"]:
-        directory = kind != "text"
-        if kind == "peek":
-            tree, path, _ = rest
-            directory = os.path.isdir(resolve_in_root(staged[tree], path)) if tree in staged else True
-        points.append((target, directory))
-    return points
+    name = f"t{number}"
+    os.mkdir(name)
+    lowers = []
+    for layer, descriptor in enumerate(root.trees[number]):
+        lowers.append(f"{name}-{layer}")
+        os.mkdir(lowers[-1])
+        mounts.attach(descriptor, lowers[-1])
+    os.mkdir(f"{name}-none")
+    mounts.overlay(name, [*lowers, f"{name}-none"], "", "", volatile=False)
+    return mounts.clone(name, _NOSUID_NODEV | mounts.RDONLY, recursive=False)
 
 
-def attach_all(shown: tuple[Any, ...], caches: dict[str, int], made: list[str]) -> None:
-    """Attach all mounts in order, in the new root. Mount points that had to be made are added to `made`."""
-    for number, (kind, target, *rest) in enumerate(shown):
-        if kind == "cache":
-            _attach_cache(caches[target], target, rest[1], rest[2], made)
-        elif kind == "text":
-            _attach_text(f"/dev/.text{number}", target, rest[0], rest[1], made)
-        elif kind == "memory":
-            rootfs.ensure_mount_point(target, made, directory=True)
-            size = {"size": str(rest[0])} if rest[0] else {}
-            mounts.attach(mounts.new_filesystem("tmpfs", _NOSUID_NODEV, mode="1777", **size), target)
-        else:
-            _attach_peek(f"/dev/.peek{number}", target, rest[0], rest[1], rest[2], made)
+def _look_at_peek(root: Rootfs, number: int, operation: Operation) -> int:
+    """Note whether the source is a file. Its tree is staged now: the project as "p", an extra tree as _make_tree names
+    it. What is to be mounted exists only in the new root.
+    """
+    _, _, _, tree, path, _ = operation
+    staged = {"project": "p"}
+    trees = {
+        target: staged.get(kind, f"t{at}")
+        for at, (kind, target, *_) in enumerate(root.operations)
+        if kind in ("project", "tree")
+    }
+    if tree in trees and not os.path.isdir(resolve_in_root(trees[tree], path)):
+        root.files.add(number)
+    return -1
 
 
-def _attach_cache(
-    descriptor: int, target: str, readonly: bool, owner: tuple[int, int, int] | None, made: list[str]
-) -> None:
-    rootfs.ensure_mount_point(target, made, directory=True)
-    mounts.attach(descriptor, target)
+def _note_file(root: Rootfs, number: int, operation: Operation) -> int:
+    root.files.add(number)
+    return -1
+
+
+def _apply_copy(root: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    copy_files.copy_into_view(operation[2], operation[1])
+
+
+def _apply_tmpfs(root: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    _, target, size = operation
+    rootfs.ensure_mount_point(target, root.made, directory=True)
+    options = {"size": str(size)} if size else {}
+    mounts.attach(mounts.new_filesystem("tmpfs", _NOSUID_NODEV, mode="1777", **options), target)
+
+
+def _apply_cache(root: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    _, target, _, readonly, owner = operation
+    rootfs.attach(root, number, operation, descriptor)
     if owner is not None:
         mode, uid, gid = owner
         _set_owner(target, mode, uid, gid)
@@ -70,27 +94,31 @@ def _set_owner(path: str, mode: int, uid: int, gid: int) -> None:
     os.chmod(path, mode)
 
 
-def _attach_text(staged: str, target: str, content: bytes, owner: tuple[int, int, int], made: list[str]) -> None:
+def _apply_file(root: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    _, target, name, content, owner = operation
+    staged = f"/dev/.{name}"
     with open(staged, "xb") as file:
         file.write(content)
     _set_owner(staged, *owner)
-    rootfs.ensure_mount_point(target, made, directory=False)
+    rootfs.ensure_mount_point(target, root.made, directory=False)
     mounts.attach(mounts.clone(staged, _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
     os.unlink(staged)
 
 
-def _attach_peek(staged: str, target: str, tree: str, path: str, writable: bool, made: list[str]) -> None:
+def _apply_peek(root: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    _, target, name, tree, path, writable = operation
     source = resolve_in_root(tree, path)
     info = os.stat(source)
     directory = stat.S_ISDIR(info.st_mode)
-    rootfs.ensure_mount_point(target, made, directory=directory)
+    rootfs.ensure_mount_point(target, root.made, directory=directory)
     if not writable:
         mounts.attach(mounts.clone(source, _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
         return
+    staged = f"/dev/.{name}"
     os.mkdir(staged)
     if directory:
-        for name in ("up", "work"):
-            os.mkdir(f"{staged}/{name}")
+        for part in ("up", "work"):
+            os.mkdir(f"{staged}/{part}")
         for owner in ((info.st_uid, -1), (-1, info.st_gid)):
             try:
                 os.chown(f"{staged}/up", *owner)
@@ -105,3 +133,15 @@ def _attach_peek(staged: str, target: str, tree: str, path: str, writable: bool,
         staged += "/file"
         copy_files.copy_file(source, staged, stat.S_IMODE(info.st_mode), _MAX_COPY)
     mounts.attach(mounts.clone(staged, _NOSUID_NODEV, recursive=False), target)
+
+
+OPEN: dict[str, Callable[..., None]] = {"tree": _open_tree, "cache": _open_cache}
+MAKE: dict[str, Callable[..., int]] = {"tree": _make_tree, "file": _note_file, "peek": _look_at_peek}
+APPLY: dict[str, Callable[..., None]] = {
+    "tree": rootfs.attach,
+    "copy": _apply_copy,
+    "cache": _apply_cache,
+    "file": _apply_file,
+    "tmpfs": _apply_tmpfs,
+    "peek": _apply_peek,
+}

@@ -65,15 +65,15 @@ def run_helper(
         _raise_oom_score()
         # Root has its rights over files in the namespace that they come from, so it clones sources before unshare(2);
         # a user may clone only after it, in a mount namespace of the user's own.
-        sources = rootfs.open_sources(program, ids, maps) if ids.mode == "root" else None
+        root = rootfs.open_sources(program, ids, maps) if ids.mode == "root" else None
         try:
             syscalls.unshare(_NAMESPACES | (0 if program["network"] else syscalls.CLONE_NEWNET))
         except OSError as error:
             raise StageError("unshare", error) from error
         os.write(sock, messages.pack("maps"))
         # While the supervisor writes the maps, for which newuidmap takes a while, do the work that needs no ids.
-        if sources is None:
-            sources = rootfs.open_sources(program, ids, maps)
+        if root is None:
+            root = rootfs.open_sources(program, ids, maps)
         if not program["network"]:
             _loopback_up()
         _socket.sethostname(program["hostname"])
@@ -82,14 +82,14 @@ def run_helper(
         if os.read(sock, 1) != b"k":
             os._exit(125)
         if ids.mode != "root":
-            rootfs.copy_foreign_project(program, ids, sources)
-        rootfs.prepare_copies(program, ids, sources)
+            rootfs.copy_foreign_project(root)
+        rootfs.prepare_copies(root)
         _forbid_imports()
         userns.become_root(ids.mode)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # not before: who writes the maps must own our /proc files
         child = syscalls.clone(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
         if child == 0:
-            _pid1(program, ids, sock, output, sources)
+            _pid1(program, ids, sock, output, root)
         os.write(sock, messages.pack("pid", child))
         os._exit(0)
     except BaseException as error:
@@ -155,9 +155,7 @@ def traceback_summary(error: BaseException) -> str:
     return f" ({' < '.join(reversed(lines[-4:]))})" if lines else ""
 
 
-def _pid1(
-    program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, sources: rootfs.MountSources
-) -> NoReturn:
+def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, root: rootfs.Rootfs) -> NoReturn:
     try:
         # After the change of ids, which clears it. The socket tells of a supervisor that died before.
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
@@ -166,7 +164,7 @@ def _pid1(
         if os.read(sock, 1) != b"g":
             os._exit(125)
         _check_is_pid1()
-        made = rootfs.build_rootfs(program, ids, sources)
+        made = rootfs.build_rootfs(root)
         if "watched" in program:
             program["begin"](program["watch"], *program["watched"])
         syscalls.close_all_but({0, 1, 2, sock, *([output] if output >= 0 else [])})

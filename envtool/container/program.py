@@ -9,11 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from envtool.container import seccomp
+from envtool.container import seccomp, userns
+from envtool.container.rootfs_operations import KERNEL_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from envtool.container.rootfs_operations import Operation
+
+HOME = "/home/envtool"
 OUTPUTS_LIMIT = 2 << 30  # bytes, unless the spec has another limit
 
 
@@ -173,20 +177,64 @@ class Program:
     vary: ContainerVariation | None = None
     watch: tuple[str, ...] = ()  # directories of the container whose opened files are reported (opened_files.py)
 
+    def operations(self) -> tuple[Operation, ...]:
+        """Returns what makes the container's file systems, in order (rootfs_operations.py)."""
+        return (
+            *self._root_operations(),
+            *KERNEL_FILES,
+            *self._project_operations(),
+            *(("bind", bind.target, bind.source, bind.readonly, bind.mapped, bind.identity) for bind in self.binds),
+            *self._etc_operations(),  # after the binds, which may bring another /etc
+            *(("tree", tree.target, tree.lowers) for tree in self.beside),
+            *(_mount_operation(mount, number) for number, mount in enumerate(self.shown)),
+        )
+
+    def _root_operations(self) -> Iterator[Operation]:
+        root = self.root
+        yield ("root", "/", root.lowers, root.upper, root.work, root.scratch, root.memory)
+        yield ("proc", "/proc")
+        yield ("sysfs", "/sys")
+        yield ("dev", "/dev", "dev", 0o755, 0)
+        for name, mode in (("tmp", 0o1777), ("run", 0o755)):
+            if name not in root.own:
+                yield ("empty", f"/{name}", name, mode, 0)
+        if self.user == "user":
+            yield ("empty", HOME, "home", 0o755, userns.TASK_UID)
+
+    def _project_operations(self) -> Iterator[Operation]:
+        view = self.view
+        if view is None:
+            return
+        covers = (self.laid, self.inputs, self.produced) if self.laid else ((), (), ())
+        yield ("project", view.target, view.project, view.identity, *covers)
+        for source, target in self.joins:
+            yield ("join", target, source, target.startswith(f"{view.target}/"))
+        for source, target in self.copies:
+            yield ("copy", target, source)
+
+    def _etc_operations(self) -> Iterator[Operation]:
+        if self.root.own and all(step.call is not None for step in self.steps):
+            return  # only functions of ours run: they need no hosts file, and so see the tree's own /etc
+        local = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {self.hostname}\n"
+        # As in Docker, a Dockerfile's steps may write to /etc/hosts, and the writes are lost.
+        yield ("hosts", "/etc/hosts", local.encode(), self.network, not self.root.own)
+        if self.user == "user":
+            user = userns.TASK_UID
+            yield ("account", "/etc/passwd", f"envtool:x:{user}:{user}::{HOME}:/bin/sh\n".encode())
+            yield ("account", "/etc/group", f"envtool:x:{user}:\n".encode())
+        if self.network:
+            yield ("resolver", "/etc/resolv.conf")
+
     def to_dict(self) -> dict[str, Any]:
         """Returns a dict of str, int, bool, None, bytes, tuple, list and dict only (but for `call`), for
         `supervisor.run`.
         """
         vary = self.vary
         ask = ("getdents64",) if vary and vary.order else ()
+        single = seccomp.build_filter(single=True, sync=self.sync, ask=ask) if self.user == "root" else b""
         return {
-            "root": (self.root.lowers, self.root.upper, self.root.work, self.root.scratch, self.root.memory),
-            "binds": tuple(
-                (bind.source, bind.target, bind.readonly, bind.mapped, bind.identity) for bind in self.binds
-            ),
-            "view": (self.view.project, self.view.hidden, self.view.target, self.view.identity) if self.view else None,
-            "joins": self.joins if self.view else (),
-            "copies": self.copies if self.view else (),
+            "operations": self.operations(),
+            "hidden": self.view.hidden if self.view else (),
             "steps": tuple(
                 {
                     "argv": step.argv,
@@ -208,26 +256,20 @@ class Program:
             "outputs_limit": self.outputs_limit,
             "outputs_at": self.view.target if self.view else "/",
             "seccomp": seccomp.build_filter(single=False, sync=self.sync, ask=ask),
-            "seccomp_single": seccomp.build_filter(single=True, sync=self.sync, ask=ask)
-            if self.user == "root"
-            else b"",
-            **({"beside": tuple((tree.lowers, tree.target) for tree in self.beside)} if self.beside else {}),
-            **({"own": self.root.own} if self.root.own else {}),
-            **({"laid": (self.laid, self.inputs, self.produced)} if self.laid and self.view else {}),
-            **({"shown": tuple(_mount_tuple(mount) for mount in self.shown)} if self.shown else {}),
+            "seccomp_single": single,
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
             **({"watch": self.watch} if self.watch else {}),
         }
 
 
-def _mount_tuple(mount: CacheMount | TextMount | TmpfsMount | PeekMount) -> tuple[Any, ...]:
+def _mount_operation(mount: CacheMount | TextMount | TmpfsMount | PeekMount, number: int) -> Operation:
     match mount:
         case CacheMount():
             owner = (mount.mode, mount.uid, mount.gid) if mount.fresh else None
             return ("cache", mount.target, mount.source, mount.readonly, owner)
         case TextMount():
-            return ("text", mount.target, mount.content, (mount.mode, mount.uid, mount.gid))
+            return ("file", mount.target, f"text{number}", mount.content, (mount.mode, mount.uid, mount.gid))
         case TmpfsMount():
-            return ("memory", mount.target, mount.size)
+            return ("tmpfs", mount.target, mount.size)
         case PeekMount():
-            return ("peek", mount.target, mount.tree, mount.path, mount.writable)
+            return ("peek", mount.target, f"peek{number}", mount.tree, mount.path, mount.writable)

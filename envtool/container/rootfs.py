@@ -1,8 +1,14 @@
-"""The container's file systems: opens sources with the caller's rights, stages everything on one tmpfs, changes the
-root.
+"""Builds a container's file systems from a list of operations (rootfs_operations.py), and changes the root.
 
-The staging tmpfs holds, under short names, the layers ("0", "1" …), the ephemeral writes ("up", "tmp", "run", "home"
-…) and the mount points that an image may lack ("skel", the lowest layer: so they are not captured as changes).
+Each operation has up to three parts, and each part is done for all operations in their order:
+
+    open     with the caller's rights over paths, before pid 1 exists: sources on the host, as detached mounts
+    make     in pid 1, under the old root: mounts that need the old root or the staging area, detached
+    apply    in pid 1, under the new root: attach the mount, or write the file, at the operation's target
+
+Targets are resolved under the new root alone, so that a symlink of an image cannot lead out of it. The staging area is
+a tmpfs that holds, under short names, the layers ("0", "1" …), the ephemeral writes ("up", "tmp", "run" …) and the
+mount points that an image may lack ("skel", the lowest layer: so they are not captured as changes).
 """
 
 from __future__ import annotations
@@ -15,289 +21,271 @@ from envtool.fs import store_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Iterator
+    from typing import Any, TypeAlias
 
-    from envtool.container.project_copy import TreeInputs
+    Operation: TypeAlias = tuple[Any, ...]
+    Maps: TypeAlias = dict[tuple[int, int], int]  # see open_sources
 
-HOME = "/home/envtool"
 # Mount points for the staging tmpfs. Any directory will do: what is mounted from it was cloned before.
 _STAGING_DIRECTORIES = ("/tmp", "/run", "/mnt", "/var/tmp", "/home")
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_FRESH = ("dev", "proc", "sys", "tmp", "run")
 _NOSUID_NODEV = mounts.NOSUID | mounts.NODEV
-_HIDDEN_PROC = ("kcore", "keys", "timer_list", "latency_stats", "sched_debug", "kallsyms", "interrupts")
-_MASKED_DIRECTORIES = ("/proc/scsi", "/proc/acpi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap")
+_PSEUDO = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
 _MAX_ETC_FILE = 16 << 20  # bytes of /etc/passwd and its like
-_READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+_FILES = ("hosts", "account", "resolver")  # kinds whose targets are files
 
 
 class SourceError(OSError):
     """A source on the host could not be opened."""
 
 
-class MountSources:
-    """Detached mounts of the sources on the host, as descriptors."""
+class Rootfs:
+    """One container's file systems while they are made. A fork copies it from the helper to pid 1."""
 
-    __slots__ = (
-        "beside",
-        "binds",
-        "caches",
-        "copy_into_view",
-        "hosts",
-        "lowers",
-        "project",
-        "restore_files",
-        "scratch",
-        "upper",
-    )
-
-    def __init__(self) -> None:
-        self.lowers: list[int] = []
-        self.beside: list[list[int]] = []
-        self.upper = self.scratch = self.project = -1
-        self.binds: list[tuple[int, bool]] = []  # and whether each is a directory
-        self.caches: dict[str, int] = {}  # by their targets
+    def __init__(self, program: dict[str, Any], ids: userns.IdMaps) -> None:
+        self.operations: tuple[Operation, ...] = program["operations"]
+        self.hidden: tuple[str, ...] = program["hidden"]
+        self.user: str = program["user"]
+        opening, making, applying = program.get("extra", ({}, {}, {}))  # of extra_mounts.py
+        self.open_parts: dict[str, Callable[..., None]] = _OPEN | opening
+        self.make_parts: dict[str, Callable[..., int]] = making | _MAKE
+        self.apply_parts: dict[str, Callable[..., None]] = _APPLY | applying
+        self.ids = ids
+        self.root = self.operations[0]
+        self.opened: dict[int, int] = {}  # detached mounts, by the operation's number
+        self.files: set[int] = set()  # numbers of operations whose mounts are files
+        self.trees: dict[int, list[int]] = {}  # mounts of the trees of operations "root" and "tree"
+        self.upper = self.scratch = self.project = -1  # mounts
         self.hosts = b""
-        self.copy_into_view: Callable[[str, str], None] | None = None  # see prepare_copies
-        self.restore_files: Callable[[str, str, list[str], tuple[str, ...], TreeInputs], None] | None = None
+        self.prefix = ""  # of ephemeral writes in the staging area
+        self.made: list[str] = []  # mount points that were made in the new root
+        self.restore_files: Callable[..., None] | None = None  # see prepare_copies
+
+    @property
+    def upper_is_root(self) -> bool:
+        """Whether the root is one directory that is kept: a base that is being built."""
+        return bool(self.root[3]) and not self.root[2]
 
 
-def _clone_source(path: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
+# ---- open: with the caller's rights -------------------------------------------------------------------------------
+
+
+def open_sources(program: dict[str, Any], ids: userns.IdMaps, maps: Maps) -> Rootfs:
+    """Clone everything that comes from the host, with the caller's own rights over paths.
+
+    `maps`, when the caller is root: for an owner (uid, gid) the user namespace, as a descriptor, that maps it to the
+    container's user. Raises SourceError.
+    """
+    rootfs = Rootfs(program, ids)
+    for number, operation in enumerate(rootfs.operations):
+        if operation[0] in rootfs.open_parts:
+            rootfs.open_parts[operation[0]](rootfs, number, operation, maps)
+    return rootfs
+
+
+def clone_source(path: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
     try:
         return mounts.clone(path, attributes, recursive=recursive, identity=identity)
     except OSError as error:
         raise SourceError(error.errno, str(error.strerror)) from error
 
 
-def open_sources(program: dict[str, Any], ids: userns.IdMaps, maps: dict[tuple[int, int], int]) -> MountSources:
-    """Clone everything that comes from the host, with the caller's own rights over paths.
-
-    `maps`, when the caller is root: for an owner (uid, gid) the user namespace, as a descriptor, that maps it to the
-    container's user.
-    """
-    sources = MountSources()
-    lowers, upper, work, scratch, _ = program["root"]
-    root = ids.mode == "root"
-    sources.lowers = [_clone_source(path) for path in lowers]
-    sources.beside = [[_clone_source(path) for path in stack] for stack, _ in program.get("beside", ())]
-    if root:
+def _open_root(rootfs: Rootfs, number: int, operation: Operation, maps: Maps) -> None:
+    _, _, lowers, upper, work, scratch, _ = operation
+    rootfs.trees[number] = [clone_source(path) for path in lowers]
+    if rootfs.ids.mode == "root":
         for path in (upper, work, scratch):
             if path and os.stat(path).st_uid == 0:
-                os.chown(path, ids.uids[0][1], ids.gids[0][1])
+                os.chown(path, rootfs.ids.uids[0][1], rootfs.ids.gids[0][1])
     if upper:
         # An overlay's upper and work must be on one mount: so their common parent is staged.
-        sources.upper = _clone_source(os.path.dirname(upper) if lowers else upper, recursive=False)
+        rootfs.upper = clone_source(os.path.dirname(upper) if lowers else upper, recursive=False)
     if scratch:
-        sources.scratch = _clone_source(scratch, recursive=False)
-    if program["view"] is not None:
-        project, hidden, _, identity = program["view"]
-        sources.project = _clone_source(project, recursive=not root, identity=identity)
-        if root and not mounts.map_owner(sources.project, maps):
-            _copy_project(sources, hidden, ids, 0 if program["user"] == "root" else userns.TASK_UID)
-    for source, _, readonly, mapped, identity in program["binds"]:
-        attributes = _NOSUID_NODEV | (mounts.RDONLY if readonly else 0)
-        descriptor = _clone_source(source, attributes, recursive=not mapped and readonly, identity=identity)
-        if root and (mapped or not readonly):
-            mounts.map_owner(descriptor, maps)
-        sources.binds.append((descriptor, stat.S_ISDIR(os.fstat(descriptor).st_mode)))
-    for mount in program.get("shown", ()):
-        if mount[0] == "cache":
-            sources.caches[mount[1]] = _clone_source(mount[2], _NOSUID_NODEV, recursive=False)
-    sources.hosts = read_etc_file("/etc/hosts") if program["network"] else b""
-    return sources
+        rootfs.scratch = clone_source(scratch, recursive=False)
+        rootfs.prefix = "e/"
 
 
-def copy_foreign_project(program: dict[str, Any], ids: userns.IdMaps, sources: MountSources) -> None:
+def _open_project(rootfs: Rootfs, number: int, operation: Operation, maps: Maps) -> None:
+    _, _, source, identity, *_ = operation
+    root = rootfs.ids.mode == "root"
+    rootfs.project = clone_source(source, recursive=not root, identity=identity)
+    if root and not mounts.map_owner(rootfs.project, maps):
+        _copy_project(rootfs, 0 if rootfs.user == "root" else userns.TASK_UID)
+
+
+def _open_bind(rootfs: Rootfs, number: int, operation: Operation, maps: Maps) -> None:
+    _, _, source, readonly, mapped, identity = operation
+    attributes = _NOSUID_NODEV | (mounts.RDONLY if readonly else 0)
+    descriptor = clone_source(source, attributes, recursive=not mapped and readonly, identity=identity)
+    if rootfs.ids.mode == "root" and (mapped or not readonly):
+        mounts.map_owner(descriptor, maps)
+    rootfs.opened[number] = descriptor
+    if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        rootfs.files.add(number)
+
+
+def _open_hosts(rootfs: Rootfs, number: int, operation: Operation, maps: Maps) -> None:
+    if operation[3]:
+        rootfs.hosts = read_etc_file("/etc/hosts")
+
+
+def copy_foreign_project(rootfs: Rootfs) -> None:
     """Copy, as the caller and with the maps written, a project whose group has no id inside. An overlay could show its
     files but not change them: a copy to the upper layer has to keep the group (EOVERFLOW).
     """
-    if program["view"] is not None and os.fstat(sources.project).st_gid != os.getegid():
-        _copy_project(sources, program["view"][1], ids, None)
+    if rootfs.project >= 0 and os.fstat(rootfs.project).st_gid != os.getegid():
+        _copy_project(rootfs, None)
 
 
-def _copy_project(sources: MountSources, hidden: tuple[str, ...], ids: userns.IdMaps, user: int | None) -> None:
+def _copy_project(rootfs: Rootfs, user: int | None) -> None:
     from envtool.container import project_copy
 
     try:
-        copied = project_copy.copy_project(sources.project, hidden, ids, user)
+        copied = project_copy.copy_project(rootfs.project, rootfs.hidden, rootfs.ids, user)
     except OSError as error:
         raise SourceError(error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),") from error
-    os.close(sources.project)
-    sources.project = copied
+    os.close(rootfs.project)
+    rootfs.project = copied
 
 
-def prepare_copies(program: dict[str, Any], ids: userns.IdMaps, sources: MountSources) -> None:
+def prepare_copies(rootfs: Rootfs) -> None:
     """Import the functions that `build_rootfs` calls to copy files, while imports are possible and with the maps
-    written: those that copy generated files into the view, give files of the project to its user, or restore files of
-    the project that a tree would cover.
+    written: those that give files of the project to its user, or restore files of the project that a tree would cover.
     """
-    if program.get("copies"):
-        from envtool.container import copy_files
-
-        sources.copy_into_view = copy_files.copy_into_view
-    mixed = (
-        program["view"] is not None
-        and ids.mode == "root"
-        and program["user"] == "user"
-        and _has_mixed_owners(sources.project)
-    )
-    if mixed or "laid" in program:
+    project = next((operation for operation in rootfs.operations if operation[0] == "project"), None)
+    if project is None:
+        return
+    _, _, _, _, layers, _, produced = project
+    mixed = rootfs.ids.mode == "root" and rootfs.user == "user" and _has_mixed_owners(rootfs.project)
+    if mixed or layers:
         from envtool.container import project_copy
 
-        if "laid" in program and program["laid"][2]:
+        if produced:
             from envtool.container import output_patterns  # noqa: F401 - project_copy uses it where nothing can be imported
 
-        sources.restore_files = project_copy.adopt_and_restore if mixed else project_copy.restore_project_files
+        rootfs.restore_files = project_copy.adopt_and_restore if mixed else project_copy.restore_project_files
 
 
-def build_rootfs(program: dict[str, Any], ids: userns.IdMaps, sources: MountSources) -> list[str]:
-    """Make every mount and change the root. Returns the mount points that were made in a root that is kept. Nothing can
-    be imported here.
+# ---- make: in pid 1, under the old root ---------------------------------------------------------------------------
+
+
+def build_rootfs(rootfs: Rootfs) -> list[str]:
+    """Apply all operations. Returns the mount points that were made in a root that is kept. Nothing can be imported
+    here.
     """
+    _stage(rootfs)
+    detached = dict(rootfs.opened)
+    for (
+        kind,
+        make,
+    ) in rootfs.make_parts.items():  # by kind: the root has mount points for what the kinds before it found
+        for number, operation in enumerate(rootfs.operations):
+            if operation[0] == kind:
+                detached[number] = make(rootfs, number, operation)
+    for number, operation in enumerate(rootfs.operations):
+        rootfs.apply_parts[operation[0]](rootfs, number, operation, detached.get(number, -1))
+    return rootfs.made if rootfs.root[3] else []
+
+
+def _stage(rootfs: Rootfs) -> None:
+    """Mount the staging area and, in it, everything that was opened."""
     mounts.make_private()
     stage = next(path for path in _STAGING_DIRECTORIES if os.path.isdir(path))
-    lowers, upper, _, _, memory = program["root"]
-    mounts.attach(
-        mounts.new_filesystem("tmpfs", _NOSUID_NODEV, mode="0755", **({"size": str(memory)} if memory else {})), stage
-    )
+    size = {"size": str(rootfs.root[6])} if rootfs.root[6] else {}
+    mounts.attach(mounts.new_filesystem("tmpfs", _NOSUID_NODEV, mode="0755", **size), stage)
     os.chdir(stage)
-    _stage_sources(sources)
-    prefix = "e/" if sources.scratch >= 0 else ""
-    for name, mode in (("tmp", 0o1777), ("run", 0o755), ("home", 0o755), ("dev", 0o755), ("shm", 0o1777), ("up", 0o755),
-                       ("work", 0o700), ("view-up", 0o755), ("view-work", 0o700)):  # fmt: skip
-        os.mkdir(prefix + name)
-        os.chmod(prefix + name, mode)
-    if program["user"] == "user":
-        os.chown(prefix + "home", userns.TASK_UID, userns.TASK_UID)
-    extra_trees = [_merge_trees(f"b{number}", stack) for number, stack in enumerate(sources.beside)]
-    upper_is_root = bool(upper) and not lowers
-    if upper_is_root:
-        mounts.attach(mounts.clone("k", recursive=False), "root")
-        if ids.mode == "range":
-            os.chown("root", 0, 0)
-    else:
-        _overlay_root(program, ids, sources, prefix)
-    detached = _detach_filesystems(program, prefix)
-    view = _mount_view(program, sources, prefix) if program["view"] is not None else -1
-    mounts.pivot_root("root")
-    made = _attach_all(program, sources, detached, view, kept=upper_is_root)
-    for descriptor, (_, target) in zip(extra_trees, program.get("beside", ()), strict=True):
-        ensure_mount_point(target, made, directory=True)
-        mounts.attach(descriptor, target)
-    if "shown" in program:
-        program["show"](program["shown"], sources.caches, made)
-    return made if upper else []
-
-
-def _stage_sources(sources: MountSources) -> None:
     os.mkdir("root")
     os.mkdir("skel")
-    staged = [*enumerate(sources.lowers), ("k", sources.upper), ("e", sources.scratch), ("p", sources.project)]
-    for name, descriptor in staged:
+    lowers = enumerate(rootfs.trees[0])
+    for name, descriptor in (*lowers, ("k", rootfs.upper), ("e", rootfs.scratch), ("p", rootfs.project)):
         if descriptor >= 0:
             os.mkdir(str(name))
             mounts.attach(descriptor, str(name))
 
 
-def _merge_trees(name: str, stack: list[int]) -> int:
-    """Returns layer trees, top-most first, as one read-only tree, detached. An empty tree is added at the bottom: an
-    overlay without an upper layer needs two lowers, and does not show the whiteouts of the lowest one as files.
-    """
-    os.mkdir(name)
-    lowers = []
-    for number, descriptor in enumerate(stack):
-        lowers.append(f"{name}-{number}")
-        os.mkdir(lowers[-1])
-        mounts.attach(descriptor, lowers[-1])
-    os.mkdir(f"{name}-none")
-    mounts.overlay(name, [*lowers, f"{name}-none"], "", "", volatile=False)
-    return mounts.clone(name, _NOSUID_NODEV | mounts.RDONLY, recursive=False)
+def _make_directory(path: str, mode: int) -> None:
+    os.mkdir(path)
+    os.chmod(path, mode)  # whatever the umask
 
 
-def _overlay_root(program: dict[str, Any], ids: userns.IdMaps, sources: MountSources, prefix: str) -> None:
-    _, upper, work, _, _ = program["root"]
-    targets = [HOME] if program["user"] == "user" else []
-    targets += [program["view"][2]] if program["view"] is not None else []
-    own = program.get("own", ())
-    fresh = [name for name in _FRESH if name not in own]
-    for name in (*fresh, *(t.strip("/") for t in targets)):
-        os.makedirs(f"skel/{name}", exist_ok=True)
-    points = [(target, opened[1]) for (_, target, *_), opened in zip(program["binds"], sources.binds, strict=True)]
-    points += [(target, True) for _, target in program.get("beside", ())]
-    if "shown" in program:
-        points += program["points"](program)
-    for target, directory in points:
-        if target.strip("/").split("/", 1)[0] not in fresh:
-            _make_target(f"skel/{target.strip('/')}", directory)
-    names = ["hosts"] + (["passwd", "group"] if program["user"] == "user" else [])
-    names += ["resolv.conf"] if program["network"] else []
-    for name in () if _is_call_only(program) else names:
-        _make_target(f"skel/etc/{name}", directory=False)
-    lowers = [*(str(n) for n in range(len(sources.lowers))), "skel"]
+def _make_root(rootfs: Rootfs, number: int, operation: Operation) -> int:
+    _, _, lowers, upper, work, _, _ = operation
+    if upper and not lowers:
+        mounts.attach(mounts.clone("k", recursive=False), "root")
+        if rootfs.ids.mode == "range":
+            os.chown("root", 0, 0)
+        return -1
+    for path, is_directory in _skeleton(rootfs):
+        _make_target(f"skel{path}", is_directory)
+    paths = [*(str(number) for number in range(len(lowers))), "skel"]
     if upper:
         upper_path, work_path = f"k/{os.path.basename(upper)}", f"k/{os.path.basename(work)}"
     else:
-        upper_path, work_path = prefix + "up", prefix + "work"
-    if ids.mode != "single":
+        upper_path, work_path = f"{rootfs.prefix}up", f"{rootfs.prefix}work"
+        _make_directory(upper_path, 0o755)
+        _make_directory(work_path, 0o700)
+    if rootfs.ids.mode != "single":
         os.chown(upper_path, 0, 0)
-    os.chmod(upper_path, stat.S_IMODE(os.stat(lowers[0]).st_mode))
-    mounts.overlay("root", lowers, upper_path, work_path, volatile=bool(upper) or prefix != "")
+    os.chmod(upper_path, stat.S_IMODE(os.stat(paths[0]).st_mode))
+    mounts.overlay("root", paths, upper_path, work_path, volatile=bool(upper) or rootfs.prefix != "")
+    return -1
 
 
-def _is_call_only(program: dict[str, Any]) -> bool:
-    """Returns whether only functions of ours run. They need no hosts file, so the tree's own /etc stays visible to
-    them.
-    """
-    return "own" in program and all(step["call"] is not None for step in program["steps"])
+def _skeleton(rootfs: Rootfs) -> Iterator[tuple[str, bool]]:
+    """Yields the mount points to add to the root, and whether each is a directory."""
+    fresh = {target for kind, target, *_ in rootfs.operations if kind in ("proc", "sysfs", "dev", "empty")}
+    for number, (kind, target, *_) in enumerate(rootfs.operations[1:], 1):
+        top = f"/{target.split('/', 2)[1]}"
+        if kind not in ("join", "copy") and (top not in fresh or top == target):
+            yield target.rstrip("/"), kind not in _FILES and number not in rootfs.files
 
 
-def _make_target(path: str, directory: bool) -> None:
-    if directory:
-        os.makedirs(path, exist_ok=True)
-        return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    if not os.path.lexists(path):
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-
-
-def _detach_filesystems(program: dict[str, Any], prefix: str) -> dict[str, int]:
-    """Returns the mounts that need the old root or the staging area, detached."""
-    pseudo = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
-    fresh = [name for name in ("tmp", "run") if name not in program.get("own", ())]
-    detached = {name: mounts.clone(prefix + name, _NOSUID_NODEV) for name in (*fresh, "home", "shm")}
-    detached["dev"] = mounts.clone(prefix + "dev", mounts.NOSUID)
-    for name in _DEVICES:
-        detached["dev/" + name] = mounts.clone("/dev/" + name, mounts.NOSUID | mounts.NOEXEC, recursive=False)
+def _make_kernel_files(rootfs: Rootfs, number: int, operation: Operation) -> int:
+    kind, target = operation
+    attributes = _PSEUDO | (mounts.RDONLY if kind == "sysfs" else 0)
     try:
-        detached["proc"] = mounts.new_filesystem("proc", pseudo)
-    except OSError:  # envtool runs in a container that masks /proc, where the kernel refuses a new one
-        detached["proc"] = mounts.clone("/proc", pseudo)
-    try:
-        detached["sys"] = mounts.new_filesystem("sysfs", pseudo | mounts.RDONLY)
-    except OSError:  # refused in the host's network namespace
-        detached["sys"] = mounts.clone("/sys", pseudo | mounts.RDONLY)
-    if program["network"] and os.path.exists("/etc/resolv.conf") and not _is_call_only(program):
-        detached["resolv"] = mounts.clone("/etc/resolv.conf", _NOSUID_NODEV | mounts.RDONLY)
-    return detached
+        return mounts.new_filesystem(kind, attributes)
+    except OSError:  # a container around envtool masks /proc, or the host's network namespace is used: both refuse this
+        return mounts.clone(target, attributes)
 
 
-def _mount_view(program: dict[str, Any], sources: MountSources, prefix: str) -> int:
-    """Returns the view, detached: the project, whiteouts over hidden paths, trees that cover it, and writes above."""
-    hidden = program["view"][1]
-    laid, inputs, produced = program.get("laid", ((), (), ()))
-    trees = [tree for number in laid if _is_directory(tree := f"{number}{program['view'][2]}")]
+def _make_empty(rootfs: Rootfs, number: int, operation: Operation) -> int:
+    kind, _, name, mode, owner = operation
+    path = rootfs.prefix + name
+    _make_directory(path, mode)
+    if owner:
+        os.chown(path, owner, owner)
+    return mounts.clone(path, mounts.NOSUID if kind == "dev" else _NOSUID_NODEV)
+
+
+def _make_device(rootfs: Rootfs, number: int, operation: Operation) -> int:
+    return mounts.clone(operation[1], mounts.NOSUID | mounts.NOEXEC, recursive=False)
+
+
+def _make_resolver(rootfs: Rootfs, number: int, operation: Operation) -> int:
+    if not os.path.exists(operation[1]):
+        return -1
+    return mounts.clone(operation[1], _NOSUID_NODEV | mounts.RDONLY)
+
+
+def _make_project(rootfs: Rootfs, number: int, operation: Operation) -> int:
+    """Returns the project, whiteouts over hidden paths, trees that cover it, and ephemeral writes above."""
+    _, target, _, _, layers, inputs, produced = operation
+    trees = [tree for number in layers if _is_directory(tree := f"{number}{target}")]
     lowers = ["p"]
-    if hidden:
+    if rootfs.hidden:
         os.mkdir("h")
-        _white_out(hidden)
+        _white_out(rootfs.hidden)
         lowers = ["h", "p"]
-    _copy_metadata(prefix + "view-up", "p")
-    if sources.restore_files is not None:
-        sources.restore_files("p", prefix + "view-up", trees, hidden, (inputs, produced))
+    upper, work = f"{rootfs.prefix}view-up", f"{rootfs.prefix}view-work"
+    _make_directory(upper, 0o755)
+    _make_directory(work, 0o700)
+    _copy_metadata(upper, "p")
+    if rootfs.restore_files is not None:
+        rootfs.restore_files("p", upper, trees, rootfs.hidden, (inputs, produced))
     os.mkdir("view")
-    mounts.overlay("view", [*trees, *lowers], prefix + "view-up", prefix + "view-work", volatile=prefix != "")
-    return mounts.clone("view", mounts.NOSUID | mounts.NODEV, recursive=False)
+    mounts.overlay("view", [*trees, *lowers], upper, work, volatile=rootfs.prefix != "")
+    return mounts.clone("view", _NOSUID_NODEV, recursive=False)
 
 
 def _is_directory(path: str) -> bool:
@@ -354,39 +342,105 @@ def _make_parents(path: str, directories: dict[str, bool]) -> bool:
     return directories[path]
 
 
-def _attach_all(
-    program: dict[str, Any], sources: MountSources, detached: dict[str, int], view: int, *, kept: bool
-) -> list[str]:
-    """Attach everything in the new root, in an order in which no mount covers an earlier one."""
-    made: list[str] = []
-    for name in ("proc", "sys", "dev", "tmp", "run"):
-        if name in detached:
-            ensure_mount_point(f"/{name}", made, directory=True)
-            mounts.attach(detached[name], f"/{name}")
-    _devices(detached)
-    _mask_paths()
-    if program["user"] == "user":
-        ensure_mount_point(HOME, made, directory=True)
-        mounts.attach(detached["home"], HOME)
+def _make_target(path: str, directory: bool) -> None:
+    if directory:
+        os.makedirs(path, exist_ok=True)
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not os.path.lexists(path):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
+# ---- apply: in pid 1, under the new root --------------------------------------------------------------------------
+
+
+def _change_root(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    mounts.pivot_root("root")
+
+
+def attach(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    """Attach a detached mount at the operation's target."""
+    kind, target, *_ = operation
+    ensure_mount_point(target, rootfs.made, directory=kind not in _FILES and number not in rootfs.files)
+    mounts.attach(descriptor, target)
+
+
+def _attach_device(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    os.close(os.open(operation[1], os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+    mounts.attach(descriptor, operation[1])
+
+
+def _mount_devpts(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    os.mkdir(operation[1])
+    attributes = mounts.NOSUID | mounts.NOEXEC
+    mounts.attach(mounts.new_filesystem("devpts", attributes, "newinstance", ptmxmode="0666", mode="620"), operation[1])
+
+
+def _mount_mqueue(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    os.mkdir(operation[1])
+    mounts.attach(mounts.new_filesystem("mqueue", _PSEUDO), operation[1])
+
+
+def _make_symlink(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    os.symlink(operation[2], operation[1])
+
+
+def _mask(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    _, target, is_directory = operation
+    if not os.path.exists(target):
+        return
+    if is_directory:
+        mounts.attach(mounts.new_filesystem("tmpfs", _NOSUID_NODEV | mounts.RDONLY, size="4096"), target)
     else:
-        os.close(detached["home"])
-    if view >= 0:
-        ensure_mount_point(program["view"][2], made, directory=True)
-        mounts.attach(view, program["view"][2])
-    for source, target in program.get("joins", ()):
-        os.makedirs(source, exist_ok=True)  # of a layer that is being built: the step fills it, and it stays
-        in_view = program["view"] is not None and target.startswith(f"{program['view'][2]}/")
-        ensure_mount_point(target, [] if in_view else made, directory=True)  # the view is ephemeral: nothing to remove
-        mounts.attach(mounts.clone(source, recursive=False), target)
-    for source, target in program.get("copies", ()):
-        assert sources.copy_into_view is not None
-        sources.copy_into_view(source, target)
-    for (_, target, *_), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
-        ensure_mount_point(target, made, directory=directory)
-        mounts.attach(descriptor, target)
-    if not _is_call_only(program):
-        _mount_etc_files(program, detached, sources.hosts, made, kept=kept)  # last: a bind may bring another /etc
-    return made
+        mounts.attach(mounts.clone("/dev/null", recursive=False), target)
+
+
+def _make_readonly(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    if os.path.exists(operation[1]):
+        mounts.attach(mounts.clone(operation[1], mounts.RDONLY), operation[1])
+
+
+def _join(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    _, target, source, in_view = operation
+    os.makedirs(source, exist_ok=True)  # of a layer that is being built: the step fills it, and it stays
+    ensure_mount_point(target, [] if in_view else rootfs.made, directory=True)  # the view is ephemeral
+    mounts.attach(mounts.clone(source, recursive=False), target)
+
+
+def _write_hosts(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    _, target, text, _, readonly = operation
+    _mount_text(rootfs, target, text + rootfs.hosts, readonly=readonly)
+
+
+def _add_account(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    _, target, line = operation
+    text = read_etc_file(target)
+    if not any(entry.split(b":")[2:3] == [b"1000"] for entry in text.split(b"\n")):
+        newline = b"" if not text or text.endswith(b"\n") else b"\n"
+        _mount_text(rootfs, target, text + newline + line)
+
+
+def _mount_text(rootfs: Rootfs, target: str, text: bytes, *, readonly: bool = True) -> None:
+    """Mount a file with this text over a file of /etc. A root that is kept must have that file."""
+    if rootfs.upper_is_root and not os.path.exists(target):
+        return
+    try:
+        ensure_mount_point(target, rootfs.made, directory=False)
+    except OSError:  # /etc is a read-only bind without this file
+        return
+    staged = f"/dev/.{os.path.basename(target)}"
+    descriptor = os.open(staged, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    os.write(descriptor, text)
+    os.close(descriptor)
+    attributes = _NOSUID_NODEV | (mounts.RDONLY if readonly else 0)
+    mounts.attach(mounts.clone(staged, attributes, recursive=False), target)
+    os.unlink(staged)
+
+
+def _attach_resolver(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    if descriptor < 0 or (rootfs.upper_is_root and not os.path.exists(operation[1])):
+        return
+    attach(rootfs, number, operation, descriptor)
 
 
 def ensure_mount_point(target: str, made: list[str], *, directory: bool) -> None:
@@ -403,73 +457,12 @@ def ensure_mount_point(target: str, made: list[str], *, directory: bool) -> None
     made.extend(reversed(missing))
 
 
-def _mask_paths() -> None:
-    for name in _HIDDEN_PROC:
-        if os.path.exists(f"/proc/{name}"):
-            mounts.attach(mounts.clone("/dev/null", recursive=False), f"/proc/{name}")
-    for name in _READONLY_PROC:
-        if os.path.exists(f"/proc/{name}"):
-            mounts.attach(mounts.clone(f"/proc/{name}", mounts.RDONLY), f"/proc/{name}")
-    for path in _MASKED_DIRECTORIES:
-        if os.path.exists(path):
-            mounts.attach(mounts.new_filesystem("tmpfs", _NOSUID_NODEV | mounts.RDONLY, size="4096"), path)
-
-
-def _devices(detached: dict[str, int]) -> None:
-    for name in _DEVICES:
-        os.close(os.open(f"/dev/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666))
-        mounts.attach(detached["dev/" + name], f"/dev/{name}")
-    for name in ("pts", "shm", "mqueue"):
-        os.mkdir(f"/dev/{name}")
-    noexec = mounts.NOSUID | mounts.NOEXEC
-    mounts.attach(mounts.new_filesystem("devpts", noexec, "newinstance", ptmxmode="0666", mode="620"), "/dev/pts")
-    mounts.attach(detached["shm"], "/dev/shm")
-    mounts.attach(mounts.new_filesystem("mqueue", _NOSUID_NODEV | mounts.NOEXEC), "/dev/mqueue")
-    for text, name in (("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin"), ("/proc/self/fd/1", "stdout"),
-                       ("/proc/self/fd/2", "stderr"), ("pts/ptmx", "ptmx")):  # fmt: skip
-        os.symlink(text, f"/dev/{name}")
-
-
 def read_etc_file(path: str) -> bytes:
     """Returns the content of /etc/passwd and the like; empty for a device or fifo, which an image may have there."""
     try:
         return store_files.read_regular_file(path, most=_MAX_ETC_FILE, follow=True)
     except OSError:
         return b""
-
-
-def _mount_etc_files(
-    program: dict[str, Any], detached: dict[str, int], hosts: bytes, made: list[str], *, kept: bool
-) -> None:
-    """Mount hosts, resolv.conf and, for tasks, a passwd and group that have the user, over those of the tree."""
-    if kept and not os.path.isdir("/etc"):
-        return
-    loopback = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {program['hostname']}\n"
-    _mount_etc_file("hosts", loopback.encode() + hosts, made, kept=kept, readonly="own" not in program)
-    if program["user"] == "user":
-        for name, line in (("passwd", f"envtool:x:1000:1000::{HOME}:/bin/sh\n"), ("group", "envtool:x:1000:\n")):
-            text = read_etc_file(f"/etc/{name}")
-            if not any(entry.split(b":")[2:3] == [b"1000"] for entry in text.split(b"\n")):
-                newline = b"" if not text or text.endswith(b"\n") else b"\n"
-                _mount_etc_file(name, text + newline + line.encode(), made, kept=kept)
-    if "resolv" in detached and (not kept or os.path.exists("/etc/resolv.conf")):
-        ensure_mount_point("/etc/resolv.conf", made, directory=False)
-        mounts.attach(detached["resolv"], "/etc/resolv.conf")
-
-
-def _mount_etc_file(name: str, text: bytes, made: list[str], *, kept: bool, readonly: bool = True) -> None:
-    if kept and not os.path.exists(f"/etc/{name}"):
-        return
-    try:
-        ensure_mount_point(f"/etc/{name}", made, directory=False)
-    except OSError:  # /etc is a read-only bind without this file
-        return
-    descriptor = os.open(f"/dev/.{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
-    os.write(descriptor, text)
-    os.close(descriptor)
-    attributes = _NOSUID_NODEV | (mounts.RDONLY if readonly else 0)  # as in Docker, writes are possible and are lost
-    mounts.attach(mounts.clone(f"/dev/.{name}", attributes, recursive=False), f"/etc/{name}")
-    os.unlink(f"/dev/.{name}")
 
 
 def remove_mount_points(made: list[str]) -> None:
@@ -487,3 +480,19 @@ def remove_mount_points(made: list[str]) -> None:
                 os.unlink(path)
         except OSError:
             pass
+
+
+# fmt: off
+_OPEN = {"root": _open_root, "project": _open_project, "bind": _open_bind, "hosts": _open_hosts}
+_MAKE = {
+    "root": _make_root, "empty": _make_empty, "dev": _make_empty, "device": _make_device,
+    "proc": _make_kernel_files, "sysfs": _make_kernel_files, "resolver": _make_resolver, "project": _make_project,
+}
+_APPLY = {
+    "root": _change_root, "proc": attach, "sysfs": attach, "dev": attach, "empty": attach, "device": _attach_device,
+    "devpts": _mount_devpts, "mqueue": _mount_mqueue, "symlink": _make_symlink, "mask": _mask,
+    "readonly": _make_readonly, "project": attach, "join": _join, "bind": attach, "hosts": _write_hosts,
+    "account": _add_account, "resolver": _attach_resolver,
+}
+# fmt: on
+KINDS = frozenset(_APPLY)  # the other kinds are in extra_mounts.py, which few containers need

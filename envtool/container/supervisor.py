@@ -19,7 +19,7 @@ import stat
 import sys
 import time
 
-from envtool.container import messages, pid1, syscalls, userns
+from envtool.container import messages, pid1, rootfs, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,8 +125,11 @@ def _owner_namespaces(program: dict[str, Any], ids: userns.IdMaps) -> dict[tuple
     """
     if ids.mode != "root":
         return {}
-    sources = [program["view"][0]] if program["view"] is not None else []
-    sources += [source for source, _, readonly, mapped, _ in program["binds"] if mapped or not readonly]
+    sources = [
+        operation[2]
+        for operation in program["operations"]
+        if operation[0] == "project" or (operation[0] == "bind" and (operation[4] or not operation[3]))
+    ]
     user = 0 if program["user"] == "root" else userns.TASK_UID
     namespaces: dict[tuple[int, int], int] = {}
     for path in sources:
@@ -181,10 +184,10 @@ def _load_functions(program: dict[str, Any], *, terminal: bool) -> dict[str, Any
             for name in _CODECS:
                 codecs.lookup(name)
     program = {**program, "terminal": terminal}
-    if "shown" in program:
+    if any(operation[0] not in rootfs.KINDS for operation in program["operations"]):
         from envtool.container import extra_mounts
 
-        program |= {"points": extra_mounts.mount_points, "show": extra_mounts.attach_all}
+        program["extra"] = (extra_mounts.OPEN, extra_mounts.MAKE, extra_mounts.APPLY)
     if any("user" in step for step in program["steps"]):
         from envtool.fs.passwd import explain_unmapped, find_user
 

@@ -84,9 +84,9 @@ class LineLayout:
             if max(visible_width(text) + 1, column) + visible_width(self.detail) > available:
                 column = 0  # the detail follows the name directly
             remaining = available - max(visible_width(text) + 1, column)
-            shown = clip(self.detail, remaining) if dim else clip_words(self.detail, remaining)
-            if shown == self.detail or remaining >= MIN_DETAIL_WIDTH:
-                text = pad(text, column) + (dim.paint("2", shown) if dim else shown)
+            visible_detail = clip(self.detail, remaining) if dim else clip_words(self.detail, remaining)
+            if visible_detail == self.detail or remaining >= MIN_DETAIL_WIDTH:
+                text = pad(text, column) + (dim.paint("2", visible_detail) if dim else visible_detail)
         middle = self.layout.detail + 18
         if self.middle and max(visible_width(text) + 1, middle) + visible_width(self.middle) <= available:
             text = pad(text, middle) + self.middle
@@ -97,9 +97,9 @@ class LineLayout:
     def fits(self, columns: int, name: int | None = None) -> bool:
         """Whether the whole detail fits beside the names, or beside `name` columns of them."""
         available = self._available_columns(columns)
-        head = visible_width(self._head(available))
-        head = head if name is None else min(head, visible_width(self.lead) + name)
-        return head + 1 + visible_width(self.detail) <= available
+        head_width = visible_width(self._head(available))
+        head_width = head_width if name is None else min(head_width, visible_width(self.lead) + name)
+        return head_width + 1 + visible_width(self.detail) <= available
 
     def _available_columns(self, columns: int) -> int:
         """Returns the columns that are available beside the times."""
@@ -107,13 +107,17 @@ class LineLayout:
 
     def _head(self, available: int) -> str:
         """Returns the lead and the names, each in its column; of two names, the longer is shortened first."""
-        *others, name = self.names
+        *first_names, name = self.names
         budget = available - visible_width(self.lead)
-        if not others:
+        if not first_names:
             return self.lead + elide_middle(name, max(1, budget))
         column = self.layout.task
-        name_width = min(visible_width(name), max(budget - max(column, visible_width(others[0]) + 1), budget // 2, 1))
-        before = pad(elide_middle(others[0], max(1, budget - name_width - 1)), min(column, max(1, budget - name_width)))
+        name_width = min(
+            visible_width(name), max(budget - max(column, visible_width(first_names[0]) + 1), budget // 2, 1)
+        )
+        before = pad(
+            elide_middle(first_names[0], max(1, budget - name_width - 1)), min(column, max(1, budget - name_width))
+        )
         return self.lead + before + elide_middle(name, name_width)
 
 
@@ -165,15 +169,15 @@ def _task_line(event: Finished, piece: RunningWork | None, detail: str, *, style
         return LineLayout(
             lead=f" {style.paint('32', unchanged.SIGN)} ", names=names, detail=f"{unchanged_text}{notes}{outputs}"
         )
-    good = event.outcome in _GOOD_OUTCOMES
-    sign = style.paint("32" if good else "31", style.glyphs("✓" if good else "✗"))
+    is_good = event.outcome in _GOOD_OUTCOMES
+    sign = style.paint("32" if is_good else "31", style.glyphs("✓" if is_good else "✗"))
     if event.outcome == "skipped":
         sign, detail = style.glyphs("·"), detail or "not run"
     counts = piece.counter.summarize() if piece and piece.counter else ""
-    if not detail and not good:
+    if not detail and not is_good:
         detail = f"exit {event.status}" if event.outcome == "failed" else event.outcome
-    detail = counts if good and counts and not detail else f"{detail}: {counts}" if counts else detail
-    if good:
+    detail = counts if is_good and counts and not detail else f"{detail}: {counts}" if counts else detail
+    if is_good:
         detail = f"{detail}{outputs}".strip()
     return LineLayout(lead=f" {sign} ", names=names, detail=detail, end=format_seconds(event.seconds))
 

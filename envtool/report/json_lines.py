@@ -37,9 +37,14 @@ class Lines:
         return False
 
 
+def encode_line(value: Json) -> str:
+    """Returns one object as a line of ASCII."""
+    return json.dumps(value, ensure_ascii=True) + "\n"
+
+
 def write_line(file: TextIO, value: Json) -> None:
     """Writes one object as one line and flushes it."""
-    file.write(json.dumps(value, ensure_ascii=True) + "\n")
+    file.write(encode_line(value))
     file.flush()
 
 

@@ -23,10 +23,10 @@ def explain(problem: Problem, columns: int = 0) -> str:
 
     Without a source line, or if it does not fit beside the carets, the hint has a line of its own.
     """
-    head = f"{problem.where}: error: {visible(problem.message)}"
+    first_line = f"{problem.where}: error: {visible(problem.message)}"
     hint = visible(problem.hint)
     if not problem.text.strip():
-        return f"{head}\n  {hint}" if hint else head
+        return f"{first_line}\n  {hint}" if hint else first_line
     number = str(problem.where.line)
     gutter = f" {' ' * len(number)} │ "
     available = max(8, min(COLUMNS, columns - len(gutter))) if columns else COLUMNS
@@ -35,11 +35,11 @@ def explain(problem: Problem, columns: int = 0) -> str:
     before, marked, after = _window(problem.text, start, width, available)
     source_line = f" {number} │ {before}{marked}{after}".rstrip()
     if not width and not hint:
-        return f"{head}\n{source_line}"
+        return f"{first_line}\n{source_line}"
     carets = "^" * max(1, count_cells(marked)) if width else ""
     pointer = f"{gutter}{' ' * count_cells(before)}{carets}" if width else gutter.rstrip()
     hint_fits = not columns or count_cells(pointer) + 1 + count_cells(hint) <= columns
-    return f"{head}\n{source_line}\n{pointer}{' ' if hint_fits else chr(10) + '  '}{hint}".rstrip()
+    return f"{first_line}\n{source_line}\n{pointer}{' ' if hint_fits else chr(10) + '  '}{hint}".rstrip()
 
 
 def visible(text: str) -> str:

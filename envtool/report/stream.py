@@ -112,9 +112,9 @@ class EventStream:
 
     def wait_until_handled(self) -> None:
         """Waits until the subscribers have handled all events emitted so far."""
-        seen = threading.Event()
-        self.call(seen.set)
-        seen.wait()
+        handled = threading.Event()
+        self.call(handled.set)
+        handled.wait()
 
     def call(self, function: Callable[[], object]) -> None:
         """Has the subscribers' thread call a function, after all events emitted so far. Never blocks; may be used in a
@@ -142,7 +142,9 @@ class EventStream:
             now = time.time()
             if callable(item) or now - ticked >= TICK or not moving:
                 ticked = now
-                moves = [self._call_safely(index, each.tick, now) for index, each in enumerate(self._subscribers)]
+                moves = [
+                    self._call_safely(index, subscriber.tick, now) for index, subscriber in enumerate(self._subscribers)
+                ]
                 moving = any(moves)
             if callable(item):
                 item()

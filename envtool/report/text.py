@@ -59,8 +59,8 @@ def sanitize(text: str, *, color: bool = False) -> str:
     lines: list[str] = []
     for line in text.split("\n"):
         states = [state for state in line.split("\r") if state]
-        shown = _strip_controls(states[-1] if states else "", color=color)
-        lines.append(shown + _RESET if "\x1b" in shown and not shown.endswith(_RESET) else shown)
+        visible = _strip_controls(states[-1] if states else "", color=color)
+        lines.append(visible + _RESET if "\x1b" in visible and not visible.endswith(_RESET) else visible)
     return "\n".join(lines)
 
 
@@ -125,12 +125,12 @@ def clip_words(text: str, columns: int) -> str:
     cut, or separated from its unit. A first word that does not fit is cut, unless it is a number."""
     if visible_width(text) <= columns:
         return text
-    shown = ""
+    kept_words = ""
     for word in _WORD.findall(text):
-        if visible_width(f"{shown} {word} …".lstrip()) > columns:
+        if visible_width(f"{kept_words} {word} …".lstrip()) > columns:
             break
-        shown = f"{shown} {word}".lstrip()
-    return f"{shown} …" if shown else "" if text[:1].isdigit() else clip(text, columns)
+        kept_words = f"{kept_words} {word}".lstrip()
+    return f"{kept_words} …" if kept_words else "" if text[:1].isdigit() else clip(text, columns)
 
 
 def elide_middle(text: str, columns: int) -> str:

@@ -47,8 +47,8 @@ def format_explanations(explanations: Sequence[Explanation], style: Style, *, no
     return style.glyphs(joined)
 
 
-def _format_explanation(explanation: Explanation, style: Style, now: float, most: int | None) -> list[str]:
-    """Returns the name, the rest of its line, and the lines below. `most`: changes and items to show; None: all."""
+def _format_explanation(explanation: Explanation, style: Style, now: float, limit: int | None) -> list[str]:
+    """Returns the name, the rest of its line, and the lines below. `limit`: changes and items to show; None: all."""
     name = style.paint("1", one_line(explanation.name))
     if explanation.subject == "task" and explanation.state != "run":
         return [name, f" {_format_task(explanation, style, now)}"]
@@ -56,7 +56,7 @@ def _format_explanation(explanation: Explanation, style: Style, now: float, most
         return [
             name,
             f" is {style.paint('32', 'cached')}: {_format_origin(explanation, now)}",
-            *_content_lines(explanation, most),
+            *_content_lines(explanation, limit),
         ]
     waits = ", ".join(f"`{one_line(other)}`" for other in explanation.waits)
     if explanation.state == "wait" and not explanation.changes:
@@ -68,8 +68,8 @@ def _format_explanation(explanation: Explanation, style: Style, now: float, most
         "run": "will be run",
         "wait": f"waits for {waits} below it",
     }[explanation.state]
-    head = f" {style.paint('33', state_text)}: {_headline(explanation, now)}"
-    lines = [name, head, *_change_lines(explanation.changes, style, most)]
+    first_line = f" {style.paint('33', state_text)}: {_headline(explanation, now)}"
+    lines = [name, first_line, *_change_lines(explanation.changes, style, limit)]
     if explanation.same:
         lines.append(f"same as before: {', '.join(map(one_line, explanation.same))}")
     return lines
@@ -85,19 +85,19 @@ def _format_task(explanation: Explanation, style: Style, now: float) -> str:
 
 def _headline(explanation: Explanation, now: float) -> str:
     since = explanation.since
-    place = f"{explanation.where.file}:{explanation.where.line}"
+    position = f"{explanation.where.file}:{explanation.where.line}"
     if since is None:
         defaults = {"ask": "nothing like it was asked before", "run": "no run of it that passed is remembered"}
         summary = explanation.summary if explanation.state == "run" else ""
-        return f"{summary or defaults.get(explanation.state, 'no earlier build of it is in the store')} ({place})"
+        return f"{summary or defaults.get(explanation.state, 'no earlier build of it is in the store')} ({position})"
     causes = sum(not change.follows for change in explanation.changes)
     things = "one thing" if causes == 1 else f"{causes} things"
     things += " of its own" if explanation.state == "wait" else ""
     if not since.key:
         if not explanation.changes:
-            return f"its remembered answer no longer fits this machine ({place})"
-        asked = "locked" if explanation.locked else f"asked {format_when(since.time, now)}"
-        return f"{things} changed since it was {asked}"
+            return f"its remembered answer no longer fits this machine ({position})"
+        event = "locked" if explanation.locked else f"asked {format_when(since.time, now)}"
+        return f"{things} changed since it was {event}"
     if explanation.state == "run":
         return f"{things} changed since it passed {format_when(since.time, now)}"
     other = f" as `{one_line(since.name)}`" if since.name and since.name != explanation.name else ""
@@ -105,7 +105,7 @@ def _headline(explanation: Explanation, now: float) -> str:
     return f"{things} changed since {format_when(since.time, now)}{other}{elsewhere} (build {since.key[:12]})"
 
 
-def _change_lines(changes: Sequence[Change], style: Style, most: int | None) -> list[str]:
+def _change_lines(changes: Sequence[Change], style: Style, limit: int | None) -> list[str]:
     """Returns a line for each change: causes first, then consequences."""
     rows: list[tuple[str, ...]] = []
     for follows in (False, True):
@@ -114,14 +114,14 @@ def _change_lines(changes: Sequence[Change], style: Style, most: int | None) -> 
             rows.append(("in consequence:",))
         for part in dict.fromkeys(change.part for change in selected):
             of_part = [change for change in selected if change.part == part]
-            shown = of_part if most is None else of_part[: MAX_CONSEQUENCES if follows else most]
-            for change in shown:
+            listed = of_part if limit is None else of_part[: MAX_CONSEQUENCES if follows else limit]
+            for change in listed:
                 rows.append((part, *_change_cells(change, style), _format_location(change)))
                 rows += [
                     (f"  because {cause.part} {' '.join(_change_cells(cause, style))}",) for cause in change.because[:3]
                 ]
-            if len(of_part) > len(shown):
-                rows.append((f"{part}  and {len(of_part) - len(shown)} more",))
+            if len(of_part) > len(listed):
+                rows.append((f"{part}  and {len(of_part) - len(listed)} more",))
     full = [row for row in rows if len(row) > 1]
     widths = [
         max((visible_width(row[column]) + 2 for row in full if any(row[column + 1 :])), default=0)
@@ -193,7 +193,7 @@ def _format_origin(explanation: Explanation, now: float) -> str:
     return ", ".join(dict.fromkeys(word for word in words if word))
 
 
-def _content_lines(explanation: Explanation, most: int | None) -> list[str]:
+def _content_lines(explanation: Explanation, limit: int | None) -> list[str]:
     content = explanation.content
     assert content is not None
     dates = (
@@ -205,14 +205,14 @@ def _content_lines(explanation: Explanation, most: int | None) -> list[str]:
         ("key", explanation.key),
         ("diff ID", content.diff_id),
         ("tree", ", ".join(filter(None, tree))),
-        ("stands on", _join_items([f"{subject} {name}" for subject, name in content.below], most)),
-        ("pins", _join_items([f"{name} {version}" for name, version in content.pins], most)),
-        ("inputs", _join_items(content.inputs, most)),
+        ("stands on", _join_items([f"{subject} {name}" for subject, name in content.below], limit)),
+        ("pins", _join_items([f"{name} {version}" for name, version in content.pins], limit)),
+        ("inputs", _join_items(content.inputs, limit)),
         (
             "variables",
             _join_items(
                 [f"{name} unset" if value is None else f"{name}={value}" for name, value in content.variables.items()],
-                most,
+                limit,
             ),
         ),
         ("spec", f"{explanation.where.file}:{explanation.where.line}"),
@@ -227,10 +227,10 @@ def _content_lines(explanation: Explanation, most: int | None) -> list[str]:
     return [f"  {pad(name, 11)}{value}" for name, value in rows if value]
 
 
-def _join_items(items: Sequence[str], most: int | None) -> str:
-    shown = ", ".join(one_line(item) for item in items[:most])
-    omitted = len(items) - most if most is not None and len(items) > most else 0
-    return f"{shown} and {omitted} more" if omitted else shown
+def _join_items(items: Sequence[str], limit: int | None) -> str:
+    text = ", ".join(one_line(item) for item in items[:limit])
+    omitted = len(items) - limit if limit is not None and len(items) > limit else 0
+    return f"{text} and {omitted} more" if omitted else text
 
 
 def format_when(then: float, now: float) -> str:

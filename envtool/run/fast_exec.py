@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 9
+FORMAT = 10
 # Not a login shell: /etc/profile would set another PATH. The files that interactive shells read may do so, too: so the
 # first prompt restores the env's PATH.
 SHELL = (
@@ -111,7 +111,7 @@ def start_gits(plan: dict[str, Any]) -> list[tuple[str, git.Git]]:
     """Starts git in each repository of the project, to list ignored files; `list_hidden` reads the answers. Raises
     git.RepositoryError."""
     running: list[tuple[str, git.Git]] = []
-    outer = git.find_repository(plan["program"]["view"][0]) if plan["repositories"] else None
+    outer = git.find_repository(plan["project"]) if plan["repositories"] else None
     try:
         for prefix, directory in plan["repositories"]:
             repository = git.find_nested_repository(outer, directory) if prefix and outer else outer
@@ -128,7 +128,7 @@ def list_hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel
     git.RepositoryError, and git.GitStoppedError if the descriptor `cancel` is readable."""
     hidden = {*plan["hidden"]}
     if not plan["repositories"]:
-        hidden.update(_tool_directories(plan["program"]["view"][0]))
+        hidden.update(_tool_directories(plan["project"]))
     try:
         for prefix, process in running:
             listing = process.end(cancel)
@@ -177,8 +177,7 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     if running and running[0][1].repository.directory != plan["git"]:
         raise git.RepositoryError(f"{plan['git']} is the project's git directory no more")
     program = dict(plan["program"])
-    project, _, target, identity = program["view"]
-    program["view"] = (project, ignored, target, identity)
+    program["hidden"] = ignored
     step = dict(program["steps"][0])
     step["argv"] = argv or ("/bin/sh", "-c", SHELL)
     step["env"] = environment(plan, terminal=terminal)

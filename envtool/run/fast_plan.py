@@ -18,11 +18,11 @@ from envtool.container.program import ContainerStep
 from envtool.fs import store_files
 from envtool.fs.beneath import project_identity, real_path
 from envtool.model import Env, Spec
-from envtool.plugins import discover
+from envtool.plugins import code_paths, discover
 from envtool.project import host_access, rundir, snapshot_cache, source_files
 from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec, fast_test, host_inputs, host_state, provenance, task_container, task_git
-from envtool.run.result_cache import CachedResult
+from envtool.run.cached_task import CachedResult
 from envtool.store import layers, locks
 
 CLOCK_MARGIN = 1_000_000_000  # nanoseconds
@@ -42,17 +42,19 @@ def prepare_exec_plan(
     """Returns the plan of an env whose stack is built, for `fast_exec.launch`. Stores it for the next call, unless the
     env needs a copy of a git directory, host access that was allowed on this command line, the network, or scratch
     space on disk."""
+    request = task_container.make_request(env, stack, {}, arch=context.arch)
     program = task_container.make_program(
-        env, stack, project=context.root, hidden=(), host={}, scratch=scratch, allowed=context.allowed, git=git
+        request, stack, project=context.root, hidden=(), scratch=scratch, allowed=context.allowed, git=git
     )
     repositories = source_files.list_repositories(context.root, context.cancel.reader)
     repository = repositories[0][1] if repositories else None
     # each launch puts its own command and environment into this step
-    program_dict = task_container.with_step(program, ContainerStep(cwd=task_container.workdir(env))).to_dict()
+    program_dict = task_container.with_step(program, ContainerStep(cwd=request.workdir)).to_dict()
     plan: dict[str, Any] = {
         "version": fast_exec.plan_version(),
         "spec": _spec_path(spec),
         "env": env.name,
+        "project": context.root,
         "watch": [],
         "program": program_dict,
         "environment": dict(program.env),
@@ -159,19 +161,19 @@ def _watched_signatures(
     states = {
         path: state
         for trace in traces
-        for path, state in host_inputs.result_host_state(trace.stack, trace.found.key, context).items()
+        for path, state in host_inputs.result_host_state(trace.stack, trace.stored.key, context).items()
     }
-    for path in _code_paths():
+    for path in code_paths(discover()):
         if os.path.islink(path):
             watched.setdefault(path, fast_exec.stat_signature(path))
         else:  # every change moves its ctime, and that is checked faster
             states[path] = (fast_exec.stat_signature(path) or (0,))[-1]
     for trace in traces:
-        watched |= {path: fast_exec.stat_signature(path) for path in (trace.found.log, _result_path(trace))}
-    if any(trace.found.run.git for trace in traces):
+        watched |= {path: fast_exec.stat_signature(path) for path in (trace.stored.log, _result_path(trace))}
+    if any(trace.stored.run.git for trace in traces):
         history = host_inputs.read_git_history(context)
         watched |= {path: fast_exec.stat_signature(path) for path in history.paths}
-        if any(trace.found.run.git not in ("", history.digest) for trace in traces):
+        if any(trace.stored.run.git not in ("", history.digest) for trace in traces):
             return None
     return watched, states
 
@@ -181,9 +183,9 @@ def _row(trace: CachedResult) -> dict[str, Any]:
     return {
         "env": trace.env.name,
         "task": trace.task,
-        "since": trace.found.run.started,
-        "seconds": trace.found.run.seconds,
-        "host": trace.found.run.host,
+        "since": trace.stored.run.started,
+        "seconds": trace.stored.run.seconds,
+        "host": trace.stored.run.host,
         "copies": _copies(trace),
         "passes": trace.env.passed,
         "passed": fast_test.passed_digests(trace.env.passed),
@@ -191,15 +193,15 @@ def _row(trace: CachedResult) -> dict[str, Any]:
 
 
 def _result_path(trace: CachedResult) -> str:
-    return os.path.join(trace.found.directory, "result.json")
+    return os.path.join(trace.stored.directory, "result.json")
 
 
 def _copies(trace: CachedResult) -> list[tuple[str, str]]:
     """Returns the files that a run leaves as evidence: (path in the store, file name in the run's directory)."""
     log = rundir.log_path("", trace.env.name, trace.task)
-    copies = [(trace.found.log, os.path.basename(log))]
-    if os.path.exists(trace.found.statement):
-        copies.append((trace.found.statement, os.path.basename(provenance.path_for(log))))
+    copies = [(trace.stored.log, os.path.basename(log))]
+    if os.path.exists(trace.stored.statement):
+        copies.append((trace.stored.statement, os.path.basename(provenance.path_for(log))))
     return copies
 
 
@@ -212,21 +214,7 @@ def _is_plain(trace: CachedResult) -> bool:
     """Returns whether fast_test can report a result: it has no outputs and no message, and its names are printable
     ASCII."""
     name = f"{trace.env.name}{trace.task}"
-    return not trace.found.outputs and not trace.found.run.message and name.isascii() and name.isprintable()
-
-
-def _code_paths() -> Iterator[str]:
-    """Yields the source files and directories of envtool and its plugins, whose code decided the plan."""
-    packages = {
-        "envtool",
-        *(getattr(plugin, "__name__", type(plugin).__module__).split(".")[0] for plugin in discover().plugins),
-    }
-    for package in sorted(packages):
-        directory = os.path.dirname(getattr(sys.modules.get(package), "__file__", None) or "")
-        for parent, directories, names in os.walk(directory) if directory else ():
-            directories[:] = [name for name in directories if name != "__pycache__"]
-            yield parent
-            yield from (os.path.join(parent, name) for name in names if name.endswith(".py"))
+    return not trace.stored.outputs and not trace.stored.run.message and name.isascii() and name.isprintable()
 
 
 def _decisive_paths(stack: KnownStack, spec: Spec, context: Context) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import IO
 
@@ -15,104 +14,74 @@ from envtool.build.tracking import track_work
 from envtool.container import supervisor, userns
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
-from envtool.model import Env, Task
+from envtool.model import Env
 from envtool.project import rundir, source_files
-from envtool.run import provenance, task_container, task_git
+from envtool.run import task_container, task_git
 from envtool.run.host_inputs import HostInputs
-from envtool.run.result import Result
+from envtool.run.prepared_task import PreparedTask
+from envtool.run.task_request import TaskRequest, TaskResult
 from envtool.store import layers
 
 
-def run_task(
-    env: Env,
-    task: Task,
-    stack: Stack,
-    context: Context,
-    *,
-    log: str,
-    host: Mapping[str, str],
-    view: str = "",
-    reach: HostInputs | None = None,
-) -> Result:
-    """Runs the task. `view` is the digest of the project, if it is known: it goes into the provenance statement;
-    `reach` receives the files that the task opened. Raises SandboxError if there can be no container; every other
-    failure is in the result."""
-    event_id = f"task:{env.name}:{task.name}"
+def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
+    """Runs a task. `reach` receives the files that the task opened. Raises SandboxError if there can be no container;
+    every other failure is in the result."""
+    call, request = task.call, task.request
     hint = ""
-    with track_work(context, event_id, "task", task.name, env=env.name) as work:
+    with track_work(call.context, call.event_id, "task", request.task, env=request.env) as work:
         try:
-            ended, output = _run(env, task, stack, context, log=log, host=host, event_id=event_id, reach=reach)
+            ended, output = _run(task, reach)
         except EnvtoolError as error:
             work.detail = error.message
             raise
         work.status, work.outputs = ended.status, ended.outputs
-        work.outcome, work.detail = _outcome(ended, task)
+        work.outcome, work.detail = _outcome(ended, request)
         if work.outcome == "failed":
-            base = stack.made[0].settled.node.kind.name
-            commands = "\n".join([*env.set, *(" ".join(command.words()) for command in task.commands)])
+            commands = "\n".join([*call.env.set, *(" ".join(command) for command in request.commands)])
             hint = failure_hints.task_failure_hint(
                 ended.status,
                 output,
                 commands=commands,
-                network=env.network,
-                scratch=env.scratch,
-                base=base,
-                programs=lambda: list_programs(stack),
+                network=request.network,
+                scratch=request.scratch,
+                base=task.stack.made[0].settled.node.kind.name,
+                programs=lambda: list_programs(task.built),
             )
-    result = Result(
-        env=env.name,
-        task=task.name,
+    return TaskResult(
         outcome=work.outcome,
         status=work.status,
-        seconds=work.seconds,
         started=work.began,
-        log=log,
-        outputs=work.outputs,
+        seconds=work.seconds,
         message=f"{work.detail}\n{hint}" if hint else work.detail,
-        commands=() if work.outcome == "passed" else tuple(command.typed() for command in task.commands),
-        where=f"{task.where.file}:{task.where.line}",
+        outputs=work.outputs,
     )
-    if work.outcome == "passed":
-        provenance.write_statement(env, task, stack, context, result, view=view)
-    return result
 
 
-def _run(
-    env: Env,
-    task: Task,
-    stack: Stack,
-    context: Context,
-    *,
-    log: str,
-    host: Mapping[str, str],
-    event_id: str,
-    reach: HostInputs | None = None,
-) -> tuple[supervisor.Exit, str]:
+def _run(task: PreparedTask, reach: HostInputs | None) -> tuple[supervisor.Exit, str]:
     """Returns how the container ended and, if it failed, the last 64 KiB of its output."""
+    call, request, context = task.call, task.request, task.call.context
     with (
-        layers.hold_layers(context.store, [made.layer for made in stack.made]),
-        scratch_for(env, context) as scratch,
+        layers.hold_layers(context.store, [made.layer for made in task.built.made]),
+        scratch_for(call.env, context) as scratch,
         task_git.provide_git(context) as git,
     ):
         program = task_container.make_program(
-            env,
-            stack,
+            request,
+            task.built,
             project=context.root,
             hidden=(*source_files.list_hidden(context.root, context.cancel.reader), *context.logs),
-            host=host,
             scratch=scratch,
-            task=task,
             allowed=context.allowed,
             watch=reach.watch if reach else (),
             git=git,
         )
-        with _log(log) as file, Tee(file, context.emit, event_id) as tee:
+        with _log(call.log) as file, Tee(file, context.emit, call.event_id) as tee:
             ended = supervisor.run(
                 program.to_dict(),
                 stdout=tee.writer,
                 stderr=tee.writer,
                 cancel=context.cancel.reader,
-                outputs_to=context.root if task.outputs else "",
+                outputs_to=context.root if request.outputs else "",
                 protected=context.files,
             )
             tee.close()
@@ -148,17 +117,17 @@ def _log(path: str) -> IO[bytes]:
         raise StoreError(f"the log cannot be written: {error.strerror}: {path}", code="evidence-write") from error
 
 
-def _outcome(exit_status: supervisor.Exit, task: Task) -> tuple[Outcome, str]:
+def _outcome(exit_status: supervisor.Exit, request: TaskRequest) -> tuple[Outcome, str]:
     notes = "; ".join(filter(None, [exit_status.lost, *exit_status.notes]))
     if exit_status.interrupted:
         return "interrupted", notes
     if exit_status.timed_out:
-        return "timeout", "; ".join(filter(None, [f"timed out after {task.timeout:g}s", notes]))
+        return "timeout", "; ".join(filter(None, [f"timed out after {request.timeout:g}s", notes]))
     if exit_status.status:
         return "failed", "; ".join(filter(None, [f"exit {exit_status.status}", notes]))
     if exit_status.lost:  # a task whose outputs are not all stored has not passed
         return "failed", notes
-    missing = [pattern for pattern in task.outputs if not exit_status.outputs]
+    missing = [pattern for pattern in request.outputs if not exit_status.outputs]
     if missing:
         return "failed", f"made none of its outputs ({', '.join(missing)})"
     return "passed", notes

@@ -1,7 +1,8 @@
-"""The container of an env or a task, as a plain value. Pure."""
+"""Makes the request of a task from its env and stack, and the container of a request, as plain values."""
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,15 +20,14 @@ from envtool.fs.beneath import project_identity
 from envtool.model import Env, Task
 from envtool.project import host_access
 from envtool.run import task_git
+from envtool.run.task_request import StackLayer, TaskRequest
 
 HOME = "/home/envtool"
 NO_PERMISSIONS = host_access.HostPermissions()
 NO_GIT = task_git.TaskGit()
 
 
-def task_environment(
-    env: Env, stack: KnownStack, host: Mapping[str, str], *, user: str, terminal: str = "dumb"
-) -> dict[str, str]:
+def task_environment(env: Env, stack: KnownStack, host: Mapping[str, str], *, user: str) -> dict[str, str]:
     """Returns the whole environment of a task: of the base, the layers (bottom first), the env, and `host`, the
     variables that `pass:` lets through."""
     home, user_name = (HOME, "envtool") if user == "user" else ("/root", "root")
@@ -35,7 +35,7 @@ def task_environment(
         "HOME": home,
         "USER": user_name,
         "LOGNAME": user_name,
-        "TERM": terminal,
+        "TERM": "dumb",
     }
     declared = stack.variables
     overlay_variables(declared, env.set)
@@ -85,44 +85,73 @@ def workdir(env: Env) -> str:
     return posixpath.normpath(posixpath.join(PROJECT, env.workdir))
 
 
-def make_program(
+def make_request(
     env: Env,
+    stack: KnownStack,
+    host: Mapping[str, str],
+    *,
+    arch: str,
+    task: Task | None = None,
+) -> TaskRequest:
+    """Returns the request of a task, or (`task` None) of `exec` and `shell`, without what depends on the project's
+    files. `host` are the variables that `pass:` lets through."""
+    user: Literal["root", "user"] = "root" if task and task.user == "root" else "user"
+    mounts_host = bool(stack_binds(stack.made))
+    return TaskRequest(
+        env=env.name,
+        task=task.name if task else "",
+        arch=arch,
+        kernel=os.uname().release if mounts_host else "",
+        stack=tuple(
+            StackLayer(diff_id=made.diff_id, key=made.settled.key if mounts_host and not number else "")
+            for number, made in enumerate(stack.made)
+        ),
+        commands=tuple(command.words() for command in task.commands) if task else (),
+        workdir=workdir(env),
+        variables=task_environment(env, stack, host, user=user),
+        passed=tuple(sorted(host)),
+        user=user,
+        network=env.network,
+        scratch=env.scratch,
+        timeout=task.timeout if task else None,
+        outputs=task.outputs if task else (),
+        outputs_limit=task.outputs_limit if task else None,
+        produced=env.produced,
+    )
+
+
+def make_program(
+    request: TaskRequest,
     stack: Stack,
     *,
     project: str,
     hidden: tuple[str, ...],
-    host: Mapping[str, str],
     scratch: str = "",
-    task: Task | None = None,
-    user: Literal["root", "user"] = "user",
-    terminal: str = "dumb",
     allowed: host_access.HostPermissions = NO_PERMISSIONS,
     watch: tuple[str, ...] = (),
     git: task_git.TaskGit = NO_GIT,
 ) -> Program:
-    """Returns the container of a task, or (`task` None) of `exec` and `shell`, whose step is added when it starts."""
-    if task is not None:
-        user = "root" if task.user == "root" else "user"
-    cwd = workdir(env)
-    variables, binds, texts = host_network_access(allowed) if env.network else ({}, (), ())
+    """Returns the container of a request on this machine: `stack` are its layers here, `project` is the path of the
+    project, `scratch` the directory for writes on disk."""
+    variables, binds, texts = host_network_access(allowed) if request.network else ({}, (), ())
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.made)), scratch=scratch),
-        steps=tuple(ContainerStep(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),
+        steps=tuple(ContainerStep(argv=command, cwd=request.workdir) for command in request.commands),
         binds=(*stack_binds(stack.made), *binds, *git.binds),
         view=ProjectMount(
             project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=project_identity(project)
         ),
         joins=joins([made.settled for made in stack.made]),
         **project_overlay(stack.made),
-        produced=env.produced,
+        produced=request.produced,
         copies=copies([made.settled for made in stack.made]),
         shown=(*texts, *git.peeks),
-        env=variables | task_environment(env, stack, host, user=user, terminal=terminal),
-        network=env.network,
-        user=user,
-        timeout=task.timeout if task else None,
-        outputs=task.outputs if task else (),
-        outputs_limit=(task.outputs_limit if task else None) or OUTPUTS_LIMIT,
+        env={**variables, **request.variables},
+        network=request.network,
+        user=request.user,
+        timeout=request.timeout,
+        outputs=request.outputs,
+        outputs_limit=request.outputs_limit or OUTPUTS_LIMIT,
         watch=watch,
     )
 

@@ -19,7 +19,9 @@ from envtool.plan.graph import Graph
 from envtool.plan.why import Explanation
 from envtool.project import snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import host_inputs, result_cache, task_container
+from envtool.run import host_inputs, prepared_task, result_cache, task_container
+from envtool.run.prepared_task import TaskCall
+from envtool.run.result_cache import NotCacheable
 from envtool.store import results, snapshots
 
 
@@ -29,28 +31,37 @@ def explain_tasks(
     """Returns, for each task, why it would run or why its cached result is used."""
     if not tasks:
         return ()
-    view = result_cache.snapshot_or_reason(context)
-    return tuple(_explain(env, task, graph, states, context, view) for env, task in tasks)
+    project: Snapshot | None = None
+    refusal = ""
+    try:
+        project = prepared_task.take_snapshot(context)
+    except NotCacheable as error:
+        refusal = error.reason
+    return tuple(_explain(env, task, graph, states, context, project, refusal) for env, task in tasks)
 
 
 def _explain(
-    env: Env, task: Task, graph: Graph, states: Mapping[str, NodeState], context: Context, view: Snapshot | str
+    env: Env,
+    task: Task,
+    graph: Graph,
+    states: Mapping[str, NodeState],
+    context: Context,
+    project: Snapshot | None,
+    refusal: str,
 ) -> Explanation:
     stack = [states[node_id] for node_id in graph.stacks[env.name]]
     waits = tuple(state.node.spec.name for state in stack if state.output is None and state.request is not None)
     parents = tuple(as_parent(layer) for layer in known_layers(graph.stacks[env.name], states))
-    never = "it has the network, and is run every time" if env.network else view if isinstance(view, str) else ""
+    never = "it has the network, and is run every time" if env.network else refusal
     document: Mapping[str, Json] | None = None
-    if isinstance(view, Snapshot) and not waits and not never:
-        asked = result_cache.TaskRequest(
-            env=env, task=task, context=context, log="", host=task_container.select_passed(env, os.environ)
-        )
+    if project and not waits and not never:
+        call = TaskCall(env=env, task=task, context=context, log="", host=task_container.select_passed(env, os.environ))
         known_stack = KnownStack(made=tuple(known_layers(graph.stacks[env.name], states)))
         try:
-            never = host_inputs.unseen_reason(known_stack)
-            document = None if never else result_cache.make_result_document(asked, known_stack, view.digest)
-        except EnvtoolError as error:
-            never = error.message
+            prepared_task.check_cacheable(env, known_stack)
+            document = prepared_task.cacheable_request(call, known_stack, project).document()
+        except NotCacheable as error:
+            never = error.reason
     owner = result_cache.result_owner(context.root, env.name, task.name)
     stored = results.results_of_owner(context.store, owner)
     runs = [
@@ -79,7 +90,7 @@ def _explain(
         ),
         runs,
         view=lambda digest: snapshots.get(context.store, digest),
-        now=_files(view),
+        now=_files(project),
         ground=ground,
         places=LocationLookup(option=lambda text: find_in_spec(context.root, task.where, text)),
     )
@@ -100,9 +111,9 @@ def _changed_git_state(key: str, stored: Sequence[results.StoredResult], context
     return now if now != before else ""
 
 
-def _files(view: Snapshot | str) -> why_task.View | None:
+def _files(project: Snapshot | None) -> why_task.View | None:
     try:
-        return snapshots.parse_rows(snapshot_diff.snapshot_manifest(view)) if isinstance(view, Snapshot) else None
+        return snapshots.parse_rows(snapshot_diff.snapshot_manifest(project)) if project else None
     except SnapshotError:
         return None
 

@@ -45,8 +45,9 @@ def _run_twice(
     context = verification.context
     event_id = f"verify:{env.name}:{task.name}"
     hidden = source_files.list_hidden(context.root, context.cancel.reader)
+    request = task_container.make_request(env, stack, host, arch=context.arch, task=task)
     with ExitStack() as exits:
-        exits.enter_context(layers.hold_layers(context.store, [listings.layer for listings in stack.made]))
+        exits.enter_context(layers.hold_layers(context.store, [made.layer for made in stack.made]))
         library, note = verification.clocks.library_for(stack.made[0])
         directories = [exits.enter_context(side_directory(context, side)) for side in SIDES]
 
@@ -61,13 +62,11 @@ def _run_twice(
                 scratch = os.path.join(directory, "scratch")
                 os.mkdir(scratch)
             program = task_container.make_program(
-                env,
+                request,
                 stack,
                 project=checkout,
                 hidden=hidden,
-                host=host,
                 scratch=scratch,
-                task=task,
                 allowed=context.allowed,
                 git=exits.enter_context(task_git.provide_git(context)),
             )

@@ -59,7 +59,7 @@ def read():
 def _read(patch):
     heard = []
     patch.setattr(fastpath, "find_nearest_spec", lambda directory: directory)
-    patch.setattr(fastpath, "_store_directory", lambda: "/store")
+    patch.setattr(fastpath, "store_directory", lambda: "/store")
     patch.setattr(fast_exec, "read_plan", lambda store, spec, env: {"spec": spec, "env": env})
     patch.setattr(fast_exec, "release", lambda plan: None)
     patch.setattr(fastpath, "_launch", lambda plan, argv: heard.append(("exec", plan["spec"], plan["env"], argv)) or 0)

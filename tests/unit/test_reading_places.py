@@ -35,7 +35,7 @@ ALLOWED = {
     "envtool/net/oci/": OWN + ", and blobs of the store",
     "envtool/build/host_network.py": OWN,
     "envtool/build/": STORE,
-    "envtool/run/result_cache.py": STORE,
+    "envtool/run/restore.py": STORE,
     "envtool/run/shared_results.py": STORE,
     "envtool/run/fast_test.py": STORE,
     "envtool/images/image_blobs.py": STORE,

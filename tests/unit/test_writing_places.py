@@ -59,6 +59,7 @@ ALLOWED = {
     "envtool/run/shared_results.py": STORE,
     "envtool/run/task_git.py": STORE + ": a room of tmp",
     "envtool/run/fast_test.py:leave_evidence": STORE + ": times of what was of use",
+    "envtool/run/fast_list.py:read": STORE + ": times of what was of use",
     "envtool/run/fast_exec.py": STORE,
     "envtool/net/download.py": STORE + ": downloads",
     "envtool/verify/": STORE,

@@ -146,11 +146,11 @@ class Ctest(RunnerParser):
         total = self.TOTAL.match(text)
         if not total:
             return None
-        seen, self._seen = self._seen, []
+        outcomes, self._seen = self._seen, []
         failed, tests = int(total[1]), int(total[2])
-        skipped, disabled = seen.count("Skipped"), seen.count("Not Run (Disabled)")
-        proven = len(seen) - disabled == tests and tests - failed == seen.count("Passed") + skipped
-        if seen and not proven:
+        skipped, disabled = outcomes.count("Skipped"), outcomes.count("Not Run (Disabled)")
+        proven = len(outcomes) - disabled == tests and tests - failed == outcomes.count("Passed") + skipped
+        if outcomes and not proven:
             return None
         passed = tests - failed - skipped
         return make_suite(

@@ -104,7 +104,9 @@ class Unittest(RunnerParser):
         is_proven = len(self._dots) == passed + not_passed or len(self._outcomes) == passed + not_passed
         # a class that is skipped as a whole counts as one skipped test, and its tests are not in the number that ran
         is_certain = len(self._problems) == failed + errors and (not skipped or is_proven)
-        others = (("skipped", skipped), ("expected failure", expected), ("unexpected success", unexpected))
+        other_counts = (("skipped", skipped), ("expected failure", expected), ("unexpected success", unexpected))
         if is_certain and passed >= 0:
-            return make_suite(("failed", failed), ("error", errors), ("passed", passed), *others, proven=is_proven)
-        return make_suite(("failed", failed), ("error", errors), ("run", ran), *others, proven=False)
+            return make_suite(
+                ("failed", failed), ("error", errors), ("passed", passed), *other_counts, proven=is_proven
+            )
+        return make_suite(("failed", failed), ("error", errors), ("run", ran), *other_counts, proven=False)

@@ -27,10 +27,12 @@ def test_a_program_is_marshallable_and_complete():
         outputs=("*.log",),
     )
     flat = marshal.loads(marshal.dumps(program.to_dict()))
-    assert flat["root"] == (("/b", "/a"), "", "", "", 5)
+    assert flat["operations"] == program.operations()
+    assert flat["operations"][0] == ("root", "/", ("/b", "/a"), "", "", "", 5)
+    assert ("bind", "/t", "/s", True, False, ()) in flat["operations"]
+    assert ("project", "/project", "/p", (), (), (), ()) in flat["operations"]
     assert flat["steps"][0]["env"] == {"A": "2", "B": "1", "C": "3"}
-    assert flat["binds"] == (("/s", "/t", True, False, ()),)
-    assert flat["view"] == ("/p", ("h",), "/project", ())
+    assert flat["hidden"] == ("h",)
     assert flat["outputs_at"] == "/project"
     assert flat["user"] == "user"
     assert flat["seccomp_single"] == b""

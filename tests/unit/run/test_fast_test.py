@@ -18,7 +18,7 @@ from envtool.model import BaseSpec, Env, Spec, Where
 from envtool.project import snapshot, snapshot_cache
 from envtool.project.host_access import HostPermissions
 from envtool.run import fast_plan, fast_test
-from envtool.run.result_cache import CachedResult
+from envtool.run.cached_task import CachedResult
 from envtool.store import answer_cache, results
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -35,7 +35,7 @@ def run(tmp_path, store, monkeypatch):
     for name in ("log", "result.json"):
         (result / name).write_text("said\n")
     monkeypatch.setenv("MY_TOKEN", "1")
-    monkeypatch.setattr(fastpath, "_store_directory", lambda: store.root)
+    monkeypatch.setattr(fastpath, "store_directory", lambda: store.root)
     monkeypatch.setattr(fast_plan, "CLOCK_MARGIN", -(10**10))  # what was just made may be read
     monkeypatch.setattr(fast_plan, "_decisive_paths", lambda stack, spec, setting: iter([str(root / "envtool.yaml")]))
     monkeypatch.setattr(snapshot, "CLOCK_GRAIN", -(10**10))
@@ -53,7 +53,7 @@ def run(tmp_path, store, monkeypatch):
     settled = SimpleNamespace(node=SimpleNamespace(kind=kind), pins=None)
     made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), settled=settled)
     view = snapshot.take_snapshot(str(root), snapshot_cache.cache_path(store.root, str(root)))
-    trace = CachedResult(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, found=found)
+    trace = CachedResult(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, stored=found)
     spec = Spec(file="envtool.yaml", root=str(root), envs=(env,), bases={}, layers={}, read=())
     files = SimpleNamespace(seen=list)
     setting = SimpleNamespace(
@@ -61,7 +61,7 @@ def run(tmp_path, store, monkeypatch):
     )
 
     def write(*, selected=(), began=None, **changes):
-        merged = {name: getattr(trace, name) for name in ("env", "task", "stack", "view", "found")} | changes
+        merged = {name: getattr(trace, name) for name in ("env", "task", "stack", "view", "stored")} | changes
         began = time.time_ns() if began is None else began
         fast_plan.write_test_plan([CachedResult(**merged)], spec, files, setting, selected=selected, began=began)
         return fast_test.read_plan(store.root, f"{root}/envtool.yaml", "test", selected) is not None
@@ -148,10 +148,10 @@ def test_what_is_not_plain_gets_no_plan(run):
             key="k", directory=run.found.directory, document={}, run=results.StoredRun(**values), outputs=()
         )
 
-    assert not run(found=with_run(message="x: nothing matches"))
+    assert not run(stored=with_run(message="x: nothing matches"))
     outputs = (results.StoredOutput(path="a"),)
     kept = {"key": "k", "directory": run.found.directory, "document": {}, "run": run.found.run}
-    assert not run(found=results.StoredResult(**kept, outputs=outputs))
+    assert not run(stored=results.StoredResult(**kept, outputs=outputs))
     gone = SimpleNamespace(layer=None)
     assert not run(stack=Stack(made=(gone,)))
     env = Env(name="ünit", group="u", base=None, layers=(), tasks=(), where=HERE)

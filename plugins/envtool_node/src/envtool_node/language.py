@@ -54,10 +54,10 @@ class NodeLanguage(api.Language):
 def _layers(
     env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, lockfile: str
 ) -> tuple[api.LayerDraft, ...]:
-    taken = {*env.layer_names, *env.above}
+    used_names = {*env.layer_names, *env.above}
     drafts: list[api.LayerDraft] = []
     if env.base_kind == "debian" and env.options.get("node", "node") == "node":
-        name = _choose_name("nodejs", taken)
+        name = _choose_name("nodejs", used_names)
         drafts.append(api.LayerDraft(name=name, kind="apt", options=["nodejs", "npm"], after=False))
     needs = (*(draft.name for draft in drafts), *env.layer_names)
     if not (manifest.dependencies or manifest.workspaces or lockfile):
@@ -68,14 +68,16 @@ def _layers(
     inputs = further_inputs(manifest, directory, project.glob)
     if inputs:
         options["inputs"] = [*inputs]
-    drafts.append(api.LayerDraft(name=_choose_name("node-modules", taken), kind="npm", options=options, needs=needs))
+    drafts.append(
+        api.LayerDraft(name=_choose_name("node-modules", used_names), kind="npm", options=options, needs=needs)
+    )
     return tuple(drafts)
 
 
-def _choose_name(name: str, taken: set[str]) -> str:
-    while name in taken:
+def _choose_name(name: str, used_names: set[str]) -> str:
+    while name in used_names:
         name = f"node-{name}"
-    taken.add(name)
+    used_names.add(name)
     return name
 
 

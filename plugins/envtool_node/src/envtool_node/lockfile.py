@@ -212,5 +212,5 @@ def offline_lockfile(packages: Mapping[str, Entry], integrities: Mapping[tuple[s
         if integrity is not None:
             document[location]["integrity"] = integrity
     root = packages.get("", {})
-    head = {key: root[key] for key in ("name", "version") if key in root}
-    return {**head, "lockfileVersion": 3, "requires": True, "packages": document}
+    header = {key: root[key] for key in ("name", "version") if key in root}
+    return {**header, "lockfileVersion": 3, "requires": True, "packages": document}

@@ -67,12 +67,12 @@ def project_directories(directories: Iterable[str]) -> list[str]:
 
 
 def _by_name(files: FileReader, directories: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
     for directory in directories:
         try:
             name = normal(read_facts(files, "" if directory == "." else f"{directory}/").name)
         except (WrongFileError, api.UsageError):  # the env is not about this project
             continue
         if name:
-            found.setdefault(name, []).append(directory)
-    return found
+            by_name.setdefault(name, []).append(directory)
+    return by_name

@@ -332,15 +332,15 @@ class DependencySources:
                 self._parse_entry(entry if isinstance(entry, dict) else {}, normal(name), root, file, text)
                 for entry in entries
             ]
-            known = [source for source in parsed if source is not None]
-            if not known:
+            valid = [source for source in parsed if source is not None]
+            if not valid:
                 continue
-            if len({(source.kind, source.value) for source in known}) > 1 or len(known) < len(parsed):
+            if len({(source.kind, source.value) for source in valid}) > 1 or len(valid) < len(parsed):
                 ambiguous = DependencySource(
-                    kind="refused", value="", description="one of several places", file=file, line=known[0].line
+                    kind="refused", value="", description="one of several places", file=file, line=valid[0].line
                 )
-                known = [ambiguous]
-            sources.setdefault(normal(name), known[0])
+                valid = [ambiguous]
+            sources.setdefault(normal(name), valid[0])
         return sources
 
     def _parse_entry(

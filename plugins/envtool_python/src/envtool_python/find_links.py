@@ -83,17 +83,19 @@ def check_find_links(line: str, file: str, number: int, files: PipInputs) -> Wro
     return WrongSource(message=f"`{line}`: {reason}", hint=hint, file=file, line=number, code="requirements")
 
 
-def container_line(line: str, file: str, known: Collection[str], directory: str) -> str:
+def container_line(line: str, file: str, project_files: Collection[str], directory: str) -> str:
     """Returns the line as pip in a container needs it, with the URL of the directory there.
 
-    `known` are the files of the project, relative to the project; the line is relative to the spec's `directory`.
+    `project_files` are the project's files, relative to its top; the line is relative to the spec's `directory`.
     """
     value = _value(line)
     if not value:
         return line
     for candidate in candidate_paths(value, file):
         project_path = posixpath.normpath(posixpath.join(directory, candidate))
-        if project_path in known or any(path.startswith(f"{project_path}/") or project_path == "." for path in known):
+        if project_path in project_files or any(
+            path.startswith(f"{project_path}/") or project_path == "." for path in project_files
+        ):
             return f"--find-links {container_url(candidate, directory)}"
     return line
 

@@ -51,9 +51,9 @@ def _names(record: bytes) -> list[str]:
 
 def parse_metadata(path: str, content: bytes) -> Package | None:
     """Returns the package that a METADATA or PKG-INFO describes, or None if it names none."""
-    head = content.partition(b"\n\n")[0] if b"\r" not in content[:4096] else content
+    header = content.partition(b"\n\n")[0] if b"\r" not in content[:4096] else content
     metadata = email.parser.Parser(policy=email.policy.compat32).parsestr(
-        head.decode(errors="replace"), headersonly=True
+        header.decode(errors="replace"), headersonly=True
     )
     name, version = _field(metadata, "Name"), _field(metadata, "Version")
     if not name or not version:

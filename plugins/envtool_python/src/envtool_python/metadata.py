@@ -113,9 +113,9 @@ def read_facts(project: FileReader, root: str = "") -> ProjectMetadata:
 def _is_package(project: FileReader, root: str, *, has_setup: bool, system: bool, tools: Mapping[str, Any]) -> bool:
     """Whether the project is a package: by its own declaration, else by its build system (a uv project without one is
     none), else by setuptools' discovery."""
-    answer = package_layout.declared_package(tools)
-    if answer is not None:
-        return answer
+    declared = package_layout.declared_package(tools)
+    if declared is not None:
+        return declared
     if system or has_setup or project.read(f"{root}setup.cfg") is not None:
         return True
     if "uv" in tools or project.read(f"{root}uv.lock") is not None:
@@ -267,8 +267,10 @@ def _toml(text: str, path: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message = re.sub(r" \(at .*\)$", "", str(error))
-        place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-        line, column = (int(place.group(1)), int(place.group(2))) if place else (len(text.splitlines()) or 1, 1)
+        position = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        line, column = (
+            (int(position.group(1)), int(position.group(2))) if position else (len(text.splitlines()) or 1, 1)
+        )
         raise WrongFileError(message[:1].lower() + message[1:], file=path, line=line, column=column) from None
 
 

@@ -82,9 +82,9 @@ _NO_MODULES = frozenset(
 def declared_package(tools: Mapping[str, Any]) -> bool | None:
     """Returns whether the project declares itself a package; None if it declares nothing."""
     for tool, key in (("uv", "package"), ("poetry", "package-mode"), ("pdm", "distribution")):
-        answer = table(tools, tool).get(key)
-        if isinstance(answer, bool):
-            return answer
+        value = table(tools, tool).get(key)
+        if isinstance(value, bool):
+            return value
     return None
 
 

@@ -98,10 +98,10 @@ def _option_fault(line: str, *, written: bool) -> tuple[str, str]:
     return "", ""
 
 
-def _unknown_option(line: str, flag: str, known: Iterable[str], owner: str) -> tuple[str, str]:
+def _unknown_option(line: str, flag: str, options: Iterable[str], owner: str) -> tuple[str, str]:
     import difflib
 
-    long_options = sorted(option for option in known if option.startswith("--"))
+    long_options = sorted(option for option in options if option.startswith("--"))
     close_matches = difflib.get_close_matches(flag, long_options, 1, 0.6)
     hint = f"did you mean `{close_matches[0]}`?" if close_matches else f"they have {', '.join(long_options)}"
     return f"`{line}`: `{flag}` is no option of {owner}", hint
@@ -113,11 +113,11 @@ def _url_fault(line: str, scheme: str) -> tuple[str, str]:
     if scheme not in _FETCHED:
         return f"`{line}`: nothing is fetched by `{scheme}:`", "archives come by http: or https:, or lie in the project"
     path, _, fragment = re.split(r";|\s+", line.partition("://")[2], maxsplit=1)[0].partition("#")
-    last = path.partition("?")[0].rpartition("/")[2]
+    file_name = path.partition("?")[0].rpartition("/")[2]
     if (
         scheme != "file"
         and "sha256=" not in fragment
-        and not any(word in last for word in (".whl", ".tar", ".zip", ".tgz"))
+        and not any(word in file_name for word in (".whl", ".tar", ".zip", ".tgz"))
     ):
         return (
             f"`{line}` names neither a wheel nor a source archive",

@@ -139,11 +139,11 @@ class Resolver:
     def add(self, entry: Entry, build: Sequence[int] = ()) -> int:
         """Adds a file, unless it is known, and returns its index in `files`. Raises ResolveError for a second file of
         one name."""
-        for index, known in enumerate(self.files):
-            if known["sha256"] == entry["sha256"]:
+        for index, file in enumerate(self.files):
+            if file["sha256"] == entry["sha256"]:
                 return index
         url = strip_credentials(str(entry["url"]))
-        if any(file_name(known["url"]) == file_name(url) for known in self.files):
+        if any(file_name(file["url"]) == file_name(url) for file in self.files):
             raise api.ResolveError(f"two different files are called {file_name(url)}", code="resolve")
         if not entry.get("direct") and not project_path_of(url):
             self.site.seen(entry["sha256"], url)
@@ -179,9 +179,9 @@ class Resolver:
                 raise api.ResolveError(f"building {entry['name']} needs {entry['name']} itself", code="resolve")
         if new_sources:
             count = len(new_sources)
-            asked = "1 source distribution what its build needs"
-            asked = asked if count == 1 else f"{count} source distributions what their builds need"
-            self.site.note(f"asking {asked}")
+            question = "1 source distribution what its build needs"
+            question = question if count == 1 else f"{count} source distributions what their builds need"
+            self.site.note(f"asking {question}")
             self._add_builds(new_sources, parents)
         return [self.add(entry) for entry in entries]
 

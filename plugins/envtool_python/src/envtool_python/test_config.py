@@ -119,16 +119,16 @@ def tox_groups_and_extras(
 def tox_commands(project: FileReader, facts: ProjectMetadata) -> list[str]:
     """Returns the commands of tox's default environment that apply to every env, as they are written; none if one of
     them is not a single line."""
-    found: list[str] = []
+    commands: list[str] = []
     for text in _tox_texts(project, facts):
-        commands = _ini(text).get("testenv", {}).get("commands", "")
-        found += _matching_lines(re.sub(r"\\\n\s*", " ", commands), None)
+        setting = _ini(text).get("testenv", {}).get("commands", "")
+        commands += _matching_lines(re.sub(r"\\\n\s*", " ", setting), None)
     for run_table in _tox_tables(project, facts):
         for command in run_table.get("commands", ()):
             if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
                 return []
-            found.append(shlex.join(command).replace("'{posargs}'", "{posargs}"))
-    return found
+            commands.append(shlex.join(command).replace("'{posargs}'", "{posargs}"))
+    return commands
 
 
 def required_plugins(project: FileReader, facts: ProjectMetadata) -> tuple[str, ...]:

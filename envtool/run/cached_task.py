@@ -1,0 +1,163 @@
+"""Runs a task, unless the result of the same request is cached: request, find, run, store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from envtool import net
+from envtool.build.stack import KnownStack, Stack
+from envtool.events import Finished, Started
+from envtool.model import Env
+from envtool.run import provenance
+from envtool.run.host_inputs import HostInputs
+from envtool.run.prepared_task import PreparedTask, TaskCall, prepare_task
+from envtool.run.recording import Recording
+from envtool.run.restore import restore_result
+from envtool.run.result import Result
+from envtool.run.result_cache import NotCacheable
+from envtool.run.task import run_task
+from envtool.run.task_request import TaskResult
+from envtool.store import results
+from envtool.store.results import StoredResult
+
+RunTask = Callable[[PreparedTask, HostInputs | None], TaskResult]
+
+
+class Stacks(Protocol):
+    """What this module needs of build.scheduler.Scheduler."""
+
+    def find_known_stack(self, env: str, *, team: bool = False) -> KnownStack | None:
+        """Returns the stack of an env as the store (and the team cache) know it, without building or pulling
+        anything."""
+
+    def stack(self, env: str) -> Stack:
+        """Returns the stack of an env, after building what is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedResult:
+    """A result in the store, and what it was computed from."""
+
+    env: Env
+    task: str
+    stack: KnownStack
+    view: str  # digest
+    stored: StoredResult
+
+
+def run_task_cached(
+    call: TaskCall, stacks: Stacks, *, again: bool, run: RunTask = run_task
+) -> tuple[Result, CachedResult | None]:
+    """Returns the stored result of a task, or runs the task and stores its result. `again` runs it in any case. Raises
+    what building the stack and starting the container raise."""
+    known = None if again or call.env.network else _prepare_known(call, stacks)
+    if known and (answer := _find(known)):
+        return answer
+    stack = stacks.stack(call.env.name)
+    if known and known.stack.made == stack.made:
+        task = replace(known, stack=stack)
+    else:
+        task = prepare_task(call, stack)
+        if not again and (answer := _find(task)):
+            return answer
+    recording = Recording(task)
+    result = run(task, recording.reach)
+    report = _to_result(call, result)
+    if result.outcome != "passed":
+        return report, None
+    provenance.write_statement(call.env, call.task, stack, call.context, report, view=task.request.view)
+    try:
+        stored = task.cache().store(recording.finish(result))
+    except NotCacheable as error:
+        _report_not_cached(call, error.reason)
+        return report, None
+    return report, _to_cached(task, stored) if stored else None
+
+
+def _prepare_known(call: TaskCall, stacks: Stacks) -> PreparedTask | None:
+    """Returns the task on the stack that it had before, or that it has in the team cache; None if none is known. So a
+    cached result is found without a layer being built or pulled."""
+    share = call.context.share
+    stack = stacks.find_known_stack(call.env.name)
+    if stack is None and share is not None and share.results:
+        stack = stacks.find_known_stack(call.env.name, team=True)
+    return prepare_task(call, stack) if stack else None
+
+
+def _find(task: PreparedTask) -> tuple[Result, CachedResult] | None:
+    """Returns the cached result of a task, after restoring what it left; None if the task has to run."""
+    call = task.call
+    stored = task.cache().find(task.request)
+    if stored is None or not restore_result(call, stored):
+        return None
+    results.mark_used(call.context.store, stored, call.owner)
+    result = TaskResult(
+        outcome="cached",
+        status=0,
+        started=stored.run.started,
+        seconds=stored.run.seconds,
+        message=stored.run.message,
+        outputs=tuple(output.path for output in stored.outputs),
+        host=stored.run.host,
+    )
+    _emit_cached(call, result)
+    return _to_result(call, result), _to_cached(task, stored)
+
+
+def _emit_cached(call: TaskCall, result: TaskResult) -> None:
+    now = time.time()
+    call.context.emit(Started(id=call.event_id, subject="task", name=call.task.name, env=call.env.name, time=now))
+    call.context.emit(
+        Finished(
+            id=call.event_id,
+            subject="task",
+            name=call.task.name,
+            env=call.env.name,
+            outcome=result.outcome,
+            status=result.status,
+            time=now,
+            seconds=result.seconds,
+            detail=result.message,
+            outputs=result.outputs,
+            since=result.started,
+            host=result.host,
+        )
+    )
+
+
+def _to_result(call: TaskCall, result: TaskResult) -> Result:
+    """Returns the result as reports need it: with names, the log, and for a task that did not pass its commands."""
+    ran = result.outcome != "cached"
+    return Result(
+        env=call.env.name,
+        task=call.task.name,
+        outcome=result.outcome,
+        status=result.status,
+        seconds=result.seconds,
+        started=result.started,
+        log=call.log,
+        outputs=result.outputs,
+        message=result.message,
+        host=result.host,
+        commands=()
+        if result.outcome in ("passed", "cached")
+        else tuple(command.typed() for command in call.task.commands),
+        where=f"{call.task.where.file}:{call.task.where.line}" if ran else "",
+    )
+
+
+def _to_cached(task: PreparedTask, stored: StoredResult) -> CachedResult:
+    return CachedResult(
+        env=task.call.env, task=task.call.task.name, stack=task.stack, view=task.request.view, stored=stored
+    )
+
+
+def _report_not_cached(call: TaskCall, reason: str) -> None:
+    """Emits an event at once, and notes the reason for the end of the run, which lists tasks with a network itself."""
+    if call.env.network:
+        return
+    call.context.emit(net.note_event(call.event_id, f"not remembered: {reason}"))
+    call.context.unremembered.setdefault(reason, []).append(f"{call.env.name} {call.task.name}")

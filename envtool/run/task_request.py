@@ -1,0 +1,124 @@
+"""One run of a task as two plain values: the request that decides it, and the result.
+
+A request names the stack and the project's files by their digests. It has no path of this machine, no lock, no object
+of a plugin and no callback, so another process or machine that has the same layers and files can run it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from envtool import keys
+from envtool.events import Outcome
+from envtool.model import Json
+
+NO_SERVICES: list[Json] = []  # envs have no services yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackLayer:
+    """One layer of a stack. `key` is set only for a base that mounts this machine's system, which its tree does not
+    hold."""
+
+    diff_id: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRequest:
+    """Everything that the run of a task needs, besides the layers and the project's files that it names.
+
+    It holds the values of the caller's variables, which may be secrets: it is never written to the store or to a log.
+    `document` has their hashes instead.
+    """
+
+    env: str
+    task: str
+    arch: str  # as in uname(1) -m
+    kernel: str = ""  # its release, if the stack mounts this machine's system
+    stack: tuple[StackLayer, ...]  # bottom first
+    view: str = ""  # digest of the project's files; empty if it is not known
+    history: str = ""  # digest of git's commit and tags, for a task with outputs: versions are made from them
+    repository: bool = False  # whether the task sees a git directory
+    commands: tuple[tuple[str, ...], ...] = ()  # the argv of each
+    workdir: str  # in the container
+    variables: Mapping[str, str] = field(repr=False)  # the whole environment
+    passed: tuple[str, ...] = ()  # names of those variables that `pass:` lets through, sorted
+    user: Literal["root", "user"] = "user"
+    network: bool = False
+    scratch: str = "memory"  # or "disk"
+    timeout: float | None = None  # seconds
+    outputs: tuple[str, ...] = ()  # patterns, relative to the project
+    outputs_limit: int | None = None  # bytes of all outputs together; None: the default
+    produced: tuple[str, ...] = ()  # patterns of the outputs of all tasks of the project
+
+    def document(self) -> dict[str, Json]:
+        """Returns all that decides the result (keys.result_document). Limits of time and size do not: they only decide
+        whether there is one."""
+        passed = {*self.passed}
+        return keys.result_document(
+            stack=[[layer.diff_id, layer.key] for layer in self.stack],
+            view=self.view,
+            history=self.history,
+            commands=[[*command] for command in self.commands],
+            workdir=self.workdir,
+            variables={name: value for name, value in self.variables.items() if name not in passed},
+            passed={name: hash_value(self.variables[name]) for name in self.passed},
+            user=self.user,
+            outputs=[*self.outputs],
+            repository=self.repository,
+            kernel=self.kernel,
+            network=self.network,
+            arch=self.arch,
+            services=NO_SERVICES,
+        )
+
+    @property
+    def key(self) -> str:
+        """The digest of `document`: the key of the result."""
+        return keys.digest(self.document())
+
+    def to_json(self) -> str:
+        """Returns the request as a JSON object; what is not UTF-8 becomes lone surrogates, escaped."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> TaskRequest:
+        """Returns the request that `to_json` wrote. Raises ValueError, TypeError or LookupError for another text."""
+        fields = json.loads(text)
+        lists = {name: tuple(fields[name]) for name in ("passed", "outputs", "produced")}
+        commands = tuple(tuple(command) for command in fields["commands"])
+        stack = tuple(StackLayer(**layer) for layer in fields["stack"])
+        return cls(**{**fields, **lists, "commands": commands, "stack": stack})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResult:
+    """What the run of a request came to. `message` says why, for each outcome but passed and failed."""
+
+    outcome: Outcome
+    status: int | None
+    started: float  # seconds since the epoch
+    seconds: float
+    message: str = ""
+    outputs: tuple[str, ...] = ()  # project-relative paths of the files that were copied back
+    host: str = ""  # of a cached result: the machine on which it ran
+
+    def to_json(self) -> str:
+        """Returns the result as a JSON object."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> TaskResult:
+        """Returns the result that `to_json` wrote. Raises ValueError, TypeError or LookupError for another text."""
+        fields = json.loads(text)
+        return cls(**{**fields, "outputs": tuple(fields["outputs"])})
+
+
+def hash_value(value: str) -> str:
+    """Returns the hash of a variable's value, which may be a secret."""
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()

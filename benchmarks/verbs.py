@@ -22,7 +22,8 @@ HOST = "version: 1\nenvs: {unit: {base: host, tasks: {test: 'true', lint: 'true'
 LOOKING = ("--help", "list", "plan", "why", "schema")
 LONG = ("test -v", "test --fail-fast")
 SHORT = ("exec unit -- true", "exec -C . unit -- true", "exec -q unit true", "test", "test -q --color never",
-         "run test", "run lint -C .", "test --json", "test --junit {junit}", "test -j 2", "list", "list --json")  # fmt: skip
+         "run test", "run lint -C .", "test --json", "test --junit {junit}", "test -j 2", "list",
+         "list --json")  # fmt: skip
 
 
 def many(directory: Path, envs: int) -> None:

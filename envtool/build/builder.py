@@ -55,7 +55,7 @@ from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, Sto
 from envtool.events import Outcome, Output, Progress
 from envtool.model import Json
 from envtool.project import inputs
-from envtool.store import answer_cache, blobs, canonical, disk_errors, layers, live_extract
+from envtool.store import answer_cache, blobs, canonical, disk_errors, layers, unpack_archive
 
 NEVER_CAPTURED = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer
 
@@ -360,20 +360,20 @@ def _step(step: ApiStep) -> ContainerStep:
         case Call(unpacks=True):
             return ContainerStep(
                 call=step.function,
-                arguments=(*step.arguments, live_extract.unpack_if_archive),
+                arguments=(*step.arguments, unpack_archive.unpack_if_archive),
                 prepare=partial(_prepare, step),
             )
         case Call():
             return ContainerStep(call=step.function, arguments=step.arguments, prepare=step.prepare)
         case Unpack():
             arguments = (f"{BLOBS}/{step.name}", step.target, step.strip, step.owners)
-            return ContainerStep(call=container_steps.unpack, arguments=arguments, prepare=live_extract.prepare)
+            return ContainerStep(call=container_steps.unpack, arguments=arguments, prepare=unpack_archive.prepare)
         case Place():
             return ContainerStep(call=container_steps.copy_to, arguments=(step.source, step.target, step.mode))
 
 
 def _prepare(step: Call) -> None:
-    live_extract.prepare()
+    unpack_archive.prepare()
     if step.prepare is not None:
         step.prepare()
 

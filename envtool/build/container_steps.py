@@ -8,16 +8,16 @@ import shutil
 import stat
 
 from envtool.errors import BuildError
-from envtool.store import live_extract
+from envtool.store import unpack_archive
 
 
 def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> None:
     """Unpacks a tar (plain, gz, xz, bz2, zst) or zip into `target`, which is created where it is missing: see
-    store.live_extract. Prints the members that were left out. Raises BuildError (codes unpack-…)."""
+    store.unpack_archive. Prints the members that were left out. Raises BuildError (codes unpack-…)."""
     name = os.path.basename(archive)
     try:
         _make_parents(target)
-        left_out = live_extract.extract_archive(archive, os.path.realpath(target), strip=strip, owners=owners)
+        left_out = unpack_archive.extract_archive(archive, os.path.realpath(target), strip=strip, owners=owners)
     except BuildError as error:
         raise BuildError(f"{name}: {error.message}", code=error.code, hint=error.hint) from error
     except OSError as error:

@@ -1,6 +1,5 @@
 """The command line: one module per verb, imported when the verb is called. Only this package knows exit statuses.
 
-app_interface    imports the app for the verbs, and lists the checks of `doctor`
 build            `envtool build`
 cache            `envtool cache`
 cache_tables     text and JSON of `cache`

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from envtool.cli.common_options import Verb, read_settings, run_options
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from envtool.cli.common_options import RunOptions
 
 EXAMPLES = """
 envtool build
@@ -23,12 +28,12 @@ envtool build -e 'wheel[*]' --jobs 2
     help="Write how each output was made: in-toto statements, one a line (docs/evidence.md).",
 )
 @click.pass_context
-def command(ctx: click.Context, /, junit: str | None, provenance: str | None, **options: Any) -> int:
+def command(ctx: click.Context, /, junit: str | None, provenance: str | None, **options: Unpack[RunOptions]) -> int:
     """Run the task `build` of every env that has one, and copy its outputs back.
 
     Words after `--` reach the task as {{ args }}.
     """
     from envtool.cli.session import build_request, run_and_report
 
-    request = build_request(read_settings(ctx), ctx.obj, reports=(junit, provenance), **options)
+    request = build_request(read_settings(ctx), ctx.obj, (junit, provenance), **options)
     return run_and_report(read_settings(ctx), "build", request, junit, provenance)

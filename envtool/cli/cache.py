@@ -26,15 +26,15 @@ def command(ctx: click.Context, what: str, target: str | None, *, offline: bool)
     `key FILE` makes a signing key in a new file, for ENVTOOL_CACHE_KEY, and prints the line for `trust:`. Without a
     file it prints the line of the key in ENVTOOL_CACHE_KEY. See docs/cache.md.
     """
-    from envtool.cli import app_interface, cache_tables, console
+    from envtool.app import team_cache
+    from envtool.cli import cache_tables, console
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    request = app.CommandRequest(**settings.project(), offline=offline)
+    request = settings.request(offline=offline)
     if what == "key":
-        cache_tables.print_key(app.cache_key(request, target or ""), as_json=settings.json)
+        cache_tables.print_key(team_cache.cache_key(request, target or ""), as_json=settings.json)
         return
-    status = app.cache(request)
+    status = team_cache.cache(request)
     if settings.json:
         from envtool.report.json_lines import write_line
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from envtool.fs.sizes import format_size as size
 from envtool.report.formatting import Style, pluralize
@@ -13,12 +13,15 @@ from envtool.report.text import one_line, pad
 from envtool.report.why import format_when
 
 if TYPE_CHECKING:
+    from envtool.app.team_cache import SigningKey
     from envtool.model import Json
+    from envtool.teamcache.stats import CacheCounts, CacheStats
+    from envtool.teamcache.status import CacheStatus
 
 MAX_ROWS = 12  # refused items that are listed without -v
 
 
-def format_cache(status: Any, style: Style, *, whole: bool = False) -> str:
+def format_cache(status: CacheStatus, style: Style, *, whole: bool = False) -> str:
     """One line per property of the team cache; with `whole` also one per item in the registry."""
     rows = [("registry", one_line(status.registry)), ("push", _format_push(status))]
     rows += [
@@ -31,12 +34,12 @@ def format_cache(status: Any, style: Style, *, whole: bool = False) -> str:
     return style.glyphs("\n".join(f"{pad(style.paint('2', name), 13)}{text}" for name, text in rows))
 
 
-def _format_push(status: Any) -> str:
+def _format_push(status: CacheStatus) -> str:
     results = ", results too" if status.results else ""
     return f"{status.push}{results}; from here: {f'no, {status.pushing}' if status.pushing else 'yes'}"
 
 
-def _stats_rows(stats: Any) -> list[tuple[str, str]]:
+def _stats_rows(stats: CacheStats) -> list[tuple[str, str]]:
     if not stats.time:
         return [("here", "nothing came from it, and nothing went there")]
     return [
@@ -45,14 +48,14 @@ def _stats_rows(stats: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _format_counts(counts: Any) -> str:
+def _format_counts(counts: CacheCounts) -> str:
     hits = f"{pluralize(counts.hits, 'hit')}, {size(counts.pulled_bytes)}"
     pushed = f"{counts.pushed} pushed, {size(counts.pushed_bytes)}"
     refused = f"; {counts.refused} refused" if counts.refused else ""
     return f"{hits}; {pluralize(counts.misses, 'miss').replace('misss', 'misses')}{refused}; {pushed}"
 
 
-def _content_rows(status: Any, *, whole: bool) -> list[tuple[str, str]]:
+def _content_rows(status: CacheStatus, *, whole: bool) -> list[tuple[str, str]]:
     if status.items is None:
         return [("there", f"not known: {one_line(status.problem)}")]
     accepted = [item for item in status.items if not item.refused]
@@ -78,15 +81,15 @@ def _content_rows(status: Any, *, whole: bool) -> list[tuple[str, str]]:
     return rows
 
 
-def cache_json(status: Any) -> Json:
+def cache_json(status: CacheStatus) -> Json:
     """The object of `cache` (docs/json.md)."""
-    document: dict[str, Any] = asdict(status)
+    document: dict[str, Json] = asdict(status)
     document["trust"] = [{"fingerprint": fingerprint, "comment": comment} for fingerprint, comment in status.trust]
     document["there"] = document.pop("items")
     return document
 
 
-def print_key(key: Any, *, as_json: bool) -> None:
+def print_key(key: SigningKey, *, as_json: bool) -> None:
     """Print the public line to standard output, and what to do with it to standard error."""
     if as_json:
         from envtool.report.json_lines import write_line

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import click
 
@@ -13,8 +14,43 @@ from envtool.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypedDict, Unpack
+
+    from envtool.app.command_request import CommandRequest
+    from envtool.model import Spec
+
+    class ResolveOptions(TypedDict):
+        """The values of resolve_options."""
+
+        offline: bool
+        locked: bool | None
+        refresh: bool
+
+    class RunOptions(ResolveOptions):
+        """The values of run_options, but for the path of the JUnit report."""
+
+        envs: tuple[str, ...]
+        jobs: int | None
+        fail_fast: bool
+        again: bool
+        expect_cached: bool
+
+    class RequestOptions(TypedDict, total=False):
+        """The fields of a CommandRequest that a verb's own options give, but for `jobs`."""
+
+        envs: tuple[str, ...]
+        args: tuple[str, ...]
+        fail_fast: bool
+        refresh: bool
+        again: bool
+        locked: bool | None
+        offline: bool
+        expect_cached: bool
+        reports: tuple[str, ...]
+
 
 Color: TypeAlias = Literal["auto", "always", "never"]
+Function = TypeVar("Function", bound="Callable[..., object]")  # the function of a verb
 _META = "envtool."
 MAX_JOBS = 1 << 16  # a greater number is a typing error
 
@@ -33,10 +69,20 @@ class Settings:
     allow_file: tuple[str, ...] = ()
     called: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # the words up to the verb, and those after it
 
-    def project(self) -> dict[str, Any]:
-        """The fields of CommandRequest that are the same for every verb, without those that have their defaults."""
-        names = ("directory", "file", "allow_secret", "allow_pass", "allow_file", "called")
-        return {name: value for name in names if (value := getattr(self, name)) != getattr(_DEFAULTS, name)}
+    def request(self, *, jobs: int | None = None, **options: Unpack[RequestOptions]) -> CommandRequest:
+        """What a verb asks of the app: the project of the global options, and the verb's own options."""
+        from envtool.app.command_request import CommandRequest
+
+        return CommandRequest(
+            directory=self.directory,
+            file=self.file,
+            jobs=jobs or 0,
+            allow_secret=self.allow_secret,
+            allow_pass=self.allow_pass,
+            allow_file=self.allow_file,
+            called=self.called,
+            **options,
+        )
 
     def top(self) -> str:
         """The directory of the spec. Links below it are the project's, not the caller's (see fs/caller_paths.py)."""
@@ -63,9 +109,6 @@ class Settings:
         return typed((*self.called[0], *self.called[1])) or self.again()
 
 
-_DEFAULTS = Settings()
-
-
 def typed(words: Sequence[str]) -> str:
     """A command line as one would type it; empty if it has characters that cannot be typed on one line."""
     from shlex import join
@@ -76,55 +119,43 @@ def typed(words: Sequence[str]) -> str:
     return line if line == one_line(line) else ""
 
 
-def _store_option(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    if isinstance(value, tuple) or param.name == "verbose":  # values before the verb and after it all count
-        value += ctx.meta.get(_META + str(param.name), type(value)())
+def _store_option(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    if isinstance(value, tuple):  # values before the verb and after it all count
+        value += ctx.meta.get(_META + str(param.name), ())
+    elif param.name == "verbose" and isinstance(value, int):
+        value += ctx.meta.get(_META + str(param.name), 0)
     if value not in (None, False, ()):
         ctx.meta[_META + str(param.name)] = value
 
 
 def common_options() -> list[click.Parameter]:
     """New copies of the options that the group and every verb take."""
-    options: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-        (
-            ("-C", "directory"),
-            {"metavar": "DIR", "type": click.Path(), "help": "Work in the project of this directory."},
-        ),
-        (("-f", "--file"), {"metavar": "FILE", "type": click.Path(), "help": "The spec (default: envtool.yaml)."}),
-        (("-v", "--verbose"), {"count": True, "help": "Show all output as it comes."}),
-        (("-q", "--quiet"), {"is_flag": True, "help": "Show failures and the last line only."}),
-        (("--json",), {"is_flag": True, "help": "Write JSON to standard output (docs/json.md)."}),
-        (
-            ("--color",),
-            {"type": Choice(["auto", "always", "never"]), "metavar": "WHEN", "help": "auto, always or never."},
-        ),
-        (
-            ("--allow-secret",),
-            {
-                "metavar": "NAME",
-                "multiple": True,
-                "help": "Allow builds a secret: NAME (its source is in the spec), NAME=env:VARIABLE or NAME=file:PATH.",
-            },
-        ),
-        (
-            ("--allow-pass",),
-            {
-                "metavar": "NAME",
-                "multiple": True,
-                "help": "Allow `pass:` a variable, or glob, even with a network.",
-            },
-        ),
-        (
-            ("--allow-file",),
-            {
-                "metavar": "PATH",
-                "multiple": True,
-                "help": "Allow the project to use a file or directory outside of it.",
-            },
-        ),
-    )
+    option = partial(click.Option, expose_value=False, callback=_store_option)
     return [
-        click.Option(names, expose_value=False, callback=_store_option, **attributes) for names, attributes in options
+        option(("-C", "directory"), metavar="DIR", type=click.Path(), help="Work in the project of this directory."),
+        option(("-f", "--file"), metavar="FILE", type=click.Path(), help="The spec (default: envtool.yaml)."),
+        option(("-v", "--verbose"), count=True, help="Show all output as it comes."),
+        option(("-q", "--quiet"), is_flag=True, help="Show failures and the last line only."),
+        option(("--json",), is_flag=True, help="Write JSON to standard output (docs/json.md)."),
+        option(("--color",), type=Choice(["auto", "always", "never"]), metavar="WHEN", help="auto, always or never."),
+        option(
+            ("--allow-secret",),
+            metavar="NAME",
+            multiple=True,
+            help="Allow builds a secret: NAME (its source is in the spec), NAME=env:VARIABLE or NAME=file:PATH.",
+        ),
+        option(
+            ("--allow-pass",),
+            metavar="NAME",
+            multiple=True,
+            help="Allow `pass:` a variable, or glob, even with a network.",
+        ),
+        option(
+            ("--allow-file",),
+            metavar="PATH",
+            multiple=True,
+            help="Allow the project to use a file or directory outside of it.",
+        ),
     ]
 
 
@@ -171,7 +202,7 @@ class Verb(click.Command):
             for line in self.examples.strip().splitlines():
                 formatter.write(fit(f"  {line.strip()}") + "\n")
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Call the verb. Raises UsageError for words after `--` that the verb does not take."""
         if ctx.obj and not self.tail:
             raise UsageError(
@@ -203,30 +234,30 @@ def complete_stack_names(ctx: click.Context, param: click.Parameter, incomplete:
 
 
 def _subject_names(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
-    from envtool.cli.app_interface import import_app
-
-    try:
-        settings = read_settings(ctx)
-        spec = import_app().load(import_app().CommandRequest(**settings.project()))
-    except Exception:
+    if (spec := _load_spec(ctx)) is None:
         return []
     names = {name for env in spec.envs for name in (env.name, env.base.name, *(layer.name for layer in env.layers))}
     names |= {f"{env.name}:{task.name}" for env in spec.envs for task in env.tasks if tasks}
     return sorted(name for name in names if name.startswith(incomplete))
 
 
-def _env_and_task_names(ctx: click.Context) -> tuple[list[str], list[str]]:
-    from envtool.cli.app_interface import import_app
-
+def _load_spec(ctx: click.Context) -> Spec | None:
+    """The spec, or None if it cannot be read."""
     try:
-        settings = read_settings(ctx)
-        spec = import_app().load(import_app().CommandRequest(**settings.project()))
+        from envtool.app import read_spec
+
+        return read_spec.load(read_settings(ctx).request())
     except Exception:
+        return None
+
+
+def _env_and_task_names(ctx: click.Context) -> tuple[list[str], list[str]]:
+    if (spec := _load_spec(ctx)) is None:
         return [], []
     return [env.name for env in spec.envs], sorted({task.name for env in spec.envs for task in env.tasks})
 
 
-def resolve_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def resolve_options(function: Function) -> Function:
     """Add the options that decide how layers are resolved."""
     for option in (
         click.option("--offline", is_flag=True, help="Use only what is in the store: no network, no mirror."),
@@ -241,7 +272,7 @@ def resolve_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def image_options(function: Function) -> Function:
     """Add the options that decide what an image contains."""
     for option in (
         click.option(
@@ -253,7 +284,7 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def run_options(function: Function) -> Function:
     """Add the options of verbs that run a task in many envs."""
     function = resolve_options(function)
     for option in (
@@ -283,7 +314,7 @@ class Count(click.ParamType[int]):
 
     name = "count"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number. Fails for anything else."""
         from envtool.fs.sizes import natural
 
@@ -298,7 +329,7 @@ class Size(click.ParamType[int]):
 
     name = "size"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes. Fails for anything else."""
         from envtool.fs.sizes import parse_size as size
 
@@ -313,7 +344,7 @@ class Age(click.ParamType[float]):
 
     name = "age"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number of seconds. Fails for anything else."""
         from envtool.store.disk_limits import parse_age
 
@@ -326,7 +357,7 @@ class Age(click.ParamType[float]):
 class Choice(click.Choice[str]):
     """One of a few words; the error lists them."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The word. Fails for any other."""
         if value not in self.choices:
             *first, last = self.choices

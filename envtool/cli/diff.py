@@ -25,11 +25,11 @@ def command(ctx: click.Context, /, first: str, second: str, files: bool) -> int:
 
     Names are as in `inspect`. Files are compared by type, content, link target, mode and owner, not by their times.
     """
-    from envtool.cli import app_interface, console, inspect_tables
+    from envtool.app import inspection
+    from envtool.cli import console, inspect_tables
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    comparison = app.diff(app.CommandRequest(**settings.project()), first, second)
+    comparison = inspection.diff(settings.request(), first, second)
     if settings.json:
         from envtool.report.json_lines import write_line
 

@@ -22,13 +22,16 @@ def command(ctx: click.Context, text: str | None) -> int:
 
     Exit status 3 if containers cannot run here.
     """
-    from envtool.cli import app_interface, console, tables
-
     if text:
-        print(app_interface.import_doctor().apparmor_profile().rstrip("\n"))
+        from envtool.container.doctor import apparmor_profile
+
+        print(apparmor_profile().rstrip("\n"))
         return 0
+    from envtool.app import machine_checks
+    from envtool.cli import console, tables
+
     settings = read_settings(ctx)
-    checks = app_interface.run_checks()
+    checks = machine_checks.run_checks()
     if settings.json:
         from envtool.report.json_lines import write_line
 

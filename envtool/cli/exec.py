@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from envtool.cli.common_options import Verb, complete_env_names, read_settings, resolve_options
 from envtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from envtool.cli.common_options import ResolveOptions
 
 EXAMPLES = """
 envtool exec unit -- python -m pytest -x
@@ -20,7 +25,7 @@ envtool exec 'unit[trixie]' -- cat /etc/os-release
 @click.argument("words", nargs=-1, metavar="-- CMD...")
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **options: Any) -> int:
+def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **options: Unpack[ResolveOptions]) -> int:
     """Run a command in an env, in a throw-away container, and end with its exit status.
 
     Standard output has only the output of the command, byte for byte; messages of envtool go to standard error. With

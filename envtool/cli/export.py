@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from envtool.cli.common_options import Choice, Verb, complete_env_names, image_options, read_settings, resolve_options
 from envtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from envtool.cli.common_options import ResolveOptions
+    from envtool.store.packing import Compression
 
 EXAMPLES = """
 envtool export unit | podman load
@@ -41,10 +47,10 @@ def command(
     path: str,
     form: str | None,
     tag: str,
-    compress: str | None,
+    compress: Compression | None,
     bare: bool,
     project: bool,
-    **options: Any,
+    **options: Unpack[ResolveOptions],
 ) -> None:
     """Write an env as an image that docker, podman and skopeo load and run. Builds its stack if necessary.
 
@@ -52,11 +58,10 @@ def command(
     image goes to standard output. The same stack gives the same bytes on every machine (docs/images.md).
     --format devcontainer writes a .devcontainer/devcontainer.json that uses the image.
     """
-    from envtool.cli import app_interface, console, tables
+    from envtool.cli import console, tables
     from envtool.cli.session import run_with_display
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
     to_stdout = form != "devcontainer" and not path.startswith("devcontainer:") and path.rpartition(":")[2] in ("", "-")
     if to_stdout and settings.json:
         raise UsageError("with `--json` standard output is taken: say a PATH", code="export-target")
@@ -64,11 +69,16 @@ def command(
         hint = f"`envtool export {env} {env}.tar`, or `| podman load`"
         raise UsageError("an image is not written to a terminal: say where", code="export-target", hint=hint)
     out = sys.stdout.fileno() if to_stdout else -1
-    request = app.CommandRequest(**settings.project(), **options)
-    image: dict[str, Any] = {"tag": tag, "compress": compress or "", "bare": bare, "project": project, "out": out}
+    from envtool.app import image_output
+
+    request = settings.request(**options)
     exported = run_with_display(
-        settings, lambda emit, cancel: app.export(request, env, path, form or "", emit, cancel, **image)
-    )
+        settings,
+        lambda emit, cancel: image_output.export(
+            request, env, path, form or "", emit, cancel, tag=tag, compress=compress or "", bare=bare, project=project,
+            out=out,
+        ),
+    )  # fmt: skip
     if settings.json:
         from envtool.report.json_lines import write_line
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from envtool.cli.common_options import Verb, complete_env_names, read_settings, resolve_options
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from envtool.cli.common_options import ResolveOptions
 
 EXAMPLES = """
 envtool fetch
@@ -21,18 +26,18 @@ envtool fetch -e 'unit*' --json | tail -1
 )
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, envs: tuple[str, ...], **options: Any) -> None:
+def command(ctx: click.Context, /, envs: tuple[str, ...], **options: Unpack[ResolveOptions]) -> None:
     """Fetch every pinned file of the envs into the store. Afterwards they build and test without a network.
 
     Builds only what resolving the pins needs: the packages of a layer are resolved in the layers below it.
     """
-    from envtool.cli import app_interface, console, tables
+    from envtool.app import lock_file
+    from envtool.cli import console, tables
     from envtool.cli.session import run_with_display
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    request = app.CommandRequest(**settings.project(), envs=envs, **options)
-    result = run_with_display(settings, lambda emit, cancel: app.fetch(request, emit, cancel))
+    request = settings.request(envs=envs, **options)
+    result = run_with_display(settings, lambda emit, cancel: lock_file.fetch(request, emit, cancel))
     if settings.json:
         from envtool.report.json_lines import write_line
 

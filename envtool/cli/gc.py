@@ -28,15 +28,15 @@ def command(ctx: click.Context, /, keep_size: int | None, older_than: float | No
     Without options it removes what was not used for 30 days and is in no lock of an existing project. It never removes
     what is in use, and envtool builds or fetches a removed item again when it is needed.
     """
-    from envtool.cli import app_interface, console, store_tables
+    from envtool.app import maintenance
+    from envtool.cli import console, store_tables
     from envtool.cli.session import run_with_display
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    request = app.CommandRequest(**settings.project())
+    request = settings.request()
     report = run_with_display(
         settings,
-        lambda emit, cancel: app.gc(
+        lambda emit, cancel: maintenance.gc(
             request, keep_size=keep_size, older_than=older_than, dry_run=dry_run, emit=emit, cancel=cancel
         ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envtool.api import Detection
+    from envtool.app.command_request import CommandRequest
 
 EXAMPLES = """
 envtool init
@@ -33,24 +34,23 @@ def command(ctx: click.Context, /, test: str) -> None:
 
     If they do not say how the project is tested, `--test` has to.
     """
-    from envtool.cli import app_interface
+    from envtool.app import starter
     from envtool.cli.init_text import render_spec_files
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
     path = os.path.join(settings.directory, settings.file or "envtool.yaml")
     if os.path.lexists(path):
         raise _exists_error(path)
-    request = app.CommandRequest(**settings.project())
-    valid, invalid = _split_valid(app, request, app.detect(request), test)
+    request = settings.request()
+    valid, invalid = _split_valid(request, starter.detect(request), test)
     texts = render_spec_files(valid, test)
     if not texts:
         raise _nothing_found_error((*valid, *invalid), settings.again())
     try:
-        app.check(request, texts)
+        starter.check(request, texts)
     except SpecError as error:
         print("nothing is written: the spec would be wrong", file=sys.stderr)
-        if any(problem.code == "source" for problem in error.problems) and (top := app.around(request)):
+        if any(problem.code == "source" for problem in error.problems) and (top := starter.around(request)):
             print(f"what it requires is beside it; type:  envtool -C {shlex.quote(top)} init", file=sys.stderr)
         raise
     for name, text in reversed(texts.items()):  # the file that includes the others is written last
@@ -70,11 +70,12 @@ def command(ctx: click.Context, /, test: str) -> None:
 
 
 def _split_valid(
-    app: Any, request: Any, detections: Sequence[Detection], test: str
+    request: CommandRequest, detections: Sequence[Detection], test: str
 ) -> tuple[list[Detection], list[Detection]]:
     """The valid detections, and the projects below whose spec would be wrong, with the error as their reason."""
     from dataclasses import replace
 
+    from envtool.app import starter
     from envtool.cli.init_text import render_spec_files
 
     valid: list[Detection] = []
@@ -82,7 +83,7 @@ def _split_valid(
     for detection in detections:
         if detection.directory and detection.tested and not test:
             try:
-                app.check(request, render_spec_files([detection]))
+                starter.check(request, render_spec_files([detection]))
             except SpecError as error:
                 problem = error.problems[0]
                 invalid.append(

@@ -26,11 +26,11 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
     A name is that of an env, a base or a layer (`layer:NAME` where two have it), or the beginning of a key or diff ID.
     Builds nothing: the env or layer has to be in the store.
     """
-    from envtool.cli import app_interface, console, inspect_tables
+    from envtool.app import inspection
+    from envtool.cli import console, inspect_tables
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    report = app.inspect(app.CommandRequest(**settings.project()), name, path, files=files)
+    report = inspection.inspect(settings.request(), name, path, files=files)
     if settings.json:
         from envtool.report.json_lines import write_line
 

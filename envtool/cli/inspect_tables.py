@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from envtool.cli.tables import table
 from envtool.fs.sizes import format_size as size
+from envtool.inspect.contents import EnvReport, FileTotals, LayerReport, ListedFile, PathReport, PlacedLayer
 from envtool.report.formatting import Style, pluralize
 from envtool.report.text import elide_middle, fit_lines, one_line, visible_width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from envtool.api import Package
+    from envtool.app.inspection import Comparison, InspectSubject
+    from envtool.inspect.diff import ChangedFile, ChangedPackage
     from envtool.model import Json
+    from envtool.store.overlay_view import OverlayEntry
 
 MAX_ROWS = 20  # rows of packages and directories; --files and --json list all
 SIGNS = {"added": ("+", "32"), "removed": ("-", "31"), "changed": ("~", "33")}
 
 
-def format_inspection(report: Any, style: Style, columns: int = 0) -> Iterator[str]:
+def format_inspection(report: LayerReport | EnvReport | PathReport, style: Style, columns: int = 0) -> Iterator[str]:
     """The lines of any of the three reports, in at most `columns` (0: any number)."""
-    if hasattr(report, "said"):
+    if isinstance(report, PathReport):
         lines = _path_lines(report, style)
+    elif isinstance(report, EnvReport):
+        lines = _env_lines(report, style, columns)
     else:
-        lines = (_env_lines if hasattr(report, "steps") else _layer_lines)(report, style, columns)
+        lines = _layer_lines(report, style, columns)
     return (fit_lines(line, columns) for line in lines)
 
 
-def _layer_lines(report: Any, style: Style, columns: int) -> Iterator[str]:
+def _layer_lines(report: LayerReport, style: Style, columns: int) -> Iterator[str]:
     member, layer = report.member, report.member.layer
     yield style.paint("1", f"{member.subject} {one_line(member.name)}") + f"  {one_line(member.kind)}"
     rows = [("key", layer.key), ("diff ID", layer.diff_id)]
@@ -46,19 +53,23 @@ def _layer_lines(report: Any, style: Style, columns: int) -> Iterator[str]:
     yield from _file_lines(report.files, (), style, columns)
 
 
-def _format_built(built: Any) -> str:
-    if not built.get("time"):
+def _format_built(built: Mapping[str, Json]) -> str:
+    seconds = built.get("time")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds:
         return ""
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(built["time"])))
+    try:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (ValueError, OverflowError, OSError):  # not a time: layer.json was changed
+        return ""
     return f"{when} for {one_line(str(built.get('where', '')))} of {one_line(str(built.get('project', '')))}"
 
 
-def _format_counts(sums: Any) -> str:
+def _format_counts(sums: FileTotals) -> str:
     counts = [pluralize(count, kind) for kind, count in sorted(sums.types.items(), key=lambda pair: -pair[1])]
     return ", ".join(counts).replace("directorys", "directories") or "nothing"
 
 
-def _env_lines(report: Any, style: Style, columns: int) -> Iterator[str]:
+def _env_lines(report: EnvReport, style: Style, columns: int) -> Iterator[str]:
     yield (
         style.paint("1", f"env {one_line(report.env)}") + f"  {size(report.sums.size)} in {_format_counts(report.sums)}"
     )
@@ -85,7 +96,7 @@ def _env_lines(report: Any, style: Style, columns: int) -> Iterator[str]:
     yield from _file_lines(report.files, [step.member.name for step in report.steps], style, columns)
 
 
-def _largest_lines(sums: Any, style: Style, columns: int) -> Iterator[str]:
+def _largest_lines(sums: FileTotals, style: Style, columns: int) -> Iterator[str]:
     if sums.directories:
         yield style.paint("2", "largest directories")
         yield from (f"  {line}" for line in _size_rows([(count, path) for path, count in sums.directories], columns))
@@ -110,7 +121,7 @@ def _first_rows(title: str, rows: Sequence[str], style: Style) -> Iterator[str]:
             yield f"  {style.glyphs('…')} and {len(rows) - MAX_ROWS} more (--json has all)"
 
 
-def _file_lines(files: Sequence[Any], names: Sequence[str], style: Style, columns: int) -> Iterator[str]:
+def _file_lines(files: Sequence[ListedFile], names: Sequence[str], style: Style, columns: int) -> Iterator[str]:
     if files:
         yield style.paint("2", "files")
     for file in files:
@@ -124,18 +135,16 @@ def _file_lines(files: Sequence[Any], names: Sequence[str], style: Style, column
         yield f"    {elide_middle(path, columns - 4 - visible_width(name))}{name}"
 
 
-def _format_entry(file: Any) -> str:
+def _format_entry(file: ListedFile) -> str:
     return f"{file.type[:9]:9} {file.mode:04o} {f'{file.uid}:{file.gid}':>9} {file.size:>11}"
 
 
-def _path_lines(report: Any, style: Style) -> Iterator[str]:
+def _path_lines(report: PathReport, style: Style) -> Iterator[str]:
     seen = [entry for entry in report.said if entry.seen]
     yield style.paint("1", one_line(report.path)) + ("" if report.there else "  not there")
     rows = []
     for entry in reversed(report.said):
-        word = (
-            "is from" if entry is seen[-1:] or (seen and entry is seen[-1]) else "and from" if entry.seen else "hides"
-        )
+        word = "is from" if seen and entry is seen[-1] else "and from" if entry.seen else "hides"
         if not report.there:
             word = "was in"
         if entry.file.type == "deletion":
@@ -149,14 +158,14 @@ def _path_lines(report: Any, style: Style) -> Iterator[str]:
         yield f"  belongs to  {package.type} {one_line(name)} {one_line(package.version)}"
 
 
-def _format_file(file: Any) -> str:
+def _format_file(file: ListedFile) -> str:
     length = f", {size(file.size)}" if file.type == "file" else ""
     return f"{file.type} {file.mode:04o} {file.uid}:{file.gid}{length}"
 
 
-def inspection_json(report: Any) -> Json:
+def inspection_json(report: LayerReport | EnvReport | PathReport) -> Json:
     """The object of `inspect`."""
-    if hasattr(report, "said"):
+    if isinstance(report, PathReport):
         return {
             "path": report.path,
             "there": report.there,
@@ -166,7 +175,7 @@ def inspection_json(report: Any) -> Json:
             ],
             "owners": [_package_json(package) for package in report.owners],
         }
-    if hasattr(report, "steps"):
+    if isinstance(report, EnvReport):
         return {
             "env": report.env,
             "stack": [
@@ -188,7 +197,7 @@ def inspection_json(report: Any) -> Json:
     }
 
 
-def _layer_json(member: Any) -> dict[str, Json]:
+def _layer_json(member: PlacedLayer) -> dict[str, Json]:
     return {
         "subject": member.subject,
         "name": member.name,
@@ -199,7 +208,7 @@ def _layer_json(member: Any) -> dict[str, Json]:
     }
 
 
-def _totals_json(sums: Any) -> dict[str, Json]:
+def _totals_json(sums: FileTotals) -> dict[str, Json]:
     return {
         "entries": sums.entries,
         "types": dict(sums.types),
@@ -209,7 +218,7 @@ def _totals_json(sums: Any) -> dict[str, Json]:
     }
 
 
-def _file_json(file: Any) -> dict[str, Json]:
+def _file_json(file: ListedFile) -> dict[str, Json]:
     return {
         "path": file.path,
         "type": file.type,
@@ -220,16 +229,16 @@ def _file_json(file: Any) -> dict[str, Json]:
     }
 
 
-def _package_json(package: Any) -> Json:
+def _package_json(package: Package) -> Json:
     return {"type": package.type, "namespace": package.namespace, "name": package.name, "version": package.version}
 
 
-def format_comparison(comparison: Any, style: Style, *, files: bool, columns: int = 0) -> Iterator[str]:
+def format_comparison(comparison: Comparison, style: Style, *, files: bool, columns: int = 0) -> Iterator[str]:
     """Packages, then differences by directory or (with `files`) by path, in at most `columns` (0: any number)."""
     return (fit_lines(line, columns) for line in _comparison_lines(comparison, style, files, columns))
 
 
-def _comparison_lines(comparison: Any, style: Style, files: bool, columns: int) -> Iterator[str]:
+def _comparison_lines(comparison: Comparison, style: Style, files: bool, columns: int) -> Iterator[str]:
     differences = comparison.difference
     if differences.packages:
         yield style.paint("2", _format_heading("package", differences.packages))
@@ -259,7 +268,7 @@ def _comparison_lines(comparison: Any, style: Style, files: bool, columns: int) 
         yield f"  {style.glyphs('…')} and {hidden} more {noun} (--files lists all)"
 
 
-def _format_heading(word: str, changes: Sequence[Any]) -> str:
+def _format_heading(word: str, changes: Sequence[ChangedPackage | ChangedFile]) -> str:
     counts = [(how, sum(change.how == how for change in changes)) for how in SIGNS]
     return f"{pluralize(len(changes), word)}: {', '.join(f'{count} {how}' for how, count in counts if count)}"
 
@@ -273,10 +282,10 @@ def _format_growth(value: int) -> str:
     return f"{'+' if value > 0 else '-'}{size(abs(value))}" if value else ""
 
 
-def _format_change(change: Any) -> str:
-    if change.how != "changed":
-        return ""
+def _format_change(change: ChangedFile) -> str:
     old, new = change.old, change.new
+    if old is None or new is None:  # added or removed
+        return ""
     descriptions = {
         "type": f"{old.letter} {new.letter}",
         "content": f"content {old.size} {new.size}",
@@ -286,7 +295,7 @@ def _format_change(change: Any) -> str:
     return "  " + ", ".join(descriptions.get(kind, kind) for kind in change.kinds)
 
 
-def comparison_json(comparison: Any) -> Json:
+def comparison_json(comparison: Comparison) -> Json:
     """The object of `diff`."""
     differences = comparison.difference
     return {
@@ -316,9 +325,9 @@ def comparison_json(comparison: Any) -> Json:
     }
 
 
-def _side_json(subject: Any) -> Json:
+def _side_json(subject: InspectSubject) -> Json:
     return {"env": subject.env, "layers": [member.layer.key for member in subject.members]}
 
 
-def _entry_json(entry: Any) -> Json:
+def _entry_json(entry: OverlayEntry | None) -> Json:
     return None if entry is None else {**entry._asdict(), "size": entry.size}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from envtool.cli import app_interface, console, signals
+from envtool.cli import console, signals
 from envtool.cli.session import exit_now
 from envtool.errors import UsageError
 from envtool.events import Event, Finished, Output, Started
@@ -16,21 +16,25 @@ from envtool.report.text import one_line
 from envtool.run.shutdown import GracePeriod
 
 if TYPE_CHECKING:
-    from envtool.cli.common_options import Settings
+    from typing import Unpack
+
+    from envtool.cli.common_options import ResolveOptions, Settings
 
 POLL_SECONDS = 0.05  # how often it looks whether the run was cancelled
 
 
-def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **options: Any) -> int:
+def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **options: Unpack[ResolveOptions]) -> int:
     """Run a command in an env; returns its exit status. `options` are further fields of CommandRequest. Raises
     EnvtoolError."""
     if settings.json:
         raise UsageError("`--json` means nothing here: standard output belongs to the command", code="usage.json")
-    app = app_interface.import_app()
-    request = app.CommandRequest(**settings.project(), **options)
+    from envtool.app import env_stack
+    from envtool.build.context import Cancel
+
+    request = settings.request(**options)
     display = console.make_display(settings)
     commands: set[str] = set()
-    cancel, grace = app.Cancel.make(), GracePeriod()
+    cancel, grace = Cancel.make(), GracePeriod()
 
     def stop(number: int) -> None:
         if cancel.is_set():  # the second signal: do not wait; every container dies with this process
@@ -63,7 +67,9 @@ def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **opt
             terminal = sys.stdin.isatty() and sys.stdout.isatty()
             threading.Thread(target=end_after_grace, name="end-after-grace", daemon=True).start()
             with signals.catch_signals(stop):
-                status = app.execute(request, env, argv, terminal=terminal, emit=emit, cancel=cancel, describe=describe)
+                status = env_stack.execute(
+                    request, env, argv, terminal=terminal, emit=emit, cancel=cancel, describe=describe
+                )
             return 130 if cancel.is_set() else status
         finally:
             stream.call(display.close)

@@ -18,12 +18,11 @@ envtool list --json | jq -r '.envs[].name'
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Show the envs of the spec: base, layers, tasks."""
-    from envtool.cli import app_interface, console, fastpath, tables
+    from envtool.app import read_spec
+    from envtool.cli import console, fastpath, tables
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    request = app.CommandRequest(**settings.project())
-    spec, keep = app.load_and_keep(request, fastpath.store_directory())
+    spec, keep = read_spec.load_and_keep(settings.request(), fastpath.store_directory())
     if settings.json:
         from envtool.report.json_lines import encode_line
 
@@ -32,5 +31,5 @@ def command(ctx: click.Context) -> None:
         style, columns = console.detect_style(sys.stdout, settings.color), console.terminal_width(sys.stdout)
         text = tables.format_envs(spec, style, columns) + "\n"
     sys.stdout.write(text)
-    if not settings.project().keys() - {"directory", "called"}:
+    if not (settings.file or settings.allow_secret or settings.allow_pass or settings.allow_file):
         keep(fastpath.output_look(settings.color, json=settings.json), text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 
@@ -27,7 +26,9 @@ envtool lock --upgrade attrs
 @click.option("-j", "--jobs", metavar="N", type=Count(), help="Build at most N envs at once.")
 @click.option("--offline", is_flag=True, help="Use only what is in the store: no network, no mirror.")
 @click.pass_context
-def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: int | None, **options: Any) -> None:
+def command(
+    ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, envs: tuple[str, ...], jobs: int | None, offline: bool
+) -> None:
     """Resolve every version and suite to exact files with hashes, and write envtool.lock.
 
     Locked versions that still fit the spec stay. --upgrade resolves all to the newest, or only the bases, layers and
@@ -35,14 +36,14 @@ def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: 
     """
     if names and not upgrade:
         raise UsageError(f"what about {', '.join(names)}?", code="usage", hint="`envtool lock --upgrade NAME` moves it")
-    from envtool.cli import app_interface, console, tables
+    from envtool.app import lock_file
+    from envtool.cli import console, tables
     from envtool.cli.session import run_with_display
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    request = app.CommandRequest(**settings.project(), jobs=jobs or 0, **options)
+    request = settings.request(envs=envs, jobs=jobs, offline=offline)
     result = run_with_display(
-        settings, lambda emit, cancel: app.lock(request, names if upgrade else None, emit, cancel)
+        settings, lambda emit, cancel: lock_file.lock(request, names if upgrade else None, emit, cancel)
     )
     if settings.json:
         from envtool.report.json_lines import write_line

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -200,7 +200,7 @@ def run_command_line(argv: Sequence[str]) -> int:
         called = _split_at_verb(words, tail)  # before click removes options from the list
         with group.make_context("envtool", words, obj=tail) as context:
             context.meta["envtool.called"] = called
-            status: Any = group.invoke(context)
+            status: object = group.invoke(context)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,12 @@ from envtool.cli.common_options import (
     read_settings,
     resolve_options,
 )
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from envtool.cli.common_options import ResolveOptions
+    from envtool.plan.plan import Plan
 
 EXAMPLES = """
 envtool plan
@@ -29,16 +35,16 @@ envtool plan test -e 'unit*'
 )
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **options: Any) -> None:
+def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **options: Unpack[ResolveOptions]) -> None:
     """Show the bases and layers of each env, and whether they are cached or would be built. Builds nothing.
 
     With TASK, only the envs that have it. The keys of layers above one that has yet to be built are unknown.
     """
-    from envtool.cli import app_interface, console, tables
+    from envtool.app import make_plan
+    from envtool.cli import console, tables
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    plan = app.plan(app.CommandRequest(**settings.project(), envs=envs, **options), task)
+    plan = make_plan.plan(settings.request(envs=envs, **options), task)
     if settings.json:
         from envtool.report.json_lines import write_line
 
@@ -52,7 +58,7 @@ def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **options: 
         )
 
 
-def _typed(settings: Settings, plan: Any, task: str, envs: tuple[str, ...]) -> str:
+def _typed(settings: Settings, plan: Plan, task: str, envs: tuple[str, ...]) -> str:
     """The command that builds all that the plan shows: it runs the given task, or `test`, or the first task."""
     from envtool.cli.common_options import typed
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from envtool.cli.common_options import Choice, Verb, complete_env_names, image_options, read_settings, resolve_options
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from envtool.cli.common_options import ResolveOptions
+    from envtool.store.packing import Compression
 
 EXAMPLES = """
 envtool push unit registry.example/team/unit:1.4
@@ -25,7 +31,14 @@ envtool push unit registry.example/team/unit --compress gzip
 @resolve_options
 @click.pass_context
 def command(
-    ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool, project: bool, **options: Any
+    ctx: click.Context,
+    /,
+    env: str,
+    ref: str,
+    compress: Compression,
+    bare: bool,
+    project: bool,
+    **options: Unpack[ResolveOptions],
 ) -> None:
     """Push an env as an image to a registry, and print REF@DIGEST. Builds its stack if necessary.
 
@@ -33,14 +46,18 @@ def command(
     and the tag is set last. Credentials are those of `docker login` and `podman login`. --compress gzip is for readers
     older than Docker 23 and containerd 1.5.
     """
-    from envtool.cli import app_interface, console, tables
+    from envtool.app import image_output
+    from envtool.cli import console, tables
     from envtool.cli.session import run_with_display
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    request = app.CommandRequest(**settings.project(), **options)
-    image: dict[str, Any] = {"compress": compress, "bare": bare, "project": project}
-    pushed = run_with_display(settings, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **image))
+    request = settings.request(**options)
+    pushed = run_with_display(
+        settings,
+        lambda emit, cancel: image_output.push(
+            request, env, ref, emit, cancel, compress=compress, bare=bare, project=project
+        ),
+    )
     if settings.json:
         from envtool.report.json_lines import write_line
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from envtool.cli.common_options import Verb, complete_task_names, read_settings, run_options
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from envtool.cli.common_options import RunOptions
 
 EXAMPLES = """
 envtool run lint
@@ -18,7 +23,7 @@ envtool run docs -e docs -- --open
 @click.argument("task", shell_complete=complete_task_names)
 @run_options
 @click.pass_context
-def command(ctx: click.Context, /, task: str, junit: str | None, **options: Any) -> int:
+def command(ctx: click.Context, /, task: str, junit: str | None, **options: Unpack[RunOptions]) -> int:
     """Run TASK in every env that has one of this name.
 
     Words after `--` reach the task as {{ args }}.
@@ -26,5 +31,5 @@ def command(ctx: click.Context, /, task: str, junit: str | None, **options: Any)
     from envtool.cli.session import build_request, run_and_report
 
     return run_and_report(
-        read_settings(ctx), task, build_request(read_settings(ctx), ctx.obj, reports=(junit,), **options), junit
+        read_settings(ctx), task, build_request(read_settings(ctx), ctx.obj, (junit,), **options), junit
     )

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from envtool.cli.common_options import Choice, Verb, complete_env_names, read_settings, resolve_options
 from envtool.errors import UsageError
 from envtool.fs import caller_paths
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from envtool.cli.common_options import ResolveOptions
+    from envtool.report.sbom.rendering import Format
 
 EXAMPLES = """
 envtool sbom unit > unit.cdx.json
@@ -26,20 +32,23 @@ envtool sbom 'unit[trixie]' --format spdx -o unit.spdx.json
 )
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, form: str, output: str | None, **options: Any) -> None:
+def command(
+    ctx: click.Context, /, env: str, form: Format, output: str | None, **options: Unpack[ResolveOptions]
+) -> None:
     """Write the bill of materials of an env: every package that its stack really contains. Builds the stack
     if necessary.
 
     CycloneDX 1.6 or SPDX 2.3, JSON; the same stack gives the same bytes. It needs libraries that envtool does not
     install by default: without them the error has the command.
     """
-    from envtool.cli import app_interface
+    from envtool.app import image_output
     from envtool.cli.session import run_with_display
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    request = app.CommandRequest(**settings.project(), **options)
-    text = run_with_display(settings, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
+    request = settings.request(**options)
+    text = run_with_display(
+        settings, lambda emit, cancel: image_output.sbom(request, env, form, emit, cancel), events=False
+    )
     if output is None:
         sys.stdout.write(text)
         return

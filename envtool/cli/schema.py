@@ -21,11 +21,11 @@ def command(*, lock: bool) -> None:
 
     An editor that knows it completes and checks while you write.
     """
-    from envtool.cli import app_interface
-
     if lock:
         from envtool.lock.text_format import SCHEMA
 
         print(json.dumps(SCHEMA, indent=2, ensure_ascii=False))
         return
-    print(json.dumps(app_interface.import_app().schema(), indent=2, ensure_ascii=False))
+    from envtool.app.spec_schema import schema
+
+    print(json.dumps(schema(), indent=2, ensure_ascii=False))

@@ -11,9 +11,9 @@ import sys
 import threading
 import time
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from envtool.cli import app_interface, console, signals
+from envtool.cli import console, signals
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Finished, Progress
 from envtool.fs import caller_paths
@@ -25,12 +25,16 @@ from envtool.run.shutdown import GRACE_SECONDS, GracePeriod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Unpack
 
-    from envtool.cli.common_options import Settings
+    from envtool.app.command_request import CommandRequest
+    from envtool.build.context import Cancel
+    from envtool.cli.common_options import RunOptions, Settings
     from envtool.events import Emit, Event
     from envtool.report.junit import Junit
     from envtool.report.plain import Plain
     from envtool.report.terminal import Terminal
+    from envtool.run.result import Result
 
 
 Answer = TypeVar("Answer")
@@ -50,44 +54,32 @@ def compute_exit_status(results: Sequence[ReportedResult], *, interrupted: bool 
 
 
 def build_request(
-    settings: Settings,
-    args: tuple[str, ...],
-    *,
-    envs: tuple[str, ...],
-    jobs: int | None,
-    fail_fast: bool,
-    refresh: bool,
-    again: bool,
-    locked: bool | None,
-    offline: bool,
-    expect_cached: bool = False,
-    reports: tuple[str | None, ...] = (),
-) -> Any:
-    """The CommandRequest of `test`, `build` or `run`. `reports`: paths of the files that the run writes."""
-    return app_interface.import_app().CommandRequest(
-        **settings.project(),
-        envs=envs,
-        jobs=jobs or 0,
-        fail_fast=fail_fast,
-        args=args,
-        refresh=refresh,
-        again=again,
-        locked=locked,
-        offline=offline,
-        expect_cached=expect_cached,
-        reports=tuple(os.path.abspath(path) for path in reports if path),
-    )
+    settings: Settings, args: tuple[str, ...], reports: tuple[str | None, ...], **options: Unpack[RunOptions]
+) -> CommandRequest:
+    """The request of `test`, `build` or `run`. `reports`: paths of the files that the run writes."""
+    return settings.request(args=args, reports=tuple(os.path.abspath(path) for path in reports if path), **options)
 
 
-def run_with_display(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: bool = True) -> Answer:
+def open_display(settings: Settings) -> Terminal | Plain | None:
+    """The display of a verb that builds layers; None with `--json`, unless `-v` asks for both."""
+    return None if settings.json and settings.verbosity <= 0 else console.make_display(settings)
+
+
+def list_subscribers(settings: Settings, *first: Subscriber | None, events: bool = True) -> list[Subscriber]:
+    """All that receive the events of a run: the `first` ones, the plugins, and with `events` the lines of `--json`."""
+    from envtool.app.read_spec import listeners
+
+    subscribers = [subscriber for subscriber in first if subscriber]
+    subscribers += [Listener(hear) for hear in listeners()]
+    return [*subscribers, Lines(sys.stdout)] if settings.json and events else subscribers
+
+
+def run_with_display(settings: Settings, work: Callable[[Emit, Cancel], Answer], *, events: bool = True) -> Answer:
     """Call `work`, which builds layers, with a function that takes its events and a Cancel; show the events, and return
     the answer. `events` False: `--json` does not write the events, since standard output is for a document. Raises
     EnvtoolError, Interrupted."""
-    display = None if settings.json and settings.verbosity <= 0 else console.make_display(settings)
-    subscribers: list[Subscriber] = [display] if display else []
-    subscribers += [Listener(hear) for hear in app_interface.import_app().listeners()]
-    if settings.json and events:
-        subscribers.append(Lines(sys.stdout))
+    display = open_display(settings)
+    subscribers = list_subscribers(settings, display, events=events)
     try:
         answer, interrupted, abandoned = run_interruptibly(work, subscribers, display)
     finally:
@@ -106,25 +98,22 @@ def run_with_display(settings: Settings, work: Callable[[Emit, Any], Answer], *,
 
 
 def run_and_report(
-    settings: Settings, task: str, request: Any, junit: str | None, provenance: str | None = None
+    settings: Settings, task: str, request: CommandRequest, junit: str | None, provenance: str | None = None
 ) -> int:
     """Run `task`, show it and write the reports; returns the exit status. `provenance`: a file for in-toto statements
     about the results that passed. Raises EnvtoolError."""
-    display = None if settings.json and settings.verbosity <= 0 else console.make_display(settings)
+    from envtool.app import tasks
+
+    display = open_display(settings)
     report, built = _make_junit(junit, settings), BuiltCounter()
-    subscribers: list[Subscriber] = [subscriber for subscriber in (display, report, built) if subscriber]
-    subscribers += [Listener(hear) for hear in app_interface.import_app().listeners()]
-    if settings.json:
-        subscribers.append(Lines(sys.stdout))
+    subscribers = list_subscribers(settings, display, report, built)
     started = time.monotonic()
-    results: Sequence[ReportedResult] = ()
+    results: tuple[Result, ...] = ()
     written = True
     abandoned = False
     try:
         answer, interrupted, abandoned = run_interruptibly(
-            lambda emit, cancel: tuple(app_interface.import_app().run(request, task, emit, cancel)),
-            subscribers,
-            display,
+            lambda emit, cancel: tasks.run(request, task, emit, cancel), subscribers, display
         )
         results = answer or ()
     finally:
@@ -133,7 +122,7 @@ def run_and_report(
         if report:
             written = _write_junit(report, results)
     if provenance:
-        written &= _write_provenance(provenance, settings, app_interface.import_app().statements(results))
+        written &= _write_provenance(provenance, settings, results)
     if not results and not interrupted:
         raise UsageError(f"no env has a task `{task}`", code="usage.task", hint="`envtool list` shows envs and tasks")
     seconds = time.monotonic() - started
@@ -218,7 +207,10 @@ class Listener:
         return False
 
 
-def _write_provenance(path: str, settings: Settings, text: str) -> bool:
+def _write_provenance(path: str, settings: Settings, results: Sequence[Result]) -> bool:
+    from envtool.run import provenance
+
+    text = provenance.bundle(results)
     try:
         with caller_paths.atomic_write(path, settings.top()) as file:
             file.write(text.encode())
@@ -238,16 +230,17 @@ def _write_junit(report: Junit, results: Sequence[ReportedResult]) -> bool:
 
 
 def run_interruptibly(
-    work: Callable[[Emit, Any], Answer], subscribers: Sequence[Subscriber], display: Terminal | Plain | None
+    work: Callable[[Emit, Cancel], Answer], subscribers: Sequence[Subscriber], display: Terminal | Plain | None
 ) -> tuple[Answer | None, bool, bool]:
     """Call `work` in a thread. Returns its answer (None if there is none), whether a signal came, and whether the
     answer was not waited for: after the first signal the main thread waits as long as GracePeriod says, after the
     second not at all. Every container dies with this process.
     """
-    app = app_interface.import_app()
+    from envtool.build.context import Cancel
+
     answers: SimpleQueue[int | BaseException | tuple[Answer]] = SimpleQueue()
     cancel, grace = (
-        app.Cancel.make(),
+        Cancel.make(),
         GracePeriod(GRACE_SECONDS + 0.3),
     )  # longer than the app's own grace period, so that the app can report what it knows
 
@@ -277,9 +270,10 @@ def run_interruptibly(
             cancel.set(answer)
             grace.is_over()
             stream.call(lambda: say("interrupted: ending what runs (again: end at once)", over=True))
-            while (answer := _next_answer(answers)) is None:
+            while (next_answer := _next_answer(answers)) is None:
                 if grace.is_over():
                     return None, True, True
+            answer = next_answer
     # The Cancel stays open: after a second signal the app's threads may still read it until the process ends.
     if isinstance(answer, Interrupted):
         return None, True, False
@@ -288,7 +282,7 @@ def run_interruptibly(
     return answer[0], cancel.is_set(), False
 
 
-def _next_answer(answers: SimpleQueue[Any]) -> Any:
+def _next_answer(answers: SimpleQueue[Answer]) -> Answer | None:
     """The next answer, or None if none comes within 50 ms."""
     try:
         return answers.get(timeout=0.05)

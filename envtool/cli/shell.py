@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from envtool.cli.common_options import Verb, complete_env_names, read_settings, resolve_options
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from envtool.cli.common_options import ResolveOptions
 
 EXAMPLES = """
 envtool shell unit
@@ -18,7 +23,7 @@ envtool shell 'unit[trixie]'
 @click.argument("env", shell_complete=complete_env_names)
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, **options: Any) -> int:
+def command(ctx: click.Context, /, env: str, **options: Unpack[ResolveOptions]) -> int:
     """Open a shell in an env, as its tasks would see it. What the shell writes is discarded when it ends.
 
     envtool ends with the exit status of the shell.

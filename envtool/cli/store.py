@@ -65,10 +65,10 @@ command.params += common_options()
 @click.pass_context
 def path(ctx: click.Context, /) -> None:
     """Print the directory of the store, whether it exists or not."""
-    from envtool.cli import app_interface
+    from envtool.app import maintenance
     from envtool.report.json_lines import write_line
 
-    directory = app_interface.import_app().store_path()
+    directory = maintenance.store_path()
     if read_settings(ctx).json:
         write_line(sys.stdout, {"store": directory})
     else:
@@ -79,11 +79,12 @@ def path(ctx: click.Context, /) -> None:
 @click.pass_context
 def size(ctx: click.Context, /) -> None:
     """Show the size of the store on the disk. Fast: layers are measured once."""
-    from envtool.cli import app_interface, console, store_tables
+    from envtool.app import maintenance
+    from envtool.cli import console, store_tables
     from envtool.report.json_lines import write_line
 
     settings = read_settings(ctx)
-    sizes = app_interface.import_app().store_size()
+    sizes = maintenance.store_size()
     if settings.json:
         write_line(sys.stdout, store_tables.sizes_json(sizes))
     else:
@@ -102,14 +103,14 @@ def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
     Fetched files are hashed and layers digested again, and compared with their names; cached results and answers, and
     directories, are checked too. Items in use are checked, but not removed.
     """
-    from envtool.cli import app_interface, console, store_tables
+    from envtool.app import maintenance
+    from envtool.cli import console, store_tables
     from envtool.cli.session import run_with_display
     from envtool.report.json_lines import write_line
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
     result = run_with_display(
-        settings, lambda emit, cancel: app.store_verify(repair=repair, jobs=jobs or 0, emit=emit, cancel=cancel)
+        settings, lambda emit, cancel: maintenance.store_verify(repair=repair, jobs=jobs or 0, emit=emit, cancel=cancel)
     )
     if settings.json:
         write_line(sys.stdout, store_tables.check_json(result))
@@ -128,16 +129,16 @@ def remove(ctx: click.Context, /, yes: bool) -> int:
 
     Waits for other envtools that use it. Removes only what belongs to a store.
     """
-    from envtool.cli import app_interface, console, store_tables
+    from envtool.app import maintenance
+    from envtool.cli import console, store_tables
     from envtool.cli.session import run_with_display
     from envtool.report.json_lines import write_line
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    directory = app.store_path()
+    directory = maintenance.store_path()
     if not yes and not _confirm(directory):
         return 2
-    removal = run_with_display(settings, lambda emit, cancel: (app.store_remove(emit=emit, cancel=cancel),))[0]
+    removal = run_with_display(settings, lambda emit, cancel: (maintenance.store_remove(emit=emit, cancel=cancel),))[0]
     if settings.json:
         write_line(sys.stdout, store_tables.removal_json(removal, directory))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from envtool.cli.tables import table
 from envtool.fs.sizes import format_size as size
@@ -15,12 +15,17 @@ from envtool.report.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envtool.app.maintenance import GcReport, StoreSizes
+    from envtool.inspect.costs import Cost
+    from envtool.inspect.remove_store import StoreRemoval
+    from envtool.inspect.store_check import StoreCheck
     from envtool.model import Json
+    from envtool.store.inventory import StoredItem
 
 SORT_WORDS = {"layer": "layer", "file": "fetched file", "result": "result", "cache": "cache"}
 
 
-def format_gc(report: Any, style: Style, *, verbosity: int = 0, now: float | None = None, columns: int = 0) -> str:
+def format_gc(report: GcReport, style: Style, *, verbosity: int = 0, now: float | None = None, columns: int = 0) -> str:
     """The cost of each env, how much of it stays, what was removed, and the size of the store afterwards."""
     now = time.time() if now is None else now
     lines: list[str] = []
@@ -52,7 +57,7 @@ def format_gc(report: Any, style: Style, *, verbosity: int = 0, now: float | Non
     return "\n".join(lines)
 
 
-def _cost_row(cost: Any, now: float) -> tuple[str, ...]:
+def _cost_row(cost: Cost, now: float) -> tuple[str, ...]:
     all_stays = cost.after == cost.own + cost.shared and cost.after_files == cost.files
     return (
         one_line(cost.env) or "(earlier builds)",
@@ -74,7 +79,7 @@ def format_days_ago(then: float, now: float) -> str:
     return "today" if not days else f"{pluralize(days, 'day')} ago"
 
 
-def _format_totals(items: Sequence[Any]) -> list[str]:
+def _format_totals(items: Sequence[StoredItem]) -> list[str]:
     totals = []
     for sort, word in SORT_WORDS.items():
         of_sort = [item for item in items if item.sort == sort]
@@ -83,12 +88,12 @@ def _format_totals(items: Sequence[Any]) -> list[str]:
     return totals
 
 
-def _item_rows(items: Sequence[Any], now: float) -> list[str]:
+def _item_rows(items: Sequence[StoredItem], now: float) -> list[str]:
     rows = [(item.sort, item.name[:12], size(item.size), format_days_ago(item.used, now)) for item in items]
     return [*table(rows), ""] if rows else []
 
 
-def gc_json(report: Any) -> Json:
+def gc_json(report: GcReport) -> Json:
     """The last object of `gc`."""
     collected = report.collected
     return {
@@ -107,11 +112,11 @@ def gc_json(report: Any) -> Json:
     }
 
 
-def _item_json(item: Any) -> Json:
+def _item_json(item: StoredItem) -> Json:
     return {"sort": item.sort, "name": item.name, "size": item.size, "used": round(item.used, 3)}
 
 
-def format_sizes(sizes: Any, style: Style) -> str:
+def format_sizes(sizes: StoreSizes, style: Style) -> str:
     """One line per sort of item, and the sum."""
     rows = [
         (pluralize(sizes.sorts[sort][0], word), size(sizes.sorts[sort][1]))
@@ -145,7 +150,7 @@ def format_sizes(sizes: Any, style: Style) -> str:
     )  # fmt: skip
 
 
-def sizes_json(sizes: Any) -> Json:
+def sizes_json(sizes: StoreSizes) -> Json:
     """The object of `store size`."""
     sorts: dict[str, Json] = {
         sort: {"count": sizes.sorts.get(sort, (0, 0))[0], "size": sizes.sorts.get(sort, (0, 0))[1]}
@@ -160,7 +165,7 @@ def sizes_json(sizes: Any) -> Json:
     }  # fmt: skip
 
 
-def format_removal(removal: Any, store: str) -> str:
+def format_removal(removal: StoreRemoval | None, store: str) -> str:
     """What was removed, and what was not."""
     if removal is None:
         return f"there is no store: {one_line(store)}"
@@ -178,7 +183,7 @@ def _format_undeletable(paths: Sequence[str]) -> str:
     return f"made with ids that this account has no more, only root can delete it: `sudo rm -r {listed}`"
 
 
-def removal_json(removal: Any, store: str) -> Json:
+def removal_json(removal: StoreRemoval | None, store: str) -> Json:
     """The last object of `store remove`."""
     if removal is None:
         return {"event": "removed", "store": store, "size": 0, "foreign": [], "stuck": []}
@@ -188,7 +193,7 @@ def removal_json(removal: Any, store: str) -> Json:
     }  # fmt: skip
 
 
-def format_check(result: Any, style: Style) -> str:
+def format_check(result: StoreCheck, style: Style) -> str:
     """One line per damaged item, and the sum."""
     lines: list[str] = []
     for damage in result.damages:
@@ -209,7 +214,7 @@ def format_check(result: Any, style: Style) -> str:
     return "\n".join(lines)
 
 
-def check_json(result: Any) -> Json:
+def check_json(result: StoreCheck) -> Json:
     """The last object of `store verify`."""
     return {
         "event": "checked",

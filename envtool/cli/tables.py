@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from envtool.fs.sizes import format_size as size
 from envtool.report.formatting import Style, pluralize
@@ -12,8 +12,14 @@ from envtool.report.text import elide_middle, fit_lines, one_line, pad, visible_
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
-    from envtool.cli.app_interface import CheckOutcome, LockOutcome
+    from envtool.app.lock_file import LockResult
+    from envtool.build.fetch_all import GatheredFiles
+    from envtool.build.vendor import VendorReport
+    from envtool.container.doctor import Check
+    from envtool.images.export import ExportResult
+    from envtool.images.push import PushResult
     from envtool.model import Json, Spec
+    from envtool.plan.plan import Plan, PlannedStep
 
 MIN_COLUMNS = 12  # a cell is not made narrower than this
 _STATE_COLORS = {"cached": "32", "build": "33", "unknown": "2"}
@@ -111,7 +117,7 @@ def envs_json(spec: Spec) -> Json:
     }
 
 
-def format_plan(plan: Any, style: Style, columns: int = 0, typed: str = "") -> str:
+def format_plan(plan: Plan, style: Style, columns: int = 0, typed: str = "") -> str:
     """A tree per env, bottom first; the notes; the sum with the command (`typed`) that builds the rest. On a screen of
     few `columns` the keys are left out, a description moves below its name, and a long name loses its middle."""
     steps = [step for env in plan.envs for step in env.steps]
@@ -157,27 +163,34 @@ def format_plan(plan: Any, style: Style, columns: int = 0, typed: str = "") -> s
 BRANCH, NAME, STATE, KEY = 10, 18, 9, 14  # columns of a plan; NAME is the least for a name
 
 
-def _describe_step(step: Any, style: Style) -> list[str]:
+def _describe_step(step: PlannedStep, style: Style) -> list[str]:
     """The description of a step, and its warnings."""
     return [one_line(step.summary) or step.kind, *([] if step.pinned else [style.paint("33", "not pinned")])]
 
 
-def plan_json(plan: Any) -> Json:
+def plan_json(plan: Plan) -> Json:
     """The object of `plan` (docs/json.md)."""
-    document: dict[str, Any] = asdict(plan)
-    for step in (step for env in document["envs"] for step in env["steps"]):
-        del step["node"]
+    envs: list[Json] = [
+        {"name": env.name, "tasks": [*env.tasks], "steps": [_step_json(step) for step in env.steps]}
+        for env in plan.envs
+    ]
+    return {"envs": envs, "notes": [*plan.notes]}
+
+
+def _step_json(step: PlannedStep) -> Json:
+    document: dict[str, Json] = asdict(step)
+    del document["node"]
     return document
 
 
-def format_fetch(result: Any) -> str:
+def format_fetch(result: GatheredFiles) -> str:
     """As in: 97 files, 45 MB; 12 fetched, 3.1 MB."""
     total = f"{pluralize(len(result.files), 'file')}, {size(sum(item.size for item in result.files))}"
     new = f"{result.fetched} fetched, {size(result.fetched_bytes)}" if result.fetched else "all of them were here"
     return f"{total}; {new}" if result.files else "these envs need no files"
 
 
-def fetch_json(result: Any) -> Json:
+def fetch_json(result: GatheredFiles) -> Json:
     """The last object of `fetch` (docs/json.md)."""
     files: list[Json] = [
         {"sha256": item.fetch.sha256, "size": item.size, "names": [*item.names], "needed_by": [*item.needed_by]}
@@ -186,7 +199,7 @@ def fetch_json(result: Any) -> Json:
     return {"event": "fetched", "files": files, "fetched": result.fetched, "fetched_bytes": result.fetched_bytes}
 
 
-def format_vendor(report: Any) -> str:
+def format_vendor(report: VendorReport) -> str:
     """As in: envtool.vendor: 97 files, 45 MB; 12 written, 3 removed."""
     actions = [f"{report.written} written" if report.written else "nothing to write"]
     actions += [f"{report.removed} removed"] if report.removed else []
@@ -195,19 +208,19 @@ def format_vendor(report: Any) -> str:
     )
 
 
-def vendor_json(report: Any) -> Json:
+def vendor_json(report: VendorReport) -> Json:
     """The last object of `vendor` (docs/json.md)."""
     document: dict[str, Json] = asdict(report)
     return {"event": "vendored", **document}
 
 
-def format_export(result: Any) -> str:
+def format_export(result: ExportResult) -> str:
     """As in: unit.tar: localhost/unit:latest, 4 layers, 41 MB, sha256:…"""
     path = "standard output" if result.target.path == "-" else result.target.path
     return f"{path}: {_format_image(result)}, {result.digest}" if result.digest else f"{path}: uses {result.name}"
 
 
-def export_json(result: Any) -> Json:
+def export_json(result: ExportResult) -> Json:
     """The last object of `export` (docs/json.md)."""
     return {
         "event": "exported",
@@ -217,23 +230,23 @@ def export_json(result: Any) -> Json:
     }
 
 
-def format_push(result: Any) -> str:
+def format_push(result: PushResult) -> str:
     """As in: registry.example/unit:1.4: 4 layers, 41 MB, 2.1 MB sent."""
     sent = f"{size(result.sent)} sent" if result.sent else "all of it there already"
     return f"{_format_image(result)}; {sent}"
 
 
-def push_json(result: Any) -> Json:
+def push_json(result: PushResult) -> Json:
     """The last object of `push` (docs/json.md)."""
     document: dict[str, Json] = asdict(result)
     return {"event": "pushed", **document}
 
 
-def _format_image(result: Any) -> str:
+def _format_image(result: ExportResult | PushResult) -> str:
     return f"{result.name}, {pluralize(len(result.layers), 'layer')}, {size(result.size)}"
 
 
-def format_lock(result: LockOutcome, columns: int = 0) -> str:
+def format_lock(result: LockResult, columns: int = 0) -> str:
     """A table of what changed, and the sum."""
     state = "written" if result.written else "unchanged"
     sum_up = f"{result.file}: {result.entries} locked, {state}"
@@ -248,7 +261,7 @@ def format_lock(result: LockOutcome, columns: int = 0) -> str:
     return "\n".join([*table(rows, columns), "", fit_lines(sum_up, columns)])
 
 
-def lock_json(result: LockOutcome) -> Json:
+def lock_json(result: LockResult) -> Json:
     """The last object of `lock` (docs/json.md)."""
     return {
         "event": "lock",
@@ -259,7 +272,7 @@ def lock_json(result: LockOutcome) -> Json:
     }
 
 
-def format_checks(checks: Sequence[CheckOutcome], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
+def format_checks(checks: Sequence[Check], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
     """One line per check, below a bad one the command that mends it, and a last line for all."""
     lines: list[str] = []
     for check in checks:
@@ -281,7 +294,7 @@ def format_checks(checks: Sequence[CheckOutcome], style: Style, *, quiet: bool =
     return "\n".join(lines if quiet and lines == [] else [*lines, "", fit_lines(last, columns)])
 
 
-def checks_json(checks: Iterable[CheckOutcome]) -> Json:
+def checks_json(checks: Iterable[Check]) -> Json:
     """The object of `doctor` (docs/json.md)."""
     return {
         "checks": [

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from envtool.cli.common_options import Verb, read_settings, run_options
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from envtool.cli.common_options import RunOptions
 
 EXAMPLES = """
 envtool test
@@ -18,7 +23,7 @@ envtool test -C services/api --junit report.xml -- -k slow
 @click.command("test", cls=Verb, examples=EXAMPLES, tail=True)
 @run_options
 @click.pass_context
-def command(ctx: click.Context, /, junit: str | None, **options: Any) -> int:
+def command(ctx: click.Context, /, junit: str | None, **options: Unpack[RunOptions]) -> int:
     """Run the task `test` of every env that has one, each in a throw-away container.
 
     A point of a matrix is an env of its own. Words after `--` reach the task as {{ args }}.
@@ -26,5 +31,5 @@ def command(ctx: click.Context, /, junit: str | None, **options: Any) -> int:
     from envtool.cli.session import build_request, run_and_report
 
     return run_and_report(
-        read_settings(ctx), "test", build_request(read_settings(ctx), ctx.obj, reports=(junit,), **options), junit
+        read_settings(ctx), "test", build_request(read_settings(ctx), ctx.obj, (junit,), **options), junit
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from envtool.cli.common_options import Count, Verb, complete_stack_names, read_settings
@@ -23,7 +21,9 @@ envtool verify --build wheels
 @click.option("-x", "--fail-fast", is_flag=True, help="Stop at the first difference.")
 @click.option("--offline", is_flag=True, help="Use only what is in the store: no network, no mirror.")
 @click.pass_context
-def command(ctx: click.Context, /, names: tuple[str, ...], build: bool, **options: Any) -> int:
+def command(
+    ctx: click.Context, /, names: tuple[str, ...], build: bool, jobs: int | None, fail_fast: bool, offline: bool
+) -> int:
     """Build layers twice from the same pins, and name every file that differs. Exit status 1 if one does.
 
     Clock, order of directories, processors, process ids, umask, user, home, locale, time zone and paths are varied
@@ -31,4 +31,4 @@ def command(ctx: click.Context, /, names: tuple[str, ...], build: bool, **option
     """
     from envtool.cli.verify_tables import run_verify
 
-    return run_verify(read_settings(ctx), names, build=build, **options)
+    return run_verify(read_settings(ctx), names, build=build, jobs=jobs, fail_fast=fail_fast, offline=offline)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from envtool.cli import app_interface, console
-from envtool.cli.session import Listener, exit_now, run_interruptibly
+from envtool.cli import console
+from envtool.cli.session import exit_now, list_subscribers, open_display, run_interruptibly
 from envtool.report.formatting import Style, pluralize
-from envtool.report.json_lines import Lines, write_line
+from envtool.report.json_lines import write_line
 from envtool.report.summary import to_type
 from envtool.report.text import format_seconds, one_line, sanitize
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envtool.cli.common_options import Settings
+    from envtool.events import Outcome
     from envtool.model import Json
-    from envtool.report.stream import Subscriber
+    from envtool.verify.comparison import VerifyResult
 
 MAX_PATHS = 100  # paths of one layer that are printed; --json has all
 
 
-def compute_exit_status(results: Sequence[Any], *, interrupted: bool) -> int:
+def compute_exit_status(results: Sequence[VerifyResult], *, interrupted: bool) -> int:
     """The exit status: a difference (1) outweighs a layer that could not be built (3)."""
     outcomes = {result.outcome for result in results}
     if interrupted or "interrupted" in outcomes:
@@ -35,17 +36,15 @@ def run_verify(
     settings: Settings, names: tuple[str, ...], *, build: bool, jobs: int | None, fail_fast: bool, offline: bool
 ) -> int:
     """Verify; returns the exit status. Raises EnvtoolError."""
-    app = app_interface.import_app()
-    request = app.CommandRequest(**settings.project(), jobs=jobs or 0, fail_fast=fail_fast, offline=offline)
-    display = None if settings.json and settings.verbosity <= 0 else console.make_display(settings)
-    subscribers: list[Subscriber] = [display] if display else []
-    subscribers += [Listener(hear) for hear in app.listeners()]
-    if settings.json:
-        subscribers.append(Lines(sys.stdout))
+    from envtool.app import verify_builds
+
+    request = settings.request(jobs=jobs, fail_fast=fail_fast, offline=offline)
+    display = open_display(settings)
+    subscribers = list_subscribers(settings, display)
     started = time.monotonic()
     try:
         answer, interrupted, abandoned = run_interruptibly(
-            lambda emit, cancel: tuple(app.verify(request, names, emit, cancel, build=build)), subscribers, display
+            lambda emit, cancel: verify_builds.verify(request, names, emit, cancel, build=build), subscribers, display
         )
     finally:
         if display:
@@ -75,7 +74,7 @@ def run_verify(
     return status
 
 
-def format_differences(result: Any, style: Style) -> str:
+def format_differences(result: VerifyResult, style: Style) -> str:
     """The differences of one layer or task; empty if there is none."""
     title = f"{result.subject} {one_line(result.name)}"
     if result.outcome == "error":
@@ -96,7 +95,7 @@ def format_differences(result: Any, style: Style) -> str:
     return "\n".join(lines)
 
 
-def format_total(results: Sequence[Any], seconds: float, *, interrupted: bool, style: Style) -> str:
+def format_total(results: Sequence[VerifyResult], seconds: float, *, interrupted: bool, style: Style) -> str:
     """Notes about what could not be varied, and the last line."""
     notes: dict[str, list[str]] = {}
     for result in results:
@@ -104,7 +103,11 @@ def format_total(results: Sequence[Any], seconds: float, *, interrupted: bool, s
             notes.setdefault(note, []).append(one_line(result.name))
     lines = [f"note: {', '.join(names)}: {note}" for note, names in notes.items()]
     outcomes = [result.outcome for result in results]
-    words = (("differs", "1;31", "differ"), ("error", "1;31", "not made"), ("same", "32", "the same"))
+    words: tuple[tuple[Outcome, str, str], ...] = (
+        ("differs", "1;31", "differ"),
+        ("error", "1;31", "not made"),
+        ("same", "32", "the same"),
+    )
     parts = [style.paint(code, f"{outcomes.count(name)} {word}") for name, code, word in words if outcomes.count(name)]
     if interrupted:
         parts.insert(0, style.paint("1;33", "interrupted"))
@@ -114,7 +117,7 @@ def format_total(results: Sequence[Any], seconds: float, *, interrupted: bool, s
     return "\n".join(lines) + "\n"
 
 
-def results_json(results: Sequence[Any], seconds: float, status: int) -> Json:
+def results_json(results: Sequence[VerifyResult], seconds: float, status: int) -> Json:
     """The last object of `--json` (docs/json.md)."""
     return {
         "event": "result",

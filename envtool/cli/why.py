@@ -26,23 +26,23 @@ def command(ctx: click.Context, names: tuple[str, ...]) -> None:
     """
     import time
 
-    from envtool.cli import app_interface, console
-    from envtool.report import why
+    from envtool.app.why import why
+    from envtool.cli import console
+    from envtool.report.why import explanations_json, format_explanations, format_summary
 
     settings = read_settings(ctx)
-    app = app_interface.import_app()
-    explanations = app.why(app.CommandRequest(**settings.project()), names)
+    explanations = why(settings.request(), names)
     if settings.json:
         from envtool.report.json_lines import write_line
 
-        write_line(sys.stdout, {"subjects": why.explanations_json(explanations)})
+        write_line(sys.stdout, {"subjects": explanations_json(explanations)})
         return
     if explanations:
         style = console.detect_style(sys.stdout, settings.color)
         print(
             console.fit_to_terminal(
-                why.format_explanations(explanations, style, now=time.time(), whole=settings.verbosity > 0)
+                format_explanations(explanations, style, now=time.time(), whole=settings.verbosity > 0)
             )
         )
     if not names:
-        print(console.fit_to_terminal(("\n" if explanations else "") + why.format_summary(explanations)))
+        print(console.fit_to_terminal(("\n" if explanations else "") + format_summary(explanations)))

@@ -123,7 +123,7 @@ def _read_tar(content: ImageLayerContent) -> Iterator[bytes]:
         return
     with open(content.blob or content.tar, "rb") as file:
         try:
-            yield from decompress.decompress(file.fileno())
+            yield from decompress.decompress_layer(file.fileno())
         except BuildError as error:
             text = f"{content.blob} cannot be unpacked: {error.message}"
             raise StoreError(text, code="blob-damaged", hint=HINT_REPAIR) from error

@@ -1,7 +1,7 @@
 """The result cache: stored results of tasks that passed, by the digest of everything that decided them.
 
 Only passed tasks are stored, and only if no file of the project changed while the task ran; a task with `network:` is
-never stored. Three caches have one interface: LocalCache, TeamCache (which adds the team's to the local one) and
+never stored. Three caches have one interface: LocalCache, TeamResultCache (which adds the team's to the local one) and
 OffCache.
 """
 
@@ -134,7 +134,7 @@ class LocalCache:
         return results.find(store, keys.digest(documents[0]))
 
 
-class TeamCache:
+class TeamResultCache:
     """The local cache, and behind it the team's: a result that is found there is stored here first."""
 
     def __init__(self, local: LocalCache, context: Context, stack: Stack, owner: str) -> None:
@@ -163,7 +163,7 @@ class TeamCache:
 def open_cache(context: Context, stack: Stack, owner: str) -> ResultCache:
     """Returns the cache for the results of one task on its stack."""
     local = LocalCache(context, stack, owner)
-    return TeamCache(local, context, stack, owner) if shared_results.is_shareable(stack, context) else local
+    return TeamResultCache(local, context, stack, owner) if shared_results.is_shareable(stack, context) else local
 
 
 def result_owner(root: str, env: str, task: str) -> str:

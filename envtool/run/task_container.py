@@ -20,7 +20,7 @@ from envtool.fs.beneath import project_identity
 from envtool.model import Env, Task
 from envtool.project import host_access
 from envtool.run import task_git
-from envtool.run.task_request import StackLayer, TaskRequest
+from envtool.run.task_request import TaskLayer, TaskRequest
 
 HOME = "/home/envtool"
 NO_PERMISSIONS = host_access.HostPermissions()
@@ -103,7 +103,7 @@ def make_request(
         arch=arch,
         kernel=os.uname().release if mounts_host else "",
         stack=tuple(
-            StackLayer(diff_id=made.layer.diff_id, key=made.layer.key if mounts_host and not number else "")
+            TaskLayer(diff_id=made.layer.diff_id, key=made.layer.key if mounts_host and not number else "")
             for number, made in enumerate(stack.made)
         ),
         commands=tuple(command.words() for command in task.commands) if task else (),

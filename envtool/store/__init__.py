@@ -7,11 +7,13 @@ caches               keeps directories that builds share from one run to the nex
 canonical            brings a tree into canonical form, and computes its diff ID and manifest
 collect              decides which items gc removes, and removes them
 compare_trees        lists the differences between two trees
-decompress           reads a compressed file in pieces
+decompress           reads a compressed file in pieces, and bounds what archives unpack to
 disk_errors          turns an error of the system on the store's disk into a message and a hint
 disk_limits          reads how much space the store may take
 disk_usage           measures disk usage in blocks, with each hard-linked file counted once
 download             downloads pinned files into blobs, in parallel, with each file checked while it streams
+extract              extracts the members of any archive into a tree, by rules
+extract_tree         finds and makes the directories of an extracted tree, and never leaves it
 fetch_by_integrity   downloads files that are known by another hash than sha256
 fetch_pool           runs transfers in parallel, and emits their progress
 fetch_sources        lists the places that a pinned file may come from
@@ -22,7 +24,6 @@ inventory            lists what is in the store, with sizes and times of last us
 json_documents       reads and writes JSON documents with a checksum
 layers               keeps captured layers by key: `layers/<key>/{tree/,layer.json,manifest}`
 leases               keeps what a command needs safe from gc for as long as the command works
-live_extract         unpacks an archive into a tree that is in use
 locks                takes advisory locks by name: flock(2) on `locks/<name>`
 overlay_view         computes from manifests which files the containers of a stack see
 packing              writes a captured tree as a tar, plain or compressed, with the digests of both
@@ -31,10 +32,10 @@ results              reads the results of passed tasks by key
 snapshots            keeps the manifests of project snapshots: `views/<digest>`, compressed
 sparse               writes files with holes, and computes their CRC-32
 store                finds, opens and checks the store's directory
-tar_extract          puts the members of an archive into a tree, and never outside it
 tar_read             reads a tar stream member by member
 tar_write            writes tar headers
 temp_dirs            makes directories below tmp/ that are removed after their owner's end
+unpack_archive       unpacks an archive into a tree that is in use: for ADD, `fetch` and `tarball:`
 unpack_layer         unpacks an OCI layer tar into a layer's tree
 zip_read             reads a zip file member by member, in the form of tar_read
 """

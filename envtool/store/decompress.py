@@ -1,11 +1,14 @@
-"""Reads a compressed file in pieces, decompressed in a thread of its own while the caller uses the pieces.
+"""Reads a compressed file in pieces, and bounds what archives unpack to.
 
 Image layers are compressed with gzip or zstd (OCI image spec, media-types.md), in any number of members or frames one
-after the other: estargz and zstd:chunked have thousands. No piece is longer than PIECE, whatever the ratio.
+after the other: estargz and zstd:chunked have thousands. Other archives may also be compressed with bzip2, xz, or lzma.
+No piece is longer than PIECE, whatever the ratio.
 """
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import os
 import threading
 import zlib
@@ -16,15 +19,45 @@ from typing import Any, BinaryIO, cast
 from envtool.errors import BuildError
 
 PIECE = 1 << 20
+FIRST_PIECE = 512  # bytes: of a damaged file, at least the first block of a tar is read before the error
 READ = 1 << 17
 MAX_WAITING = 6  # pieces that may wait: more would only fill memory
-_GZIP = b"\x1f\x8b"
-_ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + low, 0x2A, 0x4D, 0x18]) for low in range(16)))
-_OTHERS = {b"\xfd7zXZ\0": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip", b"\x04\x22\x4d\x18": "lz4"}
+MAX_RATIO = 250  # an archive that unpacks to more times its size is a bomb: deflate ends at 1032, zstd has no limit
+SKIPPABLE = "skippable frame"  # of zstd, as zstd:chunked has them
+MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    *((bytes([0x50 + low, 0x2A, 0x4D, 0x18]), SKIPPABLE) for low in range(16)),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh", "bzip2"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),  # without members
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x5d\0\0", "lzma"),  # xz's forerunner, which has no container: not read as such where any file may come
+)
+LAYER_FORMATS = frozenset(("gzip", "zstd", SKIPPABLE))
+_GZIP_MAGIC = MAGIC[0][0]
+_ALONE = frozenset(("lzma",))
+
+
+class UnpackedSize:
+    """Counts the bytes that an archive of `packed` bytes unpacks to: at most `minimum`, or MAX_RATIO times its size."""
+
+    def __init__(self, packed: int, minimum: int) -> None:
+        self.size = 0
+        self._limit = max(minimum, MAX_RATIO * packed)
+
+    def add(self, count: int) -> None:
+        """Counts bytes. Raises BuildError (code unpack-bomb)."""
+        self.size += count
+        if self.size > self._limit:
+            raise BuildError(
+                f"it unpacks to more than {self._limit} bytes: no archive of its size does", code="unpack-bomb"
+            )
 
 
 def import_zstd() -> Any:
-    """Returns the module that reads zstd: `zstandard`, else Python's own."""
+    """Returns the module that reads and writes zstd: `zstandard`, else Python's own."""
     try:
         import zstandard
     except ImportError:
@@ -34,32 +67,67 @@ def import_zstd() -> Any:
     return zstandard
 
 
-def decompress(descriptor: int) -> Iterator[bytes]:
-    """Yields the content of an open file from its beginning, decompressed. Raises BuildError (codes unpack-format,
+def detect_format(head: bytes) -> str:
+    """Returns the format of a file by its first bytes (six are enough), one of those in MAGIC; empty for any other."""
+    return next((name for magic, name in MAGIC if head.startswith(magic)), "")
+
+
+def decompress_layer(descriptor: int) -> Iterator[bytes]:
+    """Yields the content of an image's layer from its beginning. Raises BuildError (codes unpack-format,
     unpack-damaged, unpack-truncated, unpack-trailing), OSError."""
-    magic = os.pread(descriptor, 8, 0)
+    form = detect_format(os.pread(descriptor, 8, 0))
+    if form and form not in LAYER_FORMATS | _ALONE:
+        raise BuildError(f"{form} is no compression of image layers", code="unpack-format")
+    return decompress(descriptor, form if form in LAYER_FORMATS else "")
+
+
+def decompress(descriptor: int, form: str) -> Iterator[bytes]:
+    """Yields the content of an open file from its beginning; `form` is its compression as in MAGIC, empty for none.
+    Raises BuildError (codes unpack-damaged, unpack-truncated, unpack-trailing), OSError."""
     with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
         file.seek(0)
-        if magic.startswith(_GZIP):
+        if form == "gzip":
             yield from _gunzip(file)
-        elif magic.startswith(_ZSTD):
-            yield from _unzstd(file)
+        elif form in ("zstd", SKIPPABLE):
+            module = import_zstd()
+            stream = (
+                module.ZstdFile(file)
+                if hasattr(module, "ZstdFile")
+                else module.ZstdDecompressor().stream_reader(file, READ, read_across_frames=True)
+            )
+            yield from _read_stream(stream, "zstd", module.ZstdError)
+        elif form == "bzip2":
+            yield from _read_stream(cast("BinaryIO", bz2.BZ2File(file)), form, OSError)
+        elif form in ("xz", "lzma"):
+            yield from _read_stream(cast("BinaryIO", lzma.LZMAFile(file)), form, lzma.LZMAError)  # noqa: SIM115
         else:
-            for start, name in _OTHERS.items():
-                if magic.startswith(start):
-                    raise BuildError(f"{name} is no compression of image layers", code="unpack-format")
             while piece := file.read(PIECE):
                 yield piece
 
 
+def _read_stream(stream: BinaryIO, form: str, damaged: type[Exception]) -> Iterator[bytes]:
+    count = FIRST_PIECE
+    try:
+        while piece := stream.read(count):
+            yield piece
+            count = PIECE
+    except EOFError as error:
+        raise BuildError(f"the {form} stream ends too early", code="unpack-truncated") from error
+    except damaged as error:
+        if isinstance(error, OSError) and error.errno:  # bz2 raises OSError without a number
+            raise
+        raise BuildError(f"not what {form} writes: {error}", code="unpack-damaged") from error
+
+
 def _gunzip(file: BinaryIO) -> Iterator[bytes]:
     decoder = zlib.decompressobj(31)
-    data = b""
+    data, count = b"", FIRST_PIECE
     try:
         while data or (data := file.read(READ)):
-            piece = decoder.decompress(data, PIECE)
+            piece = decoder.decompress(data, count)
             if piece:
                 yield piece
+                count = PIECE
             data = decoder.unconsumed_tail
             if decoder.eof:
                 data = decoder.unused_data or file.read(READ)
@@ -67,7 +135,7 @@ def _gunzip(file: BinaryIO) -> Iterator[bytes]:
                     data = file.read(READ)
                 if not data:
                     return
-                if not data.lstrip(b"\0").startswith(_GZIP[: len(data)]):
+                if not data.lstrip(b"\0").startswith(_GZIP_MAGIC[: len(data)]):
                     raise BuildError("something that is no gzip follows its end", code="unpack-trailing")
                 data = data.lstrip(b"\0")
                 decoder = zlib.decompressobj(31)
@@ -76,21 +144,6 @@ def _gunzip(file: BinaryIO) -> Iterator[bytes]:
     except zlib.error as error:
         raise BuildError(f"not what gzip writes: {error}", code="unpack-damaged") from error
     raise BuildError("the gzip stream ends too early", code="unpack-truncated")
-
-
-def _unzstd(file: BinaryIO) -> Iterator[bytes]:
-    module = import_zstd()
-    if hasattr(module, "ZstdFile"):
-        stream = cast("BinaryIO", module.ZstdFile(file))
-    else:
-        stream = cast("BinaryIO", module.ZstdDecompressor().stream_reader(file, READ, read_across_frames=True))
-    try:
-        while piece := stream.read(PIECE):
-            yield piece
-    except EOFError as error:
-        raise BuildError("the zstd stream ends too early", code="unpack-truncated") from error
-    except module.ZstdError as error:
-        raise BuildError(f"not what zstd writes: {error}", code="unpack-damaged") from error
 
 
 class ReadAhead:

@@ -72,11 +72,11 @@ def translate_os_error(root: str, error: OSError) -> EnvtoolError | None:
     """The error for what was refused of the store at `root`, or elsewhere; None for what is no refusal of the system's.
     Where a full disk has no name, it is the store's if that is full."""
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-    ours = name == root or name.startswith(root.rstrip("/") + "/")
+    is_in_store = name == root or name.startswith(root.rstrip("/") + "/")
     number = error.errno or 0
-    if number in DISK_FULL_ERRNOS and (ours or (not name and (number == errno.EDQUOT or is_disk_full(root)))):
+    if number in DISK_FULL_ERRNOS and (is_in_store or (not name and (number == errno.EDQUOT or is_disk_full(root)))):
         return disk_full_error(root, number)
-    if not ours:
+    if not is_in_store:
         return to_store_error(error)
     if number == errno.EROFS:
         return StoreError(

@@ -88,7 +88,7 @@ def _measure_layer(store: Store, key: str, inside: RunAsRoot) -> int:
         size: int = inside(measure_tree, ".", at=os.path.join(directory, "tree"))
     except (OSError, EnvtoolError, RuntimeError):
         return estimate(os.path.join(directory, "manifest"))
-    size += sum(_disk_size(os.path.join(directory, name)) for name in ("", "layer.json", "manifest"))
+    size += sum(disk_size(os.path.join(directory, name)) for name in ("", "layer.json", "manifest"))
     new_file = os.path.join(directory, f".{USAGE_FILE}.{os.urandom(4).hex()}")
     try:
         with open(new_file, "x", encoding="ascii") as file:
@@ -99,7 +99,8 @@ def _measure_layer(store: Store, key: str, inside: RunAsRoot) -> int:
     return size
 
 
-def _disk_size(path: str) -> int:
+def disk_size(path: str) -> int:
+    """Returns the bytes that a file takes; 0 where it cannot be read."""
     try:
         return os.lstat(path).st_blocks * BLOCK
     except OSError:

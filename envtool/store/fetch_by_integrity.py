@@ -38,17 +38,19 @@ def fetch_sealed(
     Emits Progress (bytes) under `event_id`. Raises FetchError, Interrupted.
     """
     answers = [_find_known(item, store) for item in sealed]
-    missing = {(item.integrity, item.urls): item for item, known in zip(sealed, answers, strict=True) if known is None}
+    missing = {
+        (item.integrity, item.urls): item for item, answer in zip(sealed, answers, strict=True) if answer is None
+    }
     if missing:
         work = _SealedFetcher(store, emit, event_id, cancel, patience, files)
         learnt = dict(zip(missing, work.fetch_all([*missing.values()]), strict=True))
         answers = [
-            known if known is not None else learnt[item.integrity, item.urls]
-            for item, known in zip(sealed, answers, strict=True)
+            answer if answer is not None else learnt[item.integrity, item.urls]
+            for item, answer in zip(sealed, answers, strict=True)
         ]
     return [
         Fetch(url=url, sha256=sha256, name=item.name, size=size, authorization=item.authorization)
-        for item, (url, sha256, size) in zip(sealed, (each for each in answers if each), strict=True)
+        for item, (url, sha256, size) in zip(sealed, (answer for answer in answers if answer), strict=True)
     ]
 
 
@@ -61,9 +63,9 @@ def _find_known(item: Sealed, store: Store) -> tuple[str, str, int] | None:
     integrity: its content may have changed."""
     if not integrity_digest(item.integrity):
         return None
-    known = answer_cache.get(store, _question(item))
+    answer = answer_cache.get(store, _question(item))
     try:
-        sha256, size = known["sha256"], known["size"]
+        sha256, size = answer["sha256"], answer["size"]
         is_stored = is_count(size) and blobs.has(store, sha256, size)
     except (LookupError, TypeError, StoreError):  # no answer is remembered, or one of another shape
         return None

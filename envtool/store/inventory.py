@@ -125,7 +125,11 @@ def measure_unfinished(store: Store, inside: disk_usage.RunAsRoot) -> Unfinished
             path = part.path("tmp", name)
             is_held = bool(locks.find_holder(path))
             try:
-                size = call(disk_usage.measure_changing, ".", at=path) if os.path.isdir(path) else _disk_size(path)
+                size = (
+                    call(disk_usage.measure_changing, ".", at=path)
+                    if os.path.isdir(path)
+                    else disk_usage.disk_size(path)
+                )
             except (OSError, EnvtoolError, RuntimeError):  # gone meanwhile
                 continue
             if is_held and name.endswith(temp_dirs.REMOVAL_SUFFIX):
@@ -152,13 +156,13 @@ def take_inventory(store: Store, inside: disk_usage.RunAsRoot) -> Inventory:
         items += [replace(item, other=True) for item in other_items]
         halves += other_halves
         projects |= {sheet.project for sheet in other_sheets.values() if sheet.project}
-    rest = sum(
-        _disk_size(store.path(directory, name))
+    other_files_size = sum(
+        disk_usage.disk_size(store.path(directory, name))
         for directory in ("memo", "plans", "views")
         for name in list_names(store, directory)
     )
     return Inventory(
-        items=tuple(items), sheets=sheets, uses=plans, halves=tuple(halves), rest=rest, stuck=tuple(stuck),
+        items=tuple(items), sheets=sheets, uses=plans, halves=tuple(halves), rest=other_files_size, stuck=tuple(stuck),
         elsewhere=frozenset(projects),
     )  # fmt: skip
 
@@ -233,7 +237,7 @@ def last_used(
     for key, sheet in sorted(
         sheets.items(), key=lambda pair: -len(pair[1].below)
     ):  # a layer after all that has it below
-        for lower in (each for diff_id in sheet.below for each in by_diff_id.get(diff_id, ())):
+        for lower in (key_below for diff_id in sheet.below for key_below in by_diff_id.get(diff_id, ())):
             used[lower] = max(used[lower], used[key])
     return used
 
@@ -305,13 +309,6 @@ def _mtime(path: str) -> float:
         return 0.0
 
 
-def _disk_size(path: str) -> int:
-    try:
-        return os.lstat(path).st_blocks * disk_usage.BLOCK
-    except OSError:
-        return 0
-
-
 def read_uses(store: Store) -> Iterator[LastUse]:
     """Yields the plans that can be read."""
     prefix = store.path("layers", "")
@@ -323,7 +320,11 @@ def read_uses(store: Store) -> Iterator[LastUse]:
             plan = store_files.decode_with_checksum(store_files.read_regular_file(path))[0]
             time = os.stat(path).st_mtime
             env = "" if name.endswith(".told") else str(plan["env"])
-            keys = [place[len(prefix) :].split("/")[0] for place, _ in plan["watch"] if place.startswith(prefix)]
+            keys = [
+                path_in_layer[len(prefix) :].split("/")[0]
+                for path_in_layer, _ in plan["watch"]
+                if path_in_layer.startswith(prefix)
+            ]
             yield LastUse(path=path, spec=str(plan["spec"]), env=env, layers=frozenset(keys), time=time)
         except (OSError, ValueError, EOFError, TypeError, KeyError, AttributeError):
             continue
@@ -336,7 +337,7 @@ def _blob_items(store: Store) -> Iterator[StoredItem]:
                 for item in entries:
                     info = item.stat(follow_symlinks=False)
                     if len(item.name) == 64:
-                        used = max(info.st_atime, info.st_mtime)  # see claims.py
+                        used = max(info.st_atime, info.st_mtime)  # see leases.py
                         yield StoredItem(sort="file", name=item.name, size=info.st_blocks * disk_usage.BLOCK, used=used)
         except OSError:
             continue

@@ -12,20 +12,13 @@ import os
 import select
 import zlib
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, Literal, TypeAlias
 
-from envtool.store import canonical
+from envtool.store import canonical, decompress
 
 Compression: TypeAlias = Literal["", "gzip", "zstd"]
 PackedLayer: TypeAlias = tuple[str, int, str, int]  # diff ID, bytes of the tar, digest of the written blob, its bytes
 
-MAGIC: tuple[tuple[bytes, Compression], ...] = (
-    (b"\x1f\x8b", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    # skippable frames, as zstd:chunked has them
-    *((bytes([0x50 + low, 0x2A, 0x4D, 0x18]), "zstd") for low in range(16)),
-)
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
 
@@ -33,7 +26,7 @@ ZSTD_LEVEL = 3
 def prepare(form: Compression) -> None:
     """Imports the modules that `pack` needs: the process of container root should import nothing."""
     if form == "zstd":
-        _import_zstd()
+        decompress.import_zstd()
 
 
 def compressor_version(form: Compression) -> str:
@@ -41,7 +34,7 @@ def compressor_version(form: Compression) -> str:
     if form == "gzip":
         return f"zlib {zlib.ZLIB_RUNTIME_VERSION} -{GZIP_LEVEL}"
     if form == "zstd":
-        module = _import_zstd()
+        module = decompress.import_zstd()
         version = getattr(module, "ZSTD_VERSION", None) or module.zstd_version_info
         return f"zstd {'.'.join(map(str, version))} -{ZSTD_LEVEL}"
     return ""
@@ -64,7 +57,7 @@ class CompressedWriter:
         self._packed = self._plain if not form else hashlib.sha256()
         self._sizes = [0, 0]
         self._pack: Any = _compressor(form)
-        self._stopped = _stop_check(stop)
+        self._stopped = stop_check(stop)
         self._pieces: list[bytes] = []
         self._waiting = 0
 
@@ -106,27 +99,21 @@ class CompressedWriter:
 def detect_compression(path: str) -> Compression:
     """Returns a file's compression, by its first bytes."""
     with open(path, "rb") as file:
-        head = file.read(4)
-    return next((form for magic, form in MAGIC if head.startswith(magic)), "")
+        form = decompress.detect_format(file.read(8))
+    return "gzip" if form == "gzip" else "zstd" if form in ("zstd", decompress.SKIPPABLE) else ""
 
 
 def _compressor(form: Compression) -> Any:
     if form == "gzip":
         return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)  # a header without time and name
     if form == "zstd":
-        compressor = _import_zstd().ZstdCompressor(level=ZSTD_LEVEL)
+        compressor = decompress.import_zstd().ZstdCompressor(level=ZSTD_LEVEL)
         return compressor.compressobj() if hasattr(compressor, "compressobj") else compressor
     return None
 
 
-def _import_zstd() -> Any:
-    try:
-        return import_module("zstandard")
-    except ImportError:  # Python 3.14 has its own
-        return import_module("compression.zstd")
-
-
-def _stop_check(stop: int) -> Callable[[], bool]:
+def stop_check(stop: int) -> Callable[[], bool]:
+    """Returns a function that tells whether a descriptor is readable; never for a negative one."""
     if stop < 0:
         return lambda: False
     poll = select.poll()

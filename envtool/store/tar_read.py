@@ -268,6 +268,12 @@ class TarReader:
         return _pairs(numbers[1:])
 
 
+def read_members(reader: TarReader) -> Iterator[tuple[TarMember, Iterator[memoryview]]]:
+    """Yields each member of a tar with its content, which is valid until the next member is read."""
+    for member in reader:
+        yield member, reader.content()
+
+
 def _old_map(field: bytes) -> Extents:
     extents = []
     for at in range(0, len(field), 24):
@@ -384,7 +390,7 @@ def _apply_pax(member: TarMember, records: dict[bytes, list[bytes]], stored: int
 
 def _parse_mtime(text: bytes) -> int:
     """Returns the nanoseconds of "SECONDS[.FRACTION]"."""
-    whole, _, fraction = text.partition(b".")
-    sign = -1 if whole.startswith(b"-") else 1
-    seconds = _digits(whole.lstrip(b"-") or b"0", "mtime")
+    seconds_text, _, fraction = text.partition(b".")
+    sign = -1 if seconds_text.startswith(b"-") else 1
+    seconds = _digits(seconds_text.lstrip(b"-") or b"0", "mtime")
     return sign * (seconds * 1_000_000_000 + _digits((fraction + b"000000000")[:9], "mtime"))

@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import select
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.store import canonical, decompress, disk_errors
-from envtool.store.tar_extract import ArchiveExtractor
-from envtool.store.tar_read import TarReader, quote_name, raise_build_error
+from envtool.store.extract import MAX_REPORTED, Extractor, ExtractRules
+from envtool.store.packing import stop_check
+from envtool.store.tar_read import TarReader, quote_name, raise_build_error, read_members
 
-MAX_RATIO = 250  # a layer that unpacks to more times its size is a bomb: deflate ends at 1032, zstd has no limit
 MIN_UNPACKED_LIMIT = 1 << 28  # bytes that any layer may unpack to
-MAX_REPORTED = 20  # members that were left out and are named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +56,7 @@ def try_unpack(
     a single id); `cancel`: a descriptor that becomes readable when the unpacking is to stop.
     """
     try:
-        captured, left_out = _unpack(blob, tree, manifest, diff_id, owners, _stop_check(cancel))
+        captured, left_out = _unpack(blob, tree, manifest, diff_id, owners, stop_check(cancel))
     except BuildError as error:
         return ("refused", error.code, error.message)
     except Interrupted:
@@ -91,21 +89,15 @@ def _unpack(
     blob: int, top: int, manifest: int, diff_id: str, owners: bool, stopping: Callable[[], bool]
 ) -> tuple[canonical.CaptureResult, list[tuple[bytes, str]]]:
     digest = hashlib.sha256()
-    size = 0
-    packed = os.fstat(blob).st_size
+    unpacked = decompress.UnpackedSize(os.fstat(blob).st_size, MIN_UNPACKED_LIMIT)
     disk = os.statvfs(top)
     free = disk.f_bavail * disk.f_frsize
-    limit = max(MIN_UNPACKED_LIMIT, MAX_RATIO * packed)
-    ahead = decompress.ReadAhead(decompress.decompress(blob))
-    tree = ArchiveExtractor(top, owners=owners)
+    ahead = decompress.ReadAhead(decompress.decompress_layer(blob))
 
     def pull() -> bytes:
-        nonlocal size
         piece = ahead.next()
-        size += len(piece)
-        if size > limit:
-            raise_build_error("unpack-bomb", f"{packed} bytes unpack to more than {limit}: no layer does")
-        if size > free:
+        unpacked.add(len(piece))
+        if unpacked.size > free:
             raise_build_error("unpack-room", f"it unpacks to more than the {free} bytes that are free")
         if stopping():
             raise Interrupted
@@ -113,29 +105,15 @@ def _unpack(
         return piece
 
     try:
-        reader = TarReader(pull)
-        for member in reader:
-            try:
-                tree.add_member(member, reader.content())
-            except OSError as error:
-                error.filename = member.name
-                raise
-        actual = f"sha256:{digest.hexdigest()}"
-        if actual != diff_id:
-            raise_build_error("unpack-diff-id", f"its content is {actual}, and should be {diff_id}")
-        records = tree.finish()
+        with Extractor(top, ExtractRules(is_layer=True, owners=owners)) as extractor:
+            extractor.add_members(read_members(TarReader(pull)))
+            actual = f"sha256:{digest.hexdigest()}"
+            if actual != diff_id:
+                raise_build_error("unpack-diff-id", f"its content is {actual}, and should be {diff_id}")
+            records = extractor.records()
     finally:
-        tree.close()
         ahead.close()
     view = memoryview(b"".join(records))
     while view:
         view = view[os.write(manifest, view) :]
-    return (actual, size, len(records)), tree.left_out
-
-
-def _stop_check(descriptor: int) -> Callable[[], bool]:
-    if descriptor < 0:
-        return lambda: False
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return lambda: bool(poll.poll(0))
+    return (actual, unpacked.size, len(records)), extractor.left_out

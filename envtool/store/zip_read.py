@@ -11,15 +11,15 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, TypeAlias
+from typing import IO
 
 from envtool.errors import BuildError
-from envtool.store.tar_extract import MAX_PATH
+from envtool.store.decompress import UnpackedSize
+from envtool.store.extract import Members
+from envtool.store.extract_tree import MAX_PATH
 from envtool.store.tar_read import DIRECTORY, REGULAR, SYMLINK, TarMember, raise_build_error
 
-MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 PIECE = 1 << 20
-Members: TypeAlias = Iterator[tuple[TarMember, Iterator[memoryview]]]
 _ENCRYPTED = 1
 _DAMAGED = (
     ArithmeticError,  # OverflowError: numbers that no system call takes
@@ -40,20 +40,14 @@ def prepare() -> None:
     import encodings.cp437  # noqa: F401 - codecs are found by name when they are first used
 
 
-def read_members(file: IO[bytes], limit: int) -> Members:
-    """Yields the members of a zip, each with its content, which is valid until the next member is read. `limit`: bytes
-    that the zip may unpack to. Raises BuildError (codes unpack-damaged, unpack-format, unpack-bomb), OSError."""
-    remaining = limit
+def read_members(file: IO[bytes], unpacked: UnpackedSize) -> Members:
+    """Yields the members of a zip, each with its content, which is valid until the next member is read. `unpacked`
+    counts the bytes of all members. Raises BuildError (codes unpack-damaged, unpack-format, unpack-bomb), OSError."""
 
     def content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[memoryview]:
-        nonlocal remaining
         with _translate_errors(), archive.open(info) as data:
             while piece := data.read(PIECE):
-                remaining -= len(piece)
-                if remaining < 0:
-                    raise_build_error(
-                        "unpack-bomb", f"it unpacks to more than {limit} bytes: no archive of its size does"
-                    )
+                unpacked.add(len(piece))
                 yield memoryview(piece)
 
     with _translate_errors(), zipfile.ZipFile(file) as archive:

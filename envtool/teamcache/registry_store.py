@@ -16,8 +16,8 @@ from envtool.errors import FetchError
 from envtool.model import Json
 from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, sha256_digest
 from envtool.net.oci.reference import Reference
-from envtool.teamcache import signatures, statement
-from envtool.teamcache.statement import LAYER, RefusedStatement, Statement
+from envtool.teamcache import signatures
+from envtool.teamcache.statement import LAYER, RefusedStatement, Statement, parse_statement
 
 STATEMENT, SIGNATURE = "envtool.statement", "envtool.signature"
 WRONG = frozenset({
@@ -73,7 +73,7 @@ def find_statement(
     if document is None:
         return None
     text, signer = verify_statement(document, trust)
-    return statement.parse_statement(text, sort=sort, key=key, ids=ids), signatures.fingerprint(signer)
+    return parse_statement(text, sort=sort, key=key, ids=ids), signatures.fingerprint(signer)
 
 
 def verify_statement(document: Document, trust: Collection[str]) -> tuple[bytes, str]:
@@ -106,14 +106,14 @@ def _annotations(body: bytes) -> tuple[bytes, str]:
 def fetch_blob(
     registry: RegistryProtocol,
     repository: Reference,
-    found: Statement,
+    statement: Statement,
     path: str,
     *,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Downloads the blob of a statement into a file, and checks its size and digest. Raises RefusedStatement, and
     FetchError for failures of the registry."""
-    descriptor = Descriptor(media_type=found.media_type, digest=found.blob, size=found.blob_size)
+    descriptor = Descriptor(media_type=statement.media_type, digest=statement.blob, size=statement.blob_size)
     try:
         registry.pull_blob(repository, descriptor, path, progress=progress)
     except FetchError as error:
@@ -127,7 +127,7 @@ def fetch_blob(
 def push_statement(
     registry: RegistryProtocol,
     repository: Reference,
-    said: Statement,
+    statement: Statement,
     path: str,
     signer: signatures.Signer,
     *,
@@ -136,35 +136,35 @@ def push_statement(
 ) -> None:
     """Uploads the blob in the file `path`, then its manifest under the tag: last, so that a tagged item is complete.
     Raises FetchError."""
-    config = keys.canonical_json(_config(said, arch))
+    config = keys.canonical_json(_config(statement, arch))
     registry.push_blob(repository, sha256_digest(config), len(config), config)
-    registry.push_blob(repository, said.blob, said.blob_size, path, progress=progress)
-    body = keys.canonical_json(_manifest(said, config, signer.sign(said.text())))
-    where = repository.with_tag(statement_tag(said.sort, said.key, said.ids))
+    registry.push_blob(repository, statement.blob, statement.blob_size, path, progress=progress)
+    body = keys.canonical_json(_manifest(statement, config, signer.sign(statement.text())))
+    tag = repository.with_tag(statement_tag(statement.sort, statement.key, statement.ids))
     try:
-        registry.push_document(where, body, OCI_MANIFEST)
+        registry.push_document(tag, body, OCI_MANIFEST)
     except FetchError as error:
         if error.code != "registry-refused":
             raise
-        registry.push_document(where, body, OCI_MANIFEST)  # some registries refuse a few of many at once
+        registry.push_document(tag, body, OCI_MANIFEST)  # some registries refuse a few of many at once
 
 
-def _config(said: Statement, arch: str) -> dict[str, Json]:
+def _config(statement: Statement, arch: str) -> dict[str, Json]:
     return {
         "architecture": ARCHITECTURES.get(arch, arch),
         "os": "linux",
         "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [said.diff_id]},
+        "rootfs": {"type": "layers", "diff_ids": [statement.diff_id]},
     }
 
 
-def _manifest(said: Statement, config: bytes, signature: str) -> dict[str, Json]:
+def _manifest(statement: Statement, config: bytes, signature: str) -> dict[str, Json]:
     return {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "config": {"mediaType": OCI_CONFIG, "digest": sha256_digest(config), "size": len(config)},
-        "layers": [{"mediaType": said.media_type, "digest": said.blob, "size": said.blob_size}],
-        "annotations": {STATEMENT: said.text().decode("ascii"), SIGNATURE: signature},
+        "layers": [{"mediaType": statement.media_type, "digest": statement.blob, "size": statement.blob_size}],
+        "annotations": {STATEMENT: statement.text().decode("ascii"), SIGNATURE: signature},
     }
 
 

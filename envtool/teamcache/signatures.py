@@ -106,14 +106,14 @@ def verify(message: bytes, signature: str, namespace: bytes = NAMESPACE) -> str:
         raise BadSignature
     try:
         blob = base64.b64decode("".join(signature.removeprefix(BEGIN).removesuffix(END).split("\n")), validate=True)
-        public, made = _parts(blob)
+        public, signed = _parts(blob)
     except (ValueError, struct.error) as error:
         raise BadSignature from error
-    whole = _blob(_string(ALGORITHM) + _string(public), namespace, _string(ALGORITHM) + _string(made))
-    if len(public) != 32 or len(made) != 64 or _armor(whole) != signature:
+    canonical = _blob(_string(ALGORITHM) + _string(public), namespace, _string(ALGORITHM) + _string(signed))
+    if len(public) != 32 or len(signed) != 64 or _armor(canonical) != signature:
         raise BadSignature
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(made, _signed_data(message, namespace))
+        Ed25519PublicKey.from_public_bytes(public).verify(signed, _signed_data(message, namespace))
     except (InvalidSignature, ValueError) as error:
         raise BadSignature from error
     return _line(public)

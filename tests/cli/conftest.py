@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import sys
@@ -12,15 +11,10 @@ import pytest
 
 from envtool.cli.main import main
 
+sys.path.insert(0, os.path.dirname(__file__))
+import scripted  # type: ignore[import-not-found]
+
 GOLDEN = Path(__file__).parent.parent / "golden" / "messages"
-
-
-def _module(name: str, path: Path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass
@@ -39,15 +33,16 @@ class Outcome:
 
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
-    """The fake app, in the place of the real one; `fake.scenario(name)` chooses what happens."""
+    """The scripted functions, in the place of the app's; $FAKE_SCENARIO chooses what happens."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     monkeypatch.setenv("FAKE_LOGS", str(tmp_path / "logs"))
-    module = _module("fake_app", Path(__file__).parent / "fake_app.py")
-    monkeypatch.setitem(sys.modules, "envtool.app", module)
+    monkeypatch.setattr(scripted, "logs", str(tmp_path / "logs"))
+    monkeypatch.setattr(scripted, "requests", [])
+    scripted.install(monkeypatch.setattr)
     for name in ("CI", "NO_COLOR", "FORCE_COLOR", "ENVTOOL_DEBUG", "FAKE_SCENARIO"):
         monkeypatch.delenv(name, raising=False)
-    return module
+    return scripted
 
 
 @pytest.fixture

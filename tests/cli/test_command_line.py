@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from envtool import errors, events
+from envtool.app.command_request import CommandRequest
 from envtool.cli.main import GROUPS, VERBS, main
 
 DRIVER = str(Path(__file__).parent / "driver.py")
@@ -47,7 +48,7 @@ def test_options_reach_the_request_before_and_after_the_verb(envtool, fake):
     )
     request, task = fake.requests[-1]
     assert task == "test"
-    assert request == fake.CommandRequest(
+    assert request == CommandRequest(
         directory="one",
         file="x.yaml",
         envs=("a*", "b"),
@@ -71,13 +72,13 @@ def test_what_was_typed_is_said_again_as_it_was(envtool, fake, monkeypatch):
     def stopped(*_, **__):
         raise errors.Interrupted
 
-    monkeypatch.setattr(fake, "lock", stopped)
+    monkeypatch.setattr("envtool.app.lock_file.lock", stopped)
     assert (
         envtool("-C", "a b", "lock", "--upgrade", "x*").err
         == "interrupted\n   again:  envtool -C 'a b' lock --upgrade 'x*'\n"
     )
     assert envtool("lock").err == "interrupted\n   again:  envtool lock\n"
-    monkeypatch.setattr(fake, "fetch", stopped)
+    monkeypatch.setattr("envtool.app.lock_file.fetch", stopped)
     assert envtool("fetch", "-C", "a\nb").err == "interrupted\n", "what cannot be typed on one line"
 
 
@@ -260,7 +261,7 @@ def test_fetch_says_what_came(envtool, fake):
     done = envtool("fetch", "-e", "a*", "--offline")
     assert (done.status, done.out) == (0, "")
     assert done.err.endswith("1 file, 63 kB; 1 fetched, 63 kB\n")
-    assert fake.requests[-1] == fake.CommandRequest(envs=("a*",), offline=True)
+    assert fake.requests[-1] == CommandRequest(envs=("a*",), offline=True)
     assert envtool("fetch", scenario="passed").err.endswith("1 file, 63 kB; all of them were here\n")
     assert envtool("fetch", scenario="empty").err.endswith("these envs need no files\n")
     *_, last = envtool("fetch", "--json").out.splitlines()
@@ -275,17 +276,17 @@ def test_fetch_says_what_came(envtool, fake):
 def test_vendor_says_what_was_written(envtool, fake):
     done = envtool("vendor")
     assert done.err == "/p/envtool.vendor: 12 files, 4.1 MB; 1 written\n"
-    assert fake.requests[-1] == (fake.CommandRequest(), "", False)
+    assert fake.requests[-1] == (CommandRequest(), "", False)
     done = envtool("vendor", "--prune", "x", "-C", "d")
     assert done.err == "x: 12 files, 4.1 MB; 1 written, 1 removed\n"
-    assert fake.requests[-1] == (fake.CommandRequest(directory="d"), "x", True)
+    assert fake.requests[-1] == (CommandRequest(directory="d"), "x", True)
     assert json.loads(envtool("vendor", "--json").out)["event"] == "vendored"
 
 
 def test_a_bill_goes_to_standard_output_or_a_file_and_nothing_beside_it(envtool, fake, tmp_path):
     for words in ([], ["--json"], ["-q"]):
         assert envtool("sbom", "unit", *words).out == '{"bill": 1}\n'
-    assert fake.requests[-1] == (fake.CommandRequest(), "unit", "cyclonedx")
+    assert fake.requests[-1] == (CommandRequest(), "unit", "cyclonedx")
     path = tmp_path / "bill.json"
     assert envtool("sbom", "unit", "--format", "spdx", "-o", str(path)).out == ""
     assert path.read_text() == '{"bill": 1}\n'
@@ -300,7 +301,7 @@ def test_an_image_goes_to_standard_output_or_a_path(envtool, fake):
     assert alone.stderr == f"standard output: localhost/unit:latest, 1 layer, 4.1 MB, {fake.DIGEST}\n"
     done = envtool("export", "unit", "unit.tar", "--tag", "x:1", "--format", "oci-archive", "--compress", "zstd")
     assert (done.out, done.err) == ("", f"unit.tar: x:1, 1 layer, 4.1 MB, {fake.DIGEST}\n")
-    assert fake.requests[-1] == (fake.CommandRequest(), "unit", "unit.tar", "oci-archive", "x:1", "zstd", False, False)
+    assert fake.requests[-1] == (CommandRequest(), "unit", "unit.tar", "oci-archive", "x:1", "zstd", False, False)
     done = envtool("export", "unit", "--format", "devcontainer")
     assert done.err.endswith("uses localhost/unit:latest\n")
     for path in ([], ["oci-archive:-"], ["-"]):
@@ -313,7 +314,7 @@ def test_push_prints_what_can_be_pulled(envtool, fake):
     done = envtool("push", "unit", name)
     assert done.out == f"{name}@{fake.DIGEST}\n"
     assert done.err == f"{name}, 1 layer, 4.1 MB; 4.0 MB sent\n"
-    assert fake.requests[-1] == (fake.CommandRequest(), "unit", name, "zstd", False, False)
+    assert fake.requests[-1] == (CommandRequest(), "unit", name, "zstd", False, False)
     assert envtool("push", "unit", name, scenario="unchanged").err.endswith("; all of it there already\n")
     assert envtool("push", "unit", name, "--compress", "none").status == 2
 

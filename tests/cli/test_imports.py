@@ -18,7 +18,7 @@ BANNED = {
     "asyncio",
     "importlib.metadata",
 }
-OURS = {"envtool.api", "envtool.app", "envtool.cli.app_interface", "envtool.cli.test", "envtool.report.terminal"}
+OURS = {"envtool.api", "envtool.app", "envtool.cli.test", "envtool.report.terminal"}
 
 
 def imported(code):

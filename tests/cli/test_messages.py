@@ -9,7 +9,10 @@ import types
 
 import pytest
 
+from envtool.container.doctor import Check
+from envtool.errors import StoreError
 from envtool.report.text import one_line, visible_width
+from envtool.store.store import Store
 
 CASES = {
     "test-mixed": ("mixed", ["test"]),
@@ -130,30 +133,40 @@ def test_spec_error_is_explained(envtool, golden, monkeypatch):
 
 
 def _doctor(monkeypatch, state):
-    """A machine with a store for each of two id maps."""
-    monkeypatch.setitem(sys.modules, "envtool.container.doctor", _probe(state))
-    store = types.ModuleType("envtool.store.store")
+    """A machine with a store for each of two other id maps, one of which this account cannot delete."""
     stands, lost = (
-        types.SimpleNamespace(idmap_path=lambda room, top=top: f"{top}/{room}", idmap="range 0-100000-65536", top=top)
-        for top in ("/store/ids/range-0123456789ab", "/store/ids/range-ba9876543210")
+        Store(root="/store", ids=f"range-{name}", idmap="range 0-100000-65536")
+        for name in ("0123456789ab", "ba9876543210")
     )
-    store.check_only_store_files = None
-    store.store_directory, store.find_store, store.other_idmap_stores = (
-        lambda: "/store",
-        lambda _: stands,
-        lambda _: [stands, lost],
-    )
-    survey = types.ModuleType("envtool.store.inventory")
-    survey.is_deletable, survey.undeletable_paths = lambda other, inside: other is stands, lambda other: (other.top,)
-    monkeypatch.setitem(sys.modules, "envtool.store.inventory", survey)
-    _believed(monkeypatch)
-    monkeypatch.setitem(sys.modules, "envtool.store.store", store)
+    for name, replacement in {
+        "check_machine": _machine(state),
+        "read_permissions": lambda root: (),
+        "describe_ids": lambda: "range 0-1-2",
+        "store_directory": lambda: "/store",
+        "find_store": lambda idmap: Store(root="/store"),
+        "other_idmap_stores": lambda store: (stands, lost),
+        "is_deletable": lambda other, inside: other is stands,
+        "undeletable_paths": lambda other: (f"/store/ids/{other.ids}",),
+    }.items():
+        module = "store.inventory" if "deletable" in name else "app.machine_checks"
+        monkeypatch.setattr(f"envtool.{module}.{name}", replacement)
+
+
+def _machine(state):
+    """What container.doctor finds."""
+    return lambda root: (
+        Check(name="kernel", state="ok", text="kernel 6.8, overlay in user namespaces"),
+        Check(
+            name="subuid", state=state, text="no subuid range for `ann`",
+            mend="mend once, as root:   usermod --add-subuids 1-2 ann",
+        ),
+    )  # fmt: skip
 
 
 def test_doctor(envtool, golden, monkeypatch):
     _doctor(monkeypatch, "warn")
     golden("doctor", envtool("doctor").text())
-    monkeypatch.setitem(sys.modules, "envtool.container.doctor", _probe("fail"))
+    _doctor(monkeypatch, "fail")
     assert envtool("doctor").status == 3
     assert [check["state"] for check in json.loads(envtool("doctor", "--json").out)["checks"]] == [
         "ok",
@@ -161,41 +174,15 @@ def test_doctor(envtool, golden, monkeypatch):
         "ok",
         "warn",
     ]
-    assert envtool("doctor", "--print", "apparmor-profile").out == "profile envtool {}\n"
-
-
-def _believed(monkeypatch):
-    """There is no config.yaml that is not believed."""
-    consent = types.ModuleType("envtool.app.permissions")
-    consent.read_permissions = lambda root: ()
-    monkeypatch.setitem(sys.modules, "envtool.app.permissions", consent)
-
-
-def _probe(state):
-    def check(name, state, text, mend=""):
-        return types.SimpleNamespace(name=name, state=state, text=text, mend=mend)
-
-    probe = types.ModuleType("envtool.container.doctor")
-    probe.check_machine = lambda root: (
-        check("kernel", "ok", "kernel 6.8, overlay in user namespaces"),
-        check("subuid", state, "no subuid range for `ann`", "mend once, as root:   usermod --add-subuids 1-2 ann"),
-    )
-    probe.apparmor_profile = lambda: "profile envtool {}\n"
-    return probe
+    assert "profile envtool " in envtool("doctor", "--print", "apparmor-profile").out
 
 
 def test_a_store_that_cannot_be_used_is_a_finding(envtool, monkeypatch):
-    from envtool.errors import StoreError
-
     def standing(_):
         raise StoreError("the store belongs to another user", hint="set ENVTOOL_STORE")
 
-    store = types.ModuleType("envtool.store.store")
-    store.find_store = standing
-    store.check_only_store_files = store.other_idmap_stores = store.store_directory = None
-    _believed(monkeypatch)
-    monkeypatch.setitem(sys.modules, "envtool.store.store", store)
-    monkeypatch.setitem(sys.modules, "envtool.container.doctor", _probe("ok"))
+    _doctor(monkeypatch, "ok")
+    monkeypatch.setattr("envtool.app.machine_checks.find_store", standing)
     ran = envtool("doctor")
     assert ran.status == 3
     assert "the store belongs to another user" in ran.out

@@ -13,9 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import app, plugins
+from envtool import plugins
 from envtool.api import BLOBS, Fetch, Kind, Place, Recipe
-from envtool.app import open_project
+from envtool.app import lock_file, open_project, tasks, why
+from envtool.app.command_request import CommandRequest
+from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler
 from envtool.errors import NotCachedError, UsageError
 from envtool.fs import beneath
@@ -158,7 +160,7 @@ class World:
 
     def make(self, *envs, refresh=False) -> None:
         """Build the stacks of envs, without names of all."""
-        request = app.CommandRequest(directory=str(self.project), refresh=refresh, envs=envs)
+        request = CommandRequest(directory=str(self.project), refresh=refresh, envs=envs)
         at = open_project.open_project(request)
         stacks = Scheduler(at.graph, at.context)
         for env in at.spec.envs:
@@ -166,12 +168,12 @@ class World:
         at.context.cancel.close()
 
     def lock(self) -> None:
-        cancel = app.Cancel.make()
-        app.lock(app.CommandRequest(directory=str(self.project)), None, lambda _: None, cancel)
+        cancel = Cancel.make()
+        lock_file.lock(CommandRequest(directory=str(self.project)), None, lambda _: None, cancel)
         cancel.close()
 
     def why(self, *names):
-        return app.why(app.CommandRequest(directory=str(self.project)), names)
+        return why.why(CommandRequest(directory=str(self.project)), names)
 
     def tell(self, name, env=""):
         """What is told of the nodes of a name; of several those of `env`."""
@@ -342,7 +344,7 @@ def forget(world, kind) -> None:
     from envtool.build import resolution
     from envtool.build.assess import assess_nodes, stored_layers
 
-    request = app.CommandRequest(directory=str(world.project))
+    request = CommandRequest(directory=str(world.project))
     at = open_project.open_project(request)
     setting = at.context
     looks = assess_nodes(at.graph, setting)
@@ -529,9 +531,9 @@ def test_damaged_sheets_are_passed_over(world):
 
 def test_expect_cached_fails_before_anything_is_built(world):
     def run(**more):
-        cancel = app.Cancel.make()
-        request = app.CommandRequest(directory=str(world.project), expect_cached=True, **more)
-        return app.run(request, "test", lambda _: None, cancel)
+        cancel = Cancel.make()
+        request = CommandRequest(directory=str(world.project), expect_cached=True, **more)
+        return tasks.run(request, "test", lambda _: None, cancel)
 
     world.edit("work: {layers: [tool]}", "work: {layers: [tool], tasks: {test: 'true'}}")
     assert [result.outcome for result in run()] == ["passed"]
@@ -548,8 +550,8 @@ def test_expect_cached_fails_before_anything_is_built(world):
 
 
 def run(world, **more):
-    cancel = app.Cancel.make()
-    (result,) = app.run(app.CommandRequest(directory=str(world.project), **more), "test", lambda _: None, cancel)
+    cancel = Cancel.make()
+    (result,) = tasks.run(CommandRequest(directory=str(world.project), **more), "test", lambda _: None, cancel)
     cancel.close()
     return result.outcome
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from envtool import app
+from envtool.app.command_request import CommandRequest, find_spec
 from envtool.cli import fastpath
 from envtool.errors import UsageError
 from envtool.project import discovery
@@ -18,7 +18,7 @@ def found(directory):
     """Both ways to a spec, which must agree."""
     short = fastpath.find_nearest_spec(str(directory))
     try:
-        long = app.find_spec(app.CommandRequest(directory=str(directory)))
+        long = find_spec(CommandRequest(directory=str(directory)))
     except UsageError as error:
         if short or error.code != "no-spec":
             raise

@@ -17,7 +17,7 @@ import pytest
 
 from envtool.build import container_steps
 from envtool.errors import BuildError
-from envtool.store import live_extract
+from envtool.store import unpack_archive
 from tests.unit.store.archives import directory, hard, link, member, tar, unpacked
 from tests.unit.store.test_hostile import field, pax, record
 
@@ -44,7 +44,7 @@ def put(way: str, top: Path, data: bytes) -> Path:
     tree = top / "t"
     if way == "add":
         tree.mkdir()
-        assert live_extract.unpack_if_archive(str(top / "archive"), str(tree), ME, lambda: None) is not None
+        assert unpack_archive.unpack_if_archive(str(top / "archive"), str(tree), ME, lambda: None) is not None
     else:
         container_steps.unpack(str(top / "archive"), str(tree), owners=way == "base")
     return tree
@@ -259,7 +259,7 @@ def test_nothing_of_a_zip_leaves_the_tree(tmp_path, around, case):
 
 
 def test_zips_that_lie(tmp_path, monkeypatch):
-    monkeypatch.setattr(live_extract, "MIN_UNPACKED_LIMIT", 1 << 20)
+    monkeypatch.setattr(unpack_archive, "MIN_UNPACKED_LIMIT", 1 << 20)
     one = zipped(("f", "hello", FILE))
     at = one.index(b"PK\1\2")
     bomb = zipped(("f", bytes(4 << 20), FILE), way=zipfile.ZIP_DEFLATED)

@@ -37,7 +37,7 @@ from envtool.plugins import discover
 from envtool.project import inputs, snapshot
 from envtool.spec import load
 from envtool.spec.template import uses_args
-from envtool.store import live_extract
+from envtool.store import unpack_archive
 from envtool.store.tar_read import TarReader
 from tests.depth import examples
 
@@ -644,7 +644,7 @@ def test_dates_of_a_zip(tmp_path, date):
 
 
 def test_bombs(tmp_path, monkeypatch, quick):
-    monkeypatch.setattr(live_extract, "MIN_UNPACKED_LIMIT", 1 << 20)
+    monkeypatch.setattr(unpack_archive, "MIN_UNPACKED_LIMIT", 1 << 20)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("f", bytes(4 << 20))

@@ -2,8 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import app
 from envtool.app import tasks
+from envtool.app.command_request import CommandRequest, find_env, find_spec
+from envtool.app.read_spec import load
 from envtool.errors import UsageError
 
 SPEC = """\
@@ -24,17 +25,17 @@ def project(tmp_path):
 
 
 def names(project, *patterns):
-    return [env.name for env in app.load(app.CommandRequest(directory=str(project), envs=patterns)).envs]
+    return [env.name for env in load(CommandRequest(directory=str(project), envs=patterns)).envs]
 
 
 def test_the_spec_is_found_upward(project):
-    found = app.find_spec(app.CommandRequest(directory=str(project / "a/b")))
+    found = find_spec(CommandRequest(directory=str(project / "a/b")))
     assert found == str(project / "envtool.yaml")
 
 
 def test_no_spec_says_how_to_begin(tmp_path):
     with pytest.raises(UsageError) as caught:
-        app.find_spec(app.CommandRequest(directory=str(tmp_path)))
+        find_spec(CommandRequest(directory=str(tmp_path)))
     assert caught.value.code == "no-spec"
     assert "envtool init" in caught.value.hint
 
@@ -53,12 +54,12 @@ def test_an_unknown_env_suggests_the_near_one(project):
 
 
 def test_exec_wants_one_point_of_a_matrix(project):
-    spec = app.load(app.CommandRequest(directory=str(project)))
+    spec = load(CommandRequest(directory=str(project)))
     with pytest.raises(UsageError) as caught:
-        app.find_env(spec, "unit")
+        find_env(spec, "unit")
     assert caught.value.code == "env-ambiguous"
-    assert app.find_env(spec, "unit[two]").name == "unit[two]"
-    assert app.find_env(spec, "lint").name == "lint"
+    assert find_env(spec, "unit[two]").name == "unit[two]"
+    assert find_env(spec, "lint").name == "lint"
 
 
 @pytest.mark.parametrize(("number", "tail"), [(3, ""), (4, "; and for 1 more reason"), (5, "; and for 2 more reasons")])

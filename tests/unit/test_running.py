@@ -7,8 +7,10 @@ import time
 
 import pytest
 
-from envtool import app, errors
+from envtool import errors
 from envtool.app import tasks
+from envtool.app.command_request import CommandRequest
+from envtool.build.context import Cancel
 from envtool.cli.session import compute_exit_status
 from envtool.model import Where
 from envtool.project.snapshot import SnapshotError
@@ -56,9 +58,9 @@ def run(project, monkeypatch, error):
         return passed(asked), None
 
     monkeypatch.setattr(tasks.cached_task, "run_task_cached", perform)
-    cancel = app.Cancel.make()
+    cancel = Cancel.make()
     try:
-        return app.run(app.CommandRequest(directory=str(project), jobs=1), "test", lambda event: None, cancel)
+        return tasks.run(CommandRequest(directory=str(project), jobs=1), "test", lambda event: None, cancel)
     finally:
         cancel.close()
 
@@ -100,8 +102,8 @@ def test_what_is_only_a_help_ends_no_run(project, monkeypatch, error):
     monkeypatch.setattr(
         tasks.cached_task, "run_task_cached", lambda asked, stacks, again: (passed(asked), _Trace(asked))
     )
-    cancel = app.Cancel.make()
-    results = app.run(app.CommandRequest(directory=str(project), jobs=1), "test", lambda event: None, cancel)
+    cancel = Cancel.make()
+    results = tasks.run(CommandRequest(directory=str(project), jobs=1), "test", lambda event: None, cancel)
     cancel.close()
     assert [each.outcome for each in results] == ["passed"] * 3
 
@@ -136,8 +138,8 @@ def test_one_line_allows_all_that_kept_envs_from_being_made(project, monkeypatch
         return passed(asked), None
 
     monkeypatch.setattr(tasks.cached_task, "run_task_cached", perform)
-    cancel = app.Cancel.make()
-    app.run(app.CommandRequest(directory=str(project), jobs=1, called=(("test",), ())), "test", told.append, cancel)
+    cancel = Cancel.make()
+    tasks.run(CommandRequest(directory=str(project), jobs=1, called=(("test",), ())), "test", told.append, cancel)
     cancel.close()
     notes = [event.text for event in told if type(event).__name__ == "Noted"]
     assert [note for note in notes if "to allow all" in note] == (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from envtool.app import CommandRequest, load
+from envtool.app.command_request import CommandRequest
+from envtool.app.read_spec import load
 from envtool.app.starter import detect_build_system
 from envtool.cli.main import main
 from envtool.testing import MemoryProject

@@ -14,7 +14,7 @@ import zstandard
 
 from envtool.build import container_steps
 from envtool.errors import BuildError
-from envtool.store import live_extract
+from envtool.store import unpack_archive
 
 
 def member(name, content=b"", **fields):
@@ -42,7 +42,7 @@ def unpack(tmp_path, data, **kwargs):
     archive = tmp_path / "archive"
     archive.write_bytes(data)
     target = tmp_path / "target" / "deep"
-    live_extract.prepare()
+    unpack_archive.prepare()
     container_steps.unpack(str(archive), str(target), **kwargs)
     return target
 
@@ -167,7 +167,7 @@ def test_what_lies_where_a_container_has_its_own_is_nothing(tmp_path):
     for strip, names in ((0, ("dev/", "dev/null", "proc/1")), (1, ("root/sys/", "root/dev/x"))):
         archive.write_bytes(plain(*names))
         with pytest.raises(BuildError, match="all of it lies in /dev, /proc and /sys") as caught:
-            live_extract.extract_archive(str(archive), "/", strip=strip, root=str(tmp_path))
+            unpack_archive.extract_archive(str(archive), "/", strip=strip, root=str(tmp_path))
         assert caught.value.code == "unpack-nothing"
 
 

@@ -17,7 +17,7 @@ from envtool.container.outputs import OutputReceiver
 from envtool.project import snapshot
 from envtool.project.snapshot import SnapshotError
 from envtool.run import cached_task, provenance, result_cache, shared_results
-from envtool.run.result_cache import LocalCache, NotCacheable, OffCache, RecordedRun, TeamCache
+from envtool.run.result_cache import LocalCache, NotCacheable, OffCache, RecordedRun, TeamResultCache
 from envtool.run.task_request import TaskResult
 from envtool.store import record_results, results
 from tests.unit.run.fakes import ENV, TASK, FakeStacks, World, stack_of
@@ -311,7 +311,7 @@ def test_each_cache_is_one(world):
     with pytest.raises(NotCacheable, match="No such file"):
         local.store(replace(run, log=str(world.top / "gone")))
     world.share(FakeShare())
-    assert isinstance(result_cache.open_cache(world.context, stack, "owner"), TeamCache)
+    assert isinstance(result_cache.open_cache(world.context, stack, "owner"), TeamResultCache)
 
 
 def test_a_log_that_is_too_large_is_a_reason(world, monkeypatch):

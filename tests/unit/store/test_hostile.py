@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from envtool.errors import BuildError, StoreError
-from envtool.store import tar_extract, tar_read, unpack_layer
+from envtool.store import extract, tar_read, unpack_layer
 from tests.unit.store.archives import digest, directory, gz, hard, link, member, tar, unpacked
 
 zst = zstandard.ZstdCompressor().compress
@@ -192,7 +192,7 @@ def test_more_than_the_disk_holds(tmp_path, monkeypatch):
 
 
 def test_more_members_than_any_layer_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(tar_extract, "MAX_MEMBERS", 3)
+    monkeypatch.setattr(extract, "MAX_MEMBERS", 3)
     with pytest.raises(BuildError) as caught:
         unpacked(tmp_path, tar(*(member(f"f{number}") for number in range(4))))
     assert caught.value.code == "unpack-many"
@@ -257,7 +257,7 @@ def refusing(number):
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE])
 def test_owners_that_this_caller_has_no_ids_for(tmp_path, monkeypatch, kind):
     for name in ("chown", "fchown"):
-        monkeypatch.setattr(tar_extract.os, name, refusing(errno.EINVAL))
+        monkeypatch.setattr(extract.os, name, refusing(errno.EINVAL))
     info, content = member("d/f", type=kind, uid=70000, linkname="x" if kind == tarfile.SYMTYPE else "")
     with pytest.raises(BuildError) as caught:
         unpacked(tmp_path, tar((info, content)), owners=True)
@@ -268,7 +268,7 @@ def test_owners_that_this_caller_has_no_ids_for(tmp_path, monkeypatch, kind):
 
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "store-space"), (errno.EIO, "store-write")])
 def test_a_disk_that_fails(tmp_path, monkeypatch, number, code):
-    monkeypatch.setattr(tar_extract.os, "symlink", refusing(number))
+    monkeypatch.setattr(extract.os, "symlink", refusing(number))
     with pytest.raises(StoreError) as caught:
         unpacked(tmp_path, tar(link("l", "x")))
     assert caught.value.code == code

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from envtool.cli import app_interface
+from envtool.app import machine_checks
 from envtool.errors import StoreError
 from envtool.store import disk_usage, inventory, temp_dirs
 from envtool.store.collect import remove_items
@@ -39,11 +39,11 @@ def of(store) -> inventory.UnfinishedWork:
 
 def test_a_directory_of_something_else_is_no_store_for_who_only_looks_either(tmp_path, monkeypatch):
     monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "thesis"))
-    monkeypatch.setattr(app_interface.import_doctor(), "check_machine", lambda root: ())
+    monkeypatch.setattr(machine_checks, "check_machine", lambda root: ())
     (tmp_path / "thesis").mkdir()
-    assert "is not a store" not in str(app_interface.run_checks())
+    assert "is not a store" not in str(machine_checks.run_checks())
     (tmp_path / "thesis/x.tex").write_text("x")
-    assert "is not a store: it holds x.tex" in str(app_interface.run_checks())
+    assert "is not a store: it holds x.tex" in str(machine_checks.run_checks())
     monkeypatch.setenv("ENVTOOL_STORE", "rel/store")
     with pytest.raises(StoreError) as caught:
         find_store()

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envtool.errors import BuildError, Interrupted
-from envtool.store import canonical, sparse, tar_read
+from envtool.store import canonical, sparse, tar_read, unpack_archive
 from tests.unit.store.archives import digest, directory, gz, hard, link, member, tar, unpacked
 from tests.unit.store.test_canonical import EPOCH, trees, written
 from tests.unit.store.test_canonical import grow as grow_tree
@@ -223,6 +223,27 @@ def test_our_own_layers_come_back_as_they_were(tmp_path_factory, tree):
     assert found.captured == captured
     assert (top / "manifest").read_bytes().split(b"\0")[:-1] == records
     assert written(back) == data
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(trees, st.booleans())
+@root_only
+def test_every_way_in_makes_the_same_tree(tmp_path_factory, tree, twice):
+    """Of what is no deletion and lies not in /dev: a layer, a `tarball:` base and ADD, also over what they made before."""
+    top = tmp_path_factory.mktemp("tree")
+    (top / "made").mkdir()
+    grow_tree(os.fsencode(top / "made"), tree)
+    (top / "tar").write_bytes(written(top / "made"))
+    _, layer, _ = unpacked(top / "layer", (top / "tar").read_bytes())
+    for name in ("base", "add"):
+        (top / name).mkdir()
+        for _ in range(1 + twice):
+            if name == "base":
+                unpack_archive.extract_archive(str(top / "tar"), "/", owners=True, root=str(top / name))
+            elif any(layer.iterdir()):
+                made = unpack_archive.unpack_if_archive(str(top / "tar"), "/", None, lambda: None, root=str(top / name))
+                assert made == []
+        same(layer, top / name, attributes=True)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

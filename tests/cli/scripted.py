@@ -1,6 +1,7 @@
-"""A stand-in for envtool.app: the interface that the verbs call, with scripted runs instead of containers.
+"""What the functions of the app do in the tests of the command line: scripted events, results of the app's own types.
 
-`scenario` (or $FAKE_SCENARIO in a process of its own) names what happens.
+`scenario` (or $FAKE_SCENARIO in a process of its own) names what happens. REPLACED lists the functions that `install` puts in
+the place of the app's; a test holds each to the parameters of the one that it stands for.
 """
 
 from __future__ import annotations
@@ -10,136 +11,49 @@ import select
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
-from typing import NamedTuple
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from envtool import errors, events
-from envtool.api import Detection
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
-from envtool.plan import change_values as why_changes
-from envtool.plan.why import Explanation, NodeContents, PastBuild
-from envtool.teamcache.stats import CacheCounts, CacheStats
-from envtool.teamcache.status import CacheItem as Shelved
-from envtool.teamcache.status import CacheStatus
+from envtool.run.result import Result as _Result
+
+if TYPE_CHECKING:
+    from envtool.build.context import Cancel
 
 HERE = Where(file="envtool.yaml", line=3, column=5)
-requests = []
+Result = partial(_Result, status=None, seconds=0.0, started=1_700_000_000.0)
+requests = []  # what the app was asked, as tuples of arguments
 logs = os.environ.get("FAKE_LOGS", "/nonexistent")
-
-
-class Cancel:
-    """A pipe that is readable once it is set, as the app's is."""
-
-    @classmethod
-    def make(cls):
-        made = cls()
-        made.reader, made.writer = os.pipe()
-        return made
-
-    def set(self, number=15):
-        os.write(self.writer, b"x")
-
-    def is_set(self):
-        return self.wait(0)
-
-    def wait(self, timeout):
-        return bool(select.select([self.reader], [], [], timeout)[0])
-
-
-@dataclass(frozen=True, kw_only=True)
-class CommandRequest:
-    directory: str = "."
-    file: str = ""
-    envs: tuple = ()
-    jobs: int = 0
-    fail_fast: bool = False
-    args: tuple = ()
-    refresh: bool = False
-    again: bool = False
-    locked: bool | None = None
-    offline: bool = False
-    expect_cached: bool = False
-    reports: tuple[str, ...] = ()
-    allow_secret: tuple[str, ...] = ()
-    allow_pass: tuple[str, ...] = ()
-    allow_file: tuple[str, ...] = ()
-    called: tuple[tuple[str, ...], tuple[str, ...]] = field(default=((), ()), compare=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    env: str
-    task: str
-    outcome: str
-    status: int | None = None
-    seconds: float = 0.0
-    started: float = 1_700_000_000.0
-    log: str = ""
-    outputs: tuple = ()
-    message: str = ""
-    commands: tuple = ()
-    host: str = ""
-    error: errors.EnvtoolError | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedStep:
-    name: str
-    kind: str
-    subject: str
-    state: str
-    key: str = ""
-    summary: str = ""
-    pinned: bool = True
-    node: str = ""
-    where: Where | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedEnv:
-    name: str
-    tasks: tuple
-    steps: tuple
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    envs: tuple
-    notes: tuple = ()
 
 
 def scenario():
     return os.environ.get("FAKE_SCENARIO", "mixed")
 
 
-FILE = SimpleNamespace(
-    fetch=SimpleNamespace(sha256="a" * 64), names=("attrs.whl",), needed_by=("layer deps",), size=63_000
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vendored:
-    path: str
-    written: int
-    kept: int
-    removed: int
-    size: int
-
-
 def fetch(request, emit, cancel):
+    from envtool.build.fetch_all import GatheredFiles, WantedFile
+    from envtool.recipe import Fetch
+
     requests.append(request)
     emit(events.Started(id="fetch:1", subject="fetch", name="deps", time=1.0, total=63_000))
     emit(events.Finished(id="fetch:1", subject="fetch", name="deps", outcome="done", time=2.0, seconds=1.0))
-    files = () if scenario() == "empty" else (FILE,)
+    file = WantedFile(
+        fetch=Fetch(sha256="a" * 64, name="attrs.whl"), names=("attrs.whl",), needed_by=("layer deps",), size=63_000
+    )
+    files = () if scenario() == "empty" else (file,)
     new = len(files) if scenario() != "passed" else 0
-    return SimpleNamespace(files=files, fetched=new, fetched_bytes=63_000 * new)
+    return GatheredFiles(files=files, fetched=new, fetched_bytes=63_000 * new)
 
 
 def vendor(request, target, emit, cancel, *, prune):
+    from envtool.build.vendor import VendorReport
+
     requests.append((request, target, prune))
-    return Vendored(path=target or "/p/envtool.vendor", written=1, kept=11, removed=int(prune), size=4_100_000)
+    return VendorReport(path=target or "/p/envtool.vendor", written=1, kept=11, removed=int(prune), size=4_100_000)
 
 
 def sbom(request, env, form, emit, cancel):
@@ -149,13 +63,16 @@ def sbom(request, env, form, emit, cancel):
 
 
 def cache(request):
+    from envtool.teamcache.stats import CacheCounts, CacheStats
+    from envtool.teamcache.status import CacheItem, CacheStatus
+
     requests.append(request)
     counts = CacheCounts(hits=3, misses=1, refused=1, pulled_bytes=44_000_000, pushed=1, pushed_bytes=812_000)
     key = "3f9c" * 16
     items = (
-        Shelved(tag=f"l-{key}", sort="layer", key=key, size=41_000_000, name="deps"),
-        Shelved(tag=f"r-{key}", sort="result", key=key, size=900),
-        Shelved(tag=f"l1-{key}", sort="layer", key=key, size=12, refused="it is not signed"),
+        CacheItem(tag=f"l-{key}", sort="layer", key=key, size=41_000_000, name="deps"),
+        CacheItem(tag=f"r-{key}", sort="result", key=key, size=900),
+        CacheItem(tag=f"l1-{key}", sort="layer", key=key, size=12, refused="it is not signed"),
     )
     away = scenario() == "broken"
     return CacheStatus(
@@ -173,73 +90,50 @@ def cache(request):
 
 
 def cache_key(request, file):
+    from envtool.app.team_cache import SigningKey
+
     requests.append((request, file))
-    return SimpleNamespace(public="ssh-ed25519 AAAA ci", fingerprint="SHA256:abc", file=file)
+    return SigningKey(public="ssh-ed25519 AAAA ci", fingerprint="SHA256:abc", file=file)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    form: str
-    path: str
+def _exported_layer():
+    from envtool.images.export import ExportedLayer
+
+    return ExportedLayer(
+        name="deps",
+        diff_id="sha256:" + "0" * 64,
+        digest="sha256:" + "1" * 64,
+        media_type="application/vnd.oci.image.layer.v1.tar+zstd",
+        size=4_000_000,
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    name: str
-    diff_id: str
-    digest: str
-    media_type: str
-    size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exported:
-    env: str
-    target: Target
-    name: str
-    digest: str
-    size: int
-    layers: tuple
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pushed:
-    env: str
-    name: str
-    digest: str
-    size: int
-    sent: int
-    layers: tuple
-
-
-LAYER = Given(
-    name="deps",
-    diff_id="sha256:" + "0" * 64,
-    digest="sha256:" + "1" * 64,
-    media_type="application/vnd.oci.image.layer.v1.tar+zstd",
-    size=4_000_000,
-)
 DIGEST = "sha256:" + "2" * 64
 
 
 def export(request, env, path, form, emit, cancel, *, tag="", compress="", bare=False, project=False, out=-1):
+    from envtool.images.export import ExportResult
+    from envtool.images.target import ExportTarget
+
     requests.append((request, env, path, form, tag, compress, bare, project))
     if out >= 0:
         os.write(out, b"tar")
     form = form or "docker-archive"
     name = tag or f"localhost/{env}:latest"
     digest = "" if form == "devcontainer" else DIGEST
-    target = Target(form=form, path=path or "-")
-    return Exported(env=env, target=target, name=name, digest=digest, size=4_100_000, layers=(LAYER,))
+    target = ExportTarget(form=form, path=path or "-")
+    return ExportResult(env=env, target=target, name=name, digest=digest, size=4_100_000, layers=(_exported_layer(),))
 
 
 def push(request, env, to, emit, cancel, *, compress, bare=False, project=False):
+    from envtool.images.push import PushResult
+
     requests.append((request, env, to, compress, bare, project))
     sent = 0 if scenario() == "unchanged" else 4_000_000
-    return Pushed(env=env, name=to, digest=DIGEST, size=4_100_000, sent=sent, layers=(LAYER,))
+    return PushResult(env=env, name=to, digest=DIGEST, size=4_100_000, sent=sent, layers=(_exported_layer(),))
 
 
-def statements(results):
+def bundle(results):
     return "".join(f'{{"subject": "{each.env}"}}\n' for each in results if each.outcome == "passed")
 
 
@@ -285,10 +179,13 @@ def load(request):
 
 
 def plan(request, verb=""):
+    from envtool.plan import plan as planning
+
     spec = load(request)
+    step = partial(planning.PlannedStep, key="", summary="", pinned=True, where=None)
     steps = (
-        PlannedStep(name="bookworm", kind="debian", subject="base", state="cached", key="3f9c" * 16, summary="88 debs"),
-        PlannedStep(
+        step(name="bookworm", kind="debian", subject="base", state="cached", key="3f9c" * 16, summary="88 debs"),
+        step(
             name="python",
             kind="apt",
             subject="layer",
@@ -297,35 +194,45 @@ def plan(request, verb=""):
             summary="14 packages",
             where=HERE,
         ),
-        PlannedStep(name="deps", kind="pip", subject="layer", state="unknown"),
+        step(name="deps", kind="pip", subject="layer", state="unknown"),
     )
-    host = (PlannedStep(name="host", kind="host", subject="base", state="cached", key="01" * 32, pinned=False),)
-    return Plan(
+    host = (step(name="host", kind="host", subject="base", state="cached", key="01" * 32, pinned=False),)
+    return planning.Plan(
         envs=tuple(
-            PlannedEnv(name=env.name, tasks=tuple(task.name for task in env.tasks), steps=steps if env.layers else host)
+            planning.PlannedEnv(
+                name=env.name, tasks=tuple(task.name for task in env.tasks), steps=steps if env.layers else host
+            )
             for env in spec.envs
             if not verb or verb in [task.name for task in env.tasks]
         )
     )
 
 
-PAST = PastBuild(key="3f9c" * 16, document={}, time=1_700_000_000.0, name="deps", project="/src")
+def _past(**more):
+    from envtool.plan.why import PastBuild
+
+    return PastBuild(
+        **{"key": "3f9c" * 16, "document": {}, "time": 1_700_000_000.0, "name": "deps", "project": "/src"} | more
+    )
 
 
 def why(request, names=()):
+    from envtool.plan.change_values import Change
+    from envtool.plan.why import Explanation, NodeContents
+
     requests.append((request, names))
     if scenario() == "nothing":
         return ()
     if scenario() == "task":
-        changed = why_changes.Change(part="file", name="tests/test_io.py", note="content")
-        passed = why_changes.Change(part="variable", name="TOKEN", note="passed from outside")
+        changed = Change(part="file", name="tests/test_io.py", note="content")
+        passed = Change(part="variable", name="TOKEN", note="passed from outside")
         more = {"subject": "task", "kind": "task", "where": HERE, "project": "/src"}
         return (
             Explanation(
-                name="unit:test", state="cached", since=replace(PAST, key="5e" * 32), key="5e" * 32,
+                name="unit:test", state="cached", since=_past(key="5e" * 32), key="5e" * 32,
                 summary="on build7", **more,
             ),
-            Explanation(name="unit:lint", state="run", since=PAST, changes=(changed, passed), same=("the base",), **more),
+            Explanation(name="unit:lint", state="run", since=_past(), changes=(changed, passed), same=("the base",), **more),
             Explanation(name="unit:docs", state="wait", waits=("deps",), **more),
             Explanation(name="unit:new", state="run", **more),
             Explanation(name="unit:net", state="run", summary="it has the network, and is run every time", **more),
@@ -352,7 +259,7 @@ def why(request, names=()):
                 key="77aa" * 16,
                 summary="14 wheels",
                 project="/src",
-                since=PAST,
+                since=_past(),
                 content=content,
             ),
         )
@@ -360,34 +267,37 @@ def why(request, names=()):
 
 
 def _misses():
+    from envtool.plan.change_values import Change
+    from envtool.plan.why import Explanation
+
     def one(name, state, *changes, **more):
         more = {"kind": "pip", "project": "/src", "envs": ("unit[bookworm]",)} | more
         return Explanation(name=name, subject="layer", where=HERE, state=state, changes=changes, **more)
 
-    below = why_changes.Change(part="spec", name="apt", how="added", new="gcc")
+    below = Change(part="spec", name="apt", how="added", new="gcc")
     return (
         one(
             "deps",
             "build",
-            why_changes.Change(part="layer", name="python", old="3f9c3f9c3f9c", new="77aa77aa77aa", because=(below,)),
-            why_changes.Change(part="spec", name="packages", how="added", new="pytest-\x1b[31mcov", where="envtool.yaml:14"),
-            why_changes.Change(part="input", name="src/new.c", how="renamed", old="src/old.c", new="src/new.c"),
-            why_changes.Change(part="input", name="tools/gen", note="content, executable now"),
-            why_changes.Change(
+            Change(part="layer", name="python", old="3f9c3f9c3f9c", new="77aa77aa77aa", because=(below,)),
+            Change(part="spec", name="packages", how="added", new="pytest-\x1b[31mcov", where="envtool.yaml:14"),
+            Change(part="input", name="src/new.c", how="renamed", old="src/old.c", new="src/new.c"),
+            Change(part="input", name="tools/gen", note="content, executable now"),
+            Change(
                 part="pin", name="attrs", old="24.2.0", new="25.3.0", follows=True,
                 where="envtool.lock:118, from requirements.txt:4",
             ),
-            *(why_changes.Change(part="pin", name=f"more{n}", how="removed", old="1.0", follows=True) for n in range(14)),
-            since=PAST,
+            *(Change(part="pin", name=f"more{n}", how="removed", old="1.0", follows=True) for n in range(14)),
+            since=_past(),
             same=("the base", "11 pins"),
             key="77aa" * 16,
         ),
-        one("deps", "ask", why_changes.Change(part="input", name="requirements.txt", note="content"), since=replace(PAST, key=""),
+        one("deps", "ask", Change(part="input", name="requirements.txt", note="content"), since=_past(key=""),
             locked=True, envs=("unit[trixie]",)),
-        one("web", "wait", waits=("deps", "node"), since=PAST),
+        one("web", "wait", waits=("deps", "node"), since=_past()),
         one("docs", "build", kind="run"),
-        one("text", "build", why_changes.Change(part="spec", name="run", old="a\nmake\nb", new="a\nmake -j2\nb"),
-            since=replace(PAST, name="words", project="/elsewhere"), kind="run"),
+        one("text", "build", Change(part="spec", name="run", old="a\nmake\nb", new="a\nmake -j2\nb"),
+            since=_past(name="words", project="/elsewhere"), kind="run"),
     )  # fmt: skip
 
 
@@ -403,8 +313,8 @@ def listeners():
     return ()
 
 
-def check(request, text):
-    requests.append((request, text))
+def check(request, texts):
+    requests.append((request, texts))
 
 
 def around(request):
@@ -412,6 +322,8 @@ def around(request):
 
 
 def detect(request):
+    from envtool.api import Detection
+
     requests.append(request)
     if scenario() == "nothing":
         return ()
@@ -419,32 +331,13 @@ def detect(request):
     return (Detection(language="python", reason="pyproject.toml with [project]", env=env),)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    path: str
-    kinds: tuple
-    shown: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verified:
-    name: str
-    outcome: str
-    subject: str = "layer"
-    kind: str = "run"
-    env: str = "unit"
-    seconds: float = 0.5
-    differences: tuple = ()
-    between: str = ""
-    diff_ids: tuple = ("sha256:1", "sha256:2")
-    stored: str = "sha256:1"
-    expected: str = ""
-    notes: tuple = ()
-    report: str = ""
-    message: str = ""
-
-
 def verify(request, names, emit, cancel, *, build=False):
+    from envtool.verify.comparison import PathDifference, VerifyResult
+
+    verified = partial(
+        VerifyResult, subject="layer", kind="run", env="unit", seconds=0.5, diff_ids=("sha256:1", "sha256:2"),
+        stored="sha256:1",
+    )  # fmt: skip
     requests.append((request, names, build))
     now = time.time()
     emit(events.Started(id="v", subject="verify", name="stamp", time=now))
@@ -453,47 +346,34 @@ def verify(request, names, emit, cancel, *, build=False):
             id="v", subject="verify", name="stamp", outcome="differs", time=now, seconds=0.5, detail="1 path differs"
         )
     )
-    same = Verified(name="python", outcome="same", notes=("the clock could not be moved: no libfaketime",))
-    text = Item(path="/opt/stamp", kinds=("content", "time"), shown="line 1:\n- \x1b[31mone\n+ two")
-    bad = Verified(
+    same = verified(name="python", outcome="same", notes=("the clock could not be moved: no libfaketime",))
+    text = PathDifference(path="/opt/stamp", kinds=("content", "time"), shown="line 1:\n- \x1b[31mone\n+ two")
+    bad = verified(
         name="stamp",
         outcome="differs",
         between="two builds",
-        differences=(text, *(Item(path=f"/opt/{n}", kinds=("mode",)) for n in range(101))),
+        differences=(text, *(PathDifference(path=f"/opt/{n}", kinds=("mode",)) for n in range(101))),
     )
-    told = Verified(name="deps", outcome="differs", between="the lock and a build", expected="sha256:3")
-    error = Verified(name="broken", outcome="error", message="layer `broken` could not be built: exit 1\nits output")
+    told = verified(name="deps", outcome="differs", between="the lock and a build", expected="sha256:3")
+    error = verified(name="broken", outcome="error", message="layer `broken` could not be built: exit 1\nits output")
     return {
         "same": (same,),
         "mixed": (same, bad, told, error),
         "broken": (same, error),
-        "interrupted": (Verified(name="x", outcome="interrupted"),),
+        "interrupted": (verified(name="x", outcome="interrupted"),),
     }[scenario()]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    entry: str
-    name: str
-    old: str
-    new: str
-    platform: str = "x86_64"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LockResult:
-    file: str
-    changes: tuple
-    entries: int
-    written: bool
-
-
 def lock(request, upgrade, emit, cancel):
+    from envtool.app.lock_file import LockResult
+    from envtool.lock.diff import LockChange
+
+    change = partial(LockChange, platform="x86_64")
     requests.append((request, upgrade))
     if upgrade and "nope" in upgrade:
         raise errors.UsageError("nothing here is called nope", code="lock-name", hint="there are deps, bookworm")
-    moved = (Change(entry="layer deps", name="attrs", old="24.2.0", new="25.3.0"),)
-    new = (Change(entry="layer tools", name="", old="", new="14 pinned"),)
+    moved = (change(entry="layer deps", name="attrs", old="24.2.0", new="25.3.0"),)
+    new = (change(entry="layer tools", name="", old="", new="14 pinned"),)
     done = moved if upgrade else new if upgrade is None else ()
     return LockResult(file="envtool.lock", changes=done, entries=3, written=bool(done))
 
@@ -509,9 +389,14 @@ def execute(request, env, argv, *, terminal, emit, cancel, describe=None):
     if argv == ("wait",):
         print("waiting", flush=True)
         # in steps, as the app's: a signal that came just before select() is looked at only after it
-        return 143 if any(cancel.wait(0.2) for _ in range(100)) else 0
+        return 143 if any(_wait(cancel, 0.2) for _ in range(100)) else 0
     print(f"in {env}: {' '.join(argv) or 'a shell'}", flush=True)
     return 7
+
+
+def _wait(cancel: Cancel, seconds: float) -> bool:
+    """Whether the end was asked for within so many seconds."""
+    return bool(select.select([cancel.reader], [], [], seconds)[0])
 
 
 def _task(emit, env, text, status, seconds=2.4, name="test"):
@@ -666,7 +551,7 @@ def _run_slow(request, task, emit, cancel):
     now = time.time()
     emit(events.Started(id="t", subject="task", name=task, env="unit", time=now))
     emit(events.Output(id="t", text="working"))
-    if not cancel.wait(20):
+    if not _wait(cancel, 20):
         sys.exit("nobody cancelled")
     emit(events.Output(id="t", text=" stopped\n"))
     emit(
@@ -704,23 +589,16 @@ DAY = 86400.0
 
 
 def _thing(sort, name, size, days=0):
-    return SimpleNamespace(sort=sort, name=name * 64, size=size, used=time.time() - days * DAY)
+    from envtool.store.inventory import StoredItem
 
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    project: str
-    env: str
-    layers: int
-    own: int
-    shared: int
-    files: int
-    used: float
-    after: int
-    after_files: int
+    return StoredItem(sort=sort, name=name * 64, size=size, used=time.time() - days * DAY)
 
 
 def gc(request, *, keep_size, older_than, dry_run, emit, cancel):
+    from envtool.app.maintenance import GcReport
+    from envtool.inspect.costs import Cost
+    from envtool.store.collect import GcResult
+
     requests.append((request, keep_size, older_than, dry_run))
     now = time.time()
     emit(events.Started(id="store", subject="store", name="gc", time=now))
@@ -740,11 +618,10 @@ def gc(request, *, keep_size, older_than, dry_run, emit, cancel):
         ),
     )  # fmt: skip
     litter, size = (5, 4096) if scenario() == "mixed" else (0, 0)
-    freed = size + sum(item.size for item in gone)
-    return SimpleNamespace(
+    return GcReport(
         store="/store", dry_run=dry_run, size=1_000_000_000, envs=envs if scenario() == "mixed" else (), free=10**10,
         disk=10**11, stuck=(), removing=300_000_000 if scenario() == "mixed" else 0,
-        collected=SimpleNamespace(gone=gone, busy=busy, litter=litter, litter_size=size, freed=freed),
+        collected=GcResult(gone=gone, busy=busy, litter=litter, litter_size=size),
     )  # fmt: skip
 
 
@@ -753,10 +630,13 @@ def store_path():
 
 
 def store_size():
+    from envtool.app.maintenance import StoreSizes
+    from envtool.store.inventory import UnfinishedWork
+
     sorts = {"layer": (12, 2_400_000_000), "file": (1, 812)}
     others = (1_200_000_000, ("single 0-1002-1 0-1002-1",))
-    rest = SimpleNamespace(made=4096, going=300_000_000, left=12_288, size=300_016_384)
-    return SimpleNamespace(
+    rest = UnfinishedWork(made=4096, going=300_000_000, left=12_288)
+    return StoreSizes(
         store="/store",
         sorts=sorts,
         size=2_700_020_480,
@@ -769,25 +649,20 @@ def store_size():
 
 
 def store_remove(*, emit, cancel):
+    from envtool.inspect.remove_store import StoreRemoval
+
     requests.append("remove")
     now = time.time()
     emit(events.Started(id="store", subject="store", name="remove", time=now))
     emit(events.Finished(id="store", subject="store", name="remove", outcome="done", time=now, seconds=1.0))
-    return SimpleNamespace(
+    return StoreRemoval(
         store="/store", size=2_400_000_000, foreign=("/store/thesis\x1b.tex",), stuck=("/store/ids/range-0123456789ab",)
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Damage:
-    sort: str
-    name: str
-    what: str
-    paths: tuple = ()
-    mended: str = ""
-
-
 def store_verify(*, repair, jobs, emit, cancel):
+    from envtool.inspect.store_check import Damage, StoreCheck
+
     requests.append((repair, jobs))
     now = time.time()
     emit(events.Started(id="store", subject="store", name="verify", time=now, total=10))
@@ -802,79 +677,112 @@ def store_verify(*, repair, jobs, emit, cancel):
         ),
     )  # fmt: skip
     damages = damages if scenario() == "mixed" else damages[:1] if repair else ()
-    left = tuple(each for each in damages if each.mended != "removed")
-    return SimpleNamespace(damages=damages, left=left, counts={"layer": 12, "file": 1, "memory": 4}, size=2_400_000_000)
+    return StoreCheck(damages=damages, counts={"layer": 12, "file": 1, "memory": 4}, size=2_400_000_000)
 
 
 def _file(path, type_="file", mode=0o644, size=0, layer=0):
-    return SimpleNamespace(path=path, type=type_, mode=mode, uid=0, gid=7, size=size, layer=layer)
+    from envtool.inspect.contents import ListedFile
+
+    return ListedFile(path=path, type=type_, mode=mode, uid=0, gid=7, size=size, layer=layer)
 
 
-def _member(name, subject="layer", kind="pip", key="3f9c"):
-    made = SimpleNamespace(key=key * 16, diff_id=f"sha256:{key[::-1] * 16}", size=5000)
-    return SimpleNamespace(subject=subject, name=name, kind=kind, layer=made, disk=41_000_000)
+def _member(name, subject="layer", kind="pip", key="3f9c", built=None):
+    from envtool.inspect.contents import PlacedLayer
+    from envtool.store.layers import Layer
+
+    made = Layer(
+        key=key * 16, tree="/store/tree", manifest="/store/manifest", diff_id=f"sha256:{key[::-1] * 16}", size=5000,
+        entries=2, document={}, built=built or {},
+    )  # fmt: skip
+    return PlacedLayer(subject=subject, name=name, kind=kind, layer=made, disk=41_000_000)
 
 
 def inspect(request, name, path, *, files):
+    from envtool.api import Package
+    from envtool.inspect.contents import EnvReport, FileTotals, LayerReport, PathInLayer, PathReport, StackLayer
+
+    package = partial(Package, path="/var/lib/x")
     requests.append((request, name, path, files))
     if name == "nope":
         raise errors.UsageError("nothing here is called `nope`", code="no-such-name", hint="did you mean `deps`?")
     base, deps = _member("bookworm", "base", "debian", "77aa"), _member("de\x1b[31mps")
-    owner = SimpleNamespace(type="npm", namespace="@x", name="left", version="1.0")
+    owner = package(type="npm", namespace="@x", name="left", version="1.0")
     if path:
         said = (
-            SimpleNamespace(member=base, file=_file(path, size=812), seen=False),
-            SimpleNamespace(member=deps, file=_file(path, mode=0o4755, size=4100), seen=True),
+            PathInLayer(member=base, file=_file(path, size=812), seen=False),
+            PathInLayer(member=deps, file=_file(path, mode=0o4755, size=4100), seen=True),
         )
         if path == "/gone":
-            said = (said[0], SimpleNamespace(member=deps, file=_file(path, "deletion"), seen=False))
-        return SimpleNamespace(path=path, there=path != "/gone", said=said, owners=(owner,) if path != "/gone" else ())
+            said = (said[0], PathInLayer(member=deps, file=_file(path, "deletion"), seen=False))
+        return PathReport(path=path, there=path != "/gone", said=said, owners=(owner,) if path != "/gone" else ())
     all_ = (_file("/opt", "directory", 0o755), _file("/opt/x\x1b[31m", size=4100, layer=1))
-    sums = SimpleNamespace(
+    sums = FileTotals(
         entries=2, types={"directory": 2, "file": 1}, size=4100, directories=(("/opt", 4100),), files=all_[1:]
     )
     shown = all_ if files else ()
     if name == "unit":
         steps = (
-            SimpleNamespace(member=base, entries=1, seen=0),
-            SimpleNamespace(member=deps, entries=1, seen=4100),
+            StackLayer(member=base, entries=1, seen=0),
+            StackLayer(member=deps, entries=1, seen=4100),
         )
-        return SimpleNamespace(env="unit", steps=steps, sums=sums, packages={"npm": 1, "deb": 88}, files=shown)
-    many = tuple(SimpleNamespace(type="deb", namespace="", name=f"p{n}", version="1") for n in range(22))
-    return SimpleNamespace(
+        return EnvReport(env="unit", steps=steps, sums=sums, packages={"npm": 1, "deb": 88}, files=shown)
+    many = tuple(package(type="deb", namespace="", name=f"p{n}", version="1") for n in range(22))
+    return LayerReport(
         member=deps, sums=sums, brought=None if name == "bare" else (owner, *many), below=("77aa" * 16,), files=shown,
         built={"time": 1_700_000_000.0, "where": "envtool.yaml:3", "project": "/src"},
     )  # fmt: skip
 
 
-class Record(NamedTuple):
-    letter: str
-    mode: int
-    uid: int
-    gid: int
-    mark: str
-    size: int
-
-
 def diff(request, first, second):
+    from envtool.app.inspection import Comparison, InspectSubject
+    from envtool.inspect.diff import ChangedFile, ChangedPackage, DirectoryDifferences, TreeDifferences
+    from envtool.store.overlay_view import OverlayEntry as Record
+
     requests.append((request, first, second))
-    old, new = Record("f", 0o644, 0, 0, "812:0", 812), Record("f", 0o755, 0, 7, "900:1", 900)
+    old, new = Record("f", 0o644, 0, 0, "812:0"), Record("f", 0o755, 0, 7, "900:1")
     files = (
-        SimpleNamespace(path="/usr/bin/\x1b[31mx", how="changed", kinds=("content", "mode", "owner"), old=old, new=new),
-        SimpleNamespace(path="/usr/lib/a/b/c", how="added", kinds=(), old=None, new=new),
-        SimpleNamespace(path="/etc/old", how="removed", kinds=(), old=old, new=None),
+        ChangedFile(path="/usr/bin/\x1b[31mx", how="changed", kinds=("content", "mode", "owner"), old=old, new=new),
+        ChangedFile(path="/usr/lib/a/b/c", how="added", kinds=(), old=None, new=new),
+        ChangedFile(path="/etc/old", how="removed", kinds=(), old=old, new=None),
     )
     packages = (
-        SimpleNamespace(type="deb", name="libc6", how="changed", old=("2.36",), new=("2.41",)),
-        SimpleNamespace(type="npm", name="@x/left", how="added", old=(), new=("1.0", "2.0")),
+        ChangedPackage(type="deb", name="libc6", old=("2.36",), new=("2.41",)),
+        ChangedPackage(type="npm", name="@x/left", old=(), new=("1.0", "2.0")),
     )
     places = (
-        SimpleNamespace(path="/usr/bin", added=0, removed=0, changed=1, size=88),
-        SimpleNamespace(path="/etc", added=0, removed=1, changed=0, size=-812),
+        DirectoryDifferences(path="/usr/bin", added=0, removed=0, changed=1, size=88),
+        DirectoryDifferences(path="/etc", added=0, removed=1, changed=0, size=-812),
     )
     same = first == second
-    found = SimpleNamespace(
-        same=same, packages=() if same else packages, files=() if same else files, places=() if same else places
+    found = TreeDifferences(
+        packages=() if same else packages, files=() if same else files, places=() if same else places
     )
-    sides = [SimpleNamespace(env=name, members=(_member(name),)) for name in (first, second)]
-    return SimpleNamespace(first=sides[0], second=sides[1], difference=found)
+    sides = [InspectSubject(env=name, members=(_member(name),)) for name in (first, second)]
+    return Comparison(first=sides[0], second=sides[1], difference=found)
+
+
+# ---- in the place of the app ------------------------------------------------------------------------------------------
+
+REPLACED = {
+    "envtool.app.env_stack": (execute,),
+    "envtool.app.image_output": (export, push, sbom),
+    "envtool.app.inspection": (diff, inspect),
+    "envtool.app.lock_file": (fetch, lock, vendor),
+    "envtool.app.maintenance": (gc, store_path, store_remove, store_size, store_verify),
+    "envtool.app.make_plan": (plan,),
+    "envtool.app.read_spec": (listeners, load, load_and_keep),
+    "envtool.app.spec_schema": (schema,),
+    "envtool.app.starter": (around, check, detect),
+    "envtool.app.tasks": (run,),
+    "envtool.app.team_cache": (cache, cache_key),
+    "envtool.app.verify_builds": (verify,),
+    "envtool.app.why": (why,),
+    "envtool.run.provenance": (bundle,),
+}
+
+
+def install(replace_attribute: Callable[[object, str, object], None], modules=tuple(REPLACED)) -> None:
+    """Put the functions here in the place of those of these modules."""
+    for name in modules:
+        for function in REPLACED[name]:
+            replace_attribute(import_module(name), function.__name__, function)

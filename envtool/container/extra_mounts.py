@@ -45,8 +45,8 @@ def _make_tree(root: Rootfs, number: int, operation: Operation) -> int:
 
 
 def _look_at_peek(root: Rootfs, number: int, operation: Operation) -> int:
-    """Note whether the source is a file. The source can be mounted only in the new root, but its tree is staged now: the
-    project as "p", an extra tree under the name that _make_tree gives it.
+    """Note whether the source is a file. The source can be mounted only in the new root, but its tree is staged now:
+    the project as "p", an extra tree under the name that _make_tree gives it.
     """
     _, _, _, tree, path, _ = operation
     staged = {"project": "p"}

@@ -244,7 +244,7 @@ def test_what_the_team_has_is_neither_run_nor_built(world, team):
     team.request = world_request(world)
     _forget(world)
     team.has = True
-    stacks = FakeStacks(None, foreseen=stack_of(tree=""))
+    stacks = FakeStacks(None, foreseen=stack_of(stored=False))
     outcome, cached, _ = perform(world, stacks)
     assert (outcome, stacks.built, world.runs, cached.stored.run.seconds) == ("cached", 0, 1, 9.0)
     assert team.pushed == [first], "what came from the team is not sent back"
@@ -359,6 +359,6 @@ def test_the_scheduler_is_what_it_is_called_with():
     from envtool.build.scheduler import Scheduler
 
     asked = {name for name in dir(cached_task.Stacks) if not name.startswith("_")}
-    assert asked == {"find_known_stack", "foreseen", "stack"}
+    assert asked == {"find_known_stack", "stack"}
     assert all(callable(getattr(Scheduler, name)) for name in asked)
     assert Context.__dataclass_params__.frozen

@@ -178,18 +178,21 @@ def internal(error: Exception, *, shown: bool = False) -> EnvtoolError:
 
 # ---- what the operating system refuses -------------------------------------------------------------------------------
 
-_ELSEWHERE = "let ENVTOOL_STORE and TMPDIR name places that"
+_ELSEWHERE = "set ENVTOOL_STORE and TMPDIR to directories that"
 _REFUSALS: dict[int, tuple[str, str]] = {  # errno -> code, and what to do
-    errno.ENOSPC: ("store-space", f"make room (`envtool gc` takes what nothing needs), or {_ELSEWHERE} have some"),
-    errno.EDQUOT: ("store-space", f"make room within the quota (`envtool gc`), or {_ELSEWHERE} have some"),
-    errno.EROFS: ("store-read-only", f"{_ELSEWHERE} may be written to"),
+    errno.ENOSPC: (
+        "store-space",
+        f"free some space (`envtool gc` removes what nothing needs), or {_ELSEWHERE} have some",
+    ),
+    errno.EDQUOT: ("store-space", f"free some space within the quota (`envtool gc`), or {_ELSEWHERE} have some"),
+    errno.EROFS: ("store-read-only", f"{_ELSEWHERE} are writable"),
     errno.EIO: ("disk-failed", "the disk itself fails: `dmesg` says more, `envtool store verify` what is damaged"),
     errno.EMFILE: ("open-files", "raise the limit of open files (`ulimit -n`), or run fewer envs at once (`--jobs`)"),
     errno.ENFILE: ("open-files", "this machine has too many files open: end what holds them"),
     errno.ENOMEM: ("memory", "there is not enough memory: run fewer envs at once (`--jobs`)"),
     errno.EAGAIN: ("processes", "raise the limit of processes (`ulimit -u`), or run fewer envs at once (`--jobs`)"),
-    errno.EACCES: ("rights", "see whose it is, and what its mode is"),
-    errno.EPERM: ("rights", "see whose it is, and what its mode is"),
+    errno.EACCES: ("rights", "check its owner and its mode"),
+    errno.EPERM: ("rights", "check its owner and its mode"),
 }
 _UNEXPECTED_ERRNOS = frozenset(  # a file of the store is missing, or of another type
     (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.EFBIG, errno.EEXIST)
@@ -206,15 +209,15 @@ def to_store_error(error: OSError) -> StoreError | None:
         return None
     if error.strerror and error.strerror.startswith("No usable temporary directory"):  # raised by tempfile
         return StoreError(
-            "no temporary directory can be written to", code="store-space", hint=f"{_ELSEWHERE} have room"
+            "no temporary directory can be written to", code="store-space", hint=f"{_ELSEWHERE} have space"
         )
     code, hint = _REFUSALS.get(
-        number, ("store-damaged", "if it is in the store, `envtool store verify --repair` takes away what is damaged")
+        number, ("store-damaged", "if it is in the store, `envtool store verify --repair` removes what is damaged")
     )
     reason = os.strerror(number)
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if number == errno.ENOSPC and name and _has_no_inodes(name):
-        reason = "no inodes left (the disk has room for bytes, and for no more files)"
+        reason = "no inodes left (the disk has free space, but cannot hold more files)"
     elif error.strerror and number not in _REFUSALS:
         reason = error.strerror
     reason = reason[:1].lower() + reason[1:]

@@ -106,7 +106,11 @@ def words(error: Any, schema: Json) -> str:
     value = error.kind.error.instance if error.kind.name == "propertyNames" else error.instance
     displayed = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
     description = wanted(error, schema)
-    return f"{displayed} is not {description}" if description else f"{displayed} does not match what is wanted here"
+    return (
+        f"{displayed} is not {description}"
+        if description
+        else f"{displayed} does not have the form that is required here"
+    )
 
 
 FORMS = ("pattern", "not", "propertyNames")  # keywords about the form of a text

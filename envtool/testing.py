@@ -360,7 +360,7 @@ def _check_paths(kind: api.Kind, asked: api.Request, pins: Json) -> None:
         assert source.startswith("/"), f"{kind.name}: {source!r}, seen at {target!r}, is not absolute"
         is_project = posixpath.normpath(target) == "."
         assert not is_project or (target, source) == (".", api.PROJECT), (
-            f"{kind.name}: what lies over the whole project is at {api.PROJECT} in the layer: {target!r}, {source!r}"
+            f"{kind.name}: a directory for the whole project (`.`) has to be {api.PROJECT}: {target!r}, {source!r}"
         )
 
 

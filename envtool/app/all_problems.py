@@ -17,7 +17,7 @@ from typing import Protocol
 from envtool.api import Secret
 from envtool.build import resolution
 from envtool.build.context import Context
-from envtool.build.resolution import MadeLayer
+from envtool.build.resolution import KnownLayer
 from envtool.errors import EnvtoolError, MakeError, Problem, SpecError, UsageError
 from envtool.model import Env
 from envtool.plan.graph import Graph, Node
@@ -32,7 +32,7 @@ class SchedulerLike(Protocol):
 
     @property
     def known(self) -> Graph: ...
-    def made(self) -> Sequence[MadeLayer]: ...
+    def made(self) -> Sequence[KnownLayer]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class NothingBuilt:
 
     known: Graph
 
-    def made(self) -> tuple[MadeLayer, ...]:
+    def made(self) -> tuple[KnownLayer, ...]:
         """Returns no layers."""
         return ()
 

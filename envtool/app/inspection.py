@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from envtool import plugins
 from envtool.app.command_request import CommandRequest, find_env
 from envtool.app.open_project import OpenProject, open_project, without_lock_check
-from envtool.build.assess import Assessment, assess_nodes
+from envtool.build.assess import NodeState, assess_nodes
 from envtool.build.stack_files import StackTree
 from envtool.container import userns
 from envtool.errors import MakeError, UsageError, closest_name
@@ -57,7 +57,7 @@ class StoreInspector:
             self.project.context.store if self.project else store.open_store(idmap=userns.describe_ids())
         )
         self.plugins: Sequence[object] = (self.project.kinds if self.project else plugins.discover()).plugins
-        self._assessments: dict[str, Assessment] | None = None
+        self._states: dict[str, NodeState] | None = None
 
     def find(self, name: str) -> InspectSubject:
         """An env, a base or a layer of the project, or a layer by the beginning of its key or diff ID. Raises
@@ -79,21 +79,21 @@ class StoreInspector:
             return self._find_by_key(name)
         raise self._unknown_name_error(name)
 
-    def _assess(self, project: OpenProject) -> dict[str, Assessment]:
-        if self._assessments is None:
-            self._assessments = assess_nodes(project.graph, project.context)
-        return self._assessments
+    def _assess(self, project: OpenProject) -> dict[str, NodeState]:
+        if self._states is None:
+            self._states = assess_nodes(project.graph, project.context)
+        return self._states
 
     def _find_env(self, project: OpenProject, name: str) -> InspectSubject:
-        assessments = [self._assess(project)[node_id] for node_id in project.graph.stacks[name]]
-        missing = [assessment.node.spec.name for assessment in assessments if assessment.layer is None]
+        states = [self._assess(project)[node_id] for node_id in project.graph.stacks[name]]
+        missing = [state.node.spec.name for state in states if state.layer is None]
         if missing:
             text = f"{', '.join(f'`{layer}`' for layer in missing)} of env `{name}` {_is_or_are(missing)} not made yet"
             raise MakeError(text, code="not-cached", hint=HINT_BUILD.format(name))
-        return InspectSubject(env=name, members=tuple(self._place_assessed(assessment) for assessment in assessments))
+        return InspectSubject(env=name, members=tuple(self._place_assessed(state) for state in states))
 
-    def _find_layer(self, name: str, assessments: Sequence[Assessment]) -> InspectSubject:
-        stored = {assessment.layer.key: assessment for assessment in assessments if assessment.layer is not None}
+    def _find_layer(self, name: str, states: Sequence[NodeState]) -> InspectSubject:
+        stored = {state.layer.key: state for state in states if state.layer is not None}
         if not stored:
             raise MakeError(f"`{name}` is not made yet", code="not-cached", hint="`envtool why` says what it waits for")
         if len(stored) > 1:
@@ -122,10 +122,10 @@ class StoreInspector:
         except MakeError:
             return None
 
-    def _place_assessed(self, assessment: Assessment) -> PlacedLayer:
-        assert assessment.layer is not None
-        node = assessment.node
-        return self._place(node.subject, node.spec.name, node.kind.name, assessment.layer)
+    def _place_assessed(self, state: NodeState) -> PlacedLayer:
+        assert state.layer is not None
+        node = state.node
+        return self._place(node.subject, node.spec.name, node.kind.name, state.layer)
 
     def _place_layer(self, layer: layers.Layer) -> PlacedLayer:
         subject, _, kind = str(layer.document.get("kind", "")).rpartition(":")

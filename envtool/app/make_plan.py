@@ -5,15 +5,17 @@ from __future__ import annotations
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, unknown_task_error
 from envtool.app.open_project import open_project
-from envtool.build.assess import summarize_nodes
+from envtool.build.assess import assess_nodes
+from envtool.build.node_plan import plan_nodes
 from envtool.plan.plan import Plan, make_plan
 
 
 def plan(request: CommandRequest, verb: str = "") -> Plan:
-    """For each env, which bases and layers are cached and which would be built, as far as this can be known without
-    building. `verb`: only envs with the task of this name. Raises SpecError, UsageError, StoreError."""
+    """Returns what a run does for each base and layer, and why, as far as this can be known without building and
+    without a network. `verb`: only envs with the task of this name. Raises SpecError, UsageError, StoreError."""
     project = open_project(request)
     if verb and not any(task.name == verb for env in project.spec.envs for task in env.tasks):
         raise unknown_task_error(project.spec, verb)
     with all_problems.report_all_problems(project.spec.envs, all_problems.NothingBuilt(project.graph), project.context):
-        return make_plan(project.spec, project.graph, summarize_nodes(project.graph, project.context), verb)
+        states = assess_nodes(project.graph, project.context, assume=True)
+        return make_plan(project.spec, project.graph, plan_nodes(states), verb)

@@ -18,18 +18,16 @@ def why(request: CommandRequest, names: tuple[str, ...] = ()) -> tuple[Explanati
     project = open_project(without_lock_check(request))  # a lock that does not fit is explained too
     selected = select_subjects(project.spec, project.graph, names)
     with all_problems.report_all_problems(project.spec.envs, all_problems.NothingBuilt(project.graph), project.context):
-        assessments = assess_nodes(project.graph, project.context)
+        states = assess_nodes(project.graph, project.context)
     # of the layers below a task only those that are not cached explain anything
     node_ids = {
-        node_id
-        for node_id in selected.nodes
-        if node_id in selected.named or not names or assessments[node_id].layer is None
+        node_id for node_id in selected.nodes if node_id in selected.named or not names or not states[node_id].is_cached
     }
     explanations = explain_nodes(
-        project.graph, project.context, node_ids, looks=assessments, lock=project.lock_lines(), misses=not names
+        project.graph, project.context, node_ids, states=states, lock=project.lock_lines(), misses=not names
     )
     if not selected.tasks:
         return explanations
     from envtool.run.why import explain_tasks
 
-    return explanations + explain_tasks(selected.tasks, project.graph, assessments, project.context)
+    return explanations + explain_tasks(selected.tasks, project.graph, states, project.context)

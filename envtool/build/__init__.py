@@ -1,6 +1,6 @@
 """Builds the bases and layers of a plan: resolves them, fetches their files, runs their recipes and stores the layers.
 
-assess            Tells what is known of every base and layer without a network and without a build
+assess            Reads what is known of each base and layer: pins, key, diff ID and where its layer is
 builder           Builds a recipe into a layer in the store
 container_steps   The steps that our own code runs inside a build's container
 context           The store, project, policies and events that a run works with
@@ -14,14 +14,16 @@ host_network      Proxies and certificates for containers with the host's networ
 locking           Makes the entries of a lock, and checks that a lock answers a spec
 network_errors    Tells from the output of a failed command whether it needed a network
 node_checks       Checks a base or layer by the spec and the project's files alone
+node_plan         Plans what a run does for a base or layer: reuse, pull, unpack, resolve or build
 parents           The layers that a layer or a task stands on, and what they mount in a container
-prefetch          Asks the team cache for the layers of a stack, and pulls them ahead of the build
+prefetch          Pulls layers from the team cache ahead of the build
 project_site      The part of `api.Site` that reads the project
 resolution        Resolves a node whose parents are known to its pins, files and key
-scheduler         Builds the stacks of many envs, each node once, on several threads
+scheduler         Carries out the plan of many envs on several threads, each node once
 shared_layers     Pulls layers from the team cache and pushes them to it
 site              `api.Site` for `resolve`: checked downloads, and containers on the stack below
 source_lines      Finds the lines of the project's files that `envtool why` names
+stack             The layers of one env, as they are known before a build and as they are in the store
 stack_files       Reads the merged files of a stack without a container
 step_progress     Counts how far a step in a container is, in shared memory
 sublayers         Adds the sublayers of bases to the graph where their pins are known

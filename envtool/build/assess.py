@@ -1,84 +1,267 @@
-"""Tells what is known of every base and layer without a network and without a build, for `envtool plan` and `envtool
-why`."""
+"""Reads what is known of the nodes of a graph: their pins, keys and diff IDs, and where their layers are.
+
+This is the only reader: `plan`, `why`, `fetch`, `--locked`, `--expect-cached`, the result cache, the collector's spare
+set and the scheduler differ only in the sources that they let it use. It builds nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from envtool.api import Request
 from envtool.build import node_checks, resolution
 from envtool.build.context import Context
-from envtool.build.resolution import MadeLayer, Resolution, ResolvedNode
+from envtool.build.resolution import KnownLayer, MadeLayer, Resolution, ResolvedNode, UnstoredLayer
 from envtool.errors import EnvtoolError
+from envtool.model import Json
 from envtool.plan.graph import Graph, Node, is_composite
-from envtool.plan.plan import NodeSummary
+from envtool.plan.plan import Location
 from envtool.store import answer_cache, layers
 from envtool.store.layers import Layer
 
+LOOKUP_THREADS = 8  # questions to the team cache at one time
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assessment:
-    """What is known of one node. `request` is None where a parent is not built; `settled` is None then, and where
-    `resolve` has to be asked; `layer` is None where it is not in the store."""
+class Sources:
+    """What the reader may use beside the spec, the project's files and the lock."""
+
+    store: bool = True  # the answer cache, the layers and their recorded diff IDs
+    machine: bool = (
+        False  # kinds that pin this machine itself look at it again, where their cached answer no longer fits
+    )
+    team: bool = False  # the team cache is asked for layers that the store does not have
+    assume: bool = False  # pins of nodes whose parents have no diff IDs yet: those that the lock has
+    checks: bool = False  # the project's files are checked for nodes whose state cannot be told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeState:
+    """What is known of one node.
+
+    `waits` are the ids of the nodes whose diff IDs it needs and that are not known; while there are some, nothing else
+    is known, except `request` and `resolved` where pins were assumed: their key means nothing. `resolved` is None where
+    `resolve` has to be asked, `output` where the diff ID is not known.
+    """
 
     node: Node
+    in_stack: (
+        bool  # an env's stack has the node: its layer has to be in the store. Of other nodes the diff ID is enough
+    )
+    waits: tuple[str, ...] = ()
     request: Request | None = None
-    settled: ResolvedNode | None = None
-    layer: Layer | None = None
+    answer: Resolution | None = None
+    resolved: ResolvedNode | None = None
+    output: KnownLayer | None = None
+
+    @property
+    def pins(self) -> Json:
+        """The pins, None while they are not known."""
+        return self.resolved.pins if self.resolved else None
+
+    @property
+    def key(self) -> str:
+        """The key, empty while it is not known."""
+        return self.resolved.key if self.resolved and not self.waits else ""
+
+    @property
+    def where(self) -> Location:
+        """Where the layer is."""
+        return self.output.where if self.output else "absent"
+
+    @property
+    def layer(self) -> Layer | None:
+        """The layer in the store."""
+        return self.output.layer if self.output else None
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether nothing has to be done for the node."""
+        return self.layer is not None or (self.output is not None and not self.in_stack)
 
 
-def assess_nodes(graph: Graph, context: Context) -> dict[str, Assessment]:
-    """Returns the assessments of all nodes by id, each after its parents. For sublayers that no env stands on the
-    recorded output is enough: their `layer` may have no tree. Raises SpecError for inputs that do not exist."""
-    looks: dict[str, Assessment] = {}
-    stood_on = {node_id for stack in graph.stacks.values() for node_id in stack}
-    for node in graph.nodes.values():
-        below, beside = (
-            stored_layers(node.below, looks),
-            {name: stored_layers(stack, looks) for name, stack in node.beside.items()},
-        )
-        if any(looks[each].layer is None for each in node.needs):
-            node_checks.check_nodes([node], context)
-            looks[node.id] = Assessment(node=node)
-            continue
-        request = resolution.request_for(node, below, context, beside)
-        wanted = _offline_resolution(node, request, below, context)
-        request = wanted.request
-        if not wanted.known or (node.subject == "base" and is_composite(node.kind) and node.id not in graph.parts):
-            node_checks.check_nodes([node], context)  # raises the reason why its sublayers are not known
-        settled = resolution.apply_pins(node, request, wanted.pins) if wanted.known else None
-        layer = layers.find(context.store, settled.key) if settled else None
-        if settled and layer is None and node.of and node.id not in stood_on:
-            layer = layers.find_known_output(context.store, settled.key, settled.document)
-        looks[node.id] = Assessment(node=node, request=request, settled=settled, layer=layer)
-    return looks
+class StateReader:
+    """Reads the states of nodes, each once, from any thread. A reader that is given another one (`local`) takes those
+    states from it that are in the store: no other source can say more of them."""
+
+    def __init__(self, context: Context, sources: Sources, local: StateReader | None = None) -> None:
+        self._context = context
+        self._sources = sources
+        self._local = local
+        self._states: dict[str, NodeState] = {}
+        self._stacked: tuple[Graph | None, frozenset[str]] = (None, frozenset())
+        self._lock = threading.Lock()
+
+    def read(self, graph: Graph, ids: Iterable[str] | None = None) -> dict[str, NodeState]:
+        """Returns the states of some nodes (of all), each after the nodes that it needs. Raises SpecError for inputs
+        that do not exist, StoreError, Interrupted."""
+        wanted = [*graph.nodes] if ids is None else [*ids]
+        with self._lock:
+            order = self._unread(graph, wanted)
+            if self._sources.team:
+                self._read_levels(graph, order)
+            else:
+                for node_id in order:
+                    self._states[node_id] = self._assess(graph, node_id)
+            return {node_id: self._states[node_id] for node_id in wanted}
+
+    def known(self, node_id: str) -> NodeState | None:
+        """Returns a state that was read before."""
+        return self._states.get(node_id)
+
+    def forget_unknown(self) -> None:
+        """Forgets the nodes without a diff ID: they are read again, since their parents may be known by then."""
+        with self._lock:
+            self._states = {node_id: state for node_id, state in self._states.items() if state.output is not None}
+
+    def _unread(self, graph: Graph, wanted: Iterable[str]) -> list[str]:
+        """Returns the nodes that have not been read of all that some need, each after the nodes that it needs.
+        Node.needs lists all ancestors, bottom first, so that the recursion is shallow."""
+        order: dict[str, None] = {}
+
+        def visit(node_id: str) -> None:
+            if node_id not in order and node_id not in self._states:
+                for needed in graph.nodes[node_id].needs:
+                    visit(needed)
+                order[node_id] = None
+
+        for node_id in wanted:
+            visit(node_id)
+        if self._local is not None and order:
+            stored = self._local.read(graph, order)
+            self._states |= {node_id: state for node_id, state in stored.items() if state.layer is not None}
+        return [node_id for node_id in order if node_id not in self._states]
+
+    def _read_levels(self, graph: Graph, order: Iterable[str]) -> None:
+        """Reads nodes level by level: the nodes of one level need only those of earlier ones, and are asked for at one
+        time."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        heights: dict[str, int] = {}
+        levels: list[list[str]] = []
+        for node_id in order:
+            needs = graph.nodes[node_id].needs
+            height = heights[node_id] = max((heights[needed] + 1 for needed in needs if needed in heights), default=0)
+            levels += [[]] if height == len(levels) else []
+            levels[height].append(node_id)
+        for level in levels:
+            with ThreadPoolExecutor(min(LOOKUP_THREADS, len(level)), thread_name_prefix="ask") as pool:
+                states = [*pool.map(lambda node_id: self._assess(graph, node_id), level)]
+            self._states |= dict(zip(level, states, strict=True))
+
+    def _assess(self, graph: Graph, node_id: str) -> NodeState:
+        if self._stacked[0] is not graph:
+            self._stacked = graph, frozenset(each for stack in graph.stacks.values() for each in stack)
+        node = graph.nodes[node_id]
+        state = assess_node(node, self._states, self._context, self._sources, in_stack=node_id in self._stacked[1])
+        if self._sources.checks and (state.waits or state.resolved is None or _lacks_parts(node, graph)):
+            node_checks.check_nodes([node], self._context)
+        return state
 
 
-def summarize_nodes(graph: Graph, context: Context) -> dict[str, NodeSummary]:
-    """Returns the summaries of all nodes for a plan."""
-    return {node_id: _summarize_node(assessment) for node_id, assessment in assess_nodes(graph, context).items()}
+def _lacks_parts(node: Node, graph: Graph) -> bool:
+    return node.subject == "base" and is_composite(node.kind) and node.id not in graph.parts
 
 
-def stored_layers(ids: Sequence[str], looks: Mapping[str, Assessment]) -> list[MadeLayer]:
-    """Returns the layers of those nodes that are in the store."""
-    assessments = [looks[node_id] for node_id in ids]
-    return [MadeLayer(settled=each.settled, layer=each.layer) for each in assessments if each.settled and each.layer]
+def assess_nodes(graph: Graph, context: Context, *, assume: bool = False) -> dict[str, NodeState]:
+    """Returns the states of all nodes by id, each after its parents, for what is shown to people: the project's files
+    are checked, and nobody is asked. Raises SpecError for inputs that do not exist."""
+    return StateReader(context, Sources(machine=True, checks=True, assume=assume)).read(graph)
 
 
-def _summarize_node(assessment: Assessment) -> NodeSummary:
-    if assessment.settled is None:
-        return NodeSummary(state="unknown", summary="not resolved yet" if assessment.request else "")
-    summary = assessment.node.kind.summary(assessment.settled.request, assessment.settled.pins)
-    return NodeSummary(state="cached" if assessment.layer else "build", key=assessment.settled.key, summary=summary)
+def assess_node(
+    node: Node,
+    states: Mapping[str, NodeState],
+    context: Context,
+    sources: Sources,
+    *,
+    in_stack: bool,
+    answer: Resolution | None = None,
+) -> NodeState:
+    """Returns the state of one node, from the states of the nodes that it needs. `answer` are its pins, where they are
+    known already. Raises SpecError for inputs that do not exist, StoreError, Interrupted."""
+    context.cancel.check()
+    waits = tuple(needed for needed in node.needs if states[needed].output is None)
+    below = [resolved for needed in node.below if (resolved := states[needed].resolved) is not None]
+    if waits and not (sources.assume and len(below) == len(node.below)):
+        return NodeState(node=node, in_stack=in_stack, waits=waits)
+    request = _request(node, states, below, context, waits=bool(waits))
+    if answer is None:
+        use_cache = sources.store and not waits
+        answer = resolution.find_resolution(node, request, below, context, use_cache=use_cache)
+        if sources.machine and use_cache and not answer.known:
+            answer = _look_at_machine(node, answer, context)
+    resolved = resolution.apply_pins(node, answer.request, answer.pins) if answer.known else None
+    output = None
+    if resolved is not None and sources.store and not waits:
+        output = _find_output(resolved, below, context, sources, in_stack=in_stack)
+    return NodeState(
+        node=node,
+        in_stack=in_stack,
+        waits=waits,
+        request=answer.request,
+        answer=answer,
+        resolved=resolved,
+        output=output,
+    )
 
 
-def _offline_resolution(node: Node, request: Request, below: Sequence[MadeLayer], context: Context) -> Resolution:
-    wanted = resolution.find_resolution(node, request, below, context)
-    if wanted.known or answer_cache.get(context.store, resolution.pins_question(node, wanted.request)) is None:
-        return wanted
-    # The cached answer no longer fits this machine. Kinds that pin the machine itself ask nobody else.
+def known_layers(ids: Iterable[str], states: Mapping[str, NodeState]) -> list[KnownLayer]:
+    """Returns the layers of those nodes whose diff IDs are known."""
+    return [output for node_id in ids if (output := states[node_id].output) is not None]
+
+
+def _request(
+    node: Node, states: Mapping[str, NodeState], below: list[ResolvedNode], context: Context, *, waits: bool
+) -> Request:
+    if waits:
+        return resolution.request_from_resolved(node, below, (), context)
+    beside = {name: known_layers(stack, states) for name, stack in node.beside.items()}
+    return resolution.request_for(node, known_layers(node.below, states), context, beside)
+
+
+def _look_at_machine(node: Node, answer: Resolution, context: Context) -> Resolution:
+    """The cached answer no longer fits this machine. Kinds that pin the machine itself ask nobody else."""
+    if answer_cache.get(context.store, resolution.pins_question(node, answer.request)) is None:
+        return answer
     try:
-        return replace(wanted, known=True, pins=node.kind.resolve(wanted.request, node_checks.NoNetworkSite(context)))
+        pins = node.kind.resolve(answer.request, node_checks.NoNetworkSite(context))
     except EnvtoolError:
-        return wanted
+        return answer
+    return replace(answer, known=True, pins=pins)
+
+
+def _find_output(
+    resolved: ResolvedNode, below: list[ResolvedNode], context: Context, sources: Sources, *, in_stack: bool
+) -> KnownLayer | None:
+    """Returns the layer, or what says its diff ID. Of a node in a stack the layer itself is needed: the team cache is
+    asked before the record of a layer that is gone."""
+    layer = layers.find(context.store, resolved.key)
+    if layer is not None:
+        return MadeLayer(settled=resolved, layer=layer)
+    node = resolved.node
+    if (node.of or node.subject == "base") and (diff_id := resolution.image_diff_id(resolved)):
+        return UnstoredLayer(settled=resolved, diff_id=diff_id, where="image")
+    recorded = layers.find_known_output(context.store, resolved.key)
+    if sources.team and (in_stack or not recorded):
+        diff_id = _ask_team(resolved, below[0] if below else resolved, context)
+        if diff_id:
+            return UnstoredLayer(settled=resolved, diff_id=diff_id, where="team")
+    return UnstoredLayer(settled=resolved, diff_id=recorded, where="answered") if recorded else None
+
+
+def _ask_team(resolved: ResolvedNode, base: ResolvedNode, context: Context) -> str:
+    """Returns the diff ID of a layer that the team cache has, else an empty text."""
+    from envtool.build import shared_layers  # knows of registries, which other verbs do not import
+
+    statement = None
+    if shared_layers.is_shareable(resolved, base, context):
+        statement = shared_layers.find_statement(resolved, context)
+    if statement is None:
+        return ""
+    with suppress(OSError):  # the next run need not ask
+        layers.store_known_output(context.store, resolved.key, statement.diff_id)
+    return statement.diff_id

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from envtool.build import resolution
-from envtool.build.assess import Assessment, assess_nodes, stored_layers
+from envtool.build.assess import NodeState, assess_nodes, known_layers
 from envtool.build.context import Context
+from envtool.build.resolution import KnownLayer
 from envtool.build.source_lines import LockLineFinder, locate_items
 from envtool.model import Json
 from envtool.plan import why
@@ -23,40 +24,34 @@ def explain_nodes(
     context: Context,
     wanted: Collection[str],
     *,
-    looks: Mapping[str, Assessment] | None = None,
+    states: Mapping[str, NodeState] | None = None,
     lock: LockLineFinder | None = None,
     misses: bool = False,
 ) -> tuple[Explanation, ...]:
-    """Explains some nodes (ids), each after its parents; with `misses` only those that are not cached. `looks` are the
+    """Explains some nodes (ids), each after its parents; with `misses` only those that are not cached. `states` are the
     assessments of the whole graph; `lock` finds the lines of pins in a lock. Reads the store once for all of them.
     Raises SpecError."""
-    looks = looks if looks is not None else assess_nodes(graph, context)
+    states = states if states is not None else assess_nodes(graph, context)
     envs = envs_of(graph)
-    selected = [
-        assessment
-        for assessment in looks.values()
-        if assessment.node.id in wanted and not (misses and assessment.layer)
-    ]
-    subjects = {
-        assessment.node.id: _subject(assessment, looks, envs[assessment.node.id], context) for assessment in selected
-    }
-    missing = [subjects[assessment.node.id] for assessment in selected if assessment.layer is None]
+    selected = [state for state in states.values() if state.node.id in wanted and not (misses and state.is_cached)]
+    subjects = {state.node.id: _subject(state, states, envs[state.node.id], context) for state in selected}
+    missing = [subjects[state.node.id] for state in selected if not state.is_cached]
     nearest = _nearest(missing, context)
-    questions = _questions(missing, context) | _locked_questions(selected, subjects, looks, context)
+    questions = _questions(missing, context) | _locked_questions(selected, subjects, states, context)
     documents = [past.document for past in nearest.values()] + [question.question for question in questions.values()]
     past_parents = find_past_parents([document.get("below") for document in documents], context)
     explanations = []
-    for assessment in selected:
-        subject = subjects[assessment.node.id]
+    for state in selected:
+        subject = subjects[state.node.id]
         past, question = nearest.get(id(subject)), questions.get(id(subject))
         below = (past.document if past else question.question if question else {}).get("below")
         contents = None
-        if assessment.layer is not None:
-            layer = assessment.layer
-            contents = why.node_contents(
-                layer.document, subject.below, diff_id=layer.diff_id, size=layer.size, entries=layer.entries
-            )
-            past = _own_build(assessment, context)
+        if state.is_cached and state.output is not None:
+            layer, diff_id = state.layer, state.output.diff_id
+            document = layer.document if layer else state.output.settled.document
+            size, entries = (layer.size, layer.entries) if layer else (0, 0)
+            contents = why.node_contents(document, subject.below, diff_id=diff_id, size=size, entries=entries)
+            past = _own_build(state, context)
         explanations.append(
             why.explain_node(
                 subject,
@@ -64,23 +59,21 @@ def explain_nodes(
                 ground=name_past_parents(below, subject.below, past_parents),
                 asked=question,
                 content=contents,
-                places=locate_items(assessment, stored_layers(assessment.node.below, looks), context, lock),
+                places=locate_items(state, known_layers(state.node.below, states), context, lock),
             )
         )
     return tuple(explanations)
 
 
-def _subject(
-    assessment: Assessment, looks: Mapping[str, Assessment], envs: tuple[str, ...], context: Context
-) -> CurrentNode:
-    node, request = assessment.node, assessment.request
+def _subject(state: NodeState, states: Mapping[str, NodeState], envs: tuple[str, ...], context: Context) -> CurrentNode:
+    node, request = state.node, state.request
     if request is None:  # the inputs of a node do not depend on its parents
         request = resolution.request_for(node, (), context)
-    missing = [looks[node_id] for node_id in node.needs if looks[node_id].layer is None]
+    missing = [states[node_id] for node_id in state.waits]
     first = [
         parent for parent in missing if parent.request is not None
     ] or missing  # a sublayer may not stand on the nodes that these wait for
-    is_question = assessment.settled is None and not missing
+    is_question = state.resolved is None and not missing
     return CurrentNode(
         name=node.spec.name,
         subject=node.subject,
@@ -91,25 +84,20 @@ def _subject(
         project=context.root,
         options=node.spec.options,
         inputs=tuple([item.path, item.sha256, item.executable, item.link] for item in request.inputs),
-        below=tuple(as_parent(looks[node_id]) for node_id in node.below if looks[node_id].layer),
+        below=tuple(as_parent(layer) for layer in known_layers(node.below, states)),
         waits=tuple(parent.node.spec.name for parent in first),
         question=resolution.pins_question(node, request) if is_question else None,
-        document=assessment.settled.document if assessment.settled else None,
-        key=assessment.settled.key if assessment.settled else "",
-        summary=node.kind.summary(request, assessment.settled.pins) if assessment.settled else "",
+        document=state.resolved.document if state.resolved else None,
+        key=state.key,
+        summary=node.kind.summary(request, state.resolved.pins) if state.resolved else "",
     )
 
 
-def as_parent(assessment: Assessment) -> Parent:
-    """Returns a cached node as a parent."""
-    assert assessment.layer is not None
-    document = assessment.layer.document
-    return Parent(
-        diff_id=assessment.layer.diff_id,
-        name=assessment.node.spec.name,
-        subject=assessment.node.subject,
-        document=document,
-    )
+def as_parent(layer: KnownLayer) -> Parent:
+    """Returns a node whose diff ID is known as a parent."""
+    node = layer.settled.node
+    document = layer.layer.document if layer.layer else layer.settled.document
+    return Parent(diff_id=layer.diff_id, name=node.spec.name, subject=node.subject, document=document)
 
 
 def _nearest(missing: Sequence[CurrentNode], context: Context) -> dict[int, PastBuild]:
@@ -139,19 +127,19 @@ def _questions(missing: Sequence[CurrentNode], context: Context) -> dict[int, Pa
 
 
 def _locked_questions(
-    selected: Sequence[Assessment],
+    selected: Sequence[NodeState],
     subjects: Mapping[str, CurrentNode],
-    looks: Mapping[str, Assessment],
+    states: Mapping[str, NodeState],
     context: Context,
 ) -> dict[int, PastQuestion]:
     """Returns the lock's answer to another question under the same name, for each subject that has no answer."""
     questions: dict[int, PastQuestion] = {}
-    for assessment in selected:
-        subject = subjects[assessment.node.id]
-        if subject.question is None or assessment.request is None:
+    for state in selected:
+        subject = subjects[state.node.id]
+        if subject.question is None or state.request is None:
             continue
         question = resolution.question_for_lock(
-            assessment.node, assessment.request, [each.settled for each in stored_layers(assessment.node.below, looks)]
+            state.node, state.request, [each.settled for each in known_layers(state.node.below, states)]
         )
         entry = context.lock.nearest(question)
         if entry is not None:
@@ -182,10 +170,9 @@ def _origin(pulled: Json) -> str:
     return f"{pulled.get('registry', '')}, signed by {pulled.get('signed', '')}"
 
 
-def _own_build(assessment: Assessment, context: Context) -> PastBuild | None:
+def _own_build(state: NodeState, context: Context) -> PastBuild | None:
     """Returns the build that a cached node came from."""
-    assert assessment.layer is not None
-    stored = history.read_build(context.store, assessment.layer.key)
+    stored = history.read_build(context.store, state.key)
     return _past_build(stored) if stored else None
 
 

@@ -8,22 +8,22 @@ not depend on them.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from envtool.api import Fetch
 from envtool.build import resolution
+from envtool.build.assess import Sources, StateReader
 from envtool.build.context import Context
 from envtool.build.fetch_files import fetch_layer_files, lease_blobs
-from envtool.build.resolution import MadeLayer, ResolvedNode
-from envtool.build.scheduler import Scheduler
+from envtool.build.resolution import KnownLayer, ResolvedNode, UnstoredLayer
+from envtool.build.scheduler import Scheduler, resolve
 from envtool.build.site import ContainerSite
 from envtool.build.tracking import track_work
 from envtool.errors import ResolveError
 from envtool.plan.graph import Graph, Node
 from envtool.store import blobs
-from envtool.store.layers import Layer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def fetch_all_files(graph: Graph, context: Context, *, jobs: int = 0) -> Gathere
     nodes = _resolve_all(graph, stacks, context, jobs)
     files_by_hash: dict[str, WantedFile] = {}
     for node in nodes:
-        settled = node.settled
+        settled = node.layer.settled
         name = f"{settled.node.subject} {settled.node.spec.name}"
         for fetch in settled.fetches:
             earlier = files_by_hash.get(fetch.sha256)
@@ -89,43 +89,15 @@ def _size(context: Context, fetch: Fetch) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _AssumedLayer(MadeLayer):
-    """A resolved node that may not be built, and its parents."""
+class _Gathered:
+    """A resolved node and its parents, which need not be in the store."""
 
-    below: tuple[MadeLayer, ...]
-
-
-def resolve_without_build(graph: Graph, context: Context) -> dict[str, ResolvedNode]:
-    """Returns the nodes that are resolved without any build, by id: those that the lock answers, and those without pins
-    on such nodes. A kind that pins this machine is asked at once."""
-    found: dict[str, ResolvedNode] = {}
-    for node in graph.nodes.values():
-        below = [found[node_id] for node_id in node.below if node_id in found]
-        if len(below) == len(node.below) and (settled := _resolve_without_build(node, below, context)) is not None:
-            found[node.id] = settled
-    return found
+    layer: KnownLayer
+    below: tuple[KnownLayer, ...]
 
 
-def _resolve_without_build(node: Node, below: Sequence[ResolvedNode], context: Context) -> ResolvedNode | None:
-    request = resolution.request_from_resolved(node, below, (), context)
-    if not resolution.needs_resolution(node.kind):
-        return resolution.apply_pins(node, request, None)
-    if not node.below and not node.kind.pinned:
-        known, pins = resolution.find_cached_pins(node, request, context)
-        if context.refresh or not known:
-            pins = resolution.resolve_pins(
-                node, request, context, ContainerSite(context, request, (), ""), again=context.refresh
-            )
-        return resolution.apply_pins(node, request, pins)
-    question = resolution.question_for_lock(node, request, below)
-    if context.refresh or question.id in context.moving:
-        return None
-    locked = resolution.find_locked_answer(node, request, question, context)
-    return resolution.apply_pins(node, request, locked.pins) if locked is not None else None
-
-
-def nodes_to_build(graph: Graph, known: Mapping[str, ResolvedNode]) -> frozenset[str]:
-    """Returns the nodes that must be built before all pins are known, when those in `known` are."""
+def nodes_to_build(graph: Graph, known: Container[str]) -> frozenset[str]:
+    """Returns the nodes that must be built before all pins are known, when those of `known` (ids) are."""
     return frozenset(
         below
         for node in graph.nodes.values()
@@ -134,24 +106,27 @@ def nodes_to_build(graph: Graph, known: Mapping[str, ResolvedNode]) -> frozenset
     )
 
 
-def _resolve_all(graph: Graph, stacks: Scheduler, context: Context, jobs: int) -> list[_AssumedLayer]:
+def _resolve_all(graph: Graph, stacks: Scheduler, context: Context, jobs: int) -> list[_Gathered]:
     """Resolves every node, in the graph's order; in parallel where one does not need the other."""
-    known = resolve_without_build(graph, context)
+    of_machine = {node.id: _resolve_machine(node, context) for node in graph.nodes.values() if _is_machine_base(node)}
+    states = StateReader(context, Sources(assume=True)).read(graph)
+    known = {node_id: state.resolved for node_id, state in states.items() if state.resolved is not None} | of_machine
     needed = nodes_to_build(graph, known)
-    futures: dict[str, Future[_AssumedLayer]] = {}
+    futures: dict[str, Future[_Gathered]] = {}
 
-    def one(node: Node) -> _AssumedLayer:
+    def gather(node: Node) -> _Gathered:
         context.cancel.check()
-        below = tuple(futures[node_id].result() for node_id in node.below)  # all were started before this one
+        below = tuple(futures[node_id].result().layer for node_id in node.below)  # all were started before this one
         if node.id in needed:
-            made = stacks.node(node.id)
-            return _AssumedLayer(settled=made.settled, layer=made.layer, below=below)
-        settled = known[node.id] if node.id in known else _resolve_one(node, below, context)
-        return _AssumedLayer(settled=settled, layer=_unbuilt_layer(), below=below)
+            return _Gathered(layer=stacks.node(node.id), below=below)
+        if output := states[node.id].output:
+            return _Gathered(layer=output, below=below)
+        resolved = known[node.id] if node.id in known else _resolve_one(node, below, context)
+        return _Gathered(layer=UnstoredLayer(settled=resolved, diff_id="", where="absent"), below=below)
 
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="resolve") as pool:
         for node in graph.nodes.values():
-            futures[node.id] = pool.submit(one, node)
+            futures[node.id] = pool.submit(gather, node)
         try:
             return [futures[node_id].result() for node_id in graph.nodes]
         except BaseException:
@@ -159,43 +134,47 @@ def _resolve_all(graph: Graph, stacks: Scheduler, context: Context, jobs: int) -
             raise
 
 
-def _resolve_one(node: Node, below: Sequence[MadeLayer], context: Context) -> ResolvedNode:
-    wanted = resolution.find_resolution(node, resolution.request_for(node, below, context), below, context)
-    if wanted.known:
-        return resolution.apply_pins(node, wanted.request, wanted.pins)
-    event_id = f"resolve:{node.id}"
-    with track_work(context, event_id, "resolve", node.spec.name, on=node.on) as piece:
-        site = ContainerSite(context, wanted.request, below, event_id)
-        pins = resolution.resolve_pins(node, wanted.request, context, site, again=wanted.again)
-        piece.detail = node.kind.summary(wanted.request, pins)
-        piece.outcome = "done"
-    return resolution.apply_pins(node, wanted.request, pins)
+def _is_machine_base(node: Node) -> bool:
+    return not node.below and not node.kind.pinned and resolution.needs_resolution(node.kind)
 
 
-def _unbuilt_layer() -> Layer:
-    """Takes the place of a layer that is not built: nodes on it ask nothing."""
-    return Layer(key="", tree="", manifest="", diff_id="", size=0, entries=0, document={})
+def _resolve_machine(node: Node, context: Context) -> ResolvedNode:
+    """Resolves a base that shows this machine: at once, since the pins of other nodes depend on it."""
+    request = resolution.request_for(node, (), context)
+    answer = resolution.find_resolution(node, request, (), context)
+    pins = answer.pins
+    if not answer.known:
+        site = ContainerSite(context, request, (), "")
+        pins = resolution.resolve_pins(node, request, context, site, again=answer.again)
+    return resolution.apply_pins(node, request, pins)
+
+
+def _resolve_one(node: Node, below: Sequence[KnownLayer], context: Context) -> ResolvedNode:
+    parents = [layer.settled for layer in below]
+    answer = resolution.find_resolution(node, resolution.request_for(node, below, context), parents, context)
+    pins = answer.pins if answer.known else resolve(node, answer, below, context)
+    return resolution.apply_pins(node, answer.request, pins)
 
 
 # ---- fetching --------------------------------------------------------------------------------------------------------
 
 
-def _fetch_node_files(made: _AssumedLayer, stacks: Scheduler, context: Context) -> None:
-    settled = made.settled
+def _fetch_node_files(node: _Gathered, stacks: Scheduler, context: Context) -> None:
+    settled = node.layer.settled
     missing = [fetch for fetch in settled.fetches if not blobs.has(context.store, fetch.sha256, fetch.size)]
     if not missing:
         return
     context.cancel.check()
     event_id = f"fetch:{settled.node.id}"
     total = sum(fetch.size for fetch in missing)
-    with track_work(context, event_id, "fetch", settled.node.spec.name, total=total, on=settled.node.on) as piece:
-        piece.detail = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
+    with track_work(context, event_id, "fetch", settled.node.spec.name, total=total, on=settled.node.on) as work:
+        work.detail = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
         try:
-            fetch_layer_files(settled, context, event_id, ContainerSite(context, settled.request, made.below, event_id))
+            fetch_layer_files(settled, context, event_id, ContainerSite(context, settled.request, node.below, event_id))
         except ResolveError as error:
             if error.code != "no-stack":
                 raise
             # only a container on the stack knows where the files are (npm's default registry): the stack is built
             below = [stacks.node(node_id) for node_id in settled.node.below]
             fetch_layer_files(settled, context, event_id, ContainerSite(context, settled.request, below, event_id))
-        piece.outcome = "done"
+        work.outcome = "done"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from envtool import keys
-from envtool.api import Cache, Fetch, Request, Secret
+from envtool.api import Cache, Fetch, Secret
 from envtool.build import resolution
+from envtool.build.assess import NodeState, Sources, StateReader
 from envtool.build.context import Context
-from envtool.build.resolution import MadeLayer, ResolvedNode
+from envtool.build.resolution import KnownLayer, ResolvedNode
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Lock, LockEntry, LockQuestion
 from envtool.model import Json, LayerSpec
@@ -21,7 +22,7 @@ MAX_CHANGES = 5  # changes of one layer that a message lists
 MAX_VALUE_LENGTH = 40  # characters of a name or value in a message
 
 
-def lock_entries(graph: Graph, made: Sequence[MadeLayer]) -> tuple[LockEntry, ...]:
+def lock_entries(graph: Graph, made: Sequence[KnownLayer]) -> tuple[LockEntry, ...]:
     """Returns an entry for each built node with pins or files, except what only this machine has (kind `host`)."""
     by_id = {each.settled.node.id: each for each in made}
     entries: list[LockEntry] = []
@@ -29,7 +30,7 @@ def lock_entries(graph: Graph, made: Sequence[MadeLayer]) -> tuple[LockEntry, ..
     for node in graph.nodes.values():
         if node.id not in by_id:
             continue
-        settled, layer = by_id[node.id].settled, by_id[node.id].layer
+        settled = by_id[node.id].settled
         recipe = node.kind.build(settled.request, settled.pins)
         is_impure = recipe.network or any(isinstance(each, Cache | Secret) for each in recipe.shown)
         pure[node.id] = (
@@ -46,7 +47,7 @@ def lock_entries(graph: Graph, made: Sequence[MadeLayer]) -> tuple[LockEntry, ..
                 pins=settled.pins,
                 files=() if has_pins else tuple(_file(fetch) for fetch in settled.fetches),
                 key=settled.key if pure[node.id] else "",
-                diff_id=layer.diff_id if pure[node.id] else "",
+                diff_id=by_id[node.id].diff_id if pure[node.id] else "",
             )
         )
     return tuple(entries)
@@ -63,38 +64,34 @@ def check_lock(graph: Graph, lock: Lock, context: Context, file: str) -> None:
     Layers on this machine's own system are checked less strictly: their answers come from machines like this one, and
     without such an answer another machine's entry for the same question is enough.
     """
-    known: dict[str, ResolvedNode] = {}
+    reader = StateReader(context, Sources(store=False, assume=True))
     problems: dict[Problem, None] = {}
     for node in graph.nodes.values():
-        if any(each not in known for each in node.below):
-            continue  # a parent is the problem, or is not known here
-        below = [known[each] for each in node.below]
-        request = _request(node, below, context)
-        if request is None:
-            continue
-        pins: Json = None
-        if resolution.needs_resolution(node.kind) and not node.kind.pinned:
-            continue
-        if resolution.needs_resolution(node.kind):
-            question = resolution.question_for_lock(node, request, below)
-            answer = resolution.find_locked_answer(node, request, question, context)
-            if answer is None:
-                problems[_stale_problem(node, question, lock, context, file)] = None
-                continue
-            pins = answer.pins
-        known[node.id] = resolution.apply_pins(node, request, pins)
+        state = _read_state(reader, graph, node)
+        if state is None or state.request is None or state.resolved is not None or not node.kind.pinned:
+            continue  # a parent is the problem, or the node is not known here
+        below = [resolved for parent in node.below if (resolved := _resolved(reader, parent)) is not None]
+        question = resolution.question_for_lock(node, state.request, below)
+        problems[_stale_problem(node, question, lock, context, file)] = None
     problems |= dict.fromkeys(_host_base_problems(graph, lock, context, file))
     if problems:
         raise SpecError(tuple(sorted(problems, key=lambda each: (each.where, each.message))))
 
 
-def _request(node: Node, below: Sequence[ResolvedNode], context: Context) -> Request | None:
-    """Returns the request of a node for its question to a lock; None where an input is missing, which its envs
-    report."""
+def _read_state(reader: StateReader, graph: Graph, node: Node) -> NodeState | None:
+    """Returns what the lock says of a node; None where an input is missing, which its envs report. Raises SpecError for
+    wrong pins in the lock."""
     try:
-        return resolution.request_from_resolved(node, below, (), context)
-    except SpecError:
+        return reader.read(graph, [node.id])[node.id]
+    except SpecError as error:
+        if any(problem.code == "lock-pins" for problem in error.problems):
+            raise
         return None
+
+
+def _resolved(reader: StateReader, node_id: str) -> ResolvedNode | None:
+    state = reader.known(node_id)
+    return state.resolved if state else None
 
 
 def _host_base_problems(graph: Graph, lock: Lock, context: Context, file: str) -> list[Problem]:
@@ -104,9 +101,10 @@ def _host_base_problems(graph: Graph, lock: Lock, context: Context, file: str) -
         base = graph.nodes[node.below[0]] if node.below else node
         if base.kind.pinned or not resolution.needs_resolution(node.kind) or node is base:
             continue
-        request = _request(node, [], context)
-        if request is None:
-            continue
+        try:
+            request = resolution.request_from_resolved(node, (), (), context)
+        except SpecError:
+            continue  # an input is missing, which its envs report
         options = node.kind.question(request)
         if (node.kind.name, keys.digest(options)) not in asked:
             question = LockQuestion(

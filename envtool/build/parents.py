@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from envtool.api import PROJECT, Looked
-from envtool.build.resolution import MadeLayer, ResolvedNode
+from envtool.build.resolution import KnownLayer, MadeLayer, ResolvedNode
 from envtool.container.program import BindMount
 from envtool.errors import MakeError
 from envtool.model import Json
@@ -59,7 +59,7 @@ class ProjectOverlay(TypedDict):
     inputs: tuple[str, ...]
 
 
-def project_overlay(stack: Sequence[MadeLayer]) -> ProjectOverlay:
+def project_overlay(stack: Sequence[KnownLayer]) -> ProjectOverlay:
     """Returns which layers of a stack (bottom first) lie over the project, and the inputs that they were built from.
     Where one does, all others do, too: it was built on their files there."""
     overlaying = [layer.settled for layer in stack if overlays_project(layer.settled)]
@@ -77,7 +77,7 @@ def copies(stack: Sequence[ResolvedNode]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def stack_binds(stack: Sequence[MadeLayer]) -> tuple[BindMount, ...]:
+def stack_binds(stack: Sequence[KnownLayer]) -> tuple[BindMount, ...]:
     """Returns the directories of the host that a base binds in every container on it (kind `host`: the system
     directories)."""
     if not stack:
@@ -87,7 +87,7 @@ def stack_binds(stack: Sequence[MadeLayer]) -> tuple[BindMount, ...]:
     return tuple(BindMount(source=bind.source, target=bind.target) for bind in recipe.mounts)
 
 
-def shown_host_files(stack: Sequence[MadeLayer]) -> Looked | None:
+def shown_host_files(stack: Sequence[KnownLayer]) -> Looked | None:
     """Returns the state of the host files that a base shows, from when it was resolved; None where it shows none."""
     base = stack[0].settled if stack else None
     return base.node.kind.looked(base.pins) if base else None

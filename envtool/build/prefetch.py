@@ -1,125 +1,62 @@
-"""Asks the team cache for the layers of a stack, and pulls them ahead of the build.
+"""Pulls layers from the team cache ahead of the build, side by side.
 
-A key consists of the diff IDs of the parents, and statements hold those: statements are asked for from the bottom up,
-level by level, and the blobs are then pulled in parallel. Layers that only a missing layer needs are not pulled.
+A key consists of the diff IDs of the parents, and statements hold those: the states of a whole stack are read first
+(assess.py), then the blobs come in parallel. Layers that only a missing layer needs are not pulled.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 
-from envtool.build import resolution, shared_layers
+from envtool.build import shared_layers
+from envtool.build.assess import NodeState
 from envtool.build.context import Context
 from envtool.build.resolution import MadeLayer, ResolvedNode
 from envtool.build.tracking import track_work
 from envtool.container import userns
-from envtool.plan.graph import Graph, Node
 from envtool.store import layers
-from envtool.store.layers import Layer
 
-LOOKUP_THREADS, FETCH_THREADS = 8, 4  # threads
+PULL_THREADS = 4  # layers that are pulled at one time
 
 
 class Prefetcher:
-    """Asks and pulls for one run, from any thread: each node once."""
+    """Pulls for one run, from any thread: each node once."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        # what statements say; a layer that is not in the store has no `tree`
-        self._known: dict[str, MadeLayer | None] = {}
-        self._coming: dict[str, Future[MadeLayer | None]] = {}
-        self._asking = threading.Lock()
-        self._bringing = threading.BoundedSemaphore(FETCH_THREADS)
+        self._pulls: dict[str, Future[MadeLayer | None]] = {}
+        self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(PULL_THREADS)
 
-    def ask(self, graph: Graph, wanted: Sequence[str]) -> list[MadeLayer | None]:
-        """Returns what is known of these nodes, in the store or the team cache; a layer that is not in the store has no
-        `tree`. Raises SpecError, Interrupted."""
-        context = self._context
-        if context.share is None or context.refresh:
-            return [None] * len(wanted)
-        with self._asking:
-            for level in _levels(graph, wanted, self._known):
-                with ThreadPoolExecutor(min(LOOKUP_THREADS, len(level)), thread_name_prefix="ask") as pool:
-                    found = [*pool.map(lambda node: self._ask(node, wanted=node.id in wanted), level)]
-                self._known |= {node.id: made for node, made in zip(level, found, strict=True)}
-            return [self._known[node_id] for node_id in wanted]
+    def start(self, states: Iterable[NodeState]) -> None:
+        """Starts to pull those nodes that the team cache has."""
+        with self._lock:
+            for state in states:
+                if state.where == "team" and state.resolved is not None and state.node.id not in self._pulls:
+                    self._pulls[state.node.id] = self._begin(state.resolved)
 
-    def start(self, graph: Graph, wanted: Sequence[str]) -> None:
-        """Starts to pull those of these nodes that the team cache has. Raises as `ask` does."""
-        known = self.ask(graph, wanted)
-        with self._asking:
-            for node_id, made in zip(wanted, known, strict=True):
-                if (
-                    made is not None
-                    and not made.layer.tree
-                    and node_id not in self._coming
-                    and not resolution.image_diff_id(made.settled)
-                ):
-                    self._coming[node_id] = self._begin(made.settled)
-
-    def made(self, node_id: str) -> MadeLayer | None:
+    def pulled(self, node_id: str) -> MadeLayer | None:
         """Waits for a node that is being pulled and returns it; None where it has to be built. Raises StoreError,
         Interrupted."""
-        future = self._coming.get(node_id)
+        future = self._pulls.get(node_id)
         return future.result() if future is not None else None
 
-    def known(self, node_id: str) -> MadeLayer | None:
-        """Returns what the store or a statement says of a node, or None; a layer that is not in the store has no
-        `tree`."""
-        return self._known.get(node_id)
-
-    def is_fetching(self, node_id: str) -> bool:
+    def is_pulling(self, node_id: str) -> bool:
         """Whether a node is being pulled: its parents are not needed for it then."""
-        return node_id in self._coming
+        return node_id in self._pulls
 
     def wait(self) -> None:
-        """Waits until all pulls have ended. Raises as `made` does."""
-        for future in [*self._coming.values()]:
+        """Waits until all pulls have ended. Raises as `pulled` does."""
+        for future in [*self._pulls.values()]:
             future.result()
 
-    def _ask(self, node: Node, *, wanted: bool) -> MadeLayer | None:
-        context = self._context
-        context.cancel.check()
-        known = {each: made for each in node.needs if (made := self._known[each]) is not None}
-        if len(known) < len(node.needs):
-            return None
-        below = [known[each] for each in node.below]
-        beside = {name: [known[each] for each in stack] for name, stack in node.beside.items()}
-        answer = resolution.find_resolution(node, resolution.request_for(node, below, context, beside), below, context)
-        if not answer.known:
-            return None
-        settled = resolution.apply_pins(node, answer.request, answer.pins)
-        layer = layers.find(context.store, settled.key)
-        if layer is None and not wanted:  # what it came out as is all that is needed
-            layer = layers.find_known_output(context.store, settled.key, settled.document)
-        layer = layer or self._find_remote(settled, below)
-        return MadeLayer(settled=settled, layer=layer) if layer else None
+    def _begin(self, resolved: ResolvedNode) -> Future[MadeLayer | None]:
+        return _thread(lambda: self._pull_layer(resolved))
 
-    def _find_remote(self, settled: ResolvedNode, below: Sequence[MadeLayer]) -> Layer | None:
-        archive = resolution.image_diff_id(settled)
-        if archive:
-            return _layer(settled, archive, 0, 0)
-        base = below[0].settled if below else settled
-        found = (
-            shared_layers.find_statement(settled, self._context)
-            if shared_layers.is_shareable(settled, base, self._context)
-            else None
-        )
-        if found is None:
-            return None
-        layer = _layer(settled, found.diff_id, found.size, found.entries)
-        with suppress(OSError):  # the next run need not ask
-            layers.store_known_output(self._context.store, layer)
-        return layer
-
-    def _begin(self, settled: ResolvedNode) -> Future[MadeLayer | None]:
-        return _thread(lambda: self._pull_layer(settled))
-
-    def _pull_layer(self, settled: ResolvedNode) -> MadeLayer | None:
-        context, node = self._context, settled.node
+    def _pull_layer(self, resolved: ResolvedNode) -> MadeLayer | None:
+        context, node = self._context, resolved.node
         event_id = f"{node.subject}:{node.id}:pull"
 
         def waiting(holder: str) -> None:
@@ -129,54 +66,25 @@ class Prefetcher:
 
         context.make_room()
         with (
-            self._bringing,
-            track_work(context, event_id, node.subject, node.spec.name, on=node.on) as piece,
+            self._slots,
+            track_work(context, event_id, node.subject, node.spec.name, on=node.on) as work,
             layers.open_draft(
                 context.store,
-                settled.key,
+                resolved.key,
                 remove=userns.remove_as_root,
                 waiting=waiting,
                 cancelled=context.cancel.is_set,
             ) as draft,
         ):
-            piece.detail = node.kind.summary(settled.request, settled.pins)
-            piece.outcome = "cached"
+            work.detail = node.kind.summary(resolved.request, resolved.pins)
+            work.outcome = "cached"
             layer = draft.layer
             if layer is None:
-                layer = shared_layers.pull_layer(settled, context, draft, event_id)
-                piece.outcome = "pulled" if layer else "done"
-                piece.detail = ", ".join(
-                    filter(None, (piece.detail, shared_layers.pulled_size(layer) if layer else ""))
-                )
-        return MadeLayer(settled=settled, layer=layer) if layer else None
-
-
-def _layer(settled: ResolvedNode, diff_id: str, size: int, entries: int) -> Layer:
-    return Layer(
-        key=settled.key, tree="", manifest="", diff_id=diff_id, size=size, entries=entries, document=settled.document
-    )
-
-
-def _levels(graph: Graph, wanted: Iterable[str], known: Mapping[str, object]) -> list[list[Node]]:
-    """Returns the nodes that some need and that are not known yet, in levels: each level needs only levels before
-    it."""
-    needed: set[str] = set()
-    pending = [*wanted]
-    while pending:
-        node_id = pending.pop()
-        if node_id not in needed:
-            needed.add(node_id)
-            pending += graph.nodes[node_id].needs
-    heights: dict[str, int] = {}
-    levels: list[list[Node]] = []
-    for node in graph.nodes.values():  # each after what it needs
-        if node.id not in needed or node.id in known:
-            continue
-        height = heights[node.id] = max((heights[each] + 1 for each in node.needs if each in heights), default=0)
-        if height == len(levels):
-            levels.append([])
-        levels[height].append(node)
-    return levels
+                layer = shared_layers.pull_layer(resolved, context, draft, event_id)
+                work.outcome = "pulled" if layer else "done"
+                size = shared_layers.pulled_size(layer) if layer else ""
+                work.detail = ", ".join(filter(None, (work.detail, size)))
+        return MadeLayer(settled=resolved, layer=layer) if layer else None
 
 
 def _thread(work: Callable[[], MadeLayer | None]) -> Future[MadeLayer | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from envtool import keys, pin_schemas
 from envtool.api import Fetch, InputFile, Kind, Request, Site
@@ -29,6 +29,7 @@ from envtool.lock.lock import LockEntry, LockQuestion, parents_digest
 from envtool.lock.text_format import wrong_pins_error
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, is_composite
+from envtool.plan.plan import Location
 from envtool.plugin_calls import with_location
 from envtool.project import inputs, source_files
 from envtool.project.host_access import HostAccess
@@ -58,10 +59,38 @@ class ResolvedNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeLayer:
-    """A resolved node with its layer in the store."""
+    """A resolved node whose layer is in the store."""
 
     settled: ResolvedNode
     layer: Layer
+
+    @property
+    def diff_id(self) -> str:
+        """The digest of the layer."""
+        return self.layer.diff_id
+
+    @property
+    def where(self) -> Location:
+        """Where the layer is."""
+        return "stored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnstoredLayer:
+    """A resolved node whose layer is not in the store; `where` says how its diff ID is known all the same. Both are
+    not known (`absent`, "") where `fetch` assumes the parents of a node whose files do not depend on them."""
+
+    settled: ResolvedNode
+    diff_id: str
+    where: Location
+
+    @property
+    def layer(self) -> None:
+        """There is none."""
+        return None
+
+
+KnownLayer: TypeAlias = MadeLayer | UnstoredLayer
 
 
 class RecordingSite(Site, Protocol):
@@ -73,7 +102,7 @@ class RecordingSite(Site, Protocol):
 
 
 def request_for(
-    node: Node, below: Sequence[MadeLayer], context: Context, beside: Mapping[str, Sequence[MadeLayer]] | None = None
+    node: Node, below: Sequence[KnownLayer], context: Context, beside: Mapping[str, Sequence[KnownLayer]] | None = None
 ) -> Request:
     """Returns the request of a node on its parents. Raises SpecError for inputs that do not exist."""
     request = request_from_resolved(node, [layer.settled for layer in below], stack_diff_ids(below), context)
@@ -82,9 +111,9 @@ def request_for(
     )
 
 
-def stack_diff_ids(stack: Sequence[MadeLayer]) -> tuple[str, ...]:
+def stack_diff_ids(stack: Sequence[KnownLayer]) -> tuple[str, ...]:
     """The diff IDs of a stack, bottom first."""
-    return tuple(layer.layer.diff_id for layer in stack)
+    return tuple(layer.diff_id for layer in stack)
 
 
 def request_from_resolved(
@@ -168,7 +197,9 @@ class Resolution:
     locked: LockEntry | None = None  # the answer in the lock
 
 
-def find_resolution(node: Node, request: Request, below: Sequence[MadeLayer], context: Context) -> Resolution:
+def find_resolution(
+    node: Node, request: Request, below: Sequence[ResolvedNode], context: Context, *, use_cache: bool = True
+) -> Resolution:
     """Looks for a node's pins in the lock, then in the answer cache. Where there are none, the request says which
     earlier pins to prefer (`keep`)."""
     if not needs_resolution(node.kind):
@@ -176,7 +207,7 @@ def find_resolution(node: Node, request: Request, below: Sequence[MadeLayer], co
     if context.refresh:
         return Resolution(request=request, known=False, again=True)
     if node.kind.pinned:
-        question = question_for_lock(node, request, [parent.settled for parent in below])
+        question = question_for_lock(node, request, below)
         if question.id in context.moving:
             return Resolution(request=replace(request, keep=context.moving[question.id]), known=False, again=True)
         locked = find_locked_answer(node, request, question, context)
@@ -185,8 +216,8 @@ def find_resolution(node: Node, request: Request, below: Sequence[MadeLayer], co
         nearest = context.lock.nearest(question)
         if nearest is not None:
             request = replace(request, keep=nearest.pins)
-    known, pins = find_cached_pins(node, request, context)
-    return Resolution(request=request, known=known, pins=pins)
+    is_cached, pins = find_cached_pins(node, request, context) if use_cache else (False, None)
+    return Resolution(request=request, known=is_cached, pins=pins)
 
 
 def find_locked_answer(node: Node, request: Request, asked: LockQuestion, context: Context) -> LockEntry | None:
@@ -354,7 +385,7 @@ def image_diff_id(resolved: ResolvedNode) -> str:
     return archive.diff_id if archive else ""
 
 
-def pins_cache_path(layer: MadeLayer, context: Context) -> str:
+def pins_cache_path(layer: KnownLayer, context: Context) -> str:
     """Returns the path of the answer cache's file for a node: while it is unchanged, so are the pins."""
     return answer_cache.path(context.store, pins_question(layer.settled.node, layer.settled.request))
 

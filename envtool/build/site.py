@@ -16,7 +16,7 @@ from envtool.build.context import Context
 from envtool.build.host_network import host_network_access
 from envtool.build.parents import copies, joins, project_overlay, stack_binds
 from envtool.build.project_site import ProjectSite
-from envtool.build.resolution import MadeLayer
+from envtool.build.resolution import KnownLayer, MadeLayer
 from envtool.build.tee import Tee
 from envtool.container import program as container
 from envtool.container import supervisor
@@ -30,7 +30,7 @@ T = TypeVar("T")
 class ContainerSite(ProjectSite):
     """`api.Site` for one node. Its containers have the layers below the node."""
 
-    def __init__(self, context: Context, request: Request, below: Sequence[MadeLayer], event_id: str) -> None:
+    def __init__(self, context: Context, request: Request, below: Sequence[KnownLayer], event_id: str) -> None:
         super().__init__(context)
         self._request = request
         self._below = below
@@ -100,7 +100,8 @@ class ContainerSite(ProjectSite):
         """See api.Site. Raises ResolveError where there are no layers below to run on, Interrupted."""
         if not self._below:
             raise ResolveError("a base has no container to resolve in", code="no-stack")
-        if not all(layer.layer.tree for layer in self._below):  # `fetch` resolves nodes whose parents are not built
+        below = [layer for layer in self._below if isinstance(layer, MadeLayer)]
+        if len(below) < len(self._below):  # `fetch` resolves nodes whose parents are not built
             raise ResolveError("what it stands on is not built", code="no-stack")
         environment = build_environment(self._request.epoch, self._request)
         texts: tuple[container.TextMount, ...] = ()
@@ -119,13 +120,13 @@ class ContainerSite(ProjectSite):
             Tee(err, _silent, "") as stderr,
         ):
             program = container.Program(
-                root=container.Root(lowers=tuple(layer.layer.tree for layer in reversed(self._below))),
+                root=container.Root(lowers=tuple(layer.layer.tree for layer in reversed(below))),
                 steps=(container.ContainerStep(argv=command.words()),),
-                binds=(*stack_binds(self._below), *mounts),
+                binds=(*stack_binds(below), *mounts),
                 view=container.ProjectMount(project=bench.project, target=PROJECT) if bench.project else None,
-                joins=joins([layer.settled for layer in self._below]),
-                **project_overlay(self._below),
-                copies=copies([layer.settled for layer in self._below]),
+                joins=joins([layer.settled for layer in below]),
+                **project_overlay(below),
+                copies=copies([layer.settled for layer in below]),
                 env=environment,
                 shown=texts,
                 user="root",

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
-from envtool.build.assess import Assessment
+from envtool.build.assess import NodeState
 from envtool.build.context import Context
-from envtool.build.resolution import MadeLayer
+from envtool.build.resolution import KnownLayer
 from envtool.errors import UsageError
 from envtool.fs.beneath import open_beneath
 from envtool.model import Where
@@ -23,10 +23,10 @@ MAX_SEARCHED = 1 << 18  # bytes of a file that is searched for names
 
 
 def locate_items(
-    look: Assessment, below: Iterable[MadeLayer], context: Context, lock: LockLineFinder | None
+    state: NodeState, below: Iterable[KnownLayer], context: Context, lock: LockLineFinder | None
 ) -> LocationLookup:
     """Returns what finds the lines of one node's pins, options and variables."""
-    spec = look.node.spec
+    spec = state.node.spec
     setters = _setters(below)
 
     def option(text: str) -> str:
@@ -34,13 +34,13 @@ def locate_items(
 
     def pin(name: str, version: str) -> str:
         lock_line = lock(name, version) if lock else ""
-        requirement = _find_requirement(look, name, context.root)
+        requirement = _find_requirement(state, name, context.root)
         return ", from ".join(word for word in (lock_line, requirement) if word)
 
     return LocationLookup(option=option, pin=pin, variable=lambda name: setters.get(name, ""))
 
 
-def _setters(below: Iterable[MadeLayer]) -> Mapping[str, str]:
+def _setters(below: Iterable[KnownLayer]) -> Mapping[str, str]:
     setters: dict[str, str] = {}
     for made in below:
         node = made.settled.node
@@ -79,17 +79,17 @@ def find_in_spec(root: str, where: Where, text: str) -> str:
     return f"{where.file}:{where.line}"
 
 
-def _find_requirement(look: Assessment, name: str, root: str) -> str:
+def _find_requirement(state: NodeState, name: str, root: str) -> str:
     """Returns the line that asks for a package: a line of an input that begins with its name, or a line of the layer's
     own options."""
     words = r"[-_.]+".join(re.escape(word) for word in normalize_name(name).split("-"))
     at_start = re.compile(rf"[\s\"'\[,-]*{words}(?![\w-])", re.IGNORECASE)
-    for item in look.request.inputs if look.request else ():
+    for item in state.request.inputs if state.request else ():
         if item.content and not item.link:
             for number, line in enumerate(_lines(root, item.path), 1):
                 if at_start.match(line):
                     return f"{item.path}:{number}"
-    where = look.node.spec.where
+    where = state.node.spec.where
     anywhere = re.compile(rf"(?<![\w.-]){words}(?![\w-])", re.IGNORECASE)
     for number, line in _block(_lines(root, where.file), where):
         if anywhere.search(line.partition(" #")[0]):

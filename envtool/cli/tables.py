@@ -171,16 +171,15 @@ def _describe_step(step: PlannedStep, style: Style) -> list[str]:
 def plan_json(plan: Plan) -> Json:
     """The object of `plan` (docs/json.md)."""
     envs: list[Json] = [
-        {"name": env.name, "tasks": [*env.tasks], "steps": [_step_json(step) for step in env.steps]}
+        {
+            "name": env.name,
+            "tasks": [*env.tasks],
+            "steps": [asdict(step) for step in env.steps],
+            "rounds": env.rounds,
+        }
         for env in plan.envs
     ]
     return {"envs": envs, "notes": [*plan.notes]}
-
-
-def _step_json(step: PlannedStep) -> Json:
-    document: dict[str, Json] = asdict(step)
-    del document["node"]
-    return document
 
 
 def format_fetch(result: GatheredFiles) -> str:

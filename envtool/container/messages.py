@@ -7,6 +7,9 @@ length.
 
 from __future__ import annotations
 
+import _socket
+import sys
+
 _MAX_VALUES = 8  # values
 
 
@@ -43,3 +46,17 @@ def unpack(data: bytes | bytearray) -> tuple[int | str, ...]:
     if position != len(data):
         raise ValueError("not a message")
     return tuple(values)
+
+
+def parse_ancillary(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
+    """Returns the pid of the process that sent a message (0: unknown), and the descriptors that came with it."""
+    sender, descriptors = 0, []
+    for _, kind, data in ancillary:
+        numbers = [
+            int.from_bytes(data[position : position + 4], sys.byteorder) for position in range(0, len(data) - 3, 4)
+        ]
+        if kind == _socket.SCM_CREDENTIALS:
+            sender = numbers[0]
+        elif kind == _socket.SCM_RIGHTS:
+            descriptors += numbers
+    return sender, descriptors

@@ -6,8 +6,10 @@ changed: so targets resolve inside the container, and a symlink of an image cann
 
 from __future__ import annotations
 
+import _thread
 import os
 
+from envtool.container import userns
 from envtool.container.syscalls import kernel_version, syscall
 
 RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000
@@ -15,6 +17,8 @@ _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _CLOEXEC = 1, 0o2000000
 _MS_NODEV, _MS_REC, _MS_PRIVATE = 4, 0x4000, 0x40000
 OVERLAY_LIMIT = 500  # OVL_MAX_STACK of the kernel
+_namespaces: dict[tuple[object, ...], int] = {}
+_namespaces_lock = _thread.allocate_lock()
 
 
 def new_filesystem(kind: str, attributes: int = 0, *flags: str, **options: str) -> int:
@@ -134,3 +138,31 @@ def map_owner(descriptor: int, maps: dict[tuple[int, int], int]) -> bool:
     except (OSError, KeyError):  # KeyError: the owner changed after the maps were made
         return False
     return True
+
+
+def owner_namespaces(sources: list[str], user: int, ids: userns.IdMaps) -> dict[tuple[int, int], int]:
+    """Returns, if the caller is root, the user namespace (a descriptor) for each owner (uid, gid) of the sources: it
+    maps that owner to the container's id `user`.
+    """
+    if ids.mode != "root":
+        return {}
+    namespaces: dict[tuple[int, int], int] = {}
+    for path in sources:
+        try:
+            owner = os.stat(path)
+        except OSError:  # opening it will raise the error
+            continue
+        namespaces[owner.st_uid, owner.st_gid] = _owner_namespace(owner.st_uid, owner.st_gid, user, ids)
+    return namespaces
+
+
+def _owner_namespace(uid: int, gid: int, user: int, ids: userns.IdMaps) -> int:
+    """Returns a namespace that is made once and kept as long as this process: it costs a fork."""
+    key = (uid, gid, user, ids.uids[0], ids.gids[0])
+    with _namespaces_lock:
+        if key not in _namespaces:
+            (_, base, count), (_, group, groups) = ids.uids[0], ids.gids[0]
+            _namespaces[key] = userns.user_namespace(
+                userns.idmapped_extents(uid, user, base, count), userns.idmapped_extents(gid, user, group, groups)
+            )
+        return _namespaces[key]

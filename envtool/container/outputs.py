@@ -397,6 +397,18 @@ class OutputReceiver:
         self._paths.append(path)
 
 
+def open_receiver(
+    directory: str, *, owned: bool, protected: tuple[str, ...], patterns: tuple[str, ...], limit: int
+) -> OutputReceiver:
+    """Returns a receiver. Raises SandboxError where the directory cannot be opened."""
+    try:
+        return OutputReceiver(directory, owned=owned, protected=protected, patterns=patterns, limit=limit)
+    except OSError as error:
+        from envtool.container.kernel_errors import sandbox_error
+
+        raise sandbox_error("source", error.errno or 0, f"{directory}: {error.strerror}") from error
+
+
 def _check_number(value: object, least: int | None = None, most: int | None = None) -> int:
     """Returns a whole number of a frame. Raises OSError for any other value, and for a number out of bounds."""
     if type(value) is not int or (least is not None and value < least) or (most is not None and value > most):

@@ -39,6 +39,7 @@ _OOM_SCORE = 500  # of 1000: how soon the kernel kills it when memory ends (proc
 _MAX_STEP_MESSAGE = 65536  # bytes of a message from a step
 _DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
 _TITLE = b"envtool: a container"
+FORWARDED_SIGNALS = (1, 2, 3, 12, 15)  # to the running step: HUP, INT, QUIT, USR2, TERM
 _END_ALL = syscalls.SIGUSR1  # from the supervisor: kill everything now, then collect
 
 
@@ -260,7 +261,7 @@ class _Pid1:
     def __init__(self) -> None:
         self.running = 0
         self.ending = False
-        for number in (1, 2, 3, 12, 15):
+        for number in FORWARDED_SIGNALS:
             _signal.signal(number, self._forward_signal)
         _signal.signal(_END_ALL, self._kill_all)
         _signal.signal(17, _signal.SIG_DFL)

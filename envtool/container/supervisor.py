@@ -19,7 +19,7 @@ import stat
 import sys
 import time
 
-from envtool.container import messages, pid1, rootfs, syscalls, userns
+from envtool.container import messages, mounts, pid1, rootfs, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,20 +44,17 @@ _KILL_SECONDS = 10.0  # seconds that pid 1 has to end by itself after everything
 _COLLECT_SECONDS = 600.0  # seconds for outputs to be copied back once the last step has ended
 _HURRY_SECONDS = 0.8  # the same after an interrupt
 
-_maps: dict[tuple[object, ...], int] = {}
-_maps_lock = _thread.allocate_lock()
-
 
 class Exit:
     """How a container ended."""
-
-    __slots__ = ("error", "interrupted", "lost", "notes", "opened", "outputs", "seconds", "status", "timed_out")
 
     def __init__(self) -> None:
         self.status = 125  # as a shell shows it (128+n for signals); 124 timed out
         self.timed_out = False
         self.interrupted = False
         self.seconds = 0.0
+        self.cpu_seconds = 0.0  # user and system time of all its processes (wait4(2))
+        self.memory = 0  # bytes of its largest process, at its largest
         self.outputs: tuple[str, ...] = ()  # relative paths of the outputs that were copied
         self.notes: tuple[str, ...] = ()  # outputs that could not be copied, and why
         self.lost = ""  # the first output that was lost, and why
@@ -66,7 +63,89 @@ class Exit:
         self.error = ""  # of a `call` step that raised: type and text
 
     def __repr__(self) -> str:
-        return f"Exit({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+        return f"Exit({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+class Container:
+    """A container that this process starts, and a context: at its end nothing of the container is left.
+
+    stdin -1 is /dev/null. With `terminal` a pty is made inside the container and joined to the descriptors 0 and 1 of
+    this process. Once `cancel` is readable the container is ended; outputs are still collected for a moment.
+    `outputs_to` is the directory that gets the outputs, which will belong to the caller (as root: to that directory's
+    owner). Outputs whose paths are in `protected` are copied only where a pattern of the program names the very path.
+    Several containers may run at once, from threads; `signal` and `stop` may come from any thread.
+    """
+
+    def __init__(
+        self,
+        program: dict[str, Any],  # of Program.to_dict()
+        *,
+        stdin: int = -1,
+        stdout: int = 1,
+        stderr: int = 2,
+        terminal: bool = False,
+        cancel: int = -1,
+        outputs_to: str = "",
+        protected: tuple[str, ...] = (),
+    ) -> None:
+        self._began = time.monotonic()
+        ids = userns.caller_ids()
+        program = _load_functions(program, terminal=terminal)
+        receiver = self._watch = None
+        if program["outputs"] and outputs_to:
+            from envtool.container import outputs
+
+            program["collect"] = outputs.send_outputs
+            patterns, limit, owned = program["outputs"], program["outputs_limit"], ids.mode == "root"
+            receiver = outputs.open_receiver(
+                outputs_to, owned=owned, protected=protected, patterns=patterns, limit=limit
+            )
+        if "watch" in program:
+            from envtool.container import opened_files
+
+            self._watch = opened_files.OpenedFilesWatch(program["watch"])
+            if self._watch.descriptors:
+                program |= {"watched": self._watch.descriptors, "begin": opened_files.add_watches}
+        self._supervisor = _Supervisor(program, ids, cancel, receiver)
+        self._stdio = (stdin, stdout, stderr)
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._supervisor.close()
+        if self._watch is not None:
+            self._watch.close()
+
+    def start(self) -> None:
+        """Return when the container is made and its steps begin. Raises SandboxError where it could not be made."""
+        self._supervisor.start(self._stdio)
+        self._supervisor.supervise(until_up=True)
+
+    def wait(self) -> Exit:
+        """Returns how it ended. Deadlines are kept, and outputs and the terminal served, only meanwhile. Raises
+        SandboxError.
+        """
+        self._supervisor.supervise()
+        result = self._supervisor.result
+        result.seconds = time.monotonic() - self._began
+        if self._watch is not None:
+            result.opened = self._watch.opened_paths()
+        return result
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process group of the running step. HUP, INT and TERM also keep further steps from
+        running. Raises ValueError for a signal that is not forwarded.
+        """
+        if number not in pid1.FORWARDED_SIGNALS:
+            raise ValueError(f"signal {number} is not forwarded to a container")
+        self._supervisor.signal(number)
+
+    def stop(self) -> None:
+        """Ask the running step to end (TERM), and return. What still runs `grace` seconds, and up to one more, later is
+        killed by `wait`.
+        """
+        self._supervisor.stop(syscalls.SIGTERM)
 
 
 def run(
@@ -80,77 +159,11 @@ def run(
     outputs_to: str = "",
     protected: tuple[str, ...] = (),
 ) -> Exit:
-    """Run `program` (of Program.to_dict()) to its end.
-
-    stdin -1 is /dev/null. With `terminal` a pty is made inside the container and joined to the descriptors 0 and 1 of
-    this process. Once `cancel` is readable the container is ended; outputs are still collected for a moment.
-    `outputs_to` is the directory that gets the outputs, which will belong to the caller (as root: to that directory's
-    owner). Outputs whose paths are in `protected` are copied only where a pattern of the program names the very path.
-    Several containers may run at once, from threads. Raises SandboxError where the container could not be made.
-    """
-    start = time.monotonic()
-    ids = userns.caller_ids()
-    program = _load_functions(program, terminal=terminal)
-    receiver = None
-    if program["outputs"] and outputs_to:
-        from envtool.container import outputs
-
-        program["collect"] = outputs.send_outputs
-        receiver = _open_receiver(program, outputs_to, protected, owned=ids.mode == "root")
-    watch = None
-    if "watch" in program:
-        from envtool.container import opened_files
-
-        watch = opened_files.OpenedFilesWatch(program["watch"])
-        if watch.descriptors:
-            program |= {"watched": watch.descriptors, "begin": opened_files.add_watches}
-    supervisor = _Supervisor(program, ids, cancel, receiver)
-    try:
-        supervisor.start((stdin, stdout, stderr))
-        supervisor.supervise()
-        if watch is not None:
-            supervisor.result.opened = watch.opened_paths()
-    finally:
-        supervisor.close()
-        if watch is not None:
-            watch.close()
-    result = supervisor.result
-    result.seconds = time.monotonic() - start
-    return result
-
-
-def _owner_namespaces(program: dict[str, Any], ids: userns.IdMaps) -> dict[tuple[int, int], int]:
-    """Returns, if the caller is root, the user namespace (a descriptor) for each owner (uid, gid) of what the
-    container's user shall own: it maps that owner to the container's user.
-    """
-    if ids.mode != "root":
-        return {}
-    sources = [
-        operation[2]
-        for operation in program["operations"]
-        if operation[0] == "project" or (operation[0] == "bind" and (operation[4] or not operation[3]))
-    ]
-    user = 0 if program["user"] == "root" else userns.TASK_UID
-    namespaces: dict[tuple[int, int], int] = {}
-    for path in sources:
-        try:
-            owner = os.stat(path)
-        except OSError:  # opening it will raise the error
-            continue
-        namespaces[owner.st_uid, owner.st_gid] = _owner_namespace(owner.st_uid, owner.st_gid, user, ids)
-    return namespaces
-
-
-def _owner_namespace(uid: int, gid: int, user: int, ids: userns.IdMaps) -> int:
-    """Returns a namespace that is made once and kept as long as this process: it costs a fork."""
-    key = (uid, gid, user, ids.uids[0], ids.gids[0])
-    with _maps_lock:
-        if key not in _maps:
-            (_, base, count), (_, group, groups) = ids.uids[0], ids.gids[0]
-            _maps[key] = userns.user_namespace(
-                userns.idmapped_extents(uid, user, base, count), userns.idmapped_extents(gid, user, group, groups)
-            )
-        return _maps[key]
+    """Run a container to its end, with the arguments of `Container`. Raises SandboxError where it could not be made."""
+    with Container(program, stdin=stdin, stdout=stdout, stderr=stderr, terminal=terminal, cancel=cancel,
+                   outputs_to=outputs_to, protected=protected) as container:  # fmt: skip
+        container.start()
+        return container.wait()
 
 
 def _requested_signal(cancel: int) -> int:
@@ -159,20 +172,6 @@ def _requested_signal(cancel: int) -> int:
     """
     waiting = int.from_bytes(fcntl.ioctl(cancel, syscalls.FIONREAD, b"\0\0\0\0"), sys.byteorder)
     return waiting if waiting in (syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM) else syscalls.SIGTERM
-
-
-def _parse_ancillary(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
-    """Returns the pid of the process that sent a message (0: unknown), and the descriptors that came with it."""
-    sender, descriptors = 0, []
-    for _, kind, data in ancillary:
-        numbers = [
-            int.from_bytes(data[position : position + 4], sys.byteorder) for position in range(0, len(data) - 3, 4)
-        ]
-        if kind == _socket.SCM_CREDENTIALS:
-            sender = numbers[0]
-        elif kind == _socket.SCM_RIGHTS:
-            descriptors += numbers
-    return sender, descriptors
 
 
 def _load_functions(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
@@ -199,23 +198,6 @@ def _load_functions(program: dict[str, Any], *, terminal: bool) -> dict[str, Any
     return program
 
 
-def _open_receiver(program: dict[str, Any], directory: str, protected: tuple[str, ...], *, owned: bool) -> Any:
-    from envtool.container import outputs
-
-    try:
-        return outputs.OutputReceiver(
-            directory,
-            owned=owned,
-            protected=protected,
-            patterns=program["outputs"],
-            limit=program["outputs_limit"],
-        )
-    except OSError as error:
-        from envtool.container.kernel_errors import sandbox_error
-
-        raise sandbox_error("source", error.errno or 0, f"{directory}: {error.strerror}") from error
-
-
 class _Supervisor:
     """One running container, on the supervisor's side."""
 
@@ -229,14 +211,21 @@ class _Supervisor:
         self.terminal: Any = None
         self.output = -1
         self.last_message = ""
-        self.up = self.ended = self.killed = self.gentle = self.hurried = False
+        self.registered = self.up = self.ended = self.killed = self.gentle = self.hurried = False
         timeout = program["timeout"]
         self.deadline = time.monotonic() + timeout if timeout is not None else None
         self.poll = select.poll()
+        self.lock = _thread.allocate_lock()  # of the two process numbers
         self.open = 1
 
     def start(self, stdio: tuple[int, int, int]) -> None:
-        maps = _owner_namespaces(self.program, self.ids)
+        sources = [
+            operation[2]
+            for operation in self.program["operations"]
+            if operation[0] == "project" or (operation[0] == "bind" and (operation[4] or not operation[3]))
+        ]
+        user = 0 if self.program["user"] == "root" else userns.TASK_UID
+        maps = mounts.owner_namespaces(sources, user, self.ids)
         syscalls.command_line_range()  # every process that is forked from here on knows it
         if self.ids.mode == "root":
             self._chown_pipes(stdio[1:])
@@ -267,13 +256,19 @@ class _Supervisor:
             if stat.S_ISFIFO(info.st_mode) and info.st_uid != owner:
                 os.fchown(descriptor, owner, -1)
 
-    def supervise(self) -> None:
-        """Answer the container until it has closed all its ends; enforce the deadline and the caller's cancel."""
-        for descriptor in (self.sock.fileno(), self.output, self.cancel):
-            if descriptor >= 0:
-                self.poll.register(descriptor, select.POLLIN)
-        self.open += self.output >= 0
+    def supervise(self, *, until_up: bool = False) -> None:
+        """Answer the container until it has closed all its ends; enforce the deadline and the caller's cancel. With
+        `until_up` only until its steps begin.
+        """
+        if not self.registered:
+            self.registered = True
+            for descriptor in (self.sock.fileno(), self.output, self.cancel):
+                if descriptor >= 0:
+                    self.poll.register(descriptor, select.POLLIN)
+            self.open += self.output >= 0
         while self.open > 0:
+            if until_up and self.up:
+                return
             # Bounded: a signal just before poll() sets a flag that Python looks at only after poll() returns.
             milliseconds = 1000.0
             if self.deadline is not None:
@@ -281,7 +276,7 @@ class _Supervisor:
             self._handle_events([descriptor for descriptor, _ in self.poll.poll(milliseconds)])
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 self._end_late_work() if self.ended else self._handle_deadline()
-        self._signal(syscalls.SIGKILL)  # it has closed every descriptor that it could report by
+        self.signal(syscalls.SIGKILL)  # it has closed every descriptor that it could report by
         self._reap()
         if self.ended and self.last_message != "done" and not (self.killed or self.failure):
             self.failure = ("broken", 0, "it ended before its work was done")
@@ -314,9 +309,8 @@ class _Supervisor:
             if self.ended and self.output >= 0:
                 self.result.interrupted = True
                 self._end_late_work()
-            elif not self.ended and not self.result.timed_out:
-                self.result.interrupted = True
-                self._end(number)
+            else:
+                self.stop(number)
         if self.terminal is not None:
             if 0 in ready:
                 self.terminal.forward_input()
@@ -340,14 +334,20 @@ class _Supervisor:
             self.result.lost = f"not all outputs were copied back: {why}"
             self._close(self.output)
         elif self.hurried:
-            self._signal(syscalls.SIGKILL)
+            self.signal(syscalls.SIGKILL)
             self.killed = True
         self.hurried = True
         self.deadline = time.monotonic() + _HURRY_SECONDS
 
+    def stop(self, number: int) -> None:
+        """End the container by a signal, unless its steps have ended. Called by any thread."""
+        if not self.ended and not self.result.timed_out:
+            self.result.interrupted = True
+            self._end(number)
+
     def _end(self, number: int = syscalls.SIGTERM) -> None:
         """Ask the step to end; it has `grace` seconds. A container that is still being made is killed at once."""
-        self._signal(number if self.up else syscalls.SIGKILL)
+        self.signal(number if self.up else syscalls.SIGKILL)
         self.gentle = number != syscalls.SIGTERM
         self.deadline = time.monotonic() + self.program["grace"]
 
@@ -359,7 +359,7 @@ class _Supervisor:
         if self.gentle:  # the step may handle ^C and go on: now ask with TERM
             self._end()
             return
-        self._signal(syscalls.SIGUSR1 if self.up and not self.killed else syscalls.SIGKILL)
+        self.signal(syscalls.SIGUSR1 if self.up and not self.killed else syscalls.SIGKILL)
         self.killed = True
         self.deadline = time.monotonic() + _KILL_SECONDS
 
@@ -369,7 +369,7 @@ class _Supervisor:
             data, ancillary, flags, _ = self.sock.recvmsg(_MESSAGE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:  # it ended without reading our last reply; its messages can still be read
             return True
-        sender, descriptors = _parse_ancillary(ancillary)
+        sender, descriptors = messages.parse_ancillary(ancillary)
         try:
             if data:
                 self._handle_message(
@@ -382,7 +382,7 @@ class _Supervisor:
             for descriptor in descriptors:
                 os.close(descriptor)
         if not data:
-            self._signal(syscalls.SIGKILL)  # without the socket it can do nothing but end
+            self.signal(syscalls.SIGKILL)  # without the socket it can do nothing but end
             return False
         return self.last_message != "done"
 
@@ -455,13 +455,15 @@ class _Supervisor:
         except OSError:  # it has ended, and the end of the socket tells
             pass
 
-    def _signal(self, number: int) -> None:
-        for child in (self.pid1,) if number != syscalls.SIGKILL else (self.helper, self.pid1):
-            if child:
-                try:
-                    os.kill(child, number)
-                except ProcessLookupError:
-                    pass
+    def signal(self, number: int) -> None:
+        """Send a signal to pid 1, and KILL to the helper too. Called by any thread."""
+        with self.lock:  # a number that was reaped may belong to another process
+            for child in (self.pid1,) if number != syscalls.SIGKILL else (self.helper, self.pid1):
+                if child:
+                    try:
+                        os.kill(child, number)
+                    except ProcessLookupError:
+                        pass
         if number == syscalls.SIGKILL and not self.pid1 and self.sock is not None:
             # The helper may have made a pid 1 and been killed before it reported: that pid 1 waits for our reply.
             try:
@@ -470,17 +472,20 @@ class _Supervisor:
                 pass
 
     def _reap(self) -> None:
-        for child in (self.helper, self.pid1):
-            if child:
-                try:
-                    os.waitpid(child, 0)
-                except ChildProcessError:
-                    pass
-        self.helper = self.pid1 = 0
+        with self.lock:
+            for child in (self.helper, self.pid1):
+                if child:
+                    try:
+                        usage = os.wait4(child, 0)[2]
+                    except ChildProcessError:
+                        continue
+                    self.result.cpu_seconds += usage.ru_utime + usage.ru_stime
+                    self.result.memory = max(self.result.memory, usage.ru_maxrss * 1024)
+            self.helper = self.pid1 = 0
 
     def close(self) -> None:
         """Kill and reap what is left of the container, and restore the terminal."""
-        self._signal(syscalls.SIGKILL)
+        self.signal(syscalls.SIGKILL)
         self._reap()
         if self.terminal is not None:
             self.terminal.restore()

@@ -1,25 +1,39 @@
-"""What a run will do, as a value for `envtool plan`."""
+"""What a run does for each base and layer, and why: the scheduler carries it out, and `envtool plan` shows it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from envtool.model import Env, Spec, Where
-from envtool.plan.graph import Graph, Node
+from envtool.plan.graph import Graph, Node, is_composite
 from envtool.plan.output_clashes import find_output_clashes
 
-State = Literal["cached", "build", "unknown"]
+# Where the layer of a node is. stored: in the store. answered: gone from it, but its diff ID is recorded. team: in the
+# team cache. image: it is the archive of an image, whose config has the diff ID. absent: nothing is known of it.
+Location: TypeAlias = Literal["stored", "answered", "team", "image", "absent"]
+# reuse: nothing is done. pull: from the team cache. unpack: an image's archive is fetched and unpacked. resolve: its
+# pins are asked for, then it is built. build: its recipe runs.
+Action: TypeAlias = Literal["reuse", "pull", "unpack", "resolve", "build"]
+State: TypeAlias = Literal["cached", "build", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSummary:
-    """What is known of a node before anything is built. `key` is empty while its parents are unknown."""
+class PlannedNode:
+    """What a run does for one node. `key` is empty while it is not known: `waits` are then the nodes (ids) whose diff
+    IDs it needs; the node is planned again once those are known, and may be in the store after all."""
 
-    state: State
+    action: Action
+    reason: str = ""
     key: str = ""
     summary: str = ""
+    waits: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """What people are shown first."""
+        return "cached" if self.action == "reuse" else "build" if self.key else "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,15 +49,19 @@ class PlannedStep:
     pinned: bool
     where: Where | None
     node: str = ""  # its id in the graph: several envs may share it, and several nodes may have its name
+    action: Action = "build"
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedEnv:
-    """One env: its stack, bottom first, and the tasks that would run."""
+    """One env: its stack, bottom first, and the tasks that would run. `rounds` is 2 where the pins of the base decide
+    which layers it has, and are not known yet: what stands on it is planned again then."""
 
     name: str
     tasks: tuple[str, ...]
     steps: tuple[PlannedStep, ...]
+    rounds: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,29 +72,40 @@ class Plan:
     notes: tuple[str, ...] = ()  # what is allowed, but probably a mistake
 
 
-def make_plan(spec: Spec, graph: Graph, known: Mapping[str, NodeSummary], verb: str = "") -> Plan:
+def make_plan(spec: Spec, graph: Graph, nodes: Mapping[str, PlannedNode], verb: str = "") -> Plan:
     """Returns the plan of all envs. With a verb only envs that have that task are in it."""
     envs = [env for env in spec.envs if not verb or any(task.name == verb for task in env.tasks)]
     tasks = [(env, task) for env in envs for task in env.tasks if not verb or task.name == verb]
-    return Plan(envs=tuple(_plan_env(env, graph, known, verb) for env in envs), notes=find_output_clashes(tasks))
+    return Plan(envs=tuple(_plan_env(env, graph, nodes, verb) for env in envs), notes=find_output_clashes(tasks))
 
 
-def _plan_env(env: Env, graph: Graph, known: Mapping[str, NodeSummary], verb: str) -> PlannedEnv:
+def _plan_env(env: Env, graph: Graph, nodes: Mapping[str, PlannedNode], verb: str) -> PlannedEnv:
     tasks = tuple(task.name for task in env.tasks if not verb or task.name == verb)
-    steps = tuple(_plan_step(graph.nodes[node_id], known) for node_id in graph.stacks[env.name])
-    return PlannedEnv(name=env.name, tasks=tasks, steps=steps)
+    stack = graph.stacks[env.name]
+    steps = tuple(_plan_step(graph.nodes[node_id], graph, nodes) for node_id in stack)
+    lacks_parts = is_composite(graph.nodes[stack[0]].kind) and stack[0] not in graph.parts
+    return PlannedEnv(name=env.name, tasks=tasks, steps=steps, rounds=2 if lacks_parts else 1)
 
 
-def _plan_step(node: Node, known: Mapping[str, NodeSummary]) -> PlannedStep:
-    state = known.get(node.id, NodeSummary(state="unknown"))
+def _plan_step(node: Node, graph: Graph, nodes: Mapping[str, PlannedNode]) -> PlannedStep:
+    planned = nodes.get(node.id, PlannedNode(action="build"))
     return PlannedStep(
         name=node.spec.name,
         kind=node.spec.kind,
         subject=node.subject,
-        state=state.state,
-        key=state.key,
-        summary=state.summary,
+        state=planned.state,
+        key=planned.key,
+        summary=planned.summary,
         pinned=node.kind.pinned,
         where=node.spec.where,
         node=node.id,
+        action=planned.action,
+        reason=planned.reason or _wait_reason(planned, graph, nodes),
     )
+
+
+def _wait_reason(planned: PlannedNode, graph: Graph, nodes: Mapping[str, PlannedNode]) -> str:
+    """Names the nodes that a node waits for: those that wait for no other come first, and are enough."""
+    first = [node_id for node_id in planned.waits if node_id in nodes and not nodes[node_id].waits]
+    names = dict.fromkeys(f"`{graph.nodes[node_id].spec.name}`" for node_id in first or planned.waits)
+    return f"its key depends on what {', '.join(names)} comes out as" if names else ""

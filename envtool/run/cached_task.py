@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from envtool import net
-from envtool.build.scheduler import Stack
+from envtool.build.stack import KnownStack, Stack
 from envtool.events import Finished, Started
 from envtool.model import Env
 from envtool.run import provenance
@@ -29,11 +29,9 @@ RunTask = Callable[[PreparedTask, HostInputs | None], TaskResult]
 class Stacks(Protocol):
     """What this module needs of build.scheduler.Scheduler."""
 
-    def find_known_stack(self, env: str) -> Stack | None:
-        """Returns the stack of an env as it was built before, without building or fetching anything."""
-
-    def foreseen(self, env: str) -> Stack | None:
-        """Returns the stack of an env as the store and the team cache know it."""
+    def find_known_stack(self, env: str, *, team: bool = False) -> KnownStack | None:
+        """Returns the stack of an env as the store (and the team cache) know it, without building or pulling
+        anything."""
 
     def stack(self, env: str) -> Stack:
         """Returns the stack of an env, after building what is missing."""
@@ -45,7 +43,7 @@ class CachedResult:
 
     env: Env
     task: str
-    stack: Stack
+    stack: KnownStack
     view: str  # digest
     stored: StoredResult
 
@@ -85,7 +83,7 @@ def _prepare_known(call: TaskCall, stacks: Stacks) -> PreparedTask | None:
     share = call.context.share
     stack = stacks.find_known_stack(call.env.name)
     if stack is None and share is not None and share.results:
-        stack = stacks.foreseen(call.env.name)
+        stack = stacks.find_known_stack(call.env.name, team=True)
     return prepare_task(call, stack) if stack else None
 
 

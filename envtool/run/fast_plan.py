@@ -12,7 +12,7 @@ from typing import Any
 
 from envtool.build import resolution
 from envtool.build.context import Context
-from envtool.build.scheduler import Stack
+from envtool.build.stack import KnownStack, Stack
 from envtool.container import userns
 from envtool.container.program import ContainerStep
 from envtool.fs import store_files
@@ -102,7 +102,7 @@ def write_test_plan(
         or any(not _is_plain(trace) for trace in traces)
     ):
         return
-    if any(not made.layer.tree for trace in traces for made in trace.stack.made):  # removed from the store
+    if any(made.layer is None for trace in traces for made in trace.stack.made):  # removed from the store
         return
     signatures = _watched_signatures(traces, spec, files, context)
     if signatures is None:
@@ -217,15 +217,16 @@ def _is_plain(trace: CachedResult) -> bool:
     return not trace.stored.outputs and not trace.stored.run.message and name.isascii() and name.isprintable()
 
 
-def _decisive_paths(stack: Stack, spec: Spec, context: Context) -> Iterator[str]:
+def _decisive_paths(stack: KnownStack, spec: Spec, context: Context) -> Iterator[str]:
     """Yields the paths that decided a stack, besides the project files that were read: spec, plugins, inputs, pins,
     layers."""
     yield from spec.read
     yield sysconfig.get_path("purelib")  # its ctime changes when a plugin is installed or removed
     for made in (*stack.made, *stack.aside):
         settled = made.settled
-        yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
-        yield made.layer.tree
+        if made.layer is not None:
+            yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
+            yield made.layer.tree
         yield resolution.pins_cache_path(made, context)
         yield from settled.node.kind.watches(settled.pins)
         directory = settled.node.spec.directory

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from envtool.api import PROJECT, Looked
 from envtool.build.context import Context
 from envtool.build.parents import opened_files_question, shown_host_files
-from envtool.build.scheduler import Stack
+from envtool.build.stack import KnownStack
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
 from envtool.model import Json
@@ -46,7 +46,7 @@ class HostInputs:
 
     __slots__ = ("_began", "_directories", "_machine", "opened")
 
-    def __init__(self, stack: Stack, context: Context) -> None:
+    def __init__(self, stack: KnownStack, context: Context) -> None:
         """Raises EnvtoolError if git fails."""
         self._machine = shown_host_files(stack.made)
         self._directories = {
@@ -89,19 +89,19 @@ class HostInputs:
             answer_cache.put(context.store, opened_files_question("result", key), opened_paths)
 
 
-def unseen_reason(stack: Stack) -> str:
+def unseen_reason(stack: KnownStack) -> str:
     """Returns why not all files of this machine that a stack mounts could be read; empty if all could."""
     host = shown_host_files(stack.made)
     return host.unseen if host else ""
 
 
-def result_host_state(stack: Stack, key: str, context: Context) -> dict[str, int]:
+def result_host_state(stack: KnownStack, key: str, context: Context) -> dict[str, int]:
     """Returns the files of this machine that decided the result of a key and the layers below it: ctimes (ns) by
     path."""
     host = shown_host_files(stack.made)
     if host is None:
         return {}
-    questions = [opened_files_question("layer", made.layer.key) for made in (*stack.made, *stack.aside)[1:]]
+    questions = [opened_files_question("layer", made.settled.key) for made in (*stack.made, *stack.aside)[1:]]
     return _decisive_state(
         host,
         [answer_cache.get(context.store, question) for question in (*questions, opened_files_question("result", key))],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from envtool.build.context import Context
-from envtool.build.scheduler import Stack
+from envtool.build.stack import KnownStack, Stack
 from envtool.errors import EnvtoolError
 from envtool.model import Env, Task
 from envtool.project import snapshot, snapshot_cache, source_files
@@ -43,10 +43,16 @@ class PreparedTask:
     request may lack what depends on the project's files, and there may be no snapshot."""
 
     call: TaskCall
-    stack: Stack
+    stack: KnownStack
     request: TaskRequest
     snapshot: Snapshot | None = None
     refusal: NotCacheable | None = None
+
+    @property
+    def built(self) -> Stack:
+        """The stack, whose layers are all in the store by now."""
+        assert isinstance(self.stack, Stack)
+        return self.stack
 
     def cache(self) -> ResultCache:
         """Returns the cache for the result."""
@@ -55,7 +61,7 @@ class PreparedTask:
         return open_cache(self.call.context, self.stack, self.call.owner)
 
 
-def prepare_task(call: TaskCall, stack: Stack) -> PreparedTask:
+def prepare_task(call: TaskCall, stack: KnownStack) -> PreparedTask:
     """Returns a task with its request. Raises Interrupted."""
     project: Snapshot | None = None
     try:
@@ -69,7 +75,7 @@ def prepare_task(call: TaskCall, stack: Stack) -> PreparedTask:
         )
 
 
-def check_cacheable(env: Env, stack: Stack) -> None:
+def check_cacheable(env: Env, stack: KnownStack) -> None:
     """Raises NotCacheable for a task that reaches what no digest covers: the network, or files of this machine that
     could not be read."""
     if env.network:
@@ -88,7 +94,7 @@ def take_snapshot(context: Context) -> Snapshot:
         raise NotCacheable(str(error)) from error
 
 
-def cacheable_request(call: TaskCall, stack: Stack, project: Snapshot) -> TaskRequest:
+def cacheable_request(call: TaskCall, stack: KnownStack, project: Snapshot) -> TaskRequest:
     """Returns the complete request of a task. Raises NotCacheable if git fails, Interrupted."""
     root = call.context.root
     try:
@@ -103,5 +109,5 @@ def cacheable_request(call: TaskCall, stack: Stack, project: Snapshot) -> TaskRe
         raise NotCacheable(error.message) from error
 
 
-def _request(call: TaskCall, stack: Stack) -> TaskRequest:
+def _request(call: TaskCall, stack: KnownStack) -> TaskRequest:
     return task_container.make_request(call.env, stack, call.host, arch=call.context.arch, task=call.task)

@@ -1,7 +1,7 @@
 """The result cache: stored results of tasks that passed, by the digest of everything that decided them.
 
 Only passed tasks are stored, and only if no file of the project changed while the task ran; a task with `network:` is
-never stored. Three caches have one interface: LocalCache, TeamCache (which adds the team's to the local one) and
+never stored. Three caches have one interface: LocalCache, TeamResultCache (which adds the team's to the local one) and
 OffCache.
 """
 
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from envtool import keys
 from envtool.build.context import Context
-from envtool.build.scheduler import Stack
+from envtool.build.stack import KnownStack
 from envtool.errors import EnvtoolError
 from envtool.project.snapshot import SnapshotError
 from envtool.run import host_inputs, provenance, shared_results
@@ -74,7 +74,7 @@ class LocalCache:
     """Results in the store of this machine. `stack` is the task's stack here, `owner` the key by which the store counts
     the results of one task (see `result_owner`)."""
 
-    def __init__(self, context: Context, stack: Stack, owner: str) -> None:
+    def __init__(self, context: Context, stack: KnownStack, owner: str) -> None:
         self._context, self._stack, self._owner = context, stack, owner
 
     def find(self, request: TaskRequest) -> StoredResult | None:
@@ -104,7 +104,7 @@ class LocalCache:
             for view, manifest in run.manifests.items():
                 snapshots.put(store, view, manifest)
             for layer in (*self._stack.made, *self._stack.aside):
-                layers.store_known_output(store, layer.layer)
+                layers.store_known_output(store, layer.settled.key, layer.diff_id)
             record_results.store_result(
                 store,
                 documents,
@@ -134,10 +134,10 @@ class LocalCache:
         return results.find(store, keys.digest(documents[0]))
 
 
-class TeamCache:
+class TeamResultCache:
     """The local cache, and behind it the team's: a result that is found there is stored here first."""
 
-    def __init__(self, local: LocalCache, context: Context, stack: Stack, owner: str) -> None:
+    def __init__(self, local: LocalCache, context: Context, stack: KnownStack, owner: str) -> None:
         self._local, self._context, self._stack, self._owner = local, context, stack, owner
 
     def find(self, request: TaskRequest) -> StoredResult | None:
@@ -160,10 +160,10 @@ class TeamCache:
         return result
 
 
-def open_cache(context: Context, stack: Stack, owner: str) -> ResultCache:
+def open_cache(context: Context, stack: KnownStack, owner: str) -> ResultCache:
     """Returns the cache for the results of one task on its stack."""
     local = LocalCache(context, stack, owner)
-    return TeamCache(local, context, stack, owner) if shared_results.is_shareable(stack, context) else local
+    return TeamResultCache(local, context, stack, owner) if shared_results.is_shareable(stack, context) else local
 
 
 def result_owner(root: str, env: str, task: str) -> str:

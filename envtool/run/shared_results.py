@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from envtool import keys
 from envtool.build.context import Context
-from envtool.build.scheduler import Stack, stack_binds
+from envtool.build.parents import stack_binds
+from envtool.build.stack import KnownStack
 from envtool.errors import BuildError
 from envtool.model import Json
 from envtool.store import layers, record_results, results, temp_dirs, unpack_layer
@@ -15,7 +16,7 @@ from envtool.teamcache import payloads
 from envtool.teamcache.statement import RESULT, RefusedStatement, Statement
 
 
-def is_shareable(stack: Stack, context: Context) -> bool:
+def is_shareable(stack: KnownStack, context: Context) -> bool:
     """Returns whether results on a stack are shared: not if the stack mounts this machine's own system."""
     share = context.share
     if share is None or not share.results or stack_binds(stack.made):
@@ -23,7 +24,7 @@ def is_shareable(stack: Stack, context: Context) -> bool:
     return all(made.settled.node.kind.pinned for made in stack.made)
 
 
-def pull_result(key: str, name: str, owner: str, stack: Stack, context: Context) -> bool:
+def pull_result(key: str, name: str, owner: str, stack: KnownStack, context: Context) -> bool:
     """Downloads the result of a key that another machine pushed into the store; returns whether there was one that may
     be used. `name` is what messages call the result. Raises Interrupted, StoreError."""
     share = context.share
@@ -46,7 +47,7 @@ def pull_result(key: str, name: str, owner: str, stack: Stack, context: Context)
             share.refuse(key, name, RefusedStatement("content", reason))
             return False
         for layer in (*stack.made, *stack.aside):
-            layers.store_known_output(context.store, layer.layer)
+            layers.store_known_output(context.store, layer.settled.key, layer.diff_id)
         share.count_hit(statement)
         return True
     return False
@@ -66,7 +67,7 @@ def _unpack(path: str, target: str, sheet: str, statement: Statement, context: C
     unpack_layer.unpack_result(answer, context.store.root)
 
 
-def push_result(documents: list[dict[str, Json]], stack: Stack, context: Context) -> None:
+def push_result(documents: list[dict[str, Json]], stack: KnownStack, context: Context) -> None:
     """Pushes the stored results of these documents to the team cache. A result with variables of `pass:` is not pushed:
     the document holds their hashes, and a short secret can be guessed from its hash."""
     share = context.share

@@ -45,7 +45,7 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
                 network=request.network,
                 scratch=request.scratch,
                 base=task.stack.made[0].settled.node.kind.name,
-                programs=lambda: list_programs(task.stack),
+                programs=lambda: list_programs(task.built),
             )
     return TaskResult(
         outcome=work.outcome,
@@ -61,13 +61,13 @@ def _run(task: PreparedTask, reach: HostInputs | None) -> tuple[supervisor.Exit,
     """Returns how the container ended and, if it failed, the last 64 KiB of its output."""
     call, request, context = task.call, task.request, task.call.context
     with (
-        layers.hold_layers(context.store, [made.layer for made in task.stack.made]),
+        layers.hold_layers(context.store, [made.layer for made in task.built.made]),
         scratch_for(call.env, context) as scratch,
         task_git.provide_git(context) as git,
     ):
         program = task_container.make_program(
             request,
-            task.stack,
+            task.built,
             project=context.root,
             hidden=(*source_files.list_hidden(context.root, context.cancel.reader), *context.logs),
             scratch=scratch,

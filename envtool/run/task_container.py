@@ -11,8 +11,8 @@ from typing import Literal
 from envtool.api import PROJECT
 from envtool.build.context import base_environment
 from envtool.build.host_network import host_network_access
-from envtool.build.parents import copies, joins, project_overlay
-from envtool.build.scheduler import Stack, stack_binds
+from envtool.build.parents import copies, joins, project_overlay, stack_binds
+from envtool.build.stack import KnownStack, Stack
 from envtool.build.variables import apply_variables, overlay_variables
 from envtool.container.program import OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
 from envtool.errors import Problem, SpecError
@@ -20,14 +20,14 @@ from envtool.fs.beneath import project_identity
 from envtool.model import Env, Task
 from envtool.project import host_access
 from envtool.run import task_git
-from envtool.run.task_request import StackLayer, TaskRequest
+from envtool.run.task_request import TaskLayer, TaskRequest
 
 HOME = "/home/envtool"
 NO_PERMISSIONS = host_access.HostPermissions()
 NO_GIT = task_git.TaskGit()
 
 
-def task_environment(env: Env, stack: Stack, host: Mapping[str, str], *, user: str) -> dict[str, str]:
+def task_environment(env: Env, stack: KnownStack, host: Mapping[str, str], *, user: str) -> dict[str, str]:
     """Returns the whole environment of a task: of the base, the layers (bottom first), the env, and `host`, the
     variables that `pass:` lets through."""
     home, user_name = (HOME, "envtool") if user == "user" else ("/root", "root")
@@ -87,7 +87,7 @@ def workdir(env: Env) -> str:
 
 def make_request(
     env: Env,
-    stack: Stack,
+    stack: KnownStack,
     host: Mapping[str, str],
     *,
     arch: str,
@@ -103,7 +103,7 @@ def make_request(
         arch=arch,
         kernel=os.uname().release if mounts_host else "",
         stack=tuple(
-            StackLayer(diff_id=made.layer.diff_id, key=made.layer.key if mounts_host and not number else "")
+            TaskLayer(diff_id=made.diff_id, key=made.settled.key if mounts_host and not number else "")
             for number, made in enumerate(stack.made)
         ),
         commands=tuple(command.words() for command in task.commands) if task else (),

@@ -20,7 +20,7 @@ NO_SERVICES: list[Json] = []  # envs have no services yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StackLayer:
+class TaskLayer:
     """One layer of a stack. `key` is set only for a base that mounts this machine's system, which its tree does not
     hold."""
 
@@ -40,7 +40,7 @@ class TaskRequest:
     task: str
     arch: str  # as in uname(1) -m
     kernel: str = ""  # its release, if the stack mounts this machine's system
-    stack: tuple[StackLayer, ...]  # bottom first
+    stack: tuple[TaskLayer, ...]  # bottom first
     view: str = ""  # digest of the project's files; empty if it is not known
     history: str = ""  # digest of git's commit and tags, for a task with outputs: versions are made from them
     repository: bool = False  # whether the task sees a git directory
@@ -92,7 +92,7 @@ class TaskRequest:
         fields = json.loads(text)
         lists = {name: tuple(fields[name]) for name in ("passed", "outputs", "produced")}
         commands = tuple(tuple(command) for command in fields["commands"])
-        stack = tuple(StackLayer(**layer) for layer in fields["stack"])
+        stack = tuple(TaskLayer(**layer) for layer in fields["stack"])
         return cls(**{**fields, **lists, "commands": commands, "stack": stack})
 
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from envtool import keys
-from envtool.build.assess import Assessment, stored_layers
+from envtool.build.assess import NodeState, known_layers
 from envtool.build.context import Context
 from envtool.build.explain import as_parent, find_past_parents, name_past_parents
-from envtool.build.scheduler import Stack
 from envtool.build.source_lines import find_in_spec
+from envtool.build.stack import KnownStack
 from envtool.errors import EnvtoolError
 from envtool.model import Env, Json, Task
 from envtool.plan import why_task
@@ -26,7 +26,7 @@ from envtool.store import results, snapshots
 
 
 def explain_tasks(
-    tasks: Sequence[tuple[Env, Task]], graph: Graph, assessments: Mapping[str, Assessment], context: Context
+    tasks: Sequence[tuple[Env, Task]], graph: Graph, states: Mapping[str, NodeState], context: Context
 ) -> tuple[Explanation, ...]:
     """Returns, for each task, why it would run or why its cached result is used."""
     if not tasks:
@@ -37,31 +37,29 @@ def explain_tasks(
         project = prepared_task.take_snapshot(context)
     except NotCacheable as error:
         refusal = error.reason
-    return tuple(_explain(env, task, graph, assessments, context, project, refusal) for env, task in tasks)
+    return tuple(_explain(env, task, graph, states, context, project, refusal) for env, task in tasks)
 
 
 def _explain(
     env: Env,
     task: Task,
     graph: Graph,
-    assessments: Mapping[str, Assessment],
+    states: Mapping[str, NodeState],
     context: Context,
     project: Snapshot | None,
     refusal: str,
 ) -> Explanation:
-    stack = [assessments[node_id] for node_id in graph.stacks[env.name]]
-    waits = tuple(
-        assessment.node.spec.name for assessment in stack if assessment.layer is None and assessment.request is not None
-    )
-    parents = tuple(as_parent(assessment) for assessment in stack if assessment.layer is not None)
+    stack = [states[node_id] for node_id in graph.stacks[env.name]]
+    waits = tuple(state.node.spec.name for state in stack if state.output is None and state.request is not None)
+    parents = tuple(as_parent(layer) for layer in known_layers(graph.stacks[env.name], states))
     never = "it has the network, and is run every time" if env.network else refusal
     document: Mapping[str, Json] | None = None
     if project and not waits and not never:
         call = TaskCall(env=env, task=task, context=context, log="", host=task_container.select_passed(env, os.environ))
-        built_stack = Stack(made=tuple(stored_layers(graph.stacks[env.name], assessments)))
+        known_stack = KnownStack(made=tuple(known_layers(graph.stacks[env.name], states)))
         try:
-            prepared_task.check_cacheable(env, built_stack)
-            document = prepared_task.cacheable_request(call, built_stack, project).document()
+            prepared_task.check_cacheable(env, known_stack)
+            document = prepared_task.cacheable_request(call, known_stack, project).document()
         except NotCacheable as error:
             never = error.reason
     owner = result_cache.result_owner(context.root, env.name, task.name)

@@ -154,7 +154,7 @@ def _explain_syntax_error(jinja_message: str, text: str) -> tuple[str, str]:
     if match := re.search(r"No (filter|test) named '(\w+)'", jinja_message):
         return f"unknown {match[1]} `{match[2]}`", _list_known_names(_FILTERS if match[1] == "filter" else _TESTS)
     if re.search(r"\{\{-?\s*-?\}\}", text):
-        return "nothing stands between `{{` and `}}`", _ONE
+        return "there is nothing between `{{` and `}}`", _ONE
     if match := re.search(r"(?:got|unexpected(?: char)?) (['\"])(.+?)\1(?:, expected '(.+?)')?", jinja_message):
         return _explain_stray_token(
             match[2], match[3] or "", _CONDITION if "statement block" in jinja_message else _ONE

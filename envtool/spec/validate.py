@@ -139,7 +139,9 @@ def _report(error: Any, checker: SchemaChecker, root: YamlNode, problems: Proble
             problems.add(node, message, code="kinds", hint="keep one of them, and make the others bases of their own")
         case "pattern" | "not":
             got, expected = describe_value(node, error.instance), pin_schemas.wanted(error, schema)
-            message = f"expected {expected}, got {got}" if expected else f"{got} does not match what is wanted here"
+            message = (
+                f"expected {expected}, got {got}" if expected else f"{got} does not have the form that is required here"
+            )
             problems.add(node, f"{subject}: {message}", code="value")
         case _:
             message = str(error.message)
@@ -282,7 +284,7 @@ def _type_hint(node: YamlNode, error: Any, expected: str, as_in: str) -> str:
     """Returns the hint for a value of the wrong type; `as_in` is the hint with an example."""
     value = error.instance
     if value is None:
-        return f"nothing stands after the `:`: write the value{f', {as_in}' if as_in else ''}, or remove the key"
+        return f"there is no value after the `:`: write one{f', {as_in}' if as_in else ''}, or remove the key"
     if isinstance(value, str) and is_template(value):
         return "a template always gives a string: write the value out"
     if isinstance(value, bool | int | float) and "string" in expected.replace("list of strings", ""):

@@ -277,7 +277,7 @@ def _key(case: _ErrorContext) -> SyntaxMistake:
         closing = case.text(token.start_mark.line)[token.start_mark.column]
         return case.mistake(f"text after the closing `{closing}`", case.in_quotes(case.at[1]))
     if case.here == ":":
-        return case.mistake("nothing stands before the `:`", "write `key: value`")
+        return case.mistake("there is no key before the `:`", "write `key: value`")
     if first and case.begun[1] == _indent(case.line) and _ITEM.match(f"{case.line} "):
         return case.mistake("a list item among keys", "write `key: value`, or indent the list below its key")
     return _indented(case)

@@ -116,19 +116,16 @@ def damaged_layer_error(key: str, why: str) -> StoreError:
     )
 
 
-def find_known_output(store: Store, key: str, document: Mapping[str, Json]) -> Layer | None:
-    """Returns a layer that was removed from the store, with its diff ID and an empty `tree`; None when its diff ID is
-    not remembered."""
+def find_known_output(store: Store, key: str) -> str:
+    """Returns the recorded diff ID of a layer, which may be gone from the store; empty where there is no record."""
     answer = answer_cache.get(store, {"diff id of": key})
-    if not isinstance(answer, str) or not _DIFF_ID.fullmatch(answer):
-        return None
-    return Layer(key=key, tree="", manifest="", diff_id=answer, size=0, entries=0, document=document)
+    return answer if isinstance(answer, str) and _DIFF_ID.fullmatch(answer) else ""
 
 
-def store_known_output(store: Store, layer: Layer) -> None:
-    """Remembers a layer's diff ID beyond the layer's removal. Raises OSError."""
-    if answer_cache.get(store, {"diff id of": layer.key}) is None:
-        answer_cache.put(store, {"diff id of": layer.key}, layer.diff_id)
+def store_known_output(store: Store, key: str, diff_id: str) -> None:
+    """Records the diff ID of a layer beyond the layer's removal. Raises OSError."""
+    if answer_cache.get(store, {"diff id of": key}) is None:
+        answer_cache.put(store, {"diff id of": key}, diff_id)
 
 
 class NewLayer:

@@ -188,7 +188,7 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
         other.share.close()
         # what came out is known of those two all the same: nothing is missing, and nobody is asked again
         grown = known_parts(nodes, other)
-        assert all(one.layer for one in assess_nodes(grown, other).values())
+        assert all(state.is_cached for state in assess_nodes(grown, other).values())
         events.clear()
         quiet = replace(shared(other), cached_only=True)
         later = Scheduler(grown, quiet)

@@ -342,7 +342,7 @@ def base_date(world):
 def forget(world, kind) -> None:
     """Ask a kind again, as --refresh does, and keep the answers; builds nothing."""
     from envtool.build import resolution
-    from envtool.build.assess import assess_nodes, stored_layers
+    from envtool.build.assess import assess_nodes, known_layers
 
     request = CommandRequest(directory=str(world.project))
     at = open_project.open_project(request)
@@ -350,7 +350,7 @@ def forget(world, kind) -> None:
     looks = assess_nodes(at.graph, setting)
     for one in looks.values():
         if f"{one.node.subject}:{one.node.kind.name}" == kind:
-            below = stored_layers(one.node.below, looks)
+            below = known_layers(one.node.below, looks)
             request = resolution.request_for(one.node, below, setting)
             resolution.resolve_pins(one.node, request, setting, SimpleNamespace(found={}), again=True)
 

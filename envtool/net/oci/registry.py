@@ -369,7 +369,7 @@ def _media_type(response: HttpResponse, what: str) -> str:
             own_type = ""
         media_type = own_type if isinstance(own_type, str) else ""
     if media_type not in documents.ACCEPTED:
-        documents.reject_media_type(what, media_type or "of a type that nobody says", "a manifest or index")
+        documents.reject_media_type(what, media_type or "of an unknown type", "a manifest or index")
     return media_type
 
 

@@ -5,7 +5,7 @@ import pytest
 from envtool import api
 from envtool.api import InputFile, Kind, Request
 from envtool.build import source_lines as module
-from envtool.build.assess import Assessment
+from envtool.build.assess import NodeState
 from envtool.build.context import Cancel, Context
 from envtool.model import LayerSpec, Where
 from envtool.plan.graph import Node
@@ -56,7 +56,7 @@ def places(tmp_path):
         node = Node(id="n", subject="layer", spec=spec, kind=Box(), below=())
         files = tuple(InputFile(path=path, sha256="0" * 64) for path in inputs)
         request = Request(name="l", options={}, inputs=files, where=where, arch="x", epoch=1)
-        return module.locate_items(Assessment(node=node, request=request), (), setting, lock)
+        return module.locate_items(NodeState(node=node, in_stack=True, request=request), (), setting, lock)
 
     return of
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from envtool.api import Kind
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
 from envtool.plan.graph import build_graph
-from envtool.plan.plan import NodeSummary, make_plan
+from envtool.plan.plan import PlannedNode, make_plan
 from envtool.plugins import PluginRegistry
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -99,17 +99,20 @@ def test_every_node_comes_after_what_it_stands_on(drawn):
 def test_the_plan_says_what_is_known_and_what_is_not():
     wanted = spec(env("e", layer("a"), layer("b")))
     made = build_graph(wanted, REGISTRY)
-    base, first, _ = made.stacks["e"]
+    base, first, second = made.stacks["e"]
     known = {
-        base: NodeSummary(state="cached", key="k1"),
-        first: NodeSummary(state="build", key="k2", summary="2 things"),
+        base: PlannedNode(action="reuse", reason="it is in the store", key="k1"),
+        first: PlannedNode(action="resolve", reason="no pins", summary="2 things"),
+        second: PlannedNode(action="build", waits=(first,)),
     }
     shown = make_plan(wanted, made, known)
-    assert [(step.name, step.state, step.key) for step in shown.envs[0].steps] == [
-        ("one", "cached", "k1"),
-        ("a", "build", "k2"),
-        ("b", "unknown", ""),
+    assert [(step.name, step.state, step.action, step.key, step.reason) for step in shown.envs[0].steps] == [
+        ("one", "cached", "reuse", "k1", "it is in the store"),
+        ("a", "unknown", "resolve", "", "no pins"),
+        ("b", "unknown", "build", "", "its key depends on what `a` comes out as"),
     ]
+    known[first] = PlannedNode(action="build", reason="it is gone from the store", key="k2")
+    assert [step.state for step in make_plan(wanted, made, known).envs[0].steps] == ["cached", "build", "unknown"]
     assert make_plan(wanted, made, known, "test").envs == ()  # no env has that task
 
 

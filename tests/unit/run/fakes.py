@@ -21,8 +21,8 @@ ENV = Env(name="unit", group="unit", base=BASE, layers=(), tasks=(TASK,), where=
 HOST = {"MY_A": "1", "B": "2"}
 
 
-def layer(diff_id, key, mounts=(), *, tree="/tree", looked=None, pinned=True):
-    """A built layer, as the scheduler gives it."""
+def layer(diff_id, key, mounts=(), *, stored=True, looked=None, pinned=True):
+    """A layer, as the scheduler gives it; one that is not `stored` is known by its diff ID alone."""
     kind = SimpleNamespace(
         name="tarball",
         pinned=pinned,
@@ -32,8 +32,9 @@ def layer(diff_id, key, mounts=(), *, tree="/tree", looked=None, pinned=True):
         summary=lambda request, pins: "",
     )
     node = SimpleNamespace(kind=kind, spec=BASE, subject="base")
-    settled = SimpleNamespace(node=node, request=None, pins=None, epoch=0, fetches=())
-    return SimpleNamespace(settled=settled, layer=SimpleNamespace(diff_id=diff_id, key=key, tree=tree))
+    settled = SimpleNamespace(node=node, request=None, pins=None, epoch=0, fetches=(), key=key)
+    found = SimpleNamespace(diff_id=diff_id, key=key, tree="/tree") if stored else None
+    return SimpleNamespace(settled=settled, diff_id=diff_id, layer=found)
 
 
 def stack_of(*rows, mounts=(), **more):
@@ -47,11 +48,8 @@ class FakeStacks:
     def __init__(self, stack, *, known=None, foreseen=None):
         self.built, self._stack, self._known, self._foreseen = 0, stack, known, foreseen
 
-    def find_known_stack(self, env):
-        return self._known
-
-    def foreseen(self, env):
-        return self._foreseen
+    def find_known_stack(self, env, *, team=False):
+        return self._known or (self._foreseen if team else None)
 
     def stack(self, env):
         self.built += 1

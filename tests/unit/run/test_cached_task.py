@@ -17,7 +17,7 @@ from envtool.container.outputs import OutputReceiver
 from envtool.project import snapshot
 from envtool.project.snapshot import SnapshotError
 from envtool.run import cached_task, provenance, result_cache, shared_results
-from envtool.run.result_cache import LocalCache, NotCacheable, OffCache, RecordedRun, TeamCache
+from envtool.run.result_cache import LocalCache, NotCacheable, OffCache, RecordedRun, TeamResultCache
 from envtool.run.task_request import TaskResult
 from envtool.store import record_results, results
 from tests.unit.run.fakes import ENV, TASK, FakeStacks, World, stack_of
@@ -244,7 +244,7 @@ def test_what_the_team_has_is_neither_run_nor_built(world, team):
     team.request = world_request(world)
     _forget(world)
     team.has = True
-    stacks = FakeStacks(None, foreseen=stack_of(tree=""))
+    stacks = FakeStacks(None, foreseen=stack_of(stored=False))
     outcome, cached, _ = perform(world, stacks)
     assert (outcome, stacks.built, world.runs, cached.stored.run.seconds) == ("cached", 0, 1, 9.0)
     assert team.pushed == [first], "what came from the team is not sent back"
@@ -311,7 +311,7 @@ def test_each_cache_is_one(world):
     with pytest.raises(NotCacheable, match="No such file"):
         local.store(replace(run, log=str(world.top / "gone")))
     world.share(FakeShare())
-    assert isinstance(result_cache.open_cache(world.context, stack, "owner"), TeamCache)
+    assert isinstance(result_cache.open_cache(world.context, stack, "owner"), TeamResultCache)
 
 
 def test_a_log_that_is_too_large_is_a_reason(world, monkeypatch):
@@ -359,6 +359,6 @@ def test_the_scheduler_is_what_it_is_called_with():
     from envtool.build.scheduler import Scheduler
 
     asked = {name for name in dir(cached_task.Stacks) if not name.startswith("_")}
-    assert asked == {"find_known_stack", "foreseen", "stack"}
+    assert asked == {"find_known_stack", "stack"}
     assert all(callable(getattr(Scheduler, name)) for name in asked)
     assert Context.__dataclass_params__.frozen

@@ -152,7 +152,7 @@ def test_what_is_not_plain_gets_no_plan(run):
     outputs = (results.StoredOutput(path="a"),)
     kept = {"key": "k", "directory": run.found.directory, "document": {}, "run": run.found.run}
     assert not run(stored=results.StoredResult(**kept, outputs=outputs))
-    gone = SimpleNamespace(layer=SimpleNamespace(tree=""))
+    gone = SimpleNamespace(layer=None)
     assert not run(stack=Stack(made=(gone,)))
     env = Env(name="ünit", group="u", base=None, layers=(), tasks=(), where=HERE)
     assert not run(env=env)
@@ -195,7 +195,8 @@ def test_this_machine_counts_as_far_as_it_was_opened(run, tmp_path, monkeypatch)
     tree.mkdir()
     for name in ("by-task", "by-layer", "idle"):
         (tree / name).write_text("1")
-    base, layer = run.made, SimpleNamespace(layer=SimpleNamespace(tree="/x", key="l"), settled=run.made.settled)
+    settled = SimpleNamespace(**vars(run.made.settled), key="l")
+    base, layer = run.made, SimpleNamespace(layer=SimpleNamespace(tree="/x"), settled=settled)
     stack = Stack(made=(base, layer))
 
     def host_state():

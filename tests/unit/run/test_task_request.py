@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from envtool import keys
 from envtool.model import Command
 from envtool.run import prepared_task
-from envtool.run.task_request import StackLayer, TaskRequest, TaskResult
+from envtool.run.task_request import TaskLayer, TaskRequest, TaskResult
 from tests.unit.run.fakes import ENV, HOST, TASK, World, stack_of
 
 TEXT = st.text(st.characters(codec=None), max_size=8)
@@ -24,7 +24,7 @@ REQUESTS = st.builds(
     ),
     variables=st.dictionaries(TEXT, TEXT, max_size=3), more=st.dictionaries(TEXT, TEXT, max_size=3),
     env=TEXT, task=TEXT, arch=TEXT, kernel=TEXT, view=TEXT, history=TEXT, repository=st.booleans(), workdir=TEXT,
-    stack=st.lists(st.builds(StackLayer, diff_id=TEXT, key=TEXT), max_size=3).map(tuple),
+    stack=st.lists(st.builds(TaskLayer, diff_id=TEXT, key=TEXT), max_size=3).map(tuple),
     commands=st.lists(TEXTS, max_size=3).map(tuple), user=st.sampled_from(["root", "user"]), network=st.booleans(),
     scratch=st.sampled_from(["memory", "disk"]), timeout=st.none() | st.floats(0, 1e6), outputs=TEXTS,
     outputs_limit=st.none() | st.integers(0), produced=TEXTS,

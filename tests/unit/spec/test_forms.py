@@ -129,8 +129,8 @@ def test_a_mode_is_what_chmod_makes_of_it(text, bits):
 
 def test_a_plugin_without_words_shows_no_code_either():
     document = {"type": "object", "properties": {"x": {"type": "string", "pattern": "^[a-z]{3}$"}}}
-    assert told(document, "x: ABC\n") == ['`x`: "ABC" does not match what is wanted here -- ']
-    assert pin_schemas.fault({"x": "ABC"}, document) == "x: 'ABC' does not match what is wanted here"
+    assert told(document, "x: ABC\n") == ['`x`: "ABC" does not have the form that is required here -- ']
+    assert pin_schemas.fault({"x": "ABC"}, document) == "x: 'ABC' does not have the form that is required here"
 
 
 @pytest.mark.parametrize(

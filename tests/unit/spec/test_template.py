@@ -178,7 +178,7 @@ def test_a_namespace_in_a_list_is_no_text(text):
         ("{% if args %}x", "`{% if … %}` is not closed: write `{% endif %}`"),
         ("{# note", "`{#` is not closed"),
         ("{{ args args }}", "`args` was not expected there: write one value between `{{` and `}}`"),
-        ("{{ }}", "nothing stands between `{{` and `}}`"),
+        ("{{ }}", "there is nothing between `{{` and `}}`"),
         ("{% fi %}", "`{% fi %}` is not known: known: `if`, `elif`, `else`, `endif`"),
         ("{% else %}", "without an `if` before it: write `{% if … %}` before it"),
         ("{% for x in args %}", "`{% for %}` is not for a spec: a template may only insert values"),

@@ -79,7 +79,7 @@ def test_what_lies_over_the_project_is_in_its_place(place, source):
         def in_project(self, request, pins):
             return {place: source}
 
-    with pytest.raises(AssertionError, match="lies over the whole project"):
+    with pytest.raises(AssertionError, match="a directory for the whole project"):
         check(Bad())
 
 

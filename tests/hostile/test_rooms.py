@@ -22,7 +22,7 @@ from envtool.project import host_access, inputs, rundir, source_files
 from envtool.project import snapshot as snapshot_module
 from envtool.project.snapshot import SnapshotError
 from envtool.run import provenance
-from envtool.store import results
+from envtool.store import record_results
 from tests.hostile.test_writing import snapshot
 
 SECRET = "KEPT-APART"
@@ -81,7 +81,7 @@ ROOMS: dict[str, Callable[[str], object]] = {
     "evidence of a run": evidence_of_a_run,
     "the lock": lambda root: lock_file.write_lock(root, "envtool.yaml", Lock()),
     "outputs": lambda root: OutputReceiver(root, owned=True).link("new", "key"),
-    "a remembered output": lambda root: results._copy_outputs(root, ["key"], f"{root}.taken", None),
+    "a remembered output": lambda root: record_results._copy_outputs(root, ["key"], f"{root}.taken", None),
     "an open directory": OpenDirectory.open,
     "a commit": lambda root: provenance.describe_commit(root) or raised(root),
 }  # fmt: skip

@@ -21,7 +21,7 @@ ENV = Env(name="unit", group="unit", base=BASE, layers=(), tasks=(TASK,), where=
 HOST = {"MY_A": "1", "B": "2"}
 
 
-def layer(diff_id, key, mounts=(), *, stored=True, looked=None, pinned=True):
+def layer(diff_id, key, mounts=(), *, stored=True, tree="/tree", looked=None, pinned=True):
     """A layer, as the scheduler gives it; one that is not `stored` is known by its diff ID alone."""
     kind = SimpleNamespace(
         name="tarball",
@@ -33,7 +33,7 @@ def layer(diff_id, key, mounts=(), *, stored=True, looked=None, pinned=True):
     )
     node = SimpleNamespace(kind=kind, spec=BASE, subject="base")
     settled = SimpleNamespace(node=node, request=None, pins=None, epoch=0, fetches=(), key=key)
-    found = SimpleNamespace(diff_id=diff_id, key=key, tree="/tree") if stored else None
+    found = SimpleNamespace(diff_id=diff_id, key=key, tree=tree) if stored else None
     return SimpleNamespace(settled=settled, diff_id=diff_id, layer=found)
 
 

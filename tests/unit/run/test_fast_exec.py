@@ -73,7 +73,7 @@ def test_what_git_ignores_is_asked_anew(tmp_path):
     (tmp_path / "out/x").write_text("")
     described = {
         "repositories": tuple(source_files.repositories(str(tmp_path))),
-        "program": {"view": (str(tmp_path), (), "/project")},
+        "project": str(tmp_path),
         "hidden": (source_files.OWN,),
     }
     assert (

@@ -48,7 +48,7 @@ def tree(root: Path, files: dict[str, str]) -> str:
 
 
 def plan(root: str) -> dict:
-    return {"repositories": (), "program": {"view": (root, (), "/project")}, "hidden": (source_files.OWN,)}
+    return {"repositories": (), "project": root, "hidden": (source_files.OWN,)}
 
 
 def looked(root: str, tmp_path: Path) -> list[str]:

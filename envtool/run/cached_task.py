@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from envtool import net
 from envtool.build.stack import KnownStack, Stack
@@ -37,8 +36,7 @@ class Stacks(Protocol):
         """Returns the stack of an env, after building what is missing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachedResult:
+class CachedResult(NamedTuple):
     """A result in the store, and what it was computed from."""
 
     env: Env
@@ -57,8 +55,8 @@ def run_task_cached(
     if known and (answer := _find(known)):
         return answer
     stack = stacks.stack(call.env.name)
-    if known and known.stack.made == stack.made:
-        task = replace(known, stack=stack)
+    if known and [layer.layer for layer in known.stack.made] == [layer.layer for layer in stack.made]:
+        task = known._replace(stack=stack)
     else:
         task = prepare_task(call, stack)
         if not again and (answer := _find(task)):

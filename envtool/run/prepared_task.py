@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from envtool.build.context import Context
 from envtool.build.stack import KnownStack, Stack
@@ -16,8 +17,7 @@ from envtool.run.result_cache import NotCacheable, OffCache, ResultCache, open_c
 from envtool.run.task_request import TaskRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskCall:
+class TaskCall(NamedTuple):
     """One task of one env that is to be run here."""
 
     env: Env
@@ -37,8 +37,7 @@ class TaskCall:
         return result_owner(self.context.root, self.env.name, self.task.name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedTask:
+class PreparedTask(NamedTuple):
     """A task and its stack here, with the request for them. `refusal` says why the result cannot be cached; then the
     request may lack what depends on the project's files, and there may be no snapshot."""
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from envtool import keys
 from envtool.build.context import Context
@@ -32,8 +31,7 @@ class NotCacheable(Exception):  # noqa: N818 - a state of the task, not an error
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedRun:
+class RecordedRun(NamedTuple):
     """A run that passed, with everything that the cache stores of it."""
 
     requests: tuple[TaskRequest, ...]  # the request; and if the outputs changed the project's files, one with those

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from envtool import keys
 from envtool.events import Outcome
@@ -19,8 +19,7 @@ from envtool.model import Json
 NO_SERVICES: list[Json] = []  # envs have no services yet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskLayer:
+class TaskLayer(NamedTuple):
     """One layer of a stack. `key` is set only for a base that mounts this machine's system, which its tree does not
     hold."""
 
@@ -92,7 +91,7 @@ class TaskRequest:
         fields = json.loads(text)
         lists = {name: tuple(fields[name]) for name in ("passed", "outputs", "produced")}
         commands = tuple(tuple(command) for command in fields["commands"])
-        stack = tuple(TaskLayer(**layer) for layer in fields["stack"])
+        stack = tuple(TaskLayer(*layer) for layer in fields["stack"])
         return cls(**{**fields, **lists, "commands": commands, "stack": stack})
 
 

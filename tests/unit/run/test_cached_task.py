@@ -306,10 +306,10 @@ def test_each_cache_is_one(world):
     assert (stored.run.message, stored.run.env, stored.run.task) == ("m", "unit", "test")
     assert local.find(replace(request, view="other")) is None
     odd = replace(request, workdir="\udc80")
-    local.store(replace(run, requests=(odd,)))
+    local.store(run._replace(requests=(odd,)))
     assert local.find(odd), "a name that is not UTF-8 has a key, too"
     with pytest.raises(NotCacheable, match="No such file"):
-        local.store(replace(run, log=str(world.top / "gone")))
+        local.store(run._replace(log=str(world.top / "gone")))
     world.share(FakeShare())
     assert isinstance(result_cache.open_cache(world.context, stack, "owner"), TeamResultCache)
 

@@ -45,8 +45,8 @@ def _make_tree(root: Rootfs, number: int, operation: Operation) -> int:
 
 
 def _look_at_peek(root: Rootfs, number: int, operation: Operation) -> int:
-    """Note whether the source is a file. Its tree is staged now: the project as "p", an extra tree as _make_tree names
-    it. What is to be mounted exists only in the new root.
+    """Note whether the source is a file. The source can be mounted only in the new root, but its tree is staged now:
+    the project as "p", an extra tree under the name that _make_tree gives it.
     """
     _, _, _, tree, path, _ = operation
     staged = {"project": "p"}
@@ -122,7 +122,7 @@ def _apply_peek(root: Rootfs, number: int, operation: Operation, descriptor: int
         for owner in ((info.st_uid, -1), (-1, info.st_gid)):
             try:
                 os.chown(f"{staged}/up", *owner)
-            except OSError:  # one that has no id here
+            except OSError:  # the owner has no id here
                 pass
         os.chmod(f"{staged}/up", stat.S_IMODE(info.st_mode))
         working_directory = os.getcwd()

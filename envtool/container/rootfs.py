@@ -1,6 +1,6 @@
 """Builds a container's file systems from a list of operations (rootfs_operations.py), and changes the root.
 
-Each operation has up to three parts, and each part is done for all operations in their order:
+Each operation has up to three parts, and each part is done for all operations:
 
     open     with the caller's rights over paths, before pid 1 exists: sources on the host, as detached mounts
     make     in pid 1, under the old root: mounts that need the old root or the staging area, detached
@@ -84,6 +84,7 @@ def open_sources(program: dict[str, Any], ids: userns.IdMaps, maps: Maps) -> Roo
 
 
 def clone_source(path: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
+    """Returns a detached copy of a mount on the host, like `mounts.clone`. Raises SourceError."""
     try:
         return mounts.clone(path, attributes, recursive=recursive, identity=identity)
     except OSError as error:
@@ -175,10 +176,8 @@ def build_rootfs(rootfs: Rootfs) -> list[str]:
     """
     _stage(rootfs)
     detached = dict(rootfs.opened)
-    for (
-        kind,
-        make,
-    ) in rootfs.make_parts.items():  # by kind: the root has mount points for what the kinds before it found
+    # By kind: "root" makes mount points, and the kinds before it have found which of them are files.
+    for kind, make in rootfs.make_parts.items():
         for number, operation in enumerate(rootfs.operations):
             if operation[0] == kind:
                 detached[number] = make(rootfs, number, operation)

@@ -326,17 +326,22 @@ class Extractor:
             raise_build_error(
                 "unpack-opaque", "the layer hides all that lies below it, from the root on: no overlay can show that"
             )
-        self._finish_directory(self._tree.root, b"", covered=False)
+        pending, directories = [(self._tree.root, b"", False)], []
+        while pending:  # a loop, since a tree that was there may be deeper than Python's stack
+            directory, prefix, covered = pending.pop()
+            directories.append((directory, prefix, covered))
+            pending += [
+                (node, prefix + name + b"/", covered or node.opaque)
+                for name, node in directory.children.items()
+                if isinstance(node, ExtractedDirectory)
+            ]
+        for directory, prefix, covered in reversed(directories):
+            self._finish_directory(directory, prefix, covered=covered)
 
     def _finish_directory(self, directory: ExtractedDirectory, prefix: bytes, *, covered: bool) -> None:
-        """Finishes a directory and all below. `covered`: no entry of a lower layer is visible here, and overlayfs would
-        list a whiteout as a broken name."""
-        whiteouts = []
-        for name, node in directory.children.items():
-            if isinstance(node, ExtractedDirectory):
-                self._finish_directory(node, prefix + name + b"/", covered=covered or node.opaque)
-            elif node == DELETED:
-                whiteouts.append(name)
+        """Finishes a directory after those below. `covered`: no entry of a lower layer is visible here, and overlayfs
+        would list a whiteout as a broken name."""
+        whiteouts = [name for name, node in directory.children.items() if node == DELETED]
         if covered:
             for name in whiteouts:
                 self._tree.remove(directory, name)

@@ -118,16 +118,21 @@ class ExtractTree:
 
     def descriptor(self, directory: ExtractedDirectory) -> int:
         """Returns an open descriptor of a directory, valid until the next call. Raises OSError."""
-        if directory.above is None:
-            return self._top
         descriptor = self._open.get(directory)
         if descriptor is not None:
             self._open.move_to_end(directory)
             return descriptor
-        descriptor = os.open(directory.name, _KEEP, dir_fd=self.descriptor(directory.above))
-        if len(self._open) >= MAX_OPEN_DIRECTORIES:
-            os.close(self._open.popitem(last=False)[1])
-        self._open[directory] = descriptor
+        closed: list[ExtractedDirectory] = []
+        above: ExtractedDirectory | None = directory
+        while above is not None and above.above is not None and above not in self._open:
+            closed.append(above)
+            above = above.above
+        descriptor = self._open.get(above, self._top) if above is not None else self._top
+        for below in reversed(closed):  # a loop, since the tree may be deeper than Python's stack
+            descriptor = os.open(below.name, _KEEP, dir_fd=descriptor)
+            if len(self._open) >= MAX_OPEN_DIRECTORIES:
+                os.close(self._open.popitem(last=False)[1])
+            self._open[below] = descriptor
         return descriptor
 
     def load(self, directory: ExtractedDirectory) -> None:
@@ -164,16 +169,25 @@ class ExtractTree:
         node = parent.children.pop(name, None)
         if node is None:
             return
-        if isinstance(node, ExtractedDirectory):
-            self.load(node)
-            for child in [*node.children]:
-                self.remove(node, child)
-            descriptor = self._open.pop(node, None)
+        if not isinstance(node, ExtractedDirectory):
+            os.unlink(name, dir_fd=self.descriptor(parent))
+            return
+        pending, directories = [node], []
+        while pending:  # a loop, since the tree may be deeper than Python's stack
+            directory = pending.pop()
+            directories.append(directory)
+            self.load(directory)
+            for child, entry in directory.children.items():
+                if isinstance(entry, ExtractedDirectory):
+                    pending.append(entry)
+                else:
+                    os.unlink(child, dir_fd=self.descriptor(directory))
+            directory.children.clear()
+        for directory in reversed(directories):
+            descriptor = self._open.pop(directory, None)
             if descriptor is not None:
                 os.close(descriptor)
-            os.rmdir(name, dir_fd=self.descriptor(parent))
-        else:
-            os.unlink(name, dir_fd=self.descriptor(parent))
+            os.rmdir(directory.name, dir_fd=self.descriptor(directory.above or self.root))
 
 
 def split_name(name: bytes, member: bytes) -> list[bytes]:

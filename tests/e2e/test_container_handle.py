@@ -20,7 +20,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def made(tree):  # noqa: F811
     """Containers of shell scripts, one after the other, with what they print."""
-    logs = []
+    logs, others = [], processes()  # of fixtures of the session
 
     def make(*scripts, **more):
         steps = tuple(ContainerStep(argv=("/bin/sh", "-c", script)) for script in scripts)
@@ -28,11 +28,12 @@ def made(tree):  # noqa: F811
         logs.append(os.memfd_create("log"))
         return supervisor.Container(program.to_dict(), stdout=logs[-1], stderr=logs[-1])
 
+    make.left = lambda: processes() - others
     make.text = lambda: os.pread(logs[-1], 1 << 16, 0).decode()
     yield make
     for log in logs:
         os.close(log)
-    assert not processes()
+    assert not make.left()
 
 
 def until(condition):
@@ -87,7 +88,8 @@ def test_a_container_that_nobody_waits_for_ends_with_its_context(made):
     with made(SERVE) as container:
         container.start()
         until(lambda: "ready" in made.text())
-    assert not processes()
+        assert made.left()
+    assert not made.left()
 
 
 def test_a_container_that_cannot_be_made_says_so_at_the_start(made):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,39 @@ def test_members_that_a_later_one_takes_the_place_of(root):
     assert (root / "t/d").read_text() == "file"
     assert (root / "t/e").stat().st_mode & 0o7777 == 0o750
     assert os.listdir(root / "t/e") == ["y"]
+
+
+DEEP = 1010  # Python's stack ends at a thousand
+
+
+@pytest.fixture
+def deep(root) -> Iterator[Path]:
+    """With directories below one another in the target, each with a file."""
+    at = os.open(root / "t", os.O_RDONLY)
+    for _ in range(DEEP):
+        os.mkdir("d", dir_fd=at)
+        inner = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(os.open("f", os.O_CREAT, dir_fd=inner))
+        os.close(at)
+        at = inner
+    os.close(at)
+    yield root
+    subprocess.run(["rm", "-rf", root / "t"], check=True)  # Python's own rmtree recurses
+
+
+OVER_DEEP = {
+    "a file": tar(member("d", b"file")),
+    "below it": tar(member("d/" * 200 + "f", b"new"), directory("d/" * 200, mode=0o711)),
+    "a hard link": tar(hard("d", "full/of/things")),
+}
+
+
+@pytest.mark.parametrize("case", OVER_DEEP)
+def test_a_tree_that_is_deeper_than_any_archive_may_be(deep, case):
+    assert unpack(deep, OVER_DEEP[case]) == []
+    assert (deep / "t/d").is_dir() == (case == "below it")
+
+
+def test_a_target_that_is_deeper_than_any_archive_may_be(deep):
+    assert unpack(deep, tar(member("new/x", b"x"), directory("d", mode=0o711)), "/t" + "/d" * DEEP) == []
+    assert os.path.exists(str(deep / "t") + "/d" * DEEP + "/new/x")

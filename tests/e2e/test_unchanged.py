@@ -353,7 +353,7 @@ def short(place):
     repository(place)
     made = Short(place)
     made.prepare()
-    for _ in range(10):  # what else stands on this machine may change in between, and then nothing is written
+    for _ in range(25):  # what else stands on this machine may change in between, and then nothing is written
         older(place)
         made.prepare()
         if made.told():

@@ -243,8 +243,10 @@ def _wrap(name: str, value: str | Mapping[str, str]) -> str | _TemplateMapping:
 
 
 def _unknown_name_error(name: str, within: str, known: tuple[str, ...]) -> TemplateError:
-    full = f"{within}.{name}" if within else name
-    return TemplateError(f"unknown name `{full}` in a template", code="undefined", name=name, known=known)
+    prefix = f"{within}." if within else ""
+    names = tuple(f"{prefix}{other}" for other in known)
+    full = f"{prefix}{name}"
+    return TemplateError(f"unknown name `{full}` in a template", code="undefined", name=full, known=names)
 
 
 def _not_in_scope_error(name: str, scope: Scope) -> TemplateError:

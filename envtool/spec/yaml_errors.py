@@ -18,6 +18,7 @@ MAX_SHOWN = 60  # characters of a value that a hint repeats in quotes
 
 _CLOSERS = {"{": "}", "[": "]"}
 _KINDS = {"{": "mapping", "[": "list"}
+_TEMPLATE = re.compile(r"\{\{.*?\}\}")
 _KEYED = re.compile(r"\s*(?:- +)*(?:[^\s:#][^:#]*:\s+)?")  # the text of a line before its value
 _ITEM = re.compile(r"\s*- ")
 _UNSPACED = re.compile(r"\s*([A-Za-z0-9_.-]+):(?=[^\s/:])(.*)")
@@ -113,11 +114,12 @@ class _ErrorContext:
     def in_quotes(self, column: int) -> str:
         """Returns the hint to put the value around a column of the line in quotes."""
         line = self.line
-        head = line[:column]
+        masked = _TEMPLATE.sub(lambda match: "x" * len(match[0]), line)  # its braces are no brackets of YAML
+        head = masked[:column]
         flow = max((head.rfind(c) for c in "[{" if head.count(c) > head.count(_CLOSERS[c])), default=-1)
         if flow >= 0:  # inside brackets the value ends at the next comma or bracket
             start = max(flow, head.rfind(","), head.rfind(": ") + 1) + 1
-            end = re.search(r"[],}]", line[column:])
+            end = re.search(r"[],}]", masked[column:])
             value = line[start : column + end.start() if end else len(line)]
         else:
             before = _KEYED.match(line)

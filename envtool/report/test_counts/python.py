@@ -7,6 +7,7 @@ import re
 from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, make_suite
 
 _WORDS = "failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?|rerun"
+_OTHER = "[a-z]+(?: [a-z]+)?"  # of plugins, and of pytest's subtests (`2 subtests passed`): no tests of their own
 
 
 class Pytest(RunnerParser):
@@ -14,10 +15,10 @@ class Pytest(RunnerParser):
 
     BEGINS = re.compile(r"=+ test session starts =+$")
     ENDS = re.compile(
-        rf"(?P<bar>=+ )?(?:(?P<counts>(?:\d+ (?:{_WORDS})(?:, )?)+)|no tests ran|\d+(/\d+)? tests? collected.*)"
+        rf"(?P<bar>=+ )?(?:(?P<counts>(?:\d+ (?:{_WORDS}|{_OTHER})(?:, )?)+)|no tests ran|\d+(/\d+)? tests? collected.*)"
         r" in [\d.]+s(?: \([\d:]+\))?(?P<end> =+)?$"
     )
-    COUNT = re.compile(rf"(\d+) ({_WORDS})")
+    COUNT = re.compile(rf"(\d+) ({_WORDS})(?=,|$)")
     WHOLE = re.compile(r".*\[100%\]$")
     DOTS = re.compile(r"[.FEsxXR]+$")
 

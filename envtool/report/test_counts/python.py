@@ -7,7 +7,8 @@ import re
 from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, make_suite
 
 _WORDS = "failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?|rerun"
-_OTHER = "[a-z]+(?: [a-z]+)?"  # of plugins, and of pytest's subtests (`2 subtests passed`): no tests of their own
+# plugins have words of their own, and pytest 9 has `2 subtests passed`: they are not tests of their own
+_PART = "[a-z]++(?: (?!in )[a-z]++)?"
 
 
 class Pytest(RunnerParser):
@@ -15,7 +16,7 @@ class Pytest(RunnerParser):
 
     BEGINS = re.compile(r"=+ test session starts =+$")
     ENDS = re.compile(
-        rf"(?P<bar>=+ )?(?:(?P<counts>(?:\d+ (?:{_WORDS}|{_OTHER})(?:, )?)+)|no tests ran|\d+(/\d+)? tests? collected.*)"
+        rf"(?P<bar>=+ )?(?:(?P<counts>(?:\d++ {_PART}(?:, )?)++)|no tests ran|\d+(/\d+)? tests? collected.*)"
         r" in [\d.]+s(?: \([\d:]+\))?(?P<end> =+)?$"
     )
     COUNT = re.compile(rf"(\d+) ({_WORDS})(?=,|$)")

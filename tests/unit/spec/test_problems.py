@@ -17,7 +17,7 @@ CASES = [
     ("version: 1\nversion: 1", "2:1", "duplicate", "the first is in line 1"),
     ("version: 1\nbases: {b: {debain: x}}", "2:13", "unknown-key", "did you mean `debian`?"),
     ("version: 1\nbases: {b: {debian: 3.10}}", "2:21", "type", 'write it in quotes: "3.10"'),
-    ("version: 1\nbases: {b: {debian: {siute: x, suite: y}}}", "2:22", "unknown-key", "did you mean `matrix.suite`?"),
+    ("version: 1\nbases: {b: {debian: {siute: x, suite: y}}}", "2:22", "unknown-key", "did you mean `suite`?"),
     ("version: 1\nbases: {b: {}}", "2:12", "empty", "one kind"),
     ("version: 1\nbases: {b: {debian: x, host: {}}}", "2:12", "kinds", "`debian` and `host`"),
     ("version: 1\nbases: {host: {debian: x}}", "2:9", "name", "built in"),

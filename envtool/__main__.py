@@ -12,6 +12,9 @@ if __name__ == "__main__" and not sys.flags.safe_path:  # with `python -m`, modu
 def main() -> int:
     """Runs the console script and returns its exit status."""
     arguments = sys.argv[1:]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the caller closed it: its number must not be that of a file of ours
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as this process lives
     gc.disable()  # the objects of a fast path are in use until it ends: a collection takes a millisecond
     if "exec" in arguments:
         from envtool.cli import fastpath

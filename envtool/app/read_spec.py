@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from envtool import plugins
 from envtool.app.command_request import CommandRequest, find_spec, select_envs
 from envtool.app.permissions import resolve_permissions
+from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
 from envtool.model import Spec
-from envtool.project import programs
+from envtool.project import programs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_list
@@ -50,7 +51,14 @@ def load_and_keep(request: CommandRequest, store: str) -> tuple[Spec, Callable[[
             return
         path = os.path.join(real_path(spec.root), os.path.basename(spec.file))
         code = tuple(plugins.code_paths(kinds))
-        fast_list.write(store, path, look, text, files=files, read_paths=spec.read, code=code, began=began)
+        try:
+            repositories = source_files.repositories(files.root) if files.is_listed else None
+        except EnvtoolError:  # git fails now: nothing is kept
+            return
+        fast_list.write(
+            store, path, look, text,
+            files=files, read_paths=spec.read, repositories=repositories, code=code, began=began,
+        )  # fmt: skip
 
     return spec, keep
 

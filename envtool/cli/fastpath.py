@@ -129,7 +129,7 @@ def try_list(arguments: list[str]) -> int | None:
         return None
     from envtool.run import fast_list
 
-    text = fast_list.read(store, spec, output_look(parsed.color, json=parsed.json))
+    text = fast_list.read(store, spec, output_look(parsed.color, parsed.directory, json=parsed.json))
     if text is None:
         return None
     try:
@@ -137,16 +137,23 @@ def try_list(arguments: list[str]) -> int | None:
         sys.stdout.flush()
     except BrokenPipeError:
         return 141  # as main.main does
+    except OSError:  # the long path reports it
+        return None
     return 0
 
 
-def output_look(color: str, *, json: bool) -> tuple[str, ...]:
-    """What decides how a text looks on standard output: JSON or not, colours, Unicode, columns."""
+def output_look(color: str, directory: str, *, json: bool) -> tuple[str, ...]:
+    """What decides how a text looks on standard output: colours, Unicode, columns; for JSON, which has the paths of the
+    project, the directory that the command line names."""
     from envtool.report import unchanged
 
     detected, unicode = unchanged.detect_capabilities(sys.stdout, os.environ)
     shown = detected if color == "auto" else color == "always"
-    return ("json",) if json else (str(shown), str(unicode), str(unchanged.columns(sys.stdout, os.environ)))
+    return (
+        ("json", os.path.abspath(directory))
+        if json
+        else (str(shown), str(unicode), str(unchanged.columns(sys.stdout, os.environ)))
+    )
 
 
 def try_task(arguments: list[str]) -> int | None:

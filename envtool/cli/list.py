@@ -32,4 +32,4 @@ def command(ctx: click.Context) -> None:
         text = tables.format_envs(spec, style, columns) + "\n"
     sys.stdout.write(text)
     if not (settings.file or settings.allow_secret or settings.allow_pass or settings.allow_file):
-        keep(fastpath.output_look(settings.color, json=settings.json), text)
+        keep(fastpath.output_look(settings.color, settings.directory, json=settings.json), text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
@@ -300,6 +301,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # shell gives SIGPIPE.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # of standard output, while the result or an error was written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        with suppress(OSError):
+            sys.stderr.write(f"error: standard output cannot be written: {(error.strerror or str(error)).lower()}\n")
+            sys.stderr.flush()
+        return 3
     except (KeyboardInterrupt, Interrupted):
         return 130
     except BaseException as error:

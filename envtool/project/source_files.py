@@ -385,6 +385,16 @@ class ProjectFiles:
         self._matches: dict[str, list[str]] = {}  # by pattern
 
     @property
+    def root(self) -> str:
+        """The project's directory, without links."""
+        return self._root
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the names of the project's files were asked for."""
+        return self._listed is not None
+
+    @property
     def allowed(self) -> host_access.HostPermissions:
         """What the caller permits the project."""
         return self._access.allowed

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from envtool.cli import fastpath, main
-from envtool.run import fast_list
+from envtool.run import fast_exec, fast_list
 
 SPEC = """\
 version: 1
@@ -93,6 +97,79 @@ def test_a_change_takes_the_long_path(project, say, name):
     assert say.fast() is None
 
 
+@pytest.fixture
+def repository(project, monkeypatch, tmp_path_factory):
+    """The project two directories below the top of a repository, which ignores requirements.txt."""
+    top = project.parent
+    home = tmp_path_factory.mktemp("home")  # not in the repository: envtool reads no configuration that came with it
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"):
+        monkeypatch.delenv(name, raising=False)
+    (top / ".gitignore").write_text("requirements.txt\n")
+    (project / "requirements.txt").write_text("attrs\n")
+    (project / "empty").mkdir()
+    git(top, "init", "-q")
+    git(top, "add", "project", ".gitignore")
+    (project / "extra.txt").write_text("")  # neither tracked nor ignored
+    return top
+
+
+def git(top, *words):
+    subprocess.run(["git", "-C", str(top), *words], check=True, capture_output=True)
+
+
+GIT_CHANGES = {
+    "a .gitignore above the project": lambda top: (top / ".gitignore").unlink(),
+    "the index": lambda top: git(top, "add", "-f", "project/requirements.txt"),
+    "a file in a directory that was empty": lambda top: (top / "project/empty/new.py").write_text(""),
+    "a repository in the project": lambda top: git(top / "project/data", "init", "-q"),
+    "no repository": lambda top: (top / ".git").rename(top / "gone"),
+    "the user's own rules": lambda top: [
+        (home := Path(os.environ["HOME"]), (home / ".gitconfig").write_text(f"[core]\nexcludesFile = {home}/rules\n")),
+        (home / "rules").write_text("extra.txt\n"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", GIT_CHANGES)
+def test_what_git_lists_counts(repository, say, name):
+    long, fast = say()
+    assert long == fast
+    GIT_CHANGES[name](repository)
+    assert say.fast() is None
+
+
+def test_a_new_file_without_git_counts(project, say):
+    (project / "empty").mkdir()
+    say()
+    assert say.fast() is not None
+    (project / "empty" / "new.py").write_text("")
+    assert say.fast() is None
+
+
+def test_json_names_the_project_as_the_command_line_does(project, say, capsys):
+    link = project.parent / "link"
+    link.symlink_to(project)
+    say("--json")
+    assert fastpath.try_list(["-C", str(link), "list", "--json"]) is None
+    assert main.main(["-C", str(link), "list", "--json"]) == 0
+    assert f'"root": "{link}"' in capsys.readouterr().out
+    assert say.fast("--json") is not None
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["test", "--json"], ["plan", "--json"], ["version"]])
+@pytest.mark.parametrize("how", [">/dev/full", ">&-"])
+def test_an_output_that_cannot_be_written(project, say, words, how):
+    """Twice: by the long path, and by the fast path if there is one."""
+    (project / "envtool.yaml").write_text("version: 1\nenvs: {unit: {base: host, tasks: {lint: 'true'}}}\n")
+    command = " ".join([shlex.quote(sys.executable), "-m", "envtool", *words, how])
+    for _ in range(2):
+        done = subprocess.run(["sh", "-c", command], cwd=project, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr
+        assert done.returncode in ((3,) if how == ">/dev/full" and words[0] != "test" else (0, 2, 3)), done.stderr
+        say()
+
+
 def test_what_the_caller_says_counts(project, say, monkeypatch, tmp_path):
     say()
     for name in ("ENVTOOL_DEBIAN_MIRROR", "CI"):
@@ -109,10 +186,10 @@ def test_code_that_changed_counts(project, say, monkeypatch, tmp_path):
     import envtool_python.language as language
 
     say()
-    signature = fast_list.fast_exec.stat_signature
+    signature = fast_exec.stat_signature
     own = os.path.realpath(language.__file__)
     monkeypatch.setattr(
-        fast_list.fast_exec, "stat_signature", lambda path: (1,) if os.path.realpath(path) == own else signature(path)
+        fast_exec, "stat_signature", lambda path: (1,) if os.path.realpath(path) == own else signature(path)
     )
     assert say.fast() is None
 

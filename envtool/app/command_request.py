@@ -110,5 +110,8 @@ def unknown_task_error(spec: Spec, task: str) -> UsageError:
     message = f"env `{spec.envs[0].name}` has no task `{task}`" if single else f"no env has a task `{task}`"
     known = sorted({known_task.name for env in spec.envs for known_task in env.tasks})
     close = closest_name(task, known)
-    hint = f"did you mean `{close}`?" if close else "`envtool list` shows envs and their tasks"
+    if any(task in (env.name, env.group) for env in spec.envs):
+        hint = f"`{task}` is an env: `-e {shlex.quote(task)}`"
+    else:
+        hint = f"did you mean `{close}`?" if close else "`envtool list` shows envs and their tasks"
     return UsageError(message, code="no-task", hint=hint)

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from envtool.app import tasks
-from envtool.app.command_request import CommandRequest, find_env, find_spec
+from envtool.app.command_request import CommandRequest, find_env, find_spec, unknown_task_error
 from envtool.app.read_spec import load
 from envtool.errors import UsageError
 
@@ -67,3 +67,17 @@ def test_reasons_that_are_not_named_are_counted(number, tail):
     context = SimpleNamespace(unremembered={f"reason {index}": {f"env task{index}"} for index in range(number)})
     text = tasks._describe_uncached([], [], context)
     assert text.endswith(f"(reason 2){tail}")
+
+
+@pytest.mark.parametrize(
+    ("task", "hint"),
+    [
+        ("lint", "`lint` is an env: `-e lint`"),
+        ("unit[one]", "`unit[one]` is an env: `-e 'unit[one]'`"),
+        ("tets", "did you mean `test`?"),
+        ("nothing", "`envtool list` shows envs and their tasks"),
+    ],
+)
+def test_an_env_in_the_place_of_a_task(project, task, hint):
+    spec = load(CommandRequest(directory=str(project)))
+    assert unknown_task_error(spec, task).hint == hint

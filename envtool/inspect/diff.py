@@ -1,7 +1,6 @@
 """Compares the packages and files of two layers or stacks, by their manifests.
 
-Contents are compared by size and CRC-32. That finds changes, but not contents that somebody forged on purpose: trust
-rests on diff IDs.
+Contents are compared by size and CRC-32. That finds changes, but not forged contents: those are found by diff IDs.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def compare_question(
     old: ComparedDocument, new: ComparedDocument, *, inputs: Sequence[str] = (), places: LocationLookup | None = None
 ) -> tuple[Change, ...]:
     """Returns the changes between two questions to `resolve`: the `document` of each side is the question, which kinds
-    form freely. Whether a difference belongs to the options or to `inputs` (paths) is told from its place and form."""
+    form freely. The place and form of a difference decide whether it belongs to the options or to `inputs` (paths)."""
     places = places or LocationLookup()
     before, after = old.document, new.document
     changes = [*compare_parents(old.below, new.below, _list(before, "below"), _list(after, "below"))]

@@ -95,8 +95,8 @@ def verify_signature(data: bytes, *, keyrings: Sequence[Keyring], url: str) -> t
         result = check(data, store=store)
     except Exception as error:
         raise _refusal(url, str(error), key_ids, certificates) from error
-    # pysequoia accepts a signature that claims to be made while its key was valid. apt does not, because whoever has
-    # stolen an old key can make such a signature.
+    # pysequoia accepts a signature that claims to be made while its key was valid. apt does not, because
+    # a thief of an old key can make such a signature.
     signers = {signature.certificate for signature in result.valid_sigs}
     if all(_expired(cert) for cert in certificates if cert.fingerprint in signers):
         raise _refusal(url, "its key has expired", key_ids, certificates)

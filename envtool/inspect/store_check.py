@@ -450,4 +450,4 @@ def _restore_mode(store: Store, name: str) -> str:
     if not os.path.isdir(path):
         os.makedirs(path)
     os.chmod(path, 0o700 if path == store.root else 0o755)
-    return "restored" if os.stat(path).st_uid == os.geteuid() else "kept: it belongs to somebody else"
+    return "restored" if os.stat(path).st_uid == os.geteuid() else "kept: it belongs to another user"

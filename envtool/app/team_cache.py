@@ -67,7 +67,7 @@ def _require_outside_projects(path: str) -> None:
     while True:
         for marker in (SPEC, ".git"):
             if os.path.exists(os.path.join(directory, marker)):
-                hint = "everybody who can read a key can sign with it: keep it outside, as in ~/cache-key"
+                hint = "anybody who can read a key can sign with it: keep it outside, as in ~/cache-key"
                 raise UsageError(f"{path} is inside the project {directory}", code="cache-key", hint=hint)
         parent = os.path.dirname(directory)
         if parent == directory:

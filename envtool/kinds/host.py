@@ -3,7 +3,8 @@
 Its programs and libraries (`/usr` and the directories that belong to it) are mounted as they are. `/etc` is a copy of
 the files that root has made readable by everybody. Home directories, /root, /var, /run, sockets and mounted disks are
 not visible in the container, not even if root runs envtool. The installed software is the identity of the base: after
-an upgrade of the machine there are other layers. Packages are identified by their databases, all other files by host_files."""
+an upgrade of the machine there are other layers. Packages are identified by their databases, all other files by
+host_files."""
 
 from __future__ import annotations
 

@@ -21,4 +21,5 @@ def test_it_follows_a_name_through_the_files(walk, entered):
     *files, sums = done.stdout.splitlines()
     assert entered in files
     count, stays, climbs = map(int, re.findall(r"\d+", sums))
-    assert (len(set(files)), len(files)) == (count, stays) and 0 < climbs < stays
+    assert (len(set(files)), len(files)) == (count, stays)
+    assert 0 < climbs < stays

@@ -32,10 +32,10 @@ NUMBERS = {
     "pidfd_send_signal": 424, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432,
     "pidfd_open": 434, "close_range": 436, "pidfd_getfd": 438, "mount_setattr": 442,
     **({"clone": 56, "pivot_root": 155, "mount": 165, "umount2": 166, "capset": 126, "seccomp": 317, "unshare": 272,
-        "getdents64": 217, "inotify_init1": 294, "inotify_add_watch": 254}
+        "setns": 308, "getdents64": 217, "inotify_init1": 294, "inotify_add_watch": 254}
        if X86_64 else
        {"clone": 220, "pivot_root": 41, "mount": 40, "umount2": 39, "capset": 91, "seccomp": 277, "unshare": 97,
-        "getdents64": 61, "inotify_init1": 26, "inotify_add_watch": 27}),
+        "setns": 268, "getdents64": 61, "inotify_init1": 26, "inotify_add_watch": 27}),
 }
 # fmt: on
 

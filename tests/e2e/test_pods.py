@@ -1,0 +1,303 @@
+"""The network of one pod, without containers: plain children join the namespaces of its members (pods/inside.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+PREAMBLE = Path(__file__).parent.joinpath("pods", "inside.py").read_text()
+
+
+def spawn(caller, body: str, *words: str) -> subprocess.Popen:
+    python = caller.command[0]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": caller.path, "HOME": caller.home, "PYTHONDONTWRITEBYTECODE": "1"}
+    return caller.spawn(
+        python, "-c", PREAMBLE + textwrap.dedent(body), *words, cwd="/", env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def run(caller, body: str, *words: str) -> dict:
+    """What a script said."""
+    process = spawn(caller, body, *words)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert not err, err
+    return json.loads(out)
+
+
+@pytest.mark.parametrize("kind", ["bridge", "routed"])
+def test_members_know_each_other_by_name(caller, kind):
+    said = run(
+        caller,
+        """
+        def resolve():
+            turns = collections.Counter(socket.getaddrinfo("api", 80, type=socket.SOCK_STREAM)[0][4][0] for _ in range(300))
+            began = time.perf_counter()
+            try:
+                socket.getaddrinfo("nobody.example", 443)
+            except socket.gaierror as error:
+                unknown = error.errno
+            took = time.perf_counter() - began
+            each = [fetch(f"api-{number}", 80) for number in (1, 2, 3)]
+            return turns, unknown, took, each, fetch("API", 80), socket.gethostbyname("task"), fetch("localhost", 80)
+
+        with Pod(kind=sys.argv[1], spare=2) as pod:
+            servers = []
+            for number in (1, 2, 3):
+                member = pod.add_member(f"api-{number}", "api")
+                servers.append(serve(pod, member, 80, member.name))
+                pod.set_ready(member.name, ready=True)
+            task = pod.add_member("task")
+            turns, unknown, took, each, one, own, local = inside(pod, task, resolve, names=True)
+            noted = [[attempt.protocol, attempt.host] for attempt in pod.attempts()[0]]
+            all_of_them = inside(pod, task, ask, "all.api")
+            aaaa = inside(pod, task, ask, "api", 28)
+            pod.set_ready("api-2", ready=False)
+            fewer = inside(pod, task, lambda: sorted({ask("api")[1][0] for _ in range(4)}))
+            pod.set_ready("api-2", ready=True)
+            pod.remove_member("api-1")
+            removed = inside(pod, task, ask, "api-1")
+            end(*servers)
+            say(kind=pod.kind, turns=sorted(turns.values()), unknown=unknown, took=took, each=each, one=one, noted=noted,
+                all=all_of_them, aaaa=aaaa, fewer=fewer, own=own, task=task.address, removed=removed, local=local)
+        """.replace("return turns", "return dict(turns)"),
+        kind,
+    )
+    assert said["kind"] == kind
+    assert said["turns"] == [100, 100, 100]
+    assert said["unknown"] == -2  # EAI_NONAME
+    assert said["took"] < 0.005 or os.getloadavg()[0] > 2
+    assert said["each"] == ["api-1", "api-2", "api-3"]
+    assert said["one"] in said["each"]
+    assert ["name", "nobody.example"] in said["noted"]
+    assert said["all"] == [0, ["10.64.0.2", "10.64.0.3", "10.64.0.4"]]
+    assert said["aaaa"] == [0, []]
+    assert said["fewer"] == ["10.64.0.2", "10.64.0.4"]
+    assert said["own"] == said["task"] == "10.64.0.5"
+    assert said["removed"] == [3, []]
+    assert said["local"] == "ECONNREFUSED"
+
+
+def test_a_published_port_leads_to_each_member_that_is_ready(caller):
+    said = run(
+        caller,
+        """
+        with Pod() as pod:
+            servers = []
+            for number in (1, 2, 3):
+                member = pod.add_member(f"api-{number}", "api")
+                servers.append(serve(pod, member, 80, member.name))
+            number, port = pod.publish("api", 80)
+            none = fetch("127.0.0.1", port)
+            for name in ("api-1", "api-2", "api-3"):
+                pod.set_ready(name, ready=True)
+            turns = collections.Counter(fetch("127.0.0.1", port) for _ in range(30))
+            end(servers.pop(1))  # as ready as before, as far as the pod knows
+            ended = collections.Counter(fetch("127.0.0.1", port) for _ in range(30))
+            pod.unpublish(number)
+            gone = fetch("127.0.0.1", port)
+            number, port = pod.publish("api", 80)
+            os.kill(pod._holder, signal.SIGKILL)
+            select.select([pod], [], [])
+            dead = fetch("127.0.0.1", port)
+            try:
+                pod.add_member("further")
+            except EnvtoolError as error:
+                code = error.code
+            end(*servers)
+            say(none=none, turns=turns, ended=ended, gone=gone, dead=dead, code=code)
+        """,
+    )
+    assert said["none"] == "ECONNRESET"
+    assert said["turns"] == {"api-1": 10, "api-2": 10, "api-3": 10}
+    assert set(said["ended"]) == {"api-1", "api-3"}
+    assert sum(said["ended"].values()) == 30
+    assert said["gone"] == said["dead"] == "ECONNREFUSED"
+    assert said["code"] == "network-lost"
+
+
+def test_nothing_gets_in_or_out(caller):
+    said = run(
+        caller,
+        """
+        listener = socket.create_server(("127.0.0.1", 0))
+        outside = listener.getsockname()[1]
+
+        def reach(addresses):
+            return [fetch(address, port, 1) for address, port in addresses]
+
+        with Pod() as pod, Pod() as other:
+            one, routed, second = pod.add_member("one"), pod.add_member("routed", default_route=True), other.add_member("two")
+            third = other.add_member("three")
+            server = serve(other, third, 80, "another pod")
+            tries = [("127.0.0.1", outside), (HUB, outside), (HUB, 22), ("192.0.2.1", 80)]
+            plain = inside(pod, one, reach, [*tries, (third.address, 80)])
+            began = time.perf_counter()
+            by_route = inside(pod, routed, reach, [("192.0.2.1", 80)] * 20 + [("198.51.100.7", 443)])
+            took = time.perf_counter() - began
+            noted = sorted([attempt.protocol, attempt.host, attempt.port, attempt.count] for attempt in pod.attempts()[0])
+            host = fetch(one.address, 80, 0.5)
+            end(server)
+            say(plain=plain, by_route=sorted(set(by_route)), took=took, noted=noted, host=host,
+                abstract=os.path.exists("/proc/net/unix"), other=[a.host for a in other.attempts()[0]])
+        """,
+    )
+    # The address of the other pod's member is one of this pod, too: of `routed`, or of nobody.
+    assert said["plain"][:4] == ["ECONNREFUSED", "ECONNREFUSED", "ECONNREFUSED", "ENETUNREACH"]
+    assert said["plain"][4] in ("ECONNREFUSED", "EHOSTUNREACH")
+    assert said["by_route"] == ["ENETUNREACH"]
+    assert said["took"] < 1
+    assert said["noted"] == [["tcp", "192.0.2.1", 80, 20], ["tcp", "198.51.100.7", 443, 1]]
+    assert said["host"] != "another pod"
+    assert said["other"] == []
+
+
+def namespaces_in_use(kind: str) -> set[str]:
+    found = set()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                found.add(os.readlink(process / "ns" / kind))
+            except OSError:
+                continue
+    return found
+
+
+def wait_for_end(process: int) -> None:
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{process}").exists() and Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline, "the holder is still there"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("moment", ["at once", "ready", "working", "stopped"])
+def test_the_holder_dies_with_its_caller(caller, moment, depth):
+    for _ in depth.times(2, 30):
+        process = spawn(
+            caller,
+            """
+            pod = Pod(spare=3)
+            print(pod._holder, flush=True)
+            if sys.argv[1] != "at once":
+                pod.kind
+            if sys.argv[1] == "stopped":
+                os.kill(pod._holder, signal.SIGSTOP)
+            print("now", flush=True)
+            while sys.argv[1] == "working":
+                pod.remove_member(pod.add_member("x", "y").name)
+            time.sleep(60)
+            """,
+            moment,
+        )
+        holder = int(process.stdout.readline())
+        assert process.stdout.readline() == "now\n"
+        user = ""
+        if moment != "at once":
+            user = os.readlink(f"/proc/{holder}/ns/net") if os.geteuid() == 0 else ""
+        time.sleep(depth.random.random() * (0.2 if moment in ("at once", "working") else 0))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        wait_for_end(holder)
+        assert user not in namespaces_in_use("net")
+
+
+def test_the_thread_that_made_a_pod_may_end(caller):
+    said = run(
+        caller,
+        """
+        made = []
+        thread = threading.Thread(target=lambda: made.append(Pod()))
+        thread.start()
+        thread.join()
+        time.sleep(0.3)
+        with made[0] as pod:
+            say(address=pod.add_member("one").address)
+        """,
+    )
+    assert said == {"address": "10.64.0.2"}
+
+
+def test_a_flood_neither_ends_the_holder_nor_makes_it_grow(caller):
+    said = run(
+        caller,
+        """
+        def memory(pod):
+            with open(f"/proc/{pod._holder}/status") as file:
+                return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+        def flood(seed, seconds):
+            chance = random.Random(seed)
+            client, until, streams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), time.monotonic() + seconds, []
+            while time.monotonic() < until:
+                for number in range(50):
+                    packet = chance.choice([chance.randbytes(chance.randrange(600)), query(f"n{chance.getrandbits(60)}"),
+                                            query("api")[: chance.randrange(30)] + chance.randbytes(20)])
+                    try:
+                        client.sendto(packet, (HUB, chance.choice([53, 53, 53, 80])))
+                        client.sendto(packet, (f"203.0.113.{chance.randrange(256)}", chance.randrange(1, 65536)))
+                    except OSError:
+                        pass
+                stream = socket.socket()
+                stream.settimeout(0.1)
+                try:
+                    stream.connect((HUB, 53))
+                    stream.send(chance.randbytes(chance.randrange(700)))
+                    streams.append(stream)
+                except OSError:
+                    pass
+                streams[200:] = []
+            return len(streams)
+
+        with Pod() as pod:
+            api = pod.add_member("api-1", "api")
+            pod.set_ready("api-1", ready=True)
+            hostile, task = pod.add_member("hostile", default_route=True), pod.add_member("task")
+            before = memory(pod)
+            children = [start(pod, hostile, flood, seed, 1.5) for seed in range(2)]
+            for child, read in children:
+                with open(read, "rb") as file:
+                    kind, value = marshal.loads(file.read())
+                assert kind == "value", value
+                os.waitpid(child, 0)
+            served = inside(pod, task, lambda: [ask("api", timeout=3)[1] for _ in range(20)])
+            noted, more = pod.attempts()
+            say(grown=memory(pod) - before, same=served == [[api.address]] * 20, noted=len(noted), more=more)
+        """,
+    )
+    assert said["same"]
+    assert said["grown"] < 2500  # KiB
+    assert said["noted"] <= 512
+    assert said["more"] > 0
+
+
+def test_many_pods_at_once(caller, depth):
+    """Each has the same addresses, and a port of its own; none sees another."""
+    count = len(list(depth.times(6, 50)))
+    body = """
+        with Pod(spare=3) as pod:
+            servers = []
+            for number in (1, 2):
+                member = pod.add_member(f"db-{number}", "db")
+                servers.append(serve(pod, member, 5432, f"{sys.argv[1]}"))
+                pod.set_ready(member.name, ready=True)
+            port = pod.publish("db", 5432)[1]
+            task = pod.add_member("task")
+            heard = [fetch("127.0.0.1", port, 30), inside(pod, task, lambda: fetch(ask("db", timeout=30)[1][0], 5432, 30))]
+            end(*servers)
+            say(heard=heard)
+    """
+    running = [spawn(caller, body, str(number)) for number in range(count)]
+    for number, process in enumerate(running):
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert json.loads(out) == {"heard": [str(number), str(number)]}

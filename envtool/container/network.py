@@ -4,8 +4,9 @@ network namespace that a pair of veth devices joins to it. Only the holder impor
     hub:      bridge pod0 10.64.0.1/16, one port vN for each member
     member N: eth0 10.64.x.y/16 (10.64.0.0 + N), lo; a default route only where it is wanted
 
-pyroute2 compiles the messages (IPBatch), which takes three times as long as the kernel needs for them. So a member's are
-compiled once, for a number that no member has, and every member gets a copy with its own number; one send for each namespace.
+pyroute2 compiles the messages (IPBatch), which takes three times as long as the kernel needs for them. So a member's
+are compiled once, for a number that no member has, and each member gets a copy with its own number. One send for each
+namespace carries them all.
 
 The kernel's table of addresses never learns from packets: which port a hardware address is behind, and which hardware
 address an address of the pod has for the hub, is written down when the member is made. So no member can draw to itself
@@ -20,7 +21,7 @@ import os
 import socket
 import struct
 
-from pyroute2 import IPBatch
+from pyroute2 import IPBatch  # type: ignore[import-untyped]
 
 from envtool.container import syscalls
 
@@ -208,7 +209,8 @@ class Hub:
             (_port_name(_PATTERN).encode(), _port_name(number).encode()),
         )
         filled = []
-        for data in self._templates:
+        for template in self._templates:
+            data = template
             for pattern, value in replacements:
                 data = data.replace(pattern, value)
             filled.append(data)

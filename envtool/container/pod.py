@@ -1,8 +1,8 @@
 """The network of one run: containers with addresses of their own, that know each other by name, and nobody else.
 
 A pod is a user namespace, and in it a network namespace for each member, joined by a bridge. A process of its own, the
-holder (pod_holder.py), owns them and answers queries for names; this module is its caller's side. Containers are made in
-a member's namespaces by their descriptors. All of it exists as long as the holder, which dies with this process.
+holder (pod_holder.py), owns them and answers queries for names; this module is its caller's side. Containers are made
+in a member's namespaces by their descriptors. All of it exists as long as the holder, which dies with this process.
 
     with Pod(spare=3) as pod:                       # returns at once: the holder starts meanwhile
         member = pod.add_member("db-1", service="db")     # waits until it is there
@@ -10,7 +10,8 @@ a member's namespaces by their descriptors. All of it exists as long as the hold
         port = pod.publish("db", 5432)              # on this machine's loopback
 
 Addresses are 10.64.0.0/16: private ones (RFC 1918), which servers take for a network of friends, in a part of them that
-neither container engines nor home networks use by default. No packet leaves the pod, so those of this machine do not count.
+neither container engines nor home networks use by default. No packet leaves the pod: every pod has the same addresses,
+whatever networks this machine is in.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import socket
 import sys
 
 from envtool.container import messages, userns
-
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The process that holds a pod: it owns the pod's user and network namespaces, makes members' networks, answers their
 queries for names, and joins published ports with them. pod.py starts it, and tells it what to do.
 
-    start -> user and network namespace -> (its child writes the id maps while it imports pyroute2) -> hub -> "up" -> loop
+    start -> namespaces -> pyroute2 is imported (a child writes the id maps meanwhile) -> hub -> "up" -> loop
 
 It is a program of its own, so that it has none of the caller's memory or descriptors, and its child of the start has one
 thread. It dies with its caller, whatever ends that: the caller alone has the other end of a pipe, and when that closes,
@@ -243,6 +243,8 @@ class _Holder:
 
     def _describe_noted(self) -> str:
         """Returns lines: "tcp" or "udp", address, port, number; "name", name, number; "more", number."""
-        lines = [f"{protocol} {address} {port} {count}" for (protocol, address, port), count in self._attempts.noted.items()]
+        lines = [
+            f"{protocol} {address} {port} {count}" for (protocol, address, port), count in self._attempts.noted.items()
+        ]
         lines += [f"name {name} {count}" for name, count in self._resolver.unknown.items()]
         return "\n".join([*lines, f"more {self._attempts.more + self._resolver.more_unknown}"])

@@ -19,7 +19,12 @@ PREAMBLE = Path(__file__).parent.joinpath("pods", "inside.py").read_text()
 
 def spawn(caller, body: str, *words: str) -> subprocess.Popen:
     python = caller.command[0]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": caller.path, "HOME": caller.home, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": caller.path,
+        "HOME": caller.home,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     return caller.spawn(
         python, "-c", PREAMBLE + textwrap.dedent(body), *words, cwd="/", env=environment, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
@@ -175,7 +180,10 @@ def namespaces_in_use(kind: str) -> set[str]:
 
 def wait_for_end(process: int) -> None:
     deadline = time.monotonic() + 10
-    while Path(f"/proc/{process}").exists() and Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+    while (
+        Path(f"/proc/{process}").exists()
+        and Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    ):
         assert time.monotonic() < deadline, "the holder is still there"
         time.sleep(0.01)
 

@@ -6,7 +6,6 @@ A member's process here is a plain child that has entered the pod's user namespa
 import collections, encodings.idna, errno, json, marshal, os, random, select, signal, socket, struct, sys, tempfile, threading, time  # noqa: E401, F401, I001
 
 from envtool.container import pod as pods, syscalls, userns  # noqa: F401
-from envtool.container.pod import Pod
 from envtool.errors import EnvtoolError  # noqa: F401
 
 HUB = pods.RESOLVER

@@ -10,7 +10,9 @@ from envtool.container.service_table import ServiceTable
 from tests.depth import examples
 
 
-@pytest.mark.parametrize("name", ["", ".", "-a", "a-", "a b", "all.api", "ALL.x", "a" * 64, "ä", "a\n", "a/b", "*", "api\0"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "-a", "a-", "a b", "all.api", "ALL.x", "a" * 64, "ä", "a\n", "a/b", "*", "api\0"]
+)
 def test_what_cannot_be_a_name(name):
     members = ServiceTable()
     with pytest.raises(ValueError, match="cannot be the name"):

@@ -3,9 +3,9 @@ queries for names, and joins published ports with them. pod.py starts it, and te
 
     start -> namespaces -> pyroute2 is imported (a child writes the id maps meanwhile) -> hub -> "up" -> loop
 
-It is a program of its own, so that it has none of the caller's memory or descriptors, and its child of the start has one
-thread. It dies with its caller, whatever ends that: the caller alone has the other end of a pipe, and when that closes,
-the kernel kills the holder (F_SETSIG), even a stopped one. (PR_SET_PDEATHSIG would do so when the caller's *thread* ends.)
+It is a program of its own, so that it has none of the caller's memory or descriptors. It dies with its caller, whatever
+ends that: the caller alone has the other end of a pipe, and when that closes, the kernel kills the holder (fcntl(2),
+F_SETSIG), even a stopped one. PR_SET_PDEATHSIG would do so when the caller's *thread* ends that started it.
 
 In the loop it holds what the work of the loop needs: the capabilities to make networks of its own namespace, no way to
 start or signal a process, no sockets but of IP and netlink (seccomp.build_holder_filter). Nothing is imported any more:

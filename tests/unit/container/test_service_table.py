@@ -29,7 +29,7 @@ def test_a_name_is_a_members_or_a_services():
     members = ServiceTable()
     members.add("db-1", "db", "10.64.0.2")
     for name, service in (("db", ""), ("DB-1", ""), ("x", "db-1"), ("y", "Y")):
-        with pytest.raises(ValueError, match="in use|name of a member"):
+        with pytest.raises(ValueError, match=r"in use|name of a member"):
             members.add(name, service, "10.64.0.3")
     with pytest.raises(ValueError, match="name of a member"):
         members.declare("db-1")

@@ -8,7 +8,7 @@ from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envtool.container.resolver import Resolver
+    from envtool.container.dns import DnsResolver
 
 PORT = 53
 _PACKETS = 32  # of one round, after which others have their turn
@@ -20,7 +20,7 @@ _READ = selectors.EVENT_READ
 class NameServer:
     """Listens on an address of the current network namespace. Raises OSError."""
 
-    def __init__(self, selector: selectors.BaseSelector, resolver: Resolver, address: str) -> None:
+    def __init__(self, selector: selectors.BaseSelector, resolver: DnsResolver, address: str) -> None:
         self._selector, self._resolver = selector, resolver
         self._streams: dict[socket.socket, bytes] = {}  # what has come of a query, oldest connection first
         kinds = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC

@@ -10,7 +10,7 @@ namespace carries them all.
 
 The kernel's table of addresses never learns from packets: which port a hardware address is behind, and which hardware
 address an address of the pod has for the hub, is written down when the member is made. So no member can draw to itself
-what the hub sends to another one, or what another one sends to the hub. There is no IPv6 but on each loopback.
+what the hub sends to another one, or what another one sends to the hub, nor send from another hardware address. There is no IPv6 but on each loopback.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def _hardware_address(number: int) -> str:
     return f"02:00:0a:40:{number >> 8:02x}:{number & 255:02x}"
 
 
-def _send(data: bytes, stage: str, channel: socket.socket | None = None) -> None:
-    """Send messages to the current namespace, or the channel's, and check that each was carried out. `stage` is where
-    it fails if the first message does.
+def _send(data: bytes, stage: str, channel: socket.socket | None = None, *, optional: int = 0) -> None:
+    """Send messages to the current namespace, or the channel's, and check that each was carried out but the last
+    `optional` ones. `stage` is where it fails if the first message does.
     """
     own = channel or socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)  # NETLINK_ROUTE
     try:
@@ -87,7 +87,7 @@ def _send(data: bytes, stage: str, channel: socket.socket | None = None) -> None
             own.close()
     if statuses[0]:
         raise NetworkError(-statuses[0], stage)
-    for status in statuses:
+    for status in statuses[: count - optional]:
         if status:
             raise NetworkError(-status, "address")
 
@@ -179,7 +179,7 @@ class Hub:
         master = {"master": _HUB_INDEX} if bridge else {}
         batch.link("add", ifname=_port_name(number), index=port, kind="veth", state="up", peer=peer, **master)
         if bridge:
-            batch.brport("set", index=port, learning=0)
+            batch.brport("set", index=port, learning=0, locked=1)  # locked: since Linux 5.18, ignored before
             batch.fdb("append", ifindex=port, lladdr=hardware, flags=_NTF_MASTER, state=_NUD_NOARP)
             batch.neigh("add", ifindex=_HUB_INDEX, dst=address, lladdr=hardware, state=_NUD_PERMANENT)
         else:
@@ -197,6 +197,8 @@ class Hub:
         else:
             batch.route("add", dst=f"{HUB_ADDRESS}/32", oif=_MEMBER_INDEX, scope=_RT_SCOPE_LINK)
             batch.route("add", dst=f"{address_of(0)}/{PREFIX}", gateway=HUB_ADDRESS, oif=_MEMBER_INDEX)
+        # The same of IPv6, which this machine may lack: the last message is an optional one.
+        batch.addr("add", index=1, address="fe80::1", prefixlen=128, scope=_RT_SCOPE_HOST)
         yield bytes(batch.batch)
         batch.reset()
 
@@ -231,7 +233,7 @@ class Hub:
                 syscalls.syscall("setns", self._hub, syscalls.CLONE_NEWNET)
             to_hub, inside = self.fill_template(number, descriptor)
             _send(to_hub, "veth")
-            _send(inside, "address", channel)
+            _send(inside, "address", channel, optional=1)
         except BaseException:
             self._freed.append(number)
             if descriptor >= 0:

@@ -22,7 +22,7 @@ import os
 import socket
 import sys
 
-from envtool.container import messages, userns
+from envtool.container import messages, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,9 +90,13 @@ class Pod:
         code = f"import sys; sys.path[:] = {_import_path()!r}\n"
         code += "from envtool.container.pod_holder import main\n"
         code += f"main(user={user!r}, kind={kind!r}, spare={int(spare)!r})"
-        with userns.fork_lock:  # no child of ours may inherit the end of the pipe that this process holds
-            self._socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            read, self._lifeline = os.pipe()
+        with userns.fork_lock:
+            self._spawn(code)
+        self._socket.settimeout(_SECONDS)
+
+    def _spawn(self, code: str) -> None:
+        self._socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        read, self._lifeline = os.pipe()
         try:
             ends = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FLOOR) for number in (far.fileno(), read)]
             actions: list[Any] = [(os.POSIX_SPAWN_DUP2, end, place) for place, end in enumerate(ends)]
@@ -111,7 +115,6 @@ class Pod:
         finally:
             far.close()
             os.close(read)
-        self._socket.settimeout(_SECONDS)
 
     def __enter__(self) -> Pod:
         return self
@@ -121,13 +124,14 @@ class Pod:
 
     def close(self) -> None:
         """End the pod: the holder, and this process's descriptors of its namespaces."""
-        with self._lock:
-            if self._lifeline < 0:
-                return
-            self._socket.close()
-            os.close(self._lifeline)  # the kernel kills the holder
-            self._lifeline = -1
+        lifeline, self._lifeline = self._lifeline, -1
+        if lifeline < 0:
+            return
+        os.kill(self._holder, syscalls.SIGKILL)  # a child of ours may have a copy of the pipe's end for a moment
+        os.close(lifeline)
+        with self._lock:  # a request that waited for it has failed
             os.waitpid(self._holder, 0)
+            self._socket.close()
             for member in self._members.values():
                 os.close(member.namespace)
             self._members.clear()

@@ -86,7 +86,7 @@ def _begin(user: bool, kind: str) -> tuple[Any, int]:
         raise _StageError("unshare", error) from error
     namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finish_maps(begun=True)
-    from envtool.container import attempts, name_server, network, publish, resolver, service_table  # noqa: F401
+    from envtool.container import attempts, dns, name_server, network, publish, service_table  # noqa: F401
 
     network.warm_up()
     finish_maps()
@@ -149,7 +149,7 @@ class _Holder:
         from envtool.container.attempts import Attempts
         from envtool.container.name_server import NameServer
         from envtool.container.publish import DESCRIPTORS, Publisher
-        from envtool.container.resolver import Resolver
+        from envtool.container.dns import DnsResolver
         from envtool.container.service_table import ServiceTable
 
         limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], _MAX_FILES)
@@ -160,7 +160,7 @@ class _Holder:
         self._table = ServiceTable()
         self._members: dict[str, Any] = {}
         self._spare, self._spares = spare, list[Any]()
-        self._resolver = Resolver(self._table)
+        self._resolver = DnsResolver(self._table)
         NameServer(self._selector, self._resolver, network.HUB_ADDRESS)
         # Half of the descriptors are for members: one is a descriptor of a namespace.
         self._publisher = Publisher(self._selector, self._table, max(1, (limit - _RESERVED_FILES) // 2 // DESCRIPTORS))

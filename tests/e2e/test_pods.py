@@ -167,6 +167,111 @@ def test_nothing_gets_in_or_out(caller):
     assert said["other"] == []
 
 
+def test_a_member_cannot_take_the_place_of_another(caller):
+    """A root of its container may send any frame. The hub sends what is another one's to that one nevertheless, frames
+    from another's hardware address go nowhere, and so the names and published ports lead where they have to."""
+    said = run(
+        caller,
+        """
+        def raw(frames):
+            sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            sender.bind(("eth0", 0))
+            for each in frames:
+                sender.send(each)
+
+        def listen(port, seconds):
+            receiver, heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), []
+            receiver.bind(("", port))
+            receiver.settimeout(seconds)
+            try:
+                while True:
+                    heard.append(receiver.recv(100).decode())
+            except TimeoutError:
+                return heard
+
+        with Pod() as pod:
+            good, bad, task = (pod.add_member(name, service) for name, service in (("good", "s"), ("bad", ""), ("task", "")))
+            server = serve(pod, good, 80, "good")
+            pod.set_ready("good", ready=True)
+            port = pod.publish("s", 80)[1]
+            child, read = start(pod, task, listen, 7000, 1.0)
+            time.sleep(0.1)
+            everyone = b"\\xff" * 6
+            arp = struct.pack("!HHBBH", 1, 0x800, 6, 4, 2) + bytes((2, 0, 10, 64, 0, 3)) + socket.inet_aton(good.address)
+            arp += bytes((2, 0, 10, 64, 0, 1)) + socket.inet_aton(HUB)
+            hub_is_me = struct.pack("!HHBBH", 1, 0x800, 6, 4, 2) + bytes((2, 0, 10, 64, 0, 3)) + socket.inet_aton(HUB)
+            hub_is_me += bytes((2, 0, 10, 64, 0, 4)) + socket.inet_aton(task.address)
+            inside(pod, bad, raw, [
+                frame(4, 3, 0x800, datagram(task.address, bad.address, 7000, b"own")),
+                frame(4, 2, 0x800, datagram(task.address, good.address, 7000, b"its hardware address")),
+                frame(4, 1, 0x800, datagram(task.address, HUB, 7000, b"the hub's hardware address")),
+                frame(1, 3, 0x806, arp), everyone + frame(1, 3, 0x806, arp)[6:], frame(1, 2, 0x806, arp),
+                frame(4, 3, 0x806, hub_is_me), everyone + frame(4, 3, 0x806, hub_is_me)[6:],
+            ])
+            published = [fetch("127.0.0.1", port) for _ in range(3)]
+            resolved = inside(pod, task, ask, "s")
+            with open(read, "rb") as file:
+                heard = marshal.loads(file.read())
+            os.waitpid(child, 0)
+            end(server)
+            say(published=published, resolved=resolved, heard=heard, address=good.address)
+        """,
+    )
+    assert said["published"] == ["good"] * 3
+    assert said["resolved"] == [0, [said["address"]]]
+    assert said["heard"] == ["value", ["own"]]
+
+
+def test_a_request_that_cannot_be_ends_nothing(caller):
+    said = run(
+        caller,
+        """
+        refused = []
+        with Pod() as pod:
+            pod.add_member("a-1", "a")
+            for request in (("member", "A-1", "", 0), ("member", "..", "", 0), ("member", "b", "a-1", 0), ("remove", "x"),
+                            ("ready", "x", 1), ("publish", 1, "a", 80), ("unpublish", 5), ("service", ""), ("member",), (),
+                            ("nonsense", 1, 2), ("member", 1, 2, 3)):
+                try:
+                    pod._request(*request)
+                except ValueError:
+                    refused.append(request)
+            for data in (b"", b"\\xff" * 100, bytes(70000)):
+                if data:
+                    pod._socket.send(data)
+                    assert pod._receive()[0][:2] == ("error", "request"), data
+            say(refused=len(refused), next=pod.add_member("a-2", "a").address)
+        """,
+    )
+    assert said == {"refused": 12, "next": "10.64.0.3"}
+
+
+def test_what_a_pod_costs(caller):
+    """At most 35 MiB; nearly all of it is pyroute2. It has no right but to make networks of its own."""
+    said = run(
+        caller,
+        """
+        with Pod(spare=20) as pod:
+            pod.kind
+            time.sleep(1)
+            began = time.perf_counter()
+            for number in range(20):
+                pod.add_member(f"api-{number}", "api")
+            took = time.perf_counter() - began
+            with open(f"/proc/{pod._holder}/status") as file:
+                status = dict(line.split(":\\t") for line in file.read().splitlines() if ":\\t" in line)
+            names = os.listdir(f"/proc/{pod._holder}/task")
+            say(memory=int(status["VmRSS"].split()[0]), capabilities=status["CapEff"], bounding=status["CapBnd"],
+                seccomp=status["Seccomp"], threads=len(names), took=took, title=open(f"/proc/{pod._holder}/cmdline").read())
+        """,
+    )
+    assert said["memory"] <= 35 * 1024
+    assert said["capabilities"] == said["bounding"] == "0000000000201000"
+    assert (said["seccomp"], said["threads"]) == ("2", 1)
+    assert said["title"].startswith("envtool: the network of a pod")
+    assert said["took"] < 0.5
+
+
 def namespaces_in_use(kind: str) -> set[str]:
     found = set()
     for process in Path("/proc").iterdir():

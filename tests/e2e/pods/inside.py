@@ -8,7 +8,7 @@ import collections, encodings.idna, errno, json, marshal, os, random, select, si
 from envtool.container import pod as pods, syscalls, userns  # noqa: F401
 from envtool.errors import EnvtoolError  # noqa: F401
 
-HUB = pods.RESOLVER
+Pod, HUB = pods.Pod, pods.RESOLVER
 
 
 def enter(pod, member, *, names=False):
@@ -104,6 +104,23 @@ def ask(name, kind=1, timeout=5):
         answer = client.recv(4096)
     count = int.from_bytes(answer[6:8], "big")
     return answer[3] & 15, [socket.inet_ntoa(answer[len(answer) - 16 * (count - n) + 12 :][:4]) for n in range(count)]
+
+
+def frame(target, source, protocol, payload):
+    """-> an Ethernet frame from one hardware address to another, given as the numbers of members."""
+    names = [bytes((2, 0, 10, 64, number >> 8, number & 255)) for number in (target, source)]
+    return b"".join(names) + struct.pack("!H", protocol) + payload
+
+
+def datagram(target, source, port, text, source_port=9):
+    """-> an IPv4 packet with a UDP datagram, from any address."""
+    size = 28 + len(text)
+    head = struct.pack("!BBHHHBBH", 0x45, 0, size, 1, 0, 64, 17, 0) + socket.inet_aton(source) + socket.inet_aton(target)
+    total = sum(struct.unpack("!10H", head))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    head = head[:10] + struct.pack("!H", ~total & 0xFFFF) + head[12:]
+    return head + struct.pack("!HHHH", source_port, port, size - 20, 0) + text
 
 
 def say(**values):

@@ -13,9 +13,9 @@ import pytest
 
 from envtool.container.name_server import NameServer
 from envtool.container.publish import Publisher
-from envtool.container.resolver import Resolver
+from envtool.container.dns import DnsResolver
 from envtool.container.service_table import ServiceTable
-from tests.unit.container.test_resolver import query, read
+from tests.unit.container.test_dns import query, read
 
 
 class Loop:
@@ -243,7 +243,7 @@ def names(monkeypatch):
     loop = Loop()
     loop.table.add("api-1", "api", "10.64.0.2")
     loop.table.set_ready("api-1", ready=True)
-    server = NameServer(loop.selector, Resolver(loop.table), "127.0.0.9")
+    server = NameServer(loop.selector, DnsResolver(loop.table), "127.0.0.9")
     with loop:
         yield server, ("127.0.0.9", port)
     for each in (*server._streams, server._packets, server._listener):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.container.resolver import Resolver
+from envtool.container.dns import DnsResolver
 from envtool.container.service_table import ServiceTable
 from tests.depth import examples
 
@@ -56,13 +56,13 @@ def read(answer: bytes) -> tuple[int, list[str]]:
 
 
 def test_a_service_has_one_address_at_a_time_in_turn():
-    resolver = Resolver(table())
+    resolver = DnsResolver(table())
     found = collections.Counter(read(resolver.answer(query("api")))[1][0] for _ in range(300))
     assert sorted(found.values()) == [100, 100, 100]
 
 
 def test_asking_for_ipv6_takes_no_turn():
-    resolver = Resolver(table(2))
+    resolver = DnsResolver(table(2))
     found = []
     for _ in range(4):
         assert read(resolver.answer(query("api", 28))) == (NOERROR, [])
@@ -84,19 +84,19 @@ def test_asking_for_ipv6_takes_no_turn():
     ],
 )
 def test_names(name, answer):
-    assert read(Resolver(table()).answer(query(name))) == answer
+    assert read(DnsResolver(table()).answer(query(name))) == answer
 
 
 @pytest.mark.parametrize("kind", [28, 15, 16, 33, 65, 12])
 def test_a_known_name_has_nothing_but_addresses(kind):
-    resolver = Resolver(table())
+    resolver = DnsResolver(table())
     assert read(resolver.answer(query("api", kind))) == (NOERROR, [])
     assert read(resolver.answer(query("nobody", kind))) == (NXDOMAIN, [])
 
 
 def test_only_those_that_are_ready():
     members = table()
-    resolver = Resolver(members)
+    resolver = DnsResolver(members)
     members.set_ready("api-2", ready=False)
     assert {read(resolver.answer(query("api")))[1][0] for _ in range(4)} == {"10.64.0.1", "10.64.0.3"}
     assert read(resolver.answer(query("api-2"))) == (NOERROR, ["10.64.0.2"])
@@ -109,7 +109,7 @@ def test_only_those_that_are_ready():
 
 
 def test_what_is_unknown_is_noted_up_to_a_bound():
-    resolver = Resolver(table())
+    resolver = DnsResolver(table())
     for number in range(300):
         for _ in range(2):
             resolver.answer(query(f"host{number}.example"))
@@ -120,14 +120,14 @@ def test_what_is_unknown_is_noted_up_to_a_bound():
 
 
 def test_a_noted_name_is_plain_text():
-    resolver = Resolver(table())
+    resolver = DnsResolver(table())
     resolver.answer(query(b"a b\n.\xff"))
     resolver.answer(query(b"\0" * 63))
     assert list(resolver.unknown) == ["a\\032b\\010\\046\\255", ("\\000" * 63)[:255]]
 
 
 def test_more_addresses_than_fit():
-    resolver = Resolver(table(100))
+    resolver = DnsResolver(table(100))
     short = resolver.answer(query("all.api"))
     assert len(short) <= 512
     assert short[2] & 2, "the client is not told to ask by TCP"
@@ -158,7 +158,7 @@ def test_more_addresses_than_fit():
     ],
 )
 def test_what_is_no_plain_query(packet, status):
-    answer = Resolver(table()).answer(packet)
+    answer = DnsResolver(table()).answer(packet)
     if status is None:
         assert answer == b""
     else:
@@ -169,7 +169,7 @@ def test_what_is_no_plain_query(packet, status):
 @settings(max_examples=examples(200, 20000), deadline=None)
 @given(st.binary(max_size=600), st.booleans())
 def test_any_packet_has_a_bounded_answer(packet, stream):
-    resolver = Resolver(table(40))
+    resolver = DnsResolver(table(40))
     answer = resolver.answer(packet, stream=stream)
     assert len(answer) <= max(512, len(packet)) + (4096 if stream else 0)
     if answer:
@@ -184,12 +184,12 @@ def test_a_damaged_query_is_answered_as_one(data):
     packet = bytearray(query(data.draw(st.sampled_from(["api", "all.api", "x.example"])), option=edns(1000)))
     for _ in range(data.draw(st.integers(0, 4))):
         packet[data.draw(st.integers(2, len(packet) - 1))] = data.draw(st.integers(0, 255))
-    answer = Resolver(table()).answer(bytes(packet[: data.draw(st.integers(0, len(packet)))]))
+    answer = DnsResolver(table()).answer(bytes(packet[: data.draw(st.integers(0, len(packet)))]))
     assert answer == b"" or answer[:2] == b"\xbe\xef"
 
 
 def test_an_answer_takes_less_than_a_tenth_of_a_millisecond():
-    resolver, packet = Resolver(table(20)), query("api", option=edns(1232))
+    resolver, packet = DnsResolver(table(20)), query("api", option=edns(1232))
     took = []
     for _ in range(20):
         began = time.process_time()

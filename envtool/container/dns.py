@@ -28,7 +28,7 @@ class _FormatError(Exception):
     """The question cannot be read."""
 
 
-class Resolver:
+class DnsResolver:
     """Answers queries by a table, and notes the names that nobody has, with the number of queries for each."""
 
     def __init__(self, table: ServiceTable) -> None:

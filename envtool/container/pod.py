@@ -226,10 +226,10 @@ class Pod:
 
     def _await_start(self) -> None:
         """Wait for the holder's first message. Raises SandboxError."""
-        if self._error is not None:
-            raise self._error
         if self._lifeline < 0:
             raise ValueError("the pod is closed")
+        if self._error is not None:
+            raise self._error
         if self._user_namespace >= 0:
             return
         try:

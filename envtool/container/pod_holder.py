@@ -91,6 +91,7 @@ def _begin(user: bool, kind: str) -> tuple[Any, int]:
     network.warm_up()
     finish_maps()
     userns.become_root(ids.mode)
+    _die_with_caller()  # the kernel compares the ids of then and now
     os.umask(0o077)
     return network.Hub(kind), namespace
 

@@ -34,7 +34,10 @@ def spawn(caller, body: str, *words: str) -> subprocess.Popen:
 def run(caller, body: str, *words: str) -> dict:
     """What a script said."""
     process = spawn(caller, body, *words)
-    out, err = process.communicate(timeout=120)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 0, out + err
     assert not err, err
     return json.loads(out)
@@ -167,6 +170,7 @@ def test_nothing_gets_in_or_out(caller):
     assert said["other"] == []
 
 
+@pytest.mark.any_caller
 def test_a_member_cannot_take_the_place_of_another(caller):
     """A root of its container may send any frame. The hub sends what is another one's to that one nevertheless, frames
     from another's hardware address go nowhere, and so the names and published ports lead where they have to."""
@@ -194,7 +198,9 @@ def test_a_member_cannot_take_the_place_of_another(caller):
             server = serve(pod, good, 80, "good")
             pod.set_ready("good", ready=True)
             port = pod.publish("s", 80)[1]
-            child, read = start(pod, task, listen, 7000, 1.0)
+            before = fetch("127.0.0.1", port)
+            time.sleep(1.1)  # only then does the kernel believe another hardware address (arp(7), locktime)
+            child, read = start(pod, task, listen, 7000, 0.5)
             time.sleep(0.1)
             everyone = b"\\xff" * 6
             arp = struct.pack("!HHBBH", 1, 0x800, 6, 4, 2) + bytes((2, 0, 10, 64, 0, 3)) + socket.inet_aton(good.address)
@@ -214,10 +220,10 @@ def test_a_member_cannot_take_the_place_of_another(caller):
                 heard = marshal.loads(file.read())
             os.waitpid(child, 0)
             end(server)
-            say(published=published, resolved=resolved, heard=heard, address=good.address)
+            say(before=before, published=published, resolved=resolved, heard=heard, address=good.address)
         """,
     )
-    assert said["published"] == ["good"] * 3
+    assert [said["before"], *said["published"]] == ["good"] * 4
     assert said["resolved"] == [0, [said["address"]]]
     assert said["heard"] == ["value", ["own"]]
 
@@ -246,6 +252,7 @@ def test_a_request_that_cannot_be_ends_nothing(caller):
     assert said == {"refused": 12, "next": "10.64.0.3"}
 
 
+@pytest.mark.any_caller
 def test_what_a_pod_costs(caller):
     """At most 35 MiB; nearly all of it is pyroute2. It has no right but to make networks of its own."""
     said = run(
@@ -324,6 +331,39 @@ def test_the_holder_dies_with_its_caller(caller, moment, depth):
         assert user not in namespaces_in_use("net")
 
 
+def test_a_holder_that_is_killed_is_told(caller, depth):
+    """At any moment of the start and of the work; what the caller has of it can still be closed."""
+    delays = [depth.random.random() * 0.3 for _ in depth.times(4, 60)]
+    said = run(
+        caller,
+        """
+        codes = []
+        for delay in json.loads(sys.argv[1]):
+            before = sorted(os.listdir("/proc/self/fd"))
+            with Pod(spare=3) as pod:
+                threading.Timer(delay, os.kill, (pod._holder, signal.SIGKILL)).start()
+                try:
+                    while True:
+                        pod.remove_member(pod.add_member("x", "y").name)
+                except EnvtoolError as error:
+                    codes.append(error.code)
+                    assert select.select([pod], [], [], 10)[0]
+                try:
+                    pod.set_ready("x", ready=True)
+                except EnvtoolError as error:
+                    codes.append(error.code)
+            assert sorted(os.listdir("/proc/self/fd")) == before
+            try:
+                pod.kind
+            except ValueError:
+                codes.append("closed")
+        say(codes=codes)
+        """,
+        json.dumps(delays),
+    )
+    assert said["codes"] == ["network-lost", "network-lost", "closed"] * len(delays)
+
+
 def test_the_thread_that_made_a_pod_may_end(caller):
     said = run(
         caller,
@@ -340,6 +380,7 @@ def test_the_thread_that_made_a_pod_may_end(caller):
     assert said == {"address": "10.64.0.2"}
 
 
+@pytest.mark.any_caller
 def test_a_flood_neither_ends_the_holder_nor_makes_it_grow(caller):
     said = run(
         caller,

@@ -10,7 +10,8 @@ namespace carries them all.
 
 The kernel's table of addresses never learns from packets: which port a hardware address is behind, and which hardware
 address an address of the pod has for the hub, is written down when the member is made. So no member can draw to itself
-what the hub sends to another one, or what another one sends to the hub, nor send from another hardware address. There is no IPv6 but on each loopback.
+what the hub sends to another one, or what another one sends to the hub, nor send from another hardware address. There
+is no IPv6 but on each loopback.
 """
 
 from __future__ import annotations

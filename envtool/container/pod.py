@@ -161,10 +161,15 @@ class Pod:
         """Returns a new member, which is not ready; its own name is its address at once. With `default_route` packets
         for other networks are noted (`attempts`), and refused as they are without it.
         """
-        message, descriptors = self._request("member", name, service, int(default_route))
-        member = Member(name, str(message[1]), descriptors[0])
+        reply = ("member", str, 1)
+        (address, *_), descriptors = self._request("member", name, service, int(default_route), reply=reply)
+        member = Member(name, address, descriptors[0])
         self._members[name] = member
         return member
+
+    def namespaces(self, name: str) -> dict[str, int]:
+        """Returns new descriptors, which the caller closes, of the namespaces of a member that a container joins."""
+        return {"user": os.dup(self.user_namespace), "network": os.dup(self._members[name].namespace)}
 
     def declare_service(self, service: str) -> None:
         """Let a service be known that has no member yet: its name is then not an unknown one."""
@@ -202,16 +207,21 @@ class Pod:
         """Returns what members tried outside of the pod, and the number of packets to what is not listed: a list is not
         longer than 256 addresses and 256 names.
         """
-        message, _ = self._request("noted")
-        *lines, more = str(message[1]).split("\n")
+        (text, *_), _ = self._request("noted", reply=("noted", str, 0))
+        *lines, more = text.split("\n")
         found = []
         for line in lines:
             protocol, host, *numbers = line.split(" ")
             found.append(Attempt(protocol, host, int(numbers[0]) if len(numbers) > 1 else 0, int(numbers[-1])))
         return tuple(found), int(more.partition(" ")[2])
 
-    def _request(self, *values: int | str, descriptor: int = -1) -> tuple[tuple[int | str, ...], list[int]]:
-        """Returns the reply to a request, and its descriptors."""
+    def _request(
+        self, *values: int | str, descriptor: int = -1, reply: tuple[Any, ...] = ("ok", 0)
+    ) -> tuple[tuple[Any, ...], list[int]]:
+        """Returns the reply to a request without its first word, and its descriptors. `reply` has that word, the types
+        of the values after it, and the number of descriptors.
+        """
+        word, *types, count = reply
         with self._lock:
             self._await_start()
             try:
@@ -220,9 +230,15 @@ class Pod:
                 message, descriptors = self._receive()
             except OSError as error:
                 raise self._lost(error) from error
-        if message[:1] == ("error",):
-            raise _request_error(message)
-        return message, descriptors
+            if message[:1] == (word,) and [type(value) for value in message[1:]] == types and len(descriptors) == count:
+                return message[1:], descriptors
+            for received in descriptors:
+                os.close(received)
+            match message:
+                case ("error", str(), int(), str()):
+                    raise _request_error(message)
+                case _:  # also where this process may have no more descriptors
+                    raise self._lost(None)
 
     def _await_start(self) -> None:
         """Wait for the holder's first message. Raises SandboxError."""
@@ -255,7 +271,9 @@ class Pod:
         """Returns the error of a holder that has ended, or does not answer; the pod is of no more use."""
         from envtool.container.kernel_errors import sandbox_error
 
-        reason = "it does not answer" if isinstance(error, TimeoutError) else "its process has ended"
+        reason = "its process has ended" if isinstance(error, ConnectionError) else "it sent an invalid message"
+        if isinstance(error, TimeoutError):
+            reason = "it does not answer"
         self._error = sandbox_error("network-lost", 0, reason)
         return self._error
 

@@ -13,8 +13,9 @@ Pod, HUB = pods.Pod, pods.RESOLVER
 
 def enter(pod, member, *, names=False):
     """Join a member's network; with `names` its resolv.conf and hosts too, in a mount namespace of this process."""
-    syscalls.syscall("setns", pod.user_namespace, syscalls.CLONE_NEWUSER)
-    syscalls.syscall("setns", member.namespace, syscalls.CLONE_NEWNET)
+    namespaces = pod.namespaces(member.name)
+    syscalls.syscall("setns", namespaces["user"], syscalls.CLONE_NEWUSER)
+    syscalls.syscall("setns", namespaces["network"], syscalls.CLONE_NEWNET)
     if names:
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.syscall("mount", "none", "/", None, 0x44000, None)
@@ -115,7 +116,9 @@ def frame(target, source, protocol, payload):
 def datagram(target, source, port, text, source_port=9):
     """-> an IPv4 packet with a UDP datagram, from any address."""
     size = 28 + len(text)
-    head = struct.pack("!BBHHHBBH", 0x45, 0, size, 1, 0, 64, 17, 0) + socket.inet_aton(source) + socket.inet_aton(target)
+    head = (
+        struct.pack("!BBHHHBBH", 0x45, 0, size, 1, 0, 64, 17, 0) + socket.inet_aton(source) + socket.inet_aton(target)
+    )
     total = sum(struct.unpack("!10H", head))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)

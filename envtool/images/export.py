@@ -156,7 +156,7 @@ def prepare_image(
         base = stack.made[0].settled
         site = ContainerSite(context, base.request, (), event_id)
         if is_base_image(env, options):
-            original = base.node.kind.original(base.request, base.pins, site)
+            original = base.node.base_kind.original(base.request, base.pins, site)
             image = restore_original(image, original, base.request.name) if original else image
         for layer in stack.made:
             if find_layer_archive(layer) is not None:

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from envtool.api import Bind, Call, Json, Kind, Looked, Recipe, Request, Site, shapes
+from envtool.api import Base, Bind, Call, Json, Looked, Recipe, Request, Site, shapes
 from envtool.kinds import host_files
 
 SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -98,7 +98,7 @@ UNPACKAGED, UNPACKAGED_ETC = "what no package has", "/etc"
 WATCHED_PATHS = (*DATABASES, "/usr/local/bin", "/usr/local/lib", "/etc", "/etc/ld.so.cache")
 
 
-class Host(Kind):
+class Host(Base):
     """The base kind. Its pins hold only for this machine and this moment: the kind is displayed as not pinned."""
 
     name: ClassVar[str] = "host"

@@ -93,13 +93,16 @@ def test_an_unchanged_run_is_told(run, capsys):
     assert capsys.readouterr().err.startswith(" \x1b[")
     assert short(run, "--color=never") == 0
     assert "\x1b[" not in capsys.readouterr().err
+    for word in ("-v", "-vvv", "--verbose", "-x", "--fail-fast", "-xv"):
+        assert short(run, word) == 0
+        assert capsys.readouterr().err.startswith(" = unit           test    unchanged since ")
     assert fastpath.try_task(["-C", str(run.root), "run", "test", "-q"]) == 0
     assert fastpath.try_task(["run", "lint", "-C", str(run.root)]) is None
 
 
 @pytest.mark.parametrize(
     "words",
-    [["-v"], ["--again"], ["-x"], ["--refresh"], ["--locked"], ["--", "a"], ["-j", "0"], ["-e"], ["-C", "-q"],
+    [["-v", "-q"], ["-v", "--json"], ["--again"], ["-xx=1"], ["--fail-fast=1"], ["--refresh"], ["--locked"], ["--", "a"], ["-j", "0"], ["-e"], ["-C", "-q"],
      ["test"], ["x"], ["--color", "blue"], ["--junit", "."], ["-f", "envtool.yaml"]],
 )  # fmt: skip
 def test_only_the_plainest_words_are_understood(run, words):

@@ -110,9 +110,7 @@ def _output_patterns(files: Sequence[_LoadedFile], values: Sequence[Json], envs:
     """Returns the output patterns of all tasks: of expanded envs, and of other envs where they are not templates."""
     patterns = {pattern for env in envs for task in env.tasks for pattern in task.outputs}
     for loaded, value in zip(files, values, strict=True):
-        paths = (
-            scalar_types.resolve_project_path(output, loaded.node.source.directory) for output in _outputs(value)
-        )
+        paths = (scalar_types.resolve_project_path(output, loaded.node.source.directory) for output in _outputs(value))
         patterns.update(pattern for pattern in paths if pattern)
     return tuple(sorted(patterns))
 

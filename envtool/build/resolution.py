@@ -338,9 +338,9 @@ def seen_urls(node: Node, request: Request, context: Context) -> Mapping[str, st
     return {sha256: url for sha256, url in urls.items() if isinstance(url, str)} if isinstance(urls, dict) else {}
 
 
-def apply_pins(node: Node, request: Request, pins: Json) -> ResolvedNode:
-    """Derives everything that decides a node from its pins, and its key. Pure. Raises ResolveError for two files of one
-    name."""
+def apply_pins(node: Node, request: Request, pins: Json, *, keyed: bool = True) -> ResolvedNode:
+    """Derives everything that decides a node from its pins, and its key. Pure. Without `keyed` the key is empty:
+    that of a node whose parents are not known would mean nothing. Raises ResolveError for two files of one name."""
     kind = node.kind
     epoch = request.epoch
     if node.subject == "base":
@@ -374,7 +374,7 @@ def apply_pins(node: Node, request: Request, pins: Json) -> ResolvedNode:
         pins=pins,
         fetches=fetches,
         document=document,
-        key=keys.digest(document),
+        key=keys.digest(document) if keyed else "",
         epoch=epoch,
     )
 
@@ -440,6 +440,8 @@ def _inputs(context: Context, node: Node) -> tuple[InputFile, ...]:
         kind.named_inputs(options),
         kind.asked_inputs(options),
     )
+    if not any(groups):
+        return ()
     patterns = tuple(project_patterns(spec, group) for group in groups)
     if not any(patterns):
         return ()

@@ -41,8 +41,8 @@ def main() -> int:
             os._exit(status)
     from envtool.cli.main import main as run
 
-    # objects of imports and a spec stay in use: looking for garbage at the default of 700 takes a tenth of `envtool list`,
-    # and once at 50,000 takes 10 to 20 ms of `why` and `test`
+    # objects of imports and a spec stay in use: collections at the default of 700 take a tenth of `envtool list`, and
+    # one at 50,000 takes 10 to 20 ms of `why` and `test`
     gc.set_threshold(200_000, 20, 20)
     gc.enable()
     status = run(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from envtool import keys
 from envtool.api import Cache, Fetch, Secret
@@ -13,10 +14,11 @@ from envtool.build.resolution import KnownLayer, ResolvedNode
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Lock, LockEntry, LockQuestion
 from envtool.model import Json, LayerSpec
-from envtool.plan.change_values import Change, ComparedDocument
-from envtool.plan.compare_documents import compare_question
 from envtool.plan.graph import Graph, Node
 from envtool.project import source_files
+
+if TYPE_CHECKING:
+    from envtool.plan.change_values import Change
 
 MAX_CHANGES = 5  # changes of one layer that a message lists
 MAX_VALUE_LENGTH = 40  # characters of a name or value in a message
@@ -144,6 +146,9 @@ def _stale_problem(node: Node, question: LockQuestion, lock: Lock, context: Cont
 
 
 def _changes(near: LockQuestion, question: LockQuestion) -> tuple[Change, ...]:
+    from envtool.plan.change_values import ComparedDocument  # a lock that fits has nothing to compare
+    from envtool.plan.compare_documents import compare_question
+
     old, new = (ComparedDocument(document={"question": each.asked, "kind": each.kind}) for each in (near, question))
     return compare_question(old, new)
 

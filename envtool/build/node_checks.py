@@ -22,14 +22,14 @@ def check_nodes(nodes: Iterable[Node], context: Context) -> None:
     Interrupted."""
     problems: dict[Problem, None] = {}
     for node in nodes:
-        for check in (_check_input_patterns, resolution.read_texts, _run_kind_check, _check_foreseen_parts):
-            try:
-                with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
+        with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
+            for check in (_check_input_patterns, resolution.read_texts, _run_kind_check, _check_foreseen_parts):
+                try:
                     check(context, node)
-            except SpecError as error:
-                problems |= dict.fromkeys(error.problems)
-                if check is resolution.read_texts:
-                    break  # the kind's own check needs the texts
+                except SpecError as error:
+                    problems |= dict.fromkeys(error.problems)
+                    if check is resolution.read_texts:
+                        break  # the kind's own check needs the texts
     if problems:
         raise SpecError(tuple(sorted(problems, key=lambda problem: problem.where)))
 

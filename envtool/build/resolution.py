@@ -342,9 +342,9 @@ def seen_urls(node: Node, request: Request, context: Context) -> Mapping[str, st
     return {sha256: url for sha256, url in urls.items() if isinstance(url, str)} if isinstance(urls, dict) else {}
 
 
-def apply_pins(node: Node, request: Request, pins: Json) -> ResolvedNode:
-    """Derives everything that decides a node from its pins, and its key. Pure. Raises ResolveError for two files of one
-    name."""
+def apply_pins(node: Node, request: Request, pins: Json, *, keyed: bool = True) -> ResolvedNode:
+    """Derives everything that decides a node from its pins, and its key. Pure. Without `keyed` the key is empty:
+    that of a node whose parents are not known would mean nothing. Raises ResolveError for two files of one name."""
     kind = node.kind
     epoch = request.epoch
     if node.subject == "base":
@@ -378,7 +378,7 @@ def apply_pins(node: Node, request: Request, pins: Json) -> ResolvedNode:
         pins=pins,
         fetches=fetches,
         document=document,
-        key=keys.digest(document),
+        key=keys.digest(document) if keyed else "",
         epoch=epoch,
     )
 
@@ -420,6 +420,9 @@ def input_problems(node: Node, context: Context) -> tuple[Problem, ...]:
 
 def project_inputs(node: Node) -> tuple[Input, ...]:
     """Returns a node's inputs, with paths relative to the project instead of the directory of the spec file."""
+    declared = tuple(node.kind.inputs(node.spec.options))
+    if not declared:  # most layers have none
+        return ()
     directory = node.spec.directory
     prefix = "" if directory in ("", ".") else f"{directory}/"
 
@@ -442,7 +445,7 @@ def project_inputs(node: Node) -> tuple[Input, ...]:
             keeps=item.keeps and keeps_at(item.keeps),
             follows=item.follows and follows_at(item.follows),
         )
-        for item in node.kind.inputs(node.spec.options)
+        for item in declared
     )
 
 

@@ -309,14 +309,7 @@ def find_nearest_spec(directory: str) -> str:
 
 
 def store_directory() -> str:
-    """The directory of store.store.store_directory(); empty where that raises: the long path reports the error."""
-    configured = os.environ.get("ENVTOOL_STORE", "")
-    if configured:
-        return os.path.normpath(configured) if os.path.isabs(configured) else ""
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(cache):
-        home = os.path.expanduser("~")
-        if not os.path.isabs(home):
-            return ""
-        cache = f"{home}/.cache"
-    return f"{cache}/envtool"
+    """The directory of the store, "" where the long path has to report an error."""
+    from envtool.run import fast_exec
+
+    return fast_exec.store_directory()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -241,6 +240,8 @@ def _create_layout(directories: list[str], links: list[list[str]], stamp: str) -
 def _copy_public(source: str, target: str, *, top: bool = False) -> None:
     """Copies the files that the host's root has made readable by everybody. The host's root has no id in the container:
     its files belong to 65534 (nobody)."""
+    import shutil
+
     for name in sorted(os.listdir(source)):
         if top and name in LEFT_OUT:
             continue

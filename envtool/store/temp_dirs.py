@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -164,6 +163,8 @@ def make_directory(path: str) -> None:
 def remove_tree(path: str, remove: RemoveTree | None = None) -> None:
     """Removes a tree or file, with this process's rights where they are enough, else by `remove`. A missing path is no
     error. Raises OSError when neither can remove it."""
+    import shutil
+
     try:
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)

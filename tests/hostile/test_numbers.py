@@ -34,7 +34,7 @@ from envtool.kinds.dockerfile.shell_words import Lexer
 from envtool.net.oci import documents
 from envtool.net.oci.auth import parse_challenges
 from envtool.plugins import discover
-from envtool.project import snapshot
+from envtool.project import listing, snapshot
 from envtool.spec import load
 from envtool.spec.template import uses_args
 from envtool.store import unpack_archive
@@ -762,9 +762,9 @@ def test_a_body_without_end(tmp_path):
 
 @given(st.lists(st.integers(-(1 << 80), 1 << 80), max_size=10))
 def test_any_number_is_part_of_a_row(numbers):
-    packed = snapshot._pack_numbers(numbers)
+    packed = listing.pack_numbers(numbers)
     assert len(packed) == 8 * len(numbers)
-    assert packed == b"".join(snapshot._pack_numbers([number]) for number in numbers), (
+    assert packed == b"".join(listing.pack_numbers([number]) for number in numbers), (
         "each by itself, whatever is beside it"
     )
 

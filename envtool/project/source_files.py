@@ -234,10 +234,14 @@ def _read_error(error: git.RepositoryError | OSError) -> EnvtoolError:
 
 def _has_no_links(top: int, directory: str, known: dict[str, bool]) -> bool:
     """Returns whether a directory is reached through no link. Caches answers in `known`."""
-    if directory not in known:
-        is_link = stat.S_ISLNK(_mode(top, directory) or 0)
-        known[directory] = not is_link and _has_no_links(top, os.path.dirname(directory), known)
-    return known[directory]
+    unknown = []
+    while directory not in known:
+        unknown.append(directory)
+        directory = os.path.dirname(directory)
+    answer = known[directory]
+    for below in reversed(unknown):
+        answer = known[below] = answer and not stat.S_ISLNK(_mode(top, below) or 0)
+    return answer
 
 
 def all_files(top: int, below: str = "") -> list[str]:

@@ -231,20 +231,20 @@ def _create_layout(directories: list[str], links: list[list[str]], stamp: str) -
     os.symlink("/run", "/var/run")
     with open(f"/{STAMP}", "w", encoding="utf-8") as file:
         file.write(f"{stamp}\n")
-    _copy_public(ETC, "/etc", top=True)
+    _copy_public(ETC, "/etc")
     for name, text in ACCOUNTS.items():
         with open(f"/etc/{name}", "w", encoding="utf-8") as file:
             file.write(text)
 
 
-def _copy_public(source: str, target: str, *, top: bool = False) -> None:
+def _copy_public(source: str, target: str) -> None:
     """Copies the files that the host's root has made readable by everybody. The host's root has no id in the container:
     its files belong to 65534 (nobody)."""
     import shutil
 
-    for name in sorted(os.listdir(source)):
-        if top and name in LEFT_OUT:
-            continue
+    pending = [name for name in sorted(os.listdir(source), reverse=True) if name not in LEFT_OUT]
+    while pending:
+        name = pending.pop()
         path, copy = f"{source}/{name}", f"{target}/{name}"
         status = os.lstat(path)
         if status.st_uid != 65534:
@@ -253,7 +253,7 @@ def _copy_public(source: str, target: str, *, top: bool = False) -> None:
             os.symlink(os.readlink(path), copy)
         elif stat.S_ISDIR(status.st_mode) and status.st_mode & 0o005 == 0o005:
             os.mkdir(copy, 0o755)
-            _copy_public(path, copy)
+            pending += [f"{name}/{below}" for below in sorted(os.listdir(path), reverse=True)]
         elif stat.S_ISREG(status.st_mode) and status.st_mode & 0o004:
             try:
                 shutil.copyfile(path, copy)

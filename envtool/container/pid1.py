@@ -163,6 +163,8 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
         init = program["init"](program, ids, sock) if "init" in program else Init()
         if "varied" in program:
             program["varied"].begin()
+        # Where mount points are removed at the end, each step confines itself.
+        program["confined"] = not made and syscalls.confine_programs()
         os.write(sock, messages.pack("up"))
         status = init.run(program, ids, sock, terminal)
         init.end_all()
@@ -351,6 +353,7 @@ def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, 
             for limit in resource.getrlimit(resource.RLIMIT_NPROC)
         ]
         resource.setrlimit(resource.RLIMIT_NPROC, (limits[0], limits[1]))
+        confined = program["confined"] or syscalls.confine_programs()
         _restrict(program, ids, step)
         try:
             os.chdir(step["cwd"])
@@ -358,7 +361,7 @@ def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, 
             raise StageError("cwd", error, f"{step['cwd']}: {error.strerror}") from error
         if step["call"] is not None:
             _run_call(step, report)
-        execute(step["argv"], step["env"])
+        execute(step["argv"], step["env"], confined=confined)
     except BaseException as error:
         _report(report, error)
         os._exit(125)
@@ -462,14 +465,14 @@ def _describe_os_error(error: OSError) -> str:
     return f"{os.fsdecode(error.filename)}: {error.strerror or error}" if has_name else str(error.strerror or error)
 
 
-def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
+def execute(argv: tuple[str, ...], env: dict[str, str], *, confined: bool) -> NoReturn:
     """Execute argv, with PATH searched in the step's own environment (os.execvpe imports, and uses ours)."""
     name = argv[0]
     paths = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
     status, reason = 127, "not found"
     for path in paths:
         try:
-            os.execve(path, argv, env)
+            _execve(path, argv, env, confined=confined)
         except (FileNotFoundError, NotADirectoryError):
             if os.path.isfile(path):  # the file exists: the interpreter in its first line, or its loader, does not
                 status, reason = 127, "its interpreter or loader is not found"
@@ -477,10 +480,19 @@ def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
             if error.errno == 8 and os.access(path, os.X_OK):  # ENOEXEC: a script without #!
                 argv, name = ("/bin/sh", path, *argv[1:]), "/bin/sh"
                 try:
-                    os.execve("/bin/sh", argv, env)
+                    _execve("/bin/sh", argv, env, confined=confined)
                 except OSError as second:
                     error = second
             if status == 127:
                 status, reason = 126, str(error.strerror).lower()
     os.write(2, f"envtool: {name}: {reason}\n".encode())
     os._exit(status)
+
+
+def _execve(path: str, argv: tuple[str, ...], env: dict[str, str], *, confined: bool) -> NoReturn:
+    """Execute a file, never our own program: its owner is perhaps the user of the step, who then could change it on the
+    host through /proc/self/exe (CVE-2019-5736). If `confined`, the kernel sees to that.
+    """
+    if not confined and syscalls.is_own_program(path):
+        raise PermissionError(13, "permission denied")
+    os.execve(path, argv, env)

@@ -104,7 +104,7 @@ def _plan_step(node: Node, graph: Graph, nodes: Mapping[str, PlannedNode]) -> Pl
         state=planned.state,
         key=planned.key,
         summary=planned.summary,
-        pinned=node.kind.pinned,
+        pinned=node.is_pinned,
         where=node.spec.where,
         node=node.id,
         on=node.on,

@@ -32,6 +32,20 @@ SHELL = (
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"  # as in project/host_access.py, which the fast path must not import
 
 
+def store_directory() -> str:
+    """Returns the directory that store.store.store_directory() returns; empty where that raises."""
+    configured = os.environ.get("ENVTOOL_STORE", "")
+    if configured:
+        return os.path.normpath(configured) if os.path.isabs(configured) else ""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home):
+            return ""
+        cache = f"{home}/.cache"
+    return f"{cache}/envtool"
+
+
 def plan_path(store: str, spec: str, env: str) -> str:
     """Returns the path of an env's plan. The name is a short checksum that is cheap to compute; the content says which
     env the plan belongs to."""

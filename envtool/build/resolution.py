@@ -30,7 +30,6 @@ from envtool.lock.text_format import wrong_pins_error
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, is_composite
 from envtool.plan.plan import Location
-from envtool.plugin_calls import with_location
 from envtool.project import inputs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.store import answer_cache
@@ -121,8 +120,11 @@ def request_from_resolved(
 ) -> Request:
     """Returns the request of a node whose parents need not be built. Without diff IDs it is enough to ask a lock.
     Raises SpecError."""
-    with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
+    try:
         return _request_on(node, below, diff_ids, context)
+    except PluginError as error:
+        error.locate(f"{node.subject} `{node.spec.name}`", node.spec.where)
+        raise
 
 
 def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], context: Context) -> Request:

@@ -251,7 +251,7 @@ def _check_options(work: LoadContext, declared: DeclaredLayer, options: Json, so
         return
     try:
         kind.judge(options)
-        paths = kind.inputs(options)
+        paths = [item.pattern for item in kind.inputs(options) if item.required]
     except SpecError as error:
         work.problems.include(declared.at.source.order, error.problems)
         return

@@ -50,7 +50,7 @@ def run(tmp_path, store, monkeypatch):
     )
     looked: list[Looked | None] = [None]
     kind = SimpleNamespace(looked=lambda pins: looked[0])
-    settled = SimpleNamespace(node=SimpleNamespace(kind=kind), pins=None)
+    settled = SimpleNamespace(node=SimpleNamespace(kind=kind, base_kind=kind), pins=None)
     made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), settled=settled)
     view = snapshot.take_snapshot(str(root), snapshot_cache.cache_path(store.root, str(root)))
     trace = CachedResult(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, stored=found)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from envtool.api import Request
 from envtool.build import node_checks, resolution
@@ -18,9 +19,11 @@ from envtool.build.resolution import KnownLayer, MadeLayer, Resolution, Resolved
 from envtool.errors import EnvtoolError
 from envtool.model import Json
 from envtool.plan.graph import Graph, Node, is_composite
-from envtool.plan.plan import Location
 from envtool.store import answer_cache, layers
 from envtool.store.layers import Layer
+
+if TYPE_CHECKING:
+    from envtool.plan.plan import Location
 
 LOOKUP_THREADS = 8  # questions to the team cache at one time
 CHECKED_EVERY = 100  # nodes between two looks whether the run was cancelled; one takes some microseconds to read

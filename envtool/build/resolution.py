@@ -10,7 +10,7 @@ import functools
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from envtool import keys, pin_schemas
 from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
@@ -30,11 +30,13 @@ from envtool.lock.lock import LockEntry, LockQuestion, parents_digest
 from envtool.lock.text_format import wrong_pins_error
 from envtool.model import BaseSpec, Input, Json, LayerSpec
 from envtool.plan.graph import Node, is_composite
-from envtool.plan.plan import Location
 from envtool.project import inputs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.store import answer_cache
 from envtool.store.layers import Layer
+
+if TYPE_CHECKING:
+    from envtool.plan.plan import Location
 
 PINS = 3  # raise it when pins of our own kinds change their form: answers in older stores are then not used
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import errno
 import glob
 import hashlib
 import os
@@ -226,8 +227,10 @@ class _HostScan:
             path = os.path.join(self._real_directories[directory], name)
             try:
                 path = os.path.join(self._real_directories[directory], os.readlink(path))
-            except OSError:  # no link: the end
-                return path
+            except OSError as error:
+                if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing: the end
+                    return path
+                break
         return os.path.realpath(link)
 
     def _hold(self, directory: str) -> None:

@@ -222,15 +222,15 @@ class _HostScan:
             directory, name = os.path.split(path)
             if name in ("", ".", ".."):
                 break
-            if directory not in self._real_directories:
-                self._real_directories[directory] = os.path.realpath(directory)
-            path = os.path.join(self._real_directories[directory], name)
             try:
+                if directory not in self._real_directories:
+                    self._real_directories[directory] = os.path.realpath(directory, strict=True)
+                path = os.path.join(self._real_directories[directory], name)
                 path = os.path.join(self._real_directories[directory], os.readlink(path))
             except OSError as error:
-                if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing: the end
+                if error.errno == errno.EINVAL:  # no link: the end
                     return path
-                break
+                break  # a loop, or nothing is there
         return os.path.realpath(link)
 
     def _hold(self, directory: str) -> None:

@@ -12,17 +12,15 @@ import copy
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, get_args
+from typing import Any, SupportsIndex, TypeVar, get_args
 
 from envtool import api, pin_schemas
 from envtool.errors import EnvtoolError, PluginError
 from envtool.model import InputUse, Where
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
 
 __all__ = ["plugin_owner", "with_location", "wrap_kind", "wrap_language", "wrap_plugin"]
 
@@ -302,22 +300,11 @@ def _in_core(error: BaseException) -> bool:
     return file.startswith(_CORE) and file != __file__
 
 
-def with_location(subject: str, where: Where) -> AbstractContextManager[None]:
+@contextmanager
+def with_location(subject: str, where: Where) -> Iterator[None]:
     """Adds the subject and its position to a PluginError of a method whose arguments do not have them."""
-    return _Located(subject, where)
-
-
-class _Located:
-    """The context of `with_location`; a generator takes three times as long, and each node needs a few of them."""
-
-    __slots__ = ("_subject", "_where")
-
-    def __init__(self, subject: str, where: Where) -> None:
-        self._subject, self._where = subject, where
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PluginError):
-            error.locate(self._subject, self._where)
+    try:
+        yield
+    except PluginError as error:
+        error.locate(subject, where)
+        raise

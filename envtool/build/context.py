@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from envtool.build.disk_space import DiskSpace
+from envtool.container.runner import LocalRunner, Runner
 from envtool.errors import Interrupted
 from envtool.events import Emit
 from envtool.lock.lock import Lock
@@ -98,6 +99,7 @@ class Context:
     arch: str  # uname -m
     emit: Emit
     cancel: Cancel
+    runner: Runner = field(default_factory=LocalRunner)  # what runs containers
     refresh: bool = False  # ask `resolve` again though answers are locked or remembered
     files: tuple[str, ...] = ()  # the spec, its includes and its lock: no task may write them as outputs
     logs: tuple[str, ...] = ()  # files in the project that this run writes: tasks do not see them (project/own_logs.py)

@@ -356,7 +356,7 @@ def _run_step(
             os.chdir(step["cwd"])
         except OSError as error:
             raise StageError("cwd", error, f"{step['cwd']}: {error.strerror}") from error
-        if step["call"] is not None:
+        if "call" in step:
             _run_call(step, report)
         execute(step["argv"], step["env"])
     except BaseException as error:

@@ -18,17 +18,21 @@ from envtool.container.supervisor import Exit
 
 Match: TypeAlias = str | Callable[[Program], bool]
 
+POLL_SECONDS = 0.002
 _working_directory = threading.Lock()  # held while the process is in another directory
 
 
 class FakeContainer:
-    """What a function that stands in for a container gets: `program` is what is to be run."""
+    """What a function that stands in for a container gets. `program` is what is to be run; `exit` is how it will have
+    ended, and may be changed; `outputs_to` and `protected` are as in `Runner.run`."""
 
-    def __init__(self, program: Program, stdout: int, cancel: int, outputs_to: str) -> None:
+    def __init__(self, program: Program, stdout: int, cancel: int, outputs_to: str, protected: tuple[str, ...]) -> None:
         self.program = program
         self.outputs_to = outputs_to
-        self.outputs: list[str] = []
-        self.interrupted = False
+        self.protected = protected
+        self.exit = Exit()
+        self.exit.status = 0
+        self.exit.opened = () if program.watch else None
         self._stdout = stdout
         self._cancel = cancel
 
@@ -45,7 +49,7 @@ class FakeContainer:
 
     def output(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         """Writes an output of the task, at a path relative to the project."""
-        self.outputs.append(path)
+        self.exit.outputs = (*self.exit.outputs, path)
         if self.outputs_to:
             self._write(os.path.join(self.outputs_to, path), content, mode)
 
@@ -53,8 +57,8 @@ class FakeContainer:
         """Waits as a step that runs: until the event is set, the run is cancelled, or the time has passed."""
         deadline = time.monotonic() + seconds
         while not (until is not None and until.is_set()) and time.monotonic() < deadline:
-            if self._cancel >= 0 and select.select([self._cancel], [], [], 0.005)[0]:
-                self.interrupted = True
+            if self._cancel >= 0 and select.select([self._cancel], [], [], POLL_SECONDS)[0]:
+                self.exit.interrupted, self.exit.status = True, 130
                 return
 
     @staticmethod
@@ -105,7 +109,7 @@ class FakeRunner:
         error: BaseException | None = None,
     ) -> None:
         """Adds a rule. It answers programs in one of whose steps the text `match` is (see `describe_step`), or for
-        which the function `match` returns True; the first rule that matches counts.
+        which the function `match` returns True; of several rules that match, the one that was added last counts.
 
         `files` are written into the layer that is built, `outputs` into the project; `output` is printed; `status` is
         that of the first step that fails; `error` is raised instead. `do` may do all that (see FakeContainer) and
@@ -128,30 +132,25 @@ class FakeRunner:
         counters: Sequence[mmap] = (),
     ) -> Exit:
         """See Runner."""
-        del stderr, protected
+        del stderr, counters
         assert program_json.from_json(program_json.to_json(program)) == program
         with self._lock:
             self.programs.append(program)
             self.running += 1
         try:
-            container = FakeContainer(program, stdout, cancel, outputs_to)
             began = time.monotonic()
-            status = self._answer(container)
+            container = FakeContainer(program, stdout, cancel, outputs_to, protected)
+            self._answer(container)
         finally:
             with self._lock:
                 self.running -= 1
-        result = Exit()
-        result.interrupted = container.interrupted
-        result.status = 130 if container.interrupted else status
-        result.seconds = time.monotonic() - began
-        result.outputs = tuple(container.outputs)
-        result.opened = () if program.watch else None
-        return result
+        container.exit.seconds = time.monotonic() - began
+        return container.exit
 
-    def _answer(self, container: FakeContainer) -> int:
-        rule = next((rule for rule in self._rules if _matches(rule.match, container.program)), None)
+    def _answer(self, container: FakeContainer) -> None:
+        rule = next((rule for rule in reversed(self._rules) if _matches(rule.match, container.program)), None)
         if rule is None:
-            return 0
+            return
         if rule.output:
             container.print(rule.output)
         if rule.error is not None:
@@ -160,7 +159,9 @@ class FakeRunner:
             container.write(path, content)
         for path, content in rule.outputs.items():
             container.output(path, content)
-        return (rule.do(container) if rule.do else None) or rule.status
+        status = (rule.do(container) if rule.do else None) or rule.status
+        if not container.exit.status:
+            container.exit.status = status
 
     def as_root(self, function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1) -> Any:
         """See Runner. One function is called at a time: `at` becomes the working directory of the whole process."""

@@ -53,7 +53,11 @@ class Fake(api.Kind):
         return api.Recipe(steps=(api.Run(command=Command(argv=("make", request.options["name"]))),))
 
 
-class FakeImage(Fake):
+class FakeBase(Fake, api.Base):
+    """A base of the same sort."""
+
+
+class FakeImage(FakeBase):
     """A base with two sublayers, of which the first is only looked at by the second."""
 
     def parts(self, request, pins):
@@ -117,7 +121,7 @@ class FakeShare:
 class World:
     """A project with a graph, in a store of its own. `fails(step, name, site)` may raise, or wait."""
 
-    def __init__(self, top, envs, *, images=(), fails=lambda *_: None, missing=(), fetch=()):
+    def __init__(self, top, envs, *, images=(), fails=lambda *_: None, missing=(), fetch=(), layers=Fake):
         self.top = Path(top)
         self.root = self.top / "project"
         (self.root / "files").mkdir(parents=True)
@@ -136,11 +140,8 @@ class World:
             cancel=self.cancel,
             runner=self.runner,
         )
-        kinds = {
-            name: wrap_kind(kind, OWNER)
-            for name, kind in (("fake", Fake("fake", fails)), ("image", FakeImage("image", fails)))
-        }
-        registry = PluginRegistry(bases=kinds, layers={"fake": kinds["fake"]})
+        bases = {kind.name: wrap_kind(kind, OWNER) for kind in (FakeBase("fake", fails), FakeImage("image", fails))}
+        registry = PluginRegistry(bases=bases, layers={"fake": wrap_kind(layers("fake", fails), OWNER)})
         self.graph = build_graph(self._spec(envs, images, fetch), registry)
         self.scheduler = Scheduler(self.graph, self.context)
 

@@ -50,14 +50,13 @@ class Chosen(Fake):
 
 
 @pytest.fixture
-def build(tmp_path, monkeypatch):
+def build(tmp_path):
     """Builds a layer of one of the recipes on a base; `world` is what it was built in."""
-    monkeypatch.setattr("tests.unit.build.fakes.Fake", Chosen)
     worlds = []
 
     def make(name, **more):
         fetch = (name,) if name == "files" else ()
-        worlds.append(World(tmp_path / str(len(worlds)), {"e": ("base", ((name, None),))}, fetch=fetch))
+        worlds.append(World(tmp_path / str(len(worlds)), {"e": ("base", ((name, None),))}, fetch=fetch, layers=Chosen))
         make.world = worlds[-1]
         make.world.again(**more)
         make.world.runner.on("make base", files={"/usr/bin/x": "x"})

@@ -28,7 +28,8 @@ def sbom(request: CommandRequest, env: str, form: rendering.Format, emit: Emit, 
         selected = find_env(opened.spec, env)
         stack = build_stack(opened, selected)
         with layers.hold_layers(opened.context.store, [built.layer for built in stack.made]):
-            return rendering.render_sbom(stack_contents.make_sbom(selected.name, stack, opened.kinds.plugins), form)
+            sbom = stack_contents.make_sbom(selected.name, stack, opened.kinds.plugins, opened.context.runner)
+            return rendering.render_sbom(sbom, form)
 
 
 def export(

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from envtool.api import Looked
+from envtool.app import tasks
+from envtool.app.command_request import CommandRequest
 from envtool.build.parents import opened_files_question
 from envtool.build.scheduler import Stack
 from envtool.cli import fastpath
@@ -244,3 +246,17 @@ def test_a_repository_that_comes_or_goes_counts(run):
     assert run()
     subprocess.run(["git", "init", "-q", str(run.root)], check=True)
     assert short(run) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "written"),
+    [({}, True), ({"locked": True}, True), ({"fail_fast": True}, True), ({"offline": True}, True),
+     ({"locked": False}, False), ({"refresh": True}, False), ({"args": ("x",)}, False)],
+)  # fmt: skip
+def test_a_run_that_may_leave_the_lock_is_not_remembered(monkeypatch, options, written):
+    """In CI, the next `test` would else not see that the lock does not fit the spec."""
+    found = []
+    monkeypatch.setattr(fast_plan, "write_test_plan", lambda *_, **__: found.append(1))
+    project = SimpleNamespace(kinds=SimpleNamespace(hooks=lambda name: ()), spec=None, files=None, context=None)
+    tasks._write_fast_plan(CommandRequest(directory=".", **options), project, [], 0)
+    assert bool(found) == written

@@ -18,7 +18,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, SupportsIndex, TypeVar, get_args
 
-from envtool import api, pin_schemas
+from envtool import api, pin_schemas, recipe
 from envtool.errors import EnvtoolError, PluginError
 from envtool.model import InputUse, Where
 
@@ -93,7 +93,23 @@ def _expect_recipe(answer: Any) -> Any:
     _expect(api.Recipe)(answer)
     if not all(isinstance(step, api.Run | api.Unpack | api.Place | api.Call) for step in answer.steps):
         raise _WrongAnswer("a Recipe of Run, Unpack, Place and Call")
+    for step in answer.steps:
+        if isinstance(step, api.Call):
+            _expect_call(step)
     return answer
+
+
+def _expect_call(step: api.Call) -> None:
+    for function in (step.function, step.prepare):
+        if function is not None and not recipe.function_name(function):
+            name = getattr(function, "__qualname__", type(function).__name__)
+            raise _WrongAnswer(f"a Recipe whose Calls have functions of modules, and not `{name}`,")
+    try:
+        json.dumps(step.arguments, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _WrongAnswer(
+            f"a Recipe whose Calls have JSON as arguments, as `{step.function.__name__}` has not,"
+        ) from error
 
 
 _KIND: Mapping[str, AnswerCheck | None] = {

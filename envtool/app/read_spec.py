@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from envtool import plugins
-from envtool.app.command_request import CommandRequest, find_spec, select_envs
+from envtool.app.command_request import CommandRequest, find_spec
 from envtool.app.permissions import resolve_permissions
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
@@ -19,6 +19,7 @@ from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec, fast_list
 from envtool.run.valid_specs import ValidSpecs
 from envtool.spec import load as load_spec
+from envtool.spec.select_envs import select_envs
 
 if TYPE_CHECKING:
     from envtool.build.context import Cancel

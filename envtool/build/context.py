@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from envtool.build.disk_space import DiskSpace
+from envtool.container.runner import LocalRunner, Runner
 from envtool.errors import Interrupted
 from envtool.lock.lock import Lock
 from envtool.model import Json
@@ -97,6 +98,7 @@ class Context:
     arch: str  # uname -m
     emit: Emit
     cancel: Cancel
+    runner: Runner = field(default_factory=LocalRunner)  # what runs containers
     refresh: bool = False  # ask `resolve` again though answers are locked or remembered
     files: tuple[str, ...] = ()  # the spec, its includes and its lock: no task may write them as outputs
     logs: tuple[str, ...] = ()  # files in the project that this run writes: tasks do not see them (project/own_logs.py)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool.api import Looked
+from envtool.api import Base, Looked
 from envtool.app import tasks
 from envtool.app.command_request import CommandRequest
 from envtool.build.parents import opened_files_question
@@ -51,7 +51,7 @@ def run(tmp_path, store, monkeypatch):
         outputs=(),
     )
     looked: list[Looked | None] = [None]
-    kind = SimpleNamespace(looked=lambda pins: looked[0])
+    kind = type("Machine", (Base,), {"looked": lambda self, pins: looked[0]})()
     settled = SimpleNamespace(node=SimpleNamespace(kind=kind, base_kind=kind), pins=None)
     made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), settled=settled)
     view = snapshot.take_snapshot(str(root), snapshot_cache.cache_path(store.root, str(root)))

@@ -64,7 +64,7 @@ def load(
     recorder = _ReadRecorder(project)
     files = _read(recorder, file, problems)
     values = [to_plain(loaded.node) for loaded in files]
-    digest = "" if known is None else _schema_digest(registry, values, args)
+    digest = "" if known is None else schema_digest(registry, values, args)
     is_known = known is not None and digest != "" and known.holds(digest)
     if not is_known:
         checker = _checker(registry)
@@ -92,9 +92,10 @@ def load(
     )
 
 
-def _schema_digest(registry: PluginRegistry, values: Sequence[Json], args: Sequence[str]) -> str:
+def schema_digest(registry: PluginRegistry, values: Sequence[Json] = (), args: Sequence[str] = ()) -> str:
     """Returns the digest of all that decides whether the files of a spec fit the schema, and whether their values with
-    rendered templates do. Empty if a value has no canonical JSON (NaN)."""
+    rendered templates do; without values, whether the schemas of all plugins are right. Empty if a value has no
+    canonical JSON (NaN)."""
     languages: dict[str, Json] = {name: {**language.options} for name, language in registry.languages.items()}
     kinds: dict[str, Json] = {name: {**kind.siblings, name: kind.schema} for name, kind in registry.layers.items()}
     try:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from envtool import api
-from envtool.errors import SpecError
+from envtool.errors import SpecError, UsageError
 from envtool.plugins import PluginRegistry, discover
 from envtool.run import fast_exec
 from envtool.run.valid_specs import MAX_KEPT, ValidSpecs
@@ -190,3 +190,25 @@ def test_an_unchanged_spec_imports_no_json_schema(tmp_path, monkeypatch):
         for _ in range(3)
     ]
     assert said == ["True", "True", "False"]  # the first call makes the store, once it has read the spec
+
+
+def test_schemas_that_are_right_are_checked_once_and_wrong_ones_always(registry, store, monkeypatch):
+    from envtool import plugins
+    from envtool.app import spec_schema
+
+    monkeypatch.setenv("ENVTOOL_STORE", store)
+    checked = []
+    real = plugins.wrong_schema
+    monkeypatch.setattr(plugins, "wrong_schema", lambda kinds: checked.append(kinds) or real(kinds))
+    monkeypatch.setattr(plugins, "discover", lambda: registry)
+    first = spec_schema.schema()
+    assert spec_schema.schema() == first
+    assert len(checked) == 1
+    wrong = type("Wrong", (Sample,), {"options": {"level": {"type": "strung"}}})()
+    monkeypatch.setattr(plugins.plugin_calls, "plugin_owner", lambda value: "a plugin")
+    changed = PluginRegistry(bases=registry.bases, layers=registry.layers, languages={"sample": wrong})
+    monkeypatch.setattr(plugins, "discover", lambda: changed)
+    for _ in range(2):
+        with pytest.raises(UsageError, match="wrong schema of `level`"):
+            spec_schema.schema()
+    assert len(checked) == 3

@@ -134,13 +134,6 @@ def test_a_spec_with_an_error_is_never_known(registry, store, checks, spec):
         assert checks() > 0
 
 
-def test_a_part_of_the_envs_is_not_remembered_for_all(registry, store, checks):
-    broken = SPEC + "  other: {base: {debian: '{{ env.nam }}'}, tasks: {test: 'true'}}\n"
-    read(registry, store, broken, only=["unit"])
-    with pytest.raises(SpecError):
-        read(registry, store, broken)
-
-
 def damage(path):
     path.write_bytes(path.read_bytes()[:-1] + b"?")
 

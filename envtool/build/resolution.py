@@ -17,15 +17,8 @@ from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.variables import overlay_variables
 from envtool.errors import (
-    EnvtoolError,
-    FetchError,
-    Interrupted,
-    MakeError,
-    PluginError,
-    Problem,
-    ResolveError,
-    SpecError,
-)
+    EnvtoolError, FetchError, Interrupted, MakeError, PluginError, Problem, ResolveError, SpecError,
+)  # fmt: skip
 from envtool.lock.lock import LockEntry, LockQuestion, parents_digest
 from envtool.lock.text_format import wrong_pins_error
 from envtool.model import BaseSpec, Input, Json, LayerSpec
@@ -280,7 +273,11 @@ def lock_mismatch(answer: Resolution, key: str, diff_id: str) -> str:
 def find_cached_pins(node: Node, request: Request, context: Context) -> tuple[bool, Json]:
     """Returns (True, pins) where the answer cache has pins that still fit this machine, else (False, None)."""
     answer = answer_cache.get(context.store, pins_question(node, request))
-    if not isinstance(answer, dict) or "pins" not in answer or pin_schemas.fault(answer["pins"], node.kind.pins):
+    if not isinstance(answer, dict) or "pins" not in answer:
+        return False, None
+    # beside the pins stands a digest of them and of the schema that they were found to fit
+    is_known = answer.get("fits") and answer["fits"] == keys.digest_if_json([node.kind.pins, answer["pins"]])
+    if not is_known and pin_schemas.fault(answer["pins"], node.kind.pins):
         return False, None
     if isinstance(node.kind, Base) and not node.kind.fresh(request, answer["pins"]):
         return False, None
@@ -314,7 +311,8 @@ def resolve_pins(node: Node, request: Request, context: Context, site: Recording
             )
             error.args = (error.message,)
             raise
-        answer_cache.put(context.store, question, {"pins": pins, "seen": dict(site.found)})
+        fits = "" if pin_schemas.fault(pins, node.kind.pins) else keys.digest_if_json([node.kind.pins, pins])
+        answer_cache.put(context.store, question, {"pins": pins, "seen": dict(site.found), "fits": fits})
         return pins
 
 

@@ -34,14 +34,15 @@ MAX_FILES = 200  # of one spec
 MAX_ENVS = 10_000  # all points of all matrices
 
 
-class KnownSpecs(Protocol):
-    """The specs that an earlier `load` found without an error, each by the digest of all that the schema decides."""
+class KnownDocuments(Protocol):
+    """The specs, or locks, that were found without an error before, each by the digest of all that decides whether it
+    fits its schema."""
 
     def holds(self, digest: str) -> bool:
-        """Returns whether the spec is known."""
+        """Returns whether a document is known."""
 
     def add(self, digest: str) -> None:
-        """Remembers a spec."""
+        """Remembers a document."""
 
 
 def load(
@@ -51,7 +52,7 @@ def load(
     root: str,
     registry: PluginRegistry,
     args: Sequence[str] = (),
-    known: KnownSpecs | None = None,
+    known: KnownDocuments | None = None,
 ) -> Spec:
     """Returns the spec in `file` with all files that it includes. `file` is relative to the project, whose absolute
     path is `root`.
@@ -98,10 +99,7 @@ def schema_digest(registry: PluginRegistry, values: Sequence[Json] = (), args: S
     canonical JSON (NaN)."""
     languages: dict[str, Json] = {name: {**language.options} for name, language in registry.languages.items()}
     kinds: dict[str, Json] = {name: {**kind.siblings, name: kind.schema} for name, kind in registry.layers.items()}
-    try:
-        return keys.digest([schema(registry), languages, kinds, [*values], [*args]])
-    except (ValueError, TypeError, RecursionError):
-        return ""
+    return keys.digest_if_json([schema(registry), languages, kinds, [*values], [*args]])
 
 
 def _output_patterns(files: Sequence[_LoadedFile], values: Sequence[Json], envs: Sequence[Env]) -> tuple[str, ...]:

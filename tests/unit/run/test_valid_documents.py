@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
 from envtool import api
 from envtool.errors import SpecError, UsageError
 from envtool.plugins import PluginRegistry, discover
+from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec
-from envtool.run.valid_specs import MAX_KEPT, ValidSpecs
+from envtool.run.valid_documents import MAX_KEPT, ValidDocuments
 from envtool.spec import load, validate
 from envtool.testing import MemoryProject
 
@@ -72,7 +75,7 @@ def checks(monkeypatch):
 
 def read(registry, store, spec=SPEC, more=MORE, *, path="/project/envtool.yaml", **options):
     files = {"envtool.yaml": spec, "more.yaml": more}
-    return load(MemoryProject(files), "envtool.yaml", root="/project", registry=registry, known=ValidSpecs(store, path), **options)  # fmt: skip
+    return load(MemoryProject(files), "envtool.yaml", root="/project", registry=registry, known=ValidDocuments(store, path), **options)  # fmt: skip
 
 
 def test_a_spec_that_fits_is_checked_once(registry, store, checks):
@@ -165,8 +168,8 @@ def test_code_that_checks_counts(registry, store, checks, monkeypatch, module):
 
 def test_few_are_kept(store, tmp_path):
     for number in range(MAX_KEPT + 1):
-        ValidSpecs(store, "/x").add(f"{number}")
-    kept = ValidSpecs(store, "/x")
+        ValidDocuments(store, "/x").add(f"{number}")
+    kept = ValidDocuments(store, "/x")
     assert [kept.holds(f"{number}") for number in range(MAX_KEPT + 1)] == [False] + [True] * MAX_KEPT
     assert len([*(tmp_path / "plans").iterdir()]) == 1
 
@@ -205,3 +208,83 @@ def test_schemas_that_are_right_are_checked_once_and_wrong_ones_always(registry,
         with pytest.raises(UsageError, match="wrong schema of `level`"):
             spec_schema.schema()
     assert len(checked) == 3
+
+
+LOCK = """\
+{
+ "version": 1,
+ "entries": []
+}
+"""
+
+
+def test_a_lock_that_fits_is_checked_once(registry, store, tmp_path, monkeypatch):
+    from envtool.lock import file, text_format
+
+    checked = []
+    real = text_format._check_schema
+    monkeypatch.setattr(text_format, "_check_schema", lambda *words: checked.append(1) or real(*words))
+    root = tmp_path / "project"
+    root.mkdir()
+
+    def read_lock(text, kinds=registry):
+        (root / "envtool.lock").write_text(text)
+        known = ValidDocuments(store, str(root / "envtool.lock"))
+        return file.read_lock(ProjectFiles(str(root)), "envtool.yaml", kinds, known)
+
+    first = read_lock(LOCK)
+    assert read_lock(LOCK) == first
+    assert len(checked) == 1
+    read_lock(LOCK + "\n")
+    assert len(checked) == 2
+    fewer = PluginRegistry(bases=registry.bases, layers={}, languages={})
+    read_lock(LOCK, fewer)
+    assert len(checked) == 3
+    for _ in range(2):
+        with pytest.raises(SpecError):
+            read_lock(LOCK.replace("entries", "entrys"))
+    assert len(checked) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "known"),
+    [
+        (lambda answer: None, True),
+        (lambda answer: answer.pop("fits"), False),
+        (lambda answer: answer.update(fits=""), False),
+        (lambda answer: answer["pins"].update(system="another"), False),
+        (lambda answer: answer.update(fits=1), False),
+    ],
+)
+def test_stored_pins_that_fit_are_not_checked_again(store, monkeypatch, change, known):
+    from envtool import pin_schemas
+    from envtool.build import resolution
+    from envtool.kinds.tarball import Tarball
+
+    class Machine(Tarball):
+        pins = {"type": "object", "properties": {"system": {"type": "string"}}}
+
+        def resolve(self, request, site):
+            return {"system": "one"}
+
+    written = {}
+    monkeypatch.setattr(resolution.answer_cache, "get", lambda store, question: written.get("answer"))
+    monkeypatch.setattr(resolution.answer_cache, "put", lambda store, question, answer: written.update(answer=answer))
+    monkeypatch.setattr(resolution, "pins_question", lambda node, request: {})
+    monkeypatch.setattr(resolution.answer_cache, "lock_question", lambda *_, **__: nullcontext())
+    node = SimpleNamespace(kind=Machine(), subject="base", is_pinned=True)
+    context = SimpleNamespace(
+        store=None,
+        offline=False,
+        shared=SimpleNamespace(get=lambda name, make: make()),
+        cancel=SimpleNamespace(is_set=bool),
+    )
+    resolution.resolve_pins(node, None, context, SimpleNamespace(found={}), again=True)
+    change(written["answer"])
+    checked = []
+    real = pin_schemas.fault
+    monkeypatch.setattr(pin_schemas, "fault", lambda *words: checked.append(words) or real(*words))
+    found, pins = resolution.find_cached_pins(node, None, context)
+    assert found
+    assert pins == written["answer"]["pins"]
+    assert bool(checked) != known

@@ -12,13 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from envtool import keys, pin_schemas
+from envtool import keys
 from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.variables import overlay_variables
 from envtool.errors import (
-    EnvtoolError, FetchError, Interrupted, MakeError, PluginError, Problem, ResolveError, SpecError,
-)  # fmt: skip
+    EnvtoolError,
+    FetchError,
+    Interrupted,
+    MakeError,
+    PluginError,
+    Problem,
+    ResolveError,
+    SpecError,
+)
 from envtool.lock.lock import LockEntry, LockQuestion, parents_digest
 from envtool.lock.text_format import wrong_pins_error
 from envtool.model import BaseSpec, Input, Json, LayerSpec
@@ -272,16 +279,10 @@ def lock_mismatch(answer: Resolution, key: str, diff_id: str) -> str:
 
 def find_cached_pins(node: Node, request: Request, context: Context) -> tuple[bool, Json]:
     """Returns (True, pins) where the answer cache has pins that still fit this machine, else (False, None)."""
-    answer = answer_cache.get(context.store, pins_question(node, request))
-    if not isinstance(answer, dict) or "pins" not in answer:
+    is_cached, pins = answer_cache.get_pins(context.store, pins_question(node, request), node.kind.pins)
+    if not is_cached or (isinstance(node.kind, Base) and not node.kind.fresh(request, pins)):
         return False, None
-    # beside the pins stands a digest of them and of the schema that they were found to fit
-    is_known = answer.get("fits") and answer["fits"] == keys.digest_if_json([node.kind.pins, answer["pins"]])
-    if not is_known and pin_schemas.fault(answer["pins"], node.kind.pins):
-        return False, None
-    if isinstance(node.kind, Base) and not node.kind.fresh(request, answer["pins"]):
-        return False, None
-    return True, answer["pins"]
+    return True, pins
 
 
 def resolve_pins(node: Node, request: Request, context: Context, site: RecordingSite, *, again: bool) -> Json:
@@ -311,8 +312,7 @@ def resolve_pins(node: Node, request: Request, context: Context, site: Recording
             )
             error.args = (error.message,)
             raise
-        fits = "" if pin_schemas.fault(pins, node.kind.pins) else keys.digest_if_json([node.kind.pins, pins])
-        answer_cache.put(context.store, question, {"pins": pins, "seen": dict(site.found), "fits": fits})
+        answer_cache.put_pins(context.store, question, pins, node.kind.pins, seen=site.found)
         return pins
 
 

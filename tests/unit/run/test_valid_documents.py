@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import nullcontext
-from types import SimpleNamespace
 
 import pytest
 
@@ -247,44 +245,31 @@ def test_a_lock_that_fits_is_checked_once(registry, store, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("change", "known"),
+    ("change", "known", "found"),
     [
-        (lambda answer: None, True),
-        (lambda answer: answer.pop("fits"), False),
-        (lambda answer: answer.update(fits=""), False),
-        (lambda answer: answer["pins"].update(system="another"), False),
-        (lambda answer: answer.update(fits=1), False),
+        (lambda answer: None, True, True),
+        (lambda answer: answer.pop("fits"), False, True),
+        (lambda answer: answer.update(fits=""), False, True),
+        (lambda answer: answer.update(fits=1), False, True),
+        (lambda answer: answer["pins"].update(system="another"), False, True),
+        (lambda answer: answer["pins"].update(system=1), False, False),
+        (lambda answer: (answer["pins"].update(system=float("nan")), answer.update(fits="")), False, False),
     ],
 )
-def test_stored_pins_that_fit_are_not_checked_again(store, monkeypatch, change, known):
+def test_stored_pins_that_fit_are_not_checked_again(monkeypatch, change, known, found):
     from envtool import pin_schemas
-    from envtool.build import resolution
-    from envtool.kinds.tarball import Tarball
+    from envtool.store import answer_cache
 
-    class Machine(Tarball):
-        pins = {"type": "object", "properties": {"system": {"type": "string"}}}
-
-        def resolve(self, request, site):
-            return {"system": "one"}
-
+    schema = {"type": "object", "properties": {"system": {"type": "string"}}}
     written = {}
-    monkeypatch.setattr(resolution.answer_cache, "get", lambda store, question: written.get("answer"))
-    monkeypatch.setattr(resolution.answer_cache, "put", lambda store, question, answer: written.update(answer=answer))
-    monkeypatch.setattr(resolution, "pins_question", lambda node, request: {})
-    monkeypatch.setattr(resolution.answer_cache, "lock_question", lambda *_, **__: nullcontext())
-    node = SimpleNamespace(kind=Machine(), subject="base", is_pinned=True)
-    context = SimpleNamespace(
-        store=None,
-        offline=False,
-        shared=SimpleNamespace(get=lambda name, make: make()),
-        cancel=SimpleNamespace(is_set=bool),
-    )
-    resolution.resolve_pins(node, None, context, SimpleNamespace(found={}), again=True)
+    monkeypatch.setattr(answer_cache, "get", lambda store, question: written.get("answer"))
+    monkeypatch.setattr(answer_cache, "put", lambda store, question, answer: written.update(answer=answer))
+    assert answer_cache.get_pins(None, {}, schema) == (False, None)
+    answer_cache.put_pins(None, {}, {"system": "one"}, schema, seen={})
     change(written["answer"])
     checked = []
     real = pin_schemas.fault
     monkeypatch.setattr(pin_schemas, "fault", lambda *words: checked.append(words) or real(*words))
-    found, pins = resolution.find_cached_pins(node, None, context)
-    assert found
-    assert pins == written["answer"]["pins"]
+    assert answer_cache.get_pins(None, {}, schema) == ((True, written["answer"]["pins"]) if found else (False, None))
     assert bool(checked) != known
+    assert answer_cache.get_pins(None, {}, {"type": "array"}) == (False, None)

@@ -233,7 +233,7 @@ class EnterableInit(pid1.Init):
             except OSError:  # its handle was closed
                 pass
 
-    def _start_command(self, channel: _socket.socket, request: execution.Request, stdio: list[int]) -> None:
+    def _start_command(self, channel: _socket.socket, request: execution.ExecRequest, stdio: list[int]) -> None:
         step: dict[str, Any] = {"argv": request.argv, "call": None, "env": request.env, "cwd": request.cwd}
         if request.user:
             step["user"] = request.user

@@ -20,7 +20,7 @@ from envtool.container import messages, pid1, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envtool.container.supervisor import _Supervisor
+    from envtool.container.execution import RunningContainer
 
 # The file in /proc/PID/ns, and the flag of setns(2), of each namespace; in the order in which they are entered.
 _FLAGS = {
@@ -67,7 +67,7 @@ def _type_of(descriptor: int) -> int:
         return 0
 
 
-def ask_namespaces(supervisor: _Supervisor, kinds: tuple[str, ...]) -> Namespaces:
+def ask_namespaces(supervisor: RunningContainer, kinds: tuple[str, ...]) -> Namespaces:
     """Returns namespaces of a running container. Raises ValueError for a kind that cannot be joined, SandboxError."""
     from envtool.container import execution
 

@@ -167,18 +167,17 @@ class EnterableInit(pid1.Init):
         command = self.commands[child]
         assert command.channel is not None
         try:
-            message = command.channel.recv(256, _socket.MSG_DONTWAIT)
+            message = messages.unpack(command.channel.recv(256, _socket.MSG_DONTWAIT))
         except BlockingIOError:
             return
-        except OSError:
-            message = b""
-        if not message:  # nobody wants to know any more what comes of it
-            self._close(command)
-            _signal_group(child, syscalls.SIGKILL)
-            return
-        match messages.unpack(message):
+        except (OSError, ValueError):  # at its end there is no message: nobody wants to know what comes of the command
+            message = ()
+        match message:
             case ("signal", int(number)) if 0 < number < 65:
                 _signal_group(child, number)
+            case _:
+                self._close(command)
+                _signal_group(child, syscalls.SIGKILL)
 
     def _end_late_commands(self) -> None:
         now = time.monotonic()

@@ -174,12 +174,16 @@ def receive(channel: _socket.socket, seconds: float) -> tuple[tuple[int | str, .
     except ConnectionResetError:  # it ended without reading our last message
         return (), []
     descriptors = messages.parse_ancillary(ancillary)[1]
+    message: tuple[int | str, ...] = ()
     try:
-        return messages.unpack(data[: -1 if flags & _socket.MSG_TRUNC else None]) if data else (), descriptors
+        message = messages.unpack(data) if data and not flags & _socket.MSG_TRUNC else ()
     except ValueError:
+        pass
+    if data and not message:
         for descriptor in descriptors:
             os.close(descriptor)
-        raise broken("it sent an invalid message") from None
+        raise broken("it sent an invalid message")
+    return message, descriptors
 
 
 def ended() -> SandboxError:

@@ -83,8 +83,11 @@ def ask_namespaces(supervisor: RunningContainer, kinds: tuple[str, ...]) -> Name
     if len(received) != len(_FLAGS) or message != ("namespaces",):
         for descriptor in received:
             os.close(descriptor)
-        if message[:1] == ("error",) or not message:
-            raise execution.start_error(*message[1:]) if message else execution.ended()  # type: ignore[arg-type]
+        match message:
+            case ():
+                raise execution.ended()
+            case ("error", str(stage), int(number), str(text)):
+                raise execution.start_error(stage, number, text)
         raise execution.broken("it sent a message out of turn")
     named = dict(zip(_FLAGS, received, strict=True))
     for name in [*named]:

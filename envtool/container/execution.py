@@ -375,6 +375,8 @@ class Execution:
             os.close(descriptor)
         result = ExecutionResult()
         match message:
+            case () if self._failure is not None:  # its process could not be made
+                pass
             case ():
                 result.with_container = True
             case ("error", str(stage), int(number), str(text)) if self._failure is None:

@@ -14,17 +14,21 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, Generic, SupportsIndex, TypeVar
 
 from envtool import api, pin_schemas
 from envtool.errors import EnvtoolError, PluginError
 from envtool.model import Where
 
-__all__ = ["plugin_owner", "with_location", "wrap_kind", "wrap_language", "wrap_plugin"]
+__all__ = [
+    "Offer", "call", "plugin_error", "plugin_owner", "with_location", "wrap_kind", "wrap_language", "wrap_plugin",
+]  # fmt: skip
 
 T = TypeVar("T", api.Kind, api.Language)
+Offered_co = TypeVar("Offered_co", covariant=True)
+Answer = TypeVar("Answer")
 AnswerCheck = Callable[[Any], Any]  # a returned value -> the value for the core. Raises _WrongAnswer
 
 _CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -136,6 +140,8 @@ _HOOKS: Mapping[str, AnswerCheck | None] = {
     "envtool_owners": _expect_each(api.Package),
 }
 
+_OFFERS = ("envtool_output_readers", "envtool_report_formats")
+
 # ---- wrappers ------------------------------------------------------------------------------------------------------
 
 
@@ -154,14 +160,36 @@ def plugin_owner(value: object) -> str:
     return str(getattr(value, "_envtool_owner", ""))
 
 
+@dataclass(frozen=True, slots=True)
+class Offer(Generic[Offered_co]):
+    """A frozen value that a plugin's hook returned. `owner` names the plugin in errors."""
+
+    value: Offered_co
+    owner: str
+
+
+def call(owner: str, function: Callable[..., Answer], name: str, *arguments: Any, expected: type[Answer]) -> Answer:
+    """Calls a function of an Offer, which returns an instance of `expected`. `name` is its name in errors. Raises
+    PluginError."""
+    answer: Answer = _checked(function, name, owner, _expect(expected))(*arguments)
+    return answer
+
+
+def plugin_error(owner: str, name: str, error: Exception) -> PluginError:
+    """Returns the error of the plugin that raised `error` in `name`."""
+    return PluginError(owner, name, _in_words(error), error)
+
+
 def wrap_plugin(value: object, owner: str) -> object:
-    """Returns an object with those hooks of a plugin that are called during a run, each with its check."""
+    """Returns an object with those hooks of a plugin that are called during a run, each with its check. The hooks that
+    return offers are unchanged: `PluginRegistry.offers` checks what they return."""
+    offers = {name: getattr(value, name) for name in _OFFERS if getattr(value, name, None) is not None}
     hooks = {
         name: _checked(getattr(value, name), name, owner, check)
         for name, check in _HOOKS.items()
         if getattr(value, name, None) is not None
     }
-    return SimpleNamespace(__name__=getattr(value, "__name__", type(value).__module__), **hooks)
+    return SimpleNamespace(__name__=getattr(value, "__name__", type(value).__module__), **hooks, **offers)
 
 
 def _wrap(value: T, owner: str, base: type[T]) -> T:
@@ -249,10 +277,13 @@ def _checked(function: Callable[..., Any], name: str, owner: str, check: AnswerC
         except (Exception, SystemExit) as error:
             if isinstance(error, OSError) and _in_core(error):
                 raise
-            text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise _error(owner, name, arguments, text, error) from error
+            raise _error(owner, name, arguments, _in_words(error), error) from error
 
     return call
+
+
+def _in_words(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _error(owner: str, name: str, arguments: tuple[Any, ...], text: str, cause: BaseException) -> PluginError:

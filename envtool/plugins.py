@@ -13,6 +13,7 @@ import pluggy
 
 from envtool import api, distributions, plugin_calls
 from envtool.errors import UsageError
+from envtool.plugin_calls import Offer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,10 +25,13 @@ __all__ = ["GROUP", "PluginRegistry", "code_paths", "discover", "installed"]
 OURS = "envtool itself"
 GROUP = "envtool"  # of entry points
 PACKAGE = "envtool.kinds"
-BUILTIN = "envtool.kinds.builtin"  # the module whose hooks return the built-in kinds
+# the modules whose hooks return the built-in kinds, and the built-in readers and formats of reports
+BUILTIN = ("envtool.kinds.builtin", "envtool.report.builtin")
 RESERVED = frozenset({"needs", "path", "set"})  # keys of every layer, which no kind may have
 
 T = TypeVar("T", api.Kind, api.Language)
+V = TypeVar("V")
+W = TypeVar("W")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,14 @@ class PluginRegistry:
     layers: Mapping[str, api.Kind] = field(default_factory=dict)
     languages: Mapping[str, api.Language] = field(default_factory=dict)
     plugins: tuple[object, ...] = ()
+    owners: tuple[str, ...] = ()  # of `plugins`, in words
+
+    def offers(self, hook: str, expected: type[V], noun: str, check: Callable[[V], str]) -> Mapping[str, Offer[V]]:
+        """Returns the values of a hook by their `name`: those of envtool itself first, then in the order of the
+        plugins' names. `check` returns what is wrong with a value, or "". Raises UsageError (code "plugin") as
+        `discover` does."""
+        plugins = [*zip(self.plugins, self.owners, strict=True)]
+        return _collect(plugins, hook, expected, noun, check, Offer)
 
     def hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
         """Returns the plugins' functions of one name, in the order of the plugins' names."""
@@ -90,15 +102,50 @@ def discover(
         _register(manager, plugin, owner)
         plugins.append((plugin, owner))
     return PluginRegistry(
-        bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind, plugin_calls.wrap_kind),
-        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, plugin_calls.wrap_kind),
-        languages=_collect(
-            plugins, "envtool_languages", api.Language, "language", _check_language, plugin_calls.wrap_language
-        ),
+        bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind, _wrap_kind),
+        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, _wrap_kind),
+        languages=_collect(plugins, "envtool_languages", api.Language, "language", _check_language, _wrap_language),
         plugins=tuple(
             plugin if owner == OURS else plugin_calls.wrap_plugin(plugin, owner) for plugin, owner in plugins
         ),
+        owners=tuple(owner for _, owner in plugins),
     )
+
+
+def _wrap_kind(kind: api.Kind, owner: str) -> api.Kind:
+    return kind if owner == OURS else plugin_calls.wrap_kind(kind, owner)
+
+
+def _wrap_language(language: api.Language, owner: str) -> api.Language:
+    return language if owner == OURS else plugin_calls.wrap_language(language, owner)
+
+
+def output_readers(registry: PluginRegistry) -> tuple[Offer[api.OutputReader], ...]:
+    """Returns the readers of test runners' output. Raises UsageError (code "plugin")."""
+    return tuple(
+        registry.offers("envtool_output_readers", api.OutputReader, "reader of the output of", _check_reader).values()
+    )
+
+
+def report_formats(registry: PluginRegistry) -> Mapping[str, Offer[api.ReportFormat]]:
+    """Returns the formats of reports by name. Raises UsageError (code "plugin")."""
+    return registry.offers("envtool_report_formats", api.ReportFormat, "report format", _check_format)
+
+
+def _check_format(report_format: api.ReportFormat) -> str:
+    return "with a name that has `=`" if "=" in report_format.name else ""
+
+
+def _check_reader(reader: api.OutputReader) -> str:
+    import re
+
+    for name, expression in (("begins", reader.begins), ("contains", reader.contains)):
+        try:
+            if re.compile(f"(?:{expression})").groups:
+                return f"whose `{name}` has a group that captures: write (?:…)"
+        except re.error as error:
+            return f"whose `{name}` is no regular expression: {error}"
+    return "" if reader.begins or reader.contains else "without `begins` or `contains`"
 
 
 def code_paths(registry: PluginRegistry) -> Iterator[str]:
@@ -116,13 +163,13 @@ def code_paths(registry: PluginRegistry) -> Iterator[str]:
 
 
 def _ours() -> Sequence[object]:
-    """Imports the built-in kinds by name: an import statement would be a cycle, since kinds import the API above this
+    """Imports the built-in modules by name: an import statement would be a cycle, since they import the API above this
     module."""
     import importlib.util
 
     if importlib.util.find_spec(PACKAGE) is None:
         return ()
-    return (importlib.import_module(BUILTIN),)
+    return tuple(map(importlib.import_module, BUILTIN))
 
 
 def _installed() -> Iterable[EntryPoint]:
@@ -160,14 +207,14 @@ def _register(manager: pluggy.PluginManager, plugin: object, owner: str) -> None
 def _collect(
     plugins: list[tuple[object, str]],
     hook: str,
-    expected_type: type[T],
+    expected_type: type[V],
     noun: str,
-    check: Callable[[T], str],
-    wrap: Callable[[T, str], T],
-) -> Mapping[str, T]:
+    check: Callable[[V], str],
+    wrap: Callable[[V, str], W],
+) -> Mapping[str, W]:
     """Calls one hook of each plugin. Each is called by itself, so that an error can name the plugin that failed, or
     that repeats a name."""
-    collected: dict[str, T] = {}
+    collected: dict[str, W] = {}
     owners: dict[str, str] = {}
     for plugin, owner in plugins:
         function = getattr(plugin, hook, None)
@@ -198,7 +245,7 @@ def _collect(
                     code="plugin",
                     hint="uninstall one of them",
                 )
-            collected[name], owners[name] = value if owner == OURS else wrap(value, owner), owner
+            collected[name], owners[name] = wrap(value, owner), owner
     return MappingProxyType(collected)
 
 

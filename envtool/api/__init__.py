@@ -61,6 +61,8 @@ from envtool.recipe import (
     Text,
     Unpack,
 )
+from envtool.reports import Report, ReportedTask, ReportFormat
+from envtool.suites import Case, CaseOutcome, LineReader, OutputReader, Suite, Trust
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,11 +70,12 @@ if TYPE_CHECKING:
     from envtool.events import Event
 
 __all__ = [
-    "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Cache", "Call", "Command", "Completed",
-    "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language",
-    "LayerDraft", "Looked", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe",
-    "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree",
-    "Unpack", "UsageError", "Where", "find_program", "hook", "hookspec", "integrity_digest", "search_path", "shapes",
+    "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Cache", "Call", "Case", "CaseOutcome", "Command",
+    "Completed", "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind",
+    "Language", "LayerDraft", "LineReader", "Looked", "Memory", "Original", "OutputReader", "Package", "Part", "Peek",
+    "Place", "Problem", "Project", "Recipe", "Report", "ReportFormat", "ReportedTask", "Request", "ResolveError",
+    "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Suite", "Text", "Tree", "Trust", "Unpack",
+    "UsageError", "Where", "find_program", "hook", "hookspec", "integrity_digest", "search_path", "shapes",
 ]  # fmt: skip
 
 
@@ -486,3 +489,14 @@ def envtool_packages(tree: Tree) -> Iterable[Package]:  # type: ignore[empty-bod
 def envtool_owners(tree: Tree, path: str) -> Iterable[Package]:  # type: ignore[empty-body]
     """Returns the packages of this plugin's ecosystem that list the file `path` (absolute) as theirs. Called by
     `envtool inspect ENV PATH`. Must not raise for malformed files: they come from strangers."""
+
+
+@hookspec
+def envtool_output_readers() -> Iterable[OutputReader]:  # type: ignore[empty-body]
+    """Returns readers of what test runners print: they count tests, and name those that did not pass. Called once in a
+    run of tasks, before the first of them starts."""
+
+
+@hookspec
+def envtool_report_formats() -> Iterable[ReportFormat]:  # type: ignore[empty-body]
+    """Returns formats in which `--report NAME=FILE` writes how the tasks of a run ended. Called before the run."""

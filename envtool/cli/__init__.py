@@ -24,6 +24,7 @@ lock             `envtool lock`
 main             parses argv, calls the verb, and turns errors into messages and exit statuses
 plan             `envtool plan`
 push             `envtool push`
+report_writer    writes the reports of a run: `--report`, `--junit`
 run              `envtool run TASK`
 sbom             `envtool sbom`
 schema           `envtool schema`

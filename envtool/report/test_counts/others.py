@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, make_suite
+from envtool.suites import LineReader, OutputReader, Suite, Trust
 
 
-class Cargo(RunnerParser):
+class Cargo(LineReader):
     """`test result: ok. 3 passed; …` of each test program, which began with `running 3 tests`."""
 
     BEGINS = re.compile(r"running (\d+) tests?$")
@@ -21,7 +21,7 @@ class Cargo(RunnerParser):
     def __init__(self) -> None:
         self._begun: list[int] = []
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         if begins := self.BEGINS.match(text):
             self._begun.append(int(begins[1]))
             self.inside = len(self._begun)
@@ -36,13 +36,13 @@ class Cargo(RunnerParser):
         if self._begun:
             return None
         parts = (("failed", failed), ("passed", passed), ("ignored", ignored), ("measured", measured))
-        return make_suite(*parts, proven=began, otherwise=BARE)
+        return Suite.of(*parts, proven=began, otherwise=Trust.BARE)
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
-class Go(RunnerParser):
+class Go(LineReader):
     """With -v, `--- PASS: TestX (0.00s)` for each test that began, without subtests; else a line for each package."""
 
     BEGINS = re.compile(r"=== RUN   ([^\s/]+)$")
@@ -58,7 +58,7 @@ class Go(RunnerParser):
         self._counts: list[str] = []
         self._verbose = False  # tests of the current package were reported, so its own line is not counted
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         if begins := self.BEGINS.match(text):
             self._begun.append(begins[1])
             self._verbose, self.inside = True, 1
@@ -72,18 +72,18 @@ class Go(RunnerParser):
                 suite, self._verbose = self._end(), False
                 return suite
             word = "package passed" if package[1] else "package failed"
-            return None if text.endswith("[no tests to run]") else make_suite((word, 1), proven=True)
+            return None if text.endswith("[no tests to run]") else Suite.of((word, 1), proven=True)
         return None
 
-    def _end(self) -> SuiteCounts | None:
+    def _end(self) -> Suite | None:
         counts, begun, self._counts, self._begun, self.inside = self._counts, self._begun, [], [], 0
-        return make_suite(*((word, counts.count(word)) for word in self.WORDS.values()), proven=not begun)
+        return Suite.of(*((word, counts.count(word)) for word in self.WORDS.values()), proven=not begun)
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
-class Surefire(RunnerParser):
+class Surefire(LineReader):
     """The line below a module's `Results:`, which has no time; the lines of classes have one."""
 
     RESULTS = re.compile(r"(?:\[INFO\] )?Results ?:$")
@@ -95,7 +95,7 @@ class Surefire(RunnerParser):
         self._classes = [0, 0, 0, 0]
         self._results = False
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         match = self.LINE.match(text)
         if not match:
             self._results = self._results or bool(self.RESULTS.match(text))
@@ -110,15 +110,13 @@ class Surefire(RunnerParser):
         self._results, self._classes = False, [0, 0, 0, 0]
         run, failed, errors, skipped = counts
         passed = run - failed - errors - skipped
-        return make_suite(
-            ("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped), proven=proven
-        )
+        return Suite.of(("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped), proven=proven)
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
-class Rspec(RunnerParser):
+class Rspec(LineReader):
     """`5 examples, 1 failure, 1 pending` below `Finished in …`."""
 
     FINISHED = re.compile(r"Finished in .*seconds? \(files took .* to load\)$")
@@ -130,27 +128,27 @@ class Rspec(RunnerParser):
     def __init__(self) -> None:
         self._finished = False
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         finished, self._finished = self._finished, bool(self.FINISHED.match(text))
         match = self.ENDS.match(text)
         if not match:
             return None
         examples, failed, pending, errors = (int(number or 0) for number in match.groups())
         passed = examples - failed - pending
-        return make_suite(
+        return Suite.of(
             ("failed", failed),
             ("error", errors),
             ("passed", passed),
             ("pending", pending),
             proven=finished,
-            otherwise=BARE,
+            otherwise=Trust.BARE,
         )
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
-class Phpunit(RunnerParser):
+class Phpunit(LineReader):
     """`OK (5 tests, 9 assertions)`, or `Tests: 5, Assertions: 9, Failures: 1.` below a headline. Before that, each test
     has a letter."""
 
@@ -164,14 +162,14 @@ class Phpunit(RunnerParser):
         self._letters = ""
         self._headline = False
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         headline, self._headline = self._headline, bool(self.HEADLINE.match(text))
         if progress := self.PROGRESS.match(text):
             self._letters = progress[1] if len(progress[1]) == int(progress[2]) else self._letters + progress[1]
             return None
         if ok := self.OK.match(text):
             letters, self._letters = self._letters, ""
-            return make_suite(("passed", int(ok[1])), proven=len(letters) == int(ok[1]))
+            return Suite.of(("passed", int(ok[1])), proven=len(letters) == int(ok[1]))
         ends = self.ENDS.match(text) if headline else None
         if not ends:
             return None
@@ -185,4 +183,17 @@ class Phpunit(RunnerParser):
             ("risky", get("Risky", 0)),
         )
         passed = tests - sum(number for _, number in (*failures, *other_counts))
-        return make_suite(*failures, ("passed", passed), *other_counts, proven=len(letters) == tests)
+        return Suite.of(*failures, ("passed", passed), *other_counts, proven=len(letters) == tests)
+
+
+READERS = (
+    OutputReader(name="cargo test", start=Cargo, begins=r"running \d|test (?:result: |\S)"),
+    OutputReader(name="go test", start=Go, begins=r"=== RUN|ok |PASS$|FAIL(?:$|\t)", contains=r"--- [PFS]"),
+    OutputReader(name="Surefire", start=Surefire, begins=r"\[(?:INFO|WARNING|ERROR)\]|Results ?:|Tests run: "),
+    OutputReader(name="RSpec", start=Rspec, begins=r"\d+ examples?, |Finished in "),
+    OutputReader(
+        name="PHPUnit",
+        start=Phpunit,
+        begins=r"[.FEWRSIDN]+ |OK[ ,]|FAILURES!|ERRORS!|WARNINGS!|Tests: \d",
+    ),
+)

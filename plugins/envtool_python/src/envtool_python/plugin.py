@@ -42,3 +42,11 @@ def envtool_owners(tree: api.Tree, path: str) -> list[api.Package]:
     from envtool_python.installed import owners
 
     return owners(tree, path)
+
+
+@api.hook
+def envtool_output_readers() -> list[api.OutputReader]:
+    """Readers of pytest and unittest."""
+    from envtool_python.test_output import READERS
+
+    return [*READERS]

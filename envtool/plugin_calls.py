@@ -175,6 +175,20 @@ def call(owner: str, function: Callable[..., Answer], name: str, *arguments: Any
     return answer
 
 
+def call_env_key(offer: Offer[api.EnvKey], env: api.EnvDraft, value: api.Json, project: api.Project) -> api.Additions:
+    """Returns what a key adds to an env. Raises PluginError, and what the key raises on purpose."""
+    ask = _checked(offer.value.add, f"the key `{offer.value.name}`", offer.owner, _expect_additions)
+    additions: api.Additions = ask(env, value, project)
+    return additions
+
+
+def _expect_additions(answer: Any) -> Any:
+    additions = _expect(api.Additions)(answer)
+    return api.Additions(
+        layers=_expect_each(api.LayerDraft)(additions.layers), variables=_expect_variables(additions.variables)
+    )
+
+
 def plugin_error(owner: str, name: str, error: Exception) -> PluginError:
     """Returns the error of the plugin that raised `error` in `name`."""
     return PluginError(owner, name, _in_words(error), error)

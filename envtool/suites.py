@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -12,12 +11,10 @@ if TYPE_CHECKING:
 CaseOutcome: TypeAlias = Literal["passed", "failed", "error", "skipped"]
 
 
-class Trust(IntEnum):
-    """How sure it is that a summary is that of the tests which ran: any program can print any line."""
-
-    BARE = 0  # it is one line, which any program may have printed
-    LIKELY = 1  # it has the runner's format, over several lines
-    PROVEN = 2  # its tests, or the beginning of the run, were in the output
+# How sure it is that a summary is that of the tests which ran: any program can print any line.
+BARE = 0  # it is one line, which any program may have printed
+LIKELY = 1  # it has the runner's format, over several lines
+PROVEN = 2  # its tests, or the beginning of the run, were in the output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +34,7 @@ class Suite:
     suites before it are parts of this one."""
 
     parts: tuple[tuple[str, int], ...]
-    trust: Trust
+    trust: int  # BARE, LIKELY or PROVEN
     replaces: int = 0
     cases: tuple[Case, ...] = ()
 
@@ -46,7 +43,7 @@ class Suite:
         cls,
         *parts: tuple[str, int],
         proven: bool,
-        otherwise: Trust = Trust.LIKELY,
+        otherwise: int = LIKELY,
         replaces: int = 0,
         cases: tuple[Case, ...] = (),
     ) -> Suite | None:
@@ -54,7 +51,7 @@ class Suite:
         impossible. `otherwise` is the trust if it is not `proven`."""
         if any(not 0 <= number < 10**9 for _, number in parts) or not any(number for _, number in parts):
             return None
-        trust = Trust.PROVEN if proven else otherwise
+        trust = PROVEN if proven else otherwise
         return cls(parts=tuple(part for part in parts if part[1]), trust=trust, replaces=replaces, cases=cases)
 
 

@@ -61,29 +61,44 @@ from envtool.recipe import (
     Text,
     Unpack,
 )
-from envtool.reports import Report, ReportedTask, ReportFormat
-from envtool.suites import Case, CaseOutcome, LineReader, OutputReader, Suite, Trust
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from envtool.api.env_keys import Additions, EnvKey
+    from envtool.api.verbs import Answer, Argument, Option, PinnedLayer, PinnedProject, Verb, VerbCall
     from envtool.events import Event
+    from envtool.reports import Report, ReportedTask, ReportFormat
+    from envtool.suites import BARE, LIKELY, PROVEN, Case, LineReader, OutputReader, Suite
 
 __all__ = [
-    "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Cache", "Call", "Case", "CaseOutcome", "Command",
-    "Completed", "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind",
-    "Language", "LayerDraft", "LineReader", "Looked", "Memory", "Original", "OutputReader", "Package", "Part", "Peek",
-    "Place", "Problem", "Project", "Recipe", "Report", "ReportFormat", "ReportedTask", "Request", "ResolveError",
-    "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Suite", "Text", "Tree", "Trust", "Unpack",
-    "UsageError", "Where", "find_program", "hook", "hookspec", "integrity_digest", "search_path", "shapes",
+    "BARE", "BESIDE", "BLOBS", "LIKELY", "PROJECT", "PROVEN", "Additions", "Answer", "Archive", "Argument", "Bind",
+    "BuildError", "Cache", "Call", "Case", "Command", "Completed", "Detection", "EnvDraft", "EnvKey", "Event",
+    "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language", "LayerDraft", "LineReader",
+    "Looked", "Memory", "Option", "Original", "OutputReader", "Package", "Part", "Peek", "PinnedLayer",
+    "PinnedProject", "Place", "Problem", "Project", "Recipe", "Report", "ReportFormat", "ReportedTask", "Request",
+    "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Suite", "Text", "Tree",
+    "Unpack", "UsageError", "Verb", "VerbCall", "Where", "find_program", "hook", "hookspec", "integrity_digest",
+    "search_path", "shapes",
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Event":  # imported on demand: a command that only reads a spec needs no events
-        from envtool import events
+_ON_DEMAND = {  # name -> module: a command that only reads a spec does not need these
+    "Event": "envtool.events",
+    **dict.fromkeys(("BARE", "LIKELY", "PROVEN", "Case", "LineReader", "OutputReader", "Suite"), "envtool.suites"),
+    **dict.fromkeys(("Additions", "EnvKey"), "envtool.api.env_keys"),
+    **dict.fromkeys(("Report", "ReportFormat", "ReportedTask"), "envtool.reports"),
+    **dict.fromkeys(
+        ("Answer", "Argument", "Option", "PinnedLayer", "PinnedProject", "Verb", "VerbCall"), "envtool.api.verbs"
+    ),
+}
 
-        return events.Event
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_DEMAND:
+        from importlib import import_module
+
+        return getattr(import_module(_ON_DEMAND[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -500,3 +515,14 @@ def envtool_output_readers() -> Iterable[OutputReader]:  # type: ignore[empty-bo
 @hookspec
 def envtool_report_formats() -> Iterable[ReportFormat]:  # type: ignore[empty-body]
     """Returns formats in which `--report NAME=FILE` writes how the tasks of a run ended. Called before the run."""
+
+
+@hookspec
+def envtool_verbs() -> Iterable[Verb]:  # type: ignore[empty-body]
+    """Returns verbs. This hook is for modules in the entry-point group `envtool.verbs`, where each name is a verb: so
+    `envtool --help` lists them without importing a plugin. Called only when one of these verbs is called."""
+
+
+@hookspec
+def envtool_env_keys() -> Iterable[EnvKey]:  # type: ignore[empty-body]
+    """Returns keys that this plugin adds to envs. Called once, when a spec is read."""

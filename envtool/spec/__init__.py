@@ -2,6 +2,7 @@
 
 declarations   checks declared bases and layers, and renders them for one env
 docs           writes docs/reference.md from the schema; a test keeps the page up to date
+env_keys       asks plugins what their own keys add to an env
 envs           expands one env of the file into `Env`s, one for each point of its matrix
 hints          finds the hint for a wrong key or value: an example, the right place, or the right name
 inherit        merges envs with what they inherit through `extends` and `defaults`

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from envtool import plugin_calls
 from envtool.report.test_counts.sums import format_parts, merge_suites
 from envtool.report.text import sanitize, strip_colors
-from envtool.suites import Case, LineReader, Suite, Trust
+from envtool.suites import BARE, LIKELY, PROVEN, Case, LineReader, Suite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,10 +84,10 @@ class OutputCounter:
         self._partial = ""
         if self._length > MAX_OUTPUT or not self._suites:
             return None
-        trusted = [suite for suite in self._suites if suite.trust > Trust.BARE]
-        if self._end and self._suites[-1].trust == Trust.BARE:
+        trusted = [suite for suite in self._suites if suite.trust > BARE]
+        if self._end and self._suites[-1].trust == BARE:
             return self._suites[0] if len(self._suites) == 1 else None
-        if len(trusted) > 1 and all(suite.trust == Trust.PROVEN for suite in trusted):
+        if len(trusted) > 1 and all(suite.trust == PROVEN for suite in trusted):
             return merge_suites(trusted)
         return trusted[0] if len(trusted) == 1 else None
 
@@ -117,7 +117,7 @@ class OutputCounter:
     def _add(self, suite: Suite) -> None:
         del self._suites[len(self._suites) - min(suite.replaces, len(self._suites)) :]
         is_doubtful = any(reader.is_doubtful for _, reader in self._readers)
-        trust = min(suite.trust, Trust.LIKELY) if is_doubtful else suite.trust
+        trust = min(suite.trust, LIKELY) if is_doubtful else suite.trust
         self._suites.append(Suite(parts=suite.parts, trust=trust, cases=suite.cases))
 
     def _ask(self, offer: Offer[OutputReader], reader: LineReader, line: str) -> Suite | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from envtool.suites import LineReader, OutputReader, Suite, Trust
+from envtool.suites import BARE, LineReader, OutputReader, Suite
 
 
 class Cargo(LineReader):
@@ -36,7 +36,7 @@ class Cargo(LineReader):
         if self._begun:
             return None
         parts = (("failed", failed), ("passed", passed), ("ignored", ignored), ("measured", measured))
-        return Suite.of(*parts, proven=began, otherwise=Trust.BARE)
+        return Suite.of(*parts, proven=began, otherwise=BARE)
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
@@ -141,7 +141,7 @@ class Rspec(LineReader):
             ("passed", passed),
             ("pending", pending),
             proven=finished,
-            otherwise=Trust.BARE,
+            otherwise=BARE,
         )
 
     def is_epilogue(self, text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envtool.suites import Suite, Trust
+from envtool.suites import PROVEN, Suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,4 +39,4 @@ def merge_suites(suites: Iterable[Suite]) -> Suite:
             sums[word] = sums.get(word, 0) + number
     words = sorted(sums, key=lambda word: ORDER.index(word) if word in ORDER else len(ORDER))
     cases = tuple(case for suite in suites for case in suite.cases)
-    return Suite(parts=tuple((word, sums[word]) for word in words), trust=Trust.PROVEN, cases=cases)
+    return Suite(parts=tuple((word, sums[word]) for word in words), trust=PROVEN, cases=cases)

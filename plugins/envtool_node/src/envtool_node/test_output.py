@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 from envtool import api
+
+Outcome: TypeAlias = Literal["passed", "failed", "skipped"]
 
 MAX_CASES = 10_000  # of one run: tests beyond these are counted, and not named
 MAX_DEPTH = 20  # suites in each other
@@ -60,7 +62,7 @@ class NodeCases:
     SUBTEST = re.compile(r"( *)# Subtest: (.+)$")
     DURATION = re.compile(r" +duration_ms: (\d+(?:\.\d+)?)$")
     ERROR = re.compile(r" +error: '(.+)'$")
-    OUTCOMES: ClassVar[Mapping[str, api.CaseOutcome]] = {
+    OUTCOMES: ClassVar[Mapping[str, Outcome]] = {
         "✔": "passed",
         "✖": "failed",
         "ok": "passed",
@@ -98,7 +100,7 @@ class NodeCases:
     def _open(self, depth: int, name: str) -> None:
         self._above = [*((above, other) for above, other in self._above if above < depth), (depth, name)][:MAX_DEPTH]
 
-    def _close(self, depth: int, name: str, outcome: api.CaseOutcome, seconds: float | None = None) -> None:
+    def _close(self, depth: int, name: str, outcome: Outcome, seconds: float | None = None) -> None:
         has_tests, self._depth, self._last = self._depth > depth, depth, ""
         if has_tests or len(self._cases) >= MAX_CASES:
             return
@@ -166,7 +168,7 @@ class Mocha(api.LineReader):
             self._seen = 0
         elif self._parts:
             self._parts = [*self._parts, (word, number)] if word == "pending" else [("failed", number), *self._parts]
-        suite = api.Suite.of(*self._parts, proven=self._proven, otherwise=api.Trust.BARE, replaces=int(self._reported))
+        suite = api.Suite.of(*self._parts, proven=self._proven, otherwise=api.BARE, replaces=int(self._reported))
         self._reported = suite is not None
         return suite
 

@@ -5,6 +5,7 @@ beside                  Runs in containers: files that a build writes beside the
 calls                   Runs in containers: several calls of pip for one environment
 checkout_projects       The projects of a checkout by their names
 compiling               Runs in containers: compiles .py files of installed distributions
+coverage_file           The key `coverage` of an env
 decode                  Bytes of a project's files -> text
 dependency_sources      Sources that a project names for its requirements, beside the index
 detect                  What `envtool init` writes for a Python project
@@ -35,6 +36,8 @@ simple_index            URLs of files, from the pages of indexes
 source_values           Values of the spec's `sources`
 tagged                  Runs in containers: versions from tags
 test_config             What tox's and pytest's configuration says that tests need
+test_output             What pytest and unittest print about their tests
+verbs                   `envtool requirements`
 versions                Versions from version control, for builds
 """
 

@@ -21,6 +21,14 @@ def envtool_languages() -> list[api.Language]:
 
 
 @api.hook
+def envtool_env_keys() -> list[api.EnvKey]:
+    """`coverage`."""
+    from envtool_python.coverage_file import COVERAGE
+
+    return [COVERAGE]
+
+
+@api.hook
 def envtool_detect(project: api.Project) -> list[api.Detection]:
     """A project with pyproject.toml, setup.py, setup.cfg or requirements.txt is a Python project."""
     from envtool_python.detect import detect

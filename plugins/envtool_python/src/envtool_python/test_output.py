@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Literal, TypeAlias
 
 from envtool import api
+
+Outcome: TypeAlias = Literal["passed", "failed", "error", "skipped"]
 
 RAISED = r"[\w.]*(?:Error|Exception|Failure|Exit|Interrupt|Warning)\b"  # the last line of a traceback
 MAX_CASES = 10_000  # of one run: tests beyond these are counted, and not named
@@ -57,7 +60,7 @@ class Pytest(api.LineReader):
         cases = self._take_cases(counts)
         if match["bar"] and self.inside:
             self.inside -= 1
-        return None if self.inside else api.Suite.of(*counts, proven=proven, otherwise=api.Trust.BARE, cases=cases)
+        return None if self.inside else api.Suite.of(*counts, proven=proven, otherwise=api.BARE, cases=cases)
 
     def _read_case(self, text: str) -> None:
         if self.SUMMARY.match(text):
@@ -78,7 +81,7 @@ class Pytest(api.LineReader):
         cases = tuple((self._cases | (self._summed_up or {})).values())
         self._cases, self._summed_up = {}, None
         numbers = dict(counts)
-        limits: dict[api.CaseOutcome, int] = {
+        limits: dict[Outcome, int] = {
             "failed": numbers.get("failed", 0),
             "error": numbers.get("error", 0),
             "passed": numbers.get("passed", 0) + numbers.get("xpassed", 0),
@@ -88,7 +91,7 @@ class Pytest(api.LineReader):
         return cases if all(found.count(outcome) <= limit for outcome, limit in limits.items()) else ()
 
 
-WORDS: dict[str, api.CaseOutcome] = {  # pytest's words -> outcomes
+WORDS: dict[str, Outcome] = {  # pytest's words -> outcomes
     "PASSED": "passed", "FAILED": "failed", "ERROR": "error", "SKIPPED": "skipped", "XFAIL": "skipped",
     "XPASS": "passed",
 }  # fmt: skip
@@ -177,7 +180,7 @@ class Unittest(api.LineReader):
             self._dots = ""
         return None
 
-    def _note(self, name: str, outcome: api.CaseOutcome, message: str = "") -> None:
+    def _note(self, name: str, outcome: Outcome, message: str = "") -> None:
         if name in self._cases or len(self._cases) < MAX_CASES:
             self._cases[name] = api.Case(id=name, outcome=outcome, message=message)
         else:
@@ -204,7 +207,7 @@ class Unittest(api.LineReader):
         )
 
 
-OUTCOMES: dict[str, api.CaseOutcome] = {  # the first of unittest's words -> outcomes
+OUTCOMES: dict[str, Outcome] = {  # the first of unittest's words -> outcomes
     "ok": "passed", "FAIL": "failed", "ERROR": "error", "skipped": "skipped", "expected": "skipped",
     "unexpected": "failed",
 }  # fmt: skip

@@ -33,7 +33,7 @@ OUR_VERBS = frozenset({
 })  # fmt: skip
 PACKAGE = "envtool.kinds"
 # the modules whose hooks return the built-in kinds, and the built-in readers and formats of reports
-BUILTIN = ("envtool.kinds.builtin", "envtool.report.builtin")
+BUILTIN = ("envtool.kinds.builtin", "envtool.report.hooks")
 ENV_KEYS = frozenset({  # the core's own keys of an env
     "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "path", "scratch", "set",
     "tasks", "timeout", "user", "workdir",
@@ -215,20 +215,20 @@ def check_verbs(entries: Iterable[EntryPoint]) -> None:
             )
 
 
-def load_verb(entry: EntryPoint) -> Offer[api.Verb]:
+def load_verb(entry: EntryPoint) -> Offer[api.PluginVerb]:
     """Returns the verb of an entry point. Raises UsageError (code "plugin")."""
     owner = describe_owner(entry)
     try:
         plugin = entry.load()
     except (Exception, SystemExit) as error:
         raise _plugin_error(owner, f"cannot be imported: {_short(error)}") from error
-    verbs = _collect([(plugin, owner)], "envtool_verbs", api.Verb, "verb", _check_verb, Offer)
+    verbs = _collect([(plugin, owner)], "envtool_verbs", api.PluginVerb, "verb", _check_verb, Offer)
     if entry.name not in verbs:
         raise _plugin_error(owner, f"has no verb `{entry.name}`, which its entry point names")
     return verbs[entry.name]
 
 
-def _check_verb(verb: api.Verb) -> str:
+def _check_verb(verb: api.PluginVerb) -> str:
     for option in verb.options:
         if not re.fullmatch(r"--[a-z][a-z0-9-]+", option.name):
             return f"with the option `{option.name}`: names begin with `--`, and have small letters, digits and `-`"

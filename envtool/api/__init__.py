@@ -21,6 +21,9 @@ and caches. The core calls the methods of a kind in this order; each gets only w
 
 Import only `envtool.api` at the top of a plugin module, and large modules inside methods: every command that reads a
 spec loads all plugins.
+
+env_expansion   The layers that a language adds to an env, and keys of plugins
+verbs           Verbs of plugins
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, TypeVar
 import pluggy
 
 from envtool import pin_schemas as shapes
+from envtool.api.env_expansion import Additions, EnvKey, Language, Project
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
 from envtool.model import Command, Detection, EnvDraft, InputFile, Json, LayerDraft, Looked, Package, Where
 from envtool.net.integrity import integrity_digest
@@ -65,31 +69,39 @@ from envtool.recipe import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from envtool.api.env_keys import Additions, EnvKey
-    from envtool.api.verbs import Answer, Argument, Option, PinnedLayer, PinnedProject, Verb, VerbCall
-    from envtool.events import Event
-    from envtool.reports import Report, ReportedTask, ReportFormat
-    from envtool.suites import BARE, LIKELY, PROVEN, Case, LineReader, OutputReader, Suite
+    from envtool.api.verbs import Answer, Argument, LayerPins, Option, PinnedProject, PluginVerb, VerbCall
+    from envtool.events import (
+        BARE,
+        LIKELY,
+        PROVEN,
+        Case,
+        Event,
+        LineReader,
+        OutputReader,
+        Report,
+        ReportedTask,
+        ReportFormat,
+        Suite,
+    )
 
 __all__ = [
     "BARE", "BESIDE", "BLOBS", "LIKELY", "PROJECT", "PROVEN", "Additions", "Answer", "Archive", "Argument", "Bind",
     "BuildError", "Cache", "Call", "Case", "Command", "Completed", "Detection", "EnvDraft", "EnvKey", "Event",
-    "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language", "LayerDraft", "LineReader",
-    "Looked", "Memory", "Option", "Original", "OutputReader", "Package", "Part", "Peek", "PinnedLayer",
-    "PinnedProject", "Place", "Problem", "Project", "Recipe", "Report", "ReportFormat", "ReportedTask", "Request",
-    "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Suite", "Text", "Tree",
-    "Unpack", "UsageError", "Verb", "VerbCall", "Where", "find_program", "hook", "hookspec", "integrity_digest",
+    "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language", "LayerDraft", "LayerPins",
+    "LineReader", "Looked", "Memory", "Option", "Original", "OutputReader", "Package", "Part", "Peek",
+    "PinnedProject", "Place", "PluginVerb", "Problem", "Project", "Recipe", "Report", "ReportFormat", "ReportedTask",
+    "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Suite", "Text",
+    "Tree", "Unpack", "UsageError", "VerbCall", "Where", "find_program", "hook", "hookspec", "integrity_digest",
     "search_path", "shapes",
 ]  # fmt: skip
 
 
 _ON_DEMAND = {  # name -> module: a command that only reads a spec does not need these
     "Event": "envtool.events",
-    **dict.fromkeys(("BARE", "LIKELY", "PROVEN", "Case", "LineReader", "OutputReader", "Suite"), "envtool.suites"),
-    **dict.fromkeys(("Additions", "EnvKey"), "envtool.api.env_keys"),
-    **dict.fromkeys(("Report", "ReportFormat", "ReportedTask"), "envtool.reports"),
+    **dict.fromkeys(("BARE", "LIKELY", "PROVEN", "Case", "LineReader", "OutputReader", "Suite"), "envtool.events"),
+    **dict.fromkeys(("Report", "ReportFormat", "ReportedTask"), "envtool.events"),
     **dict.fromkeys(
-        ("Answer", "Argument", "Option", "PinnedLayer", "PinnedProject", "Verb", "VerbCall"), "envtool.api.verbs"
+        ("Answer", "Argument", "Option", "LayerPins", "PinnedProject", "PluginVerb", "VerbCall"), "envtool.api.verbs"
     ),
 }
 
@@ -416,41 +428,6 @@ class Kind:
         return ""
 
 
-# ---- env expansion -----------------------------------------------------------------------------------------------
-
-
-class Project(Protocol):
-    """The project's files, for pure methods and hooks: envtool records every read, and the plan depends on it. If
-    `envtool_detect` is called for a subdirectory, the object has its path as `directory`, relative to the top of the
-    checkout."""
-
-    def read(self, path: str) -> str | None:
-        """Returns the text of a project-relative file, or None if there is none (this is recorded too). Raises
-        UsageError if the path leads out of the project, or is not a regular file, or not text."""
-
-    def read_bytes(self, path: str) -> bytes | None:
-        """Like `read`, but returns the bytes, for files that declare their own encoding."""
-
-    def glob(self, pattern: str) -> list[str]:
-        """Returns project-relative paths, sorted, without files that git ignores."""
-
-    def around(self, name: str) -> Mapping[str, bytes]:
-        """Returns the files of this name in the repository around the project, outside of the project: in each
-        directory above the project, and one or two levels below each. Path, which begins with `..`, -> content. Only
-        for comparing and for messages: builds and tasks do not see these files."""
-
-
-class Language:
-    """A value of `language:` in the spec: it adds layers to an env. Pure."""
-
-    name: ClassVar[str]
-    options: ClassVar[Mapping[str, Json]] = {}  # keys that it adds to an env: name -> JSON Schema with description
-
-    def layers(self, env: EnvDraft, project: Project) -> tuple[LayerDraft, ...]:
-        """Returns the layers to add. Raises SpecError if the project's own files are wrong."""
-        raise NotImplementedError(self.name)
-
-
 # ---- files of a stack ----------------------------------------------------------------------------------------------
 
 
@@ -518,7 +495,7 @@ def envtool_report_formats() -> Iterable[ReportFormat]:  # type: ignore[empty-bo
 
 
 @hookspec
-def envtool_verbs() -> Iterable[Verb]:  # type: ignore[empty-body]
+def envtool_verbs() -> Iterable[PluginVerb]:  # type: ignore[empty-body]
     """Returns verbs. This hook is for modules in the entry-point group `envtool.verbs`, where each name is a verb: so
     `envtool --help` lists them without importing a plugin. Called only when one of these verbs is called."""
 

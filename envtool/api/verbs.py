@@ -33,7 +33,7 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PinnedLayer:
+class LayerPins:
     """A base or layer of an env with the pins that a run would use."""
 
     subject: Literal["base", "layer"]
@@ -46,7 +46,7 @@ class PinnedLayer:
 class PinnedProject(Protocol):
     """The project of the command line, for verbs."""
 
-    def pinned(self, env: str) -> tuple[PinnedLayer, ...]:
+    def pinned(self, env: str) -> tuple[LayerPins, ...]:
         """Returns the base of an env and its layers, bottom first, without resolving or building anything. Raises
         UsageError if there is no such env or if something was never resolved, SpecError, StoreError."""
 
@@ -72,7 +72,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verb:
+class PluginVerb:
     """A verb: `envtool NAME`. The core parses the command line by `arguments` and `options`, and adds the options that
     every verb has, and `--output FILE`. `run` is called once; errors of envtool.api that it raises are displayed with
     the exit status of their class."""

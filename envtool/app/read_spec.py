@@ -22,10 +22,8 @@ from envtool.spec import load as load_spec
 
 if TYPE_CHECKING:
     from envtool.build.context import Cancel
-    from envtool.events import Event
+    from envtool.events import Event, OutputReader, ReportFormat
     from envtool.plugin_calls import Offer
-    from envtool.reports import ReportFormat
-    from envtool.suites import OutputReader
 
 
 def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, ProjectFiles, plugins.PluginRegistry]:

@@ -23,6 +23,7 @@ list             `envtool list`
 lock             `envtool lock`
 main             parses argv, calls the verb, and turns errors into messages and exit statuses
 plan             `envtool plan`
+plugin_verbs     the verbs of plugins, as commands of click
 push             `envtool push`
 report_writer    writes the reports of a run: `--report`, `--junit`
 run              `envtool run TASK`

@@ -142,11 +142,11 @@ def _plugin_verbs() -> dict[str, list[EntryPoint]]:
 
 
 def _describe_owners(verb: str, entries: Sequence[EntryPoint]) -> str:
-    """Whose verb it is, in words: "from the plugin `envtool-python` 0.3.0"."""
-    from envtool.distributions import describe_owner
-
-    owners = [*(["envtool itself"] if verb in VERBS else []), *map(describe_owner, entries)]
-    return f"from {owners[0]}" if len(owners) == 1 else f"more than one has it: {', '.join(owners)}"
+    """Whose verb it is, in words: "from envtool-python"."""
+    owners = [entry.dist.name if entry.dist else entry.value for entry in entries]
+    if verb in VERBS:
+        return f"of {' and '.join(owners)}: not usable, since envtool has a verb of this name"
+    return f"from {owners[0]}" if len(owners) == 1 else f"not usable, since several have it: {', '.join(owners)}"
 
 
 def _is_verb(word: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from envtool import distributions, plugin_calls, plugins
-from envtool.app.pinned_project import PinnedProject
+from envtool.app.project_pins import ProjectPins
 from envtool.cli.common_options import Choice, Settings, Verb, complete_env_names, complete_task_names, read_settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def load_command(name: str) -> click.Command | None:
     return _make_command(plugins.load_verb(entries[name][0]))
 
 
-def _make_command(offer: Offer[api.Verb]) -> click.Command:
+def _make_command(offer: Offer[api.PluginVerb]) -> click.Command:
     verb = offer.value
     parameters: list[click.Parameter] = [_make_argument(argument) for argument in verb.arguments]
     parameters += [_make_option(option) for option in verb.options]
@@ -74,13 +74,13 @@ def _make_option(option: api.Option) -> click.Option:
     )
 
 
-def _run(offer: Offer[api.Verb], ctx: click.Context, output: str | None, values: dict[str, object]) -> int:
+def _run(offer: Offer[api.PluginVerb], ctx: click.Context, output: str | None, values: dict[str, object]) -> int:
     from envtool.api.verbs import Answer, VerbCall
 
     settings, verb = read_settings(ctx), offer.value
     names = (*(argument.name for argument in verb.arguments), *(option.name[2:] for option in verb.options))
     given = {name: _given(values[name.replace("-", "_")]) for name in names}
-    call = VerbCall(values=given, project=PinnedProject(settings.request()), words=ctx.obj or ())
+    call = VerbCall(values=given, project=ProjectPins(settings.request()), words=ctx.obj or ())
     answer = plugin_calls.call(offer.owner, verb.run, f"the verb `{verb.name}`", call, expected=Answer)
     return _print(answer, settings, output)
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envtool.app.read_spec import RunOffers
+    from envtool.events import Report, ReportFormat
     from envtool.plugin_calls import Offer
     from envtool.report.stream import ReportedResult
-    from envtool.reports import Report, ReportFormat
 
 TITLES = {"junit": "the JUnit file"}
 

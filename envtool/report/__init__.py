@@ -1,9 +1,9 @@
 """Reports of a run: the terminal, `--json`, JUnit and the bill of materials. Displays subscribe to one event stream.
 
-builtin          Registers readers of output and formats of reports, as a plugin does
 columns          Where the columns of a line begin
 error_text       An error as text
 formatting       One line of a report: finished, running and total
+hooks            Registers readers of output and formats of reports, as a plugin does
 json_lines       `--json`: one object a line
 junit            JUnit XML for CI systems
 line_buffer      Output of several tasks or builds as whole lines with prefixes

@@ -17,8 +17,7 @@ from envtool.report.text import format_seconds
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from envtool.reports import Report, ReportedTask
-    from envtool.suites import Case
+    from envtool.events import Case, Report, ReportedTask
 
 MAX_LENGTH = 500_000  # characters: GitHub takes a summary of 1 MiB
 MAX_CASES = 50  # failed tests that are listed for a task

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from envtool.errors import PluginError
+    from envtool.events import OutputReader
     from envtool.plugin_calls import Offer
     from envtool.report.test_counts import OutputCounter
-    from envtool.suites import OutputReader
 
     Readers = Sequence[Offer[OutputReader]]
 

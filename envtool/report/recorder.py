@@ -6,20 +6,18 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from envtool.events import Event, Finished, Output, Started
+from envtool.events import Event, Finished, Output, Report, ReportedTask, Started
 from envtool.fs import caller_paths
 from envtool.project import rundir
 from envtool.report.text import one_line, sanitize
-from envtool.reports import Report, ReportedTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envtool.events import Case, OutputReader, TaskOutcome
     from envtool.plugin_calls import Offer
     from envtool.report.stream import ReportedResult
     from envtool.report.test_counts import OutputCounter
-    from envtool.reports import TaskOutcome
-    from envtool.suites import Case, OutputReader
 
 MAX_CASES = 10_000  # tests that are kept for a task
 MAX_OUTPUT = 1 << 20  # characters of output kept for a task: the end, where failures are reported

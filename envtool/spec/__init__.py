@@ -2,7 +2,6 @@
 
 declarations   checks declared bases and layers, and renders them for one env
 docs           writes docs/reference.md from the schema; a test keeps the page up to date
-env_keys       asks plugins what their own keys add to an env
 envs           expands one env of the file into `Env`s, one for each point of its matrix
 hints          finds the hint for a wrong key or value: an example, the right place, or the right name
 inherit        merges envs with what they inherit through `extends` and `defaults`
@@ -11,6 +10,7 @@ load           reads a spec with its included files, checks it and expands its e
 matrix         expands a matrix into its points
 node           YamlNode, a parsed value with its position, and Problems, which collects errors
 scalar_types   parses durations, sizes, paths and names
+plugin_keys    asks plugins what their own keys add to an env
 schema         builds the JSON Schema of a spec
 tasks          reads the tasks of one env
 team_cache     reads `cache:` at the top of a spec

@@ -9,7 +9,7 @@ from envtool.api import EnvDraft
 from envtool.errors import SpecError, UsageError
 from envtool.model import LayerSpec
 from envtool.plugins import ENV_KEYS
-from envtool.spec.env_keys import make_added_layer
+from envtool.spec.plugin_keys import make_added_layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

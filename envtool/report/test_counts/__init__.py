@@ -14,16 +14,16 @@ import re
 from typing import TYPE_CHECKING
 
 from envtool import plugin_calls
+from envtool.events import BARE, LIKELY, PROVEN, Case, LineReader, Suite
 from envtool.report.test_counts.sums import format_parts, merge_suites
 from envtool.report.text import sanitize, strip_colors
-from envtool.suites import BARE, LIKELY, PROVEN, Case, LineReader, Suite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from envtool.errors import PluginError
+    from envtool.events import OutputReader
     from envtool.plugin_calls import Offer
-    from envtool.suites import OutputReader
 
 MAX_OUTPUT = 32 << 20  # characters of a task's output that are read; a task that prints more gets no counts
 MAX_LINE_LENGTH = 4096  # characters of a line that is read; no summary is so long

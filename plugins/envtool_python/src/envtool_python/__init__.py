@@ -28,6 +28,7 @@ poetry                  Poetry's notation of dependencies -> PEP 508 lines
 project_indexes         The index and the bounds that a project sets for all requirements
 python_versions         Which Python an env has and a project wants
 requirement_checks      Requirement lines that pip would refuse
+requirement_file        `envtool requirements ENV`
 requirements            Requirement files, dependency groups and extras -> lines for pip
 requirements_of_tests   What a project's tests require
 resolver                Requirement lines -> pins
@@ -37,7 +38,6 @@ source_values           Values of the spec's `sources`
 tagged                  Runs in containers: versions from tags
 test_config             What tox's and pytest's configuration says that tests need
 test_output             What pytest and unittest print about their tests
-verbs                   `envtool requirements`
 versions                Versions from version control, for builds
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from envtool.api.verbs import PinnedLayer
+from envtool.api.verbs import LayerPins
 from envtool.app.command_request import CommandRequest, find_env
 from envtool.app.open_project import open_project, without_lock_check
 from envtool.build import resolution
@@ -12,13 +12,13 @@ from envtool.build.assess import assess_nodes
 from envtool.errors import UsageError
 
 
-class PinnedProject:
+class ProjectPins:
     """The project of a request: api.PinnedProject."""
 
     def __init__(self, request: CommandRequest) -> None:
         self._request = replace(without_lock_check(request), envs=())
 
-    def pinned(self, env: str) -> tuple[PinnedLayer, ...]:
+    def pinned(self, env: str) -> tuple[LayerPins, ...]:
         """The base of an env and its layers, bottom first, with the pins that a run would use. Raises UsageError,
         SpecError, StoreError."""
         project = open_project(self._request, parts=False)
@@ -38,7 +38,7 @@ class PinnedProject:
                 hint="`envtool lock` resolves everything",
             )
         return tuple(
-            PinnedLayer(
+            LayerPins(
                 subject=state.node.subject,
                 name=state.node.spec.name,
                 kind=state.node.kind.name,

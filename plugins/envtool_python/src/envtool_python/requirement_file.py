@@ -10,10 +10,10 @@ KINDS = ("pip", "python-project")
 
 
 @api.hook
-def envtool_verbs() -> list[api.Verb]:
+def envtool_verbs() -> list[api.PluginVerb]:
     """`requirements`."""
     return [
-        api.Verb(
+        api.PluginVerb(
             name="requirements",
             help="Print the Python packages of ENV as a requirement file with hashes.\n\n"
             "The versions and hashes are those of envtool.lock, or those that a run would use. pip, uv and scanners "

@@ -12,25 +12,29 @@ import copy
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any, Generic, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, get_args
 
 from envtool import api, pin_schemas
 from envtool.errors import EnvtoolError, PluginError
-from envtool.model import Where
+from envtool.model import InputUse, Where
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 __all__ = [
     "Offer", "call", "plugin_error", "plugin_owner", "with_location", "wrap_kind", "wrap_language", "wrap_plugin",
 ]  # fmt: skip
 
-T = TypeVar("T", api.Kind, api.Language)
+K = TypeVar("K", api.Kind, api.Base)
+T = TypeVar("T", api.Kind, api.Base, api.Language)
 Offered_co = TypeVar("Offered_co", covariant=True)
 Answer = TypeVar("Answer")
 AnswerCheck = Callable[[Any], Any]  # a returned value -> the value for the core. Raises _WrongAnswer
 
+USES = get_args(InputUse)
 _CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -99,24 +103,27 @@ def _expect_recipe(answer: Any) -> Any:
 
 
 _KIND: Mapping[str, AnswerCheck | None] = {
-    "inputs": _expect_each(str),
-    "optional_inputs": _expect_each(str),
-    "named_inputs": _expect_each(str),
-    "asked_inputs": _expect_each(str),
-    "texts": _expect_each(str),
-    "keeps": None,
-    "follows": None,
+    "inputs": _expect_each(api.Input),
     "judge": _expect(type(None)),
     "check": _expect(type(None)),
-    "foreseen": _expect_each(api.Part),
     "question": _expect_json,
     "resolve": _expect_json,
-    "fresh": None,
-    "watches": _expect_each(str),
-    "looked": None,
     "fetches": _expect_each(api.Fetch),
     "locate": _expect_each(api.Fetch),
     "material": _expect_json,
+    "hint": _expect(str),
+    "variables": _expect_variables,
+    "in_project": _expect_string_mapping,
+    "generated": _expect_string_mapping,
+    "build": _expect_recipe,
+    "summary": _expect(str),
+}
+_BASE: Mapping[str, AnswerCheck | None] = {
+    **_KIND,
+    "foreseen": _expect_each(api.Part),
+    "fresh": None,
+    "watches": _expect_each(str),
+    "looked": None,
     "platform": _expect(str),
     "parts": _expect_each(api.Part),
     "image_config": _expect_json,
@@ -125,12 +132,6 @@ _KIND: Mapping[str, AnswerCheck | None] = {
     "epoch": _expect(int, type(None)),
     "faketime": _expect(bytes, type(None)),
     "packages_with": _expect_string_mapping,
-    "hint": _expect(str),
-    "variables": _expect_variables,
-    "in_project": _expect_string_mapping,
-    "generated": _expect_string_mapping,
-    "build": _expect_recipe,
-    "summary": _expect(str),
 }
 _LANGUAGE: Mapping[str, AnswerCheck | None] = {"layers": _expect_each(api.LayerDraft)}
 _HOOKS: Mapping[str, AnswerCheck | None] = {
@@ -145,9 +146,9 @@ _OFFERS = ("envtool_output_readers", "envtool_report_formats")
 # ---- wrappers ------------------------------------------------------------------------------------------------------
 
 
-def wrap_kind(value: api.Kind, owner: str) -> api.Kind:
+def wrap_kind(value: K, owner: str) -> K:
     """Returns a wrapper of a plugin's kind that checks what it returns. `owner` names the plugin in errors."""
-    return _wrap(value, owner, api.Kind)
+    return _wrap(value, owner, api.Base if isinstance(value, api.Base) else api.Kind)
 
 
 def wrap_language(value: api.Language, owner: str) -> api.Language:
@@ -215,9 +216,9 @@ def _wrap(value: T, owner: str, base: type[T]) -> T:
 
 
 @functools.cache
-def _wrapper_class(own: type, owner: str, base: type) -> type:
-    methods = _KIND if base is api.Kind else _LANGUAGE
-    special = {"parts": _expect_parts, "resolve": _expect_pins}
+def _wrapper_class(own: type, owner: str, base: type[object]) -> type:
+    methods = {api.Kind: _KIND, api.Base: _BASE, api.Language: _LANGUAGE}[base]
+    special = {"inputs": _expect_inputs, "foreseen": _expect_parts, "parts": _expect_parts, "resolve": _expect_pins}
 
     def method(name: str, check: AnswerCheck | None) -> Callable[..., Any]:
         def ask(self: Any, *arguments: Any, **named: Any) -> Any:
@@ -252,6 +253,30 @@ def _unpickle_wrapper(make: Callable[..., T], arguments: tuple[Any, ...], state:
             for name, value in (part or {}).items():
                 object.__setattr__(plain, name, value)
     return _wrap(plain, owner, base)
+
+
+def _expect_inputs(own: Any, owner: str) -> AnswerCheck:
+    """Checks inputs, and wraps their filters, which are called later; inputs with one filter keep one."""
+    del own
+
+    @functools.cache
+    def wrap(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        return _checked(function, name, owner, None)
+
+    def check(answer: Any) -> Any:
+        items = _expect_each(api.Input)(answer)
+        if not all(isinstance(item.pattern, str) and item.use in USES for item in items):
+            raise _WrongAnswer(f"several Input, each with a str, for {', '.join(USES[:-1])} or {USES[-1]}")
+        return tuple(
+            replace(
+                item,
+                keeps=item.keeps and wrap(item.keeps, "keeps"),
+                follows=item.follows and wrap(item.follows, "follows"),
+            )
+            for item in items
+        )
+
+    return check
 
 
 def _expect_pins(own: Any, owner: str) -> AnswerCheck:
@@ -322,11 +347,22 @@ def _in_core(error: BaseException) -> bool:
     return file.startswith(_CORE) and file != __file__
 
 
-@contextmanager
-def with_location(subject: str, where: Where) -> Iterator[None]:
+def with_location(subject: str, where: Where) -> AbstractContextManager[None]:
     """Adds the subject and its position to a PluginError of a method whose arguments do not have them."""
-    try:
-        yield
-    except PluginError as error:
-        error.locate(subject, where)
-        raise
+    return _Located(subject, where)
+
+
+class _Located:
+    """The context of `with_location`; a generator takes three times as long, and each node needs a few of them."""
+
+    __slots__ = ("_subject", "_where")
+
+    def __init__(self, subject: str, where: Where) -> None:
+        self._subject, self._where = subject, where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, PluginError):
+            error.locate(self._subject, self._where)

@@ -44,7 +44,7 @@ RESERVED_OPTIONS = frozenset({
 })  # fmt: skip
 RESERVED = frozenset({"needs", "path", "set"})  # keys of every layer, which no kind may have
 
-T = TypeVar("T", api.Kind, api.Language)
+K = TypeVar("K", api.Kind, api.Base)
 V = TypeVar("V")
 W = TypeVar("W")
 
@@ -53,7 +53,7 @@ W = TypeVar("W")
 class PluginRegistry:
     """Kinds and languages by name. `plugins` are the objects with the hooks, for detection and events."""
 
-    bases: Mapping[str, api.Kind] = field(default_factory=dict)
+    bases: Mapping[str, api.Base] = field(default_factory=dict)
     layers: Mapping[str, api.Kind] = field(default_factory=dict)
     languages: Mapping[str, api.Language] = field(default_factory=dict)
     env_keys: Mapping[str, Offer[api.EnvKey]] = field(default_factory=dict)
@@ -127,7 +127,7 @@ def discover(
     env_keys = _collect(plugins, "envtool_env_keys", api.EnvKey, "key of envs", _check_env_key, Offer)
     _check_keys_differ(languages, env_keys)
     return PluginRegistry(
-        bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind, _wrap_kind),
+        bases=_collect(plugins, "envtool_base_kinds", api.Base, "base kind", _check_kind, _wrap_kind),
         layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, _wrap_kind),
         languages=languages,
         env_keys=env_keys,
@@ -138,7 +138,7 @@ def discover(
     )
 
 
-def _wrap_kind(kind: api.Kind, owner: str) -> api.Kind:
+def _wrap_kind(kind: K, owner: str) -> K:
     return kind if owner == OURS else plugin_calls.wrap_kind(kind, owner)
 
 
@@ -291,7 +291,7 @@ def _collect(
             if not isinstance(value, expected_type):
                 raise _plugin_error(
                     owner,
-                    f"offers {value!r} as a {noun}, which is no {expected_type.__module__}.{expected_type.__name__}",
+                    f"offers {value!r} as a {noun}, which is no envtool.api.{expected_type.__name__}",
                 )
             name = getattr(value, "name", None)
             if not isinstance(name, str) or not name:

@@ -347,12 +347,7 @@ def _check_schema(kind: api.Kind, options: Json, wrong: Sequence[Json]) -> None:
 
 def _check_paths(kind: api.Kind, asked: api.Request, pins: Json) -> None:
     options = asked.options
-    for path in (
-        *kind.inputs(options),
-        *kind.optional_inputs(options),
-        *kind.named_inputs(options),
-        *kind.asked_inputs(options),
-    ):
+    for path in (item.pattern for item in kind.inputs(options)):
         assert not path.startswith("/"), f"{kind.name}: input {path!r} is not relative"
         assert ".." not in path.split("/"), f"{kind.name}: input {path!r} leads out of the project"
     for target, source in kind.in_project(asked, pins).items():

@@ -17,7 +17,8 @@ from envtool.model import Spec
 from envtool.project import programs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles
-from envtool.run import fast_list
+from envtool.run import fast_exec, fast_list
+from envtool.run.valid_specs import ValidSpecs
 from envtool.spec import load as load_spec
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, P
     programs.exclude_checkout(root)
     files = ProjectFiles(root, HostAccess(root, resolve_permissions(request, root)), cancel.reader if cancel else -1)
     kinds = plugins.discover()
-    spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
+    known = ValidSpecs(fast_exec.store_directory(), path)
+    spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args, known=known)
     return select_envs(spec, request.envs), files, kinds
 
 

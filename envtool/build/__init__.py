@@ -28,7 +28,6 @@ stack_files       Reads the merged files of a stack without a container
 step_progress     Counts how far a step in a container is, in shared memory
 sublayers         Adds the sublayers of bases to the graph where their pins are known
 tee               Keeps what a container prints, and emits it as Output events
-tracking          Emits the events Started and Finished of one piece of work
 unpack_image      Unpacks an image's archive into a layer
 upgrading         `lock --upgrade NAME…`: chooses the answers of a lock that are asked again
 variables         Merges the variables of layers and envs

@@ -43,7 +43,7 @@ class NodeState:
     """What is known of one node.
 
     `waits` are the ids of the nodes whose diff IDs it needs and that are not known; while there are some, nothing else
-    is known, except `request` and `resolved` where pins were assumed: their key means nothing. `resolved` is None where
+    is known, except `request` and `resolved` where pins were assumed, which then has no key. `resolved` is None where
     `resolve` has to be asked, `output` where the diff ID is not known.
     """
 
@@ -194,7 +194,7 @@ def assess_node(
         answer = resolution.find_resolution(node, request, below, context, use_cache=use_cache)
         if sources.machine and use_cache and not answer.known:
             answer = _look_at_machine(node, answer, context)
-    resolved = resolution.apply_pins(node, answer.request, answer.pins) if answer.known else None
+    resolved = resolution.apply_pins(node, answer.request, answer.pins, keyed=not waits) if answer.known else None
     output = None
     if resolved is not None and sources.store and not waits:
         output = _find_output(resolved, below, context, sources, in_stack=in_stack)

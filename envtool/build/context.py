@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from envtool.build.disk_space import DiskSpace
 from envtool.errors import Interrupted
-from envtool.events import Emit
 from envtool.lock.lock import Lock
 from envtool.model import Json
 from envtool.project.host_access import HostAccess, HostPermissions
@@ -20,6 +19,7 @@ from envtool.store.leases import Leases
 from envtool.store.store import Store
 
 if TYPE_CHECKING:
+    from envtool.events import Emit
     from envtool.teamcache.client import TeamCacheClient
 
 T = TypeVar("T")

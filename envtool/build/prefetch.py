@@ -14,9 +14,9 @@ from envtool.build import shared_layers
 from envtool.build.assess import NodeState
 from envtool.build.context import Context
 from envtool.build.resolution import MadeLayer, ResolvedNode
-from envtool.build.tracking import track_work
 from envtool.container import userns
 from envtool.store import layers
+from envtool.tracking import track_work
 
 PULL_THREADS = 4  # layers that are pulled at one time
 
@@ -67,7 +67,7 @@ class Prefetcher:
         context.make_room()
         with (
             self._slots,
-            track_work(context, event_id, node.subject, node.spec.name, on=node.on) as work,
+            track_work(context.emit, event_id, node.subject, node.spec.name, on=node.on) as work,
             layers.open_draft(
                 context.store,
                 resolved.key,

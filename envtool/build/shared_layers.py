@@ -25,7 +25,7 @@ def is_shareable(settled: ResolvedNode, base: ResolvedNode, context: Context) ->
     builds that a network, a cache or a secret may have changed (unless the spec allows it), and layers of an image,
     which are in their own registry. `base` is the node's base, or itself."""
     client = context.share
-    if client is None or not base.node.kind.pinned or not settled.node.kind.pinned:
+    if client is None or not base.node.is_pinned or not settled.node.is_pinned:
         return False
     recipe = settled.node.kind.build(settled.request, settled.pins)
     is_impure = recipe.network or any(isinstance(mount, Cache | Secret) for mount in recipe.shown)

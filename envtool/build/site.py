@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from envtool import net
-from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Sealed
+from envtool.api import PROJECT, Base, Bind, Command, Completed, Fetch, Request, Sealed
 from envtool.build import fetch_files
 from envtool.build.builder import Workbench, build_environment
 from envtool.build.context import Context
@@ -148,6 +148,8 @@ class ContainerSite(ProjectSite):
         if not self._below:
             return {}
         base = self._below[0].settled
+        if not isinstance(base.node.kind, Base):  # a sublayer, which stands alone
+            return {}
         try:
             return base.node.kind.packages_with(base.request, base.pins, ends, self)
         except MakeError:

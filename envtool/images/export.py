@@ -14,7 +14,6 @@ from envtool.build.parents import copies, joins
 from envtool.build.scheduler import Stack
 from envtool.build.site import ContainerSite
 from envtool.build.stack_files import MAX_FILE_SIZE, StackTree
-from envtool.build.tracking import track_work
 from envtool.errors import StoreError, UsageError
 from envtool.fs.beneath import ESCAPES
 from envtool.fs.caller_paths import atomic_write, open_directory
@@ -37,6 +36,7 @@ from envtool.project import host_access
 from envtool.project import source_files as projects
 from envtool.store import layers, packing
 from envtool.store.packing import Compression
+from envtool.tracking import track_work
 
 FILE_MODE = 0o644  # whatever the umask
 
@@ -82,7 +82,7 @@ def export(
         raise UsageError(f"there is nothing to compress in a {target.form}", code="export-compress", hint=hint)
     event_id = f"export:{env.name}"
     with (
-        track_work(context, event_id, "export", env.name) as progress,
+        track_work(context.emit, event_id, "export", env.name) as progress,
         prepare_image(env, stack, context, event_id, options) as (image, work),
     ):
         assembled = (
@@ -156,7 +156,7 @@ def prepare_image(
         base = stack.made[0].settled
         site = ContainerSite(context, base.request, (), event_id)
         if is_base_image(env, options):
-            original = base.node.kind.original(base.request, base.pins, site)
+            original = base.node.base_kind.original(base.request, base.pins, site)
             image = restore_original(image, original, base.request.name) if original else image
         for layer in stack.made:
             if find_layer_archive(layer) is not None:

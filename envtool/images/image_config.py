@@ -86,7 +86,7 @@ def build_image(
     contents = (*(_layer_content(layer, store) for layer in with_content), *runtime, *([project] if project else []))
     created = _format_time(stack.epoch)
     base = stack.made[0].settled
-    source = base.node.kind.image_source(base.request, base.pins)
+    source = base.node.base_kind.image_source(base.request, base.pins)
     config = ImageConfig(
         platform=platforms.parse_platform(source.platform)
         if source
@@ -149,7 +149,7 @@ def _runtime_layer(stack: Stack) -> ImageLayerContent:
 def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
     """Returns the run configuration of the base, with the variables of the layers on it."""
     base = stack.made[0].settled
-    config = {**base.node.kind.image_config(base.request, base.pins)}
+    config = {**base.node.base_kind.image_config(base.request, base.pins)}
     variables: dict[str, str | None] = {"PATH": PATH}
     lines = config.get("Env")
     for line in lines if isinstance(lines, list) else []:
@@ -164,7 +164,7 @@ def run_config(env: Env, stack: Stack) -> dict[str, Json]:
     """Returns the run configuration (config.md of OCI's image specification): variables, user and directory as tasks
     have them. An entrypoint of the base is left out, so that a command runs as it is given."""
     base = stack.made[0].settled
-    config = {**base.node.kind.image_config(base.request, base.pins)}
+    config = {**base.node.base_kind.image_config(base.request, base.pins)}
     variables = task_container.task_environment(env, stack, {}, user="user")
     del variables["TERM"]  # it depends on the terminal
     entrypoint = config.pop("Entrypoint", None)

@@ -16,6 +16,7 @@ from envtool.api import PROJECT
 from envtool.build.parents import joins
 from envtool.build.resolution import MadeLayer
 from envtool.container import userns
+from envtool.fs.tree_walk import walk_tree
 from envtool.store.layers import read_records
 
 
@@ -77,7 +78,7 @@ def _outward_links(made: MadeLayer, source: str) -> dict[str, str]:
 def _scan_outward_links(top: str) -> dict[str, str]:
     """Runs as container root in the layer's tree."""
     links = {}
-    for directory, directories, files in os.walk(top):
+    for directory, directories, files in walk_tree(top):
         relative = os.path.relpath(directory, top)
         for name in (*directories, *files):
             path = os.path.normpath(os.path.join(relative, name))

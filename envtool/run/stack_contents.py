@@ -29,7 +29,7 @@ def sbom_layers(stack: Stack) -> tuple[SbomLayer, ...]:
             key=made.layer.key,
             diff_id=made.layer.diff_id,
             summary=made.settled.node.kind.summary(made.settled.request, made.settled.pins),
-            pinned=made.settled.node.kind.pinned,
+            pinned=made.settled.node.is_pinned,
         )
         for made in stack.made
     )

@@ -10,7 +10,6 @@ from envtool.build import failure_hints
 from envtool.build.context import PATH, Context
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.build.tee import Tee
-from envtool.build.tracking import track_work
 from envtool.container import supervisor, userns
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
@@ -21,6 +20,7 @@ from envtool.run.host_inputs import HostInputs
 from envtool.run.prepared_task import PreparedTask
 from envtool.run.task_request import TaskRequest, TaskResult
 from envtool.store import layers
+from envtool.tracking import track_work
 
 
 def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
@@ -28,7 +28,7 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
     every other failure is in the result."""
     call, request = task.call, task.request
     hint = ""
-    with track_work(call.context, call.event_id, "task", request.task, env=request.env) as work:
+    with track_work(call.context.emit, call.event_id, "task", request.task, env=request.env) as work:
         try:
             ended, output = _run(task, reach)
         except EnvtoolError as error:

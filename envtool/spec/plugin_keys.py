@@ -54,8 +54,7 @@ def added_by_keys(
         options: dict[str, Json] = {name: work.json(at, scope)}
         if len(work.problems.noted) > noted or base is None:
             continue
-        checker = work.checker("keys", name, {name: offer.value.schema})
-        if not checker.check(options, node, work.problems, at=("envs", env), rendered=True):
+        if not work.fits({name: offer.value.schema}, options, node, ("envs", env), f"the key {name}"):
             continue
         draft = EnvDraft(
             name=env,

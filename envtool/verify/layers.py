@@ -142,7 +142,7 @@ def _build_twice(
             result,
             diff_ids=diff_ids,
             # a layer that is not pinned shows this machine, which may have changed since
-            stored=made.layer.diff_id if settled.node.kind.pinned else "",
+            stored=made.layer.diff_id if settled.node.is_pinned else "",
             expected=locked_diff_id(made, parents.below, context),
             notes=tuple(filter(None, notes)),
             outcome="same",

@@ -7,9 +7,11 @@ from typing import Any, ClassVar, cast
 
 from envtool.api import (
     Archive,
+    Base,
     Fetch,
     FetchError,
     ImageSource,
+    Input,
     Json,
     Kind,
     Original,
@@ -82,7 +84,7 @@ def parts(layers: Sequence[PinnedLayer], source: ImageLocation, manifest: str, r
     )
 
 
-class ImageBase(Kind):
+class ImageBase(Base):
     """The base kind. Its own layer is the image's first layer; see `pins.make_pins` for the pins."""
 
     name: ClassVar[str] = "image"
@@ -116,10 +118,10 @@ class ImageBase(Kind):
         ],
     }
 
-    def inputs(self, options: Json) -> tuple[str, ...]:
+    def inputs(self, options: Json) -> tuple[Input, ...]:
         """Returns the files of the project that identify the image."""
         try:
-            return source_of_options(options)[0].inputs
+            return tuple(map(Input, source_of_options(options)[0].files))
         except FetchError:  # `judge` raises it
             return ()
 

@@ -7,7 +7,6 @@ Formats: tox.ini (https://tox.wiki, "Configuration"), [tool.tox] of pyproject.to
 
 from __future__ import annotations
 
-import configparser
 import itertools
 import re
 import shlex
@@ -240,6 +239,8 @@ def _toml(text: str) -> Mapping[str, Any]:
 
 
 def _ini(text: object) -> Mapping[str, Mapping[str, str]]:
+    import configparser
+
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     try:

@@ -34,7 +34,8 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPins:
-    """A base or layer of an env with the pins that a run would use."""
+    """A base or layer of an env with the pins that a run would use. `pins` is None for a kind that resolves nothing,
+    and for a base that is this machine itself, if nothing was run on it yet."""
 
     subject: Literal["base", "layer"]
     name: str

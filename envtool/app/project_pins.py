@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from envtool import keys
 from envtool.api.verbs import LayerPins
 from envtool.app.command_request import CommandRequest, find_env
-from envtool.app.open_project import open_project, without_lock_check
+from envtool.app.open_project import OpenProject, open_project, without_lock_check
 from envtool.build import resolution
-from envtool.build.assess import assess_nodes
-from envtool.errors import UsageError
+from envtool.build.assess import NodeState, assess_nodes
+from envtool.errors import SpecError, UsageError
+
+if TYPE_CHECKING:
+    from envtool.model import Json
 
 
 class ProjectPins:
@@ -25,15 +31,17 @@ class ProjectPins:
         selected = find_env(project.spec, env)
         ids = project.graph.stacks[selected.name]
         states = assess_nodes(project.graph, project.context, assume=True)
+        pins = {node_id: _pins(states[node_id], project) for node_id in ids}
         unknown = [
-            states[node_id].node.spec.name
+            f"`{states[node_id].node.spec.name}`"
             for node_id in ids
-            if resolution.needs_resolution(states[node_id].node.kind) and states[node_id].resolved is None
+            if pins[node_id] is None
+            and states[node_id].node.is_pinned
+            and resolution.needs_resolution(states[node_id].node.kind)
         ]
         if unknown:
-            names = ", ".join(f"`{name}`" for name in unknown)
             raise UsageError(
-                f"env `{selected.name}` is not resolved yet: {names}",
+                f"env `{selected.name}` is not resolved yet: {', '.join(unknown)}",
                 code="not-resolved",
                 hint="`envtool lock` resolves everything",
             )
@@ -43,7 +51,26 @@ class ProjectPins:
                 name=state.node.spec.name,
                 kind=state.node.kind.name,
                 options=state.node.spec.options,
-                pins=state.pins,
+                pins=pins[state.node.id],
             )
             for state in (states[node_id] for node_id in ids)
         )
+
+
+def _pins(state: NodeState, project: OpenProject) -> Json:
+    """The pins of a node; None if they are not known. For a layer on this machine's own system, which was never
+    resolved here, those that the lock has for the same options: they are another machine's."""
+    node = state.node
+    if state.resolved is not None or not node.below or project.graph.nodes[node.below[0]].is_pinned:
+        return state.pins
+    with suppress(SpecError):  # an input is missing, which `test` reports
+        request = resolution.request_from_resolved(node, (), (), project.context)
+        asked = keys.digest(node.kind.question(request))
+        found = [
+            entry.pins
+            for entry in project.context.lock.entries
+            if entry.question.kind == node.kind.name and keys.digest(entry.question.asked) == asked
+        ]
+        if found and all(pins == found[0] for pins in found):
+            return found[0]
+    return None

@@ -9,7 +9,7 @@ import pytest
 
 from envtool import api, distributions, testing
 from envtool.errors import UsageError
-from envtool.plugins import discover, wrong_schema
+from envtool.plugins import OUR_VERBS, discover, wrong_schema
 from envtool.spec import load as load_spec
 
 
@@ -97,6 +97,44 @@ def test_a_schema_that_is_none_is_its_plugins(schema):
     assert wrong_schema(discover([], [Entry("p", lambda: plugin(envtool_layer_kinds=lambda: [kind("fine")]))])) is None
     with pytest.raises(UsageError, match="with a wrong schema of `more`"):
         load_spec(testing.MemoryProject({"envtool.yaml": "version: 1"}), "envtool.yaml", root="/r", registry=registry)
+
+
+def test_our_verbs_are_those_of_the_command_line():
+    """Their names are there a second time, so that a plugin's verb is refused without importing the command line."""
+    from envtool.cli.main import VERBS
+
+    assert {*VERBS, "help"} == OUR_VERBS
+
+
+def env_key(name, **more):
+    def add(env, value, project):
+        return api.Additions()
+
+    return api.EnvKey(**{"name": name, "schema": {"type": "string", "description": "d"}, "add": add, **more})
+
+
+def test_keys_of_envs_are_checked():
+    def key(*arguments, **named):
+        return lambda: plugin(envtool_env_keys=lambda: [env_key(*arguments, **named)])
+
+    assert "offers a key of envs `base` which every env has already" in refused(key("base"))
+    assert "without a schema that has a description" in refused(key("x", schema={"type": "string"}))
+    assert "other characters than small letters" in refused(key("X y"))
+    assert "two plugins offer the key of envs `x`: the plugin `dist-0` 1.2 and the plugin `dist-1` 1.2" in refused(
+        key("x"), key("x")
+    )
+    language = type("L", (api.Language,), {"name": "l", "options": {"x": {"type": "string"}}})
+    assert "(for language `l`) and the plugin `dist-1`" in refused(
+        lambda: plugin(envtool_languages=lambda: [language()]), key("x")
+    )
+    taken = type("L", (api.Language,), {"name": "l", "options": {"tasks": {}}})
+    assert "with the key `tasks`, which every env has already" in refused(
+        lambda: plugin(envtool_languages=lambda: [taken()])
+    )
+    registry = discover([], [Entry("p", key("x", schema={"type": "strin", "description": "d"}))])
+    assert wrong_schema(registry).message.startswith(
+        "the plugin `envtool-x` 1.2 offers the key `x` of envs with a wrong"
+    )
 
 
 def test_doubles_name_both():

@@ -3,6 +3,7 @@ Its names are those of this module; they are written in
 
 env_expansion   What plugins add to an env: the layers of its language, and keys of their own
 kind            Kinds of layers and bases, and what the core asks them
+reporting       Readers of what test runners print, and formats of reports
 site_protocol   What a kind may ask of the world outside the project
 verbs           Verbs of plugins
 
@@ -70,20 +71,9 @@ from envtool.recipe import (
 )
 
 if TYPE_CHECKING:
+    from envtool.api.reporting import BARE, LIKELY, PROVEN, LineReader, OutputReader, ReportFormat, Suite
     from envtool.api.verbs import Answer, Argument, LayerPins, Option, PinnedProject, PluginVerb, VerbCall
-    from envtool.events import (
-        BARE,
-        LIKELY,
-        PROVEN,
-        Case,
-        Event,
-        LineReader,
-        OutputReader,
-        Report,
-        ReportedTask,
-        ReportFormat,
-        Suite,
-    )
+    from envtool.events import Case, Event, Report, ReportedTask
 
 __all__ = [
     "BARE", "BESIDE", "BLOBS", "LIKELY", "PROJECT", "PROVEN", "Additions", "Answer", "Archive", "Argument", "Base",
@@ -98,9 +88,10 @@ __all__ = [
 
 
 _ON_DEMAND = {  # name -> module: a command that only reads a spec does not need these
-    "Event": "envtool.events",
-    **dict.fromkeys(("BARE", "LIKELY", "PROVEN", "Case", "LineReader", "OutputReader", "Suite"), "envtool.events"),
-    **dict.fromkeys(("Report", "ReportFormat", "ReportedTask"), "envtool.events"),
+    **dict.fromkeys(("Case", "Event", "Report", "ReportedTask"), "envtool.events"),
+    **dict.fromkeys(
+        ("BARE", "LIKELY", "PROVEN", "LineReader", "OutputReader", "ReportFormat", "Suite"), "envtool.api.reporting"
+    ),
     **dict.fromkeys(
         ("Answer", "Argument", "Option", "LayerPins", "PinnedProject", "PluginVerb", "VerbCall"), "envtool.api.verbs"
     ),

@@ -22,8 +22,9 @@ from envtool.run.valid_specs import ValidSpecs
 from envtool.spec import load as load_spec
 
 if TYPE_CHECKING:
+    from envtool.api.reporting import OutputReader, ReportFormat
     from envtool.build.context import Cancel
-    from envtool.events import Event, OutputReader, ReportFormat
+    from envtool.events import Event
     from envtool.plugin_calls import Offer
 
 

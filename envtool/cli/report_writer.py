@@ -12,8 +12,9 @@ from envtool.report import recorder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envtool.api.reporting import ReportFormat
     from envtool.app.read_spec import RunOffers
-    from envtool.events import Report, ReportFormat
+    from envtool.events import Report
     from envtool.plugin_calls import Offer
     from envtool.report.stream import ReportedResult
 

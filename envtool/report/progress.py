@@ -14,8 +14,8 @@ TAIL_LENGTH = 4096  # characters of output kept for each piece of work: enough f
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from envtool.api.reporting import OutputReader
     from envtool.errors import PluginError
-    from envtool.events import OutputReader
     from envtool.plugin_calls import Offer
     from envtool.report.test_counts import OutputCounter
 

@@ -14,7 +14,8 @@ from envtool.report.text import one_line, sanitize
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envtool.events import Case, OutputReader, TaskOutcome
+    from envtool.api.reporting import OutputReader
+    from envtool.events import Case, TaskOutcome
     from envtool.plugin_calls import Offer
     from envtool.report.stream import ReportedResult
     from envtool.report.test_counts import OutputCounter

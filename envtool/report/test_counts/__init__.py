@@ -14,15 +14,16 @@ import re
 from typing import TYPE_CHECKING
 
 from envtool import plugin_calls
-from envtool.events import BARE, LIKELY, PROVEN, Case, LineReader, Suite
+from envtool.api.reporting import BARE, LIKELY, PROVEN, LineReader, Suite
+from envtool.events import Case
 from envtool.report.test_counts.sums import format_parts, merge_suites
 from envtool.report.text import sanitize, strip_colors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from envtool.api.reporting import OutputReader
     from envtool.errors import PluginError
-    from envtool.events import OutputReader
     from envtool.plugin_calls import Offer
 
 MAX_OUTPUT = 32 << 20  # characters of a task's output that are read; a task that prints more gets no counts

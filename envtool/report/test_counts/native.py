@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from envtool.events import LineReader, OutputReader, Suite
+from envtool.api.reporting import LineReader, OutputReader, Suite
 
 
 class Tap(LineReader):

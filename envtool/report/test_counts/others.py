@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from envtool.events import BARE, LineReader, OutputReader, Suite
+from envtool.api.reporting import BARE, LineReader, OutputReader, Suite
 
 
 class Cargo(LineReader):

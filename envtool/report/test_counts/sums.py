@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envtool.events import PROVEN, Suite
+from envtool.api.reporting import PROVEN, Suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

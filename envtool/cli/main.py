@@ -218,7 +218,7 @@ def _translate_click_error(error: click.ClickException, words: Sequence[str]) ->
 def _split_at_verb(words: Sequence[str], tail: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The words up to the verb, and those after it: a hint can insert options between them."""
     plain = [word for word in words if not word.startswith("-")]
-    names = VERBS.keys() if VERBS.keys() & {*plain} else _plugin_verbs().keys()
+    names = VERBS.keys() if VERBS.keys() & {*plain} or not plain else _plugin_verbs().keys()
     end = next((number for number, word in enumerate(words, 1) if word in names), len(words))
     return tuple(words[:end]), (*words[end:], *(("--", *tail) if tail else ()))
 

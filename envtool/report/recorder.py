@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envtool.events import Event, Finished, Output, Report, ReportedTask, Started
@@ -24,17 +24,14 @@ MAX_CASES = 10_000  # tests that are kept for a task
 MAX_OUTPUT = 1 << 20  # characters of output kept for a task: the end, where failures are reported
 
 
-@dataclass(slots=True, kw_only=True)
-class _Task:
-    started: float
-    parts: list[str] = field(default_factory=list)
-    length: int = 0
-    outcome: TaskOutcome = "interrupted"  # until it is known
-    status: int | None = None
-    seconds: float = 0.0
-    message: str = ""
-    host: str = ""
-    counter: OutputCounter | None = None
+class _Task:  # no dataclass: that would take a millisecond of an unchanged `test --junit`
+    def __init__(self, started: float, outcome: TaskOutcome = "interrupted") -> None:
+        self.started, self.outcome = started, outcome  # interrupted until it is known
+        self.status: int | None = None
+        self.seconds, self.message, self.host = 0.0, "", ""
+        self.parts: list[str] = []
+        self.length = 0
+        self.counter: OutputCounter | None = None
 
 
 class Recorder:
@@ -49,7 +46,7 @@ class Recorder:
     def event(self, event: Event) -> None:
         """Records the event."""
         if isinstance(event, Started) and event.subject == "task":
-            self._running[event.id] = self._tasks[event.env, event.name] = _Task(started=event.time)
+            self._running[event.id] = self._tasks[event.env, event.name] = _Task(event.time)
         elif isinstance(event, Output) and (task := self._running.get(event.id)):
             self._feed(task, event.text)
         elif isinstance(event, Finished) and (task := self._running.pop(event.id, None)):
@@ -65,7 +62,8 @@ class Recorder:
     def add_unchanged(self, env: str, task: str, *, since: float, seconds: float, host: str, log: str) -> None:
         """Records a task whose earlier result still holds, of a run that makes no events: it ran at `since` on
         `host`."""
-        unchanged = _Task(started=since, outcome="cached", status=0, seconds=seconds, host=host)
+        unchanged = _Task(since, "cached")
+        unchanged.status, unchanged.seconds, unchanged.host = 0, seconds, host
         self._feed_log(unchanged, log)
         self._tasks[env, task] = unchanged
 
@@ -73,7 +71,7 @@ class Recorder:
         """Returns the run, also one that was interrupted. `results` add the tasks that had no events, since their env
         was not built."""
         for result in results:
-            task = self._tasks.setdefault((result.env, result.task), _Task(started=result.started))
+            task = self._tasks.setdefault((result.env, result.task), _Task(result.started))
             task.outcome, task.status, task.seconds = result.outcome, result.status, result.seconds  # type: ignore[assignment]  # of a task
             task.message = result.message or task.message or (f"exit {result.status}" if result.status else "")
             if result.outcome == "cached" and not task.parts:  # the output of the run that passed

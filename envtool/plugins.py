@@ -159,7 +159,8 @@ def report_formats(registry: PluginRegistry) -> Mapping[str, Offer[api.ReportFor
 
 
 def _check_format(report_format: api.ReportFormat) -> str:
-    return "with a name that has `=`" if "=" in report_format.name else ""
+    is_name = re.fullmatch(r"[a-z][a-z0-9_.-]*", report_format.name)
+    return "" if is_name else "whose name has other characters than small letters, digits, `_`, `.` and `-`"
 
 
 def _check_reader(reader: api.OutputReader) -> str:

@@ -35,7 +35,8 @@ class _Task:  # no dataclass: that would take a millisecond of an unchanged `tes
 
 
 class Recorder:
-    """A subscriber that records the tasks of a run. With `readers`, it counts their tests."""
+    """A subscriber that records the tasks of a run. With `readers`, it counts their tests. The display reports a reader
+    that fails."""
 
     def __init__(self, readers: Sequence[Offer[OutputReader]] = ()) -> None:
         self._readers = readers

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from envtool.api.reporting import LineReader, OutputReader, Suite
+from envtool.events import Case
+from envtool.report.test_counts.sums import MAX_CASES, agreeing
+
+if TYPE_CHECKING:
+    from envtool.events import CaseOutcome
 
 
 class Tap(LineReader):
@@ -96,31 +101,40 @@ class Prove(LineReader):
 class Automake(LineReader):
     """`# TOTAL: 5` and the lines below it, under the title of a test suite."""
 
+    TEST = re.compile(r"(PASS|SKIP|XFAIL|FAIL|XPASS|ERROR): (\S.*)$")
     TITLE = re.compile(r"Testsuite summary for \S")
     LINE = re.compile(r"# (TOTAL|PASS|SKIP|XFAIL|FAIL|XPASS|ERROR): +(\d+)$")
     WORDS: ClassVar = {
         "FAIL": "failed", "ERROR": "error", "PASS": "passed", "SKIP": "skipped", "XFAIL": "expected failure",
         "XPASS": "unexpected success",
     }  # fmt: skip
+    OUTCOMES: ClassVar[dict[str, CaseOutcome]] = {
+        "PASS": "passed", "SKIP": "skipped", "XFAIL": "skipped", "FAIL": "failed", "XPASS": "failed", "ERROR": "error",
+    }  # fmt: skip
     AFTER = re.compile(r"(See .*\.log\b|Some test\(s\) failed|Please report to )")
 
     def __init__(self) -> None:
         self._counts: dict[str, int] | None = None
+        self._cases: list[Case] = []
 
     def feed_line(self, text: str) -> Suite | None:
         if self.TITLE.match(text):
             self._counts = {}
             return None
+        if (test := self.TEST.match(text)) and len(self._cases) < MAX_CASES:
+            self._cases.append(Case(id=test[2], outcome=self.OUTCOMES[test[1]]))
         match = self.LINE.match(text)
         if self._counts is None or not match:
             return None
         self._counts[match[1]] = int(match[2])
         if match[1] != "ERROR":
             return None
-        counts, self._counts = self._counts, None
+        counts, self._counts, cases, self._cases = self._counts, None, self._cases, []
         if {*counts} != {"TOTAL", *self.WORDS} or counts["TOTAL"] != sum(counts[word] for word in self.WORDS):
             return None
-        return Suite.of(*((word, counts[name]) for name, word in self.WORDS.items()), proven=True)
+        failed = counts["FAIL"] + counts["ERROR"] + counts["XPASS"]
+        parts = ((word, counts[name]) for name, word in self.WORDS.items())
+        return Suite.of(*parts, proven=True, cases=agreeing(cases, failed=failed))
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
@@ -129,7 +143,7 @@ class Automake(LineReader):
 class Ctest(LineReader):
     """`67% tests passed, 1 tests failed out of 3`; only a test's own line says that it was skipped or not run."""
 
-    TEST = re.compile(r" *\d+/\d+ +Test +#\d+: .*?(?:\.\s+(Passed)|\*\*\*(\S.*?)) +\d+\.\d+ sec(?: .*)?$")
+    TEST = re.compile(r" *\d+/\d+ +Test +#\d+: .*?(?:\.\s+(Passed)|\*\*\*(\S.*?)) +(\d+\.\d+) sec(?: .*)?$")
     TOTAL = re.compile(r"\d+% tests passed, (\d+) tests? failed out of (\d+)$")
     AFTER = re.compile(
         r"(Total Test time |Label Time Summary|The following tests |\t|Errors while running CTest"
@@ -138,27 +152,37 @@ class Ctest(LineReader):
 
     def __init__(self) -> None:
         self._seen: list[str] = []
+        self._cases: list[Case] = []
 
     def feed_line(self, text: str) -> Suite | None:
         if test := self.TEST.match(text):
             self._seen.append(test[1] or test[2])
+            if len(self._cases) < MAX_CASES:
+                self._cases.append(_ctest_case(text, self._seen[-1], float(test[3])))
             return None
         total = self.TOTAL.match(text)
         if not total:
             return None
-        outcomes, self._seen = self._seen, []
+        outcomes, self._seen, cases, self._cases = self._seen, [], self._cases, []
         failed, tests = int(total[1]), int(total[2])
         skipped, disabled = outcomes.count("Skipped"), outcomes.count("Not Run (Disabled)")
         proven = len(outcomes) - disabled == tests and tests - failed == outcomes.count("Passed") + skipped
         if outcomes and not proven:
             return None
         passed = tests - failed - skipped
-        return Suite.of(
-            ("failed", failed), ("passed", passed), ("skipped", skipped), ("disabled", disabled), proven=proven
-        )
+        parts = (("failed", failed), ("passed", passed), ("skipped", skipped), ("disabled", disabled))
+        return Suite.of(*parts, proven=proven, cases=agreeing(cases, failed=failed))
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
+
+
+def _ctest_case(text: str, word: str, seconds: float) -> Case:
+    outcome: CaseOutcome = "passed" if word == "Passed" else "failed"
+    if word in ("Skipped", "Not Run (Disabled)"):
+        outcome = "skipped"
+    name = text.partition(": ")[2].partition(" .")[0]
+    return Case(id=name, outcome=outcome, seconds=seconds, message=word if outcome == "failed" else "")
 
 
 class Meson(LineReader):
@@ -201,7 +225,11 @@ class Meson(LineReader):
 READERS = (
     OutputReader(name="TAP", start=Tap, begins=r"TAP |Bail out!|1\.\.\d|(?i:(?:not )?ok)(?: |$)|#"),
     OutputReader(name="prove", start=Prove, begins=r"Files=|Result: ", contains=r"\(Wstat:|\.t \.{2}"),
-    OutputReader(name="Automake", start=Automake, begins=r"Testsuite summary|# [A-Z]+:|See |Some test|Please report"),
+    OutputReader(
+        name="Automake",
+        start=Automake,
+        begins=r"(?:PASS|SKIP|XFAIL|FAIL|XPASS|ERROR): |Testsuite summary|# [A-Z]+:|See |Some test|Please report",
+    ),
     OutputReader(name="CTest", start=Ctest, begins=r" *\d+[/%]"),
     OutputReader(
         name="Meson",

@@ -9,6 +9,10 @@ from envtool.api.reporting import PROVEN, Suite
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from envtool.events import Case
+
+MAX_CASES = 10_000  # of one run of tests
+
 PLURALS = {
     "error": "errors",
     "warning": "warnings",
@@ -28,6 +32,13 @@ ORDER = (
 def format_parts(parts: Iterable[tuple[str, int]]) -> str:
     """Returns the numbers of tests as a text: "1 failed, 2 errors, 311 passed"."""
     return ", ".join(f"{number} {word if number == 1 else PLURALS.get(word, word)}" for word, number in parts)
+
+
+def agreeing(cases: Iterable[Case], *, failed: int) -> tuple[Case, ...]:
+    """Returns at most MAX_CASES cases, or () if more of them failed than the summary counts: then some are of runs that
+    tests made, or another program printed them."""
+    kept = tuple(cases)
+    return kept[:MAX_CASES] if sum(case.outcome in ("failed", "error") for case in kept) <= failed else ()
 
 
 def merge_suites(suites: Iterable[Suite]) -> Suite:

@@ -94,6 +94,37 @@ AssertionError: expected 1 to be 2
  Test Files  1 failed (1)
       Tests  1 failed | 1 passed (2)
 """
+CARGO = """\
+running 3 tests
+test tests::one ... ok
+test tests::slow ... ignored, too slow
+test tests::bad ... FAILED
+test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.13s
+"""
+GO = """\
+--- FAIL: TestSub (0.50s)
+    --- FAIL: TestSub/y (0.00s)
+FAIL
+FAIL\texample.com/x/a\t0.505s
+"""
+CTEST = """\
+1/3 Test #1: good .............................   Passed    0.03 sec
+2/3 Test #2: bad ..............................***Timeout   1.01 sec
+3/3 Test #3: skip .............................***Skipped   0.00 sec
+67% tests passed, 1 tests failed out of 3
+"""
+AUTOMAKE = """\
+PASS: good.sh
+FAIL: bad.sh 2 - of two
+Testsuite summary for x 1.0
+# TOTAL: 2
+# PASS:  1
+# SKIP:  0
+# XFAIL: 0
+# FAIL:  1
+# XPASS: 0
+# ERROR: 0
+"""
 
 
 def read(output: str, readers=READERS, complain=lambda _: None) -> api.Suite | None:
@@ -128,9 +159,20 @@ def case(name, outcome="failed", seconds=None, message=""):
         (NODE, [case("top", "passed", 0.0015), case("suite > inner", "failed", 0.002)]),
         (NODE_TAP, [case("suite > inner", "failed", 0.0025, "it is wrong")]),
         (JEST, [case("adding › of two")]),
+        (CARGO, [case("tests::one", "passed"), case("tests::slow", "skipped"), case("tests::bad")]),
+        (GO, [case("example.com/x/a.TestSub", seconds=0.5)]),
+        (
+            CTEST,
+            [
+                case("good", "passed", 0.03),
+                case("bad", "failed", 1.01, "Timeout"),
+                case("skip", "skipped", 0.0),
+            ],
+        ),
+        (AUTOMAKE, [case("good.sh", "passed"), case("bad.sh 2 - of two")]),
         (VITEST, [case("a.test.mjs > adding > of two", message="AssertionError: expected 1 to be 2")]),
     ],
-    ids=["pytest", "unittest", "node", "node in TAP", "jest", "vitest"],
+    ids=["pytest", "unittest", "node", "node in TAP", "jest", "cargo", "go", "ctest", "automake", "vitest"],
 )
 def test_the_tests_that_an_output_names(output, cases):
     suite = read(output)

@@ -12,17 +12,15 @@ import copy
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, get_args
+from typing import Any, Generic, SupportsIndex, TypeVar, get_args
 
-from envtool import api, pin_schemas
+from envtool import api, pin_schemas, recipe
 from envtool.errors import EnvtoolError, PluginError
 from envtool.model import InputUse, Where
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
 
 __all__ = [
     "Offer", "call", "plugin_error", "plugin_owner", "with_location", "wrap_kind", "wrap_language", "wrap_plugin",
@@ -99,7 +97,23 @@ def _expect_recipe(answer: Any) -> Any:
     _expect(api.Recipe)(answer)
     if not all(isinstance(step, api.Run | api.Unpack | api.Place | api.Call) for step in answer.steps):
         raise _WrongAnswer("a Recipe of Run, Unpack, Place and Call")
+    for step in answer.steps:
+        if isinstance(step, api.Call):
+            _expect_call(step)
     return answer
+
+
+def _expect_call(step: api.Call) -> None:
+    for function in (step.function, step.prepare):
+        if function is not None and not recipe.function_name(function):
+            name = getattr(function, "__qualname__", type(function).__name__)
+            raise _WrongAnswer(f"a Recipe whose Calls have functions of modules, and not `{name}`,")
+    try:
+        json.dumps(step.arguments, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _WrongAnswer(
+            f"a Recipe whose Calls have JSON as arguments, as `{step.function.__name__}` has not,"
+        ) from error
 
 
 _KIND: Mapping[str, AnswerCheck | None] = {
@@ -347,22 +361,11 @@ def _in_core(error: BaseException) -> bool:
     return file.startswith(_CORE) and file != __file__
 
 
-def with_location(subject: str, where: Where) -> AbstractContextManager[None]:
+@contextmanager
+def with_location(subject: str, where: Where) -> Iterator[None]:
     """Adds the subject and its position to a PluginError of a method whose arguments do not have them."""
-    return _Located(subject, where)
-
-
-class _Located:
-    """The context of `with_location`; a generator takes three times as long, and each node needs a few of them."""
-
-    __slots__ = ("_subject", "_where")
-
-    def __init__(self, subject: str, where: Where) -> None:
-        self._subject, self._where = subject, where
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PluginError):
-            error.locate(self._subject, self._where)
+    try:
+        yield
+    except PluginError as error:
+        error.locate(subject, where)
+        raise

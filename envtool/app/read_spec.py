@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envtool import plugins
-from envtool.app.command_request import CommandRequest, find_spec, select_envs
+from envtool.app.command_request import CommandRequest, find_spec
 from envtool.app.permissions import resolve_permissions
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
@@ -20,6 +20,7 @@ from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec, fast_list
 from envtool.run.valid_specs import ValidSpecs
 from envtool.spec import load as load_spec
+from envtool.spec.select_envs import select_envs
 
 if TYPE_CHECKING:
     from envtool.api.reporting import OutputReader, ReportFormat

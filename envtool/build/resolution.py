@@ -10,7 +10,7 @@ import functools
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from envtool import keys, pin_schemas
 from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
@@ -30,12 +30,13 @@ from envtool.lock.lock import LockEntry, LockQuestion, parents_digest
 from envtool.lock.text_format import wrong_pins_error
 from envtool.model import BaseSpec, Input, Json, LayerSpec
 from envtool.plan.graph import Node, is_composite
-from envtool.plan.plan import Location
-from envtool.plugin_calls import with_location
 from envtool.project import inputs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.store import answer_cache
 from envtool.store.layers import Layer
+
+if TYPE_CHECKING:
+    from envtool.plan.plan import Location
 
 PINS = 3  # raise it when pins of our own kinds change their form: answers in older stores are then not used
 
@@ -122,8 +123,11 @@ def request_from_resolved(
 ) -> Request:
     """Returns the request of a node whose parents need not be built. Without diff IDs it is enough to ask a lock.
     Raises SpecError."""
-    with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
+    try:
         return _request_on(node, below, diff_ids, context)
+    except PluginError as error:
+        error.locate(f"{node.subject} `{node.spec.name}`", node.spec.where)
+        raise
 
 
 def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], context: Context) -> Request:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import posixpath
 import shlex
@@ -52,22 +51,20 @@ def load(
     root: str,
     registry: PluginRegistry,
     args: Sequence[str] = (),
-    only: Sequence[str] = (),
     known: KnownSpecs | None = None,
 ) -> Spec:
     """Returns the spec in `file` with all files that it includes. `file` is relative to the project, whose absolute
     path is `root`.
 
-    `args` replace `{{ args }}`. `only` has names or globs of envs: other envs are checked against the schema but not
-    expanded, and are not in the Spec. A spec in `known` is not checked against the schema again, which takes longer
-    than the rest for a small one. Raises SpecError with all errors, in the order of the files, and UsageError if `file`
-    does not exist.
+    `args` replace `{{ args }}`. A spec in `known` is not checked against the schema again, which takes longer than the
+    rest for a small one. Raises SpecError with all errors, in the order of the files, and UsageError if `file` does not
+    exist.
     """
     problems = Problems()
     recorder = _ReadRecorder(project)
     files = _read(recorder, file, problems)
     values = [to_plain(loaded.node) for loaded in files]
-    digest = "" if known is None or only else _schema_digest(registry, values, args)
+    digest = "" if known is None else _schema_digest(registry, values, args)
     is_known = known is not None and digest != "" and known.holds(digest)
     if not is_known:
         checker = _checker(registry)
@@ -75,7 +72,7 @@ def load(
             checker.check(value, loaded.node, problems)
     work = LoadContext(registry=registry, problems=problems, is_known=is_known)
     _declare(work, files)
-    envs = _expand_envs(work, files, recorder, shlex.join(args), only)
+    envs = _expand_envs(work, files, recorder, shlex.join(args))
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
     cache = team_cache([loaded.node for loaded in files], problems)
@@ -137,19 +134,6 @@ def _checker(registry: PluginRegistry) -> SchemaChecker:
         if plugin_error is None:
             raise
         raise plugin_error from error
-
-
-def matches_env(patterns: Sequence[str], name: str, group: str) -> bool:
-    """Returns whether a pattern is the env's name or group (all points of the matrix), or a glob (`*`, `?`) that
-    matches one of them. Brackets are plain characters. Without patterns, every env matches.
-    """
-    for pattern in patterns:
-        if pattern in (name, group):
-            return True
-        escaped = pattern.replace("[", "[[]")
-        if fnmatch.fnmatchcase(name, escaped) or fnmatch.fnmatchcase(group, escaped):
-            return True
-    return not patterns
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
@@ -384,10 +368,8 @@ def _check_cycles(work: LoadContext) -> None:
 # ---- envs ----------------------------------------------------------------------------------------------------------
 
 
-def _expand_envs(
-    work: LoadContext, files: list[_LoadedFile], project: Project, args: str, only: Sequence[str]
-) -> list[Env]:
-    """Returns the envs of all files that match `only`, expanded."""
+def _expand_envs(work: LoadContext, files: list[_LoadedFile], project: Project, args: str) -> list[Env]:
+    """Returns the envs of all files, expanded."""
     keys: dict[str, YamlNode | None] = {}
     nodes: dict[str, YamlNode] = {}
     defaults: dict[str, YamlNode | None] = {}
@@ -417,9 +399,8 @@ def _expand_envs(
             if len(names) > MAX_ENVS:
                 work.problems.add(at, f"more than {MAX_ENVS:,} envs", code="limit")
                 work.problems.raise_any()
-            if matches_env(only, name, group):
-                point = EnvPoint(name=name, group=group, node=merged, at=at, values=values, args=args, project=project)
-                env = make_env(work, point)
-                if env is not None:
-                    envs.append(env)
+            point = EnvPoint(name=name, group=group, node=merged, at=at, values=values, args=args, project=project)
+            env = make_env(work, point)
+            if env is not None:
+                envs.append(env)
     return envs

@@ -1,4 +1,7 @@
-"""For tests of plugins: a project, a site and a tree in memory, and checks of the contract of kinds and languages.
+"""For tests of plugins: a project, a site and a tree in memory, containers without a kernel, and checks of the contract
+of kinds and languages.
+
+fake_runner   Stands in for what runs containers
 
     from envtool import testing
 
@@ -9,7 +12,8 @@
 `check_kind` checks the contract of `envtool.api.Kind` without a container: the kind resolves the same request to the
 same pins, its pins and material are JSON, its fetches are exact and located, its recipe is pure and offline, and its
 schema refuses wrong options. `check_refused` checks that the kind fails with a clear error. `check_reader` checks a
-reader of output. All raise AssertionError with the promise that is broken.
+reader of output. All raise AssertionError with the promise that is broken. `FakeRunner` stands in for what runs
+containers.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ from envtool.plugin_calls import Offer
 from envtool.project import host_access
 from envtool.report.test_counts import MAX_LINE_LENGTH, OutputCounter
 from envtool.report.test_counts.sums import format_parts
+from envtool.testing.fake_runner import FakeContainer, FakeRunner, describe_step
 
 if TYPE_CHECKING:
     from envtool.api import Json
@@ -42,8 +47,8 @@ MAX_SPOILT_LINES = 100  # of an output that check_reader spoils
 MAX_LINE_SECONDS = 0.2  # of processor time for two lines of the greatest length
 
 __all__ = [
-    "MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language", "check_reader", "check_refused",
-    "completed", "request",
+    "FakeContainer", "FakeRunner", "MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language",
+    "check_reader", "check_refused", "completed", "describe_step", "request",
 ]  # fmt: skip
 
 

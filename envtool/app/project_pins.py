@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from envtool import keys
 from envtool.api.verbs import LayerPins
-from envtool.app.command_request import CommandRequest, find_env
+from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import OpenProject, open_project, without_lock_check
 from envtool.build import resolution
 from envtool.build.assess import NodeState, assess_nodes
 from envtool.errors import SpecError, UsageError
+from envtool.spec.select_envs import find_env
 
 if TYPE_CHECKING:
     from envtool.model import Json

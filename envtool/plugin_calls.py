@@ -78,11 +78,15 @@ def _expect_string_mapping(answer: Any) -> Any:
 
 
 def _expect_variables(answer: Any) -> Any:
-    """Checks a mapping of variables, where None removes one."""
-    if isinstance(answer, Mapping):
-        _expect_string_mapping({name: value for name, value in answer.items() if value is not None})
-        return answer
-    return _expect_string_mapping(answer)
+    """Checks a mapping of variables, where None removes one. A name or value that no process can have is refused."""
+    if not isinstance(answer, Mapping):
+        return _expect_string_mapping(answer)
+    values = _expect_string_mapping({name: value for name, value in answer.items() if value is not None})
+    if any(not isinstance(name, str) or not name or "=" in name or "\0" in name for name in answer):
+        raise _WrongAnswer("a mapping whose keys are names of variables")
+    if any("\0" in value for value in values.values()):
+        raise _WrongAnswer("a mapping whose values have no NUL")
+    return answer
 
 
 def _expect_json(answer: Any) -> Any:
@@ -195,6 +199,21 @@ def call_env_key(offer: Offer[api.EnvKey], env: api.EnvDraft, value: api.Json, p
     ask = _checked(offer.value.add, f"the key `{offer.value.name}`", offer.owner, _expect_additions)
     additions: api.Additions = ask(env, value, project)
     return additions
+
+
+def call_verb(offer: Offer[api.PluginVerb], call: api.VerbCall) -> api.Answer:
+    """Calls a verb. Raises PluginError, and what the verb raises on purpose."""
+    answer: api.Answer = _checked(offer.value.run, f"the verb `{offer.value.name}`", offer.owner, _expect_answer)(call)
+    return answer
+
+
+def _expect_answer(answer: Any) -> Any:
+    if not isinstance(_expect(api.Answer)(answer).text, str):
+        raise _WrongAnswer("an Answer whose `text` is a str")
+    if type(answer.status) is not int or answer.status not in (0, 1):
+        raise _WrongAnswer("an Answer whose `status` is 0 or 1")
+    _expect_json(answer.document)
+    return answer
 
 
 def _expect_additions(answer: Any) -> Any:

@@ -209,6 +209,8 @@ def check_verbs(entries: Iterable[EntryPoint]) -> None:
     owners: dict[str, str] = dict.fromkeys(OUR_VERBS, OURS)
     for entry in sorted(entries, key=lambda entry: (entry.name, entry.value)):
         owner = describe_owner(entry)
+        if not distributions.VERB_NAME.fullmatch(entry.name):
+            raise _plugin_error(owner, f"offers the verb `{entry.name}`: names have small letters, digits and `-`")
         if owners.setdefault(entry.name, owner) != owner:
             hint = "uninstall it" if owners[entry.name] == OURS else "uninstall one of them"
             raise UsageError(

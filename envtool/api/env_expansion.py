@@ -45,7 +45,8 @@ class Language:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Additions:
     """What a key adds to an env. `layers` are built and keyed like those of the spec. The env's tasks get `variables`
-    (None removes one of the layers'), which enter the keys of their results; the env's own `set` outweighs them."""
+    (None removes one of the layers'), which enter the keys of their results; the env's own `set` and `path` outweigh
+    them. Directories for PATH and the like belong into `Kind.variables` of a layer: these lists are joined."""
 
     layers: tuple[LayerDraft, ...] = ()
     variables: Mapping[str, str | None] = field(default_factory=dict)

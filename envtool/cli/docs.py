@@ -23,12 +23,9 @@ adds `envtool requirements ENV`: the Python packages of an env as a requirement 
 
 `--report FORMAT=FILE` writes how the tasks of a run ended, also after an interrupt; it may be repeated. The formats are
 `junit` (`--junit FILE` is the same), `markdown`, and those of plugins. `markdown` is a table of all tasks, with the
-tests that failed by name and the end of the output of each task that failed. In GitHub Actions:
-
-```sh
-envtool test --report markdown=summary.md; status=$?
-cat summary.md >> "$GITHUB_STEP_SUMMARY"; exit $status
-```
+tests that failed by name and the end of the output of each task that failed. In GitHub Actions,
+`envtool test --report "markdown=$GITHUB_STEP_SUMMARY"` shows it on the page of the run; the report takes the place of
+what the step wrote to that file before.
 
 ## Exit status
 

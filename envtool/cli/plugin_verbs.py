@@ -75,14 +75,13 @@ def _make_option(option: api.Option) -> click.Option:
 
 
 def _run(offer: Offer[api.PluginVerb], ctx: click.Context, output: str | None, values: dict[str, object]) -> int:
-    from envtool.api.verbs import Answer, VerbCall
+    from envtool.api.verbs import VerbCall
 
     settings, verb = read_settings(ctx), offer.value
     names = (*(argument.name for argument in verb.arguments), *(option.name[2:] for option in verb.options))
     given = {name: _given(values[name.replace("-", "_")]) for name in names}
     call = VerbCall(values=given, project=ProjectPins(settings.request()), words=ctx.obj or ())
-    answer = plugin_calls.call(offer.owner, verb.run, f"the verb `{verb.name}`", call, expected=Answer)
-    return _print(answer, settings, output)
+    return _print(plugin_calls.call_verb(offer, call), settings, output)
 
 
 def _given(value: object) -> str | bool | tuple[str, ...]:
@@ -97,7 +96,7 @@ def _print(answer: api.Answer, settings: Settings, output: str | None) -> int:
 
         text = encode_line({"text": answer.text} if answer.document is None else answer.document)
     else:
-        text = answer.text
+        text = answer.text.encode(errors="replace").decode()  # half a surrogate pair cannot be written
     if output is None:
         sys.stdout.write(text)
         return answer.status

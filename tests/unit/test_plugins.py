@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import api, distributions, testing
-from envtool.errors import UsageError
-from envtool.plugins import OUR_VERBS, discover, wrong_schema
+from envtool import api, distributions, plugin_calls, testing
+from envtool.errors import PluginError, UsageError
+from envtool.plugins import OUR_VERBS, check_verbs, discover, load_verb, wrong_schema
 from envtool.spec import load as load_spec
 
 
@@ -104,6 +104,67 @@ def test_our_verbs_are_those_of_the_command_line():
     from envtool.cli.main import VERBS
 
     assert {*VERBS, "help"} == OUR_VERBS
+
+
+def verb(name, run=lambda call: api.Answer(text=""), **more):
+    return api.PluginVerb(**{"name": name, "help": "Do it.", "run": run, **more})
+
+
+def entry(*verbs, name="do"):
+    point = Entry(name, lambda: plugin(envtool_verbs=lambda: [*verbs]))
+    point.group = "envtool.verbs"
+    return point
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (verb("other"), "has no verb `do`"),
+        (verb("do", help=" "), "without `help`"),
+        (verb("do", options=(api.Option(name="-x", help=""),)), "names begin with `--`"),
+        (verb("do", options=(api.Option(name="--output", help=""),)), "which every verb has already"),
+        (verb("do", arguments=(api.Argument(name="ENV", help=""),)), "small letters, digits"),
+        (
+            verb("do", arguments=(api.Argument(name="x", help=""),), options=(api.Option(name="--x", help=""),)),
+            "has `x` twice",
+        ),
+        ("do", "which is no envtool.api.verbs.PluginVerb"),
+    ],
+)
+def test_a_verb_that_the_command_line_cannot_have(broken, words):
+    with pytest.raises(UsageError, match="the plugin `envtool-x` 1.2") as error:
+        load_verb(entry(broken))
+    assert words in error.value.message
+
+
+def test_names_of_verbs():
+    check_verbs([entry(name="do"), entry(name="undo")])
+    for name in ("Do", "do it", "-do", "9", "é", "d" * 40):
+        with pytest.raises(UsageError, match="names have small letters"):
+            check_verbs([entry(name=name)])
+    for name in ("test", "help", "completion"):
+        with pytest.raises(UsageError, match=f"two plugins offer the verb `{name}`: envtool itself and the plugin"):
+            check_verbs([entry(name=name)])
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, "answered NoneType where Answer is wanted"),
+        ("text", "answered str where Answer is wanted"),
+        (api.Answer(text=b"x"), "whose `text` is a str"),
+        (api.Answer(text="", status=2), "whose `status` is 0 or 1"),
+        (api.Answer(text="", status=True), "whose `status` is 0 or 1"),
+        (api.Answer(text="", document={1, 2}), "where JSON is wanted"),
+        (api.Answer(text="", document=float("nan")), "where JSON is wanted"),
+    ],
+)
+def test_an_answer_that_cannot_be_printed_is_the_plugins_fault(answer, words):
+    offer = load_verb(entry(verb("do", run=lambda call: answer)))
+    with pytest.raises(PluginError) as error:
+        plugin_calls.call_verb(offer, api.VerbCall(values={}, project=None))
+    assert error.value.message.startswith("the plugin `envtool-x` 1.2 failed in the verb `do`: ")
+    assert words in error.value.message
 
 
 def env_key(name, **more):

@@ -233,7 +233,7 @@ def load_verb(entry: EntryPoint) -> Offer[api.PluginVerb]:
 
 def _check_verb(verb: api.PluginVerb) -> str:
     for option in verb.options:
-        if not re.fullmatch(r"--[a-z][a-z0-9-]+", option.name):
+        if not re.fullmatch(r"--[a-z][a-z0-9-]*", option.name):
             return f"with the option `{option.name}`: names begin with `--`, and have small letters, digits and `-`"
         if option.name in RESERVED_OPTIONS:
             return f"with the option `{option.name}`, which every verb has already"

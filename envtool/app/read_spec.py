@@ -18,7 +18,7 @@ from envtool.project import programs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec, fast_list
-from envtool.run.valid_specs import ValidSpecs
+from envtool.run.valid_documents import ValidDocuments
 from envtool.spec import load as load_spec
 from envtool.spec.select_envs import select_envs
 
@@ -36,7 +36,7 @@ def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, P
     programs.exclude_checkout(root)
     files = ProjectFiles(root, HostAccess(root, resolve_permissions(request, root)), cancel.reader if cancel else -1)
     kinds = plugins.discover()
-    known = ValidSpecs(fast_exec.store_directory(), path)
+    known = ValidDocuments(fast_exec.store_directory(), path)
     spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args, known=known)
     return select_envs(spec, request.envs), files, kinds
 

@@ -135,7 +135,7 @@ def _resolve_all(graph: Graph, stacks: Scheduler, context: Context, jobs: int) -
 
 
 def _is_machine_base(node: Node) -> bool:
-    return not node.below and not node.kind.pinned and resolution.needs_resolution(node.kind)
+    return not node.below and not node.is_pinned and resolution.needs_resolution(node.kind)
 
 
 def _resolve_machine(node: Node, context: Context) -> ResolvedNode:

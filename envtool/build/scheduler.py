@@ -183,7 +183,7 @@ class Scheduler:
             answer = self._answer(node)
             with self._lock:
                 if node_id not in self._graph.parts:
-                    self._graph = expand_parts(self._graph, node_id, node.kind.parts(answer.request, answer.pins))
+                    self._graph = expand_parts(self._graph, node_id, node.base_kind.parts(answer.request, answer.pins))
             for reader in {self._local, self._reader}:  # the second round: nodes on this base have other parents now
                 reader.forget_unknown()
         return node_id

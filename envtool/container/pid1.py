@@ -35,12 +35,12 @@ _NAMESPACES = (
     | syscalls.CLONE_NEWCGROUP
 )
 _MAX_PROCESSES = 8192  # processes and threads of one container; limits of the caller that are lower stay
-_OOM_SCORE = 500  # of 1000: how soon the kernel kills it when memory ends (proc_pid_oom_score_adj(5))
 _MAX_STEP_MESSAGE = 65536  # bytes of a message from a step
 _DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
 _TITLE = b"envtool: a container"
 FORWARDED_SIGNALS = (1, 2, 3, 12, 15)  # to the running step: HUP, INT, QUIT, USR2, TERM
 _END_ALL = syscalls.SIGUSR1  # from the supervisor: kill everything now, then collect
+HANDLED_SIGNALS = (*FORWARDED_SIGNALS, _END_ALL, syscalls.SIGCHLD)
 
 
 class StageError(Exception):
@@ -62,22 +62,26 @@ def run_helper(
     """The forked child of the supervisor: make the namespaces, then pid 1 as a sibling of this process, and end."""
     gc.disable()  # a collection would touch, and so copy, every page that the supervisor has
     try:
-        sock, output = _arrange_descriptors(sock, stdio, output, {*maps.values(), *program.get("watched", ())})
-        _raise_oom_score()
+        kept = {*maps.values(), *program.get("watched", ()), *program.get("joins", {}).values()}
+        sock, output = _arrange_descriptors(sock, stdio, output, kept)
+        syscalls.raise_oom_score()
         # Root has its rights over files in the namespace that they come from, so it clones sources before unshare(2);
         # a user may clone only after it, in a mount namespace of the user's own.
         root = rootfs.open_sources(program, ids, maps) if ids.mode == "root" else None
+        joined = program["join"](program["joins"], ids, program["user"]) if "joins" in program else 0
         try:
-            syscalls.unshare(_NAMESPACES | (0 if program["network"] else syscalls.CLONE_NEWNET))
+            own = _NAMESPACES | (0 if program["network"] else syscalls.CLONE_NEWNET)
+            syscalls.unshare(own & ~joined)
         except OSError as error:
             raise StageError("unshare", error) from error
         os.write(sock, messages.pack("maps"))
         # While the supervisor writes the maps, for which newuidmap takes a while, do the work that needs no ids.
         if root is None:
             root = rootfs.open_sources(program, ids, maps)
-        if not program["network"]:
-            _loopback_up()
-        _socket.sethostname(program["hostname"])
+        if not (program["network"] or joined & syscalls.CLONE_NEWNET):
+            syscalls.loopback_up()
+        if not joined & syscalls.CLONE_NEWUTS:
+            _socket.sethostname(program["hostname"])
         syscalls.limit_bounding_set(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
         syscalls.set_process_title(_TITLE)  # steps must not see the caller's command line
         if os.read(sock, 1) != b"k":
@@ -111,19 +115,6 @@ def _arrange_descriptors(sock: int, stdio: tuple[int, int, int], output: int, ne
         os.dup2(high[1 + target], target, inheritable=True)
     syscalls.close_all_but({0, 1, 2, high[0], *needed, *([high[4]] if output >= 0 else [])})
     return high[0], high[4]
-
-
-def _raise_oom_score() -> None:
-    """Let the kernel kill the container before the machine's other work. A step may undo this, unless root called."""
-    try:
-        descriptor = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # /proc is hidden from us
-        return
-    try:
-        if int(os.read(descriptor, 16)) < _OOM_SCORE:
-            os.pwrite(descriptor, b"%d" % _OOM_SCORE, 0)
-    finally:
-        os.close(descriptor)
 
 
 def _report(sock: int, error: BaseException) -> None:
@@ -169,10 +160,12 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
         if "watched" in program:
             program["begin"](program["watch"], *program["watched"])
         syscalls.close_all_but({0, 1, 2, sock, *([output] if output >= 0 else [])})
-        terminal = _open_pty(sock, user=program["user"] == "user") if program.get("terminal") else -1
-        init = _Pid1()
+        terminal = _send_pty(sock, user=program["user"] == "user") if program.get("terminal") else -1
+        init = program["init"](program, ids, sock) if "init" in program else Init()
         if "varied" in program:
             program["varied"].begin()
+        # Where mount points are removed at the end, each step confines itself.
+        program["confined"] = not made and syscalls.confine_programs()
         os.write(sock, messages.pack("up"))
         status = init.run(program, ids, sock, terminal)
         init.end_all()
@@ -202,48 +195,20 @@ def _forbid_imports() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
 
 
-def _loopback_up() -> None:
-    """Bring loopback up, with an address of each family besides 127.0.0.1 and ::1: glibc's getaddrinfo(3) does not
-    count these two for AI_ADDRCONFIG, and would not resolve `localhost` for a program that asks for IPv4 or IPv6 by it.
-    """
-    control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
-    try:  # SIOCSIFFLAGS: UP, LOOPBACK, RUNNING
-        fcntl.ioctl(control.fileno(), 0x8914, b"lo".ljust(16, b"\0") + (0x49).to_bytes(2, sys.byteorder) + bytes(22))
-    finally:
-        control.close()
-    requests = _address_message(_socket.AF_INET, b"\x7f\xff\xff\xfe") + _address_message(
-        _socket.AF_INET6, b"\xfe\x80" + bytes(13) + b"\1"
-    )
-    try:
-        netlink = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)  # NETLINK_ROUTE
-    except OSError:  # a sandbox around us may forbid netlink: then there is plain loopback
-        return
-    try:  # the kernel has handled the requests when send returns; without IPv6 it refuses the second
-        netlink.send(requests)
-    finally:
-        netlink.close()
-
-
-def _address_message(family: int, address: bytes) -> bytes:
-    """Returns the netlink message that gives `lo`, the first interface of every network namespace, a further address
-    (rtnetlink(7): RTM_NEWADDR, NLM_F_CREATE, RT_SCOPE_HOST, IFA_LOCAL).
-    """
-
-    def number(value: int, size: int) -> bytes:
-        return value.to_bytes(size, sys.byteorder)
-
-    body = bytes((family, len(address) * 8, 0, 254)) + number(1, 4) + number(4 + len(address), 2) + number(2, 2)
-    return number(16 + len(body) + len(address), 4) + number(20, 2) + number(0x401, 2) + bytes(8) + body + address
-
-
-def _open_pty(sock: int, *, user: bool) -> int:
-    """Make a pty of the container's own devpts and send its master to the supervisor. Returns the slave."""
+def open_pty(*, user: bool) -> tuple[int, int]:
+    """Make a pty of the container's own devpts. Returns its master and its slave."""
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     fcntl.ioctl(master, 0x40045431, bytes(4))  # TIOCSPTLCK: unlock
     number = int.from_bytes(fcntl.ioctl(master, 0x80045430, bytes(4)), sys.byteorder)  # TIOCGPTN
     slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     if user:
         os.fchown(slave, userns.TASK_UID, -1)
+    return master, slave
+
+
+def _send_pty(sock: int, *, user: bool) -> int:
+    """Make a pty and send its master to the supervisor. Returns the slave."""
+    master, slave = open_pty(user=user)
     channel = _socket.socket(fileno=os.dup(sock))
     rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))
     channel.sendmsg([messages.pack("pty")], [rights])
@@ -253,35 +218,18 @@ def _open_pty(sock: int, *, user: bool) -> int:
     return slave
 
 
-class _Pid1:
-    """pid 1 while steps run: the process group of the running step, and whether all is to end."""
+class Init:
+    """pid 1 while steps run: the process group of the running step, and whether all is to end.
+
+    Signals are blocked, and taken one by one: none is lost between a look at the children and the wait for more.
+    """
 
     __slots__ = ("ending", "running")
 
     def __init__(self) -> None:
         self.running = 0
         self.ending = False
-        for number in FORWARDED_SIGNALS:
-            _signal.signal(number, self._forward_signal)
-        _signal.signal(_END_ALL, self._kill_all)
-        _signal.signal(17, _signal.SIG_DFL)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
-
-    def _forward_signal(self, number: int, _frame: object) -> None:
-        if number in {syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM}:
-            self.ending = True  # no further step
-        if self.running:
-            try:
-                os.killpg(self.running, number)
-            except ProcessLookupError:  # between the fork and its setsid
-                os.kill(self.running, number)
-
-    def _kill_all(self, _number: int, _frame: object) -> None:
-        self.ending = True
-        try:
-            os.kill(-1, syscalls.SIGKILL)
-        except ProcessLookupError:
-            pass
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, HANDLED_SIGNALS)
 
     def run(self, program: dict[str, Any], ids: userns.IdMaps, sock: int, terminal: int) -> int:
         """Run the steps one after the other. Returns 0, or the status of the first that fails, as a shell shows it."""
@@ -289,12 +237,11 @@ class _Pid1:
             if self.ending:
                 return 128 + syscalls.SIGTERM
             read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            child = os.fork()
+            self.running = child = fork_step()
             if child == 0:
-                _run_step(program, step, ids, write_end, terminal)
-            self.running = child
+                run_step(program, step, ids, write_end, terminal)
             os.close(write_end)
-            status = self._wait(child)
+            status = self.wait(child)
             self.running = 0
             if status:
                 _forward_failure(read_end, sock)
@@ -302,12 +249,31 @@ class _Pid1:
             os.close(read_end)
         return 0
 
-    def _wait(self, child: int) -> int:
+    def wait(self, child: int) -> int:
+        """Handle signals and reap until `child` ends. Returns its status, as a shell shows it."""
         while True:
-            process, state = os.waitpid(-1, 0)
-            if process == child:
-                status = os.waitstatus_to_exitcode(state)
-                return status if status >= 0 else 128 - status
+            number = _signal.sigwait(HANDLED_SIGNALS)
+            if number != syscalls.SIGCHLD:
+                self.handle_signal(number)
+                continue
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == child:
+                    status = os.waitstatus_to_exitcode(ended[1])
+                    return status if status >= 0 else 128 - status
+
+    def handle_signal(self, number: int) -> None:
+        """Do what the supervisor wants by a signal: forward it to the running step, or kill all."""
+        if number == _END_ALL:
+            self.ending = True
+            try:
+                os.kill(-1, syscalls.SIGKILL)
+            except ProcessLookupError:
+                pass
+            return
+        if number in {syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM}:
+            self.ending = True  # no further step
+        if self.running:
+            signal_group(self.running, number)
 
     def end_all(self) -> None:
         """Kill and reap every other process: nothing may write while outputs are collected."""
@@ -317,6 +283,27 @@ class _Pid1:
                 os.waitpid(-1, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
+
+
+def fork_step() -> int:
+    """Fork. Returns 0 in the child, where no signal is blocked and no handler is left of those that Python has set."""
+    child = os.fork()
+    if child == 0:
+        for number in (1, 2, 3, 10, 12, 13, 15, 25):
+            _signal.signal(number, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+    return child
+
+
+def signal_group(child: int, number: int) -> None:
+    """Send a signal to the process group of a child that is not reaped yet."""
+    try:
+        try:
+            os.killpg(child, number)
+        except ProcessLookupError:  # between the fork and its setsid
+            os.kill(child, number)
+    except OSError:  # it has another user's id, and no process of ours is left in its group
+        pass
 
 
 def _forward_failure(pipe: int, sock: int) -> None:
@@ -329,14 +316,11 @@ def _forward_failure(pipe: int, sock: int) -> None:
         pass
 
 
-def _run_step(
-    program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, report: int, terminal: int
-) -> NoReturn:
+def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, report: int, terminal: int) -> NoReturn:
+    """The forked child of pid 1 becomes a step. It has the descriptors 0, 1 and 2, or takes them from `terminal`."""
     try:
         needed = program["varied"].needed_descriptors() if "varied" in program else set()
         syscalls.close_all_but({0, 1, 2, report, *needed, *([terminal] if terminal >= 0 else [])})
-        for number in (1, 2, 3, 10, 12, 13, 15, 25):  # handlers that Python (SIGPIPE, SIGXFSZ) and pid 1 set
-            _signal.signal(number, _signal.SIG_DFL)
         os.setsid()
         if terminal >= 0:
             fcntl.ioctl(terminal, 0x540E, 0)  # TIOCSCTTY
@@ -351,14 +335,15 @@ def _run_step(
             for limit in resource.getrlimit(resource.RLIMIT_NPROC)
         ]
         resource.setrlimit(resource.RLIMIT_NPROC, (limits[0], limits[1]))
+        confined = program["confined"] or syscalls.confine_programs()
         _restrict(program, ids, step)
         try:
             os.chdir(step["cwd"])
         except OSError as error:
             raise StageError("cwd", error, f"{step['cwd']}: {error.strerror}") from error
-        if step["call"] is not None:
+        if "call" in step:
             _run_call(step, report)
-        execute(step["argv"], step["env"])
+        execute(step["argv"], step["env"], confined=confined)
     except BaseException as error:
         _report(report, error)
         os._exit(125)
@@ -462,14 +447,14 @@ def _describe_os_error(error: OSError) -> str:
     return f"{os.fsdecode(error.filename)}: {error.strerror or error}" if has_name else str(error.strerror or error)
 
 
-def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
+def execute(argv: tuple[str, ...], env: dict[str, str], *, confined: bool) -> NoReturn:
     """Execute argv, with PATH searched in the step's own environment (os.execvpe imports, and uses ours)."""
     name = argv[0]
     paths = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
     status, reason = 127, "not found"
     for path in paths:
         try:
-            os.execve(path, argv, env)
+            _execve(path, argv, env, confined=confined)
         except (FileNotFoundError, NotADirectoryError):
             if os.path.isfile(path):  # the file exists: the interpreter in its first line, or its loader, does not
                 status, reason = 127, "its interpreter or loader is not found"
@@ -477,10 +462,19 @@ def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
             if error.errno == 8 and os.access(path, os.X_OK):  # ENOEXEC: a script without #!
                 argv, name = ("/bin/sh", path, *argv[1:]), "/bin/sh"
                 try:
-                    os.execve("/bin/sh", argv, env)
+                    _execve("/bin/sh", argv, env, confined=confined)
                 except OSError as second:
                     error = second
             if status == 127:
                 status, reason = 126, str(error.strerror).lower()
     os.write(2, f"envtool: {name}: {reason}\n".encode())
     os._exit(status)
+
+
+def _execve(path: str, argv: tuple[str, ...], env: dict[str, str], *, confined: bool) -> NoReturn:
+    """Execute a file, never our own program: its owner is perhaps the user of the step, who then could change it on the
+    host through /proc/self/exe (CVE-2019-5736). If `confined`, the kernel sees to that.
+    """
+    if not confined and syscalls.is_own_program(path):
+        raise PermissionError(13, "permission denied")
+    os.execve(path, argv, env)

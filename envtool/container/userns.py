@@ -17,6 +17,7 @@ from __future__ import annotations
 import _thread
 import marshal
 import os
+import stat
 import sys
 
 from envtool.container import syscalls
@@ -437,29 +438,32 @@ def give_to_root(path: str) -> None:
         os.chown(path, ids.uids[0][1], ids.gids[0][1], follow_symlinks=False)
 
 
+def give_pipes(descriptors: tuple[int, ...], owner: int) -> None:
+    """Let the host's id `owner` open pipes anew (caller: root): a process that opens /dev/stdout does so."""
+    for descriptor in descriptors:
+        info = os.fstat(descriptor)
+        if stat.S_ISFIFO(info.st_mode) and info.st_uid != owner:
+            os.fchown(descriptor, owner, -1)
+
+
 def remove_as_root(path: str, idmap: str = "") -> None:
     """Delete a tree that container ids own, as container root (`idmap`: of another map, see `run_as_root`). A path that
     does not exist is not an error.
     """
     if not os.path.lexists(path):
         return
-    parent, name = os.path.split(os.path.abspath(path))
-    import shutil
+    from envtool.fs import removal
 
-    if os.geteuid() == 0:
-        shutil.rmtree(path)
-        return
-    run_as_root(_remove_tree, name, at=parent, idmap=idmap)
-    if os.path.lexists(path):
-        shutil.rmtree(path)
+    if os.geteuid() != 0:
+        parent, name = os.path.split(os.path.abspath(path))
+        run_as_root(_remove_inside, name, at=parent, idmap=idmap)
+    removal.remove_tree(path)  # the top may belong to the caller: container root only empties it then
 
 
-def _remove_tree(name: str) -> None:
-    import shutil
+def _remove_inside(name: str) -> None:
+    from envtool.fs import removal
 
-    for directory, names, _ in os.walk(name):  # overlayfs gives work/work the mode 000
-        for below in names:
-            full = f"{directory}/{below}"
-            if not os.path.islink(full):
-                os.chmod(full, 0o700)
-    shutil.rmtree(name, ignore_errors=True)
+    try:
+        removal.remove_tree(name)
+    except OSError:  # what is left is removed outside, or said there
+        pass

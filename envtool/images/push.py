@@ -95,7 +95,7 @@ def _mountable_repositories(stack: Stack, to: Reference) -> tuple[str, ...]:
     """Returns the repository of the base's image if it is in the same registry: the layers can be mounted from
     there."""
     base = stack.made[0].settled
-    source = base.node.kind.image_source(base.request, base.pins)
+    source = base.node.base_kind.image_source(base.request, base.pins)
     if source is None or not source.name:
         return ()
     image = reference.parse_reference(source.name)
@@ -158,7 +158,7 @@ def _push_layer(content: ImageLayerContent, sender: _LayerSender, form: Compress
     if is_valid and sender.has(known["digest"]):
         sender.add_expected(-content.size)
         return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], **known))
-    blob = image_blobs.compress_layer(content, form, path, sender.context.cancel)
+    blob = image_blobs.compress_layer(content, form, path, sender.context.cancel, sender.context.runner)
     answer_cache.put(store, question, {"digest": blob.descriptor.digest, "size": blob.descriptor.size})
     sender.add_expected(blob.descriptor.size - content.size)
     sender.send(blob.descriptor, blob.path)

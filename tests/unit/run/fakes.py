@@ -6,6 +6,7 @@ import subprocess
 import time
 from types import SimpleNamespace
 
+from envtool.api import Base
 from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Stack
 from envtool.model import BaseSpec, Command, Env, Task, Where
@@ -21,19 +22,24 @@ ENV = Env(name="unit", group="unit", base=BASE, layers=(), tasks=(TASK,), where=
 HOST = {"MY_A": "1", "B": "2"}
 
 
+class FakeBase(SimpleNamespace, Base):
+    """A kind of bases with the methods that it is given."""
+
+
 def layer(diff_id, key, mounts=(), *, stored=True, tree="/tree", looked=None, pinned=True):
     """A layer, as the scheduler gives it; one that is not `stored` is known by its diff ID alone."""
-    kind = SimpleNamespace(
+    kind = FakeBase(
         name="tarball",
-        pinned=pinned,
         build=lambda request, pins: SimpleNamespace(mounts=mounts),
         variables=lambda request, pins: {},
+        in_project=lambda request, pins: {},
+        generated=lambda request, pins: {},
         looked=lambda pins: looked,
         summary=lambda request, pins: "",
     )
-    node = SimpleNamespace(kind=kind, spec=BASE, subject="base")
+    node = SimpleNamespace(kind=kind, base_kind=kind, is_pinned=pinned, spec=BASE, subject="base")
     settled = SimpleNamespace(node=node, request=None, pins=None, epoch=0, fetches=(), key=key)
-    found = SimpleNamespace(diff_id=diff_id, key=key, tree=tree) if stored else None
+    found = SimpleNamespace(diff_id=diff_id, key=key, tree=tree, manifest=f"{tree}/manifest") if stored else None
     return SimpleNamespace(settled=settled, diff_id=diff_id, layer=found)
 
 

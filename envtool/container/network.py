@@ -65,9 +65,9 @@ def _hardware_address(number: int) -> str:
     return f"02:00:0a:40:{number >> 8:02x}:{number & 255:02x}"
 
 
-def _send(data: bytes, stage: str, channel: socket.socket | None = None, *, optional: int = 0) -> None:
-    """Send messages to the current namespace, or the channel's, and check that each was carried out but the last
-    `optional` ones. `stage` is where it fails if the first message does.
+def _send(data: bytes, stage: str, channel: socket.socket | None = None) -> None:
+    """Send messages to the current namespace, or the channel's, and check that each was carried out. `stage` is where
+    it fails if the first message does.
     """
     own = channel or socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)  # NETLINK_ROUTE
     try:
@@ -88,7 +88,7 @@ def _send(data: bytes, stage: str, channel: socket.socket | None = None, *, opti
             own.close()
     if statuses[0]:
         raise NetworkError(-statuses[0], stage)
-    for status in statuses[: count - optional]:
+    for status in statuses:
         if status:
             raise NetworkError(-status, "address")
 
@@ -189,17 +189,12 @@ class Hub:
         yield bytes(batch.batch)
         batch.reset()
         batch.addr("add", index=_MEMBER_INDEX, address=address, prefixlen=PREFIX if bridge else 32)
-        batch.link("set", index=1, state="up")
-        # Without a second address of loopback getaddrinfo(3) would not resolve `localhost` with AI_ADDRCONFIG.
-        batch.addr("add", index=1, address="127.255.255.254", prefixlen=32, scope=_RT_SCOPE_HOST)
         batch.link("set", index=_MEMBER_INDEX, state="up")
         if bridge:
             batch.neigh("add", ifindex=_MEMBER_INDEX, dst=HUB_ADDRESS, lladdr=_HUB_HARDWARE, state=_NUD_PERMANENT)
         else:
             batch.route("add", dst=f"{HUB_ADDRESS}/32", oif=_MEMBER_INDEX, scope=_RT_SCOPE_LINK)
             batch.route("add", dst=f"{address_of(0)}/{PREFIX}", gateway=HUB_ADDRESS, oif=_MEMBER_INDEX)
-        # The same of IPv6, which this machine may lack: the last message is an optional one.
-        batch.addr("add", index=1, address="fe80::1", prefixlen=128, scope=_RT_SCOPE_HOST)
         yield bytes(batch.batch)
         batch.reset()
 
@@ -228,13 +223,14 @@ class Hub:
             try:
                 descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
                 channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+                syscalls.loopback_up()
                 _set_kernel("ipv6/conf/default/disable_ipv6", "1")  # of eth0, which does not exist yet: not of lo
                 _set_kernel("ipv4/ip_unprivileged_port_start", "0")  # as Docker: nobody else has ports here
             finally:
                 syscalls.syscall("setns", self._hub, syscalls.CLONE_NEWNET)
             to_hub, inside = self.fill_template(number, descriptor)
             _send(to_hub, "veth")
-            _send(inside, "address", channel, optional=1)
+            _send(inside, "address", channel)
         except BaseException:
             self._freed.append(number)
             if descriptor >= 0:

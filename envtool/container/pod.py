@@ -28,6 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from envtool.container.join import Namespaces
+
 RESOLVER = "10.64.0.1"
 _MESSAGE, _ANCILLARY = 1 << 18, 128  # bytes
 _SECONDS = 60  # that a request may take: the start of the holder on a busy machine, too
@@ -167,9 +169,11 @@ class Pod:
         self._members[name] = member
         return member
 
-    def namespaces(self, name: str) -> dict[str, int]:
-        """Returns new descriptors, which the caller closes, of the namespaces of a member that a container joins."""
-        return {"user": os.dup(self.user_namespace), "network": os.dup(self._members[name].namespace)}
+    def namespaces(self, name: str) -> Namespaces:
+        """Returns a member's namespaces, for the `joins` of its container, as descriptors that the caller closes."""
+        from envtool.container.join import Namespaces
+
+        return Namespaces({"user": os.dup(self.user_namespace), "network": os.dup(self._members[name].namespace)})
 
     def declare_service(self, service: str) -> None:
         """Let a service be known that has no member yet: its name is then not an unknown one."""

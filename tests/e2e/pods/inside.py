@@ -13,9 +13,9 @@ Pod, HUB = pods.Pod, pods.RESOLVER
 
 def enter(pod, member, *, names=False):
     """Join a member's network; with `names` its resolv.conf and hosts too, in a mount namespace of this process."""
-    namespaces = pod.namespaces(member.name)
-    syscalls.syscall("setns", namespaces["user"], syscalls.CLONE_NEWUSER)
-    syscalls.syscall("setns", namespaces["network"], syscalls.CLONE_NEWNET)
+    with pod.namespaces(member.name) as namespaces:
+        syscalls.syscall("setns", namespaces.descriptors["user"], syscalls.CLONE_NEWUSER)
+        syscalls.syscall("setns", namespaces.descriptors["network"], syscalls.CLONE_NEWNET)
     if names:
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.syscall("mount", "none", "/", None, 0x44000, None)

@@ -46,12 +46,6 @@ class Member:
         self.address = address
         self.namespace = namespace
 
-    def hosts(self) -> bytes:
-        """Returns the member's /etc/hosts: loopback and its own name. Others are asked of the resolver, since they come
-        and go.
-        """
-        return f"127.0.0.1 localhost\n::1 localhost\n{self.address} {self.name}\n".encode()
-
 
 class Attempt:
     """Something outside of the pod that members tried: a name that nobody has (`protocol` "name", `port` 0), or an

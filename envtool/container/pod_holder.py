@@ -8,8 +8,8 @@ ends that: the caller alone has the other end of a pipe, and when that closes, t
 F_SETSIG), even a stopped one. PR_SET_PDEATHSIG would do so when the caller's *thread* ends that started it.
 
 In the loop it holds what the work of the loop needs: the capabilities to make networks of its own namespace, no way to
-start or signal a process, no sockets but of IP and netlink (seccomp.build_holder_filter). Nothing is imported any more:
-the ids that it has then may not be allowed to read the installation.
+start or signal a process, no sockets but of IP and netlink (seccomp.build_holder_filter), no files but settings of
+networks. Nothing is imported any more: the ids that it has then may not be allowed to read the installation.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ MESSAGE = 1 << 18  # bytes of the largest message
 _ANCILLARY = 64  # bytes
 _TITLE = b"envtool: the network of a pod"
 _CAPABILITIES = 1 << 12 | 1 << 21  # CAP_NET_ADMIN, CAP_SYS_ADMIN: of its own user namespace
+_ALL_FILE_RIGHTS, _READ_AND_WRITE = (1 << 13) - 1, 1 << 1 | 1 << 2  # LANDLOCK_ACCESS_FS_*
 _MAX_FILES = 16384
 _RESERVED_FILES = 256
 
@@ -96,6 +97,23 @@ def _begin(user: bool, kind: str) -> tuple[Any, int]:
     return network.Hub(kind), namespace
 
 
+def _confine_files() -> None:
+    """Let this process open nothing but settings of networks, where the kernel can do so (landlock(7), Linux 5.13):
+    with a single id it has the caller's, and could else read and change the caller's files.
+    """
+    try:
+        rules = syscalls.syscall("landlock_create_ruleset", _ALL_FILE_RIGHTS.to_bytes(8, "little"), 8, 0)
+    except OSError:
+        return
+    settings = os.open("/proc/sys/net", os.O_PATH | os.O_CLOEXEC)
+    below = _READ_AND_WRITE.to_bytes(8, "little") + settings.to_bytes(4, sys.byteorder)
+    syscalls.syscall("landlock_add_rule", rules, 1, below, 0)  # LANDLOCK_RULE_PATH_BENEATH
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.syscall("landlock_restrict_self", rules, 0)
+    os.close(settings)
+    os.close(rules)
+
+
 def _start_mapper(ids: userns.IdMaps, user: bool) -> Any:
     """Fork the child that will write this process's id maps: newuidmap, and root, must do it from the caller's
     namespace. Returns a function that lets it begin, and one call later waits for it; that raises _StageError.
@@ -148,9 +166,9 @@ class _Holder:
     def __init__(self, control: socket.socket, hub: Any, namespace: int, spare: int) -> None:
         from envtool.container import network
         from envtool.container.attempts import Attempts
+        from envtool.container.dns import DnsResolver
         from envtool.container.name_server import NameServer
         from envtool.container.publish import DESCRIPTORS, Publisher
-        from envtool.container.dns import DnsResolver
         from envtool.container.service_table import ServiceTable
 
         limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], _MAX_FILES)
@@ -171,6 +189,7 @@ class _Holder:
     def serve(self) -> NoReturn:
         """Narrow this process's rights, and serve until it is killed."""
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # in single mode, members have its user id
+        _confine_files()
         syscalls.limit_bounding_set(_CAPABILITIES)
         syscalls.set_capabilities(_CAPABILITIES)
         syscalls.load_seccomp(seccomp.build_holder_filter())

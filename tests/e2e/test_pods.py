@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import textwrap
 import time
 from pathlib import Path
 
 import pytest
+
+from envtool.container.pod import Pod, resolv_conf
+from envtool.container.program import ContainerStep, Program, Root, TextMount
+from envtool.container.supervisor import Container
+from tests.e2e.test_container import tree  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.e2e
 
@@ -252,6 +258,56 @@ def test_a_request_that_cannot_be_ends_nothing(caller):
     assert said == {"refused": 12, "next": "10.64.0.3"}
 
 
+def test_what_the_holder_may_not_do(caller):
+    """The same limits that it gives itself, on another process."""
+    said = run(
+        caller,
+        """
+        from envtool.container import pod_holder, seccomp
+
+        def tell(work, *arguments):
+            try:
+                work(*arguments)
+                return "done"
+            except OSError as error:
+                return errno.errorcode[error.errno]
+
+        def work():
+            found = {}
+            pod_holder._confine_files()
+            for path, flags in (("/etc/passwd", os.O_RDONLY), ("/tmp", os.O_RDONLY), ("/tmp/x", os.O_WRONLY | os.O_CREAT),
+                                (f"/proc/{os.getppid()}/mem", os.O_RDONLY), ("/proc/sys/net/ipv4/ip_forward", os.O_RDONLY),
+                                ("/proc/self/ns/net", os.O_RDONLY)):
+                found[path.replace(str(os.getppid()), "parent")] = tell(os.open, path, flags)
+            syscalls.load_seccomp(seccomp.build_holder_filter())
+            found |= {"fork": tell(os.fork), "exec": tell(os.execv, "/bin/true", ["true"]), "kill": tell(os.kill, os.getppid(), 0),
+                      "spawn": tell(os.posix_spawn, "/bin/true", ["true"], {}),
+                      "unix": tell(socket.socket, socket.AF_UNIX), "ip": tell(socket.socket, socket.AF_INET), "vsock": tell(socket.socket, 40)}
+            return found
+
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(write, marshal.dumps(work()))
+            finally:
+                os._exit(0)
+        os.close(write)
+        with open(read, "rb") as file:
+            found = marshal.loads(file.read())
+        os.waitpid(child, 0)
+        say(landlock=tell(syscalls.syscall, "landlock_create_ruleset", None, 0, 1) == "done", **found)
+        """,
+    )
+    confined = dict.fromkeys(("/etc/passwd", "/tmp", "/tmp/x", "/proc/parent/mem"), "EACCES")
+    if not said.pop("landlock"):  # this kernel has none
+        confined = {name: said[name] for name in confined}
+    assert said == {
+        **confined, "/proc/sys/net/ipv4/ip_forward": "done", "/proc/self/ns/net": "done", "fork": "EPERM", "exec": "EPERM",
+        "kill": "EPERM", "spawn": "EPERM", "unix": "EAFNOSUPPORT", "ip": "done", "vsock": "EAFNOSUPPORT",
+    }  # fmt: skip
+
+
 @pytest.mark.any_caller
 def test_what_a_pod_costs(caller):
     """At most 35 MiB; nearly all of it is pyroute2. It has no right but to make networks of its own."""
@@ -277,6 +333,65 @@ def test_what_a_pod_costs(caller):
     assert (said["seccomp"], said["threads"]) == ("2", 1)
     assert said["title"].startswith("envtool: the network of a pod")
     assert said["took"] < 0.5
+
+
+def serve_text(text: str, port: int) -> None:
+    with socket.create_server(("0.0.0.0", port)) as listener:
+        print("ready", flush=True)
+        with listener.accept()[0] as connection:
+            connection.sendall(text.encode())
+
+
+def fetch_text(name: str, port: int) -> None:
+    """Print what a server says, where its name leads, and where other names do."""
+    found = {address[4][0] for address in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)}
+    with socket.create_connection((name, port), timeout=10) as connection:
+        said = connection.recv(100).decode()
+    own = socket.gethostbyname(socket.gethostname())
+    try:
+        socket.getaddrinfo("elsewhere.example", 443)
+        unknown = 0
+    except socket.gaierror as error:
+        unknown = error.errno
+    print(json.dumps([said, *found, own, unknown, socket.getaddrinfo("localhost", 1)[0][4][0]]), flush=True)
+
+
+def test_containers_are_members_of_a_pod(tree):  # noqa: F811
+    """Two real containers, which join their members' namespaces, know each other by name."""
+
+    def container(pod, member, *call, output):
+        program = Program(
+            root=Root(lowers=(tree,)),
+            steps=(ContainerStep(call=f"{__name__}:{call[0]}", arguments=call[1:]),),
+            shown=(TextMount(target="/etc/resolv.conf", content=resolv_conf()),),
+            hostname=member.name,
+            address=member.address,
+        )
+        with pod.namespaces(member.name) as namespaces:
+            made = Container(program.to_dict(), joins=namespaces, stdout=output, stderr=output)
+            made.start()
+        return made
+
+    log, out = os.memfd_create("log"), os.memfd_create("out")
+    with Pod(spare=2) as pod:
+        db, task = pod.add_member("db-1", "db"), pod.add_member("task")
+        with container(
+            pod, db, "serve_text", "the database", 80, output=log
+        ) as server:  # a low port, without a capability
+            deadline = time.monotonic() + 10
+            while b"ready" not in os.pread(log, 1000, 0):
+                assert time.monotonic() < deadline, os.pread(log, 1000, 0)
+                time.sleep(0.01)
+            pod.set_ready("db-1", ready=True)
+            with container(pod, task, "fetch_text", "db", 80, output=out) as client:
+                assert client.wait().status == 0, os.pread(out, 1000, 0)
+            assert server.wait().status == 0
+        assert [(attempt.protocol, attempt.host) for attempt in pod.attempts()[0]] == [("name", "elsewhere.example")]
+    told = json.loads(os.pread(out, 1000, 0))
+    os.close(log)
+    os.close(out)
+    assert told == ["the database", db.address, task.address, socket.EAI_NONAME, told[-1]]
+    assert told[-1] in ("127.0.0.1", "::1")
 
 
 def namespaces_in_use(kind: str) -> set[str]:

@@ -19,7 +19,10 @@ def enter(pod, member, *, names=False):
     if names:
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.syscall("mount", "none", "/", None, 0x44000, None)
-        for name, content in (("resolv.conf", pods.resolv_conf()), ("hosts", member.hosts())):
+        for name, content in (
+            ("resolv.conf", pods.resolv_conf()),
+            ("hosts", f"127.0.0.1 localhost\n{member.address} {member.name}\n".encode()),
+        ):
             with tempfile.NamedTemporaryFile() as file:
                 file.write(content)
                 file.flush()

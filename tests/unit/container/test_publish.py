@@ -11,9 +11,9 @@ import time
 
 import pytest
 
+from envtool.container.dns import DnsResolver
 from envtool.container.name_server import NameServer
 from envtool.container.publish import Publisher
-from envtool.container.dns import DnsResolver
 from envtool.container.service_table import ServiceTable
 from tests.unit.container.test_dns import query, read
 

@@ -65,6 +65,8 @@ class DnsResolver:
         return [] if self._table.has_name(name) else None
 
     def _note(self, name: str) -> None:
+        if not name or name.endswith(".arpa"):  # a server asks for the name of each client's address
+            return
         name = name[:_MAX_NAME]
         if name in self.unknown:
             self.unknown[name] += 1

@@ -68,9 +68,9 @@ class Pod:
     """The network of one run, and a context that leaves nothing of it. Called by any thread.
 
     `user`: a single user id is 1000 in it, as in tasks, else 0. `spare`: how many members' networks are made before
-    they are asked for. `kind` "bridge" or "routed": how they are joined; "": as this kernel can. Every method raises
-    SandboxError where the kernel refuses (code "network-kernel": it has no such devices) or the holder has ended
-    ("network-lost"), and ValueError for a name or number that cannot be.
+    they are asked for. `kind` "bridge" or "routed": how they are joined; "": as this kernel can. Names are compared in
+    lower case. Every method raises SandboxError where the kernel refuses (code "network-kernel": it has no such
+    devices) or the holder has ended ("network-lost"), and ValueError for a name or number that cannot be.
     """
 
     def __init__(self, *, user: bool = True, spare: int = 0, kind: str = "") -> None:
@@ -160,14 +160,16 @@ class Pod:
         reply = ("member", str, 1)
         (address, *_), descriptors = self._request("member", name, service, int(default_route), reply=reply)
         member = Member(name, address, descriptors[0])
-        self._members[name] = member
+        self._members[name.lower()] = member
         return member
 
     def namespaces(self, name: str) -> Namespaces:
         """Returns a member's namespaces, for the `joins` of its container, as descriptors that the caller closes."""
         from envtool.container.join import Namespaces
 
-        return Namespaces({"user": os.dup(self.user_namespace), "network": os.dup(self._members[name].namespace)})
+        return Namespaces(
+            {"user": os.dup(self.user_namespace), "network": os.dup(self._members[name.lower()].namespace)}
+        )
 
     def declare_service(self, service: str) -> None:
         """Let a service be known that has no member yet: its name is then not an unknown one."""
@@ -180,7 +182,7 @@ class Pod:
     def remove_member(self, name: str) -> None:
         """Forget a member whose processes have ended. Its network ends with the last descriptor of its namespace."""
         self._request("remove", name)
-        os.close(self._members.pop(name).namespace)
+        os.close(self._members.pop(name.lower()).namespace)
 
     def publish(self, service: str, port: int, *, host_port: int = 0) -> tuple[int, int]:
         """Let a port of this machine's loopback lead to a port of the members of a service that are ready, in turn.

@@ -219,7 +219,9 @@ class _Holder:
         except OSError as error:
             stage = getattr(error, "stage", "network")
             _send(self._control, "error", stage, error.errno or 0, str(error.strerror or error))
-        except (KeyError, ValueError) as error:
+        except KeyError as error:
+            _send(self._control, "error", "request", 0, f"`{error.args[0]}` is not in this pod")
+        except ValueError as error:
             _send(self._control, "error", "request", 0, str(error))
         finally:
             for descriptor in descriptors:

@@ -234,6 +234,30 @@ def test_a_member_cannot_take_the_place_of_another(caller):
     assert said["heard"] == ["value", ["own"]]
 
 
+def test_a_machine_without_user_namespaces(caller):
+    said = run(
+        caller,
+        """
+        user, group = os.geteuid(), os.getegid()
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+        with open("/proc/sys/user/max_user_namespaces", "w") as file:
+            file.write("0")
+        codes = []
+        with Pod() as pod:
+            for _ in range(2):
+                try:
+                    pod.add_member("one")
+                except EnvtoolError as error:
+                    codes.append(error.code)
+        say(codes=codes)
+        """,
+    )
+    assert said == {"codes": ["userns-limit"] * 2}
+
+
 def test_a_request_that_cannot_be_ends_nothing(caller):
     said = run(
         caller,
@@ -241,6 +265,12 @@ def test_a_request_that_cannot_be_ends_nothing(caller):
         refused = []
         with Pod() as pod:
             pod.add_member("a-1", "a")
+            try:
+                pod.remove_member("nobody")
+            except ValueError as error:
+                text = str(error)
+            pod.add_member("Big")
+            pod.remove_member("bIG")
             for request in (("member", "A-1", "", 0), ("member", "..", "", 0), ("member", "b", "a-1", 0), ("remove", "x"),
                             ("ready", "x", 1), ("publish", 1, "a", 80), ("unpublish", 5), ("service", ""), ("member",), (),
                             ("nonsense", 1, 2), ("member", 1, 2, 3)):
@@ -252,10 +282,10 @@ def test_a_request_that_cannot_be_ends_nothing(caller):
                 if data:
                     pod._socket.send(data)
                     assert pod._receive()[0][:2] == ("error", "request"), data
-            say(refused=len(refused), next=pod.add_member("a-2", "a").address)
+            say(text=text, refused=len(refused), next=pod.add_member("a-2", "a").address)
         """,
     )
-    assert said == {"refused": 12, "next": "10.64.0.3"}
+    assert said == {"refused": 12, "next": "10.64.0.4", "text": "`nobody` is not in this pod"}
 
 
 def test_what_the_holder_may_not_do(caller):

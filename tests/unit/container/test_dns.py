@@ -119,6 +119,14 @@ def test_what_is_unknown_is_noted_up_to_a_bound():
     assert "api" not in resolver.unknown
 
 
+@pytest.mark.parametrize("name", ["2.0.64.10.in-addr.arpa", "1.ip6.arpa"])
+def test_the_name_of_an_address_is_unknown_and_not_noted(name):
+    resolver = DnsResolver(table())
+    assert read(resolver.answer(query(name, 12))) == (NXDOMAIN, [])
+    assert read(resolver.answer(query("arpa.example"))) == (NXDOMAIN, [])
+    assert list(resolver.unknown) == ["arpa.example"]
+
+
 def test_a_noted_name_is_plain_text():
     resolver = DnsResolver(table())
     resolver.answer(query(b"a b\n.\xff"))

@@ -31,6 +31,7 @@ from envtool.project import host_access
 
 if TYPE_CHECKING:
     from envtool.api import Json
+    from envtool.api.oci_images import Registries
 
 T = TypeVar("T")
 
@@ -114,6 +115,7 @@ class MemorySite:
         self.variables: dict[str, str] = {}
         self.tagged: tuple[str, ...] = ()
         self.packaged: dict[str, str] = {}  # end of a path -> package
+        self.images: Registries | None = None
 
     def open(self, path: str, *, limit: int = host_access.MAX_FILE_SIZE) -> BinaryIO:
         """See api.Site."""
@@ -160,6 +162,12 @@ class MemorySite:
         raise api.FetchError(
             f"a fetch of {', '.join(fetch.name for fetch in fetches)} in a test's site", code="fetch-missing"
         )
+
+    def registries(self) -> Registries:
+        """See api.Site; `images` is the client."""
+        if self.images is None:
+            raise api.FetchError("no registry in this test's site", code="fetch-missing")
+        return self.images
 
     def learn(self, sealed: Sequence[api.Sealed]) -> list[api.Fetch]:
         """See api.Site. The content in `urls` is checked as the core would check it."""

@@ -1,8 +1,14 @@
 """The whole public plugin API. The built-in kinds and our own plugins use this module and nothing else of envtool.
 Its names are those of this module; they are written in
 
-kind            Kinds of layers and bases, and what the core asks them
-site_protocol   What a kind may ask of the world outside the project
+kind            kinds of layers and bases, and what the core asks them
+site_protocol   what a kind may ask of the world outside the project
+
+What few kinds need is in modules of its own, which are imported by their names:
+
+untrusted_text  numbers, sizes and patterns that strangers wrote
+foreign_tree    paths and users of a tree that strangers made
+oci_images      names, documents and layouts of images; registries
 
 A plugin is a module (or object) in the entry-point group `envtool` whose functions are marked with `hook`:
 
@@ -67,6 +73,7 @@ from envtool.recipe import (
 )
 
 if TYPE_CHECKING:
+    from envtool.distributions import install_command
     from envtool.events import Event
 
 __all__ = [
@@ -74,17 +81,21 @@ __all__ = [
     "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "Input", "InputFile", "Json", "Kind",
     "Language", "LayerDraft", "Looked", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project",
     "Recipe", "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text",
-    "Tree", "Unpack", "UsageError", "Where", "find_program", "hook", "hookspec", "integrity_digest", "search_path",
-    "shapes",
+    "Tree", "Unpack", "UsageError", "Where", "find_program", "hook", "hookspec", "install_command",
+    "integrity_digest", "search_path", "shapes",
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Event":  # imported on demand: a command that only reads a spec needs no events
-        from envtool import events
+_LAZY = {"Event": "envtool.events", "install_command": "envtool.distributions"}  # few plugins need them
 
-        return events.Event
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    return value
 
 
 hookspec = pluggy.HookspecMarker("envtool")

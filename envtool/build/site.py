@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from envtool import net
 from envtool.api import PROJECT, Base, Bind, Command, Completed, Fetch, Request, Sealed
@@ -23,6 +23,9 @@ from envtool.container import supervisor
 from envtool.errors import FetchError, Interrupted, MakeError, ResolveError
 from envtool.events import Event, Progress
 from envtool.store import blobs, fetch_by_integrity
+
+if TYPE_CHECKING:
+    from envtool.api.oci_images import Registries
 
 T = TypeVar("T")
 
@@ -154,6 +157,12 @@ class ContainerSite(ProjectSite):
             return base.node.kind.packages_with(base.request, base.pins, ends, self)
         except MakeError:
             return {}
+
+    def registries(self) -> Registries:
+        """See api.Site."""
+        from envtool.net.oci.registry import RegistryClient
+
+        return self.shared("registries", lambda: RegistryClient(cancelled=self.cancelled))
 
     def _check_online(self, source: str) -> None:
         if self._context.offline and not source.startswith("file:"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from envtool.api import Fetch, Json, Request, Site, shapes
-from envtool.fs.sizes import format_size
+from envtool.api.untrusted_text import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

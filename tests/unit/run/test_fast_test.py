@@ -20,6 +20,7 @@ from envtool.project.host_access import HostPermissions
 from envtool.run import fast_plan, fast_test
 from envtool.run.cached_task import CachedResult
 from envtool.store import answer_cache, results
+from tests.unit.run.fakes import FakeBase
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
@@ -49,7 +50,7 @@ def run(tmp_path, store, monkeypatch):
         outputs=(),
     )
     looked: list[Looked | None] = [None]
-    kind = SimpleNamespace(looked=lambda pins: looked[0])
+    kind = FakeBase(looked=lambda pins: looked[0])
     settled = SimpleNamespace(node=SimpleNamespace(kind=kind, base_kind=kind), pins=None)
     made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), settled=settled)
     view = snapshot.take_snapshot(str(root), snapshot_cache.cache_path(store.root, str(root)))

@@ -172,8 +172,8 @@ def extra_requirements(extra: str, distribution: str = DISTRIBUTION) -> tuple[st
 
 
 def install_command(extra: str, distribution: str = DISTRIBUTION) -> str:
-    """Returns the command that installs the requirements of an extra of a distribution beside this envtool: in pipx's environment, or by
-    pip or uv in the environment of this Python.
+    """Returns the command that installs the requirements of a distribution's extra beside this envtool: in pipx's
+    environment, or by pip or uv in the environment of this Python.
 
     The command names the requirements themselves. `pip install envtool-core[…]` would ask an index for envtool's own
     name, which is on no index (docs/decisions/0001): the code of anybody who registered that name would run here.

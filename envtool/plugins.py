@@ -25,6 +25,9 @@ OURS = "envtool itself"
 GROUP = "envtool"  # of entry points
 PACKAGE = "envtool.kinds"
 BUILTIN = "envtool.kinds.builtin"  # the module whose hooks return the built-in kinds
+# Methods of `api.Kind` before version 1: with one, a layer would depend on fewer files than its author thinks.
+REMOVED = ("asked_inputs", "follows", "keeps", "named_inputs", "optional_inputs", "texts")
+CHANGES = "`inputs` says it all (docs/api-changelog.md)"
 RESERVED = frozenset({"needs", "path", "set"})  # keys of every layer, which no kind may have
 
 T = TypeVar("T", api.Kind, api.Base, api.Language)
@@ -87,6 +90,7 @@ def discover(
             raise _plugin_error(owner, f"cannot be imported: {_short(error)}") from error
         if any(plugin is other for other, _ in plugins):  # an old and a new install of one distribution both name it
             continue
+        _check_version(plugin, owner)
         _register(manager, plugin, owner)
         plugins.append((plugin, owner))
     return PluginRegistry(
@@ -138,6 +142,19 @@ def installed() -> dict[str, str]:
 def _distribution(entry: EntryPoint) -> str:
     distribution = entry.dist
     return f"`{distribution.name}` {distribution.version}" if distribution is not None else f"`{entry.name}`"
+
+
+def _check_version(plugin: object, owner: str) -> None:
+    """Raises UsageError for a plugin that is written for another version of the API. One that does not say for which
+    it is written is taken to be for this one."""
+    version = getattr(plugin, "envtool_api", api.API_VERSION)
+    if version == api.API_VERSION and type(version) is int:
+        return
+    if type(version) is not int or version < 1:
+        raise _plugin_error(owner, f"names {version!r:.40} as its version of the plugin API, which is a number")
+    message = f"{owner} is written for version {version} of the plugin API, and this envtool has {api.API_VERSION}"
+    newer = version > api.API_VERSION
+    raise UsageError(message, code="plugin", hint="update envtool" if newer else "update it, or uninstall it")
 
 
 def _short(error: BaseException) -> str:
@@ -203,6 +220,12 @@ def _collect(
 
 
 def _check_kind(kind: api.Kind) -> str:
+    removed = [name for name in REMOVED if callable(getattr(kind, name, None))]
+    if removed:
+        return f"with `{removed[0]}`, which version {api.API_VERSION} of the plugin API does not have: {CHANGES}"
+    ignored = [] if isinstance(kind, api.Base) else sorted(name for name in _of_bases() if hasattr(kind, name))
+    if ignored:
+        return f"with `{ignored[0]}`, which only an envtool.api.Base has"
     if not isinstance(getattr(kind, "schema", None), dict | bool):
         return "without a schema"
     reserved = RESERVED & {kind.name, *kind.siblings}
@@ -211,6 +234,11 @@ def _check_kind(kind: api.Kind) -> str:
     if kind.name in kind.siblings:
         return "that has itself as a sibling key"
     return ""
+
+
+def _of_bases() -> set[str]:
+    """Returns the names that `api.Base` adds to `api.Kind`."""
+    return {name for name in vars(api.Base) if not name.startswith("_")} - {*vars(api.Kind)}
 
 
 def _check_language(language: api.Language) -> str:

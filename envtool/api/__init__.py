@@ -29,6 +29,9 @@ and caches. The core calls the methods of a kind in this order; each gets only w
     locate      where this machine finds files that are not stored: the core fetches them in parallel, checked by hash
     build       pins -> a Recipe: steps that run offline in a container on the stack below
 
+A plugin says which version of the API it is written for: `envtool_api = 1` in its module. If this envtool has another,
+it refuses the plugin with an error. docs/api-changelog.md has the changes of each version.
+
 Import only `envtool.api` at the top of a plugin module, and large modules inside methods: every command that reads a
 spec loads all plugins.
 """
@@ -77,14 +80,16 @@ if TYPE_CHECKING:
     from envtool.events import Event
 
 __all__ = [
-    "BESIDE", "BLOBS", "PROJECT", "Archive", "Base", "Bind", "BuildError", "Cache", "Call", "Command", "Completed",
-    "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "Input", "InputFile", "Json", "Kind",
-    "Language", "LayerDraft", "Looked", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project",
-    "Recipe", "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text",
-    "Tree", "Unpack", "UsageError", "Where", "find_program", "hook", "hookspec", "install_command",
+    "API_VERSION", "BESIDE", "BLOBS", "PROJECT", "Archive", "Base", "Bind", "BuildError", "Cache", "Call", "Command",
+    "Completed", "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "Input", "InputFile", "Json",
+    "Kind", "Language", "LayerDraft", "Looked", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem",
+    "Project", "Recipe", "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step",
+    "Text", "Tree", "Unpack", "UsageError", "Where", "find_program", "hook", "hookspec", "install_command",
     "integrity_digest", "search_path", "shapes",
 ]  # fmt: skip
 
+
+API_VERSION = 1  # raised by each change that plugins have to follow: docs/api-changelog.md
 
 _LAZY = {"Event": "envtool.events", "install_command": "envtool.distributions"}  # few plugins need them
 

@@ -2,6 +2,7 @@
 
 assess            Reads what is known of each base and layer: pins, key, diff ID and where its layer is
 builder           Builds a recipe into a layer in the store
+recipe_steps      Translates the steps of a recipe into those of a container, which are data
 container_steps   The steps that our own code runs inside a build's container
 context           The store, project, policies and events that a run works with
 disk_space        Frees disk space before something is built or fetched

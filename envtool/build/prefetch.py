@@ -14,7 +14,6 @@ from envtool.build import shared_layers
 from envtool.build.assess import NodeState
 from envtool.build.context import Context
 from envtool.build.resolution import MadeLayer, ResolvedNode
-from envtool.container import userns
 from envtool.store import layers
 from envtool.tracking import track_work
 
@@ -71,7 +70,7 @@ class Prefetcher:
             layers.open_draft(
                 context.store,
                 resolved.key,
-                remove=userns.remove_as_root,
+                remove=context.runner.remove,
                 waiting=waiting,
                 cancelled=context.cancel.is_set,
             ) as draft,

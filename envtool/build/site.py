@@ -19,7 +19,6 @@ from envtool.build.project_site import ProjectSite
 from envtool.build.resolution import KnownLayer, MadeLayer
 from envtool.build.tee import Tee
 from envtool.container import program as container
-from envtool.container import supervisor
 from envtool.errors import FetchError, Interrupted, MakeError, ResolveError
 from envtool.events import Event, Progress
 from envtool.store import blobs, fetch_by_integrity
@@ -136,7 +135,7 @@ class ContainerSite(ProjectSite):
                 network=network,
             )
             cancel = self._context.cancel.reader
-            result = supervisor.run(program.to_dict(), stdout=stdout.writer, stderr=stderr.writer, cancel=cancel)
+            result = self._context.runner.run(program, stdout=stdout.writer, stderr=stderr.writer, cancel=cancel)
             stdout.close()
             stderr.close()
             if result.interrupted:

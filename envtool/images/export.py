@@ -88,7 +88,7 @@ def export(
         assembled = (
             assemble.assemble_uncompressed(image)
             if docker
-            else assemble.assemble_local(image, form, work, context.cancel)
+            else assemble.assemble_local(image, form, work, context.cancel, context.runner)
         )
         _write_target(assembled, target, context, out)
         progress.outcome = "done"
@@ -109,10 +109,10 @@ def export_devcontainer(
     reject_host_base(env, stack)
     _require_own_file(target.path, context.root)
     with layers.hold_layers(context.store, [made.layer for made in stack.made]):
-        passwd = StackTree([made.layer for made in stack.made]).read(["/etc/passwd"]).get("/etc/passwd", b"")
+        passwd = StackTree([made.layer for made in stack.made], context.runner).read(["/etc/passwd"])
     mounts = joins([made.settled for made in stack.made])
     text = render_devcontainer(
-        env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd), mounts=mounts
+        env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd.get("/etc/passwd", b"")), mounts=mounts
     ).encode()
     try:
         with atomic_write(target.path, context.root, FILE_MODE, make=True) as file:
@@ -152,7 +152,7 @@ def prepare_image(
         layers.temp_directory(context.store) as work,
     ):
         files = _project_layer(stack, context, os.path.join(work, "project")) if options.project else None
-        image = build_image(env, stack, context.store, options, project=files)
+        image = build_image(env, stack, context.store, context.runner, options, project=files)
         base = stack.made[0].settled
         site = ContainerSite(context, base.request, (), event_id)
         if is_base_image(env, options):
@@ -172,7 +172,7 @@ def _project_layer(stack: Stack, context: Context, path: str) -> ImageLayerConte
     settled = [made.settled for made in stack.made]
     listed = projects.list_files(context.root, context.cancel.reader)
     existing = {f"{PROJECT}/{path}" for path in listed}
-    tree = StackTree([made.layer for made in stack.made])
+    tree = StackTree([made.layer for made in stack.made], context.runner)
     sources = {
         target: source for target, source in _generated_files(copies(settled), tree).items() if target not in existing
     }
@@ -223,13 +223,13 @@ def exported_layers(assembled: AssembledImage) -> tuple[ExportedLayer, ...]:
 def _write_target(assembled: AssembledImage, target: ExportTarget, context: Context, out: int) -> None:
     docker = target.form == "docker-archive"
     if target.form == "oci":
-        layout.write_layout(assembled, target.path, context.cancel, context.root)
+        layout.write_layout(assembled, target.path, context.cancel, context.runner, context.root)
         return
     if target.path != STDOUT and os.path.isdir(target.path):
         raise UsageError(f"{target.path} is a directory", code="export-target")
     try:
         with nullcontext(out) if target.path == STDOUT else _open_output(target.path, context.root) as descriptor:
-            tar_archive.write_archive(assembled, descriptor, context.cancel, docker=docker)
+            tar_archive.write_archive(assembled, descriptor, context.cancel, context.runner, docker=docker)
     except BrokenPipeError:
         raise  # the reader of standard output has exited
     except OSError as error:

@@ -158,7 +158,7 @@ def _push_layer(content: ImageLayerContent, sender: _LayerSender, form: Compress
     if is_valid and sender.has(known["digest"]):
         sender.add_expected(-content.size)
         return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], **known))
-    blob = image_blobs.compress_layer(content, form, path, sender.context.cancel)
+    blob = image_blobs.compress_layer(content, form, path, sender.context.cancel, sender.context.runner)
     answer_cache.put(store, question, {"digest": blob.descriptor.digest, "size": blob.descriptor.size})
     sender.add_expected(blob.descriptor.size - content.size)
     sender.send(blob.descriptor, blob.path)

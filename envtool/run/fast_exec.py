@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 10
+FORMAT = 11
 # Not a login shell: /etc/profile would set another PATH. The files that interactive shells read may do so, too: so the
 # first prompt restores the env's PATH.
 SHELL = (

@@ -9,6 +9,7 @@ from envtool import keys
 from envtool.api import Package, Tree
 from envtool.build.scheduler import Stack
 from envtool.build.stack_files import StackTree
+from envtool.container.runner import Runner
 from envtool.errors import EnvtoolError, UsageError
 from envtool.report.sbom.document import Sbom, SbomLayer, merge_packages
 
@@ -35,9 +36,9 @@ def sbom_layers(stack: Stack) -> tuple[SbomLayer, ...]:
     )
 
 
-def make_sbom(env: str, stack: Stack, plugins: Sequence[object]) -> Sbom:
+def make_sbom(env: str, stack: Stack, plugins: Sequence[object], runner: Runner) -> Sbom:
     """Returns the bill of materials of a built stack. Raises UsageError naming the plugin that fails."""
-    tree = StackTree([made.layer for made in stack.made])
+    tree = StackTree([made.layer for made in stack.made], runner)
     system, release = _release(tree)
     files = [(fetch.name, fetch.sha256) for made in stack.made for fetch in made.settled.fetches]
     return Sbom(

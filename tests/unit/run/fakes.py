@@ -23,7 +23,7 @@ HOST = {"MY_A": "1", "B": "2"}
 
 
 class FakeBase(SimpleNamespace, Base):
-    """A kind of base, of the methods that it is given."""
+    """A kind of bases with the methods that it is given."""
 
 
 def layer(diff_id, key, mounts=(), *, stored=True, tree="/tree", looked=None, pinned=True):
@@ -32,12 +32,14 @@ def layer(diff_id, key, mounts=(), *, stored=True, tree="/tree", looked=None, pi
         name="tarball",
         build=lambda request, pins: SimpleNamespace(mounts=mounts),
         variables=lambda request, pins: {},
+        in_project=lambda request, pins: {},
+        generated=lambda request, pins: {},
         looked=lambda pins: looked,
         summary=lambda request, pins: "",
     )
     node = SimpleNamespace(kind=kind, base_kind=kind, is_pinned=pinned, spec=BASE, subject="base")
     settled = SimpleNamespace(node=node, request=None, pins=None, epoch=0, fetches=(), key=key)
-    found = SimpleNamespace(diff_id=diff_id, key=key, tree=tree) if stored else None
+    found = SimpleNamespace(diff_id=diff_id, key=key, tree=tree, manifest=f"{tree}/manifest") if stored else None
     return SimpleNamespace(settled=settled, diff_id=diff_id, layer=found)
 
 

@@ -50,7 +50,9 @@ def explain_nodes(
             layer, diff_id = state.layer, state.output.diff_id
             document = layer.document if layer else state.output.settled.document
             size, entries = (layer.size, layer.entries) if layer else (0, 0)
-            contents = why.node_contents(document, subject.below, diff_id=diff_id, size=size, entries=entries)
+            contents = why.node_contents(
+                document, subject.below, subject.package, diff_id=diff_id, size=size, entries=entries
+            )
             past = _own_build(state, context)
         explanations.append(
             why.explain_node(
@@ -90,6 +92,7 @@ def _subject(state: NodeState, states: Mapping[str, NodeState], envs: tuple[str,
         document=state.resolved.document if state.resolved else None,
         key=state.key,
         summary=node.kind.summary(request, state.resolved.pins) if state.resolved else "",
+        package=node.kind.package,
     )
 
 
@@ -97,7 +100,9 @@ def as_parent(layer: KnownLayer) -> Parent:
     """Returns a node whose diff ID is known as a parent."""
     node = layer.settled.node
     document = layer.layer.document if layer.layer else layer.settled.document
-    return Parent(diff_id=layer.diff_id, name=node.spec.name, subject=node.subject, document=document)
+    return Parent(
+        diff_id=layer.diff_id, name=node.spec.name, subject=node.subject, document=document, package=node.kind.package
+    )
 
 
 def _nearest(missing: Sequence[CurrentNode], context: Context) -> dict[int, PastBuild]:

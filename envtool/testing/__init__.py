@@ -2,6 +2,7 @@
 of kinds and languages.
 
 fake_runner   Stands in for what runs containers
+layer_build   Builds one layer of a kind, by a FakeRunner
 
     from envtool import testing
 
@@ -12,7 +13,8 @@ fake_runner   Stands in for what runs containers
 `check_kind` checks the contract of `envtool.api.Kind` without a container: the kind resolves the same request to the
 same pins, its pins and material are JSON, its fetches are exact and located, its recipe is pure and offline, and its
 schema refuses wrong options. `check_refused` checks that the kind fails with a clear error. Both raise AssertionError
-with the promise that is broken. `FakeRunner` stands in for what runs containers.
+with the promise that is broken. `build_layer` builds a layer of the kind as envtool
+does, but for the containers: `FakeRunner` stands in for what runs those.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from envtool.errors import UsageError
 from envtool.fs import globs
 from envtool.project import host_access
 from envtool.testing.fake_runner import FakeContainer, FakeRunner, describe_step
+from envtool.testing.layer_build import build_layer
 
 if TYPE_CHECKING:
     from envtool.api import Json
@@ -39,8 +42,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = [
-    "FakeContainer", "FakeRunner", "MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language",
-    "check_refused", "completed", "describe_step", "request",
+    "FakeContainer", "FakeRunner", "MemoryProject", "MemorySite", "MemoryTree", "build_layer", "check_kind",
+    "check_language", "check_refused", "completed", "describe_step", "request",
 ]  # fmt: skip
 
 

@@ -57,11 +57,13 @@ def cases(draw):
             rows.append((name, needs))
         envs[f"e{number}"] = (draw(st.sampled_from(BASES)), tuple(rows))
     some = st.frozensets(st.sampled_from(NAMES), max_size=3)
-    faults = draw(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(FAULTS), max_size=2))
+    used = sorted({name for base, rows in envs.values() for name in (base, *(row[0] for row in rows))})
+    used += PARTS if "img9" in used else ()
+    faults = draw(st.dictionaries(st.sampled_from(used), st.sampled_from(FAULTS), max_size=3))
     return Case(
         envs=envs,
         faults={name: fault for name, fault in faults.items() if fault != "missing" or name in FETCHES},
-        cancel_at=draw(st.just(0) | st.integers(1, 40)),
+        cancel_at=draw(st.just(0) | st.sampled_from(range(1, 25))),
         threads=draw(st.integers(1, 4)),
         team=draw(st.frozensets(st.sampled_from(NAMES))),
         lost=draw(some),
@@ -252,7 +254,7 @@ def mended(run):
 
 
 @settings(
-    max_examples=25,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -167,9 +167,9 @@ def calls_kernel(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             yield from (alias.name for alias in node.names if alias.name in KERNEL)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id == "supervisor" or (node.value.id == "userns" and node.attr in KERNEL):
-                yield node.attr
+        owner = node.value.id if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) else ""
+        if owner == "supervisor" or (owner == "userns" and node.attr in KERNEL):
+            yield node.attr
 
 
 def test_what_needs_a_kernel_goes_through_the_runner():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from envtool.app.command_request import CommandRequest, find_env
+from envtool.app.command_request import CommandRequest
 from envtool.app.env_stack import build_stack
 from envtool.app.open_project import open_for_building
 from envtool.build.context import Cancel
@@ -17,6 +17,7 @@ from envtool.images.image_config import ExportOptions
 from envtool.images.push import PushResult
 from envtool.report.sbom import rendering
 from envtool.run import stack_contents, task_container
+from envtool.spec.select_envs import find_env
 from envtool.store import layers
 from envtool.store.packing import Compression
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -142,8 +141,7 @@ class Context:
 
 
 def _blob_folders() -> tuple[str, ...]:
-    urls = [urllib.parse.urlsplit(url) for url in fetch_sources.read_blobs_variable()]
-    return tuple(os.path.normpath(urllib.parse.unquote(url.path)) for url in urls if url.scheme == "file")
+    return tuple(os.path.normpath(path) for path in fetch_sources.local_blob_folders())
 
 
 def base_environment(epoch: int) -> dict[str, str]:

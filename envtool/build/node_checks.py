@@ -12,7 +12,6 @@ from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.project_site import ProjectSite
 from envtool.errors import EnvtoolError, Interrupted, PluginError, Problem, ResolveError, SpecError, UsageError
 from envtool.plan.graph import Node, part_previews
-from envtool.plugin_calls import with_location
 from envtool.project import inputs
 from envtool.project.host_access import HostAccess
 
@@ -22,14 +21,16 @@ def check_nodes(nodes: Iterable[Node], context: Context) -> None:
     Interrupted."""
     problems: dict[Problem, None] = {}
     for node in nodes:
-        with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
-            for check in (_check_input_patterns, resolution.read_texts, _run_kind_check, _check_foreseen_parts):
-                try:
-                    check(context, node)
-                except SpecError as error:
-                    problems |= dict.fromkeys(error.problems)
-                    if check is resolution.read_texts:
-                        break  # the kind's own check needs the texts
+        for check in (_check_input_patterns, resolution.read_texts, _run_kind_check, _check_foreseen_parts):
+            try:
+                check(context, node)
+            except PluginError as error:
+                error.locate(f"{node.subject} `{node.spec.name}`", node.spec.where)
+                raise
+            except SpecError as error:
+                problems |= dict.fromkeys(error.problems)
+                if check is resolution.read_texts:
+                    break  # the kind's own check needs the texts
     if problems:
         raise SpecError(tuple(sorted(problems, key=lambda problem: problem.where)))
 

@@ -10,9 +10,9 @@ import functools
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from envtool import keys, pin_schemas
+from envtool import keys
 from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.variables import overlay_variables
@@ -30,12 +30,13 @@ from envtool.lock.lock import LockEntry, LockQuestion, parents_digest
 from envtool.lock.text_format import wrong_pins_error
 from envtool.model import BaseSpec, Input, Json, LayerSpec
 from envtool.plan.graph import Node, is_composite
-from envtool.plan.plan import Location
-from envtool.plugin_calls import with_location
 from envtool.project import inputs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.store import answer_cache
 from envtool.store.layers import Layer
+
+if TYPE_CHECKING:
+    from envtool.plan.plan import Location
 
 PINS = 3  # raise it when pins of our own kinds change their form: answers in older stores are then not used
 
@@ -122,8 +123,11 @@ def request_from_resolved(
 ) -> Request:
     """Returns the request of a node whose parents need not be built. Without diff IDs it is enough to ask a lock.
     Raises SpecError."""
-    with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
+    try:
         return _request_on(node, below, diff_ids, context)
+    except PluginError as error:
+        error.locate(f"{node.subject} `{node.spec.name}`", node.spec.where)
+        raise
 
 
 def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], context: Context) -> Request:
@@ -275,12 +279,10 @@ def lock_mismatch(answer: Resolution, key: str, diff_id: str) -> str:
 
 def find_cached_pins(node: Node, request: Request, context: Context) -> tuple[bool, Json]:
     """Returns (True, pins) where the answer cache has pins that still fit this machine, else (False, None)."""
-    answer = answer_cache.get(context.store, pins_question(node, request))
-    if not isinstance(answer, dict) or "pins" not in answer or pin_schemas.fault(answer["pins"], node.kind.pins):
+    is_cached, pins = answer_cache.get_pins(context.store, pins_question(node, request), node.kind.pins)
+    if not is_cached or (isinstance(node.kind, Base) and not node.kind.fresh(request, pins)):
         return False, None
-    if isinstance(node.kind, Base) and not node.kind.fresh(request, answer["pins"]):
-        return False, None
-    return True, answer["pins"]
+    return True, pins
 
 
 def resolve_pins(node: Node, request: Request, context: Context, site: RecordingSite, *, again: bool) -> Json:
@@ -310,7 +312,7 @@ def resolve_pins(node: Node, request: Request, context: Context, site: Recording
             )
             error.args = (error.message,)
             raise
-        answer_cache.put(context.store, question, {"pins": pins, "seen": dict(site.found)})
+        answer_cache.put_pins(context.store, question, pins, node.kind.pins, seen=site.found)
         return pins
 
 

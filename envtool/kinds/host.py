@@ -110,14 +110,18 @@ class Host(Base):
     pinned: ClassVar[bool] = False
     pins: ClassVar[Json] = shapes.record({"system": shapes.TEXT, "installed": shapes.mapping({"type": "string"})})
     _last: host_files.HostFiles | None = None
+    _changed: dict[str, Json] | None = None  # what `fresh` found the last time, if it fitted the pins no more
 
     def resolve(self, request: Request, site: Site) -> Json:
-        """Returns the installed software."""
-        return self._identity()
+        """Returns the installed software; where `fresh` has just found that it is another, what that has found."""
+        found, self._changed = self._changed, None
+        return found or self._identity()
 
     def fresh(self, request: Request, pins: Json) -> bool:
         """Whether the machine is unchanged."""
-        return pins == self._identity()
+        found = self._identity()
+        self._changed = None if pins == found else found
+        return self._changed is None
 
     def watches(self, pins: Json) -> tuple[str, ...]:
         """Returns the package databases, and directories in which programs are installed."""

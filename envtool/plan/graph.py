@@ -146,8 +146,9 @@ def _disambiguate_names(graph: Graph) -> Graph:
     labels: dict[str, str] = {}
     for nodes in groups:
         bases = [_base(graph, node) for node in nodes]
+        differ = len({*bases}) == len(bases)
         for node, base in zip(nodes, bases, strict=True):
-            labels[node.id] = base if len({*bases}) == len(bases) else envs.get(node.id, base)
+            labels[node.id] = base if differ else envs.get(node.id, base)
     labelled = {node_id: _with_label(node, labels.get(node_id, "")) for node_id, node in graph.nodes.items()}
     return replace(graph, nodes=labelled)
 

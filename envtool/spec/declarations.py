@@ -10,7 +10,6 @@ from envtool.api import PROJECT, Kind
 from envtool.errors import FetchError, PluginError, ResolveError, SpecError
 from envtool.fs import globs
 from envtool.model import BaseSpec, Json, LayerSpec
-from envtool.plugin_calls import with_location
 from envtool.spec import scalar_types
 from envtool.spec.node import Problems, YamlNode, to_plain
 from envtool.spec.schema import LAYER_KEYS, options_schema
@@ -143,7 +142,8 @@ def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) ->
             work.problems.add(at, f"{label} has no kind", code="kinds", hint=hint)
         return None
     kind = work.registry.layers[kinds[0]]
-    misplaced = [key for key in entries if key not in (kind.name, *kind.siblings, *LAYER_KEYS)]
+    known = (kind.name, *kind.siblings, *LAYER_KEYS)
+    misplaced = [key for key in entries if key not in known]
     for key in misplaced:
         if key in _all_option_keys(work) or key in work.registry.layers:
             hint = work.problems.nearest_hint(key, (*kind.siblings, *LAYER_KEYS))
@@ -250,9 +250,8 @@ def _check_options(work: LoadContext, declared: DeclaredLayer, options: Json, so
     if type(kind).inputs is Kind.inputs and type(kind).judge is Kind.judge:
         return
     try:
-        with with_location(f"{sort[:-1]} `{declared.name}`", declared.at.where):
-            kind.judge(options)
-            paths = [item.pattern for item in kind.inputs(options) if item.required]
+        kind.judge(options)
+        paths = [item.pattern for item in kind.inputs(options) if item.required]
     except SpecError as error:
         work.problems.include(declared.at.source.order, error.problems)
         return
@@ -262,7 +261,9 @@ def _check_options(work: LoadContext, declared: DeclaredLayer, options: Json, so
         )
         work.problems.add(next(quoted, declared.node), error.message, code=error.code, hint=error.hint)
         return
-    except (PluginError, TypeError, KeyError, ValueError, AttributeError, IndexError):
+    except (PluginError, TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+        if isinstance(error, PluginError):
+            error.locate(f"{sort[:-1]} `{declared.name}`", declared.at.where)
         if work.problems.noted:  # the options are wrong, and the error has been noted
             return
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import posixpath
 import shlex
@@ -35,14 +34,15 @@ MAX_FILES = 200  # of one spec
 MAX_ENVS = 10_000  # all points of all matrices
 
 
-class KnownSpecs(Protocol):
-    """The specs that an earlier `load` found without an error, each by the digest of all that the schema decides."""
+class KnownDocuments(Protocol):
+    """The specs, or locks, that were found without an error before, each by the digest of all that decides whether it
+    fits its schema."""
 
     def holds(self, digest: str) -> bool:
-        """Returns whether the spec is known."""
+        """Returns whether a document is known."""
 
     def add(self, digest: str) -> None:
-        """Remembers a spec."""
+        """Remembers a document."""
 
 
 def load(
@@ -52,22 +52,20 @@ def load(
     root: str,
     registry: PluginRegistry,
     args: Sequence[str] = (),
-    only: Sequence[str] = (),
-    known: KnownSpecs | None = None,
+    known: KnownDocuments | None = None,
 ) -> Spec:
     """Returns the spec in `file` with all files that it includes. `file` is relative to the project, whose absolute
     path is `root`.
 
-    `args` replace `{{ args }}`. `only` has names or globs of envs: other envs are checked against the schema but not
-    expanded, and are not in the Spec. A spec in `known` is not checked against the schema again, which takes longer
-    than the rest for a small one. Raises SpecError with all errors, in the order of the files, and UsageError if `file`
-    does not exist.
+    `args` replace `{{ args }}`. A spec in `known` is not checked against the schema again, which takes longer than the
+    rest for a small one. Raises SpecError with all errors, in the order of the files, and UsageError if `file` does not
+    exist.
     """
     problems = Problems()
     recorder = _ReadRecorder(project)
     files = _read(recorder, file, problems)
     values = [to_plain(loaded.node) for loaded in files]
-    digest = "" if known is None or only else _schema_digest(registry, values, args)
+    digest = "" if known is None else schema_digest(registry, values, args)
     is_known = known is not None and digest != "" and known.holds(digest)
     if not is_known:
         checker = _checker(registry)
@@ -75,7 +73,7 @@ def load(
             checker.check(value, loaded.node, problems)
     work = LoadContext(registry=registry, problems=problems, is_known=is_known)
     _declare(work, files)
-    envs = _expand_envs(work, files, recorder, shlex.join(args), only)
+    envs = _expand_envs(work, files, recorder, shlex.join(args))
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
     cache = team_cache([loaded.node for loaded in files], problems)
@@ -95,15 +93,13 @@ def load(
     )
 
 
-def _schema_digest(registry: PluginRegistry, values: Sequence[Json], args: Sequence[str]) -> str:
+def schema_digest(registry: PluginRegistry, values: Sequence[Json] = (), args: Sequence[str] = ()) -> str:
     """Returns the digest of all that decides whether the files of a spec fit the schema, and whether their values with
-    rendered templates do. Empty if a value has no canonical JSON (NaN)."""
+    rendered templates do; without values, whether the schemas of all plugins are right. Empty if a value has no
+    canonical JSON (NaN)."""
     languages: dict[str, Json] = {name: {**language.options} for name, language in registry.languages.items()}
     kinds: dict[str, Json] = {name: {**kind.siblings, name: kind.schema} for name, kind in registry.layers.items()}
-    try:
-        return keys.digest([schema(registry), languages, kinds, [*values], [*args]])
-    except (ValueError, TypeError, RecursionError):
-        return ""
+    return keys.digest_if_json([schema(registry), languages, kinds, [*values], [*args]])
 
 
 def _output_patterns(files: Sequence[_LoadedFile], values: Sequence[Json], envs: Sequence[Env]) -> tuple[str, ...]:
@@ -137,19 +133,6 @@ def _checker(registry: PluginRegistry) -> SchemaChecker:
         if plugin_error is None:
             raise
         raise plugin_error from error
-
-
-def matches_env(patterns: Sequence[str], name: str, group: str) -> bool:
-    """Returns whether a pattern is the env's name or group (all points of the matrix), or a glob (`*`, `?`) that
-    matches one of them. Brackets are plain characters. Without patterns, every env matches.
-    """
-    for pattern in patterns:
-        if pattern in (name, group):
-            return True
-        escaped = pattern.replace("[", "[[]")
-        if fnmatch.fnmatchcase(name, escaped) or fnmatch.fnmatchcase(group, escaped):
-            return True
-    return not patterns
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
@@ -384,10 +367,8 @@ def _check_cycles(work: LoadContext) -> None:
 # ---- envs ----------------------------------------------------------------------------------------------------------
 
 
-def _expand_envs(
-    work: LoadContext, files: list[_LoadedFile], project: Project, args: str, only: Sequence[str]
-) -> list[Env]:
-    """Returns the envs of all files that match `only`, expanded."""
+def _expand_envs(work: LoadContext, files: list[_LoadedFile], project: Project, args: str) -> list[Env]:
+    """Returns the envs of all files, expanded."""
     keys: dict[str, YamlNode | None] = {}
     nodes: dict[str, YamlNode] = {}
     defaults: dict[str, YamlNode | None] = {}
@@ -417,9 +398,8 @@ def _expand_envs(
             if len(names) > MAX_ENVS:
                 work.problems.add(at, f"more than {MAX_ENVS:,} envs", code="limit")
                 work.problems.raise_any()
-            if matches_env(only, name, group):
-                point = EnvPoint(name=name, group=group, node=merged, at=at, values=values, args=args, project=project)
-                env = make_env(work, point)
-                if env is not None:
-                    envs.append(env)
+            point = EnvPoint(name=name, group=group, node=merged, at=at, values=values, args=args, project=project)
+            env = make_env(work, point)
+            if env is not None:
+                envs.append(env)
     return envs

@@ -67,7 +67,7 @@ def test_outputs_are_those_of_build():
     assert [(each.name, task.name) for each, task in selection.select_tasks(SPEC, ())] == [("unit[b]", "build")]
     with pytest.raises(UsageError):
         selection.select_tasks(SPEC, ("lint",))
-    with pytest.raises(UsageError, match="no base, layer or env `deps`"):
+    with pytest.raises(UsageError, match="no env `deps`"):
         selection.select_tasks(SPEC, ("deps",))
 
 

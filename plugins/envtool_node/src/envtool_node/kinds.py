@@ -9,8 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_node.lockfile import NAMES, OMIT, REGISTRY, NodePlatform, WrongLockError, parse_lockfile, select_tarballs
-from envtool_node.places import QUIET, WORK, join
+from envtool_node.places import NAMES, OMIT, QUIET, REGISTRY, WORK, join
 
 if TYPE_CHECKING:
     from envtool_node import resolver
@@ -266,6 +265,8 @@ class Npm(api.Kind):
 
 def _locked_urls(origin: resolver.InstallSources) -> dict[tuple[str, str], str]:
     """Returns identity -> URL, of the tarballs in the project's own lock file."""
+    from envtool_node.lockfile import NodePlatform, WrongLockError, parse_lockfile, select_tarballs
+
     try:
         packages = parse_lockfile(origin.read(origin.lockfile) or "{}", origin.lockfile) or {}
         tarballs = select_tarballs(packages, NodePlatform(os="", cpu=""))

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 from envtool import api
 from envtool_node.kinds import OPTIONS
-from envtool_node.lockfile import NAMES
 from envtool_node.package_json import PackageJson, WrongManifestError, further_inputs, parse
-from envtool_node.places import join
+from envtool_node.places import NAMES, join
 
 # Lock files of other package managers -> the manager. npm would not install the versions that they pin.
 OTHER_LOCKFILES = {"yarn.lock": "yarn", "pnpm-lock.yaml": "pnpm", "bun.lock": "bun", "bun.lockb": "bun"}

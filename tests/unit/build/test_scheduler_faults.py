@@ -180,6 +180,10 @@ def check_events(run, errors):
     ended = [event for event in run.world.events if isinstance(event, Finished)]
     assert begun == Counter(event.id for event in ended)
     assert set(begun.values()) <= {1}
+    waiting = run.world.scheduler
+    assert all(future.done() for future in (*waiting._futures.values(), *waiting._answers.values())), (
+        "somebody would wait"
+    )
     failed = Counter(event.name for event in ended if event.outcome in ("failed", "error"))
     assert set(failed) <= set(run.case.faults)
     assert all(len(ids) <= failed[name] for name, ids in errors.items()), (errors, failed)
@@ -189,9 +193,6 @@ def check_events(run, errors):
 def check_nothing_left(run, threads, descriptors):
     context = run.world.context
     assert run.world.runner.running == 0
-    assert all(
-        future.done() for future in (*run.world.scheduler._futures.values(), *run.world.scheduler._answers.values())
-    )
     for _ in range(os.cpu_count() or 1):
         assert context.turns.acquire(blocking=False), "a turn is not given back"
     assert not context.room._builds

@@ -59,7 +59,8 @@ def cases(draw):
     some = st.frozensets(st.sampled_from(NAMES), max_size=3)
     used = sorted({name for base, rows in envs.values() for name in (base, *(row[0] for row in rows))})
     used += PARTS if "img9" in used else ()
-    faults = draw(st.dictionaries(st.sampled_from(used), st.sampled_from(FAULTS), max_size=3))
+    least = min(draw(st.sampled_from((0, 1, 2))), len(used))
+    faults = draw(st.dictionaries(st.sampled_from(used), st.sampled_from(FAULTS), min_size=least, max_size=3))
     return Case(
         envs=envs,
         faults={name: fault for name, fault in faults.items() if fault != "missing" or name in FETCHES},
@@ -255,7 +256,7 @@ def mended(run):
 
 
 @settings(
-    max_examples=40,
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from envtool.build.scheduler import Stack
+from envtool.container import program_json
 from envtool.errors import BuildError
 from envtool.events import Output
 from envtool.fs.beneath import open_beneath
@@ -71,7 +72,8 @@ def _run_twice(
                 allowed=context.allowed,
                 git=exits.enter_context(task_git.provide_git(context)),
             )
-            job = TaskJob(program=side.variation(library).apply_to(program), directory=directory)
+            varied = side.variation(library).apply_to(program)
+            job = TaskJob(program=program_json.to_json(varied), directory=directory)
             answer = run_worker(job, side, context, lambda text: context.emit(Output(id=event_id, text=text)))
             if answer["status"]:
                 raise BuildError(

@@ -21,8 +21,7 @@ from envtool.build.parents import Parents
 from envtool.build.resolution import ResolvedNode
 from envtool.build.tee import Tee
 from envtool.build.variation import BuildVariation
-from envtool.container import syscalls
-from envtool.container.program import Program
+from envtool.container import program_json, syscalls
 from envtool.container.runner import LocalRunner
 from envtool.errors import EnvtoolError
 from envtool.events import Event, Output
@@ -49,7 +48,7 @@ class LayerJob:
 class TaskJob:
     """Run a container and store its outputs in `directory`."""
 
-    program: Program
+    program: str  # of program_json.to_json
     directory: str
 
 
@@ -92,7 +91,9 @@ def _run_task(job: TaskJob, emit: Any) -> dict[str, Any]:
         outputs = os.path.join(job.directory, "outputs")
         os.mkdir(outputs)
         os.chmod(outputs, 0o755)
-        outcome = LocalRunner().run(job.program, stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
+        outcome = LocalRunner().run(
+            program_json.from_json(job.program), stdout=tee.writer, stderr=tee.writer, outputs_to=outputs
+        )
         tee.close()
         output = tee.text(1 << 16)
     answer = {

@@ -7,6 +7,8 @@ import json
 
 from envtool.model import Json
 
+# made once: json.dumps makes one for each call with options, which takes half the time of a small document
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 FORMAT = 1  # raise it if the meaning of a layer changes: every key changes with it
 
 
@@ -15,13 +17,20 @@ def canonical_json(document: Json) -> bytes:
     byte of a file name that is not UTF-8 is half a surrogate pair in Python; JSON has it as an escape, so that reading
     the document restores the byte.
     """
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace")
+    return _ENCODER.encode(document).encode("utf-8", "backslashreplace")
 
 
 def digest(document: Json) -> str:
     """Returns the sha256 of the canonical JSON, in lower-case hex."""
     return hashlib.sha256(canonical_json(document)).hexdigest()
+
+
+def digest_if_json(document: Json) -> str:
+    """As `digest`; empty for what has no canonical JSON: NaN, or values nested too deep."""
+    try:
+        return digest(document)
+    except (ValueError, TypeError, RecursionError):
+        return ""
 
 
 def layer_document(

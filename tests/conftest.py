@@ -23,7 +23,7 @@ from tests.depth import (  # noqa: E402
     pytest_terminal_summary,  # noqa: F401
     pytest_testnodedown,  # noqa: F401
 )
-from tests.places import caller, common, fresh, place, server, warm_store  # noqa: E402, F401
+from tests.places import caller, common, few_descriptors, fresh, place, server, warm_store  # noqa: E402, F401
 from tests.registries import (  # noqa: E402
     certificates,  # noqa: F401
     password_registry,  # noqa: F401

@@ -16,6 +16,7 @@ import json
 import os
 import pwd
 import re
+import resource
 import secrets
 import shutil
 import signal
@@ -563,3 +564,28 @@ def server() -> Iterator[Server]:
     made.shutdown()
     made.server_close()
     thread.join()
+
+
+def nest(top: str, depth: int, name: str = "d", *, top_file: bool = False) -> None:
+    """Makes `depth` directories, each in the one before, in the directory `top` (made if missing), and a file in the
+    last one (with `top_file` in each): deeper than any path can name."""
+    os.makedirs(top, exist_ok=True)
+    current = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        if top_file:
+            os.close(os.open("file", os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=current))
+        os.mkdir(name, dir_fd=current)
+        below = os.open(name, os.O_RDONLY, dir_fd=current)
+        os.close(current)
+        current = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=current))
+    os.close(current)
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    """A tenth of the open files that most systems allow."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)

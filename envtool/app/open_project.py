@@ -16,17 +16,19 @@ from envtool.build.context import Cancel, Context
 from envtool.build.sublayers import known_parts
 from envtool.container import userns
 from envtool.errors import UsageError
-from envtool.events import Emit, Event
 from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
 from envtool.model import Spec
 from envtool.plan.graph import Graph, build_graph
 from envtool.project import own_logs
 from envtool.project.source_files import ProjectFiles
+from envtool.run import fast_exec
+from envtool.run.valid_documents import ValidDocuments
 from envtool.store import store, temp_dirs
 
 if TYPE_CHECKING:
     from envtool.build.source_lines import LockLineFinder
+    from envtool.events import Emit, Event
     from envtool.teamcache.client import TeamCacheClient
 
 
@@ -56,7 +58,8 @@ def open_project(
     opened_store = store.open_store(idmap=userns.describe_ids())
     temp_dirs.sweep(opened_store, remove=userns.remove_as_root)
     name = lock_file.lock_file_name(spec.file)
-    locked = lock_file.read_lock(files, spec.file, kinds)
+    known = ValidDocuments(fast_exec.store_directory(), os.path.join(spec.root, name))
+    locked = lock_file.read_lock(files, spec.file, kinds, known)
     context = Context(
         store=opened_store,
         root=spec.root,

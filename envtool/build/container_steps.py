@@ -8,6 +8,7 @@ import shutil
 import stat
 
 from envtool.errors import BuildError
+from envtool.fs.tree_walk import walk_tree
 from envtool.store import unpack_archive
 
 
@@ -31,21 +32,24 @@ def copy_to(source: str, target: str, mode: int | None = None) -> None:
     """Copies a file, symlink or directory (recursively) to `target`, and creates its parents. `mode` is for files; None
     keeps only the executable bit (0755 or 0644). All entries belong to root. Raises BuildError (code place)."""
     try:
-        _make_parents(os.path.dirname(target.rstrip("/")) or "/")
-        _copy_entry(source, target.rstrip("/") or "/", mode)
+        target = target.rstrip("/") or "/"
+        _make_parents(os.path.dirname(target))
+        if os.path.islink(source) or not os.path.isdir(source):
+            _copy_file_or_link(source, target, mode)
+            return
+        _make_parents(target)
+        for directory, directories, names in walk_tree(source):
+            copy = target + directory[len(source) :]
+            for name in directories:
+                _make_parents(os.path.join(copy, name))
+            for name in names:
+                _copy_file_or_link(os.path.join(directory, name), os.path.join(copy, name), mode)
     except OSError as error:
         raise BuildError(f"{source} could not be copied to {target}: {error.strerror}", code="place") from error
 
 
-def _copy_entry(source: str, target: str, mode: int | None) -> None:
+def _copy_file_or_link(source: str, target: str, mode: int | None) -> None:
     info = os.lstat(source)
-    if stat.S_ISDIR(info.st_mode):
-        if not os.path.isdir(target):
-            os.mkdir(target)
-            os.chmod(target, 0o755)  # whatever the umask
-        for name in sorted(os.listdir(source)):
-            _copy_entry(os.path.join(source, name), os.path.join(target, name), mode)
-        return
     if os.path.lexists(target):
         os.unlink(target)
     if stat.S_ISLNK(info.st_mode):
@@ -57,7 +61,10 @@ def _copy_entry(source: str, target: str, mode: int | None) -> None:
 
 
 def _make_parents(path: str) -> None:
-    if not os.path.isdir(path):
-        _make_parents(os.path.dirname(path.rstrip("/")) or "/")
-        os.mkdir(path)
-        os.chmod(path, 0o755)
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path.rstrip("/")) or "/"
+    for directory in reversed(missing):
+        os.mkdir(directory)
+        os.chmod(directory, 0o755)  # whatever the umask

@@ -224,7 +224,7 @@ class EnterableInit(pid1.Init):
                 pass
 
     def _start_command(self, channel: _socket.socket, request: execution.ExecRequest, stdio: list[int]) -> None:
-        step: dict[str, Any] = {"argv": request.argv, "call": None, "env": request.env, "cwd": request.cwd}
+        step: dict[str, Any] = {"argv": request.argv, "env": request.env, "cwd": request.cwd}
         if request.user:
             step["user"] = request.user
         master = terminal = -1

@@ -341,7 +341,7 @@ def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, 
             os.chdir(step["cwd"])
         except OSError as error:
             raise StageError("cwd", error, f"{step['cwd']}: {error.strerror}") from error
-        if step["call"] is not None:
+        if "call" in step:
             _run_call(step, report)
         execute(step["argv"], step["env"], confined=confined)
     except BaseException as error:

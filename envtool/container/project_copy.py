@@ -222,10 +222,15 @@ class _Copy:
             raise
 
     def _make_directory(self, path: str) -> None:
-        if not path or path in self._made:
-            return
+        missing = []
+        while path and path not in self._made:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        for directory in reversed(missing):
+            self._make_one_directory(directory)
+
+    def _make_one_directory(self, path: str) -> None:
         parent, _, name = path.rpartition("/")
-        self._make_directory(parent)
         directory = open_beneath(self._source, path, _DIRECTORY, follow=False)
         try:
             self._made[path] = os.fstat(directory)

@@ -332,12 +332,15 @@ def _white_out(hidden: tuple[str, ...]) -> None:
 
 def _make_parents(path: str, directories: dict[str, bool]) -> bool:
     """Make a directory of the project in the whiteout layer. Returns False where the project has none, or hides it."""
-    if path not in directories:
-        exists = _make_parents(path.rpartition("/")[0], directories) and not os.path.lexists(f"h/{path}")
-        exists = exists and _is_directory(f"p/{path}")
+    missing = []
+    while path not in directories:
+        missing.append(path)
+        path = path.rpartition("/")[0]
+    for directory in reversed(missing):
+        exists = directories[path] and not os.path.lexists(f"h/{directory}") and _is_directory(f"p/{directory}")
         if exists:
-            os.mkdir(f"h/{path}")
-        directories[path] = exists
+            os.mkdir(f"h/{directory}")
+        directories[path := directory] = exists
     return directories[path]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import _socket
 import _thread
-import codecs
 import os
 import select
 import time
@@ -40,7 +39,6 @@ _NEXT_MESSAGES = {
     "done": (),
 }
 _FAILURE_STAGES = ("unshare", "join", "ids", "source", "mounts", "cwd", "internal")  # where a container fails
-_CODECS = ("ascii", "utf-8", "latin-1", "utf-8-sig", "cp437", "idna")
 _KILL_SECONDS = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
 _COLLECT_SECONDS = 600.0  # seconds for outputs to be copied back once the last step has ended
 _HURRY_SECONDS = 0.8  # the same after an interrupt
@@ -74,6 +72,8 @@ class Container:
     this process. Once `cancel` is readable the container is ended; outputs are still collected for a moment.
     `outputs_to` is the directory that gets the outputs, which will belong to the caller (as root: to that directory's
     owner). Outputs whose paths are in `protected` are copied only where a pattern of the program names the very path.
+    `counters` is memory that this process shares with its forks, one for each step that counts, in their order: the
+    byte of each item that is done becomes 1.
     The container is made in the namespaces `joins`, which may be closed once it has started. Only one that is `held`
     can be entered. Several containers may run at once, from threads; `signal` and `stop` may come from any thread.
     """
@@ -89,12 +89,13 @@ class Container:
         cancel: int = -1,
         outputs_to: str = "",
         protected: tuple[str, ...] = (),
+        counters: Sequence[Any] = (),
         joins: Namespaces | None = None,
         held: bool = True,
     ) -> None:
         self._began = time.monotonic()
         ids = userns.caller_ids()
-        program = _load_functions(program, terminal=terminal)
+        program = _load_functions(program, terminal=terminal, counters=counters)
         if held or joins:
             from envtool.container import enterable_init
 
@@ -179,15 +180,13 @@ def run(program: dict[str, Any], **options: Any) -> Exit:
         return container.wait()
 
 
-def _load_functions(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
+def _load_functions(program: dict[str, Any], *, terminal: bool, counters: Sequence[Any]) -> dict[str, Any]:
     """Returns a program with the functions that its container needs, which must be imported before the fork."""
-    for step in program["steps"]:
-        if step["prepare"] is not None:
-            step["prepare"]()
-        if step["call"] is not None:  # a call may open files as text, and codecs are modules too
-            for name in _CODECS:
-                codecs.lookup(name)
     program = {**program, "terminal": terminal}
+    if any("call" in step for step in program["steps"]):
+        from envtool.container import step_functions
+
+        program["steps"] = step_functions.load_steps(program["steps"], counters)
     if any(operation[0] not in rootfs.KINDS for operation in program["operations"]):
         from envtool.container import extra_mounts
 

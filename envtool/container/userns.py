@@ -452,23 +452,18 @@ def remove_as_root(path: str, idmap: str = "") -> None:
     """
     if not os.path.lexists(path):
         return
-    parent, name = os.path.split(os.path.abspath(path))
-    import shutil
+    from envtool.fs import removal
 
-    if os.geteuid() == 0:
-        shutil.rmtree(path)
-        return
-    run_as_root(_remove_tree, name, at=parent, idmap=idmap)
-    if os.path.lexists(path):
-        shutil.rmtree(path)
+    if os.geteuid() != 0:
+        parent, name = os.path.split(os.path.abspath(path))
+        run_as_root(_remove_inside, name, at=parent, idmap=idmap)
+    removal.remove_tree(path)  # the top may belong to the caller: container root only empties it then
 
 
-def _remove_tree(name: str) -> None:
-    import shutil
+def _remove_inside(name: str) -> None:
+    from envtool.fs import removal
 
-    for directory, names, _ in os.walk(name):  # overlayfs gives work/work the mode 000
-        for below in names:
-            full = f"{directory}/{below}"
-            if not os.path.islink(full):
-                os.chmod(full, 0o700)
-    shutil.rmtree(name, ignore_errors=True)
+    try:
+        removal.remove_tree(name)
+    except OSError:  # what is left is removed outside, or said there
+        pass

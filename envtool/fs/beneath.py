@@ -16,6 +16,7 @@ import os
 ESCAPES = 18  # EXDEV: what openat2(2) answers where a path leads out of its directory
 _LOOP = 40  # ELOOP: too many links, or (with follow=False) any link
 _MAX_LINKS = 40  # as in path_resolution(7)
+_MAX_OPEN = 32  # directories on the way that are open at once
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TOP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _held: dict[str, int] = {}  # descriptors of projects by their paths; the latest project is last
@@ -98,8 +99,10 @@ def open_beneath(top: str | int, path: str, flags: int = os.O_RDONLY, mode: int 
     """
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
     pending = _reversed_components(path, path)
-    # A descriptor of each directory on the way, `top` first: `..` goes back to the one before.
+    # A descriptor of each directory on the way, `top` first: `..` goes back to the one before. Of a long way the last
+    # ones are open, and `names` leads to the first of these.
     ancestors = [open_top(top) if isinstance(top, str) else os.dup(top)]
+    names: list[str] = []
     links = 0
     try:
         while pending:
@@ -108,10 +111,16 @@ def open_beneath(top: str | int, path: str, flags: int = os.O_RDONLY, mode: int 
                 if len(ancestors) == 1:
                     raise OSError(ESCAPES, os.strerror(ESCAPES), path)
                 os.close(ancestors.pop())
+                names.pop()
+                if len(ancestors) == 1 and names:
+                    ancestors += _open_way(ancestors[0], names)
                 continue
             try:
                 if pending:
                     ancestors.append(os.open(name, _DIRECTORY, dir_fd=ancestors[-1]))
+                    names.append(name)
+                    if len(ancestors) > _MAX_OPEN:
+                        os.close(ancestors.pop(1))
                     continue
                 descriptor = os.open(name, flags, mode, dir_fd=ancestors[-1])
                 # O_PATH opens a link itself: its target is read from the link that was opened
@@ -133,6 +142,21 @@ def open_beneath(top: str | int, path: str, flags: int = os.O_RDONLY, mode: int 
     finally:
         for ancestor in ancestors:
             os.close(ancestor)
+
+
+def _open_way(top: int, names: list[str]) -> list[int]:
+    """Returns descriptors of the last directories of a way that was walked before. Raises OSError."""
+    opened: list[int] = []
+    try:
+        for name in names:
+            opened.append(os.open(name, _DIRECTORY, dir_fd=opened[-1] if opened else top))
+            if len(opened) >= _MAX_OPEN:
+                os.close(opened.pop(0))
+    except OSError:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
+    return opened
 
 
 def _reversed_components(text: str, path: str) -> list[str]:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 PREFIX, SUFFIX = ".envtool-", ".tmp"  # of files being written; if we are killed, `OpenDirectory.sweep` removes them
 _RANDOM = 8  # random bytes in a temporary name, as hexadecimal digits
 _LINK_AGE = 60.0  # seconds after which a temporary link is a left-over: links cannot be locked
-_DEPTH = 32  # nested directories that `remove` enters
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -180,17 +179,11 @@ class OpenDirectory:
             self._discard(temporary)
             raise
 
-    def remove(self, name: str, depth: int = _DEPTH) -> None:
-        """Remove a file, a link or a directory with all in it; no link is followed."""
-        try:
-            os.unlink(check_component(name), dir_fd=self.fd)
-        except IsADirectoryError:
-            if not depth:
-                raise
-            with self.open_below(name) as directory:
-                for entry in directory.names():
-                    directory.remove(entry, depth - 1)
-            os.rmdir(name, dir_fd=self.fd)
+    def remove(self, name: str) -> None:
+        """Remove a file, a link or a directory with all in it, if it exists; no link is followed."""
+        from envtool.fs.removal import remove_tree
+
+        remove_tree(check_component(name), self.fd)
 
     def remove_empty(self, name: str) -> None:
         """Remove an empty directory."""

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from envtool.api import Bind, Call, Json, Kind, Looked, Recipe, Request, Site, shapes
+from envtool.api import Base, Bind, Call, Json, Looked, Recipe, Request, Site, shapes
 from envtool.kinds import host_files
 
 SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -98,7 +97,7 @@ UNPACKAGED, UNPACKAGED_ETC = "what no package has", "/etc"
 WATCHED_PATHS = (*DATABASES, "/usr/local/bin", "/usr/local/lib", "/etc", "/etc/ld.so.cache")
 
 
-class Host(Kind):
+class Host(Base):
     """The base kind. Its pins hold only for this machine and this moment: the kind is displayed as not pinned."""
 
     name: ClassVar[str] = "host"
@@ -111,14 +110,18 @@ class Host(Kind):
     pinned: ClassVar[bool] = False
     pins: ClassVar[Json] = shapes.record({"system": shapes.TEXT, "installed": shapes.mapping({"type": "string"})})
     _last: host_files.HostFiles | None = None
+    _changed: dict[str, Json] | None = None  # what `fresh` found the last time, if it fitted the pins no more
 
     def resolve(self, request: Request, site: Site) -> Json:
-        """Returns the installed software."""
-        return self._identity()
+        """Returns the installed software; where `fresh` has just found that it is another, what that has found."""
+        found, self._changed = self._changed, None
+        return found or self._identity()
 
     def fresh(self, request: Request, pins: Json) -> bool:
         """Whether the machine is unchanged."""
-        return pins == self._identity()
+        found = self._identity()
+        self._changed = None if pins == found else found
+        return self._changed is None
 
     def watches(self, pins: Json) -> tuple[str, ...]:
         """Returns the package databases, and directories in which programs are installed."""
@@ -232,18 +235,20 @@ def _create_layout(directories: list[str], links: list[list[str]], stamp: str) -
     os.symlink("/run", "/var/run")
     with open(f"/{STAMP}", "w", encoding="utf-8") as file:
         file.write(f"{stamp}\n")
-    _copy_public(ETC, "/etc", top=True)
+    _copy_public(ETC, "/etc")
     for name, text in ACCOUNTS.items():
         with open(f"/etc/{name}", "w", encoding="utf-8") as file:
             file.write(text)
 
 
-def _copy_public(source: str, target: str, *, top: bool = False) -> None:
+def _copy_public(source: str, target: str) -> None:
     """Copies the files that the host's root has made readable by everybody. The host's root has no id in the container:
     its files belong to 65534 (nobody)."""
-    for name in sorted(os.listdir(source)):
-        if top and name in LEFT_OUT:
-            continue
+    import shutil
+
+    pending = [name for name in sorted(os.listdir(source), reverse=True) if name not in LEFT_OUT]
+    while pending:
+        name = pending.pop()
         path, copy = f"{source}/{name}", f"{target}/{name}"
         status = os.lstat(path)
         if status.st_uid != 65534:
@@ -252,7 +257,7 @@ def _copy_public(source: str, target: str, *, top: bool = False) -> None:
             os.symlink(os.readlink(path), copy)
         elif stat.S_ISDIR(status.st_mode) and status.st_mode & 0o005 == 0o005:
             os.mkdir(copy, 0o755)
-            _copy_public(path, copy)
+            pending += [f"{name}/{below}" for below in sorted(os.listdir(path), reverse=True)]
         elif stat.S_ISREG(status.st_mode) and status.st_mode & 0o004:
             try:
                 shutil.copyfile(path, copy)

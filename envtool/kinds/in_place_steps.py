@@ -8,6 +8,8 @@ import shutil
 import stat
 
 from envtool.api import PROJECT
+from envtool.fs.removal import remove_tree
+from envtool.fs.tree_walk import walk_tree
 
 USER = 1000  # tasks run as this user, and may change the built files
 EXCLUDED = (".git", ".envtool", "envtool.vendor")  # only the project has these; those that commands made are removed
@@ -19,9 +21,18 @@ def place_inputs(source: str, moment: int) -> list[str]:
     already are not touched. Returns the paths of the others, relative to the project."""
     changed: list[str] = []
     _directory(PROJECT)
-    if os.path.isdir(source):
-        _place_inputs(source, PROJECT, "", moment, changed)
-    return changed
+    for directory, directories, names in walk_tree(source):
+        prefix = f"{directory[len(source) + 1 :]}/" if directory != source else ""
+        for name in directories:
+            _directory(f"{PROJECT}/{prefix}{name}")
+        for name in names:
+            path = f"{prefix}{name}"
+            if not _is_unchanged(f"{source}/{path}", f"{PROJECT}/{path}", moment):
+                changed.append(path)
+                remove_tree(f"{PROJECT}/{path}")
+                shutil.copy2(f"{source}/{path}", f"{PROJECT}/{path}", follow_symlinks=False)
+                os.utime(f"{PROJECT}/{path}", (moment, moment), follow_symlinks=False)
+    return sorted(changed)
 
 
 def before_commands(source: str, moment: int) -> None:
@@ -32,11 +43,11 @@ def before_commands(source: str, moment: int) -> None:
 def after_commands(source: str, moment: int) -> None:
     """Restores the inputs after the commands, and gives all files to the user of the tasks."""
     for name in EXCLUDED:
-        _remove(f"{PROJECT}/{name}")
+        remove_tree(f"{PROJECT}/{name}")
     for path in place_inputs(source, moment):
         print(f"envtool: the commands changed the input {path}: it has the project's content again")
     mount_points = _mounted()
-    for directory, directories, files in os.walk(PROJECT):
+    for directory, directories, files in walk_tree(PROJECT):
         directories[:] = [name for name in directories if f"{directory}/{name}" not in mount_points]
         for path in (directory, *(os.path.join(directory, name) for name in (*directories, *files))):
             if os.lstat(path).st_uid == 0 and not _chown_to_user(path):
@@ -47,20 +58,6 @@ def _mounted() -> set[str]:
     """Returns the mount points. What other layers mount in the project (node_modules) does not belong to this layer."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         return {line.split()[4] for line in file}
-
-
-def _place_inputs(source: str, target: str, prefix: str, moment: int, changed: list[str]) -> None:
-    for name in sorted(os.listdir(source)):
-        input_path, target_path, path = f"{source}/{name}", f"{target}/{name}", f"{prefix}{name}"
-        mode = os.lstat(input_path).st_mode
-        if stat.S_ISDIR(mode):
-            _directory(target_path)
-            _place_inputs(input_path, target_path, f"{path}/", moment, changed)
-        elif not _is_unchanged(input_path, target_path, moment):
-            changed.append(path)
-            _remove(target_path)
-            shutil.copy2(input_path, target_path, follow_symlinks=False)
-            os.utime(target_path, (moment, moment), follow_symlinks=False)
 
 
 def _is_unchanged(input_path: str, target_path: str, moment: int) -> bool:
@@ -87,16 +84,9 @@ def _is_unchanged(input_path: str, target_path: str, moment: int) -> bool:
 
 def _directory(path: str) -> None:
     if os.path.islink(path) or not os.path.isdir(path):
-        _remove(path)
+        remove_tree(path)
         os.mkdir(path)
         os.chmod(path, 0o755)
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
 
 
 def _chown_to_user(path: str) -> bool:

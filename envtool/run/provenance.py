@@ -23,6 +23,7 @@ from envtool.errors import Interrupted
 from envtool.fs import hashing
 from envtool.fs.beneath import DirectoryReplacedError, open_beneath, open_top
 from envtool.fs.directory import OpenDirectory
+from envtool.fs.tree_walk import walk_tree
 from envtool.model import Env, Json, Task
 from envtool.project import git, refs, rundir
 from envtool.run import stack_contents
@@ -301,7 +302,7 @@ def _files(root: str, outputs: Sequence[str]) -> list[str]:
     for output in outputs:
         path = os.path.join(root, output)
         if os.path.isdir(path) and not os.path.islink(path):
-            for directory, _, names in os.walk(path):
+            for directory, _, names in walk_tree(path):
                 paths |= {os.path.relpath(os.path.join(directory, name), root) for name in names}
         else:
             paths.add(output)

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 from envtool.api import PROJECT
 from envtool.build.context import Context
-from envtool.container import userns
 from envtool.container.program import BindMount, PeekMount
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import open_beneath, real_path
@@ -100,7 +99,7 @@ def provide_git(context: Context) -> Iterator[TaskGit]:
     if source is None:
         yield TaskGit()
         return
-    with layers.temp_directory(context.store, remove=userns.remove_as_root) as top:
+    with layers.temp_directory(context.store, remove=context.runner.remove) as top:
         try:
             _make(source, f"{top}/git")
             objects = f"{source.repository.common}/objects"
@@ -157,11 +156,24 @@ def list_git_files(repository: git.Repository, *, shared: bool) -> Iterator[tupl
     """Yields (path in it, descriptor of its directory, name) of each file and link in a git directory."""
     top = repository.enter(shared=shared)
     try:
-        for directory, directories, names, descriptor in os.fwalk(".", dir_fd=top):
-            prefix = "" if directory == "." else f"{directory[2:]}/"
-            directories[:] = [name for name in directories if prefix or name not in NOT_COPIED]
-            for name in names:
-                yield f"{prefix}{name}", descriptor, name
+        pending = [""]
+        while pending:
+            directory = pending.pop()
+            prefix = f"{directory}/" if directory else ""
+            try:
+                descriptor = open_beneath(top, directory, os.O_RDONLY | os.O_DIRECTORY, follow=False)
+            except OSError:  # gone meanwhile, or replaced
+                continue
+            try:
+                with os.scandir(descriptor) as entries:
+                    directories = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+                for name, is_directory in directories.items():
+                    if not is_directory:
+                        yield f"{prefix}{name}", descriptor, name
+                    elif prefix or name not in NOT_COPIED:
+                        pending.append(f"{prefix}{name}")
+            finally:
+                os.close(descriptor)
     finally:
         os.close(top)
 

@@ -22,13 +22,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import BinaryIO, TypeAlias
 
 from envtool.errors import StoreError
-from envtool.fs import globs, store_files
+from envtool.fs import globs, removal, store_files
 from envtool.fs.sizes import format_limit, format_size
 from envtool.store import tar_write
 
 CaptureResult: TypeAlias = tuple[str, int, int]  # diff ID ("sha256:…"), bytes of the tar, number of entries
 CHUNK = 1 << 20
 MAX_MANIFEST_SIZE = 1 << 30  # bytes
+MAX_PATH = 4000  # bytes of a path in a layer: PATH_MAX, less the path of the layer in the store
 MAX_LAYER_SIZE = 256 << 30  # bytes of all files of a layer, holes and all
 OPAQUE = (b"user.overlay.opaque", b"trusted.overlay.opaque")
 OVERLAY = (b"user.overlay.", b"trusted.overlay.")
@@ -194,10 +195,16 @@ def _children(directory: bytes, prefix: bytes, dropped: Callable[[bytes], bool] 
             info = item.stat(follow_symlinks=False)
             mode = info.st_mode
             if dropped is not None and (stat.S_ISSOCK(mode) or dropped(b"/" + name)):
-                _remove(path, mode)
+                removal.remove_tree(os.fsdecode(path))
                 continue
             if stat.S_ISSOCK(mode):
                 continue
+            if len(name) > MAX_PATH:
+                raise StoreError(
+                    f"/{os.fsdecode(name[:100])}… cannot be part of a layer: its path has more than {MAX_PATH:,} bytes",
+                    code="capture-name",
+                    hint="a command made very many directories inside one another: remove them at its end",
+                )
             kind = _kind(mode, info.st_rdev)
             if item.name.startswith(b".wh."):
                 path_in_tree = os.fsdecode(name)
@@ -224,15 +231,6 @@ def _kind(mode: int, rdev: int) -> int:
     if stat.S_ISCHR(mode) and rdev == 0:
         return WHITEOUT
     return FIFO if stat.S_ISFIFO(mode) else DEVICE
-
-
-def _remove(path: bytes, mode: int) -> None:
-    if stat.S_ISDIR(mode):
-        import shutil
-
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)
 
 
 def _read_xattrs(entry: TreeEntry, clean: Callable[[TreeEntry, list[bytes]], None] | None) -> None:

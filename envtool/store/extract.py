@@ -20,7 +20,7 @@ from typing import TypeAlias
 from envtool.fs.passwd import explain_unmapped
 from envtool.fs.sizes import format_size
 from envtool.store import canonical
-from envtool.store.extract_tree import DELETED, MAX_PATH, ExtractedDirectory, ExtractTree, Node, split_name
+from envtool.store.extract_tree import DELETED, ExtractedDirectory, ExtractTree, Node, check_length, split_name
 from envtool.store.sparse import write_content
 from envtool.store.tar_read import DIRECTORY, FIFO, HARD_LINK, REGULAR, SYMLINK, TarMember, raise_build_error
 
@@ -105,6 +105,7 @@ class Extractor:
             self._whiteout(member, parts)
             return
         parent, name = self._tree.make_parent(parts[:-1], member), parts[-1]
+        check_length(parent, name, member)
         if member.kind == DIRECTORY:
             self._make_directory(parent, name, member)
         elif member.kind == HARD_LINK:
@@ -213,7 +214,7 @@ class Extractor:
             fingerprint = canonical.fingerprint(member.size, crc, xattrs)
             return b"f %o %d %d %s" % (member.mode, uid, gid, fingerprint)
         if member.kind == SYMLINK:
-            if not member.link or len(member.link) > MAX_PATH:
+            if not member.link or len(member.link) > canonical.MAX_PATH:
                 raise_build_error("unpack-link", "is a symlink to nothing, or to too long a name", member.name)
             os.symlink(member.link, name, dir_fd=parent_fd)
             record = b"l 777 %d %d %s" % (uid, gid, hashlib.sha256(member.link).hexdigest().encode())
@@ -370,21 +371,23 @@ class Extractor:
         """Returns the manifest's records of all entries, in the order of canonical.py; complete for a tree that was
         empty at first."""
         records: list[bytes] = []
-        _add_records(self._tree.root, b"", records)
+        pending = _in_reverse_order(self._tree.root, b"")
+        while pending:
+            path, node = pending.pop()
+            if isinstance(node, ExtractedDirectory):
+                letter = b"o" if node.opaque else b"d"
+                records.append(b"%s %o %d %d - %s\0" % (letter, node.mode, node.uid, node.gid, path))
+                pending += _in_reverse_order(node, path + b"/")
+            else:
+                records.append(b"%s %s\0" % (node, path))
         return records
 
 
-def _add_records(directory: ExtractedDirectory, prefix: bytes, records: list[bytes]) -> None:
+def _in_reverse_order(directory: ExtractedDirectory, prefix: bytes) -> list[tuple[bytes, Node]]:
+    """Returns the paths and nodes of a directory's entries, as a stack pops them in the order of canonical.py."""
     entries = [(WHITEOUT + n if node == DELETED else n, n, node) for n, node in directory.children.items()]
-    entries.sort(key=lambda entry: entry[0])
-    for _, name, node in entries:
-        path = prefix + name
-        if isinstance(node, ExtractedDirectory):
-            letter = b"o" if node.opaque else b"d"
-            records.append(b"%s %o %d %d - %s\0" % (letter, node.mode, node.uid, node.gid, path))
-            _add_records(node, path + b"/", records)
-        else:
-            records.append(b"%s %s\0" % (node, path))
+    entries.sort(key=lambda entry: entry[0], reverse=True)
+    return [(prefix + name, node) for _, name, node in entries]
 
 
 def _chown(target: int | bytes, uid: int, gid: int, name: bytes, parent_fd: int | None = None) -> None:

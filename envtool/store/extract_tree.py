@@ -12,10 +12,10 @@ import os
 from collections import OrderedDict
 from typing import TypeAlias
 
+from envtool.store.canonical import MAX_PATH
 from envtool.store.tar_read import TarMember, raise_build_error
 
-MAX_DEPTH = 250  # directories below one another: code that walks trees later is recursive
-MAX_NAME, MAX_PATH = 255, 4000  # bytes
+MAX_NAME = 255  # bytes
 MAX_SYMLINKS = 40  # symlinks in one path, as in the kernel
 MAX_OPEN_DIRECTORIES = 48  # directories that are kept open
 DELETED = b"w 0 0 0 -"  # the record of a whiteout
@@ -27,13 +27,14 @@ class ExtractedDirectory:
     record, of which a file that was there before has only the first letter."""
 
     __slots__ = (
-        "above", "children", "gid", "hidden", "is_loaded", "is_written", "mode", "mtime", "name", "opaque", "uid",
-        "xattrs",
+        "above", "children", "gid", "hidden", "is_loaded", "is_written", "length", "mode", "mtime", "name", "opaque",
+        "uid", "xattrs",
     )  # fmt: skip
 
     def __init__(self, name: bytes, above: ExtractedDirectory | None, mtime: int) -> None:
         self.name = name
         self.above = above
+        self.length: int = above.length + len(name) + 1 if above else 0  # bytes of its path, with a slash at the end
         self.children: dict[bytes, Node] = {}
         self.is_loaded = False  # whether `children` has what is on the disk
         self.is_written = False  # whether it was made here, or a member names it: its attributes are set at the end
@@ -87,6 +88,7 @@ class ExtractTree:
                     return None
                 if links_followed:  # before anything is made there
                     self._check_followed(directory, member)
+                check_length(directory, part, member)
                 directory = self.mkdir(directory, part, member.mtime)
             elif node[:1] != b"l":
                 if not make:
@@ -96,7 +98,7 @@ class ExtractTree:
                 links_followed += 1
                 link = os.readlink(part, dir_fd=self.descriptor(directory))
                 remaining += [name for name in reversed(link.split(b"/")) if name not in (b"", b".")]
-                if links_followed > MAX_SYMLINKS or len(remaining) > MAX_DEPTH:
+                if links_followed > MAX_SYMLINKS or len(remaining) > MAX_PATH:
                     raise_build_error("unpack-parent", "leads through symlinks without end", member.name)
                 directory = self.root if link.startswith(b"/") else directory
             if not directory.is_loaded:
@@ -107,13 +109,10 @@ class ExtractTree:
 
     def _check_followed(self, directory: ExtractedDirectory, member: TarMember) -> None:
         """Checks a directory that symlinks led to. Raises BuildError where it is outside the target."""
-        depth, above, inside = 0, directory, directory is self.start
-        while above.above is not None:
-            above, depth = above.above, depth + 1
-            inside = inside or above is self.start
-        if depth > MAX_DEPTH:
-            raise_build_error("unpack-parent", "leads through symlinks without end", member.name)
-        if not inside:
+        above: ExtractedDirectory | None = directory
+        while above is not None and above is not self.start:
+            above = above.above
+        if above is None:
             raise_build_error("unpack-parent", "leads out of the target through a symlink", member.name)
 
     def descriptor(self, directory: ExtractedDirectory) -> int:
@@ -190,6 +189,13 @@ class ExtractTree:
             os.rmdir(directory.name, dir_fd=self.descriptor(directory.above or self.root))
 
 
+def check_length(directory: ExtractedDirectory, name: bytes, member: TarMember) -> None:
+    """Raises BuildError (code unpack-parent) if the path of an entry that is made is too long: with symlinks in it, it
+    may be longer than the member's name."""
+    if directory.length + len(name) > MAX_PATH:
+        raise_build_error("unpack-parent", f"leads through symlinks to a path of over {MAX_PATH:,} bytes", member.name)
+
+
 def split_name(name: bytes, member: bytes) -> list[bytes]:
     """Returns the components of a name in an archive, with `..` resolved in the name alone, as Go's filepath.Clean
     does. An absolute name starts at the tree's root, as in every tool. Raises BuildError (code unpack-name)."""
@@ -203,14 +209,15 @@ def split_name(name: bytes, member: bytes) -> list[bytes]:
             parts.pop()
         elif part not in (b"", b"."):
             parts.append(part)
-    if (
-        not name
-        or b"\0" in name
-        or len(name) > MAX_PATH
-        or len(parts) > MAX_DEPTH
-        or any(len(part) > MAX_NAME for part in parts)
-    ):
-        raise_build_error("unpack-name", f"has no name, or one that is too long{_name_suffix(name, member)}", member)
+    problem = ""
+    if not name or b"\0" in name:
+        problem = "has no name"
+    elif len(name) > MAX_PATH:
+        problem = f"has a path of over {MAX_PATH:,} bytes"
+    elif any(len(part) > MAX_NAME for part in parts):
+        problem = f"has a name of over {MAX_NAME} bytes"
+    if problem:
+        raise_build_error("unpack-name", f"{problem}{_name_suffix(name, member)}", member)
     return parts
 
 

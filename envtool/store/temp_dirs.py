@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
+from envtool.fs import removal
 from envtool.store import locks
 from envtool.store.store import Store
 
@@ -165,16 +165,9 @@ def remove_tree(path: str, remove: RemoveTree | None = None) -> None:
     """Removes a tree or file, with this process's rights where they are enough, else by `remove`. A missing path is no
     error. Raises OSError when neither can remove it."""
     try:
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
-    except FileNotFoundError:
-        if os.path.lexists(path):
-            raise
+        removal.remove_tree(path)
     except OSError:
         if remove is None:
             raise
         remove(path)
-        if os.path.lexists(path):  # the top belongs to this user: container root may only have emptied it
-            shutil.rmtree(path)
+        removal.remove_tree(path)  # the top belongs to this user: container root may only have emptied it

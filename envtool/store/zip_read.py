@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import IO
 
 from envtool.errors import BuildError
+from envtool.store.canonical import MAX_PATH
 from envtool.store.decompress import UnpackedSize
 from envtool.store.extract import Members
-from envtool.store.extract_tree import MAX_PATH
 from envtool.store.tar_read import DIRECTORY, REGULAR, SYMLINK, TarMember, raise_build_error
 
 PIECE = 1 << 20

@@ -13,6 +13,7 @@ from envtool.build.scheduler import Stack
 from envtool.errors import BuildError
 from envtool.events import Output
 from envtool.fs.beneath import open_beneath
+from envtool.fs.tree_walk import walk_tree
 from envtool.model import Env, Task
 from envtool.project import source_files
 from envtool.run import task_container, task_git
@@ -112,13 +113,13 @@ def compare_outputs(first: str, second: str) -> tuple[PathDifference, ...]:
 def copy_checkout(source: str, target: str, hidden: frozenset[str]) -> None:
     """Copies a checkout as a container sees it: creates the files in reverse order, and moves all times by TIME_SHIFT,
     so that the order of times, by which make decides, stays."""
-    _copy_directory(source, target, hidden, "", TIME_SHIFT if _has_old_files(source) else -TIME_SHIFT)
+    _copy_tree(source, target, hidden, TIME_SHIFT if _has_old_files(source) else -TIME_SHIFT)
 
 
 def _has_old_files(source: str) -> bool:
     """Returns whether a file is so old that an archive could not hold its time after a shift back: then times are moved
     forward, as the clock of the second build is."""
-    for top, _, names in os.walk(source):
+    for top, _, names in walk_tree(source):
         for path in (top, *(os.path.join(top, name) for name in names)):
             with suppress(OSError):
                 if os.lstat(path).st_mtime_ns < ZIP_EPOCH + TIME_SHIFT:
@@ -126,37 +127,44 @@ def _has_old_files(source: str) -> bool:
     return False
 
 
-def _copy_directory(source: str, target: str, hidden: frozenset[str], relative: str, shift: int) -> None:
-    directory = os.path.join(target, relative)
-    # by descriptors: another process may replace entries while they are copied
-    descriptor = open_beneath(source, relative, os.O_RDONLY | os.O_DIRECTORY, follow=False)
-    try:
-        os.mkdir(directory)
-        for name in sorted(os.listdir(descriptor), reverse=True):
-            path = os.path.join(relative, name)
-            if path in hidden:
-                continue
-            copy = os.path.join(target, path)
-            info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if stat.S_ISDIR(info.st_mode):
-                _copy_directory(source, target, hidden, path, shift)
-                continue
-            if stat.S_ISLNK(info.st_mode):
-                os.symlink(os.readlink(name, dir_fd=descriptor), copy)
-            elif stat.S_ISREG(info.st_mode):
-                with open(open_beneath(descriptor, name, follow=False), "rb") as old, open(copy, "xb") as out:
-                    shutil.copyfileobj(old, out, 1 << 20)
-                os.chmod(copy, stat.S_IMODE(info.st_mode))
-            else:
-                continue
-            _copy_owner(copy, info)
-            _shift_times(copy, info, shift)
-        info = os.fstat(descriptor)
+def _copy_tree(source: str, target: str, hidden: frozenset[str], shift: int) -> None:
+    pending, attributes = [""], []
+    while pending:
+        relative = pending.pop()
+        directory = os.path.join(target, relative)
+        # by descriptors: another process may replace entries while they are copied
+        descriptor = open_beneath(source, relative, os.O_RDONLY | os.O_DIRECTORY, follow=False)
+        try:
+            os.mkdir(directory)
+            for name in sorted(os.listdir(descriptor), reverse=True):
+                path = os.path.join(relative, name)
+                info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if path in hidden:
+                    continue
+                if stat.S_ISDIR(info.st_mode):
+                    pending.append(path)
+                else:
+                    _copy_file_or_link(descriptor, name, os.path.join(target, path), info, shift)
+            attributes.append((directory, os.fstat(descriptor)))
+        finally:
+            os.close(descriptor)
+    for directory, info in reversed(attributes):  # last: each entry changes the times of its directory
         os.chmod(directory, stat.S_IMODE(info.st_mode))
         _copy_owner(directory, info)
         _shift_times(directory, info, shift)
-    finally:
-        os.close(descriptor)
+
+
+def _copy_file_or_link(descriptor: int, name: str, copy: str, info: os.stat_result, shift: int) -> None:
+    if stat.S_ISLNK(info.st_mode):
+        os.symlink(os.readlink(name, dir_fd=descriptor), copy)
+    elif stat.S_ISREG(info.st_mode):
+        with open(open_beneath(descriptor, name, follow=False), "rb") as old, open(copy, "xb") as out:
+            shutil.copyfileobj(old, out, 1 << 20)
+        os.chmod(copy, stat.S_IMODE(info.st_mode))
+    else:
+        return
+    _copy_owner(copy, info)
+    _shift_times(copy, info, shift)
 
 
 def _shift_times(path: str, info: os.stat_result, shift: int) -> None:

@@ -80,7 +80,7 @@ MAKING = ("container.supervisor", "container.program", "build.builder", "build.s
           "net.oci.registry", "images", "inspect", "verify", "run.task")  # fmt: skip
 READING = (*MAKING, "container", "build", "store", "plan", "lock", "events", "run.task_container")
 VERBS = {  # the verb, rooms of ours that it has no need of, and how many modules of ours at most
-    "list": (READING, 81),
+    "list": (READING, 83),
     "schema": ((*READING, "project.source_files", "project.snapshot"), 64),
     "plan": (MAKING, 123),
     "why": (MAKING, 129),

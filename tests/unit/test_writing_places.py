@@ -39,8 +39,10 @@ CONTAINER = "inside of a container, whose files outside are a directory of the s
 PRIVATE = "a new directory in TMPDIR, 0700"
 ALLOWED = {
     "envtool/fs/directory.py": "what does it for all",
+    "envtool/fs/removal.py": "removes by descriptors, and follows no link",
     "envtool/fs/caller_paths.py": "what does it at paths of the caller",
     "envtool/fs/beneath.py": "how it opens",
+    "envtool/testing/fake_runner.py": "the directories of a test",
     "envtool/project/rundir.py:open_run": PRIVATE,
     "envtool/store/": STORE,
     "envtool/fs/store_files.py": STORE,

@@ -48,13 +48,33 @@ class _Copier:
     def entry(self, source: str, target: str, name: str) -> None:
         """Copies a file, a symlink or a directory with its content to exactly `target`; `name` is its path below the
         copied directory, for --exclude."""
-        if name and any(pattern_covers(pattern, name) for pattern in self.exclude):
-            return
-        info = os.lstat(source)
-        if stat.S_ISDIR(info.st_mode):
-            self.directory(source, target, info)
-            self.content(source, target, name)
-            return
+        pending = [(source, target, name)]
+        while pending:
+            source, target, name = pending.pop()
+            if name and any(pattern_covers(pattern, name) for pattern in self.exclude):
+                continue
+            info = os.lstat(source)
+            if stat.S_ISDIR(info.st_mode):
+                self.directory(source, target, info)
+                pending += reversed(self._below(source, target, name))
+            else:
+                self._replace(source, target, info)
+
+    def content(self, source: str, target: str) -> None:
+        """Copies all that is in a directory, in the order of the names."""
+        for below in self._below(source, target, ""):
+            self.entry(*below)
+
+    def _below(self, source: str, target: str, name: str) -> list[tuple[str, str, str]]:
+        if target in _KERNEL_DIRECTORIES:  # for example in `COPY --from=build / /`
+            return []
+        return [
+            (os.path.join(source, entry), os.path.join(target, entry), f"{name}/{entry}" if name else entry)
+            for entry in sorted(os.listdir(source))
+        ]
+
+    def _replace(self, source: str, target: str, info: os.stat_result) -> None:
+        """Copies all but a directory, in the place of what is there."""
         try:
             mode = os.lstat(target).st_mode
         except FileNotFoundError:
@@ -64,12 +84,6 @@ class _Copier:
                 raise CopyError(f"{target} is a directory: a file cannot take its place")
             os.unlink(target)
         self.leaf(source, target, info)
-
-    def content(self, source: str, target: str, name: str = "") -> None:
-        if target in _KERNEL_DIRECTORIES:  # for example in `COPY --from=build / /`
-            return
-        for entry in sorted(os.listdir(source)):
-            self.entry(os.path.join(source, entry), os.path.join(target, entry), f"{name}/{entry}" if name else entry)
 
     def directory(self, source: str, target: str, info: os.stat_result) -> None:
         """Makes a directory below the target. A directory that exists already gets owner and mode too (BuildKit:

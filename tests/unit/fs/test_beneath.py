@@ -9,6 +9,7 @@ import os
 import pytest
 
 from envtool.fs.beneath import open_beneath
+from tests.places import nest
 
 
 def read(top, path, **more):
@@ -69,6 +70,51 @@ def test_links_that_leave(top, target, path):
     with pytest.raises(OSError) as caught:
         open_beneath(str(top), path)
     assert caught.value.errno == errno.EXDEV
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("{down}/file", ""),
+        ("{down}/../../{down2}/file", ""),
+        ("{down}/{up}/file", "outer"),
+        ("{down}/{up}/{down}/{up}/a/b/file", "inner"),
+        ("long/file", ""),
+        ("long/{up}/file", "outer"),
+    ],
+)
+def test_a_way_longer_than_the_limit_of_open_files(top, few_descriptors, path, text):
+    nest(str(top), 300)
+    (top / "long").symlink_to("/".join(["d"] * 300))
+    words = {"down": "/".join(["d"] * 300), "down2": "d/d", "up": "/".join([".."] * 300)}
+    assert read(top, path.format(**words)) == text
+
+
+@pytest.mark.parametrize("path", ["{down}/{up}/../secret", "{down}/{up}/{down}/{up}/..", "long/{up}/../secret"])
+def test_a_long_way_does_not_leave_either(top, few_descriptors, path):
+    nest(str(top), 300)
+    (top / "long").symlink_to("/".join(["d"] * 300))
+    words = {"down": "/".join(["d"] * 300), "up": "/".join([".."] * 300)}
+    with pytest.raises(OSError) as caught:
+        open_beneath(str(top), path.format(**words))
+    assert caught.value.errno == errno.EXDEV
+
+
+def test_a_directory_that_became_a_link_is_not_entered_on_the_way_back(top, monkeypatch):
+    nest(str(top), 100)
+    opened = os.open
+
+    def exchange(name, *arguments, **where):
+        if name == "last":
+            os.rename(top / "d", top / "moved")
+            (top / "d").symlink_to("..")
+        return opened(name, *arguments, **where)
+
+    os.mkdir(top / "/".join(["d"] * 100) / "last")
+    monkeypatch.setattr(os, "open", exchange)
+    with pytest.raises(OSError) as caught:
+        open_beneath(str(top), "/".join(["d"] * 100) + "/last/" + "/".join([".."] * 100) + "/secret")
+    assert caught.value.errno in (errno.ELOOP, errno.ENOTDIR)
 
 
 def test_directories_by_links(top):

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envtool.errors import UsageError
-from envtool.project import inputs, snapshot, source_files, walk
+from envtool.project import snapshot, source_files, walk
 from envtool.run import fast_exec
+from tests import project_inputs
 from tests.depth import examples
 
 TAG = walk.SIGNATURE.decode() + "\n# made by a tool\n"
@@ -71,8 +72,8 @@ def test_what_tools_make_is_no_part_of_it(case, tmp_path):
     assert listed == sorted(name for name in {"main.c", *files} if not name.startswith(f"{tool}/"))
     assert looked(root, plans) == listed
     assert fast_exec.list_hidden(plan(root), []) == source_files.list_hidden(root)
-    assert [item.path for item in inputs.find_inputs(root, ["."])] == listed
-    assert [item.path for item in inputs.find_inputs(root, ["**"])] == listed
+    assert [item.path for item in project_inputs.find(root, ["."])] == listed
+    assert [item.path for item in project_inputs.find(root, ["**"])] == listed
     assert source_files.ProjectFiles(root).glob("**") == listed
 
 
@@ -113,14 +114,14 @@ def test_an_input_that_names_one_has_it(pattern, found, tmp_path):
         "src/a.js": "", "src/node_modules/c/i.js": "", "pom.xml": "", "target/app.jar": "", "env/pyvenv.cfg": "",
         "env/lib/x": "",
     })  # fmt: skip
-    assert [item.path for item in inputs.find_inputs(root, [pattern])] == found
+    assert [item.path for item in project_inputs.find(root, [pattern])] == found
 
 
 @pytest.mark.parametrize("pattern", ["*/i.js", "**/i.js", "node_*", "[n]ode_modules/*"])
 def test_a_glob_that_names_none_has_none(pattern, tmp_path):
     root = tree(tmp_path, {"node_modules/i.js": "", "x": ""})
     with pytest.raises(UsageError, match="no file matches"):
-        inputs.find_inputs(root, [pattern])
+        project_inputs.find(root, [pattern])
 
 
 def test_git_alone_says_what_is_ignored_where_there_is_git(tmp_path):
@@ -129,7 +130,7 @@ def test_git_alone_says_what_is_ignored_where_there_is_git(tmp_path):
     assert source_files.list_files(root) == [".gitignore", "env/pyvenv.cfg", "node_modules/i.js"]
     assert source_files.list_hidden(root) == (source_files.OWN, "out")
     with pytest.raises(UsageError, match="no file in it is part of the project"):
-        inputs.find_inputs(root, ["out"])
+        project_inputs.find(root, ["out"])
 
 
 def test_a_directory_deeper_than_python_calls_functions(tmp_path):
@@ -176,7 +177,7 @@ def test_every_file_is_listed_or_hidden_and_never_both(paths, tags, tmp_path_fac
             and (top / each).is_dir()
             and (inner := {p for p in covered if p.startswith(f"{each}/")})
         ):
-            assert {item.path for item in inputs.find_inputs(root, [each])} == inner
+            assert {item.path for item in project_inputs.find(root, [each])} == inner
 
 
 def test_the_page_names_them_all():

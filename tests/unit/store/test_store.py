@@ -13,6 +13,7 @@ import pytest
 
 from envtool import keys
 from envtool.errors import Interrupted, StoreError
+from envtool.fs import removal
 from envtool.store import answer_cache, blobs, canonical, layers, locks
 from envtool.store.store import Store, file_system_type, open_store, store_directory
 from envtool.store.temp_dirs import REMOVAL_SUFFIX, sweep, temp_directory
@@ -182,9 +183,7 @@ def test_scratch_ends_with_its_owner(store):
 def test_sweep_uses_the_given_remover_where_ours_cannot(store, monkeypatch):
     dead = store.path("tmp", "dead")
     os.makedirs(dead)
-    import shutil
-
-    real = shutil.rmtree
+    real = removal.remove_tree
     calls = []
 
     def refuse(path):
@@ -192,7 +191,7 @@ def test_sweep_uses_the_given_remover_where_ours_cannot(store, monkeypatch):
             raise PermissionError
         real(path)
 
-    monkeypatch.setattr(shutil, "rmtree", refuse)
+    monkeypatch.setattr(removal, "remove_tree", refuse)
     assert sweep(store) == 0  # without help nothing happens, and nothing breaks
     assert sweep(store, remove=calls.append) == 1
     assert calls == [dead + REMOVAL_SUFFIX]

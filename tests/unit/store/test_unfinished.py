@@ -78,7 +78,7 @@ def test_all_that_a_remover_will_take_is_being_removed_from_the_first_moment(sto
     def refuse(path, *_):
         raise PermissionError(path)
 
-    with mock.patch.object(temp_dirs.shutil, "rmtree", refuse):
+    with mock.patch.object(temp_dirs.removal, "remove_tree", refuse):
         temp_dirs.sweep(store, remove=lambda path: (looked.append(of(store)), os.system(f"rm -r {path}")))
     assert len(looked) == 5
     assert not any(found.left for found in looked), "nobody will find it left"
@@ -97,7 +97,7 @@ def test_what_is_being_swept_away(store):
 
     os.chmod(store.path("tmp", "0123456789abcdef", "upper"), 0o700)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(temp_dirs.shutil, "rmtree", lambda path: (_ for _ in ()).throw(PermissionError(1, "no")))
+        patch.setattr(temp_dirs.removal, "remove_tree", lambda path: (_ for _ in ()).throw(PermissionError(1, "no")))
         assert temp_dirs.sweep(store, remove=remove) == 0  # the stand-in removed nothing
     assert looked[0].going > 100_000
     assert (looked[0].made, looked[0].left) == (0, 0)
@@ -118,7 +118,7 @@ def test_what_gc_takes_away(store):
         found.append(of(store))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(temp_dirs.shutil, "rmtree", lambda path: (_ for _ in ()).throw(PermissionError(1, "no")))
+        patch.setattr(temp_dirs.removal, "remove_tree", lambda path: (_ for _ in ()).throw(PermissionError(1, "no")))
         with pytest.raises(PermissionError):
             remove_items(store, [item], remove=remove)
     assert found[0].going > 100_000

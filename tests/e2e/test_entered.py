@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -92,11 +93,12 @@ assert libc.ptrace(ctypes.c_long(0x4206), ctypes.c_long(pid), None, None) == 0, 
 open(f"/proc/{pid}/mem", "rb").close()
 print("traced")
 """
+YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 needs_python = pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="no /usr/bin/python3 to look with")
 
 
 @pytest.mark.skipif(
-    os.path.exists("/proc/sys/kernel/yama/ptrace_scope") and open("/proc/sys/kernel/yama/ptrace_scope").read() != "0\n",
+    YAMA.exists() and YAMA.read_text() != "0\n",
     reason="Yama keeps processes from tracing each other",
 )
 @needs_python

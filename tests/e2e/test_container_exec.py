@@ -262,6 +262,7 @@ def test_the_containers_end_is_the_end_of_its_commands(made):
         end = waiting(container) if how != "close" else None
         with container.exec(["sh", "-c", "trap '' TERM; sleep 60"]) as execution:
             if how == "stop":
+                until(lambda: "sleep 60" in ran(container, "ps -o args=")[1])  # noqa: B023 - called here
                 container.stop()
             if how == "close":
                 container.__exit__()

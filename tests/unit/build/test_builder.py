@@ -62,7 +62,7 @@ def build(tmp_path):
         make.world.runner.on("make base", files={"/usr/bin/x": "x"})
         if make.prepare:
             make.prepare(make.world)
-        base, layer = make.world.scheduler.stack("e").made
+        base, layer = make.world.scheduler.stack("e").layers
         return base.layer, layer.layer
 
     make.prepare = None
@@ -87,7 +87,7 @@ def test_the_container_of_a_layer(build):
     assert program.env["HOME"] == "/root"
     assert set(base_environment(1)) <= set(program.env)
     assert program.binds == ()
-    assert program.view is None
+    assert program.project is None
 
 
 def test_a_base_has_no_layers_below_and_so_no_overlay(build):

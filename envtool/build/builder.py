@@ -71,7 +71,7 @@ def build_layer(
                 raise
         return _build(resolved, parents, context, event_id, site)
     except NoDiskSpace as failed:
-        if context.room.barren(context.store, context.root, context.claims):
+        if context.disk_space.barren(context.store, context.root, context.leases):
             failed.full.hint = disk_errors.NOTHING
         raise _disk_full_error(resolved, failed.error, failed.full) from failed.error
 
@@ -136,7 +136,7 @@ def _reserve_space(resolved: ResolvedNode, context: Context) -> AbstractContextM
     present = [blobs.has(context.store, fetch.sha256, fetch.size) for fetch in resolved.fetches]
     sizes = [fetch.size for fetch in resolved.fetches]
     missing = sum(size for size, is_present in zip(sizes, present, strict=True) if not is_present)
-    return context.room.making(context.store, _location(resolved), sum(sizes), missing, context.emit)
+    return context.disk_space.making(context.store, _location(resolved), sum(sizes), missing, context.emit)
 
 
 class RebuildDirectory:

@@ -103,7 +103,7 @@ def download(fetches: Sequence[Fetch], context: Context, event_id: str, *, phase
 def lease_blobs(fetches: Sequence[Fetch], context: Context) -> None:
     """Keeps these files, present or not, from any `gc` while the command runs. Raises StoreError."""
     try:
-        context.claims.lease_blobs(context.store, [fetch.sha256 for fetch in fetches])
+        context.leases.lease_blobs(context.store, [fetch.sha256 for fetch in fetches])
     except OSError as error:
         raise disk_errors.translate_os_error(context.store.root, error) or error from error
 

@@ -213,8 +213,8 @@ def find_resolution(
         return Resolution(request=request, known=False, again=True)
     if node.is_pinned:
         question = question_for_lock(node, request, below)
-        if question.id in context.moving:
-            return Resolution(request=replace(request, keep=context.moving[question.id]), known=False, again=True)
+        if question.id in context.upgrading:
+            return Resolution(request=replace(request, keep=context.upgrading[question.id]), known=False, again=True)
         locked = find_locked_answer(node, request, question, context)
         if locked is not None:
             return Resolution(request=request, known=True, pins=locked.pins, locked=locked)

@@ -46,7 +46,7 @@ class Scheduler:
         # without a team cache it is the same reader: there is nothing more to learn
         self._reader = StateReader(context, Sources(team=True), self._local) if team else self._local
         self._prefetcher = Prefetcher(context)
-        context.room.protect(self._stored_keys)
+        context.disk_space.protect(self._stored_keys)
 
     # ---- what is known ---------------------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class Scheduler:
         return made if isinstance(made, StoredLayer) and self._lease(made) and self._fits(node, made) else None
 
     def _lease(self, made: StoredLayer) -> bool:
-        return self._context.claims.find_layer(self._context.store, made.layer.key) is not None
+        return self._context.leases.find_layer(self._context.store, made.layer.key) is not None
 
     def _fits(self, node: Node, made: StoredLayer) -> bool:
         """Whether the layers below a node in an env's stack have the diff IDs that the node was built on. Raises as
@@ -313,7 +313,7 @@ class Scheduler:
                 pins = resolution.resolve_pins(node, answer.request, context, site, again=answer.again)
                 resolved = resolution.apply_pins(node, answer.request, pins)
             work.detail = node.kind.summary(resolved.request, resolved.pins)
-            layer = context.claims.find_layer(context.store, resolved.key)
+            layer = context.leases.find_layer(context.store, resolved.key)
             if layer is not None:
                 work.outcome = "cached"
                 return StoredLayer(resolved=resolved, layer=layer)

@@ -155,7 +155,7 @@ def test_no_file_is_newer_than_the_epoch(build):
 def failed(build, name="plain", **more):
     with pytest.raises((BuildError, SandboxError, StoreError, Interrupted)) as found:
         build(name, **more)
-    build.world.context.claims.close()
+    build.world.context.leases.close()
     assert not os.listdir(build.world.context.store.path("tmp"))
     return found.value
 
@@ -183,7 +183,7 @@ def test_a_container_that_cannot_be_made(build, code):
 def test_no_network_when_offline(build):
     _, layer = build("network")
     assert build.world.runner.programs[-1].network
-    build.world.context.claims.close()
+    build.world.context.leases.close()
     os.rename(os.path.dirname(layer.tree), build.world.top / "gone")
     with pytest.raises(BuildError) as found:
         build.world.again(offline=True).stack("e")

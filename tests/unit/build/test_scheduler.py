@@ -57,7 +57,7 @@ def test_what_is_stored_is_not_made_again(world):
 def test_a_layer_that_is_gone_is_made_again_and_what_stands_on_it_stays(world):
     one = world(CHAIN)
     _, gone, top = one.scheduler.stack("e").layers
-    one.context.claims.close()
+    one.context.leases.close()
     os.rename(os.path.dirname(gone.layer.tree), one.top / "gone")
     one.again().stack("e")
     assert one.made() == ["base", "one", "two", "one"]
@@ -116,7 +116,7 @@ def test_a_failed_build_leaves_nothing_and_is_tried_in_the_next_run(world):
     assert "exit 3" in found.value.message
     assert found.value.output == "oh no"
     assert one.outcomes()["layer", "two"] == "failed"
-    one.context.claims.close()
+    one.context.leases.close()
     assert not os.listdir(one.context.store.path("tmp"))
     one.runner.on("make two", builds)
     one.again().stack("e")
@@ -196,7 +196,7 @@ def test_a_cancelled_build_ends_and_nobody_waits_for_it(world):
             with pytest.raises(Interrupted):
                 stack.result(10)
     assert one.outcomes()["layer", "one"] == "interrupted"
-    one.context.claims.close()
+    one.context.leases.close()
     assert not os.listdir(one.context.store.path("tmp"))
 
 

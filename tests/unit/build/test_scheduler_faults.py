@@ -192,7 +192,7 @@ def check_nothing_left(run, threads, descriptors):
     )
     for _ in range(os.cpu_count() or 1):
         assert context.turns.acquire(blocking=False), "a turn is not given back"
-    assert not context.room._builds
+    assert not context.disk_space._builds
     run.world.close()
     wait_until(lambda: threading.active_count() <= threads, "a thread is left")
     assert not os.listdir(context.store.path("tmp")), "a directory is left"

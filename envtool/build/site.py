@@ -16,7 +16,7 @@ from envtool.build.context import Context
 from envtool.build.host_network import host_network_access
 from envtool.build.parents import copies, joins, project_overlay, stack_binds
 from envtool.build.project_site import ProjectSite
-from envtool.build.resolution import KnownLayer, MadeLayer
+from envtool.build.resolution import KnownLayer, StoredLayer
 from envtool.build.tee import Tee
 from envtool.container import program as container
 from envtool.errors import FetchError, Interrupted, MakeError, ResolveError
@@ -102,7 +102,7 @@ class ContainerSite(ProjectSite):
         """See api.Site. Raises ResolveError where there are no layers below to run on, Interrupted."""
         if not self._below:
             raise ResolveError("a base has no container to resolve in", code="no-stack")
-        below = [layer for layer in self._below if isinstance(layer, MadeLayer)]
+        below = [layer for layer in self._below if isinstance(layer, StoredLayer)]
         if len(below) < len(self._below):  # `fetch` resolves nodes whose parents are not built
             raise ResolveError("what it stands on is not built", code="no-stack")
         environment = build_environment(self._request.epoch, self._request)
@@ -125,12 +125,12 @@ class ContainerSite(ProjectSite):
                 root=container.Root(lowers=tuple(layer.layer.tree for layer in reversed(below))),
                 steps=(container.ContainerStep(argv=command.words()),),
                 binds=(*stack_binds(below), *mounts),
-                view=container.ProjectMount(project=bench.project, target=PROJECT) if bench.project else None,
-                joins=joins([layer.settled for layer in below]),
+                project=container.ProjectMount(source=bench.project, target=PROJECT) if bench.project else None,
+                joins=joins([layer.resolved for layer in below]),
                 **project_overlay(below),
-                copies=copies([layer.settled for layer in below]),
+                copies=copies([layer.resolved for layer in below]),
                 env=environment,
-                shown=texts,
+                mounts=texts,
                 user="root",
                 network=network,
             )
@@ -149,7 +149,7 @@ class ContainerSite(ProjectSite):
         """See api.Site."""
         if not self._below:
             return {}
-        base = self._below[0].settled
+        base = self._below[0].resolved
         if not isinstance(base.node.kind, Base):  # a sublayer, which stands alone
             return {}
         try:

@@ -49,8 +49,8 @@ def _run_twice(
     hidden = source_files.list_hidden(context.root, context.cancel.reader)
     request = task_container.make_request(env, stack, host, arch=context.arch, task=task)
     with ExitStack() as exits:
-        exits.enter_context(layers.hold_layers(context.store, [made.layer for made in stack.made]))
-        library, note = verification.clocks.library_for(stack.made[0])
+        exits.enter_context(layers.hold_layers(context.store, [made.layer for made in stack.layers]))
+        library, note = verification.clocks.library_for(stack.layers[0])
         directories = [exits.enter_context(side_directory(context, side)) for side in SIDES]
 
         def run_side(side: VariationSide, directory: str) -> str:

@@ -38,7 +38,7 @@ class LayerJob:
     root: str
     identity: tuple[int, ...]  # device and inode of the root: see beneath.hold_project
     arch: str
-    settled: ResolvedNode
+    resolved: ResolvedNode
     parents: Parents
     directory: str
     variation: BuildVariation
@@ -82,7 +82,7 @@ def _build_layer(job: LayerJob, emit: Any) -> dict[str, Any]:
     if job.identity:
         hold_project(job.root, job.identity)
     context = Context(store=job.store, root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False)
-    captured = rebuild(job.settled, job.parents, context, "verify", RebuildDirectory(job.directory), job.variation)
+    captured = rebuild(job.resolved, job.parents, context, "verify", RebuildDirectory(job.directory), job.variation)
     return {"captured": [*captured]}
 
 

@@ -67,8 +67,8 @@ argv = ("/usr/bin/python3", "-I", "-S", "/look.py")
 def program(steps):
     return Program(
         root=Root(lowers=(top + "/tree",)), steps=steps, user="user" if user == "user" else "root", timeout=40,
-        env={"PATH": "/usr/bin:/bin", "ONE": "1"}, view=ProjectMount(project=project),
-        binds=(BindMount(source="/usr", target="/usr"),), shown=(TextMount(target="/look.py", content=look.encode()),),
+        env={"PATH": "/usr/bin:/bin", "ONE": "1"}, project=ProjectMount(source=project),
+        binds=(BindMount(source="/usr", target="/usr"),), mounts=(TextMount(target="/look.py", content=look.encode()),),
     ).to_dict()
 more = {"env": {"TWO": "2"}, "cwd": "/project", **who}
 looks = (ContainerStep(argv=argv, **more),)

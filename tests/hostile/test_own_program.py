@@ -58,7 +58,7 @@ steps = (ContainerStep(argv=("/usr/bin/bash", "-ec", prepare)), ContainerStep(ar
 steps = (*steps[:1], ContainerStep(argv=argv)) if kernel != "exec" else steps
 program = Program(
     root=Root(upper=top + "/tree") if kernel == "kept" else Root(lowers=(top + "/tree",)), steps=steps, env=env, user=user, timeout=30,
-    binds=(BindMount(source="/usr", target="/usr"),), shown=(TextMount(target="/code", content=change.encode()),),
+    binds=(BindMount(source="/usr", target="/usr"),), mounts=(TextMount(target="/code", content=change.encode()),),
 )
 with supervisor.Container(program.to_dict()) as container:
     container.start()

@@ -158,7 +158,7 @@ def check_results(run, results, pulled):
         fails = failing(case, env, pulled)
         if not isinstance(result, Exception):
             assert not fails, (env, fails)
-            assert all(layers.find(run.world.context.store, made.layer.key) == made.layer for made in result.made)
+            assert all(layers.find(run.world.context.store, made.layer.key) == made.layer for made in result.layers)
         elif isinstance(result, Interrupted):
             assert case.cancel_at
         else:
@@ -196,7 +196,7 @@ def check_nothing_left(run, threads, descriptors):
     assert run.world.runner.running == 0
     for _ in range(os.cpu_count() or 1):
         assert context.turns.acquire(blocking=False), "a turn is not given back"
-    assert not context.room._builds
+    assert not context.disk_space._builds
     run.world.close()
     wait_until(lambda: threading.active_count() <= threads, "a thread is left")
     assert not os.listdir(context.store.path("tmp")), "a directory is left"
@@ -269,7 +269,9 @@ def test_each_node_once_each_failure_once_and_nothing_left(quick_disk, case):
         if case.team:
             whole = Run(f"{top}/far", replace(case, faults={}, cancel_at=0))
             stacks = whole.go().values()
-            far = {made.layer.key: made.layer for stack in stacks for made in (*stack.made, *stack.aside)}.values()
+            far = {
+                made.layer.key: made.layer for stack in stacks for made in (*stack.layers, *stack.other_stages)
+            }.values()
             whole.world.close()
         descriptors = len(os.listdir("/proc/self/fd"))
         run = Run(f"{top}/here", case, far)

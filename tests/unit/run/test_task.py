@@ -71,8 +71,8 @@ def test_its_container(place):
     assert program.root.lowers == ("/tree", "/tree")
     assert program.root.scratch == program.root.upper == ""
     assert (program.user, program.timeout, program.network) == ("root", 3.0, False)
-    assert program.view.project == str(place.world.root)
-    assert "out" in program.view.hidden
+    assert program.project.source == str(place.world.root)
+    assert "out" in program.project.hidden
     (step,) = program.steps
     assert (step.argv, step.cwd) == (("/bin/sh", "-ec", "true"), "/project/sub")
     assert program.env["A"] == "1"

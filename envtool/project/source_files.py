@@ -8,6 +8,7 @@ repository, all files belong to the project but `.envtool/` and the directories 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -229,7 +230,8 @@ def _read_error(error: git.RepositoryError | OSError) -> EnvtoolError:
         return Interrupted()
     if isinstance(error, DirectoryReplacedError):
         return EnvtoolError(f"{error.strerror}: {error.filename}", code="project-replaced", hint="run it again")
-    return EnvtoolError(f"the project cannot be read: {error}", code="project-git")
+    hint = "`rm -rf` removes it" if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG else ""
+    return EnvtoolError(f"the project cannot be read: {error}", code="project-git", hint=hint)
 
 
 def _has_no_links(top: int, directory: str, known: dict[str, bool]) -> bool:

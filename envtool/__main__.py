@@ -41,10 +41,13 @@ def main() -> int:
             os._exit(status)
     from envtool.cli.main import main as run
 
-    # objects of imports and a spec stay in use: with the default of 700, collections take a tenth of `envtool list`
-    gc.set_threshold(50_000, 20, 20)
+    # objects of imports and a spec stay in use: collections at the default of 700 take a tenth of `envtool list`, and
+    # one at 50,000 takes 10 to 20 ms of `why` and `test`
+    gc.set_threshold(200_000, 20, 20)
     gc.enable()
-    return run(arguments)
+    status = run(arguments)
+    gc.freeze()  # the interpreter looks for cycles once more as it ends: that takes 20 ms, and the process ends anyway
+    return status
 
 
 if __name__ == "__main__":

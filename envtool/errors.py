@@ -40,6 +40,13 @@ def closest_name(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
     return "".join(get_close_matches(name, [*names], 1, cutoff))
 
 
+def near_name_hint(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The hint for a name that means nothing: the nearest of the `known` names, else `otherwise`, else the first."""
+    names = [*dict.fromkeys(known)]
+    close = closest_name(name, names)
+    return f"did you mean `{close}`?" if close else otherwise or f"there are {', '.join(names[:12])}"
+
+
 class EnvtoolError(Exception):
     """The base class. `str(error)` is the message; `hint` may be empty. `output` is the output of a program that failed
     (bytes decoded with replacement), or ""."""

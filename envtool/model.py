@@ -6,9 +6,9 @@ and never gain run-time fields.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -41,6 +41,32 @@ class Command:
         import shlex
 
         return shlex.join(self.argv) if self.argv else self.shell.strip()
+
+
+InputUse: TypeAlias = Literal["build", "name", "resolve", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Files of the project that a layer depends on. All paths are relative to the directory of the spec file.
+
+    `use` says what counts of them: for "build", names and content: both are in the key, and a build sees the files; for
+    "name", only the names: an edit rebuilds nothing, and a build sees empty files; for "resolve", the content: after an
+    edit `resolve` is called again, and the layer is rebuilt if its pins differ, but a build does not see the files. For
+    "text" the pattern is the path of one file, and the pure methods get its text in `Request.texts`, without which it
+    is missing there if the file does not exist; the text is in no key: `question` and `material` return what the kind
+    takes from it.
+    """
+
+    pattern: str  # a file, a directory with everything in it, or a glob
+    _: KW_ONLY
+    use: InputUse = "build"
+    required: bool = True  # False: the pattern may match nothing
+    # path -> whether this file, which the pattern matches, counts; None: all do
+    keeps: Callable[[str], bool] | None = None
+    # (link, file) -> whether the file that a symlink leads to counts as well: the link is then hashed by the content of
+    # that file; None: each does. Give False if the kind copies links as links and never reads through them.
+    follows: Callable[[str, str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

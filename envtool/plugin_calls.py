@@ -16,17 +16,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, SupportsIndex, TypeVar, get_args
 
-from envtool import api, pin_schemas
+from envtool import api, pin_schemas, recipe
 from envtool.errors import EnvtoolError, PluginError
-from envtool.model import Where
+from envtool.model import InputUse, Where
 
 __all__ = ["plugin_owner", "with_location", "wrap_kind", "wrap_language", "wrap_plugin"]
 
-T = TypeVar("T", api.Kind, api.Language)
+K = TypeVar("K", api.Kind, api.Base)
+T = TypeVar("T", api.Kind, api.Base, api.Language)
 AnswerCheck = Callable[[Any], Any]  # a returned value -> the value for the core. Raises _WrongAnswer
 
+USES = get_args(InputUse)
 _CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -91,28 +93,47 @@ def _expect_recipe(answer: Any) -> Any:
     _expect(api.Recipe)(answer)
     if not all(isinstance(step, api.Run | api.Unpack | api.Place | api.Call) for step in answer.steps):
         raise _WrongAnswer("a Recipe of Run, Unpack, Place and Call")
+    for step in answer.steps:
+        if isinstance(step, api.Call):
+            _expect_call(step)
     return answer
 
 
+def _expect_call(step: api.Call) -> None:
+    for function in (step.function, step.prepare):
+        if function is not None and not recipe.function_name(function):
+            name = getattr(function, "__qualname__", type(function).__name__)
+            raise _WrongAnswer(f"a Recipe whose Calls have functions of modules, and not `{name}`,")
+    try:
+        json.dumps(step.arguments, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _WrongAnswer(
+            f"a Recipe whose Calls have JSON as arguments, as `{step.function.__name__}` has not,"
+        ) from error
+
+
 _KIND: Mapping[str, AnswerCheck | None] = {
-    "inputs": _expect_each(str),
-    "optional_inputs": _expect_each(str),
-    "named_inputs": _expect_each(str),
-    "asked_inputs": _expect_each(str),
-    "texts": _expect_each(str),
-    "keeps": None,
-    "follows": None,
+    "inputs": _expect_each(api.Input),
     "judge": _expect(type(None)),
     "check": _expect(type(None)),
-    "foreseen": _expect_each(api.Part),
     "question": _expect_json,
     "resolve": _expect_json,
-    "fresh": None,
-    "watches": _expect_each(str),
-    "looked": None,
     "fetches": _expect_each(api.Fetch),
     "locate": _expect_each(api.Fetch),
     "material": _expect_json,
+    "hint": _expect(str),
+    "variables": _expect_variables,
+    "in_project": _expect_string_mapping,
+    "generated": _expect_string_mapping,
+    "build": _expect_recipe,
+    "summary": _expect(str),
+}
+_BASE: Mapping[str, AnswerCheck | None] = {
+    **_KIND,
+    "foreseen": _expect_each(api.Part),
+    "fresh": None,
+    "watches": _expect_each(str),
+    "looked": None,
     "platform": _expect(str),
     "parts": _expect_each(api.Part),
     "image_config": _expect_json,
@@ -121,12 +142,6 @@ _KIND: Mapping[str, AnswerCheck | None] = {
     "epoch": _expect(int, type(None)),
     "faketime": _expect(bytes, type(None)),
     "packages_with": _expect_string_mapping,
-    "hint": _expect(str),
-    "variables": _expect_variables,
-    "in_project": _expect_string_mapping,
-    "generated": _expect_string_mapping,
-    "build": _expect_recipe,
-    "summary": _expect(str),
 }
 _LANGUAGE: Mapping[str, AnswerCheck | None] = {"layers": _expect_each(api.LayerDraft)}
 _HOOKS: Mapping[str, AnswerCheck | None] = {
@@ -139,9 +154,9 @@ _HOOKS: Mapping[str, AnswerCheck | None] = {
 # ---- wrappers ------------------------------------------------------------------------------------------------------
 
 
-def wrap_kind(value: api.Kind, owner: str) -> api.Kind:
+def wrap_kind(value: K, owner: str) -> K:
     """Returns a wrapper of a plugin's kind that checks what it returns. `owner` names the plugin in errors."""
-    return _wrap(value, owner, api.Kind)
+    return _wrap(value, owner, api.Base if isinstance(value, api.Base) else api.Kind)
 
 
 def wrap_language(value: api.Language, owner: str) -> api.Language:
@@ -173,9 +188,9 @@ def _wrap(value: T, owner: str, base: type[T]) -> T:
 
 
 @functools.cache
-def _wrapper_class(own: type, owner: str, base: type) -> type:
-    methods = _KIND if base is api.Kind else _LANGUAGE
-    special = {"parts": _expect_parts, "resolve": _expect_pins}
+def _wrapper_class(own: type, owner: str, base: type[object]) -> type:
+    methods = {api.Kind: _KIND, api.Base: _BASE, api.Language: _LANGUAGE}[base]
+    special = {"inputs": _expect_inputs, "foreseen": _expect_parts, "parts": _expect_parts, "resolve": _expect_pins}
 
     def method(name: str, check: AnswerCheck | None) -> Callable[..., Any]:
         def ask(self: Any, *arguments: Any, **named: Any) -> Any:
@@ -210,6 +225,30 @@ def _unpickle_wrapper(make: Callable[..., T], arguments: tuple[Any, ...], state:
             for name, value in (part or {}).items():
                 object.__setattr__(plain, name, value)
     return _wrap(plain, owner, base)
+
+
+def _expect_inputs(own: Any, owner: str) -> AnswerCheck:
+    """Checks inputs, and wraps their filters, which are called later; inputs with one filter keep one."""
+    del own
+
+    @functools.cache
+    def wrap(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        return _checked(function, name, owner, None)
+
+    def check(answer: Any) -> Any:
+        items = _expect_each(api.Input)(answer)
+        if not all(isinstance(item.pattern, str) and item.use in USES for item in items):
+            raise _WrongAnswer(f"several Input, each with a str, for {', '.join(USES[:-1])} or {USES[-1]}")
+        return tuple(
+            replace(
+                item,
+                keeps=item.keeps and wrap(item.keeps, "keeps"),
+                follows=item.follows and wrap(item.follows, "follows"),
+            )
+            for item in items
+        )
+
+    return check
 
 
 def _expect_pins(own: Any, owner: str) -> AnswerCheck:

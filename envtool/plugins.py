@@ -27,14 +27,14 @@ PACKAGE = "envtool.kinds"
 BUILTIN = "envtool.kinds.builtin"  # the module whose hooks return the built-in kinds
 RESERVED = frozenset({"needs", "path", "set"})  # keys of every layer, which no kind may have
 
-T = TypeVar("T", api.Kind, api.Language)
+T = TypeVar("T", api.Kind, api.Base, api.Language)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRegistry:
     """Kinds and languages by name. `plugins` are the objects with the hooks, for detection and events."""
 
-    bases: Mapping[str, api.Kind] = field(default_factory=dict)
+    bases: Mapping[str, api.Base] = field(default_factory=dict)
     layers: Mapping[str, api.Kind] = field(default_factory=dict)
     languages: Mapping[str, api.Language] = field(default_factory=dict)
     plugins: tuple[object, ...] = ()
@@ -90,7 +90,7 @@ def discover(
         _register(manager, plugin, owner)
         plugins.append((plugin, owner))
     return PluginRegistry(
-        bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind, plugin_calls.wrap_kind),
+        bases=_collect(plugins, "envtool_base_kinds", api.Base, "base kind", _check_kind, plugin_calls.wrap_kind),
         layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, plugin_calls.wrap_kind),
         languages=_collect(
             plugins, "envtool_languages", api.Language, "language", _check_language, plugin_calls.wrap_language
@@ -181,7 +181,7 @@ def _collect(
             if not isinstance(value, expected_type):
                 raise _plugin_error(
                     owner,
-                    f"offers {value!r} as a {noun}, which is no {expected_type.__module__}.{expected_type.__name__}",
+                    f"offers {value!r} as a {noun}, which is no envtool.api.{expected_type.__name__}",
                 )
             name = getattr(value, "name", None)
             if not isinstance(name, str) or not name:

@@ -3,6 +3,7 @@ import these names from `envtool.api`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -101,6 +102,10 @@ class Call:
     function cannot import anything: its module must import all that it needs at its top, or in `prepare`, which is
     called before the root changes. An exception fails the build.
 
+    The container that a recipe becomes is data: the function (and `prepare`) travels as its name, and is imported where
+    the container is started. So it must be found by its name, as a function of a module is; a lambda, a function in a
+    function or a bound method is refused. The arguments travel as JSON: a tuple in them arrives as a list.
+
     If `unpacks`, the function gets as its last argument `unpack(path, target, owner, make)`, which unpacks layers. It
     unpacks a tar (plain, or compressed by gzip, bzip2, xz or zstd) into the directory `target` with owners, modes,
     times and attributes. It replaces what exists, but never follows a link at the path of a member. `owner` (uid, gid)
@@ -119,6 +124,18 @@ class Call:
     unpacks: bool = False
     counts: int = 0
     phase: str = ""
+
+
+def function_name(function: Callable[..., object]) -> str:
+    """Returns the name under which another process finds a function ("package.module:function"); "" for one that has no
+    such name: a lambda, a function in a function, a bound method, any other callable."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if not module or not name:
+        return ""
+    found: object = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return f"{module}:{name}" if found is function else ""
 
 
 Step: TypeAlias = Run | Unpack | Place | Call

@@ -1,16 +1,16 @@
-"""The values of the command line; finds the spec and selects the envs that they name."""
+"""The values of the command line; finds the spec."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from envtool.errors import UsageError, closest_name
-from envtool.fs import globs
+from envtool.errors import UsageError, near_name_hint
 from envtool.fs.beneath import hold_project
-from envtool.model import Env, Spec
+from envtool.model import Spec
 from envtool.project import discovery
+from envtool.spec.select_envs import env_names
 
 SPEC = discovery.SPEC
 
@@ -72,46 +72,12 @@ def _find_spec_path(request: CommandRequest) -> str:
     return discovered.path
 
 
-def select_envs(spec: Spec, patterns: tuple[str, ...]) -> Spec:
-    """The spec with the envs that the patterns (names, groups, globs; none: all) match. Raises UsageError."""
-    if not patterns:
-        return spec
-    selected: set[str] = set()
-    for pattern in patterns:
-        matches = globs.name_pattern(pattern).fullmatch
-        names = {env.name for env in spec.envs if env.group == pattern or matches(env.name)}
-        if not names:
-            raise _unknown_env_error(spec, pattern)
-        selected |= names
-    return replace(spec, envs=tuple(env for env in spec.envs if env.name in selected))
-
-
-def find_env(spec: Spec, name: str) -> Env:
-    """The env of this name, or the only env of the group of this name. Raises UsageError."""
-    envs = [env for env in spec.envs if env.name == name] or [env for env in spec.envs if env.group == name]
-    if not envs:
-        raise _unknown_env_error(spec, name)
-    if len(envs) > 1:
-        names = ", ".join(env.name for env in envs)
-        raise UsageError(f"`{name}` is a matrix: say which of {names}", code="env-ambiguous")
-    return envs[0]
-
-
-def _unknown_env_error(spec: Spec, name: str) -> UsageError:
-    names = [env.name for env in spec.envs]
-    close = closest_name(name, [*names, *{env.group for env in spec.envs}])
-    hint = f"did you mean `{close}`?" if close else f"envs: {', '.join(names[:12])}"
-    return UsageError(f"no env `{name}`", code="no-env", hint=hint)
-
-
 def unknown_task_error(spec: Spec, task: str) -> UsageError:
     """The error for a task that no env has."""
     single = len(spec.envs) == 1
     message = f"env `{spec.envs[0].name}` has no task `{task}`" if single else f"no env has a task `{task}`"
     known = sorted({known_task.name for env in spec.envs for known_task in env.tasks})
-    close = closest_name(task, known)
-    if any(task in (env.name, env.group) for env in spec.envs):
+    hint = near_name_hint(task, known, "`envtool list` shows envs and their tasks")
+    if task in env_names(spec.envs):
         hint = f"`{task}` is an env: `-e {shlex.quote(task)}`"
-    else:
-        hint = f"did you mean `{close}`?" if close else "`envtool list` shows envs and their tasks"
     return UsageError(message, code="no-task", hint=hint)

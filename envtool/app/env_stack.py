@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from envtool.app import all_problems
-from envtool.app.command_request import CommandRequest, find_env
+from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import OpenProject, open_for_building
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler, Stack
@@ -18,6 +18,7 @@ from envtool.model import Env
 from envtool.project import git
 from envtool.run import fast_exec, fast_plan, task_container, task_git
 from envtool.run.task import scratch_for
+from envtool.spec.select_envs import find_env
 
 
 def build_stack(project: OpenProject, env: Env, *, runs: bool = False) -> Stack:

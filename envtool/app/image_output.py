@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from envtool.app.command_request import CommandRequest, find_env
+from envtool.app.command_request import CommandRequest
 from envtool.app.env_stack import build_stack
 from envtool.app.open_project import open_for_building
 from envtool.build.context import Cancel
@@ -17,6 +17,7 @@ from envtool.images.image_config import ExportOptions
 from envtool.images.push import PushResult
 from envtool.report.sbom import rendering
 from envtool.run import stack_contents, task_container
+from envtool.spec.select_envs import find_env
 from envtool.store import layers
 from envtool.store.packing import Compression
 
@@ -27,7 +28,8 @@ def sbom(request: CommandRequest, env: str, form: rendering.Format, emit: Emit, 
         selected = find_env(opened.spec, env)
         stack = build_stack(opened, selected)
         with layers.hold_layers(opened.context.store, [built.layer for built in stack.made]):
-            return rendering.render_sbom(stack_contents.make_sbom(selected.name, stack, opened.kinds.plugins), form)
+            sbom = stack_contents.make_sbom(selected.name, stack, opened.kinds.plugins, opened.context.runner)
+            return rendering.render_sbom(sbom, form)
 
 
 def export(

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envtool import plugins
-from envtool.app.command_request import CommandRequest, find_env
+from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import OpenProject, open_project, without_lock_check
 from envtool.build.assess import NodeState, assess_nodes
 from envtool.build.stack_files import StackTree
 from envtool.container import userns
-from envtool.errors import MakeError, UsageError, closest_name
+from envtool.errors import MakeError, UsageError, near_name_hint
 from envtool.inspect import contents
 from envtool.inspect.contents import EnvReport, LayerReport, PathReport, PlacedLayer
 from envtool.inspect.diff import TreeDifferences, diff_trees, visible_tree
 from envtool.run.stack_contents import list_packages
+from envtool.spec.select_envs import env_names, find_env
 from envtool.store import disk_usage, inventory, layers, store
 from envtool.store.leases import Leases
 from envtool.store.store import Store
@@ -66,7 +67,7 @@ class StoreInspector:
         subject, bare_name = (subject, bare_name) if colon and subject in ("env", "layer", "base") else ("", name)
         project = self.project
         if project is not None:
-            if subject in ("", "env") and any(bare_name in (env.name, env.group) for env in project.spec.envs):
+            if subject in ("", "env") and bare_name in env_names(project.spec.envs):
                 return self._find_env(project, find_env(project.spec, bare_name).name)
             nodes = [
                 node
@@ -157,8 +158,7 @@ class StoreInspector:
         if self.project is not None:
             names = [env.name for env in self.project.spec.envs]
             names += [node.spec.name for node in self.project.graph.nodes.values()]
-        close = closest_name(name, names)
-        hint = f"did you mean `{close}`?" if close else "names are those of envs, bases and layers, or keys of layers"
+        hint = near_name_hint(name, names, "names are those of envs, bases and layers, or keys of layers")
         return UsageError(f"nothing here is called `{name}`", code="no-such-name", hint=hint)
 
 

@@ -12,13 +12,14 @@ from envtool.app.open_project import open_project, without_lock_check
 from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel
 from envtool.container import userns
-from envtool.errors import Interrupted, SpecError, UsageError
-from envtool.events import Emit, Finished, Outcome, Progress, Started
+from envtool.errors import SpecError, UsageError
+from envtool.events import Emit, Progress
 from envtool.inspect import remove_store, store_check
 from envtool.inspect.costs import Cost, EnvLayers, compute_costs, list_env_layers
 from envtool.store import disk_limits, inventory, store, temp_dirs
 from envtool.store.collect import GcPolicy, GcResult
 from envtool.store.gc import gc as collect
+from envtool.tracking import track_work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +76,7 @@ def gc(
         )
 
     progress, waiting = _progress_callbacks("gc", emit, cancel)
-    outcome: Outcome = "error"
-    emit(Started(id="store", subject="store", name="gc", time=now))
-    try:
+    with track_work(emit, "store", "store", "gc") as work:
         unfinished = inventory.measure_unfinished(opened, userns.run_as_root)
         measured, collected = collect(
             opened,
@@ -89,13 +88,7 @@ def gc(
             waiting=waiting,
             cancelled=cancel.is_set,
         )
-        outcome = "done"
-    except (Interrupted, KeyboardInterrupt):
-        outcome = "interrupted"
-        raise
-    finally:
-        end = time.time()
-        emit(Finished(id="store", subject="store", name="gc", outcome=outcome, time=end, seconds=end - now))
+        work.outcome = "done"
     free, disk = disk_limits.free_space(opened)
     litter = collected.litter + (unfinished.stopped if dry_run else 0)  # else `collect` counted it while removing it
     collected = replace(collected, litter=litter, litter_size=collected.litter_size + unfinished.left)
@@ -184,9 +177,7 @@ def store_path() -> str:
 def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> store_check.StoreCheck:
     """Check every item of the store, and with `repair` remove the damaged ones. Raises StoreError, Interrupted."""
     opened = store.open_store(idmap=userns.describe_ids())
-    began = time.time()
     total = store_check.bytes_to_check(opened)
-    emit(Started(id="store", subject="store", name="verify", time=began, total=total))
     done = 0
 
     def progress(size: int) -> None:
@@ -195,31 +186,13 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> stor
         emit(Progress(id="store", done=done, total=total))
         cancel.check()
 
-    outcome: Outcome = "error"
-    detail = ""
-    try:
+    with track_work(emit, "store", "store", "verify", total=total) as work:
         checked = store_check.check_store(opened, jobs=jobs, progress=progress)
         if repair:
             checked = store_check.repair(opened, checked)
             temp_dirs.sweep(opened, remove=userns.remove_as_root)
-        outcome = "differs" if checked.left else "done"
-        detail = f"{len(checked.damages)} damaged" if checked.damages else ""
-    except (Interrupted, KeyboardInterrupt):
-        outcome = "interrupted"
-        raise
-    finally:
-        end = time.time()
-        emit(
-            Finished(
-                id="store",
-                subject="store",
-                name="verify",
-                outcome=outcome,
-                time=end,
-                seconds=end - began,
-                detail=detail,
-            )
-        )
+        work.outcome = "differs" if checked.left else "done"
+        work.detail = f"{len(checked.damages)} damaged" if checked.damages else ""
     return checked
 
 
@@ -228,17 +201,8 @@ def store_remove(*, emit: Emit, cancel: Cancel) -> remove_store.StoreRemoval | N
     existing = store.find_store(userns.describe_ids())
     if existing is None:
         return None
-    began = time.time()
-    emit(Started(id="store", subject="store", name="remove", time=began))
     progress, waiting = _progress_callbacks("envtool", emit, cancel)
-    outcome: Outcome = "error"
-    try:
+    with track_work(emit, "store", "store", "remove") as work:
         removal = remove_store.remove(existing, progress=progress, waiting=waiting, cancelled=cancel.is_set)
-        outcome = "done"
-    except (Interrupted, KeyboardInterrupt):
-        outcome = "interrupted"
-        raise
-    finally:
-        end = time.time()
-        emit(Finished(id="store", subject="store", name="remove", outcome=outcome, time=end, seconds=end - began))
+        work.outcome = "done"
     return removal

@@ -16,7 +16,6 @@ from envtool.build.context import Cancel, Context
 from envtool.build.sublayers import known_parts
 from envtool.container import userns
 from envtool.errors import UsageError
-from envtool.events import Emit, Event
 from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
 from envtool.model import Spec
@@ -27,6 +26,7 @@ from envtool.store import store, temp_dirs
 
 if TYPE_CHECKING:
     from envtool.build.source_lines import LockLineFinder
+    from envtool.events import Emit, Event
     from envtool.teamcache.client import TeamCacheClient
 
 

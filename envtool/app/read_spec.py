@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from envtool import plugins
-from envtool.app.command_request import CommandRequest, find_spec, select_envs
+from envtool.app.command_request import CommandRequest, find_spec
 from envtool.app.permissions import resolve_permissions
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
@@ -16,8 +16,10 @@ from envtool.model import Spec
 from envtool.project import programs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles
-from envtool.run import fast_list
+from envtool.run import fast_exec, fast_list
+from envtool.run.valid_specs import ValidSpecs
 from envtool.spec import load as load_spec
+from envtool.spec.select_envs import select_envs
 
 if TYPE_CHECKING:
     from envtool.build.context import Cancel
@@ -31,7 +33,8 @@ def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, P
     programs.exclude_checkout(root)
     files = ProjectFiles(root, HostAccess(root, resolve_permissions(request, root)), cancel.reader if cancel else -1)
     kinds = plugins.discover()
-    spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
+    known = ValidSpecs(fast_exec.store_directory(), path)
+    spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args, known=known)
     return select_envs(spec, request.envs), files, kinds
 
 

@@ -2,6 +2,7 @@
 
 assess            Reads what is known of each base and layer: pins, key, diff ID and where its layer is
 builder           Builds a recipe into a layer in the store
+recipe_steps      Translates the steps of a recipe into those of a container, which are data
 container_steps   The steps that our own code runs inside a build's container
 context           The store, project, policies and events that a run works with
 disk_space        Frees disk space before something is built or fetched
@@ -28,7 +29,6 @@ stack_files       Reads the merged files of a stack without a container
 step_progress     Counts how far a step in a container is, in shared memory
 sublayers         Adds the sublayers of bases to the graph where their pins are known
 tee               Keeps what a container prints, and emits it as Output events
-tracking          Emits the events Started and Finished of one piece of work
 unpack_image      Unpacks an image's archive into a layer
 upgrading         `lock --upgrade NAME…`: chooses the answers of a lock that are asked again
 variables         Merges the variables of layers and envs

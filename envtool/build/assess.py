@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from envtool.api import Request
 from envtool.build import node_checks, resolution
@@ -18,11 +19,14 @@ from envtool.build.resolution import KnownLayer, MadeLayer, Resolution, Resolved
 from envtool.errors import EnvtoolError
 from envtool.model import Json
 from envtool.plan.graph import Graph, Node, is_composite
-from envtool.plan.plan import Location
 from envtool.store import answer_cache, layers
 from envtool.store.layers import Layer
 
+if TYPE_CHECKING:
+    from envtool.plan.plan import Location
+
 LOOKUP_THREADS = 8  # questions to the team cache at one time
+CHECKED_EVERY = 100  # nodes between two looks whether the run was cancelled; one takes some microseconds to read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +47,7 @@ class NodeState:
     """What is known of one node.
 
     `waits` are the ids of the nodes whose diff IDs it needs and that are not known; while there are some, nothing else
-    is known, except `request` and `resolved` where pins were assumed: their key means nothing. `resolved` is None where
+    is known, except `request` and `resolved` where pins were assumed, which then has no key. `resolved` is None where
     `resolve` has to be asked, `output` where the diff ID is not known.
     """
 
@@ -104,7 +108,9 @@ class StateReader:
             if self._sources.team:
                 self._read_levels(graph, order)
             else:
-                for node_id in order:
+                for number, node_id in enumerate(order):
+                    if number % CHECKED_EVERY == 0:
+                        self._context.cancel.check()
                     self._states[node_id] = self._assess(graph, node_id)
             return {node_id: self._states[node_id] for node_id in wanted}
 
@@ -148,6 +154,7 @@ class StateReader:
             levels += [[]] if height == len(levels) else []
             levels[height].append(node_id)
         for level in levels:
+            self._context.cancel.check()
             with ThreadPoolExecutor(min(LOOKUP_THREADS, len(level)), thread_name_prefix="ask") as pool:
                 states = [*pool.map(lambda node_id: self._assess(graph, node_id), level)]
             self._states |= dict(zip(level, states, strict=True))
@@ -182,8 +189,7 @@ def assess_node(
     answer: Resolution | None = None,
 ) -> NodeState:
     """Returns the state of one node, from the states of the nodes that it needs. `answer` are its pins, where they are
-    known already. Raises SpecError for inputs that do not exist, StoreError, Interrupted."""
-    context.cancel.check()
+    known already. Raises SpecError for inputs that do not exist, StoreError, Interrupted (from reading inputs)."""
     waits = tuple(needed for needed in node.needs if states[needed].output is None)
     below = [resolved for needed in node.below if (resolved := states[needed].resolved) is not None]
     if waits and not (sources.assume and len(below) == len(node.below)):
@@ -194,7 +200,7 @@ def assess_node(
         answer = resolution.find_resolution(node, request, below, context, use_cache=use_cache)
         if sources.machine and use_cache and not answer.known:
             answer = _look_at_machine(node, answer, context)
-    resolved = resolution.apply_pins(node, answer.request, answer.pins) if answer.known else None
+    resolved = resolution.apply_pins(node, answer.request, answer.pins, keyed=not waits) if answer.known else None
     output = None
     if resolved is not None and sources.store and not waits:
         output = _find_output(resolved, below, context, sources, in_stack=in_stack)

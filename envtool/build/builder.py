@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from mmap import mmap
 
 from envtool import net
 from envtool.api import (
@@ -20,15 +21,11 @@ from envtool.api import (
     Call,
     Fetch,
     InputFile,
-    Place,
     Recipe,
     Request,
-    Run,
     Site,
-    Unpack,
 )
-from envtool.api import Step as ApiStep
-from envtool.build import container_steps, extra_mounts, failure_hints, shared_layers, unpack_image
+from envtool.build import extra_mounts, failure_hints, recipe_steps, shared_layers, unpack_image
 from envtool.build.context import Context, base_environment
 from envtool.build.disk_space import NoDiskSpace, detect_full_disk
 from envtool.build.fetch_files import fetch_layer_files
@@ -49,13 +46,12 @@ from envtool.build.step_progress import StepProgress, report_progress
 from envtool.build.tee import Tee
 from envtool.build.variables import apply_variables
 from envtool.build.variation import BuildVariation
-from envtool.container import supervisor, userns
-from envtool.container.program import BindMount, ContainerStep, ExtraTree, Program, ProjectMount, Root, TextMount
+from envtool.container.program import BindMount, ExtraTree, Program, ProjectMount, Root, TextMount
 from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
 from envtool.events import Outcome, Output, Progress
 from envtool.model import Json
 from envtool.project import inputs
-from envtool.store import answer_cache, blobs, canonical, disk_errors, layers, unpack_archive
+from envtool.store import answer_cache, blobs, canonical, disk_errors, layers
 
 NEVER_CAPTURED = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer
 
@@ -106,7 +102,7 @@ def _build(
 
     with (
         layers.open_draft(
-            context.store, settled.key, remove=userns.remove_as_root, waiting=waiting, cancelled=context.cancel.is_set
+            context.store, settled.key, remove=context.runner.remove, waiting=waiting, cancelled=context.cancel.is_set
         ) as draft,
         detect_full_disk(context.store),
     ):
@@ -187,18 +183,20 @@ def _run_recipe(
         return unpack_image.unpack_image_layer(
             blob, recipe.archive.diff_id, directory.upper, directory.manifest, settled, context, event_id
         )
-    userns.give_to_root(directory.upper)
-    userns.give_to_root(directory.work)
+    runner = context.runner
+    runner.give_to_root(directory.upper)
+    runner.give_to_root(directory.work)
     where = f"{settled.request.where.file}:{settled.request.where.line}"
     with extra_mounts.stage_mounts(recipe, context, event_id, where) as staged:
-        counted, counters = with_counters(recipe)
-        program = _program(counted, settled, parents, bench, directory.upper, directory.work, staged)
+        program = _program(recipe, settled, parents, bench, directory.upper, directory.work, staged)
+        counters = make_counters(recipe)
         running = partial(Progress, id=event_id, phase=recipe.phase)
         with report_progress(counters, context.emit, event_id, running):
-            _execute(variation.apply_to(program) if variation else program, context, event_id, settled)
+            varied = variation.apply_to(program) if variation else program
+            _execute(varied, context, event_id, settled, [counter.memory for counter in counters])
     context.cancel.check()
     context.emit(Progress(id=event_id, phase="capturing"))
-    userns.remove_as_root(directory.work)
+    runner.remove(directory.work)
     excluded = (*(NEVER_CAPTURED[2:] if recipe.keeps_tmp else NEVER_CAPTURED), *recipe.drop)
     # container root may not reach the tree or the manifest by path: it starts in the tree, with the manifest open
     latest_mtime = _latest_mtime(settled, parents.below)
@@ -206,7 +204,7 @@ def _run_recipe(
     arguments = (canonical.capture, ".", latest_mtime, excluded)
     try:
         with open(directory.manifest, "wb") as manifest:
-            captured: canonical.CaptureResult = userns.run_as_root(
+            captured: canonical.CaptureResult = runner.as_root(
                 *arguments, manifest.fileno(), at=directory.upper, cancel=context.cancel.reader
             )
     except StoreError as error:
@@ -295,7 +293,7 @@ def _program(
         root=Root(lowers=lowers, upper=upper, work=work if lowers else "", own=scratch_directories),
         steps=tuple(
             replace(step, env={**step_variables, **step.env}) if step.bare else step
-            for step in to_container_steps(recipe.steps)
+            for step in recipe_steps.to_container_steps(recipe.steps)
         ),
         binds=(
             *stack_binds(below),
@@ -333,60 +331,34 @@ def build_environment(epoch: int, request: Request) -> dict[str, str]:
     return apply_variables(environment, {**request.variables, **dict.fromkeys(request.unset)})
 
 
-def with_counters(recipe: Recipe) -> tuple[Recipe, list[StepProgress]]:
-    """Returns the recipe with a counter added to each Call that counts, and these counters."""
-    counters: list[StepProgress] = []
-    steps: list[ApiStep] = []
-    for step in recipe.steps:
-        if isinstance(step, Call) and step.counts > 0:
-            counters.append(StepProgress.make(step.counts, step.phase or recipe.phase))
-            # the argument is a function, not JSON: the step runs in a fork of this process
-            step = replace(step, arguments=(*step.arguments, counters[-1].count))  # type: ignore[arg-type]  # noqa: PLW2901
-        steps.append(step)
-    return replace(recipe, steps=tuple(steps)), counters
+def make_counters(recipe: Recipe) -> list[StepProgress]:
+    """Returns a counter for each Call that counts."""
+    return [
+        StepProgress.make(step.counts, step.phase or recipe.phase)
+        for step in recipe.steps
+        if isinstance(step, Call) and step.counts > 0
+    ]
 
 
-def to_container_steps(steps: Sequence[ApiStep]) -> tuple[ContainerStep, ...]:
-    """Translates a recipe's steps into container steps."""
-    return tuple(_step(step) for step in steps)
-
-
-def _step(step: ApiStep) -> ContainerStep:
-    match step:
-        case Run():
-            return ContainerStep(
-                argv=step.command.words(), env=dict(step.env), cwd=step.cwd, user=step.user, bare=step.bare
-            )
-        case Call(unpacks=True):
-            return ContainerStep(
-                call=step.function,
-                arguments=(*step.arguments, unpack_archive.unpack_if_archive),
-                prepare=partial(_prepare, step),
-            )
-        case Call():
-            return ContainerStep(call=step.function, arguments=step.arguments, prepare=step.prepare)
-        case Unpack():
-            arguments = (f"{BLOBS}/{step.name}", step.target, step.strip, step.owners)
-            return ContainerStep(call=container_steps.unpack, arguments=arguments, prepare=unpack_archive.prepare)
-        case Place():
-            return ContainerStep(call=container_steps.copy_to, arguments=(step.source, step.target, step.mode))
-
-
-def _prepare(step: Call) -> None:
-    unpack_archive.prepare()
-    if step.prepare is not None:
-        step.prepare()
-
-
-def _execute(program: Program, context: Context, event_id: str, settled: ResolvedNode) -> None:
+def _execute(
+    program: Program,
+    context: Context,
+    event_id: str,
+    settled: ResolvedNode,
+    counters: Sequence[mmap],
+) -> None:
     if not program.steps:
         return
     with tempfile.TemporaryFile() as log, Tee(log, context.emit, event_id) as tee:
         request = settled.request
         where = f"{request.where.file}:{request.where.line}"
         try:
-            result = supervisor.run(
-                program.to_dict(), stdout=tee.writer, stderr=tee.writer, cancel=context.cancel.reader
+            result = context.runner.run(
+                program,
+                stdout=tee.writer,
+                stderr=tee.writer,
+                cancel=context.cancel.reader,
+                counters=counters,
             )
         except SandboxError as error:
             if error.code in ("cwd", "container-mounts"):  # the recipe is at fault, not this machine

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from envtool.build.disk_space import DiskSpace
+from envtool.container.runner import LocalRunner, Runner
 from envtool.errors import Interrupted
-from envtool.events import Emit
 from envtool.lock.lock import Lock
 from envtool.model import Json
 from envtool.project.host_access import HostAccess, HostPermissions
@@ -20,6 +19,7 @@ from envtool.store.leases import Leases
 from envtool.store.store import Store
 
 if TYPE_CHECKING:
+    from envtool.events import Emit
     from envtool.teamcache.client import TeamCacheClient
 
 T = TypeVar("T")
@@ -98,6 +98,7 @@ class Context:
     arch: str  # uname -m
     emit: Emit
     cancel: Cancel
+    runner: Runner = field(default_factory=LocalRunner)  # what runs containers
     refresh: bool = False  # ask `resolve` again though answers are locked or remembered
     files: tuple[str, ...] = ()  # the spec, its includes and its lock: no task may write them as outputs
     logs: tuple[str, ...] = ()  # files in the project that this run writes: tasks do not see them (project/own_logs.py)
@@ -140,8 +141,7 @@ class Context:
 
 
 def _blob_folders() -> tuple[str, ...]:
-    urls = [urllib.parse.urlsplit(url) for url in fetch_sources.read_blobs_variable()]
-    return tuple(os.path.normpath(urllib.parse.unquote(url.path)) for url in urls if url.scheme == "file")
+    return tuple(os.path.normpath(path) for path in fetch_sources.local_blob_folders())
 
 
 def base_environment(epoch: int) -> dict[str, str]:

@@ -13,12 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from envtool.errors import BuildError, MakeError, StoreError
-from envtool.events import Emit, Finished, Noted, Started
 from envtool.store import disk_errors, disk_limits
 from envtool.store.leases import Leases
 from envtool.store.store import Store
 
 if TYPE_CHECKING:
+    from envtool.events import Emit
     from envtool.store.collect import GcPolicy, GcResult
     from envtool.store.inventory import Inventory
 
@@ -51,6 +51,8 @@ class DiskSpace:
         """Reserves space while something is built from `fetched` bytes, `missing` of which are not in the store yet.
         Builds at one time are added up, since each alone may fit and both together may not. Emits a warning before
         anything is fetched where the disk is probably too small. Raises NoDiskSpace where it clearly is."""
+        from envtool.events import Noted
+
         need = disk_errors.needed(fetched, missing)
         with self._adding_lock:
             free = disk_limits.free_space(store)[0]
@@ -131,6 +133,7 @@ class DiskSpace:
         self, store: Store, root: str, claims: Leases, missing: int, limit: int | None, emit: Emit
     ) -> GcResult | None:
         from envtool.container import userns
+        from envtool.events import Finished, Started
         from envtool.store.gc import gc
 
         began = time.time()

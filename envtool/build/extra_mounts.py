@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from envtool import net
 from envtool.api import BESIDE, Cache, Memory, Peek, Recipe, Secret, Text
 from envtool.build.context import Context
-from envtool.container import program, userns
+from envtool.container import program
 from envtool.errors import BuildError, UsageError
 from envtool.project.host_access import HostAccess
 from envtool.store import caches
@@ -71,7 +71,7 @@ def _cache(cache: Cache, context: Context, event_id: str) -> Iterator[tuple[str,
         fresh,
     ):
         if fresh:
-            userns.give_to_root(path)
+            context.runner.give_to_root(path)
         yield path, fresh
 
 

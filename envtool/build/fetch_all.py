@@ -20,10 +20,10 @@ from envtool.build.fetch_files import fetch_layer_files, lease_blobs
 from envtool.build.resolution import KnownLayer, ResolvedNode, UnstoredLayer
 from envtool.build.scheduler import Scheduler, resolve
 from envtool.build.site import ContainerSite
-from envtool.build.tracking import track_work
 from envtool.errors import ResolveError
 from envtool.plan.graph import Graph, Node
 from envtool.store import blobs
+from envtool.tracking import track_work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ def _resolve_all(graph: Graph, stacks: Scheduler, context: Context, jobs: int) -
 
 
 def _is_machine_base(node: Node) -> bool:
-    return not node.below and not node.kind.pinned and resolution.needs_resolution(node.kind)
+    return not node.below and not node.is_pinned and resolution.needs_resolution(node.kind)
 
 
 def _resolve_machine(node: Node, context: Context) -> ResolvedNode:
@@ -167,7 +167,7 @@ def _fetch_node_files(node: _Gathered, stacks: Scheduler, context: Context) -> N
     context.cancel.check()
     event_id = f"fetch:{settled.node.id}"
     total = sum(fetch.size for fetch in missing)
-    with track_work(context, event_id, "fetch", settled.node.spec.name, total=total, on=settled.node.on) as work:
+    with track_work(context.emit, event_id, "fetch", settled.node.spec.name, total=total, on=settled.node.on) as work:
         work.detail = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
         try:
             fetch_layer_files(settled, context, event_id, ContainerSite(context, settled.request, node.below, event_id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from envtool import keys
 from envtool.api import Cache, Fetch, Secret
@@ -13,10 +14,11 @@ from envtool.build.resolution import KnownLayer, ResolvedNode
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Lock, LockEntry, LockQuestion
 from envtool.model import Json, LayerSpec
-from envtool.plan.change_values import Change, ComparedDocument
-from envtool.plan.compare_documents import compare_question
 from envtool.plan.graph import Graph, Node
 from envtool.project import source_files
+
+if TYPE_CHECKING:
+    from envtool.plan.change_values import Change
 
 MAX_CHANGES = 5  # changes of one layer that a message lists
 MAX_VALUE_LENGTH = 40  # characters of a name or value in a message
@@ -34,10 +36,10 @@ def lock_entries(graph: Graph, made: Sequence[KnownLayer]) -> tuple[LockEntry, .
         recipe = node.kind.build(settled.request, settled.pins)
         is_impure = recipe.network or any(isinstance(each, Cache | Secret) for each in recipe.shown)
         pure[node.id] = (
-            node.kind.pinned and not settled.inputs and not is_impure and all(pure[each] for each in node.needs)
+            node.is_pinned and not settled.inputs and not is_impure and all(pure[each] for each in node.needs)
         )
         has_pins = resolution.needs_resolution(node.kind)
-        if not node.kind.pinned or node.of or not (has_pins or settled.fetches):  # a base's pins are its parts' too
+        if not node.is_pinned or node.of or not (has_pins or settled.fetches):  # a base's pins are its parts' too
             continue
         entries.append(
             LockEntry(
@@ -68,7 +70,7 @@ def check_lock(graph: Graph, lock: Lock, context: Context, file: str) -> None:
     problems: dict[Problem, None] = {}
     for node in graph.nodes.values():
         state = _read_state(reader, graph, node)
-        if state is None or state.request is None or state.resolved is not None or not node.kind.pinned:
+        if state is None or state.request is None or state.resolved is not None or not node.is_pinned:
             continue  # a parent is the problem, or the node is not known here
         below = [resolved for parent in node.below if (resolved := _resolved(reader, parent)) is not None]
         question = resolution.question_for_lock(node, state.request, below)
@@ -99,7 +101,7 @@ def _host_base_problems(graph: Graph, lock: Lock, context: Context, file: str) -
     asked = {(entry.question.kind, keys.digest(entry.question.asked)) for entry in lock.entries}
     for node in graph.nodes.values():
         base = graph.nodes[node.below[0]] if node.below else node
-        if base.kind.pinned or not resolution.needs_resolution(node.kind) or node is base:
+        if base.is_pinned or not resolution.needs_resolution(node.kind) or node is base:
             continue
         try:
             request = resolution.request_from_resolved(node, (), (), context)
@@ -144,6 +146,9 @@ def _stale_problem(node: Node, question: LockQuestion, lock: Lock, context: Cont
 
 
 def _changes(near: LockQuestion, question: LockQuestion) -> tuple[Change, ...]:
+    from envtool.plan.change_values import ComparedDocument  # a lock that fits has nothing to compare
+    from envtool.plan.compare_documents import compare_question
+
     old, new = (ComparedDocument(document={"question": each.asked, "kind": each.kind}) for each in (near, question))
     return compare_question(old, new)
 

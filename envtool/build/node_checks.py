@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
-from envtool.api import Kind, Request, Secret
+from envtool.api import Base, Kind, Request, Secret
 from envtool.build import resolution
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.project_site import ProjectSite
 from envtool.errors import EnvtoolError, Interrupted, PluginError, Problem, ResolveError, SpecError, UsageError
 from envtool.plan.graph import Node, part_previews
-from envtool.plugin_calls import with_location
 from envtool.project import inputs
 from envtool.project.host_access import HostAccess
 
@@ -24,8 +23,10 @@ def check_nodes(nodes: Iterable[Node], context: Context) -> None:
     for node in nodes:
         for check in (_check_input_patterns, resolution.read_texts, _run_kind_check, _check_foreseen_parts):
             try:
-                with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
-                    check(context, node)
+                check(context, node)
+            except PluginError as error:
+                error.locate(f"{node.subject} `{node.spec.name}`", node.spec.where)
+                raise
             except SpecError as error:
                 problems |= dict.fromkeys(error.problems)
                 if check is resolution.read_texts:
@@ -36,14 +37,13 @@ def check_nodes(nodes: Iterable[Node], context: Context) -> None:
 
 def _check_input_patterns(context: Context, node: Node) -> None:
     """Raises SpecError for a required pattern that matches no file. Raises Interrupted."""
-    patterns = resolution.project_patterns(node.spec, node.kind.inputs(node.spec.options))
-    if not patterns:
+    wanted = resolution.project_inputs(node)
+    if not wanted:
         return
     try:
         inputs.check_inputs(
             context.root,
-            patterns,
-            keeps=resolution.input_filter(node),
+            wanted,
             apart=(*context.files, *context.logs),
             access=HostAccess(context.root, context.allowed),
             cancel=context.cancel.reader,
@@ -84,7 +84,7 @@ def _request(context: Context, node: Node) -> Request:
 
 def _check_foreseen_parts(context: Context, node: Node) -> None:
     """Checks what the sublayers that a base will have need of the project. Raises SpecError, Interrupted."""
-    if node.of or type(node.kind).foreseen is Kind.foreseen:
+    if not isinstance(node.kind, Base) or type(node.kind).foreseen is Base.foreseen:
         return
     problems: dict[Problem, None] = {}
     for part in part_previews(node, node.kind.foreseen(_request(context, node))):

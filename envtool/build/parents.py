@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from envtool.api import PROJECT, Looked
+from envtool.api import PROJECT, Base, Looked
 from envtool.build.resolution import KnownLayer, MadeLayer, ResolvedNode
 from envtool.container.program import BindMount
 from envtool.errors import MakeError
@@ -89,8 +89,8 @@ def stack_binds(stack: Sequence[KnownLayer]) -> tuple[BindMount, ...]:
 
 def shown_host_files(stack: Sequence[KnownLayer]) -> Looked | None:
     """Returns the state of the host files that a base shows, from when it was resolved; None where it shows none."""
-    base = stack[0].settled if stack else None
-    return base.node.kind.looked(base.pins) if base else None
+    base = stack[0].settled if stack else None  # where sublayers stand alone, it is one of them
+    return base.node.kind.looked(base.pins) if base and isinstance(base.node.kind, Base) else None
 
 
 def opened_files_question(subject: str, key: str) -> dict[str, Json]:

@@ -14,9 +14,8 @@ from envtool.build import shared_layers
 from envtool.build.assess import NodeState
 from envtool.build.context import Context
 from envtool.build.resolution import MadeLayer, ResolvedNode
-from envtool.build.tracking import track_work
-from envtool.container import userns
 from envtool.store import layers
+from envtool.tracking import track_work
 
 PULL_THREADS = 4  # layers that are pulled at one time
 
@@ -67,11 +66,11 @@ class Prefetcher:
         context.make_room()
         with (
             self._slots,
-            track_work(context, event_id, node.subject, node.spec.name, on=node.on) as work,
+            track_work(context.emit, event_id, node.subject, node.spec.name, on=node.on) as work,
             layers.open_draft(
                 context.store,
                 resolved.key,
-                remove=userns.remove_as_root,
+                remove=context.runner.remove,
                 waiting=waiting,
                 cancelled=context.cancel.is_set,
             ) as draft,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-import urllib.parse
 from collections.abc import Collection
-from pathlib import Path
 from typing import BinaryIO
 
 from envtool.build.context import Context
 from envtool.errors import ResolveError, UsageError
 from envtool.project import source_files
 from envtool.project.host_access import MAX_FILE_SIZE
+from envtool.store import fetch_sources
 
 
 class ProjectSite:
@@ -34,13 +33,15 @@ class ProjectSite:
 
     def url(self, path: str) -> str:
         """See api.Site."""
-        return Path(self._context.host_access().root, path).as_uri()
+        return fetch_sources.file_url(posixpath.join(self._context.host_access().root, path))
 
     def own(self, place: str) -> None:
         """See api.Site."""
-        parts = urllib.parse.urlsplit(place)
+        from urllib.parse import unquote, urlsplit
+
+        parts = urlsplit(place)
         if parts.scheme == "file" or place.startswith("/"):
-            self._context.host_access().own(urllib.parse.unquote(parts.path))
+            self._context.host_access().own(unquote(parts.path))
 
     def variable(self, name: str) -> str | None:
         """See api.Site."""

@@ -6,13 +6,14 @@ that `resolve` may look at, so an answer is never used for another question.
 
 from __future__ import annotations
 
+import functools
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from envtool import keys, pin_schemas
-from envtool.api import Fetch, InputFile, Kind, Request, Site
+from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.variables import overlay_variables
 from envtool.errors import (
@@ -27,14 +28,15 @@ from envtool.errors import (
 )
 from envtool.lock.lock import LockEntry, LockQuestion, parents_digest
 from envtool.lock.text_format import wrong_pins_error
-from envtool.model import BaseSpec, Json, LayerSpec
+from envtool.model import BaseSpec, Input, Json, LayerSpec
 from envtool.plan.graph import Node, is_composite
-from envtool.plan.plan import Location
-from envtool.plugin_calls import with_location
 from envtool.project import inputs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.store import answer_cache
 from envtool.store.layers import Layer
+
+if TYPE_CHECKING:
+    from envtool.plan.plan import Location
 
 PINS = 3  # raise it when pins of our own kinds change their form: answers in older stores are then not used
 
@@ -121,8 +123,11 @@ def request_from_resolved(
 ) -> Request:
     """Returns the request of a node whose parents need not be built. Without diff IDs it is enough to ask a lock.
     Raises SpecError."""
-    with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
+    try:
         return _request_on(node, below, diff_ids, context)
+    except PluginError as error:
+        error.locate(f"{node.subject} `{node.spec.name}`", node.spec.where)
+        raise
 
 
 def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], context: Context) -> Request:
@@ -172,7 +177,7 @@ def needs_resolution(kind: Kind) -> bool:
 def question_for_lock(node: Node, request: Request, below: Sequence[ResolvedNode]) -> LockQuestion:
     """Returns the question that a lock answers for a node: see lock.lock."""
     base = below[0] if below else None
-    base_platform = base.node.kind.platform(base.pins) if base and not base.node.kind.pinned else ""
+    base_platform = "" if base is None or base.node.is_pinned else base.node.base_kind.platform(base.pins)
     return LockQuestion(
         subject=node.subject,
         name=request.name,
@@ -180,7 +185,7 @@ def question_for_lock(node: Node, request: Request, below: Sequence[ResolvedNode
         platform=f"{request.arch} {base_platform}".strip(),
         asked=node.kind.question(request),
         ground=parents_digest(
-            parent.pins for parent in below if needs_resolution(parent.node.kind) and parent.node.kind.pinned
+            parent.pins for parent in below if needs_resolution(parent.node.kind) and parent.node.is_pinned
         ),
     )
 
@@ -206,7 +211,7 @@ def find_resolution(
         return Resolution(request=request, known=True)
     if context.refresh:
         return Resolution(request=request, known=False, again=True)
-    if node.kind.pinned:
+    if node.is_pinned:
         question = question_for_lock(node, request, below)
         if question.id in context.moving:
             return Resolution(request=replace(request, keep=context.moving[question.id]), known=False, again=True)
@@ -230,11 +235,12 @@ def find_locked_answer(node: Node, request: Request, asked: LockQuestion, contex
     kind, pins = node.kind, entry.pins
     try:
         resolved = apply_pins(node, request, pins)
-        for hook in (kind.variables, kind.in_project, kind.generated, kind.summary, kind.image_config):
+        for hook in (kind.variables, kind.in_project, kind.generated, kind.summary):
             hook(request, pins)
-        if node.subject == "base":
+        if isinstance(kind, Base):
+            kind.image_config(request, pins)
             kind.parts(request, pins)
-        kind.watches(pins)
+            kind.watches(pins)
         paths = {**kind.in_project(request, pins), **kind.generated(request, pins)}
         if any(posixpath.normpath(path).split("/")[0] in ("", "..") for path in paths):
             raise ValueError("a path that leaves the project")
@@ -276,14 +282,16 @@ def find_cached_pins(node: Node, request: Request, context: Context) -> tuple[bo
     answer = answer_cache.get(context.store, pins_question(node, request))
     if not isinstance(answer, dict) or "pins" not in answer or pin_schemas.fault(answer["pins"], node.kind.pins):
         return False, None
-    return (True, answer["pins"]) if node.kind.fresh(request, answer["pins"]) else (False, None)
+    if isinstance(node.kind, Base) and not node.kind.fresh(request, answer["pins"]):
+        return False, None
+    return True, answer["pins"]
 
 
 def resolve_pins(node: Node, request: Request, context: Context, site: RecordingSite, *, again: bool) -> Json:
     """Asks the kind for the pins of a node, and stores the answer; other processes with the same question wait for it.
     With `again` a stored answer is not used. Raises ResolveError (code offline) where --offline forbids to ask."""
     question = pins_question(node, request)
-    if context.offline and node.kind.pinned:
+    if context.offline and node.is_pinned:
         raise ResolveError(
             f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}` is not settled yet, and"
             " --offline asks nobody",
@@ -338,13 +346,13 @@ def seen_urls(node: Node, request: Request, context: Context) -> Mapping[str, st
     return {sha256: url for sha256, url in urls.items() if isinstance(url, str)} if isinstance(urls, dict) else {}
 
 
-def apply_pins(node: Node, request: Request, pins: Json) -> ResolvedNode:
-    """Derives everything that decides a node from its pins, and its key. Pure. Raises ResolveError for two files of one
-    name."""
+def apply_pins(node: Node, request: Request, pins: Json, *, keyed: bool = True) -> ResolvedNode:
+    """Derives everything that decides a node from its pins, and its key. Pure. Without `keyed` the key is empty:
+    that of a node whose parents are not known would mean nothing. Raises ResolveError for two files of one name."""
     kind = node.kind
     epoch = request.epoch
     if node.subject == "base":
-        base_epoch = kind.epoch(pins)
+        base_epoch = node.base_kind.epoch(pins)
         epoch = DEFAULT_EPOCH if base_epoch is None else base_epoch
     fetches = kind.fetches(request, pins)
     names = [fetch.name for fetch in fetches]
@@ -374,7 +382,7 @@ def apply_pins(node: Node, request: Request, pins: Json) -> ResolvedNode:
         pins=pins,
         fetches=fetches,
         document=document,
-        key=keys.digest(document),
+        key=keys.digest(document) if keyed else "",
         epoch=epoch,
     )
 
@@ -414,49 +422,46 @@ def input_problems(node: Node, context: Context) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-def project_patterns(spec: BaseSpec | LayerSpec, patterns: Iterable[str]) -> tuple[str, ...]:
-    """Turns patterns relative to a spec's directory into patterns relative to the project."""
-    return tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in patterns)
+def project_inputs(node: Node) -> tuple[Input, ...]:
+    """Returns a node's inputs, with paths relative to the project instead of the directory of the spec file."""
+    declared = tuple(node.kind.inputs(node.spec.options))
+    if not declared:  # most layers have none
+        return ()
+    directory = node.spec.directory
+    prefix = "" if directory in ("", ".") else f"{directory}/"
 
+    @functools.cache  # inputs with one filter have one filter afterwards
+    def keeps_at(keeps: Callable[[str], bool]) -> Callable[[str], bool]:
+        return lambda path: path.startswith(prefix) and keeps(path[len(prefix) :])
 
-def _prefix(spec: BaseSpec | LayerSpec) -> str:
-    return "" if spec.directory in ("", ".") else f"{spec.directory}/"
+    @functools.cache
+    def follows_at(follows: Callable[[str, str], bool]) -> Callable[[str, str], bool]:
+        def follows_in_project(link: str, path: str) -> bool:
+            inside = link.startswith(prefix) and path.startswith(prefix)
+            return inside and follows(link[len(prefix) :], path[len(prefix) :])
 
+        return follows_in_project
 
-def input_filter(node: Node) -> Callable[[str], bool] | None:
-    """Returns a test of project paths: which of the files that match count for a node; None where all do."""
-    kind, options, prefix = node.kind, node.spec.options, _prefix(node.spec)
-    if type(kind).keeps is Kind.keeps:
-        return None
-    return lambda path: path.startswith(prefix) and kind.keeps(options, path[len(prefix) :])
+    return tuple(
+        replace(
+            item,
+            pattern=posixpath.normpath(posixpath.join(directory, item.pattern)),
+            keeps=item.keeps and keeps_at(item.keeps),
+            follows=item.follows and follows_at(item.follows),
+        )
+        for item in declared
+    )
 
 
 def _inputs(context: Context, node: Node) -> tuple[InputFile, ...]:
-    kind, spec = node.kind, node.spec
-    options = spec.options
-    groups = (
-        kind.inputs(options),
-        kind.optional_inputs(options),
-        kind.named_inputs(options),
-        kind.asked_inputs(options),
-    )
-    patterns = tuple(project_patterns(spec, group) for group in groups)
-    if not any(patterns):
+    spec, wanted = node.spec, project_inputs(node)
+    if not wanted:
         return ()
-    follows, prefix = None, _prefix(spec)
-    if type(kind).follows is not Kind.follows:
-
-        def follows(link: str, path: str) -> bool:
-            inside = (link.startswith(prefix), path.startswith(prefix))
-            return all(inside) and kind.follows(spec.options, link[len(prefix) :], path[len(prefix) :])
-
     cancel = context.cancel
     try:
         return inputs.find_inputs(
             context.root,
-            *patterns,
-            keeps=input_filter(node),
-            follows=follows,
+            wanted,
             apart=(*context.files, *context.logs),
             access=HostAccess(context.root, context.allowed),
             cancel=cancel.reader,
@@ -470,14 +475,17 @@ def _inputs(context: Context, node: Node) -> tuple[InputFile, ...]:
 
 
 def read_texts(context: Context, node: Node) -> dict[str, str]:
-    """Reads the files that a kind names in `texts`: path -> text. Raises SpecError."""
+    """Reads a node's inputs for "text": path, as the kind gave it -> text. Raises SpecError."""
     spec = node.spec
     texts: dict[str, str] = {}
-    for path in node.kind.texts(spec.options):
+    for item in node.kind.inputs(spec.options):
+        if item.use != "text":
+            continue
+        path, files = item.pattern, source_files.ProjectFiles(context.root, context.host_access())
         try:
-            text = source_files.ProjectFiles(context.root, context.host_access()).read(
-                posixpath.join(spec.directory, path)
-            )
+            text = files.read(posixpath.join(spec.directory, path))
+            if text is None and item.required:
+                raise inputs.missing_error(path, None)
         except EnvtoolError as error:
             raise to_spec_error(spec, error) from error
         if text is not None:

@@ -16,12 +16,12 @@ from envtool.build.parents import Parents, not_cached_error, stack_binds
 from envtool.build.prefetch import Prefetcher
 from envtool.build.resolution import KnownLayer, MadeLayer, Resolution
 from envtool.build.stack import KnownStack, Stack, check_conflicts
-from envtool.build.tracking import track_work
 from envtool.errors import BuildError, EnvtoolError
 from envtool.events import Progress
 from envtool.model import Json
 from envtool.plan.graph import Graph, Node, expand_parts, is_composite
 from envtool.plugin_calls import with_location
+from envtool.tracking import track_work
 
 __all__ = ["KnownStack", "MadeLayer", "Scheduler", "Stack", "stack_binds"]
 
@@ -183,7 +183,7 @@ class Scheduler:
             answer = self._answer(node)
             with self._lock:
                 if node_id not in self._graph.parts:
-                    self._graph = expand_parts(self._graph, node_id, node.kind.parts(answer.request, answer.pins))
+                    self._graph = expand_parts(self._graph, node_id, node.base_kind.parts(answer.request, answer.pins))
             for reader in {self._local, self._reader}:  # the second round: nodes on this base have other parents now
                 reader.forget_unknown()
         return node_id
@@ -301,7 +301,7 @@ class Scheduler:
         context, node, answer = self._context, state.node, state.answer
         assert answer is not None
         event_id = f"{node.subject}:{node.id}"
-        with track_work(context, event_id, node.subject, node.spec.name, on=node.on) as work:
+        with track_work(context.emit, event_id, node.subject, node.spec.name, on=node.on) as work:
             site = ContainerSite(context, answer.request, parents.below, event_id)
             resolved = state.resolved
             if resolved is None:
@@ -336,7 +336,7 @@ def resolve(node: Node, answer: Resolution, below: Iterable[KnownLayer], context
     from envtool.build.site import ContainerSite
 
     event_id = f"resolve:{node.id}"
-    with track_work(context, event_id, "resolve", node.spec.name, on=node.on) as work:
+    with track_work(context.emit, event_id, "resolve", node.spec.name, on=node.on) as work:
         site = ContainerSite(context, answer.request, [*below], event_id)
         pins = resolution.resolve_pins(node, answer.request, context, site, again=answer.again)
         work.detail = node.kind.summary(answer.request, pins)

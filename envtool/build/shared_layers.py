@@ -9,7 +9,6 @@ from contextlib import suppress
 from envtool.api import Cache, Secret
 from envtool.build.context import Context
 from envtool.build.resolution import ResolvedNode
-from envtool.container import userns
 from envtool.errors import BuildError
 from envtool.events import Progress
 from envtool.fs.sizes import format_size
@@ -25,7 +24,7 @@ def is_shareable(settled: ResolvedNode, base: ResolvedNode, context: Context) ->
     builds that a network, a cache or a secret may have changed (unless the spec allows it), and layers of an image,
     which are in their own registry. `base` is the node's base, or itself."""
     client = context.share
-    if client is None or not base.node.kind.pinned or not settled.node.kind.pinned:
+    if client is None or not base.node.is_pinned or not settled.node.is_pinned:
         return False
     recipe = settled.node.kind.build(settled.request, settled.pins)
     is_impure = recipe.network or any(isinstance(mount, Cache | Secret) for mount in recipe.shown)
@@ -85,7 +84,7 @@ def pull_layer(settled: ResolvedNode, context: Context, draft: layers.NewLayer, 
         client.refuse(
             settled.key, name, RefusedStatement("content", f"its content is not what was signed ({error.code})")
         )
-        _empty(draft)
+        _empty(draft, context)
         return None
     finally:
         with suppress(FileNotFoundError):
@@ -105,13 +104,13 @@ def _unpack(
     )
     if captured[1:] != (statement.size, statement.entries):
         raise BuildError("another size, or number of entries", code="unpack-size")
-    userns.remove_as_root(draft.work)
+    context.runner.remove(draft.work)
     return captured
 
 
-def _empty(draft: layers.NewLayer) -> None:
+def _empty(draft: layers.NewLayer, context: Context) -> None:
     """Empties the directory of a refused layer: a build takes its place."""
-    userns.remove_as_root(draft.upper)
+    context.runner.remove(draft.upper)
     os.mkdir(draft.upper)
     os.chmod(draft.upper, 0o755)
 

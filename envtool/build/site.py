@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from envtool import net
-from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Sealed
+from envtool.api import PROJECT, Base, Bind, Command, Completed, Fetch, Request, Sealed
 from envtool.build import fetch_files
 from envtool.build.builder import Workbench, build_environment
 from envtool.build.context import Context
@@ -19,7 +19,6 @@ from envtool.build.project_site import ProjectSite
 from envtool.build.resolution import KnownLayer, MadeLayer
 from envtool.build.tee import Tee
 from envtool.container import program as container
-from envtool.container import supervisor
 from envtool.errors import FetchError, Interrupted, MakeError, ResolveError
 from envtool.events import Event, Progress
 from envtool.store import blobs, fetch_by_integrity
@@ -133,7 +132,7 @@ class ContainerSite(ProjectSite):
                 network=network,
             )
             cancel = self._context.cancel.reader
-            result = supervisor.run(program.to_dict(), stdout=stdout.writer, stderr=stderr.writer, cancel=cancel)
+            result = self._context.runner.run(program, stdout=stdout.writer, stderr=stderr.writer, cancel=cancel)
             stdout.close()
             stderr.close()
             if result.interrupted:
@@ -148,6 +147,8 @@ class ContainerSite(ProjectSite):
         if not self._below:
             return {}
         base = self._below[0].settled
+        if not isinstance(base.node.kind, Base):  # a sublayer, which stands alone
+            return {}
         try:
             return base.node.kind.packages_with(base.request, base.pins, ends, self)
         except MakeError:

@@ -10,7 +10,7 @@ import re
 import stat
 from collections.abc import Iterable, Sequence
 
-from envtool.container import userns
+from envtool.container.runner import LocalRunner, Runner
 from envtool.fs import globs
 from envtool.store.layers import Layer, read_records
 from envtool.store.overlay_view import Entries
@@ -22,8 +22,9 @@ MAX_FILE_SIZE = 64 << 20  # bytes of one file; files of package managers are sma
 class StackTree:
     """`api.Tree` for layers, bottom first."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer], runner: Runner | None = None) -> None:
         self._layers = layers
+        self._runner: Runner = runner or LocalRunner()
         self._files = visible_files([read_records(layer) for layer in layers])
 
     def find(self, pattern: str) -> list[str]:
@@ -40,7 +41,7 @@ class StackTree:
                 wanted.setdefault(index, []).append(path.lstrip("/"))
         contents: dict[str, bytes] = {}
         for index, names in sorted(wanted.items()):
-            contents |= userns.run_as_root(_read, names, at=self._layers[index].tree)
+            contents |= self._runner.as_root(_read, names, at=self._layers[index].tree)
         return {f"/{name}": contents[name] for name in sorted(contents)}
 
 

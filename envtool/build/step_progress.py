@@ -1,8 +1,8 @@
 """Counts how far a step in a container is, in shared memory.
 
 A `Call` (api.Call) runs in a child that is forked from this process, and shares this memory; programs that it executes
-do not. Each item has one byte: processes that count in parallel need no lock, and a process in the container can change
-nothing but the count.
+do not. Each item has one byte, which container/step_functions.py sets to 1: processes that count in parallel need no
+lock, and a process in the container can change nothing but the count.
 """
 
 from __future__ import annotations
@@ -30,11 +30,6 @@ class StepProgress:
     def make(cls, of: int, phase: str) -> StepProgress:
         """Returns a counter at which nothing is done."""
         return cls(mmap.mmap(-1, of), of, phase)
-
-    def count(self, index: int) -> None:
-        """Marks one item as done."""
-        if 0 <= index < self.of:
-            self.memory[index] = 1
 
     def done(self) -> int:
         """How many items are done."""

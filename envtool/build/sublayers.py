@@ -15,7 +15,7 @@ def known_parts(graph: Graph, context: Context) -> Graph:
         if node.subject == "base" and is_composite(node.kind) and node.id not in graph.parts:
             try:
                 wanted = resolution.find_resolution(node, resolution.request_for(node, (), context), (), context)
-                parts = node.kind.parts(wanted.request, wanted.pins) if wanted.known else ()
+                parts = node.base_kind.parts(wanted.request, wanted.pins) if wanted.known else ()
             except (SpecError, MakeError):
                 continue
             if wanted.known:

@@ -7,7 +7,6 @@ import os
 from envtool import net
 from envtool.build.context import Context
 from envtool.build.resolution import ResolvedNode
-from envtool.container import userns
 from envtool.errors import MakeError
 from envtool.events import Progress
 from envtool.store import canonical, unpack_layer
@@ -21,15 +20,15 @@ def unpack_image_layer(
     """Unpacks the archive `blob` into an empty directory and writes its manifest; `diff_id` is the digest that its tar
     must have. Raises BuildError (codes unpack-…), StoreError, Interrupted."""
     unpack_layer.prepare()
-    userns.give_to_root(tree)
+    context.runner.give_to_root(tree)
     context.emit(Progress(id=event_id, phase="unpacking"))
     # with one id no file can be given to another owner, as in a container of such a caller
-    owners = userns.caller_ids().mode != "single"
+    owners = not context.runner.single_id
     # container root may not reach the blob, the tree or the manifest by path
     tree_descriptor = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with open(blob, "rb") as source, open(manifest, "wb") as manifest_file:
-            answer = userns.run_as_root(
+            answer = context.runner.as_root(
                 unpack_layer.try_unpack,
                 source.fileno(),
                 tree_descriptor,

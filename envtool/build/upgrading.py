@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from envtool.build.context import Context
-from envtool.errors import UsageError, closest_name
+from envtool.errors import UsageError, near_name_hint
 from envtool.lock.lock import Lock, normalize_name, pinned_items, without_upgraded
 from envtool.plan.graph import Graph
 
@@ -19,11 +19,10 @@ def with_upgrades(context: Context, graph: Graph, names: tuple[str, ...]) -> Con
     unknown = tuple(name for name in unknown if name not in known_names)
     if unknown:
         candidates = known_names | {str(item["name"]) for entry in old.entries for item in pinned_items(entry.pins)}
-        closest = closest_name(unknown[0], sorted(candidates))
         hint = f"there are {', '.join(sorted(known_names)[:12])}" + (
             ", and the packages in them" if old.entries else ""
         )
-        hint = f"did you mean `{closest}`?" if closest and len(unknown) == 1 else hint
+        hint = near_name_hint(unknown[0], sorted(candidates), hint) if len(unknown) == 1 else hint
         raise UsageError(f"nothing here is called {', '.join(unknown)}", code="lock-name", hint=hint)
     _check_upgradable(old, graph, names)
     return replace(context, lock=remaining, moving=preferred)

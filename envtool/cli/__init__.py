@@ -23,6 +23,7 @@ list             `envtool list`
 lock             `envtool lock`
 main             parses argv, calls the verb, and turns errors into messages and exit statuses
 plan             `envtool plan`
+plan_text        the text of `plan`: what is done for each base and layer, why, and the sums
 push             `envtool push`
 run              `envtool run TASK`
 sbom             `envtool sbom`

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 VERBS = ("exec", "test", "build", "run", "list")
 _TASKS = {"test": "test", "build": "build"}  # the verbs that are the name of their task
+_FLAGS = {"q": "quiet", "v": "verbose", "x": "fail_fast"}
 
 
 class Line:
@@ -28,6 +29,8 @@ class Line:
     directory = "."
     envs: tuple[str, ...] = ()
     quiet = False
+    verbose = False
+    fail_fast = False
     color = "auto"
     json = False
     junit = ""
@@ -55,23 +58,31 @@ def line(arguments: list[str]) -> Line | None:
             understood = word in VERBS
         if not understood:
             return None
+    if parsed.verbose and (parsed.quiet or parsed.json or parsed.verb in ("exec", "list")):
+        return None
     return parsed if parsed.verb else None
 
 
 def _parse_short_options(parsed: Line, letters: str, remaining: Iterator[str]) -> bool:
-    """Parse one word of short options: `-q`, `-C DIR`, `-CDIR`, `-qeENV`. False if one is unknown."""
+    """Parse one word of short options: `-q`, `-C DIR`, `-CDIR`, `-xqeENV`. False if one is unknown."""
     for end, letter in enumerate(letters, 1):
-        if letter != "q":
+        if letter not in _FLAGS:
             return _parse_option(parsed, f"-{letter}", letters[end:] or None, remaining)
-        parsed.quiet = True
+        if not _set_flag(parsed, _FLAGS[letter]):
+            return False
     return letters != ""
+
+
+def _set_flag(parsed: Line, name: str) -> bool:
+    """Set an option that has no value. False if the verb is not known to have it."""
+    setattr(parsed, name, True)
+    return name != "fail_fast" or parsed.verb in ("test", "build", "run")
 
 
 def _parse_option(parsed: Line, name: str, value: str | None, remaining: Iterator[str]) -> bool:
     """Parse one option, whose value is given or the next word. False if the option or its value is unknown."""
-    if name in ("--quiet", "--json") and value is None:
-        setattr(parsed, name[2:], True)
-        return True
+    if name in ("--quiet", "--verbose", "--json", "--fail-fast") and value is None:
+        return _set_flag(parsed, name[2:].replace("-", "_"))
     if name not in ("-C", "--color", "-e", "--env", "-j", "--jobs", "--junit"):
         return False
     value = next(remaining, "") if value is None else value
@@ -298,14 +309,7 @@ def find_nearest_spec(directory: str) -> str:
 
 
 def store_directory() -> str:
-    """The directory of store.store.store_directory(); empty where that raises: the long path reports the error."""
-    configured = os.environ.get("ENVTOOL_STORE", "")
-    if configured:
-        return os.path.normpath(configured) if os.path.isabs(configured) else ""
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(cache):
-        home = os.path.expanduser("~")
-        if not os.path.isabs(home):
-            return ""
-        cache = f"{home}/.cache"
-    return f"{cache}/envtool"
+    """The directory of the store, "" where the long path has to report an error."""
+    from envtool.run import fast_exec
+
+    return fast_exec.store_directory()

@@ -26,7 +26,7 @@ VERBS = {
     "exec": "Run a command in an env.",
     "shell": "Open a shell in an env.",
     "list": "Show the envs with their bases, layers and tasks.",
-    "plan": "Show what would be built, and what is cached.",
+    "plan": "Show what a run would do for each base and layer, and why.",
     "why": "Explain why a layer is cached, or what changed.",
     "lock": "Write the exact versions and hashes that everything resolved to.",
     "fetch": "Fetch every pinned file into the store.",

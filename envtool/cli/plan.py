@@ -36,26 +36,27 @@ envtool plan test -e 'unit*'
 @resolve_options
 @click.pass_context
 def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **options: Unpack[ResolveOptions]) -> None:
-    """Show the bases and layers of each env, and whether they are cached or would be built. Builds nothing.
+    """Show what a run would do for each base and layer, and why. Builds nothing and uses no network.
 
-    With TASK, only the envs that have it. The keys of layers above one that has yet to be built are unknown.
+    reuse: it is in the store. unpack: an archive of an image. resolve: its versions are asked for, then it is built.
+    build: its steps run. What several envs need is shown once. With TASK, only the envs that have it; with -v, all that
+    is reused, and keys. `envtool why` says what changed.
     """
     from envtool.app import make_plan
-    from envtool.cli import console, tables
+    from envtool.cli import console
 
     settings = read_settings(ctx)
     plan = make_plan.plan(settings.request(envs=envs, **options), task)
     if settings.json:
+        from envtool.cli import tables
         from envtool.report.json_lines import write_line
 
         write_line(sys.stdout, tables.plan_json(plan))
     else:
-        typed = _typed(settings, plan, task, envs)
-        print(
-            tables.format_plan(
-                plan, console.detect_style(sys.stdout, settings.color), console.terminal_width(sys.stdout), typed
-            )
-        )
+        from envtool.cli.plan_text import format_plan
+
+        style, columns = console.detect_style(sys.stdout, settings.color), console.terminal_width(sys.stdout)
+        print(format_plan(plan, style, columns, _typed(settings, plan, task, envs), settings.verbosity))
 
 
 def _typed(settings: Settings, plan: Plan, task: str, envs: tuple[str, ...]) -> str:

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from envtool.images.export import ExportResult
     from envtool.images.push import PushResult
     from envtool.model import Json, Spec
-    from envtool.plan.plan import Plan, PlannedStep
+    from envtool.plan.plan import Plan
 
 MIN_COLUMNS = 12  # a cell is not made narrower than this
-_STATE_COLORS = {"cached": "32", "build": "33", "unknown": "2"}
 _SIGNS = {"ok": ("✓", "32"), "warn": ("!", "33"), "fail": ("✗", "31")}
 
 
@@ -117,64 +116,13 @@ def envs_json(spec: Spec) -> Json:
     }
 
 
-def format_plan(plan: Plan, style: Style, columns: int = 0, typed: str = "") -> str:
-    """A tree per env, bottom first; the notes; the sum with the command (`typed`) that builds the rest. On a screen of
-    few `columns` the keys are left out, a description moves below its name, and a long name loses its middle."""
-    steps = [step for env in plan.envs for step in env.steps]
-    name_width = max((visible_width(one_line(step.name)) for step in steps), default=0) + 1
-    description_width = max((visible_width(", ".join(_describe_step(step, style))) for step in steps), default=0)
-    available = (columns or 1 << 20) - BRANCH - STATE
-    show_keys = max(name_width, NAME) + KEY + description_width <= available
-    name_width = min(max(name_width, NAME), max(available - description_width, NAME))
-    lines: list[str] = []
-    seen: dict[tuple[str, ...], str] = {}
-    for env in plan.envs:
-        tasks = ", ".join(one_line(task) for task in env.tasks)
-        title = elide_middle(one_line(env.name), columns) if columns else one_line(env.name)
-        lines.append(fit_lines(f"{style.paint('1', title)}  {tasks}".rstrip(), columns))
-        for number, step in enumerate(env.steps):
-            # without a key the node distinguishes steps of the same name
-            identity = (step.key,) if step.key else (step.subject, step.name, step.node)
-            seen[identity] = step.state
-            last = number == len(env.steps) - 1
-            start = f" {style.glyphs('└─' if last else '├─')} {pad(step.subject, 6)}"
-            state = pad(style.paint(_STATE_COLORS[step.state], step.state), STATE)
-            line = f"{start}{pad(elide_middle(one_line(step.name), name_width - 1), name_width)}{state}"
-            line += pad(step.key[:12] or "-", KEY) if show_keys else ""
-            description = ", ".join(_describe_step(step, style))
-            if visible_width(line) + visible_width(description) <= (columns or 1 << 20):
-                lines.append(f"{line}{description}")
-                continue
-            branch = " " if last else style.glyphs("│")
-            wrapped = fit_lines(description, columns - BRANCH, indent=0).split("\n")
-            lines += [line.rstrip(), *(f" {branch}  {' ' * (BRANCH - 4)}{text}" for text in wrapped)]
-    states = [*seen.values()]
-    parts = [
-        f"{pluralize(states.count('build'), 'step')} to build" if "build" in states else "",
-        f"{states.count('unknown')} not known yet" if states.count("unknown") else "",
-        f"{states.count('cached')} cached",
-    ]
-    notes = [fit_lines(f"note: {one_line(note)}", columns) for note in plan.notes]
-    effect = "makes the rest" if "build" in states or "unknown" in states else "builds nothing"
-    sums = ", ".join(part for part in parts if part) + (f": `{typed}` {effect}" if typed else "")
-    return "\n".join([*lines, "", *notes, fit_lines(sums, columns)])
-
-
-BRANCH, NAME, STATE, KEY = 10, 18, 9, 14  # columns of a plan; NAME is the least for a name
-
-
-def _describe_step(step: PlannedStep, style: Style) -> list[str]:
-    """The description of a step, and its warnings."""
-    return [one_line(step.summary) or step.kind, *([] if step.pinned else [style.paint("33", "not pinned")])]
-
-
 def plan_json(plan: Plan) -> Json:
     """The object of `plan` (docs/json.md)."""
     envs: list[Json] = [
         {
             "name": env.name,
             "tasks": [*env.tasks],
-            "steps": [asdict(step) for step in env.steps],
+            "steps": [{name: item for name, item in asdict(step).items() if name != "on"} for step in env.steps],
             "rounds": env.rounds,
         }
         for env in plan.envs

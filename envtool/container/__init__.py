@@ -1,9 +1,15 @@
 """Containers: run processes in namespaces of their own, on a stack of trees. Knows nothing of specs or layers.
 
 program             a container as a value, and the plain dict that the supervisor runs
+program_json        a container as JSON, for another process or machine
+step_functions      the functions that steps run inside, as names
 rootfs_operations   the list of operations that make a container's file systems, and a line about each
+runner              what builds and tasks need of a machine, as a protocol, and this machine's kernel as one
 supervisor          runs one container to its end: starts it, answers it, enforces deadlines, reaps it
 pid1                the first process inside: has the mounts made, runs the steps, reaps their children
+execution           runs a further command in a container that runs: the handle, and the request to pid 1
+enterable_init      pid 1 of a container that can be entered: serves such requests while its steps run
+join                makes a container in the network, IPC or UTS namespace of another one
 rootfs              applies those operations: opens what they mount, makes the mounts, changes the root
 mounts              mount system calls
 extra_mounts        the operations that few containers need: caches, generated files, tmpfs, parts of other trees

@@ -54,6 +54,12 @@ def sandbox_error(stage: str, number: int, text: str) -> SandboxError:
         )
     if stage == "unshare":
         return SandboxError(f"user namespaces are refused here: {text}", code="userns-refused", hint="envtool doctor")
+    if stage == "join":
+        return SandboxError(
+            f"the other container's namespaces cannot be joined: {text}",
+            code="container-join",
+            hint="with a single user id, a container of root and one of a user cannot share namespaces",
+        )
     if stage == "ids":
         return SandboxError(
             f"the container's user ids could not be set: {text}",

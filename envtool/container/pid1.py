@@ -35,7 +35,6 @@ _NAMESPACES = (
     | syscalls.CLONE_NEWCGROUP
 )
 _MAX_PROCESSES = 8192  # processes and threads of one container; limits of the caller that are lower stay
-_OOM_SCORE = 500  # of 1000: how soon the kernel kills it when memory ends (proc_pid_oom_score_adj(5))
 _MAX_STEP_MESSAGE = 65536  # bytes of a message from a step
 _DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
 _TITLE = b"envtool: a container"
@@ -62,22 +61,26 @@ def run_helper(
     """The forked child of the supervisor: make the namespaces, then pid 1 as a sibling of this process, and end."""
     gc.disable()  # a collection would touch, and so copy, every page that the supervisor has
     try:
-        sock, output = _arrange_descriptors(sock, stdio, output, {*maps.values(), *program.get("watched", ())})
-        _raise_oom_score()
+        kept = {*maps.values(), *program.get("watched", ()), *program.get("joins", {}).values()}
+        sock, output = _arrange_descriptors(sock, stdio, output, kept)
+        syscalls.raise_oom_score()
         # Root has its rights over files in the namespace that they come from, so it clones sources before unshare(2);
         # a user may clone only after it, in a mount namespace of the user's own.
         root = rootfs.open_sources(program, ids, maps) if ids.mode == "root" else None
+        joined = program["join"](program["joins"], ids, program["user"]) if "joins" in program else 0
         try:
-            syscalls.unshare(_NAMESPACES | (0 if program["network"] else syscalls.CLONE_NEWNET))
+            own = _NAMESPACES | (0 if program["network"] else syscalls.CLONE_NEWNET)
+            syscalls.unshare(own & ~joined)
         except OSError as error:
             raise StageError("unshare", error) from error
         os.write(sock, messages.pack("maps"))
         # While the supervisor writes the maps, for which newuidmap takes a while, do the work that needs no ids.
         if root is None:
             root = rootfs.open_sources(program, ids, maps)
-        if not program["network"]:
+        if not (program["network"] or joined & syscalls.CLONE_NEWNET):
             _loopback_up()
-        _socket.sethostname(program["hostname"])
+        if not joined & syscalls.CLONE_NEWUTS:
+            _socket.sethostname(program["hostname"])
         syscalls.limit_bounding_set(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
         syscalls.set_process_title(_TITLE)  # steps must not see the caller's command line
         if os.read(sock, 1) != b"k":
@@ -111,19 +114,6 @@ def _arrange_descriptors(sock: int, stdio: tuple[int, int, int], output: int, ne
         os.dup2(high[1 + target], target, inheritable=True)
     syscalls.close_all_but({0, 1, 2, high[0], *needed, *([high[4]] if output >= 0 else [])})
     return high[0], high[4]
-
-
-def _raise_oom_score() -> None:
-    """Let the kernel kill the container before the machine's other work. A step may undo this, unless root called."""
-    try:
-        descriptor = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # /proc is hidden from us
-        return
-    try:
-        if int(os.read(descriptor, 16)) < _OOM_SCORE:
-            os.pwrite(descriptor, b"%d" % _OOM_SCORE, 0)
-    finally:
-        os.close(descriptor)
 
 
 def _report(sock: int, error: BaseException) -> None:
@@ -169,10 +159,12 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
         if "watched" in program:
             program["begin"](program["watch"], *program["watched"])
         syscalls.close_all_but({0, 1, 2, sock, *([output] if output >= 0 else [])})
-        terminal = _open_pty(sock, user=program["user"] == "user") if program.get("terminal") else -1
-        init = _Pid1()
+        terminal = _send_pty(sock, user=program["user"] == "user") if program.get("terminal") else -1
+        init = program["init"](program, ids, sock) if "init" in program else Init()
         if "varied" in program:
             program["varied"].begin()
+        # Where mount points are removed at the end, each step confines itself.
+        program["confined"] = not made and syscalls.confine_programs()
         os.write(sock, messages.pack("up"))
         status = init.run(program, ids, sock, terminal)
         init.end_all()
@@ -236,14 +228,20 @@ def _address_message(family: int, address: bytes) -> bytes:
     return number(16 + len(body) + len(address), 4) + number(20, 2) + number(0x401, 2) + bytes(8) + body + address
 
 
-def _open_pty(sock: int, *, user: bool) -> int:
-    """Make a pty of the container's own devpts and send its master to the supervisor. Returns the slave."""
+def open_pty(*, user: bool) -> tuple[int, int]:
+    """Make a pty of the container's own devpts. Returns its master and its slave."""
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     fcntl.ioctl(master, 0x40045431, bytes(4))  # TIOCSPTLCK: unlock
     number = int.from_bytes(fcntl.ioctl(master, 0x80045430, bytes(4)), sys.byteorder)  # TIOCGPTN
     slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     if user:
         os.fchown(slave, userns.TASK_UID, -1)
+    return master, slave
+
+
+def _send_pty(sock: int, *, user: bool) -> int:
+    """Make a pty and send its master to the supervisor. Returns the slave."""
+    master, slave = open_pty(user=user)
     channel = _socket.socket(fileno=os.dup(sock))
     rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))
     channel.sendmsg([messages.pack("pty")], [rights])
@@ -253,7 +251,7 @@ def _open_pty(sock: int, *, user: bool) -> int:
     return slave
 
 
-class _Pid1:
+class Init:
     """pid 1 while steps run: the process group of the running step, and whether all is to end."""
 
     __slots__ = ("ending", "running")
@@ -262,12 +260,12 @@ class _Pid1:
         self.running = 0
         self.ending = False
         for number in FORWARDED_SIGNALS:
-            _signal.signal(number, self._forward_signal)
+            _signal.signal(number, self.forward_signal)
         _signal.signal(_END_ALL, self._kill_all)
         _signal.signal(17, _signal.SIG_DFL)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
 
-    def _forward_signal(self, number: int, _frame: object) -> None:
+    def forward_signal(self, number: int, _frame: object) -> None:
         if number in {syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM}:
             self.ending = True  # no further step
         if self.running:
@@ -289,12 +287,12 @@ class _Pid1:
             if self.ending:
                 return 128 + syscalls.SIGTERM
             read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            child = os.fork()
+            child = self.fork()
             if child == 0:
-                _run_step(program, step, ids, write_end, terminal)
+                run_step(program, step, ids, write_end, terminal)
             self.running = child
             os.close(write_end)
-            status = self._wait(child)
+            status = self.wait(child)
             self.running = 0
             if status:
                 _forward_failure(read_end, sock)
@@ -302,7 +300,12 @@ class _Pid1:
             os.close(read_end)
         return 0
 
-    def _wait(self, child: int) -> int:
+    def fork(self) -> int:
+        """Returns 0 in the process that becomes a step."""
+        return os.fork()
+
+    def wait(self, child: int) -> int:
+        """Reap until `child` ends. Returns its status, as a shell shows it."""
         while True:
             process, state = os.waitpid(-1, 0)
             if process == child:
@@ -329,9 +332,8 @@ def _forward_failure(pipe: int, sock: int) -> None:
         pass
 
 
-def _run_step(
-    program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, report: int, terminal: int
-) -> NoReturn:
+def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, report: int, terminal: int) -> NoReturn:
+    """The forked child of pid 1 becomes a step. It has the descriptors 0, 1 and 2, or takes them from `terminal`."""
     try:
         needed = program["varied"].needed_descriptors() if "varied" in program else set()
         syscalls.close_all_but({0, 1, 2, report, *needed, *([terminal] if terminal >= 0 else [])})
@@ -351,14 +353,15 @@ def _run_step(
             for limit in resource.getrlimit(resource.RLIMIT_NPROC)
         ]
         resource.setrlimit(resource.RLIMIT_NPROC, (limits[0], limits[1]))
+        confined = program["confined"] or syscalls.confine_programs()
         _restrict(program, ids, step)
         try:
             os.chdir(step["cwd"])
         except OSError as error:
             raise StageError("cwd", error, f"{step['cwd']}: {error.strerror}") from error
-        if step["call"] is not None:
+        if "call" in step:
             _run_call(step, report)
-        execute(step["argv"], step["env"])
+        execute(step["argv"], step["env"], confined=confined)
     except BaseException as error:
         _report(report, error)
         os._exit(125)
@@ -462,14 +465,14 @@ def _describe_os_error(error: OSError) -> str:
     return f"{os.fsdecode(error.filename)}: {error.strerror or error}" if has_name else str(error.strerror or error)
 
 
-def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
+def execute(argv: tuple[str, ...], env: dict[str, str], *, confined: bool) -> NoReturn:
     """Execute argv, with PATH searched in the step's own environment (os.execvpe imports, and uses ours)."""
     name = argv[0]
     paths = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
     status, reason = 127, "not found"
     for path in paths:
         try:
-            os.execve(path, argv, env)
+            _execve(path, argv, env, confined=confined)
         except (FileNotFoundError, NotADirectoryError):
             if os.path.isfile(path):  # the file exists: the interpreter in its first line, or its loader, does not
                 status, reason = 127, "its interpreter or loader is not found"
@@ -477,10 +480,19 @@ def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
             if error.errno == 8 and os.access(path, os.X_OK):  # ENOEXEC: a script without #!
                 argv, name = ("/bin/sh", path, *argv[1:]), "/bin/sh"
                 try:
-                    os.execve("/bin/sh", argv, env)
+                    _execve("/bin/sh", argv, env, confined=confined)
                 except OSError as second:
                     error = second
             if status == 127:
                 status, reason = 126, str(error.strerror).lower()
     os.write(2, f"envtool: {name}: {reason}\n".encode())
     os._exit(status)
+
+
+def _execve(path: str, argv: tuple[str, ...], env: dict[str, str], *, confined: bool) -> NoReturn:
+    """Execute a file, never our own program: its owner is perhaps the user of the step, who then could change it on the
+    host through /proc/self/exe (CVE-2019-5736). If `confined`, the kernel sees to that.
+    """
+    if not confined and syscalls.is_own_program(path):
+        raise PermissionError(13, "permission denied")
+    os.execve(path, argv, env)

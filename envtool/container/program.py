@@ -13,9 +13,10 @@ from envtool.container import seccomp, userns
 from envtool.container.rootfs_operations import KERNEL_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from envtool.container.rootfs_operations import Operation
+    from envtool.model import Json
 
 HOME = "/home/envtool"
 OUTPUTS_LIMIT = 2 << 30  # bytes, unless the spec has another limit
@@ -121,14 +122,20 @@ class ProjectMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerStep:
-    """One process: `argv` is executed, or `call` is run without exec in a forked child (then the Program cannot be
-    marshalled). `prepare` is called before the root changes, to import what `call` needs.
+    """One process: `argv` is executed, or the function `call` is run without exec in a forked child.
+
+    Functions are given by references (step_functions.py), and imported where the container is started, before its root
+    changes. `call` gets `arguments` (JSON), then the functions in `functions`, and, if `counts` is not 0, a function
+    that counts its `counts` items. The functions in `prepare` are called before the root changes, to import what `call`
+    needs.
     """
 
     argv: tuple[str, ...] = ()
-    call: Callable[..., None] | None = None
-    arguments: tuple[Any, ...] = ()
-    prepare: Callable[[], None] | None = None
+    call: str = ""
+    arguments: tuple[Json, ...] = ()
+    functions: tuple[str, ...] = ()
+    prepare: tuple[str, ...] = ()
+    counts: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = "/"
     user: str = ""  # of the stack's /etc/passwd (fs/passwd.py), who also gives HOME; only in a Program of "root"
@@ -213,7 +220,7 @@ class Program:
             yield ("copy", target, source)
 
     def _etc_operations(self) -> Iterator[Operation]:
-        if self.root.own and all(step.call is not None for step in self.steps):
+        if self.root.own and all(step.call for step in self.steps):
             return  # only functions of ours run: they need no hosts file, and so see the tree's own /etc
         local = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {self.hostname}\n"
         # As in Docker, a Dockerfile's steps may write to /etc/hosts, and the writes are lost.
@@ -226,27 +233,14 @@ class Program:
             yield ("resolver", "/etc/resolv.conf")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns a dict of str, int, bool, None, bytes, tuple, list and dict only (but for `call`), for
-        `supervisor.run`.
-        """
+        """Returns a dict of str, int, bool, None, bytes, tuple, list and dict only, for `supervisor.run`."""
         vary = self.vary
         ask = ("getdents64",) if vary and vary.order else ()
         single = seccomp.build_filter(single=True, sync=self.sync, ask=ask) if self.user == "root" else b""
         return {
             "operations": self.operations(),
             "hidden": self.view.hidden if self.view else (),
-            "steps": tuple(
-                {
-                    "argv": step.argv,
-                    "call": step.call,
-                    "arguments": step.arguments,
-                    "prepare": step.prepare,
-                    "env": dict(step.env) if step.bare else {**self.env, **step.env},
-                    "cwd": step.cwd,
-                    **({"user": step.user} if step.user else {}),
-                }
-                for step in self.steps
-            ),
+            "steps": tuple(_step_dict(step, self.env) for step in self.steps),
             "user": self.user,
             "network": self.network,
             "hostname": self.hostname,
@@ -260,6 +254,17 @@ class Program:
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
             **({"watch": self.watch} if self.watch else {}),
         }
+
+
+def _step_dict(step: ContainerStep, env: Mapping[str, str]) -> dict[str, Any]:
+    called = ("call", "arguments", "functions", "prepare", "counts") if step.call else ()
+    return {
+        "argv": step.argv,
+        "env": dict(step.env) if step.bare else {**env, **step.env},
+        "cwd": step.cwd,
+        **({"user": step.user} if step.user else {}),
+        **{name: getattr(step, name) for name in called},
+    }
 
 
 def _mount_operation(mount: CacheMount | TextMount | TmpfsMount | PeekMount, number: int) -> Operation:

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import _socket
 import _thread
-import codecs
-import fcntl
 import os
 import select
-import stat
-import sys
 import time
 
 from envtool.container import messages, mounts, pid1, rootfs, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
+
+    from envtool.container.execution import Execution
+    from envtool.container.join import Namespaces
 
 _MESSAGE = 65536
 _ANCILLARY = 128  # bytes: the sender's credentials, and some descriptors
@@ -38,8 +38,7 @@ _NEXT_MESSAGES = {
     "end": ("done",),
     "done": (),
 }
-_FAILURE_STAGES = ("unshare", "ids", "source", "mounts", "cwd", "internal")  # where a container fails
-_CODECS = ("ascii", "utf-8", "latin-1", "utf-8-sig", "cp437", "idna")
+_FAILURE_STAGES = ("unshare", "join", "ids", "source", "mounts", "cwd", "internal")  # where a container fails
 _KILL_SECONDS = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
 _COLLECT_SECONDS = 600.0  # seconds for outputs to be copied back once the last step has ended
 _HURRY_SECONDS = 0.8  # the same after an interrupt
@@ -73,7 +72,10 @@ class Container:
     this process. Once `cancel` is readable the container is ended; outputs are still collected for a moment.
     `outputs_to` is the directory that gets the outputs, which will belong to the caller (as root: to that directory's
     owner). Outputs whose paths are in `protected` are copied only where a pattern of the program names the very path.
-    Several containers may run at once, from threads; `signal` and `stop` may come from any thread.
+    `counters` is memory that this process shares with its forks, one for each step that counts, in their order: the
+    byte of each item that is done becomes 1.
+    The container is made in the namespaces `joins`, which may be closed once it has started. Only one that is `held`
+    can be entered. Several containers may run at once, from threads; `signal` and `stop` may come from any thread.
     """
 
     def __init__(
@@ -87,10 +89,17 @@ class Container:
         cancel: int = -1,
         outputs_to: str = "",
         protected: tuple[str, ...] = (),
+        counters: Sequence[Any] = (),
+        joins: Namespaces | None = None,
+        held: bool = True,
     ) -> None:
         self._began = time.monotonic()
         ids = userns.caller_ids()
-        program = _load_functions(program, terminal=terminal)
+        program = _load_functions(program, terminal=terminal, counters=counters)
+        if held or joins:
+            from envtool.container import enterable_init
+
+            program |= enterable_init.functions(program, joins, held=held)
         receiver = self._watch = None
         if program["outputs"] and outputs_to:
             from envtool.container import outputs
@@ -147,42 +156,37 @@ class Container:
         """
         self._supervisor.stop(syscalls.SIGTERM)
 
+    def exec(self, argv: Sequence[str], **options: Any) -> Execution:
+        """Start a further command while the steps run. Called by any thread. `execution.Execution` has the options, and
+        what is raised.
+        """
+        from envtool.container.execution import Execution
 
-def run(
-    program: dict[str, Any],
-    *,
-    stdin: int = -1,
-    stdout: int = 1,
-    stderr: int = 2,
-    terminal: bool = False,
-    cancel: int = -1,
-    outputs_to: str = "",
-    protected: tuple[str, ...] = (),
-) -> Exit:
-    """Run a container to its end, with the arguments of `Container`. Raises SandboxError where it could not be made."""
-    with Container(program, stdin=stdin, stdout=stdout, stderr=stderr, terminal=terminal, cancel=cancel,
-                   outputs_to=outputs_to, protected=protected) as container:  # fmt: skip
+        return Execution(self._supervisor, argv, **options)
+
+    def namespaces(self, *kinds: str) -> Namespaces:
+        """Returns namespaces of the container ("network", "ipc", "uts") for the `joins` of another one. Called by any
+        thread. Raises SandboxError where the container has ended, and ValueError.
+        """
+        from envtool.container.join import ask_namespaces
+
+        return ask_namespaces(self._supervisor, kinds)
+
+
+def run(program: dict[str, Any], **options: Any) -> Exit:
+    """Run a container to its end; the options are those of `Container`. Raises SandboxError where it cannot be made."""
+    with Container(program, held=False, **options) as container:
         container.start()
         return container.wait()
 
 
-def _requested_signal(cancel: int) -> int:
-    """Returns the signal that the caller wants sent. The number of bytes in the pipe is the signal: many containers
-    watch one pipe, so none of them may read from it.
-    """
-    waiting = int.from_bytes(fcntl.ioctl(cancel, syscalls.FIONREAD, b"\0\0\0\0"), sys.byteorder)
-    return waiting if waiting in (syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM) else syscalls.SIGTERM
-
-
-def _load_functions(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
+def _load_functions(program: dict[str, Any], *, terminal: bool, counters: Sequence[Any]) -> dict[str, Any]:
     """Returns a program with the functions that its container needs, which must be imported before the fork."""
-    for step in program["steps"]:
-        if step["prepare"] is not None:
-            step["prepare"]()
-        if step["call"] is not None:  # a call may open files as text, and codecs are modules too
-            for name in _CODECS:
-                codecs.lookup(name)
     program = {**program, "terminal": terminal}
+    if any("call" in step for step in program["steps"]):
+        from envtool.container import step_functions
+
+        program["steps"] = step_functions.load_steps(program["steps"], counters)
     if any(operation[0] not in rootfs.KINDS for operation in program["operations"]):
         from envtool.container import extra_mounts
 
@@ -203,6 +207,7 @@ class _Supervisor:
 
     def __init__(self, program: dict[str, Any], ids: userns.IdMaps, cancel: int, receiver: Any) -> None:
         self.program, self.ids, self.cancel, self.receiver = program, ids, cancel, receiver
+        self.user = 0 if program["user"] == "root" else userns.TASK_UID
         self.result = Exit()
         self.failure: tuple[str, int, str] | None = None  # an error that the container reported
         self.refused: tuple[str, int, str] | None = None  # an error of ours, perhaps because the container had ended
@@ -215,7 +220,7 @@ class _Supervisor:
         timeout = program["timeout"]
         self.deadline = time.monotonic() + timeout if timeout is not None else None
         self.poll = select.poll()
-        self.lock = _thread.allocate_lock()  # of the two process numbers
+        self.lock = _thread.allocate_lock()  # of the two process numbers and the socket
         self.open = 1
 
     def start(self, stdio: tuple[int, int, int]) -> None:
@@ -224,11 +229,10 @@ class _Supervisor:
             for operation in self.program["operations"]
             if operation[0] == "project" or (operation[0] == "bind" and (operation[4] or not operation[3]))
         ]
-        user = 0 if self.program["user"] == "root" else userns.TASK_UID
-        maps = mounts.owner_namespaces(sources, user, self.ids)
+        maps = mounts.owner_namespaces(sources, self.user, self.ids)
         syscalls.command_line_range()  # every process that is forked from here on knows it
         if self.ids.mode == "root":
-            self._chown_pipes(stdio[1:])
+            userns.give_pipes(stdio[1:], self.ids.host_id(self.user))
         with userns.fork_lock:
             self._fork(stdio, maps)
 
@@ -247,14 +251,6 @@ class _Supervisor:
             far.close()
             if write >= 0:
                 os.close(write)
-
-    def _chown_pipes(self, descriptors: tuple[int, ...]) -> None:
-        # A step that opens /dev/stdout opens the pipe anew, which only its owner may: the container's user.
-        owner = self.ids.host_id(0 if self.program["user"] == "root" else userns.TASK_UID)
-        for descriptor in descriptors:
-            info = os.fstat(descriptor)
-            if stat.S_ISFIFO(info.st_mode) and info.st_uid != owner:
-                os.fchown(descriptor, owner, -1)
 
     def supervise(self, *, until_up: bool = False) -> None:
         """Answer the container until it has closed all its ends; enforce the deadline and the caller's cancel. With
@@ -303,7 +299,7 @@ class _Supervisor:
         if self.output in ready and not self.receiver.feed(self.output):
             self._close(self.output)
         if self.cancel in ready:
-            number = _requested_signal(self.cancel)
+            number = syscalls.requested_signal(self.cancel)
             self.poll.unregister(self.cancel)
             self.cancel = -1
             if self.ended and self.output >= 0:
@@ -432,6 +428,8 @@ class _Supervisor:
                 raise ValueError("not a message of ours")
 
     def _write_maps(self) -> bool:
+        if "joins" in self.program:  # a user namespace that has its maps
+            return True
         uids, gids = self.ids.extents(user=self.program["user"] == "user")
         try:
             userns.write_map(self.helper, uids, gids, self.ids.mode)
@@ -491,7 +489,8 @@ class _Supervisor:
             self.terminal.restore()
         if self.receiver is not None:
             self.receiver.finish()
-        if self.sock is not None:
-            self.sock.close()
+        with self.lock:
+            if self.sock is not None:
+                self.sock.close()
         if self.output >= 0:
             os.close(self.output)

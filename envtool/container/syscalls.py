@@ -1,4 +1,4 @@
-"""System calls that `os` lacks, on x86_64 and aarch64. On the hot path: imports only os and what `ctypes` is made of.
+"""System calls that `os` lacks, on x86_64 and aarch64. On the hot path: imports what is loaded anyway, and `_ctypes`.
 
 Numbers are those of the kernel's `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h`;
 calls from 424 on have one number everywhere. Every function raises OSError with the call's name as its text.
@@ -10,7 +10,9 @@ ctypes defines them.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sys
 from _ctypes import (
     FUNCFLAG_CDECL,
     FUNCFLAG_PYTHONAPI,
@@ -31,11 +33,12 @@ AUDIT_ARCH = 0xC000003E if X86_64 else 0xC00000B7
 NUMBERS = {
     "pidfd_send_signal": 424, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432,
     "pidfd_open": 434, "close_range": 436, "pidfd_getfd": 438, "mount_setattr": 442,
+    "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     **({"clone": 56, "pivot_root": 155, "mount": 165, "umount2": 166, "capset": 126, "seccomp": 317, "unshare": 272,
-        "getdents64": 217, "inotify_init1": 294, "inotify_add_watch": 254}
+        "setns": 308, "getdents64": 217, "inotify_init1": 294, "inotify_add_watch": 254}
        if X86_64 else
        {"clone": 220, "pivot_root": 41, "mount": 40, "umount2": 39, "capset": 91, "seccomp": 277, "unshare": 97,
-        "getdents64": 61, "inotify_init1": 26, "inotify_add_watch": 27}),
+        "setns": 268, "getdents64": 61, "inotify_init1": 26, "inotify_add_watch": 27}),
 }
 # fmt: on
 
@@ -44,6 +47,8 @@ CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_PARENT = 0x10000000, 0x20000000
 
 SIGHUP, SIGINT, SIGKILL, SIGUSR1, SIGTERM, SIGCHLD = 1, 2, 9, 10, 15, 17
 FIONREAD = 0x541B  # ioctl_tty(2); the same on x86_64 and aarch64
+
+_OOM_SCORE = 500  # of 1000: how soon the kernel kills it when memory ends (proc_pid_oom_score_adj(5))
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 47
@@ -159,6 +164,27 @@ def set_process_title(title: bytes) -> None:
         _memmove(begin, title.ljust(end - begin, b"\0"), end - begin)
 
 
+def raise_oom_score() -> None:
+    """Let the kernel kill this container before the machine's other work. A step may undo this, unless root called."""
+    try:
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # /proc is hidden from us
+        return
+    try:
+        if int(os.read(descriptor, 16)) < _OOM_SCORE:
+            os.pwrite(descriptor, b"%d" % _OOM_SCORE, 0)
+    finally:
+        os.close(descriptor)
+
+
+def requested_signal(cancel: int) -> int:
+    """Returns the signal that the caller wants sent. The number of bytes in the pipe is the signal: many containers
+    watch one pipe, so none of them may read from it.
+    """
+    waiting = int.from_bytes(fcntl.ioctl(cancel, FIONREAD, bytes(4)), sys.byteorder)
+    return waiting if waiting in (SIGHUP, SIGINT, SIGTERM) else SIGTERM
+
+
 def limit_bounding_set(keep: int) -> None:
     """Drop every capability that is not in the bit mask `keep` from the bounding set; those that are held stay."""
     drop = _prctl  # called forty times at each start
@@ -186,6 +212,48 @@ def load_seccomp(program: bytes, *, listen: bool = False) -> int:
     code = (_Char * len(program)).from_buffer_copy(program)
     filters = (len(program) // 8).to_bytes(8, "little") + addressof(code).to_bytes(8, "little")
     return syscall("seccomp", 1, 8 if listen else 0, filters)  # SECCOMP_SET_MODE_FILTER, FLAG_NEW_LISTENER
+
+
+def confine_programs() -> bool:
+    """Let this process and its children execute only files below the root (landlock(7)): /proc/self/exe, which is our
+    own program on the host until they are executed, no more. Neither may mount anything from then on. Returns False
+    where the kernel cannot: before Linux 5.19 the same would forbid renames from one directory to another.
+    """
+    rights = (1 << 0 | 1 << 13).to_bytes(8, "little")  # LANDLOCK_ACCESS_FS_EXECUTE, _REFER
+    try:
+        rules = syscall("landlock_create_ruleset", rights, len(rights), 0)
+    except OSError:
+        return False
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        below = rights + root.to_bytes(4, sys.byteorder)
+        syscall("landlock_add_rule", rules, 1, below, 0)  # LANDLOCK_RULE_PATH_BENEATH
+        syscall("landlock_restrict_self", rules, 0)
+    except OSError:  # sixteen confinements around us
+        return False
+    finally:
+        os.close(root)
+        os.close(rules)
+    return True
+
+
+def is_own_program(path: str) -> bool:
+    """Returns whether executing a file would execute the program that runs here, by a link or as the interpreter of a
+    script. What others change meanwhile is not seen: for kernels that cannot confine programs.
+    """
+    try:
+        for _ in range(5):  # as often as the kernel follows interpreters (execve(2))
+            if os.path.samefile(path, "/proc/self/exe"):
+                return True
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # it may be a fifo
+            words = os.read(file, 256).partition(b"\n")[0].split()
+            os.close(file)
+            if not words or not words[0].startswith(b"#!"):
+                return False
+            path = os.fsdecode(words[0][2:] or b"".join(words[1:2]))
+    except OSError:
+        pass
+    return False
 
 
 def getdents(directory: int, buffer: object, size: int) -> int:

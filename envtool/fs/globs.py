@@ -58,6 +58,13 @@ def name_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(starred(("".join(chunk) for chunk in chunks), "."), re.DOTALL)
 
 
+def matches_name(pattern: str, *names: str) -> bool:
+    """Returns whether a pattern on a command line means one of these names: of an env its name and its group, so that
+    the name of a group means all its envs."""
+    match = name_pattern(pattern).fullmatch
+    return pattern in names or any(match(name) for name in names)
+
+
 def starred(chunks: Iterable[str], any_one: str) -> str:
     """Returns an expression for chunks of a fixed length with a star between any two; `any_one` matches a character
     that a star may skip. Followed by the end (or by a character that no star skips) it matches the same as with `.*`,

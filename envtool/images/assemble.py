@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from envtool.build.context import Cancel
+from envtool.container.runner import Runner
 from envtool.images import image_blobs
 from envtool.images.image_blobs import Blob
 from envtool.images.image_config import ExportedImage, ImageLayerContent
@@ -46,7 +47,7 @@ def assemble_uncompressed(image: ExportedImage) -> AssembledImage:
 
 
 def assemble_local(
-    image: ExportedImage, form: Compression, directory: str, cancel: Cancel, *, jobs: int = 0
+    image: ExportedImage, form: Compression, directory: str, cancel: Cancel, runner: Runner, *, jobs: int = 0
 ) -> AssembledImage:
     """Returns the image with the layers of its base image as those came, and envtool's own compressed as `form` says.
     Compressed layers are written to `directory`. Raises StoreError, Interrupted."""
@@ -55,7 +56,7 @@ def assemble_local(
         if content.blob:
             return image_blobs.original_blob(content)
         return (
-            image_blobs.compress_layer(content, form, os.path.join(directory, str(number)), cancel)
+            image_blobs.compress_layer(content, form, os.path.join(directory, str(number)), cancel, runner)
             if form
             else image_blobs.uncompressed_blob(content)
         )

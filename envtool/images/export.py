@@ -14,7 +14,6 @@ from envtool.build.parents import copies, joins
 from envtool.build.scheduler import Stack
 from envtool.build.site import ContainerSite
 from envtool.build.stack_files import MAX_FILE_SIZE, StackTree
-from envtool.build.tracking import track_work
 from envtool.errors import StoreError, UsageError
 from envtool.fs.beneath import ESCAPES
 from envtool.fs.caller_paths import atomic_write, open_directory
@@ -37,6 +36,7 @@ from envtool.project import host_access
 from envtool.project import source_files as projects
 from envtool.store import layers, packing
 from envtool.store.packing import Compression
+from envtool.tracking import track_work
 
 FILE_MODE = 0o644  # whatever the umask
 
@@ -82,13 +82,13 @@ def export(
         raise UsageError(f"there is nothing to compress in a {target.form}", code="export-compress", hint=hint)
     event_id = f"export:{env.name}"
     with (
-        track_work(context, event_id, "export", env.name) as progress,
+        track_work(context.emit, event_id, "export", env.name) as progress,
         prepare_image(env, stack, context, event_id, options) as (image, work),
     ):
         assembled = (
             assemble.assemble_uncompressed(image)
             if docker
-            else assemble.assemble_local(image, form, work, context.cancel)
+            else assemble.assemble_local(image, form, work, context.cancel, context.runner)
         )
         _write_target(assembled, target, context, out)
         progress.outcome = "done"
@@ -109,10 +109,10 @@ def export_devcontainer(
     reject_host_base(env, stack)
     _require_own_file(target.path, context.root)
     with layers.hold_layers(context.store, [made.layer for made in stack.made]):
-        passwd = StackTree([made.layer for made in stack.made]).read(["/etc/passwd"]).get("/etc/passwd", b"")
+        passwd = StackTree([made.layer for made in stack.made], context.runner).read(["/etc/passwd"])
     mounts = joins([made.settled for made in stack.made])
     text = render_devcontainer(
-        env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd), mounts=mounts
+        env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd.get("/etc/passwd", b"")), mounts=mounts
     ).encode()
     try:
         with atomic_write(target.path, context.root, FILE_MODE, make=True) as file:
@@ -152,11 +152,11 @@ def prepare_image(
         layers.temp_directory(context.store) as work,
     ):
         files = _project_layer(stack, context, os.path.join(work, "project")) if options.project else None
-        image = build_image(env, stack, context.store, options, project=files)
+        image = build_image(env, stack, context.store, context.runner, options, project=files)
         base = stack.made[0].settled
         site = ContainerSite(context, base.request, (), event_id)
         if is_base_image(env, options):
-            original = base.node.kind.original(base.request, base.pins, site)
+            original = base.node.base_kind.original(base.request, base.pins, site)
             image = restore_original(image, original, base.request.name) if original else image
         for layer in stack.made:
             if find_layer_archive(layer) is not None:
@@ -172,7 +172,7 @@ def _project_layer(stack: Stack, context: Context, path: str) -> ImageLayerConte
     settled = [made.settled for made in stack.made]
     listed = projects.list_files(context.root, context.cancel.reader)
     existing = {f"{PROJECT}/{path}" for path in listed}
-    tree = StackTree([made.layer for made in stack.made])
+    tree = StackTree([made.layer for made in stack.made], context.runner)
     sources = {
         target: source for target, source in _generated_files(copies(settled), tree).items() if target not in existing
     }
@@ -223,13 +223,13 @@ def exported_layers(assembled: AssembledImage) -> tuple[ExportedLayer, ...]:
 def _write_target(assembled: AssembledImage, target: ExportTarget, context: Context, out: int) -> None:
     docker = target.form == "docker-archive"
     if target.form == "oci":
-        layout.write_layout(assembled, target.path, context.cancel, context.root)
+        layout.write_layout(assembled, target.path, context.cancel, context.runner, context.root)
         return
     if target.path != STDOUT and os.path.isdir(target.path):
         raise UsageError(f"{target.path} is a directory", code="export-target")
     try:
         with nullcontext(out) if target.path == STDOUT else _open_output(target.path, context.root) as descriptor:
-            tar_archive.write_archive(assembled, descriptor, context.cancel, docker=docker)
+            tar_archive.write_archive(assembled, descriptor, context.cancel, context.runner, docker=docker)
     except BrokenPipeError:
         raise  # the reader of standard output has exited
     except OSError as error:

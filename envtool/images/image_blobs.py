@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from envtool.build.context import Cancel
-from envtool.container import userns
+from envtool.container.runner import Runner
 from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.images.image_config import ImageLayerContent
 from envtool.net.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
@@ -47,23 +47,23 @@ def original_blob(content: ImageLayerContent) -> Blob:
     )
 
 
-def compress_layer(content: ImageLayerContent, form: Compression, path: str, cancel: Cancel) -> Blob:
+def compress_layer(content: ImageLayerContent, form: Compression, path: str, cancel: Cancel, runner: Runner) -> Blob:
     """Compresses a layer into the new file `path`. Raises StoreError, Interrupted."""
     packing.prepare(form)
     try:
         with open(path, "xb") as file:
-            answer = _write_layer(content, file.fileno(), form, cancel)
+            answer = _write_layer(content, file.fileno(), form, cancel, runner)
     except OSError as error:
         raise StoreError(f"layer `{content.name}` could not be packed: {error}", code="store-space") from error
     return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], digest=answer[2], size=answer[3]), path=path)
 
 
-def write_blob(blob: Blob, out: int, cancel: Cancel) -> None:
+def write_blob(blob: Blob, out: int, cancel: Cancel, runner: Runner) -> None:
     """Writes a blob to a descriptor. Raises StoreError if the blob does not match its descriptor (after some of it has
     been written), OSError, Interrupted."""
     descriptor = blob.descriptor
     if blob.content is not None:
-        _, _, digest, size = _write_layer(blob.content, out, "", cancel)
+        _, _, digest, size = _write_layer(blob.content, out, "", cancel, runner)
     else:
         sink = packing.CompressedWriter(out, "", cancel.reader)
         with _translate_errors(), _open_blob(blob) as pieces:
@@ -77,11 +77,13 @@ def write_blob(blob: Blob, out: int, cancel: Cancel) -> None:
         )
 
 
-def _write_layer(content: ImageLayerContent, out: int, form: Compression, cancel: Cancel) -> PackedLayer:
+def _write_layer(
+    content: ImageLayerContent, out: int, form: Compression, cancel: Cancel, runner: Runner
+) -> PackedLayer:
     """Writes a layer's tar, compressed by `form`, and checks it against the layer's diff ID."""
     with _translate_errors():
         if content.tree:
-            answer: PackedLayer = userns.run_as_root(packing.pack, ".", out, form, cancel.reader, at=content.tree)
+            answer: PackedLayer = runner.as_root(packing.pack, ".", out, form, cancel.reader, at=content.tree)
         else:
             sink = packing.CompressedWriter(out, form, cancel.reader)
             for piece in _read_tar(content):

@@ -17,6 +17,7 @@ from envtool.build.resolution import MadeLayer
 from envtool.build.scheduler import Stack
 from envtool.build.stack_files import StackTree
 from envtool.build.variables import overlay_variables
+from envtool.container.runner import Runner
 from envtool.errors import FetchError, UsageError
 from envtool.images import project_links, runtime_layer
 from envtool.model import Env, Json
@@ -76,17 +77,23 @@ class ExportOptions:
 
 
 def build_image(
-    env: Env, stack: Stack, store: Store, options: ExportOptions, *, project: ImageLayerContent | None = None
+    env: Env,
+    stack: Stack,
+    store: Store,
+    runner: Runner,
+    options: ExportOptions,
+    *,
+    project: ImageLayerContent | None = None,
 ) -> ExportedImage:
     """Returns the image of an env whose layers are built, with the layer `project` on top. Raises UsageError if the
     base cannot be exported."""
     reject_host_base(env, stack)
     with_content = [layer for layer in stack.made if layer.layer.entries or find_layer_archive(layer)]
-    runtime = () if options.bare else (_runtime_layer(stack),)
+    runtime = () if options.bare else (_runtime_layer(stack, runner),)
     contents = (*(_layer_content(layer, store) for layer in with_content), *runtime, *([project] if project else []))
     created = _format_time(stack.epoch)
     base = stack.made[0].settled
-    source = base.node.kind.image_source(base.request, base.pins)
+    source = base.node.base_kind.image_source(base.request, base.pins)
     config = ImageConfig(
         platform=platforms.parse_platform(source.platform)
         if source
@@ -132,16 +139,16 @@ def restore_original(image: ExportedImage, original: Original, name: str) -> Exp
     )
 
 
-def _runtime_layer(stack: Stack) -> ImageLayerContent:
+def _runtime_layer(stack: Stack, runner: Runner) -> ImageLayerContent:
     """Returns the layer that gives containers of other tools what envtool's containers have."""
     layers = [made.layer for made in stack.made]
     files = {
         path.lstrip("/"): text
-        for path, text in StackTree(layers).read([f"/{n}" for n in runtime_layer.ACCOUNT_FILES]).items()
+        for path, text in StackTree(layers, runner).read([f"/{n}" for n in runtime_layer.ACCOUNT_FILES]).items()
     }
     has = VisiblePaths(layers).has
     data = runtime_layer.make_layer(
-        has, files, project_links.find_links(stack.made, has), project=PROJECT, epoch=stack.epoch
+        has, files, project_links.find_links(stack.made, has, runner), project=PROJECT, epoch=stack.epoch
     )
     return ImageLayerContent(name=RUNTIME_LAYER_NAME, diff_id=sha256_digest(data), size=len(data), data=data)
 
@@ -149,7 +156,7 @@ def _runtime_layer(stack: Stack) -> ImageLayerContent:
 def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
     """Returns the run configuration of the base, with the variables of the layers on it."""
     base = stack.made[0].settled
-    config = {**base.node.kind.image_config(base.request, base.pins)}
+    config = {**base.node.base_kind.image_config(base.request, base.pins)}
     variables: dict[str, str | None] = {"PATH": PATH}
     lines = config.get("Env")
     for line in lines if isinstance(lines, list) else []:
@@ -164,7 +171,7 @@ def run_config(env: Env, stack: Stack) -> dict[str, Json]:
     """Returns the run configuration (config.md of OCI's image specification): variables, user and directory as tasks
     have them. An entrypoint of the base is left out, so that a command runs as it is given."""
     base = stack.made[0].settled
-    config = {**base.node.kind.image_config(base.request, base.pins)}
+    config = {**base.node.base_kind.image_config(base.request, base.pins)}
     variables = task_container.task_environment(env, stack, {}, user="user")
     del variables["TERM"]  # it depends on the terminal
     entrypoint = config.pop("Entrypoint", None)

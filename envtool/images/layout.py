@@ -11,6 +11,7 @@ import hashlib
 import os
 
 from envtool.build.context import Cancel
+from envtool.container.runner import Runner
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.fs.caller_paths import open_directory
 from envtool.fs.directory import OpenDirectory
@@ -26,7 +27,7 @@ INDEX_FILE = "index.json"
 FILE_MODE = 0o644  # whatever the umask: others read the directory
 
 
-def write_layout(assembled: AssembledImage, path: str, cancel: Cancel, project: str = "") -> None:
+def write_layout(assembled: AssembledImage, path: str, cancel: Cancel, runner: Runner, project: str = "") -> None:
     """Writes the image to the directory `path`; `project`: see caller_paths.open_directory. Raises UsageError if the
     directory holds other files, StoreError, Interrupted."""
     existing = _read_existing(path)
@@ -38,7 +39,7 @@ def write_layout(assembled: AssembledImage, path: str, cancel: Cancel, project: 
                     name = os.path.basename(relative_blob_path(blob.descriptor))
                     if not _has_blob(inner, name, blob.descriptor):
                         with inner.atomic_write(name, FILE_MODE) as out:
-                            image_blobs.write_blob(blob, out.fileno(), cancel)
+                            image_blobs.write_blob(blob, out.fileno(), cancel, runner)
             with top.atomic_write(LAYOUT_FILE, FILE_MODE) as out:
                 out.write(LAYOUT_TEXT)
             with top.atomic_write(INDEX_FILE, FILE_MODE) as out:

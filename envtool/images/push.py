@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from envtool.build.context import Context
 from envtool.build.scheduler import Stack
-from envtool.build.tracking import track_work
 from envtool.errors import UsageError
 from envtool.events import Progress
 from envtool.images import assemble, image_blobs
@@ -28,6 +27,7 @@ from envtool.net.oci.reference import Reference
 from envtool.net.oci.registry import RegistryClient
 from envtool.store import answer_cache, packing
 from envtool.store.packing import Compression
+from envtool.tracking import track_work
 
 MAX_UPLOADS = 4
 
@@ -62,7 +62,7 @@ def push_image(
     event_id = f"push:{env.name}"
     client = RegistryClient(cancelled=context.cancel.is_set)
     with (
-        track_work(context, event_id, "push", env.name) as progress,
+        track_work(context.emit, event_id, "push", env.name) as progress,
         prepare_image(env, stack, context, event_id, options) as (image, work),
     ):
         sender = _LayerSender(client, to, context, event_id, mount=_mountable_repositories(stack, to))
@@ -95,7 +95,7 @@ def _mountable_repositories(stack: Stack, to: Reference) -> tuple[str, ...]:
     """Returns the repository of the base's image if it is in the same registry: the layers can be mounted from
     there."""
     base = stack.made[0].settled
-    source = base.node.kind.image_source(base.request, base.pins)
+    source = base.node.base_kind.image_source(base.request, base.pins)
     if source is None or not source.name:
         return ()
     image = reference.parse_reference(source.name)
@@ -158,7 +158,7 @@ def _push_layer(content: ImageLayerContent, sender: _LayerSender, form: Compress
     if is_valid and sender.has(known["digest"]):
         sender.add_expected(-content.size)
         return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], **known))
-    blob = image_blobs.compress_layer(content, form, path, sender.context.cancel)
+    blob = image_blobs.compress_layer(content, form, path, sender.context.cancel, sender.context.runner)
     answer_cache.put(store, question, {"digest": blob.descriptor.digest, "size": blob.descriptor.size})
     sender.add_expected(blob.descriptor.size - content.size)
     sender.send(blob.descriptor, blob.path)

@@ -13,13 +13,14 @@ from collections.abc import Callable
 from functools import partial
 
 from envtool.build.context import Cancel
+from envtool.container.runner import Runner
 from envtool.images import image_blobs, layout
 from envtool.images.assemble import AssembledImage, index_descriptor
 from envtool.keys import canonical_json
 from envtool.store import tar_write
 
 
-def write_archive(assembled: AssembledImage, out: int, cancel: Cancel, *, docker: bool) -> None:
+def write_archive(assembled: AssembledImage, out: int, cancel: Cancel, runner: Runner, *, docker: bool) -> None:
     """Writes the archive to a descriptor. Raises StoreError, OSError, Interrupted; the output is then not a complete
     archive."""
     tar = _TarWriter(out, assembled.image.epoch)
@@ -32,7 +33,7 @@ def write_archive(assembled: AssembledImage, out: int, cancel: Cancel, *, docker
         tar.directory(directory)
     for blob in sorted(assembled.blobs, key=lambda blob: blob.descriptor.size):
         cancel.check()
-        fill = partial(image_blobs.write_blob, blob, cancel=cancel)
+        fill = partial(image_blobs.write_blob, blob, cancel=cancel, runner=runner)
         tar.member(layout.relative_blob_path(blob.descriptor), blob.descriptor.size, fill)
     tar.end()
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from envtool.api import PROJECT, Json, Kind, Place, Recipe, Request
+from envtool.api import PROJECT, Input, Json, Kind, Place, Recipe, Request
 from envtool.fs import globs
 from envtool.project import symlinks
 
@@ -53,13 +53,15 @@ class Copy(Kind):
         },
     }
 
-    def inputs(self, options: Json) -> tuple[str, ...]:
-        """Returns the patterns under `from`."""
-        return source_patterns(options)
+    def inputs(self, options: Json) -> tuple[Input, ...]:
+        """Returns the patterns under `from`. Links are followed where the source itself is a link; links in directories
+        are not."""
+        patterns = source_patterns(options)
 
-    def follows(self, options: Json, link: str, path: str) -> bool:
-        """Links are followed where the source itself is a link; links in directories are not."""
-        return globs.matcher(tuple(_clean(pattern) for pattern in source_patterns(options))).fullmatch(link) is not None
+        def follows(link: str, _: str) -> bool:
+            return globs.matcher(tuple(_clean(pattern) for pattern in patterns)).fullmatch(link) is not None
+
+        return tuple(Input(pattern, follows=follows) for pattern in patterns)
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """Returns a recipe that places each file."""

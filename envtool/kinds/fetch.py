@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import urllib.parse
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
@@ -108,7 +107,9 @@ def parse_limit(options: Mapping[str, Any]) -> int:
 
 def file_name(url: str) -> str:
     """Returns the last component of a URL's path, made safe as a file name."""
-    component = posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path).rstrip("/"))
+    from urllib.parse import unquote, urlsplit
+
+    component = posixpath.basename(unquote(urlsplit(url).path).rstrip("/"))
     name = "".join(
         character if character.isprintable() and character not in '/\\:"' else "_" for character in component
     )

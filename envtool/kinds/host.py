@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from envtool.api import Bind, Call, Json, Kind, Looked, Recipe, Request, Site, shapes
+from envtool.api import Base, Bind, Call, Json, Looked, Recipe, Request, Site, shapes
 from envtool.kinds import host_files
 
 SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -98,7 +97,7 @@ UNPACKAGED, UNPACKAGED_ETC = "what no package has", "/etc"
 WATCHED_PATHS = (*DATABASES, "/usr/local/bin", "/usr/local/lib", "/etc", "/etc/ld.so.cache")
 
 
-class Host(Kind):
+class Host(Base):
     """The base kind. Its pins hold only for this machine and this moment: the kind is displayed as not pinned."""
 
     name: ClassVar[str] = "host"
@@ -111,14 +110,18 @@ class Host(Kind):
     pinned: ClassVar[bool] = False
     pins: ClassVar[Json] = shapes.record({"system": shapes.TEXT, "installed": shapes.mapping({"type": "string"})})
     _last: host_files.HostFiles | None = None
+    _changed: dict[str, Json] | None = None  # what `fresh` found the last time, if it fitted the pins no more
 
     def resolve(self, request: Request, site: Site) -> Json:
-        """Returns the installed software."""
-        return self._identity()
+        """Returns the installed software; where `fresh` has just found that it is another, what that has found."""
+        found, self._changed = self._changed, None
+        return found or self._identity()
 
     def fresh(self, request: Request, pins: Json) -> bool:
         """Whether the machine is unchanged."""
-        return pins == self._identity()
+        found = self._identity()
+        self._changed = None if pins == found else found
+        return self._changed is None
 
     def watches(self, pins: Json) -> tuple[str, ...]:
         """Returns the package databases, and directories in which programs are installed."""
@@ -241,6 +244,8 @@ def _create_layout(directories: list[str], links: list[list[str]], stamp: str) -
 def _copy_public(source: str, target: str) -> None:
     """Copies the files that the host's root has made readable by everybody. The host's root has no id in the container:
     its files belong to 65534 (nobody)."""
+    import shutil
+
     pending = [name for name in sorted(os.listdir(source), reverse=True) if name not in LEFT_OUT]
     while pending:
         name = pending.pop()

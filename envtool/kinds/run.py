@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from envtool.api import PROJECT, Call, Command, Json, Kind, Recipe, Request, Run
+from envtool.api import PROJECT, Call, Command, Input, Json, Kind, Recipe, Request, Run
 
 INPUTS = "/dev/envtool/inputs"  # the inputs of a layer that is built in the project's place; no part of the layer
 DAY = 86400  # seconds
@@ -55,9 +55,9 @@ class RunLayer(Kind):
         },
     }
 
-    def inputs(self, options: Json) -> tuple[str, ...]:
+    def inputs(self, options: Json) -> tuple[Input, ...]:
         """Returns the paths and patterns under `inputs`."""
-        return tuple(str(path) for path in _options(options).get("inputs", ()))
+        return tuple(Input(str(path)) for path in _options(options).get("inputs", ()))
 
     def material(self, request: Request, pins: Json) -> Json:
         """Returns the commands, and whether they had the network. The patterns of `inputs` are no part of it: the

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, cast
 
-from envtool.api import Fetch, Json, Kind, Problem, Recipe, Request, ResolveError, Site, SpecError, Unpack, shapes
+from envtool.api import Base, Fetch, Json, Problem, Recipe, Request, ResolveError, Site, SpecError, Unpack, shapes
 from envtool.kinds.fetch import EXAMPLE, HASH, LIMIT, parse_limit
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst", ".zip")
 
 
-class Tarball(Kind):
+class Tarball(Base):
     """The base kind. Its pins: `url`, or `path` of the project, and `sha256`. The owners in the archive are kept."""
 
     name: ClassVar[str] = "tarball"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from enum import Enum
 from typing import Literal, TypeAlias
 
@@ -104,6 +103,8 @@ def _diff_sequence(old: list[Json], new: list[Json], path: Path) -> Iterator[Jso
     if max(len(old), len(new)) > MAX_ORDERED:
         yield from _diff_unordered(old, new, texts, path)
         return
+    from difflib import SequenceMatcher
+
     for tag, a, b, c, d in SequenceMatcher(None, *texts, autojunk=False).get_opcodes():
         if tag == "equal":
             continue

@@ -49,13 +49,15 @@ class PlannedStep:
     pinned: bool
     where: Where | None
     node: str = ""  # its id in the graph: several envs may share it, and several nodes may have its name
+    on: str = ""  # shown beside the name where several nodes have the same one
     action: Action = "build"
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedEnv:
-    """One env: its stack, bottom first, and the tasks that would run. `rounds` is 2 where the pins of the base decide
+    """One env: its stack, bottom first, with what its base's sublayers need beside them, and the tasks that would run.
+    `rounds` is 2 where the pins of the base decide
     which layers it has, and are not known yet: what stands on it is planned again then."""
 
     name: str
@@ -70,19 +72,25 @@ class Plan:
 
     envs: tuple[PlannedEnv, ...]
     notes: tuple[str, ...] = ()  # what is allowed, but probably a mistake
+    team_cache: bool = False  # a run asks one for layers, and a plan does not
 
 
 def make_plan(spec: Spec, graph: Graph, nodes: Mapping[str, PlannedNode], verb: str = "") -> Plan:
     """Returns the plan of all envs. With a verb only envs that have that task are in it."""
     envs = [env for env in spec.envs if not verb or any(task.name == verb for task in env.tasks)]
     tasks = [(env, task) for env in envs for task in env.tasks if not verb or task.name == verb]
-    return Plan(envs=tuple(_plan_env(env, graph, nodes, verb) for env in envs), notes=find_output_clashes(tasks))
+    return Plan(
+        envs=tuple(_plan_env(env, graph, nodes, verb) for env in envs),
+        notes=find_output_clashes(tasks),
+        team_cache=spec.cache is not None,
+    )
 
 
 def _plan_env(env: Env, graph: Graph, nodes: Mapping[str, PlannedNode], verb: str) -> PlannedEnv:
     tasks = tuple(task.name for task in env.tasks if not verb or task.name == verb)
     stack = graph.stacks[env.name]
-    steps = tuple(_plan_step(graph.nodes[node_id], graph, nodes) for node_id in stack)
+    ids = dict.fromkeys((stack[0], *graph.parts.get(stack[0], ()), *stack[1:]))
+    steps = tuple(_plan_step(graph.nodes[node_id], graph, nodes) for node_id in ids)
     lacks_parts = is_composite(graph.nodes[stack[0]].kind) and stack[0] not in graph.parts
     return PlannedEnv(name=env.name, tasks=tasks, steps=steps, rounds=2 if lacks_parts else 1)
 
@@ -96,9 +104,10 @@ def _plan_step(node: Node, graph: Graph, nodes: Mapping[str, PlannedNode]) -> Pl
         state=planned.state,
         key=planned.key,
         summary=planned.summary,
-        pinned=node.kind.pinned,
+        pinned=node.is_pinned,
         where=node.spec.where,
         node=node.id,
+        on=node.on,
         action=planned.action,
         reason=planned.reason or _wait_reason(planned, graph, nodes),
     )

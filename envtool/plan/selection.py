@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envtool.errors import UsageError, closest_name
-from envtool.fs import globs
+from envtool.errors import UsageError, near_name_hint
+from envtool.fs.globs import matches_name
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
+from envtool.spec.select_envs import env_names, matching_envs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,27 +55,19 @@ def envs_of(graph: Graph) -> dict[str, tuple[str, ...]]:
 def _select_by_name(spec: Spec, graph: Graph, name: str) -> tuple[set[str], list[tuple[Env, Task]]]:
     env_name, colon, task_name = name.rpartition(":")
     if colon:
-        envs = [env for env in spec.envs if _matches_name(env_name, env.name, env.group)]
-        return set(), [(env, task) for env in envs for task in env.tasks if _matches_name(task_name, task.name)]
-    nodes = {node.id for node in graph.nodes.values() if _matches_name(name, node.spec.name, node.of)}
-    for env in spec.envs:
-        if _matches_name(name, env.name, env.group):
-            nodes.update(graph.stacks[env.name])
+        envs = matching_envs(spec, env_name)
+        return set(), [(env, task) for env in envs for task in env.tasks if matches_name(task_name, task.name)]
+    nodes = {node.id for node in graph.nodes.values() if matches_name(name, node.spec.name, node.of)}
+    for env in matching_envs(spec, name):
+        nodes.update(graph.stacks[env.name])
     if nodes:
         return nodes, []
-    return set(), [(env, task) for env in spec.envs for task in env.tasks if _matches_name(name, task.name)]
-
-
-def _matches_name(pattern: str, *names: str) -> bool:
-    match = globs.name_pattern(pattern).fullmatch
-    return any(match(name) for name in names)
+    return set(), [(env, task) for env in spec.envs for task in env.tasks if matches_name(name, task.name)]
 
 
 def _unknown_name_error(spec: Spec, graph: Graph, name: str) -> UsageError:
-    names = {node.spec.name for node in graph.nodes.values()}
-    names |= {word for env in spec.envs for word in (env.name, env.group)}
+    names = {node.spec.name for node in graph.nodes.values()} | {*env_names(spec.envs)}
     names |= {f"{env.name}:{task.name}" for env in spec.envs for task in env.tasks}
     names |= {task.name for env in spec.envs for task in env.tasks}
-    closest = closest_name(name, sorted(names))
-    hint = f"did you mean `{closest}`?" if closest else "`envtool list` shows envs, layers and tasks"
+    hint = near_name_hint(name, sorted(names), "`envtool list` shows envs, layers and tasks")
     return UsageError(f"no base, layer, env or task `{name}`", code="why-name", hint=hint)

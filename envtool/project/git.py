@@ -16,6 +16,7 @@ import fcntl
 import os
 import time
 
+from envtool.fs.beneath import open_beneath
 from envtool.project.repository import (
     Repository,
     RepositoryError,
@@ -42,11 +43,13 @@ __all__ = [
     "has_external_git",
     "is_git_visible",
     "read_small_file",
+    "start_all",
     "start_git",
 ]
 
 IGNORED = ("ls-files", "-o", "-i", "--exclude-standard", "--directory", "-z", "--", ".")
 LISTED = ("ls-files", "-c", "-o", "--exclude-standard", "-z", "--", ".")
+STAGED = ("ls-files", "-t", "-s", *LISTED[1:])
 TIMEOUT_SECONDS = 120  # seconds for one command
 MAX_MEMORY = 8 << 30  # bytes of address space: a small index of version 4 can expand to endless names
 MAX_OUTPUT = 1 << 30  # bytes of output
@@ -213,6 +216,69 @@ def start_git(
             os.close(descriptor)
     _limit_resources(child)
     return Git(repository, child, streams, private)
+
+
+def nested_repositories(
+    outer: Repository | None, root: str, prefixes: Iterable[str]
+) -> list[tuple[str, Repository | None]]:
+    """Returns the repository of the project, and those that are at the other prefixes in it; leaves out where there is
+    none any more. Raises RepositoryError."""
+    found = [
+        (prefix, find_nested_repository(outer, f"{root}/{prefix[:-1]}") if prefix and outer else outer)
+        for prefix in prefixes
+    ]
+    return [(prefix, repository) for prefix, repository in found if repository or not prefix]
+
+
+def start_all(
+    top: str | int, root: str, repositories: Iterable[tuple[str, Repository | None]], arguments: Sequence[str]
+) -> dict[str, Git]:
+    """Starts git in the project `root` (by its path or descriptor `top`) and in repositories in it, each of which is
+    reached through no link. Returns it by the prefix of each. Raises RepositoryError; OSError if the project is another
+    directory by now."""
+    running: dict[str, Git] = {}
+    try:
+        for prefix, repository in repositories:
+            directory = f"{root}/{prefix}".rstrip("/") or "/"
+            if not prefix and isinstance(top, int):
+                running[prefix] = start_git(repository, directory, arguments, where=top)
+                continue
+            try:
+                where = open_beneath(top, prefix, os.O_PATH | os.O_DIRECTORY, follow=False)
+            except OSError as error:
+                if not prefix:
+                    raise
+                raise RepositoryError(f"{directory}: {error.strerror}") from error
+            try:
+                running[prefix] = start_git(repository, directory, arguments, where=where)
+            finally:
+                os.close(where)
+    except BaseException:
+        for process in running.values():
+            process.drop()
+        raise
+    return running
+
+
+def read_ignored(running: Mapping[str, Git], cancel: int = -1) -> set[str]:
+    """Returns what git ignores in the repositories in which it lists that (IGNORED), relative to the project: whole
+    directories as one entry. Raises RepositoryError, and GitStoppedError if the descriptor `cancel` is readable."""
+    ignored: set[str] = set()
+    try:
+        for prefix, process in running.items():
+            listing = process.end(cancel)
+            check_names(listing, process.repository)
+            ignored.update(prefix + os.fsdecode(name.rstrip(b"/")) for name in split_names(b"", listing))
+    finally:
+        for process in running.values():
+            process.drop()
+    return ignored
+
+
+def split_names(prefix: bytes, listing: bytes) -> list[bytes]:
+    """Returns names that each end with a zero byte, with `prefix` before each."""
+    names = listing.split(b"\0")[:-1]
+    return [prefix + name for name in names] if prefix else names
 
 
 def check_names(listing: bytes, repository: Repository) -> None:

@@ -9,13 +9,16 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from envtool.errors import UsageError
 from envtool.fs import globs
 from envtool.fs.beneath import open_top
-from envtool.model import InputFile
+from envtool.model import Input, InputFile, InputUse
 from envtool.project import host_access, source_files, symlinks, walk
+
+_Filter: TypeAlias = tuple[Callable[[str], bool] | None, Callable[[str, str], bool] | None]  # of an Input
 
 
 class WrongInputsError(UsageError):
@@ -29,49 +32,34 @@ class WrongInputsError(UsageError):
 
 def find_inputs(
     root: str,
-    patterns: Iterable[str],
-    optional: Iterable[str] = (),
-    named: Iterable[str] = (),
-    asked: Iterable[str] = (),
+    inputs: Iterable[Input],
     *,
-    keeps: Callable[[str], bool] | None = None,
-    follows: Callable[[str, str], bool] | None = None,
     apart: Iterable[str] = (),
     access: host_access.HostAccess | None = None,
     cancel: int = -1,
     check: Callable[[], None] | None = None,
     listed: Callable[[], list[str]] | None = None,
 ) -> tuple[InputFile, ...]:
-    """Returns the files that patterns match, each with what of it counts; sorted by path.
+    """Returns the files that `inputs` match, each with what of it counts; sorted by path. Their paths, and those of
+    `keeps` and `follows`, are relative to the project.
 
     A pattern is a file, a directory (everything listed in it) or a glob. Files that git ignores, and those of `apart`
     (the spec and its lock), are left out unless a pattern names one exactly; so is, without git, what tools make
-    (project/walk.py), unless a pattern names the directory. `optional` patterns may match nothing. So may `named`
-    patterns, whose files count only by their names unless another pattern matches them too, and `asked` patterns, whose
-    files builds do not see unless another pattern matches them too. Files that `keeps` rejects are left out completely.
+    (project/walk.py), unless a pattern names the directory. A file that several inputs match counts as for the one of
+    which most counts. Files that `keeps` rejects are left out completely, and inputs for "text" are other files.
 
-    A link adds its target in the project if `follows` (link, file) agrees; then the link's hash is that of the content.
-    A path that leads out of the project counts as if it were in it if the caller lets `access` read there; else it is
-    an error, except for a link that nobody follows, which counts by its name. Raises UsageError (codes input-outside,
+    A link adds its target in the project if `follows` agrees; then the link's hash is that of the content. A path that
+    leads out of the project counts as if it were in it if the caller lets `access` read there; else it is an error,
+    except for a link that nobody follows, which counts by its name. Raises UsageError (codes input-outside,
     input-missing, input-kind, input-large; WrongInputsError if there are several), EnvtoolError and Interrupted as
     `source_files.list_files`, and what `check` raises, which is called often. `listed` replaces
     `source_files.list_files`.
     """
-    paths: set[str] = set()
-    bare: set[str] = set()
-    seen: set[str] = set()
-    searches = [
-        *((pattern, True, paths) for pattern in patterns),
-        *((pattern, False, paths) for pattern in optional),
-        *((pattern, False, bare) for pattern in named),
-        *((pattern, False, seen) for pattern in asked),
-    ]
     access = access or host_access.HostAccess(root)
     with host_access.EntryOpener(root) as entries:
-        hasher = source_files.Hasher(check)
-        search = _Search(root, entries, keeps, {*apart}, cancel, access, hasher, follows, listed)
-        search.fill(searches, lambda matches: seen if matches is seen else paths)
-        rows, built = _read_matches(search, paths, bare, seen)
+        search = _Search(root, entries, {*apart}, cancel, access, source_files.Hasher(check), listed)
+        matches = search.find_all(inputs)
+        rows, built = _read_matches(search, matches)
     replaced = {parent for path in search.outer for parent in parent_directories(path)}
     return tuple(
         item if path in built else replace(item, built=False)
@@ -82,39 +70,52 @@ def find_inputs(
 
 def check_inputs(
     root: str,
-    patterns: Iterable[str],
+    inputs: Iterable[Input],
     *,
-    keeps: Callable[[str], bool] | None = None,
     apart: Iterable[str] = (),
     access: host_access.HostAccess | None = None,
     cancel: int = -1,
     listed: Callable[[], list[str]] | None = None,
 ) -> None:
-    """Checks that `find_inputs` would find a file for each pattern, without reading any file of the project. Raises as
-    `find_inputs`."""
+    """Checks that `find_inputs` would find a file for each input that is required, without reading any file of the
+    project. Raises as `find_inputs`."""
+    required = (replace(item, follows=None) for item in inputs if item.required)
     with host_access.EntryOpener(root) as entries:
         access, hasher = access or host_access.HostAccess(root), source_files.Hasher(None)
-        search = _Search(root, entries, keeps, {*apart}, cancel, access, hasher, None, listed)
-        search.fill([(pattern, True, set()) for pattern in patterns], lambda found: found)
+        _Search(root, entries, {*apart}, cancel, access, hasher, listed).find_all(required)
 
 
-def _read_matches(
-    search: _Search, paths: set[str], bare: set[str], seen: set[str]
-) -> tuple[dict[str, InputFile], set[str]]:
-    """Returns the inputs by path, with the targets of their links, and the paths that a build sees. Of `bare` paths
-    only the names count; a build does not see those of `seen`."""
-    inner = sorted((paths | bare | seen) - search.outer.keys())
+@dataclass(slots=True)
+class _Matches:
+    """The paths that inputs match, by what counts of them."""
+
+    built: set[str] = field(default_factory=set)
+    bare: set[str] = field(default_factory=set)  # only the names count
+    resolved: set[str] = field(default_factory=set)  # builds do not see them
+    by_filter: dict[_Filter, set[str]] = field(default_factory=dict)  # paths that patterns match
+
+    def of_use(self, use: InputUse) -> set[str]:
+        return {"build": self.built, "name": self.bare}.get(use, self.resolved)
+
+
+def _read_matches(search: _Search, matches: _Matches) -> tuple[dict[str, InputFile], set[str]]:
+    """Returns the inputs by path, with the targets of their links, and the paths that a build sees."""
+    read = matches.built | matches.resolved
+    inner = sorted((read | matches.bare) - search.outer.keys())
     for path in inner:
-        if path in paths or path in seen:
+        if path in read:
             search.access.check_git(path)
-    rows = {
-        path: source_files.read_input(search.entries, path, search.hasher, content=path in paths or path in seen)
-        for path in inner
-    }
+    rows = {path: source_files.read_input(search.entries, path, search.hasher, content=path in read) for path in inner}
     rows |= search.outer
-    built = paths | bare
-    if links := [path for path in search.meant if rows[path].link and path not in search.outer]:
-        _follow(links, search, rows, built)
+    built = matches.built | matches.bare
+    known, known_built = rows, built
+    for rule, paths in matches.by_filter.items():
+        links = [path for path in paths if known[path].link and path not in search.outer]
+        if links:  # each begins with the matches alone: it also follows links that were reached by another
+            found, found_built = dict(known), set(known_built)
+            _follow(links, search, rule, found, found_built)
+            rows = rows | {path: item for path, item in found.items() if known.get(path) != item}
+            built = built | found_built
     return rows, built
 
 
@@ -125,58 +126,58 @@ class _Search:
         self,
         root: str,
         entries: host_access.EntryOpener,
-        keeps: Callable[[str], bool] | None,
         apart: set[str],
         cancel: int,
         access: host_access.HostAccess,
         hasher: source_files.Hasher,
-        follows: Callable[[str, str], bool] | None,
         names: Callable[[], list[str]] | None,
     ) -> None:
-        self._root, self.entries, self._keeps, self._apart, self._cancel = root, entries, keeps, apart, cancel
-        self.access, self.hasher, self.follows = access, hasher, follows
+        self._root, self.entries, self._apart, self._cancel = root, entries, apart, cancel
+        self.access, self.hasher = access, hasher
         self._names = names or (lambda: source_files.list_files(root, cancel))
         self._listed: list[str] | None = None
         self.named: set[str] = set()  # paths that patterns name exactly
-        self.meant: set[str] = set()  # paths that patterns match
         self.outer: dict[str, InputFile] = {}  # files outside of the project, by their path in it
 
-    def fill(self, searches: Iterable[tuple[str, bool, set[str]]], links_for: Callable[[set[str]], set[str]]) -> None:
-        """Adds the files that patterns match to their sets, and the links on the way to the set that `with_ways`
-        returns for it. Raises UsageError for all required patterns that match nothing, and for files that are not
-        allowed."""
+    def find_all(self, inputs: Iterable[Input]) -> _Matches:
+        """Returns the files that inputs match, and the links on the way to them. Raises UsageError for all required
+        patterns that match nothing, and for files that are not allowed."""
+        matches = _Matches()
         errors: list[UsageError] = []
-        for pattern, required, matches in searches:
+        for item in inputs:
+            if item.use == "text":
+                continue
             try:
-                links, matched, mode = self.find(pattern)
-                if required and not matched:
-                    raise _missing(pattern, mode)
+                links, paths, mode = self.find(item)
+                if item.required and not paths:
+                    raise missing_error(item.pattern, mode)
             except UsageError as error:
                 errors.append(error)
                 continue
-            if matched:
-                links_for(matches).update(links)
-            matches.update(matched)
-            self.meant.update(matched)
+            if paths:  # builds reach what only `resolve` reads by no link
+                (matches.resolved if item.use == "resolve" else matches.built).update(links)
+            matches.of_use(item.use).update(paths)
+            matches.by_filter.setdefault((item.keeps, item.follows), set()).update(paths)
         if errors:
             raise errors[0] if len(errors) == 1 else WrongInputsError(errors)
+        return matches
 
-    def find(self, pattern: str) -> tuple[Iterable[str], Iterable[str], int | None]:
+    def find(self, item: Input) -> tuple[Iterable[str], Iterable[str], int | None]:
         """Returns the links on the way to the path that a pattern names, the files that it matches, and the mode of
         that path (None: nothing is there). Raises as `find_inputs`."""
-        path = source_files.normalize_pattern(pattern)
+        path = source_files.normalize_pattern(item.pattern)
         links: tuple[str, ...] = ()
-        keeps = self._keeps
+        keeps = item.keeps
         try:
             mode = None if path in ("", ".") else source_files.mode_in_project(self._root, path)
         except source_files.OutsideProjectError:
-            return links, self.match_outside(path), stat.S_IFDIR
+            return links, self.match_outside(path, keeps), stat.S_IFDIR
         if (
             mode is not None
             and stat.S_ISLNK(mode)
-            and self._is_outside_wanted(path, requested=self.follows is not None)
+            and self._is_outside_wanted(path, requested=item.follows is not None)
         ):
-            return links, self.match_outside(path), mode
+            return links, self.match_outside(path, keeps), mode
         if mode is not None and not stat.S_ISDIR(mode):
             directory, _, name = path.rpartition("/")
             links, real = self._resolve_links(directory)
@@ -202,7 +203,7 @@ class _Search:
         target = self.access.outside_target(link)
         return bool(target) and (requested or self.access.allows(target))
 
-    def match_outside(self, pattern: str) -> list[str]:
+    def match_outside(self, pattern: str, keeps: Callable[[str], bool] | None) -> list[str]:
         """Returns the files that a path or pattern leading out of the project matches, with names as if they were in
         it. Raises UsageError (code input-outside) if the caller does not allow it."""
         directory = globs.literal_directory(pattern)
@@ -220,17 +221,17 @@ class _Search:
             for item in _read_outside_tree(directory, target, self.access, self.hasher)
             if expression.fullmatch(item.path)
         ]
-        outside = {item.path: item for item in rows if self._keeps is None or self._keeps(item.path)}
+        outside = {item.path: item for item in rows if keeps is None or keeps(item.path)}
         self.outer |= outside
         return [*outside]
 
-    def follows_outside(self, link: str) -> bool:
+    def follows_outside(self, link: str, follows: Callable[[str, str], bool] | None) -> bool:
         """Returns whether the target of a link out of the project is an input: if the kind says which links it follows,
         then if it follows this one; else if the caller allows the target."""
         return (
             self._is_outside_wanted(link, requested=False)
-            if self.follows is None
-            else (self.follows(link, link) and self._is_outside_wanted(link, requested=True))
+            if follows is None
+            else (follows(link, link) and self._is_outside_wanted(link, requested=True))
         )
 
     def _resolve_links(self, directory: str) -> tuple[tuple[str, ...], str]:
@@ -271,21 +272,20 @@ class _Search:
         return [link_path.end] if stat.S_ISREG(link_path.mode) and (link in self.named or not excluded) else []
 
 
-def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], built: set[str]) -> None:
+def _follow(pending: list[str], search: _Search, rule: _Filter, rows: dict[str, InputFile], built: set[str]) -> None:
     """Adds the targets of the links `pending` to `rows`, and to `built` if the link is in it."""
+    keeps, follows = rule
     while pending:
         path = pending.pop()
         link_path = symlinks.follow_path(search.entries, path)
         if link_path is None:
-            if search.follows_outside(path):
-                outer = search.match_outside(path)
+            if search.follows_outside(path, follows):
+                outer = search.match_outside(path, keeps)
                 rows |= {target: search.outer[target] for target in outer}
                 built |= {*outer} if path in built else set()
             continue
         targets = [
-            target
-            for target in search.files_of_link(path, link_path)
-            if search.follows is None or search.follows(path, target)
+            target for target in search.files_of_link(path, link_path) if follows is None or follows(path, target)
         ]
         for target in (*link_path.links, *targets) if targets else ():
             new = target not in rows or not rows[target].content
@@ -331,7 +331,7 @@ def _read_outside(path: str, real: str, access: host_access.HostAccess, hasher: 
         raise UsageError(f"input `{path}` cannot be read: {error.strerror}: {real}", code="input-missing") from error
 
 
-def _missing(pattern: str, mode: int | None) -> UsageError:
+def missing_error(pattern: str, mode: int | None) -> UsageError:
     """Returns the error for a pattern that matches nothing; `mode` is that of the path it names, None if nothing is
     there."""
     if mode is None:

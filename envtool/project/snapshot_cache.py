@@ -16,6 +16,8 @@ from __future__ import annotations
 import os
 
 from envtool.fs import store_files
+from envtool.project.git import split_names
+from envtool.project.listing import Listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def cache_path(store: str, root: str) -> str:
 
 
 def load_record(path: str, root: str) -> dict[str, Any]:
-    """Returns the record of a project; empty if there is none that is valid."""
+    """Returns the record of a project, with its Listing as `listing`; empty if there is none that is valid."""
     try:
         record: dict[str, Any]
         record, bulk = store_files.decode_with_checksum(store_files.read_regular_file(path, most=MAX_RECORD_SIZE))
@@ -44,14 +46,10 @@ def load_record(path: str, root: str) -> dict[str, Any]:
         for length in record["lengths"]:
             pieces.append(bytes(bulk[offset : offset + length]))
             offset += length
-        record["stats"], *listings = pieces
-        if "repositories" in record:
-            record["listings"] = listings
-            listings_by_prefix = zip(record["repositories"], listings, strict=True)
-            record["names"] = [name for prefix, listing in listings_by_prefix for name in split_names(prefix, listing)]
-        else:
-            (record["walked"],) = listings
-            record["names"] = split_names(b"", record["walked"])
+        stats, *outputs = pieces
+        prefixes = record["repositories"]
+        names = [name for pair in zip(prefixes or [b""], outputs, strict=True) for name in split_names(*pair)]
+        record["listing"] = Listing(names, stats, outputs, prefixes, record["inner"], record["parents"])
     except (OSError, ValueError, EOFError, TypeError, LookupError):
         return {}
     return record
@@ -69,12 +67,6 @@ def load_hashes(path: str, record: dict[str, Any]) -> bytes:
     return hashes if tag == record["tag"] else b""
 
 
-def split_names(prefix: bytes, listing: bytes) -> list[bytes]:
-    """Returns names that each end with a zero byte, with `prefix` before each."""
-    names = listing.split(b"\0")[:-1]
-    return [prefix + name for name in names] if prefix else names
-
-
 def hashes_tag(hashed: bytes) -> bytes:
     """Returns the tag of a record with these hashes."""
     from hashlib import sha256
@@ -82,10 +74,19 @@ def hashes_tag(hashed: bytes) -> bytes:
     return sha256(hashed).digest()[:16]
 
 
-def write_record(path: str, root: str, content: dict[str, Any], hashed: bytes) -> None:
-    """Replaces the record. Never raises: with a full disk the next snapshot is only slower."""
-    pieces = [content["stats"], *([content["walked"]] if "walked" in content else content["listings"])]
-    header = {key: value for key, value in content.items() if key not in ("names", "stats", "walked", "listings")}
-    header |= {"format": FORMAT, "root": root, "tag": hashes_tag(hashed), "lengths": [len(piece) for piece in pieces]}
+def write_record(path: str, root: str, listing: Listing, stats: bytes, digest: str, hashed: bytes) -> None:
+    """Replaces the record. `stats` are the rows of the names, with such that are not to be trusted. Never raises: with
+    a full disk the next snapshot is only slower."""
+    pieces = [stats, *listing.outputs]
+    header = {
+        "format": FORMAT,
+        "root": root,
+        "tag": hashes_tag(hashed),
+        "digest": digest,
+        "repositories": listing.prefixes,
+        "inner": listing.inner,
+        "parents": listing.parents,
+        "lengths": [len(piece) for piece in pieces],
+    }
     store_files.replace_if_possible(f"{path}.hashes", store_files.encode_with_checksum((header["tag"], hashed)))
     store_files.replace_if_possible(path, store_files.encode_with_checksum(header, b"".join(pieces)))

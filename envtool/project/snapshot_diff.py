@@ -8,14 +8,12 @@ import time
 from envtool.fs import changes
 from envtool.fs.beneath import open_top
 from envtool.project import snapshot_cache
+from envtool.project.listing import MISSING_ROW, ROW_SIZE, parent_directories
 from envtool.project.snapshot import (
     CLOCK_GRAIN,
-    MISSING_ROW,
-    ROW_SIZE,
     Snapshot,
     SnapshotError,
     format_manifest,
-    parent_directories,
     snapshot_digest,
     take_snapshot,
 )
@@ -31,7 +29,8 @@ def snapshot_manifest(snapshot: Snapshot) -> bytes:
     hashes = snapshot.hashes
     if not hashes:
         record = snapshot_cache.load_record(snapshot.place, snapshot.root)
-        hashes = snapshot_cache.load_hashes(snapshot.place, record) if record.get("names") == snapshot.names else b""
+        is_same = bool(record) and record["listing"].names == snapshot.names
+        hashes = snapshot_cache.load_hashes(snapshot.place, record) if is_same else b""
     text = _manifest_of_hashes(snapshot, hashes)
     if not text:  # another process has replaced the record, or half of it: the files have to be hashed again
         again = take_snapshot(snapshot.root, snapshot.place, logs=snapshot.logs, afresh=True)

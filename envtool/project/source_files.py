@@ -16,20 +16,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
+from envtool import project
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.fs import globs, hashing
-from envtool.fs.beneath import ESCAPES, DirectoryReplacedError, open_beneath, open_top, real_path
+from envtool.fs.beneath import ESCAPES, DirectoryReplacedError, open_top, real_path
 from envtool.fs.sizes import format_limit, format_size
 from envtool.model import InputFile
 from envtool.project import OWN as OWN  # noqa: PLC0414 - other packages import them from here
 from envtool.project import VENDOR as VENDOR  # noqa: PLC0414
-from envtool.project import git, host_access, neighbours, refs, walk
+from envtool.project import git, host_access, listing, neighbours, refs, walk
 
 T = TypeVar("T")
 
 MAX_READ_SIZE = 8 << 20
 MAX_INPUTS_SIZE = 4 << 30  # bytes of all inputs of one layer; the limit of new files in a snapshot is the same
-STAGED = ("ls-files", "-t", "-s", *git.LISTED[1:])
 
 
 # ---- lists and repositories ------------------------------------------------------------------------------------------
@@ -39,20 +39,8 @@ def list_files(root: str, cancel: int = -1) -> list[str]:
     """Returns the project-relative paths of all files that are tracked, or untracked and not ignored; sorted. Symlinks
     count as files. Deleted tracked files are left out, and so are names that lead through a symlink. Raises
     EnvtoolError (code project-git), and Interrupted as soon as the descriptor `cancel` is readable."""
-    repositories_found = _repositories(root, cancel)
-    files: set[str] = set()
-    without_links: dict[str, bool] = {"": True}
-    with _open_project(root) as top:
-        if not repositories_found:
-            return sorted(path for path in all_files(top) if not is_own_path(path))
-        for prefix, _, names in repositories_found:
-            for name in names:
-                path = prefix + name
-                if not is_own_path(path) and _has_no_links(top, os.path.dirname(path), without_links):
-                    mode = _mode(top, path)
-                    if mode is not None and not stat.S_ISDIR(mode):
-                        files.add(path)
-    return sorted(files)
+    with _open_project(root):
+        return sorted(map(os.fsdecode, listing.list_files(root, cancel)))
 
 
 def list_hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
@@ -62,14 +50,11 @@ def list_hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
     hidden = {OWN}  # even if it does not exist: the run may create it later
     if os.path.isdir(os.path.join(root, VENDOR)):
         hidden.add(VENDOR)
-    repositories_found = _repositories(root, cancel)
-    try:
-        for prefix, repository, _ in repositories_found:
-            hidden |= {prefix + name for name in _ignored(repository, root, prefix, cancel)}
-    except git.RepositoryError as error:
-        raise _read_error(error) from error
-    if not repositories_found:
-        with _open_project(root) as top:
+    repositories_found = list_repositories(root, cancel)
+    with _open_project(root) as top:
+        if repositories_found:
+            hidden |= git.read_ignored(git.start_all(top, root, repositories_found, git.IGNORED), cancel)
+        else:
             hidden.update(walk.walk_files(top, lenient=True)[1])
     return tuple(sorted(path for path in hidden if path in (OWN, VENDOR) or not is_own_path(path)))
 
@@ -77,13 +62,46 @@ def list_hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
 def repositories(root: str, cancel: int = -1) -> list[tuple[str, str]]:
     """Returns (prefix, directory) of every repository that `list_hidden` lists; none outside git. Raises as
     `list_hidden`."""
-    return [(prefix, os.path.join(root, prefix.rstrip("/"))) for prefix, _, _ in _repositories(root, cancel)]
+    return [(prefix, os.path.join(root, prefix.rstrip("/"))) for prefix, _ in list_repositories(root, cancel)]
 
 
 def list_repositories(root: str, cancel: int = -1) -> list[tuple[str, git.Repository]]:
     """Returns (prefix, repository) of the project and of every repository in it; none outside git. Raises as
     `list_hidden`."""
-    return [(prefix, repository) for prefix, repository, _ in _repositories(root, cancel)]
+    real = real_path(root)
+    prefixes: list[str] = []
+
+    def read(prefix: bytes, output: bytes) -> list[bytes]:
+        prefixes.append(os.fsdecode(prefix))
+        nested = [prefix + name for name in _parse_nested(output, query.gits[prefixes[-1]].repository)]
+        paths = {name: os.path.join(real, os.fsdecode(name)) for name in sorted(nested)}
+        return [name for name, path in paths.items() if os.path.realpath(path) == path]
+
+    with _open_project(root):
+        query = listing.start(root, arguments=git.STAGED)
+        try:
+            outputs = listing.end_gits(query, cancel)
+            if listing.is_in_repository(query, outputs):
+                listing.read_all(query, outputs, git.STAGED, read, cancel)
+        finally:
+            query.cancel()
+    return [(prefix, query.gits[prefix].repository) for prefix in prefixes]
+
+
+def _parse_nested(output: bytes, repository: git.Repository) -> list[bytes]:
+    """Returns the repositories in one repository: a submodule is an index entry of mode 160000, an embedded one an
+    untracked name with a slash at its end. Raises RepositoryError for names that git would not write."""
+    names: list[bytes] = []
+    nested: list[bytes] = []
+    for line in git.split_names(b"", output):
+        tag, _, remainder = line.partition(b" ")
+        if tag == b"?":
+            (nested if remainder.endswith(b"/") else names).append(remainder.rstrip(b"/"))
+        else:
+            entry, _, name = remainder.partition(b"\t")
+            (nested if entry.startswith(b"160000 ") else names).append(name)
+    git.check_names(b"".join(name + b"\0" for name in (*names, *nested)), repository)
+    return nested
 
 
 def sees_git(root: str) -> bool:
@@ -140,32 +158,8 @@ def _query_repository(root: str, below: str, query: Callable[[git.Repository], T
 
 
 def is_own_path(path: str) -> bool:
-    return path == OWN or path.startswith((OWN + "/", VENDOR + "/"))
-
-
-def _repositories(root: str, cancel: int) -> list[tuple[str, git.Repository, list[str]]]:
-    """Returns (prefix, repository, names) of the project and of each submodule and embedded repository in it, at any
-    depth. Returns none if there is no repository, or if the one above ignores the whole project."""
-    rows: list[tuple[str, git.Repository, list[str]]] = []
-    try:
-        top = _find_repository(root)
-        pending: list[tuple[str, git.Repository | None]] = [("", top)] if top else []
-        while pending:
-            prefix, candidate = pending.pop()
-            directory = os.path.join(real_path(root), prefix).rstrip("/") or "/"
-            process = start_git_in(candidate, root, prefix, STAGED)
-            repository = process.repository
-            names, inner = _parse_listing(process, cancel)
-            if not prefix and not names and not inner and repository.top != directory:
-                return []
-            rows.append((prefix, repository, names))
-            for name in sorted(inner):
-                path = os.path.join(directory, name)
-                if os.path.lexists(os.path.join(path, ".git")) and os.path.realpath(path) == path:
-                    pending.append((f"{prefix}{name}/", git.find_nested_repository(repository, path)))
-    except git.RepositoryError as error:
-        raise _read_error(error) from error
-    return rows
+    """Returns whether a path of the project is envtool's own."""
+    return project.is_own_path(os.fsencode(path))
 
 
 def _find_repository(root: str) -> git.Repository | None:
@@ -178,51 +172,25 @@ def _find_repository(root: str) -> git.Repository | None:
 
 @contextlib.contextmanager
 def _open_project(root: str) -> Iterator[int]:
-    """Yields a descriptor of the project. Raises EnvtoolError (code project-git)."""
+    """Yields a descriptor of the project, and reports what goes wrong in it. Raises EnvtoolError (codes project-git,
+    project-replaced), Interrupted."""
     try:
-        descriptor = open_top(root)
-    except OSError as error:
+        top = open_top(root)
+        try:
+            yield top
+        finally:
+            os.close(top)
+    except (git.RepositoryError, OSError) as error:
         raise _read_error(error) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def start_git_in(repository: git.Repository | None, root: str, prefix: str, arguments: Sequence[str]) -> git.Git:
     """Starts git in the project, or in a repository in it that is reached through no link. Raises EnvtoolError (code
     project-git), git.RepositoryError."""
     try:
-        descriptor = open_beneath(root, prefix, os.O_PATH | os.O_DIRECTORY, follow=False)
+        return git.start_all(root, root, [(prefix, repository)], arguments)[prefix]
     except OSError as error:
         raise _read_error(error) from error
-    try:
-        return git.start_git(repository, os.path.join(root, prefix), arguments, where=descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _parse_listing(process: git.Git, cancel: int) -> tuple[list[str], list[str]]:
-    """Returns the files of one repository, tracked and untracked, and the repositories in it: a submodule is an index
-    entry of mode 160000, an embedded one an untracked name with a slash at its end. One call for both: each call starts
-    a process."""
-    names: list[bytes] = []
-    nested: list[bytes] = []
-    for line in process.end(cancel).split(b"\0")[:-1]:
-        tag, _, remainder = line.partition(b" ")
-        if tag == b"?":
-            (nested if remainder.endswith(b"/") else names).append(remainder.rstrip(b"/"))
-        else:
-            entry, _, name = remainder.partition(b"\t")
-            (nested if entry.startswith(b"160000 ") else names).append(name)
-    git.check_names(b"".join(name + b"\0" for name in (*names, *nested)), process.repository)
-    return [os.fsdecode(name) for name in names], [os.fsdecode(name) for name in nested]
-
-
-def _ignored(repository: git.Repository, root: str, prefix: str, cancel: int) -> list[str]:
-    listing = start_git_in(repository, root, prefix, git.IGNORED).end(cancel)
-    git.check_names(listing, repository)
-    return [os.fsdecode(name.rstrip(b"/")) for name in listing.split(b"\0")[:-1]]
 
 
 def _read_error(error: git.RepositoryError | OSError) -> EnvtoolError:
@@ -234,18 +202,6 @@ def _read_error(error: git.RepositoryError | OSError) -> EnvtoolError:
     return EnvtoolError(f"the project cannot be read: {error}", code="project-git", hint=hint)
 
 
-def _has_no_links(top: int, directory: str, known: dict[str, bool]) -> bool:
-    """Returns whether a directory is reached through no link. Caches answers in `known`."""
-    unknown = []
-    while directory not in known:
-        unknown.append(directory)
-        directory = os.path.dirname(directory)
-    answer = known[directory]
-    for below in reversed(unknown):
-        answer = known[below] = answer and not stat.S_ISLNK(_mode(top, below) or 0)
-    return answer
-
-
 def all_files(top: int, below: str = "") -> list[str]:
     """Returns the files of a project that is in no repository, unordered; of a directory `below` all files, whatever
     tool made them. Raises EnvtoolError (code project-git)."""
@@ -253,13 +209,6 @@ def all_files(top: int, below: str = "") -> list[str]:
         return walk.walk_files(top, below, everything=bool(below))[0]
     except OSError as error:
         raise _read_error(error) from error
-
-
-def _mode(top: int, path: str) -> int | None:
-    try:
-        return os.stat(path, dir_fd=top, follow_symlinks=False).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return None
 
 
 # ---- the files that a layer depends on ------------------------------------------------------------------------------

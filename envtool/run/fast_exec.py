@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 10
+FORMAT = 11
 # Not a login shell: /etc/profile would set another PATH. The files that interactive shells read may do so, too: so the
 # first prompt restores the env's PATH.
 SHELL = (
@@ -30,6 +30,20 @@ SHELL = (
     "exec bash"
 )
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"  # as in project/host_access.py, which the fast path must not import
+
+
+def store_directory() -> str:
+    """Returns the directory that store.store.store_directory() returns; empty where that raises."""
+    configured = os.environ.get("ENVTOOL_STORE", "")
+    if configured:
+        return os.path.normpath(configured) if os.path.isabs(configured) else ""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home):
+            return ""
+        cache = f"{home}/.cache"
+    return f"{cache}/envtool"
 
 
 def plan_path(store: str, spec: str, env: str) -> str:
@@ -107,36 +121,25 @@ def select_passed(plan: dict[str, Any]) -> dict[str, str] | None:
     return passed
 
 
-def start_gits(plan: dict[str, Any]) -> list[tuple[str, git.Git]]:
+def start_gits(plan: dict[str, Any]) -> dict[str, git.Git]:
     """Starts git in each repository of the project, to list ignored files; `list_hidden` reads the answers. Raises
     git.RepositoryError."""
-    running: list[tuple[str, git.Git]] = []
-    outer = git.find_repository(plan["project"]) if plan["repositories"] else None
+    root, repositories = plan["project"], plan["repositories"]
+    outer = git.find_repository(root) if repositories else None
+    found = git.nested_repositories(outer, root, (prefix for prefix, _ in repositories))
+    if len(found) != len(repositories):
+        raise git.RepositoryError(f"a repository in {root} is gone")
     try:
-        for prefix, directory in plan["repositories"]:
-            repository = git.find_nested_repository(outer, directory) if prefix and outer else outer
-            running.append((prefix, git.start_git(repository, directory, git.IGNORED)))
-    except BaseException:
-        for _, process in running:
-            process.drop()
-        raise
-    return running
+        return git.start_all(root, root, found, git.IGNORED)
+    except OSError as error:
+        raise git.RepositoryError(f"{root}: {error.strerror}") from error
 
 
-def list_hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel: int = -1) -> tuple[str, ...]:
+def list_hidden(plan: dict[str, Any], running: dict[str, git.Git], cancel: int = -1) -> tuple[str, ...]:
     """Returns the paths that git ignores now, or without git the directories that tools made. Raises
     git.RepositoryError, and git.GitStoppedError if the descriptor `cancel` is readable."""
     hidden = {*plan["hidden"]}
-    if not plan["repositories"]:
-        hidden.update(_tool_directories(plan["project"]))
-    try:
-        for prefix, process in running:
-            listing = process.end(cancel)
-            git.check_names(listing, process.repository)
-            hidden.update(prefix + os.fsdecode(name.rstrip(b"/")) for name in listing.split(b"\0")[:-1])
-    finally:
-        for _, process in running:
-            process.drop()
+    hidden.update(git.read_ignored(running, cancel) if plan["repositories"] else _tool_directories(plan["project"]))
     return tuple(sorted(hidden))
 
 
@@ -174,7 +177,7 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
         ignored = list_hidden(plan, running, cancel)
     except git.GitStoppedError:
         return 130
-    if running and running[0][1].repository.directory != plan["git"]:
+    if running and running[""].repository.directory != plan["git"]:
         raise git.RepositoryError(f"{plan['git']} is the project's git directory no more")
     program = dict(plan["program"])
     program["hidden"] = ignored

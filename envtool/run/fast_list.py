@@ -13,7 +13,7 @@ import sys
 import time
 
 from envtool.fs import store_files
-from envtool.project import git, walk
+from envtool.project import git, listing
 from envtool.run import fast_exec, fast_test
 
 TYPE_CHECKING = False
@@ -51,26 +51,16 @@ def read(store: str, spec: str, look: tuple[str, ...]) -> str | None:
 
 def _list_names(root: str, repositories: Sequence[tuple[str, str]]) -> bytes:
     """Returns the names of a project's files: as git lists them in its repositories (prefix and directory of each), or
-    without a repository as a walk finds them. Raises OSError, RepositoryError; LookupError if there is a repository
-    now."""
-    outer = git.find_repository(root)
-    if not repositories:
-        if outer is not None:
+    without a repository as a walk finds them. Raises OSError, RepositoryError; LookupError if it has another repository
+    now, or one less."""
+    query = listing.start(root, [os.fsencode(prefix) for prefix, _ in repositories] or [b""])
+    try:
+        outputs = listing.end_gits(query)
+        if listing.is_in_repository(query, outputs) != bool(repositories) or len(outputs) < len(repositories):
             raise LookupError(root)
-        top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            return "\0".join(sorted(walk.walk_files(top, lenient=True)[0])).encode("utf-8", "surrogateescape")
-        finally:
-            os.close(top)
-    listings: list[bytes] = []
-    for prefix, directory in repositories:
-        repository = git.find_nested_repository(outer, directory) if prefix and outer else outer
-        process = git.start_git(repository, directory, git.LISTED)
-        try:
-            listings.append(process.end())
-        finally:
-            process.drop()
-    return b"\0\0".join(listings)
+        return b"\0\0".join(outputs.values()) if repositories else b"\0".join(listing.walk_names(query))
+    finally:
+        query.cancel()
 
 
 def _are_known(names: bytes, repositories: Sequence[tuple[str, str]], files: ProjectFiles) -> bool:
@@ -79,13 +69,14 @@ def _are_known(names: bytes, repositories: Sequence[tuple[str, str]], files: Pro
 
     known = {*files.listed()}
     listings = names.split(b"\0\0")
-    for (prefix, _), listing in zip(repositories or [("", "")], listings, strict=False):
-        for name in listing.split(b"\0"):
+    for (prefix, _), output in zip(repositories or [("", "")], listings, strict=False):
+        for name in output.split(b"\0"):
             path = prefix + os.fsdecode(name)
             if not name or path in known or is_own_path(path):
                 continue
             full_path = os.path.join(files.root, path)
-            if os.path.islink(full_path) or os.path.isfile(full_path):
+            directory = os.path.dirname(full_path)
+            if os.path.realpath(directory) == directory and (os.path.islink(full_path) or os.path.isfile(full_path)):
                 return False
     return True
 

@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from envtool.api import Base
 from envtool.build import resolution
 from envtool.build.context import Context
 from envtool.build.stack import KnownStack, Stack
@@ -228,9 +229,11 @@ def _decisive_paths(stack: KnownStack, spec: Spec, context: Context) -> Iterator
             yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
             yield made.layer.tree
         yield resolution.pins_cache_path(made, context)
-        yield from settled.node.kind.watches(settled.pins)
+        if isinstance(settled.node.kind, Base):
+            yield from settled.node.kind.watches(settled.pins)
         directory = settled.node.spec.directory
-        files = [os.path.join(directory, path) for path in settled.node.kind.texts(settled.node.spec.options)]
+        inputs = settled.node.kind.inputs(settled.node.spec.options)
+        files = [os.path.join(directory, item.pattern) for item in inputs if item.use == "text"]
         for path in (*files, *(item.path for item in settled.request.inputs)):
             full_path = os.path.join(context.root, path)
             yield full_path

@@ -21,7 +21,7 @@ def is_shareable(stack: KnownStack, context: Context) -> bool:
     share = context.share
     if share is None or not share.results or stack_binds(stack.made):
         return False
-    return all(made.settled.node.kind.pinned for made in stack.made)
+    return all(made.settled.node.is_pinned for made in stack.made)
 
 
 def pull_result(key: str, name: str, owner: str, stack: KnownStack, context: Context) -> bool:

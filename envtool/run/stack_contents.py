@@ -9,6 +9,7 @@ from envtool import keys
 from envtool.api import Package, Tree
 from envtool.build.scheduler import Stack
 from envtool.build.stack_files import StackTree
+from envtool.container.runner import Runner
 from envtool.errors import EnvtoolError, UsageError
 from envtool.report.sbom.document import Sbom, SbomLayer, merge_packages
 
@@ -29,15 +30,15 @@ def sbom_layers(stack: Stack) -> tuple[SbomLayer, ...]:
             key=made.layer.key,
             diff_id=made.layer.diff_id,
             summary=made.settled.node.kind.summary(made.settled.request, made.settled.pins),
-            pinned=made.settled.node.kind.pinned,
+            pinned=made.settled.node.is_pinned,
         )
         for made in stack.made
     )
 
 
-def make_sbom(env: str, stack: Stack, plugins: Sequence[object]) -> Sbom:
+def make_sbom(env: str, stack: Stack, plugins: Sequence[object], runner: Runner) -> Sbom:
     """Returns the bill of materials of a built stack. Raises UsageError naming the plugin that fails."""
-    tree = StackTree([made.layer for made in stack.made])
+    tree = StackTree([made.layer for made in stack.made], runner)
     system, release = _release(tree)
     files = [(fetch.name, fetch.sha256) for made in stack.made for fetch in made.settled.fetches]
     return Sbom(

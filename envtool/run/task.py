@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from envtool.build import failure_hints
 from envtool.build.context import PATH, Context
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.build.tee import Tee
-from envtool.build.tracking import track_work
-from envtool.container import supervisor, userns
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
 from envtool.model import Env
@@ -21,6 +19,10 @@ from envtool.run.host_inputs import HostInputs
 from envtool.run.prepared_task import PreparedTask
 from envtool.run.task_request import TaskRequest, TaskResult
 from envtool.store import layers
+from envtool.tracking import track_work
+
+if TYPE_CHECKING:
+    from envtool.container.supervisor import Exit
 
 
 def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
@@ -28,7 +30,7 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
     every other failure is in the result."""
     call, request = task.call, task.request
     hint = ""
-    with track_work(call.context, call.event_id, "task", request.task, env=request.env) as work:
+    with track_work(call.context.emit, call.event_id, "task", request.task, env=request.env) as work:
         try:
             ended, output = _run(task, reach)
         except EnvtoolError as error:
@@ -57,7 +59,7 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
     )
 
 
-def _run(task: PreparedTask, reach: HostInputs | None) -> tuple[supervisor.Exit, str]:
+def _run(task: PreparedTask, reach: HostInputs | None) -> tuple[Exit, str]:
     """Returns how the container ended and, if it failed, the last 64 KiB of its output."""
     call, request, context = task.call, task.request, task.call.context
     with (
@@ -76,8 +78,8 @@ def _run(task: PreparedTask, reach: HostInputs | None) -> tuple[supervisor.Exit,
             git=git,
         )
         with _log(call.log) as file, Tee(file, context.emit, call.event_id) as tee:
-            ended = supervisor.run(
-                program.to_dict(),
+            ended = context.runner.run(
+                program,
                 stdout=tee.writer,
                 stderr=tee.writer,
                 cancel=context.cancel.reader,
@@ -117,7 +119,7 @@ def _log(path: str) -> IO[bytes]:
         raise StoreError(f"the log cannot be written: {error.strerror}: {path}", code="evidence-write") from error
 
 
-def _outcome(exit_status: supervisor.Exit, request: TaskRequest) -> tuple[Outcome, str]:
+def _outcome(exit_status: Exit, request: TaskRequest) -> tuple[Outcome, str]:
     notes = "; ".join(filter(None, [exit_status.lost, *exit_status.notes]))
     if exit_status.interrupted:
         return "interrupted", notes
@@ -137,5 +139,5 @@ def scratch_for(env: Env, context: Context) -> AbstractContextManager[str]:
     """Returns a directory for what the env's commands write, which is removed afterwards; "" for a scratch in
     memory."""
     return (
-        layers.temp_directory(context.store, remove=userns.remove_as_root) if env.scratch == "disk" else nullcontext("")
+        layers.temp_directory(context.store, remove=context.runner.remove) if env.scratch == "disk" else nullcontext("")
     )

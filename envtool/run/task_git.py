@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 from envtool.api import PROJECT
 from envtool.build.context import Context
-from envtool.container import userns
 from envtool.container.program import BindMount, PeekMount
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import Descent, open_beneath, real_path
@@ -100,7 +99,7 @@ def provide_git(context: Context) -> Iterator[TaskGit]:
     if source is None:
         yield TaskGit()
         return
-    with layers.temp_directory(context.store, remove=userns.remove_as_root) as top:
+    with layers.temp_directory(context.store, remove=context.runner.remove) as top:
         try:
             _make(source, f"{top}/git")
             objects = f"{source.repository.common}/objects"

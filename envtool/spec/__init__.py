@@ -11,6 +11,7 @@ matrix         expands a matrix into its points
 node           YamlNode, a parsed value with its position, and Problems, which collects errors
 scalar_types   parses durations, sizes, paths and names
 schema         builds the JSON Schema of a spec
+select_envs    finds the envs that names and patterns on a command line mean
 tasks          reads the tasks of one env
 team_cache     reads `cache:` at the top of a spec
 template       renders Jinja2 templates in one scalar, within limits

@@ -10,7 +10,6 @@ from envtool.api import PROJECT, Kind
 from envtool.errors import FetchError, PluginError, ResolveError, SpecError
 from envtool.fs import globs
 from envtool.model import BaseSpec, Json, LayerSpec
-from envtool.plugin_calls import with_location
 from envtool.spec import scalar_types
 from envtool.spec.node import Problems, YamlNode, to_plain
 from envtool.spec.schema import LAYER_KEYS, options_schema
@@ -44,6 +43,7 @@ class LoadContext:
 
     registry: PluginRegistry
     problems: Problems
+    is_known: bool = False  # an earlier load found that the same values fit the schema
     renderer: Renderer = field(default_factory=Renderer)
     checkers: dict[tuple[str, str], SchemaChecker] = field(default_factory=dict)
     bases: dict[str, DeclaredLayer] = field(default_factory=dict)
@@ -95,11 +95,15 @@ class LoadContext:
             return [self.json(child, scope) for child in value]
         return value
 
-    def checker(self, sort: str, name: str, keys: Mapping[str, Json]) -> SchemaChecker:
-        """Returns the compiled schema for the options of one kind or language."""
-        if (sort, name) not in self.checkers:
-            self.checkers[sort, name] = SchemaChecker(options_schema(keys))
-        return self.checkers[sort, name]
+    def fits(self, keys: Mapping[str, Json], value: Json, node: YamlNode, at: tuple[str, str], owner: str) -> bool:
+        """Returns whether rendered options, the value of `node`, fit the schemas of the keys of a kind or language
+        (`owner`), and notes all errors. `at` is the path of `node` in the spec."""
+        if self.is_known:
+            return True
+        sort = at[0]
+        if (sort, owner) not in self.checkers:
+            self.checkers[sort, owner] = SchemaChecker(options_schema(keys))
+        return self.checkers[sort, owner].check(value, node, self.problems, at=at, rendered=True)
 
 
 def declare_base(work: LoadContext, name: str, node: YamlNode, at: YamlNode) -> DeclaredLayer | None:
@@ -138,7 +142,8 @@ def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) ->
             work.problems.add(at, f"{label} has no kind", code="kinds", hint=hint)
         return None
     kind = work.registry.layers[kinds[0]]
-    misplaced = [key for key in entries if key not in (kind.name, *kind.siblings, *LAYER_KEYS)]
+    known = (kind.name, *kind.siblings, *LAYER_KEYS)
+    misplaced = [key for key in entries if key not in known]
     for key in misplaced:
         if key in _all_option_keys(work) or key in work.registry.layers:
             hint = work.problems.nearest_hint(key, (*kind.siblings, *LAYER_KEYS))
@@ -230,14 +235,10 @@ def _options(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, so
         if scope is None or len(work.problems.noted) > before:
             return options
         keys: Mapping[str, Json] = {kind.name: kind.schema, **kind.siblings}
-        checker = work.checker(sort, kind.name, keys)
-        at: tuple[str | int, ...] = (sort, declared.name)
-        if kind.siblings:
-            valid = checker.check(options, declared.node, work.problems, at=at, rendered=True)
-        else:
-            keyed = YamlNode({kind.name: declared.node}, declared.node.source, declared.node.line, declared.node.column)
-            valid = checker.check({kind.name: options}, keyed, work.problems, at=at, rendered=True)
-        if not valid:
+        value, node = options, declared.node
+        if not kind.siblings:
+            value, node = {kind.name: options}, YamlNode({kind.name: node}, node.source, node.line, node.column)
+        if not work.fits(keys, value, node, (sort, declared.name), kind.name):
             return options
     _check_options(work, declared, options, sort)
     return options
@@ -249,9 +250,8 @@ def _check_options(work: LoadContext, declared: DeclaredLayer, options: Json, so
     if type(kind).inputs is Kind.inputs and type(kind).judge is Kind.judge:
         return
     try:
-        with with_location(f"{sort[:-1]} `{declared.name}`", declared.at.where):
-            kind.judge(options)
-            paths = kind.inputs(options)
+        kind.judge(options)
+        paths = [item.pattern for item in kind.inputs(options) if item.required]
     except SpecError as error:
         work.problems.include(declared.at.source.order, error.problems)
         return
@@ -261,7 +261,9 @@ def _check_options(work: LoadContext, declared: DeclaredLayer, options: Json, so
         )
         work.problems.add(next(quoted, declared.node), error.message, code=error.code, hint=error.hint)
         return
-    except (PluginError, TypeError, KeyError, ValueError, AttributeError, IndexError):
+    except (PluginError, TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+        if isinstance(error, PluginError):
+            error.locate(f"{sort[:-1]} `{declared.name}`", declared.at.where)
         if work.problems.noted:  # the options are wrong, and the error has been noted
             return
         raise

@@ -75,9 +75,7 @@ def language_layers(
     }
     if len(work.problems.noted) > before or base is None:
         return (), ()
-    if options and not work.checker("envs", name, language.options).check(
-        options, node, work.problems, at=("envs", env), rendered=True
-    ):
+    if options and not work.fits(language.options, options, node, ("envs", env), name):
         return (), ()
     draft = EnvDraft(
         name=env,

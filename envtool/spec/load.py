@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import posixpath
 import shlex
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from envtool import keys
 from envtool.errors import UsageError
 from envtool.model import Env, Spec
 from envtool.plugins import wrong_schema
@@ -27,10 +27,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from envtool.api import Project
+    from envtool.model import Json
     from envtool.plugins import PluginRegistry
 
 MAX_FILES = 200  # of one spec
 MAX_ENVS = 10_000  # all points of all matrices
+
+
+class KnownSpecs(Protocol):
+    """The specs that an earlier `load` found without an error, each by the digest of all that the schema decides."""
+
+    def holds(self, digest: str) -> bool:
+        """Returns whether the spec is known."""
+
+    def add(self, digest: str) -> None:
+        """Remembers a spec."""
 
 
 def load(
@@ -40,29 +51,35 @@ def load(
     root: str,
     registry: PluginRegistry,
     args: Sequence[str] = (),
-    only: Sequence[str] = (),
+    known: KnownSpecs | None = None,
 ) -> Spec:
     """Returns the spec in `file` with all files that it includes. `file` is relative to the project, whose absolute
     path is `root`.
 
-    `args` replace `{{ args }}`. `only` has names or globs of envs: other envs are checked against the schema but not
-    expanded, and are not in the Spec. Raises SpecError with all errors, in the order of the files, and UsageError if
-    `file` does not exist.
+    `args` replace `{{ args }}`. A spec in `known` is not checked against the schema again, which takes longer than the
+    rest for a small one. Raises SpecError with all errors, in the order of the files, and UsageError if `file` does not
+    exist.
     """
     problems = Problems()
     recorder = _ReadRecorder(project)
     files = _read(recorder, file, problems)
-    checker = _checker(registry)
-    for loaded in files:
-        checker.check(to_plain(loaded.node), loaded.node, problems)
-    work = LoadContext(registry=registry, problems=problems)
+    values = [to_plain(loaded.node) for loaded in files]
+    digest = "" if known is None else _schema_digest(registry, values, args)
+    is_known = known is not None and digest != "" and known.holds(digest)
+    if not is_known:
+        checker = _checker(registry)
+        for loaded, value in zip(files, values, strict=True):
+            checker.check(value, loaded.node, problems)
+    work = LoadContext(registry=registry, problems=problems, is_known=is_known)
     _declare(work, files)
-    envs = _expand_envs(work, files, recorder, shlex.join(args), only)
+    envs = _expand_envs(work, files, recorder, shlex.join(args))
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
     cache = team_cache([loaded.node for loaded in files], problems)
     problems.raise_any()
-    produced = _output_patterns(files, envs)
+    if known is not None and digest and not is_known:
+        known.add(digest)
+    produced = _output_patterns(files, values, envs)
     return Spec(
         file=file,
         root=root,
@@ -75,14 +92,22 @@ def load(
     )
 
 
-def _output_patterns(files: Sequence[_LoadedFile], envs: Sequence[Env]) -> tuple[str, ...]:
+def _schema_digest(registry: PluginRegistry, values: Sequence[Json], args: Sequence[str]) -> str:
+    """Returns the digest of all that decides whether the files of a spec fit the schema, and whether their values with
+    rendered templates do. Empty if a value has no canonical JSON (NaN)."""
+    languages: dict[str, Json] = {name: {**language.options} for name, language in registry.languages.items()}
+    kinds: dict[str, Json] = {name: {**kind.siblings, name: kind.schema} for name, kind in registry.layers.items()}
+    try:
+        return keys.digest([schema(registry), languages, kinds, [*values], [*args]])
+    except (ValueError, TypeError, RecursionError):
+        return ""
+
+
+def _output_patterns(files: Sequence[_LoadedFile], values: Sequence[Json], envs: Sequence[Env]) -> tuple[str, ...]:
     """Returns the output patterns of all tasks: of expanded envs, and of other envs where they are not templates."""
     patterns = {pattern for env in envs for task in env.tasks for pattern in task.outputs}
-    for loaded in files:
-        paths = (
-            scalar_types.resolve_project_path(output, loaded.node.source.directory)
-            for output in _outputs(to_plain(loaded.node))
-        )
+    for loaded, value in zip(files, values, strict=True):
+        paths = (scalar_types.resolve_project_path(output, loaded.node.source.directory) for output in _outputs(value))
         patterns.update(pattern for pattern in paths if pattern)
     return tuple(sorted(patterns))
 
@@ -109,19 +134,6 @@ def _checker(registry: PluginRegistry) -> SchemaChecker:
         if plugin_error is None:
             raise
         raise plugin_error from error
-
-
-def matches_env(patterns: Sequence[str], name: str, group: str) -> bool:
-    """Returns whether a pattern is the env's name or group (all points of the matrix), or a glob (`*`, `?`) that
-    matches one of them. Brackets are plain characters. Without patterns, every env matches.
-    """
-    for pattern in patterns:
-        if pattern in (name, group):
-            return True
-        escaped = pattern.replace("[", "[[]")
-        if fnmatch.fnmatchcase(name, escaped) or fnmatch.fnmatchcase(group, escaped):
-            return True
-    return not patterns
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
@@ -356,10 +368,8 @@ def _check_cycles(work: LoadContext) -> None:
 # ---- envs ----------------------------------------------------------------------------------------------------------
 
 
-def _expand_envs(
-    work: LoadContext, files: list[_LoadedFile], project: Project, args: str, only: Sequence[str]
-) -> list[Env]:
-    """Returns the envs of all files that match `only`, expanded."""
+def _expand_envs(work: LoadContext, files: list[_LoadedFile], project: Project, args: str) -> list[Env]:
+    """Returns the envs of all files, expanded."""
     keys: dict[str, YamlNode | None] = {}
     nodes: dict[str, YamlNode] = {}
     defaults: dict[str, YamlNode | None] = {}
@@ -389,9 +399,8 @@ def _expand_envs(
             if len(names) > MAX_ENVS:
                 work.problems.add(at, f"more than {MAX_ENVS:,} envs", code="limit")
                 work.problems.raise_any()
-            if matches_env(only, name, group):
-                point = EnvPoint(name=name, group=group, node=merged, at=at, values=values, args=args, project=project)
-                env = make_env(work, point)
-                if env is not None:
-                    envs.append(env)
+            point = EnvPoint(name=name, group=group, node=merged, at=at, values=values, args=args, project=project)
+            env = make_env(work, point)
+            if env is not None:
+                envs.append(env)
     return envs

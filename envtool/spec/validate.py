@@ -6,8 +6,6 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import jsonschema_rs
-
 from envtool import pin_schemas
 from envtool.errors import closest_name
 from envtool.spec import hints
@@ -51,6 +49,8 @@ class SchemaChecker:
     ) -> None:
         """`whole` is the name of the outermost value, for messages; `beside` has the further keys that a layer of each
         kind may have, for hints."""
+        import jsonschema_rs  # takes 12 ms: a spec that is known to fit needs none
+
         self.schema, self.whole, self.beside = schema, whole, beside or {}
         self.compiled = jsonschema_rs.Draft202012Validator(schema)
 

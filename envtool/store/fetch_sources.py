@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envtool.api import Fetch
@@ -45,11 +43,16 @@ def read_blobs_variable(environ: Mapping[str, str] | None = None) -> tuple[str, 
     """Returns the URLs in ENVTOOL_BLOBS, without a slash at their ends. Raises StoreError for a word that is neither a
     URL nor an absolute path."""
     environ = os.environ if environ is None else environ
-    urls = []
-    for word in environ.get(VARIABLE, "").split():
+    urls: list[str] = []
+    words = environ.get(VARIABLE, "").split()
+    if not words:
+        return ()
+    from urllib.parse import urlsplit
+
+    for word in words:
         if word.startswith("/"):
-            urls.append(Path(word).as_uri().rstrip("/"))
-        elif urllib.parse.urlsplit(word).scheme in ("http", "https", "file"):
+            urls.append(file_url(word).rstrip("/"))
+        elif urlsplit(word).scheme in ("http", "https", "file"):
             urls.append(word.rstrip("/"))
         else:
             message = f"{VARIABLE} names `{word}`, which is neither an absolute path nor an http, https or file URL"
@@ -62,7 +65,7 @@ def list_sources(fetch: Fetch, *, vendor: str = "", blobs: tuple[str, ...] = ())
     sources = []
     subpath = f"{fetch.sha256[:2]}/{fetch.sha256}"
     if vendor and os.path.exists(os.path.join(vendor, subpath)):
-        sources.append(FetchSource(url=Path(vendor, subpath).as_uri(), what=f"{VENDOR}: "))
+        sources.append(FetchSource(url=file_url(os.path.join(vendor, subpath)), what=f"{VENDOR}: "))
     sources += [FetchSource(url=url) for url in (fetch.url, *fetch.mirrors) if url]
     sources += [FetchSource(url=f"{url}/{subpath}", what=f"{VARIABLE}: ") for url in blobs]
     return tuple(sources)
@@ -71,15 +74,31 @@ def list_sources(fetch: Fetch, *, vendor: str = "", blobs: tuple[str, ...] = ())
 def local_sources(fetch: Fetch, folders: Sequence[str]) -> tuple[FetchSource, ...]:
     """Returns a source for each of the folders (absolute paths) that has a file of this name."""
     paths = [os.path.join(folder, fetch.sha256[:2], fetch.sha256) for folder in folders]
-    return tuple(FetchSource(url=Path(path).as_uri()) for path in paths if os.path.exists(path))
+    return tuple(FetchSource(url=file_url(path)) for path in paths if os.path.exists(path))
 
 
 def local_folders(root: str) -> list[str]:
     """Returns the absolute paths of the folders that can be read without a network: the folder beside the spec, and the
     local ones of ENVTOOL_BLOBS. Raises StoreError."""
     vendored = vendor_folder(root)
-    urls = [urllib.parse.urlsplit(url) for url in read_blobs_variable()]
-    return ([vendored] if vendored else []) + [urllib.parse.unquote(url.path) for url in urls if url.scheme == "file"]
+    return ([vendored] if vendored else []) + local_blob_folders()
+
+
+def local_blob_folders() -> list[str]:
+    """Returns the paths of the local folders in ENVTOOL_BLOBS. Raises StoreError."""
+    urls = read_blobs_variable()
+    if not urls:
+        return []
+    from urllib.parse import unquote, urlsplit
+
+    return [unquote(parts.path) for parts in map(urlsplit, urls) if parts.scheme == "file"]
+
+
+def file_url(path: str) -> str:
+    """Returns the URL of an absolute path."""
+    from pathlib import Path  # imports urllib.parse and ipaddress, which a verb that fetches nothing has no use for
+
+    return Path(path).as_uri()
 
 
 def fetch_failure(fetch: Fetch, failed: list[tuple[FetchSource, FetchError]]) -> FetchError:
@@ -109,6 +128,12 @@ def fetch_failure(fetch: Fetch, failed: list[tuple[FetchSource, FetchError]]) ->
     )
 
 
+def _host(url: str) -> str:
+    from urllib.parse import urlsplit
+
+    return urlsplit(url).netloc
+
+
 class UnreachableHosts:
     """Remembers the hosts that did not answer: while another source is left, such a host is tried only once more."""
 
@@ -119,11 +144,11 @@ class UnreachableHosts:
     def retry_policy(self, url: str, patience: RetryPolicy, *, last: bool) -> RetryPolicy:
         """Returns the retry policy for a URL; `last`: no other source is left."""
         with self._lock:
-            dead = urllib.parse.urlsplit(url).netloc in self._dead
+            dead = _host(url) in self._dead
         return replace(patience, attempts=1) if dead and not last else patience
 
     def note_failure(self, url: str, error: FetchError) -> None:
         """Remembers the host of a URL if the error says that it did not answer."""
         if error.code == "fetch-unreachable":
             with self._lock:
-                self._dead.add(urllib.parse.urlsplit(url).netloc)
+                self._dead.add(_host(url))

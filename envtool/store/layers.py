@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import hashlib
 import os
@@ -260,6 +259,8 @@ def layer_lock_name(key: str) -> str:
 
 def _sync(path: str) -> None:
     """syncfs(2): one call for thousands of files."""
+    import ctypes
+
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):

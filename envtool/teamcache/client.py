@@ -148,7 +148,7 @@ class TeamCacheClient:
     def offer(self, layer: Layer) -> None:
         """Pushes a layer that was built, in another thread."""
         if self._pusher is not None:
-            self.give(payloads.layer_payload(layer, self._context.store, self.ids))
+            self.give(payloads.layer_payload(layer, self._context.store, self.ids, self._context.runner))
 
     def give(self, payload: payloads.Payload) -> None:
         """Pushes a payload in another thread; it replaces a statement that was refused here."""

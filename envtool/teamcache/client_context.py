@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from envtool.container.runner import LocalRunner, Runner
 from envtool.events import Emit
 from envtool.net.oci.reference import Reference
 from envtool.store.store import Store
@@ -24,4 +25,5 @@ class ClientContext:
     arch: str  # uname -m
     emit: Emit
     cancelled: Callable[[], bool]
+    runner: Runner = field(default_factory=LocalRunner)  # reads the layers' trees
     signer: Signer | None = None  # the key that signs pushes; None: nothing is pushed

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from envtool.container import userns
+from envtool.container.runner import Runner
 from envtool.net.oci.documents import OCI_LAYER_ZSTD
 from envtool.store import layers, packing
 from envtool.store.layers import Layer
@@ -25,13 +25,13 @@ class Payload:
     pack: Callable[[str], Statement]
 
 
-def layer_payload(layer: Layer, store: Store, mode: str) -> Payload:
+def layer_payload(layer: Layer, store: Store, mode: str, runner: Runner) -> Payload:
     """Returns the payload of a layer in the store; `mode` are the user ids of the containers here (connect.id_mode)."""
 
     def pack(path: str) -> Statement:
         packing.prepare("zstd")
         with layers.hold_layers(store, [layer]):
-            packed = _write_blob(path, lambda out: userns.run_as_root(packing.pack, ".", out, "zstd", at=layer.tree))
+            packed = _write_blob(path, lambda out: runner.as_root(packing.pack, ".", out, "zstd", at=layer.tree))
         if packed[:2] != (layer.diff_id, layer.size):
             raise OSError(errno.EUCLEAN, "the layer in the store is damaged")
         return _statement(LAYER, layer.key, mode, packed, layer.entries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
+from envtool.api import Base
 from envtool.build.context import Context
 from envtool.build.resolution import MadeLayer
 from envtool.build.site import ContainerSite
@@ -34,6 +35,8 @@ class FaketimeLibraries:
     def _find(self, base: MadeLayer) -> tuple[str, str]:
         settled = base.settled
         site = ContainerSite(self._setting, settled.request, (), f"verify:{settled.node.id}")
+        if not isinstance(settled.node.kind, Base):  # a sublayer, which stands alone
+            return "", NO_LIBRARY
         try:
             content = settled.node.kind.faketime(settled.request, settled.pins, site)
         except EnvtoolError as error:

@@ -10,7 +10,6 @@ from contextlib import suppress
 
 from envtool import proc
 from envtool.build.context import Context
-from envtool.container import userns
 from envtool.project import programs, rundir
 from envtool.store.temp_dirs import temp_directory
 from envtool.verify.comparison import PathDifference
@@ -29,15 +28,15 @@ def write_report(
     if not program or not paths:
         return ""
     target = os.path.join(run, f"verify-{re.sub(r'[^a-zA-Z0-9_.,=-]+', '_', name)}.txt")
-    with temp_directory(context.store, remove=userns.remove_as_root) as top:
+    with temp_directory(context.store, remove=context.runner.remove) as top:
         sides = [os.path.join(top, side) for side in ("first", "second")]
         for tree, side in zip(trees, sides, strict=True):
             os.mkdir(side)
-            userns.give_to_root(side)
+            context.runner.give_to_root(side)
             os.chmod(side, 0o755)
             descriptor = os.open(side, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                userns.run_as_root(_copy_files, tree, descriptor, paths)
+                context.runner.as_root(_copy_files, tree, descriptor, paths)
             finally:
                 os.close(descriptor)
         report = os.path.join(top, "report")

@@ -17,7 +17,6 @@ from envtool.build.parents import Parents
 from envtool.build.resolution import MadeLayer
 from envtool.build.scheduler import Scheduler
 from envtool.build.site import ContainerSite
-from envtool.container import userns
 from envtool.errors import Interrupted, SpecError
 from envtool.events import Finished, Output, Started
 from envtool.fs.beneath import project_identity
@@ -142,7 +141,7 @@ def _build_twice(
             result,
             diff_ids=diff_ids,
             # a layer that is not pinned shows this machine, which may have changed since
-            stored=made.layer.diff_id if settled.node.kind.pinned else "",
+            stored=made.layer.diff_id if settled.node.is_pinned else "",
             expected=locked_diff_id(made, parents.below, context),
             notes=tuple(filter(None, notes)),
             outcome="same",
@@ -187,7 +186,7 @@ def compare_diff_ids(result: VerifyResult, trees: list[str], stored: str, verifi
         descriptors = [os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for tree in pair]
         for descriptor in descriptors:
             stack.callback(os.close, descriptor)
-        rows = userns.run_as_root(compare_trees.compare_trees, *descriptors)
+        rows = verification.context.runner.as_root(compare_trees.compare_trees, *descriptors)
         differences = tuple(PathDifference(path=path, kinds=tuple(kinds), shown=shown) for path, kinds, shown in rows)
         report = diffoscope.write_report(
             descriptors, differences, verification.context, verification.evidence, result.name

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from envtool.build.context import Context
 from envtool.build.scheduler import Scheduler
-from envtool.container import userns
 from envtool.model import Env, Task
 from envtool.run import task_container
 from envtool.store.temp_dirs import temp_directory
@@ -32,7 +31,7 @@ def verify_all(
     task_container.check_passed(tasks, context.allowed, os.environ)
     jobs = jobs or os.cpu_count() or 1
     stop = threading.Event()
-    with temp_directory(context.store, remove=userns.remove_as_root) as top:
+    with temp_directory(context.store, remove=context.runner.remove) as top:
         verification = VerifyContext(
             scheduler=scheduler,
             context=context,

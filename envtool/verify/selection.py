@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from envtool.errors import UsageError, closest_name
-from envtool.fs import globs
+from envtool.errors import UsageError, near_name_hint
+from envtool.fs.globs import matches_name
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
+from envtool.spec.select_envs import select_envs
 from envtool.verify.layers import VerifyTarget
 
 
@@ -29,8 +30,11 @@ def select_layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[Verif
                     env.group,
                 )
                 known.setdefault(member, set()).update(names_of)
-    patterns = [globs.name_pattern(name) for name in names]
-    _check_names(names, {name for member in known.values() for name in member})
+    for name in names:
+        if not any(matches_name(name, *names_of) for names_of in known.values()):
+            everything = sorted({name for names_of in known.values() for name in names_of})
+            hint = near_name_hint(name, everything)
+            raise UsageError(f"no base, layer or env `{name}`", code="no-layer", hint=hint)
     count = Counter(node.spec.name for node in graph.nodes.values())
     return tuple(
         VerifyTarget(
@@ -39,31 +43,14 @@ def select_layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[Verif
             env=owner[node.id],
         )
         for node in graph.nodes.values()
-        if not patterns or any(expression.fullmatch(name) for expression in patterns for name in known[node.id])
+        if not names or any(matches_name(name, *known[node.id]) for name in names)
     )
 
 
 def select_tasks(spec: Spec, names: Sequence[str]) -> tuple[tuple[Env, Task], ...]:
     """Returns the tasks `build` of the named envs; without names of all. Raises UsageError."""
-    patterns = [globs.name_pattern(name) for name in names]
-    _check_names(names, {name for env in spec.envs for name in (env.name, env.group)})
-    tasks = [
-        (env, task)
-        for env in spec.envs
-        for task in env.tasks
-        if task.name == "build"
-        and (
-            not patterns or any(expression.fullmatch(name) for expression in patterns for name in (env.name, env.group))
-        )
-    ]
+    envs = select_envs(spec, names).envs
+    tasks = tuple((env, task) for env in envs for task in env.tasks if task.name == "build")
     if not tasks:
         raise UsageError("no env has a task `build`", code="no-task", hint="`envtool list` shows envs and their tasks")
-    return tuple(tasks)
-
-
-def _check_names(names: Iterable[str], known: set[str]) -> None:
-    for name in names:
-        if not any(globs.name_pattern(name).fullmatch(candidate) for candidate in known):
-            near = closest_name(name, sorted(known))
-            hint = f"did you mean `{near}`?" if near else f"there are {', '.join(sorted(known)[:12])}"
-            raise UsageError(f"no base, layer or env `{name}`", code="no-layer", hint=hint)
+    return tasks

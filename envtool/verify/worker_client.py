@@ -12,7 +12,6 @@ from typing import Any
 
 from envtool import proc
 from envtool.build.context import Context
-from envtool.container import userns
 from envtool.errors import BuildError, Interrupted, MakeError
 from envtool.store.temp_dirs import temp_directory
 from envtool.verify.variations import VariationSide
@@ -22,7 +21,7 @@ from envtool.verify.worker_main import LayerJob, TaskJob
 @contextmanager
 def side_directory(context: Context, side: VariationSide) -> Iterator[str]:
     """An empty directory for one build, on the store's file system; removed afterwards in any case."""
-    with temp_directory(context.store, remove=userns.remove_as_root) as top:
+    with temp_directory(context.store, remove=context.runner.remove) as top:
         path = top
         for name in side.directory.split("/"):
             path = os.path.join(path, name)

@@ -21,8 +21,9 @@ from envtool.build.parents import Parents
 from envtool.build.resolution import ResolvedNode
 from envtool.build.tee import Tee
 from envtool.build.variation import BuildVariation
-from envtool.container import supervisor, syscalls
+from envtool.container import syscalls
 from envtool.container.program import Program
+from envtool.container.runner import LocalRunner
 from envtool.errors import EnvtoolError
 from envtool.events import Event, Output
 from envtool.fs.beneath import hold_project
@@ -91,7 +92,7 @@ def _run_task(job: TaskJob, emit: Any) -> dict[str, Any]:
         outputs = os.path.join(job.directory, "outputs")
         os.mkdir(outputs)
         os.chmod(outputs, 0o755)
-        outcome = supervisor.run(job.program.to_dict(), stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
+        outcome = LocalRunner().run(job.program, stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
         tee.close()
         output = tee.text(1 << 16)
     answer = {

@@ -183,8 +183,11 @@ def plan(request, verb=""):
 
     spec = load(request)
     step = partial(planning.PlannedStep, key="", summary="", pinned=True, where=None)
+    reuse = {"action": "reuse", "reason": "it is in the store"}
     steps = (
-        step(name="bookworm", kind="debian", subject="base", state="cached", key="3f9c" * 16, summary="88 debs"),
+        step(
+            name="bookworm", kind="debian", subject="base", state="cached", key="3f9c" * 16, summary="88 debs", **reuse
+        ),
         step(
             name="python",
             kind="apt",
@@ -193,10 +196,18 @@ def plan(request, verb=""):
             key="77aa" * 16,
             summary="14 packages",
             where=HERE,
+            reason="the store has no layer of this key",
         ),
-        step(name="deps", kind="pip", subject="layer", state="unknown"),
+        step(
+            name="deps",
+            kind="pip",
+            subject="layer",
+            state="unknown",
+            action="resolve",
+            reason="its key depends on what `python` comes out as",
+        ),
     )
-    host = (step(name="host", kind="host", subject="base", state="cached", key="01" * 32, pinned=False),)
+    host = (step(name="host", kind="host", subject="base", state="cached", key="01" * 32, pinned=False, **reuse),)
     return planning.Plan(
         envs=tuple(
             planning.PlannedEnv(

@@ -28,6 +28,9 @@ SAME = [  # spellings of one command line: the words, and what they mean
     (["test", "--json", "-j", "4"], ("test", ".", ())),
     (["--json", "test", "--junit=x.xml", "--jobs=12"], ("test", ".", ())),
     (["run", "lint", "-j2", "--junit", "y"], ("lint", ".", ())),
+    (["test", "-v"], ("test", ".", ())),
+    (["-vv", "build", "-xvea", "--verbose"], ("build", ".", ("a",))),
+    (["run", "lint", "--fail-fast", "-q", "-x"], ("lint", ".", ())),
 ]
 LONG = [
     ["exec", "unit"], ["exec", "--", "unit", "true"], ["exec", "unit", "ls", "-la"], ["exec", "-e", "unit", "true"],
@@ -35,18 +38,20 @@ LONG = [
     ["-e", "unit", "test"], ["test", "x"], ["run"], ["run", "a", "b"], ["test", "--", "x"], ["test", "-e"],
     ["test", "-C", ""], ["test", "--color", "blue"], ["test", "--junit", "."], ["test", "--junit", "/dev/stdout"],
     ["test", "-j", "0"], ["test", "-j", "many"], ["-j", "2", "test"], ["--junit", "x", "test"], ["test", "--json=1"],
-    ["test", "-f", "x"], ["help", "test"],
+    ["test", "-f", "x"], ["test", "-qv"], ["-v", "test", "--json"], ["-x", "test"], ["--fail-fast", "run", "lint"],
+    ["exec", "-x", "unit", "true"], ["test", "--fail-fast=1"], ["test", "--verbose=2"], ["help", "test"],
     ["list", "test"], ["-C", "test"], ["test", "--quiet=1"], ["test", "-"], ["--env", "a", "test"], ["test", "--en", "a"],
     ["test", "--directory=a"], ["-C=a", "test"], ["exec", "", "true"], ["test", "-h"], ["--version", "test"], [],
 ]  # fmt: skip
 WORDS = [
     "exec", "test", "run", "build", "list", "help", "unit", "lint", "a", "-", "--", "", "-q", "--quiet", "-v", "-C", "-Ca",
     "-C=a", "-qC", "-Cq", "-e", "-ea", "-qe", "--env", "--env=a", "--en=a", "--color", "--color=never", "--color=x",
-    "never", "-x", "-h", "--json", "--junit", "--junit=x", "-f", "-fa", "-j", "-j2", "--again", "--offline", "--locked",
+    "never", "-x", "-h", "--json", "--junit", "--junit=x", "-f", "-fa", "-j", "-j2", "-vx", "-vqx", "--verbose", "--fail-fast", "--again", "--offline", "--locked",
     "--no-locked", "--refresh", "--allow-pass", "--provenance", "-V", "-la", "--directory=a", "=a",
 ]  # fmt: skip
 
-KNOWN = ["exec", "test", "run", "unit", "-q", "-C", "a", "-Ca", "-qC", "--", "-e", "--env=a", "--color=never", "-l"]
+KNOWN = ["exec", "test", "run", "unit", "-q", "-C", "a", "-Ca", "-qC", "--", "-e", "--env=a", "--color=never", "-l",
+         "-v", "-x"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +124,12 @@ def test_the_short_way_means_what_the_long_way_does(read, words):
     plain = settings.__class__(
         directory=said.directory,
         color=said.color,
-        verbosity=-1 if said.quiet else 0,
+        verbosity=-1 if said.quiet else settings.verbosity if said.verbose else 0,
         json=said.json,
         called=settings.called,
     )
     assert settings == plain  # nothing else was said
+    assert said.verbose == (settings.verbosity > 0)
     if said.verb == "exec":
         assert not any(more.values())
     else:
@@ -132,7 +138,7 @@ def test_the_short_way_means_what_the_long_way_does(read, words):
         assert ((junit and os.path.abspath(junit)) or "") == said.junit
         reports = (said.junit,) if said.junit else ()
         assert request == request.__class__(
-            directory=said.directory, envs=said.envs, jobs=request.jobs, reports=reports
+            directory=said.directory, envs=said.envs, jobs=request.jobs, fail_fast=said.fail_fast, reports=reports
         )  # how many run at once means nothing where nothing runs
 
 

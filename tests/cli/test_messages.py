@@ -36,6 +36,8 @@ CASES = {
     "list-json": ("mixed", ["list", "--json"]),
     "plan": ("mixed", ["plan"]),
     "plan-test": ("mixed", ["plan", "lint", "--color", "always"]),
+    "plan-verbose": ("mixed", ["plan", "-v"]),
+    "plan-quiet": ("mixed", ["plan", "-q"]),
     "plan-json": ("mixed", ["plan", "--json"]),
     "lock": ("mixed", ["lock"]),
     "lock-upgrade": ("mixed", ["lock", "--upgrade", "attrs"]),

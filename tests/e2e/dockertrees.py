@@ -237,7 +237,9 @@ def _say() -> None:
 def tree(stack: Stack) -> dict[str, list]:
     """All files of a stack, as a container sees them."""
     lowers = tuple(made.layer.tree for made in reversed(stack.made))
-    program = Program(root=Root(lowers=lowers, own=("tmp", "run")), steps=(ContainerStep(call=_say),), user="root")
+    program = Program(
+        root=Root(lowers=lowers, own=("tmp", "run")), steps=(ContainerStep(call=f"{__name__}:_say"),), user="root"
+    )
     with tempfile.TemporaryFile() as said:
         ended = supervisor.run(program.to_dict(), stdout=said.fileno())
         assert ended.status == 0, ended

@@ -355,7 +355,7 @@ def test_a_directory_as_root(tmp_path):
     upper = tmp_path / "base"
     upper.mkdir()
     try:
-        result = go("", step=ContainerStep(call=fill), root=Root(upper=str(upper)), user="root")
+        result = go("", step=ContainerStep(call=f"{__name__}:fill"), root=Root(upper=str(upper)), user="root")
         assert result.status == 0, (result.out, result.exit.error)
         assert userns.run_as_root(listed, at=str(upper)) == ["etc", "etc/hostname"]
     finally:
@@ -554,7 +554,7 @@ def fail(word: str) -> None:
 
 
 def test_a_call_that_raises(tree):
-    result = go(tree, step=ContainerStep(call=fail, arguments=("loud",)), user="root")
+    result = go(tree, step=ContainerStep(call=f"{__name__}:fail", arguments=("loud",)), user="root")
     assert result.status == 1
     assert result.out == "said loud\n"
     assert result.exit.error.startswith("ValueError: loud")
@@ -565,7 +565,7 @@ def importing() -> None:
 
 
 def test_a_call_cannot_import_from_the_image(tree):
-    result = go(tree, step=ContainerStep(call=importing), user="root")
+    result = go(tree, step=ContainerStep(call=f"{__name__}:importing"), user="root")
     assert result.exit.error.startswith("ModuleNotFoundError")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.test_plan import check
 from tests.places import calling, fresh_place
 from tests.unit.kinds.image.layouts import Layout
 
@@ -116,6 +117,35 @@ def test_what_is_needed_is_built_and_what_changed_is_built_again(alone):
     why = alone.envtool("why", "COPY late /out/")
     assert why.status == 0, why.said
     assert "late" in why.out
+
+
+def test_the_plan_has_the_other_stages_too(alone):
+    """They are in no env's stack, and are built all the same, if what copies from them is."""
+    for name in ("src/a", "late"):
+        alone.write(name, "1")
+    base(
+        alone,
+        "FROM top AS made",
+        "COPY src /src",
+        "RUN --network=none cat /src/a > /b",
+        "FROM top AS unused",
+        "COPY late /unused",
+        "FROM top",
+        "COPY --from=made /b /out/",
+        "COPY late /out/",
+    )
+    text = alone.envtool("plan").out
+    assert "img" in text
+    assert alone.envtool("test").status == 0
+    assert {*check(alone).values()} == {"reuse"}
+    for name, count in (("src/a", 4), ("late", 1)):
+        alone.write(name, "2")
+        steps = check(alone)
+        assert list(steps.values()).count("build") == count, steps
+        assert not any("unused" in step for step in steps)
+    alone.write("src/a", "1")
+    alone.write("late", "1")
+    assert {*check(alone).values()} == {"reuse"}
 
 
 def test_what_is_shown_to_be_written_is_a_file(alone):

@@ -50,7 +50,7 @@ def part(name, *lines, **more):
     return api.Part(name=name, kind=LINES, options=list(lines), where=HERE, **more)
 
 
-class Image(api.Kind):
+class Image(api.Base):
     name = "image"
     schema = True
 

@@ -1,8 +1,10 @@
-"""`envtool plan --json` against the run that follows it: node by node, what is planned is what is done."""
+"""`envtool plan`, its text and its JSON, against the run that follows: node by node, what is planned is what is done."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,18 @@ def planned(place, *words):
     done = place.envtool("plan", "--json", *words)
     assert done.status == 0, done.said
     return {step["node"]: step for env in json.loads(done.out)["envs"] for step in env["steps"]}
+
+
+def told(place, *words):
+    """What the text says: (action, subject, name) of each line of a step, and its sums by action."""
+    done = place.envtool("plan", "-v", *words)
+    assert done.status == 0, done.said
+    lines = re.findall(r"^  (reuse|pull|unpack|resolve|build) +(base|layer) +(\S+(?: \S+)*)", done.out, re.MULTILINE)
+    sums = {
+        action: int(number)
+        for number, action in re.findall(r"(\d+) (?:to )?(\w+)", done.out.splitlines()[-1].partition(":")[0])
+    }
+    return Counter((action, subject, name) for action, subject, name in lines), sums
 
 
 def carried_out(place, *words):
@@ -39,7 +53,13 @@ def carried_out(place, *words):
 
 def check(place, *words):
     """The run does for each node what was planned, and for no other node anything."""
-    steps, done = planned(place, *words), carried_out(place, *words)
+    steps, (lines, sums) = planned(place, *words), told(place, *words)
+    done = carried_out(place, *words)
+    # a key is built once, whatever nodes have it; names of one text line are told apart by the env above it
+    once = {step["key"] or node: step for node, step in steps.items()}
+    assert lines == Counter((step["action"], step["subject"], step["name"]) for step in once.values())
+    sums["reuse"] = sums.pop("reused", 0)
+    assert sums == {"reuse": 0} | Counter(step["action"] for step in once.values())
     expected = {
         node: (DONE[step["action"]], step["action"] == "resolve")
         for node, step in steps.items()

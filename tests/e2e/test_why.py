@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from envtool import plugins
-from envtool.api import BLOBS, Fetch, Kind, Place, Recipe
+from envtool.api import BLOBS, Base, Fetch, Input, Kind, Place, Recipe
 from envtool.app import lock_file, open_project, tasks, why
 from envtool.app.command_request import CommandRequest
 from envtool.build.context import Cancel
@@ -56,7 +56,7 @@ envs:
 """
 
 
-class Flat(Kind):
+class Flat(Base):
     """A base of nothing, with a date."""
 
     name = "flat"
@@ -81,7 +81,7 @@ class Crate(Kind):
     index: dict[str, tuple[str, str]] = {}  # name -> (path, sha256)
 
     def inputs(self, options):
-        return tuple(options.get("inputs", ()))
+        return map(Input, options.get("inputs", ()))
 
     def resolve(self, request, site):
         found = [(name, *self.index[name]) for name in request.options["crate"]]

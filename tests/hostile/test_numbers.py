@@ -34,11 +34,12 @@ from envtool.kinds.dockerfile.shell_words import Lexer
 from envtool.net.oci import documents
 from envtool.net.oci.auth import parse_challenges
 from envtool.plugins import discover
-from envtool.project import inputs, snapshot
+from envtool.project import listing, snapshot
 from envtool.spec import load
 from envtool.spec.template import uses_args
 from envtool.store import unpack_archive
 from envtool.store.tar_read import TarReader
+from tests import project_inputs
 from tests.depth import examples
 
 pytestmark = pytest.mark.any_caller
@@ -761,9 +762,9 @@ def test_a_body_without_end(tmp_path):
 
 @given(st.lists(st.integers(-(1 << 80), 1 << 80), max_size=10))
 def test_any_number_is_part_of_a_row(numbers):
-    packed = snapshot._pack_numbers(numbers)
+    packed = listing.pack_numbers(numbers)
     assert len(packed) == 8 * len(numbers)
-    assert packed == b"".join(snapshot._pack_numbers([number]) for number in numbers), (
+    assert packed == b"".join(listing.pack_numbers([number]) for number in numbers), (
         "each by itself, whatever is beside it"
     )
 
@@ -773,7 +774,7 @@ def test_inputs_that_are_too_large(tmp_path, quick):
     with open(tmp_path / "big", "wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(UsageError) as error:
-        inputs.find_inputs(str(tmp_path), ["big"])
+        project_inputs.find(str(tmp_path), ["big"])
     assert error.value.code == "input-large"
     assert "big`: 1.1 TB" in error.value.message
 
@@ -791,7 +792,7 @@ def test_inputs_are_hashed_until_somebody_asks_for_the_end(tmp_path, quick):
             raise Interrupted
 
     with pytest.raises(EnvtoolError):
-        inputs.find_inputs(str(tmp_path), ["big"], check=check)
+        project_inputs.find(str(tmp_path), ["big"], check=check)
     assert len(asked) == 11
     with pytest.raises(Interrupted):
         snapshot.take_snapshot(str(tmp_path), str(tmp_path / "record"), check=check)

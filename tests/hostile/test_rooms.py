@@ -18,11 +18,12 @@ from envtool.fs.beneath import DirectoryReplacedError
 from envtool.fs.directory import OpenDirectory
 from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
-from envtool.project import host_access, inputs, rundir, source_files
+from envtool.project import host_access, rundir, source_files
 from envtool.project import snapshot as snapshot_module
 from envtool.project.snapshot import SnapshotError
 from envtool.run import provenance
 from envtool.store import record_results
+from tests import project_inputs
 from tests.hostile.test_writing import snapshot
 
 SECRET = "KEPT-APART"
@@ -74,7 +75,7 @@ ROOMS: dict[str, Callable[[str], object]] = {
     "tags": lambda root: source_files.list_tags(root) or raised(root),
     "sees git": source_files.sees_git,
     "mode": lambda root: source_files.mode_in_project(root, "key"),
-    "inputs": lambda root: inputs.find_inputs(root, ["key", "sub"]),
+    "inputs": lambda root: project_inputs.find(root, ["key", "sub"]),
     "a view": see,
     "a report": write,
     "a report, by a link": write_by_a_link_of_the_callers,

@@ -3,9 +3,10 @@ from types import SimpleNamespace
 import pytest
 
 from envtool.app import tasks
-from envtool.app.command_request import CommandRequest, find_env, find_spec, unknown_task_error
+from envtool.app.command_request import CommandRequest, find_spec, unknown_task_error
 from envtool.app.read_spec import load
 from envtool.errors import UsageError
+from envtool.spec.select_envs import find_env
 
 SPEC = """\
 version: 1

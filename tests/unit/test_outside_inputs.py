@@ -10,6 +10,7 @@ from envtool.errors import UsageError
 from envtool.kinds.copy import Copy
 from envtool.project import inputs
 from envtool.project.host_access import HostAccess, HostPermissions
+from tests import project_inputs
 from tests.unit.kinds.test_kinds import request as asked
 from tests.unit.project.test_inputs import _fields
 
@@ -63,7 +64,7 @@ WAYS = {  # pattern -> the files that it means, by their names, and where they r
 @pytest.mark.parametrize("pattern", WAYS)
 def test_what_leads_out_is_an_input_where_the_caller_allows_it(tree, tmp_path, pattern):
     gate = door(tree, "out", "alone")
-    found = inputs.find_inputs(str(tree), [pattern], follows=follows, access=gate)
+    found = project_inputs.find(str(tree), [pattern], follows=follows, access=gate)
     there = {item.path: os.path.relpath(item.outside, os.path.realpath(tmp_path)) for item in found}
     assert there == WAYS[pattern]
     assert all(item.built for item in found)
@@ -75,7 +76,7 @@ def test_what_leads_out_is_an_input_where_the_caller_allows_it(tree, tmp_path, p
         assert os.access(staged, os.X_OK) == (real == "out/run.sh")
     place = tmp_path / next(iter(WAYS[pattern].values()))
     place.write_text("changed")
-    assert inputs.find_inputs(str(tree), [pattern], follows=follows, access=gate) != found
+    assert project_inputs.find(str(tree), [pattern], follows=follows, access=gate) != found
     with pytest.raises(UsageError, match="changed while envtool was running"):
         (tmp_path / "again").mkdir()
         inputs.stage_inputs(str(tree), found, str(tmp_path / "again"), access=gate)
@@ -85,14 +86,14 @@ def test_what_leads_out_is_an_input_where_the_caller_allows_it(tree, tmp_path, p
 def test_it_is_refused_with_the_line_to_type_where_not(tree, tmp_path, pattern):
     gate = door(tree, "elsewhere")
     with pytest.raises(UsageError) as caught:
-        inputs.find_inputs(str(tree), [pattern], follows=follows, access=gate)
+        project_inputs.find(str(tree), [pattern], follows=follows, access=gate)
     assert caught.value.code == "input-outside"
     assert f"`{pattern}` leads out of the project, and you did not allow it" in caught.value.message
     (line,) = gate.allowed.asked
     assert line[0] == "--allow-file"
     assert f"`envtool test --allow-file {line[1]}`" in caught.value.hint
     again = HostAccess(str(tree), HostPermissions(files=(os.path.realpath(line[1]),)))
-    assert inputs.find_inputs(str(tree), [pattern], follows=follows, access=again), "what was typed is enough"
+    assert project_inputs.find(str(tree), [pattern], follows=follows, access=again), "what was typed is enough"
 
 
 def test_an_images_layout_is_allowed_as_one(tree, tmp_path):
@@ -100,7 +101,7 @@ def test_an_images_layout_is_allowed_as_one(tree, tmp_path):
         (tmp_path / "out" / name).write_text("{}")
     gate = door(tree)
     with pytest.raises(inputs.WrongInputsError):
-        inputs.find_inputs(str(tree), [], asked=["d/oci-layout", "d/index.json"], access=gate)
+        project_inputs.find(str(tree), [], asked=["d/oci-layout", "d/index.json"], access=gate)
     assert [*gate.allowed.asked] == [("--allow-file", os.path.realpath(tmp_path / "out"))]
     assert gate.allowed.all() == "", "the error has the line"
 
@@ -112,7 +113,7 @@ def test_what_leads_out_to_nothing_is_not_to_be_allowed(tree):
         with pytest.raises(
             UsageError, match=r"leads out of the project, to /nonexistent/place.*, where there is nothing"
         ):
-            inputs.find_inputs(str(tree), [pattern], follows=follows, access=gate)
+            project_inputs.find(str(tree), [pattern], follows=follows, access=gate)
     assert not gate.allowed.asked
 
 
@@ -130,25 +131,25 @@ def test_what_was_refused_in_one_call_is_allowed_by_one_line():
 
 def test_a_link_that_nobody_follows_stays_one(tree):
     for gate in (door(tree), door(tree, "out", "alone")):
-        found = inputs.find_inputs(str(tree), ["."], follows=lambda link, path: False, access=gate)
+        found = project_inputs.find(str(tree), ["."], follows=lambda link, path: False, access=gate)
         assert {item.path: item.link for item in found if item.path in ("d", "file")} == {
             "d": "../out",
             "file": "../alone",
         }
-    assert inputs.find_inputs(str(tree), ["file"], access=door(tree))[0].link == "../alone", (
+    assert project_inputs.find(str(tree), ["file"], access=door(tree))[0].link == "../alone", (
         "a kind that reads through all"
     )
-    assert inputs.find_inputs(str(tree), ["dangling"], follows=follows, access=door(tree))[0].link == "nothing"
+    assert project_inputs.find(str(tree), ["dangling"], follows=follows, access=door(tree))[0].link == "nothing"
 
 
 def test_all_that_is_wrong_is_told_at_once(tree):
     with pytest.raises(inputs.WrongInputsError) as caught:
-        inputs.find_inputs(str(tree), ["gone", "conf", "d/a", "../x", "none/*"], access=door(tree))
+        project_inputs.find(str(tree), ["gone", "conf", "d/a", "../x", "none/*"], access=door(tree))
     assert [error.code for error in caught.value.errors] == [
         "input-missing", "input-outside", "input-outside", "input-missing",
     ]  # fmt: skip
     with pytest.raises(UsageError) as alone:
-        inputs.find_inputs(str(tree), ["gone"], access=door(tree))
+        project_inputs.find(str(tree), ["gone"], access=door(tree))
     assert alone.type is UsageError
 
 
@@ -164,12 +165,7 @@ def test_all_that_is_wrong_is_told_at_once(tree):
 )
 def test_copy_takes_the_content(tree, source, to, expected):
     kind, options = Copy(), {"from": source, "to": to}
-    found = inputs.find_inputs(
-        str(tree),
-        kind.inputs(options),
-        follows=lambda link, path: kind.follows(options, link, path),
-        access=door(tree, "out", "alone"),
-    )
+    found = inputs.find_inputs(str(tree), kind.inputs(options), access=door(tree, "out", "alone"))
     request = asked(options)
     placed = kind.build(type(request)(**{**_fields(request), "inputs": found}), None).steps
     assert {step.target: step.source.removeprefix("/project/") for step in placed} == expected

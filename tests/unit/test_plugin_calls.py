@@ -24,7 +24,7 @@ BASE = api.Request(name="b", options={}, inputs=(), where=WHERE, arch="x86_64", 
 
 def kind(**methods):
     own = {"name": "crashy", "schema": True, **methods}
-    return plugin_calls.wrap_kind(type("Crashy", (api.Kind,), own)(), OWNER)
+    return plugin_calls.wrap_kind(type("Crashy", (api.Base,), own)(), OWNER)
 
 
 def crash(*_, **__):
@@ -33,12 +33,6 @@ def crash(*_, **__):
 
 ASKED = {  # method -> how it is called
     "inputs": ({},),
-    "optional_inputs": ({},),
-    "named_inputs": ({},),
-    "asked_inputs": ({},),
-    "texts": ({},),
-    "keeps": ({}, "a"),
-    "follows": ({}, "a", "b"),
     "judge": ({},),
     "check": (REQUEST, None),
     "foreseen": (REQUEST,),
@@ -68,7 +62,11 @@ ASKED = {  # method -> how it is called
 
 
 def test_every_method_of_a_kind_is_held():
-    methods = {name for name, value in vars(api.Kind).items() if callable(value) and not name.startswith("_")}
+    methods = {
+        name
+        for name, value in {**vars(api.Kind), **vars(api.Base)}.items()
+        if callable(value) and not name.startswith("_")
+    }
     assert methods == {*ASKED}
 
 
@@ -87,10 +85,6 @@ def test_a_crash_is_the_plugins(name):
 
 WRONG = {
     "inputs": "a",  # iterates as letters
-    "optional_inputs": None,
-    "named_inputs": [b"a"],
-    "asked_inputs": 3,
-    "texts": {"a": "b"},
     "question": {1, 2},
     "resolve": {"a", "b"},
     "watches": [1],
@@ -119,6 +113,26 @@ WRONG = {
 def test_an_answer_that_is_none_is_the_plugins(name):
     with pytest.raises(PluginError, match=f"failed in {name}.*: answered .* where .* is wanted"):
         getattr(kind(**{name: lambda *_: WRONG[name]}), name)(*ASKED[name])
+
+
+@pytest.mark.parametrize(
+    "wrong", [["a.txt"], [api.Input(b"a")], [api.Input("a", use="names")], [api.Input("a", use=None)], [None]]
+)
+def test_inputs_that_are_none_are_the_plugins(wrong):
+    with pytest.raises(PluginError, match=r"failed in inputs: answered list where several Input.* is wanted"):
+        kind(inputs=lambda *_: wrong).inputs({})
+
+
+def test_filters_of_inputs_are_held_and_stay_one():
+    two = [api.Input("a", keeps=crash, follows=crash), api.Input("b", keeps=crash, follows=crash)]
+    held = kind(inputs=lambda *_: two)
+    first, second = held.inputs({})
+    assert (first.keeps, first.follows) == (second.keeps, second.follows)
+    assert held.inputs({})[0].keeps == first.keeps
+    with pytest.raises(PluginError, match=r"failed in keeps: ZeroDivisionError"):
+        first.keeps("a")
+    with pytest.raises(PluginError, match=r"failed in follows: ZeroDivisionError"):
+        second.follows("a", "b")
 
 
 def test_pins_have_to_fit_the_kinds_own_schema():
@@ -189,7 +203,7 @@ def test_a_stand_in_is_what_it_stands_for():
     assert held.name == "gem"
     assert held.siblings == {"groups": True}
     assert type(held).resolve is not api.Kind.resolve
-    assert type(held).parts is api.Kind.parts, "the core asks by this whether there are any"
+    assert type(held).judge is api.Kind.judge, "the core asks by this whether there is one"
     assert held.resolve(REQUEST, None) == ["2 gems"]
     assert held.inputs({}) == ()
     assert plugin_calls.wrap_kind(held, OWNER) is held
@@ -223,6 +237,14 @@ def test_kinds_of_parts_are_held_too():
     (found,) = kind(parts=lambda *_: [part]).parts(BASE, None)
     with pytest.raises(PluginError, match="failed in build"):
         found.kind.build(REQUEST, None)
+
+
+def test_kinds_of_parts_that_are_foreseen_are_held_too():
+    inner = type("Inner", (api.Kind,), {"name": "inner", "schema": True, "inputs": crash})()
+    part = api.Part(name="RUN", kind=inner, options={}, where=WHERE)
+    (found,) = kind(foreseen=lambda *_: [part]).foreseen(REQUEST)
+    with pytest.raises(PluginError, match="failed in inputs"):
+        found.kind.inputs({})
 
 
 def _unmade(self, request, pins):

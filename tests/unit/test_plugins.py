@@ -21,6 +21,10 @@ def plugin(**hooks):
     return SimpleNamespace(**{name: api.hook(function) for name, function in hooks.items()})
 
 
+def base(name, **more):
+    return type(name.title(), (api.Base,), {"name": name, "schema": True, **more})()
+
+
 class Entry:
     """An entry point as importlib.metadata gives it."""
 
@@ -33,7 +37,7 @@ class Entry:
 
 
 def test_ours_and_plugins_are_gathered():
-    ours = plugin(envtool_layer_kinds=lambda: [kind("run")], envtool_base_kinds=lambda: [kind("host")])
+    ours = plugin(envtool_layer_kinds=lambda: [kind("run")], envtool_base_kinds=lambda: [base("host")])
     theirs = plugin(envtool_layer_kinds=lambda: [kind("pip")], envtool_languages=lambda: [api_language()])
     registry = discover([ours], [Entry("python", lambda: theirs), Entry("again", lambda: theirs)])
     assert sorted(registry.layers) == ["pip", "run"]
@@ -65,6 +69,7 @@ def test_a_broken_plugin_is_named():
         lambda: plugin(envtool_layer_kinds=lambda: [1 / 0])
     )
     assert "which is no envtool.api.Kind" in refused(lambda: plugin(envtool_layer_kinds=lambda: ["pip"]))
+    assert "which is no envtool.api.Base" in refused(lambda: plugin(envtool_base_kinds=lambda: [kind("box")]))
     assert "without a name" in refused(lambda: plugin(envtool_layer_kinds=lambda: [api.Kind()]))
     no_schema = type("X", (api.Kind,), {"name": "x"})
     assert "without a schema" in refused(lambda: plugin(envtool_layer_kinds=lambda: [no_schema()]))

@@ -42,6 +42,7 @@ ALLOWED = {
     "envtool/fs/removal.py": "removes by descriptors, and follows no link",
     "envtool/fs/caller_paths.py": "what does it at paths of the caller",
     "envtool/fs/beneath.py": "how it opens",
+    "envtool/testing/fake_runner.py": "the directories of a test",
     "envtool/project/rundir.py:open_run": PRIVATE,
     "envtool/store/": STORE,
     "envtool/fs/store_files.py": STORE,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from envtool.api import Call, Fetch, Json, Kind, Recipe, Request, Site, shapes
+from envtool.api import Base, Call, Fetch, Input, Json, Recipe, Request, Site, shapes
 from envtool.kinds.debian import bootstrap
 from envtool.kinds.debian import pins as pinned
 from envtool.kinds.debian.suite_options import SuiteOptions
@@ -26,7 +26,7 @@ _URL: dict[str, Json] = {
 }
 
 
-class Debian(Kind):
+class Debian(Base):
     """The base kind. Its pins: `epoch` (date of the index), `suite`, `arch`, `lists` (Packages files, each with the
     sha256 of the InRelease that signs it; `url` only where the spec names the mirror), `debs`."""
 
@@ -76,10 +76,10 @@ class Debian(Kind):
         ],
     }
 
-    def inputs(self, options: Json) -> tuple[str, ...]:
+    def inputs(self, options: Json) -> tuple[Input, ...]:
         """Returns the keyring, if the spec names one of the project."""
         keyring = SuiteOptions.read(options).keyring
-        return (keyring,) if keyring else ()
+        return (Input(keyring),) if keyring else ()
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Verifies the suite's index, and chooses the packages of a minimal system."""

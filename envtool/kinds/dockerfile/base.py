@@ -4,15 +4,15 @@ The methods import `resolver` when they are called: kinds are loaded whenever a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from envtool.api import Fetch, Json, Kind, Part, Recipe, Request, Site, shapes
+from envtool.api import Base, Fetch, Input, Json, Part, Recipe, Request, Site, shapes
 from envtool.kinds.dockerfile.options import PATH, text_inputs
 from envtool.kinds.image import pins as pinned
 
 
-class Dockerfile(Kind):
+class Dockerfile(Base):
     """The base kind. Its pins: `images` (the pins of the kind `image`, by the name in FROM or --from) and `urls` (the
     files that ADD downloads). The base's own layer is the first layer of the image that the target stands on."""
 
@@ -83,11 +83,12 @@ class Dockerfile(Kind):
         ],
     }
 
-    def asked_inputs(self, options: Json) -> tuple[str, ...]:
-        """Returns the project's files that identify local images."""
+    def inputs(self, options: Json) -> Iterable[Input]:
+        """Returns the Dockerfile and its ignore files, and the project's files that identify local images."""
         from envtool.kinds.dockerfile import resolver
 
-        return resolver.local_image_files(options)
+        yield from (Input(path, use="text", required=False) for path in text_inputs(options))
+        yield from (Input(path, use="resolve", required=False) for path in resolver.local_image_files(options))
 
     def judge(self, options: Json) -> None:
         """Raises SpecError for an entry of `images:` that is no image."""
@@ -109,10 +110,6 @@ class Dockerfile(Kind):
         from envtool.kinds.dockerfile import resolver
 
         return resolver.foreseen(request)
-
-    def texts(self, options: Json) -> tuple[str, ...]:
-        """Returns the paths of the Dockerfile and of its ignore files."""
-        return text_inputs(options)
 
     def question(self, request: Request) -> Json:
         """Returns the names of the images and the URLs that ADD may fetch; the other instructions are no part of the

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from envtool.api import Json, Kind, Request
+from envtool.api import Base, Json, Request
 from envtool.kinds.image import pins as pins_of_image
 from envtool.kinds.image.base import ImageBase
 
-KIND: Kind = ImageBase()
+KIND: Base = ImageBase()
 
 
 def image_option(options: Json, name: str) -> Json:

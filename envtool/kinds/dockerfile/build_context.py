@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from envtool.api import Input, Json
 from envtool.kinds.dockerfile.dockerignore import is_ignored, pattern_covers
-from envtool.model import Json
 
 _MAGIC = re.compile(r"[*?\[\\]")
 _PATTERN = re.compile(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)
@@ -34,15 +34,15 @@ class BuildContext:
             ignore=tuple(options["ignore"]),
         )
 
-    def inputs(self, *, patterns: bool | None = None) -> tuple[str, ...]:
-        """Returns the files and directories, relative to the spec's directory, that contain all sources. `patterns`:
-        True for the sources that are patterns (they may match nothing), False for the others, None for all."""
-        paths = [
-            posixpath.normpath(posixpath.join(self.directory, _search_root(source)))
-            for source in self.sources
-            if patterns in (None, is_pattern(source))
-        ]
-        return tuple(dict.fromkeys(paths))
+    def inputs(self, *, patterns_may_be_missing: bool = False) -> tuple[Input, ...]:
+        """Returns the files and directories that contain all sources, limited to what the instruction reads."""
+        keeps, follows = self.keeps, self.follows
+        inputs: dict[Input, None] = {}
+        for source in self.sources:
+            path = posixpath.normpath(posixpath.join(self.directory, _search_root(source)))
+            required = not (patterns_may_be_missing and is_pattern(source))
+            inputs[Input(path, required=required, keeps=keeps, follows=follows)] = None
+        return tuple(inputs)
 
     def keeps(self, path: str) -> bool:
         """Whether the instruction reads a file; `path` is relative to the spec's directory. A path that is below no

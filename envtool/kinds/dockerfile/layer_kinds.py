@@ -14,6 +14,7 @@ from envtool.api import (
     Call,
     Command,
     Fetch,
+    Input,
     Json,
     Kind,
     Memory,
@@ -43,17 +44,9 @@ class RunPart(Kind):
     name: ClassVar[str] = "RUN"
     schema: ClassVar[Json] = {"type": "object"}
 
-    def inputs(self, options: Json) -> tuple[str, ...]:
-        """Returns the paths that are mounted from the context."""
+    def inputs(self, options: Json) -> tuple[Input, ...]:
+        """Returns what is mounted from the context."""
         return _context(options, _context_bind_sources(options)).inputs()
-
-    def keeps(self, options: Json, path: str) -> bool:
-        """Whether `path` is mounted, and not ignored."""
-        return _context(options, _context_bind_sources(options)).keeps(path)
-
-    def follows(self, options: Json, link: str, path: str) -> bool:
-        """Whether a mounted source that is a link leads to `path` in the context."""
-        return _context(options, _context_bind_sources(options)).follows(link, path)
 
     def material(self, request: Request, pins: Json) -> Json:
         """Returns the options without the sources of secrets, and without the context and its ignore patterns: the
@@ -166,21 +159,9 @@ class CopyPart(Kind):
     version: ClassVar[int] = 2  # since 2, directories that exist below the target get owners and modes
     schema: ClassVar[Json] = {"type": "object"}
 
-    def inputs(self, options: Json) -> tuple[str, ...]:
-        """Returns the paths in the context that are copied and must exist."""
-        return _context(options, _context_copy_sources(options)).inputs(patterns=False)
-
-    def optional_inputs(self, options: Json) -> tuple[str, ...]:
-        """Returns the directories in which patterns are searched; they may match nothing."""
-        return _context(options, _context_copy_sources(options)).inputs(patterns=True)
-
-    def keeps(self, options: Json, path: str) -> bool:
-        """Whether `path` is copied, and not ignored."""
-        return _context(options, _context_copy_sources(options)).keeps(path)
-
-    def follows(self, options: Json, link: str, path: str) -> bool:
-        """Whether a source that is a link leads to `path` in the context."""
-        return _context(options, _context_copy_sources(options)).follows(link, path)
+    def inputs(self, options: Json) -> tuple[Input, ...]:
+        """Returns what is copied from the context. Patterns may match nothing."""
+        return _context(options, _context_copy_sources(options)).inputs(patterns_may_be_missing=True)
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """Returns the files that ADD downloads."""

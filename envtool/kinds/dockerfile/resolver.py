@@ -31,11 +31,7 @@ _PREDEFINED = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"
 def local_image_files(options: Json) -> tuple[str, ...]:
     """Returns the project's files that identify local images."""
     images = as_mapping(options).get("images", {})
-    return tuple(
-        path
-        for option in images.values()
-        for path in (*base_images.KIND.inputs(option), *base_images.KIND.asked_inputs(option))
-    )
+    return tuple(item.pattern for option in images.values() for item in base_images.KIND.inputs(option))
 
 
 def question(request: Request) -> Json:
@@ -80,9 +76,9 @@ def check(request: Request, site: Site) -> None:
         with _ImageErrorLines(request, {name: line}):
             option = base_images.image_option(request.options, name)
             base_images.KIND.judge(option)
-            for path in base_images.KIND.inputs(option):
+            for item in base_images.KIND.inputs(option):
                 try:
-                    site.open(posixpath.normpath(posixpath.join(request.directory, path))).close()
+                    site.open(posixpath.normpath(posixpath.join(request.directory, item.pattern))).close()
                 except ResolveError as error:
                     hint = error.hint or "`images:` names an OCI layout (`oci:DIR`), or an archive, of the project"
                     raise ResolveError(error.message, code=error.code, hint=hint) from None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from envtool.api import (
     Archive,
+    Base,
     Fetch,
     FetchError,
     ImageSource,
+    Input,
     Json,
     Kind,
     Original,
@@ -23,7 +25,9 @@ from envtool.api import (
 from envtool.fs.sizes import format_size
 from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.pins import PinnedLayer
-from envtool.kinds.image.source import ImageLocation, parse_source, source_of_options, target_platform
+
+if TYPE_CHECKING:
+    from envtool.kinds.image.source import ImageLocation
 
 BLOB = "layer"  # name of the layer's file in a build
 
@@ -42,6 +46,7 @@ class ImageLayer(Kind):
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """Returns the blob with its URL."""
         from envtool.kinds.image import resolver
+        from envtool.kinds.image.source import parse_source
 
         options = cast("dict[str, Any]", request.options)
         return resolver.locate_blobs(
@@ -82,7 +87,7 @@ def parts(layers: Sequence[PinnedLayer], source: ImageLocation, manifest: str, r
     )
 
 
-class ImageBase(Kind):
+class ImageBase(Base):
     """The base kind. Its own layer is the image's first layer; see `pins.make_pins` for the pins."""
 
     name: ClassVar[str] = "image"
@@ -116,23 +121,24 @@ class ImageBase(Kind):
         ],
     }
 
-    def inputs(self, options: Json) -> tuple[str, ...]:
+    def inputs(self, options: Json) -> tuple[Input, ...]:
         """Returns the files of the project that identify the image."""
         try:
-            return source_of_options(options)[0].inputs
+            return tuple(map(Input, _source(options)[0].files))
         except FetchError:  # `judge` raises it
             return ()
 
     def judge(self, options: Json) -> None:
         """Raises FetchError (codes reference, image-transport) for a name that no image can have."""
-        source_of_options(options)
+        _source(options)
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Resolves the name to the pins of the image that it names now."""
         from envtool.kinds.image import resolver
+        from envtool.kinds.image.source import target_platform
 
         try:
-            source, platform = source_of_options(request.options)
+            source, platform = _source(request.options)
             target = target_platform(platform, request.arch)
         except FetchError as error:
             problem = Problem(where=request.where, message=error.message, code=error.code, hint=error.hint)
@@ -148,7 +154,7 @@ class ImageBase(Kind):
         from envtool.kinds.image import resolver
 
         return resolver.locate_blobs(
-            source_of_options(request.options)[0], pinned.manifest_digest(pins), request.directory, fetches, site
+            _source(request.options)[0], pinned.manifest_digest(pins), request.directory, fetches, site
         )
 
     def material(self, request: Request, pins: Json) -> Json:
@@ -159,7 +165,7 @@ class ImageBase(Kind):
         """Returns the layers above the first."""
         return parts(
             pinned.stacked_layers(pins)[1:],
-            source_of_options(request.options)[0],
+            _source(request.options)[0],
             pinned.manifest_digest(pins),
             request,
         )
@@ -175,7 +181,7 @@ class ImageBase(Kind):
 
     def image_source(self, request: Request, pins: Json) -> ImageSource:
         """Returns the image's name (of a registry), the digest of its manifest, and its platform."""
-        registry = source_of_options(request.options)[0].reference is not None
+        registry = _source(request.options)[0].reference is not None
         name = pinned.image_name(pins) if registry else ""
         return ImageSource(name=name, digest=pinned.manifest_digest(pins), platform=pinned.image_platform(pins))
 
@@ -183,7 +189,7 @@ class ImageBase(Kind):
         """Returns the image's own manifest and config."""
         from envtool.kinds.image import original
 
-        return original.read_original(source_of_options(request.options)[0], pins, request.directory, site)
+        return original.read_original(_source(request.options)[0], pins, request.directory, site)
 
     def variables(self, request: Request, pins: Json) -> Mapping[str, str]:
         """Returns the variables in the image's Env."""
@@ -205,6 +211,13 @@ class ImageBase(Kind):
         name = pinned.image_name(pins).rpartition("/")[2]
         count = f"{len(layers)} layer{'s' if len(layers) != 1 else ''}"
         return f"{name}, {count}, {format_size(sum(layer.size for layer in layers))}"
+
+
+def _source(options: Json) -> tuple[ImageLocation, str]:
+    """See source.source_of_options. The module is imported by specs that have an image, and not by every other."""
+    from envtool.kinds.image.source import source_of_options
+
+    return source_of_options(options)
 
 
 def _layer(options: Json) -> PinnedLayer:

@@ -39,7 +39,7 @@ class ImageLocation:
     name: str = ""
 
     @property
-    def inputs(self) -> tuple[str, ...]:
+    def files(self) -> tuple[str, ...]:
         """The files of the project that identify the image."""
         if self.scheme == LAYOUT:
             return posixpath.join(self.path, MARKER), posixpath.join(self.path, INDEX)

@@ -149,15 +149,16 @@ def test_everything_is_shown_where_npm_would_have_put_it(project):
 
 
 def test_inputs():
-    kind = Npm()
-    assert kind.inputs(None) == ("package.json",)
-    assert set(kind.optional_inputs({})) == {".npmrc", "npm-shrinkwrap.json", "package-lock.json"}
-    assert kind.inputs({"lockfile": "web/package-lock.json"}) == ("web/package.json", "web/package-lock.json")
-    assert kind.optional_inputs({"lockfile": "web/package-lock.json"}) == ("web/.npmrc",)
-    assert kind.inputs({"directory": "web", "inputs": ["web/p/*/package.json"]}) == (
-        "web/package.json",
-        "web/p/*/package.json",
-    )
+    def inputs(options, *, required):
+        return {item.pattern for item in Npm().inputs(options) if item.required == required}
+
+    assert inputs(None, required=True) == {"package.json"}
+    assert inputs({}, required=False) == {".npmrc", "npm-shrinkwrap.json", "package-lock.json"}
+    locked = {"lockfile": "web/package-lock.json"}
+    assert inputs(locked, required=True) == {"web/package.json", "web/package-lock.json"}
+    assert inputs(locked, required=False) == {"web/.npmrc"}
+    workspaces = {"directory": "web", "inputs": ["web/p/*/package.json"]}
+    assert inputs(workspaces, required=True) == {"web/package.json", "web/p/*/package.json"}
 
 
 def test_the_answer_depends_on_the_lock_and_not_on_a_machines_npmrc(project):

@@ -36,7 +36,7 @@ more = {}
 if kind.endswith("other") and user == "root":
     between[::2] = [ContainerStep(argv=("/bin/sleep", "0.03")) for _ in between[::2]]
 if kind.endswith("call"):
-    between = [ContainerStep(call=wait, arguments=(0.4,))]
+    between = [ContainerStep(call="__main__:wait", arguments=(0.4,))]
 if kind.endswith("varied"):
     more["vary"] = ContainerVariation(order="backward", processors=1, pids=1)
 if kind.endswith("network"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.api import Fetch, Kind
+from envtool.api import Base, Fetch, Input
 from envtool.build import resolution
 from envtool.build.context import Cancel, Context
 from envtool.model import LayerSpec, Where
@@ -17,12 +17,12 @@ from envtool.plan.graph import Node
 from envtool.store.store import Store
 
 
-class Box(Kind):
+class Box(Base):
     name = "box"
     schema = {}
 
     def inputs(self, options):
-        return ("tree",)
+        return (Input("tree"),)
 
     def fetches(self, request, pins):
         return tuple(Fetch(url=url, sha256=sha, name=name) for name, sha, url in pins)

@@ -16,7 +16,7 @@ from envtool.plan.graph import Node
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
 
-class Fixed(api.Kind):
+class Fixed(api.Base):
     name = "fixed"
     schema = True
 

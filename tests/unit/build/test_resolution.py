@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.api import Fetch, InputFile, Kind, Request
+from envtool.api import Base, Fetch, Input, InputFile, Request
 from envtool.build import resolution
 from envtool.build.builder import build_environment
 from envtool.build.context import Cancel
@@ -18,7 +18,7 @@ from envtool.project.host_access import HostPermissions
 HERE = Where(file="envtool.yaml", line=3, column=5)
 
 
-class Box(Kind):
+class Box(Base):
     name = "box"
     schema = {}
 
@@ -115,8 +115,8 @@ def test_what_is_set_below_reaches_a_build_and_its_key():
 
 def test_what_only_resolve_looks_at_is_in_no_key(tmp_path):
     class Asking(Box):
-        def asked_inputs(self, options):
-            return ("setup.py",)
+        def inputs(self, options):
+            return (Input("setup.py", use="resolve", required=False),)
 
         def resolve(self, request, site):
             return None

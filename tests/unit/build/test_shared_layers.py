@@ -30,8 +30,8 @@ class Share:
 
 
 def settled(recipe=None, *, pinned=True):
-    kind = SimpleNamespace(pinned=pinned, build=lambda request, pins: recipe or Recipe())
-    node = SimpleNamespace(kind=kind, subject="layer")
+    kind = SimpleNamespace(build=lambda request, pins: recipe or Recipe())
+    node = SimpleNamespace(kind=kind, subject="layer", is_pinned=pinned)
     return SimpleNamespace(node=node, request=SimpleNamespace(name="deps"), pins=None, key=KEY)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from envtool import api
-from envtool.api import InputFile, Kind, Request
+from envtool.api import Base, InputFile, Kind, Request
 from envtool.build import source_lines as module
 from envtool.build.assess import NodeState
 from envtool.build.context import Cancel, Context
@@ -34,7 +34,7 @@ envs:
 """
 
 
-class Box(Kind):
+class Box(Base):
     name = "box"
     schema = {}
 

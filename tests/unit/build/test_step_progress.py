@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import time
+from dataclasses import asdict
 
 from envtool.api import Call, Recipe, Run
-from envtool.build.builder import with_counters
+from envtool.build.builder import make_counters
+from envtool.build.recipe_steps import to_container_steps
 from envtool.build.step_progress import StepProgress, report_progress
+from envtool.container.step_functions import load_steps
 from envtool.events import Progress
 from envtool.model import Command
 
@@ -28,15 +32,16 @@ def test_processes_count_and_it_is_told():
         ),
         phase="configuring",
     )
-    told, tallies = with_counters(recipe)
-    assert recipe.steps[0].arguments == (["a", "b", "c"],), "a recipe is what it was"
-    assert told.steps[1] is recipe.steps[1]
-    (tally,) = tallies
+    (tally,) = tallies = make_counters(recipe)
+    steps = [{"argv": step.argv} if step.argv else asdict(step) for step in to_container_steps(recipe.steps)]
+    assert marshal.loads(marshal.dumps(steps)) == steps, "a step is data"
+    loaded = load_steps(steps, [each.memory for each in tallies])
+    assert loaded[1] == {"argv": recipe.steps[1].command.words()}
     seen = []
     after = Progress(id="x", phase=recipe.phase)
     with report_progress(tallies, seen.append, "x", lambda: after):
         time.sleep(0.05)
-        told.steps[0].function(*told.steps[0].arguments)
+        loaded[0]["call"](*loaded[0]["arguments"])
         assert tally.done() == 3
         time.sleep(0.5)
     assert seen[0] == Progress(id="x", phase="unpacking", count=0, of=3)
@@ -45,8 +50,10 @@ def test_processes_count_and_it_is_told():
 
 def test_whoever_writes_there_says_how_many_and_nothing_else():
     tally = StepProgress.make(2, "unpacking")
+    step = {"call": f"{__name__}:unpack", "arguments": ([],), "functions": (), "prepare": (), "counts": 2}
+    (loaded,) = load_steps([step], [tally.memory])
     for odd in (-1, 2, 1 << 40):
-        tally.count(odd)
+        loaded["arguments"][-1](odd)
     assert tally.done() == 0
     tally.memory[:2] = b"\xff\x00"
     assert tally.done() == 1
@@ -56,9 +63,11 @@ def test_what_counts_nothing_is_told_at_once():
     seen = []
     with report_progress([], seen.append, "x", lambda: Progress(id="x", phase="building")):
         assert [each.phase for each in seen] == ["building"]
-    told, tallies = with_counters(Recipe(steps=(Call(function=unpack),)))
-    assert tallies == []
-    assert told == Recipe(steps=(Call(function=unpack),))
+    recipe = Recipe(steps=(Call(function=unpack),))
+    assert make_counters(recipe) == []
+    (step,) = to_container_steps(recipe.steps)
+    assert step.arguments == ()
+    assert not step.counts
 
 
 def test_a_step_that_ends_early_ends_the_telling():

@@ -71,7 +71,7 @@ def programs(draw: st.DrawFn) -> Program:
     chosen = draw(st.sets(st.sampled_from(range(len(BINDS)))))
     return Program(
         root=draw(st.sampled_from(ROOTS)),
-        steps=(ContainerStep(call=print) if call else ContainerStep(argv=("true",)),),
+        steps=(ContainerStep(call="module:function") if call else ContainerStep(argv=("true",)),),
         binds=tuple(BINDS[number] for number in sorted(chosen)),
         beside=(ExtraTree(lowers=("/store/x",), target="/dev/envtool/stages/one"),) if draw(st.booleans()) else (),
         shown=tuple(draw(st.lists(st.sampled_from(EXTRA), unique=True))),

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from envtool.images import project_links
+from envtool.testing import FakeRunner
 
 SOURCE, PLACE = "/opt/npm/node_modules", "/project/node_modules"
+RUNNER = FakeRunner()
 
 
 def laid_out(names, outward):
@@ -50,14 +52,8 @@ def test_links_that_lead_out_are_found(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
+def made(tmp_path):
     """A made layer whose directory is seen in the project at a place."""
-
-    def directly(function, *words, at):
-        monkeypatch.chdir(at)
-        return function(*words)
-
-    monkeypatch.setattr(project_links.userns, "run_as_root", directly)
 
     def make(place, links=()):
         top = tmp_path / place.replace("/", "-")
@@ -78,14 +74,16 @@ def made(tmp_path, monkeypatch):
 
 def test_at_its_place_and_beside_the_project(made):
     nothing = lambda path: False  # noqa: E731
-    assert project_links.find_links([made("node_modules")], nothing) == {PLACE: SOURCE, "/node_modules": SOURCE}
-    assert project_links.find_links([made("web/node_modules")], nothing) == {"/project/web/node_modules": SOURCE}
+    assert project_links.find_links([made("node_modules")], nothing, RUNNER) == {PLACE: SOURCE, "/node_modules": SOURCE}
+    assert project_links.find_links([made("web/node_modules")], nothing, RUNNER) == {
+        "/project/web/node_modules": SOURCE
+    }
     there = lambda path: path == "node_modules"  # noqa: E731
-    assert project_links.find_links([made("./node_modules")], there) == {PLACE: SOURCE}
+    assert project_links.find_links([made("./node_modules")], there, RUNNER) == {PLACE: SOURCE}
 
 
 def test_both_lead_to_the_workspaces_of_the_project(made):
-    found = project_links.find_links([made("node_modules", {"words": "../packages/words"})], lambda path: False)
+    found = project_links.find_links([made("node_modules", {"words": "../packages/words"})], lambda path: False, RUNNER)
     assert found == {
         f"{PLACE}/a": f"{SOURCE}/a",
         f"{PLACE}/words": "/project/packages/words",

@@ -19,8 +19,10 @@ from envtool.images import layout as layouts
 from envtool.images.image_config import ExportedImage, ImageLayerContent
 from envtool.net.oci import documents, layout, serialize
 from envtool.net.oci.documents import ImageConfig, Platform, sha256_digest
+from envtool.testing import FakeRunner
 
 AMD64 = Platform(os="linux", architecture="amd64")
+RUNNER = FakeRunner()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def image(texts, name="localhost/unit:latest"):
 
 def members(item, cancel, *, docker):
     with tempfile.TemporaryFile() as file:
-        tar_archive.write_archive(item, file.fileno(), cancel, docker=docker)
+        tar_archive.write_archive(item, file.fileno(), cancel, RUNNER, docker=docker)
         file.seek(0)
         data = file.read()
         file.seek(0)
@@ -63,7 +65,7 @@ def test_archives_hold_what_they_name(cancel, texts, form):
             item = (
                 assemble.assemble_uncompressed(image(texts))
                 if docker
-                else assemble.assemble_local(image(texts), form, work, cancel)
+                else assemble.assemble_local(image(texts), form, work, cancel, RUNNER)
             )
             data, found = members(item, cancel, docker=docker)
             assert members(item, cancel, docker=docker)[0] == data
@@ -88,7 +90,9 @@ def test_archives_hold_what_they_name(cancel, texts, form):
 def test_a_layout_is_read_by_our_own_reader_and_grows(cancel, tmp_path):
     place = str(tmp_path / "layout")
     for name in ("localhost/a:1", "localhost/b:1", "localhost/a:1"):
-        layouts.write_layout(assemble.assemble_uncompressed(image([b"one", name.encode()], name)), place, cancel)
+        layouts.write_layout(
+            assemble.assemble_uncompressed(image([b"one", name.encode()], name)), place, cancel, RUNNER
+        )
     read = layout.directory_opener(place)
     index = layout.read_index(place, read)
     assert [entry.annotations[layout.NAME_ANNOTATION] for entry in index.manifests] == [
@@ -111,7 +115,7 @@ def test_a_layout_that_is_none_is_left_alone(cancel, tmp_path):
         (place / "index.json").touch() if name == "oci-layout" else None
         before = sorted(path.name for path in place.iterdir())
         with pytest.raises(UsageError) as found:
-            layouts.write_layout(item, str(place), cancel)
+            layouts.write_layout(item, str(place), cancel, RUNNER)
         assert found.value.code == "export-target"
         assert sorted(path.name for path in place.iterdir()) == before
 
@@ -119,15 +123,15 @@ def test_a_layout_that_is_none_is_left_alone(cancel, tmp_path):
 def test_what_is_not_what_it_is_called_does_not_go_out(cancel, tmp_path):
     lie = ImageLayerContent(name="x", diff_id=sha256_digest(b"other"), size=3, data=b"one")
     with pytest.raises(StoreError, match="no longer the layer") as found, tempfile.TemporaryFile() as file:
-        image_blobs.write_blob(image_blobs.uncompressed_blob(lie), file.fileno(), cancel)
+        image_blobs.write_blob(image_blobs.uncompressed_blob(lie), file.fileno(), cancel, RUNNER)
     assert found.value.code == "layer-damaged"
     blob = tmp_path / hashlib.sha256(b"one").hexdigest()
     blob.write_bytes(b"two")
     came = image_blobs.original_blob(ImageLayerContent(name="x", diff_id=sha256_digest(b"one"), size=3, blob=str(blob)))
     with pytest.raises(StoreError) as found, tempfile.TemporaryFile() as file:
-        image_blobs.write_blob(came, file.fileno(), cancel)
+        image_blobs.write_blob(came, file.fileno(), cancel, RUNNER)
     assert found.value.code == "blob-damaged"
     blob.write_bytes(b"\x1f\x8bno gzip")
     packed = ImageLayerContent(name="x", diff_id=sha256_digest(b"one"), size=3, blob=str(blob))
     with pytest.raises(StoreError, match="cannot be unpacked"), tempfile.TemporaryFile() as file:
-        image_blobs.write_blob(image_blobs.uncompressed_blob(packed), file.fileno(), cancel)
+        image_blobs.write_blob(image_blobs.uncompressed_blob(packed), file.fileno(), cancel, RUNNER)

@@ -16,7 +16,7 @@ from envtool.store.store import Store, open_store
 _turn = threading.Lock()
 
 
-def here(function, *arguments, at):
+def here(function, *arguments, at, cancel=-1):
     """Stands in for container.ids.inside."""
     with _turn:
         before = os.getcwd()

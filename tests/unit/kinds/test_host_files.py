@@ -6,8 +6,11 @@ import os
 import shutil
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from envtool.kinds import host_files
+from envtool.kinds.host import Host
 
 
 @pytest.fixture
@@ -134,3 +137,40 @@ def test_a_directory_that_can_be_passed_and_not_read_is_said(system, monkeypatch
     assert said()[2] == f"{closed}: Permission denied"
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert said()[2] == ""
+
+
+@given(
+    links=st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", "a/c", "a/d", "b/c", "a/e/f"]),
+            st.sampled_from(["../b", "b", "/missing/x", "c", ".", "..", "../a/c", "d/../c", "../../b/c", "a/", "{top}/a/d", "c/g"]),
+        ),
+        max_size=6,
+    )
+)  # fmt: skip
+@example([("a/c", "d"), ("a/d", "c")])
+@example([("b", "a/"), ("a/c", "../b/d"), ("a/d", "file")])
+def test_the_target_of_a_link_is_what_realpath_says(tmp_path_factory, links):
+    top = tmp_path_factory.mktemp("links")
+    (top / "a" / "e").mkdir(parents=True)
+    for name, target in links:
+        path = top / name
+        inside = os.path.realpath(path.parent).startswith(str(top))  # a link made before may lead out
+        if inside and path.parent.is_dir() and not os.path.lexists(path):
+            os.symlink(target.format(top=top), path)
+    scan = host_files._HostScan(frozenset())
+    found = [path for path in top.rglob("*") if path.is_symlink()]
+    assert [scan._real_path(str(path)) for path in found] == [os.path.realpath(path) for path in found]
+
+
+def test_a_changed_machine_is_scanned_once(monkeypatch):
+    """`fresh` found it, and `resolve` answers with that; the next `resolve` looks again."""
+    scans = []
+    monkeypatch.setattr(host_files, "scan_host", lambda private: scans.append(private) or host_files.HostFiles())
+    kind = Host()
+    assert not kind.fresh(None, {"system": "another"})
+    pins = kind.resolve(None, None)
+    assert len(scans) == 1
+    assert kind.fresh(None, pins)
+    assert kind.resolve(None, None) == pins
+    assert len(scans) == 3

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.api import Kind
+from envtool.api import Base, Kind
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
 from envtool.plan.graph import build_graph
 from envtool.plan.plan import PlannedNode, make_plan
@@ -10,7 +10,7 @@ from envtool.plugins import PluginRegistry
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
 
-class Box(Kind):
+class Box(Base):
     name = "box"
     schema = {}
 

@@ -17,7 +17,7 @@ class Box(api.Kind):
     schema = True
 
 
-class Image(api.Kind):
+class Image(api.Base):
     name = "image"
     schema = True
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from envtool.api import Kind
+from envtool.api import Base
 from envtool.errors import UsageError
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan.graph import build_graph
@@ -12,7 +12,7 @@ from envtool.plugins import PluginRegistry
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
 
-class Box(Kind):
+class Box(Base):
     name = "box"
     schema = {}
 

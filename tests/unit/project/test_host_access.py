@@ -9,9 +9,10 @@ from envtool.app import permissions
 from envtool.app.command_request import CommandRequest
 from envtool.errors import SpecError, UsageError
 from envtool.model import BaseSpec, Env, Where
-from envtool.project import host_access, inputs
+from envtool.project import host_access
 from envtool.project.host_access import HostAccess, HostPermissions
 from envtool.run import task_container
+from tests import project_inputs
 
 HERE = Where(file="envtool.yaml", line=3, column=3)
 CALLED = (("test",), ("-e", "unit"))
@@ -75,15 +76,15 @@ def test_gits_configuration_needs_a_word(project, path):
         for call in (
             lambda door=door, name=name: door.open(name),
             lambda door=door, name=name: door.open_absolute(f"{project}/{name}"),
-            lambda name=name: inputs.find_inputs(str(project), [name]),
-            lambda door=door, name=name: inputs.find_inputs(str(project), [name], access=door),
+            lambda name=name: project_inputs.find(str(project), [name]),
+            lambda door=door, name=name: project_inputs.find(str(project), [name], access=door),
         ):
             assert refused(call).code == "outside"
         assert refused(lambda door=door, name=name: door.open(name)).hint.endswith(f"--allow-file {real} -e unit`")
         for allowed in (real, str(project)):
             door = HostAccess(str(project), HostPermissions(files=(allowed,)))
             assert text(door.open(name)) == "CANARY"
-            assert inputs.find_inputs(str(project), [name], access=door)
+            assert project_inputs.find(str(project), [name], access=door)
         assert refused(lambda name=name: HostAccess(str(project)).secret("s", f"file:{name}")).code in (
             "outside",
             "secret-not-allowed",
@@ -97,7 +98,7 @@ def test_other_files_of_git_need_none(project):
         (project / path).parent.mkdir(exist_ok=True)
         (project / path).write_text("mine")
         assert text(HostAccess(str(project)).open(path)) == "mine"
-        assert inputs.find_inputs(str(project), [path])
+        assert project_inputs.find(str(project), [path])
     assert refused(lambda: HostAccess(str(project)).secret("s", "file:.git/HEAD")).code == "secret-not-allowed"
 
 

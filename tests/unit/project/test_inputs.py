@@ -5,9 +5,12 @@ import subprocess
 
 import pytest
 
+from envtool.errors import UsageError
 from envtool.kinds.copy import Copy
+from envtool.model import Input
 from envtool.project import inputs, source_files, symlinks
 from envtool.project.host_access import HostAccess, HostPermissions
+from tests import project_inputs
 from tests.unit.kinds.test_kinds import request as asked
 
 
@@ -43,7 +46,7 @@ def tree(tmp_path):
 
 
 def find(tree, *patterns, **options):
-    return {item.path: item for item in inputs.find_inputs(str(tree), patterns, **options)}
+    return {item.path: item for item in project_inputs.find(str(tree), patterns, **options)}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ def test_the_spec_and_its_lock_are_inputs_by_their_own_names_alone(tree):
     apart = ("envtool.yaml", "envtool.lock")
     ours = {*apart, "envtool.vendor/blob"}
     for pattern in (".", "*.yaml", "**", "envtool.*", "*"):
-        found = {item.path for item in inputs.find_inputs(str(tree), [], [pattern], apart=apart)}
+        found = {item.path for item in project_inputs.find(str(tree), [], [pattern], apart=apart)}
         assert not ours & found
         assert ("spec.yaml" in found) == (pattern != "envtool.*")
     before = find(tree, ".", apart=apart)
@@ -167,9 +170,7 @@ def test_the_spec_and_its_lock_are_inputs_by_their_own_names_alone(tree):
 )
 def test_copy_takes_what_a_source_leads_to_and_keeps_links_in_it(tree, source, to, expected):
     kind, options = Copy(), {"from": source, "to": to}
-    found = inputs.find_inputs(
-        str(tree), kind.inputs(options), follows=lambda link, path: kind.follows(options, link, path)
-    )
+    found = inputs.find_inputs(str(tree), kind.inputs(options))
     request = asked(options)
     placed = kind.build(type(request)(**{**_fields(request), "inputs": found}), None).steps
     assert {step.target: step.source.removeprefix("/project/") for step in placed} == expected
@@ -194,3 +195,64 @@ def test_walking_and_what_is_known_of_it_agree(tree):
                 == symlinks.resolve_known_links(path, links)
                 == os.path.relpath(os.path.realpath(tree / path), tree)
             )
+
+
+# ---- a filter of each input ------------------------------------------------------------------------------------------
+
+
+def paths_of(tree, *wanted):
+    return [item.path for item in inputs.find_inputs(str(tree), wanted)]
+
+
+def test_each_input_keeps_for_itself(tree):
+    python = Input("src", keeps=lambda path: path.endswith(".py"), follows=lambda link, path: False)
+    everything = Input("conf")
+    assert set(paths_of(tree, python, everything)) == {*paths_of(tree, python), *paths_of(tree, everything)}
+    assert "src/main.py" in paths_of(tree, python)
+    with pytest.raises(UsageError, match="input `src`: no file in it"):
+        paths_of(tree, Input("src", keeps=lambda path: False))
+    assert paths_of(tree, Input("src", keeps=lambda path: False, required=False)) == []
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_each_input_follows_for_itself(tree, swapped):
+    """`chain.txt` leads by `chain2.txt` to requirements.txt; `settings` is a link to conf."""
+    links, files = Input("chain.txt", follows=lambda link, path: False), Input("settings", required=False)
+    found = paths_of(tree, *((files, links) if swapped else (links, files)))
+    assert set(found) == {"chain.txt", *paths_of(tree, files)}
+    both = (Input("chain.txt"), links) if swapped else (links, Input("chain.txt"))
+    assert inputs.find_inputs(str(tree), both) == inputs.find_inputs(str(tree), [Input("chain.txt")])
+
+
+def test_a_link_that_two_inputs_reach_is_followed_by_the_one_that_follows(tree):
+    """A link that the first input reaches by another link and does not follow, and the second one does."""
+    (tree / "way").mkdir()
+    (tree / "way" / "on").symlink_to("../conf")
+    (tree / "one").symlink_to("way")
+    (tree / "two").symlink_to("way")
+    near = Input("one", follows=lambda link, path: link == "one")
+    far = Input("two")
+    for wanted in ((near, far), (far, near)):
+        assert set(paths_of(tree, *wanted)) == {*paths_of(tree, near), *paths_of(tree, far)}
+    assert "conf/a.yaml" not in paths_of(tree, near)
+    assert "conf/a.yaml" in paths_of(tree, near, far)
+
+
+def test_what_most_counts_of_counts(tree):
+    """One file for names alone and for its content; for `resolve` alone and for a build."""
+    name, asked = Input("src/main.py", use="name"), Input("src/main.py", use="resolve")
+    (found,) = inputs.find_inputs(str(tree), [name])
+    assert (found.content, found.built) == (False, True)
+    (found,) = inputs.find_inputs(str(tree), [asked])
+    assert (found.content, found.built) == (True, False)
+    for wanted in ((name, asked), (asked, name), (Input("src/main.py"), asked, name)):
+        (found,) = inputs.find_inputs(str(tree), wanted)
+        assert (found.content, found.built) == (True, True)
+    assert inputs.find_inputs(str(tree), [Input("src/main.py", use="text")]) == ()
+    for use in ("build", "name", "resolve"):
+        with pytest.raises(UsageError, match="there is no such file"):
+            inputs.find_inputs(str(tree), [Input("gone", use=use)])
+        with pytest.raises(UsageError, match="there is no such file"):
+            inputs.check_inputs(str(tree), [Input("gone", use=use)])
+        assert inputs.find_inputs(str(tree), [Input("gone", use=use, required=False)]) == ()
+        inputs.check_inputs(str(tree), [Input("gone", use=use, required=False)])

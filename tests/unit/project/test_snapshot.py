@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.project import snapshot, snapshot_cache, snapshot_diff, source_files
+from envtool.project import listing, snapshot, snapshot_cache, snapshot_diff, source_files
 
 
 def git(directory, *words, check=True):
@@ -373,7 +373,7 @@ def test_two_records_that_do_not_belong_together_are_none(tree):
 def test_half_of_many_names_is_looked_at_by_another_process(tree, monkeypatch):
     root, see = tree
     expected = everything(root)
-    monkeypatch.setattr(snapshot, "FORK_THRESHOLD", 2)
+    monkeypatch.setattr(listing, "FORK_THRESHOLD", 2)
     assert see().digest == expected
     settled()
     see()
@@ -431,7 +431,7 @@ def test_what_was_just_written_is_not_trusted(tree):
     def trusted(name):
         view = see()
         kept = snapshot_cache.load_record(view.place, str(root))
-        rows = dict(zip(kept["names"], array("q", kept["stats"])[::5], strict=True))
+        rows = dict(zip(kept["listing"].names, array("q", kept["listing"].stats)[::5], strict=True))
         return rows[name] != -1
 
     settled()

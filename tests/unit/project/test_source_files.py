@@ -8,6 +8,7 @@ import pytest
 
 from envtool.errors import UsageError
 from envtool.project import inputs, source_files
+from tests import project_inputs
 
 
 def git(where, *words):
@@ -134,15 +135,15 @@ def test_inputs(repository):
     (repository / "src" / "run.sh").write_text("x")
     (repository / "src" / "run.sh").chmod(0o755)
     os.symlink("b.py", repository / "src" / "link")
-    found = {item.path: item for item in inputs.find_inputs(str(repository), ["src/", "debug.log", "./*.py"])}
+    found = {item.path: item for item in project_inputs.find(str(repository), ["src/", "debug.log", "./*.py"])}
     assert list(found) == ["a.py", "debug.log", "new.py", "src/b.py", "src/c d\n.py", "src/link", "src/run.sh"]
     assert found["a.py"].sha256 == hashlib.sha256(b"x").hexdigest()
     assert found["src/run.sh"].executable
     assert not found["a.py"].executable
     assert found["src/link"].link == "b.py"
     assert found["src/link"].sha256 == found["src/b.py"].sha256
-    assert [item.path for item in inputs.find_inputs(str(repository), ["**/b.py"])] == ["src/b.py"]
-    assert len(inputs.find_inputs(str(repository), ["."])) == 7
+    assert [item.path for item in project_inputs.find(str(repository), ["**/b.py"])] == ["src/b.py"]
+    assert len(project_inputs.find(str(repository), ["."])) == 7
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_wrong_inputs(repository, pattern, code):
     os.symlink("/etc", repository / "out")
     os.mkfifo(repository / "pipe")
     with pytest.raises(UsageError) as caught:
-        inputs.find_inputs(str(repository), [pattern])
+        project_inputs.find(str(repository), [pattern])
     assert caught.value.code == code
     assert pattern in caught.value.message
 
@@ -171,7 +172,7 @@ def test_wrong_inputs(repository, pattern, code):
 def test_what_is_gits_own_is_no_input_and_is_named(repository, pattern):
     (repository / "sub/.git").mkdir(parents=True)
     with pytest.raises(UsageError, match="a directory of git's own is no part of a layer") as caught:
-        inputs.find_inputs(str(repository), [pattern])
+        project_inputs.find(str(repository), [pattern])
     assert caught.value.code == "input-missing"
     assert "ignores" not in caught.value.hint
 
@@ -179,7 +180,7 @@ def test_what_is_gits_own_is_no_input_and_is_named(repository, pattern):
 def test_stage_copies_what_was_hashed(repository, tmp_path):
     os.symlink("b.py", repository / "src" / "link")
     (repository / "src" / "b.py").chmod(0o700)
-    items = inputs.find_inputs(str(repository), ["src"])
+    items = project_inputs.find(str(repository), ["src"])
     old = os.umask(0o077)
     try:
         (tmp_path / "one").mkdir()
@@ -223,29 +224,29 @@ def test_files_remember_what_was_looked_at(repository):
 
 
 def test_optional_inputs_count_where_they_are(repository):
-    found = inputs.find_inputs(
+    found = project_inputs.find(
         str(repository), ["src/b.py"], optional=["src/b.py", "none.txt", "no/", "*.nothing", "debug.log"]
     )
     assert [item.path for item in found] == ["debug.log", "src/b.py"]
     with pytest.raises(UsageError):
-        inputs.find_inputs(str(repository), [], optional=["../x"])
+        project_inputs.find(str(repository), [], optional=["../x"])
 
 
 def test_named_inputs_count_by_their_names(repository, tmp_path_factory):
-    found = inputs.find_inputs(str(repository), ["src/b.py"], named=["src/*.py", "none.txt"])
+    found = project_inputs.find(str(repository), ["src/b.py"], named=["src/*.py", "none.txt"])
     by_name = [item.path for item in found if not item.content]
     assert by_name
     assert "src/b.py" not in by_name
     place = tmp_path_factory.mktemp("stage")
     (repository / by_name[0]).write_text("edited meanwhile")
-    assert inputs.find_inputs(str(repository), ["src/b.py"], named=["src/*.py"]) == found
+    assert project_inputs.find(str(repository), ["src/b.py"], named=["src/*.py"]) == found
     inputs.stage_inputs(str(repository), found, str(place))
     assert (place / by_name[0]).read_bytes() == b""
     assert (place / "src/b.py").read_bytes() == (repository / "src/b.py").read_bytes()
 
 
 def test_asked_inputs_are_for_resolving_alone(repository):
-    found = inputs.find_inputs(
+    found = project_inputs.find(
         str(repository), ["src/b.py"], named=["src/*.py"], asked=["src/*.py", "none.txt", "debug.log"]
     )
     built = {item.path: item.built for item in found}

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from envtool.errors import EnvtoolError, UsageError
 from envtool.fs.removal import remove_tree
-from envtool.project import inputs, snapshot, source_files, walk
+from envtool.project import snapshot, source_files, walk
 from envtool.run import fast_exec
+from tests import project_inputs
 from tests.depth import examples
 from tests.places import nest
 
@@ -73,8 +74,8 @@ def test_what_tools_make_is_no_part_of_it(case, tmp_path):
     assert listed == sorted(name for name in {"main.c", *files} if not name.startswith(f"{tool}/"))
     assert looked(root, plans) == listed
     assert fast_exec.list_hidden(plan(root), []) == source_files.list_hidden(root)
-    assert [item.path for item in inputs.find_inputs(root, ["."])] == listed
-    assert [item.path for item in inputs.find_inputs(root, ["**"])] == listed
+    assert [item.path for item in project_inputs.find(root, ["."])] == listed
+    assert [item.path for item in project_inputs.find(root, ["**"])] == listed
     assert source_files.ProjectFiles(root).glob("**") == listed
 
 
@@ -115,14 +116,14 @@ def test_an_input_that_names_one_has_it(pattern, found, tmp_path):
         "src/a.js": "", "src/node_modules/c/i.js": "", "pom.xml": "", "target/app.jar": "", "env/pyvenv.cfg": "",
         "env/lib/x": "",
     })  # fmt: skip
-    assert [item.path for item in inputs.find_inputs(root, [pattern])] == found
+    assert [item.path for item in project_inputs.find(root, [pattern])] == found
 
 
 @pytest.mark.parametrize("pattern", ["*/i.js", "**/i.js", "node_*", "[n]ode_modules/*"])
 def test_a_glob_that_names_none_has_none(pattern, tmp_path):
     root = tree(tmp_path, {"node_modules/i.js": "", "x": ""})
     with pytest.raises(UsageError, match="no file matches"):
-        inputs.find_inputs(root, [pattern])
+        project_inputs.find(root, [pattern])
 
 
 def test_git_alone_says_what_is_ignored_where_there_is_git(tmp_path):
@@ -131,7 +132,7 @@ def test_git_alone_says_what_is_ignored_where_there_is_git(tmp_path):
     assert source_files.list_files(root) == [".gitignore", "env/pyvenv.cfg", "node_modules/i.js"]
     assert source_files.list_hidden(root) == (source_files.OWN, "out")
     with pytest.raises(UsageError, match="no file in it is part of the project"):
-        inputs.find_inputs(root, ["out"])
+        project_inputs.find(root, ["out"])
 
 
 def test_a_directory_deeper_than_python_calls_functions(tmp_path):
@@ -178,7 +179,7 @@ def test_every_file_is_listed_or_hidden_and_never_both(paths, tags, tmp_path_fac
             and (top / each).is_dir()
             and (inner := {p for p in covered if p.startswith(f"{each}/")})
         ):
-            assert {item.path for item in inputs.find_inputs(root, [each])} == inner
+            assert {item.path for item in project_inputs.find(root, [each])} == inner
 
 
 def test_the_page_names_them_all():
@@ -202,4 +203,5 @@ def test_directories_deeper_than_paths_lead_are_named_and_not_read(tmp_path, few
     assert "rm -rf" in raised.value.hint
     assert deepest in walk.walk_files(top, lenient=True)[0]
     os.close(top)
-    remove_tree(str(tmp_path / "junk"))
+    remove_tree(str(tmp_path))  # pytest's own removal is recursive
+    tmp_path.mkdir()

@@ -266,34 +266,7 @@ def test_tables_fit(columns):
     assert max(map(visible_width, lines)) <= columns
     assert all(line.endswith("test") for line in lines[1:])
     assert len({*lines}) == 3, "names that differ are still told apart"
-    step = SimpleNamespace(
-        subject="base", name="debian-bookworm-with-everything", key="ab" * 32, state="cached", summary="88 packages, 32 MB",
-        pinned=False, kind="debian", node="n",
-    )  # fmt: skip
-    env = SimpleNamespace(name=rows[1][0], tasks=("test", "build"), steps=(step, step))
-    said = tables.format_plan(SimpleNamespace(envs=(env,), notes=()), Style(color=True), columns)
-    assert max(map(visible_width, said.split("\n"))) <= columns
-    assert "88 pack" in said
     check = SimpleNamespace(
         name="user ids", state="ok", text="root of this machine is never root inside: " * 3, mend=""
     )
     assert max(map(visible_width, tables.format_checks([check], Style(), columns=columns).split("\n"))) <= columns
-
-
-def test_a_plan_counts_steps_and_not_their_names():
-    def step(name, key, node, state="unknown"):
-        return SimpleNamespace(
-            subject="layer", name=name, key=key, state=state, summary="", pinned=True, kind="pip", node=node
-        )
-
-    ground = step("host", "k", "1", "cached")
-    envs = tuple(
-        SimpleNamespace(name=name, tasks=("test",), steps=(ground, step("requirements", "", node), built))
-        for name, node, built in (
-            ("a", "2", step("tools", "x" * 64, "4", "build")),
-            ("b", "3", step("tools", "y" * 64, "5", "build")),
-            ("c", "3", step("others", "y" * 64, "6", "build")),
-        )
-    )
-    said = tables.format_plan(SimpleNamespace(envs=envs, notes=()), Style())
-    assert said.endswith("2 steps to build, 2 not known yet, 1 cached")

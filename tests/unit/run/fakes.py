@@ -25,15 +25,16 @@ def layer(diff_id, key, mounts=(), *, stored=True, tree="/tree", looked=None, pi
     """A layer, as the scheduler gives it; one that is not `stored` is known by its diff ID alone."""
     kind = SimpleNamespace(
         name="tarball",
-        pinned=pinned,
         build=lambda request, pins: SimpleNamespace(mounts=mounts),
         variables=lambda request, pins: {},
+        in_project=lambda request, pins: {},
+        generated=lambda request, pins: {},
         looked=lambda pins: looked,
         summary=lambda request, pins: "",
     )
-    node = SimpleNamespace(kind=kind, spec=BASE, subject="base")
+    node = SimpleNamespace(kind=kind, base_kind=kind, is_pinned=pinned, spec=BASE, subject="base")
     settled = SimpleNamespace(node=node, request=None, pins=None, epoch=0, fetches=(), key=key)
-    found = SimpleNamespace(diff_id=diff_id, key=key, tree=tree) if stored else None
+    found = SimpleNamespace(diff_id=diff_id, key=key, tree=tree, manifest=f"{tree}/manifest") if stored else None
     return SimpleNamespace(settled=settled, diff_id=diff_id, layer=found)
 
 

@@ -50,7 +50,7 @@ def run(tmp_path, store, monkeypatch):
     )
     looked: list[Looked | None] = [None]
     kind = SimpleNamespace(looked=lambda pins: looked[0])
-    settled = SimpleNamespace(node=SimpleNamespace(kind=kind), pins=None)
+    settled = SimpleNamespace(node=SimpleNamespace(kind=kind, base_kind=kind), pins=None)
     made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), settled=settled)
     view = snapshot.take_snapshot(str(root), snapshot_cache.cache_path(store.root, str(root)))
     trace = CachedResult(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, stored=found)
@@ -93,13 +93,16 @@ def test_an_unchanged_run_is_told(run, capsys):
     assert capsys.readouterr().err.startswith(" \x1b[")
     assert short(run, "--color=never") == 0
     assert "\x1b[" not in capsys.readouterr().err
+    for word in ("-v", "-vvv", "--verbose", "-x", "--fail-fast", "-xv"):
+        assert short(run, word) == 0
+        assert capsys.readouterr().err.startswith(" = unit           test    unchanged since ")
     assert fastpath.try_task(["-C", str(run.root), "run", "test", "-q"]) == 0
     assert fastpath.try_task(["run", "lint", "-C", str(run.root)]) is None
 
 
 @pytest.mark.parametrize(
     "words",
-    [["-v"], ["--again"], ["-x"], ["--refresh"], ["--locked"], ["--", "a"], ["-j", "0"], ["-e"], ["-C", "-q"],
+    [["-v", "-q"], ["-v", "--json"], ["--again"], ["-xx=1"], ["--fail-fast=1"], ["--refresh"], ["--locked"], ["--", "a"], ["-j", "0"], ["-e"], ["-C", "-q"],
      ["test"], ["x"], ["--color", "blue"], ["--junit", "."], ["-f", "envtool.yaml"]],
 )  # fmt: skip
 def test_only_the_plainest_words_are_understood(run, words):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import jsonschema_rs
 import pytest
 
-from envtool.api import Fetch, Kind
+from envtool.api import Base, Fetch
 from envtool.build.resolution import MadeLayer, ResolvedNode
 from envtool.build.scheduler import Stack
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Task, Where
@@ -25,7 +25,7 @@ SCHEMA = json.loads(Path(__file__).with_name("statement.schema.json").read_text(
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
 
-class Plain(Kind):
+class Plain(Base):
     name = "plain"
 
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 STRINGS: Any = {"type": "array", "items": {"type": "string"}}
 
 
-class Host(api.Kind):
+class Host(api.Base):
     name = "host"
     schema = {"description": "This machine.", "type": "object", "additionalProperties": False}
     pinned = False
 
 
-class Debian(api.Kind):
+class Debian(api.Base):
     name = "debian"
     schema = {
         "description": "A suite.",
@@ -59,8 +59,8 @@ class Pip(api.Kind):
     }
     needs_only = True
 
-    def inputs(self, options: Any) -> tuple[str, ...]:
-        return tuple(options.get("requirements", ())) if isinstance(options, dict) else ()
+    def inputs(self, options: Any) -> tuple[api.Input, ...]:
+        return tuple(map(api.Input, options.get("requirements", ()))) if isinstance(options, dict) else ()
 
 
 class Run(api.Kind):
@@ -68,8 +68,8 @@ class Run(api.Kind):
     schema = {"type": ["string", "array"]}
     siblings = {"inputs": STRINGS, "network": {"type": "boolean", "description": "May it use the network."}}
 
-    def inputs(self, options: Any) -> tuple[str, ...]:
-        return tuple(options.get("inputs", ()))
+    def inputs(self, options: Any) -> tuple[api.Input, ...]:
+        return tuple(map(api.Input, options.get("inputs", ())))
 
 
 class Python(api.Language):

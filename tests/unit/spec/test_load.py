@@ -67,12 +67,6 @@ def test_the_whole_format(read):
     assert spec.layers["deps"].set == {"WHO": "{{ env.name }}"}, "declared layers belong to no env"
 
 
-def test_only_some_envs(read):
-    assert [env.name for env in read(FULL, only=["unit"]).envs] == ["unit[bookworm]", "unit[trixie]"]
-    assert [env.name for env in read(FULL, only=["unit[trixie]"]).envs] == ["unit[trixie]"]
-    assert [env.name for env in read(FULL, only=["*[t*", "pl?in"]).envs] == ["unit[trixie]", "plain"]
-
-
 def test_base_in_place(read):
     spec = read("version: 1\nenvs: {a: {base: {debian: sid}}, b: {base: host}}")
     assert (spec.envs[0].base.name, spec.envs[0].base.options) == ("debian:sid", "sid")
@@ -192,7 +186,6 @@ def test_specs_that_are_included_by_a_name_keep_their_names_apart(read):
     assert unit.layers[1].needs == ("api/tools",)
     assert (unit.directory, unit.workdir) == ("services/api", "services/api")
     assert {"api/deps", "web/deps", "shared", "tools"} <= {*spec.layers}
-    assert [env.name for env in read(TOP, files=files, only=["api/*"]).envs] == ["api/common", "api/unit"]
 
 
 def test_names_are_apart_at_every_depth(read):

@@ -61,7 +61,7 @@ BROKEN = {
         lambda self, request, pins: api.Recipe(steps=(api.Unpack(name="other", target="/"),)),
         "not among its fetches",
     ),
-    "optional_inputs": (lambda self, options: ("../x",), "leads out of the project"),
+    "inputs": (lambda self, options: (api.Input("../x", required=False),), "leads out of the project"),
     "variables": (lambda self, request, pins: {"A": 3}, "neither text nor None"),
 }
 

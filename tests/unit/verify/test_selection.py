@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from envtool.api import Kind
+from envtool.api import Base
 from envtool.errors import UsageError
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan.graph import build_graph
@@ -17,7 +17,7 @@ from envtool.verify.variations import FIRST, SECOND
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
 
-class Box(Kind):
+class Box(Base):
     name = "box"
     schema = {}
 
@@ -67,7 +67,7 @@ def test_outputs_are_those_of_build():
     assert [(each.name, task.name) for each, task in selection.select_tasks(SPEC, ())] == [("unit[b]", "build")]
     with pytest.raises(UsageError):
         selection.select_tasks(SPEC, ("lint",))
-    with pytest.raises(UsageError, match="no base, layer or env `deps`"):
+    with pytest.raises(UsageError, match="no env `deps`"):
         selection.select_tasks(SPEC, ("deps",))
 
 

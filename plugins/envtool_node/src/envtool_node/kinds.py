@@ -9,8 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_node.lockfile import NAMES, OMIT, REGISTRY, NodePlatform, WrongLockError, parse_lockfile, select_tarballs
-from envtool_node.places import QUIET, WORK, join
+from envtool_node.places import NAMES, OMIT, QUIET, REGISTRY, WORK, join
 
 if TYPE_CHECKING:
     from envtool_node import resolver
@@ -116,17 +115,14 @@ class Npm(api.Kind):
         },
     }
 
-    def inputs(self, options: api.Json) -> tuple[str, ...]:
-        """package.json, the lock file that the options name, and further inputs."""
+    def inputs(self, options: api.Json) -> tuple[api.Input, ...]:
+        """package.json, the lock file that the options name, and further inputs; if they exist, the .npmrc, and the
+        lock files by their usual names unless the options name one."""
         settings = _as_mapping(options)
-        lockfiles = [settings["lockfile"]] if settings.get("lockfile") else []
-        return (join(_directory(settings), "package.json"), *lockfiles, *settings.get("inputs", ()))
-
-    def optional_inputs(self, options: api.Json) -> tuple[str, ...]:
-        """The .npmrc, and the lock files by their usual names unless the options name one."""
-        settings = _as_mapping(options)
-        names = (".npmrc",) if settings.get("lockfile") else (".npmrc", *NAMES)
-        return tuple(join(_directory(settings), name) for name in names)
+        directory, lockfile = _directory(settings), settings.get("lockfile")
+        required = [join(directory, "package.json"), *([lockfile] if lockfile else []), *settings.get("inputs", ())]
+        optional = [join(directory, name) for name in (".npmrc", *(() if lockfile else NAMES))]
+        return (*map(api.Input, required), *(api.Input(path, required=False) for path in optional))
 
     def question(self, request: api.Request) -> api.Json:
         """With a lock file, the answer depends on its content and on the names of the other files; without one, on
@@ -269,6 +265,8 @@ class Npm(api.Kind):
 
 def _locked_urls(origin: resolver.InstallSources) -> dict[tuple[str, str], str]:
     """Returns identity -> URL, of the tarballs in the project's own lock file."""
+    from envtool_node.lockfile import NodePlatform, WrongLockError, parse_lockfile, select_tarballs
+
     try:
         packages = parse_lockfile(origin.read(origin.lockfile) or "{}", origin.lockfile) or {}
         tarballs = select_tarballs(packages, NodePlatform(os="", cpu=""))

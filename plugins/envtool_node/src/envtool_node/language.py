@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from typing import ClassVar
 
 from envtool import api
 from envtool_node.kinds import OPTIONS
-from envtool_node.lockfile import NAMES
 from envtool_node.package_json import PackageJson, WrongManifestError, further_inputs, parse
-from envtool_node.places import join
+from envtool_node.places import NAMES, join
 
 # Lock files of other package managers -> the manager. npm would not install the versions that they pin.
 OTHER_LOCKFILES = {"yarn.lock": "yarn", "pnpm-lock.yaml": "pnpm", "bun.lock": "bun", "bun.lockb": "bun"}
@@ -107,6 +105,8 @@ def _spec_error(env: api.EnvDraft, message: str, *, hint: str) -> api.SpecError:
 
 def detect(project: api.Project) -> list[api.Detection]:
     """Returns what the project's files suggest, at most one detection. Runs no code of the project."""
+    from shutil import which
+
     text = project.read("package.json")
     if text is None:
         return []
@@ -122,7 +122,7 @@ def detect(project: api.Project) -> list[api.Detection]:
                 language="node", reason=f"package.json, but of {manager}, which is not supported: {SUPPORTED}"
             )
         ]
-    host_has_node = shutil.which("node", path=HOST_PATH) and shutil.which("npm", path=HOST_PATH)
+    host_has_node = which("node", path=HOST_PATH) and which("npm", path=HOST_PATH)
     env: dict[str, api.Json] = {**({} if host_has_node else {"base": {"debian": "bookworm"}}), "language": "node"}
     script = manifest.scripts.get("test", "")
     if sibling_error := _unlinked_sibling(project, manifest):  # no test could import it

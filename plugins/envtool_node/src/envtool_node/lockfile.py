@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from envtool_node.places import REGISTRY
+
 Entry: TypeAlias = Mapping[str, Any]
 
-NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # npm reads the first that exists
-OMIT = ("dev", "optional", "peer")
-REGISTRY = "https://registry.invalid/"  # replaces every registry in the lock file of a build
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
 _NODE_MODULES = "node_modules/"
 

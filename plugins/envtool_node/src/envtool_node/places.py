@@ -1,9 +1,12 @@
-"""Paths in the project and in containers, and the settings that keep npm quiet there."""
+"""Names that npm knows, paths in the project and in containers, and the settings that keep npm quiet there."""
 
 from __future__ import annotations
 
 import posixpath
 
+NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # of lock files; npm reads the first that exists
+OMIT = ("dev", "optional", "peer")  # sorts of dependencies that npm can leave out
+REGISTRY = "https://registry.invalid/"  # replaces every registry in the lock file of a build
 WORK = "/tmp/envtool-npm"
 QUIET = {
     "npm_config_audit": "false",

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 from envtool import api
 from envtool_node.lockfile import (
-    NAMES,
     Entry,
     LockedPackage,
     NodePlatform,
@@ -38,7 +37,7 @@ from envtool_node.lockfile import (
 )
 from envtool_node.npmrc import NpmConfig, file_name, host_config, plain_url, redact_credentials, sanitize_project_npmrc
 from envtool_node.package_json import PackageJson, WrongManifestError, parse
-from envtool_node.places import QUIET, WORK, join
+from envtool_node.places import NAMES, QUIET, WORK, join
 
 NO_NODE, NO_NPM = 97, 98
 MAX_FILE_SIZE = 64 << 20  # bytes of a lock file

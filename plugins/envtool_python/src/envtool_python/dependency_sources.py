@@ -16,7 +16,6 @@ import posixpath
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from envtool import api
 from envtool_python.checkout_projects import PROJECTS, CheckoutProjects
@@ -261,7 +260,10 @@ class DependencySources:
                 kind="refused", value=text, description=f"the repository {text}", file=file, line=line
             )
         relative = re.sub(r"^file:(//)?", "", text.partition("#")[0])
-        relative = unquote(relative) if text.startswith("file:") else relative
+        if text.startswith("file:"):
+            from urllib.parse import unquote
+
+            relative = unquote(relative)
         hatch = re.match(r"^/?\{root((?::parent)*)(?::uri|:real)?\}/?", relative)
         if hatch:
             relative = "./" + "../" * hatch.group(1).count("parent") + relative[hatch.end() :]

@@ -107,9 +107,13 @@ def _files_without_modules(files: list[str], tokens: set[str]) -> set[str]:
     """Returns one file of each directory that the build's files name and that has no modules (stubs, data): build
     backends fail if it is missing."""
     named = {form.strip("./") for token in tokens for form in (token, token.replace(".", "/"))}
-    with_modules = {parent for path in files if path.endswith(".py") for parent in _parents(path)}
-    first_files: dict[str, str] = {}
+    module_directories = {posixpath.dirname(path) for path in files if path.endswith(".py")}
+    with_modules = {parent for directory in module_directories for parent in _parents(f"{directory}/")}
+    first_of_directory: dict[str, str] = {}
     for path in sorted(files):
+        first_of_directory.setdefault(posixpath.dirname(path), path)
+    first_files: dict[str, str] = {}
+    for path in first_of_directory.values():  # of the files below a directory, the first is also the first of its own
         for parent in set(_parents(path)) - with_modules:
             if {parent, parent.removeprefix("src/"), parent.removeprefix("lib/")} & named:
                 first_files.setdefault(parent, path)

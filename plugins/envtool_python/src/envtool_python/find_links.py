@@ -11,7 +11,6 @@ import posixpath
 import re
 import shlex
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from envtool_python.dependency_sources import WrongSource
 from envtool_python.requirements import unique
@@ -102,6 +101,8 @@ def container_line(line: str, file: str, project_files: Collection[str], directo
 
 def candidate_paths(value: str, file: str) -> list[str]:
     """Returns the paths that a value may mean: from the file's directory, and from the spec's."""
+    from urllib.parse import unquote
+
     path = unquote(re.sub(r"^file:(//)?", "", value)) if value.startswith("file:") else value
     return [
         *dict.fromkeys(

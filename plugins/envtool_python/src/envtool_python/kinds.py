@@ -162,46 +162,20 @@ class Pip(_VenvKind):
         ],
     }
 
-    def inputs(self, options: api.Json) -> tuple[str, ...]:
-        """The files that the options name, and pyproject.toml for dependency groups."""
+    def inputs(self, options: api.Json) -> tuple[api.Input, ...]:
+        """The files that the options name, those that requirement files may include, and those that build backends read
+        to say what projects require."""
         settings = _as_mapping(options)
-        paths = [*settings.get("requirements", ()), *settings.get("constraints", ())]
-        if settings.get("groups"):
-            paths.append("pyproject.toml")
-        return unique([*paths, *archives_of(settings), *settings.get("inputs", ())])
-
-    def optional_inputs(self, options: api.Json) -> tuple[str, ...]:
-        """The files that requirement files may include from their own directories."""
-        settings = _as_mapping(options)
-        paths: list[str] = []
-        for path in (*settings.get("requirements", ()), *settings.get("constraints", ())):
-            directory = posixpath.dirname(path)
-            patterns = ("*.txt", "*.in") if "requirements" in directory else ("*requirements*.txt", "*constraints*.txt")
-            paths += (posixpath.join(directory, pattern) for pattern in patterns)
-        return unique(paths)
-
-    def asked_inputs(self, options: api.Json) -> tuple[str, ...]:
-        """The files that build backends read to say what projects require."""
-        settings = _as_mapping(options)
-        default_patterns = (*METADATA_FILES, *MODULES, *VERSIONS)
-        directories = directories_of(settings).values()
-        patterns = (*METADATA_FILES, *settings.get("reads", (*MODULES, *VERSIONS))) if asks_project(settings) else ()
-        if "reads" in settings:
-            patterns = (*patterns, *settings["reads"])
-        else:
-            patterns = (
-                *patterns,
-                *(posixpath.join(directory, pattern) for directory in directories for pattern in default_patterns),
-            )
-        return unique(
-            (*patterns, *(posixpath.join(directory, name) for directory in directories for name in BUILD_FILES))
+        return (
+            *map(api.Input, _named_files(settings)),
+            *(api.Input(pattern, required=False) for pattern in _included_files(settings)),
+            *(api.Input(pattern, required=False, use="resolve") for pattern in _metadata_files(settings)),
         )
 
     def check(self, request: api.Request, site: api.Site) -> None:
         """Checks that the named files exist and their lines are requirements. Raises ResolveError, SpecError."""
         options = _as_mapping(request.options)
-        patterns = [*self.inputs(options), *self.optional_inputs(options), *self.asked_inputs(options)]
-        check(options, PipInputs(request, site, patterns=patterns))
+        check(options, PipInputs(request, site, patterns=[item.pattern for item in self.inputs(request.options)]))
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Resolves every requirement to a file. Raises ResolveError, FetchError."""
@@ -289,14 +263,12 @@ class PythonProject(_VenvKind):
         },
     }
 
-    def inputs(self, options: api.Json) -> tuple[str, ...]:
-        """The files that `files` names, else all of the project."""
+    def inputs(self, options: api.Json) -> tuple[api.Input, ...]:
+        """The files that `files` names, else all of the project; of the files that `names` names, only their names."""
         settings = _as_mapping(options)
-        return unique([*settings.get("files", (settings.get("root", "."),)), *settings.get("inputs", ())])
-
-    def named_inputs(self, options: api.Json) -> tuple[str, ...]:
-        """The files of the option `names`: only their names count."""
-        return tuple(_as_mapping(options).get("names", ()))
+        paths = unique([*settings.get("files", (settings.get("root", "."),)), *settings.get("inputs", ())])
+        names = (api.Input(path, required=False, use="name") for path in settings.get("names", ()))
+        return (*map(api.Input, paths), *names)
 
     def question(self, request: api.Request) -> api.Json:
         """With the option `build`, returns the options alone: no other file decides what the build needs."""
@@ -392,6 +364,39 @@ _NO_MODULE = re.compile(r"(setup|conftest|noxfile|tasks|build|fabfile|manage|ver
 
 def _as_mapping(options: api.Json) -> dict[str, Any]:
     return {"packages": options} if isinstance(options, list) else dict(options or {})  # type: ignore[arg-type]
+
+
+def _named_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the files that the options of a `pip` layer name, and pyproject.toml for dependency groups."""
+    paths = [*settings.get("requirements", ()), *settings.get("constraints", ())]
+    if settings.get("groups"):
+        paths.append("pyproject.toml")
+    return unique([*paths, *archives_of(settings), *settings.get("inputs", ())])
+
+
+def _included_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns patterns for the files that requirement files may include from their own directories."""
+    paths: list[str] = []
+    for path in (*settings.get("requirements", ()), *settings.get("constraints", ())):
+        directory = posixpath.dirname(path)
+        patterns = ("*.txt", "*.in") if "requirements" in directory else ("*requirements*.txt", "*constraints*.txt")
+        paths += (posixpath.join(directory, pattern) for pattern in patterns)
+    return unique(paths)
+
+
+def _metadata_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns patterns for the files that build backends read to say what projects require."""
+    directories = directories_of(settings).values()
+    patterns = (*METADATA_FILES, *settings.get("reads", (*MODULES, *VERSIONS))) if asks_project(settings) else ()
+    if "reads" in settings:
+        patterns = (*patterns, *settings["reads"])
+    else:
+        default_patterns = (*METADATA_FILES, *MODULES, *VERSIONS)
+        patterns = (
+            *patterns,
+            *(posixpath.join(directory, pattern) for directory in directories for pattern in default_patterns),
+        )
+    return unique((*patterns, *(posixpath.join(directory, name) for directory in directories for name in BUILD_FILES)))
 
 
 def _prefix(directory: str) -> str:

@@ -191,15 +191,22 @@ class _SetupMetadata:
     tests: tuple[str, ...] = ()
 
 
-def _read_setup_files(setup: str | None, config: str | None) -> _SetupMetadata:
+def _config_sections(text: str | None) -> dict[str, dict[str, str]]:
+    """Returns the sections of setup.cfg; none if it cannot be read."""
+    if not text:
+        return {}
     import configparser
 
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
     try:
-        parser.read_string(config or "")
+        parser.read_string(text)
     except configparser.Error:  # setuptools reports it
-        parser = configparser.RawConfigParser()
-    sections = {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}
+        return {}
+    return {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}
+
+
+def _read_setup_files(setup: str | None, config: str | None) -> _SetupMetadata:
+    sections = _config_sections(config)
     options = sections.get("options", {})
     arguments = _setup_arguments(setup)
     extras = {key: _text_lines(value) for key, value in sections.get("options.extras_require", {}).items()}

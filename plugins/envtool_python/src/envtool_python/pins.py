@@ -18,7 +18,6 @@ pip looks (simple_index).
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import unquote
 
 from envtool import api
 from envtool_python.requirements import name_of, normal
@@ -50,6 +49,8 @@ PINS: dict[str, api.Json] = {  # the pins of both kinds
 def project_path_of(url: str) -> str:
     """Returns the path in the project of a file: URL that a container saw there; empty for every other URL."""
     prefix = f"file://{api.PROJECT}/"
+    from urllib.parse import unquote
+
     return unquote(url.removeprefix(prefix)) if url.startswith(prefix) else ""
 
 

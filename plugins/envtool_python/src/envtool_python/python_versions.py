@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from typing import TYPE_CHECKING
 
 from envtool_python.dependency_sources import WrongSource
@@ -98,7 +97,9 @@ def env_python(env: api.EnvDraft) -> tuple[int, int] | None:
     if name == "python3" and env.base_kind == "debian":
         return SUITES.get(_suite(env))
     if name == "python3" and env.base_kind == "host":  # python3 is a link to python3.N: the name says the version
-        executable = shutil.which(name, path=HOST_PATH)
+        from shutil import which
+
+        executable = which(name, path=HOST_PATH)
         name = os.path.basename(os.path.realpath(executable)) if executable else ""
     match = re.fullmatch(r"python(\d)\.(\d{1,3})", name)
     return (int(match.group(1)), int(match.group(2))) if match else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from envtool import api
 from envtool_python.requirements import normal
@@ -64,6 +63,8 @@ class Sdist(api.Kind):
             raise _missing_error(name, version, urls)
         # prefer the link with this hash; links may have none: the fetch checks it
         digest = options["sha256"].lower()
+        from urllib.parse import urlsplit
+
         url = next((url for url in matching_urls if digest in urlsplit(url).fragment), matching_urls[0])
         site.seen(digest, strip_credentials(url))
         return {"file": file_name(url)}

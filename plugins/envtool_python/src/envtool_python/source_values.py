@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from typing import Any
-from urllib.parse import quote
 
 from envtool import api
 from envtool_python.requirements import normal
@@ -46,4 +45,6 @@ def archive_project_name(path: str) -> str:
 
 def container_url(path: str, directory: str) -> str:
     """Returns the file: URL, in a container, of a project's file; `path` is relative to the spec's `directory`."""
+    from urllib.parse import quote
+
     return "file://" + quote(posixpath.normpath(posixpath.join(api.PROJECT, directory, path)))

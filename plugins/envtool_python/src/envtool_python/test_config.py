@@ -7,7 +7,6 @@ Formats: tox.ini (https://tox.wiki, "Configuration"), [tool.tox] of pyproject.to
 
 from __future__ import annotations
 
-import configparser
 import itertools
 import re
 import shlex
@@ -240,10 +239,14 @@ def _toml(text: str) -> Mapping[str, Any]:
 
 
 def _ini(text: object) -> Mapping[str, Mapping[str, str]]:
+    if not isinstance(text, str) or not text:
+        return {}
+    import configparser
+
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     try:
-        parser.read_string(text if isinstance(text, str) else "")
+        parser.read_string(text)
     except configparser.Error:  # tox or pytest reports it
         return {}
     return {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}

@@ -109,9 +109,10 @@ def test_of_nothing_all_is_known():
 def asked(text, options=None, **texts):
     """What the parts ask of the project, by their lines."""
     return [
-        (part.where.line, pattern)
+        (part.where.line, item.pattern)
         for part in KIND.foreseen(request(text, options, **texts))
-        for pattern in part.kind.inputs(part.options)
+        for item in part.kind.inputs(part.options)
+        if item.required
     ]
 
 
@@ -138,7 +139,7 @@ def test_arguments_of_the_spec_and_its_context_count():
     text = "FROM image\nARG N=a\nCOPY $N /x\n"
     assert asked(text, {"args": {"N": "b"}, "context": "sub"}) == [(3, "sub/b")]
     (part,) = KIND.foreseen(request("FROM image\nCOPY a /x\n", **{".dockerignore": "a\n"}))
-    assert not part.kind.keeps(part.options, "a")
+    assert not any(item.keeps("a") for item in part.kind.inputs(part.options))
 
 
 def test_a_stage_that_is_not_needed_asks_nothing():

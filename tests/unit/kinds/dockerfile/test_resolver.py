@@ -15,7 +15,7 @@ KIND = Dockerfile()
 HERE = Where(file="envtool.yaml", line=3, column=5)
 
 
-class Image(api.Kind):
+class Image(api.Base):
     """Images of two layers, whose pins are their names."""
 
     name = "image"
@@ -210,31 +210,32 @@ def test_keys_have_what_decides_and_nothing_else():
 def test_which_files_are_inputs():
     texts = {".dockerignore": "**/*.log\n!keep.log\n"}
     (copy,) = parts("FROM a\nCOPY src/*.py ./docs/ /keep.log /x/\n", **texts)[1:]
-    assert copy.kind.inputs(copy.options) == ("docs", "keep.log")
-    assert copy.kind.optional_inputs(copy.options) == ("src",)
-    kept = [
-        path
-        for path in ("src/a.py", "src/a.log", "src/x/a.md", "docs/a", "docs/b.log", "keep.log")
-        if copy.kind.keeps(copy.options, path)
-    ]
-    assert kept == ["src/a.py", "docs/a", "keep.log"]
-    assert copy.kind.keeps(copy.options, "behind/a/link")  # nothing but a link leads there
-    assert not copy.kind.keeps(copy.options, "behind/a.log")
-    assert copy.kind.keeps(copy.options, "src")  # which is no directory then, but a link to one
-    assert copy.kind.follows(copy.options, "src", "behind/a.py")
-    assert copy.kind.follows(copy.options, "docs", "behind/a")
-    assert not copy.kind.follows(copy.options, "docs", "behind/a.log")
-    assert not copy.kind.follows(copy.options, "docs/link", "behind/a")  # it stays a link
+    found = [*copy.kind.inputs(copy.options)]
+    assert {each.pattern: each.required for each in found} == {"src": False, "docs": True, "keep.log": True}
+    assert {each.use for each in found} == {"build"}
+    assert len({(each.keeps, each.follows) for each in found}) == 1
+    (one, *_) = found
+    paths = ("src/a.py", "src/a.log", "src/x/a.md", "docs/a", "docs/b.log", "keep.log")
+    assert [path for path in paths if one.keeps(path)] == ["src/a.py", "docs/a", "keep.log"]
+    assert one.keeps("behind/a/link")  # nothing but a link leads there
+    assert not one.keeps("behind/a.log")
+    assert one.keeps("src")  # which is no directory then, but a link to one
+    assert one.follows("src", "behind/a.py")
+    assert one.follows("docs", "behind/a")
+    assert not one.follows("docs", "behind/a.log")
+    assert not one.follows("docs/link", "behind/a")  # it stays a link
     own = {**texts, "Dockerfile.dockerignore": "docs\n"}
     (copy,) = parts("FROM a\nCOPY . /x/\n", **own)[1:]
-    assert copy.kind.inputs(copy.options) == (".",)
-    assert copy.kind.keeps(copy.options, "a.log")
-    assert not copy.kind.keeps(copy.options, "docs/a")
+    (one,) = copy.kind.inputs(copy.options)
+    assert one.pattern == "."
+    assert one.keeps("a.log")
+    assert not one.keeps("docs/a")
     (run,) = parts("FROM a\nRUN --mount=target=/c,source=sub x\n", **texts)[1:]
-    assert run.kind.inputs(run.options) == ("sub",)
-    assert not run.kind.keeps(run.options, "sub/a.log")
+    (one,) = run.kind.inputs(run.options)
+    assert (one.pattern, one.required) == ("sub", True)
+    assert not one.keeps("sub/a.log")
     (run,) = parts("FROM a\nRUN --mount=target=/c,source=app/[id] x\n")[1:]  # no pattern, but a name
-    assert run.kind.inputs(run.options) == ("app",)
+    assert [(each.pattern, each.required) for each in run.kind.inputs(run.options)] == [("app", True)]
     (alone,) = parts("FROM a\nRUN x\n", **texts)[1:]
     assert alone.kind.inputs(alone.options) == ()
 
@@ -244,8 +245,9 @@ def test_a_context_that_is_not_the_specs_directory():
     asked = replace(request("", {"context": "app"}), texts={"app/Dockerfile": text, "app/.dockerignore": "b\n"})
     (copy,) = KIND.parts(asked, KIND.resolve(asked, Site()))[1:]
     assert copy.where.file == "app/Dockerfile"
-    assert copy.kind.inputs(copy.options) == ("app",)
-    assert [path for path in ("app/a", "app/b", "other/a") if copy.kind.keeps(copy.options, path)] == ["app/a"]
+    (one,) = copy.kind.inputs(copy.options)
+    assert one.pattern == "app"
+    assert [path for path in ("app/a", "app/b", "other/a") if one.keeps(path)] == ["app/a"]
     (step,) = copy.kind.build(replace(asked, options=copy.options), None).steps
     assert step.arguments[0]["root"] == "/dev/envtool/context/app"
 
@@ -367,6 +369,11 @@ def test_what_is_wrong_is_said(text, options, why, line):
 
 
 def test_the_inputs_of_local_images_are_watched(image):
-    image.inputs = lambda options: (f"{options}/index.json",)
-    assert KIND.asked_inputs({"images": {"a": "oci"}}) == ("oci/index.json",)
-    assert KIND.texts({"context": "app"}) == ("app/Dockerfile", "app/Dockerfile.dockerignore", "app/.dockerignore")
+    image.inputs = lambda options: (api.Input(f"{options}/index.json"),)
+    assert set(KIND.inputs({"context": "app", "images": {"a": "oci"}})) == {
+        api.Input("oci/index.json", use="resolve", required=False),
+        *(
+            api.Input(f"app/{name}", use="text", required=False)
+            for name in ("Dockerfile", "Dockerfile.dockerignore", ".dockerignore")
+        ),
+    }

@@ -34,12 +34,12 @@ def test_files_of_the_project(text, scheme, path, name):
 )
 def test_registries(text, whole):
     assert str(parse_source(text).reference) == whole
-    assert not parse_source(text).inputs
+    assert not parse_source(text).files
 
 
 def test_what_says_which_image_it_is():
-    assert parse_source("oci:a/b:c").inputs == ("a/b/oci-layout", "a/b/index.json")
-    assert parse_source("oci-archive:x.tar").inputs == ("x.tar",)
+    assert parse_source("oci:a/b:c").files == ("a/b/oci-layout", "a/b/index.json")
+    assert parse_source("oci-archive:x.tar").files == ("x.tar",)
     assert source_of_options({"name": "alpine", "platform": "linux/386"})[1] == "linux/386"
 
 

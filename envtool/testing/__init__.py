@@ -1,4 +1,7 @@
-"""For tests of plugins: a project, a site and a tree in memory, and checks of the contract of kinds and languages.
+"""For tests of plugins: a project, a site and a tree in memory, containers without a kernel, and checks of the contract
+of kinds and languages.
+
+fake_runner   Stands in for what runs containers
 
     from envtool import testing
 
@@ -9,7 +12,7 @@
 `check_kind` checks the contract of `envtool.api.Kind` without a container: the kind resolves the same request to the
 same pins, its pins and material are JSON, its fetches are exact and located, its recipe is pure and offline, and its
 schema refuses wrong options. `check_refused` checks that the kind fails with a clear error. Both raise AssertionError
-with the promise that is broken.
+with the promise that is broken. `FakeRunner` stands in for what runs containers.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from envtool import api, keys
 from envtool.errors import UsageError
 from envtool.fs import globs
 from envtool.project import host_access
+from envtool.testing.fake_runner import FakeContainer, FakeRunner, describe_step
 
 if TYPE_CHECKING:
     from envtool.api import Json
@@ -35,8 +39,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = [
-    "MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language", "check_refused", "completed",
-    "request",
+    "FakeContainer", "FakeRunner", "MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language",
+    "check_refused", "completed", "describe_step", "request",
 ]  # fmt: skip
 
 
@@ -347,12 +351,7 @@ def _check_schema(kind: api.Kind, options: Json, wrong: Sequence[Json]) -> None:
 
 def _check_paths(kind: api.Kind, asked: api.Request, pins: Json) -> None:
     options = asked.options
-    for path in (
-        *kind.inputs(options),
-        *kind.optional_inputs(options),
-        *kind.named_inputs(options),
-        *kind.asked_inputs(options),
-    ):
+    for path in (item.pattern for item in kind.inputs(options)):
         assert not path.startswith("/"), f"{kind.name}: input {path!r} is not relative"
         assert ".." not in path.split("/"), f"{kind.name}: input {path!r} leads out of the project"
     for target, source in kind.in_project(asked, pins).items():

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from envtool.build.context import Context
-from envtool.errors import EnvtoolError
-from envtool.events import Finished, Outcome, Started, Subject
+from envtool.errors import Interrupted
+from envtool.events import Emit, Finished, Outcome, Started, Subject
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,22 +25,21 @@ class TrackedWork:
 
 @contextmanager
 def track_work(
-    context: Context, event_id: str, subject: Subject, name: str, *, env: str = "", total: int = 0, on: str = ""
+    emit: Emit, event_id: str, subject: Subject, name: str, *, env: str = "", total: int = 0, on: str = ""
 ) -> Iterator[TrackedWork]:
     """Emits Started and Finished around the work; `on` as in events.Started. The outcome of interrupted work is
     `interrupted`, whatever was set before."""
     work = TrackedWork(began=time.time())
-    context.emit(Started(id=event_id, subject=subject, name=name, time=work.began, env=env, total=total, on=on))
+    emit(Started(id=event_id, subject=subject, name=name, time=work.began, env=env, total=total, on=on))
     try:
         yield work
-    except EnvtoolError as error:
-        if error.exit_status == 130:
-            work.outcome = "interrupted"
+    except (Interrupted, KeyboardInterrupt):
+        work.outcome = "interrupted"
         raise
     finally:
         now = time.time()
         work.seconds = now - work.began
-        context.emit(
+        emit(
             Finished(
                 id=event_id,
                 subject=subject,

@@ -1,0 +1,213 @@
+"""Kinds of layers and bases, and what they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from envtool.api.site_protocol import Site
+from envtool.model import Input, InputFile, Json, Looked, Where
+from envtool.recipe import Fetch, ImageSource, Original, Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What one kind is asked to build: the rendered options and the stack below."""
+
+    name: str
+    options: Json
+    inputs: tuple[InputFile, ...]
+    where: Where  # of the layer or base in the spec, for errors
+    arch: str  # `uname -m`: "x86_64", "aarch64"
+    epoch: int  # SOURCE_DATE_EPOCH of the stack, seconds
+    below: tuple[str, ...] = ()  # diff IDs of the layers below, bottom first
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see Part.beside: name -> diff IDs
+    directory: str = "."  # the directory of the spec file, relative to the project; paths in options are relative to it
+    base_kind: str = ""  # of the stack's base; empty for a base
+    base_name: str = ""
+    base_pins: Json = None
+    variables: Mapping[str, str] = field(default_factory=dict)  # variables that the layers below set
+    unset: tuple[str, ...] = ()  # names of variables that the layers below remove
+    keep: Json = None  # earlier pins: `resolve` changes of them only what the options require
+    texts: Mapping[str, str] = field(default_factory=dict)  # pattern of an Input for "text" -> the text of the file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A sublayer: one of the layers of which a base consists, such as a layer of an image or the result of one
+    instruction of a Dockerfile.
+
+    A sublayer is built like a layer of the spec and has a kind of its own. The core does not call that kind's
+    `resolve`: put the resolved versions and hashes into `options`. Sublayers are counted from 1 in the order of
+    `Base.parts`; 0 is the base's own layer. A sublayer may use only sublayers before it, in `below` and in `beside`.
+    """
+
+    name: str  # for people, as in "RUN make install"; displayed after the base's name
+    kind: Kind
+    options: Json
+    where: Where
+    below: tuple[int, ...] = ()  # numbers of the sublayers below, bottom first; their diff IDs are in the key
+    beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # name -> a stack (numbers, bottom first) whose
+    # merged tree is mounted read-only at BESIDE/<name> during the build; the diff IDs are in the key
+    shown: bool = True  # False: not in the stack of envs, only other sublayers need it (another stage)
+
+
+class Kind:
+    """A kind of base or layer. Subclass it; every method but `build` has a default.
+
+    Several threads call the methods at the same time: a kind must keep no state on self.
+    """
+
+    name: ClassVar[str]  # the key in the spec: `apt`, `pip`, `debian` …
+    schema: ClassVar[Json]  # JSON Schema (2020-12) of the value under that key, with `description`s for the reference
+    # Further keys that an entry may have beside the kind's own (`inputs:` beside `run:`): name -> schema. If a kind
+    # declares any, `options` is always a mapping: {name: value, **the siblings that are in the spec}.
+    siblings: ClassVar[Mapping[str, Json]] = {}
+    # JSON Schema of the pins that `resolve` returns (build it from api.shapes). Pins are read back from a lock, which
+    # anybody may have edited: methods other than `resolve` never get pins that do not fit this schema.
+    pins: ClassVar[Json] = True
+    version: ClassVar[int] = 1  # part of every key: raise it if the same pins would now be built differently
+    needs_only: ClassVar[bool] = (
+        False  # True: it has a directory of its own, so only the base and its `needs` are below it
+    )
+    of_base: ClassVar[bool] = False  # True: `resolve` chooses from the base's pins, so only a new base changes its own
+
+    def inputs(self, options: Json) -> Iterable[Input]:
+        """Returns the project's files that the layer depends on."""
+        return ()
+
+    def judge(self, options: Json) -> None:
+        """Checks options that fit the schema, looking at nothing else; called as soon as the spec is read. Raises
+        FetchError, ResolveError: envtool points at the value in the spec that the message quotes."""
+
+    def check(self, request: Request, site: Site) -> None:
+        """Checks the options, and project files that are no inputs, before any layer below is resolved. The request has
+        no inputs and nothing about the layers below; `site` opens files of the project and refuses everything else.
+        Raises ResolveError, SpecError."""
+
+    def question(self, request: Request) -> Json:
+        """Returns everything in the request that decides the pins: as long as it is equal, remembered pins are used.
+        The core adds the kind, its version, the architecture and the layers below. Default: the options and all
+        inputs."""
+        return {"options": request.options, "inputs": [[item.path, item.sha256, item.link] for item in request.inputs]}
+
+    def resolve(self, request: Request, site: Site) -> Json:
+        """Returns the pins (JSON): the exact versions, hashes and sizes for these options. Raises ResolveError,
+        FetchError, SpecError."""
+        return None
+
+    def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
+        """Returns the exact files that the build needs. Pins go into a lock that other people use, so they name no
+        mirror or index of this machine: leave `url` empty, and let `locate` fill it in."""
+        return ()
+
+    def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+        """Returns the same files with `url` (and `mirrors`) by this machine's configuration, credentials included.
+        Called only for files that are not in the store, just before they are fetched. A `url` that is set already is
+        the one that `resolve` passed to `Site.seen`. Raises FetchError, ResolveError."""
+        return fetches
+
+    def material(self, request: Request, pins: Json) -> Json:
+        """Returns what the kind adds to the key: all of options and pins that determines the layer. The core adds the
+        kind and its version, names and hashes of the fetched files, the content of the inputs, the architecture, the
+        epoch, and the variables and diff IDs below. Default: the options. Leave out what cannot change the layer (a
+        mirror's host name)."""
+        return request.options
+
+    def hint(self, request: Request, pins: Json, output: str, site: Site) -> str:
+        """Returns what the user should do about a build that failed with this output; "" if the kind does not know."""
+        return ""
+
+    def variables(self, request: Request, pins: Json) -> Mapping[str, str | None]:
+        """Returns variables for everything above this layer; None removes a variable. Lists of directories (PATH,
+        GEM_PATH and the like: docs/plugins.md) are put *before* the list so far, and before the system's own list where
+        setting the variable would replace that."""
+        return {}
+
+    def in_project(self, request: Request, pins: Json) -> Mapping[str, str]:
+        """Returns directories of this layer that appear inside the project, in the layer's own build and in everything
+        above it: project-relative path -> absolute path in the container. Such a directory hides what the project has
+        at that path (node_modules). For `.` the path must be PROJECT: the layer's files there are laid over the
+        project, file by file, and hide only files of the project that are inputs. Use that for a build among the
+        sources; its recipe mounts the inputs elsewhere."""
+        return {}
+
+    def generated(self, request: Request, pins: Json) -> Mapping[str, str]:
+        """Returns files that the build makes and that belong beside the sources (a version module, an extension
+        module), or directories with everything in them: project-relative path -> absolute path in the container.
+        Everything above the layer sees copies of them in the project, except where the project has a file of that path
+        or the build did not make it."""
+        return {}
+
+    def build(self, request: Request, pins: Json) -> Recipe:
+        """Returns the recipe of the base or layer. Pure."""
+        raise NotImplementedError(self.name)
+
+    def summary(self, request: Request, pins: Json) -> str:
+        """Returns a few words for the progress line: "14 packages"."""
+        return ""
+
+
+class Base(Kind):
+    """A kind of base: a whole tree, on which layers stand. It has no layers below."""
+
+    pinned: ClassVar[bool] = True  # False: it is a tree of this machine, and envtool reports it as not pinned
+
+    def foreseen(self, request: Request) -> tuple[Part, ...]:
+        """For kinds with `parts`: returns the sublayers that read the project, as far as they are known before there
+        are pins. `request` is as in `check`. The core checks their inputs and secrets early and never builds them.
+        Raises SpecError."""
+        return ()
+
+    def fresh(self, request: Request, pins: Json) -> bool:
+        """Returns whether remembered pins still hold on this machine, without using the network. The core compares the
+        fields of the request itself; only kinds that pin the host need this method."""
+        return True
+
+    def watches(self, pins: Json) -> tuple[str, ...]:
+        """Returns absolute host paths. As long as the stat of each is unchanged, `fresh` is not called again."""
+        return ()
+
+    def looked(self, pins: Json) -> Looked | None:
+        """Returns the files of this machine that containers on the base see and the pins do not cover, with
+        their state; None if there are none."""
+        return None
+
+    def platform(self, pins: Json) -> str:
+        """For kinds that are not `pinned`: returns a description of all on this machine that decides how layers on the
+        base resolve. The lock keeps the pins of each platform separately."""
+        return ""
+
+    def parts(self, request: Request, pins: Json) -> tuple[Part, ...]:
+        """Returns the sublayers above the base's own layer, in order. Layers on the base stand on all
+        sublayers that are `shown`. Pure."""
+        return ()
+
+    def image_config(self, request: Request, pins: Json) -> Mapping[str, Json]:
+        """Returns how to run an image of this base: the `config` object of the OCI image specification,
+        config.md ("Env", "User", "WorkingDir", "Entrypoint", "Cmd", "Labels" …). `variables` must agree with "Env"."""
+        return {}
+
+    def image_source(self, request: Request, pins: Json) -> ImageSource | None:
+        """Returns which image the base is, or None if it is not an image."""
+        return None
+
+    def original(self, request: Request, pins: Json, site: Site) -> Original | None:
+        """Returns the image's own documents, with which envtool exports it unchanged. Raises FetchError."""
+        return None
+
+    def epoch(self, pins: Json) -> int | None:
+        """Returns SOURCE_DATE_EPOCH of every stack on the base, in seconds; None for the default."""
+        return None
+
+    def faketime(self, request: Request, pins: Json, site: Site) -> bytes | None:
+        """Returns the content of a libfaketime.so.1 for this base's C library, with which `envtool verify`
+        changes the clock; None if the base's archive has none. Raises FetchError."""
+        return None
+
+    def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
+        """Returns, for each end of a path (`ffi.h`, `bin/cmake`), the package of the base's distribution
+        that has a file with such a path; ends without a known package are left out. For hints after a failure. Raises
+        ResolveError, FetchError."""
+        return {}

@@ -1,0 +1,285 @@
+"""pid 1 of a container in which further commands can be started while its steps run (execution.py asks for them).
+
+Each request comes over the container's own socket, with a socket of its own (its channel) among its descriptors. pid 1
+forks the command as it forks each step, so nothing that runs in the container can tell the two apart, and no process of
+the host ever enters. What pid 1 says of a command goes through that command's channel: "started", "error", "exited".
+What it hears there is "signal"; a channel that the supervisor's side closes kills its command.
+
+Imported before the root changes. One poll loop, so that requests, deadlines and signals come one after the other: a
+signal writes a byte to a pipe, and none is lost before poll(2).
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import _socket
+import errno
+import os
+import select
+import sys
+import time
+
+from envtool.container import execution, join, messages, pid1, syscalls, userns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+_HANDLED = (*pid1.FORWARDED_SIGNALS, syscalls.SIGUSR1, syscalls.SIGCHLD)
+
+
+def functions(program: dict[str, Any], joins: join.Namespaces | None, *, held: bool) -> dict[str, Any]:
+    """Returns what a program needs, as `supervisor.run` runs it, to be entered (`held`), and to join namespaces. Raises
+    ValueError for a program that cannot.
+    """
+    found: dict[str, Any] = {}
+    if held:
+        found["init"] = EnterableInit
+        if program["user"] == "root":
+            from envtool.fs.passwd import explain_unmapped, find_user
+
+            found |= {"find": find_user, "lacking": explain_unmapped}
+    if joins is not None:
+        if program["network"] and "network" in joins.descriptors:
+            raise ValueError("a container has this machine's network, or another container's, not both")
+        found |= {"joins": dict(joins.descriptors), "join": join.enter_namespaces}
+    return found
+
+
+class _Command:
+    """A command that was started by request: its channel, and its deadline on the monotonic clock (None: none)."""
+
+    __slots__ = ("channel", "deadline", "grace", "timed_out")
+
+    def __init__(self, channel: _socket.socket, milliseconds: int, grace: int) -> None:
+        self.channel: _socket.socket | None = channel
+        self.grace = grace / 1000
+        self.deadline = time.monotonic() + milliseconds / 1000 if milliseconds >= 0 else None
+        self.timed_out = False
+
+
+class EnterableInit(pid1.Init):
+    """Runs the steps as `Init` does, and serves requests meanwhile."""
+
+    __slots__ = ("channels", "commands", "ids", "poll", "program", "socket", "wake_read", "wake_write")
+
+    def __init__(self, program: dict[str, Any], ids: userns.IdMaps, sock: int) -> None:
+        super().__init__()
+        self.program, self.ids = program, ids
+        self.socket = _socket.socket(fileno=os.dup(sock))
+        self.commands: dict[int, _Command] = {}  # by process id, until the process is reaped
+        self.channels: dict[int, int] = {}  # descriptor of a channel -> process id
+        self.wake_read, self.wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.poll = select.poll()
+        for descriptor in (self.wake_read, self.socket.fileno()):
+            self.poll.register(descriptor, select.POLLIN)
+        _signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+        _signal.signal(syscalls.SIGCHLD, _ignore)
+
+    def fork(self) -> int:
+        """Returns 0 in the process that becomes a step or command, where no handler of pid 1 is left."""
+        # A signal for the child must not run a handler there, which would send it on to the running step.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _HANDLED)
+        child = 0
+        try:
+            child = os.fork()
+            if child == 0:
+                _signal.set_wakeup_fd(-1)
+                for number in _HANDLED:
+                    _signal.signal(number, _signal.SIG_DFL)
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+        return child
+
+    def wait(self, child: int) -> int:
+        """Serve requests and reap until `child` ends. Returns its status, as a shell shows it."""
+        while True:
+            status = self._reap(child)
+            if status is not None:
+                return status
+            deadlines = [command.deadline for command in self.commands.values() if command.deadline is not None]
+            wait = max(0.0, min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
+            for descriptor, _ in self.poll.poll(wait):
+                if descriptor == self.wake_read:
+                    os.read(descriptor, 4096)
+                elif descriptor == self.socket.fileno():
+                    self._receive_request()
+                elif descriptor in self.channels:
+                    self._listen(descriptor)
+            self._end_late_commands()
+
+    def end_all(self) -> None:
+        """Kill every other process. Nothing can be started from here on: the supervisor's side sees channels that are
+        closed, and for further requests a socket that nobody reads.
+        """
+        super().end_all()
+        for command in self.commands.values():
+            self._close(command)
+        self.socket.shutdown(_socket.SHUT_RD)
+        while self._receive_request(serve=False):
+            pass
+
+    def forward_signal(self, number: int, frame: object) -> None:
+        """As for the running step; commands are ended with it."""
+        super().forward_signal(number, frame)
+        if number in {syscalls.SIGINT, syscalls.SIGTERM}:
+            for child in list(self.commands):
+                _signal_group(child, number)
+
+    # ---- the commands that were started
+
+    def _reap(self, step: int) -> int | None:
+        """Reap whatever has ended. Returns the status of the step if that has ended."""
+        while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            # Before a process is reaped nothing else has its number: after that, no signal may be sent to it.
+            command = self.commands.pop(found.si_pid, None)
+            if command is not None and command.timed_out:
+                _signal_group(found.si_pid, syscalls.SIGKILL)
+            if found.si_pid == step:
+                self.running = 0
+            _, state, usage = os.wait4(found.si_pid, 0)
+            status = os.waitstatus_to_exitcode(state)
+            status = status if status >= 0 else 128 - status
+            if command is not None:
+                seconds = usage.ru_utime + usage.ru_stime
+                self._tell(command, "exited", status, int(command.timed_out), int(seconds * 1e6), usage.ru_maxrss)
+                self._close(command)
+            if found.si_pid == step:
+                return status
+        return None
+
+    def _tell(self, command: _Command, *values: int | str) -> None:
+        if command.channel is not None:
+            try:
+                command.channel.send(messages.pack(*values), _socket.MSG_DONTWAIT)
+            except OSError:  # its handle was closed
+                pass
+
+    def _close(self, command: _Command) -> None:
+        if command.channel is not None:
+            self.poll.unregister(command.channel)
+            del self.channels[command.channel.fileno()]
+            command.channel.close()
+            command.channel = None
+
+    def _listen(self, descriptor: int) -> None:
+        child = self.channels[descriptor]
+        command = self.commands[child]
+        assert command.channel is not None
+        try:
+            message = command.channel.recv(256, _socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if not message:  # nobody wants to know any more what comes of it
+            self._close(command)
+            _signal_group(child, syscalls.SIGKILL)
+            return
+        match messages.unpack(message):
+            case ("signal", int(number)) if 0 < number < 65:
+                _signal_group(child, number)
+
+    def _end_late_commands(self) -> None:
+        now = time.monotonic()
+        for child, command in self.commands.items():
+            if command.deadline is not None and now >= command.deadline:
+                _signal_group(child, syscalls.SIGKILL if command.timed_out else syscalls.SIGTERM)
+                command.deadline = None if command.timed_out else now + command.grace
+                command.timed_out = True
+
+    # ---- requests
+
+    def _receive_request(self, *, serve: bool = True) -> bool:
+        """Receive a request. Returns whether there may be another one."""
+        try:
+            data, ancillary, flags, _ = self.socket.recvmsg(
+                execution.MAX_REQUEST, 256, _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
+            )
+        except OSError:
+            return False
+        descriptors = messages.parse_ancillary(ancillary)[1]
+        try:
+            if not data:
+                if serve:
+                    self.poll.unregister(self.socket)
+                return False
+            if serve and descriptors:  # without its channel, which comes first, nobody can be told
+                channel = _socket.socket(fileno=descriptors.pop(0))
+                self._serve(channel, data, descriptors, complete=not flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC))
+            return True
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _serve(self, channel: _socket.socket, data: bytes, descriptors: list[int], *, complete: bool) -> None:
+        """Do what is asked. The channel is kept for a command that was started, else closed."""
+        report: tuple[str, str, int, str] | None = None
+        try:
+            message = messages.unpack(data)
+            if message == ("namespaces",):
+                join.send_namespaces(channel)
+            elif complete:
+                self._start_command(channel, execution.unpack_request(message, descriptors), descriptors)
+            else:
+                report = ("error", "exec", errno.EMFILE, os.strerror(errno.EMFILE))
+        except OSError as error:
+            report = ("error", "exec", error.errno or 0, str(error.strerror or error))
+        except ValueError as error:
+            report = ("error", "exec", errno.EINVAL, str(error))
+        if report is not None:
+            try:
+                channel.send(messages.pack(*report), _socket.MSG_DONTWAIT)
+            except OSError:  # its handle was closed
+                pass
+
+    def _start_command(self, channel: _socket.socket, request: execution.Request, stdio: list[int]) -> None:
+        step: dict[str, Any] = {"argv": request.argv, "env": request.env, "cwd": request.cwd}
+        if request.user:
+            step["user"] = request.user
+        master = terminal = -1
+        try:
+            if request.window >= 0:
+                master, terminal = pid1.open_pty(user=self.program["user"] == "user")
+                execution.set_window(master, request.window)
+            child = self.fork()
+            if child == 0:
+                self._become_command(step, channel.fileno(), stdio, terminal)
+            rights = (
+                [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))] if master >= 0 else []
+            )
+            command = _Command(channel, request.milliseconds, request.grace)
+            self.commands[child], self.channels[channel.fileno()] = command, child
+            self.poll.register(channel, select.POLLIN)
+            try:
+                channel.sendmsg([messages.pack("started")], rights, _socket.MSG_DONTWAIT)
+            except OSError:  # then its channel is closed, which kills it
+                pass
+        finally:
+            for descriptor in (master, terminal):
+                if descriptor >= 0:
+                    os.close(descriptor)
+
+    def _become_command(self, step: dict[str, Any], report: int, stdio: list[int], terminal: int) -> NoReturn:
+        try:
+            for target, descriptor in enumerate(stdio):
+                os.dup2(descriptor, target, inheritable=True)
+            pid1.run_step(self.program, step, self.ids, report, terminal)
+        finally:
+            os._exit(125)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """A handler, so that the signal writes to the pipe that wakes poll(2)."""
+
+
+def _signal_group(child: int, number: int) -> None:
+    try:
+        os.killpg(child, number)
+    except ProcessLookupError:  # between the fork and its setsid, or it is a zombie
+        try:
+            os.kill(child, number)
+        except OSError:
+            pass
+    except OSError:
+        pass

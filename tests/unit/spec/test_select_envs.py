@@ -1,0 +1,105 @@
+"""Which envs a name or pattern means: the same for `-e`, `why`, `verify` and `exec`."""
+
+from __future__ import annotations
+
+import pytest
+
+from envtool.api import Kind
+from envtool.errors import UsageError, near_name_hint
+from envtool.fs.globs import matches_name
+from envtool.model import BaseSpec, Command, Env, Spec, Task, Where
+from envtool.plan.graph import build_graph
+from envtool.plan.selection import select_subjects
+from envtool.plugins import PluginRegistry
+from envtool.spec.select_envs import env_names, find_env, matching_envs, select_envs
+from envtool.verify import selection
+
+HERE = Where(file="envtool.yaml", line=1, column=1)
+
+
+class Box(Kind):
+    name = "box"
+    schema = {}
+
+
+def env(name):
+    return Env(
+        name=name, group=name.partition("[")[0], base=BaseSpec(name="base", kind="box", options=name, where=HERE),
+        layers=(), tasks=(Task(name="build", commands=(Command(shell="true"),), where=HERE),), where=HERE,
+    )  # fmt: skip
+
+
+NAMES = ("unit[bookworm]", "unit[trixie]", "api/unit[a,b]", "lint", "lint2", "py3.12")
+SPEC = Spec(file="envtool.yaml", root="/", envs=tuple(map(env, NAMES)), bases={}, layers={}, read=())
+GRAPH = build_graph(SPEC, PluginRegistry(bases={"box": Box()}, layers={"box": Box()}))
+
+MEANT = {
+    "lint": ["lint"],
+    "unit": ["unit[bookworm]", "unit[trixie]"],
+    "unit[trixie]": ["unit[trixie]"],
+    "*[t*": ["unit[trixie]"],
+    "un?t": ["unit[bookworm]", "unit[trixie]"],  # a glob means groups too
+    "*unit": ["unit[bookworm]", "unit[trixie]", "api/unit[a,b]"],
+    "api/*": ["api/unit[a,b]"],
+    "lint?": ["lint2"],
+    "py3.12": ["py3.12"],
+    "*": [*NAMES],
+    "unit[bt]": [],  # brackets are plain characters
+    "py3?1": [],
+    "LINT": [],
+    "": [],
+    "unit[": [],
+    "lint ": [],
+}
+
+
+@pytest.mark.parametrize("pattern", MEANT)
+def test_a_pattern_means_the_same_everywhere(pattern):
+    meant = MEANT[pattern]
+    assert [env.name for env in matching_envs(SPEC, pattern)] == meant
+    if meant:
+        assert [env.name for env in select_envs(SPEC, (pattern,)).envs] == meant
+        assert [env.name for env, _ in selection.select_tasks(SPEC, (pattern,))] == meant
+        assert [env.name for env, _ in select_subjects(SPEC, GRAPH, (f"{pattern}:build",)).tasks] == meant
+        assert [target.env for target in selection.select_layers(SPEC, GRAPH, (pattern,))] == meant
+    else:
+        for select in (lambda: select_envs(SPEC, (pattern,)), lambda: selection.select_tasks(SPEC, (pattern,))):
+            with pytest.raises(UsageError) as caught:
+                select()
+            assert caught.value.code == "no-env"
+            assert f"no env `{pattern}`" in caught.value.message
+
+
+def test_envs_keep_the_order_of_the_spec_and_come_once():
+    assert [env.name for env in select_envs(SPEC, ("lint", "unit[trixie]", "*t*")).envs] == [
+        name for name in NAMES if "t" in name
+    ]
+    assert select_envs(SPEC, ()) is SPEC
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("lnt", "`lint`"), ("unti", "`unit`"), ("unit[trixi]", "`unit[trixie]`"), ("zzzz", "envs: unit[bookworm], ")],
+)
+def test_a_name_that_no_env_has_is_told_the_near_one(name, hint):
+    for find in (lambda: find_env(SPEC, name), lambda: select_envs(SPEC, (name,))):
+        with pytest.raises(UsageError) as caught:
+            find()
+        assert hint in caught.value.hint
+
+
+def test_a_name_that_nothing_has_is_told_all_the_same():
+    for known, hint, told in (
+        (["python", "deps"], "", "did you mean `python`?"),
+        (["deps"], "", "there are deps"),
+        ([], "", "there are "),
+        (["deps"], "see `envtool list`", "see `envtool list`"),
+        ([f"{n:03}" for n in range(99)], "", f"there are {', '.join(f'{n:03}' for n in range(12))}"),
+    ):
+        assert near_name_hint("pyton", known, hint) == told
+
+
+def test_a_pattern_that_is_a_name_matches_it_whatever_it_has():
+    assert matches_name("a*[b", "a*[b")
+    assert not matches_name("a", "")
+    assert env_names(SPEC.envs)[: len(NAMES)] == [*NAMES]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DISTRIBUTION = "envtool-core"
+GROUP = "envtool"  # of entry points: modules with hooks
+VERB_GROUP = "envtool.verbs"  # of entry points: verbs
+VERB_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _VALUE = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+))?")
 _KNOWN = (".dist-info", ".egg-info")
 
@@ -40,6 +43,8 @@ class EntryPoint(Protocol):
     def name(self) -> str: ...
     @property
     def value(self) -> str: ...
+    @property
+    def group(self) -> str: ...
     @property
     def dist(self) -> Distribution | None: ...
     def load(self) -> Any:
@@ -71,18 +76,33 @@ class FileEntryPoint:
         return functools.reduce(getattr, attributes, import_module(match["module"]))
 
 
-def entry_points_of(group: str) -> Iterable[EntryPoint]:
-    """Returns the entry points of a group. If a distribution is installed twice, the first on sys.path counts."""
+def entry_points_of(*groups: str) -> Iterable[EntryPoint]:
+    """Returns the entry points of groups. If a distribution is installed twice, the first on sys.path counts."""
     try:
-        return [*_read(group, sys.path)] if _has_only_directories() else _ask_importlib(group)
+        return [*_read(groups, sys.path)] if _has_only_directories() else _ask_importlib(groups)
     except (OSError, UnicodeError):
-        return _ask_importlib(group)
+        return _ask_importlib(groups)
 
 
-def _ask_importlib(group: str) -> Iterable[EntryPoint]:
+def verb_entry_points() -> dict[str, list[EntryPoint]]:
+    """Returns the entry points of plugins' verbs by name, in the order of the names. Imports no plugin."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in sorted(entry_points_of(VERB_GROUP), key=lambda entry: (entry.name, entry.value)):
+        if VERB_NAME.fullmatch(entry.name):
+            found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def describe_owner(entry: EntryPoint) -> str:
+    """Returns the plugin of an entry point in words: "the plugin `envtool-python` 0.3.0"."""
+    distribution = entry.dist
+    return f"the plugin `{distribution.name}` {distribution.version}" if distribution else f"the plugin `{entry.name}`"
+
+
+def _ask_importlib(groups: tuple[str, ...]) -> Iterable[EntryPoint]:
     from importlib.metadata import entry_points
 
-    return entry_points(group=group)
+    return [entry for group in groups for entry in entry_points(group=group)]
 
 
 def _has_only_directories() -> bool:
@@ -97,7 +117,7 @@ def _finds(finder: object) -> bool:
     return getattr(finder, "find_distributions", None) is not None
 
 
-def _read(group: str, paths: Iterable[str]) -> Iterator[FileEntryPoint]:
+def _read(groups: tuple[str, ...], paths: Iterable[str]) -> Iterator[FileEntryPoint]:
     seen: set[str] = set()
     for path in paths:
         try:
@@ -111,10 +131,10 @@ def _read(group: str, paths: Iterable[str]) -> Iterator[FileEntryPoint]:
             normalized = re.sub(r"[-_.]+", "-", stem.partition("-")[0]).lower()
             if normalized not in seen:
                 seen.add(normalized)
-                yield from _read_entry_points(os.path.join(path or ".", name), group)
+                yield from _read_entry_points(os.path.join(path or ".", name), groups)
 
 
-def _read_entry_points(directory: str, group: str) -> Iterator[FileEntryPoint]:
+def _read_entry_points(directory: str, groups: tuple[str, ...]) -> Iterator[FileEntryPoint]:
     try:
         with open(os.path.join(directory, "entry_points.txt"), encoding="utf-8") as file:
             lines = [line.strip() for line in file]
@@ -124,9 +144,9 @@ def _read_entry_points(directory: str, group: str) -> Iterator[FileEntryPoint]:
     for line in lines:
         if line.startswith("[") and line.endswith("]"):
             section = line[1:-1]
-        elif line and not line.startswith("#") and section == group:
+        elif line and not line.startswith("#") and section in groups:
             name, _, value = line.partition("=")
-            yield FileEntryPoint(name=name.strip(), value=value.strip(), group=group, directory=directory)
+            yield FileEntryPoint(name=name.strip(), value=value.strip(), group=section, directory=directory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""The events of a run. The terminal, `--json`, JUnit and plugins subscribe to this one stream, and print nothing else.
+"""The events of a run, and how it ended. The terminal, `--json`, the reports and plugins subscribe to this one stream,
+and print nothing else.
 
 Times are seconds since the epoch (float), sizes are bytes. Events of one piece of work have the same `id`.
 """
@@ -81,3 +82,44 @@ class Finished:
 
 Event: TypeAlias = Started | Progress | Output | Noted | Finished
 Emit: TypeAlias = Callable[[Event], None]
+
+
+# ---- how a run ended ---------------------------------------------------------------------------------------------
+
+CaseOutcome: TypeAlias = Literal["passed", "failed", "error", "skipped"]
+TaskOutcome: TypeAlias = Literal["passed", "cached", "failed", "timeout", "error", "skipped", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One test that the output names. `id` is the runner's own name for it, as in `tests/test_a.py::test_b`."""
+
+    id: str
+    outcome: CaseOutcome
+    seconds: float | None = None  # None: the output does not say
+    message: str = ""  # why it did not pass, in one line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedTask:
+    """One task of one env. All texts are safe to print: they have no control characters but tab and newline."""
+
+    env: str
+    task: str
+    outcome: TaskOutcome  # "cached": unchanged since it passed, and not run again; "error": its env could not be built
+    status: int | None  # exit status; None if no command was started
+    started: float  # seconds since the epoch; of an unchanged task, those of the run that passed
+    seconds: float
+    host: str = ""  # the machine on which an unchanged task ran
+    message: str = ""  # why, for each outcome but passed and cached
+    output: str = ""  # the end of what it printed, at most 2**20 characters
+    counts: tuple[tuple[str, int], ...] = ()  # tests by outcome: ("failed", 1), ("passed", 311); () if uncertain
+    cases: tuple[Case, ...] = ()  # the tests that its output names: perhaps only those that failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A run of tasks that has ended, also by an interrupt or an error. Tasks are in the order in which they began."""
+
+    tasks: tuple[ReportedTask, ...]
+    seconds: float  # of the whole run

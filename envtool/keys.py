@@ -25,6 +25,14 @@ def digest(document: Json) -> str:
     return hashlib.sha256(canonical_json(document)).hexdigest()
 
 
+def digest_if_json(document: Json) -> str:
+    """As `digest`; empty for what has no canonical JSON: NaN, or values nested too deep."""
+    try:
+        return digest(document)
+    except (ValueError, TypeError, RecursionError):
+        return ""
+
+
 def layer_document(
     *,
     kind: str,

@@ -14,18 +14,22 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any, SupportsIndex, TypeVar, get_args
+from typing import Any, Generic, SupportsIndex, TypeVar, get_args
 
 from envtool import api, pin_schemas, recipe
 from envtool.errors import EnvtoolError, PluginError
 from envtool.model import InputUse, Where
 
-__all__ = ["plugin_owner", "with_location", "wrap_kind", "wrap_language", "wrap_plugin"]
+__all__ = [
+    "Offer", "call", "plugin_error", "plugin_owner", "with_location", "wrap_kind", "wrap_language", "wrap_plugin",
+]  # fmt: skip
 
 K = TypeVar("K", api.Kind, api.Base)
 T = TypeVar("T", api.Kind, api.Base, api.Language)
+Offered_co = TypeVar("Offered_co", covariant=True)
+Answer = TypeVar("Answer")
 AnswerCheck = Callable[[Any], Any]  # a returned value -> the value for the core. Raises _WrongAnswer
 
 USES = get_args(InputUse)
@@ -74,11 +78,15 @@ def _expect_string_mapping(answer: Any) -> Any:
 
 
 def _expect_variables(answer: Any) -> Any:
-    """Checks a mapping of variables, where None removes one."""
-    if isinstance(answer, Mapping):
-        _expect_string_mapping({name: value for name, value in answer.items() if value is not None})
-        return answer
-    return _expect_string_mapping(answer)
+    """Checks a mapping of variables, where None removes one. A name or value that no process can have is refused."""
+    if not isinstance(answer, Mapping):
+        return _expect_string_mapping(answer)
+    values = _expect_string_mapping({name: value for name, value in answer.items() if value is not None})
+    if any(not isinstance(name, str) or not name or "=" in name or "\0" in name for name in answer):
+        raise _WrongAnswer("a mapping whose keys are names of variables")
+    if any("\0" in value for value in values.values()):
+        raise _WrongAnswer("a mapping whose values have no NUL")
+    return answer
 
 
 def _expect_json(answer: Any) -> Any:
@@ -151,6 +159,8 @@ _HOOKS: Mapping[str, AnswerCheck | None] = {
     "envtool_owners": _expect_each(api.Package),
 }
 
+_OFFERS = ("envtool_output_readers", "envtool_report_formats")
+
 # ---- wrappers ------------------------------------------------------------------------------------------------------
 
 
@@ -169,14 +179,65 @@ def plugin_owner(value: object) -> str:
     return str(getattr(value, "_envtool_owner", ""))
 
 
+@dataclass(frozen=True, slots=True)
+class Offer(Generic[Offered_co]):
+    """A frozen value that a plugin's hook returned. `owner` names the plugin in errors."""
+
+    value: Offered_co
+    owner: str
+
+
+def call(owner: str, function: Callable[..., Answer], name: str, *arguments: Any, expected: type[Answer]) -> Answer:
+    """Calls a function of an Offer, which returns an instance of `expected`. `name` is its name in errors. Raises
+    PluginError."""
+    answer: Answer = _checked(function, name, owner, _expect(expected))(*arguments)
+    return answer
+
+
+def call_env_key(offer: Offer[api.EnvKey], env: api.EnvDraft, value: api.Json, project: api.Project) -> api.Additions:
+    """Returns what a key adds to an env. Raises PluginError, and what the key raises on purpose."""
+    ask = _checked(offer.value.add, f"the key `{offer.value.name}`", offer.owner, _expect_additions)
+    additions: api.Additions = ask(env, value, project)
+    return additions
+
+
+def call_verb(offer: Offer[api.PluginVerb], call: api.VerbCall) -> api.Answer:
+    """Calls a verb. Raises PluginError, and what the verb raises on purpose."""
+    answer: api.Answer = _checked(offer.value.run, f"the verb `{offer.value.name}`", offer.owner, _expect_answer)(call)
+    return answer
+
+
+def _expect_answer(answer: Any) -> Any:
+    if not isinstance(_expect(api.Answer)(answer).text, str):
+        raise _WrongAnswer("an Answer whose `text` is a str")
+    if type(answer.status) is not int or answer.status not in (0, 1):
+        raise _WrongAnswer("an Answer whose `status` is 0 or 1")
+    _expect_json(answer.document)
+    return answer
+
+
+def _expect_additions(answer: Any) -> Any:
+    additions = _expect(api.Additions)(answer)
+    return api.Additions(
+        layers=_expect_each(api.LayerDraft)(additions.layers), variables=_expect_variables(additions.variables)
+    )
+
+
+def plugin_error(owner: str, name: str, error: Exception) -> PluginError:
+    """Returns the error of the plugin that raised `error` in `name`."""
+    return PluginError(owner, name, _in_words(error), error)
+
+
 def wrap_plugin(value: object, owner: str) -> object:
-    """Returns an object with those hooks of a plugin that are called during a run, each with its check."""
+    """Returns an object with those hooks of a plugin that are called during a run, each with its check. The hooks that
+    return offers are unchanged: `PluginRegistry.offers` checks what they return."""
+    offers = {name: getattr(value, name) for name in _OFFERS if getattr(value, name, None) is not None}
     hooks = {
         name: _checked(getattr(value, name), name, owner, check)
         for name, check in _HOOKS.items()
         if getattr(value, name, None) is not None
     }
-    return SimpleNamespace(__name__=getattr(value, "__name__", type(value).__module__), **hooks)
+    return SimpleNamespace(__name__=getattr(value, "__name__", type(value).__module__), **hooks, **offers)
 
 
 def _wrap(value: T, owner: str, base: type[T]) -> T:
@@ -288,10 +349,13 @@ def _checked(function: Callable[..., Any], name: str, owner: str, check: AnswerC
         except (Exception, SystemExit) as error:
             if isinstance(error, OSError) and _in_core(error):
                 raise
-            text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise _error(owner, name, arguments, text, error) from error
+            raise _error(owner, name, arguments, _in_words(error), error) from error
 
     return call
+
+
+def _in_words(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _error(owner: str, name: str, arguments: tuple[Any, ...], text: str, cause: BaseException) -> PluginError:

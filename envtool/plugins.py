@@ -4,6 +4,7 @@ value."""
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from envtool import api, distributions, plugin_calls
+from envtool.distributions import GROUP, VERB_GROUP, describe_owner
 from envtool.errors import UsageError
+from envtool.plugin_calls import Offer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,12 +25,28 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "PluginRegistry", "code_paths", "discover", "installed"]
 
 OURS = "envtool itself"
-GROUP = "envtool"  # of entry points
+# the verbs of the command line (a test holds this to cli.main.VERBS): no plugin may have one of these names
+OUR_VERBS = frozenset({
+    "build", "cache", "completion", "diff", "doctor", "exec", "export", "fetch", "gc", "help", "init", "inspect",
+    "list", "lock", "plan", "push", "run", "sbom", "schema", "shell", "store", "test", "vendor", "verify",
+    "version", "why",
+})  # fmt: skip
 PACKAGE = "envtool.kinds"
-BUILTIN = "envtool.kinds.builtin"  # the module whose hooks return the built-in kinds
+# the modules whose hooks return the built-in kinds, and the built-in readers and formats of reports
+BUILTIN = ("envtool.kinds.builtin", "envtool.report.hooks")
+ENV_KEYS = frozenset({  # the core's own keys of an env
+    "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "path", "scratch", "set",
+    "tasks", "timeout", "user", "workdir",
+})  # fmt: skip
+RESERVED_OPTIONS = frozenset({
+    "--allow-file", "--allow-pass", "--allow-secret", "--color", "--file", "--help", "--json", "--output", "--quiet",
+    "--verbose",
+})  # fmt: skip
 RESERVED = frozenset({"needs", "path", "set"})  # keys of every layer, which no kind may have
 
-T = TypeVar("T", api.Kind, api.Base, api.Language)
+K = TypeVar("K", api.Kind, api.Base)
+V = TypeVar("V")
+W = TypeVar("W")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +56,16 @@ class PluginRegistry:
     bases: Mapping[str, api.Base] = field(default_factory=dict)
     layers: Mapping[str, api.Kind] = field(default_factory=dict)
     languages: Mapping[str, api.Language] = field(default_factory=dict)
+    env_keys: Mapping[str, Offer[api.EnvKey]] = field(default_factory=dict)
     plugins: tuple[object, ...] = ()
+    owners: tuple[str, ...] = ()  # of `plugins`, in words
+
+    def offers(self, hook: str, expected: type[V], noun: str, check: Callable[[V], str]) -> Mapping[str, Offer[V]]:
+        """Returns the values of a hook by their `name`: those of envtool itself first, then in the order of the
+        plugins' names. `check` returns what is wrong with a value, or "". Raises UsageError (code "plugin") as
+        `discover` does."""
+        plugins = [*zip(self.plugins, self.owners, strict=True)]
+        return _collect(plugins, hook, expected, noun, check, Offer)
 
     def hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
         """Returns the plugins' functions of one name, in the order of the plugins' names."""
@@ -60,6 +88,12 @@ def wrong_schema(registry: PluginRegistry) -> UsageError | None:
                     if owner := plugin_calls.plugin_owner(value):
                         why = (str(error).splitlines() or [""])[0][:200]
                         return _plugin_error(owner, f"offers a {noun} `{name}` with a wrong schema of `{key}`: {why}")
+    for name, offer in registry.env_keys.items():
+        try:
+            jsonschema_rs.validator_for({"properties": {name: offer.value.schema}})
+        except Exception as error:
+            why = (str(error).splitlines() or [""])[0][:200]
+            return _plugin_error(offer.owner, f"offers the key `{name}` of envs with a wrong schema: {why}")
     return None
 
 
@@ -80,7 +114,7 @@ def discover(
         _register(manager, module, OURS)
         plugins.append((module, OURS))
     for entry in sorted(_installed() if entry_points is None else entry_points, key=lambda e: (e.name, e.value)):
-        owner = f"the plugin {_distribution(entry)}"
+        owner = describe_owner(entry)
         try:
             plugin = entry.load()
         except (Exception, SystemExit) as error:
@@ -89,16 +123,54 @@ def discover(
             continue
         _register(manager, plugin, owner)
         plugins.append((plugin, owner))
+    languages = _collect(plugins, "envtool_languages", api.Language, "language", _check_language, _wrap_language)
+    env_keys = _collect(plugins, "envtool_env_keys", api.EnvKey, "key of envs", _check_env_key, Offer)
+    _check_keys_differ(languages, env_keys)
     return PluginRegistry(
-        bases=_collect(plugins, "envtool_base_kinds", api.Base, "base kind", _check_kind, plugin_calls.wrap_kind),
-        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, plugin_calls.wrap_kind),
-        languages=_collect(
-            plugins, "envtool_languages", api.Language, "language", _check_language, plugin_calls.wrap_language
-        ),
+        bases=_collect(plugins, "envtool_base_kinds", api.Base, "base kind", _check_kind, _wrap_kind),
+        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, _wrap_kind),
+        languages=languages,
+        env_keys=env_keys,
         plugins=tuple(
             plugin if owner == OURS else plugin_calls.wrap_plugin(plugin, owner) for plugin, owner in plugins
         ),
+        owners=tuple(owner for _, owner in plugins),
     )
+
+
+def _wrap_kind(kind: K, owner: str) -> K:
+    return kind if owner == OURS else plugin_calls.wrap_kind(kind, owner)
+
+
+def _wrap_language(language: api.Language, owner: str) -> api.Language:
+    return language if owner == OURS else plugin_calls.wrap_language(language, owner)
+
+
+def output_readers(registry: PluginRegistry) -> tuple[Offer[api.OutputReader], ...]:
+    """Returns the readers of test runners' output. Raises UsageError (code "plugin")."""
+    return tuple(
+        registry.offers("envtool_output_readers", api.OutputReader, "reader of the output of", _check_reader).values()
+    )
+
+
+def report_formats(registry: PluginRegistry) -> Mapping[str, Offer[api.ReportFormat]]:
+    """Returns the formats of reports by name. Raises UsageError (code "plugin")."""
+    return registry.offers("envtool_report_formats", api.ReportFormat, "report format", _check_format)
+
+
+def _check_format(report_format: api.ReportFormat) -> str:
+    is_name = re.fullmatch(r"[a-z][a-z0-9_.-]*", report_format.name)
+    return "" if is_name else "whose name has other characters than small letters, digits, `_`, `.` and `-`"
+
+
+def _check_reader(reader: api.OutputReader) -> str:
+    for name, expression in (("begins", reader.begins), ("contains", reader.contains)):
+        try:
+            if re.compile(f"(?:{expression})").groups:
+                return f"whose `{name}` has a group that captures: write (?:…)"
+        except re.error as error:
+            return f"whose `{name}` is no regular expression: {error}"
+    return "" if reader.begins or reader.contains else "without `begins` or `contains`"
 
 
 def code_paths(registry: PluginRegistry) -> Iterator[str]:
@@ -116,28 +188,69 @@ def code_paths(registry: PluginRegistry) -> Iterator[str]:
 
 
 def _ours() -> Sequence[object]:
-    """Imports the built-in kinds by name: an import statement would be a cycle, since kinds import the API above this
+    """Imports the built-in modules by name: an import statement would be a cycle, since they import the API above this
     module."""
     import importlib.util
 
     if importlib.util.find_spec(PACKAGE) is None:
         return ()
-    return (importlib.import_module(BUILTIN),)
+    return tuple(map(importlib.import_module, BUILTIN))
 
 
 def _installed() -> Iterable[EntryPoint]:
-    return distributions.entry_points_of(GROUP)
+    """Returns the entry points of modules with hooks. Raises UsageError if two verbs have the same name."""
+    found = [*distributions.entry_points_of(GROUP, VERB_GROUP)]
+    check_verbs(entry for entry in found if entry.group == VERB_GROUP)
+    return [entry for entry in found if entry.group == GROUP]
+
+
+def check_verbs(entries: Iterable[EntryPoint]) -> None:
+    """Raises UsageError (code "plugin") if a plugin has a verb of envtool's, or two plugins have the same one."""
+    owners: dict[str, str] = dict.fromkeys(OUR_VERBS, OURS)
+    for entry in sorted(entries, key=lambda entry: (entry.name, entry.value)):
+        owner = describe_owner(entry)
+        if not distributions.VERB_NAME.fullmatch(entry.name):
+            raise _plugin_error(owner, f"offers the verb `{entry.name}`: names have small letters, digits and `-`")
+        if owners.setdefault(entry.name, owner) != owner:
+            hint = "uninstall it" if owners[entry.name] == OURS else "uninstall one of them"
+            raise UsageError(
+                f"two plugins offer the verb `{entry.name}`: {owners[entry.name]} and {owner}", code="plugin", hint=hint
+            )
+
+
+def load_verb(entry: EntryPoint) -> Offer[api.PluginVerb]:
+    """Returns the verb of an entry point. Raises UsageError (code "plugin")."""
+    owner = describe_owner(entry)
+    try:
+        plugin = entry.load()
+    except (Exception, SystemExit) as error:
+        raise _plugin_error(owner, f"cannot be imported: {_short(error)}") from error
+    verbs = _collect([(plugin, owner)], "envtool_verbs", api.PluginVerb, "verb", _check_verb, Offer)
+    if entry.name not in verbs:
+        raise _plugin_error(owner, f"has no verb `{entry.name}`, which its entry point names")
+    return verbs[entry.name]
+
+
+def _check_verb(verb: api.PluginVerb) -> str:
+    for option in verb.options:
+        if not re.fullmatch(r"--[a-z][a-z0-9-]*", option.name):
+            return f"with the option `{option.name}`: names begin with `--`, and have small letters, digits and `-`"
+        if option.name in RESERVED_OPTIONS:
+            return f"with the option `{option.name}`, which every verb has already"
+    for argument in verb.arguments:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", argument.name):
+            return f"with the argument `{argument.name}`: names have small letters, digits and `-`"
+    names = [*(argument.name for argument in verb.arguments), *(option.name[2:] for option in verb.options)]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        return f"that has `{repeated[0]}` twice"
+    return "" if verb.help.strip() else "without `help`"
 
 
 def installed() -> dict[str, str]:
     """Returns the distributions with plugins: name -> version. Imports none of them."""
-    versions = {entry.dist.name: entry.dist.version for entry in _installed() if entry.dist is not None}
+    found = distributions.entry_points_of(GROUP, VERB_GROUP)
+    versions = {entry.dist.name: entry.dist.version for entry in found if entry.dist is not None}
     return dict(sorted(versions.items()))
-
-
-def _distribution(entry: EntryPoint) -> str:
-    distribution = entry.dist
-    return f"`{distribution.name}` {distribution.version}" if distribution is not None else f"`{entry.name}`"
 
 
 def _short(error: BaseException) -> str:
@@ -160,14 +273,14 @@ def _register(manager: pluggy.PluginManager, plugin: object, owner: str) -> None
 def _collect(
     plugins: list[tuple[object, str]],
     hook: str,
-    expected_type: type[T],
+    expected_type: type[V],
     noun: str,
-    check: Callable[[T], str],
-    wrap: Callable[[T, str], T],
-) -> Mapping[str, T]:
+    check: Callable[[V], str],
+    wrap: Callable[[V, str], W],
+) -> Mapping[str, W]:
     """Calls one hook of each plugin. Each is called by itself, so that an error can name the plugin that failed, or
     that repeats a name."""
-    collected: dict[str, T] = {}
+    collected: dict[str, W] = {}
     owners: dict[str, str] = {}
     for plugin, owner in plugins:
         function = getattr(plugin, hook, None)
@@ -198,7 +311,7 @@ def _collect(
                     code="plugin",
                     hint="uninstall one of them",
                 )
-            collected[name], owners[name] = value if owner == OURS else wrap(value, owner), owner
+            collected[name], owners[name] = wrap(value, owner), owner
     return MappingProxyType(collected)
 
 
@@ -213,6 +326,29 @@ def _check_kind(kind: api.Kind) -> str:
     return ""
 
 
+def _check_env_key(key: api.EnvKey) -> str:
+    if not isinstance(key.schema, dict) or "description" not in key.schema:
+        return "without a schema that has a description"
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", key.name):
+        return "whose name has other characters than small letters, digits, `_` and `-`"
+    return "which every env has already" if key.name in ENV_KEYS else ""
+
+
+def _check_keys_differ(languages: Mapping[str, api.Language], keys: Mapping[str, Offer[api.EnvKey]]) -> None:
+    """Raises UsageError if a language and a plugin have a key of the same name."""
+    for language in languages.values():
+        for name in language.options.keys() & keys.keys():
+            owner = plugin_calls.plugin_owner(language) or OURS
+            raise UsageError(
+                f"two plugins offer the key `{name}` of envs: {owner} (for language `{language.name}`) and "
+                f"{keys[name].owner}",
+                code="plugin",
+                hint="uninstall one of them",
+            )
+
+
 def _check_language(language: api.Language) -> str:
+    if taken := language.options.keys() & ENV_KEYS:
+        return f"with the key `{min(taken)}`, which every env has already"
     without_schema = [name for name, schema in language.options.items() if not isinstance(schema, dict | bool)]
     return f"with the key `{without_schema[0]}`, which has no schema" if without_schema else ""

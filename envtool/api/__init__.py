@@ -1,8 +1,11 @@
 """The whole public plugin API. The built-in kinds and our own plugins use this module and nothing else of envtool.
 Its names are those of this module; they are written in
 
+env_expansion   What plugins add to an env: the layers of its language, and keys of their own
 kind            Kinds of layers and bases, and what the core asks them
+reporting       Readers of what test runners print, and formats of reports
 site_protocol   What a kind may ask of the world outside the project
+verbs           Verbs of plugins
 
 A plugin is a module (or object) in the entry-point group `envtool` whose functions are marked with `hook`:
 
@@ -29,12 +32,13 @@ spec loads all plugins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
 from envtool import pin_schemas as shapes
+from envtool.api.env_expansion import Additions, EnvKey, Language, Project
 from envtool.api.kind import Base, Kind, Part, Request
 from envtool.api.site_protocol import Site
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
@@ -67,63 +71,43 @@ from envtool.recipe import (
 )
 
 if TYPE_CHECKING:
-    from envtool.events import Event
+    from envtool.api.reporting import BARE, LIKELY, PROVEN, LineReader, OutputReader, ReportFormat, Suite
+    from envtool.api.verbs import Answer, Argument, LayerPins, Option, PinnedProject, PluginVerb, VerbCall
+    from envtool.events import Case, Event, Report, ReportedTask
 
 __all__ = [
-    "BESIDE", "BLOBS", "PROJECT", "Archive", "Base", "Bind", "BuildError", "Cache", "Call", "Command", "Completed",
-    "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "Input", "InputFile", "Json", "Kind",
-    "Language", "LayerDraft", "Looked", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project",
-    "Recipe", "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text",
-    "Tree", "Unpack", "UsageError", "Where", "find_program", "hook", "hookspec", "integrity_digest", "search_path",
-    "shapes",
+    "BARE", "BESIDE", "BLOBS", "LIKELY", "PROJECT", "PROVEN", "Additions", "Answer", "Archive", "Argument", "Base",
+    "Bind", "BuildError", "Cache", "Call", "Case", "Command", "Completed", "Detection", "EnvDraft", "EnvKey", "Event",
+    "Fetch", "FetchError", "ImageSource", "Input", "InputFile", "Json", "Kind", "Language", "LayerDraft", "LayerPins",
+    "LineReader", "Looked", "Memory", "Option", "Original", "OutputReader", "Package", "Part", "Peek",
+    "PinnedProject", "Place", "PluginVerb", "Problem", "Project", "Recipe", "Report", "ReportFormat", "ReportedTask",
+    "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Suite", "Text",
+    "Tree", "Unpack", "UsageError", "VerbCall", "Where", "find_program", "hook", "hookspec", "integrity_digest",
+    "search_path", "shapes",
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Event":  # imported on demand: a command that only reads a spec needs no events
-        from envtool import events
+_ON_DEMAND = {  # name -> module: a command that only reads a spec does not need these
+    **dict.fromkeys(("Case", "Event", "Report", "ReportedTask"), "envtool.events"),
+    **dict.fromkeys(
+        ("BARE", "LIKELY", "PROVEN", "LineReader", "OutputReader", "ReportFormat", "Suite"), "envtool.api.reporting"
+    ),
+    **dict.fromkeys(
+        ("Answer", "Argument", "Option", "LayerPins", "PinnedProject", "PluginVerb", "VerbCall"), "envtool.api.verbs"
+    ),
+}
 
-        return events.Event
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_DEMAND:
+        from importlib import import_module
+
+        return getattr(import_module(_ON_DEMAND[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 hookspec = pluggy.HookspecMarker("envtool")
 hook = pluggy.HookimplMarker("envtool")
-
-# ---- env expansion -----------------------------------------------------------------------------------------------
-
-
-class Project(Protocol):
-    """The project's files, for pure methods and hooks: envtool records every read, and the plan depends on it. If
-    `envtool_detect` is called for a subdirectory, the object has its path as `directory`, relative to the top of the
-    checkout."""
-
-    def read(self, path: str) -> str | None:
-        """Returns the text of a project-relative file, or None if there is none (this is recorded too). Raises
-        UsageError if the path leads out of the project, or is not a regular file, or not text."""
-
-    def read_bytes(self, path: str) -> bytes | None:
-        """Like `read`, but returns the bytes, for files that declare their own encoding."""
-
-    def glob(self, pattern: str) -> list[str]:
-        """Returns project-relative paths, sorted, without files that git ignores."""
-
-    def around(self, name: str) -> Mapping[str, bytes]:
-        """Returns the files of this name in the repository around the project, outside of the project: in each
-        directory above the project, and one or two levels below each. Path, which begins with `..`, -> content. Only
-        for comparing and for messages: builds and tasks do not see these files."""
-
-
-class Language:
-    """A value of `language:` in the spec: it adds layers to an env. Pure."""
-
-    name: ClassVar[str]
-    options: ClassVar[Mapping[str, Json]] = {}  # keys that it adds to an env: name -> JSON Schema with description
-
-    def layers(self, env: EnvDraft, project: Project) -> tuple[LayerDraft, ...]:
-        """Returns the layers to add. Raises SpecError if the project's own files are wrong."""
-        raise NotImplementedError(self.name)
-
 
 # ---- files of a stack ----------------------------------------------------------------------------------------------
 
@@ -178,3 +162,25 @@ def envtool_packages(tree: Tree) -> Iterable[Package]:  # type: ignore[empty-bod
 def envtool_owners(tree: Tree, path: str) -> Iterable[Package]:  # type: ignore[empty-body]
     """Returns the packages of this plugin's ecosystem that list the file `path` (absolute) as theirs. Called by
     `envtool inspect ENV PATH`. Must not raise for malformed files: they come from strangers."""
+
+
+@hookspec
+def envtool_output_readers() -> Iterable[OutputReader]:  # type: ignore[empty-body]
+    """Returns readers of what test runners print: they count tests, and name those that did not pass. Called once in a
+    run of tasks, before the first of them starts."""
+
+
+@hookspec
+def envtool_report_formats() -> Iterable[ReportFormat]:  # type: ignore[empty-body]
+    """Returns formats in which `--report NAME=FILE` writes how the tasks of a run ended. Called before the run."""
+
+
+@hookspec
+def envtool_verbs() -> Iterable[PluginVerb]:  # type: ignore[empty-body]
+    """Returns verbs. This hook is for modules in the entry-point group `envtool.verbs`, where each name is a verb: so
+    `envtool --help` lists them without importing a plugin. Called only when one of these verbs is called."""
+
+
+@hookspec
+def envtool_env_keys() -> Iterable[EnvKey]:  # type: ignore[empty-body]
+    """Returns keys that this plugin adds to envs. Called once, when a spec is read."""

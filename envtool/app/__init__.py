@@ -12,6 +12,7 @@ make_plan        says what would be built: `plan`
 makefile         finds the programs that a target of a Makefile calls
 open_project     opens a project: spec, graph, lock, permissions and store
 permissions      reads what the caller allows projects to have of this machine
+project_pins     the pins of an env's base and layers, for verbs of plugins
 read_spec        reads the spec alone: `list`
 spec_schema      the JSON Schema of a spec, with the kinds of the installed plugins: `schema`
 starter          detects what a project without a spec is, and checks its first spec: `init`

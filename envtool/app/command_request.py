@@ -37,6 +37,11 @@ class CommandRequest:
     # the words up to the verb, and those after it: for hints
     called: tuple[tuple[str, ...], tuple[str, ...]] = field(default=((), ()), compare=False)
 
+    @property
+    def leaves_lock(self) -> bool:
+        """Whether the run may use other pins than the lock has, where a run without these options would not."""
+        return self.refresh or self.locked is False
+
 
 def find_spec(request: CommandRequest) -> str:
     """The absolute path of the spec: the named file, else the nearest `envtool.yaml` upward that discovery accepts. The

@@ -49,8 +49,9 @@ def execute(
         stack = build_stack(project, selected, runs=True)
         with scratch_for(selected, project.context) as scratch, task_git.provide_git(project.context) as git_mounts:
             prepared_plan = fast_plan.prepare_exec_plan(
-                selected, stack, project.spec, project.files, project.context, scratch=scratch, git=git_mounts
-            )
+                selected, stack, project.spec, project.files, project.context, scratch=scratch, git=git_mounts,
+                keep=not request.leaves_lock,
+            )  # fmt: skip
             # from this event on the command has the terminal
             emit(Started(id="command", subject="task", name="exec", env=env, time=time.time()))
             if describe is not None:

@@ -22,6 +22,8 @@ from envtool.model import Spec
 from envtool.plan.graph import Graph, build_graph
 from envtool.project import own_logs
 from envtool.project.source_files import ProjectFiles
+from envtool.run import fast_exec
+from envtool.run.valid_documents import ValidDocuments
 from envtool.store import store, temp_dirs
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ def open_project(
     opened_store = store.open_store(idmap=userns.describe_ids())
     temp_dirs.sweep(opened_store, remove=userns.remove_as_root)
     name = lock_file.lock_file_name(spec.file)
-    locked = lock_file.read_lock(files, spec.file, kinds)
+    known = ValidDocuments(fast_exec.store_directory(), os.path.join(spec.root, name))
+    locked = lock_file.read_lock(files, spec.file, kinds, known)
     context = Context(
         store=opened_store,
         root=spec.root,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envtool import plugins
@@ -17,13 +18,15 @@ from envtool.project import programs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec, fast_list
-from envtool.run.valid_specs import ValidSpecs
+from envtool.run.valid_documents import ValidDocuments
 from envtool.spec import load as load_spec
 from envtool.spec.select_envs import select_envs
 
 if TYPE_CHECKING:
+    from envtool.api.reporting import OutputReader, ReportFormat
     from envtool.build.context import Cancel
     from envtool.events import Event
+    from envtool.plugin_calls import Offer
 
 
 def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, ProjectFiles, plugins.PluginRegistry]:
@@ -33,7 +36,7 @@ def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, P
     programs.exclude_checkout(root)
     files = ProjectFiles(root, HostAccess(root, resolve_permissions(request, root)), cancel.reader if cancel else -1)
     kinds = plugins.discover()
-    known = ValidSpecs(fast_exec.store_directory(), path)
+    known = ValidDocuments(fast_exec.store_directory(), path)
     spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args, known=known)
     return select_envs(spec, request.envs), files, kinds
 
@@ -69,3 +72,23 @@ def load_and_keep(request: CommandRequest, store: str) -> tuple[Spec, Callable[[
 def listeners() -> tuple[Callable[[Event], None], ...]:
     """The plugins' hooks that receive every event: see api.envtool_event."""
     return plugins.discover().hooks("envtool_event")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOffers:
+    """What plugins offer to a run of tasks: hooks that receive its events, readers of output and formats of
+    reports."""
+
+    listeners: tuple[Callable[[Event], None], ...] = ()
+    readers: tuple[Offer[OutputReader], ...] = ()
+    formats: Mapping[str, Offer[ReportFormat]] = field(default_factory=dict)
+
+
+def run_offers() -> RunOffers:
+    """What plugins offer to a run of tasks. Raises UsageError."""
+    registry = plugins.discover()
+    return RunOffers(
+        listeners=registry.hooks("envtool_event"),
+        readers=plugins.output_readers(registry),
+        formats=plugins.report_formats(registry),
+    )

@@ -105,8 +105,9 @@ def _run_in_envs(
 def _write_fast_plan(
     request: CommandRequest, project: OpenProject, traces: Sequence[cached_task.CachedResult], started: int
 ) -> None:
-    """Writes the plan by which the next run knows that all these tasks passed, unless a plugin wants events."""
-    if request.args or request.refresh or project.kinds.hooks("envtool_event"):
+    """Writes the plan by which the next run knows that all these tasks passed, unless a plugin wants events, or this
+    run had leave to differ from the lock, which the next one may not have."""
+    if request.args or request.leaves_lock or project.kinds.hooks("envtool_event"):
         return
     with suppress(EnvtoolError, OSError):  # the plan only makes the next run faster
         fast_plan.write_test_plan(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from envtool import keys, pin_schemas
+from envtool import keys
 from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.variables import overlay_variables
@@ -279,12 +279,10 @@ def lock_mismatch(answer: Resolution, key: str, diff_id: str) -> str:
 
 def find_cached_pins(node: Node, request: Request, context: Context) -> tuple[bool, Json]:
     """Returns (True, pins) where the answer cache has pins that still fit this machine, else (False, None)."""
-    answer = answer_cache.get(context.store, pins_question(node, request))
-    if not isinstance(answer, dict) or "pins" not in answer or pin_schemas.fault(answer["pins"], node.kind.pins):
+    is_cached, pins = answer_cache.get_pins(context.store, pins_question(node, request), node.kind.pins)
+    if not is_cached or (isinstance(node.kind, Base) and not node.kind.fresh(request, pins)):
         return False, None
-    if isinstance(node.kind, Base) and not node.kind.fresh(request, answer["pins"]):
-        return False, None
-    return True, answer["pins"]
+    return True, pins
 
 
 def resolve_pins(node: Node, request: Request, context: Context, site: RecordingSite, *, again: bool) -> Json:
@@ -314,7 +312,7 @@ def resolve_pins(node: Node, request: Request, context: Context, site: Recording
             )
             error.args = (error.message,)
             raise
-        answer_cache.put(context.store, question, {"pins": pins, "seen": dict(site.found)})
+        answer_cache.put_pins(context.store, question, pins, node.kind.pins, seen=site.found)
         return pins
 
 

@@ -24,7 +24,9 @@ lock             `envtool lock`
 main             parses argv, calls the verb, and turns errors into messages and exit statuses
 plan             `envtool plan`
 plan_text        the text of `plan`: what is done for each base and layer, why, and the sums
+plugin_verbs     the verbs of plugins, as commands of click
 push             `envtool push`
+report_writer    writes the reports of a run: `--report`, `--junit`
 run              `envtool run TASK`
 sbom             `envtool sbom`
 schema           `envtool schema`

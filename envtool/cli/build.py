@@ -28,12 +28,21 @@ envtool build -e 'wheel[*]' --jobs 2
     help="Write how each output was made: in-toto statements, one a line (docs/evidence.md).",
 )
 @click.pass_context
-def command(ctx: click.Context, /, junit: str | None, provenance: str | None, **options: Unpack[RunOptions]) -> int:
+def command(
+    ctx: click.Context,
+    /,
+    junit: str | None,
+    report: tuple[tuple[str, str], ...],
+    provenance: str | None,
+    **options: Unpack[RunOptions],
+) -> int:
     """Run the task `build` of every env that has one, and copy its outputs back.
 
     Words after `--` reach the task as {{ args }}.
     """
-    from envtool.cli.session import build_request, run_and_report
+    from envtool.cli.session import build_request, list_reports, run_and_report
 
-    request = build_request(read_settings(ctx), ctx.obj, (junit, provenance), **options)
-    return run_and_report(read_settings(ctx), "build", request, junit, provenance)
+    reports = list_reports(junit, report)
+    files = (*reports, ("provenance", provenance)) if provenance else reports
+    request = build_request(read_settings(ctx), ctx.obj, files, **options)
+    return run_and_report(read_settings(ctx), "build", request, reports, provenance)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         refresh: bool
 
     class RunOptions(ResolveOptions):
-        """The values of run_options, but for the path of the JUnit report."""
+        """The values of run_options, but for the reports."""
 
         envs: tuple[str, ...]
         jobs: int | None
@@ -223,6 +223,16 @@ def complete_task_names(ctx: click.Context, param: click.Parameter, incomplete: 
     return [name for name in _env_and_task_names(ctx)[1] if name.startswith(incomplete)]
 
 
+def complete_report_formats(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+    """Completion: the formats of reports."""
+    try:
+        from envtool.app.read_spec import run_offers
+
+        return [f"{name}=" for name in run_offers().formats if f"{name}=".startswith(incomplete)]
+    except Exception:
+        return []
+
+
 def complete_subject_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
     """Completion: bases, layers, envs, and tasks of envs."""
     return _subject_names(ctx, incomplete, tasks=True)
@@ -292,6 +302,14 @@ def run_options(function: Function) -> Function:
             "--expect-cached", is_flag=True, help="Build nothing: fail, and explain, if a layer is not cached."
         ),
         click.option("--again", is_flag=True, help="Also run tasks that passed and are unchanged since."),
+        click.option(
+            "--report",
+            metavar="FORMAT=FILE",
+            type=ReportFile(),
+            multiple=True,
+            shell_complete=complete_report_formats,
+            help="Write a report: markdown, junit, or a format of a plugin; may be repeated.",
+        ),
         click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML."),
         click.option("-x", "--fail-fast", is_flag=True, help="Stop everything at the first failure."),
         click.option("-j", "--jobs", metavar="N", type=Count(), help="Run at most N at once (default: processors)."),
@@ -307,6 +325,23 @@ def run_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+class ReportFile(click.ParamType[tuple[str, str]]):
+    """A report to write: the name of a format, and the path of a file."""
+
+    name = "report"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The name and the path. Fails for a value without one of them, and for a directory."""
+        if isinstance(value, tuple):
+            return value
+        name, _, path = str(value).partition("=")
+        if not name or not path:
+            self.fail(f"`{value}` is no report: say FORMAT=FILE, as in markdown=summary.md", param, ctx)
+        if os.path.isdir(path):
+            self.fail(f"`{path}` is a directory: say FORMAT=FILE", param, ctx)
+        return name, path
 
 
 class Count(click.ParamType[int]):

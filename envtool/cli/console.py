@@ -12,6 +12,7 @@ from envtool.report.formatting import MAX_RULE_WIDTH, Style
 if TYPE_CHECKING:
     from envtool.cli.common_options import Color, Settings
     from envtool.report.plain import Plain
+    from envtool.report.progress import Readers
     from envtool.report.terminal import Terminal
 
 
@@ -56,15 +57,16 @@ def rule_width() -> int:
     return min(MAX_RULE_WIDTH, terminal_width() or MAX_RULE_WIDTH)
 
 
-def make_display(settings: Settings) -> Terminal | Plain:
-    """A display that redraws itself, for a terminal; plain lines for pipes, CI, dumb terminals, NO_COLOR and -q."""
+def make_display(settings: Settings, readers: Readers = ()) -> Terminal | Plain:
+    """A display that redraws itself, for a terminal; plain lines for pipes, CI, dumb terminals, NO_COLOR and -q.
+    `readers` count the tests of tasks."""
     environ = os.environ
     still = environ.get("CI") or environ.get("NO_COLOR") or environ.get("TERM") == "dumb" or settings.color == "never"
     style = detect_style(sys.stderr, settings.color)
     if sys.stderr.isatty() and not still and settings.verbosity >= 0:
         from envtool.report.terminal import Terminal
 
-        return Terminal(sys.stderr, style=style, verbosity=settings.verbosity)
+        return Terminal(sys.stderr, style=style, verbosity=settings.verbosity, readers=readers)
     from envtool.report.plain import Plain
 
-    return Plain(sys.stderr, style=style, verbosity=settings.verbosity)
+    return Plain(sys.stderr, style=style, verbosity=settings.verbosity, readers=readers)

@@ -16,6 +16,17 @@ Global options may stand before or after the verb; where one is given twice, the
 Standard output has data (`list`, `plan`, `why`, `schema`, `--json`, and the output of a command of `exec`), standard
 error has messages.
 
+Plugins add verbs, too; `envtool --help` lists them below the others, with the plugin that each is from. envtool-python
+adds `envtool requirements ENV`: the Python packages of an env as a requirement file with hashes.
+
+## Reports
+
+`--report FORMAT=FILE` writes how the tasks of a run ended, also after an interrupt; it may be repeated. The formats are
+`junit` (`--junit FILE` is the same), `markdown`, and those of plugins. `markdown` is a table of all tasks, with the
+tests that failed by name and the end of the output of each task that failed. In GitHub Actions,
+`envtool test --report "markdown=$GITHUB_STEP_SUMMARY"` shows it on the page of the run; the report takes the place of
+what the step wrote to that file before.
+
 ## Exit status
 
 | status | meaning |
@@ -52,8 +63,12 @@ The first ^C ends the tasks (TERM, then KILL), keeps their outputs and writes th
 
 
 def render_docs() -> str:
-    """The page in Markdown."""
-    parts = [HEAD, "## envtool", _help(_context(group, "envtool", None))]
+    """The page in Markdown. It is about envtool's own verbs, whatever plugins are installed."""
+    group.shows_plugins = False
+    try:
+        parts = [HEAD, "## envtool", _help(_context(group, "envtool", None))]
+    finally:
+        group.shows_plugins = True
     for name in VERBS:
         root = _context(group, "envtool", None)
         command = group.get_command(root, name)

@@ -207,14 +207,14 @@ def try_task(arguments: list[str]) -> int | None:
 def _write_junit(path: str, plan: dict[str, Any]) -> None:
     """Write the JUnit report of the results in a plan. Raises OSError."""
     from envtool.fs import beneath
-    from envtool.report.junit import Junit
+    from envtool.report import junit, recorder
 
-    report = Junit(path, beneath.current_project() or plan["root"])
+    run = recorder.Recorder()
     for row in plan["rows"]:
-        report.add_unchanged(
+        run.add_unchanged(
             row["env"], row["task"], since=row["since"], seconds=row["seconds"], host=row["host"], log=row["log"]
         )
-    report.write()
+    recorder.write_file(path, junit.junit_xml(run.report()), beneath.current_project() or plan["root"])
 
 
 def _print_json(plan: dict[str, Any], seconds: float) -> int | None:

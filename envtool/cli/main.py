@@ -18,6 +18,8 @@ from envtool.errors import EnvtoolError, Interrupted, UsageError, closest_name, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envtool.distributions import EntryPoint
+
 # In the order of help. The texts are here so that `envtool --help` does not import the verbs.
 VERBS = {
     "test": "Run the task `test` of every env that has one.",
@@ -72,18 +74,27 @@ STATUSES = """
 class VerbGroup(click.Group):
     """The group of all verbs: imports a verb's module when the verb is called."""
 
+    shows_plugins = True  # False: help has envtool's own verbs alone, for docs/cli.md
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of help."""
-        return [*VERBS]
+        return [*VERBS, *(name for name in _plugin_verbs() if name not in VERBS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a verb. Raises UsageError, with the closest name, if there is none of this name."""
         if cmd_name in VERBS:
             command: click.Command = import_module(f"envtool.cli.{cmd_name}").command
             return command
-        if ctx.resilient_parsing or cmd_name.startswith("-"):
+        if cmd_name.startswith("-"):
             return None
-        close = closest_name(cmd_name, VERBS) or SYNONYMS.get(cmd_name, "")
+        names = self.list_commands(ctx)
+        if cmd_name in names:
+            from envtool.cli import plugin_verbs
+
+            return plugin_verbs.load_command(cmd_name)
+        if ctx.resilient_parsing:
+            return None
+        close = closest_name(cmd_name, names) or SYNONYMS.get(cmd_name, "")
         hint = f"did you mean `envtool {close}`?" if close else "`envtool --help` lists the verbs"
         if not close or sorted(close) != sorted(cmd_name):  # not two letters swapped: perhaps the word is a task
             from envtool.cli.common_options import complete_task_names
@@ -105,16 +116,41 @@ class VerbGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the verbs, without importing them."""
+        """Write the verbs, without importing them. Of a plugin's verb this shows only whose it is: the text is in the
+        plugin, and importing plugins would double the time that `envtool --help` takes."""
         for title, verbs in GROUPS.items():
             with formatter.section(title):
                 formatter.write_dl([(verb.ljust(max(map(len, VERBS))), VERBS[verb]) for verb in verbs])
+        if self.shows_plugins and (found := _plugin_verbs()):
+            with formatter.section("Plugins"):
+                formatter.write_dl(
+                    [(verb.ljust(max(map(len, VERBS))), _describe_owners(verb, found[verb])) for verb in found]
+                )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples and exit statuses."""
         for title, text in (("Examples", EXAMPLES), ("Exit status", STATUSES)):
             with formatter.section(title):
                 formatter.write(fit(text.strip("\n")) + "\n")
+
+
+def _plugin_verbs() -> dict[str, list[EntryPoint]]:
+    """The verbs of plugins, by their entry points. Imports no plugin."""
+    from envtool.distributions import verb_entry_points
+
+    return verb_entry_points()
+
+
+def _describe_owners(verb: str, entries: Sequence[EntryPoint]) -> str:
+    """Whose verb it is, in words: "from envtool-python"."""
+    owners = [entry.dist.name if entry.dist else entry.value for entry in entries]
+    if verb in VERBS:
+        return f"of {' and '.join(owners)}: not usable, since envtool has a verb of this name"
+    return f"from {owners[0]}" if len(owners) == 1 else f"not usable, since several have it: {', '.join(owners)}"
+
+
+def _is_verb(word: str) -> bool:
+    return word in VERBS or word in _plugin_verbs()
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001 - click's signature
@@ -145,7 +181,7 @@ group.params += common_options()
 def _translate_click_error(error: click.ClickException, words: Sequence[str]) -> UsageError:
     """Click's error about a command line, in envtool's words."""
     context = getattr(error, "ctx", None)
-    verb = next((word for word in words if word in VERBS), "")
+    verb = next((word for word in words if _is_verb(word)), "")
     path = context.command_path if context else f"envtool {verb}".rstrip()
     hint = f"see `{path} --help`"
     if isinstance(error, click.NoSuchOption):
@@ -181,7 +217,9 @@ def _translate_click_error(error: click.ClickException, words: Sequence[str]) ->
 
 def _split_at_verb(words: Sequence[str], tail: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The words up to the verb, and those after it: a hint can insert options between them."""
-    end = next((number for number, word in enumerate(words, 1) if word in VERBS), len(words))
+    plain = [word for word in words if not word.startswith("-")]
+    names = VERBS.keys() if VERBS.keys() & {*plain} or not plain else _plugin_verbs().keys()
+    end = next((number for number, word in enumerate(words, 1) if word in names), len(words))
     return tuple(words[:end]), (*words[end:], *(("--", *tail) if tail else ()))
 
 
@@ -249,7 +287,7 @@ def _interrupted_text(argv: Sequence[str]) -> str:
     from envtool.report.summary import to_type
 
     return "\n".join(
-        ["interrupted", *to_type("again:", typed(argv) if VERBS.keys() & {*argv} else "", terminal_width())]
+        ["interrupted", *to_type("again:", typed(argv) if any(map(_is_verb, argv)) else "", terminal_width())]
     )
 
 

@@ -23,13 +23,21 @@ envtool run docs -e docs -- --open
 @click.argument("task", shell_complete=complete_task_names)
 @run_options
 @click.pass_context
-def command(ctx: click.Context, /, task: str, junit: str | None, **options: Unpack[RunOptions]) -> int:
+def command(
+    ctx: click.Context,
+    /,
+    task: str,
+    junit: str | None,
+    report: tuple[tuple[str, str], ...],
+    **options: Unpack[RunOptions],
+) -> int:
     """Run TASK in every env that has one of this name.
 
     Words after `--` reach the task as {{ args }}.
     """
-    from envtool.cli.session import build_request, run_and_report
+    from envtool.cli.session import build_request, list_reports, run_and_report
 
+    reports = list_reports(junit, report)
     return run_and_report(
-        read_settings(ctx), task, build_request(read_settings(ctx), ctx.obj, (junit,), **options), junit
+        read_settings(ctx), task, build_request(read_settings(ctx), ctx.obj, reports, **options), reports
     )

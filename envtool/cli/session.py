@@ -28,14 +28,17 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from envtool.app.command_request import CommandRequest
+    from envtool.app.read_spec import RunOffers
     from envtool.build.context import Cancel
     from envtool.cli.common_options import RunOptions, Settings
+    from envtool.cli.report_writer import ReportWriter
     from envtool.events import Emit, Event
-    from envtool.report.junit import Junit
     from envtool.report.plain import Plain
+    from envtool.report.progress import Readers
     from envtool.report.terminal import Terminal
     from envtool.run.result import Result
 
+    Reports = tuple[tuple[str, str], ...]  # names of formats, and paths of files
 
 Answer = TypeVar("Answer")
 
@@ -53,24 +56,38 @@ def compute_exit_status(results: Sequence[ReportedResult], *, interrupted: bool 
     return 3 if "error" in outcomes else 0
 
 
+def list_reports(junit: str | None, reports: tuple[tuple[str, str], ...]) -> Reports:
+    """The reports that a run writes: those of `--report`, and that of `--junit`."""
+    return (("junit", junit), *reports) if junit else reports
+
+
 def build_request(
-    settings: Settings, args: tuple[str, ...], reports: tuple[str | None, ...], **options: Unpack[RunOptions]
+    settings: Settings, args: tuple[str, ...], files: Reports, **options: Unpack[RunOptions]
 ) -> CommandRequest:
-    """The request of `test`, `build` or `run`. `reports`: paths of the files that the run writes."""
-    return settings.request(args=args, reports=tuple(os.path.abspath(path) for path in reports if path), **options)
+    """The request of `test`, `build` or `run`. `files` are those that the run writes."""
+    return settings.request(args=args, reports=tuple(os.path.abspath(path) for _, path in files), **options)
 
 
-def open_display(settings: Settings) -> Terminal | Plain | None:
-    """The display of a verb that builds layers; None with `--json`, unless `-v` asks for both."""
-    return None if settings.json and settings.verbosity <= 0 else console.make_display(settings)
+def open_display(settings: Settings, readers: Readers = ()) -> Terminal | Plain | None:
+    """The display of a verb that builds layers; None with `--json`, unless `-v` asks for both. `readers` count the
+    tests of tasks."""
+    return None if settings.json and settings.verbosity <= 0 else console.make_display(settings, readers)
 
 
-def list_subscribers(settings: Settings, *first: Subscriber | None, events: bool = True) -> list[Subscriber]:
-    """All that receive the events of a run: the `first` ones, the plugins, and with `events` the lines of `--json`."""
-    from envtool.app.read_spec import listeners
+def list_subscribers(
+    settings: Settings,
+    *first: Subscriber | None,
+    listeners: Sequence[Callable[[Event], None]] | None = None,
+    events: bool = True,
+) -> list[Subscriber]:
+    """All that receive the events of a run: the `first` ones, the `listeners` (None: those of all plugins), and with
+    `events` the lines of `--json`."""
+    if listeners is None:
+        from envtool.app import read_spec
 
+        listeners = read_spec.listeners()
     subscribers = [subscriber for subscriber in first if subscriber]
-    subscribers += [Listener(hear) for hear in listeners()]
+    subscribers += [Listener(hear) for hear in listeners]
     return [*subscribers, Lines(sys.stdout)] if settings.json and events else subscribers
 
 
@@ -98,15 +115,19 @@ def run_with_display(settings: Settings, work: Callable[[Emit, Cancel], Answer],
 
 
 def run_and_report(
-    settings: Settings, task: str, request: CommandRequest, junit: str | None, provenance: str | None = None
+    settings: Settings, task: str, request: CommandRequest, reports: Reports = (), provenance: str | None = None
 ) -> int:
     """Run `task`, show it and write the reports; returns the exit status. `provenance`: a file for in-toto statements
     about the results that passed. Raises EnvtoolError."""
-    from envtool.app import tasks
+    from envtool.app import read_spec, tasks
 
-    display = open_display(settings)
-    report, built = _make_junit(junit, settings), BuiltCounter()
-    subscribers = list_subscribers(settings, display, report, built)
+    offers = read_spec.run_offers()
+    writer = _make_report_writer(reports, offers, settings)
+    display = open_display(settings, offers.readers)
+    built = BuiltCounter()
+    subscribers = list_subscribers(
+        settings, display, writer.recorder if writer else None, built, listeners=offers.listeners
+    )
     started = time.monotonic()
     results: tuple[Result, ...] = ()
     written = True
@@ -119,8 +140,8 @@ def run_and_report(
     finally:
         if display:
             display.close()
-        if report:
-            written = _write_junit(report, results)
+        if writer:
+            written = writer.write(results)
     if provenance:
         written &= _write_provenance(provenance, settings, results)
     if not results and not interrupted:
@@ -160,12 +181,13 @@ def exit_now(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _make_junit(path: str | None, settings: Settings) -> Junit | None:
-    if not path:
+def _make_report_writer(reports: Reports, offers: RunOffers, settings: Settings) -> ReportWriter | None:
+    """What writes the reports; None if there are none. Raises UsageError for a format that does not exist."""
+    if not reports:
         return None
-    from envtool.report import junit
+    from envtool.cli.report_writer import make_report_writer
 
-    return junit.Junit(path, settings.top())
+    return make_report_writer(reports, offers, settings.top())
 
 
 class BuiltCounter:
@@ -216,15 +238,6 @@ def _write_provenance(path: str, settings: Settings, results: Sequence[Result]) 
             file.write(text.encode())
     except OSError as error:
         print(f"error: the provenance file cannot be written: {error}", file=sys.stderr)
-        return False
-    return True
-
-
-def _write_junit(report: Junit, results: Sequence[ReportedResult]) -> bool:
-    try:
-        report.write(results)
-    except OSError as error:
-        print(f"error: the JUnit file cannot be written: {error}", file=sys.stderr)
         return False
     return True
 

@@ -5,13 +5,11 @@ forks the command as it forks each step, so nothing that runs in the container c
 the host ever enters. What pid 1 says of a command goes through that command's channel: "started", "error", "exited".
 What it hears there is "signal"; a channel that the supervisor's side closes kills its command.
 
-Imported before the root changes. One poll loop, so that requests, deadlines and signals come one after the other: a
-signal writes a byte to a pipe, and none is lost before poll(2).
+Imported before the root changes. Requests, deadlines and signals (by signalfd(2)) come one after the other in one loop.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
 import _socket
 import errno
 import os
@@ -25,7 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-_HANDLED = (*pid1.FORWARDED_SIGNALS, syscalls.SIGUSR1, syscalls.SIGCHLD)
+
+_SIGNAL_SIZE = 128  # bytes of a struct signalfd_siginfo, of which the first four are the number
 
 
 def functions(program: dict[str, Any], joins: join.Namespaces | None, *, held: bool) -> dict[str, Any]:
@@ -61,7 +60,7 @@ class _Command:
 class EnterableInit(pid1.Init):
     """Runs the steps as `Init` does, and serves requests meanwhile."""
 
-    __slots__ = ("channels", "commands", "ids", "poll", "program", "socket", "wake_read", "wake_write")
+    __slots__ = ("channels", "commands", "ids", "poll", "program", "signals", "socket")
 
     def __init__(self, program: dict[str, Any], ids: userns.IdMaps, sock: int) -> None:
         super().__init__()
@@ -69,27 +68,11 @@ class EnterableInit(pid1.Init):
         self.socket = _socket.socket(fileno=os.dup(sock))
         self.commands: dict[int, _Command] = {}  # by process id, until the process is reaped
         self.channels: dict[int, int] = {}  # descriptor of a channel -> process id
-        self.wake_read, self.wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        mask = sum(1 << number - 1 for number in pid1.HANDLED_SIGNALS).to_bytes(8, sys.byteorder)
+        self.signals = syscalls.syscall("signalfd4", -1, mask, len(mask), os.O_CLOEXEC | os.O_NONBLOCK)
         self.poll = select.poll()
-        for descriptor in (self.wake_read, self.socket.fileno()):
+        for descriptor in (self.signals, self.socket.fileno()):
             self.poll.register(descriptor, select.POLLIN)
-        _signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
-        _signal.signal(syscalls.SIGCHLD, _ignore)
-
-    def fork(self) -> int:
-        """Returns 0 in the process that becomes a step or command, where no handler of pid 1 is left."""
-        # A signal for the child must not run a handler there, which would send it on to the running step.
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, _HANDLED)
-        child = 0
-        try:
-            child = os.fork()
-            if child == 0:
-                _signal.set_wakeup_fd(-1)
-                for number in _HANDLED:
-                    _signal.signal(number, _signal.SIG_DFL)
-        finally:
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
-        return child
 
     def wait(self, child: int) -> int:
         """Serve requests and reap until `child` ends. Returns its status, as a shell shows it."""
@@ -100,8 +83,8 @@ class EnterableInit(pid1.Init):
             deadlines = [command.deadline for command in self.commands.values() if command.deadline is not None]
             wait = max(0.0, min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
             for descriptor, _ in self.poll.poll(wait):
-                if descriptor == self.wake_read:
-                    os.read(descriptor, 4096)
+                if descriptor == self.signals:
+                    self._take_signals()
                 elif descriptor == self.socket.fileno():
                     self._receive_request()
                 elif descriptor in self.channels:
@@ -119,12 +102,20 @@ class EnterableInit(pid1.Init):
         while self._receive_request(serve=False):
             pass
 
-    def forward_signal(self, number: int, frame: object) -> None:
-        """As for the running step; commands are ended with it."""
-        super().forward_signal(number, frame)
+    def handle_signal(self, number: int) -> None:
+        """As for the running step; commands are asked to end with it."""
+        super().handle_signal(number)
         if number in {syscalls.SIGINT, syscalls.SIGTERM}:
-            for child in list(self.commands):
-                _signal_group(child, number)
+            for child in self.commands:
+                pid1.signal_group(child, number)
+
+    def _take_signals(self) -> None:
+        """Handle the signals that came; that a child has ended, the loop sees by itself."""
+        taken = os.read(self.signals, _SIGNAL_SIZE * 64)
+        for position in range(0, len(taken), _SIGNAL_SIZE):
+            number = int.from_bytes(taken[position : position + 4], sys.byteorder)
+            if number != syscalls.SIGCHLD:
+                self.handle_signal(number)
 
     # ---- the commands that were started
 
@@ -134,7 +125,7 @@ class EnterableInit(pid1.Init):
             # Before a process is reaped nothing else has its number: after that, no signal may be sent to it.
             command = self.commands.pop(found.si_pid, None)
             if command is not None and command.timed_out:
-                _signal_group(found.si_pid, syscalls.SIGKILL)
+                pid1.signal_group(found.si_pid, syscalls.SIGKILL)
             if found.si_pid == step:
                 self.running = 0
             _, state, usage = os.wait4(found.si_pid, 0)
@@ -167,24 +158,23 @@ class EnterableInit(pid1.Init):
         command = self.commands[child]
         assert command.channel is not None
         try:
-            message = command.channel.recv(256, _socket.MSG_DONTWAIT)
+            message = messages.unpack(command.channel.recv(256, _socket.MSG_DONTWAIT))
         except BlockingIOError:
             return
-        except OSError:
-            message = b""
-        if not message:  # nobody wants to know any more what comes of it
-            self._close(command)
-            _signal_group(child, syscalls.SIGKILL)
-            return
-        match messages.unpack(message):
+        except (OSError, ValueError):  # at its end there is no message: nobody wants to know what comes of the command
+            message = ()
+        match message:
             case ("signal", int(number)) if 0 < number < 65:
-                _signal_group(child, number)
+                pid1.signal_group(child, number)
+            case _:
+                self._close(command)
+                pid1.signal_group(child, syscalls.SIGKILL)
 
     def _end_late_commands(self) -> None:
         now = time.monotonic()
         for child, command in self.commands.items():
             if command.deadline is not None and now >= command.deadline:
-                _signal_group(child, syscalls.SIGKILL if command.timed_out else syscalls.SIGTERM)
+                pid1.signal_group(child, syscalls.SIGKILL if command.timed_out else syscalls.SIGTERM)
                 command.deadline = None if command.timed_out else now + command.grace
                 command.timed_out = True
 
@@ -233,7 +223,7 @@ class EnterableInit(pid1.Init):
             except OSError:  # its handle was closed
                 pass
 
-    def _start_command(self, channel: _socket.socket, request: execution.Request, stdio: list[int]) -> None:
+    def _start_command(self, channel: _socket.socket, request: execution.ExecRequest, stdio: list[int]) -> None:
         step: dict[str, Any] = {"argv": request.argv, "env": request.env, "cwd": request.cwd}
         if request.user:
             step["user"] = request.user
@@ -242,19 +232,16 @@ class EnterableInit(pid1.Init):
             if request.window >= 0:
                 master, terminal = pid1.open_pty(user=self.program["user"] == "user")
                 execution.set_window(master, request.window)
-            child = self.fork()
+            rights = []
+            if master >= 0:
+                rights.append((_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder)))
+            channel.sendmsg([messages.pack("started")], rights, _socket.MSG_DONTWAIT)  # before the child says anything
+            child = pid1.fork_step()
             if child == 0:
                 self._become_command(step, channel.fileno(), stdio, terminal)
-            rights = (
-                [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))] if master >= 0 else []
-            )
-            command = _Command(channel, request.milliseconds, request.grace)
-            self.commands[child], self.channels[channel.fileno()] = command, child
+            self.commands[child] = _Command(channel, request.milliseconds, request.grace)
+            self.channels[channel.fileno()] = child
             self.poll.register(channel, select.POLLIN)
-            try:
-                channel.sendmsg([messages.pack("started")], rights, _socket.MSG_DONTWAIT)
-            except OSError:  # then its channel is closed, which kills it
-                pass
         finally:
             for descriptor in (master, terminal):
                 if descriptor >= 0:
@@ -267,19 +254,3 @@ class EnterableInit(pid1.Init):
             pid1.run_step(self.program, step, self.ids, report, terminal)
         finally:
             os._exit(125)
-
-
-def _ignore(_number: int, _frame: object) -> None:
-    """A handler, so that the signal writes to the pipe that wakes poll(2)."""
-
-
-def _signal_group(child: int, number: int) -> None:
-    try:
-        os.killpg(child, number)
-    except ProcessLookupError:  # between the fork and its setsid, or it is a zombie
-        try:
-            os.kill(child, number)
-        except OSError:
-            pass
-    except OSError:
-        pass

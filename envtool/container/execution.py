@@ -23,9 +23,22 @@ from envtool.errors import SandboxError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any, Protocol
 
     from envtool.container.pty import PtyTerminal
-    from envtool.container.supervisor import _Supervisor
+
+    class RunningContainer(Protocol):
+        """What is used here of the supervisor of a container (supervisor.py)."""
+
+        program: dict[str, Any]
+        ids: userns.IdMaps
+        user: int
+        result: Any
+        sock: Any
+        lock: Any
+        up: bool
+        ended: bool
+
 
 MAX_REQUEST = 65536  # bytes of a message; arguments and variables come in a file
 _MAX_REPORT = 65536  # bytes of a message from a command's channel
@@ -39,7 +52,7 @@ _STAGES = ("exec", "cwd", "internal")  # where the start of a command fails
 # ---- the request ----------------------------------------------------------------------------------------------------
 
 
-class Request:
+class ExecRequest:
     """A request to start a command: all that pid 1 is told, but its descriptors."""
 
     __slots__ = ("argv", "cwd", "env", "grace", "milliseconds", "user", "window")
@@ -75,9 +88,9 @@ class Request:
         return message, "\0".join(texts).encode("utf-8", "surrogateescape")
 
 
-def unpack_request(message: tuple[int | str, ...], descriptors: list[int]) -> Request:
+def unpack_request(message: tuple[int | str, ...], descriptors: list[int]) -> ExecRequest:
     """Returns the request of a message. Takes its file out of `descriptors`, which then are the three streams, or none
-    for a terminal. Raises ValueError for what `Request.pack` never wrote, and OSError.
+    for a terminal. Raises ValueError for what `ExecRequest.pack` never wrote, and OSError.
     """
     match message:
         case ("exec", int(count), str(cwd), str(user), int(milliseconds), int(grace), int(window)) if count > 0:
@@ -93,7 +106,7 @@ def unpack_request(message: tuple[int | str, ...], descriptors: list[int]) -> Re
     if len(texts) < count or not all("=" in text for text in texts[count:]):
         raise ValueError("not arguments and variables")
     env = dict(text.split("=", 1) for text in texts[count:])
-    return Request(tuple(texts[:count]), env, cwd, user, milliseconds, grace, window)
+    return ExecRequest(tuple(texts[:count]), env, cwd, user, milliseconds, grace, window)
 
 
 def set_window(terminal: int, window: int) -> None:
@@ -113,7 +126,7 @@ def _window_of(descriptors: tuple[int, ...]) -> int:
     return 0
 
 
-def send_request(supervisor: _Supervisor, message: bytes, descriptors: tuple[int, ...] = ()) -> _socket.socket:
+def send_request(supervisor: RunningContainer, message: bytes, descriptors: tuple[int, ...] = ()) -> _socket.socket:
     """Send a request to pid 1. Returns the near end of its channel. Raises SandboxError."""
     end = time.monotonic() + ANSWER_SECONDS
     while True:
@@ -137,7 +150,7 @@ def send_request(supervisor: _Supervisor, message: bytes, descriptors: tuple[int
         time.sleep(0.01)  # hundreds of requests may be waiting
 
 
-def _send(supervisor: _Supervisor, message: bytes, rights: bytes) -> bool:
+def _send(supervisor: RunningContainer, message: bytes, rights: bytes) -> bool:
     """Returns False where the container has no steps that run. Raises OSError, also while too many requests wait."""
     with supervisor.lock:  # the socket may be closed by another thread
         result = supervisor.result
@@ -161,12 +174,16 @@ def receive(channel: _socket.socket, seconds: float) -> tuple[tuple[int | str, .
     except ConnectionResetError:  # it ended without reading our last message
         return (), []
     descriptors = messages.parse_ancillary(ancillary)[1]
+    message: tuple[int | str, ...] = ()
     try:
-        return messages.unpack(data[: -1 if flags & _socket.MSG_TRUNC else None]) if data else (), descriptors
+        message = messages.unpack(data) if data and not flags & _socket.MSG_TRUNC else ()
     except ValueError:
+        pass
+    if data and not message:
         for descriptor in descriptors:
             os.close(descriptor)
-        raise broken("it sent an invalid message") from None
+        raise broken("it sent an invalid message")
+    return message, descriptors
 
 
 def ended() -> SandboxError:
@@ -217,7 +234,7 @@ class Execution:
 
     def __init__(
         self,
-        supervisor: _Supervisor,
+        supervisor: RunningContainer,
         argv: Sequence[str],
         *,
         stdin: int = -1,  # /dev/null
@@ -237,7 +254,7 @@ class Execution:
         step = supervisor.program["steps"][-1]
         if user and supervisor.program["user"] != "root":
             raise ValueError("only a container of root has other users")
-        request = Request(
+        request = ExecRequest(
             tuple(argv),
             {**step["env"], **(env or {})},
             workdir or step["cwd"],
@@ -252,7 +269,7 @@ class Execution:
                 userns.give_pipes((stdout, stderr), supervisor.ids.host_id(supervisor.user))
         self._start(supervisor, request, (stdin, stdout, stderr))
 
-    def _start(self, supervisor: _Supervisor, request: Request, stdio: tuple[int, int, int]) -> None:
+    def _start(self, supervisor: RunningContainer, request: ExecRequest, stdio: tuple[int, int, int]) -> None:
         message, content = request.pack()
         descriptors = [os.memfd_create("command", os.MFD_CLOEXEC)]
         try:
@@ -358,6 +375,8 @@ class Execution:
             os.close(descriptor)
         result = ExecutionResult()
         match message:
+            case () if self._failure is not None:  # its process could not be made
+                pass
             case ():
                 result.with_container = True
             case ("error", str(stage), int(number), str(text)) if self._failure is None:

@@ -20,7 +20,7 @@ from envtool.container import messages, pid1, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envtool.container.supervisor import _Supervisor
+    from envtool.container.execution import RunningContainer
 
 # The file in /proc/PID/ns, and the flag of setns(2), of each namespace; in the order in which they are entered.
 _FLAGS = {
@@ -67,7 +67,7 @@ def _type_of(descriptor: int) -> int:
         return 0
 
 
-def ask_namespaces(supervisor: _Supervisor, kinds: tuple[str, ...]) -> Namespaces:
+def ask_namespaces(supervisor: RunningContainer, kinds: tuple[str, ...]) -> Namespaces:
     """Returns namespaces of a running container. Raises ValueError for a kind that cannot be joined, SandboxError."""
     from envtool.container import execution
 
@@ -83,8 +83,11 @@ def ask_namespaces(supervisor: _Supervisor, kinds: tuple[str, ...]) -> Namespace
     if len(received) != len(_FLAGS) or message != ("namespaces",):
         for descriptor in received:
             os.close(descriptor)
-        if message[:1] == ("error",) or not message:
-            raise execution.start_error(*message[1:]) if message else execution.ended()  # type: ignore[arg-type]
+        match message:
+            case ():
+                raise execution.ended()
+            case ("error", str(stage), int(number), str(text)):
+                raise execution.start_error(stage, number, text)
         raise execution.broken("it sent a message out of turn")
     named = dict(zip(_FLAGS, received, strict=True))
     for name in [*named]:

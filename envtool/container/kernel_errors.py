@@ -8,6 +8,21 @@ import os
 from envtool.container.syscalls import kernel_version
 from envtool.errors import SandboxError
 
+_STAGES = {  # stage -> message, code, hint
+    "join": (
+        "the other container's namespaces cannot be joined: {}",
+        "container-join",
+        "with a single user id, a container of root and one of a user cannot share namespaces",
+    ),
+    "ids": (
+        "the container's user ids could not be set: {}",
+        "ids",
+        "look at /etc/subuid and /etc/subgid; `envtool doctor` says more",
+    ),
+    "cwd": ("cannot enter the working directory {}", "cwd", ""),
+    "broken": ("the container was broken off: {}", "container-broken", "run it again"),
+}
+
 
 def _read_setting(path: str) -> str:
     try:
@@ -54,26 +69,12 @@ def sandbox_error(stage: str, number: int, text: str) -> SandboxError:
         )
     if stage == "unshare":
         return SandboxError(f"user namespaces are refused here: {text}", code="userns-refused", hint="envtool doctor")
-    if stage == "join":
-        return SandboxError(
-            f"the other container's namespaces cannot be joined: {text}",
-            code="container-join",
-            hint="with a single user id, a container of root and one of a user cannot share namespaces",
-        )
-    if stage == "ids":
-        return SandboxError(
-            f"the container's user ids could not be set: {text}",
-            code="ids",
-            hint="look at /etc/subuid and /etc/subgid; `envtool doctor` says more",
-        )
-    if stage == "source" and "moved or replaced" in text:
-        return SandboxError(f"cannot show {text} in the container", code="source", hint="run it again")
+    if stage in _STAGES:
+        before, code, hint = _STAGES[stage]
+        return SandboxError(before.format(text), code=code, hint=hint)
     if stage == "source":
-        return SandboxError(f"cannot show {text} in the container", code="source", hint="")
-    if stage == "cwd":
-        return SandboxError(f"cannot enter the working directory {text}", code="cwd", hint="")
-    if stage == "broken":
-        return SandboxError(f"the container was broken off: {text}", code="container-broken", hint="run it again")
+        hint = "run it again" if "moved or replaced" in text else ""
+        return SandboxError(f"cannot show {text} in the container", code="source", hint=hint)
     if number == errno.EROFS:
         return SandboxError(
             f"what is mounted needs a place that is not there, in a tree that is read-only: {text}",

@@ -40,6 +40,7 @@ _DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an envir
 _TITLE = b"envtool: a container"
 FORWARDED_SIGNALS = (1, 2, 3, 12, 15)  # to the running step: HUP, INT, QUIT, USR2, TERM
 _END_ALL = syscalls.SIGUSR1  # from the supervisor: kill everything now, then collect
+HANDLED_SIGNALS = (*FORWARDED_SIGNALS, _END_ALL, syscalls.SIGCHLD)
 
 
 class StageError(Exception):
@@ -78,7 +79,7 @@ def run_helper(
         if root is None:
             root = rootfs.open_sources(program, ids, maps)
         if not (program["network"] or joined & syscalls.CLONE_NEWNET):
-            _loopback_up()
+            syscalls.loopback_up()
         if not joined & syscalls.CLONE_NEWUTS:
             _socket.sethostname(program["hostname"])
         syscalls.limit_bounding_set(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
@@ -194,40 +195,6 @@ def _forbid_imports() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
 
 
-def _loopback_up() -> None:
-    """Bring loopback up, with an address of each family besides 127.0.0.1 and ::1: glibc's getaddrinfo(3) does not
-    count these two for AI_ADDRCONFIG, and would not resolve `localhost` for a program that asks for IPv4 or IPv6 by it.
-    """
-    control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
-    try:  # SIOCSIFFLAGS: UP, LOOPBACK, RUNNING
-        fcntl.ioctl(control.fileno(), 0x8914, b"lo".ljust(16, b"\0") + (0x49).to_bytes(2, sys.byteorder) + bytes(22))
-    finally:
-        control.close()
-    requests = _address_message(_socket.AF_INET, b"\x7f\xff\xff\xfe") + _address_message(
-        _socket.AF_INET6, b"\xfe\x80" + bytes(13) + b"\1"
-    )
-    try:
-        netlink = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)  # NETLINK_ROUTE
-    except OSError:  # a sandbox around us may forbid netlink: then there is plain loopback
-        return
-    try:  # the kernel has handled the requests when send returns; without IPv6 it refuses the second
-        netlink.send(requests)
-    finally:
-        netlink.close()
-
-
-def _address_message(family: int, address: bytes) -> bytes:
-    """Returns the netlink message that gives `lo`, the first interface of every network namespace, a further address
-    (rtnetlink(7): RTM_NEWADDR, NLM_F_CREATE, RT_SCOPE_HOST, IFA_LOCAL).
-    """
-
-    def number(value: int, size: int) -> bytes:
-        return value.to_bytes(size, sys.byteorder)
-
-    body = bytes((family, len(address) * 8, 0, 254)) + number(1, 4) + number(4 + len(address), 2) + number(2, 2)
-    return number(16 + len(body) + len(address), 4) + number(20, 2) + number(0x401, 2) + bytes(8) + body + address
-
-
 def open_pty(*, user: bool) -> tuple[int, int]:
     """Make a pty of the container's own devpts. Returns its master and its slave."""
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
@@ -252,34 +219,17 @@ def _send_pty(sock: int, *, user: bool) -> int:
 
 
 class Init:
-    """pid 1 while steps run: the process group of the running step, and whether all is to end."""
+    """pid 1 while steps run: the process group of the running step, and whether all is to end.
+
+    Signals are blocked, and taken one by one: none is lost between a look at the children and the wait for more.
+    """
 
     __slots__ = ("ending", "running")
 
     def __init__(self) -> None:
         self.running = 0
         self.ending = False
-        for number in FORWARDED_SIGNALS:
-            _signal.signal(number, self.forward_signal)
-        _signal.signal(_END_ALL, self._kill_all)
-        _signal.signal(17, _signal.SIG_DFL)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
-
-    def forward_signal(self, number: int, _frame: object) -> None:
-        if number in {syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM}:
-            self.ending = True  # no further step
-        if self.running:
-            try:
-                os.killpg(self.running, number)
-            except ProcessLookupError:  # between the fork and its setsid
-                os.kill(self.running, number)
-
-    def _kill_all(self, _number: int, _frame: object) -> None:
-        self.ending = True
-        try:
-            os.kill(-1, syscalls.SIGKILL)
-        except ProcessLookupError:
-            pass
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, HANDLED_SIGNALS)
 
     def run(self, program: dict[str, Any], ids: userns.IdMaps, sock: int, terminal: int) -> int:
         """Run the steps one after the other. Returns 0, or the status of the first that fails, as a shell shows it."""
@@ -287,10 +237,9 @@ class Init:
             if self.ending:
                 return 128 + syscalls.SIGTERM
             read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            child = self.fork()
+            self.running = child = fork_step()
             if child == 0:
                 run_step(program, step, ids, write_end, terminal)
-            self.running = child
             os.close(write_end)
             status = self.wait(child)
             self.running = 0
@@ -300,17 +249,31 @@ class Init:
             os.close(read_end)
         return 0
 
-    def fork(self) -> int:
-        """Returns 0 in the process that becomes a step."""
-        return os.fork()
-
     def wait(self, child: int) -> int:
-        """Reap until `child` ends. Returns its status, as a shell shows it."""
+        """Handle signals and reap until `child` ends. Returns its status, as a shell shows it."""
         while True:
-            process, state = os.waitpid(-1, 0)
-            if process == child:
-                status = os.waitstatus_to_exitcode(state)
-                return status if status >= 0 else 128 - status
+            number = _signal.sigwait(HANDLED_SIGNALS)
+            if number != syscalls.SIGCHLD:
+                self.handle_signal(number)
+                continue
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == child:
+                    status = os.waitstatus_to_exitcode(ended[1])
+                    return status if status >= 0 else 128 - status
+
+    def handle_signal(self, number: int) -> None:
+        """Do what the supervisor wants by a signal: forward it to the running step, or kill all."""
+        if number == _END_ALL:
+            self.ending = True
+            try:
+                os.kill(-1, syscalls.SIGKILL)
+            except ProcessLookupError:
+                pass
+            return
+        if number in {syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM}:
+            self.ending = True  # no further step
+        if self.running:
+            signal_group(self.running, number)
 
     def end_all(self) -> None:
         """Kill and reap every other process: nothing may write while outputs are collected."""
@@ -320,6 +283,27 @@ class Init:
                 os.waitpid(-1, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
+
+
+def fork_step() -> int:
+    """Fork. Returns 0 in the child, where no signal is blocked and no handler is left of those that Python has set."""
+    child = os.fork()
+    if child == 0:
+        for number in (1, 2, 3, 10, 12, 13, 15, 25):
+            _signal.signal(number, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+    return child
+
+
+def signal_group(child: int, number: int) -> None:
+    """Send a signal to the process group of a child that is not reaped yet."""
+    try:
+        try:
+            os.killpg(child, number)
+        except ProcessLookupError:  # between the fork and its setsid
+            os.kill(child, number)
+    except OSError:  # it has another user's id, and no process of ours is left in its group
+        pass
 
 
 def _forward_failure(pipe: int, sock: int) -> None:
@@ -337,8 +321,6 @@ def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, 
     try:
         needed = program["varied"].needed_descriptors() if "varied" in program else set()
         syscalls.close_all_but({0, 1, 2, report, *needed, *([terminal] if terminal >= 0 else [])})
-        for number in (1, 2, 3, 10, 12, 13, 15, 25):  # handlers that Python (SIGPIPE, SIGXFSZ) and pid 1 set
-            _signal.signal(number, _signal.SIG_DFL)
         os.setsid()
         if terminal >= 0:
             fcntl.ioctl(terminal, 0x540E, 0)  # TIOCSCTTY

@@ -10,6 +10,7 @@ ctypes defines them.
 
 from __future__ import annotations
 
+import _socket
 import fcntl
 import os
 import sys
@@ -35,10 +36,10 @@ NUMBERS = {
     "pidfd_open": 434, "close_range": 436, "pidfd_getfd": 438, "mount_setattr": 442,
     "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     **({"clone": 56, "pivot_root": 155, "mount": 165, "umount2": 166, "capset": 126, "seccomp": 317, "unshare": 272,
-        "setns": 308, "getdents64": 217, "inotify_init1": 294, "inotify_add_watch": 254}
+        "setns": 308, "signalfd4": 289, "getdents64": 217, "inotify_init1": 294, "inotify_add_watch": 254}
        if X86_64 else
        {"clone": 220, "pivot_root": 41, "mount": 40, "umount2": 39, "capset": 91, "seccomp": 277, "unshare": 97,
-        "setns": 268, "getdents64": 61, "inotify_init1": 26, "inotify_add_watch": 27}),
+        "setns": 268, "signalfd4": 74, "getdents64": 61, "inotify_init1": 26, "inotify_add_watch": 27}),
 }
 # fmt: on
 
@@ -183,6 +184,40 @@ def requested_signal(cancel: int) -> int:
     """
     waiting = int.from_bytes(fcntl.ioctl(cancel, FIONREAD, bytes(4)), sys.byteorder)
     return waiting if waiting in (SIGHUP, SIGINT, SIGTERM) else SIGTERM
+
+
+def loopback_up() -> None:
+    """Bring loopback up, with an address of each family besides 127.0.0.1 and ::1: glibc's getaddrinfo(3) does not
+    count these two for AI_ADDRCONFIG, and would not resolve `localhost` for a program that asks for IPv4 or IPv6 by it.
+    """
+    control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+    try:  # SIOCSIFFLAGS: UP, LOOPBACK, RUNNING
+        fcntl.ioctl(control.fileno(), 0x8914, b"lo".ljust(16, b"\0") + (0x49).to_bytes(2, sys.byteorder) + bytes(22))
+    finally:
+        control.close()
+    requests = _address_message(_socket.AF_INET, b"\x7f\xff\xff\xfe") + _address_message(
+        _socket.AF_INET6, b"\xfe\x80" + bytes(13) + b"\1"
+    )
+    try:
+        netlink = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)  # NETLINK_ROUTE
+    except OSError:  # a sandbox around us may forbid netlink: then there is plain loopback
+        return
+    try:  # the kernel has handled the requests when send returns; without IPv6 it refuses the second
+        netlink.send(requests)
+    finally:
+        netlink.close()
+
+
+def _address_message(family: int, address: bytes) -> bytes:
+    """Returns the netlink message that gives `lo`, the first interface of every network namespace, a further address
+    (rtnetlink(7): RTM_NEWADDR, NLM_F_CREATE, RT_SCOPE_HOST, IFA_LOCAL).
+    """
+
+    def number(value: int, size: int) -> bytes:
+        return value.to_bytes(size, sys.byteorder)
+
+    body = bytes((family, len(address) * 8, 0, 254)) + number(1, 4) + number(4 + len(address), 2) + number(2, 2)
+    return number(16 + len(body) + len(address), 4) + number(20, 2) + number(0x401, 2) + bytes(8) + body + address
 
 
 def limit_bounding_set(keep: int) -> None:

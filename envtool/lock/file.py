@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from envtool import pin_schemas
+from envtool import keys, pin_schemas
 from envtool.errors import Problem, SpecError, UsageError
 from envtool.fs.directory import OpenDirectory
 from envtool.lock import text_format
@@ -13,20 +14,31 @@ from envtool.lock.lock import Lock
 from envtool.plugins import PluginRegistry
 from envtool.project.source_files import ProjectFiles
 
+if TYPE_CHECKING:
+    from envtool.model import Json
+    from envtool.spec.load import KnownDocuments
+
 
 def lock_file_name(spec: str) -> str:
     """Returns the lock's file name for a spec's: envtool.yaml has envtool.lock, ci.yaml has ci.lock."""
     return os.path.splitext(spec)[0] + ".lock"
 
 
-def read_lock(files: ProjectFiles, spec: str, kinds: PluginRegistry) -> Lock | None:
-    """Returns the lock of a spec (its name in the project), or None where there is none. `kinds` check the pins. Raises
-    SpecError, UsageError.
+def read_lock(
+    files: ProjectFiles, spec: str, kinds: PluginRegistry, known: KnownDocuments | None = None
+) -> Lock | None:
+    """Returns the lock of a spec (its name in the project), or None where there is none. `kinds` check the pins. A lock
+    in `known` is not checked against schemas again. Raises SpecError, UsageError.
     """
     file = lock_file_name(spec)
     content = files.read(file)
     if content is None:
         return None
+    pins: dict[str, Json] = {f"base {name}": kind.pins for name, kind in kinds.bases.items()}
+    pins |= {f"layer {name}": kind.pins for name, kind in kinds.layers.items()}
+    digest = keys.digest_if_json([content, text_format.SCHEMA, pins])
+    if known is not None and digest and known.holds(digest):
+        return text_format.loads(content, file=file, is_known=True)
     lock = text_format.loads(content, file=file)
     problems: list[Problem] = []
     for entry in lock.entries:
@@ -36,6 +48,8 @@ def read_lock(files: ProjectFiles, spec: str, kinds: PluginRegistry) -> Lock | N
             problems += text_format.wrong_pins_error(entry, reason).problems
     if problems:
         raise SpecError(tuple(problems))
+    if known is not None and digest:
+        known.add(digest)
     return lock
 
 

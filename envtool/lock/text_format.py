@@ -148,9 +148,10 @@ def _order_keys(value: Mapping[str, Json]) -> dict[str, Json]:
     return dict(sorted(value.items(), key=lambda pair: (pair[0] != "name", pair[0] != "version", pair[0])))
 
 
-def loads(text: str, *, file: str = LOCK_FILE) -> Lock:
-    """Returns a lock from its text. Raises SpecError with the line of what is wrong (codes lock-json, lock-version,
-    lock-schema). Pins are checked by their kinds: see `wrong_pins_error`.
+def loads(text: str, *, file: str = LOCK_FILE, is_known: bool = False) -> Lock:
+    """Returns a lock from its text. `is_known`: the same text was found to fit the schema before. Raises SpecError with
+    the line of what is wrong (codes lock-json, lock-version, lock-schema). Pins are checked by their kinds: see
+    `wrong_pins_error`.
     """
     try:
         document: Any = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
@@ -185,6 +186,12 @@ def loads(text: str, *, file: str = LOCK_FILE) -> Lock:
     if version != VERSION and isinstance(version, int):
         message = f"this lock has version {version}, this envtool knows {VERSION}"
         raise _lock_error(file, 2, 1, message, "lock-version", text, "use the envtool that wrote it, or `envtool lock`")
+    if not is_known:
+        _check_schema(document, text, file)
+    return lock_of(_entries(document["entries"], text, file))
+
+
+def _check_schema(document: Any, text: str, file: str) -> None:
     import jsonschema_rs
 
     try:
@@ -193,7 +200,6 @@ def loads(text: str, *, file: str = LOCK_FILE) -> Lock:
         where = "/".join(str(part) for part in error.instance_path)
         message = f"{where or 'the whole'}: {pin_schemas.words(error, SCHEMA)}"
         raise _lock_error(file, 1, 1, message, "lock-schema", text, RESTORE_HINT.format(file)) from None
-    return lock_of(_entries(document["entries"], text, file))
 
 
 def _entries(documents: list[dict[str, Any]], text: str, file: str) -> Iterator[LockEntry]:

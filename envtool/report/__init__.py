@@ -3,11 +3,14 @@
 columns          Where the columns of a line begin
 error_text       An error as text
 formatting       One line of a report: finished, running and total
+hooks            Registers readers of output and formats of reports, as a plugin does
 json_lines       `--json`: one object a line
 junit            JUnit XML for CI systems
 line_buffer      Output of several tasks or builds as whole lines with prefixes
+markdown         A report in Markdown, for summary pages of CI systems
 plain            The display for pipes, CI, dumb terminals and -q
 progress         The state of running work, kept from events
+recorder         Records the tasks of a run, and writes the reports about it
 sbom             The software bill of materials, as CycloneDX and SPDX
 source_excerpt   A problem of a spec with its source line
 stream           The queue between workers that emit events and their subscribers

@@ -4,7 +4,7 @@ when it has been running for ANNOUNCE_SECONDS.
 
 from __future__ import annotations
 
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from envtool.events import Event, Finished, Noted, Output
 from envtool.report import formatting
@@ -12,17 +12,20 @@ from envtool.report.line_buffer import LineBuffer
 from envtool.report.progress import ProgressState
 from envtool.report.text import terminal_columns, wrap
 
+if TYPE_CHECKING:
+    from envtool.report.progress import Readers
+
 ANNOUNCE_SECONDS = 2.0  # seconds after which a running piece is announced
 
 
 class Plain:
     """Verbosity -1: failures only; 0: also what was built and run; 1: also all output as it comes."""
 
-    def __init__(self, file: TextIO, *, style: formatting.Style, verbosity: int = 0) -> None:
+    def __init__(self, file: TextIO, *, style: formatting.Style, verbosity: int = 0, readers: Readers = ()) -> None:
         self._file = file
         self._style = style
         self._verbosity = verbosity
-        self._state = ProgressState()
+        self._state = ProgressState(readers=readers, complain=self.say)
         self._line_buffer = LineBuffer(color=style.color)
         self.shown: set[tuple[str, str]] = set()  # (env, task) whose whole output is on the screen
 

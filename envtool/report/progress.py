@@ -12,7 +12,14 @@ from envtool.report.text import one_line, sanitize, visible_width
 TAIL_LENGTH = 4096  # characters of output kept for each piece of work: enough for its last line
 
 if TYPE_CHECKING:
-    from envtool.report.test_counts import RunnerCounter
+    from collections.abc import Callable, Sequence
+
+    from envtool.api.reporting import OutputReader
+    from envtool.errors import PluginError
+    from envtool.plugin_calls import Offer
+    from envtool.report.test_counts import OutputCounter
+
+    Readers = Sequence[Offer[OutputReader]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,7 +34,7 @@ class RunningWork:
     phase: str = ""
     note: str = ""
     tail: str = ""
-    counter: RunnerCounter | None = None  # counts a task's tests; None until the task prints something
+    counter: OutputCounter | None = None  # counts a task's tests; None until the task prints something
     announced: bool = False
 
     def apply_progress(self, event: Progress) -> None:
@@ -36,16 +43,6 @@ class RunningWork:
         self.note, self.phase = event.note, event.phase or self.phase
         self.total = event.total or (self.total if same_phase else 0)
         self.done, self.count, self.of = event.done, event.count, event.of
-
-    def feed_test_output(self, text: str) -> None:
-        """Counts tests in more of a task's output."""
-        if self.counter is None:
-            from envtool.report.test_counts import (
-                RunnerCounter,
-            )  # imported only when a task prints: an unchanged run does not pay for it
-
-            self.counter = RunnerCounter()
-        self.counter.feed(text)
 
     def last_line(self) -> str:
         """Returns the last line of the output that is not blank, as one safe line."""
@@ -66,6 +63,9 @@ class ProgressState:
     fetched: dict[tuple[str, str], float] = field(default_factory=dict)
     tasks: int = 0  # started so far
     widest: tuple[int, int, int] = (0, 0, 0)  # columns of the longest names so far: layers, envs, tasks
+    readers: Readers = ()  # they count the tests of tasks
+    complain: Callable[[str], None] = lambda _: None  # gets the message about a reader that failed
+    _complaints: set[str] = field(default_factory=set)
 
     def layout(self, columns: int) -> Layout:
         """Returns the layout for the names so far, on a screen of `columns`."""
@@ -92,9 +92,22 @@ class ProgressState:
             piece.apply_progress(event)
         elif piece and isinstance(event, Output):
             piece.tail = (piece.tail + event.text)[-TAIL_LENGTH:]
-            if piece.started.subject == "task":
-                piece.feed_test_output(event.text)
+            if piece.started.subject == "task" and self.readers:
+                self._count_tests(piece, event.text)
         return piece
+
+    def _count_tests(self, piece: RunningWork, text: str) -> None:
+        if piece.counter is None:
+            # imported only when a task prints: an unchanged run does not pay for it
+            from envtool.report.test_counts import OutputCounter
+
+            piece.counter = OutputCounter(self.readers, self._complain_once)
+        piece.counter.feed(text)
+
+    def _complain_once(self, error: PluginError) -> None:
+        if error.message not in self._complaints:
+            self._complaints.add(error.message)
+            self.complain(f"{error.message} (the run goes on)")
 
     def fetch_seconds(self, event: Finished) -> float | None:
         """Returns the seconds that the fetches of a finished piece took; None if it fetched nothing."""

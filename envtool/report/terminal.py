@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
+    from envtool.report.progress import Readers
+
 RESERVED_COLUMNS = 2  # columns left free after moving lines: the terminal echoes "^C" there
 MIN_LIVE_SECONDS = 0.15  # seconds before a running piece gets a moving line: a shorter one would flicker
 
@@ -28,11 +30,11 @@ MIN_LIVE_SECONDS = 0.15  # seconds before a running piece gets a moving line: a 
 class Terminal:
     """Writes to a terminal. Verbosity 1 shows all output as it comes."""
 
-    def __init__(self, file: TextIO, *, style: formatting.Style, verbosity: int = 0) -> None:
+    def __init__(self, file: TextIO, *, style: formatting.Style, verbosity: int = 0, readers: Readers = ()) -> None:
         self._file = file
         self._style = style
         self._verbosity = verbosity
-        self._state = ProgressState()
+        self._state = ProgressState(readers=readers, complain=self.say)
         self._line_buffer = LineBuffer(color=style.color)
         self._live: Live | None = None
         self._console: Console | None = None

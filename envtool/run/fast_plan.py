@@ -39,10 +39,11 @@ def prepare_exec_plan(
     *,
     scratch: str = "",
     git: task_git.TaskGit = task_container.NO_GIT,
+    keep: bool = True,
 ) -> dict[str, Any]:
-    """Returns the plan of an env whose stack is built, for `fast_exec.launch`. Stores it for the next call, unless the
-    env needs a copy of a git directory, host access that was allowed on this command line, the network, or scratch
-    space on disk."""
+    """Returns the plan of an env whose stack is built, for `fast_exec.launch`. Stores it for the next call if `keep` is
+    set, unless the env needs a copy of a git directory, host access that was allowed on this command line, the network,
+    or scratch space on disk."""
     request = task_container.make_request(env, stack, {}, arch=context.arch)
     program = task_container.make_program(
         request, stack, project=context.root, hidden=(), scratch=scratch, allowed=context.allowed, git=git
@@ -75,7 +76,8 @@ def prepare_exec_plan(
     if not plan["repositories"]:  # once there is a repository, git decides what is hidden
         path = os.path.join(real_path(context.root), ".git")
         watched.setdefault(path, fast_exec.stat_signature(path))
-    if len(watched) <= MAX_WATCHED and not scratch and not git.binds and not env.network and not context.allowed.said:
+    is_plain = not scratch and not git.binds and not env.network and not context.allowed.said
+    if keep and is_plain and len(watched) <= MAX_WATCHED:
         plan["watch"] = sorted(watched.items())
         store_files.replace_if_possible(
             fast_exec.plan_path(context.store.root, plan["spec"], env.name), store_files.encode_with_checksum(plan)

@@ -16,7 +16,7 @@ from envtool.build.context import Context
 from envtool.build.stack import KnownStack
 from envtool.errors import EnvtoolError
 from envtool.project.snapshot import SnapshotError
-from envtool.run import host_inputs, provenance, shared_results
+from envtool.run import host_inputs, provenance
 from envtool.run.host_inputs import HostInputs
 from envtool.run.task_request import TaskRequest, TaskResult
 from envtool.store import layers, record_results, results, snapshots
@@ -142,6 +142,8 @@ class TeamResultCache:
         """See ResultCache. Raises StoreError, too."""
         if result := self._local.find(request):
             return result
+        from envtool.run import shared_results
+
         name = f"result of {request.env} {request.task}"
         pulled = shared_results.pull_result(request.key, name, self._owner, self._stack, self._context)
         return self._local.find(request) if pulled else None
@@ -149,6 +151,8 @@ class TeamResultCache:
     def store(self, run: RecordedRun) -> StoredResult | None:
         """See ResultCache. Does not push a result that depends on git's directories: on no other machine are they the
         same."""
+        from envtool.run import shared_results
+
         result = self._local.store(run)
         if not run.git:
             try:
@@ -161,6 +165,10 @@ class TeamResultCache:
 def open_cache(context: Context, stack: KnownStack, owner: str) -> ResultCache:
     """Returns the cache for the results of one task on its stack."""
     local = LocalCache(context, stack, owner)
+    if context.share is None:
+        return local
+    from envtool.run import shared_results  # imports what the team cache and its registry are made of
+
     return TeamResultCache(local, context, stack, owner) if shared_results.is_shareable(stack, context) else local
 
 

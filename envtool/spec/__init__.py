@@ -10,6 +10,7 @@ load           reads a spec with its included files, checks it and expands its e
 matrix         expands a matrix into its points
 node           YamlNode, a parsed value with its position, and Problems, which collects errors
 scalar_types   parses durations, sizes, paths and names
+plugin_keys    asks plugins what their own keys add to an env
 schema         builds the JSON Schema of a spec
 select_envs    finds the envs that names and patterns on a command line mean
 tasks          reads the tasks of one env

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from envtool.spec.schema import ENV_KEYS, LAYER_KEYS, schema
+from envtool.plugins import ENV_KEYS
+from envtool.spec.schema import LAYER_KEYS, schema
 from envtool.spec.validate import describe_schema
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def reference(registry: PluginRegistry) -> str:
     env = definitions["env"]["properties"]
     own = {key: value for key, value in env.items() if key in ENV_KEYS}
     parts += _section("An env", "Under `envs:` by name; `defaults:` has the same keys but `extends`.", own, root)
+    keys = {key: value for key, value in env.items() if key in registry.env_keys}
+    text = "Under `envs:` and `defaults:`, whatever the env's language."
+    parts += _section("Keys of plugins", text, keys, root) if keys else []
     task = "A task is a line for `sh`, a list of commands, or a mapping:"
     parts += _section("A task", task, definitions["long-task"]["properties"], root, required=("run",))
     layer = definitions["layer"]["properties"]

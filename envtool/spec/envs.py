@@ -16,7 +16,8 @@ from envtool.spec.declarations import (
     note_outside_project,
     resolve_set_variables,
 )
-from envtool.spec.language import AddedLayers, language_layers
+from envtool.spec.language import SubdirectoryProject, language_layers
+from envtool.spec.plugin_keys import AddedToEnv, added_by_keys
 from envtool.spec.tasks import make_tasks
 from envtool.spec.template import is_template
 
@@ -71,15 +72,15 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     node, scope = point.node, point.scope
     base = _base(work, point)
     layers = _layers(work, point)
-    before, after, above = _language_layers(work, point, base, layers)
-    _check_names(work, point, before, layers, after)
-    stack = _stack(work, point, before, layers, after, above)
+    added, above = _added_by_plugins(work, point, base, layers)
+    _check_names(work, point, layers, added)
+    stack = _stack(work, point, added, layers, above)
     _check_needs(work, point, stack)
     workdir = _workdir(work, point)
     set_node = node.get("set")
     pass_node = node.get("pass")
     tasks = make_tasks(work, node, scope, point.args, point.directory)
-    variables = resolve_set_variables(work, set_node, node.get("path"), scope)
+    variables = {**added.variables, **resolve_set_variables(work, set_node, node.get("path"), scope)}
     passed = tuple(work.text(value, scope) for value in (pass_node.items() if pass_node else []))
     scratch = render_choice(work, point.node.get("scratch"), scope, ("memory", "disk"))
     network = point.node.get("network")
@@ -206,33 +207,38 @@ def _number_duplicates(layers: list[tuple[LayerSpec, YamlNode]]) -> list[tuple[L
     return layers
 
 
-def _language_layers(
+def _added_by_plugins(
     work: LoadContext, point: EnvPoint, base: BaseSpec | None, layers: list[tuple[LayerSpec, YamlNode]]
-) -> tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...], frozenset[str]]:
-    """Returns the layers that the env's language adds before and after the user's layers, and the names of the user's
-    layers that are above all of these.
+) -> tuple[AddedToEnv, frozenset[str]]:
+    """Returns what the env's language and the plugins' keys add to it, and the names of the user's layers that are
+    above all of these.
 
-    The language is asked twice if there are any such names. The first call, without any, gives the layers that it adds
-    before the user's layers: needing one of those does not move a layer above the language."""
+    Plugins are asked twice if there are any such names. The first call, without any, gives the layers that they add
+    before the user's layers: needing one of those does not move a layer above theirs."""
 
-    def ask(above: frozenset[str]) -> AddedLayers:
-        return language_layers(
-            work,
-            point.name,
-            point.node,
-            point.scope,
-            base=base,
-            layers=layers,
-            above=above,
-            project=point.project,
-            directory=point.directory,
+    def ask(above: frozenset[str]) -> AddedToEnv:
+        directory = point.directory
+        project = SubdirectoryProject(point.project, directory) if directory != "." else point.project
+        by_keys = added_by_keys(
+            work, point.name, point.node, point.scope,
+            base=base, layers=layers, above=above, project=project, directory=directory,
+        )  # fmt: skip
+        before, after = language_layers(
+            work, point.name, point.node, point.scope,
+            base=base, below=tuple(spec.name for spec in by_keys.before), layers=layers, above=above, project=project,
+            directory=directory,
+        )  # fmt: skip
+        at = point.node.get("language")
+        origins = {spec.name: at for spec in (*before, *after) if at is not None}
+        return AddedToEnv(
+            (*by_keys.before, *before), (*after, *by_keys.after), by_keys.variables, {**by_keys.origins, **origins}
         )
 
-    before, after = ask(frozenset())
-    above = frozenset[str]()
-    if point.node.get("language") is not None:
-        above = _layers_above_language(layers, {spec.name for spec in before})
-    return (*(ask(above) if above else (before, after)), above)
+    added = ask(frozenset())
+    if not (added.after or point.node.get("language") is not None):
+        return added, frozenset()
+    above = _layers_above_language(layers, {spec.name for spec in added.before})
+    return ask(above) if above else added, above
 
 
 def _layers_above_language(layers: list[tuple[LayerSpec, YamlNode]], before: set[str]) -> frozenset[str]:
@@ -250,17 +256,17 @@ def _layers_above_language(layers: list[tuple[LayerSpec, YamlNode]], before: set
 def _stack(
     work: LoadContext,
     point: EnvPoint,
-    before: tuple[LayerSpec, ...],
+    added_by_plugins: AddedToEnv,
     layers: list[tuple[LayerSpec, YamlNode]],
-    after: tuple[LayerSpec, ...],
     above: frozenset[str],
 ) -> tuple[LayerSpec, ...]:
     """Returns all layers, bottom first. The name of the env's language in `needs` stands for all layers that it
     adds."""
     at = point.node.get("language")
     language = work.text(at, point.scope) if at is not None else ""
+    before, after = added_by_plugins.before, added_by_plugins.after
     names = {spec.name for spec in (*before, *(spec for spec, _ in layers), *after)}
-    added = tuple(spec.name for spec in (*before, *after))
+    added = tuple(name for name, origin in added_by_plugins.origins.items() if origin is at)
 
     def expand_language(spec: LayerSpec) -> LayerSpec:
         if spec.needs is None or language not in spec.needs or language in names:
@@ -295,11 +301,7 @@ def _rename_layer(spec: LayerSpec, name: str) -> LayerSpec:
 
 
 def _check_names(
-    work: LoadContext,
-    point: EnvPoint,
-    before: tuple[LayerSpec, ...],
-    layers: list[tuple[LayerSpec, YamlNode]],
-    after: tuple[LayerSpec, ...],
+    work: LoadContext, point: EnvPoint, layers: list[tuple[LayerSpec, YamlNode]], added: AddedToEnv
 ) -> None:
     seen: dict[str, Where] = {}
     for spec, entry in layers:
@@ -308,10 +310,12 @@ def _check_names(
             work.problems.add(entry, message, code="duplicate", hint="remove one of them")
         seen[spec.name] = spec.where
     language = point.node.get("language")
-    for spec in (*before, *after):
-        if spec.name in seen and language is not None:
-            message = f"`language` adds a layer `{spec.name}`, and env `{point.group}` has one of this name"
-            work.problems.add(language, message, code="duplicate", hint="rename yours")
+    for spec in (*added.before, *added.after):
+        if spec.name in seen:
+            at = added.origins[spec.name]
+            adder = "language" if at is language else at.value
+            message = f"`{adder}` adds a layer `{spec.name}`, and env `{point.group}` has one of this name"
+            work.problems.add(at, message, code="duplicate", hint="rename yours")
         seen[spec.name] = spec.where
 
 

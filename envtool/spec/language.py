@@ -5,10 +5,11 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
-from envtool.api import EnvDraft, LayerDraft
+from envtool.api import EnvDraft
 from envtool.errors import SpecError, UsageError
 from envtool.model import LayerSpec
-from envtool.spec.schema import ENV_KEYS
+from envtool.plugins import ENV_KEYS
+from envtool.spec.plugin_keys import make_added_layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,13 +52,15 @@ def language_layers(
     scope: Scope,
     *,
     base: BaseSpec | None,
+    below: tuple[str, ...],
     layers: list[tuple[LayerSpec, YamlNode]],
     above: frozenset[str],
     project: Project,
     directory: str,
 ) -> AddedLayers:
     """Returns the layers that the language adds before and after the user's layers. The user's layers in `above` come
-    after all of them. Notes all errors."""
+    after all of them; `below` are the names of layers that keys of plugins add below. `project` is seen from the
+    directory of the spec file. Notes all errors."""
     at = node.get("language")
     name = work.text(at, scope) if at is not None else ""
     language = work.registry.languages.get(name)
@@ -83,12 +86,11 @@ def language_layers(
         base_options=base.options,
         directory=directory,
         options=options,
-        layer_names=tuple(spec.name for spec, _ in layers if spec.name not in above),
+        layer_names=(*below, *(spec.name for spec, _ in layers if spec.name not in above)),
         above=tuple(spec.name for spec, _ in layers if spec.name in above),
         where=at.where,
     )
-    language_project = SubdirectoryProject(project, directory) if directory != "." else project
-    return _expand_draft(work, language, draft, at, project=language_project, directory=directory)
+    return _expand_draft(work, language, draft, at, project=project, directory=directory)
 
 
 def _expand_draft(
@@ -102,26 +104,12 @@ def _expand_draft(
     except UsageError as error:  # a file of the project that may not be read
         work.problems.add(at, f"language `{language.name}`: {error.message}", code=error.code, hint=error.hint)
         return (), ()
-    layers = [(added.after, _make_layer(work, language.name, added, at, directory)) for added in drafts]
+    layers = [
+        (added.after, make_added_layer(work, f"language `{language.name}`", added, at, directory)) for added in drafts
+    ]
     return (
         tuple(spec for after, spec in layers if spec is not None and not after),
         tuple(spec for after, spec in layers if spec is not None and after),
-    )
-
-
-def _make_layer(work: LoadContext, language: str, draft: LayerDraft, at: YamlNode, directory: str) -> LayerSpec | None:
-    kind = work.registry.layers.get(draft.kind)
-    if kind is None:
-        message = f"language `{language}` adds a layer of the unknown kind `{draft.kind}`"
-        work.problems.add(at, message, code="unknown-kind", hint="is the plugin that has this kind installed?")
-        return None
-    return LayerSpec(
-        name=draft.name,
-        kind=draft.kind,
-        options=draft.options,
-        where=at.where,
-        needs=draft.needs,
-        directory=directory,
     )
 
 

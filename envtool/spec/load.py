@@ -34,14 +34,15 @@ MAX_FILES = 200  # of one spec
 MAX_ENVS = 10_000  # all points of all matrices
 
 
-class KnownSpecs(Protocol):
-    """The specs that an earlier `load` found without an error, each by the digest of all that the schema decides."""
+class KnownDocuments(Protocol):
+    """The specs, or locks, that were found without an error before, each by the digest of all that decides whether it
+    fits its schema."""
 
     def holds(self, digest: str) -> bool:
-        """Returns whether the spec is known."""
+        """Returns whether a document is known."""
 
     def add(self, digest: str) -> None:
-        """Remembers a spec."""
+        """Remembers a document."""
 
 
 def load(
@@ -51,7 +52,7 @@ def load(
     root: str,
     registry: PluginRegistry,
     args: Sequence[str] = (),
-    known: KnownSpecs | None = None,
+    known: KnownDocuments | None = None,
 ) -> Spec:
     """Returns the spec in `file` with all files that it includes. `file` is relative to the project, whose absolute
     path is `root`.
@@ -64,7 +65,7 @@ def load(
     recorder = _ReadRecorder(project)
     files = _read(recorder, file, problems)
     values = [to_plain(loaded.node) for loaded in files]
-    digest = "" if known is None else _schema_digest(registry, values, args)
+    digest = "" if known is None else schema_digest(registry, values, args)
     is_known = known is not None and digest != "" and known.holds(digest)
     if not is_known:
         checker = _checker(registry)
@@ -92,15 +93,13 @@ def load(
     )
 
 
-def _schema_digest(registry: PluginRegistry, values: Sequence[Json], args: Sequence[str]) -> str:
+def schema_digest(registry: PluginRegistry, values: Sequence[Json] = (), args: Sequence[str] = ()) -> str:
     """Returns the digest of all that decides whether the files of a spec fit the schema, and whether their values with
-    rendered templates do. Empty if a value has no canonical JSON (NaN)."""
+    rendered templates do; without values, whether the schemas of all plugins are right. Empty if a value has no
+    canonical JSON (NaN)."""
     languages: dict[str, Json] = {name: {**language.options} for name, language in registry.languages.items()}
     kinds: dict[str, Json] = {name: {**kind.siblings, name: kind.schema} for name, kind in registry.layers.items()}
-    try:
-        return keys.digest([schema(registry), languages, kinds, [*values], [*args]])
-    except (ValueError, TypeError, RecursionError):
-        return ""
+    return keys.digest_if_json([schema(registry), languages, kinds, [*values], [*args]])
 
 
 def _output_patterns(files: Sequence[_LoadedFile], values: Sequence[Json], envs: Sequence[Env]) -> tuple[str, ...]:

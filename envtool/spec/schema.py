@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 LAYER_KEYS = ("needs", "path", "set")
 SERVICES = "services"  # a planned key: it gets an error of its own, not that of a misspelt key
-ENV_KEYS = frozenset({
-    "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "path", "scratch", "set",
-    "tasks", "timeout", "user", "workdir",
-})  # fmt: skip
 
 
 def schema(registry: PluginRegistry) -> dict[str, Json]:
@@ -310,6 +306,7 @@ def _env(registry: PluginRegistry, *, extends: bool) -> Json:
     for _, language in sorted(registry.languages.items()):
         for key, value in language.options.items():
             options.setdefault(key, []).append(value)
+    options |= {name: [offer.value.schema] for name, offer in sorted(registry.env_keys.items())}
     return {
         "type": "object",
         "examples": [{"tasks": {"test": "pytest"}}],

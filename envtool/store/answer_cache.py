@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from envtool import keys
+from envtool import keys, pin_schemas
 from envtool.model import Json
 from envtool.store import json_documents, locks
 from envtool.store.store import Store
@@ -36,6 +36,24 @@ def put(store: Store, question: Json, answer: Json) -> None:
             file.flush()
             os.fsync(file.fileno())
         move_into_place(new_file, target)
+
+
+def get_pins(store: Store, question: Json, schema: Json) -> tuple[bool, Json]:
+    """Returns (True, pins) for a question that has pins of this schema; (False, None) if there are none, or others.
+    Pins that fitted the schema when they were stored are not checked again."""
+    answer = get(store, question)
+    if not isinstance(answer, dict) or "pins" not in answer:
+        return False, None
+    pins = answer["pins"]
+    is_known = answer.get("fits") and answer["fits"] == keys.digest_if_json([schema, pins])
+    return (True, pins) if is_known or not pin_schemas.fault(pins, schema) else (False, None)
+
+
+def put_pins(store: Store, question: Json, pins: Json, schema: Json, *, seen: Mapping[str, str]) -> None:
+    """Remembers pins, and if they fit the schema, a digest of both. `seen`: sha256 -> URL of the files that `resolve`
+    saw."""
+    fits = "" if pin_schemas.fault(pins, schema) else keys.digest_if_json([schema, pins])
+    put(store, question, {"pins": pins, "seen": {**seen}, "fits": fits})
 
 
 @contextmanager

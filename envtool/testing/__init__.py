@@ -11,8 +11,9 @@ fake_runner   Stands in for what runs containers
 
 `check_kind` checks the contract of `envtool.api.Kind` without a container: the kind resolves the same request to the
 same pins, its pins and material are JSON, its fetches are exact and located, its recipe is pure and offline, and its
-schema refuses wrong options. `check_refused` checks that the kind fails with a clear error. Both raise AssertionError
-with the promise that is broken. `FakeRunner` stands in for what runs containers.
+schema refuses wrong options. `check_refused` checks that the kind fails with a clear error. `check_reader` checks a
+reader of output. All raise AssertionError with the promise that is broken. `FakeRunner` stands in for what runs
+containers.
 """
 
 from __future__ import annotations
@@ -21,26 +22,33 @@ import hashlib
 import json
 import posixpath
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 import jsonschema_rs
 
 from envtool import api, keys
-from envtool.errors import UsageError
+from envtool.errors import PluginError, UsageError
 from envtool.fs import globs
+from envtool.plugin_calls import Offer
 from envtool.project import host_access
+from envtool.report.test_counts import MAX_LINE_LENGTH, OutputCounter
+from envtool.report.test_counts.sums import format_parts
 from envtool.testing.fake_runner import FakeContainer, FakeRunner, describe_step
 
 if TYPE_CHECKING:
     from envtool.api import Json
 
 T = TypeVar("T")
+MAX_SPOILT_LINES = 100  # of an output that check_reader spoils
+MAX_LINE_SECONDS = 0.2  # of processor time for two lines of the greatest length
 
 __all__ = [
     "FakeContainer", "FakeRunner", "MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language",
-    "check_refused", "completed", "describe_step", "request",
+    "check_reader", "check_refused", "completed", "describe_step", "request",
 ]  # fmt: skip
 
 
@@ -330,6 +338,37 @@ def check_language(language: api.Language, files: Mapping[str, str], **options: 
     names = [layer.name for layer in layers]
     assert len({*names, "mine"}) == len(names) + 1, f"{language.name}: a layer's name is taken: {names}"
     return layers
+
+
+def check_reader(reader: api.OutputReader, output: str, counts: str) -> tuple[api.Case, ...]:
+    """Checks that a reader counts the tests in an output of its runner, as in "1 failed, 2 passed" ("": none). Returns
+    the cases that it found. Raises AssertionError if the counts differ, if `begins` and `contains` leave out lines that
+    it needs, if it raises for spoilt output, or if a line costs it more than 0.1 s."""
+    suite = _read_output(reader, output)
+    found = format_parts(suite.parts) if suite else ""
+    assert found == counts, f"{reader.name}: the counts are `{found}`, not `{counts}`"
+    assert _read_output(replace(reader, begins=""), output) == suite, f"{reader.name}: it needs lines that are left out"
+    lines = output.splitlines()[:MAX_SPOILT_LINES]
+    for number, line in enumerate(lines):
+        for spoilt in ([], [line, line], [line[: len(line) // 2]]):
+            _read_output(reader, "\n".join([*lines[:number], *spoilt, *lines[number + 1 :]]))
+        began = time.process_time()
+        for long_line in (
+            line * (MAX_LINE_LENGTH // max(len(line), 1)),
+            line + line[-1:] * (MAX_LINE_LENGTH - len(line)),
+        ):
+            _read_output(reader, long_line[:MAX_LINE_LENGTH])
+        assert time.process_time() - began < MAX_LINE_SECONDS, f"{reader.name}: a long line costs much: {line!r}"
+    return suite.cases if suite else ()
+
+
+def _read_output(reader: api.OutputReader, output: str) -> api.Suite | None:
+    faults: list[PluginError] = []
+    counter = OutputCounter((Offer(reader, "the plugin"),), faults.append)
+    counter.feed(output)
+    suite = counter.suite()
+    assert not faults, faults[0].message
+    return suite
 
 
 def _json(label: str, value: Json) -> bytes:

@@ -324,6 +324,14 @@ def listeners():
     return ()
 
 
+def run_offers():
+    from envtool import plugins
+    from envtool.app.read_spec import RunOffers
+
+    registry = plugins.discover()
+    return RunOffers(readers=plugins.output_readers(registry), formats=plugins.report_formats(registry))
+
+
 def check(request, texts):
     requests.append((request, texts))
 
@@ -781,7 +789,7 @@ REPLACED = {
     "envtool.app.lock_file": (fetch, lock, vendor),
     "envtool.app.maintenance": (gc, store_path, store_remove, store_size, store_verify),
     "envtool.app.make_plan": (plan,),
-    "envtool.app.read_spec": (listeners, load, load_and_keep),
+    "envtool.app.read_spec": (listeners, load, load_and_keep, run_offers),
     "envtool.app.spec_schema": (schema,),
     "envtool.app.starter": (around, check, detect),
     "envtool.app.tasks": (run,),

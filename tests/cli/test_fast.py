@@ -73,8 +73,8 @@ def _read(patch):
     def enter(settings, env, argv, **how):
         heard.append((settings, {**how}, ("exec", settings.directory, env, argv)))
 
-    def perform(settings, task, request, junit, provenance=None):
-        heard.append((settings, (request, junit, provenance), (task, settings.directory, request.envs)))
+    def perform(settings, task, request, reports=(), provenance=None):
+        heard.append((settings, (request, reports, provenance), (task, settings.directory, request.envs)))
 
     patch.setattr(interactive, "run_interactively", enter)
     patch.setattr(session, "run_and_report", perform)
@@ -133,9 +133,9 @@ def test_the_short_way_means_what_the_long_way_does(read, words):
     if said.verb == "exec":
         assert not any(more.values())
     else:
-        request, junit, provenance = more
+        request, written, provenance = more
         assert provenance is None
-        assert ((junit and os.path.abspath(junit)) or "") == said.junit
+        assert [(name, os.path.abspath(path)) for name, path in written] == [("junit", said.junit)] * bool(said.junit)
         reports = (said.junit,) if said.junit else ()
         assert request == request.__class__(
             directory=said.directory, envs=said.envs, jobs=request.jobs, fail_fast=said.fail_fast, reports=reports

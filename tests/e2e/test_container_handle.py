@@ -24,9 +24,10 @@ def made(tree):  # noqa: F811
 
     def make(*scripts, **more):
         steps = tuple(ContainerStep(argv=("/bin/sh", "-c", script)) for script in scripts)
+        held = more.pop("held", True)
         program = Program(root=Root(lowers=(tree,)), steps=steps, env=ENV, **more)
         logs.append(os.memfd_create("log"))
-        return supervisor.Container(program.to_dict(), stdout=logs[-1], stderr=logs[-1])
+        return supervisor.Container(program.to_dict(), stdout=logs[-1], stderr=logs[-1], held=held)
 
     make.left = lambda: processes() - others
     make.text = lambda: os.pread(logs[-1], 1 << 16, 0).decode()
@@ -66,6 +67,18 @@ def test_stop_comes_from_another_thread_and_what_does_not_end_is_killed(made):
     assert result.interrupted
     assert result.status == 137
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_step_that_has_hardly_begun_is_stopped_too(made, held):
+    """Before its execve, and before pid 1 knows its number, a process had a handler of pid 1, or got no signal."""
+    for _ in range(40):
+        with made("sleep 60", grace=5, held=held) as container:
+            container.start()
+            began = time.monotonic()
+            container.stop()
+            assert container.wait().interrupted
+        assert time.monotonic() - began < 4
 
 
 def test_a_signal_reaches_the_step_and_none_else_is_forwarded(made):

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import api, distributions, testing
-from envtool.errors import UsageError
-from envtool.plugins import discover, wrong_schema
+from envtool import api, distributions, plugin_calls, testing
+from envtool.errors import PluginError, UsageError
+from envtool.plugins import OUR_VERBS, check_verbs, discover, load_verb, wrong_schema
 from envtool.spec import load as load_spec
 
 
@@ -97,6 +97,105 @@ def test_a_schema_that_is_none_is_its_plugins(schema):
     assert wrong_schema(discover([], [Entry("p", lambda: plugin(envtool_layer_kinds=lambda: [kind("fine")]))])) is None
     with pytest.raises(UsageError, match="with a wrong schema of `more`"):
         load_spec(testing.MemoryProject({"envtool.yaml": "version: 1"}), "envtool.yaml", root="/r", registry=registry)
+
+
+def test_our_verbs_are_those_of_the_command_line():
+    """Their names are there a second time, so that a plugin's verb is refused without importing the command line."""
+    from envtool.cli.main import VERBS
+
+    assert {*VERBS, "help"} == OUR_VERBS
+
+
+def verb(name, run=lambda call: api.Answer(text=""), **more):
+    return api.PluginVerb(**{"name": name, "help": "Do it.", "run": run, **more})
+
+
+def entry(*verbs, name="do"):
+    point = Entry(name, lambda: plugin(envtool_verbs=lambda: [*verbs]))
+    point.group = "envtool.verbs"
+    return point
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (verb("other"), "has no verb `do`"),
+        (verb("do", help=" "), "without `help`"),
+        (verb("do", options=(api.Option(name="-x", help=""),)), "names begin with `--`"),
+        (verb("do", options=(api.Option(name="--output", help=""),)), "which every verb has already"),
+        (verb("do", arguments=(api.Argument(name="ENV", help=""),)), "small letters, digits"),
+        (
+            verb("do", arguments=(api.Argument(name="x", help=""),), options=(api.Option(name="--x", help=""),)),
+            "has `x` twice",
+        ),
+        ("do", "which is no envtool.api.PluginVerb"),
+    ],
+)
+def test_a_verb_that_the_command_line_cannot_have(broken, words):
+    with pytest.raises(UsageError, match=r"the plugin `envtool-x` 1\.2") as error:
+        load_verb(entry(broken))
+    assert words in error.value.message
+
+
+def test_names_of_verbs():
+    check_verbs([entry(name="do"), entry(name="undo")])
+    for name in ("Do", "do it", "-do", "9", "é", "d" * 40):
+        with pytest.raises(UsageError, match="names have small letters"):
+            check_verbs([entry(name=name)])
+    for name in ("test", "help", "completion"):
+        with pytest.raises(UsageError, match=f"two plugins offer the verb `{name}`: envtool itself and the plugin"):
+            check_verbs([entry(name=name)])
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, "answered NoneType where Answer is wanted"),
+        ("text", "answered str where Answer is wanted"),
+        (api.Answer(text=b"x"), "whose `text` is a str"),
+        (api.Answer(text="", status=2), "whose `status` is 0 or 1"),
+        (api.Answer(text="", status=True), "whose `status` is 0 or 1"),
+        (api.Answer(text="", document={1, 2}), "where JSON is wanted"),
+        (api.Answer(text="", document=float("nan")), "where JSON is wanted"),
+    ],
+)
+def test_an_answer_that_cannot_be_printed_is_the_plugins_fault(answer, words):
+    offer = load_verb(entry(verb("do", run=lambda call: answer)))
+    with pytest.raises(PluginError) as error:
+        plugin_calls.call_verb(offer, api.VerbCall(values={}, project=None))
+    assert error.value.message.startswith("the plugin `envtool-x` 1.2 failed in the verb `do`: ")
+    assert words in error.value.message
+
+
+def env_key(name, **more):
+    def add(env, value, project):
+        return api.Additions()
+
+    return api.EnvKey(**{"name": name, "schema": {"type": "string", "description": "d"}, "add": add, **more})
+
+
+def test_keys_of_envs_are_checked():
+    def key(*arguments, **named):
+        return lambda: plugin(envtool_env_keys=lambda: [env_key(*arguments, **named)])
+
+    assert "offers a key of envs `base` which every env has already" in refused(key("base"))
+    assert "without a schema that has a description" in refused(key("x", schema={"type": "string"}))
+    assert "other characters than small letters" in refused(key("X y"))
+    assert "two plugins offer the key of envs `x`: the plugin `dist-0` 1.2 and the plugin `dist-1` 1.2" in refused(
+        key("x"), key("x")
+    )
+    language = type("L", (api.Language,), {"name": "l", "options": {"x": {"type": "string"}}})
+    assert "(for language `l`) and the plugin `dist-1`" in refused(
+        lambda: plugin(envtool_languages=lambda: [language()]), key("x")
+    )
+    taken = type("L", (api.Language,), {"name": "l", "options": {"tasks": {}}})
+    assert "with the key `tasks`, which every env has already" in refused(
+        lambda: plugin(envtool_languages=lambda: [taken()])
+    )
+    registry = discover([], [Entry("p", key("x", schema={"type": "strin", "description": "d"}))])
+    assert wrong_schema(registry).message.startswith(
+        "the plugin `envtool-x` 1.2 offers the key `x` of envs with a wrong"
+    )
 
 
 def test_doubles_name_both():

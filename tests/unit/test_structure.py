@@ -45,6 +45,7 @@ SHARED = {
     "selection": "which envs, nodes or layers were asked for",
     "store": "the verb, and the package behind it",
     "tasks": "tasks of envs",
+    "test_output": "what test runners print",
     "team_cache": "the team cache: its key in the spec, and its verb",
     "vendor": "the verb, and what writes the folder",
     "verify": "the verb, and the package behind it",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from envtool.report.test_counts.suite import RunnerParser, SuiteCounts, make_suite
+from envtool.api.reporting import LineReader, OutputReader, Suite
+from envtool.events import Case
+from envtool.report.test_counts.sums import MAX_CASES, agreeing
+
+if TYPE_CHECKING:
+    from envtool.events import CaseOutcome
 
 
-class Tap(RunnerParser):
+class Tap(LineReader):
     """`1..3`, before or after three lines of `ok 1 - …`, `not ok 2 - …`. Indented lines are subtests."""
 
     BEGINS = re.compile(r"TAP version \d+$|Bail out!")
@@ -19,7 +24,7 @@ class Tap(RunnerParser):
         self._plan = -1
         self._counts = dict.fromkeys(("failed", "passed", "skipped", "todo"), 0)
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         if plan := self.PLAN.match(text):
             if self._plan >= 0 or not self._seen():  # the plan comes before the tests
                 self._begin(int(plan[1]))
@@ -47,8 +52,8 @@ class Tap(RunnerParser):
         self._plan = plan
         self._counts = dict.fromkeys(self._counts, 0)
 
-    def _end(self, plan: int) -> SuiteCounts | None:
-        suite = make_suite(*self._counts.items(), proven=True) if self._seen() == plan else None
+    def _end(self, plan: int) -> Suite | None:
+        suite = Suite.of(*self._counts.items(), proven=True) if self._seen() == plan else None
         self._begin()
         return suite
 
@@ -57,7 +62,7 @@ class Tap(RunnerParser):
         return text.startswith("#")
 
 
-class Prove(RunnerParser):
+class Prove(LineReader):
     """`Files=2, Tests=5, …` and `Result: PASS`; above them, a line for each program that failed or had failing tests.
 
     With -v, the TAP of its tests is part of the suite. Skipped tests count as passed, as in TAP.
@@ -72,7 +77,7 @@ class Prove(RunnerParser):
         self._failed: list[int] = []
         self._tests = -1
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         tests, self._tests = self._tests, -1
         if self.BEGINS.match(text):
             self.inside = 1
@@ -84,7 +89,7 @@ class Prove(RunnerParser):
             failed, self._failed = self._failed if result[1] == "FAIL" else [], []
             self.inside = 0
             failed_programs = failed.count(0)  # programs that failed although none of their tests did
-            return make_suite(
+            return Suite.of(
                 ("failed", sum(failed)),
                 ("program failed", failed_programs),
                 ("passed", tests - sum(failed)),
@@ -93,43 +98,52 @@ class Prove(RunnerParser):
         return None
 
 
-class Automake(RunnerParser):
+class Automake(LineReader):
     """`# TOTAL: 5` and the lines below it, under the title of a test suite."""
 
+    TEST = re.compile(r"(PASS|SKIP|XFAIL|FAIL|XPASS|ERROR): (\S.*)$")
     TITLE = re.compile(r"Testsuite summary for \S")
     LINE = re.compile(r"# (TOTAL|PASS|SKIP|XFAIL|FAIL|XPASS|ERROR): +(\d+)$")
     WORDS: ClassVar = {
         "FAIL": "failed", "ERROR": "error", "PASS": "passed", "SKIP": "skipped", "XFAIL": "expected failure",
         "XPASS": "unexpected success",
     }  # fmt: skip
+    OUTCOMES: ClassVar[dict[str, CaseOutcome]] = {
+        "PASS": "passed", "SKIP": "skipped", "XFAIL": "skipped", "FAIL": "failed", "XPASS": "failed", "ERROR": "error",
+    }  # fmt: skip
     AFTER = re.compile(r"(See .*\.log\b|Some test\(s\) failed|Please report to )")
 
     def __init__(self) -> None:
         self._counts: dict[str, int] | None = None
+        self._cases: list[Case] = []
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         if self.TITLE.match(text):
             self._counts = {}
             return None
+        if (test := self.TEST.match(text)) and len(self._cases) < MAX_CASES:
+            self._cases.append(Case(id=test[2], outcome=self.OUTCOMES[test[1]]))
         match = self.LINE.match(text)
         if self._counts is None or not match:
             return None
         self._counts[match[1]] = int(match[2])
         if match[1] != "ERROR":
             return None
-        counts, self._counts = self._counts, None
+        counts, self._counts, cases, self._cases = self._counts, None, self._cases, []
         if {*counts} != {"TOTAL", *self.WORDS} or counts["TOTAL"] != sum(counts[word] for word in self.WORDS):
             return None
-        return make_suite(*((word, counts[name]) for name, word in self.WORDS.items()), proven=True)
+        failed = counts["FAIL"] + counts["ERROR"] + counts["XPASS"]
+        parts = ((word, counts[name]) for name, word in self.WORDS.items())
+        return Suite.of(*parts, proven=True, cases=agreeing(cases, failed=failed))
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
-class Ctest(RunnerParser):
+class Ctest(LineReader):
     """`67% tests passed, 1 tests failed out of 3`; only a test's own line says that it was skipped or not run."""
 
-    TEST = re.compile(r" *\d+/\d+ +Test +#\d+: .*?(?:\.\s+(Passed)|\*\*\*(\S.*?)) +\d+\.\d+ sec(?: .*)?$")
+    TEST = re.compile(r" *\d+/\d+ +Test +#\d+: .*?(?:\.\s+(Passed)|\*\*\*(\S.*?)) +(\d+\.\d+) sec(?: .*)?$")
     TOTAL = re.compile(r"\d+% tests passed, (\d+) tests? failed out of (\d+)$")
     AFTER = re.compile(
         r"(Total Test time |Label Time Summary|The following tests |\t|Errors while running CTest"
@@ -138,30 +152,40 @@ class Ctest(RunnerParser):
 
     def __init__(self) -> None:
         self._seen: list[str] = []
+        self._cases: list[Case] = []
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         if test := self.TEST.match(text):
             self._seen.append(test[1] or test[2])
+            if len(self._cases) < MAX_CASES:
+                self._cases.append(_ctest_case(text, self._seen[-1], float(test[3])))
             return None
         total = self.TOTAL.match(text)
         if not total:
             return None
-        outcomes, self._seen = self._seen, []
+        outcomes, self._seen, cases, self._cases = self._seen, [], self._cases, []
         failed, tests = int(total[1]), int(total[2])
         skipped, disabled = outcomes.count("Skipped"), outcomes.count("Not Run (Disabled)")
         proven = len(outcomes) - disabled == tests and tests - failed == outcomes.count("Passed") + skipped
         if outcomes and not proven:
             return None
         passed = tests - failed - skipped
-        return make_suite(
-            ("failed", failed), ("passed", passed), ("skipped", skipped), ("disabled", disabled), proven=proven
-        )
+        parts = (("failed", failed), ("passed", passed), ("skipped", skipped), ("disabled", disabled))
+        return Suite.of(*parts, proven=proven, cases=agreeing(cases, failed=failed))
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
-class Meson(RunnerParser):
+def _ctest_case(text: str, word: str, seconds: float) -> Case:
+    outcome: CaseOutcome = "passed" if word == "Passed" else "failed"
+    if word in ("Skipped", "Not Run (Disabled)"):
+        outcome = "skipped"
+    name = text.partition(": ")[2].partition(" .")[0]
+    return Case(id=name, outcome=outcome, seconds=seconds, message=word if outcome == "failed" else "")
+
+
+class Meson(LineReader):
     """`Ok: 3` and the lines below it; before them, each test has a line."""
 
     TEST = re.compile(
@@ -179,7 +203,7 @@ class Meson(RunnerParser):
         self._counts: dict[str, int] = {}
         self._reported = False
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         match = self.LINE.match(text)
         if not match or (match[1] != "Ok" and not self._counts):
             if self._counts:
@@ -190,9 +214,26 @@ class Meson(RunnerParser):
         self._counts[match[1]] = int(match[2])
         proven = sum(self._counts.values()) == len(self._tests)
         parts = ((word, self._counts.get(name, 0)) for name, word in self.WORDS.items())
-        suite = make_suite(*parts, proven=proven, replaces=int(self._reported))
+        suite = Suite.of(*parts, proven=proven, replaces=int(self._reported))
         self._reported = self._reported or suite is not None
         return suite
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
+
+
+READERS = (
+    OutputReader(name="TAP", start=Tap, begins=r"TAP |Bail out!|1\.\.\d|(?i:(?:not )?ok)(?: |$)|#"),
+    OutputReader(name="prove", start=Prove, begins=r"Files=|Result: ", contains=r"\(Wstat:|\.t \.{2}"),
+    OutputReader(
+        name="Automake",
+        start=Automake,
+        begins=r"(?:PASS|SKIP|XFAIL|FAIL|XPASS|ERROR): |Testsuite summary|# [A-Z]+:|See |Some test|Please report",
+    ),
+    OutputReader(name="CTest", start=Ctest, begins=r" *\d+[/%]"),
+    OutputReader(
+        name="Meson",
+        start=Meson,
+        begins=r" *\d+/\d|(?:Ok|Expected Fail|Fail|Unexpected Pass|Skipped|Timeout|Ignored): ",
+    ),
+)

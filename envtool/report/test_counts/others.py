@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
-from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, make_suite
+from envtool.api.reporting import BARE, LineReader, OutputReader, Suite
+from envtool.events import Case
+from envtool.report.test_counts.sums import MAX_CASES, agreeing
+
+if TYPE_CHECKING:
+    from envtool.events import CaseOutcome
 
 
-class Cargo(RunnerParser):
+class Cargo(LineReader):
     """`test result: ok. 3 passed; …` of each test program, which began with `running 3 tests`."""
 
     BEGINS = re.compile(r"running (\d+) tests?$")
@@ -17,14 +23,20 @@ class Cargo(RunnerParser):
         r"(?:; finished in [\d.]+s)?$"
     )
     AFTER = re.compile(r"( +Running |   Doc-tests |Caused by:|  process didn't exit|    `-p |all doctests ran in )")
+    TEST = re.compile(r"(?:test )?(\S.*) (?:\.\.\.|---) (ok|FAILED|ignored)(?:, .*)?$")
+    OUTCOMES: ClassVar[dict[str, CaseOutcome]] = {"ok": "passed", "FAILED": "failed", "ignored": "skipped"}
 
     def __init__(self) -> None:
         self._begun: list[int] = []
+        self._cases: list[Case] = []
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         if begins := self.BEGINS.match(text):
             self._begun.append(int(begins[1]))
             self.inside = len(self._begun)
+            self._cases = []
+        elif (test := self.TEST.match(text)) and len(self._cases) < MAX_CASES:
+            self._cases.append(Case(id=test[1], outcome=self.OUTCOMES[test[2]]))
         match = self.ENDS.match(text)
         if not match:
             return None
@@ -36,18 +48,19 @@ class Cargo(RunnerParser):
         if self._begun:
             return None
         parts = (("failed", failed), ("passed", passed), ("ignored", ignored), ("measured", measured))
-        return make_suite(*parts, proven=began, otherwise=BARE)
+        cases, self._cases = agreeing(self._cases, failed=failed), []
+        return Suite.of(*parts, proven=began, otherwise=BARE, cases=cases)
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
-class Go(RunnerParser):
+class Go(LineReader):
     """With -v, `--- PASS: TestX (0.00s)` for each test that began, without subtests; else a line for each package."""
 
     BEGINS = re.compile(r"=== RUN   ([^\s/]+)$")
-    RESULT = re.compile(r"(?:|.*\S)--- (PASS|FAIL|SKIP): ([^\s/]+) \(\d+\.\d+s\)$")
-    WORDS: ClassVar = {"FAIL": "failed", "PASS": "passed", "SKIP": "skipped"}
+    RESULT = re.compile(r"(?:|.*\S)--- (PASS|FAIL|SKIP): ([^\s/]+) \((\d+\.\d+)s\)$")
+    WORDS: ClassVar[dict[str, CaseOutcome]] = {"FAIL": "failed", "PASS": "passed", "SKIP": "skipped"}
     PACKAGE = re.compile(
         r"(?:(ok)  \t\S+\t(?:\d+\.\d+s|\(cached\))|FAIL\t\S+(?:\t\d+\.\d+s| \[(?:build|setup) failed\]))(?:\s.*)?$"
     )
@@ -57,33 +70,51 @@ class Go(RunnerParser):
         self._begun: list[str] = []
         self._counts: list[str] = []
         self._verbose = False  # tests of the current package were reported, so its own line is not counted
+        self._cases: list[Case] = []  # of the current package
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         if begins := self.BEGINS.match(text):
             self._begun.append(begins[1])
             self._verbose, self.inside = True, 1
         elif (result := self.RESULT.match(text)) and result[2] in self._begun:
             self._begun.remove(result[2])
             self._counts.append(self.WORDS[result[1]])
+            self._note(result)
         elif text in ("PASS", "FAIL"):  # the last line of a test program that was not started by go
             return self._end() if self._verbose and not self._begun else None
         elif package := self.PACKAGE.match(text):
+            name = text.split("\t")[1]
             if self._verbose:
-                suite, self._verbose = self._end(), False
+                suite, self._verbose = self._end(name), False
                 return suite
-            word = "package passed" if package[1] else "package failed"
-            return None if text.endswith("[no tests to run]") else make_suite((word, 1), proven=True)
+            cases = self._take_cases(name)
+            if package[1]:
+                return None if text.endswith("[no tests to run]") else Suite.of(("package passed", 1), proven=True)
+            return Suite.of(("package failed", 1), proven=True, cases=cases)
+        elif result and text.startswith("--- FAIL: ") and not self._verbose:  # without -v, only failures have a line
+            self._note(result)
         return None
 
-    def _end(self) -> SuiteCounts | None:
+    def _end(self, package: str = "") -> Suite | None:
         counts, begun, self._counts, self._begun, self.inside = self._counts, self._begun, [], [], 0
-        return make_suite(*((word, counts.count(word)) for word in self.WORDS.values()), proven=not begun)
+        cases = agreeing(self._take_cases(package), failed=counts.count("failed"))
+        parts = ((word, counts.count(word)) for word in ("failed", "passed", "skipped"))
+        return Suite.of(*parts, proven=not begun, cases=cases)
+
+    def _note(self, result: re.Match[str]) -> None:
+        if len(self._cases) < MAX_CASES:
+            self._cases.append(Case(id=result[2], outcome=self.WORDS[result[1]], seconds=float(result[3])))
+
+    def _take_cases(self, package: str) -> tuple[Case, ...]:
+        """Returns the cases of the package that ends. Its name comes last; a test program alone has none."""
+        cases, self._cases = self._cases, []
+        return tuple(replace(case, id=f"{package}.{case.id}" if package else case.id) for case in cases)
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
-class Surefire(RunnerParser):
+class Surefire(LineReader):
     """The line below a module's `Results:`, which has no time; the lines of classes have one."""
 
     RESULTS = re.compile(r"(?:\[INFO\] )?Results ?:$")
@@ -95,7 +126,7 @@ class Surefire(RunnerParser):
         self._classes = [0, 0, 0, 0]
         self._results = False
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         match = self.LINE.match(text)
         if not match:
             self._results = self._results or bool(self.RESULTS.match(text))
@@ -110,15 +141,13 @@ class Surefire(RunnerParser):
         self._results, self._classes = False, [0, 0, 0, 0]
         run, failed, errors, skipped = counts
         passed = run - failed - errors - skipped
-        return make_suite(
-            ("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped), proven=proven
-        )
+        return Suite.of(("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped), proven=proven)
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
-class Rspec(RunnerParser):
+class Rspec(LineReader):
     """`5 examples, 1 failure, 1 pending` below `Finished in …`."""
 
     FINISHED = re.compile(r"Finished in .*seconds? \(files took .* to load\)$")
@@ -130,14 +159,14 @@ class Rspec(RunnerParser):
     def __init__(self) -> None:
         self._finished = False
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         finished, self._finished = self._finished, bool(self.FINISHED.match(text))
         match = self.ENDS.match(text)
         if not match:
             return None
         examples, failed, pending, errors = (int(number or 0) for number in match.groups())
         passed = examples - failed - pending
-        return make_suite(
+        return Suite.of(
             ("failed", failed),
             ("error", errors),
             ("passed", passed),
@@ -150,7 +179,7 @@ class Rspec(RunnerParser):
         return bool(self.AFTER.match(text))
 
 
-class Phpunit(RunnerParser):
+class Phpunit(LineReader):
     """`OK (5 tests, 9 assertions)`, or `Tests: 5, Assertions: 9, Failures: 1.` below a headline. Before that, each test
     has a letter."""
 
@@ -164,14 +193,14 @@ class Phpunit(RunnerParser):
         self._letters = ""
         self._headline = False
 
-    def feed_line(self, text: str) -> SuiteCounts | None:
+    def feed_line(self, text: str) -> Suite | None:
         headline, self._headline = self._headline, bool(self.HEADLINE.match(text))
         if progress := self.PROGRESS.match(text):
             self._letters = progress[1] if len(progress[1]) == int(progress[2]) else self._letters + progress[1]
             return None
         if ok := self.OK.match(text):
             letters, self._letters = self._letters, ""
-            return make_suite(("passed", int(ok[1])), proven=len(letters) == int(ok[1]))
+            return Suite.of(("passed", int(ok[1])), proven=len(letters) == int(ok[1]))
         ends = self.ENDS.match(text) if headline else None
         if not ends:
             return None
@@ -185,4 +214,17 @@ class Phpunit(RunnerParser):
             ("risky", get("Risky", 0)),
         )
         passed = tests - sum(number for _, number in (*failures, *other_counts))
-        return make_suite(*failures, ("passed", passed), *other_counts, proven=len(letters) == tests)
+        return Suite.of(*failures, ("passed", passed), *other_counts, proven=len(letters) == tests)
+
+
+READERS = (
+    OutputReader(name="cargo test", start=Cargo, begins=r"running \d|test (?:result: |\S)", contains=r" --- FAILED$"),
+    OutputReader(name="go test", start=Go, begins=r"=== RUN|ok |PASS$|FAIL(?:$|\t)", contains=r"--- [PFS]"),
+    OutputReader(name="Surefire", start=Surefire, begins=r"\[(?:INFO|WARNING|ERROR)\]|Results ?:|Tests run: "),
+    OutputReader(name="RSpec", start=Rspec, begins=r"\d+ examples?, |Finished in "),
+    OutputReader(
+        name="PHPUnit",
+        start=Phpunit,
+        begins=r"[.FEWRSIDN]+ |OK[ ,]|FAILURES!|ERRORS!|WARNINGS!|Tests: \d",
+    ),
+)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from envtool.api import Input
 from envtool.errors import EnvtoolError
 from envtool.project import git, inputs, listing, snapshot, source_files
 from envtool.run import fast_exec, fast_list
@@ -122,7 +123,7 @@ def test_all_readers_agree(root, tmp_path):
     assert sorted({os.fsdecode(name) for _, name, _ in listing.counted(taken.names, taken.stats)}) == listed
     assert source_files.ProjectFiles(root).glob("**") == listed
     regular = [path for path in listed if not os.path.islink(f"{root}/{path}") and path != "fifo"]
-    assert [item.path for item in inputs.find_inputs(root, ["."], keeps=lambda path: path in regular)] == regular
+    assert [item.path for item in inputs.find_inputs(root, [Input(".", keeps=lambda path: path in regular)])] == regular
 
 
 def test_all_readers_hide_the_same(root):

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from envtool.plugins import discover, output_readers
 from envtool.report import test_counts
-from envtool.report.test_counts import MAX_LINE_LENGTH, MAX_OUTPUT, RunnerCounter
-from envtool.report.test_counts.suite import PLURALS
+from envtool.report.test_counts import MAX_LINE_LENGTH, MAX_OUTPUT, OutputCounter
+from envtool.report.test_counts.sums import PLURALS
 from tests.depth import examples
 
 SAMPLE = re.compile(r"^#### (.*) =>(.*)\n((?:(?!#### ).*\n)*)", re.MULTILINE)
@@ -26,12 +27,18 @@ SAMPLES = [
     for name, counts, body in SAMPLE.findall(path.read_text())
 ]
 
+READERS = output_readers(discover())
 
-def counted(*pieces: str) -> str:
-    counter = RunnerCounter()
+
+def read(*pieces: str) -> OutputCounter:
+    counter = OutputCounter(READERS)
     for piece in pieces:
         counter.feed(piece)
-    return counter.summarize()
+    return counter
+
+
+def counted(*pieces: str) -> str:
+    return read(*pieces).summarize()
 
 
 def test_there_is_a_sample_of_every_program():
@@ -93,7 +100,7 @@ def test_a_line_alone_is_exact_and_the_last_or_nothing(output, truth):
 
 
 def test_what_is_printed_without_end_costs_little():
-    counter = RunnerCounter()
+    counter = OutputCounter(READERS)
     began = time.process_time()
     for _ in range(200):
         counter.feed("x" * 65536)
@@ -248,13 +255,15 @@ LINES = sorted({line for each in SAMPLES for line in each.values[0].splitlines(k
 @example(["== 5 passed in 0.10s ==\n"])  # a narrow terminal
 @example(["= 5 passed in 0.10s =\n"])
 def test_no_mixture_of_lines_is_an_error_and_what_is_passed_over_means_nothing(some):
-    told = counted(*some)
+    told = read(*some).suite()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(test_counts, "CANDIDATE_LINE", re.compile(""))
-        assert counted(*some) == told
+        patch.setattr(test_counts, "candidate_lines", lambda _: re.compile(""))
+        assert read(*some).suite() == told
 
 
 @pytest.mark.parametrize(("output", "truth"), SAMPLES)
 def test_nothing_that_counts_is_passed_over(output, truth, monkeypatch):
-    monkeypatch.setattr(test_counts, "CANDIDATE_LINE", re.compile(""))
+    told = read(output).suite()
+    monkeypatch.setattr(test_counts, "candidate_lines", lambda _: re.compile(""))
     assert counted(output) == truth
+    assert read(output).suite() == told

@@ -6,6 +6,7 @@ import subprocess
 import time
 from types import SimpleNamespace
 
+from envtool.api import Base
 from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Stack
 from envtool.model import BaseSpec, Command, Env, Task, Where
@@ -21,9 +22,13 @@ ENV = Env(name="unit", group="unit", base=BASE, layers=(), tasks=(TASK,), where=
 HOST = {"MY_A": "1", "B": "2"}
 
 
+class FakeBase(SimpleNamespace, Base):
+    """A kind of bases with the methods that it is given."""
+
+
 def layer(diff_id, key, mounts=(), *, stored=True, tree="/tree", looked=None, pinned=True):
     """A layer, as the scheduler gives it; one that is not `stored` is known by its diff ID alone."""
-    kind = SimpleNamespace(
+    kind = FakeBase(
         name="tarball",
         build=lambda request, pins: SimpleNamespace(mounts=mounts),
         variables=lambda request, pins: {},

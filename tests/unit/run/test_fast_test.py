@@ -9,7 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool.api import Looked
+from envtool.api import Base, Looked
+from envtool.app import tasks
+from envtool.app.command_request import CommandRequest
 from envtool.build.parents import opened_files_question
 from envtool.build.scheduler import Stack
 from envtool.cli import fastpath
@@ -49,7 +51,7 @@ def run(tmp_path, store, monkeypatch):
         outputs=(),
     )
     looked: list[Looked | None] = [None]
-    kind = SimpleNamespace(looked=lambda pins: looked[0])
+    kind = type("Machine", (Base,), {"looked": lambda self, pins: looked[0]})()
     settled = SimpleNamespace(node=SimpleNamespace(kind=kind, base_kind=kind), pins=None)
     made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), settled=settled)
     view = snapshot.take_snapshot(str(root), snapshot_cache.cache_path(store.root, str(root)))
@@ -244,3 +246,17 @@ def test_a_repository_that_comes_or_goes_counts(run):
     assert run()
     subprocess.run(["git", "init", "-q", str(run.root)], check=True)
     assert short(run) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "written"),
+    [({}, True), ({"locked": True}, True), ({"fail_fast": True}, True), ({"offline": True}, True),
+     ({"locked": False}, False), ({"refresh": True}, False), ({"args": ("x",)}, False)],
+)  # fmt: skip
+def test_a_run_that_may_leave_the_lock_is_not_remembered(monkeypatch, options, written):
+    """In CI, the next `test` would else not see that the lock does not fit the spec."""
+    found = []
+    monkeypatch.setattr(fast_plan, "write_test_plan", lambda *_, **__: found.append(1))
+    project = SimpleNamespace(kinds=SimpleNamespace(hooks=lambda name: ()), spec=None, files=None, context=None)
+    tasks._write_fast_plan(CommandRequest(directory=".", **options), project, [], 0)
+    assert bool(found) == written

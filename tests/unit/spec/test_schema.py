@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envtool.model import Where
+from envtool.plugins import ENV_KEYS
 from envtool.spec import reference, schema
-from envtool.spec.schema import ENV_KEYS
 
 TEXT = """\
 version: 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import time
 from dataclasses import replace
 from typing import ClassVar
 
@@ -124,3 +126,64 @@ def test_a_site_in_memory_checks_what_it_hands_out():
         site().learn([api.Sealed(urls=("https://gone.invalid/x", URL), name="x", integrity=wrong)])
     with pytest.raises(api.FetchError, match="in none of"):
         site().learn([api.Sealed(urls=("https://gone.invalid/x",), name="x")])
+
+
+# ---- readers of output -----------------------------------------------------------------------------------------------
+
+
+class Lines(api.LineReader):
+    """`2 right, 1 wrong` below `begin`."""
+
+    pattern: ClassVar[str] = r"(\d++) right, (\d++) wrong$"
+
+    def __init__(self):
+        self.begun = False
+
+    def feed_line(self, text):
+        begun, self.begun = self.begun, text == "begin" or (self.begun and text != "end")
+        match = re.match(self.pattern, text)
+        if not match:
+            return None
+        return api.Suite.of(("failed", int(match[2])), ("passed", int(match[1])), proven=begun)
+
+
+def reader(start=Lines, begins=r"begin|\d"):
+    return api.OutputReader(name="lines", start=start, begins=begins)
+
+
+LINES = "begin\n2 right, 1 wrong\n"
+
+
+def test_a_good_reader_passes():
+    assert testing.check_reader(reader(), LINES, "1 failed, 2 passed") == ()
+    assert testing.check_reader(reader(), "other\n", "") == ()
+
+
+class Slow(Lines):
+    def feed_line(self, text):
+        began = time.process_time()
+        while len(text) > 1000 and time.process_time() - began < 0.15:
+            pass
+        return super().feed_line(text) if len(text) < 30 else None
+
+
+class Fragile(Lines):
+    def feed_line(self, text):
+        if text.startswith("2") and not self.begun:
+            raise LookupError("no beginning")
+        self.begun = self.begun or text == "begin"
+        return api.Suite.of(("passed", 3), proven=True) if text.startswith("2") else None
+
+
+@pytest.mark.parametrize(
+    ("broken", "counts", "words"),
+    [
+        (reader(), "3 passed", "the counts are `1 failed, 2 passed`, not `3 passed`"),
+        (reader(begins=r"\d"), "1 failed, 2 passed", "it needs lines that are left out"),
+        (reader(start=Fragile), "3 passed", "LookupError: no beginning"),
+        (reader(start=Slow, begins=""), "", "a long line costs much"),
+    ],
+)
+def test_a_reader_that_breaks_a_promise_is_found(broken, counts, words):
+    with pytest.raises(AssertionError, match=words):
+        testing.check_reader(broken, LINES if counts else "begin\n", counts)

@@ -10,6 +10,7 @@ package_json   What package.json says about a project
 places         Paths in containers, and npm's settings there
 plugin         The hooks that add all of this to envtool
 resolver       The files of a project -> pins
+test_output    What node --test, Jest, Mocha and Vitest print about their tests
 """
 
 __version__ = "0.3.0"

@@ -39,3 +39,11 @@ def envtool_owners(tree: api.Tree, path: str) -> list[api.Package]:
     from envtool_node.installed import owners
 
     return owners(tree, path)
+
+
+@api.hook
+def envtool_output_readers() -> list[api.OutputReader]:
+    """Readers of node --test, Jest, Mocha and Vitest."""
+    from envtool_node.test_output import READERS
+
+    return [*READERS]

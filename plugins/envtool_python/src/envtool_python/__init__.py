@@ -5,6 +5,7 @@ beside                  Runs in containers: files that a build writes beside the
 calls                   Runs in containers: several calls of pip for one environment
 checkout_projects       The projects of a checkout by their names
 compiling               Runs in containers: compiles .py files of installed distributions
+coverage_file           The key `coverage` of an env
 decode                  Bytes of a project's files -> text
 dependency_sources      Sources that a project names for its requirements, beside the index
 detect                  What `envtool init` writes for a Python project
@@ -27,6 +28,7 @@ poetry                  Poetry's notation of dependencies -> PEP 508 lines
 project_indexes         The index and the bounds that a project sets for all requirements
 python_versions         Which Python an env has and a project wants
 requirement_checks      Requirement lines that pip would refuse
+requirement_file        `envtool requirements ENV`
 requirements            Requirement files, dependency groups and extras -> lines for pip
 requirements_of_tests   What a project's tests require
 resolver                Requirement lines -> pins
@@ -35,6 +37,7 @@ simple_index            URLs of files, from the pages of indexes
 source_values           Values of the spec's `sources`
 tagged                  Runs in containers: versions from tags
 test_config             What tox's and pytest's configuration says that tests need
+test_output             What pytest and unittest print about their tests
 versions                Versions from version control, for builds
 """
 

@@ -21,6 +21,14 @@ def envtool_languages() -> list[api.Language]:
 
 
 @api.hook
+def envtool_env_keys() -> list[api.EnvKey]:
+    """`coverage`."""
+    from envtool_python.coverage_file import COVERAGE
+
+    return [COVERAGE]
+
+
+@api.hook
 def envtool_detect(project: api.Project) -> list[api.Detection]:
     """A project with pyproject.toml, setup.py, setup.cfg or requirements.txt is a Python project."""
     from envtool_python.detect import detect
@@ -42,3 +50,11 @@ def envtool_owners(tree: api.Tree, path: str) -> list[api.Package]:
     from envtool_python.installed import owners
 
     return owners(tree, path)
+
+
+@api.hook
+def envtool_output_readers() -> list[api.OutputReader]:
+    """Readers of pytest and unittest."""
+    from envtool_python.test_output import READERS
+
+    return [*READERS]

@@ -1,7 +1,7 @@
-"""Remembers which specs fit the schema, so that an unchanged one is not checked again.
+"""Remembers which specs and locks fit their schemas, so that an unchanged one is not checked again.
 
-What is remembered of a spec is a digest of its values, of the schema with what plugins add, and of the words after
-`--` (spec/load.py), beside the version of the code that checks. Importing and compiling a JSON Schema takes a tenth of
+What is remembered is a digest of the values of a document and of its schema with what plugins add (spec/load.py,
+lock/file.py), beside the version of the code that checks. Importing and compiling a JSON Schema takes a tenth of
 `envtool plan` of a small project.
 """
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FORMAT = 1
-MAX_KEPT = 16  # of one spec: with several words after `--`, or in several checkouts of one path
+MAX_KEPT = 16  # of one path: with several words after `--`, or in several checkouts
 _CHECKING = ("envtool.spec.validate", "envtool.spec.template", "jsonschema_rs")
 
 
-class ValidSpecs:
-    """The digests of one spec that are known to be valid, in one file of the store. Without a store, or with a damaged
-    one, there are none."""
+class ValidDocuments:
+    """The digests of the documents at one path that are known to be valid, in one file of the store. Without a store,
+    or with a damaged one, there are none."""
 
-    def __init__(self, store: str, spec: str) -> None:
-        """`store` is the directory of the store, "" if there is none; `spec` the absolute path of the spec."""
-        name = binascii.crc32(f"{os.geteuid()}\0{spec}".encode("utf-8", "surrogateescape"))
+    def __init__(self, store: str, path: str) -> None:
+        """`store` is the directory of the store, "" if there is none; `path` the absolute path of the document."""
+        name = binascii.crc32(f"{os.geteuid()}\0{path}".encode("utf-8", "surrogateescape"))
         self._path = f"{store}/plans/{name:08x}.valid" if store else ""
         self._version = (FORMAT, *fast_exec.plan_version(), tuple(_checking_code()))
         self._digests = self._read()
 
     def holds(self, digest: str) -> bool:
-        """Returns whether a spec is known to be valid."""
+        """Returns whether a document is known to be valid."""
         return digest in self._digests
 
     def add(self, digest: str) -> None:
-        """Remembers a spec, in place of the one that was added first. Never raises OSError."""
+        """Remembers a document, in place of the one that was added first. Never raises OSError."""
         self._digests = [digest, *self._digests][:MAX_KEPT]
         if self._path:
             kept = {"version": self._version, "digests": self._digests}

@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from envtool import api
-from envtool.errors import SpecError
+from envtool.errors import SpecError, UsageError
 from envtool.plugins import PluginRegistry, discover
+from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec
-from envtool.run.valid_specs import MAX_KEPT, ValidSpecs
+from envtool.run.valid_documents import MAX_KEPT, ValidDocuments
 from envtool.spec import load, validate
 from envtool.testing import MemoryProject
 
@@ -72,7 +73,7 @@ def checks(monkeypatch):
 
 def read(registry, store, spec=SPEC, more=MORE, *, path="/project/envtool.yaml", **options):
     files = {"envtool.yaml": spec, "more.yaml": more}
-    return load(MemoryProject(files), "envtool.yaml", root="/project", registry=registry, known=ValidSpecs(store, path), **options)  # fmt: skip
+    return load(MemoryProject(files), "envtool.yaml", root="/project", registry=registry, known=ValidDocuments(store, path), **options)  # fmt: skip
 
 
 def test_a_spec_that_fits_is_checked_once(registry, store, checks):
@@ -134,13 +135,6 @@ def test_a_spec_with_an_error_is_never_known(registry, store, checks, spec):
         assert checks() > 0
 
 
-def test_a_part_of_the_envs_is_not_remembered_for_all(registry, store, checks):
-    broken = SPEC + "  other: {base: {debian: '{{ env.nam }}'}, tasks: {test: 'true'}}\n"
-    read(registry, store, broken, only=["unit"])
-    with pytest.raises(SpecError):
-        read(registry, store, broken)
-
-
 def damage(path):
     path.write_bytes(path.read_bytes()[:-1] + b"?")
 
@@ -172,8 +166,8 @@ def test_code_that_checks_counts(registry, store, checks, monkeypatch, module):
 
 def test_few_are_kept(store, tmp_path):
     for number in range(MAX_KEPT + 1):
-        ValidSpecs(store, "/x").add(f"{number}")
-    kept = ValidSpecs(store, "/x")
+        ValidDocuments(store, "/x").add(f"{number}")
+    kept = ValidDocuments(store, "/x")
     assert [kept.holds(f"{number}") for number in range(MAX_KEPT + 1)] == [False] + [True] * MAX_KEPT
     assert len([*(tmp_path / "plans").iterdir()]) == 1
 
@@ -190,3 +184,92 @@ def test_an_unchanged_spec_imports_no_json_schema(tmp_path, monkeypatch):
         for _ in range(3)
     ]
     assert said == ["True", "True", "False"]  # the first call makes the store, once it has read the spec
+
+
+def test_schemas_that_are_right_are_checked_once_and_wrong_ones_always(registry, store, monkeypatch):
+    from envtool import plugins
+    from envtool.app import spec_schema
+
+    monkeypatch.setenv("ENVTOOL_STORE", store)
+    checked = []
+    real = plugins.wrong_schema
+    monkeypatch.setattr(plugins, "wrong_schema", lambda kinds: checked.append(kinds) or real(kinds))
+    monkeypatch.setattr(plugins, "discover", lambda: registry)
+    first = spec_schema.schema()
+    assert spec_schema.schema() == first
+    assert len(checked) == 1
+    wrong = type("Wrong", (Sample,), {"options": {"level": {"type": "strung"}}})()
+    monkeypatch.setattr(plugins.plugin_calls, "plugin_owner", lambda value: "a plugin")
+    changed = PluginRegistry(bases=registry.bases, layers=registry.layers, languages={"sample": wrong})
+    monkeypatch.setattr(plugins, "discover", lambda: changed)
+    for _ in range(2):
+        with pytest.raises(UsageError, match="wrong schema of `level`"):
+            spec_schema.schema()
+    assert len(checked) == 3
+
+
+LOCK = """\
+{
+ "version": 1,
+ "entries": []
+}
+"""
+
+
+def test_a_lock_that_fits_is_checked_once(registry, store, tmp_path, monkeypatch):
+    from envtool.lock import file, text_format
+
+    checked = []
+    real = text_format._check_schema
+    monkeypatch.setattr(text_format, "_check_schema", lambda *words: checked.append(1) or real(*words))
+    root = tmp_path / "project"
+    root.mkdir()
+
+    def read_lock(text, kinds=registry):
+        (root / "envtool.lock").write_text(text)
+        known = ValidDocuments(store, str(root / "envtool.lock"))
+        return file.read_lock(ProjectFiles(str(root)), "envtool.yaml", kinds, known)
+
+    first = read_lock(LOCK)
+    assert read_lock(LOCK) == first
+    assert len(checked) == 1
+    read_lock(LOCK + "\n")
+    assert len(checked) == 2
+    fewer = PluginRegistry(bases=registry.bases, layers={}, languages={})
+    read_lock(LOCK, fewer)
+    assert len(checked) == 3
+    for _ in range(2):
+        with pytest.raises(SpecError):
+            read_lock(LOCK.replace("entries", "entrys"))
+    assert len(checked) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "known", "found"),
+    [
+        (lambda answer: None, True, True),
+        (lambda answer: answer.pop("fits"), False, True),
+        (lambda answer: answer.update(fits=""), False, True),
+        (lambda answer: answer.update(fits=1), False, True),
+        (lambda answer: answer["pins"].update(system="another"), False, True),
+        (lambda answer: answer["pins"].update(system=1), False, False),
+        (lambda answer: (answer["pins"].update(system=float("nan")), answer.update(fits="")), False, False),
+    ],
+)
+def test_stored_pins_that_fit_are_not_checked_again(monkeypatch, change, known, found):
+    from envtool import pin_schemas
+    from envtool.store import answer_cache
+
+    schema = {"type": "object", "properties": {"system": {"type": "string"}}}
+    written = {}
+    monkeypatch.setattr(answer_cache, "get", lambda store, question: written.get("answer"))
+    monkeypatch.setattr(answer_cache, "put", lambda store, question, answer: written.update(answer=answer))
+    assert answer_cache.get_pins(None, {}, schema) == (False, None)
+    answer_cache.put_pins(None, {}, {"system": "one"}, schema, seen={})
+    change(written["answer"])
+    checked = []
+    real = pin_schemas.fault
+    monkeypatch.setattr(pin_schemas, "fault", lambda *words: checked.append(words) or real(*words))
+    assert answer_cache.get_pins(None, {}, schema) == ((True, written["answer"]["pins"]) if found else (False, None))
+    assert bool(checked) != known
+    assert answer_cache.get_pins(None, {}, {"type": "array"}) == (False, None)

@@ -1,0 +1,111 @@
+"""The verbs of plugins, as commands of click."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from envtool import distributions, plugin_calls, plugins
+from envtool.app.project_pins import ProjectPins
+from envtool.cli.common_options import Choice, Settings, Verb, complete_env_names, complete_task_names, read_settings
+
+if TYPE_CHECKING:
+    from envtool import api
+    from envtool.plugin_calls import Offer
+
+COMPLETIONS = {"env": complete_env_names, "task": complete_task_names}
+
+
+def load_command(name: str) -> click.Command | None:
+    """The command of a plugin's verb; None if no plugin has one of this name. Raises UsageError if several have, or if
+    the plugin cannot be used."""
+    entries = distributions.verb_entry_points()
+    if name not in entries:
+        return None
+    plugins.check_verbs(entries[name])
+    return _make_command(plugins.load_verb(entries[name][0]))
+
+
+def _make_command(offer: Offer[api.PluginVerb]) -> click.Command:
+    verb = offer.value
+    parameters: list[click.Parameter] = [_make_argument(argument) for argument in verb.arguments]
+    parameters += [_make_option(option) for option in verb.options]
+    parameters.append(
+        click.Option(["--output"], metavar="FILE", type=click.Path(dir_okay=False), help="Write to this file.")
+    )
+
+    @click.pass_context
+    def run(ctx: click.Context, /, output: str | None, **values: object) -> int:
+        return _run(offer, ctx, output, values)
+
+    return Verb(
+        verb.name,
+        callback=run,
+        params=parameters,
+        help=verb.help,
+        epilog=None,
+        examples="\n".join(verb.examples),
+        tail=verb.takes_words,
+    )
+
+
+def _make_argument(argument: api.Argument) -> click.Argument:
+    return click.Argument(
+        [argument.name],
+        metavar=argument.name.upper() if not argument.optional else f"[{argument.name.upper()}]",
+        required=not argument.optional,
+        nargs=-1 if argument.many else 1,
+        shell_complete=COMPLETIONS.get(argument.completes),
+    )
+
+
+def _make_option(option: api.Option) -> click.Option:
+    if not option.metavar:
+        return click.Option([option.name], is_flag=True, help=option.help)
+    return click.Option(
+        [option.name],
+        metavar=option.metavar,
+        multiple=option.many,
+        type=Choice(option.choices) if option.choices else None,
+        help=option.help,
+    )
+
+
+def _run(offer: Offer[api.PluginVerb], ctx: click.Context, output: str | None, values: dict[str, object]) -> int:
+    from envtool.api.verbs import VerbCall
+
+    settings, verb = read_settings(ctx), offer.value
+    names = (*(argument.name for argument in verb.arguments), *(option.name[2:] for option in verb.options))
+    given = {name: _given(values[name.replace("-", "_")]) for name in names}
+    call = VerbCall(values=given, project=ProjectPins(settings.request()), words=ctx.obj or ())
+    return _print(plugin_calls.call_verb(offer, call), settings, output)
+
+
+def _given(value: object) -> str | bool | tuple[str, ...]:
+    if isinstance(value, tuple):
+        return tuple(map(str, value))
+    return value if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def _print(answer: api.Answer, settings: Settings, output: str | None) -> int:
+    if settings.json:
+        from envtool.report.json_lines import encode_line
+
+        text = encode_line({"text": answer.text} if answer.document is None else answer.document)
+    else:
+        text = answer.text.encode(errors="replace").decode()  # half a surrogate pair cannot be written
+    if output is None:
+        sys.stdout.write(text)
+        return answer.status
+    from envtool.fs import caller_paths
+
+    try:
+        with caller_paths.atomic_write(output, settings.top()) as file:
+            file.write(text.encode())
+    except OSError as error:
+        print(f"error: {os.path.abspath(output)} cannot be written: {error.strerror or error}", file=sys.stderr)
+        return 3
+    return answer.status

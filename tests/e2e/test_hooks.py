@@ -1,0 +1,223 @@
+"""A third party's plugin with every hook, installed beside ours: the one that docs/plugins.md shows, and one that fails."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.any_caller]
+
+PAGE = (Path(__file__).parents[2] / "docs/plugins.md").read_text()
+BLOCKS = re.findall(r"^```(python|toml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SHOWN = "\n\n".join(text for language, text in BLOCKS if language == "python" and "import testing" not in text)
+SPEC = """
+envs:
+  unit:
+    greeting: hello
+    tasks:
+      test: |
+        cat /etc/motd; echo "$GREETING_OF"
+        printf 'wrong: monday\\n3 messages, 1 wrong\\n'
+"""
+FAILING = """
+import os
+from envtool import api
+
+HOW = os.environ["BAD"]
+
+
+def crash(*_, **__):
+    raise KeyError("gems")
+
+
+class Lines(api.LineReader):
+    feed_line = crash
+
+
+@api.hook
+def envtool_env_keys():
+    add = {"key": crash, "key-type": lambda *_: 3, "kind": lambda *_: layer("gone")}.get(HOW, lambda *_: api.Additions())
+    return [api.EnvKey(name="mine", schema={"type": "integer", "description": "a number"}, add=add)]
+
+
+def layer(kind):
+    return api.Additions(layers=(api.LayerDraft(name="x", kind=kind, options=None),))
+
+
+@api.hook
+def envtool_output_readers():
+    return [api.OutputReader(name="ours", start=Lines, begins="(" if HOW == "expression" else "[0-9]")]
+
+
+@api.hook
+def envtool_report_formats():
+    return [api.ReportFormat(name="junit" if HOW == "junit" else "ours", write=crash)]
+
+
+@api.hook
+def envtool_verbs():
+    many = [api.Option(name="--color", help="")] if HOW == "option" else []
+    return [] if HOW == "no-verb" else [api.PluginVerb(name="mend", help="Mend.", run=crash, options=tuple(many))]
+"""
+
+
+def install(place, module: str, source: str, verbs: str = "", *, at: str = "plugin") -> None:
+    """Lays the files of a distribution where an installer would."""
+    top = place.top / at
+    place.write(f"{module}.py", source, at=top)
+    info = top / f"{module}-1.0.dist-info"
+    name = module.replace("_", "-")
+    place.write("METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", at=info)
+    points = f"[envtool]\n{module} = {module}\n" + (f"[envtool.verbs]\n{verbs} = {module}\n" if verbs else "")
+    place.write("entry_points.txt", points, at=info)
+    before = place.environ.get("PYTHONPATH", place.caller.path)
+    place.environ["PYTHONPATH"] = f"{before}:{top}"
+
+
+@pytest.fixture
+def motd(place):
+    install(place, "envtool_motd", SHOWN, "motds")
+    place.spec(SPEC)
+    return place
+
+
+def test_what_the_page_shows_works(motd):
+    assert "motds" in "".join(text for language, text in BLOCKS if language == "toml")
+    reports = ("--report", "motd=out.txt", "--report", "markdown=out.md", "--report", "junit=out.xml")
+    done = motd.envtool("test", *reports)
+    assert done.status == 0, done.err
+    assert re.search(r"✓ unit +test +1 failed, 2 passed", done.err), done.err
+    out = motd.project / "out.txt"
+    assert out.read_text() == "unit test: passed {'failed': 1, 'passed': 2}\n  monday\n"
+    assert "| unit | test | ✅ passed | 1 failed, 2 passed |" in (motd.project / "out.md").read_text()
+    assert "hello\nunit\nwrong: monday\n" in (motd.project / "out.xml").read_text()
+    # unchanged: what the reports say comes from the log of the run that passed
+    done = motd.envtool("test", *reports)
+    assert "1 unchanged" in done.err
+    assert out.read_text() == "unit test: cached {'failed': 1, 'passed': 2}\n  monday\n"
+    # the value of the key is in the layer's key, and its variable in the result's
+    motd.spec(SPEC.replace("hello", "good day"))
+    done = motd.envtool("test", "-v")
+    assert "good day" in done.err + done.out
+    assert "unchanged" not in done.err
+
+
+def test_a_verb_is_like_ours(motd):
+    assert motd.envtool("test").status == 0
+    done = motd.envtool("motds", "unit")
+    assert (done.status, done.out) == (0, "hello\n")
+    assert json.loads(motd.envtool("--json", "motds", "unit").out) == ["hello"]
+    assert motd.envtool("motds", "unit", "--output", "motds.txt").out == ""
+    assert (motd.project / "motds.txt").read_text() == "hello\n"
+    told = motd.envtool("--help").out
+    assert re.search(r"^Plugins:\n(?:  .*\n)*  motds +from envtool-motd$", told, re.MULTILINE)
+    assert "Print the messages of the day of ENV." in motd.envtool("motds", "--help").out
+    assert "Print the messages of the day of ENV." in motd.envtool("help", "motds").out
+    for words, message in [
+        (("motd", "unit"), "did you mean `envtool motds`?"),
+        (("motds", "unti"), "did you mean `unit`?"),
+        (("motds",), "`envtool motds` needs ENV"),
+        (("motds", "unit", "--outptu", "x"), "did you mean `--output`?"),
+        (("motds", "unit", "--", "x"), "`motds` takes nothing after `--`"),
+        (("motds", "unit", "--output", "/"), "`--output`"),
+    ]:
+        done = motd.envtool(*words)
+        assert (done.status, done.out) == (2, ""), words
+        assert message in done.err
+    complete = {"_ENVTOOL_COMPLETE": "bash_complete"}
+    motd.environ |= {**complete, "COMP_WORDS": "envtool mot", "COMP_CWORD": "1"}
+    assert motd.envtool().out.split() == ["plain,motds"]
+    motd.environ |= {**complete, "COMP_WORDS": "envtool motds u", "COMP_CWORD": "2"}
+    assert motd.envtool().out.split() == ["plain,unit"]
+
+
+def test_a_key_is_part_of_the_spec(motd):
+    motd.spec("envs: {unit: {greeting: [1], tasks: {test: 'true'}}}\n")
+    done = motd.envtool("list")
+    assert done.status == 2
+    assert "envtool.yaml:2" in done.err
+    assert "greeting" in done.err
+    assert "what /etc/motd says in this env" in motd.envtool("schema").out
+    motd.spec("envs: {unit: {greting: x, tasks: {test: 'true'}}}\n")
+    assert "did you mean `greeting`?" in motd.envtool("list").err
+    # of each point of a matrix, with templates, from defaults, and beside a layer of the user's that needs it
+    motd.spec(
+        """
+defaults: {greeting: "hi {{ env.name }}"}
+envs:
+  unit:
+    matrix: {day: [mon, tue]}
+    layers: [{run: cp /etc/motd /etc/greeted, needs: [greeting]}]
+    tasks: {test: "cat /etc/greeted; test -z \\"$GREETING_OF\\""}
+    set: {GREETING_OF: ""}
+"""
+    )
+    done = motd.envtool("test", "-v", "-j", "1")
+    assert done.status == 0, done.err
+    assert "hi unit[mon]" in done.err + done.out
+    assert "hi unit[tue]" in done.err + done.out
+    motd.spec("envs: {unit: {greeting: x, layers: [greeting], tasks: {test: 'true'}}}\nlayers: {greeting: {motd: y}}\n")
+    assert "`greeting` adds a layer `greeting`, and env `unit` has one of this name" in motd.envtool("list").err
+
+
+FAILURES = [
+    ("reader", ("test",), 0, "failed in the reader of ours: KeyError: 'gems' (the run goes on)"),
+    ("format", ("test", "--report", "ours=o"), 3, "failed in the report format `ours`: KeyError: 'gems'"),
+    ("verb", ("mend",), 3, "failed in the verb `mend`: KeyError: 'gems'"),
+    ("key", ("list",), 3, "failed in the key `mine` of env `unit` (envtool.yaml:2): KeyError: 'gems'"),
+    ("key-type", ("list",), 3, "of env `unit` (envtool.yaml:2): answered int where Additions is wanted"),
+    ("kind", ("list",), 2, "the key `mine` adds a layer of the unknown kind `gone`"),
+    ("expression", ("test",), 2, "offers a reader of the output of `ours` whose `begins` is no regular expression"),
+    (
+        "junit",
+        ("test", "--junit", "x"),
+        2,
+        "two plugins offer the report format `junit`: envtool itself and the plugin",
+    ),
+    ("option", ("mend",), 2, "offers a verb `mend` with the option `--color`, which every verb has already"),
+    ("no-verb", ("mend",), 2, "has no verb `mend`, which its entry point names"),
+]
+
+
+@pytest.mark.parametrize(("how", "words", "status", "message"), FAILURES, ids=[each[0] for each in FAILURES])
+def test_a_plugin_that_fails_is_named(place, how, words, status, message):
+    install(place, "envtool_bad", FAILING, "mend")
+    place.environ["BAD"] = how
+    place.spec("envs: {unit: {mine: 1, tasks: {test: 'echo 1 is a number'}}}\n")
+    done = place.envtool(*words)
+    assert done.status == status, done.err
+    assert message in done.err
+    assert "`envtool-bad` 1.0" in done.err or how == "kind"
+    assert "Traceback" not in done.err
+    if how in ("reader", "format"):
+        assert re.search(r"[✓=] unit +test", done.err), "the run itself went on"
+
+
+def test_one_name_for_two_verbs_or_keys(place):
+    install(place, "envtool_motd", SHOWN, "motds")
+    install(place, "envtool_other", FAILING, "motds", at="other")
+    place.environ["BAD"] = ""
+    place.spec("envs: {unit: {tasks: {test: 'true'}}}\n")
+    both = "two plugins offer the verb `motds`: the plugin `envtool-motd` 1.0 and the plugin `envtool-other` 1.0"
+    for words in (("motds", "unit"), ("list",)):
+        done = place.envtool(*words)
+        assert done.status == 2
+        assert both in done.err
+    told = " ".join(place.envtool("--help").out.split())
+    assert "motds not usable, since several have it: envtool-motd, envtool-other" in told
+    install(place, "envtool_other", FAILING, "test", at="other")
+    assert (
+        "two plugins offer the verb `test`: envtool itself and the plugin `envtool-other` 1.0"
+        in place.envtool("list").err
+    )
+    told = " ".join(place.envtool("--help").out.split())
+    assert "test of envtool-other: not usable, since envtool has a verb of this name" in told
+    install(place, "envtool_other", FAILING.replace('"mine"', '"greeting"'), at="other")
+    assert "two plugins offer the key of envs `greeting`: the plugin `envtool-motd`" in place.envtool("list").err
+    install(place, "envtool_other", FAILING.replace('"mine"', '"groups"'), at="other")
+    assert "the key `groups` of envs: the plugin `envtool-python`" in place.envtool("list").err
+    install(place, "envtool_other", FAILING.replace('"mine"', '"tasks"'), at="other")
+    assert "`tasks` which every env has already" in place.envtool("list").err

@@ -47,6 +47,7 @@ class GatheredFiles:
 
 def fetch_all_files(graph: Graph, context: Context, *, jobs: int = 0) -> GatheredFiles:
     """Resolves every node and fetches its files into the store. Raises MakeError, SpecError, Interrupted."""
+    stored = blobs.list_digests(context.store)  # before anything is built: a build fetches the files of its layer
     stacks = Scheduler(graph, context)
     stacks.check(graph.stacks)
     graph = stacks.graph()
@@ -65,7 +66,9 @@ def fetch_all_files(graph: Graph, context: Context, *, jobs: int = 0) -> Gathere
             )
     lease_blobs([item.fetch for item in files_by_hash.values()], context)
     missing = {
-        sha256 for sha256, item in files_by_hash.items() if not blobs.has(context.store, sha256, item.fetch.size)
+        sha256
+        for sha256, item in files_by_hash.items()
+        if sha256 not in stored or not blobs.has(context.store, sha256, item.fetch.size)
     }
     with ThreadPoolExecutor(2, thread_name_prefix="fetch") as pool:  # each fetches eight files at once
         [*pool.map(lambda node: _fetch_node_files(node, stacks, context), nodes)]

@@ -13,7 +13,7 @@ from envtool.build.scheduler import Stack
 from envtool.container import program_json
 from envtool.errors import BuildError
 from envtool.events import Output
-from envtool.fs.beneath import open_beneath
+from envtool.fs.beneath import Descent, open_beneath, open_top
 from envtool.fs.tree_walk import walk_tree
 from envtool.model import Env, Task
 from envtool.project import source_files
@@ -131,25 +131,25 @@ def _has_old_files(source: str) -> bool:
 
 def _copy_tree(source: str, target: str, hidden: frozenset[str], shift: int) -> None:
     pending, attributes = [""], []
-    while pending:
-        relative = pending.pop()
-        directory = os.path.join(target, relative)
-        # by descriptors: another process may replace entries while they are copied
-        descriptor = open_beneath(source, relative, os.O_RDONLY | os.O_DIRECTORY, follow=False)
-        try:
-            os.mkdir(directory)
-            for name in sorted(os.listdir(descriptor), reverse=True):
-                path = os.path.join(relative, name)
-                info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-                if path in hidden:
-                    continue
-                if stat.S_ISDIR(info.st_mode):
-                    pending.append(path)
-                else:
-                    _copy_file_or_link(descriptor, name, os.path.join(target, path), info, shift)
-            attributes.append((directory, os.fstat(descriptor)))
-        finally:
-            os.close(descriptor)
+    top = open_top(source)
+    try:
+        with Descent(top) as opened:  # by descriptors: another process may replace entries while they are copied
+            while pending:
+                relative = pending.pop()
+                directory, descriptor = os.path.join(target, relative), opened.open(relative)
+                os.mkdir(directory)
+                for name in sorted(os.listdir(descriptor), reverse=True):
+                    path = os.path.join(relative, name)
+                    info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                    if path in hidden:
+                        continue
+                    if stat.S_ISDIR(info.st_mode):
+                        pending.append(path)
+                    else:
+                        _copy_file_or_link(descriptor, name, os.path.join(target, path), info, shift)
+                attributes.append((directory, os.fstat(descriptor)))
+    finally:
+        os.close(top)
     for directory, info in reversed(attributes):  # last: each entry changes the times of its directory
         os.chmod(directory, stat.S_IMODE(info.st_mode))
         _copy_owner(directory, info)

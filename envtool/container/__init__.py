@@ -17,6 +17,14 @@ project_copy        copies the project where its owner or group cannot be mapped
 copy_files          copies files and trees inside a container
 userns              id maps of this machine's containers, and Python functions that run under them
 seccomp             system call filters, as bytes of classic BPF
+pod                 the network of one run: members with addresses, that know each other by name
+pod_holder          the process that owns a pod's namespaces and serves its members
+network             makes a pod's bridge and its members' networks, by pyroute2
+service_table       who is in a pod: members, services, who is ready
+dns                 answers queries for names of a pod
+name_server         serves those answers over UDP and TCP
+publish             joins connections to a port of the host's loopback with members of a pod
+attempts            notes where members tried to connect outside of their pod
 syscalls            system calls that `os` lacks
 messages            the wire format between a container and its supervisor
 pty                 joins the caller's terminal to a pty of a container

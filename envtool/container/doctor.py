@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import Literal
 
-from envtool.container import mounts, seccomp, syscalls, userns
+from envtool.container import mounts, pod, seccomp, syscalls, userns
 from envtool.container.syscalls import syscall
 from envtool.errors import SandboxError
 from envtool.fs.sizes import format_size
@@ -48,6 +48,7 @@ def check_machine(store: str = "") -> tuple[Check, ...]:
         ]
         if os.geteuid() == 0:
             checks.append(_check_idmapped_mounts())
+        checks.append(_check_pods())
     checks += [_check_seccomp(), _check_limits()]
     if store:
         checks.append(_check_space(store))
@@ -263,6 +264,21 @@ def _check_idmapped_mounts() -> Check:
             name=name, state="warn", text="not as overlay layers before Linux 5.19: projects of root are copied"
         )
     return Check(name=name, state="ok", text="projects of root are shown without a copy")
+
+
+def _check_pods() -> Check:
+    name = "networks of services"
+    try:
+        with pod.Pod(spare=1) as made:
+            made.add_member("one")
+            kind = made.kind
+    except SandboxError as error:
+        mend = "sudo modprobe veth" if error.code == "network-kernel" else ""
+        return Check(name=name, state="warn", text=f"no services can run: {error.message}", mend=mend)
+    if kind == "routed":
+        text = "this kernel has no bridge: containers of one run reach each other, but not by broadcast"
+        return Check(name=name, state="warn", text=text, mend="sudo modprobe bridge")
+    return Check(name=name, state="ok", text="containers can have a network of their own")
 
 
 def _check_seccomp() -> Check:

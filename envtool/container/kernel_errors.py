@@ -67,6 +67,8 @@ def sandbox_error(stage: str, number: int, text: str) -> SandboxError:
             code="tmpfs-upper",
             hint="set `scratch: disk` for the env",
         )
+    if stage in _NETWORK_STAGES:
+        return _network_error(stage, number, text)
     if stage == "unshare":
         return SandboxError(f"user namespaces are refused here: {text}", code="userns-refused", hint="envtool doctor")
     if stage in _STAGES:
@@ -82,3 +84,19 @@ def sandbox_error(stage: str, number: int, text: str) -> SandboxError:
             hint="make it where that tree comes from (the context, a stage, the checkout), or mount that tree as `rw`",
         )
     return SandboxError(f"the container could not be made: {text}", code=f"container-{stage}", hint="envtool doctor")
+
+
+_NETWORK_STAGES = ("bridge", "veth", "address", "network", "network-lost")
+
+
+def _network_error(stage: str, number: int, text: str) -> SandboxError:
+    """Returns the error of the network of a run's containers (pod.py)."""
+    if stage in ("bridge", "veth") and number == errno.EOPNOTSUPP:
+        return SandboxError(
+            f"this kernel ({os.uname().release}) has no {stage} devices, which a network of containers needs",
+            code="network-kernel",
+            hint=f"as root: modprobe {stage}; a kernel without CONFIG_{stage.upper()} cannot run services",
+        )
+    if stage == "network-lost":
+        return SandboxError(f"the containers' network was broken off: {text}", code="network-lost", hint="run it again")
+    return SandboxError(f"the containers' network could not be made: {text}", code="network", hint="envtool doctor")

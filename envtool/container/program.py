@@ -174,6 +174,7 @@ class Program:
     user: Literal["root", "user"] = "user"
     network: bool = False  # True: the host's network namespace, with its resolv.conf and hosts
     hostname: str = "envtool"
+    address: str = "127.0.1.1"  # of the host name in /etc/hosts; in a pod, the member's
     timeout: float | None = None  # seconds for all steps together; then TERM, `grace` later KILL of everything
     grace: float = 2.0
     outputs: tuple[
@@ -222,7 +223,7 @@ class Program:
     def _etc_operations(self) -> Iterator[Operation]:
         if self.root.own and all(step.call for step in self.steps):
             return  # only functions of ours run: they need no hosts file, and so see the tree's own /etc
-        local = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {self.hostname}\n"
+        local = f"127.0.0.1 localhost\n::1 localhost\n{self.address} {self.hostname}\n"
         # As in Docker, a Dockerfile's steps may write to /etc/hosts, and the writes are lost.
         yield ("hosts", "/etc/hosts", local.encode(), self.network, not self.root.own)
         if self.user == "user":

@@ -19,6 +19,7 @@ _S_IFCHR, _S_IFMT = 0o020000, 0o170000
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 # A socket of another family loads a kernel module (AF_ALG, AF_VSOCK, AF_RXRPC …), or reaches beyond the namespace.
 _FAMILIES = (1, 2, 10, 16, 17)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET
+_FAMILIES_OF_HOLDER = (2, 16)  # AF_INET, AF_NETLINK
 # PER_LINUX32, UNAME26 and, for debuggers and sanitizers, ADDR_NO_RANDOMIZE; all ones reads the current value
 _PERSONALITY, _ASK_PERSONALITY = 0x0060008, 0xFFFFFFFF
 _NEWEST = 466  # removexattrat, Linux 6.13: newer calls must be reviewed before they are allowed
@@ -38,6 +39,8 @@ _X86_64 = {
     "quotactl_fd": 443, "lookup_dcookie": 212, "nfsservctl": 180, "vhangup": 153, "syslog": 103, "iopl": 172,
     "ioperm": 173, "ustat": 136, "sysfs": 139, "_sysctl": 156, "uselib": 134, "fanotify_init": 300,
     "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "getdents64": 217,
+    "execve": 59, "execveat": 322, "fork": 57, "vfork": 58, "kill": 62, "tkill": 200, "tgkill": 234, "ptrace": 101,
+    "process_vm_readv": 310, "process_vm_writev": 311,
     "socket": 41, "socketpair": 53, "personality": 135, "kcmp": 312, "get_mempolicy": 239, "set_mempolicy": 238,
     "mbind": 237, "migrate_pages": 256, "move_pages": 279,
 }
@@ -52,14 +55,16 @@ _AARCH64 = {
     "settimeofday": 170, "clock_settime": 112, "clock_adjtime": 266, "adjtimex": 171, "quotactl": 60,
     "quotactl_fd": 443, "lookup_dcookie": 18, "nfsservctl": 42, "vhangup": 58, "syslog": 116, "fanotify_init": 262,
     "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51, "getdents64": 61,
+    "execve": 221, "execveat": 281, "kill": 129, "tkill": 130, "tgkill": 131, "ptrace": 117,
+    "process_vm_readv": 270, "process_vm_writev": 271,
     "socket": 198, "socketpair": 199, "personality": 92, "kcmp": 272, "get_mempolicy": 236, "set_mempolicy": 237,
     "mbind": 235, "migrate_pages": 238, "move_pages": 239,
 }
 _COMMON = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429,
     "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "mount_setattr": 442,
-    "pidfd_getfd": 438, "process_madvise": 440, "set_mempolicy_home_node": 450,
-    "lsm_get_self_attr": 459, "lsm_set_self_attr": 460, "lsm_list_modules": 461,
+    "pidfd_send_signal": 424, "pidfd_open": 434, "pidfd_getfd": 438, "process_madvise": 440,
+    "set_mempolicy_home_node": 450, "lsm_get_self_attr": 459, "lsm_set_self_attr": 460, "lsm_list_modules": 461,
 }
 _ARCHITECTURES = {"x86_64": (0xC000003E, _X86_64), "aarch64": (0xC00000B7, _AARCH64)}
 MACHINES = tuple(_ARCHITECTURES)
@@ -80,6 +85,11 @@ _SYNC_CALLS = ("fsync", "fdatasync", "msync", "sync", "syncfs", "sync_file_range
 _OWNER_CALLS = (
     "chown", "fchown", "lchown", "fchownat", "setuid", "setgid", "setreuid", "setregid", "setgroups", "setresuid",
     "setresgid", "setfsuid", "setfsgid", "capset",
+)
+# What the holder of a pod may not do, besides: start or signal a process, or look into one.
+_REFUSED_TO_HOLDER = (
+    "execve", "execveat", "fork", "vfork", "clone", "clone3", "kill", "tkill", "tgkill", "ptrace", "process_vm_readv",
+    "process_vm_writev", "pidfd_open", "pidfd_send_signal", "chroot", "socketpair",
 )
 # fmt: on
 
@@ -163,5 +173,20 @@ def build_filter(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine
             program += _rule(numbers[name], _ERRNO)
     for name in _REFUSED_CALLS:
         if name in numbers:
+            program += _rule(numbers[name], _ERRNO | EPERM)
+    return program + _instruction(_RETURN, _ALLOW)
+
+
+def build_holder_filter(machine: str = "") -> bytes:
+    """Returns the filter of the process that holds a pod (pod_holder.py), which makes networks and answers packets."""
+    machine = machine or os.uname().machine
+    audit, numbers_of_machine = _ARCHITECTURES[machine]
+    numbers = {**numbers_of_machine, **_COMMON}
+    program = _instruction(_LOAD, 4) + _instruction(_EQUAL, audit, 1, 0) + _instruction(_RETURN, _KILL)
+    program += _instruction(_LOAD, 0)
+    program += _instruction(_AT_LEAST, _NEWEST + 1, 0, 1) + _instruction(_RETURN, _ERRNO | ENOSYS)
+    program += _rule_if(numbers["socket"], _none_of(0, _FAMILIES_OF_HOLDER), _ERRNO | EAFNOSUPPORT)
+    for name in (*_ABSENT_CALLS, *_REFUSED_CALLS, *_REFUSED_TO_HOLDER):
+        if name in numbers and name != "setns":
             program += _rule(numbers[name], _ERRNO | EPERM)
     return program + _instruction(_RETURN, _ALLOW)

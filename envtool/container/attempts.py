@@ -1,0 +1,89 @@
+"""Notes where members of a pod tried to connect outside of it, and tells them at once that there is no way.
+
+A member with a default route sends packets for other networks to the hub. A packet socket there, with a filter that
+passes only the first packets of connections (and UDP), shows their destination; nothing else is looked at. The kernel
+would answer five of them in a row, then one a second; so the answer, "network is unreachable" (ICMP, RFC 792), is ours.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+
+_ETH_P_IP, _SO_ATTACH_FILTER, _PACKET_HOST = 0x0800, 26, 0
+_PACKETS = 32  # of one round
+_MAX_NOTED = 256  # destinations
+_TCP, _UDP, _NET_UNREACHABLE = 6, 17, 0
+_QUOTED = 28  # bytes of a packet that an ICMP error quotes: the header, and 8 more
+
+
+def _filter(network: int, mask: int) -> bytes:
+    """Returns classic BPF (linux/filter.h) that passes, of IPv4 packets to outside of a network, the first of a TCP
+    connection (SYN without ACK) and all of UDP; no fragments but first ones, and no headers with options.
+    """
+    rows = (
+        (0x30, 0, 0, 0),  # version and length of the header
+        (0x15, 0, 12, 0x45),
+        (0x28, 0, 0, 6),  # offset of the fragment
+        (0x45, 10, 0, 0x1FFF),
+        (0x20, 0, 0, 16),  # destination
+        (0x54, 0, 0, mask),
+        (0x15, 7, 0, network),
+        (0x30, 0, 0, 9),  # protocol
+        (0x15, 4, 0, _UDP),
+        (0x15, 0, 4, _TCP),
+        (0x30, 0, 0, 33),  # flags
+        (0x54, 0, 0, 0x12),
+        (0x15, 0, 1, 0x02),
+        (0x06, 0, 0, 64),
+        (0x06, 0, 0, 0),
+    )
+    return b"".join(struct.pack("=HBBI", code, yes, no, value) for code, yes, no, value in rows)
+
+
+class Attempts:
+    """The attempts of one pod: `noted` has the number of packets for each (protocol, address, port). Raises OSError."""
+
+    def __init__(self, network: int, mask: int) -> None:
+        self.noted: dict[tuple[str, str, int], int] = {}
+        self.more = 0  # packets to further destinations, which are not noted one by one
+        kinds = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | kinds, socket.htons(_ETH_P_IP))
+        code = _filter(network, mask)
+        memory = ctypes.create_string_buffer(code, len(code))
+        program = struct.pack("@HP", len(code) // 8, ctypes.addressof(memory))  # struct sock_fprog
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        self._answers = socket.socket(socket.AF_INET, socket.SOCK_RAW | kinds, socket.IPPROTO_ICMP)
+        self._answers.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # nobody reads from it
+
+    def on_event(self) -> None:
+        """Note what has come, a bounded number at a time."""
+        for _ in range(_PACKETS):
+            try:
+                packet, origin = self.socket.recvfrom(64)
+            except OSError:
+                return
+            if origin[2] == _PACKET_HOST and len(packet) >= _QUOTED:
+                self._note(packet)
+
+    def _note(self, packet: bytes) -> None:
+        protocol = "udp" if packet[9] == _UDP else "tcp"
+        key = (protocol, socket.inet_ntoa(packet[16:20]), int.from_bytes(packet[22:24], "big"))
+        if key in self.noted or len(self.noted) < _MAX_NOTED:
+            self.noted[key] = self.noted.get(key, 0) + 1
+        else:
+            self.more += 1
+        try:
+            self._answers.sendto(_unreachable(packet), (socket.inet_ntoa(packet[12:16]), 0))
+        except OSError:  # its source cannot be reached: it is not a member's
+            pass
+
+
+def _unreachable(packet: bytes) -> bytes:
+    """Returns the ICMP message that a packet's network is unreachable."""
+    quoted = packet[:_QUOTED]
+    total = 0x0300 + sum(struct.unpack(f"!{_QUOTED // 2}H", quoted))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack("!BBHI", 3, _NET_UNREACHABLE, ~total & 0xFFFF, 0) + quoted

@@ -1,0 +1,298 @@
+"""The network of one run: containers with addresses of their own, that know each other by name, and nobody else.
+
+A pod is a user namespace, and in it a network namespace for each member, joined by a bridge. A process of its own, the
+holder (pod_holder.py), owns them and answers queries for names; this module is its caller's side. Containers are made
+in a member's namespaces by their descriptors. All of it exists as long as the holder, which dies with this process.
+
+    with Pod(spare=3) as pod:                       # returns at once: the holder starts meanwhile
+        member = pod.add_member("db-1", service="db")     # waits until it is there
+        pod.set_ready("db-1", ready=True)           # from now on `db` is its address
+        port = pod.publish("db", 5432)              # on this machine's loopback
+
+Addresses are 10.64.0.0/16: private ones (RFC 1918), which servers take for a network of friends, in a part of them that
+neither container engines nor home networks use by default. No packet leaves the pod: every pod has the same addresses,
+whatever networks this machine is in.
+"""
+
+from __future__ import annotations
+
+import _thread
+import fcntl
+import os
+import socket
+import sys
+
+from envtool.container import messages, syscalls, userns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from envtool.container.join import Namespaces
+
+RESOLVER = "10.64.0.1"
+_MESSAGE, _ANCILLARY = 1 << 18, 128  # bytes
+_SECONDS = 60  # that a request may take: the start of the holder on a busy machine, too
+_FLOOR = 10  # descriptors from here on are not those of standard streams
+
+
+class Member:
+    """One container's place in a pod: its name, address, and network namespace, a descriptor that the pod closes."""
+
+    __slots__ = ("address", "name", "namespace")
+
+    def __init__(self, name: str, address: str, namespace: int) -> None:
+        self.name = name
+        self.address = address
+        self.namespace = namespace
+
+
+class Attempt:
+    """Something outside of the pod that members tried: a name that nobody has (`protocol` "name", `port` 0), or an
+    address by "tcp" or "udp"; `count` is the number of packets.
+    """
+
+    __slots__ = ("count", "host", "port", "protocol")
+
+    def __init__(self, protocol: str, host: str, port: int, count: int) -> None:
+        self.protocol = protocol
+        self.host = host
+        self.port = port
+        self.count = count
+
+    def __repr__(self) -> str:
+        return f"Attempt({self.protocol} {self.host}:{self.port}, {self.count})"
+
+
+class Pod:
+    """The network of one run, and a context that leaves nothing of it. Called by any thread.
+
+    `user`: a single user id is 1000 in it, as in tasks, else 0. `spare`: how many members' networks are made before
+    they are asked for. `kind` "bridge" or "routed": how they are joined; "": as this kernel can. Names are compared in
+    lower case. Every method raises SandboxError where the kernel refuses (code "network-kernel": it has no such
+    devices) or the holder has ended ("network-lost"), and ValueError for a name or number that cannot be.
+    """
+
+    def __init__(self, *, user: bool = True, spare: int = 0, kind: str = "") -> None:
+        self._lock = _thread.allocate_lock()
+        self._members: dict[str, Member] = {}
+        self._user_namespace = -1
+        self._kind = ""
+        self._ports = 0
+        self._error: Exception | None = None
+        self._start(user, spare, kind)
+
+    def _start(self, user: bool, spare: int, kind: str) -> None:
+        code = f"import sys; sys.path[:] = {_import_path()!r}\n"
+        code += "from envtool.container.pod_holder import main\n"
+        code += f"main(user={user!r}, kind={kind!r}, spare={int(spare)!r})"
+        with userns.fork_lock:
+            self._spawn(code)
+        self._socket.settimeout(_SECONDS)
+
+    def _spawn(self, code: str) -> None:
+        self._socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        read, self._lifeline = os.pipe()
+        try:
+            ends = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FLOOR) for number in (far.fileno(), read)]
+            actions: list[Any] = [(os.POSIX_SPAWN_DUP2, end, place) for place, end in enumerate(ends)]
+            if not os.environ.get("ENVTOOL_DEBUG"):
+                actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
+            # A process group of its own: ^C at the terminal is for tasks, which need the network while they end.
+            self._holder = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", "-c", code],
+                {"PATH": "/usr/bin:/bin"},
+                file_actions=actions,
+                setpgroup=0,
+            )
+            for end in ends:
+                os.close(end)
+        finally:
+            far.close()
+            os.close(read)
+
+    def __enter__(self) -> Pod:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the pod: the holder, and this process's descriptors of its namespaces."""
+        lifeline, self._lifeline = self._lifeline, -1
+        if lifeline < 0:
+            return
+        os.kill(self._holder, syscalls.SIGKILL)  # a child of ours may have a copy of the pipe's end for a moment
+        os.close(lifeline)
+        with self._lock:  # a request that waited for it has failed
+            os.waitpid(self._holder, 0)
+            self._socket.close()
+            for member in self._members.values():
+                os.close(member.namespace)
+            self._members.clear()
+            if self._user_namespace >= 0:
+                os.close(self._user_namespace)
+                self._user_namespace = -1
+
+    def fileno(self) -> int:
+        """Returns a descriptor for poll(2): outside of calls it is readable when the holder has ended."""
+        return self._socket.fileno()
+
+    @property
+    def kind(self) -> str:
+        """How the members are joined: "bridge" or "routed". Waits until the pod is there."""
+        with self._lock:
+            self._await_start()
+            return self._kind
+
+    @property
+    def user_namespace(self) -> int:
+        """The descriptor of the user namespace that owns the pod, which the pod closes. Waits until it is there."""
+        with self._lock:
+            self._await_start()
+            return self._user_namespace
+
+    def add_member(self, name: str, service: str = "", *, default_route: bool = False) -> Member:
+        """Returns a new member, which is not ready; its own name is its address at once. With `default_route` packets
+        for other networks are noted (`attempts`), and refused as they are without it.
+        """
+        reply = ("member", str, 1)
+        (address, *_), descriptors = self._request("member", name, service, int(default_route), reply=reply)
+        member = Member(name, address, descriptors[0])
+        self._members[name.lower()] = member
+        return member
+
+    def namespaces(self, name: str) -> Namespaces:
+        """Returns a member's namespaces, for the `joins` of its container, as descriptors that the caller closes."""
+        from envtool.container.join import Namespaces
+
+        return Namespaces(
+            {"user": os.dup(self.user_namespace), "network": os.dup(self._members[name.lower()].namespace)}
+        )
+
+    def declare_service(self, service: str) -> None:
+        """Let a service be known that has no member yet: its name is then not an unknown one."""
+        self._request("service", service)
+
+    def set_ready(self, name: str, *, ready: bool) -> None:
+        """Let a service's name, and its published ports, lead to this member, or (connections go on) no longer."""
+        self._request("ready", name, int(ready))
+
+    def remove_member(self, name: str) -> None:
+        """Forget a member whose processes have ended. Its network ends with the last descriptor of its namespace."""
+        self._request("remove", name)
+        os.close(self._members.pop(name.lower()).namespace)
+
+    def publish(self, service: str, port: int, *, host_port: int = 0) -> tuple[int, int]:
+        """Let a port of this machine's loopback lead to a port of the members of a service that are ready, in turn.
+        Returns a number for `unpublish`, and the host's port (0: a free one is taken). Raises OSError where the port is
+        in use.
+        """
+        listener = socket.create_server(("127.0.0.1", host_port), backlog=128)
+        try:
+            with self._lock:
+                self._ports += 1
+                number = self._ports
+            self._request("publish", number, service, port, descriptor=listener.fileno())
+            return number, listener.getsockname()[1]
+        finally:
+            listener.close()  # the holder has it: when that ends, clients are refused
+
+    def unpublish(self, number: int) -> None:
+        """Accept no more connections; those that are open go on."""
+        self._request("unpublish", number)
+
+    def attempts(self) -> tuple[tuple[Attempt, ...], int]:
+        """Returns what members tried outside of the pod, and the number of packets to what is not listed: a list is not
+        longer than 256 addresses and 256 names.
+        """
+        (text, *_), _ = self._request("noted", reply=("noted", str, 0))
+        *lines, more = text.split("\n")
+        found = []
+        for line in lines:
+            protocol, host, *numbers = line.split(" ")
+            found.append(Attempt(protocol, host, int(numbers[0]) if len(numbers) > 1 else 0, int(numbers[-1])))
+        return tuple(found), int(more.partition(" ")[2])
+
+    def _request(
+        self, *values: int | str, descriptor: int = -1, reply: tuple[Any, ...] = ("ok", 0)
+    ) -> tuple[tuple[Any, ...], list[int]]:
+        """Returns the reply to a request without its first word, and its descriptors. `reply` has that word, the types
+        of the values after it, and the number of descriptors.
+        """
+        word, *types, count = reply
+        with self._lock:
+            self._await_start()
+            try:
+                data = messages.pack(*values)
+                socket.send_fds(self._socket, [data], [descriptor] if descriptor >= 0 else [])
+                message, descriptors = self._receive()
+            except OSError as error:
+                raise self._lost(error) from error
+            if message[:1] == (word,) and [type(value) for value in message[1:]] == types and len(descriptors) == count:
+                return message[1:], descriptors
+            for received in descriptors:
+                os.close(received)
+            match message:
+                case ("error", str(), int(), str()):
+                    raise _request_error(message)
+                case _:  # also where this process may have no more descriptors
+                    raise self._lost(None)
+
+    def _await_start(self) -> None:
+        """Wait for the holder's first message. Raises SandboxError."""
+        if self._lifeline < 0:
+            raise ValueError("the pod is closed")
+        if self._error is not None:
+            raise self._error
+        if self._user_namespace >= 0:
+            return
+        try:
+            message, descriptors = self._receive()
+        except OSError as error:
+            raise self._lost(error) from error
+        match message:
+            case ("up", str(kind)) if len(descriptors) == 1:
+                self._kind, self._user_namespace = kind, descriptors[0]
+            case ("error", str(), int(), str()):
+                self._error = _request_error(message)
+                raise self._error
+            case _:
+                raise self._lost(None)
+
+    def _receive(self) -> tuple[tuple[int | str, ...], list[int]]:
+        data, ancillary, _, _ = self._socket.recvmsg(_MESSAGE, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            raise ConnectionResetError("it has ended")
+        return messages.unpack(data), messages.parse_ancillary(ancillary)[1]
+
+    def _lost(self, error: OSError | None) -> Exception:
+        """Returns the error of a holder that has ended, or does not answer; the pod is of no more use."""
+        from envtool.container.kernel_errors import sandbox_error
+
+        reason = "its process has ended" if isinstance(error, ConnectionError) else "it sent an invalid message"
+        if isinstance(error, TimeoutError):
+            reason = "it does not answer"
+        self._error = sandbox_error("network-lost", 0, reason)
+        return self._error
+
+
+def _request_error(message: tuple[Any, ...]) -> Exception:
+    from envtool.container.kernel_errors import sandbox_error
+
+    _, stage, number, text = message
+    return ValueError(text) if stage == "request" else sandbox_error(stage, number, text)
+
+
+def _import_path() -> list[str]:
+    """Returns where the holder imports from: as this process does, never the current directory."""
+    ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [*dict.fromkeys([ours, *(path for path in sys.path if os.path.isabs(path))])]
+
+
+def resolv_conf() -> bytes:
+    """Returns the /etc/resolv.conf of members. The resolver is always there; the C library's own time-outs are long
+    enough for a busy machine.
+    """
+    return f"nameserver {RESOLVER}\n".encode()

@@ -56,10 +56,10 @@ def build_layer(kind: api.Kind, options: api.Json, runner: FakeRunner, directory
     store = open_store(environ={"ENVTOOL_STORE": os.path.join(directory, "store")})
     context = Context(store=store, root=project, arch=_ARCH, emit=_ignore, cancel=cancel, runner=runner)
     try:
-        layer = Scheduler(graph, context).stack("tested").made[-1].layer
+        layer = Scheduler(graph, context).stack("tested").layers[-1].layer
         return _files(layer)
     finally:
-        context.claims.close()
+        context.leases.close()
         cancel.close()
 
 

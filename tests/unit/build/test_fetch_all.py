@@ -66,7 +66,7 @@ def test_files_that_building_a_base_fetched_count_as_fetched(tmp_path, monkeypat
     ]
     blobs.put_content(store, [contents[0]])
     node = SimpleNamespace(subject="layer", spec=SimpleNamespace(name="x"))
-    gathered = SimpleNamespace(layer=SimpleNamespace(settled=SimpleNamespace(node=node, fetches=fetches)))
+    gathered = SimpleNamespace(layer=SimpleNamespace(resolved=SimpleNamespace(node=node, fetches=fetches)))
 
     def resolve(*_):
         blobs.put_content(store, [contents[1]])

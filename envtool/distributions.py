@@ -178,12 +178,12 @@ def _read_distribution(directory: str) -> Distribution:
     return StandardDistribution.at(directory)
 
 
-def extra_requirements(extra: str) -> tuple[str, ...]:
-    """Returns the requirements of an extra in the metadata of envtool's distribution; () if it is not installed."""
+def extra_requirements(extra: str, distribution: str = DISTRIBUTION) -> tuple[str, ...]:
+    """Returns the requirements of an extra in the metadata of a distribution; () if it is not installed."""
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
-        split_lines = [line.partition(";") for line in requires(DISTRIBUTION) or ()]
+        split_lines = [line.partition(";") for line in requires(distribution) or ()]
     except PackageNotFoundError:
         return ()
     return tuple(
@@ -191,9 +191,9 @@ def extra_requirements(extra: str) -> tuple[str, ...]:
     )
 
 
-def install_command(extra: str) -> str:
-    """Returns the command that installs the requirements of an extra beside this envtool: in pipx's environment, or by
-    pip or uv in the environment of this Python.
+def install_command(extra: str, distribution: str = DISTRIBUTION) -> str:
+    """Returns the command that installs the requirements of a distribution's extra beside this envtool: in pipx's
+    environment, or by pip or uv in the environment of this Python.
 
     The command names the requirements themselves. `pip install envtool-core[…]` would ask an index for envtool's own
     name, which is on no index (docs/decisions/0001): the code of anybody who registered that name would run here.
@@ -201,7 +201,7 @@ def install_command(extra: str) -> str:
     import shlex
     from importlib.util import find_spec
 
-    requirements = " ".join(map(shlex.quote, extra_requirements(extra)))
+    requirements = " ".join(map(shlex.quote, extra_requirements(extra, distribution)))
     if os.path.exists(os.path.join(sys.prefix, "pipx_metadata.json")):
         return f"pipx inject {shlex.quote(os.path.basename(sys.prefix))} {requirements}"
     python = shlex.quote(sys.executable)

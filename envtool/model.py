@@ -239,3 +239,9 @@ class Package:
     summary: str = ""
     homepage: str = ""
     archives: tuple[str, ...] = ()  # globs that match the `name` of the Fetch that brought it, if it was pinned
+    full_name: str = ""  # as its ecosystem writes the name with the namespace: "@scope/name"; empty: `name`
+
+    @property
+    def display_name(self) -> str:
+        """The name for people."""
+        return self.full_name or self.name

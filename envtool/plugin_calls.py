@@ -97,6 +97,12 @@ def _expect_json(answer: Any) -> Any:
     return answer
 
 
+def _expect_name_and_version(answer: Any) -> Any:
+    if not isinstance(answer, tuple) or len(answer) != 2 or not all(isinstance(item, str) for item in answer):
+        raise _WrongAnswer("a tuple of two str")
+    return answer
+
+
 def _expect_recipe(answer: Any) -> Any:
     _expect(api.Recipe)(answer)
     if not all(isinstance(step, api.Run | api.Unpack | api.Place | api.Call) for step in answer.steps):
@@ -126,6 +132,7 @@ _KIND: Mapping[str, AnswerCheck | None] = {
     "check": _expect(type(None)),
     "question": _expect_json,
     "resolve": _expect_json,
+    "package": _expect_name_and_version,
     "fetches": _expect_each(api.Fetch),
     "locate": _expect_each(api.Fetch),
     "material": _expect_json,

@@ -34,6 +34,9 @@ OUR_VERBS = frozenset({
 PACKAGE = "envtool.kinds"
 # the modules whose hooks return the built-in kinds, and the built-in readers and formats of reports
 BUILTIN = ("envtool.kinds.builtin", "envtool.report.hooks")
+# Methods of `api.Kind` before version 1: with one, a layer would depend on fewer files than its author thinks.
+REMOVED = ("asked_inputs", "follows", "keeps", "named_inputs", "optional_inputs", "texts")
+CHANGES = "`inputs` says it all (docs/api-changelog.md)"
 ENV_KEYS = frozenset({  # the core's own keys of an env
     "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "path", "scratch", "set",
     "tasks", "timeout", "user", "workdir",
@@ -121,6 +124,7 @@ def discover(
             raise _plugin_error(owner, f"cannot be imported: {_short(error)}") from error
         if any(plugin is other for other, _ in plugins):  # an old and a new install of one distribution both name it
             continue
+        _check_version(plugin, owner)
         _register(manager, plugin, owner)
         plugins.append((plugin, owner))
     languages = _collect(plugins, "envtool_languages", api.Language, "language", _check_language, _wrap_language)
@@ -253,6 +257,19 @@ def installed() -> dict[str, str]:
     return dict(sorted(versions.items()))
 
 
+def _check_version(plugin: object, owner: str) -> None:
+    """Raises UsageError for a plugin that is written for another version of the API. One that does not say for which
+    it is written is taken to be for this one."""
+    version = getattr(plugin, "envtool_api", api.API_VERSION)
+    if version == api.API_VERSION and type(version) is int:
+        return
+    if type(version) is not int or version < 1:
+        raise _plugin_error(owner, f"names {version!r:.40} as its version of the plugin API, which is a number")
+    message = f"{owner} is written for version {version} of the plugin API, and this envtool has {api.API_VERSION}"
+    newer = version > api.API_VERSION
+    raise UsageError(message, code="plugin", hint="update envtool" if newer else "update it, or uninstall it")
+
+
 def _short(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
@@ -316,6 +333,12 @@ def _collect(
 
 
 def _check_kind(kind: api.Kind) -> str:
+    removed = [name for name in REMOVED if callable(getattr(kind, name, None))]
+    if removed:
+        return f"with `{removed[0]}`, which version {api.API_VERSION} of the plugin API does not have: {CHANGES}"
+    ignored = [] if isinstance(kind, api.Base) else sorted(name for name in _of_bases() if hasattr(kind, name))
+    if ignored:
+        return f"with `{ignored[0]}`, which only an envtool.api.Base has"
     if not isinstance(getattr(kind, "schema", None), dict | bool):
         return "without a schema"
     reserved = RESERVED & {kind.name, *kind.siblings}
@@ -324,6 +347,11 @@ def _check_kind(kind: api.Kind) -> str:
     if kind.name in kind.siblings:
         return "that has itself as a sibling key"
     return ""
+
+
+def _of_bases() -> set[str]:
+    """Returns the names that `api.Base` adds to `api.Kind`."""
+    return {name for name in vars(api.Base) if not name.startswith("_")} - {*vars(api.Kind)}
 
 
 def _check_env_key(key: api.EnvKey) -> str:

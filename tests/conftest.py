@@ -52,6 +52,12 @@ def pytest_runtest_setup() -> None:
     beneath.release_projects()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """The trees that are too deep for pytest are removed here, whatever became of their test."""
+    places.remove_nested()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     """A test that could not start a program, since this machine has none of that name, is skipped, and says which."""

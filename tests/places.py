@@ -34,6 +34,7 @@ import pytest
 
 from envtool.container import userns
 from envtool.errors import SandboxError
+from envtool.fs import removal
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = (REPOSITORY, *sorted(REPOSITORY.glob("plugins/*/src")))
@@ -566,10 +567,20 @@ def server() -> Iterator[Server]:
     thread.join()
 
 
+_nested: set[str] = set()  # the trees that `nest` made since a test began
+
+
+def remove_nested() -> None:
+    """Removes the trees that `nest` made: what pytest removes temporary directories by ends in a RecursionError."""
+    while _nested:
+        removal.remove_tree(_nested.pop())
+
+
 def nest(top: str, depth: int, name: str = "d", *, top_file: bool = False) -> None:
     """Makes `depth` directories, each in the one before, in the directory `top` (made if missing), and a file in the
     last one (with `top_file` in each): deeper than any path can name."""
     os.makedirs(top, exist_ok=True)
+    _nested.add(os.path.abspath(top))
     current = os.open(top, os.O_RDONLY)
     for _ in range(depth):
         if top_file:

@@ -7,6 +7,12 @@ reporting       Readers of what test runners print, and formats of reports
 site_protocol   What a kind may ask of the world outside the project
 verbs           Verbs of plugins
 
+What few kinds need is in modules of its own, which are imported by their names:
+
+untrusted_text  numbers, sizes and patterns that strangers wrote
+foreign_tree    paths and users of a tree that strangers made
+oci_images      names, documents and layouts of images; registries
+
 A plugin is a module (or object) in the entry-point group `envtool` whose functions are marked with `hook`:
 
     from envtool import api
@@ -25,6 +31,9 @@ and caches. The core calls the methods of a kind in this order; each gets only w
     fetches     pins -> exact files
     locate      where this machine finds files that are not stored: the core fetches them in parallel, checked by hash
     build       pins -> a Recipe: steps that run offline in a container on the stack below
+
+A plugin says which version of the API it is written for: `envtool_api = 1` in its module. If this envtool has another,
+it refuses the plugin with an error. docs/api-changelog.md has the changes of each version.
 
 Import only `envtool.api` at the top of a plugin module, and large modules inside methods: every command that reads a
 spec loads all plugins.
@@ -73,21 +82,24 @@ from envtool.recipe import (
 if TYPE_CHECKING:
     from envtool.api.reporting import BARE, LIKELY, PROVEN, LineReader, OutputReader, ReportFormat, Suite
     from envtool.api.verbs import Answer, Argument, LayerPins, Option, PinnedProject, PluginVerb, VerbCall
+    from envtool.distributions import install_command
     from envtool.events import Case, Event, Report, ReportedTask
 
 __all__ = [
-    "BARE", "BESIDE", "BLOBS", "LIKELY", "PROJECT", "PROVEN", "Additions", "Answer", "Archive", "Argument", "Base",
-    "Bind", "BuildError", "Cache", "Call", "Case", "Command", "Completed", "Detection", "EnvDraft", "EnvKey", "Event",
-    "Fetch", "FetchError", "ImageSource", "Input", "InputFile", "Json", "Kind", "Language", "LayerDraft", "LayerPins",
-    "LineReader", "Looked", "Memory", "Option", "Original", "OutputReader", "Package", "Part", "Peek",
-    "PinnedProject", "Place", "PluginVerb", "Problem", "Project", "Recipe", "Report", "ReportFormat", "ReportedTask",
-    "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Suite", "Text",
-    "Tree", "Unpack", "UsageError", "VerbCall", "Where", "find_program", "hook", "hookspec", "integrity_digest",
-    "search_path", "shapes",
+    "API_VERSION", "BARE", "BESIDE", "BLOBS", "LIKELY", "PROJECT", "PROVEN", "Additions", "Answer", "Archive",
+    "Argument", "Base", "Bind", "BuildError", "Cache", "Call", "Case", "Command", "Completed", "Detection", "EnvDraft",
+    "EnvKey", "Event", "Fetch", "FetchError", "ImageSource", "Input", "InputFile", "Json", "Kind", "Language",
+    "LayerDraft", "LayerPins", "LineReader", "Looked", "Memory", "Option", "Original", "OutputReader", "Package",
+    "Part", "Peek", "PinnedProject", "Place", "PluginVerb", "Problem", "Project", "Recipe", "Report", "ReportFormat",
+    "ReportedTask", "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step",
+    "Suite", "Text", "Tree", "Unpack", "UsageError", "VerbCall", "Where", "find_program", "hook", "hookspec",
+    "install_command", "integrity_digest", "search_path", "shapes",
 ]  # fmt: skip
 
+API_VERSION = 1  # raised by each change that plugins have to follow: docs/api-changelog.md
 
 _ON_DEMAND = {  # name -> module: a command that only reads a spec does not need these
+    "install_command": "envtool.distributions",
     **dict.fromkeys(("Case", "Event", "Report", "ReportedTask"), "envtool.events"),
     **dict.fromkeys(
         ("BARE", "LIKELY", "PROVEN", "LineReader", "OutputReader", "ReportFormat", "Suite"), "envtool.api.reporting"

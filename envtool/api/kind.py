@@ -11,6 +11,14 @@ from envtool.model import Input, InputFile, Json, Looked, Where
 from envtool.recipe import Fetch, ImageSource, Original, Recipe
 
 
+def archive_package(file: str) -> tuple[str, str]:
+    """Returns ("zlib", "1.3") for `zlib-1.3.tar.gz` or `zlib-1.3.zip`; (the file's name, "") for other names."""
+    import re
+
+    match = re.fullmatch(r"(.+?)-v?(\d[^-]*(?:-\d[^-]*)*.*)\.(?:tar(?:\.[a-z0-9]+)?|t[a-z]+2?|[a-z]{3,5})", file)
+    return (match[1], match[2]) if match else (file, "")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What one kind is asked to build: the rendered options and the stack below."""
@@ -96,6 +104,12 @@ class Kind:
         """Returns the pins (JSON): the exact versions, hashes and sizes for these options. Raises ResolveError,
         FetchError, SpecError."""
         return None
+
+    def package(self, file: str) -> tuple[str, str]:
+        """Returns name and version of the package in a fetched file, by the file's name: "attrs", "25.3.0". Without a
+        version in it, returns the whole file name and "". `envtool why` names pins so, also those of old layers, of
+        which only the files' names are known. Default: as in `zlib-1.3.tar.gz`."""
+        return archive_package(file)
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """Returns the exact files that the build needs. Pins go into a lock that other people use, so they name no

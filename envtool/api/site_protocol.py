@@ -12,6 +12,8 @@ from envtool.recipe import Bind, Completed, Fetch, Sealed
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from envtool.api.oci_images import Registries
+
 T = TypeVar("T")
 
 
@@ -50,6 +52,9 @@ class Site(Protocol):
 
     def fetch(self, fetches: Sequence[Fetch]) -> list[Path]:
         """Fetches exact files in parallel into the store. Returns their paths in the same order. Raises FetchError."""
+
+    def registries(self) -> Registries:
+        """Returns the client of image registries, which all bases and layers of a run share: see api.oci_images."""
 
     def learn(self, sealed: Sequence[Sealed]) -> list[Fetch]:
         """Fetches files in parallel into the store; checks each by its known hash while it streams. Returns for each,

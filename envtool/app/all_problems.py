@@ -32,7 +32,7 @@ class SchedulerLike(Protocol):
 
     @property
     def known(self) -> Graph: ...
-    def made(self) -> Sequence[KnownLayer]: ...
+    def finished_layers(self) -> Sequence[KnownLayer]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class NothingBuilt:
 
     known: Graph
 
-    def made(self) -> tuple[KnownLayer, ...]:
+    def finished_layers(self) -> tuple[KnownLayer, ...]:
         """Returns no layers."""
         return ()
 
@@ -104,7 +104,7 @@ def _secret_problems(node: Node, scheduler: SchedulerLike, context: Context) -> 
     if (
         not node.of
         or resolution.needs_resolution(node.kind)
-        or node.id in {layer.settled.node.id for layer in scheduler.made()}
+        or node.id in {layer.resolved.node.id for layer in scheduler.finished_layers()}
     ):
         return
     try:

@@ -57,6 +57,9 @@ def find_spec(request: CommandRequest) -> str:
 def _find_spec_path(request: CommandRequest) -> str:
     start = os.path.abspath(request.directory)
     if not os.path.isdir(start):
+        if os.path.lexists(start):
+            hint = f"`-C` takes a directory; `-f {request.directory}` takes a spec" if os.path.isfile(start) else ""
+            raise UsageError(f"`{request.directory}` is not a directory", code="no-directory", hint=hint)
         raise UsageError(f"no directory `{request.directory}`", code="no-directory")
     if request.file:
         path = os.path.join(start, request.file)

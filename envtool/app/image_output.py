@@ -27,7 +27,7 @@ def sbom(request: CommandRequest, env: str, form: rendering.Format, emit: Emit, 
     with open_for_building(request, emit, cancel) as opened:
         selected = find_env(opened.spec, env)
         stack = build_stack(opened, selected)
-        with layers.hold_layers(opened.context.store, [built.layer for built in stack.made]):
+        with layers.hold_layers(opened.context.store, [built.layer for built in stack.layers]):
             sbom = stack_contents.make_sbom(selected.name, stack, opened.kinds.plugins, opened.context.runner)
             return rendering.render_sbom(sbom, form)
 

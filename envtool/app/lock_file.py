@@ -49,7 +49,7 @@ def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, c
         with all_problems.report_all_problems(project.spec.envs, scheduler, project.context):
             scheduler.check(env.name for env in project.spec.envs)
             [*pool.map(lambda env: scheduler.stack(env.name), project.spec.envs)]
-    entries = locking.lock_entries(scheduler.graph(), scheduler.made())
+    entries = locking.lock_entries(scheduler.graph(), scheduler.finished_layers())
     names = frozenset((entry.question.subject, entry.question.name) for entry in entries) if request.envs else None
     new = merge_locks(old, entries, platforms=frozenset(entry.question.platform for entry in entries), names=names)
     written = lock_file.write_lock(project.spec.root, project.spec.file, new)

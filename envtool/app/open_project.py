@@ -102,7 +102,7 @@ def open_for_building(
         if project.context.share is not None:
             project.context.share.close()
         if cancel.is_set():  # the process may be ended before its garbage collector releases the leases
-            project.context.claims.close()
+            project.context.leases.close()
 
 
 def _connect_team_cache(spec: Spec, opened_store: store.Store, emit: Emit, cancel: Cancel) -> TeamCacheClient | None:

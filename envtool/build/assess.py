@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from envtool.api import Request
 from envtool.build import node_checks, resolution
 from envtool.build.context import Context
-from envtool.build.resolution import KnownLayer, MadeLayer, Resolution, ResolvedNode, UnstoredLayer
+from envtool.build.resolution import KnownLayer, Resolution, ResolvedNode, StoredLayer, UnstoredLayer
 from envtool.errors import EnvtoolError
 from envtool.model import Json
 from envtool.plan.graph import Graph, Node, is_composite
@@ -247,16 +247,16 @@ def _find_output(
     asked before the record of a layer that is gone."""
     layer = layers.find(context.store, resolved.key)
     if layer is not None:
-        return MadeLayer(settled=resolved, layer=layer)
+        return StoredLayer(resolved=resolved, layer=layer)
     node = resolved.node
     if (node.of or node.subject == "base") and (diff_id := resolution.image_diff_id(resolved)):
-        return UnstoredLayer(settled=resolved, diff_id=diff_id, where="image")
+        return UnstoredLayer(resolved=resolved, diff_id=diff_id, where="image")
     recorded = layers.find_known_output(context.store, resolved.key)
     if sources.team and (in_stack or not recorded):
         diff_id = _ask_team(resolved, below[0] if below else resolved, context)
         if diff_id:
-            return UnstoredLayer(settled=resolved, diff_id=diff_id, where="team")
-    return UnstoredLayer(settled=resolved, diff_id=recorded, where="answered") if recorded else None
+            return UnstoredLayer(resolved=resolved, diff_id=diff_id, where="team")
+    return UnstoredLayer(resolved=resolved, diff_id=recorded, where="answered") if recorded else None
 
 
 def _ask_team(resolved: ResolvedNode, base: ResolvedNode, context: Context) -> str:

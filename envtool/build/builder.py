@@ -41,7 +41,7 @@ from envtool.build.parents import (
     shown_host_files,
     stack_binds,
 )
-from envtool.build.resolution import MadeLayer, ResolvedNode
+from envtool.build.resolution import ResolvedNode, StoredLayer
 from envtool.build.step_progress import StepProgress, report_progress
 from envtool.build.tee import Tee
 from envtool.build.variables import apply_variables
@@ -57,7 +57,7 @@ NEVER_CAPTURED = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # nev
 
 
 def build_layer(
-    settled: ResolvedNode, parents: Parents, context: Context, event_id: str, site: Site
+    resolved: ResolvedNode, parents: Parents, context: Context, event_id: str, site: Site
 ) -> tuple[layers.Layer, Outcome]:
     """Returns the layer and how it came: built here, pulled (from the team cache, or unpacked from an image's archive),
     or cached (another process built it meanwhile). A kind asks `site` where its files are. Raises MakeError,
@@ -65,18 +65,18 @@ def build_layer(
     context.make_room()
     try:
         try:
-            return _build(settled, parents, context, event_id, site)
+            return _build(resolved, parents, context, event_id, site)
         except NoDiskSpace as failed:
             if not failed.sure or not context.make_room(full=True):
                 raise
-        return _build(settled, parents, context, event_id, site)
+        return _build(resolved, parents, context, event_id, site)
     except NoDiskSpace as failed:
-        if context.room.barren(context.store, context.root, context.claims):
+        if context.disk_space.barren(context.store, context.root, context.leases):
             failed.full.hint = disk_errors.NOTHING
-        raise _disk_full_error(settled, failed.error, failed.full) from failed.error
+        raise _disk_full_error(resolved, failed.error, failed.full) from failed.error
 
 
-def _disk_full_error(settled: ResolvedNode, error: MakeError | OSError, full: StoreError) -> MakeError:
+def _disk_full_error(resolved: ResolvedNode, error: MakeError | OSError, full: StoreError) -> MakeError:
     """Returns the error for a layer whose build filled the disk. Output of a command that only says so is left out; any
     other failure keeps its output and gets the disk as its hint."""
     if error is full:  # the build did not begin
@@ -84,57 +84,59 @@ def _disk_full_error(settled: ResolvedNode, error: MakeError | OSError, full: St
     if isinstance(error, BuildError) and not failure_hints.SPACE.search(error.output):
         error.hint = "; ".join(filter(None, (error.hint, full.message, full.hint)))
         return error
-    return StoreError(f"{_location(settled)} could not be made: {full.message}", code=full.code, hint=full.hint)
+    return StoreError(f"{_location(resolved)} could not be made: {full.message}", code=full.code, hint=full.hint)
 
 
-def _location(settled: ResolvedNode) -> str:
-    where = settled.request.where
-    return f"{where.file}:{where.line}: {settled.node.subject} `{settled.request.name}`"
+def _location(resolved: ResolvedNode) -> str:
+    where = resolved.request.where
+    return f"{where.file}:{where.line}: {resolved.node.subject} `{resolved.request.name}`"
 
 
 def _build(
-    settled: ResolvedNode, parents: Parents, context: Context, event_id: str, site: Site
+    resolved: ResolvedNode, parents: Parents, context: Context, event_id: str, site: Site
 ) -> tuple[layers.Layer, Outcome]:
-    recipe = settled.node.kind.build(settled.request, settled.pins)
+    recipe = resolved.node.kind.build(resolved.request, resolved.pins)
 
     def waiting(holder: str) -> None:
         context.emit(net.note_event(event_id, f"waiting for another envtool ({holder})"))
 
     with (
         layers.open_draft(
-            context.store, settled.key, remove=context.runner.remove, waiting=waiting, cancelled=context.cancel.is_set
+            context.store, resolved.key, remove=context.runner.remove, waiting=waiting, cancelled=context.cancel.is_set
         ) as draft,
         detect_full_disk(context.store),
     ):
         if draft.layer is not None:
             return draft.layer, "cached"
-        base = parents.below[0].settled if parents.below else settled
-        if shared_layers.is_shareable(settled, base, context) and (
-            layer := shared_layers.pull_layer(settled, context, draft, event_id)
+        base = parents.below[0].resolved if parents.below else resolved
+        if shared_layers.is_shareable(resolved, base, context) and (
+            layer := shared_layers.pull_layer(resolved, context, draft, event_id)
         ):
             return layer, "pulled"
         if context.cached_only and not recipe.archive:
-            raise not_cached_error(settled.node)
-        build_slot = context.turns if settled.node.of else nullcontext()
-        with _reserve_space(settled, context):
-            fetch_layer_files(settled, context, event_id, site)
-            with Workbench(context, settled.fetches, settled.inputs) as bench, build_slot:
+            raise not_cached_error(resolved.node)
+        build_slot = context.turns if resolved.node.of else nullcontext()
+        with _reserve_space(resolved, context):
+            fetch_layer_files(resolved, context, event_id, site)
+            with Workbench(context, resolved.fetches, resolved.inputs) as bench, build_slot:
                 try:
-                    captured = _run_recipe(recipe, settled, parents, context, event_id, bench, draft)
+                    captured = _run_recipe(recipe, resolved, parents, context, event_id, bench, draft)
                 except BuildError as error:
-                    error.hint = error.hint or settled.node.kind.hint(settled.request, settled.pins, error.output, site)
+                    error.hint = error.hint or resolved.node.kind.hint(
+                        resolved.request, resolved.pins, error.output, site
+                    )
                     raise
-        layer = draft.commit(captured, settled.document, shared_layers.build_record(settled, context), context.sync)
-    shared_layers.push_layer(settled, base, layer, context)
+        layer = draft.commit(captured, resolved.document, shared_layers.build_record(resolved, context), context.sync)
+    shared_layers.push_layer(resolved, base, layer, context)
     return layer, "pulled" if recipe.archive else "built"
 
 
-def _reserve_space(settled: ResolvedNode, context: Context) -> AbstractContextManager[None]:
+def _reserve_space(resolved: ResolvedNode, context: Context) -> AbstractContextManager[None]:
     """Reserves disk space while a layer is built: see DiskSpace.making."""
-    present = [blobs.has(context.store, fetch.sha256, fetch.size) for fetch in settled.fetches]
-    sizes = [fetch.size for fetch in settled.fetches]
+    present = [blobs.has(context.store, fetch.sha256, fetch.size) for fetch in resolved.fetches]
+    sizes = [fetch.size for fetch in resolved.fetches]
     missing = sum(size for size, is_present in zip(sizes, present, strict=True) if not is_present)
-    return context.room.making(context.store, _location(settled), sum(sizes), missing, context.emit)
+    return context.disk_space.making(context.store, _location(resolved), sum(sizes), missing, context.emit)
 
 
 class RebuildDirectory:
@@ -150,7 +152,7 @@ class RebuildDirectory:
 
 
 def rebuild(
-    settled: ResolvedNode,
+    resolved: ResolvedNode,
     parents: Parents,
     context: Context,
     event_id: str,
@@ -159,17 +161,17 @@ def rebuild(
 ) -> canonical.CaptureResult:
     """Builds a layer once more, varied, in `place`, without touching the store. Its files must be in the store already.
     Raises MakeError."""
-    recipe = settled.node.kind.build(settled.request, settled.pins)
-    inputs, fetches = settled.inputs, settled.fetches
+    recipe = resolved.node.kind.build(resolved.request, resolved.pins)
+    inputs, fetches = resolved.inputs, resolved.fetches
     if variation.backward:
         inputs, fetches = inputs[::-1], fetches[::-1]
     with Workbench(context, fetches, inputs, top=directory.top) as bench:
-        return _run_recipe(recipe, settled, parents, context, event_id, bench, directory, variation)
+        return _run_recipe(recipe, resolved, parents, context, event_id, bench, directory, variation)
 
 
 def _run_recipe(
     recipe: Recipe,
-    settled: ResolvedNode,
+    resolved: ResolvedNode,
     parents: Parents,
     context: Context,
     event_id: str,
@@ -181,26 +183,26 @@ def _run_recipe(
         os.rmdir(directory.work)
         blob = os.path.join(bench.blobs, recipe.archive.name)
         return unpack_image.unpack_image_layer(
-            blob, recipe.archive.diff_id, directory.upper, directory.manifest, settled, context, event_id
+            blob, recipe.archive.diff_id, directory.upper, directory.manifest, resolved, context, event_id
         )
     runner = context.runner
     runner.give_to_root(directory.upper)
     runner.give_to_root(directory.work)
-    where = f"{settled.request.where.file}:{settled.request.where.line}"
+    where = f"{resolved.request.where.file}:{resolved.request.where.line}"
     with extra_mounts.stage_mounts(recipe, context, event_id, where) as staged:
-        program = _program(recipe, settled, parents, bench, directory.upper, directory.work, staged)
+        program = _program(recipe, resolved, parents, bench, directory.upper, directory.work, staged)
         counters = make_counters(recipe)
         running = partial(Progress, id=event_id, phase=recipe.phase)
         with report_progress(counters, context.emit, event_id, running):
             varied = variation.apply_to(program) if variation else program
-            _execute(varied, context, event_id, settled, [counter.memory for counter in counters])
+            _execute(varied, context, event_id, resolved, [counter.memory for counter in counters])
     context.cancel.check()
     context.emit(Progress(id=event_id, phase="capturing"))
     runner.remove(directory.work)
     excluded = (*(NEVER_CAPTURED[2:] if recipe.keeps_tmp else NEVER_CAPTURED), *recipe.drop)
     # container root may not reach the tree or the manifest by path: it starts in the tree, with the manifest open
-    latest_mtime = _latest_mtime(settled, parents.below)
-    subject = f"{where}: {settled.node.subject} `{settled.request.name}`"
+    latest_mtime = _latest_mtime(resolved, parents.below)
+    subject = f"{where}: {resolved.node.subject} `{resolved.request.name}`"
     arguments = (canonical.capture, ".", latest_mtime, excluded)
     try:
         with open(directory.manifest, "wb") as manifest:
@@ -217,14 +219,14 @@ def _run_recipe(
     return captured
 
 
-def _latest_mtime(settled: ResolvedNode, below: Sequence[MadeLayer]) -> int:
+def _latest_mtime(resolved: ResolvedNode, below: Sequence[StoredLayer]) -> int:
     """The latest mtime that a file of the layer may have, in seconds. A layer over the project must not be older than
     the files that tools compare it with: where the base shows this machine's own files, those keep their own times."""
-    host_files = shown_host_files(below) if overlays_project(settled) else None
+    host_files = shown_host_files(below) if overlays_project(resolved) else None
     return max(
-        [settled.epoch, *(-(-mtime // 10**9) for mtime in host_files.states.values())]
+        [resolved.epoch, *(-(-mtime // 10**9) for mtime in host_files.states.values())]
         if host_files
-        else [settled.epoch]
+        else [resolved.epoch]
     )
 
 
@@ -270,7 +272,7 @@ class Workbench:
 
 def _program(
     recipe: Recipe,
-    settled: ResolvedNode,
+    resolved: ResolvedNode,
     parents: Parents,
     bench: Workbench,
     upper: str,
@@ -281,13 +283,13 @@ def _program(
     lowers = tuple(layer.layer.tree for layer in reversed(below))
     if recipe.network and context.offline:
         raise BuildError(
-            f"{settled.node.subject} `{settled.request.name}` is built with `network: true`, and this is --offline",
+            f"{resolved.node.subject} `{resolved.request.name}` is built with `network: true`, and this is --offline",
             code="offline",
         )
     variables, host_binds, texts = _host_network_access(context) if recipe.network else ({}, (), ())
-    environment = variables | build_environment(settled.epoch, settled.request) | staged.variables
+    environment = variables | build_environment(resolved.epoch, resolved.request) | staged.variables
     # for steps with an environment of their own
-    step_variables = {"SOURCE_DATE_EPOCH": str(settled.epoch)} | variables | staged.variables
+    step_variables = {"SOURCE_DATE_EPOCH": str(resolved.epoch)} | variables | staged.variables
     scratch_directories = ("tmp", "run") if recipe.keeps_tmp else ()
     return Program(
         root=Root(lowers=lowers, upper=upper, work=work if lowers else "", own=scratch_directories),
@@ -301,16 +303,16 @@ def _program(
             *(BindMount(source=bind.source, target=bind.target) for bind in recipe.binds),
             *host_binds,
         ),
-        beside=tuple(
+        extra_trees=tuple(
             ExtraTree(target=f"{BESIDE}/{name}", lowers=tuple(layer.layer.tree for layer in reversed(stack)))
             for name, stack in sorted(parents.beside.items())
         ),
-        view=ProjectMount(project=bench.project, target=recipe.project) if bench.project else None,
-        joins=joins([*(layer.settled for layer in below), settled]),
+        project=ProjectMount(source=bench.project, target=recipe.project) if bench.project else None,
+        joins=joins([*(layer.resolved for layer in below), resolved]),
         **project_overlay(below if recipe.project == PROJECT else ()),
-        copies=copies([layer.settled for layer in below]),
+        copies=copies([layer.resolved for layer in below]),
         env=environment,
-        shown=(*texts, *staged.mounts),
+        mounts=(*texts, *staged.mounts),
         user="root",
         network=recipe.network,
         grace=0.0,  # nothing of an interrupted build is kept
@@ -344,13 +346,13 @@ def _execute(
     program: Program,
     context: Context,
     event_id: str,
-    settled: ResolvedNode,
+    resolved: ResolvedNode,
     counters: Sequence[mmap],
 ) -> None:
     if not program.steps:
         return
     with tempfile.TemporaryFile() as log, Tee(log, context.emit, event_id) as tee:
-        request = settled.request
+        request = resolved.request
         where = f"{request.where.file}:{request.where.line}"
         try:
             result = context.runner.run(
@@ -362,7 +364,7 @@ def _execute(
             )
         except SandboxError as error:
             if error.code in ("cwd", "container-mounts"):  # the recipe is at fault, not this machine
-                error.message = f"{where}: {settled.node.subject} `{request.name}`: {error.message}"
+                error.message = f"{where}: {resolved.node.subject} `{request.name}`: {error.message}"
                 error.args = (error.message,)
             raise
         tee.close()
@@ -371,7 +373,7 @@ def _execute(
                 OSError, StoreError
             ):  # where the opened files are not known, all files of the host count
                 opened_paths: Json = [*result.opened] if result.opened is not None else None
-                answer_cache.put(context.store, opened_files_question("layer", settled.key), opened_paths)
+                answer_cache.put(context.store, opened_files_question("layer", resolved.key), opened_paths)
         if result.interrupted:
             raise Interrupted
         if result.status:
@@ -379,11 +381,11 @@ def _execute(
             if result.error:
                 context.emit(Output(id=event_id, text=f"{result.error}\n"))
             raise BuildError(
-                f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {result.status}",
+                f"{where}: {resolved.node.subject} `{request.name}` could not be built: exit {result.status}",
                 hint=failure_hints.build_failure_hint(
                     result.status,
                     output,
-                    kind=settled.node.kind.name,
+                    kind=resolved.node.kind.name,
                     commands="\n".join([*program.env, *(" ".join(step.argv) for step in program.steps)]),
                     base=request.base_kind,
                     network=program.network,

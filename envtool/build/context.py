@@ -108,15 +108,17 @@ class Context:
     tried: set[str] = field(default_factory=set)  # ids of questions whose locked pins were tried and are sound
     # reason why a passed run is not in the result cache -> its tasks
     unremembered: dict[str, list[str]] = field(default_factory=dict)
-    moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions that are asked again -> pins to prefer
+    upgrading: Mapping[str, Json] = field(
+        default_factory=dict
+    )  # ids of questions that are asked again -> pins to prefer
     offline: bool = False  # nothing but the store is touched
     cached_only: bool = False  # nothing may be resolved or built
     share: TeamCacheClient | None = None  # the team cache, where one is configured
     shared: RunScoped = field(default_factory=RunScoped)  # see api.Site.shared
     # sublayers that are built at one time: as many as processors
     turns: threading.Semaphore = field(default_factory=_build_slots)
-    claims: Leases = field(default_factory=Leases)  # items of the store that `gc` keeps while this run lasts
-    room: DiskSpace = field(default_factory=DiskSpace)
+    leases: Leases = field(default_factory=Leases)  # items of the store that `gc` keeps while this run lasts
+    disk_space: DiskSpace = field(default_factory=DiskSpace)
     # what the caller allows the project to read of this machine
     allowed: HostPermissions = field(default_factory=HostPermissions)
     arguments: tuple[str, ...] = ()  # the words after `--`: already in the commands, kept for reports
@@ -137,7 +139,7 @@ class Context:
     def make_room(self, *, full: bool = False) -> bool:
         """Frees disk space before something is built or fetched; returns whether anything was removed: see
         DiskSpace.ensure."""
-        return self.room.ensure(self.store, self.root, self.claims, self.emit, full=full)
+        return self.disk_space.ensure(self.store, self.root, self.leases, self.emit, full=full)
 
 
 def _blob_folders() -> tuple[str, ...]:

@@ -78,7 +78,7 @@ class DiskSpace:
             with self._adding_lock:
                 self._builds.remove(need)
 
-    def ensure(self, store: Store, root: str, claims: Leases, emit: Emit, *, full: bool = False) -> bool:
+    def ensure(self, store: Store, root: str, leases: Leases, emit: Emit, *, full: bool = False) -> bool:
         """Collects garbage when less is free than required, or the store is larger than allowed; returns whether
         anything was removed. A `full` disk is collected whatever the variables say. Costs one system call in the usual
         case. Raises StoreError for a variable that cannot be parsed."""
@@ -95,28 +95,28 @@ class DiskSpace:
                 if not missing and (limit is None or self._measured):
                     return False
             self._measured = True
-            collected = self._collect(store, root, claims, missing, limit, emit)
+            collected = self._collect(store, root, leases, missing, limit, emit)
             if collected is None or collected.freed < missing:
                 self._next_try = time.monotonic() + RETRY_AFTER
             return collected is not None and collected.freed > 0
 
-    def barren(self, store: Store, root: str, claims: Leases) -> bool:
+    def barren(self, store: Store, root: str, leases: Leases) -> bool:
         """Whether a collection could free hardly anything beyond what is needed now."""
         from envtool.container import userns
         from envtool.store.gc import gc
 
-        policy = partial(self._policy, root, claims, _ALL, None)
+        policy = partial(self._policy, root, leases, _ALL, None)
         try:
             _, result = gc(store, policy, inside=userns.run_as_root, remove=userns.remove_as_root, dry_run=True)
         except (OSError, StoreError):
             return False
         return sum(item.size for item in result.gone) < HARDLY
 
-    def _policy(self, root: str, claims: Leases, missing: int, limit: int | None, inventory: Inventory) -> GcPolicy:
+    def _policy(self, root: str, leases: Leases, missing: int, limit: int | None, inventory: Inventory) -> GcPolicy:
         from envtool.store.collect import GcPolicy
         from envtool.store.inventory import digests_in_locks
 
-        spare = claims.layers | digests_in_locks([root])
+        spare = leases.layers | digests_in_locks([root])
         for reference in self._protected:
             keys = reference()
             spare |= frozenset(keys() if keys else ())
@@ -130,14 +130,14 @@ class DiskSpace:
         )
 
     def _collect(
-        self, store: Store, root: str, claims: Leases, missing: int, limit: int | None, emit: Emit
+        self, store: Store, root: str, leases: Leases, missing: int, limit: int | None, emit: Emit
     ) -> GcResult | None:
         from envtool.container import userns
         from envtool.events import Finished, Started
         from envtool.store.gc import gc
 
         began = time.time()
-        policy = partial(self._policy, root, claims, missing, limit)
+        policy = partial(self._policy, root, leases, missing, limit)
         try:
             _, result = gc(store, policy, inside=userns.run_as_root, remove=userns.remove_as_root)
         except (OSError, StoreError):  # the next write fails and reports the full disk

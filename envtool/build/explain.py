@@ -48,9 +48,11 @@ def explain_nodes(
         contents = None
         if state.is_cached and state.output is not None:
             layer, diff_id = state.layer, state.output.diff_id
-            document = layer.document if layer else state.output.settled.document
+            document = layer.document if layer else state.output.resolved.document
             size, entries = (layer.size, layer.entries) if layer else (0, 0)
-            contents = why.node_contents(document, subject.below, diff_id=diff_id, size=size, entries=entries)
+            contents = why.node_contents(
+                document, subject.below, subject.package, diff_id=diff_id, size=size, entries=entries
+            )
             past = _own_build(state, context)
         explanations.append(
             why.explain_node(
@@ -90,14 +92,17 @@ def _subject(state: NodeState, states: Mapping[str, NodeState], envs: tuple[str,
         document=state.resolved.document if state.resolved else None,
         key=state.key,
         summary=node.kind.summary(request, state.resolved.pins) if state.resolved else "",
+        package=node.kind.package,
     )
 
 
 def as_parent(layer: KnownLayer) -> Parent:
     """Returns a node whose diff ID is known as a parent."""
-    node = layer.settled.node
-    document = layer.layer.document if layer.layer else layer.settled.document
-    return Parent(diff_id=layer.diff_id, name=node.spec.name, subject=node.subject, document=document)
+    node = layer.resolved.node
+    document = layer.layer.document if layer.layer else layer.resolved.document
+    return Parent(
+        diff_id=layer.diff_id, name=node.spec.name, subject=node.subject, document=document, package=node.kind.package
+    )
 
 
 def _nearest(missing: Sequence[CurrentNode], context: Context) -> dict[int, PastBuild]:
@@ -139,7 +144,7 @@ def _locked_questions(
         if subject.question is None or state.request is None:
             continue
         question = resolution.question_for_lock(
-            state.node, state.request, [each.settled for each in known_layers(state.node.below, states)]
+            state.node, state.request, [each.resolved for each in known_layers(state.node.below, states)]
         )
         entry = context.lock.nearest(question)
         if entry is not None:

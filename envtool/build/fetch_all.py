@@ -47,6 +47,7 @@ class GatheredFiles:
 
 def fetch_all_files(graph: Graph, context: Context, *, jobs: int = 0) -> GatheredFiles:
     """Resolves every node and fetches its files into the store. Raises MakeError, SpecError, Interrupted."""
+    stored = blobs.list_digests(context.store)  # before anything is built: a build fetches the files of its layer
     stacks = Scheduler(graph, context)
     stacks.check(graph.stacks)
     graph = stacks.graph()
@@ -54,9 +55,9 @@ def fetch_all_files(graph: Graph, context: Context, *, jobs: int = 0) -> Gathere
     nodes = _resolve_all(graph, stacks, context, jobs)
     files_by_hash: dict[str, WantedFile] = {}
     for node in nodes:
-        settled = node.layer.settled
-        name = f"{settled.node.subject} {settled.node.spec.name}"
-        for fetch in settled.fetches:
+        resolved = node.layer.resolved
+        name = f"{resolved.node.subject} {resolved.node.spec.name}"
+        for fetch in resolved.fetches:
             earlier = files_by_hash.get(fetch.sha256)
             files_by_hash[fetch.sha256] = WantedFile(
                 fetch=earlier.fetch if earlier else fetch,
@@ -65,7 +66,9 @@ def fetch_all_files(graph: Graph, context: Context, *, jobs: int = 0) -> Gathere
             )
     lease_blobs([item.fetch for item in files_by_hash.values()], context)
     missing = {
-        sha256 for sha256, item in files_by_hash.items() if not blobs.has(context.store, sha256, item.fetch.size)
+        sha256
+        for sha256, item in files_by_hash.items()
+        if sha256 not in stored or not blobs.has(context.store, sha256, item.fetch.size)
     }
     with ThreadPoolExecutor(2, thread_name_prefix="fetch") as pool:  # each fetches eight files at once
         [*pool.map(lambda node: _fetch_node_files(node, stacks, context), nodes)]
@@ -122,7 +125,7 @@ def _resolve_all(graph: Graph, stacks: Scheduler, context: Context, jobs: int) -
         if output := states[node.id].output:
             return _Gathered(layer=output, below=below)
         resolved = known[node.id] if node.id in known else _resolve_one(node, below, context)
-        return _Gathered(layer=UnstoredLayer(settled=resolved, diff_id="", where="absent"), below=below)
+        return _Gathered(layer=UnstoredLayer(resolved=resolved, diff_id="", where="absent"), below=below)
 
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="resolve") as pool:
         for node in graph.nodes.values():
@@ -150,7 +153,7 @@ def _resolve_machine(node: Node, context: Context) -> ResolvedNode:
 
 
 def _resolve_one(node: Node, below: Sequence[KnownLayer], context: Context) -> ResolvedNode:
-    parents = [layer.settled for layer in below]
+    parents = [layer.resolved for layer in below]
     answer = resolution.find_resolution(node, resolution.request_for(node, below, context), parents, context)
     pins = answer.pins if answer.known else resolve(node, answer, below, context)
     return resolution.apply_pins(node, answer.request, pins)
@@ -160,21 +163,23 @@ def _resolve_one(node: Node, below: Sequence[KnownLayer], context: Context) -> R
 
 
 def _fetch_node_files(node: _Gathered, stacks: Scheduler, context: Context) -> None:
-    settled = node.layer.settled
-    missing = [fetch for fetch in settled.fetches if not blobs.has(context.store, fetch.sha256, fetch.size)]
+    resolved = node.layer.resolved
+    missing = [fetch for fetch in resolved.fetches if not blobs.has(context.store, fetch.sha256, fetch.size)]
     if not missing:
         return
     context.cancel.check()
-    event_id = f"fetch:{settled.node.id}"
+    event_id = f"fetch:{resolved.node.id}"
     total = sum(fetch.size for fetch in missing)
-    with track_work(context.emit, event_id, "fetch", settled.node.spec.name, total=total, on=settled.node.on) as work:
+    with track_work(context.emit, event_id, "fetch", resolved.node.spec.name, total=total, on=resolved.node.on) as work:
         work.detail = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
         try:
-            fetch_layer_files(settled, context, event_id, ContainerSite(context, settled.request, node.below, event_id))
+            fetch_layer_files(
+                resolved, context, event_id, ContainerSite(context, resolved.request, node.below, event_id)
+            )
         except ResolveError as error:
             if error.code != "no-stack":
                 raise
             # only a container on the stack knows where the files are (npm's default registry): the stack is built
-            below = [stacks.node(node_id) for node_id in settled.node.below]
-            fetch_layer_files(settled, context, event_id, ContainerSite(context, settled.request, below, event_id))
+            below = [stacks.node(node_id) for node_id in resolved.node.below]
+            fetch_layer_files(resolved, context, event_id, ContainerSite(context, resolved.request, below, event_id))
         work.outcome = "done"

@@ -17,53 +17,53 @@ from envtool.store import blobs, disk_errors, fetch_sources
 from envtool.store import download as store
 
 
-def fetch_layer_files(settled: ResolvedNode, context: Context, event_id: str, site: Site) -> None:
+def fetch_layer_files(resolved: ResolvedNode, context: Context, event_id: str, site: Site) -> None:
     """Puts every file of a node into the store. Local folders come first, then the URLs that `resolve` saw; where those
     fail, the kind is asked again. Raises FetchError, ResolveError, StoreError, Interrupted."""
-    lease_blobs(settled.fetches, context)
+    lease_blobs(resolved.fetches, context)
     for (
         fetch
-    ) in settled.fetches:  # a damaged file is put aside and fetched again: a layer is built only from pinned content
+    ) in resolved.fetches:  # a damaged file is put aside and fetched again: a layer is built only from pinned content
         if blobs.has(context.store, fetch.sha256, fetch.size):
             blobs.verify(context.store, fetch.sha256)
-    _copy_from_folders(settled.fetches, context, event_id)
-    missing = _missing(settled.fetches, context)
+    _copy_from_folders(resolved.fetches, context, event_id)
+    missing = _missing(resolved.fetches, context)
     if not missing:
         return
     if context.offline:
         raise _offline_error(missing)
     context.make_room()
-    request = settled.request
-    urls = resolution.seen_urls(settled.node, request, context)
+    request = resolved.request
+    urls = resolution.seen_urls(resolved.node, request, context)
     with_urls = [replace(fetch, url=fetch.url or urls.get(fetch.sha256, "")) for fetch in missing]
     try:
         try:
-            download(_locate_files(settled, with_urls, site), context, event_id)
+            download(_locate_files(resolved, with_urls, site), context, event_id)
         except FetchError as error:
             if (
                 with_urls == missing and error.code != "fetch-status"
             ):  # another error than a status is final; a status may mean that a token has expired
                 raise
-            download(_locate_files(settled, _missing(settled.fetches, context), site), context, event_id)
+            download(_locate_files(resolved, _missing(resolved.fetches, context), site), context, event_id)
     except (FetchError, ResolveError) as error:
-        where = f"{request.where.file}:{request.where.line}: {settled.node.subject} `{request.name}`"
+        where = f"{request.where.file}:{request.where.line}: {resolved.node.subject} `{request.name}`"
         text = f"{where}: {error.message}"
         if isinstance(error, FetchError):  # a new error: the failure is shared, and each node has its own place
-            hint = _fetch_failure_hint(settled, context, error)
+            hint = _fetch_failure_hint(resolved, context, error)
             raise FetchError(text, code=error.code, hint=hint, found=error.found) from error
         raise ResolveError(text, code=error.code, hint=error.hint, output=error.output) from error
 
 
-def _fetch_failure_hint(settled: ResolvedNode, context: Context, error: FetchError) -> str:
+def _fetch_failure_hint(resolved: ResolvedNode, context: Context, error: FetchError) -> str:
     """Returns what to do about a file that cannot be fetched. It depends on where its hash comes from: the spec, the
     lock, or the last resolution."""
-    request = settled.request
-    name = request.base_name if settled.node.kind.of_base else request.name
-    is_in_spec = any(fetch.sha256 in json.dumps(request.options).lower() for fetch in settled.fetches)
+    request = resolved.request
+    name = request.base_name if resolved.node.kind.of_base else request.name
+    is_in_spec = any(fetch.sha256 in json.dumps(request.options).lower() for fetch in resolved.fetches)
     is_locked = any(entry.question.name == name for entry in context.lock.entries)
     if error.code == "fetch-hash" and error.found:
         if is_in_spec:
-            key = "--checksum=sha256:" if settled.node.of else "sha256: "
+            key = "--checksum=sha256:" if resolved.node.of else "sha256: "
             return f"if the file is meant to be this one, write `{key}{error.found}`"
         command = f"`envtool lock --upgrade {name}`" if is_locked else "`--refresh`"
         return f"look at what it is: another file has this name now than was pinned. If it is right, {command} takes it"
@@ -103,7 +103,7 @@ def download(fetches: Sequence[Fetch], context: Context, event_id: str, *, phase
 def lease_blobs(fetches: Sequence[Fetch], context: Context) -> None:
     """Keeps these files, present or not, from any `gc` while the command runs. Raises StoreError."""
     try:
-        context.claims.lease_blobs(context.store, [fetch.sha256 for fetch in fetches])
+        context.leases.lease_blobs(context.store, [fetch.sha256 for fetch in fetches])
     except OSError as error:
         raise disk_errors.translate_os_error(context.store.root, error) or error from error
 
@@ -125,10 +125,10 @@ def _copy_from_folders(fetches: Sequence[Fetch], context: Context, event_id: str
     )
 
 
-def _locate_files(settled: ResolvedNode, missing: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+def _locate_files(resolved: ResolvedNode, missing: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
     """Returns the files with their URLs; without URLs where nobody can be asked and ENVTOOL_BLOBS may have them."""
     try:
-        return settled.node.kind.locate(settled.request, settled.pins, missing, site)
+        return resolved.node.kind.locate(resolved.request, resolved.pins, missing, site)
     except (FetchError, ResolveError):
         if not fetch_sources.read_blobs_variable():
             raise

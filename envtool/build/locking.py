@@ -26,29 +26,29 @@ MAX_VALUE_LENGTH = 40  # characters of a name or value in a message
 
 def lock_entries(graph: Graph, made: Sequence[KnownLayer]) -> tuple[LockEntry, ...]:
     """Returns an entry for each built node with pins or files, except what only this machine has (kind `host`)."""
-    by_id = {each.settled.node.id: each for each in made}
+    by_id = {each.resolved.node.id: each for each in made}
     entries: list[LockEntry] = []
     pure: dict[str, bool] = {}  # decided by pins and spec alone, not by the project, a network or another machine
     for node in graph.nodes.values():
         if node.id not in by_id:
             continue
-        settled = by_id[node.id].settled
-        recipe = node.kind.build(settled.request, settled.pins)
+        resolved = by_id[node.id].resolved
+        recipe = node.kind.build(resolved.request, resolved.pins)
         is_impure = recipe.network or any(isinstance(each, Cache | Secret) for each in recipe.shown)
         pure[node.id] = (
-            node.is_pinned and not settled.inputs and not is_impure and all(pure[each] for each in node.needs)
+            node.is_pinned and not resolved.inputs and not is_impure and all(pure[each] for each in node.needs)
         )
         has_pins = resolution.needs_resolution(node.kind)
-        if not node.is_pinned or node.of or not (has_pins or settled.fetches):  # a base's pins are its parts' too
+        if not node.is_pinned or node.of or not (has_pins or resolved.fetches):  # a base's pins are its parts' too
             continue
         entries.append(
             LockEntry(
                 question=resolution.question_for_lock(
-                    node, settled.request, [by_id[each].settled for each in node.below]
+                    node, resolved.request, [by_id[each].resolved for each in node.below]
                 ),
-                pins=settled.pins,
-                files=() if has_pins else tuple(_file(fetch) for fetch in settled.fetches),
-                key=settled.key if pure[node.id] else "",
+                pins=resolved.pins,
+                files=() if has_pins else tuple(_file(fetch) for fetch in resolved.fetches),
+                key=resolved.key if pure[node.id] else "",
                 diff_id=by_id[node.id].diff_id if pure[node.id] else "",
             )
         )

@@ -119,7 +119,7 @@ class NoNetworkSite(ProjectSite):
         """Raises ResolveError."""
         raise ResolveError("nobody may be asked now", code="nobody")
 
-    fetch = learn = run = keep = shared = packages_with = get
+    fetch = learn = run = keep = shared = registries = packages_with = get
 
     def seen(self, sha256: str, url: str) -> None:
         """Does nothing."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from envtool.api import PROJECT, Base, Looked
-from envtool.build.resolution import KnownLayer, MadeLayer, ResolvedNode
+from envtool.build.resolution import KnownLayer, ResolvedNode, StoredLayer
 from envtool.container.program import BindMount
 from envtool.errors import MakeError
 from envtool.model import Json
@@ -22,8 +22,8 @@ WHOLE = "."  # the path of the project itself
 class Parents:
     """The layers that a layer is built on: `below`, bottom first, and other stacks that its build sees, by name."""
 
-    below: tuple[MadeLayer, ...] = ()
-    beside: Mapping[str, tuple[MadeLayer, ...]] = field(default_factory=dict)
+    below: tuple[StoredLayer, ...] = ()
+    beside: Mapping[str, tuple[StoredLayer, ...]] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[layers.Layer, ...]:
@@ -55,16 +55,16 @@ def overlays_project(resolved: ResolvedNode) -> bool:
 class ProjectOverlay(TypedDict):
     """The arguments of a Program for layers that lie over the project."""
 
-    laid: tuple[int, ...]
+    covering: tuple[int, ...]
     inputs: tuple[str, ...]
 
 
 def project_overlay(stack: Sequence[KnownLayer]) -> ProjectOverlay:
     """Returns which layers of a stack (bottom first) lie over the project, and the inputs that they were built from.
     Where one does, all others do, too: it was built on their files there."""
-    overlaying = [layer.settled for layer in stack if overlays_project(layer.settled)]
+    overlaying = [layer.resolved for layer in stack if overlays_project(layer.resolved)]
     inputs = {item.path for resolved in overlaying for item in resolved.inputs}
-    return ProjectOverlay(laid=(*range(len(stack)),) if overlaying else (), inputs=(*sorted(inputs),))
+    return ProjectOverlay(covering=(*range(len(stack)),) if overlaying else (), inputs=(*sorted(inputs),))
 
 
 def copies(stack: Sequence[ResolvedNode]) -> tuple[tuple[str, str], ...]:
@@ -82,14 +82,14 @@ def stack_binds(stack: Sequence[KnownLayer]) -> tuple[BindMount, ...]:
     directories)."""
     if not stack:
         return ()
-    base = stack[0].settled
+    base = stack[0].resolved
     recipe = base.node.kind.build(base.request, base.pins)
     return tuple(BindMount(source=bind.source, target=bind.target) for bind in recipe.mounts)
 
 
 def shown_host_files(stack: Sequence[KnownLayer]) -> Looked | None:
     """Returns the state of the host files that a base shows, from when it was resolved; None where it shows none."""
-    base = stack[0].settled if stack else None  # where sublayers stand alone, it is one of them
+    base = stack[0].resolved if stack else None  # where sublayers stand alone, it is one of them
     return base.node.kind.looked(base.pins) if base and isinstance(base.node.kind, Base) else None
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from envtool.build import shared_layers
 from envtool.build.assess import NodeState
 from envtool.build.context import Context
-from envtool.build.resolution import MadeLayer, ResolvedNode
+from envtool.build.resolution import ResolvedNode, StoredLayer
 from envtool.store import layers
 from envtool.tracking import track_work
 
@@ -25,7 +25,7 @@ class Prefetcher:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._pulls: dict[str, Future[MadeLayer | None]] = {}
+        self._pulls: dict[str, Future[StoredLayer | None]] = {}
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(PULL_THREADS)
 
@@ -36,7 +36,7 @@ class Prefetcher:
                 if state.where == "team" and state.resolved is not None and state.node.id not in self._pulls:
                     self._pulls[state.node.id] = self._begin(state.resolved)
 
-    def pulled(self, node_id: str) -> MadeLayer | None:
+    def pulled(self, node_id: str) -> StoredLayer | None:
         """Waits for a node that is being pulled and returns it; None where it has to be built. Raises StoreError,
         Interrupted."""
         future = self._pulls.get(node_id)
@@ -51,10 +51,10 @@ class Prefetcher:
         for future in [*self._pulls.values()]:
             future.result()
 
-    def _begin(self, resolved: ResolvedNode) -> Future[MadeLayer | None]:
+    def _begin(self, resolved: ResolvedNode) -> Future[StoredLayer | None]:
         return _thread(lambda: self._pull_layer(resolved))
 
-    def _pull_layer(self, resolved: ResolvedNode) -> MadeLayer | None:
+    def _pull_layer(self, resolved: ResolvedNode) -> StoredLayer | None:
         context, node = self._context, resolved.node
         event_id = f"{node.subject}:{node.id}:pull"
 
@@ -83,12 +83,12 @@ class Prefetcher:
                 work.outcome = "pulled" if layer else "done"
                 size = shared_layers.pulled_size(layer) if layer else ""
                 work.detail = ", ".join(filter(None, (work.detail, size)))
-        return MadeLayer(settled=resolved, layer=layer) if layer else None
+        return StoredLayer(resolved=resolved, layer=layer) if layer else None
 
 
-def _thread(work: Callable[[], MadeLayer | None]) -> Future[MadeLayer | None]:
+def _thread(work: Callable[[], StoredLayer | None]) -> Future[StoredLayer | None]:
     """Runs `work` in a daemon thread: a dead registry must not delay the end of the program."""
-    future: Future[MadeLayer | None] = Future()
+    future: Future[StoredLayer | None] = Future()
 
     def run() -> None:
         try:

@@ -60,10 +60,10 @@ class ResolvedNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MadeLayer:
+class StoredLayer:
     """A resolved node whose layer is in the store."""
 
-    settled: ResolvedNode
+    resolved: ResolvedNode
     layer: Layer
 
     @property
@@ -82,7 +82,7 @@ class UnstoredLayer:
     """A resolved node whose layer is not in the store; `where` says how its diff ID is known all the same. Both are
     not known (`absent`, "") where `fetch` assumes the parents of a node whose files do not depend on them."""
 
-    settled: ResolvedNode
+    resolved: ResolvedNode
     diff_id: str
     where: Location
 
@@ -92,7 +92,7 @@ class UnstoredLayer:
         return None
 
 
-KnownLayer: TypeAlias = MadeLayer | UnstoredLayer
+KnownLayer: TypeAlias = StoredLayer | UnstoredLayer
 
 
 class RecordingSite(Site, Protocol):
@@ -107,7 +107,7 @@ def request_for(
     node: Node, below: Sequence[KnownLayer], context: Context, beside: Mapping[str, Sequence[KnownLayer]] | None = None
 ) -> Request:
     """Returns the request of a node on its parents. Raises SpecError for inputs that do not exist."""
-    request = request_from_resolved(node, [layer.settled for layer in below], stack_diff_ids(below), context)
+    request = request_from_resolved(node, [layer.resolved for layer in below], stack_diff_ids(below), context)
     return (
         replace(request, beside={name: stack_diff_ids(stack) for name, stack in beside.items()}) if beside else request
     )
@@ -213,8 +213,8 @@ def find_resolution(
         return Resolution(request=request, known=False, again=True)
     if node.is_pinned:
         question = question_for_lock(node, request, below)
-        if question.id in context.moving:
-            return Resolution(request=replace(request, keep=context.moving[question.id]), known=False, again=True)
+        if question.id in context.upgrading:
+            return Resolution(request=replace(request, keep=context.upgrading[question.id]), known=False, again=True)
         locked = find_locked_answer(node, request, question, context)
         if locked is not None:
             return Resolution(request=request, known=True, pins=locked.pins, locked=locked)
@@ -393,7 +393,7 @@ def image_diff_id(resolved: ResolvedNode) -> str:
 
 def pins_cache_path(layer: KnownLayer, context: Context) -> str:
     """Returns the path of the answer cache's file for a node: while it is unchanged, so are the pins."""
-    return answer_cache.path(context.store, pins_question(layer.settled.node, layer.settled.request))
+    return answer_cache.path(context.store, pins_question(layer.resolved.node, layer.resolved.request))
 
 
 def pins_question(node: Node, request: Request) -> dict[str, Json]:

@@ -14,7 +14,7 @@ from envtool.build.context import Context
 from envtool.build.node_plan import choose_action
 from envtool.build.parents import Parents, not_cached_error, stack_binds
 from envtool.build.prefetch import Prefetcher
-from envtool.build.resolution import KnownLayer, MadeLayer, Resolution
+from envtool.build.resolution import KnownLayer, Resolution, StoredLayer
 from envtool.build.stack import KnownStack, Stack, check_conflicts
 from envtool.errors import BuildError, EnvtoolError
 from envtool.events import Progress
@@ -23,7 +23,7 @@ from envtool.plan.graph import Graph, Node, expand_parts, is_composite
 from envtool.plugin_calls import with_location
 from envtool.tracking import track_work
 
-__all__ = ["KnownStack", "MadeLayer", "Scheduler", "Stack", "stack_binds"]
+__all__ = ["KnownStack", "Scheduler", "Stack", "StoredLayer", "stack_binds"]
 
 PART_THREADS = 8  # sublayers whose files are fetched in parallel
 
@@ -38,7 +38,7 @@ class Scheduler:
         self._graph = graph
         self._context = context
         self._answers: dict[str, Future[Resolution]] = {}  # of bases that have sublayers
-        self._futures: dict[str, Future[MadeLayer]] = {}
+        self._futures: dict[str, Future[StoredLayer]] = {}
         self._lock = threading.Lock()
         self._checked: set[str] = set()  # nodes whose inputs and texts all exist
         self._local = StateReader(context, Sources())
@@ -46,7 +46,7 @@ class Scheduler:
         # without a team cache it is the same reader: there is nothing more to learn
         self._reader = StateReader(context, Sources(team=True), self._local) if team else self._local
         self._prefetcher = Prefetcher(context)
-        context.room.protect(self._stored_keys)
+        context.disk_space.protect(self._stored_keys)
 
     # ---- what is known ---------------------------------------------------------------------------------------------
 
@@ -75,9 +75,13 @@ class Scheduler:
         others = [node_id for node_id in graph.parts.get(ids[0], ()) if node_id not in ids]
         states = (self._reader if team else self._local).read(graph, [*ids, *others])
         outputs = tuple(state.output for state in states.values() if state.output is not None)
-        return KnownStack(made=outputs[: len(ids)], aside=outputs[len(ids) :]) if len(outputs) == len(states) else None
+        return (
+            KnownStack(layers=outputs[: len(ids)], other_stages=outputs[len(ids) :])
+            if len(outputs) == len(states)
+            else None
+        )
 
-    def made(self) -> tuple[KnownLayer, ...]:
+    def finished_layers(self) -> tuple[KnownLayer, ...]:
         """Returns every node that is done so far, and what is known of those that need not be."""
         with self._lock:
             futures, graph = {**self._futures}, self._graph
@@ -136,8 +140,8 @@ class Scheduler:
         if parts:
             self._do_parallel([node_id for node_id in (base, *parts) if node_id not in skipped])
         stack = Stack(
-            made=tuple(self.node(node_id) for node_id in ids),
-            aside=tuple(skipped.get(node_id) or self.node(node_id) for node_id in parts if node_id not in ids),
+            layers=tuple(self.node(node_id) for node_id in ids),
+            other_stages=tuple(skipped.get(node_id) or self.node(node_id) for node_id in parts if node_id not in ids),
         )
         check_conflicts(stack, self._context)
         return stack
@@ -213,7 +217,7 @@ class Scheduler:
 
     # ---- nodes -----------------------------------------------------------------------------------------------------
 
-    def node(self, node_id: str) -> MadeLayer:
+    def node(self, node_id: str) -> StoredLayer:
         """Returns one base or layer, and makes it and its parents where they are missing. Raises as `stack` does."""
         with self._lock:
             future = self._futures.get(node_id)
@@ -229,7 +233,7 @@ class Scheduler:
                 future.set_exception(error)
         return future.result()
 
-    def ground(self, node: Node) -> Parents:
+    def parents_of(self, node: Node) -> Parents:
         """Returns the parents of a node, and makes them where they are missing. Raises as `stack` does."""
         beside = {name: tuple(self.node(node_id) for node_id in stack) for name, stack in node.beside.items()}
         return Parents(below=tuple(self.node(node_id) for node_id in node.below), beside=beside)
@@ -244,16 +248,16 @@ class Scheduler:
             with ThreadPoolExecutor(width, thread_name_prefix="part") as pool:
                 [*pool.map(self.node, new)]
 
-    def _do(self, node: Node) -> MadeLayer:
+    def _do(self, node: Node) -> StoredLayer:
         """Does what the plan says: first without the parents, then on them."""
         made = self._reuse_or_pull(node)
         if made is not None:
             return made
         if node.of:
             self._do_parallel(node.needs)
-        parents = self.ground(node)
+        parents = self.parents_of(node)
         state = self._assess_on(node, parents)
-        if isinstance(state.output, MadeLayer) and self._lease(state.output):
+        if isinstance(state.output, StoredLayer) and self._lease(state.output):
             return state.output
         context = self._context
         context.cancel.check()
@@ -262,21 +266,21 @@ class Scheduler:
             raise not_cached_error(node)
         return self._make(state, parents)
 
-    def _reuse_or_pull(self, node: Node) -> MadeLayer | None:
+    def _reuse_or_pull(self, node: Node) -> StoredLayer | None:
         """Returns a node that is pulled, or was in the store before the run; None where it has to be made."""
         state = self._state(node.id)
         made: KnownLayer | None = self._prefetcher.pulled(node.id)
         if made is None and state is not None and choose_action(state) == "reuse":
             made = state.output
-        return made if isinstance(made, MadeLayer) and self._lease(made) and self._fits(node, made) else None
+        return made if isinstance(made, StoredLayer) and self._lease(made) and self._fits(node, made) else None
 
-    def _lease(self, made: MadeLayer) -> bool:
-        return self._context.claims.find_layer(self._context.store, made.layer.key) is not None
+    def _lease(self, made: StoredLayer) -> bool:
+        return self._context.leases.find_layer(self._context.store, made.layer.key) is not None
 
-    def _fits(self, node: Node, made: MadeLayer) -> bool:
+    def _fits(self, node: Node, made: StoredLayer) -> bool:
         """Whether the layers below a node in an env's stack have the diff IDs that the node was built on. Raises as
         `stack` does."""
-        parents = zip(node.below, made.settled.request.below, strict=True)
+        parents = zip(node.below, made.resolved.request.below, strict=True)
         return all(self.node(node_id).diff_id == diff_id for node_id, diff_id in parents if self._is_in_stack(node_id))
 
     def _is_in_stack(self, node_id: str) -> bool:
@@ -285,15 +289,15 @@ class Scheduler:
 
     def _assess_on(self, node: Node, parents: Parents) -> NodeState:
         """Returns the state of a node whose parents are all in the store: the second look."""
-        made = {layer.settled.node.id: layer for stack in (parents.below, *parents.beside.values()) for layer in stack}
+        made = {layer.resolved.node.id: layer for stack in (parents.below, *parents.beside.values()) for layer in stack}
         states = {
-            node_id: NodeState(node=layer.settled.node, in_stack=True, resolved=layer.settled, output=layer)
+            node_id: NodeState(node=layer.resolved.node, in_stack=True, resolved=layer.resolved, output=layer)
             for node_id, layer in made.items()
         }
         answer = self._answer(node) if node.subject == "base" and is_composite(node.kind) else None
         return assess_node(node, states, self._context, Sources(), in_stack=True, answer=answer)
 
-    def _make(self, state: NodeState, parents: Parents) -> MadeLayer:
+    def _make(self, state: NodeState, parents: Parents) -> StoredLayer:
         from envtool.build import shared_layers
         from envtool.build.builder import build_layer
         from envtool.build.site import ContainerSite
@@ -309,10 +313,10 @@ class Scheduler:
                 pins = resolution.resolve_pins(node, answer.request, context, site, again=answer.again)
                 resolved = resolution.apply_pins(node, answer.request, pins)
             work.detail = node.kind.summary(resolved.request, resolved.pins)
-            layer = context.claims.find_layer(context.store, resolved.key)
+            layer = context.leases.find_layer(context.store, resolved.key)
             if layer is not None:
                 work.outcome = "cached"
-                return MadeLayer(settled=resolved, layer=layer)
+                return StoredLayer(resolved=resolved, layer=layer)
             try:
                 layer, outcome = build_layer(resolved, parents, context, event_id, site)
             except BuildError:
@@ -322,7 +326,7 @@ class Scheduler:
             size = shared_layers.pulled_size(layer) if outcome == "pulled" else ""
             work.detail = "; ".join(filter(None, [", ".join(filter(None, [work.detail, size])), mismatch]))
             work.outcome = outcome
-            return MadeLayer(settled=resolved, layer=layer)
+            return StoredLayer(resolved=resolved, layer=layer)
 
 
 def _lacks_parts(graph: Graph, node_id: str) -> bool:

@@ -19,36 +19,38 @@ from envtool.teamcache.statement import RefusedStatement, Statement
 PROGRESS_INTERVAL = 0.1  # seconds between two events
 
 
-def is_shareable(settled: ResolvedNode, base: ResolvedNode, context: Context) -> bool:
+def is_shareable(resolved: ResolvedNode, base: ResolvedNode, context: Context) -> bool:
     """Whether a node may come from the team cache and go there. These may not: nodes on this machine's own system,
     builds that a network, a cache or a secret may have changed (unless the spec allows it), and layers of an image,
     which are in their own registry. `base` is the node's base, or itself."""
     client = context.share
-    if client is None or not base.node.is_pinned or not settled.node.is_pinned:
+    if client is None or not base.node.is_pinned or not resolved.node.is_pinned:
         return False
-    recipe = settled.node.kind.build(settled.request, settled.pins)
+    recipe = resolved.node.kind.build(resolved.request, resolved.pins)
     is_impure = recipe.network or any(isinstance(mount, Cache | Secret) for mount in recipe.shown)
     return not (recipe.archive or recipe.mounts) and (client.network or not is_impure)
 
 
-def find_statement(settled: ResolvedNode, context: Context) -> Statement | None:
+def find_statement(resolved: ResolvedNode, context: Context) -> Statement | None:
     """Returns what the team cache says of a node, or None; a statement that contradicts the lock is refused. Raises
     Interrupted."""
     client = context.share
     if client is None:
         return None
-    name = f"{settled.node.subject} {settled.request.name}"
-    statement = client.ask(settled.key, name)
-    locked_diff_id = _locked_diff_id(settled, context)
+    name = f"{resolved.node.subject} {resolved.request.name}"
+    statement = client.ask(resolved.key, name)
+    locked_diff_id = _locked_diff_id(resolved, context)
     if statement is not None and locked_diff_id and statement.diff_id != locked_diff_id:
-        client.refuse(settled.key, name, RefusedStatement("locked", "it is not what the lock says that it came out as"))
+        client.refuse(
+            resolved.key, name, RefusedStatement("locked", "it is not what the lock says that it came out as")
+        )
         return None
     return statement
 
 
-def _locked_diff_id(settled: ResolvedNode, context: Context) -> str:
+def _locked_diff_id(resolved: ResolvedNode, context: Context) -> str:
     """Returns the diff ID that the lock has for this key, empty where it has none."""
-    return next((entry.diff_id for entry in context.lock.entries if entry.key == settled.key), "")
+    return next((entry.diff_id for entry in context.lock.entries if entry.key == resolved.key), "")
 
 
 def pulled_size(layer: layers.Layer) -> str:
@@ -58,13 +60,13 @@ def pulled_size(layer: layers.Layer) -> str:
     return format_size(size) if isinstance(size, int) else ""
 
 
-def pull_layer(settled: ResolvedNode, context: Context, draft: layers.NewLayer, event_id: str) -> layers.Layer | None:
+def pull_layer(resolved: ResolvedNode, context: Context, draft: layers.NewLayer, event_id: str) -> layers.Layer | None:
     """Pulls a layer from the team cache and commits it as a build would; returns None where that fails. Raises
     StoreError, Interrupted."""
-    client, statement = context.share, find_statement(settled, context)
+    client, statement = context.share, find_statement(resolved, context)
     if client is None or statement is None:
         return None
-    name = f"{settled.node.subject} {settled.request.name}"
+    name = f"{resolved.node.subject} {resolved.request.name}"
     blob = os.path.join(os.path.dirname(os.path.dirname(draft.upper)), "blob")
     done, last_event = 0, 0.0
 
@@ -79,10 +81,10 @@ def pull_layer(settled: ResolvedNode, context: Context, draft: layers.NewLayer, 
     if not client.take(statement, blob, name, progress):
         return None
     try:
-        captured = _unpack(blob, statement, draft, settled, context, event_id)
+        captured = _unpack(blob, statement, draft, resolved, context, event_id)
     except BuildError as error:
         client.refuse(
-            settled.key, name, RefusedStatement("content", f"its content is not what was signed ({error.code})")
+            resolved.key, name, RefusedStatement("content", f"its content is not what was signed ({error.code})")
         )
         _empty(draft, context)
         return None
@@ -91,16 +93,18 @@ def pull_layer(settled: ResolvedNode, context: Context, draft: layers.NewLayer, 
             os.unlink(blob)
     client.count_hit(statement)
     origin = client.origin(statement)
-    return draft.commit(captured, settled.document, {**build_record(settled, context), "pulled": origin}, context.sync)
+    return draft.commit(
+        captured, resolved.document, {**build_record(resolved, context), "pulled": origin}, context.sync
+    )
 
 
 def _unpack(
-    path: str, statement: Statement, draft: layers.NewLayer, settled: ResolvedNode, context: Context, event_id: str
+    path: str, statement: Statement, draft: layers.NewLayer, resolved: ResolvedNode, context: Context, event_id: str
 ) -> canonical.CaptureResult:
     from envtool.build import unpack_image
 
     captured = unpack_image.unpack_image_layer(
-        path, statement.diff_id, draft.upper, draft.manifest, settled, context, event_id
+        path, statement.diff_id, draft.upper, draft.manifest, resolved, context, event_id
     )
     if captured[1:] != (statement.size, statement.entries):
         raise BuildError("another size, or number of entries", code="unpack-size")
@@ -115,16 +119,16 @@ def _empty(draft: layers.NewLayer, context: Context) -> None:
     os.chmod(draft.upper, 0o755)
 
 
-def push_layer(settled: ResolvedNode, base: ResolvedNode, layer: layers.Layer, context: Context) -> None:
+def push_layer(resolved: ResolvedNode, base: ResolvedNode, layer: layers.Layer, context: Context) -> None:
     """Offers a layer that was built here to the team cache."""
-    if context.share is not None and context.share.pushes and is_shareable(settled, base, context):
+    if context.share is not None and context.share.pushes and is_shareable(resolved, base, context):
         context.share.offer(layer)
 
 
-def build_record(settled: ResolvedNode, context: Context) -> dict[str, Json]:
+def build_record(resolved: ResolvedNode, context: Context) -> dict[str, Json]:
     """Returns what `envtool why` reports of a build beside its key; later builds are compared by name and options."""
-    request = settled.request
-    refused = context.share.refusal(settled.key) if context.share else ""
+    request = resolved.request
+    refused = context.share.refusal(resolved.key) if context.share else ""
     return {
         "name": request.name,
         "where": f"{request.where.file}:{request.where.line}",
@@ -133,5 +137,5 @@ def build_record(settled: ResolvedNode, context: Context) -> dict[str, Json]:
         "options": request.options,
         **({"refused": refused} if refused else {}),
         # the key of an image's layer does not name its files: `gc` reports their size
-        **({"files": [fetch.sha256 for fetch in settled.fetches]} if not settled.document["files"] else {}),
+        **({"files": [fetch.sha256 for fetch in resolved.fetches]} if not resolved.document["files"] else {}),
     }

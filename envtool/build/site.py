@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from envtool import net
 from envtool.api import PROJECT, Base, Bind, Command, Completed, Fetch, Request, Sealed
@@ -16,12 +16,15 @@ from envtool.build.context import Context
 from envtool.build.host_network import host_network_access
 from envtool.build.parents import copies, joins, project_overlay, stack_binds
 from envtool.build.project_site import ProjectSite
-from envtool.build.resolution import KnownLayer, MadeLayer
+from envtool.build.resolution import KnownLayer, StoredLayer
 from envtool.build.tee import Tee
 from envtool.container import program as container
 from envtool.errors import FetchError, Interrupted, MakeError, ResolveError
 from envtool.events import Event, Progress
 from envtool.store import blobs, fetch_by_integrity
+
+if TYPE_CHECKING:
+    from envtool.api.oci_images import Registries
 
 T = TypeVar("T")
 
@@ -99,7 +102,7 @@ class ContainerSite(ProjectSite):
         """See api.Site. Raises ResolveError where there are no layers below to run on, Interrupted."""
         if not self._below:
             raise ResolveError("a base has no container to resolve in", code="no-stack")
-        below = [layer for layer in self._below if isinstance(layer, MadeLayer)]
+        below = [layer for layer in self._below if isinstance(layer, StoredLayer)]
         if len(below) < len(self._below):  # `fetch` resolves nodes whose parents are not built
             raise ResolveError("what it stands on is not built", code="no-stack")
         environment = build_environment(self._request.epoch, self._request)
@@ -122,12 +125,12 @@ class ContainerSite(ProjectSite):
                 root=container.Root(lowers=tuple(layer.layer.tree for layer in reversed(below))),
                 steps=(container.ContainerStep(argv=command.words()),),
                 binds=(*stack_binds(below), *mounts),
-                view=container.ProjectMount(project=bench.project, target=PROJECT) if bench.project else None,
-                joins=joins([layer.settled for layer in below]),
+                project=container.ProjectMount(source=bench.project, target=PROJECT) if bench.project else None,
+                joins=joins([layer.resolved for layer in below]),
                 **project_overlay(below),
-                copies=copies([layer.settled for layer in below]),
+                copies=copies([layer.resolved for layer in below]),
                 env=environment,
-                shown=texts,
+                mounts=texts,
                 user="root",
                 network=network,
             )
@@ -146,13 +149,19 @@ class ContainerSite(ProjectSite):
         """See api.Site."""
         if not self._below:
             return {}
-        base = self._below[0].settled
+        base = self._below[0].resolved
         if not isinstance(base.node.kind, Base):  # a sublayer, which stands alone
             return {}
         try:
             return base.node.kind.packages_with(base.request, base.pins, ends, self)
         except MakeError:
             return {}
+
+    def registries(self) -> Registries:
+        """See api.Site."""
+        from envtool.net.oci.registry import RegistryClient
+
+        return self.shared("registries", lambda: RegistryClient(cancelled=self.cancelled))
 
     def _check_online(self, source: str) -> None:
         if self._context.offline and not source.startswith("file:"):

@@ -43,8 +43,8 @@ def locate_items(
 def _setters(below: Iterable[KnownLayer]) -> Mapping[str, str]:
     setters: dict[str, str] = {}
     for made in below:
-        node = made.settled.node
-        names = {*node.kind.variables(made.settled.request, made.settled.pins), *getattr(node.spec, "set", {})}
+        node = made.resolved.node
+        names = {*node.kind.variables(made.resolved.request, made.resolved.pins), *getattr(node.spec, "set", {})}
         setters |= dict.fromkeys(names, f"{node.spec.where.file}:{node.spec.where.line}")
     return setters
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from envtool.build import resolution
 from envtool.build.context import Context
-from envtool.build.resolution import KnownLayer, MadeLayer
+from envtool.build.resolution import KnownLayer, StoredLayer
 from envtool.errors import BuildError
 from envtool.store import answer_cache, canonical, layers
 
@@ -18,30 +18,30 @@ MAX_CLASHES = 10  # paths that an error lists
 class KnownStack:
     """The layers of one env, bottom first, with their diff IDs; some may not be in the store."""
 
-    made: tuple[KnownLayer, ...]
-    aside: tuple[KnownLayer, ...] = ()  # sublayers that only other sublayers read (another stage of a Dockerfile)
+    layers: tuple[KnownLayer, ...]
+    other_stages: tuple[KnownLayer, ...] = ()  # sublayers that only other sublayers read, as of a Dockerfile
 
     @property
     def epoch(self) -> int:
         """SOURCE_DATE_EPOCH of the base, seconds."""
-        return self.made[0].settled.epoch
+        return self.layers[0].resolved.epoch
 
     @property
     def variables(self) -> dict[str, str | None]:
         """The variables that the layers set, bottom first."""
-        return resolution.stack_variables([layer.settled for layer in self.made])
+        return resolution.stack_variables([layer.resolved for layer in self.layers])
 
     @property
     def diff_ids(self) -> tuple[str, ...]:
         """The diff IDs, bottom first."""
-        return resolution.stack_diff_ids(self.made)
+        return resolution.stack_diff_ids(self.layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack(KnownStack):
     """The layers of one env, bottom first, all in the store."""
 
-    made: tuple[MadeLayer, ...]
+    layers: tuple[StoredLayer, ...]
 
 
 def check_conflicts(stack: Stack, context: Context) -> None:
@@ -56,17 +56,17 @@ def check_conflicts(stack: Stack, context: Context) -> None:
         paths = answer["paths"]
         if paths:
             raise BuildError(
-                f"layers `{lower.settled.node.spec.name}` and `{upper.settled.node.spec.name}` both write"
+                f"layers `{lower.resolved.node.spec.name}` and `{upper.resolved.node.spec.name}` both write"
                 f" /{paths[0].lstrip('/')}, differently, and neither stands on the other",
                 code="layer-conflict",
-                hint=f"say which comes first: give `{upper.settled.node.spec.name}` a `needs:` with the other in it",
+                hint=f"say which comes first: give `{upper.resolved.node.spec.name}` a `needs:` with the other in it",
                 output="\n".join(paths),
             )
 
 
-def _independent_pairs(stack: Stack) -> Iterator[tuple[MadeLayer, MadeLayer]]:
-    of_base = sum(layer.settled.node.subject == "base" or bool(layer.settled.node.of) for layer in stack.made)
+def _independent_pairs(stack: Stack) -> Iterator[tuple[StoredLayer, StoredLayer]]:
+    of_base = sum(layer.resolved.node.subject == "base" or bool(layer.resolved.node.of) for layer in stack.layers)
     # a base's own layers cover each other on purpose
-    for index, upper in enumerate(stack.made[of_base:], of_base):
-        parents = {*upper.settled.node.below}
-        yield from ((lower, upper) for lower in stack.made[:index] if lower.settled.node.id not in parents)
+    for index, upper in enumerate(stack.layers[of_base:], of_base):
+        parents = {*upper.resolved.node.below}
+        yield from ((lower, upper) for lower in stack.layers[:index] if lower.resolved.node.id not in parents)

@@ -15,7 +15,7 @@ MAX_LISTED = 3  # members that were left out and are named
 
 
 def unpack_image_layer(
-    blob: str, diff_id: str, tree: str, manifest: str, settled: ResolvedNode, context: Context, event_id: str
+    blob: str, diff_id: str, tree: str, manifest: str, resolved: ResolvedNode, context: Context, event_id: str
 ) -> canonical.CaptureResult:
     """Unpacks the archive `blob` into an empty directory and writes its manifest; `diff_id` is the digest that its tar
     must have. Raises BuildError (codes unpack-…), StoreError, Interrupted."""
@@ -42,9 +42,9 @@ def unpack_image_layer(
     try:
         result = unpack_layer.unpack_result(answer, context.store.root)
     except MakeError as error:
-        request = settled.request
+        request = resolved.request
         where = f"{request.where.file}:{request.where.line}"
-        error.message = f"{where}: {settled.node.subject} `{request.name}`, layer {diff_id[:19]}: {error.message}"
+        error.message = f"{where}: {resolved.node.subject} `{request.name}`, layer {diff_id[:19]}: {error.message}"
         error.args = (error.message,)
         raise
     if result.left_out:

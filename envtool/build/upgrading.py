@@ -25,7 +25,7 @@ def with_upgrades(context: Context, graph: Graph, names: tuple[str, ...]) -> Con
         hint = near_name_hint(unknown[0], sorted(candidates), hint) if len(unknown) == 1 else hint
         raise UsageError(f"nothing here is called {', '.join(unknown)}", code="lock-name", hint=hint)
     _check_upgradable(old, graph, names)
-    return replace(context, lock=remaining, moving=preferred)
+    return replace(context, lock=remaining, upgrading=preferred)
 
 
 def _check_upgradable(old: Lock, graph: Graph, names: tuple[str, ...]) -> None:

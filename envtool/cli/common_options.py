@@ -134,7 +134,7 @@ def common_options() -> list[click.Parameter]:
     return [
         option(("-C", "directory"), metavar="DIR", type=click.Path(), help="Work in the project of this directory."),
         option(("-f", "--file"), metavar="FILE", type=click.Path(), help="The spec (default: envtool.yaml)."),
-        option(("-v", "--verbose"), count=True, help="Show all output as it comes."),
+        option(("-v", "--verbose"), count=True, help="Show all output as it comes; -vv: also how a container is made."),
         option(("-q", "--quiet"), is_flag=True, help="Show failures and the last line only."),
         option(("--json",), is_flag=True, help="Write JSON to standard output (docs/json.md)."),
         option(("--color",), type=Choice(["auto", "always", "never"]), metavar="WHEN", help="auto, always or never."),
@@ -370,7 +370,7 @@ class Size(click.ParamType[int]):
 
         number = value if isinstance(value, int) else size(str(value))
         if number is None:
-            self.fail(f"`{value}` is no size: say 20GB or 512MiB", param, ctx)
+            self.fail(f"`{value}` is not a size: say 20GB or 512MiB", param, ctx)
         return number
 
 
@@ -385,7 +385,7 @@ class Age(click.ParamType[float]):
 
         seconds = value if isinstance(value, float) else parse_age(str(value))
         if seconds is None:
-            self.fail(f"`{value}` is no length of time: say 30d, 2w or 12h", param, ctx)
+            self.fail(f"`{value}` is not a length of time: say 30d, 2w or 12h", param, ctx)
         return seconds
 
 
@@ -396,5 +396,5 @@ class Choice(click.Choice[str]):
         """The word. Fails for any other."""
         if value not in self.choices:
             *first, last = self.choices
-            self.fail(f"`{value}` is no choice: say {', '.join(first)}{' or ' if first else ''}{last}", param, ctx)
+            self.fail(f"`{value}` is not possible: say {', '.join(first)}{' or ' if first else ''}{last}", param, ctx)
         return str(value)

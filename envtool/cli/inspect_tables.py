@@ -154,8 +154,7 @@ def _path_lines(report: PathReport, style: Style) -> Iterator[str]:
         rows.append((word, f"{member.subject} {one_line(member.name)}", f"({one_line(member.kind)})", attributes))
     yield from (f"  {line}" for line in table(rows))
     for package in report.owners:
-        name = f"{package.namespace}/{package.name}" if package.type == "npm" and package.namespace else package.name
-        yield f"  belongs to  {package.type} {one_line(name)} {one_line(package.version)}"
+        yield f"  belongs to  {package.type} {one_line(package.display_name)} {one_line(package.version)}"
 
 
 def _format_file(file: ListedFile) -> str:

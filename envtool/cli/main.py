@@ -202,7 +202,7 @@ def _translate_click_error(error: click.ClickException, words: Sequence[str]) ->
     elif isinstance(error, click.BadParameter) and error.param:
         name = path if isinstance(error.param, click.Argument) else max(error.param.opts, key=len)
         message = f"`{name}`: {error.message.rstrip('.')}"
-        quoted = re.match(r"`(.*?)` is no choice", error.message)
+        quoted = re.match(r"`(.*?)` is not possible", error.message)
         if close := closest_name(quoted[1], getattr(error.param.type, "choices", ())) if quoted else "":
             hint = f"did you mean `{close}`?"
     else:

@@ -79,7 +79,7 @@ class TmpfsMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeekMount:
-    """A file or directory of another tree at a further path: `path` below the view or extra tree that is mounted at
+    """A file or directory of another tree at a further path: `path` below the project or extra tree that is mounted at
     `tree`. What is written to a `writable` one is lost.
     """
 
@@ -114,7 +114,7 @@ class ProjectMount:
     `hidden` are project-relative paths (git-ignored entries, directories collapsed) that must not exist inside.
     """
 
-    project: str
+    source: str
     hidden: tuple[str, ...] = ()
     target: str = "/project"
     identity: tuple[int, ...] = ()  # device and inode that the project must have; empty: not checked
@@ -157,17 +157,17 @@ class Program:
 
     root: Root
     steps: tuple[ContainerStep, ...]
-    binds: tuple[BindMount, ...] = ()  # after the view, in order
-    beside: tuple[ExtraTree, ...] = ()
-    shown: tuple[CacheMount | TextMount | TmpfsMount | PeekMount, ...] = ()  # last, in order
-    view: ProjectMount | None = None
-    joins: tuple[tuple[str, str], ...] = ()  # (directory of the root, path in the view where it is mounted too)
-    # Indices of the root's lowers, top-most first, whose files below the view's target cover the project. Of the
+    binds: tuple[BindMount, ...] = ()  # after the project, in order
+    extra_trees: tuple[ExtraTree, ...] = ()
+    mounts: tuple[CacheMount | TextMount | TmpfsMount | PeekMount, ...] = ()  # last, in order
+    project: ProjectMount | None = None
+    joins: tuple[tuple[str, str], ...] = ()  # (directory of the root, path in the project where it is mounted too)
+    # Indices of the root's lowers, top-most first, whose files below the project's target cover the project. Of the
     # project's own files they cover only `inputs` and what matches `produced`.
-    laid: tuple[int, ...] = ()
+    covering: tuple[int, ...] = ()
     inputs: tuple[str, ...] = ()  # paths relative to the project
     produced: tuple[str, ...] = ()  # patterns of outputs of earlier runs, relative to the project
-    copies: tuple[tuple[str, str], ...] = ()  # (file or tree of the root, path in the view): copied where missing
+    copies: tuple[tuple[str, str], ...] = ()  # (file or tree of the root, path in the project): copied where missing
     env: Mapping[str, str] = field(default_factory=dict)  # the whole environment; a step's `env` is added to it
     # "root" for builds: uid 0 inside, with Docker's default capabilities; "user": id 1000, an empty and writable home
     # /home/envtool, no capabilities.
@@ -179,7 +179,7 @@ class Program:
     grace: float = 2.0
     outputs: tuple[
         str, ...
-    ] = ()  # patterns relative to the view's target, copied out after the steps, also if one failed
+    ] = ()  # patterns relative to the project's target, copied out after the steps, also if one failed
     outputs_limit: int = OUTPUTS_LIMIT  # bytes of all outputs together; holes count as data
     sync: bool = True  # False: fsync and its kin do nothing (builds: the core syncs once at the end)
     vary: ContainerVariation | None = None
@@ -193,8 +193,8 @@ class Program:
             *self._project_operations(),
             *(("bind", bind.target, bind.source, bind.readonly, bind.mapped, bind.identity) for bind in self.binds),
             *self._etc_operations(),  # after the binds, which may bring another /etc
-            *(("tree", tree.target, tree.lowers) for tree in self.beside),
-            *(_mount_operation(mount, number) for number, mount in enumerate(self.shown)),
+            *(("tree", tree.target, tree.lowers) for tree in self.extra_trees),
+            *(_mount_operation(mount, number) for number, mount in enumerate(self.mounts)),
         )
 
     def _root_operations(self) -> Iterator[Operation]:
@@ -210,13 +210,13 @@ class Program:
             yield ("empty", HOME, "home", 0o755, userns.TASK_UID)
 
     def _project_operations(self) -> Iterator[Operation]:
-        view = self.view
-        if view is None:
+        project = self.project
+        if project is None:
             return
-        covers = (self.laid, self.inputs, self.produced) if self.laid else ((), (), ())
-        yield ("project", view.target, view.project, view.identity, *covers)
+        covers = (self.covering, self.inputs, self.produced) if self.covering else ((), (), ())
+        yield ("project", project.target, project.source, project.identity, *covers)
         for source, target in self.joins:
-            yield ("join", target, source, target.startswith(f"{view.target}/"))
+            yield ("join", target, source, target.startswith(f"{project.target}/"))
         for source, target in self.copies:
             yield ("copy", target, source)
 
@@ -240,7 +240,7 @@ class Program:
         single = seccomp.build_filter(single=True, sync=self.sync, ask=ask) if self.user == "root" else b""
         return {
             "operations": self.operations(),
-            "hidden": self.view.hidden if self.view else (),
+            "hidden": self.project.hidden if self.project else (),
             "steps": tuple(_step_dict(step, self.env) for step in self.steps),
             "user": self.user,
             "network": self.network,
@@ -249,7 +249,7 @@ class Program:
             "grace": self.grace,
             "outputs": self.outputs,
             "outputs_limit": self.outputs_limit,
-            "outputs_at": self.view.target if self.view else "/",
+            "outputs_at": self.project.target if self.project else "/",
             "seccomp": seccomp.build_filter(single=False, sync=self.sync, ask=ask),
             "seccomp_single": single,
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),

@@ -12,7 +12,7 @@ import stat
 from itertools import chain
 
 from envtool.container import mounts, userns
-from envtool.fs.beneath import open_beneath
+from envtool.fs.beneath import Descent, open_beneath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,19 +138,11 @@ class _Copy:
         directories that both have are entered.
         """
         pending = [""]
-        while pending:
-            parent = pending.pop()
-            try:
-                directory = open_beneath(self._source, parent, _DIRECTORY, follow=False)
-            except FileNotFoundError:  # removed meanwhile
-                continue
-            try:
-                with os.scandir(directory) as entries:
-                    own = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-                with os.scandir(f"{tree}/{parent}") as entries:
-                    both = [entry for entry in entries if entry.name in own]
-            finally:
-                os.close(directory)
+        for parent, directory in self._directories(pending):
+            with os.scandir(directory) as entries:
+                own = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+            with os.scandir(f"{tree}/{parent}") as entries:
+                both = [entry for entry in entries if entry.name in own]
             for entry in both:
                 path = f"{parent}/{entry.name}" if parent else entry.name
                 is_directory = own[entry.name]
@@ -188,24 +180,27 @@ class _Copy:
         their entries. A directory named `apart` is not entered.
         """
         pending = [top]
-        while pending:
-            parent = pending.pop()
-            try:
-                directory = open_beneath(self._source, parent, _DIRECTORY, follow=False)
-            except FileNotFoundError:  # removed meanwhile
-                continue
-            try:
-                with os.scandir(directory) as entries:
-                    listing = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
-                for name, state in listing:
-                    path = f"{parent}/{name}" if parent else name
-                    if path in hidden:
-                        continue
-                    if stat.S_ISDIR(state.st_mode) and name != apart:
-                        pending.append(path)
-                    yield path, directory, state
-            finally:
-                os.close(directory)
+        for parent, directory in self._directories(pending):
+            with os.scandir(directory) as entries:
+                listing = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+            for name, state in listing:
+                path = f"{parent}/{name}" if parent else name
+                if path in hidden:
+                    continue
+                if stat.S_ISDIR(state.st_mode) and name != apart:
+                    pending.append(path)
+                yield path, directory, state
+
+    def _directories(self, pending: list[str]) -> Iterator[tuple[str, int]]:
+        """Yields (path, descriptor) of each of the source's directories that are `pending`, until none is left."""
+        with Descent(self._source) as source:
+            while pending:
+                parent = pending.pop()
+                try:
+                    directory = source.open(parent)
+                except FileNotFoundError:  # removed meanwhile
+                    continue
+                yield parent, directory
 
     def copy_entry(self, path: str, directory: int, state: os.stat_result) -> None:
         """Copy the entry at a path, if it still exists, and make the directories that it is in."""

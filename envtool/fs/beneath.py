@@ -144,6 +144,37 @@ def open_beneath(top: str | int, path: str, flags: int = os.O_RDONLY, mode: int 
             os.close(ancestor)
 
 
+class Descent:
+    """Opens the directories below `top` (a descriptor, which stays the caller's) one after another, each from the last
+    one that it is in: a walk costs one open(2) a directory, however deep. No link is followed. A context manager.
+    """
+
+    __slots__ = ("_open", "_top")
+
+    def __init__(self, top: int) -> None:
+        self._top = top
+        self._open: list[tuple[str, int]] = []  # each is in the one before
+
+    def __enter__(self) -> Descent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _path, descriptor in self._open:
+            os.close(descriptor)
+        self._open.clear()
+
+    def open(self, path: str) -> int:
+        """Returns a descriptor of a directory, valid until the next call. Raises OSError, as `open_beneath`."""
+        while self._open and not path.startswith(self._open[-1][0]):
+            os.close(self._open.pop()[1])
+        prefix, above = self._open[-1] if self._open else ("", self._top)
+        descriptor = open_beneath(above, path[len(prefix) :], os.O_RDONLY | os.O_DIRECTORY, follow=False)
+        self._open.append((f"{path}/" if path else "", descriptor))
+        if len(self._open) > _MAX_OPEN:
+            os.close(self._open.pop(0)[1])
+        return descriptor
+
+
 def _open_way(top: int, names: list[str]) -> list[int]:
     """Returns descriptors of the last directories of a way that was walked before. Raises OSError."""
     opened: list[int] = []

@@ -108,9 +108,9 @@ def export_devcontainer(
     """Writes the file with which editors open the env's image. Raises UsageError, StoreError."""
     reject_host_base(env, stack)
     _require_own_file(target.path, context.root)
-    with layers.hold_layers(context.store, [made.layer for made in stack.made]):
-        passwd = StackTree([made.layer for made in stack.made], context.runner).read(["/etc/passwd"])
-    mounts = joins([made.settled for made in stack.made])
+    with layers.hold_layers(context.store, [made.layer for made in stack.layers]):
+        passwd = StackTree([made.layer for made in stack.layers], context.runner).read(["/etc/passwd"])
+    mounts = joins([made.resolved for made in stack.layers])
     text = render_devcontainer(
         env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd.get("/etc/passwd", b"")), mounts=mounts
     ).encode()
@@ -148,33 +148,33 @@ def prepare_image(
     """Yields the image of an env, with all files that it consists of present and held, and a directory for compressed
     layers. Raises UsageError, MakeError, Interrupted."""
     with (
-        layers.hold_layers(context.store, [image.layer for image in stack.made]),
+        layers.hold_layers(context.store, [image.layer for image in stack.layers]),
         layers.temp_directory(context.store) as work,
     ):
         files = _project_layer(stack, context, os.path.join(work, "project")) if options.project else None
         image = build_image(env, stack, context.store, context.runner, options, project=files)
-        base = stack.made[0].settled
+        base = stack.layers[0].resolved
         site = ContainerSite(context, base.request, (), event_id)
         if is_base_image(env, options):
             original = base.node.base_kind.original(base.request, base.pins, site)
             image = restore_original(image, original, base.request.name) if original else image
-        for layer in stack.made:
+        for layer in stack.layers:
             if find_layer_archive(layer) is not None:
                 # the store may have the tree from another image, whose file is compressed differently
                 fetch_layer_files(
-                    layer.settled, context, event_id, ContainerSite(context, layer.settled.request, (), event_id)
+                    layer.resolved, context, event_id, ContainerSite(context, layer.resolved.request, (), event_id)
                 )
         yield image, work
 
 
 def _project_layer(stack: Stack, context: Context, path: str) -> ImageLayerContent:
     """Returns a layer with the files that git lists and those that layers made beside them, as a tar at `path`."""
-    settled = [made.settled for made in stack.made]
+    resolved = [made.resolved for made in stack.layers]
     listed = projects.list_files(context.root, context.cancel.reader)
     existing = {f"{PROJECT}/{path}" for path in listed}
-    tree = StackTree([made.layer for made in stack.made], context.runner)
+    tree = StackTree([made.layer for made in stack.layers], context.runner)
     sources = {
-        target: source for target, source in _generated_files(copies(settled), tree).items() if target not in existing
+        target: source for target, source in _generated_files(copies(resolved), tree).items() if target not in existing
     }
     contents = tree.read(sources.values())
     generated = {target: contents[source] for target, source in sources.items() if source in contents}

@@ -13,7 +13,7 @@ from envtool.api import PROJECT, Fetch, Original
 from envtool.build import resolution
 from envtool.build.context import PATH
 from envtool.build.parents import joins
-from envtool.build.resolution import MadeLayer
+from envtool.build.resolution import StoredLayer
 from envtool.build.scheduler import Stack
 from envtool.build.stack_files import StackTree
 from envtool.build.variables import overlay_variables
@@ -88,11 +88,11 @@ def build_image(
     """Returns the image of an env whose layers are built, with the layer `project` on top. Raises UsageError if the
     base cannot be exported."""
     reject_host_base(env, stack)
-    with_content = [layer for layer in stack.made if layer.layer.entries or find_layer_archive(layer)]
+    with_content = [layer for layer in stack.layers if layer.layer.entries or find_layer_archive(layer)]
     runtime = () if options.bare else (_runtime_layer(stack, runner),)
     contents = (*(_layer_content(layer, store) for layer in with_content), *runtime, *([project] if project else []))
     created = _format_time(stack.epoch)
-    base = stack.made[0].settled
+    base = stack.layers[0].resolved
     source = base.node.base_kind.image_source(base.request, base.pins)
     config = ImageConfig(
         platform=platforms.parse_platform(source.platform)
@@ -141,28 +141,28 @@ def restore_original(image: ExportedImage, original: Original, name: str) -> Exp
 
 def _runtime_layer(stack: Stack, runner: Runner) -> ImageLayerContent:
     """Returns the layer that gives containers of other tools what envtool's containers have."""
-    layers = [made.layer for made in stack.made]
+    layers = [made.layer for made in stack.layers]
     files = {
         path.lstrip("/"): text
         for path, text in StackTree(layers, runner).read([f"/{n}" for n in runtime_layer.ACCOUNT_FILES]).items()
     }
     has = VisiblePaths(layers).has
     data = runtime_layer.make_layer(
-        has, files, project_links.find_links(stack.made, has, runner), project=PROJECT, epoch=stack.epoch
+        has, files, project_links.find_links(stack.layers, has, runner), project=PROJECT, epoch=stack.epoch
     )
     return ImageLayerContent(name=RUNTIME_LAYER_NAME, diff_id=sha256_digest(data), size=len(data), data=data)
 
 
 def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
     """Returns the run configuration of the base, with the variables of the layers on it."""
-    base = stack.made[0].settled
+    base = stack.layers[0].resolved
     config = {**base.node.base_kind.image_config(base.request, base.pins)}
     variables: dict[str, str | None] = {"PATH": PATH}
     lines = config.get("Env")
     for line in lines if isinstance(lines, list) else []:
         name, _, value = str(line).partition("=")
         variables[name] = value
-    variables = resolution.stack_variables([made.settled for made in stack.made[bool(lines) :]], variables)
+    variables = resolution.stack_variables([made.resolved for made in stack.layers[bool(lines) :]], variables)
     overlay_variables(variables, env.set)
     return config | {"Env": [f"{name}={value}" for name, value in variables.items() if value is not None]}
 
@@ -170,14 +170,14 @@ def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
 def run_config(env: Env, stack: Stack) -> dict[str, Json]:
     """Returns the run configuration (config.md of OCI's image specification): variables, user and directory as tasks
     have them. An entrypoint of the base is left out, so that a command runs as it is given."""
-    base = stack.made[0].settled
+    base = stack.layers[0].resolved
     config = {**base.node.base_kind.image_config(base.request, base.pins)}
     variables = task_container.task_environment(env, stack, {}, user="user")
     del variables["TERM"]  # it depends on the terminal
     entrypoint = config.pop("Entrypoint", None)
     command = config.pop("Cmd", None)
     labels = config.pop("Labels", None)
-    mounts = joins([made.settled for made in stack.made])
+    mounts = joins([made.resolved for made in stack.layers])
     envtool_labels: dict[str, Json] = {TITLE: env.name, STACK_LABEL: f"sha256:{stack_contents.stack_digest(stack)}"}
     if mounts:
         envtool_labels[IN_PROJECT_LABEL] = json.dumps(
@@ -215,7 +215,7 @@ class VisiblePaths:
 
 def reject_host_base(env: Env, stack: Stack) -> None:
     """Raises UsageError if the base mounts directories of this machine, which no layer holds."""
-    base = stack.made[0].settled
+    base = stack.layers[0].resolved
     recipe = base.node.kind.build(base.request, base.pins)
     if recipe.mounts:
         raise UsageError(
@@ -226,29 +226,29 @@ def reject_host_base(env: Env, stack: Stack) -> None:
         )
 
 
-def find_layer_archive(made: MadeLayer) -> Fetch | None:
+def find_layer_archive(made: StoredLayer) -> Fetch | None:
     """Returns the file that a layer is unpacked from in an image; None for a layer that was built here."""
-    settled = made.settled
-    found = settled.node.kind.build(settled.request, settled.pins).archive
-    return next(fetch for fetch in settled.fetches if fetch.name == found.name) if found else None
+    resolved = made.resolved
+    found = resolved.node.kind.build(resolved.request, resolved.pins).archive
+    return next(fetch for fetch in resolved.fetches if fetch.name == found.name) if found else None
 
 
-def _layer_content(made: MadeLayer, store: Store) -> ImageLayerContent:
-    layer, name = made.layer, made.settled.node.spec.name
+def _layer_content(made: StoredLayer, store: Store) -> ImageLayerContent:
+    layer, name = made.layer, made.resolved.node.spec.name
     fetch = find_layer_archive(made)
     if fetch is None:
         return ImageLayerContent(name=name, diff_id=layer.diff_id, size=layer.size, tree=layer.tree)
     return ImageLayerContent(name=name, diff_id=layer.diff_id, size=layer.size, blob=blobs.path(store, fetch.sha256))
 
 
-def _history(stack: Stack, with_content: Sequence[MadeLayer], created: str) -> list[tuple[str, str, bool]]:
+def _history(stack: Stack, with_content: Sequence[StoredLayer], created: str) -> list[tuple[str, str, bool]]:
     return [
         (
             created,
-            f"envtool: {layer.settled.node.spec.name} ({layer.settled.node.kind.name})",
+            f"envtool: {layer.resolved.node.spec.name} ({layer.resolved.node.kind.name})",
             layer not in with_content,
         )
-        for layer in stack.made
+        for layer in stack.layers
     ]
 
 

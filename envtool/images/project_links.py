@@ -14,18 +14,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from envtool.api import PROJECT
 from envtool.build.parents import joins
-from envtool.build.resolution import MadeLayer
+from envtool.build.resolution import StoredLayer
 from envtool.container.runner import Runner
 from envtool.fs.tree_walk import walk_tree
 from envtool.store.layers import read_records
 
 
-def find_links(stack: Sequence[MadeLayer], exists: Callable[[str], bool], runner: Runner) -> dict[str, str]:
+def find_links(stack: Sequence[StoredLayer], exists: Callable[[str], bool], runner: Runner) -> dict[str, str]:
     """Returns path -> target of each link, both absolute. `exists` says whether the stack has a path (relative to the
     root)."""
     links: dict[str, str] = {}
     for made in stack:
-        for source, target_directory in joins([made.settled]):
+        for source, target_directory in joins([made.resolved]):
             outward = _outward_links(made, source, runner)
             names = [os.fsdecode(path) for path, _ in read_records(made.layer)] if outward else []
             own_links = _lay_out_links(source, target_directory, names, outward)
@@ -67,7 +67,7 @@ def _parent_paths(path: str) -> Iterator[str]:
         yield path
 
 
-def _outward_links(made: MadeLayer, source: str, runner: Runner) -> dict[str, str]:
+def _outward_links(made: StoredLayer, source: str, runner: Runner) -> dict[str, str]:
     """Returns the relative links below a directory of a layer that lead out of it."""
     if not made.layer.tree:
         return {}

@@ -94,7 +94,7 @@ def push_image(
 def _mountable_repositories(stack: Stack, to: Reference) -> tuple[str, ...]:
     """Returns the repository of the base's image if it is in the same registry: the layers can be mounted from
     there."""
-    base = stack.made[0].settled
+    base = stack.layers[0].resolved
     source = base.node.base_kind.image_source(base.request, base.pins)
     if source is None or not source.name:
         return ()

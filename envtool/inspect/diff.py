@@ -131,8 +131,7 @@ def diff_packages(before: Iterable[Package], after: Iterable[Package]) -> tuple[
 def _versions(packages: Iterable[Package]) -> Mapping[tuple[str, str], tuple[str, ...]]:
     by_package: dict[tuple[str, str], list[str]] = {}
     for package in packages:
-        name = f"{package.namespace}/{package.name}" if package.type == "npm" and package.namespace else package.name
-        by_package.setdefault((package.type, name), []).append(package.version)
+        by_package.setdefault((package.type, package.display_name), []).append(package.version)
     return {key: tuple(sorted(versions)) for key, versions in by_package.items()}
 
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from envtool.api import PROJECT, Input, Json, Kind, Place, Recipe, Request
-from envtool.fs import globs
-from envtool.project import symlinks
+from envtool.api.untrusted_text import is_glob, matcher, resolve_known_links
 
 # Only a text: as a number, 755 would be 01363 to chmod(2) and 493 would be 0755, so that the meaning of 644 is unclear.
 MODE: Json = {
@@ -59,7 +58,7 @@ class Copy(Kind):
         patterns = source_patterns(options)
 
         def follows(link: str, _: str) -> bool:
-            return globs.matcher(tuple(_clean(pattern) for pattern in patterns)).fullmatch(link) is not None
+            return matcher(tuple(_clean(pattern) for pattern in patterns)).fullmatch(link) is not None
 
         return tuple(Input(pattern, follows=follows) for pattern in patterns)
 
@@ -94,12 +93,12 @@ def _target_files(request: Request) -> dict[str, str]:
 def _targets_of_pattern(pattern: str, links: Mapping[str, str], to: str, *, several: bool) -> dict[str, str]:
     """Returns the files that a pattern matches, by their targets. `links` has all files, each with the target of its
     link or ""."""
-    if not globs.is_glob(pattern):
+    if not is_glob(pattern):
         in_directory = several or to.endswith("/")
         return _map_source(pattern, links, posixpath.join(to, posixpath.basename(pattern)) if in_directory else to, to)
     parent = posixpath.dirname(re.split(r"[*?\[]", pattern)[0])
     prefix = f"{parent}/" if parent else ""
-    source, content = globs.matcher((pattern,)), globs.matcher((f"{pattern}/**",))
+    source, content = matcher((pattern,)), matcher((f"{pattern}/**",))
     files: dict[str, str] = {}
     for path in links:
         target = posixpath.join(to, path.removeprefix(prefix))
@@ -113,7 +112,7 @@ def _targets_of_pattern(pattern: str, links: Mapping[str, str], to: str, *, seve
 def _map_source(source: str, links: Mapping[str, str], file: str, directory: str) -> dict[str, str]:
     """Returns the files of a source, by their targets: a file becomes `file`, the content of a directory is placed in
     `directory`. A link that leads to no file of the project stays a link."""
-    real = symlinks.resolve_known_links(source, links)
+    real = resolve_known_links(source, links)
     if real in links:
         return {file: real}
     prefix = f"{real}/" if real else ""

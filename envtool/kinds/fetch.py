@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from envtool.api import BLOBS, Fetch, Json, Kind, Place, Recipe, Request, Unpack, shapes
-from envtool.fs import sizes
+from envtool.api.untrusted_text import MAX_SIZE, parse_size
 from envtool.kinds.copy import MODE, TARGET, parse_mode
 
 EXAMPLE = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
@@ -24,7 +24,7 @@ LIMIT: Json = {
             "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?([kKmMgG][iI]?)?[bB]?$",
             "errorMessage": "a size, as in 20GiB or 500MB",
         },
-        {"type": "integer", "minimum": 1, "maximum": sizes.MAX_SIZE},
+        {"type": "integer", "minimum": 1, "maximum": MAX_SIZE},
     ],
 }
 
@@ -102,7 +102,7 @@ class FetchLayer(Kind):
 def parse_limit(options: Mapping[str, Any]) -> int:
     """Returns the bytes of `limit:`, which fits its schema; 0 without a limit."""
     limit = options.get("limit", 0)
-    return (sizes.parse_size(limit) or 0) if isinstance(limit, str) else int(limit)
+    return (parse_size(limit) or 0) if isinstance(limit, str) else int(limit)
 
 
 def file_name(url: str) -> str:

@@ -8,8 +8,7 @@ import shutil
 import stat
 
 from envtool.api import PROJECT
-from envtool.fs.removal import remove_tree
-from envtool.fs.tree_walk import walk_tree
+from envtool.api.foreign_tree import remove_tree, walk_tree
 
 USER = 1000  # tasks run as this user, and may change the built files
 EXCLUDED = (".git", ".envtool", "envtool.vendor")  # only the project has these; those that commands made are removed

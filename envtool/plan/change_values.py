@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from envtool.api.kind import archive_package
 from envtool.keys import canonical_json
 from envtool.model import Json
 from envtool.plan.json_diff import MISSING, JsonDifference, Side
@@ -14,6 +15,7 @@ Part: TypeAlias = Literal[
     "format", "kind", "arch", "epoch", "base", "layer", "spec", "machine", "material", "input", "file", "pin",
     "variable", "question", "lock", "other",
 ]  # fmt: skip
+PackageOfFile: TypeAlias = Callable[[str], tuple[str, str]]  # `Kind.package` of the layer's kind
 How: TypeAlias = Literal["changed", "added", "removed", "renamed", "order"]
 
 
@@ -55,6 +57,7 @@ class Parent:
     name: str = ""
     subject: Literal["base", "layer"] = "layer"
     document: Mapping[str, Json] = field(default_factory=dict)
+    package: PackageOfFile = archive_package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,7 @@ class ComparedDocument:
     document: Mapping[str, Json]
     below: tuple[Parent, ...] = ()
     options: Side = MISSING
+    package: PackageOfFile = archive_package
 
 
 def change_of(part: Part, difference: JsonDifference, locations: LocationLookup | None = None) -> Change:

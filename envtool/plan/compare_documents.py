@@ -20,6 +20,7 @@ from envtool.plan.change_values import (
     Change,
     ComparedDocument,
     LocationLookup,
+    PackageOfFile,
     Parent,
     Part,
     change_of,
@@ -39,7 +40,7 @@ def compare(
     before, after = old.document, new.document
     scalars: list[Change] = [*_scalars(before, after)]
     parents = [*compare_parents(old.below, new.below, _list(before, "below"), _list(after, "below"))]
-    pinned_files = [*_pins(_rows(before, "files"), _rows(after, "files"), places)]
+    pinned_files = [*_pins(_rows(before, "files"), _rows(after, "files"), places, new.package)]
     inputs = [*_inputs(_rows(before, "inputs"), _rows(after, "inputs"), new.options)]
     spec, material = _material(old, new, restated=pinned_files, places=places, pinned=pinned)
     options = _options(old, new, spec, places) if pinned_files or inputs or material else []
@@ -201,7 +202,9 @@ def _replaced_parents(old: Parent, new: Parent) -> Change:
     because: tuple[Change, ...] = ()
     note = "what it was is no longer in the store" if not old.document else ""
     if old.document and new.document:
-        because = compare(ComparedDocument(document=old.document), ComparedDocument(document=new.document))
+        because = compare(
+            ComparedDocument(document=old.document), ComparedDocument(document=new.document, package=new.package)
+        )
         note = "" if because else "the same recipe came out otherwise"
     if old.name != new.name and old.name:
         return Change(part=new.subject, name=new.name, old=old.name, new=new.name, note=note)
@@ -219,13 +222,15 @@ def _names(parents: Iterable[Parent]) -> str:
     return ", ".join(parent.name or short_digest(parent.diff_id) for parent in parents)
 
 
-def _pins(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], locations: LocationLookup) -> Iterator[Change]:
+def _pins(
+    old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], locations: LocationLookup, package: PackageOfFile
+) -> Iterator[Change]:
     removed, added = (
-        _by_name(file for file in old if file not in new),
-        _by_name(file for file in new if file not in old),
+        _by_name((file for file in old if file not in new), package),
+        _by_name((file for file in new if file not in old), package),
     )
     for file in new:
-        name, version = package_names.parse_package_file(file)
+        name, version = package(file)
         where = locations.pin(name, version)
         same_new, same_old = added[package_names.normalize_name(name)], removed[package_names.normalize_name(name)]
         if file in old:
@@ -235,20 +240,20 @@ def _pins(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], location
                 yield Change(part="pin", name=name, old=sides[0], new=sides[1], note=note, where=where)
         elif len(same_old) == len(same_new) == 1:
             old_file = same_old.pop()
-            before = package_names.parse_package_file(old_file)[1]
+            before = package(old_file)[1]
             sides = (old_file, file) if before == version else (before, version)
             yield Change(part="pin", name=name, old=sides[0], new=sides[1], where=where)
         else:
             yield Change(part="pin", name=name, how="added", new=version, where=where)
     for file in (file for files in removed.values() for file in files):
-        name, version = package_names.parse_package_file(file)
+        name, version = package(file)
         yield Change(part="pin", name=name, how="removed", old=version)
 
 
-def _by_name(files: Iterable[str]) -> defaultdict[str, list[str]]:
+def _by_name(files: Iterable[str], package: PackageOfFile) -> defaultdict[str, list[str]]:
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for file in files:
-        groups[package_names.normalize_name(package_names.parse_package_file(file)[0])].append(file)
+        groups[package_names.normalize_name(package(file)[0])].append(file)
     return groups
 
 
@@ -333,21 +338,19 @@ def _material(
         if not pinned:
             spec.append(change_of("machine", difference))
         elif unknown or _values(difference) in option_values:
-            if not (unknown and _repeats_pin(difference, pin_names)):
+            if not (unknown and _repeats_pin(difference, pin_names, new.package)):
                 spec.append(change_of("spec", difference, places))
-        elif not _repeats_pin(difference, pin_names) and not (pin_names and _is_position(difference)):
+        elif not _repeats_pin(difference, pin_names, new.package) and not (pin_names and _is_position(difference)):
             others.append(change_of("material", difference))
     return spec, others
 
 
-def _repeats_pin(difference: JsonDifference, names: set[str]) -> bool:
+def _repeats_pin(difference: JsonDifference, names: set[str], package: PackageOfFile) -> bool:
     if any(isinstance(step, str) and package_names.normalize_name(step) in names for step in difference.path):
         return True
     sides = [side for side in (difference.old, difference.new) if side is not MISSING]
     files = [word.rpartition("/")[2] for side in sides for word in _all_texts(side)]
-    return bool(names) and any(
-        package_names.normalize_name(package_names.parse_package_file(file)[0]) in names for file in files
-    )
+    return bool(names) and any(package_names.normalize_name(package(file)[0]) in names for file in files)
 
 
 def _is_position(difference: JsonDifference) -> bool:

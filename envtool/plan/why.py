@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from envtool.api.kind import archive_package
 from envtool.keys import canonical_json
 from envtool.model import Json, Where
-from envtool.plan import package_names
-from envtool.plan.change_values import Change, ComparedDocument, LocationLookup, Parent
+from envtool.plan.change_values import Change, ComparedDocument, LocationLookup, PackageOfFile, Parent
 from envtool.plan.compare_documents import compare, compare_question
 from envtool.plan.json_diff import MISSING, Side, diff_json
 
@@ -68,6 +68,7 @@ class CurrentNode:
     document: Mapping[str, Json] | None = None
     key: str = ""
     summary: str = ""
+    package: PackageOfFile = archive_package
 
     @property
     def sort(self) -> str:
@@ -239,7 +240,9 @@ def explain_node(
         state = "cached"
     elif subject.document is not None and past is not None:
         old = ComparedDocument(document=past.document, below=ground, options=past.options)
-        new = ComparedDocument(document=subject.document, below=subject.below, options=subject.options)
+        new = ComparedDocument(
+            document=subject.document, below=subject.below, options=subject.options, package=subject.package
+        )
         changes = compare(old, new, places=places, pinned=subject.pinned)
         same = describe_unchanged(old, new)
     elif state == "ask" and asked is not None:
@@ -281,7 +284,7 @@ def own_changes(subject: CurrentNode, past: PastBuild, places: LocationLookup | 
         old["material"], new["material"] = past.options, subject.options
     sides = (
         ComparedDocument(document=old, options=past.options),
-        ComparedDocument(document=new, options=subject.options),
+        ComparedDocument(document=new, options=subject.options, package=subject.package),
     )
     return compare(*sides, places=places, pinned=subject.pinned)
 
@@ -311,7 +314,13 @@ def describe_same_parents(old: Iterable[Json], new: Iterable[Json], ground: Iter
 
 
 def node_contents(
-    document: Mapping[str, Json], below: Iterable[Parent], *, diff_id: str, size: int, entries: int
+    document: Mapping[str, Json],
+    below: Iterable[Parent],
+    package: PackageOfFile,
+    *,
+    diff_id: str,
+    size: int,
+    entries: int,
 ) -> NodeContents:
     """Returns what a stored layer consists of, from its own document."""
     variables = document.get("variables")
@@ -322,7 +331,7 @@ def node_contents(
         entries=entries,
         arch=str(document.get("arch", "")),
         epoch=epoch if isinstance(epoch, int) else 0,
-        pins=tuple(_pin(row) for row in _list(document, "files")),
+        pins=tuple(_pin(row, package) for row in _list(document, "files")),
         inputs=tuple(str(row[0]) for row in _list(document, "inputs") if isinstance(row, list)),
         variables={name: value if value is None else str(value) for name, value in variables.items()}
         if isinstance(variables, dict)
@@ -331,8 +340,8 @@ def node_contents(
     )
 
 
-def _pin(row: Any) -> tuple[str, str]:
-    name, version = package_names.parse_package_file(str(row[0]))
+def _pin(row: Any, package: PackageOfFile) -> tuple[str, str]:
+    name, version = package(str(row[0]))
     return name, version or str(row[1])[:12]
 
 

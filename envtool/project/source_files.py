@@ -8,6 +8,7 @@ repository, all files belong to the project but `.envtool/` and the directories 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -197,7 +198,8 @@ def _read_error(error: git.RepositoryError | OSError) -> EnvtoolError:
         return Interrupted()
     if isinstance(error, DirectoryReplacedError):
         return EnvtoolError(f"{error.strerror}: {error.filename}", code="project-replaced", hint="run it again")
-    return EnvtoolError(f"the project cannot be read: {error}", code="project-git")
+    hint = "`rm -rf` removes it" if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG else ""
+    return EnvtoolError(f"the project cannot be read: {error}", code="project-git", hint=hint)
 
 
 def all_files(top: int, below: str = "") -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from envtool.fs.beneath import open_beneath
+from envtool.fs.beneath import Descent
 from envtool.project import OWN, VENDOR
 
 TYPE_CHECKING = False
@@ -33,8 +33,9 @@ TOOL_MARKERS = {
 }
 VENV, TAG = "pyvenv.cfg", "CACHEDIR.TAG"
 SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
+MAX_PATH = 4000  # characters of the path of a directory: programs open no path of more than 4,095 bytes (PATH_MAX)
+_TOO_LONG = 36  # ENAMETOOLONG
 _IS_DIRECTORY, _IS_LINK = 1, 2
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
 def walk_files(
@@ -43,31 +44,38 @@ def walk_files(
     """Returns the files of a project, and the tools' directories in it (with links of such names), by their paths in
     it, unordered. `top` is a descriptor of the project, `below` the directory in it where to begin. With `everything`
     tools' directories are like others; those of git and of envtool are always left out. Raises OSError for a directory
-    that cannot be read; a `lenient` walk skips it."""
+    that cannot be read, or is too deep; a `lenient` walk skips it."""
     files: list[str] = []
     tools: list[str] = []
     pending = [below]
-    while pending:
-        path = pending.pop()
-        try:
-            entries, is_tool = _read(top, path)
-        except OSError as error:
-            if lenient:
+    with Descent(top) as directories:
+        while pending:
+            path = pending.pop()
+            try:
+                entries, is_tool = _read(directories.open(_check_length(path)))
+            except OSError as error:
+                if lenient:
+                    continue
+                error.filename = f"{path[:80]}…" if len(path) > MAX_PATH else path or "."
+                raise
+            if is_tool and path and not everything:
+                tools.append(path)
                 continue
-            error.filename = path or "."
-            raise
-        if is_tool and path and not everything:
-            tools.append(path)
-            continue
-        prefix = f"{path}/" if path else ""
-        for name, kind in entries.items():
-            if kind and not everything and is_tool_name(name, entries):
-                tools.append(prefix + name)
-            elif kind != _IS_DIRECTORY:
-                files.append(prefix + name)
-            elif name != ".git" and (path or name not in (OWN, VENDOR)):
-                pending.append(prefix + name)
+            prefix = f"{path}/" if path else ""
+            for name, kind in entries.items():
+                if kind and not everything and is_tool_name(name, entries):
+                    tools.append(prefix + name)
+                elif kind != _IS_DIRECTORY:
+                    files.append(prefix + name)
+                elif name != ".git" and (path or name not in (OWN, VENDOR)):
+                    pending.append(prefix + name)
     return files, tools
+
+
+def _check_length(path: str) -> str:
+    if len(path) > MAX_PATH:
+        raise OSError(_TOO_LONG, f"the path of a directory is longer than {MAX_PATH:,} characters")
+    return path
 
 
 def is_tool_name(name: str, beside: Container[str]) -> bool:
@@ -78,32 +86,24 @@ def is_tool_name(name: str, beside: Container[str]) -> bool:
 def is_in_tool_directory(top: int, path: str) -> bool:
     """Returns whether a directory of the project is a tool's, or in one. Raises OSError."""
     current = ""
-    parts = path.split("/") if path else []
-    for name in parts:
-        entries, is_tool = _read(top, current)
-        if (is_tool and current) or is_tool_name(name, entries):
-            return True
-        current = f"{current}/{name}" if current else name
-    return bool(current) and _read(top, current)[1]
+    with Descent(top) as directories:
+        for name in path.split("/") if path else ():
+            entries, is_tool = _read(directories.open(current))
+            if (is_tool and current) or is_tool_name(name, entries):
+                return True
+            current = f"{current}/{name}" if current else name
+        return bool(current) and _read(directories.open(current))[1]
 
 
-def _read(top: int, path: str) -> tuple[dict[str, int], bool]:
-    """Returns the entries of a directory (name -> _IS_DIRECTORY, _IS_LINK or 0), and whether a file in it says that it
-    is a tool's."""
-    directory = open_beneath(top, path, _DIRECTORY, follow=False)
-    try:
-        with os.scandir(directory) as entries:
-            kinds = {
-                entry.name: _IS_DIRECTORY
-                if entry.is_dir(follow_symlinks=False)
-                else _IS_LINK
-                if entry.is_symlink()
-                else 0
-                for entry in entries
-            }
-        return kinds, VENV in kinds or (TAG in kinds and _has_cachedir_tag(directory))
-    finally:
-        os.close(directory)
+def _read(directory: int) -> tuple[dict[str, int], bool]:
+    """Returns the entries of an open directory (name -> _IS_DIRECTORY, _IS_LINK or 0), and whether a file in it says
+    that it is a tool's."""
+    with os.scandir(directory) as entries:
+        kinds = {
+            entry.name: _IS_DIRECTORY if entry.is_dir(follow_symlinks=False) else _IS_LINK if entry.is_symlink() else 0
+            for entry in entries
+        }
+    return kinds, VENV in kinds or (TAG in kinds and _has_cachedir_tag(directory))
 
 
 def _has_cachedir_tag(directory: int) -> bool:

@@ -55,7 +55,7 @@ def run_task_cached(
     if known and (answer := _find(known)):
         return answer
     stack = stacks.stack(call.env.name)
-    if known and [layer.layer for layer in known.stack.made] == [layer.layer for layer in stack.made]:
+    if known and [layer.layer for layer in known.stack.layers] == [layer.layer for layer in stack.layers]:
         task = known._replace(stack=stack)
     else:
         task = prepare_task(call, stack)

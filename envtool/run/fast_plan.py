@@ -65,7 +65,7 @@ def prepare_exec_plan(
         "hidden": (source_files.OWN, *git.hidden),
         "repositories": tuple((prefix, os.path.join(context.root, prefix.rstrip("/"))) for prefix, _ in repositories),
         "git": repository.directory if repository else "",
-        "locks": tuple(locks.lock_path(context.store, layers.layer_lock_name(made.layer.key)) for made in stack.made),
+        "locks": tuple(locks.lock_path(context.store, layers.layer_lock_name(made.layer.key)) for made in stack.layers),
     }
     watched = {file.path: tuple(file.state) for file in files.seen()}
     # the files that say whether a git directory outside the project is its own (repository.has_external_git)
@@ -105,7 +105,7 @@ def write_test_plan(
         or any(not _is_plain(trace) for trace in traces)
     ):
         return
-    if any(made.layer is None for trace in traces for made in trace.stack.made):  # removed from the store
+    if any(made.layer is None for trace in traces for made in trace.stack.layers):  # removed from the store
         return
     signatures = _watched_signatures(traces, spec, files, context)
     if signatures is None:
@@ -225,18 +225,18 @@ def _decisive_paths(stack: KnownStack, spec: Spec, context: Context) -> Iterator
     layers."""
     yield from spec.read
     yield sysconfig.get_path("purelib")  # its ctime changes when a plugin is installed or removed
-    for made in (*stack.made, *stack.aside):
-        settled = made.settled
+    for made in (*stack.layers, *stack.other_stages):
+        resolved = made.resolved
         if made.layer is not None:
             yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
             yield made.layer.tree
         yield resolution.pins_cache_path(made, context)
-        if isinstance(settled.node.kind, Base):
-            yield from settled.node.kind.watches(settled.pins)
-        directory = settled.node.spec.directory
-        inputs = settled.node.kind.inputs(settled.node.spec.options)
+        if isinstance(resolved.node.kind, Base):
+            yield from resolved.node.kind.watches(resolved.pins)
+        directory = resolved.node.spec.directory
+        inputs = resolved.node.kind.inputs(resolved.node.spec.options)
         files = [os.path.join(directory, item.pattern) for item in inputs if item.use == "text"]
-        for path in (*files, *(item.path for item in settled.request.inputs)):
+        for path in (*files, *(item.path for item in resolved.request.inputs)):
             full_path = os.path.join(context.root, path)
             yield full_path
             while len(full_path) > len(context.root):  # a directory's times change with its entries

@@ -48,7 +48,7 @@ class HostInputs:
 
     def __init__(self, stack: KnownStack, context: Context) -> None:
         """Raises EnvtoolError if git fails."""
-        self._machine = shown_host_files(stack.made)
+        self._machine = shown_host_files(stack.layers)
         self._directories = {
             directory for top in _visible_git_directories(context) for directory, _ in _directories(top)
         }
@@ -91,17 +91,17 @@ class HostInputs:
 
 def unseen_reason(stack: KnownStack) -> str:
     """Returns why not all files of this machine that a stack mounts could be read; empty if all could."""
-    host = shown_host_files(stack.made)
+    host = shown_host_files(stack.layers)
     return host.unseen if host else ""
 
 
 def result_host_state(stack: KnownStack, key: str, context: Context) -> dict[str, int]:
     """Returns the files of this machine that decided the result of a key and the layers below it: ctimes (ns) by
     path."""
-    host = shown_host_files(stack.made)
+    host = shown_host_files(stack.layers)
     if host is None:
         return {}
-    questions = [opened_files_question("layer", made.settled.key) for made in (*stack.made, *stack.aside)[1:]]
+    questions = [opened_files_question("layer", made.resolved.key) for made in (*stack.layers, *stack.other_stages)[1:]]
     return _decisive_state(
         host,
         [answer_cache.get(context.store, question) for question in (*questions, opened_files_question("result", key))],

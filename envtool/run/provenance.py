@@ -277,22 +277,22 @@ def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
             "digest": commit_digest | view_digest,
             **({"annotations": {"dirty": bool(dirty)}} if name else {}),
         }
-    for made, layer in zip(stack.made, stack_contents.sbom_layers(stack), strict=True):
+    for made, layer in zip(stack.layers, stack_contents.sbom_layers(stack), strict=True):
         yield {
-            "name": f"{made.settled.node.subject} {layer.name}",
+            "name": f"{made.resolved.node.subject} {layer.name}",
             "digest": {"sha256": layer.diff_id.removeprefix("sha256:")},
             "mediaType": "application/vnd.oci.image.layer.v1.tar",
             "annotations": {"kind": layer.kind, "key": layer.key, "pinned": layer.pinned},
         }
     seen_files: set[tuple[str, str]] = set()
-    for made, layer in zip(stack.made, stack_contents.sbom_layers(stack), strict=True):
-        for fetch in sorted(made.settled.fetches, key=lambda fetch: fetch.name):
+    for made, layer in zip(stack.layers, stack_contents.sbom_layers(stack), strict=True):
+        for fetch in sorted(made.resolved.fetches, key=lambda fetch: fetch.name):
             if (fetch.name, fetch.sha256) not in seen_files:
                 seen_files.add((fetch.name, fetch.sha256))
                 yield {
                     "name": fetch.name,
                     "digest": {"sha256": fetch.sha256},
-                    "annotations": {"of": f"{made.settled.node.subject} {layer.name}"},
+                    "annotations": {"of": f"{made.resolved.node.subject} {layer.name}"},
                 }
 
 

@@ -101,8 +101,8 @@ class LocalCache:
         try:
             for view, manifest in run.manifests.items():
                 snapshots.put(store, view, manifest)
-            for layer in (*self._stack.made, *self._stack.aside):
-                layers.store_known_output(store, layer.settled.key, layer.diff_id)
+            for layer in (*self._stack.layers, *self._stack.other_stages):
+                layers.store_known_output(store, layer.resolved.key, layer.diff_id)
             record_results.store_result(
                 store,
                 documents,

@@ -19,9 +19,9 @@ from envtool.teamcache.statement import RESULT, RefusedStatement, Statement
 def is_shareable(stack: KnownStack, context: Context) -> bool:
     """Returns whether results on a stack are shared: not if the stack mounts this machine's own system."""
     share = context.share
-    if share is None or not share.results or stack_binds(stack.made):
+    if share is None or not share.results or stack_binds(stack.layers):
         return False
-    return all(made.settled.node.is_pinned for made in stack.made)
+    return all(made.resolved.node.is_pinned for made in stack.layers)
 
 
 def pull_result(key: str, name: str, owner: str, stack: KnownStack, context: Context) -> bool:
@@ -46,8 +46,8 @@ def pull_result(key: str, name: str, owner: str, stack: KnownStack, context: Con
         if reason:
             share.refuse(key, name, RefusedStatement("content", reason))
             return False
-        for layer in (*stack.made, *stack.aside):
-            layers.store_known_output(context.store, layer.settled.key, layer.diff_id)
+        for layer in (*stack.layers, *stack.other_stages):
+            layers.store_known_output(context.store, layer.resolved.key, layer.diff_id)
         share.count_hit(statement)
         return True
     return False

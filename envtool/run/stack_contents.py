@@ -25,22 +25,22 @@ def sbom_layers(stack: Stack) -> tuple[SbomLayer, ...]:
     """Returns the stack's base and layers, bottom first."""
     return tuple(
         SbomLayer(
-            name=made.settled.node.spec.name,
-            kind=made.settled.node.kind.name,
+            name=made.resolved.node.spec.name,
+            kind=made.resolved.node.kind.name,
             key=made.layer.key,
             diff_id=made.layer.diff_id,
-            summary=made.settled.node.kind.summary(made.settled.request, made.settled.pins),
-            pinned=made.settled.node.is_pinned,
+            summary=made.resolved.node.kind.summary(made.resolved.request, made.resolved.pins),
+            pinned=made.resolved.node.is_pinned,
         )
-        for made in stack.made
+        for made in stack.layers
     )
 
 
 def make_sbom(env: str, stack: Stack, plugins: Sequence[object], runner: Runner) -> Sbom:
     """Returns the bill of materials of a built stack. Raises UsageError naming the plugin that fails."""
-    tree = StackTree([made.layer for made in stack.made], runner)
+    tree = StackTree([made.layer for made in stack.layers], runner)
     system, release = _release(tree)
-    files = [(fetch.name, fetch.sha256) for made in stack.made for fetch in made.settled.fetches]
+    files = [(fetch.name, fetch.sha256) for made in stack.layers for fetch in made.resolved.fetches]
     return Sbom(
         env=env,
         digest=stack_digest(stack),

@@ -46,7 +46,7 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
                 commands=commands,
                 network=request.network,
                 scratch=request.scratch,
-                base=task.stack.made[0].settled.node.kind.name,
+                base=task.stack.layers[0].resolved.node.kind.name,
                 programs=lambda: list_programs(task.built),
             )
     return TaskResult(
@@ -63,7 +63,7 @@ def _run(task: PreparedTask, reach: HostInputs | None) -> tuple[Exit, str]:
     """Returns how the container ended and, if it failed, the last 64 KiB of its output."""
     call, request, context = task.call, task.request, task.call.context
     with (
-        layers.hold_layers(context.store, [made.layer for made in task.built.made]),
+        layers.hold_layers(context.store, [made.layer for made in task.built.layers]),
         scratch_for(call.env, context) as scratch,
         task_git.provide_git(context) as git,
     ):
@@ -94,7 +94,7 @@ def _run(task: PreparedTask, reach: HostInputs | None) -> tuple[Exit, str]:
 
 def list_programs(stack: Stack) -> frozenset[str]:
     """Returns the names of the files in the directories of the stack's PATH, for hints. Skips damaged layers."""
-    mounts = {bind.target.rstrip("/"): bind.source for bind in stack_binds(stack.made)}
+    mounts = {bind.target.rstrip("/"): bind.source for bind in stack_binds(stack.layers)}
     names: set[str] = set()
     directories = {
         directory.strip("/") for directory in f"{stack.variables.get('PATH', '')}:{PATH}".split(":") if directory
@@ -105,7 +105,7 @@ def list_programs(stack: Stack) -> frozenset[str]:
         )
         with suppress(OSError):  # a directory of this machine, which a base of kind `host` mounts
             names.update(os.listdir(host_directory) if host_directory else ())
-    for layer in stack.made:
+    for layer in stack.layers:
         with suppress(MakeError):
             paths = (os.fsdecode(path).rpartition("/") for path, _ in layers.read_records(layer.layer))
             names.update(name for directory, _, name in paths if directory.strip("/") in directories)

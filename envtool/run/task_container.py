@@ -96,15 +96,15 @@ def make_request(
     """Returns the request of a task, or (`task` None) of `exec` and `shell`, without what depends on the project's
     files. `host` are the variables that `pass:` lets through."""
     user: Literal["root", "user"] = "root" if task and task.user == "root" else "user"
-    mounts_host = bool(stack_binds(stack.made))
+    mounts_host = bool(stack_binds(stack.layers))
     return TaskRequest(
         env=env.name,
         task=task.name if task else "",
         arch=arch,
         kernel=os.uname().release if mounts_host else "",
         stack=tuple(
-            TaskLayer(diff_id=made.diff_id, key=made.settled.key if mounts_host and not number else "")
-            for number, made in enumerate(stack.made)
+            TaskLayer(diff_id=made.diff_id, key=made.resolved.key if mounts_host and not number else "")
+            for number, made in enumerate(stack.layers)
         ),
         commands=tuple(command.words() for command in task.commands) if task else (),
         workdir=workdir(env),
@@ -135,17 +135,17 @@ def make_program(
     project, `scratch` the directory for writes on disk."""
     variables, binds, texts = host_network_access(allowed) if request.network else ({}, (), ())
     return Program(
-        root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.made)), scratch=scratch),
+        root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.layers)), scratch=scratch),
         steps=tuple(ContainerStep(argv=command, cwd=request.workdir) for command in request.commands),
-        binds=(*stack_binds(stack.made), *binds, *git.binds),
-        view=ProjectMount(
-            project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=project_identity(project)
+        binds=(*stack_binds(stack.layers), *binds, *git.binds),
+        project=ProjectMount(
+            source=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=project_identity(project)
         ),
-        joins=joins([made.settled for made in stack.made]),
-        **project_overlay(stack.made),
+        joins=joins([made.resolved for made in stack.layers]),
+        **project_overlay(stack.layers),
         produced=request.produced,
-        copies=copies([made.settled for made in stack.made]),
-        shown=(*texts, *git.peeks),
+        copies=copies([made.resolved for made in stack.layers]),
+        mounts=(*texts, *git.peeks),
         env={**variables, **request.variables},
         network=request.network,
         user=request.user,

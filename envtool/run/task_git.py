@@ -25,7 +25,7 @@ from envtool.api import PROJECT
 from envtool.build.context import Context
 from envtool.container.program import BindMount, PeekMount
 from envtool.errors import EnvtoolError
-from envtool.fs.beneath import open_beneath, real_path
+from envtool.fs.beneath import Descent, open_beneath, real_path
 from envtool.project import git, source_files
 from envtool.store import layers
 
@@ -157,23 +157,21 @@ def list_git_files(repository: git.Repository, *, shared: bool) -> Iterator[tupl
     top = repository.enter(shared=shared)
     try:
         pending = [""]
-        while pending:
-            directory = pending.pop()
-            prefix = f"{directory}/" if directory else ""
-            try:
-                descriptor = open_beneath(top, directory, os.O_RDONLY | os.O_DIRECTORY, follow=False)
-            except OSError:  # gone meanwhile, or replaced
-                continue
-            try:
+        with Descent(top) as directories:
+            while pending:
+                directory = pending.pop()
+                prefix = f"{directory}/" if directory else ""
+                try:
+                    descriptor = directories.open(directory)
+                except OSError:  # gone meanwhile, or replaced
+                    continue
                 with os.scandir(descriptor) as entries:
-                    directories = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-                for name, is_directory in directories.items():
+                    kinds = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+                for name, is_directory in kinds.items():
                     if not is_directory:
                         yield f"{prefix}{name}", descriptor, name
                     elif prefix or name not in NOT_COPIED:
                         pending.append(f"{prefix}{name}")
-            finally:
-                os.close(descriptor)
     finally:
         os.close(top)
 

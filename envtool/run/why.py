@@ -56,7 +56,7 @@ def _explain(
     document: Mapping[str, Json] | None = None
     if project and not waits and not never:
         call = TaskCall(env=env, task=task, context=context, log="", host=task_container.select_passed(env, os.environ))
-        known_stack = KnownStack(made=tuple(known_layers(graph.stacks[env.name], states)))
+        known_stack = KnownStack(layers=tuple(known_layers(graph.stacks[env.name], states)))
         try:
             prepared_task.check_cacheable(env, known_stack)
             document = prepared_task.cacheable_request(call, known_stack, project).document()

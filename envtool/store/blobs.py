@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from envtool.errors import FetchError, StoreError
 from envtool.store import disk_errors
@@ -53,6 +54,16 @@ def has(store: Store, sha256: str, size: int = 0) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return stat.S_ISREG(info.st_mode) and (not size or info.st_size == size)
+
+
+def list_digests(store: Store) -> frozenset[str]:
+    """Returns the sha256 of every blob of the store, in hex."""
+    digests: set[str] = set()
+    top = store.path("blobs", "sha256")
+    for prefix in os.listdir(top) if os.path.isdir(top) else ():
+        with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or no directory of ours
+            digests.update(os.listdir(os.path.join(top, prefix)))
+    return frozenset(digests)
 
 
 def put(store: Store, source: str, sha256: str) -> str:

@@ -2,6 +2,7 @@
 of kinds and languages.
 
 fake_runner   Stands in for what runs containers
+layer_build   Builds one layer of a kind, by a FakeRunner
 
     from envtool import testing
 
@@ -12,8 +13,8 @@ fake_runner   Stands in for what runs containers
 `check_kind` checks the contract of `envtool.api.Kind` without a container: the kind resolves the same request to the
 same pins, its pins and material are JSON, its fetches are exact and located, its recipe is pure and offline, and its
 schema refuses wrong options. `check_refused` checks that the kind fails with a clear error. `check_reader` checks a
-reader of output. All raise AssertionError with the promise that is broken. `FakeRunner` stands in for what runs
-containers.
+reader of output. All raise AssertionError with the promise that is broken. `build_layer` builds a layer of the kind as
+envtool does, but for the containers: `FakeRunner` stands in for what runs those.
 """
 
 from __future__ import annotations
@@ -38,17 +39,19 @@ from envtool.project import host_access
 from envtool.report.test_counts import MAX_LINE_LENGTH, OutputCounter
 from envtool.report.test_counts.sums import format_parts
 from envtool.testing.fake_runner import FakeContainer, FakeRunner, describe_step
+from envtool.testing.layer_build import build_layer
 
 if TYPE_CHECKING:
     from envtool.api import Json
+    from envtool.api.oci_images import Registries
 
 T = TypeVar("T")
 MAX_SPOILT_LINES = 100  # of an output that check_reader spoils
 MAX_LINE_SECONDS = 0.2  # of processor time for two lines of the greatest length
 
 __all__ = [
-    "FakeContainer", "FakeRunner", "MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language",
-    "check_reader", "check_refused", "completed", "describe_step", "request",
+    "FakeContainer", "FakeRunner", "MemoryProject", "MemorySite", "MemoryTree", "build_layer", "check_kind",
+    "check_language", "check_reader", "check_refused", "completed", "describe_step", "request",
 ]  # fmt: skip
 
 
@@ -126,6 +129,7 @@ class MemorySite:
         self.variables: dict[str, str] = {}
         self.tagged: tuple[str, ...] = ()
         self.packaged: dict[str, str] = {}  # end of a path -> package
+        self.images: Registries | None = None
 
     def open(self, path: str, *, limit: int = host_access.MAX_FILE_SIZE) -> BinaryIO:
         """See api.Site."""
@@ -172,6 +176,12 @@ class MemorySite:
         raise api.FetchError(
             f"a fetch of {', '.join(fetch.name for fetch in fetches)} in a test's site", code="fetch-missing"
         )
+
+    def registries(self) -> Registries:
+        """See api.Site; `images` is the client."""
+        if self.images is None:
+            raise api.FetchError("no registry in this test's site", code="fetch-missing")
+        return self.images
 
     def learn(self, sealed: Sequence[api.Sealed]) -> list[api.Fetch]:
         """See api.Site. The content in `urls` is checked as the core would check it."""

@@ -7,7 +7,7 @@ import threading
 
 from envtool.api import Base
 from envtool.build.context import Context
-from envtool.build.resolution import MadeLayer
+from envtool.build.resolution import StoredLayer
 from envtool.build.site import ContainerSite
 from envtool.errors import EnvtoolError
 
@@ -23,28 +23,28 @@ class FaketimeLibraries:
         self._libraries: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
 
-    def library_for(self, base: MadeLayer) -> tuple[str, str]:
+    def library_for(self, base: StoredLayer) -> tuple[str, str]:
         """Returns the path of the library (empty if there is none), and a note for the report (empty if there is
         nothing to say)."""
         with self._lock:
-            key = base.settled.node.id
+            key = base.resolved.node.id
             if key not in self._libraries:
                 self._libraries[key] = self._find(base)
             return self._libraries[key]
 
-    def _find(self, base: MadeLayer) -> tuple[str, str]:
-        settled = base.settled
-        site = ContainerSite(self._setting, settled.request, (), f"verify:{settled.node.id}")
-        if not isinstance(settled.node.kind, Base):  # a sublayer, which stands alone
+    def _find(self, base: StoredLayer) -> tuple[str, str]:
+        resolved = base.resolved
+        site = ContainerSite(self._setting, resolved.request, (), f"verify:{resolved.node.id}")
+        if not isinstance(resolved.node.kind, Base):  # a sublayer, which stands alone
             return "", NO_LIBRARY
         try:
-            content = settled.node.kind.faketime(settled.request, settled.pins, site)
+            content = resolved.node.kind.faketime(resolved.request, resolved.pins, site)
         except EnvtoolError as error:
             self._setting.cancel.check()
             return "", f"the clock could not be moved: {error.message}"
         if content is None:
             return "", NO_LIBRARY
-        path = os.path.join(self._directory, f"{settled.node.id}.so")
+        path = os.path.join(self._directory, f"{resolved.node.id}.so")
         with open(path, "wb") as file:
             file.write(content)
         os.chmod(path, 0o644)

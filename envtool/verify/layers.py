@@ -14,7 +14,7 @@ from envtool.build import resolution
 from envtool.build.context import Context
 from envtool.build.fetch_files import fetch_layer_files
 from envtool.build.parents import Parents
-from envtool.build.resolution import MadeLayer
+from envtool.build.resolution import StoredLayer
 from envtool.build.scheduler import Scheduler
 from envtool.build.site import ContainerSite
 from envtool.errors import Interrupted, SpecError
@@ -63,7 +63,7 @@ def verify_layer(target: VerifyTarget, verification: VerifyContext) -> VerifyRes
     )
     with track_comparison(result, f"verify:{target.node.id}", verification.context) as outcomes:
         layer = verification.scheduler.node(target.node.id)
-        parents = verification.scheduler.ground(target.node)
+        parents = verification.scheduler.parents_of(target.node)
         outcomes.append(_build_twice(result, layer, parents, verification, f"verify:{target.node.id}"))
     return outcomes[-1]
 
@@ -110,12 +110,14 @@ def detail(result: VerifyResult) -> str:
 
 
 def _build_twice(
-    result: VerifyResult, made: MadeLayer, parents: Parents, verification: VerifyContext, event_id: str
+    result: VerifyResult, made: StoredLayer, parents: Parents, verification: VerifyContext, event_id: str
 ) -> VerifyResult:
-    context, settled = verification.context, made.settled
+    context, resolved = verification.context, made.resolved
     with ExitStack() as stack:
         stack.enter_context(layers.hold_layers(context.store, [*parents.layers, made.layer]))
-        fetch_layer_files(settled, context, event_id, ContainerSite(context, settled.request, parents.below, event_id))
+        fetch_layer_files(
+            resolved, context, event_id, ContainerSite(context, resolved.request, parents.below, event_id)
+        )
         library, note = verification.clocks.library_for((*parents.below, made)[0])
         directories = [stack.enter_context(side_directory(context, side)) for side in SIDES]
 
@@ -126,7 +128,7 @@ def _build_twice(
                 root=context.root,
                 identity=project_identity(context.root),
                 arch=context.arch,
-                settled=settled,
+                resolved=resolved,
                 parents=parents,
                 directory=directory,
                 variation=side.variation(library),
@@ -135,13 +137,13 @@ def _build_twice(
             return str(diff_id)
 
         diff_ids = run_both(build, directories, verification.jobs)
-        network = settled.node.kind.build(settled.request, settled.pins).network
+        network = resolved.node.kind.build(resolved.request, resolved.pins).network
         notes = (note, "it uses the network: what it fetches is not pinned" if network else "")
         result = replace(
             result,
             diff_ids=diff_ids,
             # a layer that is not pinned shows this machine, which may have changed since
-            stored=made.layer.diff_id if settled.node.is_pinned else "",
+            stored=made.layer.diff_id if resolved.node.is_pinned else "",
             expected=locked_diff_id(made, parents.below, context),
             notes=tuple(filter(None, notes)),
             outcome="same",
@@ -163,12 +165,12 @@ def run_both(make: object, places: list[str], jobs: int) -> tuple[str, ...]:
         return tuple(pool.map(make, SIDES, places))  # type: ignore[arg-type]
 
 
-def locked_diff_id(made: MadeLayer, below: Sequence[MadeLayer], context: Context) -> str:
+def locked_diff_id(made: StoredLayer, below: Sequence[StoredLayer], context: Context) -> str:
     """Returns the diff ID that the lock has for this very key; empty if it has none."""
-    settled = made.settled
-    question = resolution.question_for_lock(settled.node, settled.request, [layer.settled for layer in below])
+    resolved = made.resolved
+    question = resolution.question_for_lock(resolved.node, resolved.request, [layer.resolved for layer in below])
     entry = context.lock.answer(question)
-    return entry.diff_id if entry is not None and entry.key == settled.key else ""
+    return entry.diff_id if entry is not None and entry.key == resolved.key else ""
 
 
 def compare_diff_ids(result: VerifyResult, trees: list[str], stored: str, verification: VerifyContext) -> VerifyResult:

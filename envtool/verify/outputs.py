@@ -10,9 +10,10 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from envtool.build.scheduler import Stack
+from envtool.container import program_json
 from envtool.errors import BuildError
 from envtool.events import Output
-from envtool.fs.beneath import open_beneath
+from envtool.fs.beneath import Descent, open_beneath, open_top
 from envtool.fs.tree_walk import walk_tree
 from envtool.model import Env, Task
 from envtool.project import source_files
@@ -48,8 +49,8 @@ def _run_twice(
     hidden = source_files.list_hidden(context.root, context.cancel.reader)
     request = task_container.make_request(env, stack, host, arch=context.arch, task=task)
     with ExitStack() as exits:
-        exits.enter_context(layers.hold_layers(context.store, [made.layer for made in stack.made]))
-        library, note = verification.clocks.library_for(stack.made[0])
+        exits.enter_context(layers.hold_layers(context.store, [made.layer for made in stack.layers]))
+        library, note = verification.clocks.library_for(stack.layers[0])
         directories = [exits.enter_context(side_directory(context, side)) for side in SIDES]
 
         def run_side(side: VariationSide, directory: str) -> str:
@@ -71,7 +72,8 @@ def _run_twice(
                 allowed=context.allowed,
                 git=exits.enter_context(task_git.provide_git(context)),
             )
-            job = TaskJob(program=side.variation(library).apply_to(program), directory=directory)
+            varied = side.variation(library).apply_to(program)
+            job = TaskJob(program=program_json.to_json(varied), directory=directory)
             answer = run_worker(job, side, context, lambda text: context.emit(Output(id=event_id, text=text)))
             if answer["status"]:
                 raise BuildError(
@@ -129,25 +131,25 @@ def _has_old_files(source: str) -> bool:
 
 def _copy_tree(source: str, target: str, hidden: frozenset[str], shift: int) -> None:
     pending, attributes = [""], []
-    while pending:
-        relative = pending.pop()
-        directory = os.path.join(target, relative)
-        # by descriptors: another process may replace entries while they are copied
-        descriptor = open_beneath(source, relative, os.O_RDONLY | os.O_DIRECTORY, follow=False)
-        try:
-            os.mkdir(directory)
-            for name in sorted(os.listdir(descriptor), reverse=True):
-                path = os.path.join(relative, name)
-                info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-                if path in hidden:
-                    continue
-                if stat.S_ISDIR(info.st_mode):
-                    pending.append(path)
-                else:
-                    _copy_file_or_link(descriptor, name, os.path.join(target, path), info, shift)
-            attributes.append((directory, os.fstat(descriptor)))
-        finally:
-            os.close(descriptor)
+    top = open_top(source)
+    try:
+        with Descent(top) as opened:  # by descriptors: another process may replace entries while they are copied
+            while pending:
+                relative = pending.pop()
+                directory, descriptor = os.path.join(target, relative), opened.open(relative)
+                os.mkdir(directory)
+                for name in sorted(os.listdir(descriptor), reverse=True):
+                    path = os.path.join(relative, name)
+                    info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                    if path in hidden:
+                        continue
+                    if stat.S_ISDIR(info.st_mode):
+                        pending.append(path)
+                    else:
+                        _copy_file_or_link(descriptor, name, os.path.join(target, path), info, shift)
+                attributes.append((directory, os.fstat(descriptor)))
+    finally:
+        os.close(top)
     for directory, info in reversed(attributes):  # last: each entry changes the times of its directory
         os.chmod(directory, stat.S_IMODE(info.st_mode))
         _copy_owner(directory, info)

@@ -21,8 +21,7 @@ from envtool.build.parents import Parents
 from envtool.build.resolution import ResolvedNode
 from envtool.build.tee import Tee
 from envtool.build.variation import BuildVariation
-from envtool.container import syscalls
-from envtool.container.program import Program
+from envtool.container import program_json, syscalls
 from envtool.container.runner import LocalRunner
 from envtool.errors import EnvtoolError
 from envtool.events import Event, Output
@@ -39,7 +38,7 @@ class LayerJob:
     root: str
     identity: tuple[int, ...]  # device and inode of the root: see beneath.hold_project
     arch: str
-    settled: ResolvedNode
+    resolved: ResolvedNode
     parents: Parents
     directory: str
     variation: BuildVariation
@@ -49,7 +48,7 @@ class LayerJob:
 class TaskJob:
     """Run a container and store its outputs in `directory`."""
 
-    program: Program
+    program: str  # of program_json.to_json
     directory: str
 
 
@@ -83,7 +82,7 @@ def _build_layer(job: LayerJob, emit: Any) -> dict[str, Any]:
     if job.identity:
         hold_project(job.root, job.identity)
     context = Context(store=job.store, root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False)
-    captured = rebuild(job.settled, job.parents, context, "verify", RebuildDirectory(job.directory), job.variation)
+    captured = rebuild(job.resolved, job.parents, context, "verify", RebuildDirectory(job.directory), job.variation)
     return {"captured": [*captured]}
 
 
@@ -92,7 +91,9 @@ def _run_task(job: TaskJob, emit: Any) -> dict[str, Any]:
         outputs = os.path.join(job.directory, "outputs")
         os.mkdir(outputs)
         os.chmod(outputs, 0o755)
-        outcome = LocalRunner().run(job.program, stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
+        outcome = LocalRunner().run(
+            program_json.from_json(job.program), stdout=tee.writer, stderr=tee.writer, outputs_to=outputs
+        )
         tee.close()
         output = tee.text(1 << 16)
     answer = {

@@ -725,7 +725,7 @@ def inspect(request, name, path, *, files):
     if name == "nope":
         raise errors.UsageError("nothing here is called `nope`", code="no-such-name", hint="did you mean `deps`?")
     base, deps = _member("bookworm", "base", "debian", "77aa"), _member("de\x1b[31mps")
-    owner = package(type="npm", namespace="@x", name="left", version="1.0")
+    owner = package(type="npm", namespace="@x", name="left", full_name="@x/left", version="1.0")
     if path:
         said = (
             PathInLayer(member=base, file=_file(path, size=812), seen=False),

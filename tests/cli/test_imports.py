@@ -81,8 +81,8 @@ MAKING = ("container.supervisor", "container.program", "build.builder", "build.s
 READING = (*MAKING, "container", "build", "store", "plan", "lock", "events", "run.task_container")
 VERBS = {  # the verb, rooms of ours that it has no need of, and how many modules of ours at most
     "list": (READING, 86),
-    "schema": ((*READING, "project.source_files", "project.snapshot"), 64),
-    "plan": (MAKING, 123),
+    "schema": ((*READING, "project.source_files", "project.snapshot"), 66),
+    "plan": (MAKING, 124),
     "why": (MAKING, 131),
 }
 

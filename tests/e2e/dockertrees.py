@@ -174,7 +174,7 @@ class Case:
         """The tree and the configuration that we make."""
         found = open_project.open_project(CommandRequest(directory=str(self.top)), lambda _: None, Cancel.make())
         stack = Scheduler(found.graph, found.context).stack("t")
-        base = stack.made[0].settled
+        base = stack.layers[0].resolved
         return tree(stack), dict(base.node.kind.image_config(base.request, base.pins))
 
     def theirs(self, bench: Bench) -> tuple[dict, dict]:
@@ -236,7 +236,7 @@ def _say() -> None:
 
 def tree(stack: Stack) -> dict[str, list]:
     """All files of a stack, as a container sees them."""
-    lowers = tuple(made.layer.tree for made in reversed(stack.made))
+    lowers = tuple(made.layer.tree for made in reversed(stack.layers))
     program = Program(
         root=Root(lowers=lowers, own=("tmp", "run")), steps=(ContainerStep(call=f"{__name__}:_say"),), user="root"
     )

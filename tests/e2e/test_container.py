@@ -102,8 +102,8 @@ def go(tree: str, *script: str, step: ContainerStep | None = None, project: Path
         or tuple(ContainerStep(argv=("/bin/sh", "-ec", line)) for line in script)
     )
     options = {k: more.pop(k) for k in ("cancel", "outputs_to") if k in more}
-    view = ProjectMount(project=str(project), hidden=more.pop("hidden", ())) if project else None
-    program = Program(root=more.pop("root", Root(lowers=(tree,))), steps=steps, env=ENV, view=view, **more)
+    view = ProjectMount(source=str(project), hidden=more.pop("hidden", ())) if project else None
+    program = Program(root=more.pop("root", Root(lowers=(tree,))), steps=steps, env=ENV, project=view, **more)
     log = os.memfd_create("log")
     try:
         exit_ = supervisor.run(program.to_dict(), stdout=log, stderr=log, **options)
@@ -849,7 +849,7 @@ def test_trees_lie_over_the_project_and_its_own_files_win(tree, tmp_path, projec
         root=Root(lowers=(str(tmp_path / "upper"), str(tmp_path / "lower"), tree)),
         project=project,
         hidden=("junk", "src/c.pyc"),
-        laid=(0, 1),
+        covering=(0, 1),
         inputs=("a.txt",),
     )
     assert done.status == 0, done.out
@@ -867,7 +867,7 @@ def test_a_link_where_a_tree_should_be_leads_nowhere(tree, tmp_path, project):
     (tmp_path / "above/project").mkdir(parents=True)
     for name in ("one", "two", "three", "four", "file"):
         lowers = (str(tmp_path / "above"), tree, str(tmp_path / name))
-        done = go(tree, "cd /project; ls", root=Root(lowers=lowers), project=project, laid=(2,))
+        done = go(tree, "cd /project; ls", root=Root(lowers=lowers), project=project, covering=(2,))
         assert (done.status, done.out) == (0, "a.txt\njunk\nsecret\nsrc\n"), name
 
 

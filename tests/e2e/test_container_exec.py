@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from envtool.container import userns
 from envtool.container.program import ContainerStep, Program, Root
 from envtool.container.supervisor import Container
 from envtool.errors import SandboxError
@@ -95,6 +96,17 @@ def test_it_starts_where_and_as_the_last_step_does(tree):  # noqa: F811
     with Container(Program(root=Root(lowers=(tree,)), steps=steps, env=ENV).to_dict()) as container:
         container.start()
         assert ran(container, "echo $A; pwd") == (0, "1\n/tmp\n")
+
+
+def test_another_user(made):
+    container = made(SERVE, user="root")
+    status, text = ran(container, "id -u; id -g; grep CapEff /proc/self/status", user="12:34")
+    if userns.caller_ids().mode == "single":
+        assert (status, "single user id" in text) == (126, True)
+    else:
+        assert (status, text.split()) == (0, ["12", "34", "CapEff:", "0000000000000000"])
+    assert ran(container, "true", user="nobody-of-that-name")[0] == 126
+    assert ran(container, "id -u", user="0") == ran(container, "id -u") == (0, "0\n")
 
 
 def test_standard_streams_are_its_own(made):
@@ -250,6 +262,7 @@ def test_the_containers_end_is_the_end_of_its_commands(made):
         end = waiting(container) if how != "close" else None
         with container.exec(["sh", "-c", "trap '' TERM; sleep 60"]) as execution:
             if how == "stop":
+                until(lambda: "sleep 60" in ran(container, "ps -o args=")[1])  # noqa: B023 - called here
                 container.stop()
             if how == "close":
                 container.__exit__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -66,8 +67,8 @@ argv = ("/usr/bin/python3", "-I", "-S", "/look.py")
 def program(steps):
     return Program(
         root=Root(lowers=(top + "/tree",)), steps=steps, user="user" if user == "user" else "root", timeout=40,
-        env={"PATH": "/usr/bin:/bin", "ONE": "1"}, view=ProjectMount(project=project),
-        binds=(BindMount(source="/usr", target="/usr"),), shown=(TextMount(target="/look.py", content=look.encode()),),
+        env={"PATH": "/usr/bin:/bin", "ONE": "1"}, project=ProjectMount(source=project),
+        binds=(BindMount(source="/usr", target="/usr"),), mounts=(TextMount(target="/look.py", content=look.encode()),),
     ).to_dict()
 more = {"env": {"TWO": "2"}, "cwd": "/project", **who}
 looks = (ContainerStep(argv=argv, **more),)
@@ -84,11 +85,50 @@ with supervisor.Container(program((*looks, *stays))) as container:
 """
 
 
-@pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="no /usr/bin/python3 to look with")
+TRACE = """\
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+(pid,) = [int(name) for name in os.listdir("/proc") if name.isdigit() and open(f"/proc/{name}/comm").read() == "sleep\\n"]
+assert libc.ptrace(ctypes.c_long(0x4206), ctypes.c_long(pid), None, None) == 0, os.strerror(ctypes.get_errno())
+open(f"/proc/{pid}/mem", "rb").close()
+print("traced")
+"""
+YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
+needs_python = pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="no /usr/bin/python3 to look with")
+
+
+@pytest.mark.skipif(
+    YAMA.exists() and YAMA.read_text() != "0\n",
+    reason="Yama keeps processes from tracing each other",
+)
+@needs_python
+@pytest.mark.parametrize("user", ["user", "root"])
+def test_a_debugger_that_is_executed_reaches_the_steps(fresh: Place, user):
+    """All processes of a container are confined together: had each step confined itself, none could trace another's."""
+    driver = DRIVER[: DRIVER.index("with supervisor")]
+    driver += (
+        "with supervisor.Container(program(stays)) as container:\n"
+        "    container.start()\n"
+        "    import time; time.sleep(0.2)\n"
+        "    with container.exec(argv) as execution:\n"
+        "        print(execution.wait().status)\n"
+    )
+    status, out, err = run_driver(fresh, driver, TRACE, user)
+    assert (status, out) == (0, "traced\n0\n"), err
+
+
+@needs_python
 @pytest.mark.parametrize("user", ["user", "root", "nobody"])
 def test_commands_and_joined_containers_see_what_a_step_sees(fresh: Place, user):
     if user == "nobody" and fresh.caller.mode == "single":
         pytest.skip("there is no other id")
+    status, out, err = run_driver(fresh, DRIVER, LOOK, user)
+    assert status == 0, err
+    compare(out)
+
+
+def run_driver(fresh: Place, driver: str, look: str, user: str) -> tuple[int, str, str]:
+    """Run a driver as the caller. Returns its status, and what it printed."""
     tree = fresh.directory("tree")
     for name in ("etc", "tmp"):
         (tree / name).mkdir()
@@ -99,12 +139,16 @@ def test_commands_and_joined_containers_see_what_a_step_sees(fresh: Place, user)
     fresh.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/tmp:/bin/sh\n", at=tree)
     fresh.environ |= {"CANARY": "of the caller"}
     process = fresh.caller.spawn(
-        fresh.caller.command[0], "-c", DRIVER, str(fresh.top), str(fresh.project), LOOK, user, env=fresh.variables(), cwd=fresh.top,
+        fresh.caller.command[0], "-c", driver, str(fresh.top), str(fresh.project), look, user, env=fresh.variables(), cwd=fresh.top,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     fresh.running.append(process)
     out, err = (text.decode() for text in process.communicate(timeout=60))
-    assert process.returncode == 0, err
+    return process.returncode, out, err
+
+
+def compare(out: str) -> None:
+    """Compare what a step, a command and a joined container printed."""
     step, executed, joined = (json.loads(line) for line in out.splitlines())
     assert executed == step
     assert ["ONE", "1"] in step["environ"]

@@ -105,20 +105,20 @@ def finished(events):
 
 def test_parts_are_made_and_stood_on(world):
     nodes, setting, events = world
-    made = Scheduler(known_parts(nodes, setting), setting).stack("e").made
-    assert [each.settled.node.spec.name for each in made] == ["img", "one", "copied", "top"]
+    made = Scheduler(known_parts(nodes, setting), setting).stack("e").layers
+    assert [each.resolved.node.spec.name for each in made] == ["img", "one", "copied", "top"]
     assert finished(events) == dict.fromkeys(("img", "one", "stage", "more", "copied", "top"), "built")
     with open(f"{made[2].layer.tree}/base/kept") as file:
         assert file.read() == "k"
-    assert made[1].settled.request.variables == {}
-    assert made[3].settled.request.variables == {"OF": "the whole image"}
+    assert made[1].resolved.request.variables == {}
+    assert made[3].resolved.request.variables == {"OF": "the whole image"}
     [beside] = made[2].layer.document["beside"].values()
     assert beside == [layers.find(setting.store, each.key).diff_id for each in hidden(setting, made)]
 
     events.clear()
     again = Scheduler(known_parts(nodes, setting), setting)
-    assert again.find_known_stack("e").made == again.stack("e").made
-    assert [each.layer for each in again.stack("e").made] == [each.layer for each in made]
+    assert again.find_known_stack("e").layers == again.stack("e").layers
+    assert [each.layer for each in again.stack("e").layers] == [each.layer for each in made]
     assert not events
 
 
@@ -155,7 +155,7 @@ def test_parts_fetch_side_by_side_and_are_made_one_a_processor(world, monkeypatc
     kind = Fetched()
     parts = [api.Part(name=f"p{number}", kind=kind, options=[f"'{number}'"], where=HERE) for number in range(6)]
     monkeypatch.setattr(Image, "parts", lambda *_: parts)
-    made = Scheduler(known_parts(nodes, setting), setting).stack("e").made
+    made = Scheduler(known_parts(nodes, setting), setting).stack("e").layers
     assert len(made) == 8
     assert there.count(False) >= 6  # each part had the only turn
     assert least.acquire(blocking=False)
@@ -173,14 +173,14 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
         return replace(at, share=make_client(team, at.store, **about))
 
     first = shared(setting)
-    made = Scheduler(nodes, first).stack("e").made
+    made = Scheduler(nodes, first).stack("e").layers
     first.share.close()
     assert events[-1].detail.startswith("6 pushed")
     events.clear()
     monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "other"))
     other = shared(replace(setting, store=store.open_store(idmap=userns.describe_ids())))
     try:
-        again = Scheduler(nodes, other).stack("e").made
+        again = Scheduler(nodes, other).stack("e").layers
         assert [each.layer.diff_id for each in again] == [each.layer.diff_id for each in made]
         outcomes = {event.name: event.outcome for event in events if isinstance(event, Finished)}
         assert outcomes.pop("img") in ("pulled", "done")
@@ -192,9 +192,9 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
         events.clear()
         quiet = replace(shared(other), cached_only=True)
         later = Scheduler(grown, quiet)
-        assert [each.settled.node.spec.name for each in later.find_known_stack("e").aside] == ["stage", "more"]
+        assert [each.resolved.node.spec.name for each in later.find_known_stack("e").other_stages] == ["stage", "more"]
         assert later.stack("e").diff_ids == tuple(each.layer.diff_id for each in made)
-        assert {each.settled.node.spec.name for each in later.made()} >= {"img", "stage", "more", "top"}
+        assert {each.resolved.node.spec.name for each in later.finished_layers()} >= {"img", "stage", "more", "top"}
         quiet.share.close()
         assert not events
     finally:

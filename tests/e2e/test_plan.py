@@ -31,7 +31,8 @@ def told(place, *words):
         action: int(number)
         for number, action in re.findall(r"(\d+) (?:to )?(\w+)", done.out.splitlines()[-1].partition(":")[0])
     }
-    return Counter((action, subject, name) for action, subject, name in lines), sums
+    # what a name is on is no part of it
+    return Counter((action, subject, name.partition(" [")[0]) for action, subject, name in lines), sums
 
 
 def carried_out(place, *words):

@@ -155,11 +155,14 @@ def documents(root, registry: PluginRegistry):
     for node in nodes.nodes.values():
         request = resolution.request_for(node, [made[each] for each in node.below], setting)
         pins = PINS[node.kind.name](request) if node.kind.name in PINS else node.kind.resolve(request, None)
-        settled = resolution.apply_pins(node, request, pins)
-        made[node.id] = resolution.MadeLayer(settled=settled, layer=Layer(diff_id=keys.digest(["golden", settled.key])))
+        resolved = resolution.apply_pins(node, request, pins)
+        made[node.id] = resolution.StoredLayer(
+            resolved=resolved, layer=Layer(diff_id=keys.digest(["golden", resolved.key]))
+        )
     return {
         env: [
-            [made[each].settled.node.spec.name, made[each].settled.key, made[each].settled.document] for each in stack
+            [made[each].resolved.node.spec.name, made[each].resolved.key, made[each].resolved.document]
+            for each in stack
         ]
         for env, stack in nodes.stacks.items()
     }

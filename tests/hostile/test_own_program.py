@@ -57,8 +57,8 @@ env = {"PATH": "/tmp/bin:/usr/bin:/bin", "HOME": "/tmp"}
 steps = (ContainerStep(argv=("/usr/bin/bash", "-ec", prepare)), ContainerStep(argv=("/usr/bin/sleep", "0.5")))
 steps = (*steps[:1], ContainerStep(argv=argv)) if kernel != "exec" else steps
 program = Program(
-    root=Root(lowers=(top + "/tree",)), steps=steps, env=env, user=user, timeout=30,
-    binds=(BindMount(source="/usr", target="/usr"),), shown=(TextMount(target="/code", content=change.encode()),),
+    root=Root(upper=top + "/tree") if kernel == "kept" else Root(lowers=(top + "/tree",)), steps=steps, env=env, user=user, timeout=30,
+    binds=(BindMount(source="/usr", target="/usr"),), mounts=(TextMount(target="/code", content=change.encode()),),
 )
 with supervisor.Container(program.to_dict()) as container:
     container.start()
@@ -103,7 +103,7 @@ def arena(fresh: Place) -> Place:
 
 
 @pytest.mark.sampled(6)
-@pytest.mark.parametrize("kernel", ["new", "old", "exec"])
+@pytest.mark.parametrize("kernel", ["new", "old", "exec", "kept"])  # kept: mount points are removed at the end
 @pytest.mark.parametrize("user", ["user", "root"])
 @pytest.mark.parametrize("way", WAYS)
 def test_our_own_program_is_executed_by_no_step(arena, way, user, kernel):
@@ -124,6 +124,8 @@ def test_our_own_program_is_executed_by_no_step(arena, way, user, kernel):
         after.st_ctime_ns,
     )
     assert "status 126" in out, out
+    if kernel == "kept":
+        assert {"proc", "sys", "usr", "code"} & {*os.listdir(arena.top / "tree")} == set()
 
 
 def test_nothing_else_is_kept_from_running(place):

@@ -1,3 +1,4 @@
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -39,6 +40,19 @@ def test_no_spec_says_how_to_begin(tmp_path):
         find_spec(CommandRequest(directory=str(tmp_path)))
     assert caught.value.code == "no-spec"
     assert "envtool init" in caught.value.hint
+
+
+def test_a_file_as_the_directory_is_named_as_what_it_is(tmp_path):
+    (tmp_path / "spec.yaml").write_text("version: 1\n")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UsageError, match="is not a directory") as raised:
+        find_spec(CommandRequest(directory=str(tmp_path / "spec.yaml")))
+    assert f"-f {tmp_path}/spec.yaml" in raised.value.hint
+    with pytest.raises(UsageError, match="is not a directory") as raised:
+        find_spec(CommandRequest(directory=str(tmp_path / "fifo")))
+    assert not raised.value.hint
+    with pytest.raises(UsageError, match="no directory"):
+        find_spec(CommandRequest(directory=str(tmp_path / "nothing")))
 
 
 def test_envs_are_chosen_by_name_group_or_glob(project):

@@ -3,13 +3,14 @@ from __future__ import annotations
 import sys
 import zipfile
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from envtool import api, distributions, plugin_calls, testing
 from envtool.errors import PluginError, UsageError
-from envtool.plugins import OUR_VERBS, check_verbs, discover, load_verb, wrong_schema
+from envtool.plugins import OUR_VERBS, REMOVED, check_verbs, discover, load_verb, wrong_schema
 from envtool.spec import load as load_spec
 
 
@@ -295,3 +296,68 @@ def test_an_entry_point_that_names_no_module_is_the_plugins_fault(site):
     with pytest.raises(UsageError) as caught:
         discover(())
     assert "`Some.Thing` 1.5 cannot be imported" in caught.value.message
+
+
+# ---- the version of the API ------------------------------------------------------------------------------------------
+
+
+def test_what_fits_and_what_says_nothing():
+    for version in ({}, {"envtool_api": api.API_VERSION}):
+        module = plugin(envtool_layer_kinds=lambda: [kind("motd")])
+        vars(module).update(version)
+        assert sorted(discover([], [Entry("motd", lambda module=module: module)]).layers) == ["motd"]
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "hint"),
+    [
+        (
+            api.API_VERSION + 1,
+            f"is written for version {api.API_VERSION + 1} of the plugin API, and this",
+            "update envtool",
+        ),
+        (999, "is written for version 999", "update envtool"),
+        (0, "names 0 as its version of the plugin API", "update it, or uninstall it"),
+        (-1, "names -1", "update it"),
+        ("1", "names '1'", "update it"),
+        (True, "names True", "update it"),
+        (1.0, "names 1.0", "update it"),
+        (None, "names None", "update it"),
+        ("x" * 10_000, "names 'xxx", "update it"),
+    ],
+)
+def test_another_version(version, said, hint):
+    module = plugin(envtool_layer_kinds=lambda: 1 / 0)
+    module.envtool_api = version
+    with pytest.raises(UsageError) as caught:
+        discover([], [Entry("motd", lambda: module, "envtool-motd")])
+    assert caught.value.message.startswith("the plugin `envtool-motd` 1.2 ")
+    assert said in caught.value.message
+    assert len(caught.value.message) < 200
+    assert hint in caught.value.hint
+    assert caught.value.code == "plugin"
+
+
+@pytest.mark.parametrize("name", ["optional_inputs", "named_inputs", "asked_inputs", "keeps", "follows", "texts"])
+def test_a_method_of_the_api_before_version_1(name):
+    old = kind("motd", **{name: lambda self, options: ()})
+    with pytest.raises(UsageError, match=f"a layer kind `motd` with `{name}`, which version 1"):
+        discover([], [Entry("motd", lambda: plugin(envtool_layer_kinds=lambda: [old]))])
+
+
+@pytest.mark.parametrize("name", ["parts", "fresh", "pinned", "watches", "image_config", "epoch"])
+def test_what_only_bases_are_asked(name):
+    layer = kind("motd", **{name: None})
+    with pytest.raises(UsageError, match=f"with `{name}`, which only an envtool.api.Base has"):
+        discover([], [Entry("motd", lambda: plugin(envtool_layer_kinds=lambda: [layer]))])
+
+
+def test_our_plugins_say_it_and_the_changelog_has_it():
+    top = Path(__file__).parents[2]
+    for path in sorted(top.glob("plugins/*/src/*/plugin.py")):
+        assert f"envtool_api = {api.API_VERSION}" in path.read_text(), path
+    text = (top / "docs" / "api-changelog.md").read_text()
+    assert f"## Version {api.API_VERSION}" in text
+    assert f"## Version {api.API_VERSION + 1}" not in text
+    for name in REMOVED:
+        assert f"`{name}`" in text

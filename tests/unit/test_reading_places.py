@@ -21,6 +21,7 @@ ALLOWED = {
     "envtool/verify/": STORE,
     "envtool/net/": OWN,
     "envtool/distributions.py": OWN + ": where Python imports from",
+    "envtool/testing/layer_build.py": STORE,
     "envtool/kinds/debian/deb.py": STORE + ": what was fetched",
     "envtool/kinds/debian/suite_index.py": STORE + ": what was fetched",
     "envtool/kinds/debian/contents_index.py": STORE + ": what was fetched",

@@ -147,3 +147,37 @@ def test_no_module_imports_itself_by_others():
             break
         left -= free
     assert not {name: sorted(edges[name] & left) for name in sorted(left)}
+
+
+# Who runs containers, or works on the files of their ids, other than by the Runner of a Context (container/runner.py).
+NO_RUNNER = {
+    "run.fast_exec": "its imports are on a budget",
+    "run.sweep": "it sweeps the store after the end of the process",
+    "build.disk_space": "gc, which keeps this machine's store",
+    "app.inspection": "it measures this machine's store",
+    "app.machine_checks": "it looks at this machine",
+    "app.maintenance": "it keeps this machine's store",
+    "app.open_project": "it sweeps this machine's store before there is a Context",
+    "inspect.remove_store": "it removes this machine's store",
+    "inspect.store_check": "it checks this machine's store",
+}
+KERNEL = {"run_as_root", "remove_as_root", "give_to_root"}
+
+
+def calls_kernel(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names if alias.name in KERNEL)
+        owner = node.value.id if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) else ""
+        if owner == "supervisor" or (owner == "userns" and node.attr in KERNEL):
+            yield node.attr
+
+
+def test_what_needs_a_kernel_goes_through_the_runner():
+    callers = {
+        name.removeprefix("envtool.")
+        for name, tree in TREES.items()
+        if not name.startswith(("envtool.container.", "envtool.testing.")) and [*calls_kernel(tree)]
+    }
+    assert callers == set(NO_RUNNER)
+    assert {*calls_kernel(ast.parse("userns.run_as_root(f)\nsupervisor.run(p)"))} == {"run_as_root", "run"}

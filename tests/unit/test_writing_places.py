@@ -43,6 +43,7 @@ ALLOWED = {
     "envtool/fs/caller_paths.py": "what does it at paths of the caller",
     "envtool/fs/beneath.py": "how it opens",
     "envtool/testing/fake_runner.py": "the directories of a test",
+    "envtool/testing/layer_build.py": "the directories of a test",
     "envtool/project/rundir.py:open_run": PRIVATE,
     "envtool/store/": STORE,
     "envtool/fs/store_files.py": STORE,

@@ -102,6 +102,10 @@ class Debian(Base):
             "debs": [pinned.pin_package(package) for package in packages],
         }
 
+    def package(self, file: str) -> tuple[str, str]:
+        """Returns ("gcc", "4:12.2.0-3") for `gcc_4%3a12.2.0-3_amd64.deb`."""
+        return pinned.package_of_deb(file)
+
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """Returns the debs."""
         return pinned.deb_fetches(pins)

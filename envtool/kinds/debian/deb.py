@@ -9,7 +9,7 @@ import lzma
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from envtool.fs.sizes import natural
+from envtool.api.untrusted_text import natural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from envtool.api import ResolveError
-from envtool.fs.sizes import natural
+from envtool.api.untrusted_text import natural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from envtool.api import Fetch, Json, Request, Site, shapes
-from envtool.fs.sizes import format_size
+from envtool.api.untrusted_text import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,3 +144,11 @@ def summary(pins: Any) -> str:
     """Returns the number and size of the debs, as in "88 packages, 41 MB"."""
     count, size = len(pins["debs"]), sum(deb["size"] for deb in pins["debs"])
     return f"{count} package{'s' if count != 1 else ''}, {format_size(size)}" if count else "nothing to add"
+
+
+def package_of_deb(file: str) -> tuple[str, str]:
+    """Returns name and version in the file name of a deb, as apt writes it; (the name, "") for another."""
+    from urllib.parse import unquote
+
+    words = file.removesuffix(".deb").split("_")
+    return (words[0], unquote(words[1])) if file.endswith(".deb") and len(words) == 3 else (file, "")

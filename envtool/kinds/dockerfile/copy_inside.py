@@ -15,10 +15,16 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from envtool.api import BuildError
-from envtool.fs import store_files
-from envtool.fs.passwd import UnknownUserError, User, explain_unmapped, find_group, find_user
-from envtool.fs.rootpaths import resolve_in_root
-from envtool.fs.sizes import natural
+from envtool.api.foreign_tree import (
+    UnknownUserError,
+    User,
+    explain_unmapped,
+    find_group,
+    find_user,
+    read_regular_file,
+    resolve_in_root,
+)
+from envtool.api.untrusted_text import natural
 from envtool.kinds.dockerfile.build_context import is_pattern
 from envtool.kinds.dockerfile.dockerignore import pattern_covers
 
@@ -189,7 +195,7 @@ def _user(name: str) -> User:
 
 def _read(path: str) -> bytes:
     try:
-        return store_files.read_regular_file(path, most=_NAMES, follow=True)
+        return read_regular_file(path, most=_NAMES, follow=True)
     except OSError:
         return b""
 

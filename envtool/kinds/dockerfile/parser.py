@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from envtool.distributions import install_command
+from envtool.api import install_command
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 
 _HEREDOC = re.compile(r"^\d*<<(-?)([^<]+)$")

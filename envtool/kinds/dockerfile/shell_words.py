@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from envtool.fs.globs import starred
+from envtool.api.untrusted_text import starred
 
 MAX_EXPANDED = 64 * 1024  # characters that variables may add to a text, the same as in a template of the spec
 _SPECIAL = "@*#?-$!0"

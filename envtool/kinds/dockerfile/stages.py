@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from envtool.fs.sizes import natural
+from envtool.api.untrusted_text import natural
 from envtool.kinds.dockerfile.parser import DockerfileError, Instruction
 from envtool.kinds.dockerfile.run_mounts import mount_origins
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from envtool.fs.sizes import natural
+from envtool.api import Json
+from envtool.api.untrusted_text import natural
 from envtool.kinds.dockerfile import copy_add, run_mounts
 from envtool.kinds.dockerfile.operations import Act, DirectoryAct, RunAct
 from envtool.kinds.dockerfile.parser import DockerfileError, Heredoc, Instruction, is_heredoc_only, parse
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 from envtool.kinds.dockerfile.stages import UNSET_HINT, check_flags, check_variable_limits, parse_arg
-from envtool.model import Json
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELL = ("/bin/sh", "-c")

@@ -22,7 +22,7 @@ from envtool.api import (
     Site,
     SpecError,
 )
-from envtool.fs.sizes import format_size
+from envtool.api.untrusted_text import format_size
 from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.pins import PinnedLayer
 

@@ -1,7 +1,7 @@
 """Reads images in one file, which may be compressed: tars of OCI layouts, and archives of `docker save` and `podman
 save`.
 
-No member is ever written under its own name: members are looked up by the names in the image's documents."""
+No member is ever written under its own name: members are looked up by the names in the image's oci_images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from envtool.api import FetchError, ResolveError, Site
-from envtool.net.oci import documents
+from envtool.api import FetchError, ResolveError, Site, oci_images
 
 CHUNK_SIZE = 1 << 20
 MAX_MEMBERS = 20_000
@@ -56,7 +55,7 @@ class ImageArchive:
         compress them."""
         start = next(self.chunks(name), b"")[:4]
         gz, zst = start.startswith(b"\x1f\x8b"), start.startswith(b"\x28\xb5\x2f\xfd")
-        return documents.OCI_LAYER_GZIP if gz else documents.OCI_LAYER_ZSTD if zst else documents.OCI_LAYER
+        return oci_images.OCI_LAYER_GZIP if gz else oci_images.OCI_LAYER_ZSTD if zst else oci_images.OCI_LAYER
 
     def size(self, name: str) -> int:
         """Returns the size of a regular file in bytes."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from envtool.api import Fetch, FetchError, Json, shapes
-from envtool.net.oci.media_types import LAYERS
+from envtool.api.oci_images import LAYERS
 
 if TYPE_CHECKING:
-    from envtool.net.oci.documents import Descriptor, ImageConfig
+    from envtool.api.oci_images import Descriptor, ImageConfig
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the default of every container
 CONTAINER_VARIABLES = frozenset(

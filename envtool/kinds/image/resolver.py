@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from envtool.api import Fetch, FetchError, Json, Site
+from envtool.api import Fetch, FetchError, Json, Site, oci_images
+from envtool.api.oci_images import Descriptor, ImageConfig, ImageIndex, Platform
 from envtool.kinds.image import image_archives, pins
 from envtool.kinds.image.pins import PinnedLayer
 from envtool.kinds.image.source import INDEX, LAYOUT, LAYOUT_ARCHIVE, MARKER, ImageLocation
-from envtool.net.oci import documents, layout, platforms, reference
-from envtool.net.oci.documents import Descriptor, ImageConfig, ImageIndex, Platform
-from envtool.net.oci.registry import RegistryClient
 
 MAX_INDEX_DEPTH = 2  # indexes in an index, the same as in the registry client
 
@@ -42,7 +40,7 @@ def project_path(source: ImageLocation, directory: str) -> str:
     return posixpath.normpath(posixpath.join(directory, source.path))
 
 
-def layout_reader(path: str, site: Site) -> layout.Read:
+def layout_reader(path: str, site: Site) -> oci_images.Read:
     """Returns a function that opens the files of a layout of the project."""
     return lambda name: site.open(posixpath.join(path, name))
 
@@ -55,17 +53,13 @@ def locate_blobs(
         return [_in_registry(source, manifest, blob, site) for blob in fetches]
     path = project_path(source, directory)
     if source.scheme == LAYOUT:
-        return [replace(blob, url=site.url(layout.blob_path(path, f"sha256:{blob.sha256}"))) for blob in fetches]
+        return [replace(blob, url=site.url(oci_images.blob_path(path, f"sha256:{blob.sha256}"))) for blob in fetches]
     with image_archives.open_archive(path, source.text, site) as archive:
         names = _blob_names(archive, source)
         return [_extract_blob(archive, names, blob, site) for blob in fetches]
 
 
 # ---- registries ------------------------------------------------------------------------------------------------------
-
-
-def client(site: Site) -> RegistryClient:
-    return site.shared("image:registries", lambda: RegistryClient(cancelled=site.cancelled))
 
 
 def _from_registry(source: ImageLocation, platform: Platform, site: Site, keep: Json) -> Json:
@@ -75,7 +69,7 @@ def _from_registry(source: ImageLocation, platform: Platform, site: Site, keep: 
     if keep is not None and pins.image_name(keep) == name and pins.index_digest(keep) and not image_reference.digest:
         image_reference = image_reference.with_digest(pins.index_digest(keep))  # all platforms are then of one build
     site.note(f"asking {image_reference.registry} for {image_reference.repository}")
-    image = client(site).image(image_reference, platform)
+    image = site.registries().image(image_reference, platform)
     pins.check_media_types(image.manifest.layers, str(source.reference))
     return pins.make_pins(
         name=name,
@@ -89,7 +83,9 @@ def _from_registry(source: ImageLocation, platform: Platform, site: Site, keep: 
 
 def _in_registry(source: ImageLocation, manifest: str, fetch: Fetch, site: Site) -> Fetch:
     assert source.reference is not None
-    location, *others = client(site).blob_locations(source.reference.with_digest(manifest), f"sha256:{fetch.sha256}")
+    location, *others = site.registries().blob_locations(
+        source.reference.with_digest(manifest), f"sha256:{fetch.sha256}"
+    )
     mirrors = tuple(mirror.url for mirror in others)
     return replace(fetch, url=location.url, authorization=location.authorization, mirrors=mirrors)
 
@@ -97,19 +93,19 @@ def _in_registry(source: ImageLocation, manifest: str, fetch: Fetch, site: Site)
 # ---- layouts ---------------------------------------------------------------------------------------------------------
 
 
-def _from_layout(directory: str, read: layout.Read, source: ImageLocation, platform: Platform, text: str) -> Json:
-    index = layout.read_index(directory, read)
+def _from_layout(directory: str, read: oci_images.Read, source: ImageLocation, platform: Platform, text: str) -> Json:
+    index = oci_images.read_index(directory, read)
     top_entry = entry = _select_entry(index, source.name, platform, text)
     for _ in range(MAX_INDEX_DEPTH + 1):
-        document = documents.read_document(layout.read_document(directory, entry, read), text)
+        document = oci_images.read_document(oci_images.read_layout_document(directory, entry, read), text)
         if not isinstance(document, ImageIndex):
             break
-        entry = platforms.choose_manifest(document, platform, text)
+        entry = oci_images.choose_manifest(document, platform, text)
     else:
         raise FetchError(f"{text}: indexes in indexes, more than {MAX_INDEX_DEPTH} deep", code="registry-document")
-    config = documents.read_config(layout.read_blob(directory, document.config, read), f"{text}: its config")
+    config = oci_images.read_config(oci_images.read_blob(directory, document.config, read), f"{text}: its config")
     pins.check_media_types(document.layers, text)
-    documents.check_image(document, config, text)
+    oci_images.check_image(document, config, text)
     config = _check_platform(config, platform, text)
     return pins.make_pins(
         name=text,
@@ -126,14 +122,14 @@ def _select_entry(index: ImageIndex, name: str, platform: Platform, text: str) -
     a platform."""
     entries = {entry.digest: entry for entry in index.manifests}
     if not name and len(entries) > 1 and all(entry.platform for entry in entries.values()):
-        return platforms.choose_manifest(index, platform, text)
-    return layout.choose_image(index, name, text)
+        return oci_images.choose_manifest(index, platform, text)
+    return oci_images.choose_image(index, name, text)
 
 
 def _check_platform(config: ImageConfig, platform: Platform, text: str) -> ImageConfig:
     """Returns the config with its platform completed. Raises FetchError if the image is for another platform."""
-    config = replace(config, platform=platforms.fill_platform(config.platform, platform))
-    if not platforms.compatibility(platform, config.platform):
+    config = replace(config, platform=oci_images.fill_platform(config.platform, platform))
+    if not oci_images.compatibility(platform, config.platform):
         raise FetchError(f"{text}: is for {config.platform}, not for {platform}", code="registry-platform")
     return config
 
@@ -144,12 +140,12 @@ def _from_layout_archive(archive: image_archives.ImageArchive, source: ImageLoca
         os.makedirs(os.path.join(layout_path, "blobs", "sha256"))
         for name in archive.names():
             directory, _, digest = name.rpartition("/")
-            is_blob = directory == "blobs/sha256" and reference.is_digest(f"sha256:{digest}")
-            if (is_blob or name in (MARKER, INDEX)) and archive.size(name) <= documents.CONFIG_LIMIT:
+            is_blob = directory == "blobs/sha256" and oci_images.is_digest(f"sha256:{digest}")
+            if (is_blob or name in (MARKER, INDEX)) and archive.size(name) <= oci_images.CONFIG_LIMIT:
                 with open(os.path.join(layout_path, name), "xb") as file:
                     file.writelines(archive.chunks(name))
         try:
-            return _from_layout(layout_path, layout.directory_opener(layout_path), source, platform, source.text)
+            return _from_layout(layout_path, oci_images.directory_opener(layout_path), source, platform, source.text)
         except FetchError as error:
             error.message = error.message.replace(layout_path, source.text)
             error.args = (error.message,)
@@ -163,17 +159,17 @@ def _from_docker_archive(
     archive: image_archives.ImageArchive, source: ImageLocation, platform: Platform, site: Site
 ) -> Json:
     entry = docker_save_entry(archive, source)
-    config_document = archive.read(str(entry["Config"]), documents.CONFIG_LIMIT)
-    config = documents.read_config(config_document, f"{source.text}: its config")
+    config_document = archive.read(str(entry["Config"]), oci_images.CONFIG_LIMIT)
+    config = oci_images.read_config(config_document, f"{source.text}: its config")
     config = _check_platform(config, platform, source.text)
     names = [str(name) for name in entry["Layers"]]
     if len(names) != len(config.diff_ids):
-        archive.wrong(f"it has {documents.count_layers(len(names), len(config.diff_ids))}")
+        archive.wrong(f"it has {oci_images.count_layers(len(names), len(config.diff_ids))}")
     layers = []
     for name, diff_id in zip(names, config.diff_ids, strict=True):
         media_type = archive.layer_type(name)
         digest, size = diff_id, archive.size(name)
-        if media_type != documents.OCI_LAYER:  # no document has the digest of the compressed layer
+        if media_type != oci_images.OCI_LAYER:  # no document has the digest of the compressed layer
             digest = f"sha256:{site.keep(archive.chunks(name)).name}"
         layers.append(PinnedLayer(digest=digest, size=size, media_type=media_type, diff_id=diff_id))
     return pins.make_pins(
@@ -181,7 +177,7 @@ def _from_docker_archive(
         index="",
         manifest="",
         config=config,
-        config_digest=documents.sha256_digest(config_document),
+        config_digest=oci_images.sha256_digest(config_document),
         layers=layers,
     )
 
@@ -189,16 +185,16 @@ def _from_docker_archive(
 def docker_save_entry(archive: image_archives.ImageArchive, source: ImageLocation) -> dict[str, Any]:
     """Returns the entry of manifest.json with the source's name, or the only one. Raises FetchError."""
     try:
-        entries = json.loads(archive.read("manifest.json", documents.DOCUMENT_LIMIT))
+        entries = json.loads(archive.read("manifest.json", oci_images.DOCUMENT_LIMIT))
         images = [dict(entry) for entry in entries]
-        tags = [[reference.parse_reference(str(tag)) for tag in entry.get("RepoTags") or []] for entry in images]
+        tags = [[oci_images.parse_reference(str(tag)) for tag in entry.get("RepoTags") or []] for entry in images]
         for entry in images:
             if not isinstance(entry["Config"], str) or not isinstance(entry["Layers"], list):
                 archive.wrong("manifest.json: an entry without Config or Layers")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FetchError(f"{source.text}: manifest.json is not what docker writes", code="image-archive") from error
     if source.name:
-        image_reference = reference.parse_reference(source.name)
+        image_reference = oci_images.parse_reference(source.name)
         images = [entry for entry, names in zip(images, tags, strict=True) if image_reference in names]
     if len(images) != 1:
         available = ", ".join(sorted({name.familiar_name() for names in tags for name in names})[:12])
@@ -213,7 +209,7 @@ def _blob_names(archive: image_archives.ImageArchive, source: ImageLocation) -> 
     if source.scheme == LAYOUT_ARCHIVE:
         return {name.rpartition("/")[2]: name for name in archive.names() if name.startswith("blobs/sha256/")}
     entry = docker_save_entry(archive, source)
-    config = documents.read_config(archive.read(str(entry["Config"]), documents.CONFIG_LIMIT), source.text)
+    config = oci_images.read_config(archive.read(str(entry["Config"]), oci_images.CONFIG_LIMIT), source.text)
     names = [str(name) for name in entry["Layers"]]
     return {diff_id.removeprefix("sha256:"): name for name, diff_id in zip(names, config.diff_ids, strict=False)}
 
@@ -223,7 +219,7 @@ def _extract_blob(archive: image_archives.ImageArchive, names: dict[str, str], f
     if name is not None:
         return replace(fetch, url=site.keep(archive.chunks(name), sha256=fetch.sha256).as_uri())
     for layer_name in names.values():  # the sha256 of a compressed layer is known only after reading it
-        if archive.layer_type(layer_name) != documents.OCI_LAYER:
+        if archive.layer_type(layer_name) != oci_images.OCI_LAYER:
             path = site.keep(archive.chunks(layer_name))
             if path.name == fetch.sha256:
                 return replace(fetch, url=path.as_uri())

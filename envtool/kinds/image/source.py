@@ -14,13 +14,11 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envtool.api import FetchError, Json
-from envtool.fs.sizes import natural
-from envtool.net.oci import reference
-from envtool.net.oci.reference import Reference
+from envtool.api import FetchError, Json, oci_images
+from envtool.api.untrusted_text import natural
 
 if TYPE_CHECKING:
-    from envtool.net.oci.documents import Platform
+    from envtool.api.oci_images import Platform, Reference
 
 LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE = "oci", "oci-archive", "docker-archive"
 FOREIGN_TRANSPORTS = ("docker", "docker-daemon", "containers-storage", "dir", "sif", "ostree", "atomic")
@@ -74,7 +72,7 @@ def parse_source(text: str) -> ImageLocation:
             code="image-transport",
             hint=hint or f"`skopeo copy {text} oci:DIR` makes a layout of it",
         )
-    return ImageLocation(text=text, reference=reference.parse_reference(text))
+    return ImageLocation(text=text, reference=oci_images.parse_reference(text))
 
 
 def source_of_options(options: Json) -> tuple[ImageLocation, str]:
@@ -88,18 +86,16 @@ def source_of_options(options: Json) -> tuple[ImageLocation, str]:
 def target_platform(platform: str, machine: str) -> Platform:
     """Returns the platform of the image for a machine (`uname -m`). Raises FetchError (code image-platform) for a
     platform that the machine cannot run."""
-    from envtool.net.oci import platforms
-
-    machine_platform = platforms.platform_of_machine(machine)
+    machine_platform = oci_images.platform_of_machine(machine)
     if not platform:
         return machine_platform
-    target = platforms.parse_platform(platform)
+    target = oci_images.parse_platform(platform)
     number = natural(target.variant[1:])
-    if target.architecture == machine_platform.architecture == "amd64" and number and number > platforms.amd64_level():
-        text = f"an image for {target} does not run here: the processor is amd64/v{platforms.amd64_level()}"
+    if target.architecture == machine_platform.architecture == "amd64" and number and number > oci_images.amd64_level():
+        text = f"an image for {target} does not run here: the processor is amd64/v{oci_images.amd64_level()}"
         raise FetchError(text, code="image-platform")
     smaller = {"amd64": "386", "arm64": "arm"}.get(machine_platform.architecture)
-    if not platforms.compatibility(machine_platform, target) and (target.os, target.architecture) != (
+    if not oci_images.compatibility(machine_platform, target) and (target.os, target.architecture) != (
         machine_platform.os,
         smaller,
     ):

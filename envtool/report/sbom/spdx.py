@@ -86,7 +86,7 @@ def _package(item: SbomPackage) -> Package:
     license_text = ", ".join(to_one_line(text) for text in package.licenses)
     return Package(
         spdx_id=_identifier(package.name, url),
-        name=f"{package.namespace}/{package.name}" if package.type == "npm" and package.namespace else package.name,
+        name=package.display_name,
         version=package.version,
         download_location=no_assertion,
         files_analyzed=False,

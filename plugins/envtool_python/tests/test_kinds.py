@@ -325,3 +325,18 @@ def test_a_declared_build_is_the_whole_question():
 def test_variables_put_the_virtual_environment_first():
     assert Pip().variables(request(["a"]), None) == {"PATH": "/opt/venv/bin", "VIRTUAL_ENV": "/opt/venv"}
     assert Pip().variables(request({"path": "/srv/v"}), None)["PATH"] == "/srv/v/bin"
+
+
+@pytest.mark.parametrize(
+    ("file", "package"),
+    [
+        ("attrs-25.3.0-py3-none-any.whl", ("attrs", "25.3.0")),
+        ("a_b-1.0-1-cp311-cp311-linux_x86_64.whl", ("a_b", "1.0")),
+        ("attrs-25.3.0.tar.gz", ("attrs", "25.3.0")),
+        ("zope.interface-5.0.zip", ("zope.interface", "5.0")),
+        ("a-1.whl", ("a", "1")),
+        ("noversion.tar.gz", ("noversion.tar.gz", "")),
+    ],
+)
+def test_the_package_in_a_file(file, package):
+    assert Pip().package(file) == PythonProject().package(file) == package

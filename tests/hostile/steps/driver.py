@@ -45,7 +45,7 @@ if kind.endswith("network"):
     more["network"] = True
 if kind.endswith("outputs"):
     os.makedirs(os.path.join(top, "project"), exist_ok=True)
-    more |= {"outputs": ("nothing",), "view": ProjectMount(project=os.path.join(top, "project"))}
+    more |= {"outputs": ("nothing",), "project": ProjectMount(source=os.path.join(top, "project"))}
 steps = [begin, *between, end]
 if kind.endswith("alone"):
     steps = [ContainerStep(argv=("/usr/bin/python3", "-I", "-S", "-c", attacker))]

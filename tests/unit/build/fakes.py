@@ -189,7 +189,7 @@ class World:
         }
 
     def close(self):
-        self.context.claims.close()
+        self.context.leases.close()
         self.cancel.close()
 
 

@@ -62,7 +62,7 @@ def build(tmp_path):
         make.world.runner.on("make base", files={"/usr/bin/x": "x"})
         if make.prepare:
             make.prepare(make.world)
-        base, layer = make.world.scheduler.stack("e").made
+        base, layer = make.world.scheduler.stack("e").layers
         return base.layer, layer.layer
 
     make.prepare = None
@@ -87,7 +87,7 @@ def test_the_container_of_a_layer(build):
     assert program.env["HOME"] == "/root"
     assert set(base_environment(1)) <= set(program.env)
     assert program.binds == ()
-    assert program.view is None
+    assert program.project is None
 
 
 def test_a_base_has_no_layers_below_and_so_no_overlay(build):
@@ -155,7 +155,7 @@ def test_no_file_is_newer_than_the_epoch(build):
 def failed(build, name="plain", **more):
     with pytest.raises((BuildError, SandboxError, StoreError, Interrupted)) as found:
         build(name, **more)
-    build.world.context.claims.close()
+    build.world.context.leases.close()
     assert not os.listdir(build.world.context.store.path("tmp"))
     return found.value
 
@@ -183,7 +183,7 @@ def test_a_container_that_cannot_be_made(build, code):
 def test_no_network_when_offline(build):
     _, layer = build("network")
     assert build.world.runner.programs[-1].network
-    build.world.context.claims.close()
+    build.world.context.leases.close()
     os.rename(os.path.dirname(layer.tree), build.world.top / "gone")
     with pytest.raises(BuildError) as found:
         build.world.again(offline=True).stack("e")

@@ -16,11 +16,11 @@ FOUND = "cd" * 32
 def advice(code, *, options=None, locked=False, of_base=False, part="", **more):
     request = SimpleNamespace(name="deps", base_name="trixie", options=options if options is not None else ["attrs"])
     node = SimpleNamespace(kind=SimpleNamespace(of_base=of_base), of=part)
-    settled = SimpleNamespace(node=node, request=request, fetches=(SimpleNamespace(sha256=SHA),))
+    resolved = SimpleNamespace(node=node, request=request, fetches=(SimpleNamespace(sha256=SHA),))
     name = "trixie" if of_base else "deps"
     entries = (SimpleNamespace(question=SimpleNamespace(name=name)),) if locked else ()
     setting = SimpleNamespace(lock=SimpleNamespace(entries=entries))
-    return _fetch_failure_hint(settled, setting, FetchError("x", code=code, **more))
+    return _fetch_failure_hint(resolved, setting, FetchError("x", code=code, **more))
 
 
 ANEW = "if it is gone for good, `--refresh` settles it anew, and moves to what there is now"

@@ -33,13 +33,13 @@ CHAIN = {"e": ("base", (("one", None), ("two", None)))}
 def test_bottom_up_and_each_once(world):
     one = world(CHAIN | {"f": ("base", (("one", None), ("three", None)))})
     stack = one.scheduler.stack("e")
-    assert [made.settled.node.spec.name for made in stack.made] == ["base", "one", "two"]
+    assert [made.resolved.node.spec.name for made in stack.layers] == ["base", "one", "two"]
     assert one.made() == ["base", "one", "two"]
     one.scheduler.stack("f")
     assert one.made() == ["base", "one", "two", "three"]
     assert set(one.outcomes().values()) == {"built"}
     lowers = [program.root.lowers for program in one.runner.programs]
-    trees = [made.layer.tree for made in stack.made]
+    trees = [made.layer.tree for made in stack.layers]
     assert lowers[:3] == [(), (trees[0],), (trees[1], trees[0])]
     assert os.listdir(trees[1]) == ["one"]
 
@@ -49,15 +49,15 @@ def test_what_is_stored_is_not_made_again(world):
     first = one.scheduler.stack("e")
     again = one.again()
     assert again.find_known_stack("e").diff_ids == first.diff_ids
-    assert [made.layer for made in again.stack("e").made] == [made.layer for made in first.made]
+    assert [made.layer for made in again.stack("e").layers] == [made.layer for made in first.layers]
     assert one.made() == ["base", "one", "two"]
     assert not one.events
 
 
 def test_a_layer_that_is_gone_is_made_again_and_what_stands_on_it_stays(world):
     one = world(CHAIN)
-    _, gone, top = one.scheduler.stack("e").made
-    one.context.claims.close()
+    _, gone, top = one.scheduler.stack("e").layers
+    one.context.leases.close()
     os.rename(os.path.dirname(gone.layer.tree), one.top / "gone")
     one.again().stack("e")
     assert one.made() == ["base", "one", "two", "one"]
@@ -116,7 +116,7 @@ def test_a_failed_build_leaves_nothing_and_is_tried_in_the_next_run(world):
     assert "exit 3" in found.value.message
     assert found.value.output == "oh no"
     assert one.outcomes()["layer", "two"] == "failed"
-    one.context.claims.close()
+    one.context.leases.close()
     assert not os.listdir(one.context.store.path("tmp"))
     one.runner.on("make two", builds)
     one.again().stack("e")
@@ -135,11 +135,11 @@ def test_a_base_of_sublayers_is_planned_in_two_rounds(world):
     one = world({"e": ("img", (("one", None),))}, images=("img",))
     assert list(one.scheduler.known.parts) == []
     stack = one.scheduler.stack("e")
-    assert [made.settled.node.spec.name for made in stack.made] == ["img", "img-top", "one"]
-    assert [made.settled.node.spec.name for made in stack.aside] == ["img-stage"]
+    assert [made.resolved.node.spec.name for made in stack.layers] == ["img", "img-top", "one"]
+    assert [made.resolved.node.spec.name for made in stack.other_stages] == ["img-stage"]
     assert sorted(one.made()) == ["img", "img-stage", "img-top", "one"]
     top = next(program for program in one.runner.programs if program.steps[0].argv[1] == "img-top")
-    assert [tree.target for tree in top.beside] == ["/dev/envtool/beside/stage"]
+    assert [tree.target for tree in top.extra_trees] == ["/dev/envtool/beside/stage"]
     assert one.outcomes()["resolve", "img"] == "done"
 
 
@@ -178,7 +178,7 @@ def test_threads_that_want_one_node_wait_for_the_first(world):
         stacks = [pool.submit(one.scheduler.stack, env) for env in one.graph.stacks]
         assert begun.wait(10)
         go.set()
-        made = [stack.result(10).made[1] for stack in stacks]
+        made = [stack.result(10).layers[1] for stack in stacks]
     assert all(layer is made[0] for layer in made)
     assert sorted(one.made()) == ["base", "one", "own0", "own1", "own2", "own3"]
 
@@ -196,14 +196,14 @@ def test_a_cancelled_build_ends_and_nobody_waits_for_it(world):
             with pytest.raises(Interrupted):
                 stack.result(10)
     assert one.outcomes()["layer", "one"] == "interrupted"
-    one.context.claims.close()
+    one.context.leases.close()
     assert not os.listdir(one.context.store.path("tmp"))
 
 
 def test_what_the_team_has_is_pulled_and_its_parents_are_not_built(world):
     far = world(CHAIN)
     far.scheduler.stack("e")
-    stored = [layers.find(far.context.store, made.layer.key) for made in far.scheduler.made()]
+    stored = [layers.find(far.context.store, made.layer.key) for made in far.scheduler.finished_layers()]
     here = world(CHAIN)
     share = FakeShare(stored)
     here.again(share=share).stack("e")
@@ -215,10 +215,10 @@ def test_what_the_team_has_is_pulled_and_its_parents_are_not_built(world):
 @pytest.mark.parametrize("fault", ["lost", "damaged"])
 def test_what_cannot_be_pulled_is_built(world, fault):
     far = world(CHAIN)
-    base, one, two = (made.layer for made in far.scheduler.stack("e").made)
+    base, one, two = (made.layer for made in far.scheduler.stack("e").layers)
     here = world(CHAIN)
     share = FakeShare([base, one, two], **{fault: (one.key,)})
-    made = here.again(share=share).stack("e").made
+    made = here.again(share=share).stack("e").layers
     assert here.made() == ["one"]
     assert [layer.layer.diff_id for layer in made] == [base.diff_id, one.diff_id, two.diff_id]
     assert share.refused == ([one.key] if fault == "damaged" else [])

@@ -57,11 +57,14 @@ def cases(draw):
             rows.append((name, needs))
         envs[f"e{number}"] = (draw(st.sampled_from(BASES)), tuple(rows))
     some = st.frozensets(st.sampled_from(NAMES), max_size=3)
-    faults = draw(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(FAULTS), max_size=2))
+    used = sorted({name for base, rows in envs.values() for name in (base, *(row[0] for row in rows))})
+    used += PARTS if "img9" in used else ()
+    least = min(draw(st.sampled_from((0, 1, 2))), len(used))
+    faults = draw(st.dictionaries(st.sampled_from(used), st.sampled_from(FAULTS), min_size=least, max_size=3))
     return Case(
         envs=envs,
         faults={name: fault for name, fault in faults.items() if fault != "missing" or name in FETCHES},
-        cancel_at=draw(st.just(0) | st.integers(1, 40)),
+        cancel_at=draw(st.just(0) | st.sampled_from(range(1, 25))),
         threads=draw(st.integers(1, 4)),
         team=draw(st.frozensets(st.sampled_from(NAMES))),
         lost=draw(some),
@@ -155,7 +158,7 @@ def check_results(run, results, pulled):
         fails = failing(case, env, pulled)
         if not isinstance(result, Exception):
             assert not fails, (env, fails)
-            assert all(layers.find(run.world.context.store, made.layer.key) == made.layer for made in result.made)
+            assert all(layers.find(run.world.context.store, made.layer.key) == made.layer for made in result.layers)
         elif isinstance(result, Interrupted):
             assert case.cancel_at
         else:
@@ -178,6 +181,10 @@ def check_events(run, errors):
     ended = [event for event in run.world.events if isinstance(event, Finished)]
     assert begun == Counter(event.id for event in ended)
     assert set(begun.values()) <= {1}
+    waiting = run.world.scheduler
+    assert all(future.done() for future in (*waiting._futures.values(), *waiting._answers.values())), (
+        "somebody would wait"
+    )
     failed = Counter(event.name for event in ended if event.outcome in ("failed", "error"))
     assert set(failed) <= set(run.case.faults)
     assert all(len(ids) <= failed[name] for name, ids in errors.items()), (errors, failed)
@@ -187,12 +194,9 @@ def check_events(run, errors):
 def check_nothing_left(run, threads, descriptors):
     context = run.world.context
     assert run.world.runner.running == 0
-    assert all(
-        future.done() for future in (*run.world.scheduler._futures.values(), *run.world.scheduler._answers.values())
-    )
     for _ in range(os.cpu_count() or 1):
         assert context.turns.acquire(blocking=False), "a turn is not given back"
-    assert not context.room._builds
+    assert not context.disk_space._builds
     run.world.close()
     wait_until(lambda: threading.active_count() <= threads, "a thread is left")
     assert not os.listdir(context.store.path("tmp")), "a directory is left"
@@ -252,7 +256,7 @@ def mended(run):
 
 
 @settings(
-    max_examples=25,
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -265,7 +269,9 @@ def test_each_node_once_each_failure_once_and_nothing_left(quick_disk, case):
         if case.team:
             whole = Run(f"{top}/far", replace(case, faults={}, cancel_at=0))
             stacks = whole.go().values()
-            far = {made.layer.key: made.layer for stack in stacks for made in (*stack.made, *stack.aside)}.values()
+            far = {
+                made.layer.key: made.layer for stack in stacks for made in (*stack.layers, *stack.other_stages)
+            }.values()
             whole.world.close()
         descriptors = len(os.listdir("/proc/self/fd"))
         run = Run(f"{top}/here", case, far)

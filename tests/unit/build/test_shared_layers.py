@@ -29,7 +29,7 @@ class Share:
         self.refused.append((key, name, refused.code))
 
 
-def settled(recipe=None, *, pinned=True):
+def resolved(recipe=None, *, pinned=True):
     kind = SimpleNamespace(build=lambda request, pins: recipe or Recipe())
     node = SimpleNamespace(kind=kind, subject="layer", is_pinned=pinned)
     return SimpleNamespace(node=node, request=SimpleNamespace(name="deps"), pins=None, key=KEY)
@@ -52,23 +52,23 @@ def setting(share=None, *entries):
     ],
 )
 def test_what_is_shared(recipe, network, wanted):
-    one = settled(recipe)
-    assert shared_layers.is_shareable(one, settled(), setting(Share(network=network))) is wanted
+    one = resolved(recipe)
+    assert shared_layers.is_shareable(one, resolved(), setting(Share(network=network))) is wanted
 
 
 def test_nothing_on_this_machines_own_system_is_shared():
-    assert not shared_layers.is_shareable(settled(), settled(pinned=False), setting(Share()))
-    assert not shared_layers.is_shareable(settled(pinned=False), settled(pinned=False), setting(Share()))
+    assert not shared_layers.is_shareable(resolved(), resolved(pinned=False), setting(Share()))
+    assert not shared_layers.is_shareable(resolved(pinned=False), resolved(pinned=False), setting(Share()))
 
 
 def test_without_a_cache_nothing_is_shared():
-    assert not shared_layers.is_shareable(settled(), settled(), setting())
-    assert shared_layers.find_statement(settled(), setting()) is None
+    assert not shared_layers.is_shareable(resolved(), resolved(), setting())
+    assert shared_layers.find_statement(resolved(), setting()) is None
 
 
 @pytest.mark.parametrize(("key", "diff_id", "used"), [(KEY, DIFF_ID, True), (KEY, "sha256:0", False), ("d" * 64, "sha256:0", True), (KEY, "", True)])  # fmt: skip
 def test_the_lock_outweighs_a_signature(key, diff_id, used):
     share = Share()
-    found = shared_layers.find_statement(settled(), setting(share, SimpleNamespace(key=key, diff_id=diff_id)))
+    found = shared_layers.find_statement(resolved(), setting(share, SimpleNamespace(key=key, diff_id=diff_id)))
     assert (found == SAID) is used
     assert share.refused == ([] if used else [(KEY, "layer deps", "locked")])

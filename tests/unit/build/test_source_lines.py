@@ -104,7 +104,7 @@ def test_a_variable_is_set_by_the_layer_nearest_below():
         spec = LayerSpec(name="l", kind="sets", options={}, where=where, **more)
         node = Node(id="n", subject="layer", spec=spec, kind=Sets(), below=())
         request = api.Request(name="l", options={}, inputs=(), where=where, arch="x", epoch=1)
-        return type("Made", (), {"settled": type("Settled", (), {"node": node, "request": request, "pins": None})})
+        return type("Made", (), {"resolved": type("Resolved", (), {"node": node, "request": request, "pins": None})})
 
     found = module._setters([made(3), made(7, set={"B": "2"})])
     assert found == {"A": "envtool.yaml:7", "B": "envtool.yaml:7"}

@@ -60,8 +60,8 @@ STEPS = st.builds(
     st.none() | st.floats(0, 1e6),
 )  # fmt: skip
 def test_there_and_back(program, steps, content, env, vary, timeout):
-    shown = (*program.shown, TextMount(target="/s", content=content), PeekMount(tree="/t", path="p", target="/x"))
-    whole = replace(program, steps=steps, shown=shown, env=env, vary=vary, timeout=timeout)
+    shown = (*program.mounts, TextMount(target="/s", content=content), PeekMount(tree="/t", path="p", target="/x"))
+    whole = replace(program, steps=steps, mounts=shown, env=env, vary=vary, timeout=timeout)
     text = json.dumps(json.loads(to_json(whole)))  # as any other program reads and writes it
     again = from_json(text)
     assert again == whole
@@ -105,7 +105,7 @@ def test_containers_of_ours(name):
         assert [bool(step.call) for step in steps] == [True, False, True]
     else:
         steps = to_container_steps(LAYER)
-    program = Program(root=Root(lowers=("/a",), upper="/u", work="/w"), steps=steps, view=ProjectMount(project="/p"))
+    program = Program(root=Root(lowers=("/a",), upper="/u", work="/w"), steps=steps, project=ProjectMount(source="/p"))
     assert from_json(to_json(program)).to_dict() == program.to_dict()
 
 

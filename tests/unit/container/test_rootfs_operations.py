@@ -66,20 +66,20 @@ def covered(done: tuple[rootfs_operations.Operation, ...]) -> list[tuple[str, st
 
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
-    view = draw(st.sampled_from([None, ProjectMount(project="/p"), ProjectMount(project="/p", target="/project/sub")]))
+    view = draw(st.sampled_from([None, ProjectMount(source="/p"), ProjectMount(source="/p", target="/project/sub")]))
     call = draw(st.booleans())
     chosen = draw(st.sets(st.sampled_from(range(len(BINDS)))))
     return Program(
         root=draw(st.sampled_from(ROOTS)),
         steps=(ContainerStep(call="module:function") if call else ContainerStep(argv=("true",)),),
         binds=tuple(BINDS[number] for number in sorted(chosen)),
-        beside=(ExtraTree(lowers=("/store/x",), target="/dev/envtool/stages/one"),) if draw(st.booleans()) else (),
-        shown=tuple(draw(st.lists(st.sampled_from(EXTRA), unique=True))),
-        view=view,
+        extra_trees=(ExtraTree(lowers=("/store/x",), target="/dev/envtool/stages/one"),) if draw(st.booleans()) else (),
+        mounts=tuple(draw(st.lists(st.sampled_from(EXTRA), unique=True))),
+        project=view,
         joins=(("/usr/src/own", f"{view.target}/own"), ("/opt/far", "/mnt/far"))
         if view and draw(st.booleans())
         else (),
-        laid=(0,) if draw(st.booleans()) else (),
+        covering=(0,) if draw(st.booleans()) else (),
         inputs=("setup.py",),
         copies=(("/opt/made", f"{view.target}/made"),) if view and draw(st.booleans()) else (),
         user=draw(st.sampled_from(["root", "user"])),

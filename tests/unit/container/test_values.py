@@ -22,7 +22,7 @@ def test_a_program_is_marshallable_and_complete():
         root=Root(lowers=("/b", "/a"), memory=5),
         steps=(ContainerStep(argv=("true",), env={"A": "2", "C": "3"}, cwd="/x"),),
         binds=(BindMount(source="/s", target="/t"),),
-        view=ProjectMount(project="/p", hidden=("h",)),
+        project=ProjectMount(source="/p", hidden=("h",)),
         env={"A": "1", "B": "1"},
         outputs=("*.log",),
     )

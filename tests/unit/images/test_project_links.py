@@ -63,9 +63,9 @@ def made(tmp_path):
         found = [os.path.relpath(path, top / "tree") for path in sorted((top / "tree").rglob("*"))]
         (top / "manifest").write_bytes(b"".join(b"d 755 0 0 - %s\0" % path.encode() for path in found))
         kind = SimpleNamespace(in_project=lambda request, pins: {place: SOURCE})
-        settled = SimpleNamespace(node=SimpleNamespace(kind=kind), request=None, pins=None)
+        resolved = SimpleNamespace(node=SimpleNamespace(kind=kind), request=None, pins=None)
         return SimpleNamespace(
-            settled=settled,
+            resolved=resolved,
             layer=SimpleNamespace(tree=str(top / "tree"), manifest=str(top / "manifest"), key="x", listed=""),
         )
 

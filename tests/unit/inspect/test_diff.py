@@ -19,7 +19,14 @@ TREES = st.dictionaries(st.sampled_from([b"a", b"a/b", b"usr/lib/x/y", b"\xff"])
 
 
 def package(name: str, version: str, kind: str = "deb", namespace: str = "") -> Package:
-    return Package(type=kind, name=name, version=version, namespace=namespace, path="/status")
+    return Package(
+        type=kind,
+        name=name,
+        version=version,
+        namespace=namespace,
+        path="/status",
+        full_name=f"{namespace}/{name}" if kind == "npm" and namespace else "",
+    )
 
 
 @given(TREES, TREES)

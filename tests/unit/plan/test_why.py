@@ -3,18 +3,29 @@ earlier build is the one that a person would mean."""
 
 import copy
 import dataclasses
+import functools
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool import keys
+from envtool.kinds.debian.pins import package_of_deb
 from envtool.model import Where
-from envtool.plan import why
-from envtool.plan.change_values import ComparedDocument, LocationLookup, Parent
+from envtool.plan import change_values, why
+from envtool.plan.change_values import LocationLookup
 from envtool.plan.compare_documents import compare, compare_question
-from envtool.plan.why import CurrentNode, NearestBuild, PastBuild, PastQuestion
+from envtool.plan.why import NearestBuild, PastBuild, PastQuestion
 
+
+def package(file):
+    """A kind of debs and wheels."""
+    return tuple(file.split("-")[:2]) if file.endswith(".whl") else package_of_deb(file)
+
+
+ComparedDocument = functools.partial(change_values.ComparedDocument, package=package)
+Parent = functools.partial(change_values.Parent, package=package)
+CurrentNode = functools.partial(why.CurrentNode, package=package)
 HERE = Where(file="envtool.yaml", line=3, column=3)
 SHA = [digit * 64 for digit in "0123456789abcdef"]
 

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.errors import UsageError
+from envtool.errors import EnvtoolError, UsageError
+from envtool.fs.removal import remove_tree
 from envtool.project import snapshot, source_files, walk
 from envtool.run import fast_exec
 from tests import project_inputs
 from tests.depth import examples
+from tests.places import nest
 
 TAG = walk.SIGNATURE.decode() + "\n# made by a tool\n"
 TOOLS = {
@@ -186,3 +188,20 @@ def test_the_page_names_them_all():
     assert [name for name in (*walk.NAMES, *walk.TOOL_MARKERS, walk.VENV, walk.TAG) if f"`{name}`" not in said] == []
     beside = {name for names in walk.TOOL_MARKERS.values() for name in names}
     assert [name for name in beside if f"`{name}`" not in said] == []
+
+
+def test_directories_deeper_than_paths_lead_are_named_and_not_read(tmp_path, few_descriptors):
+    (tmp_path / "file").write_text("")
+    nest(str(tmp_path / "fine"), 900)
+    top = os.open(tmp_path, os.O_PATH)
+    deepest = "fine/" + "d/" * 900 + "file"
+    assert sorted(walk.walk_files(top)[0]) == ["file", deepest]
+    nest(str(tmp_path / "junk"), 20, "d" * 250)
+    with pytest.raises(EnvtoolError, match="longer than 4,000 characters: 'junk/ddd") as raised:
+        source_files.all_files(top)
+    assert len(raised.value.message) < 300
+    assert "rm -rf" in raised.value.hint
+    assert deepest in walk.walk_files(top, lenient=True)[0]
+    os.close(top)
+    remove_tree(str(tmp_path))  # pytest's own removal is recursive
+    tmp_path.mkdir()

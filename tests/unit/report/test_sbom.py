@@ -38,6 +38,7 @@ CORE = Package(
     type="npm",
     namespace="@babel",
     name="core",
+    full_name="@babel/core",
     version="7.0.0",
     path="/opt/node_modules/@babel/core/package.json",
     licenses=("MIT OR Apache-2.0",),

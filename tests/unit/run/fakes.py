@@ -38,14 +38,14 @@ def layer(diff_id, key, mounts=(), *, stored=True, tree="/tree", looked=None, pi
         summary=lambda request, pins: "",
     )
     node = SimpleNamespace(kind=kind, base_kind=kind, is_pinned=pinned, spec=BASE, subject="base")
-    settled = SimpleNamespace(node=node, request=None, pins=None, epoch=0, fetches=(), key=key)
+    resolved = SimpleNamespace(node=node, request=None, pins=None, epoch=0, fetches=(), key=key)
     found = SimpleNamespace(diff_id=diff_id, key=key, tree=tree, manifest=f"{tree}/manifest") if stored else None
-    return SimpleNamespace(settled=settled, diff_id=diff_id, layer=found)
+    return SimpleNamespace(resolved=resolved, diff_id=diff_id, layer=found)
 
 
 def stack_of(*rows, mounts=(), **more):
     """A stack of (diff ID, key), bottom first."""
-    return Stack(made=tuple(layer(*row, mounts, **more) for row in rows or [("d1", "k1"), ("d2", "k2")]))
+    return Stack(layers=tuple(layer(*row, mounts, **more) for row in rows or [("d1", "k1"), ("d2", "k2")]))
 
 
 class FakeStacks:

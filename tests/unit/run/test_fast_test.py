@@ -52,10 +52,10 @@ def run(tmp_path, store, monkeypatch):
     )
     looked: list[Looked | None] = [None]
     kind = type("Machine", (Base,), {"looked": lambda self, pins: looked[0]})()
-    settled = SimpleNamespace(node=SimpleNamespace(kind=kind, base_kind=kind), pins=None)
-    made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), settled=settled)
+    resolved = SimpleNamespace(node=SimpleNamespace(kind=kind, base_kind=kind), pins=None)
+    made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), resolved=resolved)
     view = snapshot.take_snapshot(str(root), snapshot_cache.cache_path(store.root, str(root)))
-    trace = CachedResult(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, stored=found)
+    trace = CachedResult(env=env, task="test", stack=Stack(layers=(made,)), view=view.digest, stored=found)
     spec = Spec(file="envtool.yaml", root=str(root), envs=(env,), bases={}, layers={}, read=())
     files = SimpleNamespace(seen=list)
     setting = SimpleNamespace(
@@ -158,7 +158,7 @@ def test_what_is_not_plain_gets_no_plan(run):
     kept = {"key": "k", "directory": run.found.directory, "document": {}, "run": run.found.run}
     assert not run(stored=results.StoredResult(**kept, outputs=outputs))
     gone = SimpleNamespace(layer=None)
-    assert not run(stack=Stack(made=(gone,)))
+    assert not run(stack=Stack(layers=(gone,)))
     env = Env(name="ünit", group="u", base=None, layers=(), tasks=(), where=HERE)
     assert not run(env=env)
 
@@ -200,9 +200,9 @@ def test_this_machine_counts_as_far_as_it_was_opened(run, tmp_path, monkeypatch)
     tree.mkdir()
     for name in ("by-task", "by-layer", "idle"):
         (tree / name).write_text("1")
-    settled = SimpleNamespace(**vars(run.made.settled), key="l")
-    base, layer = run.made, SimpleNamespace(layer=SimpleNamespace(tree="/x"), settled=settled)
-    stack = Stack(made=(base, layer))
+    resolved = SimpleNamespace(**vars(run.made.resolved), key="l")
+    base, layer = run.made, SimpleNamespace(layer=SimpleNamespace(tree="/x"), resolved=resolved)
+    stack = Stack(layers=(base, layer))
 
     def host_state():
         paths = [tree, *tree.iterdir()]

@@ -13,7 +13,7 @@ import jsonschema_rs
 import pytest
 
 from envtool.api import Base, Fetch
-from envtool.build.resolution import MadeLayer, ResolvedNode
+from envtool.build.resolution import ResolvedNode, StoredLayer
 from envtool.build.scheduler import Stack
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Task, Where
 from envtool.plan.graph import Node
@@ -33,21 +33,21 @@ def made(name, number, *fetches):
     spec = (LayerSpec if number else BaseSpec)(name=name, kind="plain", options=None, where=HERE)
     node = Node(id=name, subject="layer" if number else "base", spec=spec, kind=Plain(), below=())
     request = SimpleNamespace(name=name)
-    settled = ResolvedNode(
+    resolved = ResolvedNode(
         node=node, request=request, pins=None, fetches=fetches, document={}, key="k", epoch=1_700_000_000
     )
     diff_id = f"sha256:{number:064x}"
     layer = Layer(key=f"{number:064d}", tree="", manifest="", diff_id=diff_id, size=0, entries=0, document={})
-    return MadeLayer(settled=settled, layer=layer)
+    return StoredLayer(resolved=resolved, layer=layer)
 
 
 SECRET = "https://me:secret@mirror.invalid/attrs.whl?token=secret"
 WHEEL = Fetch(url=SECRET, sha256="b" * 64, name="attrs-25.3.0-py3-none-any.whl")
-STACK = Stack(made=(made("bookworm", 0, Fetch(sha256="a" * 64, name="base.deb")), made("deps", 1, WHEEL, WHEEL)))
+STACK = Stack(layers=(made("bookworm", 0, Fetch(sha256="a" * 64, name="base.deb")), made("deps", 1, WHEEL, WHEEL)))
 TASK = Task(name="build", commands=(Command(shell="make {x}"), Command(argv=("true",))), where=HERE)
 CANCEL = SimpleNamespace(check=lambda: None, reader=-1)
 ENV = Env(
-    name="unit[a]", group="unit", base=STACK.made[0].settled.node.spec, layers=(), tasks=(TASK,), where=HERE,
+    name="unit[a]", group="unit", base=STACK.layers[0].resolved.node.spec, layers=(), tasks=(TASK,), where=HERE,
     set={"A": "1"}, passed=("TOKEN_*",),
 )  # fmt: skip
 

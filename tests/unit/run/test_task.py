@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool.errors import Interrupted, SandboxError, StoreError
+from envtool.errors import SandboxError, StoreError
 from envtool.events import Finished, Output, Started
 from envtool.model import Command
 from envtool.run.prepared_task import PreparedTask
@@ -71,8 +71,8 @@ def test_its_container(place):
     assert program.root.lowers == ("/tree", "/tree")
     assert program.root.scratch == program.root.upper == ""
     assert (program.user, program.timeout, program.network) == ("root", 3.0, False)
-    assert program.view.project == str(place.world.root)
-    assert "out" in program.view.hidden
+    assert program.project.source == str(place.world.root)
+    assert "out" in program.project.hidden
     (step,) = program.steps
     assert (step.argv, step.cwd) == (("/bin/sh", "-ec", "true"), "/project/sub")
     assert program.env["A"] == "1"
@@ -189,10 +189,3 @@ def test_what_it_opened_is_known_afterwards(place):
     reach = SimpleNamespace(watch=("/usr",), opened=None)
     place.run(reach=reach)
     assert reach.opened == ("/usr/bin/cc",)
-
-
-def test_an_interrupt_before_it_begins(place):
-    place.world.cancel.set()
-    with pytest.raises(Interrupted):
-        place.run()
-    assert not place.runner.programs

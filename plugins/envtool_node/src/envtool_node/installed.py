@@ -47,6 +47,7 @@ def parse_package_json(path: str, content: bytes) -> Package | None:
         name=plain,
         version=version,
         path=path,
+        full_name=name,
         licenses=_licenses(document),
         summary=_text(document.get("description")),
         homepage=_text(document.get("homepage")),

@@ -6,6 +6,8 @@ from envtool import api
 from envtool_node.kinds import Npm
 from envtool_node.language import NodeLanguage, detect
 
+envtool_api = 1  # of docs/api-changelog.md
+
 
 @api.hook
 def envtool_layer_kinds() -> list[api.Kind]:

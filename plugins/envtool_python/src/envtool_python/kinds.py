@@ -70,6 +70,11 @@ class _VenvKind(api.Kind):
         path = _as_mapping(request.options).get("path", VENV)
         return {"PATH": f"{path}/bin", "VIRTUAL_ENV": path}
 
+    def package(self, file: str) -> tuple[str, str]:
+        """("attrs", "25.3.0") for `attrs-25.3.0-py3-none-any.whl`; sdists as usual."""
+        name, *rest = file.removesuffix(".whl").split("-")
+        return (name, rest[0]) if file.endswith(".whl") and len(rest) >= 4 else super().package(file)
+
     def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
         """Every pinned file."""
         return fetches(pins)

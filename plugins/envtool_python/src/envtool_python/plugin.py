@@ -7,6 +7,8 @@ from envtool_python.kinds import Pip, PythonProject
 from envtool_python.language import Python
 from envtool_python.sdist import Sdist
 
+envtool_api = 1  # of docs/api-changelog.md
+
 
 @api.hook
 def envtool_layer_kinds() -> list[api.Kind]:

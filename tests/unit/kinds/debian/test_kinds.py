@@ -332,3 +332,19 @@ def test_keystores_of_the_same_certificates_come_out_the_same():
     assert offline_repo.canonical_keystore(one) == keystore([(b"debian:a", 0, b"AAA"), (b"debian:b", 0, b"BB")])
     broken = one + b"more"
     assert offline_repo.canonical_keystore(broken) == broken
+
+
+@pytest.mark.parametrize(
+    ("file", "package"),
+    [
+        ("gcc_4%3a12.2.0-3_amd64.deb", ("gcc", "4:12.2.0-3")),
+        ("tzdata_2024a-0+deb12u1_all.deb", ("tzdata", "2024a-0+deb12u1")),
+        ("b_1.deb", ("b_1.deb", "")),
+        ("a_b_c_d.deb", ("a_b_c_d.deb", "")),
+        (".deb", (".deb", "")),
+        ("gcc_4_amd64.udeb", ("gcc_4_amd64.udeb", "")),
+        ("", ("", "")),
+    ],
+)
+def test_the_package_in_a_deb(file, package):
+    assert Debian().package(file) == Apt().package(file) == package

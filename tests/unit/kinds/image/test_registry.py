@@ -47,7 +47,7 @@ class Client:
 
 def site(client) -> MemorySite:
     made = MemorySite()
-    made.held["image:registries"] = client
+    made.images = client
     return made
 
 

@@ -393,7 +393,7 @@ def test_containers_are_members_of_a_pod(tree):  # noqa: F811
         program = Program(
             root=Root(lowers=(tree,)),
             steps=(ContainerStep(call=f"{__name__}:{call[0]}", arguments=call[1:]),),
-            shown=(TextMount(target="/etc/resolv.conf", content=resolv_conf()),),
+            mounts=(TextMount(target="/etc/resolv.conf", content=resolv_conf()),),
             hostname=member.name,
             address=member.address,
         )

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from envtool.cli import signals
-from envtool.cli.common_options import Settings, common_options, fit, read_settings, typed
+from envtool.cli.common_options import Settings, common_options, complete_verbose_twice, fit, read_settings, typed
 from envtool.errors import EnvtoolError, Interrupted, UsageError, closest_name, internal, to_store_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from click.shell_completion import CompletionItem
 
     from envtool.distributions import EntryPoint
 
@@ -114,6 +116,10 @@ class VerbGroup(click.Group):
                 ctx.exit()
             args = [args[1], "--help"]
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs and options that begin so, with `-vv`."""
+        return super().shell_complete(ctx, incomplete) + complete_verbose_twice(ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs, without importing them. Of a plugin's verb this shows only whose it is: the text is in the

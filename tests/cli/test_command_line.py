@@ -225,6 +225,15 @@ def test_completion_scripts(envtool, shell):
         ("envtool test -e l", {"lint"}),
         ("envtool run ", {"build", "lint", "test"}),
         ("envtool test --ju", {"--junit"}),
+        ("envtool exec -vv", {"-vv"}),
+        ("envtool shell lint -v", {"-v", "-vv"}),
+        ("envtool exec -v lint -v", set()),  # it is given already
+        ("envtool -q exec -v", {"-v"}),
+        ("envtool -vv", {"-vv"}),
+        ("envtool test -v", {"-v"}),  # -vv is nothing more there
+        ("envtool exec --js", set()),
+        ("envtool shell --js", set()),
+        ("envtool test --js", {"--json"}),
     ],
 )
 def test_completion_knows_verbs_options_envs_and_tasks(words, expected):
@@ -232,7 +241,20 @@ def test_completion_knows_verbs_options_envs_and_tasks(words, expected):
     ran = drive(
         env={"ENVTOOL_COMPLETE_ME": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(typed) - 1)}.items()
     )
-    assert {line.partition(",")[2] for line in ran.stdout.splitlines()} == expected
+    assert {line.partition(",")[2] for line in ran.stdout.split()} == expected
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_json_where_it_is_no_error(verb, envtool):
+    words = {"exec": ["lint", "--", "true"], "shell": ["lint"], "completion": ["bash"]}.get(verb)
+    assert ("--json" in envtool(verb, "--help").out) == (words is None)
+    assert ("-vv" in envtool(verb, "--help").out) == (verb in ("exec", "shell"))
+    if words:
+        for argv in (["--json", verb, *words], [verb, "--json", *words]):
+            ran = envtool(*argv)
+            assert ran.status == 2
+            assert json.loads(ran.out)["code"] == "usage.json"
+            assert "`--json` means nothing here: standard output " in ran.err
 
 
 def test_completion_of_a_broken_spec_is_silent():

@@ -275,6 +275,15 @@ def complete_stack_names(ctx: click.Context, param: click.Parameter, incomplete:
     return _subject_names(ctx, incomplete, tasks=False)
 
 
+def misplaced_names_hint(ctx: click.Context, words: Sequence[str]) -> str:
+    """The hint for words that a verb has no place for, "" where the spec has no such names."""
+    if (spec := _load_spec(ctx)) is None:
+        return ""
+    from envtool.spec.select_envs import env_option_hint
+
+    return env_option_hint(spec, words)
+
+
 def _subject_names(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
     if (spec := _load_spec(ctx)) is None:
         return []

@@ -244,6 +244,28 @@ def test_completion_knows_verbs_options_envs_and_tasks(words, expected):
     assert {line.partition(",")[2] for line in ran.stdout.split()} == expected
 
 
+@pytest.mark.parametrize("words", [["test"], ["build"], ["run", "lint"], ["plan", "test"], ["fetch"], ["lock"]])
+@pytest.mark.parametrize(
+    ("more", "hint"),
+    [
+        (["lint"], "`lint` is an env: `-e lint`"),
+        (["unit[trixie]", "lint"], "`unit[trixie]`, `lint` are envs: `-e 'unit[trixie]' -e lint`"),
+        (["unit:test"], "`unit:test` is a task: `envtool run test -e unit`"),
+    ],
+)
+def test_an_env_that_is_no_word_of_the_verb_belongs_to_its_option(words, more, hint, envtool):
+    ran = envtool(*words, *more)
+    assert ran.status == 2
+    assert f"hint: {hint}\n" in ran.err
+
+
+def test_an_env_in_the_place_of_a_verb(envtool):
+    assert "hint: `unit` is an env: `envtool test -e unit`\n" in envtool("unit").err
+    assert "`envtool exec lint -- pytest -x`" in envtool("shell", "lint", "pytest", "--", "-x").err
+    assert "see `envtool gc --help`" in envtool("gc", "lint").err
+    assert "goes after `--`" in envtool("test", "unit", scenario="spec-error").err
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_has_json_where_it_is_no_error(verb, envtool):
     words = {"exec": ["lint", "--", "true"], "shell": ["lint"], "completion": ["bash"]}.get(verb)

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from envtool.cli import console, signals
+from envtool.cli import console, missing_command, signals
 from envtool.cli.session import exit_now
 from envtool.events import Event, Finished, Output, Started
 from envtool.report.stream import EventStream
@@ -67,6 +67,8 @@ def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **opt
                 status = env_stack.execute(
                     request, env, argv, terminal=terminal, emit=emit, cancel=cancel, describe=describe
                 )
+            if status == missing_command.NOT_FOUND and argv and not cancel.is_set():
+                missing_command.print_hint(request, env, argv[0])
             return 130 if cancel.is_set() else status
         finally:
             stream.call(display.close)

@@ -11,6 +11,7 @@ maintenance      measures, checks, cleans and removes the store: `gc`, `store`
 make_plan        says what would be built: `plan`
 makefile         finds the programs that a target of a Makefile calls
 open_project     opens a project: spec, graph, lock, permissions and store
+output_files     says before anything runs that a file for an output cannot be written
 permissions      reads what the caller allows projects to have of this machine
 project_pins     the pins of an env's base and layers, for verbs of plugins
 read_spec        reads the spec alone: `list`

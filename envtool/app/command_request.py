@@ -10,7 +10,7 @@ from envtool.errors import UsageError, near_name_hint
 from envtool.fs.beneath import hold_project
 from envtool.model import Spec
 from envtool.project import discovery
-from envtool.spec.select_envs import env_names
+from envtool.spec.select_envs import env_option_hint, matching_envs
 
 SPEC = discovery.SPEC
 
@@ -86,6 +86,6 @@ def unknown_task_error(spec: Spec, task: str) -> UsageError:
     message = f"env `{spec.envs[0].name}` has no task `{task}`" if single else f"no env has a task `{task}`"
     known = sorted({known_task.name for env in spec.envs for known_task in env.tasks})
     hint = near_name_hint(task, known, "`envtool list` shows envs and their tasks")
-    if task in env_names(spec.envs):
-        hint = f"`{task}` is an env: `-e {shlex.quote(task)}`"
+    if matching_envs(spec, task) or ":" in task:
+        hint = env_option_hint(spec, [task]) or hint
     return UsageError(message, code="no-task", hint=hint)

@@ -8,16 +8,18 @@ from collections.abc import Callable
 
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest
-from envtool.app.open_project import OpenProject, open_for_building
+from envtool.app.open_project import OpenProject, open_for_building, open_project, without_lock_check
+from envtool.build import failure_hints
+from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel
-from envtool.build.scheduler import Scheduler, Stack
+from envtool.build.scheduler import Scheduler, Stack, StoredLayer
 from envtool.container.rootfs_operations import describe_operation
 from envtool.errors import MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
 from envtool.project import git
 from envtool.run import fast_exec, fast_plan, task_container, task_git
-from envtool.run.task import scratch_for
+from envtool.run.task import list_programs, scratch_for
 from envtool.spec.select_envs import find_env
 
 
@@ -30,6 +32,21 @@ def build_stack(project: OpenProject, env: Env, *, runs: bool = False) -> Stack:
             task_container.check_passed((env,), project.context.allowed, os.environ)
             task_container.check_workdir(env, project.context.host_access())
         return scheduler.stack(env.name)
+
+
+def missing_command_hint(request: CommandRequest, env: str, command: str) -> str:
+    """The hint for a command that ended with status 127: the near name of a program, or how to get it. "" where the env
+    has the command, or is not in the store any more: then the command itself ended so. Raises EnvtoolError."""
+    project = open_project(without_lock_check(request))
+    selected = find_env(project.spec, env)
+    states = assess_nodes(project.graph, project.context)
+    known = [states[node_id].output for node_id in project.graph.stacks[selected.name]]
+    stored = tuple(layer for layer in known if isinstance(layer, StoredLayer))
+    if len(stored) != len(known):
+        return ""
+    programs = list_programs(Stack(layers=stored))
+    base = stored[0].resolved.node.kind.name
+    return "" if command in programs else failure_hints.missing_command_hint(command, base, programs)
 
 
 def execute(

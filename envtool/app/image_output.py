@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from envtool.app import output_files
 from envtool.app.command_request import CommandRequest
 from envtool.app.env_stack import build_stack
 from envtool.app.open_project import open_for_building
@@ -55,6 +56,11 @@ def export(
     with open_for_building(request, emit, cancel) as opened:
         selected = find_env(opened.spec, env)
         name = target.image_name(selected, tag, destination.form)
+        beside_spec = destination.form == "devcontainer" and not path.rpartition(":")[2]
+        destination = destination.below(opened.spec.root if beside_spec else os.path.abspath(request.directory))
+        if destination.path != target.STDOUT:
+            file = os.path.join(destination.path, "index.json") if destination.form == "oci" else destination.path
+            output_files.check([file], opened.spec.root)
         stack = build_stack(opened, selected)
         if destination.form == "devcontainer":
             if bare or project or compress:
@@ -65,13 +71,9 @@ def export(
             named = [variable for variable in selected.passed if not globs.is_glob(variable)]
             networked = replace(selected, network=True)  # an editor's container has a network
             task_container.check_passed((networked,), opened.context.allowed, named)
-            destination = destination.below(
-                os.path.abspath(request.directory) if path.rpartition(":")[2] else opened.spec.root
-            )
             return export.export_devcontainer(
                 selected, stack, opened.context, destination, spec=opened.spec.file, name=name
             )
-        destination = destination.below(os.path.abspath(request.directory))
         options = ExportOptions(name=name, bare=bare, project=project)
         return export.export(selected, stack, opened.context, destination, options, form=compress, out=out)
 

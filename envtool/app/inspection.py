@@ -17,7 +17,7 @@ from envtool.inspect import contents
 from envtool.inspect.contents import EnvReport, LayerReport, PathReport, PlacedLayer
 from envtool.inspect.diff import TreeDifferences, diff_trees, visible_tree
 from envtool.run.stack_contents import list_packages
-from envtool.spec.select_envs import env_names, find_env
+from envtool.spec.select_envs import env_names, find_env, meaning_hint
 from envtool.store import disk_usage, inventory, layers, store
 from envtool.store.leases import Leases
 from envtool.store.store import Store
@@ -155,10 +155,12 @@ class StoreInspector:
 
     def _unknown_name_error(self, name: str) -> UsageError:
         names = []
+        meaning = ""
         if self.project is not None:
             names = [env.name for env in self.project.spec.envs]
             names += [node.spec.name for node in self.project.graph.nodes.values()]
-        hint = near_name_hint(name, names, "names are those of envs, bases and layers, or keys of layers")
+            meaning = meaning_hint(self.project.spec, name)
+        hint = meaning or near_name_hint(name, names, "names are those of envs, bases and layers, or keys of layers")
         return UsageError(f"nothing here is called `{name}`", code="no-such-name", hint=hint)
 
 

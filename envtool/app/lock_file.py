@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from envtool.app import all_problems
+from envtool.app import all_problems, output_files
 from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import open_for_building, without_lock_check
 from envtool.build import locking
@@ -14,7 +14,7 @@ from envtool.build.context import Cancel
 from envtool.build.fetch_all import GatheredFiles, fetch_all_files
 from envtool.build.scheduler import Scheduler
 from envtool.build.upgrading import with_upgrades
-from envtool.build.vendor import VendorReport, is_archive, write_archive, write_folder
+from envtool.build.vendor import INDEX, VendorReport, is_archive, write_archive, write_folder
 from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.lock import file as lock_file
@@ -70,8 +70,11 @@ def vendor(request: CommandRequest, target: str, emit: Emit, cancel: Cancel, *, 
     if prune and is_archive(path):
         raise UsageError("`--prune` is for folders: an archive is written anew", code="vendor-prune")
     with open_for_building(request, emit, cancel) as project:
+        folder = path or os.path.join(project.spec.root, VENDOR)
+        output_files.check([path if is_archive(path) else os.path.join(folder, INDEX)], project.spec.root)
         pinned = fetch_all_files(project.graph, project.context, jobs=request.jobs).files
     if is_archive(path):
         return write_archive(pinned, project.context.store, path, check=cancel.check, project=project.spec.root)
-    path = path or os.path.join(project.spec.root, VENDOR)
-    return write_folder(pinned, project.context.store, path, prune=prune, check=cancel.check, project=project.spec.root)
+    return write_folder(
+        pinned, project.context.store, folder, prune=prune, check=cancel.check, project=project.spec.root
+    )

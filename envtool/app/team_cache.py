@@ -51,7 +51,7 @@ def cache_key(request: CommandRequest, file: str) -> SigningKey:
     _require_outside_projects(path)
     private, public = signatures.generate(f"envtool-cache@{os.uname().nodename}")
     try:
-        with caller_paths.atomic_write(path, mode=0o600, replace=False) as out:
+        with caller_paths.atomic_write(path, mode=0o600, make=True, replace=False) as out:
             out.write(private.encode())
     except FileExistsError as error:
         hint = "a key is never written over: name another file"

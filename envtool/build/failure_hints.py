@@ -47,11 +47,11 @@ def task_failure_hint(
     if base == "host" and READ_ONLY.search(output):
         return "the base `host` is read-only: a base like `{debian: bookworm}` can be written"
     if status == 127:
-        return _missing_command_hint(missing_command(output), base, programs())
+        return missing_command_hint(missing_command(output), base, programs())
     return ""
 
 
-def _missing_command_hint(name: str, base: str, programs: Collection[str]) -> str:
+def missing_command_hint(name: str, base: str, programs: Collection[str]) -> str:
     """Returns what to do about a command that is not there, as far as the spec can change it."""
     if "/" in name:
         return f"`{name}` is not there, or what its first line (`#!`) names is not in this env"

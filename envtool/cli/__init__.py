@@ -22,6 +22,7 @@ interactive      builds an env and gives the terminal to a command in it: for `e
 list             `envtool list`
 lock             `envtool lock`
 main             parses argv, calls the verb, and turns errors into messages and exit statuses
+missing_command  says which program was perhaps meant, where `exec` did not find one
 plan             `envtool plan`
 plan_text        the text of `plan`: what is done for each base and layer, why, and the sums
 plugin_verbs     the verbs of plugins, as commands of click

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypedDict, Unpack
 
+    from click.shell_completion import CompletionItem
+
     from envtool.app.command_request import CommandRequest
     from envtool.model import Spec
 
@@ -128,15 +130,17 @@ def _store_option(ctx: click.Context, param: click.Parameter, value: object) -> 
         ctx.meta[_META + str(param.name)] = value
 
 
-def common_options() -> list[click.Parameter]:
-    """New copies of the options that the group and every verb take."""
+def common_options(*, json: bool = True, container: bool = True) -> list[click.Parameter]:
+    """New copies of the options that the group and every verb take. `json`: help has `--json`; `container`: `-vv` means
+    more than `-v`."""
     option = partial(click.Option, expose_value=False, callback=_store_option)
+    verbose = "Show all output as it comes" + ("; -vv: also how a container is made." if container else ".")
     return [
         option(("-C", "directory"), metavar="DIR", type=click.Path(), help="Work in the project of this directory."),
         option(("-f", "--file"), metavar="FILE", type=click.Path(), help="The spec (default: envtool.yaml)."),
-        option(("-v", "--verbose"), count=True, help="Show all output as it comes; -vv: also how a container is made."),
+        option(("-v", "--verbose"), count=True, help=verbose),
         option(("-q", "--quiet"), is_flag=True, help="Show failures and the last line only."),
-        option(("--json",), is_flag=True, help="Write JSON to standard output (docs/json.md)."),
+        option(("--json",), is_flag=True, hidden=not json, help="Write JSON to standard output (docs/json.md)."),
         option(("--color",), type=Choice(["auto", "always", "never"]), metavar="WHEN", help="auto, always or never."),
         option(
             ("--allow-secret",),
@@ -186,15 +190,40 @@ def fit(help_text: str) -> str:
     return text.fit_lines(help_text, text.terminal_columns(sys.stdout))
 
 
-class Verb(click.Command):
-    """A verb with its examples. `tail`: whether it takes words after `--`."""
+def complete_verbose_twice(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """Completion: `-vv`, which click knows as `-v` given twice; none where it was given already, or `-q`."""
+    if not incomplete or not "-vv".startswith(incomplete) or ctx.meta.keys() & {f"{_META}verbose", f"{_META}quiet"}:
+        return []
+    from click.shell_completion import CompletionItem
 
-    def __init__(self, *args: Any, examples: str, tail: bool = False, **attributes: Any) -> None:
+    return [CompletionItem("-vv", help="As -v, and show how a container is made.")]
+
+
+class Verb(click.Command):
+    """A verb with its examples. `tail`: whether it takes words after `--`. `stdout`: what standard output does where
+    it never has JSON. `container`: whether `-vv` shows how the container is made."""
+
+    def __init__(
+        self,
+        *args: Any,
+        examples: str,
+        tail: bool = False,
+        stdout: str = "",
+        container: bool = False,
+        **attributes: Any,
+    ) -> None:
         attributes["context_settings"] = {"help_option_names": ["-h", "--help"]}
         super().__init__(*args, **attributes)
         self.examples = examples
         self.tail = tail
-        self.params += common_options()
+        self.stdout, self.container = stdout, container
+        self.params += common_options(json=not stdout, container=container)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The options that begin so, with `-vv` where it means more than `-v`."""
+        return super().shell_complete(ctx, incomplete) + (
+            complete_verbose_twice(ctx, incomplete) if self.container else []
+        )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
@@ -203,7 +232,10 @@ class Verb(click.Command):
                 formatter.write(fit(f"  {line.strip()}") + "\n")
 
     def invoke(self, ctx: click.Context) -> object:
-        """Call the verb. Raises UsageError for words after `--` that the verb does not take."""
+        """Call the verb. Raises UsageError for words after `--` that the verb does not take, and for `--json` where
+        standard output has none."""
+        if self.stdout and read_settings(ctx).json:
+            raise UsageError(f"`--json` means nothing here: standard output {self.stdout}", code="usage.json")
         if ctx.obj and not self.tail:
             raise UsageError(
                 f"`{self.name}` takes nothing after `--`: {' '.join(ctx.obj)}",
@@ -241,6 +273,15 @@ def complete_subject_names(ctx: click.Context, param: click.Parameter, incomplet
 def complete_stack_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
     """Completion: the bases, layers and envs of the spec."""
     return _subject_names(ctx, incomplete, tasks=False)
+
+
+def misplaced_names_hint(ctx: click.Context, words: Sequence[str]) -> str:
+    """The hint for words that a verb has no place for, "" where the spec has no such names."""
+    if (spec := _load_spec(ctx)) is None:
+        return ""
+    from envtool.spec.select_envs import env_option_hint
+
+    return env_option_hint(spec, words)
 
 
 def _subject_names(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:

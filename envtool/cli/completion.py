@@ -13,7 +13,7 @@ envtool completion fish > ~/.config/fish/completions/envtool.fish
 """
 
 
-@click.command("completion", cls=Verb, examples=EXAMPLES)
+@click.command("completion", cls=Verb, examples=EXAMPLES, stdout="has the script")
 @click.argument("shell", type=Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:

@@ -27,6 +27,10 @@ tests that failed by name and the end of the output of each task that failed. In
 `envtool test --report "markdown=$GITHUB_STEP_SUMMARY"` shows it on the page of the run; the report takes the place of
 what the step wrote to that file before.
 
+Every file that a verb writes where you say (`--junit`, `--report`, `--provenance`, `--output`, `export PATH`, `vendor`,
+`cache key FILE`, `init -f`) follows one rule: missing directories are made, 0755, and a file that cannot be written is
+an error (2) before anything is built or run.
+
 ## Exit status
 
 | status | meaning |

@@ -20,7 +20,15 @@ envtool exec 'unit[trixie]' -- cat /etc/os-release
 """
 
 
-@click.command("exec", cls=Verb, examples=EXAMPLES, tail=True, options_metavar="[OPTIONS]")
+@click.command(
+    "exec",
+    cls=Verb,
+    examples=EXAMPLES,
+    tail=True,
+    stdout="belongs to the command",
+    container=True,
+    options_metavar="[OPTIONS]",
+)
 @click.argument("env", shell_complete=complete_env_names)
 @click.argument("words", nargs=-1, metavar="-- CMD...")
 @resolve_options

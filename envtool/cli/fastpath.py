@@ -124,9 +124,15 @@ def try_exec(arguments: list[str]) -> int | None:
     if plan is None:
         return None
     try:
-        return _launch(plan, argv)
+        status = _launch(plan, argv)
     finally:
         fast_exec.release(plan)
+    if status == 127:
+        from envtool.app.command_request import CommandRequest
+        from envtool.cli import missing_command
+
+        missing_command.print_hint(CommandRequest(directory=parsed.directory), parsed.words[0], argv[0])
+    return status
 
 
 def try_list(arguments: list[str]) -> int | None:

@@ -96,7 +96,7 @@ def _split_valid(
 
 def _write_spec(path: str, top: str, text: str) -> None:
     try:
-        with caller_paths.atomic_write(path, top, replace=False) as file:
+        with caller_paths.atomic_write(path, top, make=True, replace=False) as file:
             file.write(text.encode())
     except FileExistsError:
         raise _exists_error(path) from None

@@ -7,9 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from envtool.cli import console, signals
+from envtool.cli import console, missing_command, signals
 from envtool.cli.session import exit_now
-from envtool.errors import UsageError
 from envtool.events import Event, Finished, Output, Started
 from envtool.report.stream import EventStream
 from envtool.report.text import one_line
@@ -26,8 +25,6 @@ POLL_SECONDS = 0.05  # how often it looks whether the run was cancelled
 def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **options: Unpack[ResolveOptions]) -> int:
     """Run a command in an env; returns its exit status. `options` are further fields of CommandRequest. Raises
     EnvtoolError."""
-    if settings.json:
-        raise UsageError("`--json` means nothing here: standard output belongs to the command", code="usage.json")
     from envtool.app import env_stack
     from envtool.build.context import Cancel
 
@@ -70,6 +67,8 @@ def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **opt
                 status = env_stack.execute(
                     request, env, argv, terminal=terminal, emit=emit, cancel=cancel, describe=describe
                 )
+            if status == missing_command.NOT_FOUND and argv and not cancel.is_set():
+                missing_command.print_hint(request, env, argv[0])
             return 130 if cancel.is_set() else status
         finally:
             stream.call(display.close)

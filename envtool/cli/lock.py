@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.common_options import Count, Verb, complete_env_names, read_settings
+from envtool.cli.common_options import Count, Verb, complete_env_names, misplaced_names_hint, read_settings
 from envtool.errors import UsageError
 
 EXAMPLES = """
@@ -35,7 +35,8 @@ def command(
     packages of these names. Prints what changed. Everything is built once, because the lock has the hash of each layer.
     """
     if names and not upgrade:
-        raise UsageError(f"what about {', '.join(names)}?", code="usage", hint="`envtool lock --upgrade NAME` moves it")
+        hint = misplaced_names_hint(ctx, names) or "`envtool lock --upgrade NAME` moves it"
+        raise UsageError(f"what about {', '.join(names)}?", code="usage", hint=hint)
     from envtool.app import lock_file
     from envtool.cli import console, tables
     from envtool.cli.session import run_with_display

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from envtool.cli import signals
-from envtool.cli.common_options import Settings, common_options, fit, read_settings, typed
+from envtool.cli.common_options import Settings, common_options, complete_verbose_twice, fit, read_settings, typed
 from envtool.errors import EnvtoolError, Interrupted, UsageError, closest_name, internal, to_store_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from click.shell_completion import CompletionItem
 
     from envtool.distributions import EntryPoint
 
@@ -97,11 +99,13 @@ class VerbGroup(click.Group):
         close = closest_name(cmd_name, names) or SYNONYMS.get(cmd_name, "")
         hint = f"did you mean `envtool {close}`?" if close else "`envtool --help` lists the verbs"
         if not close or sorted(close) != sorted(cmd_name):  # not two letters swapped: perhaps the word is a task
-            from envtool.cli.common_options import complete_task_names
+            from envtool.cli.common_options import complete_task_names, misplaced_names_hint
 
             tasks = complete_task_names(ctx, ctx.command.params[0], "")
             if task := cmd_name if cmd_name in tasks else "" if close else closest_name(cmd_name, tasks):
                 hint = f"did you mean the task: `envtool run {task}`?"
+            elif (env_hint := misplaced_names_hint(ctx, [cmd_name])).startswith(f"`{cmd_name}` is an env"):
+                hint = env_hint.replace("`-e", "`envtool test -e")
         raise UsageError(f"unknown verb `{cmd_name}`", code="usage.verb", hint=hint)
 
     def resolve_command(
@@ -114,6 +118,10 @@ class VerbGroup(click.Group):
                 ctx.exit()
             args = [args[1], "--help"]
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs and options that begin so, with `-vv`."""
+        return super().shell_complete(ctx, incomplete) + complete_verbose_twice(ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs, without importing them. Of a plugin's verb this shows only whose it is: the text is in the
@@ -212,6 +220,13 @@ def _translate_click_error(error: click.ClickException, words: Sequence[str]) ->
             message = f"`{path}` has no use for `{extra[1]}`"
             if path.endswith((" test", " build", " run")):
                 hint = "`-e ENV` chooses envs, and what belongs to the task goes after `--`"
+            elif path.endswith(" shell") and context:
+                command = typed(("exec", str(context.params["env"]), "--", *extra[1].split(" "), *context.obj))
+                hint = f"`{command}` runs a command" if command else hint
+            if context and "envs" in context.params:
+                from envtool.cli.common_options import misplaced_names_hint
+
+                hint = misplaced_names_hint(context, extra[1].split(" ")) or hint
     return UsageError(message, code="usage", hint=hint)
 
 

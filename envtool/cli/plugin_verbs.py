@@ -80,6 +80,10 @@ def _run(offer: Offer[api.PluginVerb], ctx: click.Context, output: str | None, v
     settings, verb = read_settings(ctx), offer.value
     names = (*(argument.name for argument in verb.arguments), *(option.name[2:] for option in verb.options))
     given = {name: _given(values[name.replace("-", "_")]) for name in names}
+    if output is not None:
+        from envtool.app import output_files
+
+        output_files.check([output], settings.top())
     call = VerbCall(values=given, project=ProjectPins(settings.request()), words=ctx.obj or ())
     return _print(plugin_calls.call_verb(offer, call), settings, output)
 
@@ -103,7 +107,7 @@ def _print(answer: api.Answer, settings: Settings, output: str | None) -> int:
     from envtool.fs import caller_paths
 
     try:
-        with caller_paths.atomic_write(output, settings.top()) as file:
+        with caller_paths.atomic_write(output, settings.top(), make=True) as file:
             file.write(text.encode())
     except OSError as error:
         print(f"error: {os.path.abspath(output)} cannot be written: {error.strerror or error}", file=sys.stderr)

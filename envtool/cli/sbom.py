@@ -41,20 +41,22 @@ def command(
     CycloneDX 1.6 or SPDX 2.3, JSON; the same stack gives the same bytes. It needs libraries that envtool does not
     install by default: without them the error has the command.
     """
-    from envtool.app import image_output
+    from envtool.app import image_output, output_files
     from envtool.cli.session import run_with_display
 
     settings = read_settings(ctx)
     request = settings.request(**options)
+    path = os.path.join(settings.directory, output) if output is not None else ""
+    if path:
+        output_files.check([path], settings.top())
     text = run_with_display(
         settings, lambda emit, cancel: image_output.sbom(request, env, form, emit, cancel), events=False
     )
-    if output is None:
+    if not path:
         sys.stdout.write(text)
         return
-    path = os.path.join(settings.directory, output)
     try:
-        with caller_paths.atomic_write(path, settings.top()) as file:
+        with caller_paths.atomic_write(path, settings.top(), make=True) as file:
             file.write(text.encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", code="sbom-output") from error

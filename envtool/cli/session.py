@@ -119,8 +119,9 @@ def run_and_report(
 ) -> int:
     """Run `task`, show it and write the reports; returns the exit status. `provenance`: a file for in-toto statements
     about the results that passed. Raises EnvtoolError."""
-    from envtool.app import read_spec, tasks
+    from envtool.app import output_files, read_spec, tasks
 
+    output_files.check([path for _, path in reports] + ([provenance] if provenance else []), settings.top())
     offers = read_spec.run_offers()
     writer = _make_report_writer(reports, offers, settings)
     display = open_display(settings, offers.readers)
@@ -234,7 +235,7 @@ def _write_provenance(path: str, settings: Settings, results: Sequence[Result]) 
 
     text = provenance.bundle(results)
     try:
-        with caller_paths.atomic_write(path, settings.top()) as file:
+        with caller_paths.atomic_write(path, settings.top(), make=True) as file:
             file.write(text.encode())
     except OSError as error:
         print(f"error: the provenance file cannot be written: {error}", file=sys.stderr)

@@ -19,7 +19,7 @@ envtool shell 'unit[trixie]'
 """
 
 
-@click.command("shell", cls=Verb, examples=EXAMPLES)
+@click.command("shell", cls=Verb, examples=EXAMPLES, stdout="belongs to the shell", container=True)
 @click.argument("env", shell_complete=complete_env_names)
 @resolve_options
 @click.pass_context

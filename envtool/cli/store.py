@@ -58,7 +58,7 @@ def command() -> None:
     """Show where the store is, how big it is, and whether it is damaged; remove it."""
 
 
-command.params += common_options()
+command.params += common_options(container=False)
 
 
 @command.command("path", cls=Verb, examples=PATH_EXAMPLES)

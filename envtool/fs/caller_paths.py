@@ -4,6 +4,7 @@ checkout.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import IO, TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from envtool.fs.directory import OpenDirectory
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
+
+
+_DEVICES = ("/dev", "/dev/fd", "/proc/self/fd")  # names there are written directly
 
 
 def open_directory(path: str, project: str = "", *, make: bool = True) -> OpenDirectory:
@@ -44,10 +48,31 @@ def atomic_write(
     OSError.
     """
     parent, name = os.path.split(os.path.abspath(path))
-    if parent in ("/dev", "/dev/fd", "/proc/self/fd"):
+    if parent in _DEVICES:
         number = {"stdout": "1", "stderr": "2"}.get(name, name)
         return open(os.dup(int(number)) if number.isdigit() else os.open(path, os.O_WRONLY | os.O_NOCTTY), "wb")
     return _AtomicFileAt(parent, project, name, mode, make=make, replace=replace)
+
+
+def check_writable(path: str, project: str = "") -> None:
+    """Raises OSError where `atomic_write(path, project, make=True)` would fail by what is there now: a file or a link
+    of the project in the place of a directory, a directory in the place of the file, no permission. Makes nothing."""
+    parent = os.path.dirname(os.path.abspath(path))
+    if parent in _DEVICES:
+        return
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    while True:
+        try:
+            with open_directory(parent, project, make=False) as directory:
+                if os.access(".", os.W_OK | os.X_OK, dir_fd=directory.fd):
+                    return
+                number = errno.EROFS if os.fstatvfs(directory.fd).f_flag & os.ST_RDONLY else errno.EACCES
+                raise OSError(number, f"{os.strerror(number)}: {parent}")
+        except FileNotFoundError:  # it will be made
+            if parent == "/":
+                raise
+            parent = os.path.dirname(parent)
 
 
 class _AtomicFileAt:

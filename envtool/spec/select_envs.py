@@ -6,10 +6,11 @@ two; brackets are plain characters, since names have them (`unit[trixie]`).
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from envtool.errors import UsageError, near_name_hint
+from envtool.errors import UsageError, closest_name, near_name_hint
 from envtool.fs.globs import matches_name
 from envtool.model import Env, Spec
 
@@ -51,6 +52,43 @@ def env_names(envs: Iterable[Env]) -> list[str]:
     return [*dict.fromkeys((*(env.name for env in candidates), *(env.group for env in candidates)))]
 
 
+def env_option_hint(spec: Spec, words: Sequence[str]) -> str:
+    """The hint for words that a command line has no place for, as far as they are names: those of envs belong to `-e`,
+    a task to `run`. "" for anything else."""
+    options = " ".join(f"-e {shlex.quote(word)}" for word in words)
+    if words and all(matching_envs(spec, word) for word in words):
+        named = ", ".join(f"`{word}`" for word in words)
+        return f"{named} {'is an env' if len(words) == 1 else 'are envs'}: `{options}`"
+    if len(words) != 1:
+        return ""
+    env, colon, task = words[0].rpartition(":")
+    if colon and any(task == known.name for selected in matching_envs(spec, env) for known in selected.tasks):
+        return f"`{words[0]}` is a task: `envtool run {shlex.quote(task)} -e {shlex.quote(env)}`"
+    if any(words[0] == known.name for selected in spec.envs for known in selected.tasks):
+        return f"`{words[0]}` is a task: `envtool run {shlex.quote(words[0])}`"
+    close = closest_name(words[0], env_names(spec.envs), 0.75)
+    return f"did you mean `-e {shlex.quote(close)}`?" if close else ""
+
+
+def meaning_hint(spec: Spec, name: str) -> str:
+    """The hint for a name that is none of an env, but means something else: a task or a layer, of which envs. "" if it
+    means nothing."""
+    env, colon, task = name.rpartition(":")
+    if colon and any(task == known.name for of in matching_envs(spec, env) for known in of.tasks):
+        return f"`{name}` is a task of the env `{env}`"
+    if env == "env" and matching_envs(spec, task):  # as in `inspect`
+        return f"did you mean `{task}`?"
+    for what, having in (
+        ("a task", [of.name for of in spec.envs if name in (known.name for known in of.tasks)]),
+        ("a layer", [of.name for of in spec.envs if name in (known.name for known in of.layers)]),
+        ("the base", [of.name for of in spec.envs if name == of.base.name]),
+    ):
+        if having:
+            return f"`{name}` is {what} of {', '.join(f'`{of}`' for of in having[:12])}"
+    return ""
+
+
 def _unknown_env_error(spec: Spec, name: str) -> UsageError:
+    hint = meaning_hint(spec, name)
     names = f"envs: {', '.join(env.name for env in spec.envs[:12])}"
-    return UsageError(f"no env `{name}`", code="no-env", hint=near_name_hint(name, env_names(spec.envs), names))
+    return UsageError(f"no env `{name}`", code="no-env", hint=hint or near_name_hint(name, env_names(spec.envs), names))

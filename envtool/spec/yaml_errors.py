@@ -21,6 +21,12 @@ _KINDS = {"{": "mapping", "[": "list"}
 _TEMPLATE = re.compile(r"\{\{.*?\}\}")
 _KEYED = re.compile(r"\s*(?:- +)*(?:[^\s:#][^:#]*:\s+)?")  # the text of a line before its value
 _ITEM = re.compile(r"\s*- ")
+_COMMENT = re.compile(r"\s#.*")
+_TWO_KEYS = re.compile(r"\s*(?:- +)*(?P<outer>[^\s:#\"',{}]+):\s+(?P<rest>(?P<inner>[^\s:#\"',{}\[\]]+):(?:\s.*|$))")
+# keys whose value is a mapping, or a list of mappings; and keys that only such a value has
+_HOLD_MAPPINGS = frozenset(("envs", "bases", "layers", "defaults", "base", "tasks", "set", "matrix"))
+_IN_MAPPINGS = frozenset(("base", "layers", "tasks", "set", "matrix", "extends", "run", "outputs", "language"))
+_HOLD_TEXT = frozenset(("run", "test", "build", "lint", "check"))
 _UNSPACED = re.compile(r"\s*([A-Za-z0-9_.-]+):(?=[^\s/:])(.*)")
 
 
@@ -124,6 +130,7 @@ class _ErrorContext:
         else:
             before = _KEYED.match(line)
             value = line[before.end() if before and before.end() <= column else column :]
+            value = value if value[:1] in ("'", '"') else _COMMENT.sub("", value)
         value = value.strip()
         if not value or len(value) > MAX_SHOWN:
             return "put the value in quotes"
@@ -134,6 +141,51 @@ class _ErrorContext:
         if quote:
             return f"put the whole value in quotes: {quote}{value}{quote}"
         return "write `|` after the `:`, and the text on the line below, indented"
+
+    def as_mapping(self, column: int, *, flow: bool) -> str:
+        """Returns the hint for a line, or (`flow`) an entry in brackets, with two keys, the second of which ends at a
+        column: braces where the value is a mapping, quotes where it is text; both where only the author knows."""
+        head = _TEMPLATE.sub(lambda match: "x" * len(match[0]), self.line)[:column]
+        begins = max(head.rfind(mark) for mark in "[{,") + 1 if flow else 0
+        quotes, text = self.in_quotes(column), self.line[begins:]
+        keys = _TWO_KEYS.match(text[: _flow_end(text)] if flow else _COMMENT.sub("", text))
+        if not keys or (keys["outer"] in _HOLD_TEXT and keys["inner"] not in _IN_MAPPINGS):
+            return quotes
+        sure = keys["outer"] in _HOLD_MAPPINGS or keys["inner"] in _IN_MAPPINGS
+        mapping = _in_braces(keys["rest"].strip())
+        if keys["outer"] == "layers" and (flow or _indent(self.line)):  # of an env: a list
+            mapping = mapping and f"[{mapping}]"
+        if not mapping:
+            return f"write `{keys['inner']}:` on a line of its own below `{keys['outer']}:`" if sure else quotes
+        written = f"write `{keys['outer']}: {mapping}`"
+        return written if sure else f"{quotes}; if it is a mapping, {written}"
+
+
+def _flow_end(text: str) -> int:
+    """Returns where a value in brackets ends: at the comma or the bracket that none in the text opens."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character in "[{") - (character in "]}")
+        if depth < 0 or (character == "," and not depth):
+            return position
+    return len(text)
+
+
+def _in_braces(text: str) -> str:
+    """Returns `key: value` with braces around it, and around a value that is a key and a value itself; "" if this is no
+    YAML, or too long for a hint."""
+    key, _, value = text.partition(":")
+    value = value.strip()
+    nested = _TWO_KEYS.match(f"{key}: {value}")
+    value = _in_braces(value) if nested else value
+    written = f"{{{key}: {value}}}"
+    if not value or len(written) > MAX_SHOWN:
+        return ""
+    try:
+        yaml.compose(written, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return ""
+    return written
 
 
 # ---- the kinds of mistake --------------------------------------------------------------------------------------------
@@ -160,7 +212,7 @@ def _brackets(case: _ErrorContext) -> SyntaxMistake:
         message = f"`{case.here}` where the `{opener}` of line {case.begun[0] + 1} ends"
         return case.mistake(message, f"write `{closer}` before it, or in its place")
     if case.here == ":" and _second_colon(head):
-        return case.mistake("a second `: ` in one value", case.in_quotes(case.at[1]))
+        return case.mistake("a second `: ` in one value", case.as_mapping(case.at[1], flow=True))
     below = case.at[0] > case.begun[0]
     first = below and not case.line[: case.at[1]].strip()
     outside = first and _indent(case.line) <= _indent(case.text(case.begun[0]))  # the next key, or an item
@@ -183,7 +235,7 @@ def _colon(case: _ErrorContext) -> SyntaxMistake:
     """A `: ` at a position where no key can be."""
     line, above = case.line, case.above()
     if re.search(r":\s", line[: case.at[1]]):
-        return case.mistake("a second `: ` in one line", case.in_quotes(case.at[1]))
+        return case.mistake("a second `: ` in one line", case.as_mapping(case.at[1], flow=False))
     before = case.text(above)
     indent, other = _indent(line), _indent(before)
     if above < 0 or re.search(r":(\s|$)", before):

@@ -9,7 +9,7 @@ from envtool.errors import UsageError, near_name_hint
 from envtool.fs.globs import matches_name
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
-from envtool.spec.select_envs import select_envs
+from envtool.spec.select_envs import meaning_hint, select_envs
 from envtool.verify.layers import VerifyTarget
 
 
@@ -33,7 +33,7 @@ def select_layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[Verif
     for name in names:
         if not any(matches_name(name, *names_of) for names_of in known.values()):
             everything = sorted({name for names_of in known.values() for name in names_of})
-            hint = near_name_hint(name, everything)
+            hint = meaning_hint(spec, name) or near_name_hint(name, everything)
             raise UsageError(f"no base, layer or env `{name}`", code="no-layer", hint=hint)
     count = Counter(node.spec.name for node in graph.nodes.values())
     return tuple(

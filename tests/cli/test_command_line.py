@@ -153,8 +153,8 @@ def test_junit_is_written_when_the_app_gives_up(envtool, tmp_path):
 def test_junit_that_cannot_be_written_is_not_a_pass(envtool, tmp_path):
     (tmp_path / "file").touch()
     ran = envtool("test", "--junit", str(tmp_path / "file" / "x.xml"), scenario="passed")
-    assert ran.status == 3
-    assert "JUnit file cannot be written" in ran.err
+    assert ran.status == 2
+    assert f"`{tmp_path}/file/x.xml` cannot be written" in ran.err
 
 
 def test_init_writes_once(envtool, tmp_path):
@@ -225,6 +225,15 @@ def test_completion_scripts(envtool, shell):
         ("envtool test -e l", {"lint"}),
         ("envtool run ", {"build", "lint", "test"}),
         ("envtool test --ju", {"--junit"}),
+        ("envtool exec -vv", {"-vv"}),
+        ("envtool shell lint -v", {"-v", "-vv"}),
+        ("envtool exec -v lint -v", set()),  # it is given already
+        ("envtool -q exec -v", {"-v"}),
+        ("envtool -vv", {"-vv"}),
+        ("envtool test -v", {"-v"}),  # -vv is nothing more there
+        ("envtool exec --js", set()),
+        ("envtool shell --js", set()),
+        ("envtool test --js", {"--json"}),
     ],
 )
 def test_completion_knows_verbs_options_envs_and_tasks(words, expected):
@@ -232,7 +241,42 @@ def test_completion_knows_verbs_options_envs_and_tasks(words, expected):
     ran = drive(
         env={"ENVTOOL_COMPLETE_ME": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(typed) - 1)}.items()
     )
-    assert {line.partition(",")[2] for line in ran.stdout.splitlines()} == expected
+    assert {line.partition(",")[2] for line in ran.stdout.split()} == expected
+
+
+@pytest.mark.parametrize("words", [["test"], ["build"], ["run", "lint"], ["plan", "test"], ["fetch"], ["lock"]])
+@pytest.mark.parametrize(
+    ("more", "hint"),
+    [
+        (["lint"], "`lint` is an env: `-e lint`"),
+        (["unit[trixie]", "lint"], "`unit[trixie]`, `lint` are envs: `-e 'unit[trixie]' -e lint`"),
+        (["unit:test"], "`unit:test` is a task: `envtool run test -e unit`"),
+    ],
+)
+def test_an_env_that_is_no_word_of_the_verb_belongs_to_its_option(words, more, hint, envtool):
+    ran = envtool(*words, *more)
+    assert ran.status == 2
+    assert f"hint: {hint}\n" in ran.err
+
+
+def test_an_env_in_the_place_of_a_verb(envtool):
+    assert "hint: `unit` is an env: `envtool test -e unit`\n" in envtool("unit").err
+    assert "`envtool exec lint -- pytest -x`" in envtool("shell", "lint", "pytest", "--", "-x").err
+    assert "see `envtool gc --help`" in envtool("gc", "lint").err
+    assert "goes after `--`" in envtool("test", "unit", scenario="spec-error").err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_json_where_it_is_no_error(verb, envtool):
+    words = {"exec": ["lint", "--", "true"], "shell": ["lint"], "completion": ["bash"]}.get(verb)
+    assert ("--json" in envtool(verb, "--help").out) == (words is None)
+    assert ("-vv" in envtool(verb, "--help").out) == (verb in ("exec", "shell"))
+    if words:
+        for argv in (["--json", verb, *words], [verb, "--json", *words]):
+            ran = envtool(*argv)
+            assert ran.status == 2
+            assert json.loads(ran.out)["code"] == "usage.json"
+            assert "`--json` means nothing here: standard output " in ran.err
 
 
 def test_completion_of_a_broken_spec_is_silent():
@@ -252,9 +296,45 @@ def test_provenance_is_written_where_it_is_asked_for(envtool, tmp_path):
     path = tmp_path / "all.jsonl"
     assert envtool("build", "--provenance", str(path), scenario="passed").status == 0
     assert path.read_text().startswith('{"subject": ')
-    done = envtool("build", "--provenance", str(tmp_path / "no" / "where"), scenario="passed")
-    assert done.status == 3
-    assert "the provenance file cannot be written" in done.err
+
+
+OUTPUTS = {
+    "junit": ["test", "--junit"],
+    "report": ["run", "lint", "--report", "markdown="],
+    "provenance": ["build", "--provenance"],
+    "sbom": ["sbom", "lint", "-o"],
+}
+
+
+def with_file(words, path):
+    return [*words[:-1], f"{words[-1]}{path}"] if words[-1].endswith("=") else [*words, str(path)]
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_missing_directories_of_an_output_are_made(name, envtool, tmp_path):
+    path = tmp_path / "no" / "such" / "file.out"
+    assert envtool(*with_file(OUTPUTS[name], path), scenario="passed").status == 0
+    assert os.listdir(path.parent) == ["file.out"]
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_an_output_that_cannot_be_written_is_an_error_before_anything_runs(name, envtool, fake, tmp_path):
+    (tmp_path / "file").touch()
+    ran = envtool(*with_file(OUTPUTS[name], tmp_path / "file" / "below" / "x"), scenario="passed")
+    assert ran.status == 2
+    assert f"`{tmp_path}/file/below/x` cannot be written: " in ran.err
+    assert "missing directories are made" in ran.err
+    assert not [asked for asked in fake.requests if isinstance(asked, tuple)]  # the app was not asked to run
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_of_several_outputs_each_is_looked_at_before(envtool, fake, tmp_path):
+    (tmp_path / "file").touch()
+    good, bad = tmp_path / "new" / "good.xml", tmp_path / "file" / "bad.md"
+    ran = envtool("test", "--junit", str(good), "--report", f"markdown={bad}", scenario="passed")
+    assert ran.status == 2
+    assert not fake.requests
+    assert os.listdir(tmp_path) == ["file"]  # nothing is made either
 
 
 def test_fetch_says_what_came(envtool, fake):
@@ -291,7 +371,7 @@ def test_a_bill_goes_to_standard_output_or_a_file_and_nothing_beside_it(envtool,
     assert envtool("sbom", "unit", "--format", "spdx", "-o", str(path)).out == ""
     assert path.read_text() == '{"bill": 1}\n'
     assert fake.requests[-1][2] == "spdx"
-    assert envtool("sbom", "unit", "-o", str(tmp_path / "no" / "x")).status == 2
+    assert envtool("sbom", "unit", "-o", str(path / "x")).status == 2
     assert envtool("sbom", "unit", "--format", "xml").status == 2
 
 

@@ -65,6 +65,26 @@ def imported(place, *words):
     return names[0] - names[1]
 
 
+@pytest.mark.any_caller
+def test_a_command_that_is_not_there_is_told_the_near_one(place):
+    place.task("true")
+    near = "envtool: pyhton3: not found\nhint: `pyhton3` is not in this env; did you mean `python3`?\n"
+    assert place.envtool("exec", "unit", "--", "true").status == 0
+    for options in ((), ("--offline",)):  # the fast path, and the long one
+        done = place.envtool("exec", *options, "unit", "--", "pyhton3", "-V")
+        assert (done.status, done.out) == (127, "")
+        assert done.err.endswith(near), done.said
+        for words, told in (
+            (("no-such-command-anywhere",), "hint: `no-such-command-anywhere` is not in this env"),
+            (("./pyhton3",), ""),  # a path, whose name is in the message
+            (("sh", "-c", "exit 127"), ""),  # the command ran
+            (("sh", "-c", "exit 126"), ""),
+        ):
+            done = place.envtool("exec", *options, "unit", "--", *words)
+            assert done.status in (126, 127)
+            assert ("hint: " in done.err, told in done.err) == (bool(told), True), done.said
+
+
 @pytest.mark.one_caller
 def test_a_warm_exec(place):
     place.task("true")

@@ -89,6 +89,9 @@ def test_reasons_that_are_not_named_are_counted(number, tail):
     [
         ("lint", "`lint` is an env: `-e lint`"),
         ("unit[one]", "`unit[one]` is an env: `-e 'unit[one]'`"),
+        ("unit*", "`unit*` is an env: `-e 'unit*'`"),
+        ("unit[one]:test", "`unit[one]:test` is a task: `envtool run test -e 'unit[one]'`"),
+        ("unit:test", "`unit:test` is a task: `envtool run test -e unit`"),
         ("tets", "did you mean `test`?"),
         ("nothing", "`envtool list` shows envs and their tasks"),
     ],

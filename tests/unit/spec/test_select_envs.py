@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from envtool.api import Kind
 from envtool.errors import UsageError, near_name_hint
 from envtool.fs.globs import matches_name
-from envtool.model import BaseSpec, Command, Env, Spec, Task, Where
+from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan.graph import build_graph
 from envtool.plan.selection import select_subjects
 from envtool.plugins import PluginRegistry
-from envtool.spec.select_envs import env_names, find_env, matching_envs, select_envs
+from envtool.spec.select_envs import env_names, env_option_hint, find_env, matching_envs, select_envs
 from envtool.verify import selection
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -86,6 +88,57 @@ def test_a_name_that_no_env_has_is_told_the_near_one(name, hint):
         with pytest.raises(UsageError) as caught:
             find()
         assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("build", "`build` is a task of `unit[bookworm]`, `unit[trixie]`, `api/unit[a,b]`, `lint`, `lint2`, `py3.12`"),
+        ("lint:build", "`lint:build` is a task of the env `lint`"),
+        ("unit:build", "`unit:build` is a task of the env `unit`"),
+        ("env:lint", "did you mean `lint`?"),
+        ("base", "`base` is the base of `unit[bookworm]`, "),
+        ("tools", "`tools` is a layer of `lint`"),
+        ("tool", "envs: "),
+    ],
+)
+def test_a_name_that_means_something_else_is_told_what(name, hint):
+    tools = LayerSpec(name="tools", kind="box", options=None, where=HERE)
+    spec = replace(SPEC, envs=tuple(replace(e, layers=(tools,)) if e.name == "lint" else e for e in SPEC.envs))
+    for find in (
+        find_env,
+        lambda spec, name: select_envs(spec, (name,)),
+        lambda spec, name: selection.select_tasks(spec, (name,)),
+    ):
+        with pytest.raises(UsageError) as caught:
+            find(spec, name)
+        assert caught.value.hint.startswith(hint)
+
+
+def test_verify_says_that_a_name_is_a_task():
+    with pytest.raises(UsageError) as caught:
+        selection.select_layers(SPEC, GRAPH, ("build",))
+    assert caught.value.hint.startswith("`build` is a task of ")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["lint"], "`lint` is an env: `-e lint`"),
+        (["unit"], "`unit` is an env: `-e unit`"),
+        (["unit[trixie]"], "`unit[trixie]` is an env: `-e 'unit[trixie]'`"),
+        (["lint", "py*"], "`lint`, `py*` are envs: `-e lint -e 'py*'`"),
+        (["lint", "nope"], ""),
+        (["lnt"], "did you mean `-e lint`?"),
+        (["build"], "`build` is a task: `envtool run build`"),
+        (["unit:build"], "`unit:build` is a task: `envtool run build -e unit`"),
+        (["unit:nope"], ""),
+        (["tests/test_x.py"], ""),
+        ([], ""),
+    ],
+)
+def test_words_that_a_verb_has_no_place_for(words, hint):
+    assert env_option_hint(SPEC, words) == hint
 
 
 def test_a_name_that_nothing_has_is_told_all_the_same():

@@ -73,6 +73,50 @@ def test_each_yaml_error_is_explained(text, place, said):
     assert said in wrong[0][3]
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("tasks: test: x", "write `tasks: {test: x}`"),
+        ("  tasks: test: x y  # the tests", "write `tasks: {test: x y}`"),
+        ('  tasks: test: "x: y"', 'write `tasks: {test: "x: y"}`'),
+        ("  tasks: test: run: x", "write `tasks: {test: {run: x}}`"),
+        ("  tasks: test: [[x, y]]", "write `tasks: {test: [[x, y]]}`"),
+        ("  tasks: test: x, lint: y", "write `tasks: {test: x, lint: y}`"),
+        ("  tasks: test:\n    run: x", "write `test:` on a line of its own below `tasks:`"),
+        ("  tasks: test: x [y", "write `test:` on a line of its own below `tasks:`"),
+        ("  base: debian: bookworm", "write `base: {debian: bookworm}`"),
+        ("  base: image: debian:12", "write `base: {image: debian:12}`"),
+        ("  layers: pip: x", "write `layers: [{pip: x}]`"),
+        ("  layers: pip: [x, y]", "write `layers: [{pip: [x, y]}]`"),
+        ("layers: tools: apt: [gcc]", "write `layers: {tools: {apt: [gcc]}}`"),  # those of the file have names
+        ("  unit[a]: base: host", "write `unit[a]: {base: host}`"),
+        ("envs: unit: base: host", "write `envs: {unit: {base: host}}`"),
+        ("envs: unit: {base: host}", "write `envs: {unit: {base: host}}`"),
+        ("  set: A: b", "write `set: {A: b}`"),
+        ("  test: run: x", "write `test: {run: x}`"),
+        ("  - base: debian: bookworm", "write `base: {debian: bookworm}`"),
+        ("unit: {base: host, tasks: test: x}", "write `tasks: {test: x}`"),
+        ("unit: {base: debian: bookworm, tasks: {test: x}}", "write `base: {debian: bookworm}`"),
+        ("unit: {layers: [pip: [x]], tasks: test: x y}", "write `tasks: {test: x y}`"),
+        ("unit: {layers: pip: [x, y], base: host}", "write `layers: [{pip: [x, y]}]`"),
+        ("unit: {\n  tasks: test: x,\n  base: host}", "write `tasks: {test: x}`"),
+        ("  test: echo: x", 'put the whole value in quotes: "echo: x"'),
+        ("  test: echo: x  # said", 'put the whole value in quotes: "echo: x"'),
+        ("  run: curl -H a: b", 'put the whole value in quotes: "curl -H a: b"'),
+        ("{tasks: {test: echo: x}}", 'put the whole value in quotes: "echo: x"'),
+        (
+            "  one: debian: sid",
+            'put the whole value in quotes: "debian: sid"; if it is a mapping, write `one: {debian: sid}`',
+        ),
+        ("  tasks: test: " + "x" * 300, "write `test:` on a line of its own below `tasks:`"),
+    ],
+)
+def test_a_second_colon_is_told_what_to_write(text, hint):
+    _, wrong = nodes(text)
+    assert wrong[0][2] == "yaml"
+    assert wrong[0][3].partition(" -- ")[2] == hint
+
+
 def bombs():
     laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)

@@ -243,10 +243,10 @@ def format_checks(checks: Sequence[Check], style: Style, *, quiet: bool = False,
     last = "containers run here: `envtool test` runs a project, `envtool init` begins one"
     if "fail" in states:
         last = (
-            f"envtool cannot work here until what is marked {style.glyphs('✗')} is mended; then again: `envtool doctor`"
+            f"envtool cannot work here until what is marked {style.glyphs('✗')} is fixed; then again: `envtool doctor`"
         )
     elif "warn" in states:
-        last = "containers run here; what is marked ! would be better mended; then again: `envtool doctor`"
+        last = "containers run here; what is marked ! would be better fixed; then again: `envtool doctor`"
     return "\n".join(lines if quiet and lines == [] else [*lines, "", fit_lines(last, columns)])
 
 

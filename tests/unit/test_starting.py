@@ -73,7 +73,7 @@ def test_a_build_system_with_debians_tools(files, suite, packages, command):
     ("files", "why"),
     [
         ({"Makefile": "all:\n\ttrue\n"}, "neither a target `test` nor `check`"),
-        ({"Makefile": "test:\n\tfrobnicate --all\n"}, "calls `frobnicate`: a layer has to bring it"),
+        ({"Makefile": "test:\n\tfrobnicate --all\n"}, "calls `frobnicate`: a layer has to install it"),
         ({"Makefile": "test: x\nx:\n\t@docker build .\n"}, "calls `docker`"),
         ({"Makefile": "TEST := 1\ntest := x\n.PHONY: test\n"}, "neither"),
         ({"CMakeLists.txt": CMAKE}, "no tests"),

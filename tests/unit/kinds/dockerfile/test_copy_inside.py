@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from envtool.container import userns
 from envtool.kinds.dockerfile import copy_inside
 from envtool.kinds.dockerfile.copy_inside import CopyError, apply_mode, copy
+from tests.places import nest
 
 ME = f"{os.getuid()}:{os.getgid()}"
 
@@ -281,13 +282,7 @@ def test_in_a_setgid_directory_groups_and_modes_are_those_of_docker(tmp_path, mo
 
 
 def test_a_thousand_nested_directories_are_copied(root):
-    descriptor = os.open(f"{root}/from/a", os.O_RDONLY)
-    for _ in range(1000):
-        os.mkdir("d", dir_fd=descriptor)
-        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
-        os.close(descriptor)
-        descriptor = below
-    os.close(os.open("leaf", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
-    os.close(descriptor)
+    nest(f"{root}/from/a", 1000)
+    nest(f"{root}/to", 0)
     run(root, "a")
-    assert os.path.isfile(f"{root}/to/{'d/' * 1000}leaf")
+    assert os.path.isfile(f"{root}/to/{'d/' * 1000}file")

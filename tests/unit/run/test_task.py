@@ -113,7 +113,7 @@ def test_outputs(place):
 
 def test_outputs_that_it_did_not_make(place):
     result = place.run(outputs=("dist/*", "more"))
-    assert (result.outcome, result.message) == ("failed", "made none of its outputs (dist/*, more)")
+    assert (result.outcome, result.message) == ("failed", "wrote none of its outputs (dist/*, more)")
 
 
 @pytest.mark.parametrize(

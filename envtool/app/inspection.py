@@ -93,7 +93,7 @@ class StoreInspector:
         states = [self._assess(project)[node_id] for node_id in project.graph.stacks[name]]
         missing = [state.node.spec.name for state in states if state.layer is None]
         if missing:
-            text = f"{', '.join(f'`{layer}`' for layer in missing)} of env `{name}` {_is_or_are(missing)} not made yet"
+            text = f"{', '.join(f'`{layer}`' for layer in missing)} of env `{name}` {_is_or_are(missing)} not built yet"
             raise MakeError(text, code="not-cached", hint=HINT_BUILD.format(name))
         return InspectSubject(
             env=name, members=tuple(self._place_assessed(state) for state in states), mounts=_base_mounts(states[0])
@@ -102,7 +102,9 @@ class StoreInspector:
     def _find_layer(self, name: str, states: Sequence[NodeState]) -> InspectSubject:
         stored = {state.layer.key: state for state in states if state.layer is not None}
         if not stored:
-            raise MakeError(f"`{name}` is not made yet", code="not-cached", hint="`envtool why` says what it waits for")
+            raise MakeError(
+                f"`{name}` is not built yet", code="not-cached", hint="`envtool why` says what it waits for"
+            )
         if len(stored) > 1:
             keys = ", ".join(key[:12] for key in stored)
             raise UsageError(f"there are {len(stored)} layers `{name}`: say which of {keys}", code="layer-ambiguous")

@@ -41,10 +41,12 @@ def _check_other_idmap(other: Store) -> Check | None:
     from envtool.store.inventory import is_deletable, undeletable_paths  # few stores have such a part
 
     if is_deletable(other, run_as_root):
-        made = f"made when containers had other ids ({other.idmap}): nothing uses it now"
-        text = f"{other.idmap_path('layers')} was {made}, and `envtool gc` takes what is of no use for 30 days"
+        made = f"built when containers had other ids ({other.idmap}): nothing uses it now"
+        text = f"{other.idmap_path('layers')} was {made}, and `envtool gc` removes what was not used for 30 days"
         return Check(name="store", state="ok", text=text)
     if not (paths := undeletable_paths(other)):
         return None
-    text = f"{', '.join(paths)}: made with ids that this account has no more ({other.idmap}): only root can delete it"
+    text = (
+        f"{', '.join(paths)}: built with ids that this account no longer has ({other.idmap}): only root can delete it"
+    )
     return Check(name="store", state="warn", text=text, mend=f"sudo rm -r {shlex.join(paths)}")

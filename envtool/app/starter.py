@@ -146,7 +146,7 @@ def _detect_cargo(project: Project) -> Detection | None:
     vendored = project.read(".cargo/config.toml") is not None and bool(project.glob("vendor/*/Cargo.toml"))
     needs_registry = "source = " in lock or (not lock and _CARGO_DEPENDENCIES.search(text) is not None)
     if needs_registry and not vendored:
-        reason = "Cargo.toml, whose crates are on a registry: `cargo vendor` brings them into the project"
+        reason = "Cargo.toml, whose crates are on a registry: `cargo vendor` copies them into the project"
         return Detection(language="cargo", reason=reason, env=_make_env(suite, packages))
     return Detection(
         language="cargo", reason="Cargo.toml", env=_make_env(suite, packages, "cargo test --offline {{ args }}")
@@ -164,7 +164,7 @@ def _detect_go(project: Project) -> Detection | None:
         return Detection(language="go", reason=f"go.mod, which wants Go 1.{minor}: no release of Debian has it")
     packages = ("golang-go", "ca-certificates")
     if _GO_REQUIRE.search(text) and project.read("vendor/modules.txt") is None:
-        reason = "go.mod, whose modules are on a proxy: `go mod vendor` brings them into the project"
+        reason = "go.mod, whose modules are on a proxy: `go mod vendor` copies them into the project"
         return Detection(language="go", reason=reason, env=_make_env(suite, packages))
     return Detection(language="go", reason="go.mod", env=_make_env(suite, packages, "go test ./... {{ args }}"))
 
@@ -175,7 +175,7 @@ def _detect_cmake(project: Project) -> Detection | None:
         return None
     packages = (*C_PACKAGES, "g++", "cmake")  # CMake takes a project for C and C++ unless the project says otherwise
     if package := _FIND_PACKAGE.search(text):
-        reason = f"CMakeLists.txt, which looks for {package[1]}: a layer has to bring it"
+        reason = f"CMakeLists.txt, which looks for {package[1]}: a layer has to install it"
         return Detection(language="cmake", reason=reason, env=_make_env("bookworm", packages))
     if not re.search(r"\b(enable_testing|add_test)\b|include\s*\(\s*CTest\b", text, re.IGNORECASE):
         return Detection(language="cmake", reason="CMakeLists.txt, and no tests", env=_make_env("bookworm", packages))
@@ -202,7 +202,7 @@ def _detect_make(project: Project) -> Detection | None:
             )
         )
         if unpackaged := [program for program in programs if program not in makefile.PACKAGES]:
-            reason = f"{name}, whose target `{target}` calls `{unpackaged[0]}`: a layer has to bring it"
+            reason = f"{name}, whose target `{target}` calls `{unpackaged[0]}`: a layer has to install it"
             return Detection(language="make", reason=reason, env=_make_env("bookworm", packages))
         env = _make_env("bookworm", packages, f"make {target}")
         return Detection(language="make", reason=f"{name} with a target `{target}`", env=env)

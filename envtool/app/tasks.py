@@ -18,7 +18,7 @@ from envtool.build.scheduler import Scheduler
 from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
-from envtool.plan.output_clashes import find_output_clashes
+from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
 from envtool.project import rundir
 from envtool.run import cached_task, fast_plan, task_container
 from envtool.run.prepared_task import TaskCall
@@ -58,8 +58,6 @@ def _run_in_envs(
     directory, note = rundir.open_run(spec.root)
     if note:
         context.emit(Noted(text=note))
-    for note in find_output_clashes(selected):
-        context.emit(Noted(text=note))
     stop = threading.Event()
     traces: list[cached_task.CachedResult] = []
 
@@ -91,6 +89,8 @@ def _run_in_envs(
     finally:
         pool.shutdown(wait=not cancel.is_set(), cancel_futures=True)
         rundir.close_run(spec.root, directory)
+    for text in find_overwritten_outputs(_written_outputs(results, traces)):
+        context.emit(Noted(text=text))
     if uncached := _describe_uncached(selected, results, context):
         context.emit(Noted(text=uncached))
     if (line := context.allowed.all()) and any(result.error for result in results):
@@ -113,6 +113,27 @@ def _write_fast_plan(
         fast_plan.write_test_plan(
             traces, project.spec, project.files, project.context, selected=request.envs, began=started
         )
+
+
+def _written_outputs(
+    results: Sequence[Result], traces: Sequence[cached_task.CachedResult]
+) -> tuple[WrittenOutputs, ...]:
+    """Returns what each task left; what its files are is known where the result is stored."""
+    stored = {
+        (trace.env.name, trace.task): {
+            output.path: output.link or f"{output.sha256} {output.mode:o}" for output in trace.stored.outputs
+        }
+        for trace in traces
+    }
+    return tuple(
+        WrittenOutputs(
+            env=result.env,
+            task=result.task,
+            files={path: stored.get((result.env, result.task), {}).get(path, "") for path in result.outputs},
+        )
+        for result in results
+        if result.outputs
+    )
 
 
 def _describe_uncached(selected: Sequence[tuple[Env, Task]], results: Sequence[Result], context: Context) -> str:

@@ -84,7 +84,7 @@ def _disk_full_error(resolved: ResolvedNode, error: MakeError | OSError, full: S
     if isinstance(error, BuildError) and not failure_hints.SPACE.search(error.output):
         error.hint = "; ".join(filter(None, (error.hint, full.message, full.hint)))
         return error
-    return StoreError(f"{_location(resolved)} could not be made: {full.message}", code=full.code, hint=full.hint)
+    return StoreError(f"{_location(resolved)} could not be built: {full.message}", code=full.code, hint=full.hint)
 
 
 def _location(resolved: ResolvedNode) -> str:

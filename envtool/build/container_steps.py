@@ -54,10 +54,18 @@ def _copy_file_or_link(source: str, target: str, mode: int | None) -> None:
         os.unlink(target)
     if stat.S_ISLNK(info.st_mode):
         os.symlink(os.readlink(source), target)
+        _take_group(target)
         return
     shutil.copyfile(source, target)
+    _take_group(target)
     os.chmod(target, mode if mode is not None else 0o755 if info.st_mode & 0o111 else 0o644)
     os.utime(target, ns=(info.st_mtime_ns, info.st_mtime_ns))
+
+
+def _take_group(path: str) -> None:
+    """Gives a new entry our own group: in a setgid directory it has the directory's (inode(7))."""
+    if os.lstat(path).st_gid != os.getegid():
+        os.chown(path, -1, os.getegid(), follow_symlinks=False)
 
 
 def _make_parents(path: str) -> None:
@@ -67,4 +75,5 @@ def _make_parents(path: str) -> None:
         path = os.path.dirname(path.rstrip("/")) or "/"
     for directory in reversed(missing):
         os.mkdir(directory)
+        _take_group(directory)
         os.chmod(directory, 0o755)  # whatever the umask

@@ -60,7 +60,7 @@ def missing_command_hint(name: str, base: str, programs: Collection[str]) -> str
     closest = closest_name(name, (*programs, *pip_programs), 0.7)
     suggestion = f"; did you mean `{closest}`?" if closest and closest != name else ":"
     if closest in pip_programs and closest not in programs:
-        return f"{text}{suggestion} `pip: [{closest}]` brings it (with `language: python`: `packages: [{closest}]`)"
+        return f"{text}{suggestion} `pip: [{closest}]` installs it (with `language: python`: `packages: [{closest}]`)"
     if closest:
         return f"{text}{suggestion}"
     if base == "host":
@@ -68,8 +68,8 @@ def missing_command_hint(name: str, base: str, programs: Collection[str]) -> str
             f"{text}, nor on this machine: install it here, or take `base: {{debian: bookworm}}` and `apt: [PACKAGE]`"
         )
     if "apt-get" in programs:
-        return f"{text}: a layer brings it, `apt: [PACKAGE]`"
-    return f"{text}: a `run:` layer, or another base, brings it"
+        return f"{text}: install it in a layer, `apt: [PACKAGE]`"
+    return f"{text}: install it in a `run:` layer, or use another base"
 
 
 _PIP_PROGRAMS = frozenset(
@@ -87,5 +87,5 @@ def build_failure_hint(status: int, output: str, *, kind: str, commands: str, ba
         return "the base `host` is read-only: write below /opt, or use a base like `{debian: bookworm}`"
     if status == 127:
         command = f"`{name}`" if (name := missing_command(output)) else "the command"
-        return f"{command} is not in this stack: add the layer that brings it before this one"
+        return f"{command} is not in this stack: add the layer that installs it before this one"
     return ""

@@ -145,5 +145,5 @@ def _offline_error(missing: Sequence[Fetch]) -> FetchError:
     return FetchError(
         f"{names}{more}: not in the store, and --offline fetches nothing",
         code="offline",
-        hint="`envtool fetch`, with a network, brings everything that is pinned",
+        hint="`envtool fetch`, with a network, downloads all pinned files",
     )

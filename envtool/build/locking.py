@@ -140,7 +140,7 @@ def _stale_problem(node: Node, question: LockQuestion, lock: Lock, context: Cont
         why = f"{file} has {node.subject} `{node.spec.name}` on other pins below it"
     else:
         why = f"{file} no longer fits {node.subject} `{node.spec.name}`{_describe_changes(nearest, question)}"
-    hint = "`envtool lock` brings the lock up to date, and moves nothing else"
+    hint = "`envtool lock` updates the lock, and changes no other versions"
     where = node.spec.where
     return Problem(where=where, message=why, code="lock-stale", hint=hint, text=_line(node.spec, context), width=0)
 
@@ -162,7 +162,7 @@ def _describe_changes(near: LockQuestion, question: LockQuestion) -> str:
         values = " → ".join(_short(each) for each in (change.old, change.new) if each)
         parts.append(" ".join(filter(None, (_short(change.name), change.note or word, values))))
     more = [f"and {len(changes) - MAX_CHANGES} more"] if len(changes) > MAX_CHANGES else []
-    return f": {', '.join([*parts, *more])}" if parts else ": it was asked for something else"
+    return f": {', '.join([*parts, *more])}" if parts else ": it was resolved for other options"
 
 
 def _short(text: str) -> str:

@@ -49,7 +49,7 @@ def _reason(state: NodeState, action: Action) -> str:
         return ""  # the plan names the nodes that it waits for
     if action == "resolve":
         again = state.answer is not None and state.answer.again
-        reason = "its pins are asked for again" if again else "its pins are neither locked nor known here"
+        reason = "its versions are looked up again" if again else "its pins are neither locked nor known here"
         parts = state.node.subject == "base" and is_composite(state.node.kind)
         return f"{reason}; they say which layers it has: what stands on it is planned again then" if parts else reason
     if action == "reuse" and state.layer is None:

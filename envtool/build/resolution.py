@@ -291,10 +291,10 @@ def resolve_pins(node: Node, request: Request, context: Context, site: Recording
     question = pins_question(node, request)
     if context.offline and node.is_pinned:
         raise ResolveError(
-            f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}` is not settled yet, and"
-            " --offline asks nobody",
+            f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}` is not resolved yet, and"
+            " --offline uses no network",
             code="offline",
-            hint="`envtool lock && envtool fetch`, with a network, settles and fetches everything",
+            hint="`envtool lock && envtool fetch`, with a network, resolves and fetches everything",
         )
     failed = context.shared.get("questions that failed", dict[str, EnvtoolError])
     with answer_cache.lock_question(context.store, question, cancelled=context.cancel.is_set):

@@ -104,7 +104,7 @@ class ContainerSite(ProjectSite):
             raise ResolveError("a base has no container to resolve in", code="no-stack")
         below = [layer for layer in self._below if isinstance(layer, StoredLayer)]
         if len(below) < len(self._below):  # `fetch` resolves nodes whose parents are not built
-            raise ResolveError("what it stands on is not built", code="no-stack")
+            raise ResolveError("the layers below it are not built", code="no-stack")
         environment = build_environment(self._request.epoch, self._request)
         texts: tuple[container.TextMount, ...] = ()
         mounts = [container.BindMount(source=bind.source, target=bind.target) for bind in binds]

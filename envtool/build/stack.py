@@ -57,7 +57,7 @@ def check_conflicts(stack: Stack, context: Context) -> None:
         if paths:
             raise BuildError(
                 f"layers `{lower.resolved.node.spec.name}` and `{upper.resolved.node.spec.name}` both write"
-                f" /{paths[0].lstrip('/')}, differently, and neither stands on the other",
+                f" /{paths[0].lstrip('/')}, differently, and neither is below the other",
                 code="layer-conflict",
                 hint=f"say which comes first: give `{upper.resolved.node.spec.name}` a `needs:` with the other in it",
                 output="\n".join(paths),

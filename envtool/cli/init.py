@@ -35,7 +35,7 @@ def command(ctx: click.Context, /, test: str) -> None:
     If they do not say how the project is tested, `--test` has to.
     """
     from envtool.app import starter
-    from envtool.cli.init_text import render_spec_files
+    from envtool.cli.init_text import init_json, render_spec_files
 
     settings = read_settings(ctx)
     path = os.path.join(settings.directory, settings.file or "envtool.yaml")
@@ -57,15 +57,20 @@ def command(ctx: click.Context, /, test: str) -> None:
         _write_spec(
             path if name == "envtool.yaml" else os.path.join(settings.directory, name), settings.directory, text
         )
-    for detection in valid:
-        if detection.tested or test:
-            print(f"found {detection.language}: {detection.reason}", file=sys.stderr)
-    for detection in (
+    left_out = [
         *invalid,
         *(detection for detection in valid if detection.directory and not detection.tested and not test),
-    ):
-        print(f"left out {detection.language}: {detection.reason}", file=sys.stderr)
+    ]
+    used = [detection for detection in valid if detection.tested or test]
     others = [os.path.join(settings.directory, name) for name in texts if name != "envtool.yaml"]
+    if settings.json:
+        from envtool.report.json_lines import write_line
+
+        write_line(sys.stdout, init_json([path, *others], used, left_out))
+    for detection in used:
+        print(f"found {detection.language}: {detection.reason}", file=sys.stderr)
+    for detection in left_out:
+        print(f"left out {detection.language}: {detection.reason}", file=sys.stderr)
     print(f"wrote {', '.join([path, *others])}; next: {settings.again()} test", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""The text of a first envtool.yaml, and of the files that it includes."""
+"""The text of a first envtool.yaml and of the files that it includes, and the JSON of `init`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,22 @@ def render_spec_files(detections: Sequence[Detection], test: str = "") -> dict[s
         for directory, detection in below.items()
     }
     return {"envtool.yaml": _dump_yaml(first), **included}
+
+
+def init_json(written: Sequence[str], used: Sequence[Detection], left_out: Sequence[Detection]) -> dict[str, Json]:
+    """The JSON of `init` (docs/json.md): the paths that were written, the spec first, and what was detected, with
+    whether the spec has it."""
+    found: list[Json] = [
+        {
+            "language": detection.language,
+            "directory": detection.directory,
+            "reason": detection.reason,
+            "used": is_used,
+        }
+        for detections, is_used in ((used, True), (left_out, False))
+        for detection in detections
+    ]
+    return {"file": written[0], "written": [*written], "found": found}
 
 
 def _include_name(directory: str, directories: Sequence[str]) -> str:

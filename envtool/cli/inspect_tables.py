@@ -43,7 +43,7 @@ def _layer_lines(report: LayerReport, style: Style, columns: int) -> Iterator[st
         rows.append(("built", built))
     rows.append(("size", f"{size(member.disk)} on the disk, {size(report.sums.size)} in {_format_counts(report.sums)}"))
     if report.brought is None:
-        rows.append(("packages", "not known: what it stands on is not in the store"))
+        rows.append(("packages", "not known: the layers below are not in the store"))
     elif report.brought:
         rows.append(("packages", pluralize(len(report.brought), "package")))
     yield from (f"  {line}" for line in table(rows))

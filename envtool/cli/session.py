@@ -283,7 +283,7 @@ def run_interruptibly(
                 return None, True, True
             cancel.set(answer)
             grace.is_over()
-            stream.call(lambda: say("interrupted: ending what runs (again: end at once)", over=True))
+            stream.call(lambda: say("interrupted: stopping (Ctrl-C again: at once)", over=True))
             while (next_answer := _next_answer(answers)) is None:
                 if grace.is_over():
                     return None, True, True

@@ -156,6 +156,6 @@ def _confirm(directory: str) -> bool:
         )
     from envtool.report.text import one_line
 
-    sys.stderr.write(f"remove {one_line(directory)}, all of which can be made or fetched again? [y/N] ")
+    sys.stderr.write(f"remove {one_line(directory)}, all of which can be built or fetched again? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

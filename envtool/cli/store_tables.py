@@ -127,7 +127,7 @@ def format_sizes(sizes: StoreSizes, style: Style) -> str:
     rows += [
         (label, size(amount))
         for label, amount in (
-            ("being made now", unfinished.made),
+            ("being written now", unfinished.made),
             ("being removed now", unfinished.going),
             ("left by stopped runs", unfinished.left),
         )
@@ -140,7 +140,7 @@ def format_sizes(sizes: StoreSizes, style: Style) -> str:
     amount, idmaps = sizes.others
     if idmaps:
         lines.append(
-            f"of this, {size(amount)} was made when containers had other ids ({'; '.join(map(one_line, idmaps))})"
+            f"of this, {size(amount)} was built when containers had other ids ({'; '.join(map(one_line, idmaps))})"
         )
     if sizes.stuck:
         lines.append(f"not measured: {_format_undeletable(sizes.stuck)}")
@@ -180,7 +180,7 @@ def format_removal(removal: StoreRemoval | None, store: str) -> str:
 def _format_undeletable(paths: Sequence[str]) -> str:
     """A sentence about trees that only root can delete."""
     listed = " ".join(shlex.quote(one_line(path)) for path in paths)
-    return f"made with ids that this account has no more, only root can delete it: `sudo rm -r {listed}`"
+    return f"built with ids that this account no longer has, only root can delete it: `sudo rm -r {listed}`"
 
 
 def removal_json(removal: StoreRemoval | None, store: str) -> Json:
@@ -210,7 +210,7 @@ def format_check(result: StoreCheck, style: Style) -> str:
         state += ", all repaired"
     lines.append(f"{checked or 'nothing'}, {size(result.size)}: {state}")
     if result.left and not any(damage.mended for damage in result.left):
-        lines.append("`envtool store verify --repair` removes what is damaged: it is made or fetched again")
+        lines.append("`envtool store verify --repair` removes what is damaged: it is built or fetched again")
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from envtool.container.doctor import Check
     from envtool.images.export import ExportResult
     from envtool.images.push import PushResult
+    from envtool.lock.diff import LockChange
     from envtool.model import Json, Spec
     from envtool.plan.plan import Plan
 
@@ -196,16 +197,22 @@ def _format_image(result: ExportResult | PushResult) -> str:
 def format_lock(result: LockResult, columns: int = 0) -> str:
     """A table of what changed, and the sum."""
     state = "written" if result.written else "unchanged"
-    sum_up = f"{result.file}: {result.entries} locked, {state}"
+    entries = "1 base or layer" if result.entries == 1 else f"{result.entries} bases and layers"
+    sum_up = f"{result.file}: {entries} locked, {state}"
     if not result.changes:
         return fit_lines(sum_up, columns)
     platforms = len({change.platform for change in result.changes}) > 1
     rows = [("what", "name", "old", "new", *(["platform"] if platforms else []))]
     rows += [
-        (row.entry, row.name or "-", row.old or "-", row.new or "-", *([row.platform] if platforms else []))
+        (row.entry, row.name or "-", *_lock_cells(row), *([row.platform] if platforms else []))
         for row in result.changes
     ]
     return "\n".join([*table(rows, columns), "", fit_lines(sum_up, columns)])
+
+
+def _lock_cells(change: LockChange) -> tuple[str, str]:
+    old, new = ((change.counts or value) if value else "-" for value in (change.old, change.new))
+    return old, new
 
 
 def lock_json(result: LockResult) -> Json:
@@ -215,7 +222,9 @@ def lock_json(result: LockResult) -> Json:
         "file": result.file,
         "written": result.written,
         "entries": result.entries,
-        "changes": [asdict(change) for change in result.changes],
+        "changes": [
+            {name: value for name, value in asdict(each).items() if name != "counts"} for each in result.changes
+        ],
     }
 
 
@@ -234,10 +243,10 @@ def format_checks(checks: Sequence[Check], style: Style, *, quiet: bool = False,
     last = "containers run here: `envtool test` runs a project, `envtool init` begins one"
     if "fail" in states:
         last = (
-            f"envtool cannot work here until what is marked {style.glyphs('✗')} is mended; then again: `envtool doctor`"
+            f"envtool cannot work here until what is marked {style.glyphs('✗')} is fixed; then again: `envtool doctor`"
         )
     elif "warn" in states:
-        last = "containers run here; what is marked ! would be better mended; then again: `envtool doctor`"
+        last = "containers run here; what is marked ! would be better fixed; then again: `envtool doctor`"
     return "\n".join(lines if quiet and lines == [] else [*lines, "", fit_lines(last, columns)])
 
 

@@ -105,7 +105,7 @@ def format_total(results: Sequence[VerifyResult], seconds: float, *, interrupted
     outcomes = [result.outcome for result in results]
     words: tuple[tuple[Outcome, str, str], ...] = (
         ("differs", "1;31", "differ"),
-        ("error", "1;31", "not made"),
+        ("error", "1;31", "not built"),
         ("same", "32", "the same"),
     )
     parts = [style.paint(code, f"{outcomes.count(name)} {word}") for name, code, word in words if outcomes.count(name)]

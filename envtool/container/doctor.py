@@ -48,7 +48,7 @@ def check_machine(store: str = "") -> tuple[Check, ...]:
         ]
         if os.geteuid() == 0:
             checks.append(_check_idmapped_mounts())
-        checks.append(_check_pods())
+        checks += [_check_pods(), _check_landlock()]
     checks += [_check_seccomp(), _check_limits()]
     if store:
         checks.append(_check_space(store))
@@ -73,7 +73,7 @@ def apparmor_profile(interpreter: str = "") -> str:
 
 def _read_setting(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read().strip()
     except OSError:
         return ""
@@ -222,10 +222,8 @@ def _try_overlay(upper: str) -> None:
 
 
 def _check_proc() -> Check:
-    try:
-        masked = [line.split()[4] for line in open("/proc/self/mountinfo", encoding="utf-8") if " /proc/" in line]  # noqa: SIM115
-    except OSError:
-        masked = []
+    lines = _read_setting("/proc/self/mountinfo").splitlines()
+    masked = [line.split()[4] for line in lines if " /proc/" in line]
     masked = [path for path in masked if path.startswith("/proc/") and not path.startswith("/proc/sys/fs/binfmt_misc")]
     if not masked:
         return Check(name="/proc", state="ok", text="each container has its own, whole")
@@ -286,6 +284,27 @@ def _check_seccomp() -> Check:
     if "errno" in actions:
         return Check(name="seccomp", state="ok", text="this kernel filters system calls")
     return Check(name="seccomp", state="fail", text="this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)")
+
+
+def _check_landlock() -> Check:
+    """Check whether a container can confine its programs (landlock(7)), as its first process does."""
+    try:
+        if userns.run_as_root(syscalls.confine_programs):
+            return Check(name="Landlock", state="ok", text="containers cannot execute envtool's own program")
+        version = syscall("landlock_create_ruleset", None, 0, 1)  # LANDLOCK_CREATE_RULESET_VERSION
+        reason = (
+            "before Linux 5.19 it cannot confine programs"
+            if version < 2
+            else "too many confinements are around this process"
+        )
+    except OSError as error:
+        reasons = {
+            errno.ENOSYS: "this kernel is built without it",
+            errno.EOPNOTSUPP: "switched off: `landlock` is missing from the boot parameter `lsm=`",
+        }
+        reason = reasons.get(error.errno or 0, f"refused: {error.strerror}")
+    text = f"{reason}; a hostile task may execute envtool's own program on this machine, and change its mode and times"
+    return Check(name="Landlock", state="warn", text=text)
 
 
 def _check_limits() -> Check:

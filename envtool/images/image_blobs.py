@@ -18,7 +18,7 @@ from envtool.store import decompress, packing
 from envtool.store.packing import Compression, PackedLayer
 
 CHUNK = 1 << 20
-HINT_REPAIR = "`envtool store verify --repair` removes what is damaged, to be made or fetched again"
+HINT_REPAIR = "`envtool store verify --repair` removes what is damaged; it is then built or fetched again"
 MEDIA_TYPES: dict[Compression, str] = {"": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
 
 

@@ -219,10 +219,10 @@ def reject_host_base(env: Env, stack: Stack) -> None:
     recipe = base.node.kind.build(base.request, base.pins)
     if recipe.mounts:
         raise UsageError(
-            f"env `{env.name}` stands on `{base.node.kind.name}`, which shows this machine's own system and copies"
+            f"env `{env.name}` has the base `{base.node.kind.name}`, which shows this machine's own system and copies"
             " nothing of it: there is no image in it",
             code="export-host",
-            hint="give the env a base that can be given away: debian, image, dockerfile or tarball",
+            hint="give the env a base that can be exported: debian, image, dockerfile or tarball",
         )
 
 

@@ -21,6 +21,7 @@ class LockChange:
     old: str
     new: str
     platform: str = ""
+    counts: str = ""  # of an entry that was added or removed: what it pins, as `plan` and `why` count it; text only
 
 
 def diff_locks(old: Lock, new: Lock) -> tuple[LockChange, ...]:
@@ -33,7 +34,12 @@ def diff_locks(old: Lock, new: Lock) -> tuple[LockChange, ...]:
         if before is None or after is None:
             size = f"{len(_pinned_items(entry))} pinned"
             row = LockChange(
-                entry=title, name="", old=size if before else "", new=size if after else "", platform=platform
+                entry=title,
+                name="",
+                old=size if before else "",
+                new=size if after else "",
+                platform=platform,
+                counts=_describe_counts(entry),
             )
             changes[row] = None
             continue
@@ -87,6 +93,12 @@ def _entry_identity(entry: LockEntry) -> tuple[str, str, str, str]:
 
 def _title(entry: LockEntry) -> str:
     return f"{entry.question.subject} {entry.question.name}"
+
+
+def _describe_counts(entry: LockEntry) -> str:
+    """As in "88 packages": each version of each name, as the summaries of `plan` and `why` count them."""
+    counts = ((len(pinned_items(entry.pins)), "package"), (len(entry.files), "file"))
+    return ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count) or "pinned"
 
 
 def _pinned_items(entry: LockEntry) -> dict[str, set[tuple[str, str]]]:

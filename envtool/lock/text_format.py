@@ -21,7 +21,7 @@ from envtool.model import Json, Where
 VERSION = 1
 MAX_DEPTH = 64  # levels of arrays and objects; questions and pins of kinds have a few
 RESTORE_HINT = (
-    "`git checkout {0}` brings back the last that was committed; without one, `envtool lock` resolves everything again"
+    "`git checkout {0}` restores the last committed one; without one, `envtool lock` resolves everything again"
 )
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # one half of a pair of UTF-16
 LOCK_FILE = "envtool.lock"

@@ -12,7 +12,6 @@ refs             Reads what a repository has checked out, and its tags (HEAD, pa
 repository       Finds the repository of a project, and reads small files of it
 rundir           The directories `.envtool/runs/…` and `.envtool/last` in which runs leave logs and evidence
 snapshot         The digest of a project's files at one moment
-snapshot_cache   The stored record of the last snapshot: names, stats and hashes
 snapshot_diff    Compares two snapshots, and returns the text that a digest is of
 source_files     The project's files and repositories for pure steps and containers, and what git hides
 symlinks         Follows the symlinks of a project

@@ -8,8 +8,13 @@ it was hashed. A change of a file moves its ctime, which no program can set. The
 milliseconds, so a file that changed less than CLOCK_GRAIN before it was hashed may change again without another ctime:
 its record is never trusted.
 
-The record only saves time: one file per project with the names as git listed them, and five numbers for each, compared
-as bytes; the hashes are in a second file, read only if something changed.
+The record only saves time; the store has one for each path of a project. Its first file holds the names as git listed
+them, and a row of numbers for each, which are compared as bytes; the second file holds the hashes, read only if
+something changed. The two are written one after the other, possibly by several processes at once, and belong together
+if they have the same tag, which is computed from the hashes: if two processes saw the same files, the files of either
+fit. In the first file, names and rows come after the part with the checksum (`store_files.encode_with_checksum`): a
+checksum of megabytes would cost the fast path milliseconds. They are compared with what git and the file system say
+now, so damage there only looks like a change.
 """
 
 from __future__ import annotations
@@ -17,17 +22,21 @@ from __future__ import annotations
 import os
 import struct
 
+from envtool.fs import store_files
 from envtool.fs.beneath import open_beneath
-from envtool.project import git, listing, snapshot_cache
-from envtool.project.listing import KIND, ROW_SIZE, pack_numbers
+from envtool.project import git, listing
+from envtool.project.git import split_names
+from envtool.project.listing import KIND, ROW_SIZE, Listing, pack_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from envtool.project.listing import Listing
+    from typing import Any
 
 FORMAT = 1  # of the text that is hashed
+RECORD_FORMAT = 3
+HASH_SIZE = 32  # bytes of a hash
+MAX_RECORD_SIZE = 1 << 30  # bytes of a record: about five million names
 CLOCK_GRAIN = 20_000_000  # nanoseconds
 MAX_NEW_BYTES = 4 << 30  # bytes that are hashed for one snapshot: a directory of films is not a project
 _LINK, _FILE = 0o120000, 0o100000
@@ -59,7 +68,7 @@ class SnapshotQuery:
 
     def __init__(self, root: str, place: str, logs: tuple[str, ...], *, afresh: bool) -> None:
         self.root, self.place, self.logs = root, place, logs
-        self.record = {} if afresh else snapshot_cache.load_record(place, root)
+        self.record = {} if afresh else load_record(place, root)
         self.known: Listing | None = self.record.get("listing")
         self.listing = listing.start(root, (self.known.prefixes if self.known else None) or [b""], logs=logs)
 
@@ -158,7 +167,7 @@ def _hash_changed(query: SnapshotQuery, found: Listing, check: Callable[[], None
         tree.close()
     hashed = bytes(hashes)
     result = Snapshot(query, snapshot_digest(format_manifest(names, stats, hashed)), names, stats, hashed)
-    snapshot_cache.write_record(query.place, query.root, found, bytes(kept_rows), result.digest, hashed)
+    write_record(query.place, query.root, found, bytes(kept_rows), result.digest, hashed)
     return result
 
 
@@ -243,10 +252,77 @@ def _recorded_hashes(query: SnapshotQuery) -> dict[tuple[bytes, bytes], bytes]:
     if not query.known:
         return {}
     names, stats = query.known.names, query.known.stats
-    hashes = snapshot_cache.load_hashes(query.place, query.record)
+    hashes = load_hashes(query.place, query.record)
     if len(hashes) != 32 * len(names) or len(stats) != ROW_SIZE * len(names):
         return {}
     return {
         (name, stats[ROW_SIZE * number : ROW_SIZE * (number + 1)]): hashes[32 * number : 32 * (number + 1)]
         for number, name in enumerate(names)
     }
+
+
+# ---- the record ------------------------------------------------------------------------------------------------
+
+
+def cache_path(store: str, root: str) -> str:
+    """Returns the path of a project's record; the content says which project it belongs to."""
+    import binascii
+
+    return f"{store}/plans/{binascii.crc32(os.fsencode(root)):08x}.view"
+
+
+def load_record(path: str, root: str) -> dict[str, Any]:
+    """Returns the record of a project, with its Listing as `listing`; empty if there is none that is valid."""
+    try:
+        record: dict[str, Any]
+        record, bulk = store_files.decode_with_checksum(store_files.read_regular_file(path, most=MAX_RECORD_SIZE))
+        if (record["format"], record["root"]) != (RECORD_FORMAT, root) or sum(record["lengths"]) != len(bulk):
+            return {}
+        pieces, offset = [], 0
+        for length in record["lengths"]:
+            pieces.append(bytes(bulk[offset : offset + length]))
+            offset += length
+        stats, *outputs = pieces
+        prefixes = record["repositories"]
+        names = [name for pair in zip(prefixes or [b""], outputs, strict=True) for name in split_names(*pair)]
+        record["listing"] = Listing(names, stats, outputs, prefixes, record["inner"], record["parents"])
+    except (OSError, ValueError, EOFError, TypeError, LookupError):
+        return {}
+    return record
+
+
+def load_hashes(path: str, record: dict[str, Any]) -> bytes:
+    """Returns the hashes of a record, HASH_SIZE bytes for each name; empty if the file is missing or belongs to another
+    record."""
+    try:
+        tag, hashes = store_files.decode_with_checksum(
+            store_files.read_regular_file(f"{path}.hashes", most=MAX_RECORD_SIZE)
+        )[0]
+    except (OSError, ValueError, EOFError, TypeError):
+        return b""
+    return hashes if tag == record["tag"] else b""
+
+
+def hashes_tag(hashed: bytes) -> bytes:
+    """Returns the tag of a record with these hashes."""
+    from hashlib import sha256
+
+    return sha256(hashed).digest()[:16]
+
+
+def write_record(path: str, root: str, listing: Listing, stats: bytes, digest: str, hashed: bytes) -> None:
+    """Replaces the record. `stats` are the rows of the names, with such that are not to be trusted. Never raises: with
+    a full disk the next snapshot is only slower."""
+    pieces = [stats, *listing.outputs]
+    header = {
+        "format": RECORD_FORMAT,
+        "root": root,
+        "tag": hashes_tag(hashed),
+        "digest": digest,
+        "repositories": listing.prefixes,
+        "inner": listing.inner,
+        "parents": listing.parents,
+        "lengths": [len(piece) for piece in pieces],
+    }
+    store_files.replace_if_possible(f"{path}.hashes", store_files.encode_with_checksum((header["tag"], hashed)))
+    store_files.replace_if_possible(path, store_files.encode_with_checksum(header, b"".join(pieces)))

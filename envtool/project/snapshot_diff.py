@@ -7,13 +7,14 @@ import time
 
 from envtool.fs import changes
 from envtool.fs.beneath import open_top
-from envtool.project import snapshot_cache
 from envtool.project.listing import MISSING_ROW, ROW_SIZE, parent_directories
 from envtool.project.snapshot import (
     CLOCK_GRAIN,
     Snapshot,
     SnapshotError,
     format_manifest,
+    load_hashes,
+    load_record,
     snapshot_digest,
     take_snapshot,
 )
@@ -28,9 +29,9 @@ def snapshot_manifest(snapshot: Snapshot) -> bytes:
     zero byte, sorted by path. Raises SnapshotError if the project has changed since."""
     hashes = snapshot.hashes
     if not hashes:
-        record = snapshot_cache.load_record(snapshot.place, snapshot.root)
+        record = load_record(snapshot.place, snapshot.root)
         is_same = bool(record) and record["listing"].names == snapshot.names
-        hashes = snapshot_cache.load_hashes(snapshot.place, record) if is_same else b""
+        hashes = load_hashes(snapshot.place, record) if is_same else b""
     text = _manifest_of_hashes(snapshot, hashes)
     if not text:  # another process has replaced the record, or half of it: the files have to be hashed again
         again = take_snapshot(snapshot.root, snapshot.place, logs=snapshot.logs, afresh=True)

@@ -277,7 +277,7 @@ def format_total(
         style.paint(code, f"{number} {word}")
         for number, word, code in (
             (failed, "failed", "1;31"),
-            (not_built, "not made", "1;31"),
+            (not_built, "not built", "1;31"),
             (stopped, "interrupted", "1;33"),
             (passed, "passed", "32"),
             (unchanged_count, unchanged.WORD, unchanged.COLOR),

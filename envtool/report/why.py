@@ -87,7 +87,7 @@ def _headline(explanation: Explanation, now: float) -> str:
     since = explanation.since
     position = f"{explanation.where.file}:{explanation.where.line}"
     if since is None:
-        defaults = {"ask": "nothing like it was asked before", "run": "no run of it that passed is remembered"}
+        defaults = {"ask": "nothing like it was resolved before", "run": "no run of it that passed is remembered"}
         summary = explanation.summary if explanation.state == "run" else ""
         return f"{summary or defaults.get(explanation.state, 'no earlier build of it is in the store')} ({position})"
     causes = sum(not change.follows for change in explanation.changes)
@@ -95,8 +95,8 @@ def _headline(explanation: Explanation, now: float) -> str:
     things += " of its own" if explanation.state == "wait" else ""
     if not since.key:
         if not explanation.changes:
-            return f"its remembered answer no longer fits this machine ({position})"
-        event = "locked" if explanation.locked else f"asked {format_when(since.time, now)}"
+            return f"its stored versions no longer fit this machine ({position})"
+        event = "locked" if explanation.locked else f"resolved {format_when(since.time, now)}"
         return f"{things} changed since it was {event}"
     if explanation.state == "run":
         return f"{things} changed since it passed {format_when(since.time, now)}"

@@ -20,7 +20,7 @@ from envtool.fs import store_files
 from envtool.fs.beneath import project_identity, real_path
 from envtool.model import Env, Spec
 from envtool.plugins import code_paths, discover
-from envtool.project import host_access, rundir, snapshot_cache, source_files
+from envtool.project import host_access, rundir, snapshot, source_files
 from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec, fast_test, host_inputs, host_state, provenance, task_container, task_git
 from envtool.run.cached_task import CachedResult
@@ -135,7 +135,7 @@ def write_test_plan(
         "root": context.root,
         "identity": project_identity(context.root),
         "repository": source_files.sees_git(context.root),
-        "record": snapshot_cache.cache_path(context.store.root, context.root),
+        "record": snapshot.cache_path(context.store.root, context.root),
         "view": traces[0].view,
         "logs": context.logs,
         "rows": [_row(trace) for trace in traces],

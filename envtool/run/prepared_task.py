@@ -10,7 +10,7 @@ from envtool.build.context import Context
 from envtool.build.stack import KnownStack, Stack
 from envtool.errors import EnvtoolError
 from envtool.model import Env, Task
-from envtool.project import snapshot, snapshot_cache, source_files
+from envtool.project import snapshot, source_files
 from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import host_inputs, task_container
 from envtool.run.result_cache import NotCacheable, OffCache, ResultCache, open_cache, result_owner
@@ -87,7 +87,7 @@ def take_snapshot(context: Context) -> Snapshot:
     """Returns the state of the project now. Raises NotCacheable if there is none, Interrupted."""
     try:
         cancel = context.cancel
-        record = snapshot_cache.cache_path(context.store.root, context.root)
+        record = snapshot.cache_path(context.store.root, context.root)
         return snapshot.take_snapshot(context.root, record, cancel.reader, cancel.check, logs=context.logs)
     except SnapshotError as error:
         raise NotCacheable(str(error)) from error

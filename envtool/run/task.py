@@ -131,7 +131,7 @@ def _outcome(exit_status: Exit, request: TaskRequest) -> tuple[Outcome, str]:
         return "failed", notes
     missing = [pattern for pattern in request.outputs if not exit_status.outputs]
     if missing:
-        return "failed", f"made none of its outputs ({', '.join(missing)})"
+        return "failed", f"wrote none of its outputs ({', '.join(missing)})"
     return "passed", notes
 
 

@@ -76,7 +76,7 @@ def check_workdir(env: Env, access: host_access.HostAccess) -> None:
         message = (
             f"env `{env.name}`: `workdir: {env.workdir}` leads out of the project, to {target}, which tasks do not see"
         )
-        hint = "a layer can bring it: `copy: {from: …, to: /opt/…}`, and the command go there"
+        hint = "a layer can have it: `copy: {from: …, to: /opt/…}`, and the command go there"
         raise SpecError((Problem(where=env.where, message=message, code="workdir", hint=hint),))
 
 

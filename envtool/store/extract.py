@@ -62,6 +62,8 @@ class Extractor:
         self.left_out: list[tuple[bytes, str]] = []  # (member, why)
         self.any_selected = False  # whether any member but the root was not skipped
         self._rules = rules
+        if rules.is_layer:
+            os.fchmod(top, 0o755)  # a setgid store gives a layer neither its bit nor its group
         self._tree = ExtractTree(top, rules.owner or (0, 0))
         self._tree.root.is_written = rules.is_layer
         self._devices: set[tuple[ExtractedDirectory, bytes]] = set()
@@ -190,7 +192,7 @@ class Extractor:
         """Makes a file, symlink or fifo; returns the fields of its record."""
         parent_fd = self._tree.descriptor(parent)
         uid, gid = (member.uid, member.gid) if self._rules.owners else (0, 0)
-        needs_chown = self._rules.owners and (uid or gid)
+        needs_chown = uid or gid or parent.is_setgid
         if member.kind == REGULAR:
             self._total_size += member.size
             if self._total_size > canonical.MAX_LAYER_SIZE:
@@ -362,7 +364,8 @@ class Extractor:
             for key, value in (directory.xattrs or {}).items():
                 _set_xattr(descriptor, key, value, path)
             # in a tree that was not empty, an existing directory may belong to another user
-            if directory.uid or directory.gid or (self._rules.owners and not self._rules.is_layer):
+            is_other = directory.is_setgid or (self._rules.owners and not self._rules.is_layer)
+            if directory.uid or directory.gid or is_other:
                 _chown(descriptor, directory.uid, directory.gid, path)
             os.fchmod(descriptor, directory.mode)
         os.utime(descriptor, ns=(directory.mtime, directory.mtime))

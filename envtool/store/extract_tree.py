@@ -9,6 +9,7 @@ fs.RootPath); a directory that it names is made if missing."""
 from __future__ import annotations
 
 import os
+import stat
 from collections import OrderedDict
 from typing import TypeAlias
 
@@ -27,8 +28,8 @@ class ExtractedDirectory:
     record, of which a file that was there before has only the first letter."""
 
     __slots__ = (
-        "above", "children", "gid", "hidden", "is_loaded", "is_written", "length", "mode", "mtime", "name", "opaque",
-        "uid", "xattrs",
+        "above", "children", "gid", "hidden", "is_loaded", "is_setgid", "is_written", "length", "mode", "mtime", "name",
+        "opaque", "uid", "xattrs",
     )  # fmt: skip
 
     def __init__(self, name: bytes, above: ExtractedDirectory | None, mtime: int) -> None:
@@ -38,6 +39,7 @@ class ExtractedDirectory:
         self.children: dict[bytes, Node] = {}
         self.is_loaded = False  # whether `children` has what is on the disk
         self.is_written = False  # whether it was made here, or a member names it: its attributes are set at the end
+        self.is_setgid = False  # whether the kernel gives what is made here the directory's group (inode(7))
         self.hidden: set[bytes] | None = None  # names that whiteouts delete
         self.opaque = False
         self.mode, self.uid, self.gid, self.mtime = 0o755, 0, 0, mtime
@@ -139,7 +141,9 @@ class ExtractTree:
         if directory.is_loaded:
             return
         directory.is_loaded = True
-        with os.scandir(self.descriptor(directory)) as entries:
+        descriptor = self.descriptor(directory)
+        directory.is_setgid = bool(os.fstat(descriptor).st_mode & stat.S_ISGID)
+        with os.scandir(descriptor) as entries:
             for entry in entries:
                 name = os.fsencode(entry.name)
                 if name not in directory.children:
@@ -158,6 +162,8 @@ class ExtractTree:
         os.mkdir(name, 0o700, dir_fd=self.descriptor(parent))
         directory = ExtractedDirectory(name, parent, mtime)
         directory.is_loaded = directory.is_written = True
+        directory.is_setgid = parent.is_setgid
+        directory.mode |= stat.S_ISGID * parent.is_setgid  # as mkdir(2) does, tar and Docker: no member names it yet
         directory.uid, directory.gid = self._owner
         directory.opaque = parent.hidden is not None and name in parent.hidden
         parent.children[name] = directory

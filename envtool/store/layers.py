@@ -111,7 +111,7 @@ def damaged_layer_error(key: str, why: str) -> StoreError:
     return StoreError(
         f"layer {key[:12]} in the store is damaged: {why}",
         code="layer-damaged",
-        hint="`envtool store verify --repair` takes away what is damaged; it is made again when it is needed",
+        hint="`envtool store verify --repair` removes what is damaged; it is built again when it is needed",
     )
 
 

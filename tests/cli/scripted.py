@@ -186,7 +186,13 @@ def plan(request, verb=""):
     reuse = {"action": "reuse", "reason": "it is in the store"}
     steps = (
         step(
-            name="bookworm", kind="debian", subject="base", state="cached", key="3f9c" * 16, summary="88 debs", **reuse
+            name="bookworm",
+            kind="debian",
+            subject="base",
+            state="cached",
+            key="3f9c" * 16,
+            summary="88 packages",
+            **reuse,
         ),
         step(
             name="python",
@@ -268,7 +274,7 @@ def why(request, names=()):
                 where=HERE,
                 state="cached",
                 key="77aa" * 16,
-                summary="14 wheels",
+                summary="14 packages",
                 project="/src",
                 since=_past(),
                 content=content,
@@ -392,7 +398,7 @@ def lock(request, upgrade, emit, cancel):
     if upgrade and "nope" in upgrade:
         raise errors.UsageError("nothing here is called nope", code="lock-name", hint="there are deps, bookworm")
     moved = (change(entry="layer deps", name="attrs", old="24.2.0", new="25.3.0"),)
-    new = (change(entry="layer tools", name="", old="", new="14 pinned"),)
+    new = (change(entry="layer tools", name="", old="", new="15 pinned", counts="14 packages"),)
     done = moved if upgrade else new if upgrade is None else ()
     return LockResult(file="envtool.lock", changes=done, entries=3, written=bool(done))
 
@@ -453,7 +459,7 @@ def run(request, task, emit, cancel):
 
 def _run_mixed(request, task, emit, cancel):
     now = time.time()
-    emit(events.Started(id="b", subject="base", name="bookworm", time=now, detail="88 debs, 41 MB"))
+    emit(events.Started(id="b", subject="base", name="bookworm", time=now, detail="88 packages, 41 MB"))
     emit(events.Started(id="f", subject="fetch", name="bookworm", time=now, total=41_000_000))
     emit(events.Progress(id="f", done=20_000_000, total=41_000_000))
     emit(events.Finished(id="f", subject="fetch", name="bookworm", outcome="done", time=now, seconds=3.1))

@@ -177,6 +177,21 @@ def test_init_writes_once(envtool, tmp_path):
     assert "test: make check" in text
 
 
+def test_init_writes_json_of_what_was_written_and_found(envtool, tmp_path):
+    ran = envtool("-C", str(tmp_path), "init", "--json")
+    path = str(tmp_path / "envtool.yaml")
+    (line,) = ran.out.splitlines()
+    document = json.loads(line)
+    assert (document["file"], document["written"]) == (path, [path])
+    (found,) = document["found"]
+    assert (found["language"], found["directory"], found["used"]) == ("python", "", True)
+    assert found["reason"]
+    assert f"wrote {path}" in ran.err
+    again = envtool("-C", str(tmp_path), "init", "--json")
+    error = json.loads(again.out.splitlines()[-1])
+    assert (error["event"], error["code"], again.status) == ("error", "usage.exists", 2)
+
+
 def test_init_takes_the_callers_command_in_the_env_that_it_found(envtool, tmp_path):
     assert envtool("-C", str(tmp_path), "init", "--test", "tox -e py").status == 0
     text = (tmp_path / "envtool.yaml").read_text()

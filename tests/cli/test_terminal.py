@@ -109,7 +109,7 @@ def test_a_lone_task_is_seen_while_it_works_and_interrupted_once(terminal):
     shown.type("\x03")
     text = shown.read()
     assert shown.child.wait() == 130
-    assert "interrupted: ending what runs" in text
+    assert "interrupted: stopping" in text
     assert "stopped" in text, "the task was not waited for"
     assert shown.restored()
     *_, total, again = screen(text, 80)
@@ -127,7 +127,7 @@ def test_what_an_interrupt_says_is_written_over_what_the_terminal_echoes(termina
     shown.type("\x03")
     left = screen(shown.read(), columns)
     assert shown.child.wait() == 130
-    assert "interrupted: ending what runs (again: end at once)" in left
+    assert "interrupted: stopping (Ctrl-C again: at once)" in left
     assert not any("^C" in line for line in left), left
     assert left[-1] == f"   again:  envtool {'-v' if env else '--color=auto'} test -e 'u*'"
     assert left[-2] == "── interrupted in TIME ──"

@@ -32,7 +32,7 @@ def test_differences_are_data_and_the_sum_is_talk(envtool):
     assert "layer deps: came out as sha256:1, the lock says sha256:3\n" in done.out
     assert done.out.endswith("layer broken: layer `broken` could not be built: exit 1\nits output\n")
     assert "note: python: the clock could not be moved: no libfaketime\n" in done.err
-    assert "── 2 differ, 1 not made, 1 the same in" in done.err
+    assert "── 2 differ, 1 not built, 1 the same in" in done.err
     assert " verify stamp             1 path differs" in done.err
 
 

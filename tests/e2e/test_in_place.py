@@ -245,3 +245,28 @@ envs:
     done = place.envtool("test", "-e", "unit", "-v")
     assert done.status == 0, done.said
     assert "another" in done.said
+
+
+@pytest.mark.any_caller
+def test_a_thousand_nested_directories_are_built_in_place(place):
+    place.write("input", "x")
+    place.write(".gitignore", "tree/\n")
+    place.spec("""\
+layers:
+  built:
+    run: |
+      mkdir tree && cd tree
+      i=0; while [ $i -lt 1000 ]; do mkdir d; cd d; i=$((i + 1)); done
+      echo leaf > file
+    inputs: [input]
+    in_place: true
+envs:
+  unit:
+    base: host
+    layers: [built]
+    tasks: {test: 'cd tree; i=0; while [ $i -lt 1000 ]; do cd d; i=$((i + 1)); done; grep leaf file; echo more >> file'}
+""")
+    git(place)
+    done = place.envtool("test", "-v")
+    assert done.status == 0, done.said
+    assert not (place.project / "tree").exists()

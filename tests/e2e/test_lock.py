@@ -37,7 +37,7 @@ def test_what_is_locked_stays_and_what_no_longer_fits_is_an_error_in_ci(place):
     assert "://" not in text, "a lock names no mirror or index"
     assert (place.project / "envtool.lock").stat().st_uid == place.caller.uid
     again = place.envtool("lock")
-    assert again.out.endswith("envtool.lock: 1 locked, unchanged\n"), again.said
+    assert again.out.endswith("envtool.lock: 1 base or layer locked, unchanged\n"), again.said
     place.environ["CI"] = "true"
     assert place.envtool("test").status == 0
     place.spec(HOST.format(wanted="iniconfig, attrs"))
@@ -146,7 +146,9 @@ def test_a_locked_project_is_the_same_for_two_users_in_two_places():
         assert {key: came_out["root"][key] for key in both} == {key: came_out["range"][key] for key in both}
         assert subprocess.run([first.project / "hello"], capture_output=True, check=True).stdout == b"hello\n"
         done = first.envtool("lock", "--upgrade", "markupsafe")
-        assert done.out == "envtool.lock: 3 locked, unchanged\n", done.said  # it is named exactly in the spec
+        assert done.out == "envtool.lock: 3 bases and layers locked, unchanged\n", (
+            done.said
+        )  # it is named exactly in the spec
         first.spec(DEBIAN.replace("markupsafe==3.0.2", '"markupsafe>=3.0.2"'))
         first.envtool("lock", "-q")
         assert locked(first)["entries"][2] == lock["entries"][2], "what still fits stays"

@@ -62,7 +62,7 @@ def test_the_others_run_and_the_report_closes(mixed, case):
     assert "── bad test ─" in again.err
     assert said in again.err
     last = again.err.splitlines()[-1]
-    assert last.startswith("── 1 not made, ")
+    assert last.startswith("── 1 not built, ")
     assert "2 unchanged" in last
 
 
@@ -80,7 +80,7 @@ def test_a_failed_task_outweighs_it(mixed):
     mixed.spec(f"{GOOD}{WRONG['a copy of nothing'][0]}\n  red: {{tasks: {{test: exit 7}}}}\n")
     done = mixed.envtool("test")
     assert done.status == 1
-    assert "1 failed, 1 not made, 1 passed" in done.err
+    assert "1 failed, 1 not built, 1 passed" in done.err
 
 
 def test_what_keeps_several_envs_is_told_once(mixed):
@@ -92,7 +92,7 @@ def test_what_keeps_several_envs_is_told_once(mixed):
     assert done.status == 2
     assert done.err.count("there is no such file") == 1
     assert "── a test, b test ─" in done.err
-    assert "2 not made" in done.err
+    assert "2 not built" in done.err
 
 
 def test_all_that_is_missing_and_all_that_has_to_be_allowed_is_told_at_once(mixed):

@@ -393,7 +393,7 @@ def test_containers_are_members_of_a_pod(tree):  # noqa: F811
         program = Program(
             root=Root(lowers=(tree,)),
             steps=(ContainerStep(call=f"{__name__}:{call[0]}", arguments=call[1:]),),
-            shown=(TextMount(target="/etc/resolv.conf", content=resolv_conf()),),
+            mounts=(TextMount(target="/etc/resolv.conf", content=resolv_conf()),),
             hostname=member.name,
             address=member.address,
         )
@@ -591,7 +591,7 @@ def test_many_pods_at_once(caller, depth):
                 pod.set_ready(member.name, ready=True)
             port = pod.publish("db", 5432)[1]
             task = pod.add_member("task")
-            heard = [fetch("127.0.0.1", port, 30), inside(pod, task, lambda: fetch(ask("db", timeout=30)[1][0], 5432, 30))]
+            heard = [fetch("127.0.0.1", port, 100), inside(pod, task, lambda: fetch(ask("db", timeout=100)[1][0], 5432, 100))]
             end(*servers)
             say(heard=heard)
     """

@@ -59,7 +59,7 @@ def layer_program(files, upper):
         root=Root(upper=str(upper), own=("tmp", "run")),
         steps=to_container_steps(steps),
         binds=(BindMount(source=str(files / "blobs"), target=api.BLOBS),),
-        view=ProjectMount(project=str(files / "project")),
+        project=ProjectMount(source=str(files / "project")),
         env={"PATH": "/bin", "SOURCE_DATE_EPOCH": "1"},
         user="root",
         sync=False,
@@ -104,7 +104,7 @@ def test_a_task(files):
         binds=tuple(
             BindMount(source=path, target=path) for path in ("/usr", "/bin", "/lib", "/lib64") if os.path.exists(path)
         ),
-        view=ProjectMount(project=str(files / "project")),
+        project=ProjectMount(source=str(files / "project")),
         env={"PATH": "/usr/bin:/bin", "A": "a\u00fc"},
     )
     with open(files / "log", "w+b") as log:

@@ -45,7 +45,7 @@ TEST = {
         "envtool.report.unchanged",
         "envtool.run.fast_test",
     ),
-    *("envtool.project", "envtool.project.snapshot", "envtool.run.host_state", "envtool.project.snapshot_cache"),
+    *("envtool.project", "envtool.project.snapshot", "envtool.run.host_state", "envtool.project.listing"),
 }
 
 

@@ -493,3 +493,22 @@ def test_two_projects_that_link_to_one_spec_are_two(place):
     short.prepare()
     assert short.told()
     assert not short.told("-C", str(other))
+
+
+@pytest.mark.parametrize(
+    ("command", "differs"), [("echo same > out", False), ('echo "$WORD" > out', True)], ids=["the same", "different"]
+)
+@pytest.mark.any_caller
+def test_a_note_of_files_that_overwrite_each_other_is_true_of_an_unchanged_build(place, command, differs):
+    place.spec(f"""\
+envs:
+  a: {{base: host, set: {{WORD: one}}, tasks: {{build: {{run: '{command}', outputs: [out]}}}}}}
+  b: {{base: host, set: {{WORD: two}}, tasks: {{build: {{run: '{command}', outputs: [out]}}}}}}
+""")
+    for _ in range(2):
+        done = place.envtool("build", "-j1")
+        assert done.status == 0, done.said
+        assert ("wrote different files to out" in done.said) == differs, done.said
+        assert "can write the same file" not in done.said
+    assert done.said.count("unchanged") >= 2, done.said
+    assert "can write the same file" in place.envtool("plan").said

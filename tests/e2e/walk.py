@@ -130,6 +130,10 @@ def project() -> Iterator[Path]:
             yield directory
         finally:
             os.chdir("/")
+            with contextlib.suppress(ImportError):  # an older tree has another name for it
+                from envtool.container import userns
+
+                userns.remove_as_root(f"{name}/store")  # its layers may belong to other ids
 
 
 def run(arguments: list[str]) -> int:

@@ -171,7 +171,7 @@ def check(place, done, *, began):
                     assert word not in path.name
                     assert word.encode() not in path.read_bytes(), path
     if done.status in (2, 3):
-        said = re.search(r"error|not made|\d+:\d+", done.err)
+        said = re.search(r"error|not built|\d+:\d+", done.err)
         assert said, done.said
 
 

@@ -254,7 +254,7 @@ SAYS = (
     "quota",
     "cannot be used",
     "could not be kept",
-    "not made yet",
+    "not built yet",
 )
 
 

@@ -73,7 +73,7 @@ def test_a_build_system_with_debians_tools(files, suite, packages, command):
     ("files", "why"),
     [
         ({"Makefile": "all:\n\ttrue\n"}, "neither a target `test` nor `check`"),
-        ({"Makefile": "test:\n\tfrobnicate --all\n"}, "calls `frobnicate`: a layer has to bring it"),
+        ({"Makefile": "test:\n\tfrobnicate --all\n"}, "calls `frobnicate`: a layer has to install it"),
         ({"Makefile": "test: x\nx:\n\t@docker build .\n"}, "calls `docker`"),
         ({"Makefile": "TEST := 1\ntest := x\n.PHONY: test\n"}, "neither"),
         ({"CMakeLists.txt": CMAKE}, "no tests"),
@@ -184,6 +184,28 @@ def test_what_is_not_clear_is_left_out_with_what_to_say(init):
     assert "b/unit" not in envs
     assert "left out python: packages/b: pyproject.toml with [project], but `pa` is required" in said
     assert "`sources: {pa: ../../libs/a}`" in said
+
+
+def test_json_has_the_files_of_the_projects_below(init, tmp_path, monkeypatch):
+    documents = []
+    monkeypatch.setattr("envtool.report.json_lines.write_line", lambda file, document: documents.append(document))
+    assert init(NEEDS, "--json")[0] == 0
+    (document,) = documents
+    assert document["written"][0] == document["file"]
+    assert all((tmp_path / path).is_file() for path in document["written"])
+    assert len(document["written"]) > 2
+    assert {row["directory"] for row in document["found"] if row["used"]} == {
+        path.rpartition("/")[0].removeprefix("./") for path in document["written"][1:]
+    }
+
+
+def test_json_says_what_is_left_out(init, monkeypatch):
+    documents = []
+    monkeypatch.setattr("envtool.report.json_lines.write_line", lambda file, document: documents.append(document))
+    assert init({**NEEDS, "libs/a/pyproject.toml": python("pa")}, "--json")[0] == 0
+    left_out = [row for row in documents[0]["found"] if not row["used"]]
+    assert ("packages/b", "python") in [(row["directory"], row["language"]) for row in left_out]
+    assert any("`pa` is required" in row["reason"] for row in left_out)
 
 
 def test_in_the_directory_of_one_it_says_where_to_type_it(init, tmp_path):

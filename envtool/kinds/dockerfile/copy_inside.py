@@ -42,10 +42,20 @@ class CopyError(BuildError):
 
 class _Copier:
     """Copies files for one instruction. `owner` is (uid, gid), None to keep each file's owner; `mode` is as in
-    chmod(1), empty to keep each file's mode. `times`: keep each file's times; else all get SOURCE_DATE_EPOCH."""
+    chmod(1), empty to keep each file's mode. `times`: keep each file's times; else all get SOURCE_DATE_EPOCH.
+    `named_owner`: the owner of the directories that are made on the way, None for those of mkdir(2)."""
 
-    def __init__(self, owner: tuple[int, int] | None, mode: str, exclude: list[str], *, times: bool) -> None:
+    def __init__(
+        self,
+        owner: tuple[int, int] | None,
+        mode: str,
+        exclude: list[str],
+        *,
+        times: bool,
+        named_owner: tuple[int, int] | None,
+    ) -> None:
         self.owner = owner
+        self.parents_owner = named_owner
         self.moment = None if times else int(os.environ["SOURCE_DATE_EPOCH"])
         self.mode = mode
         self.exclude = exclude
@@ -144,9 +154,10 @@ class _Copier:
             raise CopyError(f"{path} is no directory")
         for directory in reversed(missing):
             os.mkdir(directory)
-            os.chmod(directory, 0o755)
-            if self.owner is not None:
-                _chown(directory, self.owner)
+            if self.parents_owner is not None:
+                _chown(directory, self.parents_owner)
+            # in a setgid directory it has the group and the bit of that, as in BuildKit (fsutil: MkdirAll)
+            os.chmod(directory, 0o755 | os.lstat(directory).st_mode & stat.S_ISGID)
 
 
 def _chown(path: str, owner: tuple[int, int]) -> None:
@@ -249,7 +260,7 @@ def copy(spec: dict[str, Any], unpack: Unpack = lambda *_: None) -> None:
 def _copy(spec: dict[str, Any], unpack: Unpack) -> None:
     named_owner = resolve_owner(spec["owner"], f"--chown={spec['owner']}")
     owner = named_owner or (None if spec["keep"] else (0, 0))
-    copier = _Copier(owner, spec["mode"], spec["exclude"], times=spec["keep"])
+    copier = _Copier(owner, spec["mode"], spec["exclude"], times=spec["keep"], named_owner=named_owner)
     matches = [(pattern, path) for pattern in spec["sources"] for path in _match_sources(spec, pattern)]
     several = len(matches) + len(spec["documents"]) + len(spec["files"]) > 1
     for pattern, path in matches:
@@ -259,14 +270,14 @@ def _copy(spec: dict[str, Any], unpack: Unpack) -> None:
             copier, resolve_in_root(spec["root"], path), spec["target"], named_owner, unpack
         ):
             _copy_one(copier, resolve_in_root(spec["root"], path), os.path.basename(path), spec["target"], several)
-    document_copier = _Copier(owner, spec["mode"], [], times=False)
+    document_copier = _Copier(owner, spec["mode"], [], times=False, named_owner=named_owner)
     for number, (name, text) in enumerate(spec["documents"]):
         document = f"/dev/.document{number}"
         with open(document, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
         os.chmod(document, 0o644)
         _copy_one(document_copier, document, name, spec["target"], several)
-    download_copier = _Copier(owner, spec["mode"] or "0600", [], times=False)
+    download_copier = _Copier(owner, spec["mode"] or "0600", [], times=False, named_owner=named_owner)
     for path, name in spec["files"]:
         if not spec["fetched"] or not _unpack_archive(copier, path, spec["target"], named_owner, unpack):
             _copy_one(download_copier, path, name, spec["target"], several)
@@ -421,6 +432,6 @@ def make_workdir(path: str, user: str) -> None:
         return
     owner = resolve_owner(user, f"USER {user}")
     try:
-        _Copier(owner, "", [], times=False).parents(directory)
+        _Copier(owner, "", [], times=False, named_owner=owner).parents(directory)
     except OSError as error:
         raise _copy_error(error, "") from error

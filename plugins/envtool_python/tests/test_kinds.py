@@ -340,3 +340,17 @@ def test_variables_put_the_virtual_environment_first():
 )
 def test_the_package_in_a_file(file, package):
     assert Pip().package(file) == PythonProject().package(file) == package
+
+
+@pytest.mark.parametrize(
+    ("uses", "words"),
+    [
+        (["install"], "1 package"),
+        (["install", "install"], "2 packages"),
+        (["install", "build"], "2 packages, 1 of them only for builds"),
+        (["install", "project", "build"], "3 packages, 2 of them only for builds"),
+        ([], "0 packages"),
+    ],
+)
+def test_the_summary_counts_what_the_lock_pins(uses, words):
+    assert Pip().summary(None, {"files": [{"name": "a", "use": use} for use in uses]}) == words

@@ -13,6 +13,7 @@ import pytest
 import zstandard
 
 from envtool.build import container_steps
+from envtool.container import userns
 from envtool.errors import BuildError
 from envtool.store import unpack_archive
 
@@ -293,3 +294,89 @@ def test_place(tmp_path):
     assert stat.S_IMODE((tmp_path / "to" / "f").stat().st_mode) == 0o640
     with pytest.raises(BuildError, match="gone could not be copied"):
         container_steps.copy_to(str(source / "gone"), str(tmp_path / "x"))
+
+
+# ---- setgid directories ---------------------------------------------------------------------------------------------
+
+GROUP = 50
+NEEDS_GROUPS = pytest.mark.skipif(userns.caller_ids().mode == "single", reason="a single id has a single group")
+
+
+def in_setgid_directory(tmp_path, function):
+    """Runs a function as container root in a directory `t` of another group whose setgid bit is set; returns group and
+    mode of each entry that it made there."""
+
+    def run():
+        os.chroot(".")  # the directories above may be another user's
+        for directory in ("t", "t/old"):
+            os.mkdir(directory)
+            os.chown(directory, 0, GROUP)
+            os.chmod(directory, 0o2775)
+        function()
+        paths = [os.path.join(top, name) for top, directories, names in os.walk("t") for name in (*directories, *names)]
+        return {path[2:]: [os.lstat(path).st_gid, stat.S_IMODE(os.lstat(path).st_mode)] for path in paths}
+
+    tmp_path.chmod(0o777)
+    entries = userns.run_as_root(run, at=str(tmp_path))
+    assert entries.pop("old")[0] in (0, GROUP)
+    return {path: (gid, oct(mode)) for path, (gid, mode) in entries.items() if mode != 0o777 or gid}
+
+
+MEMBERS = (
+    member("old/file", b"x", mode=0o644),
+    link("old/link", "file"),
+    member("old/fifo", type=tarfile.FIFOTYPE, mode=0o640),
+    member("old/named", type=tarfile.DIRTYPE, mode=0o755),
+    member("old/named/file", b"x", mode=0o600),
+    member("old/bit", type=tarfile.DIRTYPE, mode=0o2755),
+    member("old/implied/file", b"x", mode=0o644),
+    member("old/other", b"x", mode=0o644, gid=7),
+)
+
+
+@NEEDS_GROUPS
+@pytest.mark.parametrize("way", ["ADD", "fetch with owners", "fetch"])
+def test_what_is_unpacked_in_a_setgid_directory_has_the_group_and_mode_of_the_archive(tmp_path, way):
+    (tmp_path / "archive").write_bytes(tar(*MEMBERS))
+
+    def extract():
+        target = "/t"
+        if way == "ADD":
+            unpack_archive.unpack_if_archive("archive", target, None, lambda: None)
+        else:
+            unpack_archive.extract_archive("archive", target, owners=way == "fetch with owners")
+
+    other, fifo, bit = (0, "0o644"), (0, "0o640"), (0, "0o2755")
+    if way == "fetch":
+        bit = (0, "0o755")
+    else:
+        other = (7, "0o644")
+    assert in_setgid_directory(tmp_path, extract) == {
+        "old/file": (0, "0o644"),
+        "old/fifo": fifo,
+        "old/named": (0, "0o755"),
+        "old/named/file": (0, "0o600"),
+        "old/bit": bit,
+        "old/implied": (0, "0o2755"),
+        "old/implied/file": (0, "0o644"),
+        "old/other": other,
+    }
+
+
+@NEEDS_GROUPS
+def test_what_is_copied_to_a_setgid_directory_belongs_to_root(tmp_path):
+    (tmp_path / "tree/below").mkdir(parents=True)
+    (tmp_path / "tree/file").write_text("x")
+    (tmp_path / "tree/below/file").write_text("x")
+    (tmp_path / "tree/link").symlink_to("file")
+    (tmp_path / "tree/file").chmod(0o755)
+    for path in (tmp_path / "tree", tmp_path / "tree/below"):
+        path.chmod(0o755)
+    (tmp_path / "tree/below/file").chmod(0o644)
+    assert in_setgid_directory(tmp_path, lambda: container_steps.copy_to("tree", "/t/old/new/a")) == {
+        "old/new": (0, "0o755"),
+        "old/new/a": (0, "0o755"),
+        "old/new/a/file": (0, "0o755"),
+        "old/new/a/below": (0, "0o755"),
+        "old/new/a/below/file": (0, "0o644"),
+    }

@@ -72,20 +72,20 @@ def test_which_command_was_not_found(line, name):
             "gfortran",
             "debian",
             (*HERE, "apt-get"),
-            "`gfortran` is not in this env: a layer brings it, `apt: [PACKAGE]`",
+            "`gfortran` is not in this env: install it in a layer, `apt: [PACKAGE]`",
         ),
-        ("gfortran", "image", HERE, "a `run:` layer, or another base, brings it"),
+        ("gfortran", "image", HERE, "install it in a `run:` layer, or use another base"),
         (
             "pytest",
             "host",
             ("python3",),
-            "`pytest` is not in this env: `pip: [pytest]` brings it (with `language: python`: `packages: [pytest]`)",
+            "`pytest` is not in this env: `pip: [pytest]` installs it (with `language: python`: `packages: [pytest]`)",
         ),
         (
             "pytset",
             "debian",
             ("python3", "tset"),
-            "did you mean `pytest`? `pip: [pytest]` brings it (with `language: python`: `packages: [pytest]`)",
+            "did you mean `pytest`? `pip: [pytest]` installs it (with `language: python`: `packages: [pytest]`)",
         ),
         ("pytset", "debian", ("sh", "tset"), "did you mean `tset`?"),
         ("./go.sh", "host", HERE, "`./go.sh` is not there, or what its first line (`#!`) names is not in this env"),
@@ -99,4 +99,4 @@ def test_a_command_that_is_not_there(name, base, programs, said):
 
 def test_a_layer_that_misses_a_command_is_told_which():
     said = failure_hints.build_failure_hint(127, "/bin/sh: 1: cc: not found", kind="run", commands="", base="debian")
-    assert said == "`cc` is not in this stack: add the layer that brings it before this one"
+    assert said == "`cc` is not in this stack: add the layer that installs it before this one"

@@ -65,7 +65,7 @@ CASES = [
     ({}, "build", "build", "the store has no layer of this key"),
     ({"in_stack": False}, "build", "build", "the store has no layer of this key"),
     ({"known": False}, "resolve", "unknown", "its pins are neither locked nor known here"),
-    ({"known": False, "again": True}, "resolve", "unknown", "its pins are asked for again"),
+    ({"known": False, "again": True}, "resolve", "unknown", "its versions are looked up again"),
     ({"waits": ("b",)}, "build", "unknown", ""),
     ({"waits": ("b",), "known": False}, "resolve", "unknown", ""),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import marshal
+import os
 import subprocess
 import sys
 import types
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.container import doctor, kernel_errors, userns
+from envtool.container import doctor, kernel_errors, syscalls, userns
 from envtool.container.program import BindMount, ContainerStep, Program, ProjectMount, Root
 
 TOP = Path(__file__).resolve().parents[3]
@@ -121,3 +122,34 @@ def test_groups_that_stay_in_containers_are_named(monkeypatch, groups, said):
     found = doctor._check_ids()
     assert found.state == "warn"
     assert f"containers have one id{said}; databases" in found.text
+
+
+@pytest.mark.parametrize(
+    ("version", "confined", "state", "text"),
+    [
+        (5, True, "ok", "containers cannot execute envtool's own program"),
+        (1, False, "warn", "before Linux 5.19"),
+        (5, False, "warn", "too many confinements"),
+        (-errno.ENOSYS, False, "warn", "built without it"),
+        (-errno.EOPNOTSUPP, False, "warn", "`lsm=`"),
+        (-errno.EPERM, False, "warn", "refused: "),
+    ],
+)
+def test_doctor_says_whether_landlock_is_there_and_what_follows(monkeypatch, version, confined, state, text):
+    def create_ruleset(name, attributes, size, flags):
+        assert (name, attributes, size, flags) == ("landlock_create_ruleset", None, 0, 1)
+        if version < 0:
+            raise OSError(-version, f"{name}: {os.strerror(-version)}")
+        return version
+
+    monkeypatch.setattr(doctor.userns, "run_as_root", lambda function, *_, **__: confined)
+    monkeypatch.setattr(doctor, "syscall", create_ruleset)
+    check = doctor._check_landlock()
+    assert (check.name, check.state) == ("Landlock", state)
+    assert text in check.text
+    assert ("a hostile task may execute" in check.text) == (state == "warn")
+
+
+def test_doctor_tries_landlock_itself():
+    names = {check.name: check for check in doctor.check_machine()}
+    assert names["Landlock"].state == ("ok" if userns.run_as_root(syscalls.confine_programs) else "warn")

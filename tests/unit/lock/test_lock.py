@@ -186,6 +186,27 @@ def test_changes_name_what_moved_came_and_went():
     assert table([entry()], [entry("renamed")]) == []
 
 
+@pytest.mark.parametrize(
+    ("answer", "files", "words"),
+    [
+        ({"files": [{"name": "attrs", "version": "25"}]}, (), "1 package"),
+        ({"files": [{"name": "ms", "version": "1"}, {"name": "ms", "version": "2"}]}, (), "2 packages"),
+        ({"epoch": 7, "suite": "bookworm", "debs": [{"name": "a", "version": "1"}]}, (), "1 package"),
+        ({"digest": SHA}, (), "pinned"),
+        (None, ({"name": "tool", "sha256": SHA},), "1 file"),
+        (None, ({"name": "tool", "sha256": SHA}, {"name": "b", "sha256": SHA}), "2 files"),
+    ],
+)
+def test_a_new_entry_is_counted_as_plan_counts_it(answer, files, words):
+    new = replace(entry(answer=answer or {"epoch": 0}), files=files)
+    assert [change.counts for change in diff_locks(lock_of([]), lock_of([new]))] == [words]
+    assert [change.counts for change in diff_locks(lock_of([new]), lock_of([]))] == [words]
+
+
+def test_no_entry_of_before_changes():
+    assert table([entry()], [entry()]) == []
+
+
 def test_changes_tell_two_files_of_one_version_apart():
     other = pins(attrs="25.1", click="8")
     other["files"][0]["sha256"] = "cd" * 32

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from envtool.model import BaseSpec, Command, Env, Task, Where
-from envtool.plan.output_clashes import find_output_clashes
+from envtool.plan.output_clashes import WrittenOutputs, find_output_clashes, find_overwritten_outputs
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 BASE = BaseSpec(name="base", kind="tarball", options=None, where=HERE)
@@ -41,3 +41,30 @@ def test_it_is_said_once_with_names():
     assert not find_output_clashes([pair("a", "dist", "dist"), pair("b", "dist", task="test")]), (
         "other tasks run at other times"
     )
+
+
+def written(env, task="build", **files):
+    return WrittenOutputs(env=env, task=task, files={name.replace("_", "."): file for name, file in files.items()})
+
+
+@pytest.mark.parametrize(
+    ("tasks", "sentence"),
+    [
+        ([written("a", app="1"), written("b", app="1")], ""),
+        ([written("a", app="1"), written("b", lib="2")], ""),
+        ([written("a", app="1"), written("b", app="2", task="test")], ""),
+        ([written("a", app="1")], ""),
+        ([written("a", app="1"), written("b", app="2")], "`build` of a and b wrote different files to app: the project has"),
+        ([written("a", app="1"), written("b", app="")], "`build` of a and b wrote a file to app: the project has"),
+        ([written("a", app=""), written("b", app="")], "`build` of a and b wrote a file to app: the project has"),
+        (
+            [written("a", x="1", y="1", z="1"), written("b", x="2", y="2", z="1")],
+            "`build` of a and b wrote different files to x and 1 more: the project has",
+        ),
+        ([written(env, app=env) for env in "abcd"], "`build` of a, b and 2 more wrote different files to app: the"),
+    ],
+)  # fmt: skip
+def test_what_was_overwritten(tasks, sentence):
+    sentences = find_overwritten_outputs(tasks)
+    assert [text.startswith(sentence) for text in sentences] == ([True] if sentence else [])
+    assert all("each run writes it again" in text for text in sentences) or "a file" in sentence

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.project import listing, snapshot, snapshot_cache, snapshot_diff, source_files
+from envtool.project import listing, snapshot, snapshot_diff, source_files
 
 
 def git(directory, *words, check=True):
@@ -421,7 +421,7 @@ def test_a_change_that_the_clock_does_not_show_is_seen(tree):
         after = see()
         assert snapshot_diff.changed_paths(before, after) > {"report.xml"}
         found += before.stats == after.stats
-    assert snapshot_cache.FORMAT == 3
+    assert snapshot.RECORD_FORMAT == 3
 
 
 def test_what_was_just_written_is_not_trusted(tree):
@@ -430,7 +430,7 @@ def test_what_was_just_written_is_not_trusted(tree):
 
     def trusted(name):
         view = see()
-        kept = snapshot_cache.load_record(view.place, str(root))
+        kept = snapshot.load_record(view.place, str(root))
         rows = dict(zip(kept["listing"].names, array("q", kept["listing"].stats)[::5], strict=True))
         return rows[name] != -1
 

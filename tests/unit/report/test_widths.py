@@ -110,7 +110,7 @@ def test_every_line_of_a_display_fits(columns, monkeypatch):
     display.event(finished("layer", name, on="debian-trixie-with-everything", detail="188 packages, 320 MB"))
     display.event(started("task", "test", env))
     display.event(finished("task", "test", env, "failed", detail="exit 1", status=1))
-    display.say("interrupted: ending what runs (again: end at once)", over=True)
+    display.say("interrupted: stopping (Ctrl-C again: at once)", over=True)
     lines = file.getvalue().splitlines()
     assert max(map(visible_width, lines)) <= columns
     assert sum(line.rstrip().endswith(("built 2.0s", " 2.0s")) for line in lines) == 2

@@ -17,7 +17,7 @@ from envtool.build.scheduler import Stack
 from envtool.cli import fastpath
 from envtool.fs import store_files
 from envtool.model import BaseSpec, Env, Spec, Where
-from envtool.project import snapshot, snapshot_cache
+from envtool.project import snapshot
 from envtool.project.host_access import HostPermissions
 from envtool.run import fast_plan, fast_test
 from envtool.run.cached_task import CachedResult
@@ -54,7 +54,7 @@ def run(tmp_path, store, monkeypatch):
     kind = type("Machine", (Base,), {"looked": lambda self, pins: looked[0]})()
     resolved = SimpleNamespace(node=SimpleNamespace(kind=kind, base_kind=kind), pins=None)
     made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), resolved=resolved)
-    view = snapshot.take_snapshot(str(root), snapshot_cache.cache_path(store.root, str(root)))
+    view = snapshot.take_snapshot(str(root), snapshot.cache_path(store.root, str(root)))
     trace = CachedResult(env=env, task="test", stack=Stack(layers=(made,)), view=view.digest, stored=found)
     spec = Spec(file="envtool.yaml", root=str(root), envs=(env,), bases={}, layers={}, read=())
     files = SimpleNamespace(seen=list)
@@ -189,7 +189,7 @@ def test_a_spec_that_links_elsewhere_is_each_projects_own(run):
 
 def test_without_a_record_nobody_knows_the_view(run):
     assert run()
-    os.unlink(snapshot_cache.cache_path(run.store.root, str(run.root)))
+    os.unlink(snapshot.cache_path(run.store.root, str(run.root)))
     assert short(run) is None
 
 

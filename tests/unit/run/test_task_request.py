@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from envtool.run import prepared_task
 from envtool.run.task_request import TaskLayer, TaskRequest, TaskResult
 from tests.unit.run.fakes import ENV, HOST, TASK, World, stack_of
 
-TEXT = st.text(st.characters(codec=None), max_size=8)
+TEXT = st.text(max_size=8) | st.binary(max_size=8).map(os.fsdecode)  # of a spec, or of the caller's environment
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
 REQUESTS = st.builds(
     lambda variables, more, **fields: TaskRequest(

@@ -98,7 +98,7 @@ def inspect_runtime(site: api.Site, node: str) -> NodeRuntime:
         raise api.ResolveError(
             f"npm {version} of this env is too old: lock files are read by npm 7 and later",
             code="npm-old",
-            hint="take a newer suite, or a layer that brings a newer Node.js",
+            hint="take a newer suite, or a layer that installs a newer Node.js",
         )
     facts = {**json.loads(document), "npm": version}
     return NodeRuntime(facts=facts, registry=registry.rstrip("/") + "/")

@@ -80,7 +80,11 @@ class NodeCases:
             self._open(len(subtest[1]), subtest[2])
         elif result := self.TAP.match(text):
             name, skip, _ = result[3].partition(" # SKIP")
-            self._close(len(result[1]), re.split(r" # todo\b", name, maxsplit=1, flags=re.IGNORECASE)[0], "skipped" if skip else self.OUTCOMES[result[2]])
+            self._close(
+                len(result[1]),
+                re.split(r" # todo\b", name, maxsplit=1, flags=re.IGNORECASE)[0],
+                "skipped" if skip else self.OUTCOMES[result[2]],
+            )
         elif (result := self.SPEC.match(text)) and result[2] == "▶":
             if not result[4]:  # with a duration it is the result of a suite (before node 22)
                 self._open(len(result[1]), result[3])

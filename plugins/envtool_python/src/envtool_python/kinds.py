@@ -234,8 +234,10 @@ class Pip(_VenvKind):
         return _build_document(request, pins, None)
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
-        """As in `14 packages`."""
-        return _count(sum(entry["use"] == "install" for entry in files_of(pins)), "package")
+        """As in `14 packages, 2 of them only for builds`: all that the lock pins."""
+        files = files_of(pins)
+        builds = sum(entry["use"] != "install" for entry in files)
+        return f"{_count(len(files), 'package')}{f', {builds} of them only for builds' if builds else ''}"
 
 
 class PythonProject(_VenvKind):

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envtool.container import userns
 from envtool.kinds.dockerfile import copy_inside
 from envtool.kinds.dockerfile.copy_inside import CopyError, apply_mode, copy
+from tests.places import nest
 
 ME = f"{os.getuid()}:{os.getgid()}"
 
@@ -239,3 +241,48 @@ def test_modes_are_changed_as_chmod_does(tmp_path_factory, wish, mode):
 def test_octal_modes():
     assert apply_mode(0o644, "4755", directory=False) == 0o4755
     assert apply_mode(0o644, "", directory=True) == 0o644
+
+
+@pytest.mark.skipif(userns.caller_ids().mode == "single", reason="a single id has a single group")
+@pytest.mark.parametrize(("owner", "group"), [("", 50), ("0:0", 0), ("7:9", 9)])
+def test_in_a_setgid_directory_groups_and_modes_are_those_of_docker(tmp_path, monkeypatch, owner, group):
+    """BuildKit gives copies the owner and mode of the source or of --chown, and leaves the directories on the way as
+    mkdir(2) makes them (fsutil: copy.go, mkdir.go)."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1577836800")
+    (tmp_path / "from/below").mkdir(parents=True)
+    (tmp_path / "from/below/file").write_text("x")
+    for path, mode in (("from", 0o755), ("from/below", 0o755), ("from/below/file", 0o644)):
+        (tmp_path / path).chmod(mode)
+    tmp_path.chmod(0o777)
+
+    def copy_there():
+        os.chroot(".")  # the directories above may be another user's
+        os.mkdir("to")
+        os.chown("to", 0, 50)
+        os.chmod("to", 0o2775)
+        copy({
+            "root": "/from", "sources": ["below"], "documents": [], "files": [], "target": "/to/on/way",
+            "owner": owner, "mode": "", "exclude": [], "parents": False, "keep": False, "archives": False, "fetched": False,
+        }, lambda *_: None)  # fmt: skip
+        copy({
+            "root": "/from", "sources": ["below"], "documents": [], "files": [], "target": "/to/",
+            "owner": owner, "mode": "", "exclude": [], "parents": True, "keep": False, "archives": False, "fetched": False,
+        }, lambda *_: None)  # fmt: skip
+        paths = ("to/on", "to/on/way", "to/on/way/file", "to/below", "to/below/file")
+        return [[os.stat(path).st_gid, stat.S_IMODE(os.stat(path).st_mode)] for path in paths]
+
+    entry = 0 if owner == "" else group
+    assert [(gid, oct(mode)) for gid, mode in userns.run_as_root(copy_there, at=str(tmp_path))] == [
+        (group, "0o2755"),
+        (group, "0o2755"),
+        (entry, "0o644"),
+        (entry, "0o755"),
+        (entry, "0o644"),
+    ]
+
+
+def test_a_thousand_nested_directories_are_copied(root):
+    nest(f"{root}/from/a", 1000)
+    nest(f"{root}/to", 0)
+    run(root, "a")
+    assert os.path.isfile(f"{root}/to/{'d/' * 1000}file")

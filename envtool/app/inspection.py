@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envtool import plugins
 from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import OpenProject, open_project, without_lock_check
 from envtool.build.assess import NodeState, assess_nodes
+from envtool.build.parents import stack_binds
 from envtool.build.stack_files import StackTree
 from envtool.container import userns
+from envtool.container.program import BindMount
 from envtool.errors import MakeError, UsageError, near_name_hint
 from envtool.inspect import contents
 from envtool.inspect.contents import EnvReport, LayerReport, PathReport, PlacedLayer
@@ -32,6 +35,7 @@ class InspectSubject:
 
     env: str
     members: tuple[PlacedLayer, ...]  # bottom first
+    mounts: tuple[BindMount, ...] = ()  # directories of this machine that its base shows (kind `host`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,9 @@ class StoreInspector:
         if missing:
             text = f"{', '.join(f'`{layer}`' for layer in missing)} of env `{name}` {_is_or_are(missing)} not built yet"
             raise MakeError(text, code="not-cached", hint=HINT_BUILD.format(name))
-        return InspectSubject(env=name, members=tuple(self._place_assessed(state) for state in states))
+        return InspectSubject(
+            env=name, members=tuple(self._place_assessed(state) for state in states), mounts=_base_mounts(states[0])
+        )
 
     def _find_layer(self, name: str, states: Sequence[NodeState]) -> InspectSubject:
         stored = {state.layer.key: state for state in states if state.layer is not None}
@@ -102,7 +108,9 @@ class StoreInspector:
         if len(stored) > 1:
             keys = ", ".join(key[:12] for key in stored)
             raise UsageError(f"there are {len(stored)} layers `{name}`: say which of {keys}", code="layer-ambiguous")
-        return InspectSubject(env="", members=(self._place_assessed(*stored.values()),))
+        (state,) = stored.values()
+        mounts = _base_mounts(state) if state.node.subject == "base" else ()
+        return InspectSubject(env="", members=(self._place_assessed(state),), mounts=mounts)
 
     def _find_by_key(self, name: str) -> InspectSubject:
         layers_by_key = {key: self._read(key) for key in inventory.list_names(self.store, "layers")}
@@ -166,6 +174,27 @@ class StoreInspector:
         return UsageError(f"nothing here is called `{name}`", code="no-such-name", hint=hint)
 
 
+def _base_mounts(state: NodeState) -> tuple[BindMount, ...]:
+    return stack_binds((state.output,)) if state.output else ()
+
+
+def _find_mount(path: str, mounts: Sequence[BindMount]) -> str:
+    """The mounted directory of this machine that has a path; "" for none. The base has links as this machine has them:
+    `/bin` may lead to `/usr/bin`. Raises UsageError where the directory has no such file."""
+    if not mounts:
+        return ""
+    top, slash, below = path[1:].partition("/")
+    real = os.path.join(os.path.realpath(f"/{top}"), below) if slash else path
+    for mount in mounts:
+        target = mount.target.rstrip("/")
+        if f"{real}/".startswith(f"{target}/"):
+            if not os.path.lexists(mount.source + real[len(target) :]):
+                text = f"no {path} on this machine, whose {mount.source} is what a container shows there"
+                raise UsageError(text, code="no-path")
+            return mount.source
+    return ""
+
+
 def _is_or_are(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
@@ -179,6 +208,8 @@ def inspect(request: CommandRequest, name: str, path: str, *, files: bool) -> La
         if not path.startswith("/"):
             raise UsageError(f"`{path}` is not an absolute path", code="relative-path", hint=f"try `/{path}`")
         report = contents.inspect_path(path, subject.members, inspector.plugins)
+        if mounted := _find_mount(report.path, subject.mounts):
+            return replace(report, there=True, mounted=mounted)
         if not report.said:
             raise UsageError(f"no {report.path} in `{name}`", code="no-path")
         return report

@@ -142,8 +142,10 @@ def _format_entry(file: ListedFile) -> str:
 def _path_lines(report: PathReport, style: Style) -> Iterator[str]:
     seen = [entry for entry in report.said if entry.seen]
     yield style.paint("1", one_line(report.path)) + ("" if report.there else "  not there")
+    if report.mounted:
+        yield f"  is this machine's own: its {one_line(report.mounted)} is mounted read-only, and no layer has it"
     rows = []
-    for entry in reversed(report.said):
+    for entry in () if report.mounted else reversed(report.said):
         word = "is from" if seen and entry is seen[-1] else "and from" if entry.seen else "hides"
         if not report.there:
             word = "was in"
@@ -168,6 +170,7 @@ def inspection_json(report: LayerReport | EnvReport | PathReport) -> Json:
         return {
             "path": report.path,
             "there": report.there,
+            "mounted": report.mounted,
             "said": [
                 {**_layer_json(entry.member), **_file_json(entry.file), "seen": entry.seen, "path": report.path}
                 for entry in report.said

@@ -98,12 +98,14 @@ class PathInLayer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathReport:
     """A path in a stack. `there`: whether a container sees it; `said`: its entries in the layers, bottom first;
-    `owners`: the packages that it belongs to."""
+    `owners`: the packages that it belongs to; `mounted`: the directory of this machine that a container shows there,
+    "" for none: then no layer has what is below."""
 
     path: str
     there: bool
     said: tuple[PathInLayer, ...]
     owners: tuple[Package, ...] = field(default=())
+    mounted: str = ""
 
 
 def inspect_layer(

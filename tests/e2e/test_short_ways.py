@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import time
 
@@ -83,6 +85,23 @@ def test_a_command_that_is_not_there_is_told_the_near_one(place):
             done = place.envtool("exec", *options, "unit", "--", *words)
             assert done.status in (126, 127)
             assert ("hint: " in done.err, told in done.err) == (bool(told), True), done.said
+
+
+@pytest.mark.any_caller
+def test_a_file_of_this_machine_is_said_to_be_its_own(place):
+    place.task("true")
+    assert place.envtool("exec", "unit", "--", "true").status == 0
+    own = "is this machine's own: its /usr is mounted read-only"
+    for name, path in (("unit", "/usr/bin/env"), ("unit", "/usr"), ("host", "/usr/bin"), ("unit", "/bin/sh")):
+        done = place.envtool("inspect", name, path)
+        assert done.status == 0, done.said
+        assert own in done.out or (path == "/bin/sh" and not os.path.islink("/bin"))
+    assert json.loads(place.envtool("inspect", "unit", "/usr/bin/env", "--json").out)["mounted"] == "/usr"
+    gone = place.envtool("inspect", "unit", "/usr/bin/no-such-file")
+    assert gone.status == 2
+    assert "no /usr/bin/no-such-file on this machine, whose /usr" in gone.err
+    assert "no /opt/x in `unit`" in place.envtool("inspect", "unit", "/opt/x").err
+    assert "machine" not in place.envtool("inspect", "unit", "/etc/passwd").out  # a layer has it
 
 
 @pytest.mark.one_caller

@@ -105,6 +105,18 @@ def test_what_the_page_shows_works(motd):
     assert "unchanged" not in done.err
 
 
+def test_the_language_of_the_page(motd):
+    motd.spec("envs: {unit: {base: host, language: greeter, tasks: {test: cat /etc/motd}}}\n")
+    assert "write `greet: …`, or greeting.txt" in motd.envtool("test").err
+    motd.write("greeting.txt", "from a file\n")
+    done = motd.envtool("test", "-v")
+    assert done.status == 0, done.err
+    assert "from a file" in done.err + done.out
+    (motd.project / "envtool.yaml").unlink()
+    assert "greeting.txt" in motd.envtool("init").err
+    assert "language: greeter" in (motd.project / "envtool.yaml").read_text()
+
+
 def test_a_verb_is_like_ours(motd):
     assert motd.envtool("test").status == 0
     done = motd.envtool("motds", "unit")

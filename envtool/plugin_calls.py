@@ -110,7 +110,23 @@ def _expect_recipe(answer: Any) -> Any:
     for step in answer.steps:
         if isinstance(step, api.Call):
             _expect_call(step)
+        elif isinstance(step, api.Run):
+            _expect_command(step.command)
     return answer
+
+
+def _expect_command(command: Any) -> None:
+    if not isinstance(command, api.Command):
+        raise _WrongAnswer(f"a Recipe whose Runs have a Command, and not {command!r:.40},")
+    argv, shell = command.argv, command.shell
+    if (
+        not isinstance(argv, tuple | list)
+        or not all(isinstance(word, str) for word in argv)
+        or not isinstance(shell, str)
+    ):
+        raise _WrongAnswer(
+            f"a Recipe whose Commands have a tuple of str as argv, or a str as shell, and not {command!r:.60},"
+        )
 
 
 def _expect_call(step: api.Call) -> None:

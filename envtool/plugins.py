@@ -229,6 +229,7 @@ def load_verb(entry: EntryPoint) -> Offer[api.PluginVerb]:
         plugin = entry.load()
     except (Exception, SystemExit) as error:
         raise _plugin_error(owner, f"cannot be imported: {_short(error)}") from error
+    _check_version(plugin, owner)
     verbs = _collect([(plugin, owner)], "envtool_verbs", api.PluginVerb, "verb", _check_verb, Offer)
     if entry.name not in verbs:
         raise _plugin_error(owner, f"has no verb `{entry.name}`, which its entry point names")
@@ -264,7 +265,9 @@ def _check_version(plugin: object, owner: str) -> None:
     if version == api.API_VERSION and type(version) is int:
         return
     if type(version) is not int or version < 1:
-        raise _plugin_error(owner, f"names {version!r:.40} as its version of the plugin API, which is a number")
+        raise _plugin_error(
+            owner, f"names {version!r:.40} as its version of the plugin API: a version is a whole number from 1 on"
+        )
     message = f"{owner} is written for version {version} of the plugin API, and this envtool has {api.API_VERSION}"
     newer = version > api.API_VERSION
     raise UsageError(message, code="plugin", hint="update envtool" if newer else "update it, or uninstall it")

@@ -61,7 +61,7 @@ def send_outputs(project: str, patterns: tuple[str, ...], pipe: int, limit: int)
                 continue
             paths, too_deep = find_matches(parts or ["*"])  # the pattern `.` means all of the project
             if too_deep:
-                _send_frame(pipe, ("note", f"{too_deep}: more than {MAX_DEPTH} directories deep, not copied"))
+                _send_frame(pipe, ("deep", too_deep))
             if not paths and not too_deep:
                 _send_frame(pipe, ("note", f"{pattern}: nothing matches"))
             for path in sorted(paths):
@@ -87,7 +87,7 @@ def _send(sender: _OutputSender, path: str) -> None:
     try:
         info = os.lstat(path)
         if stat.S_ISDIR(info.st_mode) and path.count("/") >= MAX_DEPTH:
-            _send_frame(sender.pipe, ("note", f"{path}: more than {MAX_DEPTH} directories deep, not copied"))
+            _send_frame(sender.pipe, ("deep", path))
         elif stat.S_ISDIR(info.st_mode):
             _send_frame(sender.pipe, ("directory", path, stat.S_IMODE(info.st_mode)))
             for name in list_names(path):
@@ -255,6 +255,8 @@ class OutputReceiver:
             elif kind == "many":
                 self._entries = 0
                 self._too_many(path)
+            elif kind == "deep":
+                self._note_too_deep(path)
             elif kind == "large":
                 self._note_too_large(path, _check_number(frame[2], 0))
             elif kind == "data":
@@ -290,6 +292,10 @@ class OutputReceiver:
         if self._entries < 0 and not self.lost:
             self.lost = f"{path}: there are more than {MAX_ENTRIES:,} outputs, and no more are copied; name fewer"
         return self._entries < 0
+
+    def _note_too_deep(self, path: str) -> None:
+        if not self.lost:
+            self.lost = f"{path}: more than {MAX_DEPTH} directories deep, not copied; name what lies less deep"
 
     def _note_too_large(self, path: str, size: int) -> None:
         if not self.lost:

@@ -163,9 +163,16 @@ def test_more_ways_to_fail():
             kind(inputs=method).inputs({})
     with pytest.raises(PluginError, match="of base `b`"):
         kind(build=crash).build(BASE, None)
-    recipe = api.Recipe(steps=("make",))
-    with pytest.raises(PluginError, match="a Recipe of Run"):
-        kind(build=lambda *_: recipe).build(REQUEST, None)
+    for step, said in (
+        ("make", "a Recipe of Run"),
+        (api.Run(command="make"), "Runs have a Command, and not 'make'"),
+        (api.Run(command=api.Command(argv="make")), "a tuple of str as argv"),
+        (api.Run(command=api.Command(argv=("make", 1))), "a tuple of str as argv"),
+        (api.Run(command=api.Command(shell=["make"])), "a str as shell"),
+    ):
+        recipe = api.Recipe(steps=(step,))
+        with pytest.raises(PluginError, match=said):
+            kind(build=lambda *_, recipe=recipe: recipe).build(REQUEST, None)
 
 
 def test_what_a_plugin_says_on_purpose_passes():

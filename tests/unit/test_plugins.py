@@ -138,6 +138,14 @@ def test_a_verb_that_the_command_line_cannot_have(broken, words):
     assert words in error.value.message
 
 
+def test_a_verb_of_another_version():
+    old = entry(verb("do"))
+    module = old.load()
+    module.envtool_api = api.API_VERSION + 1
+    with pytest.raises(UsageError, match="is written for version 2 of the plugin API"):
+        load_verb(Entry("do", lambda: module, "envtool-x"))
+
+
 def test_names_of_verbs():
     check_verbs([entry(name="do"), entry(name="undo")])
     for name in ("Do", "do it", "-do", "9", "é", "d" * 40):

@@ -24,8 +24,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from envtool.fs.beneath import DirectoryReplacedError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -209,6 +207,8 @@ _UNEXPECTED_ERRNOS = frozenset(  # a file of the store is missing, or of another
 def to_store_error(error: OSError) -> StoreError | None:
     """Returns the error for a refusal of the operating system, with the file's name and a hint. None if the error is no
     refusal (a library's error that only inherits from OSError)."""
+    from envtool.fs.beneath import DirectoryReplacedError
+
     number = error.errno or 0
     if isinstance(error, DirectoryReplacedError):
         return StoreError(f"{error.strerror}: {error.filename}", code="project-replaced", hint="run it again")

@@ -234,7 +234,7 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> object:
         """Call the verb. Raises UsageError for words after `--` that the verb does not take, and for `--json` where
         standard output has none."""
-        if self.stdout and read_settings(ctx).json:
+        if self.stdout and self.container and read_settings(ctx).json:  # `completion` has always ignored it
             raise UsageError(f"`--json` means nothing here: standard output {self.stdout}", code="usage.json")
         if ctx.obj and not self.tail:
             raise UsageError(

@@ -71,7 +71,7 @@ def test_a_lock_that_is_asked_for_must_be_there_and_readable(place):
 def test_offline_asks_nobody_and_says_what_is_missing(fresh):
     fresh.spec(HOST.format(wanted="iniconfig"))
     done = fresh.envtool("test", "--offline")
-    assert (done.status, "layer `deps` is not settled yet" in done.err) == (3, True), done.said
+    assert (done.status, "layer `deps` is not resolved yet" in done.err) == (3, True), done.said
     assert fresh.envtool("lock", "-q").status == 0
     assert fresh.envtool("test", "--offline").status == 0
     shutil.rmtree(fresh.store / "blobs" / "sha256")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_what_is_only_a_help_ends_no_run(project, monkeypatch, error):
 
 class _Trace:
     def __init__(self, asked):
-        self.env, self.task = asked.env, asked.task.name
+        self.env, self.task, self.stored = asked.env, asked.task.name, SimpleNamespace(outputs=())
 
 
 @pytest.mark.parametrize("error", [errors.Interrupted(), ZeroDivisionError("x"), OSError("x")])

@@ -112,5 +112,6 @@ def test_without_a_file_the_key_that_is_there_is_told(monkeypatch, tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "nowhere").write_text("a file")
     with pytest.raises(StoreError):
         cache_key(CommandRequest(), str(tmp_path / "nowhere/key"))

@@ -57,7 +57,7 @@ print(json.dumps({
 }))
 """
 DRIVER = """\
-import sys
+import os, sys
 from envtool.container import supervisor
 from envtool.container.program import BindMount, ContainerStep, Program, ProjectMount, Root, TextMount
 
@@ -73,8 +73,11 @@ def program(steps):
 more = {"env": {"TWO": "2"}, "cwd": "/project", **who}
 looks = (ContainerStep(argv=argv, **more),)
 stays = (ContainerStep(argv=("/usr/bin/sleep", "60"), **more),)
-with supervisor.Container(program((*looks, *stays))) as container:
+read, write = os.pipe()
+with supervisor.Container(program((*looks, *stays)), stdout=write) as container:
     container.start()
+    with open(read) as printed:  # the first step has ended before anything else is compared with it
+        print(printed.readline(), end="", flush=True)
     with container.exec(argv) as execution:
         assert execution.wait().status == 0
     with container.namespaces("network", "ipc", "uts") as joins, supervisor.Container(program(looks), joins=joins) as joined:

@@ -110,6 +110,6 @@ def test_a_verb_that_looks_imports_what_it_needs(verb, tmp_path, monkeypatch):
 def test_help_imports_the_command_line_alone():
     names = imported("from envtool.cli.main import main; main(['--help'])")
     assert {name for name in names if name.startswith("envtool.")} == {
-        "envtool.fs", "envtool.fs.beneath", "envtool.cli", "envtool.cli.main", "envtool.cli.common_options", "envtool.cli.signals",
+        "envtool.cli", "envtool.cli.main", "envtool.cli.common_options", "envtool.cli.signals",
         "envtool.distributions", "envtool.errors",
     }  # fmt: skip

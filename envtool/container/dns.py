@@ -61,7 +61,7 @@ class DnsResolver:
         return _reply(query, _NOERROR, end, addresses if kind in (_A, _ANY) else (), agreed, limit)
 
     def _known(self, name: str) -> list[str] | None:
-        """Returns [] for a name that somebody has, without counting it as a turn."""
+        """Returns [] for a name that a member or service has; the turn of its addresses does not move on."""
         return [] if self._table.has_name(name) else None
 
     def _note(self, name: str) -> None:

@@ -53,7 +53,7 @@ _STAGES = ("exec", "cwd", "internal")  # where the start of a command fails
 
 
 class ExecRequest:
-    """A request to start a command: all that pid 1 is told, but its descriptors."""
+    """A request to start a command, as pid 1 gets it; the descriptors are sent beside it."""
 
     __slots__ = ("argv", "cwd", "env", "grace", "milliseconds", "user", "window")
 

@@ -205,7 +205,7 @@ class _Holder:
     def _make_spare(self) -> None:
         try:
             self._spares.append(self._hub.make_member())
-        except OSError:  # who asks for one is told
+        except OSError:  # the next request for a member reports it
             self._spare = 0
 
     def _receive_request(self) -> None:

@@ -1,6 +1,6 @@
 """A container as JSON text, for another process or machine: `from_json(to_json(program)) == program`.
 
-Its paths are those of the machine that made it: whoever takes it up needs the same trees at the same paths.
+Its paths are those of the machine that made it: another machine needs the same trees at the same paths.
 """
 
 from __future__ import annotations

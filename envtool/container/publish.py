@@ -2,7 +2,7 @@
 
 A socket belongs to the network namespace that it was made in: the caller makes the listening socket on the host, and
 the holder accepts on it and connects from the pod. Bytes go through a pipe for each direction (splice(2)), at most
-64 KiB of them at a time: whoever does not read stops whoever writes.
+64 KiB of them at a time: a side that does not read stops the side that writes.
 """
 
 from __future__ import annotations

@@ -570,6 +570,11 @@ def server() -> Iterator[Server]:
 _nested: set[str] = set()  # the trees that `nest` made since a test began
 
 
+def remove_at_end(path: os.PathLike[str]) -> None:
+    """Has a tree that may be too deep for pytest removed when the test has ended."""
+    _nested.add(os.path.abspath(path))
+
+
 def remove_nested() -> None:
     """Removes the trees that `nest` made: what pytest removes temporary directories by ends in a RecursionError."""
     while _nested:

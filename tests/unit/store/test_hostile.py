@@ -12,6 +12,7 @@ import zstandard
 
 from envtool.errors import BuildError, StoreError
 from envtool.store import extract, tar_read, unpack_layer
+from tests.places import remove_at_end
 from tests.unit.store.archives import digest, directory, gz, hard, link, member, tar, unpacked
 
 zst = zstandard.ZstdCompressor().compress
@@ -162,6 +163,7 @@ def test_refused(tmp_path, monkeypatch, name):
     monkeypatch.setattr(unpack_layer, "MIN_UNPACKED_LIMIT", 3 << 20)
     (tmp_path / "secret").write_text("s")
     (tmp_path / "top").mkdir()
+    remove_at_end(tmp_path / "top/tree")
     with pytest.raises(BuildError) as caught:
         unpacked(tmp_path / "top", data, packed=packed)
     assert caught.value.code in code.split(), caught.value.message

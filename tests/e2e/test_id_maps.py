@@ -74,7 +74,7 @@ def test_a_range_comes_and_goes(place):
     assert len(sizes["others"]["idmaps"]) == 1
     assert sizes["others"]["size"] > 0
     doctor = with_range(place, str(FIRST), "doctor")
-    assert "made when containers had other ids (single 0-" in doctor.out, doctor.said
+    assert "was built when containers had other ids (single 0-" in doctor.out, doctor.said
 
 
 def test_what_another_range_made_is_left_to_root_and_all_else_goes(place):

@@ -166,7 +166,11 @@ class Host(Base):
             [name, os.readlink(f"/{name}")] for name in SYSTEM_DIRECTORIES if os.path.islink(f"/{name}")
         ]
         return Recipe(
-            steps=(Call(function=_create_layout, arguments=([*directories], links, _stamp(pins))),),
+            steps=(
+                Call(
+                    function=_create_layout, prepare=_import_for_layout, arguments=([*directories], links, _stamp(pins))
+                ),
+            ),
             binds=(Bind(source="/etc", target=ETC),),
             mounts=tuple(Bind(source=f"/{name}", target=f"/{name}") for name in directories),
         )
@@ -247,6 +251,11 @@ def _create_layout(directories: list[str], links: list[list[str]], stamp: str) -
     for name, text in ACCOUNTS.items():
         with open(f"/etc/{name}", "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def _import_for_layout() -> None:
+    """Imports what `_create_layout` needs: inside the container nothing can be imported. A plan does without it."""
+    import shutil  # noqa: F401
 
 
 def _copy_public(source: str, target: str) -> None:

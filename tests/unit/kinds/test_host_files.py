@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from hypothesis import example, given
@@ -174,3 +177,20 @@ def test_a_changed_machine_is_scanned_once(monkeypatch):
     assert kind.fresh(None, pins)
     assert kind.resolve(None, None) == pins
     assert len(scans) == 3
+
+
+def test_what_runs_in_the_container_imports_nothing_there():
+    """The functions of a Call run after the root has changed: an import in one of them is made in `prepare` too."""
+    script = (
+        "import ast, importlib, inspect, sys\n"
+        "from envtool.kinds import host\n"
+        "inner = {alias.name for node in ast.walk(ast.parse(inspect.getsource(host._copy_public)))"
+        " if isinstance(node, ast.Import) for alias in node.names}\n"
+        "assert inner\n"
+        "for name in inner: sys.modules.pop(name, None)\n"
+        "host._import_for_layout()\n"
+        "print(*(name for name in inner if name not in sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+    assert "prepare=_import_for_layout" in inspect.getsource(Host.build)

@@ -248,10 +248,10 @@ envs:
 
 
 @pytest.mark.any_caller
-def test_a_thousand_nested_directories_are_built_in_place(place):
-    place.write("input", "x")
-    place.write(".gitignore", "tree/\n")
-    place.spec("""\
+def test_a_thousand_nested_directories_are_built_in_place(fresh):
+    fresh.write("input", "x")
+    fresh.write(".gitignore", "tree/\n")
+    fresh.spec("""\
 layers:
   built:
     run: |
@@ -266,7 +266,7 @@ envs:
     layers: [built]
     tasks: {test: 'cd tree; i=0; while [ $i -lt 1000 ]; do cd d; i=$((i + 1)); done; grep leaf file; echo more >> file'}
 """)
-    git(place)
-    done = place.envtool("test", "-v")
+    git(fresh)
+    done = fresh.envtool("test", "-v")
     assert done.status == 0, done.said
-    assert not (place.project / "tree").exists()
+    assert not (fresh.project / "tree").exists()

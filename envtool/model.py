@@ -122,6 +122,7 @@ class Task:
     timeout: float | None = None  # seconds
     user: str = "user"  # or "root"
     uses_args: bool = False  # a command has `{{ args }}`, which stands for the arguments after `--`
+    services: tuple[str, ...] = ()  # names of all services that run beside it: its env's, its own, and what they need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +143,66 @@ class Env:
     scratch: str = "memory"  # where ephemeral writes go: "memory" (tmpfs) or "disk"
     directory: str = "."  # of the spec file that has the env, relative to the project; `workdir` includes it
     produced: tuple[str, ...] = ()  # output patterns of all tasks of the spec: project files that may come from a task
+    services: tuple[Service, ...] = ()  # all that it or one of its tasks uses; each comes after those that it needs
+    uses: tuple[str, ...] = ()  # names of those that run beside each task, `exec` and `shell`
+    allow: tuple[str, ...] = ()  # "host:port" that may be connected to from its pod: the policy of `network: {allow:}`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyCheck:
+    """How a service says that it is ready. `port` is of "tcp" and "http"; `text` is the path of "http" and "file", the
+    regular expression of "log"."""
+
+    how: Literal["tcp", "http", "command", "log", "file"]
+    where: Where
+    port: int = 0
+    text: str = ""
+    command: Command | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepare:
+    """What is done once for a service; the files that it leaves are a layer above the service's stack."""
+
+    where: Where
+    before: tuple[Command, ...] = ()  # run while the service is not up
+    run: tuple[Command, ...] = ()  # run once it is ready
+    inputs: tuple[str, ...] = ()  # patterns of the project files that these commands read
+    data: tuple[str, ...] = ()  # directories that are kept; empty: all that was written but /tmp, /run and /var/log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """A port of a service on this machine's loopback. `host_port` 0: a free one is taken."""
+
+    port: int
+    host_port: int = 0
+    where: Where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service as declared, rendered for one env."""
+
+    name: str
+    where: Where
+    env: Env  # of its stack: base, layers, variables, workdir and scratch; no tasks. `env.name` is in Graph.stacks
+    command: Command | None = None  # None: that of its image
+    user: str = ""  # "user", "root", a name of the stack's /etc/passwd, or "": as the command's origin has it
+    project: bool | None = None  # whether it sees the project; None: unless the command is the image's
+    needs: tuple[str, ...] = ()
+    ready: tuple[ReadyCheck, ...] = ()  # all must succeed; empty: TCP on the first of `ports`
+    within: float = 60.0  # seconds until it is ready, or, if `once`, has ended
+    ports: tuple[int, ...] = ()
+    replicas: int = 1
+    once: bool = False
+    restart: Literal["", "never", "on-failure", "always"] = ""  # "": as the verb has it
+    stop_signal: str = ""  # without SIG; "": the image's, or TERM
+    grace: float = 10.0  # seconds from the stop signal to KILL
+    publish: tuple[Publish, ...] = ()
+    provides: Mapping[str, str] = field(default_factory=dict)  # variables of what uses it
+    prepare: Prepare | None = None
+    files: Mapping[str, str] = field(default_factory=dict)  # absolute path -> text of a read-only file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +230,7 @@ class Spec:
     read: tuple[str, ...]  # absolute paths of all files that decided this value (included specs, pyproject.toml …)
     files: tuple[str, ...] = ()  # the spec and the specs that it includes, relative to the root
     cache: TeamCache | None = None
+    services: tuple[Service, ...] = ()  # those of `services:` without templates, as declared; for `up` and its kin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -162,7 +162,7 @@ def _expect_service_draft(answer: Any) -> Any:
             raise _WrongAnswer(f"a ServiceDraft whose `{name}` is a tuple of {expected.__name__}")
     for name, types in values.items():
         if not isinstance(getattr(draft, name), types):
-            raise _WrongAnswer(f"a ServiceDraft whose `{name}` is of another type")
+            raise _WrongAnswer(f"a ServiceDraft whose `{name}` has its type")
     for name in ("variables", "provides"):
         _expect_variables(getattr(draft, name))
     for name in ("provides", "files"):

@@ -1,11 +1,10 @@
 """The whole public plugin API. The built-in kinds and our own plugins use this module and nothing else of envtool.
 Its names are those of this module; they are written in
 
-env_expansion   What plugins add to an env: the layers of its language, and keys of their own
+env_expansion   What plugins add to a spec: the layers of a language, keys of envs, kinds of services
 kind            Kinds of layers and bases, and what the core asks them
 reporting       Readers of what test runners print, and formats of reports
 service_draft   What a kind of service gets and returns
-service_kind    Kinds of services
 site_protocol   What a kind may ask of the world outside the project
 verbs           Verbs of plugins
 
@@ -49,9 +48,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 from envtool import pin_schemas as shapes
-from envtool.api.env_expansion import Additions, EnvKey, Language, Project
+from envtool.api.env_expansion import Additions, EnvKey, Language, Project, ServiceKind
 from envtool.api.kind import Base, Kind, Part, Request
-from envtool.api.service_kind import ServiceKind
 from envtool.api.site_protocol import Site
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
 from envtool.model import Command, Detection, EnvDraft, Input, InputFile, Json, LayerDraft, Looked, Package, Where

@@ -1,4 +1,4 @@
-"""What a kind of service gets and returns."""
+"""What a kind of service gets and returns: what the one line `db: {postgres: 15}` stands for."""
 
 from __future__ import annotations
 

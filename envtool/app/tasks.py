@@ -140,7 +140,7 @@ def _describe_uncached(selected: Sequence[tuple[Env, Task]], results: Sequence[R
     """Names the tasks that passed and yet run again the next time, with the reasons; empty if there is none."""
     reasons = {reason: sorted(names) for reason, names in context.unremembered.items()}
     passed = [pair for pair, result in zip(selected, results, strict=True) if result.outcome == "passed"]
-    if networked := [f"{env.name} {task.name}" for env, task in passed if env.network]:
+    if networked := [f"{env.name} {task.name}" for env, task in passed if env.has_outside]:
         reasons["it has a network"] = networked
     parts = []
     for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1])):

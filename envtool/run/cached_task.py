@@ -51,7 +51,7 @@ def run_task_cached(
 ) -> tuple[Result, CachedResult | None]:
     """Returns the stored result of a task, or runs the task and stores its result. `again` runs it in any case. Raises
     what building the stack and starting the container raise."""
-    known = None if again or call.env.network else _prepare_known(call, stacks)
+    known = None if again or call.env.has_outside else _prepare_known(call, stacks)
     if known and (answer := _find(known)):
         return answer
     stack = stacks.stack(call.env.name)
@@ -155,7 +155,7 @@ def _to_cached(task: PreparedTask, stored: StoredResult) -> CachedResult:
 
 def _report_not_cached(call: TaskCall, reason: str) -> None:
     """Emits an event at once, and notes the reason for the end of the run, which lists tasks with a network itself."""
-    if call.env.network:
+    if call.env.has_outside:
         return
     call.context.emit(net.note_event(call.event_id, f"not remembered: {reason}"))
     call.context.unremembered.setdefault(reason, []).append(f"{call.env.name} {call.task.name}")

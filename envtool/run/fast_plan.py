@@ -61,7 +61,7 @@ def prepare_exec_plan(
         "program": program_dict,
         "environment": dict(program.env),
         "passed": env.passed,
-        "allowed": host_access.passable_variables(env.passed, context.allowed, network=env.network),
+        "allowed": host_access.passable_variables(env.passed, context.allowed, network=env.has_outside),
         "hidden": (source_files.OWN, *git.hidden),
         "repositories": tuple((prefix, os.path.join(context.root, prefix.rstrip("/"))) for prefix, _ in repositories),
         "git": repository.directory if repository else "",
@@ -76,7 +76,7 @@ def prepare_exec_plan(
     if not plan["repositories"]:  # once there is a repository, git decides what is hidden
         path = os.path.join(real_path(context.root), ".git")
         watched.setdefault(path, fast_exec.stat_signature(path))
-    is_plain = not scratch and not git.binds and not env.network and not context.allowed.said
+    is_plain = not scratch and not git.binds and not (env.has_outside or env.uses) and not context.allowed.said
     if keep and is_plain and len(watched) <= MAX_WATCHED:
         plan["watch"] = sorted(watched.items())
         store_files.replace_if_possible(

@@ -77,8 +77,10 @@ def prepare_task(call: TaskCall, stack: KnownStack) -> PreparedTask:
 def check_cacheable(env: Env, stack: KnownStack) -> None:
     """Raises NotCacheable for a task that reaches what no digest covers: the network, or files of this machine that
     could not be read."""
-    if env.network:
+    if env.has_outside:
         raise NotCacheable("it has a network")
+    if env.services:  # its request has no services yet
+        raise NotCacheable("it has services")
     if reason := host_inputs.unseen_reason(stack):
         raise NotCacheable(reason)
 

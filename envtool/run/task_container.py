@@ -62,7 +62,9 @@ def passed_problems(
     names = tuple(environ)
     problems = []
     for env in envs:
-        message, hint = host_access.check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.network)
+        message, hint = host_access.check_passing(
+            f"env `{env.name}`", env.passed, allowed, names, network=env.has_outside
+        )
         if message:
             problems.append(Problem(where=env.where, message=message, code="pass-not-allowed", hint=hint))
     return tuple(problems)

@@ -52,7 +52,7 @@ def _explain(
     stack = [states[node_id] for node_id in graph.stacks[env.name]]
     waits = tuple(state.node.spec.name for state in stack if state.output is None and state.request is not None)
     parents = tuple(as_parent(layer) for layer in known_layers(graph.stacks[env.name], states))
-    never = "it has the network, and is run every time" if env.network else refusal
+    never = "it has the network, and is run every time" if env.has_outside else refusal
     document: Mapping[str, Json] | None = None
     if project and not waits and not never:
         call = TaskCall(env=env, task=task, context=context, log="", host=task_container.select_passed(env, os.environ))

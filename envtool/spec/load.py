@@ -18,7 +18,6 @@ from envtool.spec.envs import HOST, EnvPoint, expand_matrix, make_env
 from envtool.spec.inherit import Inheritance, merge
 from envtool.spec.node import Problems, YamlNode, to_plain
 from envtool.spec.schema import LAYER_KEYS, schema
-from envtool.spec.team_cache import team_cache
 from envtool.spec.template import is_template
 from envtool.spec.validate import SchemaChecker
 from envtool.spec.yaml_reader import make_source, parse
@@ -27,8 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from envtool.api import Project
-    from envtool.model import Json
+    from envtool.model import Json, TeamCache
     from envtool.plugins import PluginRegistry
+    from envtool.spec.services import ServiceReader
 
 MAX_FILES = 200  # of one spec
 MAX_ENVS = 10_000  # all points of all matrices
@@ -73,10 +73,12 @@ def load(
             checker.check(value, loaded.node, problems)
     work = LoadContext(registry=registry, problems=problems, is_known=is_known)
     _declare(work, files)
-    envs = _expand_envs(work, files, recorder, shlex.join(args))
+    reader = _declare_services(work, files, recorder) if any(map(_has_services, values)) else None
+    envs = _expand_envs(work, files, recorder, shlex.join(args), reader)
+    envs, services = reader.finish(envs) if reader is not None else (envs, ())
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
-    cache = team_cache([loaded.node for loaded in files], problems)
+    cache = _team_cache(files, problems)
     problems.raise_any()
     if known is not None and digest and not is_known:
         known.add(digest)
@@ -90,6 +92,7 @@ def load(
         read=tuple(posixpath.normpath(posixpath.join(root, path)) for path in recorder.paths),
         files=tuple(dict.fromkeys(loaded.node.source.file for loaded in files)),
         cache=cache,
+        services=services,
     )
 
 
@@ -99,7 +102,8 @@ def schema_digest(registry: PluginRegistry, values: Sequence[Json] = (), args: S
     canonical JSON (NaN)."""
     languages: dict[str, Json] = {name: {**language.options} for name, language in registry.languages.items()}
     kinds: dict[str, Json] = {name: {**kind.siblings, name: kind.schema} for name, kind in registry.layers.items()}
-    return keys.digest_if_json([schema(registry), languages, kinds, [*values], [*args]])
+    services: dict[str, Json] = {name: {**kind.options, name: kind.schema} for name, kind in registry.services.items()}
+    return keys.digest_if_json([schema(registry), languages, kinds, services, [*values], [*args]])
 
 
 def _output_patterns(files: Sequence[_LoadedFile], values: Sequence[Json], envs: Sequence[Env]) -> tuple[str, ...]:
@@ -367,7 +371,44 @@ def _check_cycles(work: LoadContext) -> None:
 # ---- envs ----------------------------------------------------------------------------------------------------------
 
 
-def _expand_envs(work: LoadContext, files: list[_LoadedFile], project: Project, args: str) -> list[Env]:
+def _declare_services(work: LoadContext, files: list[_LoadedFile], project: Project) -> ServiceReader:
+    """Returns the services of all files, which no env has rendered yet."""
+    from envtool.spec.services import ServiceReader
+
+    reader = ServiceReader(work=work, project=project)
+    for loaded in files:
+        for name, value, key in _entries(loaded.node, "services"):
+            if _check_new_name(work, "service", name, key, reader.keys):
+                reader.declare(name, value, key)
+    reader.link()
+    return reader
+
+
+def _has_services(value: Any) -> bool:
+    """Returns whether a file declares services, or an env or task of it uses some: only then they are read."""
+    if not isinstance(value, dict):
+        return False
+    groups = value.get("envs")
+    envs = [value, value.get("defaults"), *(groups.values() if isinstance(groups, dict) else ())]
+    tasks = (env["tasks"].values() for env in envs if isinstance(env, dict) and isinstance(env.get("tasks"), dict))
+    return any(
+        isinstance(item, dict) and "services" in item for item in (*envs, *(task for group in tasks for task in group))
+    )
+
+
+def _team_cache(files: Sequence[_LoadedFile], problems: Problems) -> TeamCache | None:
+    """Returns the team cache, if a file has one."""
+    nodes = [loaded.node for loaded in files]
+    if all(node.get("cache") is None for node in nodes):
+        return None
+    from envtool.spec.team_cache import team_cache
+
+    return team_cache(nodes, problems)
+
+
+def _expand_envs(
+    work: LoadContext, files: list[_LoadedFile], project: Project, args: str, services: ServiceReader | None
+) -> Sequence[Env]:
     """Returns the envs of all files, expanded."""
     keys: dict[str, YamlNode | None] = {}
     nodes: dict[str, YamlNode] = {}
@@ -400,6 +441,8 @@ def _expand_envs(work: LoadContext, files: list[_LoadedFile], project: Project, 
                 work.problems.raise_any()
             point = EnvPoint(name=name, group=group, node=merged, at=at, values=values, args=args, project=project)
             env = make_env(work, point)
+            if services is not None:
+                env = services.add_to_env(point, env)
             if env is not None:
                 envs.append(env)
     return envs

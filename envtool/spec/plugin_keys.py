@@ -41,6 +41,7 @@ def added_by_keys(
     above: frozenset[str],
     project: Project,
     directory: str,
+    section: str,
 ) -> AddedToEnv:
     """Returns what the plugins' keys of an env add, in the order of the keys' names. The user's layers in `above` come
     after all of their layers. Notes all errors."""
@@ -54,7 +55,7 @@ def added_by_keys(
         options: dict[str, Json] = {name: work.json(at, scope)}
         if len(work.problems.noted) > noted or base is None:
             continue
-        if not work.fits({name: offer.value.schema}, options, node, ("envs", env), f"the key {name}"):
+        if not work.fits({name: offer.value.schema}, options, node, (section, env), f"the key {name}"):
             continue
         draft = EnvDraft(
             name=env,

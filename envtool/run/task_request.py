@@ -10,21 +10,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from envtool import keys
 from envtool.events import Outcome
 from envtool.model import Json
+from envtool.services.service_request import ServiceRequest, TaskLayer
 
-NO_SERVICES: list[Json] = []  # envs have no services yet
-
-
-class TaskLayer(NamedTuple):
-    """One layer of a stack. `key` is set only for a base that mounts this machine's system, which its tree does not
-    hold."""
-
-    diff_id: str
-    key: str = ""
+__all__ = ["TaskLayer", "TaskRequest", "TaskResult", "hash_value"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +47,8 @@ class TaskRequest:
     outputs: tuple[str, ...] = ()  # patterns, relative to the project
     outputs_limit: int | None = None  # bytes of all outputs together; None: the default
     produced: tuple[str, ...] = ()  # patterns of the outputs of all tasks of the project
+    services: tuple[ServiceRequest, ...] = ()  # that run beside it, needed ones first
+    allow: tuple[str, ...] = ()  # "host:port" outside that it and its services may connect to
 
     def document(self) -> dict[str, Json]:
         """Returns all that decides the result (keys.result_document). Limits of time and size do not: they only decide
@@ -73,7 +68,7 @@ class TaskRequest:
             kernel=self.kernel,
             network=self.network,
             arch=self.arch,
-            services=NO_SERVICES,
+            services=[service.document() for service in self.services],
         )
 
     @property
@@ -89,10 +84,11 @@ class TaskRequest:
     def from_json(cls, text: str) -> TaskRequest:
         """Returns the request that `to_json` wrote. Raises ValueError, TypeError or LookupError for another text."""
         fields = json.loads(text)
-        lists = {name: tuple(fields[name]) for name in ("passed", "outputs", "produced")}
+        lists = {name: tuple(fields[name]) for name in ("passed", "outputs", "produced", "allow")}
         commands = tuple(tuple(command) for command in fields["commands"])
         stack = tuple(TaskLayer(*layer) for layer in fields["stack"])
-        return cls(**{**fields, **lists, "commands": commands, "stack": stack})
+        services = tuple(ServiceRequest.from_fields(service) for service in fields["services"])
+        return cls(**{**fields, **lists, "commands": commands, "stack": stack, "services": services})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
 from envtool.project import rundir
-from envtool.run import cached_task, fast_plan, task_container
+from envtool.run import cached_task, fast_plan, task_container, task_services
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message, to_envtool_error
 from envtool.run.shutdown import GracePeriod
@@ -52,8 +52,9 @@ def _run_in_envs(
         raise unknown_task_error(spec, task)
     scheduler = Scheduler(project.graph, context)
     if request.expect_cached:
-        node_ids = {node_id for env, _ in selected for node_id in project.graph.stacks[env.name]}
-        scheduler.start_pulls([env.name for env, _ in selected])
+        names = [name for pair in selected for name in task_services.stack_names(*pair)]
+        node_ids = {node_id for name in names for node_id in project.graph.stacks[name]}
+        scheduler.start_pulls(names)
         _check_cached(project, node_ids, scheduler)
     directory, note = rundir.open_run(spec.root)
     if note:

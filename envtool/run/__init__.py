@@ -21,6 +21,7 @@ task             Runs one task of one env in a container
 task_container   The container of an env or a task, as a plain value
 task_request     A run of a task as plain values: TaskRequest and TaskResult
 task_git         The git directory of a task, where the project has none of its own
+task_services    The services beside a task: which there are, their stacks and requests, and their group
 valid_documents  Remembers which specs and locks fit their schemas
 why              Collects what `envtool why TASK` compares
 """

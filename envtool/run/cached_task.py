@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from envtool import net
 from envtool.build.stack import KnownStack, Stack
 from envtool.events import Finished, Started
 from envtool.model import Env
-from envtool.run import provenance
+from envtool.run import provenance, task_services
 from envtool.run.host_inputs import HostInputs
 from envtool.run.prepared_task import PreparedTask, TaskCall, prepare_task
 from envtool.run.recording import Recording
@@ -19,8 +19,13 @@ from envtool.run.result import Result
 from envtool.run.result_cache import NotCacheable
 from envtool.run.task import run_task
 from envtool.run.task_request import TaskResult
+from envtool.run.task_services import ServiceStacks
 from envtool.store import results
 from envtool.store.results import StoredResult
+
+if TYPE_CHECKING:
+    from envtool.container.runner import StartedPod
+    from envtool.store.layers import Layer
 
 RunTask = Callable[[PreparedTask, HostInputs | None], TaskResult]
 
@@ -54,13 +59,29 @@ def run_task_cached(
     known = None if again or call.env.has_outside else _prepare_known(call, stacks)
     if known and (answer := _find(known)):
         return answer
+    with task_services.begin_pod(call.context, call.env, call.task) as pod:  # which starts while stacks are built
+        return _run(call, stacks, known, pod, again=again, run=run)
+
+
+def _run(
+    call: TaskCall,
+    stacks: Stacks,
+    known: PreparedTask | None,
+    pod: StartedPod | None,
+    *,
+    again: bool,
+    run: RunTask,
+) -> tuple[Result, CachedResult | None]:
     stack = stacks.stack(call.env.name)
-    if known and [layer.layer for layer in known.stack.layers] == [layer.layer for layer in stack.layers]:
-        task = known._replace(stack=stack)
+    used = task_services.used_services(call.env, call.task)
+    services = ServiceStacks(used, task_services.build_service_stacks(used, stacks))
+    if known and _layers(known.stack, known.services) == _layers(stack, services):
+        task = known._replace(stack=stack, services=services)
     else:
-        task = prepare_task(call, stack)
+        task = prepare_task(call, stack, services)
         if not again and (answer := _find(task)):
             return answer
+    task = task._replace(pod=pod)
     recording = Recording(task)
     result = run(task, recording.reach)
     report = _to_result(call, result)
@@ -75,14 +96,25 @@ def run_task_cached(
     return report, _to_cached(task, stored) if stored else None
 
 
+def _layers(stack: KnownStack, services: ServiceStacks) -> list[list[Layer | None]]:
+    return [[layer.layer for layer in each.layers] for each in (stack, *services.stacks)]
+
+
 def _prepare_known(call: TaskCall, stacks: Stacks) -> PreparedTask | None:
-    """Returns the task on the stack that it had before, or that it has in the team cache; None if none is known. So a
-    cached result is found without a layer being built or pulled."""
+    """Returns the task on the stacks that it and its services had before, or have in the team cache; None if one is not
+    known. So a cached result is found without a layer being built or pulled."""
     share = call.context.share
-    stack = stacks.find_known_stack(call.env.name)
-    if stack is None and share is not None and share.results:
-        stack = stacks.find_known_stack(call.env.name, team=True)
-    return prepare_task(call, stack) if stack else None
+    team = share is not None and share.results
+    used = task_services.used_services(call.env, call.task)
+    found: list[KnownStack] = []
+    for name in (call.env.name, *(service.env.name for service in used)):
+        stack = stacks.find_known_stack(name)
+        if stack is None and team:
+            stack = stacks.find_known_stack(name, team=True)
+        if stack is None:
+            return None
+        found.append(stack)
+    return prepare_task(call, found[0], ServiceStacks(used, tuple(found[1:])))
 
 
 def _find(task: PreparedTask) -> tuple[Result, CachedResult] | None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.build.context import Context
 from envtool.build.stack import KnownStack, Stack
-from envtool.errors import EnvtoolError
+from envtool.errors import EnvtoolError, SpecError
 from envtool.model import Env, Task
 from envtool.project import snapshot, source_files
 from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import host_inputs, task_container
+from envtool.run import host_inputs, task_container, task_services
 from envtool.run.result_cache import NotCacheable, OffCache, ResultCache, open_cache, result_owner
 from envtool.run.task_request import TaskRequest
+from envtool.run.task_services import ServiceStacks
+
+if TYPE_CHECKING:
+    from envtool.container.runner import StartedPod
+
+NO_SERVICES = ServiceStacks()
 
 
 class TaskCall(NamedTuple):
@@ -46,6 +52,8 @@ class PreparedTask(NamedTuple):
     request: TaskRequest
     snapshot: Snapshot | None = None
     refusal: NotCacheable | None = None
+    services: ServiceStacks = NO_SERVICES
+    pod: StartedPod | None = None  # in which it and its services run; it starts
 
     @property
     def built(self) -> Stack:
@@ -60,29 +68,29 @@ class PreparedTask(NamedTuple):
         return open_cache(self.call.context, self.stack, self.call.owner)
 
 
-def prepare_task(call: TaskCall, stack: KnownStack) -> PreparedTask:
-    """Returns a task with its request. Raises Interrupted."""
+def prepare_task(call: TaskCall, stack: KnownStack, services: ServiceStacks = NO_SERVICES) -> PreparedTask:
+    """Returns a task with its request. Raises SpecError for services that cannot run so, Interrupted."""
     project: Snapshot | None = None
+    refusal: NotCacheable | None = None
+    task_services.check_services(call.env, call.task, single_id=call.context.runner.single_id)
     try:
-        check_cacheable(call.env, stack)
+        check_cacheable(call.env, stack, services)
         project = take_snapshot(call.context)
-        return PreparedTask(call=call, stack=stack, request=cacheable_request(call, stack, project), snapshot=project)
+        request = cacheable_request(call, stack, project, services)
     except NotCacheable as error:
-        view = project.digest if project else ""
-        return PreparedTask(
-            call=call, stack=stack, request=replace(_request(call, stack), view=view), snapshot=project, refusal=error
-        )
+        refusal = error
+        request = replace(_request(call, stack, services), view=project.digest if project else "")
+    return PreparedTask(call=call, stack=stack, request=request, snapshot=project, refusal=refusal, services=services)
 
 
-def check_cacheable(env: Env, stack: KnownStack) -> None:
+def check_cacheable(env: Env, stack: KnownStack, services: ServiceStacks = NO_SERVICES) -> None:
     """Raises NotCacheable for a task that reaches what no digest covers: the network, or files of this machine that
     could not be read."""
     if env.has_outside:
         raise NotCacheable("it has a network")
-    if env.services:  # its request has no services yet
-        raise NotCacheable("it has services")
-    if reason := host_inputs.unseen_reason(stack):
-        raise NotCacheable(reason)
+    for each in (stack, *services.stacks):
+        if reason := host_inputs.unseen_reason(each):
+            raise NotCacheable(reason)
 
 
 def take_snapshot(context: Context) -> Snapshot:
@@ -95,20 +103,27 @@ def take_snapshot(context: Context) -> Snapshot:
         raise NotCacheable(str(error)) from error
 
 
-def cacheable_request(call: TaskCall, stack: KnownStack, project: Snapshot) -> TaskRequest:
+def cacheable_request(
+    call: TaskCall, stack: KnownStack, project: Snapshot, services: ServiceStacks = NO_SERVICES
+) -> TaskRequest:
     """Returns the complete request of a task. Raises NotCacheable if git fails, Interrupted."""
     root = call.context.root
     try:
         return replace(
-            _request(call, stack),
+            _request(call, stack, services),
             view=project.digest,
             history=source_files.git_history_digest(root) if call.task.outputs else "",
             repository=source_files.sees_git(root),
         )
+    except SpecError:
+        raise
     except EnvtoolError as error:
         call.context.cancel.check()
         raise NotCacheable(error.message) from error
 
 
-def _request(call: TaskCall, stack: KnownStack) -> TaskRequest:
-    return task_container.make_request(call.env, stack, call.host, arch=call.context.arch, task=call.task)
+def _request(call: TaskCall, stack: KnownStack, services: ServiceStacks) -> TaskRequest:
+    requests = services.requests(single_id=call.context.runner.single_id) if services.services else ()
+    return task_container.make_request(
+        call.env, stack, call.host, arch=call.context.arch, task=call.task, services=requests
+    )

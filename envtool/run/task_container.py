@@ -6,7 +6,7 @@ import os
 import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from envtool.api import PROJECT
 from envtool.build.context import base_environment
@@ -14,22 +14,29 @@ from envtool.build.host_network import host_network_access
 from envtool.build.parents import copies, joins, project_overlay, stack_binds
 from envtool.build.stack import KnownStack, Stack
 from envtool.build.variables import apply_variables, overlay_variables
-from envtool.container.program import OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
+from envtool.container.program import HOSTNAME, LOCAL_ADDRESS, OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
 from envtool.errors import Problem, SpecError
 from envtool.fs.beneath import project_identity
 from envtool.model import Env, Task
 from envtool.project import host_access
-from envtool.run import task_git
-from envtool.run.task_request import TaskLayer, TaskRequest
+from envtool.run.task_request import TaskRequest
+from envtool.services.service_container import stack_layers
+
+if TYPE_CHECKING:
+    from envtool.services.group_values import PodPlace
+    from envtool.services.service_container import ServiceProject
+    from envtool.services.service_request import ServiceRequest
 
 HOME = "/home/envtool"
 NO_PERMISSIONS = host_access.HostPermissions()
-NO_GIT = task_git.TaskGit()
+NOTHING: Mapping[str, str] = {}
 
 
-def task_environment(env: Env, stack: KnownStack, host: Mapping[str, str], *, user: str) -> dict[str, str]:
-    """Returns the whole environment of a task: of the base, the layers (bottom first), the env, and `host`, the
-    variables that `pass:` lets through."""
+def task_environment(
+    env: Env, stack: KnownStack, host: Mapping[str, str], *, user: str, provided: Mapping[str, str] = NOTHING
+) -> dict[str, str]:
+    """Returns the whole environment of a task: of the base, the layers (bottom first), what services `provided`, the
+    env, and `host`, the variables that `pass:` lets through."""
     home, user_name = (HOME, "envtool") if user == "user" else ("/root", "root")
     variables = base_environment(stack.epoch) | {
         "HOME": home,
@@ -38,6 +45,7 @@ def task_environment(env: Env, stack: KnownStack, host: Mapping[str, str], *, us
         "TERM": "dumb",
     }
     declared = stack.variables
+    overlay_variables(declared, provided)
     overlay_variables(declared, env.set)
     return apply_variables(variables, declared) | {"ENVTOOL_ENV": env.name} | dict(host)
 
@@ -94,23 +102,22 @@ def make_request(
     *,
     arch: str,
     task: Task | None = None,
+    services: tuple[ServiceRequest, ...] = (),
 ) -> TaskRequest:
     """Returns the request of a task, or (`task` None) of `exec` and `shell`, without what depends on the project's
-    files. `host` are the variables that `pass:` lets through."""
+    files. `host` are the variables that `pass:` lets through, `services` those that run beside it."""
     user: Literal["root", "user"] = "root" if task and task.user == "root" else "user"
     mounts_host = bool(stack_binds(stack.layers))
+    provided = {name: value for service in services for name, value in service.provides.items()}
     return TaskRequest(
         env=env.name,
         task=task.name if task else "",
         arch=arch,
         kernel=os.uname().release if mounts_host else "",
-        stack=tuple(
-            TaskLayer(diff_id=made.diff_id, key=made.resolved.key if mounts_host and not number else "")
-            for number, made in enumerate(stack.layers)
-        ),
+        stack=stack_layers(stack),
         commands=tuple(command.words() for command in task.commands) if task else (),
         workdir=workdir(env),
-        variables=task_environment(env, stack, host, user=user),
+        variables=task_environment(env, stack, host, user=user, provided=provided),
         passed=tuple(sorted(host)),
         user=user,
         network=env.network,
@@ -119,6 +126,8 @@ def make_request(
         outputs=task.outputs if task else (),
         outputs_limit=task.outputs_limit if task else None,
         produced=env.produced,
+        services=services,
+        allow=env.allow,
     )
 
 
@@ -126,35 +135,35 @@ def make_program(
     request: TaskRequest,
     stack: Stack,
     *,
-    project: str,
-    hidden: tuple[str, ...],
+    project: ServiceProject,
     scratch: str = "",
     allowed: host_access.HostPermissions = NO_PERMISSIONS,
-    watch: tuple[str, ...] = (),
-    git: task_git.TaskGit = NO_GIT,
+    place: PodPlace | None = None,
 ) -> Program:
-    """Returns the container of a request on this machine: `stack` are its layers here, `project` is the path of the
-    project, `scratch` the directory for writes on disk."""
+    """Returns the container of a request on this machine: `stack` are its layers here, `project` is the
+    project, `scratch` the directory for writes on disk, `place` its place in the pod of its services."""
     variables, binds, texts = host_network_access(allowed) if request.network else ({}, (), ())
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.layers)), scratch=scratch),
         steps=tuple(ContainerStep(argv=command, cwd=request.workdir) for command in request.commands),
-        binds=(*stack_binds(stack.layers), *binds, *git.binds),
+        binds=(*stack_binds(stack.layers), *binds, *project.binds),
         project=ProjectMount(
-            source=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=project_identity(project)
+            source=project.root, hidden=project.hidden, target=PROJECT, identity=project_identity(project.root)
         ),
         joins=joins([made.resolved for made in stack.layers]),
         **project_overlay(stack.layers),
         produced=request.produced,
         copies=copies([made.resolved for made in stack.layers]),
-        mounts=(*texts, *git.peeks),
+        mounts=(*texts, *project.peeks, *(place.mounts if place else ())),
         env={**variables, **request.variables},
         network=request.network,
         user=request.user,
         timeout=request.timeout,
         outputs=request.outputs,
         outputs_limit=request.outputs_limit or OUTPUTS_LIMIT,
-        watch=watch,
+        watch=project.watch,
+        hostname=place.hostname if place else HOSTNAME,
+        address=place.address if place else LOCAL_ADDRESS,
     )
 
 

@@ -35,11 +35,20 @@ class ServiceGroup:
 
     `spare` is the number of containers that are expected in the pod. `user`: with a single id, that is 1000, as in
     tasks. `allow` are places outside that may be connected to ("host:port"). The pod starts when the context begins, in
-    a process of its own: begin it as soon as it is known that services will run.
+    a process of its own: begin it as soon as it is known that services will run, or take over a `pod` that starts.
     """
 
-    def __init__(self, setting: GroupSetting, *, spare: int = 0, user: bool = True, allow: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        setting: GroupSetting,
+        *,
+        spare: int = 0,
+        user: bool = True,
+        allow: Sequence[str] = (),
+        pod: StartedPod | None = None,
+    ) -> None:
         self.setting = setting
+        self._given_pod = pod
         self.failure: EnvtoolError | None = None  # of the service that failed first
         self._options: dict[str, Any] = {"spare": spare, "user": user, **({"allow": tuple(allow)} if allow else {})}
         self._condition = threading.Condition(threading.RLock())
@@ -57,7 +66,7 @@ class ServiceGroup:
         with ExitStack() as exits:
             self._cancel = Cancel.make()
             exits.callback(self._cancel.close)
-            self._pod: StartedPod = context.runner.pod(**self._options)
+            self._pod: StartedPod = self._given_pod or context.runner.pod(**self._options)
             exits.callback(self._pod.close)
             self._pump = exits.enter_context(LogPump())
             self._pump.watch(context.cancel.reader, self._interrupt)
@@ -76,6 +85,9 @@ class ServiceGroup:
 
     def __exit__(self, *_: object) -> None:
         with self._exits:
+            with self._condition:
+                self._closing = True
+                self._condition.notify_all()
             try:
                 self.stop()
             finally:
@@ -84,8 +96,6 @@ class ServiceGroup:
     def _end_all(self) -> None:
         """Kills what still runs, and waits for all threads."""
         with self._condition:
-            self._closing = True
-            self._condition.notify_all()
             replicas = [replica for service in self._services.values() for replica in service.replicas.values()]
         for replica in replicas:
             replica.kill()
@@ -198,6 +208,8 @@ class ServiceGroup:
                     return
                 work.outcome, work.detail = "done", "" if request.once else "ready"
                 self._publish(service)
+        except Interrupted:
+            return
         except EnvtoolError as error:
             self._fail(error)
             return
@@ -215,6 +227,8 @@ class ServiceGroup:
     def _add_replica(self, service: RunningService, local: LocalService) -> Replica:
         """Starts one more replica, and returns at once."""
         with self._condition:
+            if self._closing:
+                raise Interrupted
             number = service.free_number()
             replica = service.replicas[number] = Replica(local, number, self._site)
         replica.start()

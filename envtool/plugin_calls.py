@@ -450,6 +450,8 @@ def _error(owner: str, name: str, arguments: tuple[Any, ...], text: str, cause: 
             error.locate(f"{noun} `{argument.name}`", argument.where)
         elif isinstance(argument, api.EnvDraft):
             error.locate(f"env `{argument.name}`", argument.where)
+        elif name == "service" and isinstance(argument, api.ServiceDeclaration):
+            error.locate(f"service `{argument.name}`", argument.where)
     return error
 
 

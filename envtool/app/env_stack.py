@@ -24,7 +24,7 @@ from envtool.run import fast_exec, fast_plan, task_container, task_git, task_ser
 from envtool.run.task import list_programs, scratch_for
 from envtool.run.task_services import ServiceStacks
 from envtool.services.service_container import ServiceProject
-from envtool.spec.select_envs import find_env
+from envtool.spec.select_envs import find_env, used_services
 
 if TYPE_CHECKING:
     from envtool.container.runner import StartedPod
@@ -107,7 +107,7 @@ def execute(
 
 
 def _build_services(env: Env, scheduler: Scheduler, context: Context) -> ServiceStacks:
-    used = task_services.used_services(env)
+    used = used_services(env)
     task_services.check_services(env, None, single_id=context.runner.single_id)
     with all_problems.report_all_problems((env,), scheduler, context, runs=True):
         return ServiceStacks(used, task_services.build_service_stacks(used, scheduler))

@@ -21,6 +21,7 @@ from envtool.lock import file as lock_file
 from envtool.lock.diff import LockChange, diff_locks
 from envtool.lock.lock import merge_locks
 from envtool.project.source_files import VENDOR
+from envtool.spec.select_envs import stack_envs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +35,9 @@ class LockResult:
 
 
 def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> LockResult:
-    """Resolve and build every env, and write the lock. `upgrade`: None keeps each locked version that still fits, ()
-    upgrades all, names upgrade the bases, layers and packages of these names. Raises SpecError, UsageError, MakeError,
-    Interrupted."""
+    """Resolve and build every env and service, and write the lock. `upgrade`: None keeps each locked version that still
+    fits, () upgrades all, names upgrade the bases, layers and packages of these names. Raises SpecError, UsageError,
+    MakeError, Interrupted."""
     unchecked = replace(without_lock_check(request), refresh=upgrade == ())
     with (
         open_for_building(
@@ -46,9 +47,10 @@ def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, c
     ):
         old, graph = project.context.lock, project.graph
         scheduler = Scheduler(graph, with_upgrades(project.context, graph, upgrade) if upgrade else project.context)
-        with all_problems.report_all_problems(project.spec.envs, scheduler, project.context):
-            scheduler.check(env.name for env in project.spec.envs)
-            [*pool.map(lambda env: scheduler.stack(env.name), project.spec.envs)]
+        envs = stack_envs(project.spec)
+        with all_problems.report_all_problems(envs, scheduler, project.context):
+            scheduler.check(env.name for env in envs)
+            [*pool.map(lambda env: scheduler.stack(env.name), envs)]
     entries = locking.lock_entries(scheduler.graph(), scheduler.finished_layers())
     names = frozenset((entry.question.subject, entry.question.name) for entry in entries) if request.envs else None
     new = merge_locks(old, entries, platforms=frozenset(entry.question.platform for entry in entries), names=names)

@@ -8,6 +8,7 @@ from envtool.app.open_project import open_project
 from envtool.build.assess import assess_nodes
 from envtool.build.node_plan import plan_nodes
 from envtool.plan.plan import Plan, make_plan
+from envtool.spec.select_envs import stack_envs
 
 
 def plan(request: CommandRequest, verb: str = "") -> Plan:
@@ -16,6 +17,8 @@ def plan(request: CommandRequest, verb: str = "") -> Plan:
     project = open_project(request)
     if verb and not any(task.name == verb for env in project.spec.envs for task in env.tasks):
         raise unknown_task_error(project.spec, verb)
-    with all_problems.report_all_problems(project.spec.envs, all_problems.NothingBuilt(project.graph), project.context):
+    with all_problems.report_all_problems(
+        stack_envs(project.spec), all_problems.NothingBuilt(project.graph), project.context
+    ):
         states = assess_nodes(project.graph, project.context, assume=True)
         return make_plan(project.spec, project.graph, plan_nodes(states), verb)

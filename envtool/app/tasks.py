@@ -20,10 +20,11 @@ from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
 from envtool.project import rundir
-from envtool.run import cached_task, fast_plan, task_container, task_services
+from envtool.run import cached_task, fast_plan, task_container
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message, to_envtool_error
 from envtool.run.shutdown import GracePeriod
+from envtool.spec.select_envs import stack_names
 
 POLL_SECONDS = 0.05  # how often the run looks whether it was cancelled
 
@@ -52,9 +53,9 @@ def _run_in_envs(
         raise unknown_task_error(spec, task)
     scheduler = Scheduler(project.graph, context)
     if request.expect_cached:
-        names = [name for pair in selected for name in task_services.stack_names(*pair)]
-        node_ids = {node_id for name in names for node_id in project.graph.stacks[name]}
-        scheduler.start_pulls(names)
+        stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
+        node_ids = {node_id for stack in stacks for node_id in project.graph.stacks[stack]}
+        scheduler.start_pulls(stacks)
         _check_cached(project, node_ids, scheduler)
     directory, note = rundir.open_run(spec.root)
     if note:

@@ -9,6 +9,7 @@ from envtool.build.assess import assess_nodes
 from envtool.build.explain import explain_nodes
 from envtool.plan.selection import select_subjects
 from envtool.plan.why import Explanation
+from envtool.spec.select_envs import stack_envs
 
 
 def why(request: CommandRequest, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:
@@ -17,7 +18,9 @@ def why(request: CommandRequest, names: tuple[str, ...] = ()) -> tuple[Explanati
     StoreError."""
     project = open_project(without_lock_check(request))  # a lock that does not fit is explained too
     selected = select_subjects(project.spec, project.graph, names)
-    with all_problems.report_all_problems(project.spec.envs, all_problems.NothingBuilt(project.graph), project.context):
+    with all_problems.report_all_problems(
+        stack_envs(project.spec), all_problems.NothingBuilt(project.graph), project.context
+    ):
         states = assess_nodes(project.graph, project.context)
     # of the layers below a task only those that are not cached explain anything
     node_ids = {

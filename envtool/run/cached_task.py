@@ -20,6 +20,7 @@ from envtool.run.result_cache import NotCacheable
 from envtool.run.task import run_task
 from envtool.run.task_request import TaskResult
 from envtool.run.task_services import ServiceStacks
+from envtool.spec.select_envs import used_services
 from envtool.store import results
 from envtool.store.results import StoredResult
 
@@ -73,7 +74,7 @@ def _run(
     run: RunTask,
 ) -> tuple[Result, CachedResult | None]:
     stack = stacks.stack(call.env.name)
-    used = task_services.used_services(call.env, call.task)
+    used = used_services(call.env, call.task)
     services = ServiceStacks(used, task_services.build_service_stacks(used, stacks))
     if known and _layers(known.stack, known.services) == _layers(stack, services):
         task = known._replace(stack=stack, services=services)
@@ -105,7 +106,7 @@ def _prepare_known(call: TaskCall, stacks: Stacks) -> PreparedTask | None:
     known. So a cached result is found without a layer being built or pulled."""
     share = call.context.share
     team = share is not None and share.results
-    used = task_services.used_services(call.env, call.task)
+    used = used_services(call.env, call.task)
     found: list[KnownStack] = []
     for name in (call.env.name, *(service.env.name for service in used)):
         stack = stacks.find_known_stack(name)

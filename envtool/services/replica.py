@@ -105,6 +105,11 @@ class Replica:
         """Returns whether nothing of it runs any more, within so many seconds."""
         return self._over.wait(seconds)
 
+    def join(self) -> None:
+        """Waits for its thread, once its end is sure to come."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
     def drain(self, seconds: float) -> None:
         """Takes it out of the answers for its service's name, and waits until its open connections have ended, or so
         many seconds have passed."""

@@ -90,7 +90,7 @@ class Replica:
             self._set_stage("stopping")
         self._set_ready(ready=False)
         if container is not None:
-            container.signal(signal_number(self.request.stop_signal))
+            container.end(signal_number(self.request.stop_signal))
 
     def kill(self) -> None:
         """Kills its container, and starts no further one. Returns at once."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 
+_LINGER_MILLISECONDS = 100  # between two looks at a group; that a child has ended is seen at once
 _SIGNAL_SIZE = 128  # bytes of a struct signalfd_siginfo, of which the first four are the number
 
 
@@ -45,6 +46,15 @@ def functions(program: dict[str, Any], joins: join.Namespaces | None, *, held: b
     return found
 
 
+def _has_group(number: int) -> bool:
+    """Whether a process group still has processes."""
+    try:
+        os.killpg(number, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM  # they have another user's id
+    return True
+
+
 class _Command:
     """A command that was started by request: its channel, and its deadline on the monotonic clock (None: none)."""
 
@@ -60,12 +70,13 @@ class _Command:
 class EnterableInit(pid1.Init):
     """Runs the steps as `Init` does, and serves requests meanwhile."""
 
-    __slots__ = ("channels", "commands", "ids", "poll", "program", "signals", "socket")
+    __slots__ = ("channels", "commands", "ids", "lingers", "poll", "program", "signals", "socket")
 
     def __init__(self, program: dict[str, Any], ids: userns.IdMaps, sock: int) -> None:
         super().__init__()
         self.program, self.ids = program, ids
         self.socket = _socket.socket(fileno=os.dup(sock))
+        self.lingers = 0  # process group that is to end: what it has besides the step may end by itself
         self.commands: dict[int, _Command] = {}  # by process id, until the process is reaped
         self.channels: dict[int, int] = {}  # descriptor of a channel -> process id
         mask = sum(1 << number - 1 for number in pid1.HANDLED_SIGNALS).to_bytes(8, sys.byteorder)
@@ -93,8 +104,18 @@ class EnterableInit(pid1.Init):
 
     def end_all(self) -> None:
         """Kill every other process. Nothing can be started from here on: the supervisor's side sees channels that are
-        closed, and for further requests a socket that nobody reads.
+        closed, and for further requests a socket that nobody reads. A group that was asked to end by `stop` may do so
+        first: of a shell and its child both get the signal, and the shell is gone at once.
         """
+        while self.lingers and _has_group(self.lingers):
+            for descriptor, _ in self.poll.poll(_LINGER_MILLISECONDS):
+                if descriptor == self.signals:
+                    self._take_signals()
+                elif descriptor == self.socket.fileno():
+                    self._receive_request(serve=False)
+                elif descriptor in self.channels:
+                    self._listen(descriptor)
+            self._reap(0)
         super().end_all()
         for command in self.commands.values():
             self._close(command)
@@ -212,10 +233,12 @@ class EnterableInit(pid1.Init):
                     join.send_namespaces(channel)
                 case ("exists", str(path)):
                     report = ("exists", int(os.path.exists(path)))
-                case ("signal", int(number)) if 0 < number < 65:
+                case ("signal" | "stop" as word, int(number)) if 0 < number < 65:
                     if self.running:
                         pid1.signal_group(self.running, number)
-                    report = ("signal",)
+                        if word == "stop":
+                            self.ending, self.lingers = True, self.running
+                    report = (word,)
                 case _ if complete:
                     self._start_command(channel, execution.unpack_request(message, descriptors), descriptors)
                 case _:

@@ -49,6 +49,11 @@ class StartedContainer(Protocol):
         """Sends any signal to the process group of the running step; nothing if the container has ended."""
         ...
 
+    def end(self, number: int) -> None:
+        """Sends any signal to the process group of the running step, which is to end: no further step begins, and the
+        container ends when the whole group has."""
+        ...
+
     def kill(self) -> None:
         """Kills all of it."""
         ...

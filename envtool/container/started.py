@@ -7,6 +7,7 @@ reaped, so no other process can have its number meanwhile. /proc/PID/net is that
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.container import execution, messages, pid1, supervisor, syscalls
@@ -55,10 +56,16 @@ class LocalContainer(supervisor.Container):
         if number in pid1.FORWARDED_SIGNALS:
             self._supervisor.signal(number)
             return
-        try:
-            execution.ask(self._supervisor, messages.pack("signal", number))
-        except SandboxError:  # it has ended
-            pass
+        self._tell("signal", number)
+
+    def end(self, number: int) -> None:
+        """See StartedContainer."""
+        self._tell("stop", number)
+
+    def _tell(self, word: str, number: int) -> None:
+        """Sends a request and waits for no answer: pid 1 may be frozen."""
+        with suppress(SandboxError):  # it has ended
+            execution.send_request(self._supervisor, messages.pack(word, number)).close()
 
     def kill(self) -> None:
         """See StartedContainer."""

@@ -100,7 +100,7 @@ class ServiceGroup:
         for replica in replicas:
             replica.kill()
         for replica in replicas:
-            replica.await_end()
+            replica.join()
         for thread in self._threads:
             thread.join()
         for log in self._logs.values():
@@ -414,7 +414,7 @@ class ServiceGroup:
         for replica in replicas:
             if not replica.await_end(max(0.0, deadline - time.monotonic())):
                 replica.kill()
-                replica.await_end()
+            replica.join()
 
     # ---- stopping
 

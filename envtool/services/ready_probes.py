@@ -156,7 +156,7 @@ class CommandProbe:
 
     def __init__(self, check: ReadyProbe, target: ProbeTarget) -> None:
         self._check, self._target = check, target
-        self._output, self._result = b"", ""
+        self._output, self._result = b"", ""  # of the last attempt that was not cut short
 
     def attempt(self, seconds: float) -> bool:
         """See Probe."""
@@ -173,7 +173,10 @@ class CommandProbe:
         finally:
             os.close(writer)
         done.wait(0.1)
-        self._result = "it took too long" if ended.timed_out else f"exit {ended.status}"
+        if not ended.timed_out:
+            self._result = f"exit {ended.status}{self._last_line()}"
+        elif not self._result:
+            self._result = f"it took too long{self._last_line()}"
         return ended.status == 0
 
     def _feed(self, data: bytes) -> None:
@@ -181,10 +184,12 @@ class CommandProbe:
 
     def reason(self) -> str:
         """See Probe."""
+        return f"`{self._shown_command()}` has not succeeded ({self._result})"
+
+    def _last_line(self) -> str:
         lines = self._output.decode(errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "")
-        said = f": {one_line(last)[:200]}" if last else ""
-        return f"`{self._shown_command()}` has not succeeded ({self._result}{said})"
+        return f": {one_line(last)[:200]}" if last else ""
 
     def _shown_command(self) -> str:
         words = self._check.command

@@ -90,7 +90,7 @@ class Replica:
             self._set_stage("stopping")
         self._set_ready(ready=False)
         if container is not None:
-            container.signal(signal_number(self.request.stop_signal))
+            container.end(signal_number(self.request.stop_signal))
 
     def kill(self) -> None:
         """Kills its container, and starts no further one. Returns at once."""
@@ -104,6 +104,11 @@ class Replica:
     def await_end(self, seconds: float | None = None) -> bool:
         """Returns whether nothing of it runs any more, within so many seconds."""
         return self._over.wait(seconds)
+
+    def join(self) -> None:
+        """Waits for its thread, once its end is sure to come."""
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def drain(self, seconds: float) -> None:
         """Takes it out of the answers for its service's name, and waits until its open connections have ended, or so

@@ -40,26 +40,23 @@ class ReplicaLog:
             listener(data)
 
     def _write(self, data: bytes) -> None:
+        descriptor = self._file.fileno()
         try:
-            self._file.write(data)
-            self._size += len(data)
+            while data:
+                written = os.pwrite(descriptor, data, self._size)
+                self._size, data = self._size + written, data[written:]
             if self._size > LIMIT:
-                self._shorten()
-            self._file.flush()
-        except OSError:  # the disk is full: what a service prints is no reason for it to end
+                self._shorten(descriptor)
+        except OSError:  # the disk is full: that is no reason for a service to end
             pass
 
-    def _shorten(self) -> None:
+    def _shorten(self, descriptor: int) -> None:
         """Leaves the end of the file, after a line that says so."""
-        self._file.flush()
-        self._file.seek(self._size - KEPT)
-        rest = self._file.read()
+        rest = os.pread(descriptor, KEPT, self._size - KEPT)
         self._lost += self._size - len(rest)
-        note = f"[envtool: {self._lost} bytes before this were left out]\n".encode()
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(note + rest)
-        self._size = len(note) + len(rest)
+        os.ftruncate(descriptor, 0)
+        self._size = 0
+        self._write(b"[envtool: %d bytes before this were left out]\n" % self._lost + rest)
 
     def listen(self, listener: Listener) -> bytes:
         """Hands what is printed from now on to `listener`. Returns the end of what was printed before."""

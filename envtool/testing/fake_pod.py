@@ -171,6 +171,10 @@ class FakeStartedContainer:
         if number in _ENDING and number not in self._container.handled:
             self._container.stopping.set()
 
+    def end(self, number: int) -> None:
+        """See StartedContainer."""
+        self.signal(number)
+
     def kill(self) -> None:
         """See StartedContainer."""
         if self._thread.is_alive():

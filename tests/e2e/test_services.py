@@ -1,0 +1,374 @@
+"""Services beside tasks, `exec` and `shell`: real containers on this machine's base, as every caller."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
+
+# A server that says its host name, its user and the variable WORD, and counts its requests in a file of its own.
+SERVER = """\
+import http.server, os, signal, socket, sys
+print("starting", flush=True)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/die":
+            os._exit(7)
+        open("/tmp/count", "a").write("x")
+        count = os.path.getsize("/tmp/count")
+        body = f"{socket.gethostname()} {os.getuid()} {os.environ.get('WORD', '')} {count}\\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+def end(*_):
+    print("bye", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+server = http.server.ThreadingHTTPServer(("", int(sys.argv[1])), Handler)
+print("listening", flush=True)
+server.serve_forever()
+"""
+CLIENT = """\
+import sys, urllib.request
+for url in sys.argv[1:]:
+    print(urllib.request.urlopen(url, timeout=10).read().decode(), end="")
+"""
+
+
+@pytest.fixture
+def project(place):
+    place.write("server.py", SERVER)
+    place.write("client.py", CLIENT)
+    return place
+
+
+def log(place, name):
+    return (place.project / ".envtool" / "last" / f"{name}.log").read_text()
+
+
+def holders(process):
+    """The holders of pods that a process has started."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            parent = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
+            title = Path(f"/proc/{name}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if parent == process.pid and title.startswith(b"envtool: the network"):
+            found.append(int(name))
+    return found
+
+
+def gone(numbers):
+    end = time.monotonic() + 10
+    while left := [number for number in numbers if os.path.exists(f"/proc/{number}")]:
+        assert time.monotonic() < end, f"{left} are left"
+        time.sleep(0.02)
+
+
+# ---- what works ------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_beside_its_services(project):
+    project.spec(
+        """\
+services:
+  seed: {command: "echo seeded; cat server.py | wc -l", once: true}
+  api:
+    command: python3 server.py 8000
+    ready: {http: 8000/}
+    needs: [seed]
+    replicas: 3
+    set: {WORD: hello}
+    provides: {API_URL: "http://api:8000/"}
+envs:
+  unit:
+    services: [api]
+    tasks:
+      test: |
+        python3 client.py $API_URL $API_URL $API_URL http://api-2:8000/
+        python3 -c 'import socket; print(socket.gethostbyname(socket.gethostname()), socket.gethostname())'
+        test ! -e /tmp/count
+"""
+    )
+    done = project.envtool("test")
+    assert done.status == 0, done.said + done.out
+    lines = log(project, "unit.test").splitlines()
+    assert {line.split()[0] for line in lines[:3]} == {"api-1", "api-2", "api-3"}, "each has its turn"
+    assert all(line.split()[1:3] == ["1000", "hello"] for line in lines[:4])
+    assert lines[3].startswith("api-2 ")
+    assert re.fullmatch(r"10\.64\.0\.\d+ envtool", lines[4])
+    assert log(project, "unit.test.api-1") == "starting\nlistening\nbye\n"
+    assert log(project, "unit.test.seed-1").splitlines()[0] == "seeded"
+    assert "unchanged" in project.envtool("test").said
+    text = (project.project / "envtool.yaml").read_text()
+    for old, new in (("hello", "good"), ("replicas: 3", "replicas: 2"), ("echo seeded", "echo seeded again")):
+        text = text.replace(old, new)
+        project.write("envtool.yaml", text)
+        again = project.envtool("test")
+        assert "1 passed" in again.said
+        assert "unchanged" in project.envtool("test").said
+    project.check_nothing_left()
+
+
+def test_exec_and_shell(project):
+    project.spec(
+        """\
+services:
+  api: {command: python3 server.py 80, ready: 80, set: {WORD: hello}}
+envs:
+  unit: {services: [api]}
+"""
+    )
+    for _ in range(2):  # no plan is kept that would leave the services out
+        done = project.envtool("exec", "unit", "--", "python3", "client.py", "http://api/")
+        assert (done.status, done.out) == (0, "api-1 1000 hello 1\n"), done.said
+    done = project.envtool("exec", "unit", "--", "sh", "-c", "exit 9")
+    assert done.status == 9
+    done = project.envtool("shell", "unit", data=b"python3 client.py http://api/\n")
+    assert "api-1 1000 hello 1" in done.out, done.said
+    project.check_nothing_left()
+
+
+def test_each_ready_check(project):
+    project.spec(
+        """\
+services:
+  tcp: {command: python3 server.py 8000, ready: 8000}
+  http: {command: python3 server.py 8000, ready: {http: 8000/x}}
+  log: {command: python3 server.py 8000, ready: {log: "^listen(ing)$"}}
+  file: {command: "sleep 0.1; touch /tmp/there; sleep 1000", ready: {file: /tmp/there}}
+  command: {command: "sleep 0.1; touch /tmp/there; sleep 1000", ready: {command: test -e /tmp/there}}
+envs:
+  unit:
+    services: [tcp, http, log, file, command]
+    tasks: {test: "true"}
+"""
+    )
+    done = project.envtool("test", "-v")
+    assert done.status == 0, done.said + done.out
+    project.check_nothing_left()
+
+
+def test_users_scratch_and_signals(project):
+    single = project.caller.mode == "single"
+    project.spec(
+        f"""\
+services:
+  one: {{command: "id -u; touch /var/x; sleep 1000", user: {"user" if single else "root"}, scratch: disk, ready: {{log: "^[0-9]"}}}}
+  two: {{command: "id -u; sleep 1000", user: {"user" if single else '"7:7"'}, ready: {{log: "^[0-9]"}}}}
+  three:
+    command: "trap 'echo quit; exit' QUIT; echo up; while :; do sleep 0.02; done"
+    stop: {{signal: QUIT}}
+    ready: {{log: up}}
+envs:
+  unit: {{services: [one, two, three], tasks: {{test: id -u}}}}
+"""
+    )
+    done = project.envtool("test")
+    assert done.status == 0, done.said + done.out
+    assert log(project, "unit.test.one-1").splitlines()[0] == ("1000" if single else "0")
+    assert log(project, "unit.test.two-1") == ("1000\n" if single else "7\n")
+    assert log(project, "unit.test.three-1") in ("up\nquit\n", "up\nQuit\nquit\n")
+    assert log(project, "unit.test") == "1000\n"
+    project.check_nothing_left()
+
+
+# ---- what goes wrong -------------------------------------------------------------------------------------------------
+
+WRONG = {
+    "a port that nothing listens on": (
+        "{command: python3 server.py 8001, ready: {tcp: 8000, within: 2s}}",
+        "is not ready after 2 s: nothing listens on port 8000; it listens on 0.0.0.0:8001 (envtool.yaml:3:48)",
+        "listening",
+    ),
+    "a port of its own loopback": (
+        "{command: python3 -m http.server -b 127.0.0.1 8000, ready: {tcp: 8000, within: 2s}}",
+        "service `x` is not ready after 2 s: it listens on port 8000 of its own loopback only",
+        "",
+    ),
+    "a status": (
+        "{command: python3 -m http.server -d /home 8000, ready: {http: 8000/none, within: 2s}}",
+        "GET /none on port 8000 answered `HTTP/1.0 404 File not found`",
+        "",
+    ),
+    "a command that does not succeed": (
+        "{command: sleep 1000, ready: {command: 'echo not yet; exit 3', within: 1s}}",
+        "`echo not yet; exit 3` has not succeeded (exit 3: not yet)",
+        "",
+    ),
+    "a line that does not come": (
+        "{command: 'echo hello; sleep 1000', ready: {log: '^ready$', within: 1s}}",
+        "it has printed no line that matches `^ready$`",
+        "hello",
+    ),
+    "a file that does not come": (
+        "{command: 'echo hello; sleep 1000', ready: {file: /tmp/x, within: 1s}}",
+        "there is no /tmp/x in it",
+        "hello",
+    ),
+    "it ends before": (
+        "{command: 'echo oh; exit 3', ready: 80}",
+        "service `x` ended before it was ready: exit 3",
+        "oh",
+    ),
+    "a program that there is not": (
+        "{command: [nosuch], ready: 80}",
+        "service `x` ended before it was ready: exit 127",
+        "nosuch",
+    ),
+    "a one-shot that fails": (
+        "{command: 'echo oh; exit 4', once: true}",
+        "service `x` failed: exit 4 (envtool.yaml:3:3)",
+        "oh",
+    ),
+    "a one-shot that does not end": (
+        "{command: 'echo oh; sleep 1000', once: true, ready: {within: 1s}}",
+        "service `x` has not ended after 1 s",
+        "oh",
+    ),
+    "a user that there is not": (
+        "{command: 'true', user: nosuch, ready: 80}",
+        "ended before it was ready: exit 126",
+        "there is no user `nosuch`",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_said(project, case):
+    service, message, last = WRONG[case]
+    if "user:" in service and project.caller.mode == "single":
+        message, last = "service `x` runs as `nosuch`, and your containers have one id: that of `user`", ""
+    project.spec(f"services:\n  x: {service}\nenvs:\n  unit: {{services: [x], tasks: {{test: echo ran}}}}\n")
+    done = project.envtool("test", "--json")
+    assert done.status in (2, 3), done.out
+    result = done.events[-1]
+    task = result["results"][0]
+    assert task["outcome"] == "error"
+    assert message in task["message"]
+    assert last in log(project, "unit.test") if last else True
+    project.check_nothing_left()
+
+
+def test_one_that_dies_while_the_task_runs(project):
+    project.spec(
+        """\
+services:
+  api: {command: python3 server.py 80, ready: 80}
+envs:
+  unit:
+    services: [api]
+    tasks: {test: "echo begin; python3 client.py http://api/die || sleep 1000"}
+"""
+    )
+    began = time.monotonic()
+    done = project.envtool("test", "--json")
+    assert done.status == 1, done.said
+    assert time.monotonic() - began < 30
+    (task,) = done.events[-1]["results"]
+    assert task["outcome"] == "failed"
+    assert task["message"].startswith("service `api` ended while it was needed: exit 7 (envtool.yaml:3:3)")
+    text = log(project, "unit.test")
+    assert text.startswith("begin\n")
+    assert text.endswith(
+        "[envtool: service `api` ended while it was needed: exit 7 (envtool.yaml:3:3); its last lines:]\n"
+        "starting\nlistening\n"
+    )
+    done = project.envtool("exec", "unit", "--", "sh", "-c", "python3 client.py http://api/die || sleep 1000")
+    assert done.status == 3
+    assert "service `api` ended while it was needed: exit 7" in done.said
+    project.check_nothing_left()
+
+
+def test_a_restart_is_no_failure(project):
+    project.spec(
+        """\
+services:
+  api: {command: python3 server.py 80, ready: 80, restart: on-failure}
+envs:
+  unit:
+    services: [api]
+    tasks:
+      test: |
+        python3 client.py http://api/die || true
+        for i in 1 2 3 4 5 6 7 8 9; do python3 client.py http://api/ 2>/dev/null && exit; sleep 0.5; done
+        exit 1
+"""
+    )
+    done = project.envtool("test")
+    assert done.status == 0, done.said + done.out
+    assert log(project, "unit.test.api-1").startswith("starting\nlistening\nstarting\nlistening\n")
+    project.check_nothing_left()
+
+
+def test_this_machines_network(project):
+    project.spec(
+        "services:\n  x: {command: sleep 1000, ready: 80}\nenvs:\n  unit: {services: [x], network: true, tasks: {test: 'true'}}\n"
+    )
+    done = project.envtool("test", "--json")
+    assert done.status == 2
+    assert "cannot be in the network of its services" in done.out
+
+
+# ---- the end ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["INT", "TERM", "KILL"])
+@pytest.mark.parametrize("when", ["starting", "running"])
+def test_an_interrupt_leaves_nothing(project, how, when):
+    project.spec(
+        f"""\
+services:
+  a: {{command: "trap '' TERM; sleep {project.nap}", ready: {{command: 'true'}}}}
+  b: {{command: "sleep {project.nap}", ready: {{command: {"exit 1" if when == "starting" else "exit 0"}}}, replicas: 3}}
+envs:
+  unit: {{services: [a, b], tasks: {{test: "echo ran; sleep {project.nap}"}}}}
+"""
+    )
+    process = project.start("test")
+    number = 4 if when == "starting" else 5
+    project.until(lambda: sum(project.nap in text for text in project.processes()) >= number, "it runs")
+    pods = holders(process)
+    assert len(pods) == 1
+    began = time.monotonic()
+    process.send_signal(getattr(signal, f"SIG{how}"))
+    if how == "KILL":
+        process.communicate()
+    else:
+        assert project.finish(process).status == 130
+        assert time.monotonic() - began < 10
+    gone(pods)
+    project.check_nothing_left()
+    project.spec("envs: {unit: {tasks: {test: 'true'}}}\n")
+    assert project.envtool("test").status == 0
+
+
+def test_many_at_once(project):
+    """Each has its own network: all have the same ports, names and addresses."""
+    project.spec(
+        """\
+services:
+  api: {command: python3 server.py 80, ready: {http: 80/}}
+envs:
+  unit:
+    matrix: {n: ["1", "2", "3", "4", "5", "6"]}
+    services: [api]
+    tasks: {test: "python3 client.py http://api/ http://api/"}
+"""
+    )
+    done = project.envtool("test")
+    assert done.status == 0, done.said + done.out
+    for number in range(1, 7):
+        counts = [line.split()[-1] for line in log(project, f"unit[{number}].test").splitlines()]
+        assert counts == ["2", "3"], "no other run asks this one's service"
+    project.check_nothing_left()

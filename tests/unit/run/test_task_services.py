@@ -1,0 +1,238 @@
+"""A task beside services, without a kernel: which there are, when the pod starts, what the result says."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+
+from envtool.errors import Interrupted, ServiceError, SpecError
+from envtool.events import Finished, Started
+from envtool.model import Command, ReadyCheck, Service
+from envtool.run import task_services
+from envtool.run.cached_task import run_task_cached
+from envtool.run.host_inputs import HostInputs
+from envtool.run.task_services import ServiceStacks
+from envtool.testing import FakeRunner
+from tests.unit.run.fakes import ENV, HERE, TASK, FakeStacks, World, layer, stack_of
+
+DB = Service(
+    name="db",
+    where=HERE,
+    env=replace(ENV, name="service:db", tasks=(), passed=()),
+    command=Command(argv=("run-db",)),
+    ready=(ReadyCheck(how="tcp", port=80, where=HERE),),
+    provides={"DATABASE_URL": "db://db", "MODE": "of db"},
+)
+CACHE = replace(
+    DB, name="cache", env=replace(DB.env, name="service:cache"), provides={}, command=Command(argv=("run-cache",))
+)
+API = replace(
+    DB,
+    name="api",
+    env=replace(DB.env, name="service:api"),
+    needs=("db",),
+    provides={},
+    command=Command(argv=("run-api",)),
+)
+BESIDE = replace(TASK, services=("db",))
+WITH = replace(ENV, services=(DB, CACHE, API), uses=("db",), tasks=(BESIDE,))
+
+
+class Place:
+    def __init__(self, top):
+        self.world = World(top)
+        self.runner = FakeRunner()
+        self.world.context = replace(self.world.context, runner=self.runner)
+        for key in ("k1", "k2"):
+            os.makedirs(self.world.store.path("layers", key))
+            with open(self.world.store.path("layers", key, "layer.json"), "w") as file:
+                file.write("{}")
+        self.stack = stack_of()
+        for made in self.stack.layers:
+            made.resolved.node.kind.image_config = lambda request, pins: {}
+        self.runner.on("run-", self.serve)
+
+    def serve(self, container):
+        container.listen(80)
+        container.wait()
+
+    def run(self, *, env=WITH, task=BESIDE, again=True, known=None):
+        stacks = FakeStacks(self.stack, known=known)
+        return run_task_cached(self.world.call(env=env, task=task), stacks, again=again)
+
+    def task_program(self):
+        return next(program for program in self.runner.programs if program.steps[0].argv[-1] == "true")
+
+
+@pytest.fixture
+def place(tmp_path):
+    made = Place(tmp_path)
+    began = {*threading.enumerate()}
+    yield made
+    assert {*threading.enumerate()} <= began
+    assert not made.runner.running
+    assert all(pod.closed for pod in made.runner.pods)
+    assert not os.listdir(made.world.store.path("tmp"))
+    made.world.cancel.close()
+
+
+def test_which_services_a_task_has():
+    env = replace(ENV, services=(DB, CACHE, API), uses=("cache",))
+    names = [service.name for service in task_services.used_services(env)]
+    assert names == ["cache"]
+    task = replace(TASK, services=("api",))
+    assert [service.name for service in task_services.used_services(env, task)] == ["db", "cache", "api"]
+    assert task_services.stack_names(env, task) == ("unit", "service:db", "service:cache", "service:api")
+    assert task_services.used_services(ENV, TASK) == ()
+    assert not task_services.needs_pod(ENV, TASK)
+    assert task_services.needs_pod(replace(ENV, allow=("x:1",)), TASK)
+    assert task_services.needs_pod(env)
+
+
+def test_a_task_beside_its_service(place):
+    result, _ = place.run(env=replace(WITH, set={"MODE": "of env"}))
+    assert (result.outcome, result.message) == ("passed", "")
+    program = place.task_program()
+    assert program.env["DATABASE_URL"] == "db://db"
+    assert program.env["MODE"] == "of env", "what the env sets counts more"
+    assert (program.hostname, program.address) == ("envtool", "10.64.0.3")
+    assert {mount.target for mount in program.mounts} == {"/etc/resolv.conf"}
+    (pod,) = place.runner.pods
+    assert pod.options == {"user": True, "spare": 2}
+    assert [what for what in pod.history if what[0] != "remove"][:4] == [
+        ("member", "db-1"),
+        ("ready", "db-1"),
+        ("member", "envtool"),
+        ("not ready", "db-1"),
+    ]
+    named = [
+        (event.subject, type(event).__name__) for event in place.world.events if isinstance(event, Started | Finished)
+    ]
+    assert named == [("service", "Started"), ("service", "Finished"), ("task", "Started"), ("task", "Finished")]
+
+
+def test_it_is_remembered_under_its_services(place):
+    place.run(again=False)
+    assert place.run(again=False)[0].outcome == "cached"
+    count = len(place.runner.pods)
+    assert place.run(again=False, known=place.stack)[0].outcome == "cached"
+    assert len(place.runner.pods) == count, "where the stacks are known, what is cached needs no pod"
+    for change in (
+        {"replicas": 2},
+        {"command": Command(argv=("run-other",))},
+        {"ready": (ReadyCheck(how="tcp", port=81, where=HERE),), "within": 0.05},
+        {"provides": {"DATABASE_URL": "x"}},
+        {"files": {"/etc/x": "1"}},
+    ):
+        other = replace(WITH, services=(replace(DB, **change),))
+        if "ready" in change:
+            with pytest.raises(ServiceError):
+                place.run(env=other, again=False)
+        else:
+            assert place.run(env=other, again=False)[0].outcome == "passed", change
+    for change in ({"grace": 1.0}, {"within": 99.0}, {"publish": ()}):
+        assert place.run(env=replace(WITH, services=(replace(DB, **change),)), again=False)[0].outcome == "cached"
+
+
+def test_what_reaches_outside_is_never_remembered(place):
+    open_env = replace(WITH, allow=("example.org:443",))
+    assert place.run(env=open_env, again=False)[0].outcome == "passed"
+    assert place.run(env=open_env, again=False)[0].outcome == "passed"
+    assert place.runner.pods[0].options == {"user": True, "spare": 2, "allow": ("example.org:443",)}
+    alone = replace(ENV, allow=("example.org:443",))
+    assert place.run(env=alone, task=TASK, again=False)[0].outcome == "passed"
+    assert place.runner.pods[-1].options["spare"] == 1
+    assert place.task_program().address.startswith("10.64.")
+
+
+def test_a_task_without_services_has_no_pod(place):
+    assert place.run(env=ENV, task=TASK)[0].outcome == "passed"
+    assert not place.runner.pods
+    assert place.task_program().address == "127.0.1.1"
+
+
+def test_a_service_that_dies_ends_the_task(place):
+    die = threading.Event()
+
+    def serve(container):
+        container.print("oh no\n")
+        container.listen(80)
+        die.wait(10)
+        container.exit.status = 3
+
+    def task(container):
+        container.print("begun\n")
+        die.set()
+        container.wait()
+
+    place.runner.on("run-db", serve)
+    place.runner.on("true", task)
+    result, stored = place.run()
+    message = "service `db` ended while it was needed: exit 3 (envtool.yaml:1:1)"
+    assert (result.outcome, stored) == ("failed", None)
+    assert result.message.startswith(message)
+    with open(result.log) as file:
+        assert file.read() == f"begun\n\n[envtool: {message}; its last lines:]\noh no\n"
+
+
+def test_one_that_is_not_ready_is_an_error_before_the_task(place):
+    place.runner.on("run-db", lambda container: container.print("oh no\n"))
+    with pytest.raises(ServiceError) as raised:
+        place.run()
+    assert raised.value.output == "oh no"
+    assert not [program for program in place.runner.programs if program.steps[0].argv[-1] == "true"]
+
+
+def test_an_interrupt(place):
+    def task(container):
+        place.world.cancel.set(2)
+        container.wait()
+
+    place.runner.on("true", task)
+    assert place.run()[0].outcome == "interrupted"
+    with pytest.raises(Interrupted):
+        place.run()
+
+
+def test_what_cannot_be(place):
+    with pytest.raises(SpecError) as raised:
+        place.run(env=replace(WITH, network=True))
+    assert [problem.code for problem in raised.value.problems] == ["services-network"]
+    with pytest.raises(SpecError) as raised:
+        place.run(task=replace(BESIDE, user="root"))
+    (problem,) = raised.value.problems
+    assert problem.code == "service-user"
+    place.runner.single_id = False
+    assert place.run(task=replace(BESIDE, user="root"))[0].outcome == "passed"
+
+
+def test_files_of_this_machine_that_services_open_count_too(place):
+    from envtool.model import Looked
+
+    def on_host(path):
+        looked = Looked(states={path: 1, f"{path}/x": 2}, trees=(path,))
+        return replace(place.stack, layers=(layer("d1", "k1", looked=looked),))
+
+    reach = HostInputs(on_host("/usr"), place.world.context, (on_host("/opt"), place.stack))
+    assert {"/usr", "/opt"} <= {*reach.watch}
+    reach.opened = ("/usr/x",)
+    reach.add_opened(("/opt/x",))
+    assert reach.opened == ("/usr/x", "/opt/x")
+    reach.add_opened(None)
+    assert reach.opened is None
+    reach.add_opened(("/opt/x",))
+    assert reach.opened is None
+
+
+def test_stacks_and_requests():
+    stack = stack_of()
+    for made in stack.layers:
+        made.resolved.node.kind.image_config = lambda request, pins: {}
+    stacks = ServiceStacks((DB, API), (stack, stack))
+    db, api = stacks.requests(single_id=True)
+    assert (db.name, api.needs) == ("db", ("db",))
+    assert api.variables["DATABASE_URL"] == "db://db"
+    assert [local.request for local in stacks.locals((db, api))] == [db, api]

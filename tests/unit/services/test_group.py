@@ -1,0 +1,456 @@
+"""Groups of services without a kernel: order, one-shots, ends, restarts, replicas, and what errors say."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from envtool.container.started import ESTABLISHED, TcpSocket
+from envtool.errors import Interrupted, SandboxError, ServiceError
+from envtool.model import Command, Publish, Where
+from envtool.services import replica as replicas
+from tests.unit.services.fakes import Place, service
+
+
+@pytest.fixture
+def place(tmp_path):
+    made = Place(tmp_path)
+    began = {*threading.enumerate()}
+    yield made
+    made.check_empty()
+    assert {*threading.enumerate()} <= began
+    made.world.cancel.close()
+
+
+def ends(status=0, output="", seconds=0.0):
+    def do(container):
+        if output:
+            container.print(output)
+        if seconds:
+            container.wait(seconds=seconds)
+        if not container.stopping.is_set():
+            container.exit.status = status
+
+    return do
+
+
+def listens(*ports, status=200):
+    def do(container):
+        for port in ports:
+            container.listen(port, status)
+        container.wait()
+
+    return do
+
+
+def order(place, word):
+    return [name for what, name in place.runner.pods[0].history if what == word]
+
+
+# ---- starting ------------------------------------------------------------------------------------------------------
+
+
+def test_needed_ones_are_ready_first(place):
+    place.runner.on("run-", listens(80))
+    tcp = [{"how": "tcp", "port": 80}]
+    services = [
+        service("db", ready=tcp),
+        service("cache", ready=tcp),
+        service("api", ready=tcp, needs=("db", "cache")),
+        service("web", ready=tcp, needs=("api",)),
+    ]
+    with place.group() as group:
+        group.start(place.locals(services))
+        assert {state.stage for state in group.states()} == {"ready"}
+        ready = order(place, "ready")
+        assert sorted(ready[:2]) == ["cache-1", "db-1"]
+        assert ready[2:] == ["api-1", "web-1"]
+        added = order(place, "member")
+        assert added.index("api-1") > added.index("db-1")
+    stopped = [name for name, stage in place.changes if stage == "stopping"]
+    assert stopped[:2] == ["web-1", "api-1"]
+    assert sorted(stopped[2:]) == ["cache-1", "db-1"]
+    assert place.events()[-1] == ("web", "done")
+
+
+def test_free_ones_start_at_the_same_time(place):
+    both = threading.Barrier(2, timeout=10)
+
+    def meet(container):
+        both.wait()
+        container.listen(80)
+        container.wait()
+
+    place.runner.on("run-", meet)
+    with place.group() as group:
+        group.start(
+            place.locals(
+                [service("a", ready=[{"how": "tcp", "port": 80}]), service("b", ready=[{"how": "tcp", "port": 80}])]
+            )
+        )
+
+
+def test_a_container_of_a_service(place):
+    place.world.context.runner.on("run-db", lambda container: container.wait())
+    with place.group() as group:
+        group.start(place.locals([service("db", files={"/etc/db.conf": "a=1\n"}, provides={"URL": "x"})]))
+        with group.member() as there:
+            assert there.address == "10.64.0.3"
+            assert there.hostname == "envtool"
+            assert not there.namespaces.descriptors.keys() ^ {"user", "network"}
+        (program,) = place.runner.programs
+        assert program.root.lowers == ("/tree", "/tree")
+        assert program.project.source == str(place.world.root)
+        assert (program.hostname, program.address, program.user) == ("db-1", "10.64.0.2", "user")
+        texts = {mount.target: mount.content for mount in program.mounts}
+        assert texts == {"/etc/resolv.conf": b"nameserver 10.64.0.1\n", "/etc/db.conf": b"a=1\n"}
+        assert program.env["ENVTOOL_SERVICE"] == "db"
+    assert order(place, "remove") == ["envtool", "db-1"]
+
+
+def test_one_shots_end_before_what_needs_them_starts(place):
+    place.runner.on("run-seed", ends(0, "seeded\n"))
+    services = [service("seed", once=True), service("api", needs=("seed",))]
+    with place.group() as group:
+        group.start(place.locals(services))
+        assert [(state.replica, state.stage, state.status) for state in group.states()] == [
+            ("seed-1", "ended", 0),
+            ("api-1", "ready", None),
+        ]
+        assert group.replica_log("seed").tail() == "seeded"
+    added, removed = order(place, "member"), order(place, "remove")
+    assert (added, removed) == (["seed-1", "api-1"], ["seed-1", "api-1"])
+
+
+def test_the_failure_of_a_one_shot_is_everybodys_at_once(place):
+    place.runner.on("run-seed", ends(4, "one\ntwo\n"))
+    services = [service("slow"), service("seed", once=True, line=7), service("api", needs=("seed",))]
+    with place.group() as group, pytest.raises(ServiceError) as raised:
+        group.start(place.locals(services))
+    assert raised.value.message == "service `seed` failed: exit 4 (envtool.yaml:7:3)"
+    assert (raised.value.code, raised.value.output) == ("service-failed", "one\ntwo")
+    assert "api-1" not in order(place, "member")
+
+
+def test_a_one_shot_that_does_not_end(place):
+    place.runner.on("run-seed", lambda container: (container.print("hm\n"), container.wait())[0])
+    with place.group() as group, pytest.raises(ServiceError) as raised:
+        group.start(place.locals([service("seed", once=True, within=0.05)]))
+    assert raised.value.message == "service `seed` has not ended after 0.05 s (envtool.yaml:1:3)"
+    assert raised.value.output == "hm"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "hint"),
+    [
+        (0, "ended before it was ready: exit 0, after", "its command must stay in the foreground"),
+        (3, "ended before it was ready: exit 3, after", ""),
+        (139, "ended before it was ready: exit 139 (signal SEGV), after", ""),
+        (127, "ended before it was ready: exit 127, after", "its command is `run-db`"),
+    ],
+)
+def test_one_that_ends_before_it_is_ready(place, status, message, hint):
+    place.runner.on("run-db", ends(status, "what it said\n"))
+    with place.group() as group, pytest.raises(ServiceError) as raised:
+        group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 1}])]))
+    assert message in raised.value.message
+    assert raised.value.hint.startswith(hint)
+    assert (raised.value.code, raised.value.output) == ("service-ended", "what it said")
+
+
+def test_one_that_is_not_ready_in_time(place):
+    place.runner.on("run-db", listens(5000))
+    where = Where(file="envtool.yaml", line=9, column=5)
+    with place.group() as group, pytest.raises(ServiceError) as raised:
+        group.start(place.locals([service("db", within=0.05, ready=[{"how": "tcp", "port": 80, "where": where}])]))
+    assert raised.value.message == (
+        "service `db` is not ready after 0.05 s: nothing listens on port 80; it listens on 0.0.0.0:5000"
+        " (envtool.yaml:9:5)"
+    )
+    assert raised.value.code == "service-not-ready"
+    assert place.events()[-1] == ("db", "failed")
+
+
+def test_a_container_that_cannot_be_made(place):
+    place.runner.on("run-db", error=SandboxError("no namespaces", code="unshare"))
+    with place.group() as group, pytest.raises(SandboxError, match="no namespaces"):
+        group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 80}])]))
+
+
+def test_a_fault_of_ours_is_an_error_and_no_hang(place):
+    place.runner.on("run-db", error=ZeroDivisionError("division by zero"))
+    with place.group() as group, pytest.raises(Exception, match="internal error: ZeroDivisionError"):
+        group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 80}])]))
+
+
+def test_scratch_on_disk(place):
+    one = service("db")
+    with place.group() as group:
+        (local,) = place.locals([one])
+        group.start(
+            [local._replace(request=type(local.request).from_fields({**local.request.to_fields(), "scratch": "disk"}))]
+        )
+        assert place.runner.programs[0].root.scratch.startswith(place.world.store.path("tmp"))
+
+
+# ---- while they run --------------------------------------------------------------------------------------------------
+
+
+def test_one_that_dies_while_it_is_needed(place):
+    gone = threading.Event()
+
+    def do(container):
+        container.listen(80)
+        container.print("line\n" * 30 + "last\n")
+        gone.wait(10)
+        container.exit.status = 137
+
+    place.runner.on("run-db", do)
+    with place.group() as group:
+        group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 80}])]))
+        assert group.failure is None
+        gone.set()
+        import select
+
+        assert select.select([group.cancel], [], [], 10)[0]
+        with pytest.raises(ServiceError) as raised:
+            group.check()
+    assert raised.value.message == ("service `db` ended while it was needed: exit 137 (signal KILL) (envtool.yaml:1:3)")
+    assert raised.value.output.splitlines() == [*["line"] * 19, "last"]
+    assert order(place, "not ready")[:1] == ["db-1"]
+
+
+def test_an_interrupt_while_they_start(place):
+    def do(container):
+        place.world.cancel.set(2)
+        container.wait()
+
+    place.runner.on("run-db", do)
+    with place.group() as group, pytest.raises(Interrupted):
+        group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 80}]), service("api", needs=("db",))]))
+    assert group.interrupted
+    assert "api-1" not in order(place, "member")
+    assert place.events()[-1] == ("db", "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("policy", "statuses", "restarts"),
+    [("on-failure", [1, 2], 2), ("always", [0, 1, 0], 3), ("never", [], 0)],
+)
+def test_restarts(place, monkeypatch, policy, statuses, restarts):
+    monkeypatch.setattr(replicas, "_FIRST_BACKOFF", 0.001)
+    left = [*statuses]
+
+    def do(container):
+        container.listen(80)
+        if left:
+            container.exit.status = left.pop(0)
+        else:
+            container.wait()
+
+    place.runner.on("run-db", do)
+    with place.group(restart=policy) as group:
+        group.start(place.locals([service("db")]))
+        end = time.monotonic() + 10
+        while (group.states()[0].restarts < restarts or group.states()[0].stage != "ready") and time.monotonic() < end:
+            time.sleep(0.002)
+        (state,) = group.states()
+        assert (state.restarts, state.stage, group.failure) == (restarts, "ready", None)
+        assert len({*order(place, "member")}) == 1
+
+
+@pytest.mark.parametrize(("policy", "status"), [("never", 0), ("never", 1), ("on-failure", 0)])
+def test_no_restart(place, policy, status):
+    place.runner.on("run-db", ends(status, seconds=0.05))
+    with place.group() as group:
+        group.start(place.locals([service("db", restart=policy)]))
+        end = time.monotonic() + 10
+        while group.failure is None and time.monotonic() < end:
+            time.sleep(0.002)
+        assert group.failure.code == "service-ended"
+
+
+def test_restarts_have_a_limit(place, monkeypatch):
+    monkeypatch.setattr(replicas, "_FIRST_BACKOFF", 0.0)
+    place.runner.on("run-db", ends(1, "no\n"))
+    with place.group(restart="always") as group, pytest.raises(ServiceError) as raised:
+        group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 80}])]))
+    count = replicas.MAX_RESTARTS + 1
+    assert raised.value.message == f"service `db` ended {count} times in a row: exit 1 at the last (envtool.yaml:1:3)"
+    assert raised.value.code == "service-restarts"
+    assert len(place.runner.programs) == count
+
+
+# ---- replicas --------------------------------------------------------------------------------------------------------
+
+
+def names(group, service_name=""):
+    return [state.replica for state in group.states() if service_name in ("", state.service)]
+
+
+def test_scale(place):
+    place.runner.on("run-api", listens(80))
+    with place.group() as group:
+        group.start(place.locals([service("api", replicas=2, ready=[{"how": "tcp", "port": 80}])]))
+        assert names(group) == ["api-1", "api-2"]
+        group.scale("api", 4)
+        assert names(group) == ["api-1", "api-2", "api-3", "api-4"]
+        assert place.runner.pods[0].table.ready("api") == ["10.64.0.2", "10.64.0.3", "10.64.0.4", "10.64.0.5"]
+        group.scale("api", 1)
+        assert names(group) == ["api-1"]
+        assert len(place.runner.started) == 1
+        history = place.runner.pods[0].history
+        assert history.index(("not ready", "api-4")) < history.index(("remove", "api-4"))
+        group.scale("api", 0)
+        assert names(group) == []
+        with pytest.raises(ServiceError, match="there is no service `apl` here"):
+            group.scale("apl", 1)
+
+
+def test_a_replica_that_goes_is_drained(place):
+    place.runner.on("run-api", listens(80))
+    with place.group() as group:
+        group.start(place.locals([service("api", replicas=2, ready=[{"how": "tcp", "port": 80}])]))
+        busy = place.started("api-2")
+        busy.connections.append(TcpSocket("10.64.0.3", 80, ESTABLISHED, 1))
+        threading.Timer(0.1, busy.connections.clear).start()
+        began = time.monotonic()
+        group.scale("api", 1)
+        assert time.monotonic() - began > 0.09
+        assert busy.signals == [15]
+
+
+def test_a_new_replica_that_fails_leaves_the_others(place):
+    place.runner.on("run-api", listens(80))
+    place.runner.on(lambda program: program.hostname == "api-2", ends(1, "no\n"))
+    with place.group(fails=False) as group:
+        group.start(place.locals([service("api", ready=[{"how": "tcp", "port": 80}])]))
+        with pytest.raises(ServiceError, match="ended before it was ready"):
+            group.scale("api", 2)
+        assert names(group) == ["api-1"]
+        assert place.runner.pods[0].table.ready("api") == ["10.64.0.2"]
+
+
+def test_replace(place):
+    place.runner.on("run-", listens(80))
+    old = service("api", replicas=2, ready=[{"how": "tcp", "port": 80}])
+    (new,) = place.locals(
+        [service("api", command=Command(argv=("run-new",)), replicas=3, ready=[{"how": "tcp", "port": 80}])]
+    )
+    (bad,) = place.locals([service("api", command=Command(argv=("run-bad",)), ready=[{"how": "tcp", "port": 80}])])
+    place.runner.on("run-bad", ends(2))
+    with place.group(fails=False) as group:
+        group.start(place.locals([old]))
+        with pytest.raises(ServiceError):
+            group.replace("api", bad)
+        assert names(group) == ["api-1", "api-2"]
+        pod = place.runner.pods[0]
+        least = []
+        count = pod.set_ready
+
+        def watched(name, *, ready):
+            count(name, ready=ready)
+            least.append(len(pod.table.ready("api")))
+
+        pod.set_ready = watched
+        group.replace("api", new)
+        assert min(least) >= 2, "an old one ended before a new one was ready"
+        assert len(names(group)) == 3
+        assert {container.program.steps[0].argv for container in place.runner.started} == {("run-new",)}
+
+
+def test_restart_keeps_the_name(place):
+    place.runner.on("run-api", listens(80))
+    with place.group() as group:
+        group.start(place.locals([service("api", replicas=2, ready=[{"how": "tcp", "port": 80}])]))
+        before = [state.address for state in group.states()]
+        group.restart("api")
+        assert names(group) == ["api-1", "api-2"]
+        assert not {*before} & {state.address for state in group.states()}
+        assert group.failure is None
+
+
+# ---- ports of this machine ------------------------------------------------------------------------------------------
+
+
+def test_ports_are_published_where_the_verb_does_so(place):
+    where = Where(file="envtool.yaml", line=5, column=7)
+    one = service("web", publish=(Publish(port=80, where=where), Publish(port=81, host_port=8081, where=where)))
+    with place.group() as group:
+        group.start(place.locals([one]))
+        assert group.published() == {}
+    with place.group(publishes=True) as group:
+        group.start(place.locals([one]))
+        assert group.published() == {"web": ((80, 40001), (81, 8081))}
+
+
+def test_a_port_that_is_taken(place):
+    import os
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        where = Where(file="envtool.yaml", line=5, column=7)
+        one = service("web", publish=(Publish(port=80, host_port=port, where=where),))
+        with place.group(publishes=True) as group, pytest.raises(ServiceError) as raised:
+            place.runner.pods[-1].taken.add(port)
+            group.start(place.locals([one]))
+    with open("/proc/self/comm") as file:
+        ours = file.read().strip()
+    assert raised.value.message == (
+        f"service `web` cannot be published: port {port} of this machine is in use by {ours} (process {os.getpid()})"
+        " (envtool.yaml:5:7)"
+    )
+    assert raised.value.code == "service-port"
+
+
+# ---- stopping --------------------------------------------------------------------------------------------------------
+
+
+def test_the_stop_signal_and_its_grace(place):
+    def stubborn(container):
+        container.handled.add(15)
+        container.wait()
+
+    place.runner.on("run-a", stubborn)
+    place.runner.on("run-b", lambda container: container.wait())
+    with place.group() as group:
+        group.start(place.locals([service("a", grace=0.05), service("b", stop_signal="INT")]))
+        a, b = place.started("a-1"), place.started("b-1")
+        ended = {state.replica: state for state in group.stop()}
+    assert (a.signals, b.signals) == ([15, 9], [2])
+    assert ended["a-1"].killed
+    assert not ended["b-1"].killed
+    assert (ended["b-1"].stage, ended["b-1"].status) == ("ended", 130)
+
+
+def test_stop_one_and_the_others_stay(place):
+    with place.group() as group:
+        group.start(place.locals([service("a"), service("b")]))
+        assert [state.replica for state in group.stop("a")] == ["a-1"]
+        assert [state.stage for state in group.states()] == ["ended", "ready"]
+        assert group.stop("a") == ()
+        assert group.failure is None
+
+
+def test_an_interrupt_shortens_the_grace(place):
+    from envtool.services import group as groups
+
+    def stubborn(container):
+        container.handled.add(15)
+        container.wait()
+
+    place.runner.on("run-a", stubborn)
+    old, groups.INTERRUPT_GRACE = groups.INTERRUPT_GRACE, 0.05
+    try:
+        with place.group() as group:
+            group.start(place.locals([service("a", grace=60.0)]))
+            place.world.cancel.set(2)
+            began = time.monotonic()
+            while not group.interrupted:
+                time.sleep(0.001)
+        assert time.monotonic() - began < 5
+    finally:
+        groups.INTERRUPT_GRACE = old

@@ -1,0 +1,96 @@
+"""What replicas print: a file that stays small, last lines in memory, one thread for all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+
+import pytest
+
+from envtool.services import replica_log
+from envtool.services.replica_log import LogPump, ReplicaLog
+
+
+@pytest.fixture
+def file():
+    with tempfile.TemporaryFile() as opened:
+        yield opened
+
+
+def content(file):
+    return os.pread(file.fileno(), 1 << 20, 0)
+
+
+def test_a_file_stays_small(file, monkeypatch):
+    monkeypatch.setattr(replica_log, "LIMIT", 1000)
+    monkeypatch.setattr(replica_log, "KEPT", 100)
+    log, total = ReplicaLog(file), 0
+    for number in range(500):
+        line = f"line {number}\n".encode()
+        log.feed(line)
+        total += len(line)
+        assert len(content(file)) <= 1000 + len(line)
+    note, _, rest = content(file).partition(b"\n")
+    lost = int(note.split()[1])
+    everything = b"".join(f"line {number}\n".encode() for number in range(500))
+    assert note == b"[envtool: %d bytes before this were left out]" % lost
+    assert everything.endswith(rest)
+    assert log.tail(2) == "line 498\nline 499"
+    assert len(rest) >= 100
+
+
+def test_the_tail_is_bounded_and_decodes_anything(file):
+    log = ReplicaLog(file)
+    log.feed(b"\xff" * (replica_log.TAIL * 3))
+    log.feed(b"\nlast")
+    assert log.tail(1) == "last"
+    assert len(log.tail()) <= replica_log.TAIL
+    log.close()
+    log.feed(b" one")
+    assert log.tail(1) == "last one"
+
+
+def test_a_full_disk_ends_nothing():
+    with open("/dev/full", "wb+", buffering=0) as full:
+        log = ReplicaLog(full)
+        log.feed(b"x" * (1 << 20))
+        log.feed(b"last")
+        assert log.tail(1).endswith("last")
+
+
+def test_listeners_get_what_comes(file):
+    log, got = ReplicaLog(file), []
+    log.feed(b"before")
+    assert log.listen(got.append) == b"before"
+    log.feed(b"one")
+    assert got == [b"one"]
+
+
+def test_one_thread_reads_for_all():
+    before = len(os.listdir("/proc/self/fd"))
+    got: dict[int, bytes] = {}
+    with LogPump() as pump:
+        writers = []
+        for number in range(20):
+            got[number] = b""
+
+            def feed(data, number=number):
+                got[number] += data
+
+            writers.append(pump.open(feed))
+        seen = threading.Event()
+        reader, writer = os.pipe()
+        pump.watch(reader, seen.set)
+        assert threading.active_count() == 2
+        for number, (descriptor, done) in enumerate(writers):
+            os.write(descriptor, f"says {number}".encode())
+            os.close(descriptor)
+            assert done.wait(10)
+        os.write(writer, b"x")
+        assert seen.wait(10)
+        left, _ = pump.open(lambda data: None)
+    assert got == {number: f"says {number}".encode() for number in range(20)}
+    for descriptor in (left, reader, writer):
+        os.close(descriptor)
+    assert len(os.listdir("/proc/self/fd")) == before

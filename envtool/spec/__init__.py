@@ -8,7 +8,7 @@ inherit        merges envs with what they inherit through `extends` and `default
 language       asks a plugin which layers `language: NAME` adds to an env
 load           reads a spec with its included files, checks it and expands its envs
 matrix         expands a matrix into its points
-node           YamlNode, a parsed value with its position, and Problems, which collects errors
+node           parses YAML text into YamlNodes, with limits on size and depth; Problems collects errors
 scalar_types   parses durations, sizes, paths and names
 plugin_keys    asks plugins what their own keys add to an env
 schema         builds the JSON Schema of a spec
@@ -18,7 +18,6 @@ team_cache     reads `cache:` at the top of a spec
 template       renders Jinja2 templates in one scalar, within limits
 validate       checks a value against a schema, and words the errors
 yaml_errors    explains why a text is not YAML
-yaml_reader    parses YAML text into YamlNodes, with limits on size and depth
 """
 
 from __future__ import annotations

@@ -16,12 +16,11 @@ from envtool.spec import scalar_types
 from envtool.spec.declarations import LoadContext, declare_base, declare_layer, make_base, make_layer
 from envtool.spec.envs import HOST, EnvPoint, expand_matrix, make_env
 from envtool.spec.inherit import Inheritance, merge
-from envtool.spec.node import Problems, YamlNode, to_plain
+from envtool.spec.node import Problems, YamlNode, make_source, parse, to_plain
 from envtool.spec.schema import LAYER_KEYS, schema
 from envtool.spec.team_cache import team_cache
 from envtool.spec.template import is_template
 from envtool.spec.validate import SchemaChecker
-from envtool.spec.yaml_reader import make_source, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

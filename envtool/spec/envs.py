@@ -16,8 +16,7 @@ from envtool.spec.declarations import (
     note_outside_project,
     resolve_set_variables,
 )
-from envtool.spec.language import SubdirectoryProject, language_layers
-from envtool.spec.plugin_keys import AddedToEnv, added_by_keys
+from envtool.spec.plugin_keys import AddedToEnv, SubdirectoryProject, added_by_keys, language_layers
 from envtool.spec.tasks import make_tasks
 from envtool.spec.template import is_template
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import posixpath
+import re
 import shlex
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from envtool import keys
 from envtool.errors import UsageError
-from envtool.model import Env, Spec
+from envtool.model import Env, Spec, TeamCache
 from envtool.plugins import wrong_schema
 from envtool.spec import scalar_types
 from envtool.spec.declarations import LoadContext, declare_base, declare_layer, make_base, make_layer
@@ -18,7 +19,6 @@ from envtool.spec.envs import HOST, EnvPoint, expand_matrix, make_env
 from envtool.spec.inherit import Inheritance, merge
 from envtool.spec.node import Problems, YamlNode, make_source, parse, to_plain
 from envtool.spec.schema import LAYER_KEYS, schema
-from envtool.spec.team_cache import team_cache
 from envtool.spec.template import is_template
 from envtool.spec.validate import SchemaChecker
 
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 MAX_FILES = 200  # of one spec
 MAX_ENVS = 10_000  # all points of all matrices
+# A repository with its registry's host: a cache on Docker Hub has to say docker.io
+REPOSITORY = re.compile(
+    r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+"
+)
+# A line of an OpenSSH .pub file: the length and name of the type, the length of the key, 32 bytes (RFC 8709)
+PUBLIC = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: .*)?")
 
 
 class KnownDocuments(Protocol):
@@ -75,7 +81,7 @@ def load(
     envs = _expand_envs(work, files, recorder, shlex.join(args))
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
-    cache = team_cache([loaded.node for loaded in files], problems)
+    cache = _team_cache([loaded.node for loaded in files], problems)
     problems.raise_any()
     if known is not None and digest and not is_known:
         known.add(digest)
@@ -132,6 +138,40 @@ def _checker(registry: PluginRegistry) -> SchemaChecker:
         if plugin_error is None:
             raise
         raise plugin_error from error
+
+
+def _team_cache(roots: Sequence[YamlNode], problems: Problems) -> TeamCache | None:
+    """Returns the team cache of a spec, or None if it has none or the spec has errors. `roots` are the root nodes of
+    its files; only the first may have the key. Notes all errors."""
+    for root in roots[1:]:
+        if root.get("cache") is not None:
+            hint = f"it is of the whole project: write it in {roots[0].source.file}"
+            problems.add(root.key("cache"), "`cache` in an included file", code="cache", hint=hint)
+    node = roots[0].get("cache")
+    registry = node.get("registry") if node is not None else None
+    if node is None or registry is None or not isinstance(registry.value, str):
+        return None
+    if not REPOSITORY.fullmatch(registry.value):
+        hint = "it is HOST[:PORT]/NAME, lower case, without https:// and without a tag"
+        problems.add(registry, f"`{registry.value}` is no repository of a registry", code="value", hint=hint)
+    trust = node.get("trust")
+    for key in trust.items() if trust is not None else ():
+        if isinstance(key.value, str) and key.value and not PUBLIC.fullmatch(key.value):
+            hint = "`envtool cache key` prints the line: ssh-ed25519 AAAA… (other sorts of keys are not known)"
+            if "PRIVATE" in key.value:
+                hint = "this is a private key: make another one, and keep it out of the project"
+            problems.add(key, "not a public key of the sort ssh-ed25519", code="value", hint=hint)
+    values: dict[str, Any] = {name: to_plain(value) for name, value in node.mapping().items()}
+    if problems.noted:
+        return None
+    return TeamCache(
+        registry=values["registry"],
+        where=roots[0].key("cache").where,
+        push=values.get("push", "never"),
+        results=values.get("results", False),
+        network=values.get("network", False),
+        trust=tuple(values.get("trust", ())),
+    )
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import posixpath
 import re
 import shlex
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from envtool import keys
 from envtool.errors import UsageError
@@ -77,8 +77,11 @@ def load(
         for loaded, value in zip(files, values, strict=True):
             checker.check(value, loaded.node, problems)
     work = LoadContext(registry=registry, problems=problems, is_known=is_known)
-    _declare(work, files)
-    envs = _expand_envs(work, files, recorder, shlex.join(args))
+    groups = [
+        _Group(name, value, key, loaded.defaults) for loaded in files for name, value, key in _entries(loaded, "envs")
+    ]
+    _declare(work, files, groups)
+    envs = _expand_envs(work, groups, recorder, shlex.join(args))
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
     cache = _team_cache([loaded.node for loaded in files], problems)
@@ -205,9 +208,19 @@ class _ReadRecorder:
 
 @dataclass(frozen=True, slots=True)
 class _LoadedFile:
-    """One parsed file. `defaults` are its own, merged over those of the files that include it."""
+    """One parsed file with its sections. `defaults` are its own, merged over those of the files that include it."""
 
     node: YamlNode
+    sections: Mapping[str, YamlNode]
+    defaults: YamlNode | None
+
+
+class _Group(NamedTuple):
+    """One env of a file, which may be expanded to several: its name, its mapping, its key and the file's defaults."""
+
+    name: str
+    node: YamlNode
+    at: YamlNode
     defaults: YamlNode | None
 
 
@@ -229,16 +242,17 @@ def _read(project: _ReadRecorder, file: str, problems: Problems) -> list[_Loaded
                 problems.add(
                     YamlNode(None, source, 1, 1, 0), "the file is empty", code="empty", hint="begin: version: 1"
                 )
-            files.append(_LoadedFile(YamlNode({}, source, 1, 1, 0, keys={}), None))
+            files.append(_LoadedFile(YamlNode({}, source, 1, 1, 0, keys={}), {}, None))
             problems.raise_any()
         assert node is not None
-        own_defaults = node.get("defaults")
+        sections = node.mapping()
+        own_defaults = sections.get("defaults")
         own_defaults = own_defaults if own_defaults is not None and isinstance(own_defaults.value, dict) else None
         defaults = (
             own_defaults if inherited is None else inherited if own_defaults is None else merge(inherited, own_defaults)
         )
-        files.append(_LoadedFile(node, defaults))
-        pending += reversed(_pending_includes(project, node, defaults, seen, problems))
+        files.append(_LoadedFile(node, sections, defaults))
+        pending += reversed(_pending_includes(project, files[-1], seen, problems))
     return files
 
 
@@ -255,14 +269,11 @@ def _include_entries(include: YamlNode | None) -> list[tuple[str, YamlNode]]:
 
 
 def _pending_includes(
-    project: _ReadRecorder,
-    node: YamlNode,
-    defaults: YamlNode | None,
-    seen: dict[str, YamlNode | None],
-    problems: Problems,
+    project: _ReadRecorder, loaded: _LoadedFile, seen: dict[str, YamlNode | None], problems: Problems
 ) -> list[_Pending]:
     pending: list[_Pending] = []
-    for name, entry in _include_entries(node.get("include")):
+    node = loaded.node
+    for name, entry in _include_entries(loaded.sections.get("include")):
         if not isinstance(entry.value, str):
             continue
         prefix = f"{node.source.prefix}{name}/" if name else node.source.prefix
@@ -288,7 +299,7 @@ def _pending_includes(
                 message, hint = _missing_include_error(project, path, node, seen, problems)
                 problems.add(entry, message, code="no-file", hint=hint)
             else:
-                pending.append((path, text, defaults, prefix))
+                pending.append((path, text, loaded.defaults, prefix))
     return pending
 
 
@@ -317,27 +328,27 @@ def _missing_include_error(
 # ---- names ---------------------------------------------------------------------------------------------------------
 
 
-def _declare(work: LoadContext, files: list[_LoadedFile]) -> None:
-    """Declares all bases and layers of all files. Notes names that are declared twice and unknown needs."""
+def _declare(work: LoadContext, files: list[_LoadedFile], groups: list[_Group]) -> None:
+    """Declares all bases and layers of all files. `groups` are the envs of all files. Notes names that are declared
+    twice and unknown needs."""
     for loaded in files:
-        for name, value, key in _entries(loaded.node, "bases"):
+        for name, value, key in _entries(loaded, "bases"):
             if _check_new_name(work, "base", name, key, work.known_bases):
                 declared = declare_base(work, name, value, key)
                 if declared is not None:
                     work.bases[name] = declared
             if name.rpartition("/")[2] == HOST and HOST not in value.mapping():
                 work.problems.add(key, "the base `host` is built in", code="name", hint="choose another name")
-        for name, value, key in _entries(loaded.node, "layers"):
+        for name, value, key in _entries(loaded, "layers"):
             if _check_new_name(work, "layer", name, key, work.known_layers):
                 layer = declare_layer(work, name, value, key)
                 if layer is not None:
                     work.layers[name] = layer
     work.has_language = any(
         value.get("language") is not None
-        for loaded in files
         for value in (
-            *(env for _, env, _ in _entries(loaded.node, "envs")),
-            *([loaded.defaults] if loaded.defaults else ()),
+            *(group.node for group in groups),
+            *(loaded.defaults for loaded in files if loaded.defaults),
         )
     )
     for name, layer in work.layers.items() if not work.has_language else ():
@@ -356,9 +367,10 @@ def _declare(work: LoadContext, files: list[_LoadedFile]) -> None:
     _check_cycles(work)
 
 
-def _entries(root: YamlNode, section: str) -> list[tuple[str, YamlNode, YamlNode]]:
-    node = root.get(section)
-    prefix = root.source.prefix
+def _entries(loaded: _LoadedFile, section: str) -> list[tuple[str, YamlNode, YamlNode]]:
+    """Returns the names that a section of a file declares, each with its value and its key."""
+    node = loaded.sections.get(section)
+    prefix = loaded.node.source.prefix
     return [] if node is None else [(prefix + name, value, node.key(name)) for name, value in node.mapping().items()]
 
 
@@ -406,38 +418,33 @@ def _check_cycles(work: LoadContext) -> None:
 # ---- envs ----------------------------------------------------------------------------------------------------------
 
 
-def _expand_envs(work: LoadContext, files: list[_LoadedFile], project: Project, args: str) -> list[Env]:
+def _expand_envs(work: LoadContext, groups: list[_Group], project: Project, args: str) -> list[Env]:
     """Returns the envs of all files, expanded."""
     keys: dict[str, YamlNode | None] = {}
-    nodes: dict[str, YamlNode] = {}
-    defaults: dict[str, YamlNode | None] = {}
-    for loaded in files:
-        for name, value, key in _entries(loaded.node, "envs"):
-            if _check_new_name(work, "env", name, key, keys):
-                nodes[name], defaults[name] = value, loaded.defaults
-    inheritance = Inheritance(nodes, keys, work.problems)
+    groups = [group for group in groups if _check_new_name(work, "env", group.name, group.at, keys)]
+    inheritance = Inheritance({group.name: group.node for group in groups}, keys, work.problems)
     envs: list[Env] = []
     names: dict[str, str] = {}
-    for group in nodes:
-        at = keys[group]
-        assert at is not None
+    for group, _, at, inherited in groups:
         merged = inheritance.merged(group)
-        inherited = defaults[group]
         if inherited is not None:
             merged = merge(inherited, merged)
-        matrix = merged.get("matrix")
-        points = expand_matrix(work, group, merged)
+        fields = merged.mapping()
+        matrix = fields.get("matrix")
+        points = expand_matrix(work, group, matrix)
         inheritance.spend(merged.size * len(points) + (matrix.size * len(points) // 10 if matrix else 0), at)
         for name, values in points:
             if name in names:
                 message = f"two envs are called `{name}`"
-                work.problems.add(merged.get("matrix") or at, message, code="duplicate", hint="change a matrix value")
+                work.problems.add(matrix or at, message, code="duplicate", hint="change a matrix value")
                 continue
             names[name] = group
             if len(names) > MAX_ENVS:
                 work.problems.add(at, f"more than {MAX_ENVS:,} envs", code="limit")
                 work.problems.raise_any()
-            point = EnvPoint(name=name, group=group, node=merged, at=at, values=values, args=args, project=project)
+            point = EnvPoint(
+                name=name, group=group, node=merged, fields=fields, at=at, values=values, args=args, project=project
+            )
             env = make_env(work, point)
             if env is not None:
                 envs.append(env)

@@ -39,6 +39,7 @@ def added_by_keys(
     work: LoadContext,
     env: str,
     node: YamlNode,
+    fields: Mapping[str, YamlNode],
     scope: Scope,
     *,
     base: BaseSpec | None,
@@ -47,14 +48,14 @@ def added_by_keys(
     project: Project,
     directory: str,
 ) -> AddedToEnv:
-    """Returns what the plugins' keys of an env add, in the order of the keys' names. The user's layers in `above` come
-    after all of their layers. Notes all errors."""
+    """Returns what the plugins' keys of an env add, in the order of the keys' names. `fields` are the entries of
+    `node`. The user's layers in `above` come after all of their layers. Notes all errors."""
     before: list[LayerSpec] = []
     after: list[LayerSpec] = []
     variables: dict[str, str | None] = {}
     origins: dict[str, YamlNode] = {}
-    for name in sorted(node.mapping().keys() & work.registry.env_keys.keys()):
-        offer, at = work.registry.env_keys[name], node.mapping()[name]
+    for name in sorted(fields.keys() & work.registry.env_keys.keys()):
+        offer, at = work.registry.env_keys[name], fields[name]
         noted = len(work.problems.noted)
         options: dict[str, Json] = {name: work.json(at, scope)}
         if len(work.problems.noted) > noted or base is None:
@@ -134,6 +135,7 @@ def language_layers(
     work: LoadContext,
     env: str,
     node: YamlNode,
+    fields: Mapping[str, YamlNode],
     scope: Scope,
     *,
     base: BaseSpec | None,
@@ -146,10 +148,10 @@ def language_layers(
     """Returns the layers that the language adds before and after the user's layers. The user's layers in `above` come
     after all of them; `below` are the names of layers that keys of plugins add below. `project` is seen from the
     directory of the spec file. Notes all errors."""
-    at = node.get("language")
+    at = fields.get("language")
     name = work.text(at, scope) if at is not None else ""
     language = work.registry.languages.get(name)
-    _check_keys(work, env, node, name, language)
+    _check_keys(work, env, node, fields, name, language)
     if at is None:
         return (), ()
     if language is None:
@@ -159,7 +161,7 @@ def language_layers(
         return (), ()
     before = len(work.problems.noted)
     options: dict[str, Json] = {
-        key: work.json(value, scope) for key, value in node.mapping().items() if key in language.options
+        key: work.json(value, scope) for key, value in fields.items() if key in language.options
     }
     if len(work.problems.noted) > before or base is None:
         return (), ()
@@ -198,13 +200,15 @@ def _expand_draft(
     )
 
 
-def _check_keys(work: LoadContext, env: str, node: YamlNode, name: str, language: Language | None) -> None:
+def _check_keys(
+    work: LoadContext, env: str, node: YamlNode, fields: Mapping[str, YamlNode], name: str, language: Language | None
+) -> None:
     """Notes keys that belong to a language other than the env's."""
     owners: dict[str, list[str]] = {}
     for other in work.registry.languages.values():
         for key in other.options:
             owners.setdefault(key, []).append(other.name)
-    for key in node.mapping():
+    for key in fields:
         if key in ENV_KEYS or key not in owners or (language is not None and key in language.options):
             continue
         if name and language is None:  # the unknown language has been reported, and the key may belong to it

@@ -5,8 +5,7 @@ from __future__ import annotations
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, unknown_task_error
 from envtool.app.open_project import open_project
-from envtool.build.assess import assess_nodes
-from envtool.build.node_plan import plan_nodes
+from envtool.build.assess import assess_nodes, plan_nodes
 from envtool.plan.plan import Plan, make_plan
 
 

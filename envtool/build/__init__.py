@@ -1,6 +1,6 @@
 """Builds the bases and layers of a plan: resolves them, fetches their files, runs their recipes and stores the layers.
 
-assess            Reads what is known of each base and layer: pins, key, diff ID and where its layer is
+assess            Reads what is known of each base and layer (pins, key, diff ID, its layer) and plans what is done
 builder           Builds a recipe into a layer in the store
 recipe_steps      Translates the steps of a recipe into those of a container, which are data
 container_steps   The steps that our own code runs inside a build's container
@@ -15,7 +15,6 @@ host_network      Proxies and certificates for containers with the host's networ
 locking           Makes the entries of a lock, and checks that a lock answers a spec
 network_errors    Tells from the output of a failed command whether it needed a network
 node_checks       Checks a base or layer by the spec and the project's files alone
-node_plan         Plans what a run does for a base or layer: reuse, pull, unpack, resolve or build
 parents           The layers that a layer or a task stands on, and what they mount in a container
 prefetch          Pulls layers from the team cache ahead of the build
 project_site      The part of `api.Site` that reads the project

@@ -1,4 +1,5 @@
-"""Reads what is known of the nodes of a graph: their pins, keys and diff IDs, and where their layers are.
+"""Reads what is known of the nodes of a graph (their pins, keys and diff IDs, and where their layers are), and plans
+what a run does for each.
 
 This is the only reader: `plan`, `why`, `fetch`, `--locked`, `--expect-cached`, the result cache, the collector's spare
 set and the scheduler differ only in the sources that they let it use. It builds nothing.
@@ -10,7 +11,6 @@ import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from envtool.api import Request
 from envtool.build import node_checks, resolution
@@ -19,14 +19,21 @@ from envtool.build.resolution import KnownLayer, Resolution, ResolvedNode, Store
 from envtool.errors import EnvtoolError
 from envtool.model import Json
 from envtool.plan.graph import Graph, Node, is_composite
+from envtool.plan.plan import Action, Location, PlannedNode
 from envtool.store import answer_cache, layers
 from envtool.store.layers import Layer
 
-if TYPE_CHECKING:
-    from envtool.plan.plan import Location
-
 LOOKUP_THREADS = 8  # questions to the team cache at one time
 CHECKED_EVERY = 100  # nodes between two looks whether the run was cancelled; one takes some microseconds to read
+
+_ACTIONS: Mapping[Location, Action] = {"stored": "reuse", "team": "pull", "image": "unpack"}
+_REASONS: Mapping[Location, str] = {
+    "stored": "it is in the store",
+    "team": "the team cache has it",
+    "image": "an archive of its image",
+    "answered": "it is gone from the store",
+    "absent": "the store has no layer of this key",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,3 +278,44 @@ def _ask_team(resolved: ResolvedNode, base: ResolvedNode, context: Context) -> s
     with suppress(OSError):  # the next run need not ask
         layers.store_known_output(context.store, resolved.key, statement.diff_id)
     return statement.diff_id
+
+
+# ---- what is done --------------------------------------------------------------------------------------------------
+
+
+def choose_action(state: NodeState) -> Action:
+    """Returns what is done for a node. One that waits for others is looked at again once those are there."""
+    if state.is_cached:
+        return "reuse"
+    if state.resolved is None and resolution.needs_resolution(state.node.kind):
+        return "resolve"
+    return "build" if state.waits else _ACTIONS.get(state.where, "build")
+
+
+def plan_node(state: NodeState) -> PlannedNode:
+    """Returns what is done for a node, and why."""
+    node, resolved = state.node, state.resolved
+    action = choose_action(state)
+    if resolved is not None:
+        summary = node.kind.summary(resolved.request, resolved.pins)
+    else:
+        summary = "not resolved yet" if state.request is not None and not state.waits else ""
+    return PlannedNode(action=action, reason=_reason(state, action), key=state.key, summary=summary, waits=state.waits)
+
+
+def plan_nodes(states: Mapping[str, NodeState]) -> dict[str, PlannedNode]:
+    """Returns what is done for all nodes, by id."""
+    return {node_id: plan_node(state) for node_id, state in states.items()}
+
+
+def _reason(state: NodeState, action: Action) -> str:
+    if state.waits:
+        return ""  # the plan names the nodes that it waits for
+    if action == "resolve":
+        again = state.answer is not None and state.answer.again
+        reason = "its versions are looked up again" if again else "its pins are neither locked nor known here"
+        parts = state.node.subject == "base" and is_composite(state.node.kind)
+        return f"{reason}; they say which layers it has: what stands on it is planned again then" if parts else reason
+    if action == "reuse" and state.layer is None:
+        return "no env needs the layer itself, and its diff ID is known"
+    return _REASONS[state.where]

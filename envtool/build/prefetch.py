@@ -33,8 +33,9 @@ class Prefetcher:
         """Starts to pull those nodes that the team cache has."""
         with self._lock:
             for state in states:
-                if state.where == "team" and state.resolved is not None and state.node.id not in self._pulls:
-                    self._pulls[state.node.id] = self._begin(state.resolved)
+                layer = state.output
+                if layer is not None and layer.where == "team" and state.node.id not in self._pulls:
+                    self._pulls[state.node.id] = self._begin(layer.resolved)
 
     def pulled(self, node_id: str) -> StoredLayer | None:
         """Waits for a node that is being pulled and returns it; None where it has to be built. Raises StoreError,

@@ -65,16 +65,12 @@ class StoredLayer:
 
     resolved: ResolvedNode
     layer: Layer
+    where: Location = "stored"
 
     @property
     def diff_id(self) -> str:
         """The digest of the layer."""
         return self.layer.diff_id
-
-    @property
-    def where(self) -> Location:
-        """Where the layer is."""
-        return "stored"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +81,7 @@ class UnstoredLayer:
     resolved: ResolvedNode
     diff_id: str
     where: Location
-
-    @property
-    def layer(self) -> None:
-        """There is none."""
-        return None
+    layer: None = None
 
 
 KnownLayer: TypeAlias = StoredLayer | UnstoredLayer

@@ -19,8 +19,9 @@ _PER_IDMAP = ("conflicts", "diff id of", "opened")  # questions about layers: ea
 def get(store: Store, question: Json) -> Any:
     """Returns the remembered answer; None when there is none, or its file is damaged: the caller asks again then."""
     try:
-        entry = json_documents.load(path(store, question))
-        same = keys.digest(entry["question"]) == keys.digest(_stored_question(store, question))
+        name = keys.digest(_stored_question(store, question))
+        entry = json_documents.load(_path(store, name))
+        same = keys.digest(entry["question"]) == name
     except (OSError, ValueError, LookupError):
         return None
     return entry.get("answer") if same else None
@@ -69,7 +70,11 @@ def lock_question(
 
 def path(store: Store, question: Json) -> str:
     """Returns the path of the file with the answer, whether it exists or not."""
-    return store.path("memo", f"{keys.digest(_stored_question(store, question))}.json")
+    return _path(store, keys.digest(_stored_question(store, question)))
+
+
+def _path(store: Store, name: str) -> str:
+    return store.path("memo", f"{name}.json")
 
 
 def _stored_question(store: Store, question: Json) -> Json:

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from envtool import api
-from envtool.build.assess import NodeState
-from envtool.build.node_plan import plan_node
+from envtool.build.assess import NodeState, plan_node
 from envtool.build.resolution import Resolution, StoredLayer, UnstoredLayer
 from envtool.model import LayerSpec, Where
 from envtool.plan.graph import Node

@@ -15,7 +15,6 @@ host_network      Proxies and certificates for containers with the host's networ
 locking           Makes the entries of a lock, and checks that a lock answers a spec
 network_errors    Tells from the output of a failed command whether it needed a network
 node_checks       Checks a base or layer by the spec and the project's files alone
-parents           The layers that a layer or a task stands on, and what they mount in a container
 prefetch          Pulls layers from the team cache ahead of the build
 project_site      The part of `api.Site` that reads the project
 resolution        Resolves a node whose parents are known to its pins, files and key
@@ -23,7 +22,7 @@ scheduler         Carries out the plan of many envs on several threads, each nod
 shared_layers     Pulls layers from the team cache and pushes them to it
 site              `api.Site` for `resolve`: checked downloads, and containers on the stack below
 source_lines      Finds the lines of the project's files that `envtool why` names
-stack             The layers of one env, as they are known before a build and as they are in the store
+stack             The layers of one env, as known before a build and as stored, and what they mount in a container
 stack_files       Reads the merged files of a stack without a container
 step_progress     Counts how far a step in a container is, in shared memory
 sublayers         Adds the sublayers of bases to the graph where their pins are known

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from envtool import keys
 from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
-from envtool.build.variables import overlay_variables
+from envtool.build.variables import stack_variables
 from envtool.errors import (
     EnvtoolError,
     FetchError,
@@ -142,23 +142,6 @@ def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, 
         unset=tuple(sorted(name for name, value in variables.items() if value is None)),
         texts=read_texts(context, node),
     )
-
-
-def stack_variables(
-    stack: Sequence[ResolvedNode], below: Mapping[str, str | None] | None = None
-) -> dict[str, str | None]:
-    """Returns the variables that a stack sets for all that stands on it, laid over `below`; None unsets a variable. The
-    variables of a base replace those `below` it, lists too: nothing else is in a base."""
-    merged = dict(below or {})
-    for resolved in stack:
-        variables = resolved.node.kind.variables(resolved.request, resolved.pins)
-        if resolved.node.subject == "base":
-            merged.update(variables)
-        else:
-            overlay_variables(merged, variables)
-        if isinstance(resolved.node.spec, LayerSpec):
-            overlay_variables(merged, resolved.node.spec.set)
-    return merged
 
 
 def needs_resolution(kind: Kind) -> bool:

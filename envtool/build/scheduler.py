@@ -11,10 +11,9 @@ from dataclasses import replace
 from envtool.build import node_checks, resolution
 from envtool.build.assess import NodeState, Sources, StateReader, assess_node
 from envtool.build.context import Context
-from envtool.build.parents import Parents, not_cached_error, stack_binds
 from envtool.build.prefetch import Prefetcher
 from envtool.build.resolution import KnownLayer, Resolution, StoredLayer
-from envtool.build.stack import KnownStack, Stack, check_conflicts
+from envtool.build.stack import KnownStack, Parents, Stack, check_conflicts, not_cached_error, stack_binds
 from envtool.errors import BuildError, EnvtoolError, PluginError
 from envtool.events import Progress
 from envtool.model import Json

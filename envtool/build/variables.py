@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from envtool.model import LayerSpec
+
+if TYPE_CHECKING:
+    from envtool.build.resolution import ResolvedNode
 
 # Lists of paths, separated by colons, that programs search in order. Where a program stops searching the system's paths
 # once the variable is set, the value here adds them: an empty path means them to gem, man, info, terminfo and TeX.
@@ -53,6 +59,23 @@ PATH_LISTS: Mapping[str, str | None] = {
     "QML_IMPORT_PATH": None,
     "QML2_IMPORT_PATH": None,
 }
+
+
+def stack_variables(
+    stack: Sequence[ResolvedNode], below: Mapping[str, str | None] | None = None
+) -> dict[str, str | None]:
+    """Returns the variables that a stack sets for all that stands on it, laid over `below`; None unsets a variable. The
+    variables of a base replace those `below` it, lists too: nothing else is in a base."""
+    merged = dict(below or {})
+    for resolved in stack:
+        variables = resolved.node.kind.variables(resolved.request, resolved.pins)
+        if resolved.node.subject == "base":
+            merged.update(variables)
+        else:
+            overlay_variables(merged, variables)
+        if isinstance(resolved.node.spec, LayerSpec):
+            overlay_variables(merged, resolved.node.spec.set)
+    return merged
 
 
 def overlay_variables(variables: dict[str, str | None], more: Mapping[str, str | None]) -> None:

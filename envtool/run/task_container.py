@@ -11,8 +11,7 @@ from typing import Literal
 from envtool.api import PROJECT
 from envtool.build.context import base_environment
 from envtool.build.host_network import host_network_access
-from envtool.build.parents import copies, joins, project_overlay, stack_binds
-from envtool.build.stack import KnownStack, Stack
+from envtool.build.stack import KnownStack, Stack, project_mounts, stack_binds
 from envtool.build.variables import apply_variables, overlay_variables
 from envtool.container.program import OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
 from envtool.errors import Problem, SpecError
@@ -141,10 +140,8 @@ def make_program(
         project=ProjectMount(
             source=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=project_identity(project)
         ),
-        joins=joins([made.resolved for made in stack.layers]),
-        **project_overlay(stack.layers),
+        **project_mounts([made.resolved for made in stack.layers]),
         produced=request.produced,
-        copies=copies([made.resolved for made in stack.layers]),
         mounts=(*texts, *git.peeks),
         env={**variables, **request.variables},
         network=request.network,

@@ -12,7 +12,7 @@ import pytest
 from envtool.api import Base, Looked
 from envtool.app import tasks
 from envtool.app.command_request import CommandRequest
-from envtool.build.parents import opened_files_question
+from envtool.build.stack import opened_files_question
 from envtool.build.scheduler import Stack
 from envtool.cli import fastpath
 from envtool.fs import store_files

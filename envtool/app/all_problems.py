@@ -17,7 +17,7 @@ from typing import Protocol
 from envtool.api import Secret
 from envtool.build import resolution
 from envtool.build.context import Context
-from envtool.build.resolution import KnownLayer
+from envtool.build.stack import KnownLayer
 from envtool.errors import EnvtoolError, MakeError, Problem, SpecError, UsageError
 from envtool.model import Env
 from envtool.plan.graph import Graph, Node

@@ -22,14 +22,13 @@ scheduler         Carries out the plan of many envs on several threads, each nod
 shared_layers     Pulls layers from the team cache and pushes them to it
 site              `api.Site` for `resolve`: checked downloads, and containers on the stack below
 source_lines      Finds the lines of the project's files that `envtool why` names
-stack             The layers of one env, as known before a build and as stored, and what they mount in a container
+stack             The layers of one env, as known before a build and as stored; their variables and mounts
 stack_files       Reads the merged files of a stack without a container
 step_progress     Counts how far a step in a container is, in shared memory
 sublayers         Adds the sublayers of bases to the graph where their pins are known
 tee               Keeps what a container prints, and emits it as Output events
 unpack_image      Unpacks an image's archive into a layer
 upgrading         `lock --upgrade NAME…`: chooses the answers of a lock that are asked again
-variables         Merges the variables of layers and envs
 variation         What `envtool verify` varies between two builds of one layer
 vendor            Writes every pinned file of a spec to a folder or an archive
 """

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from envtool.api import Request
 from envtool.build import node_checks, resolution
 from envtool.build.context import Context
-from envtool.build.resolution import KnownLayer, Resolution, ResolvedNode, StoredLayer, UnstoredLayer
+from envtool.build.resolution import Resolution
+from envtool.build.stack import KnownLayer, ResolvedNode, StoredLayer, UnstoredLayer
 from envtool.errors import EnvtoolError
 from envtool.model import Json
 from envtool.plan.graph import Graph, Node, is_composite

@@ -30,9 +30,11 @@ from envtool.build.context import Context, base_environment
 from envtool.build.disk_space import NoDiskSpace, detect_full_disk
 from envtool.build.fetch_files import fetch_layer_files
 from envtool.build.host_network import host_network_access, java_truststore
-from envtool.build.resolution import ResolvedNode, StoredLayer
 from envtool.build.stack import (
     Parents,
+    ResolvedNode,
+    StoredLayer,
+    apply_variables,
     not_cached_error,
     opened_files_question,
     overlays_project,
@@ -42,7 +44,6 @@ from envtool.build.stack import (
 )
 from envtool.build.step_progress import StepProgress, report_progress
 from envtool.build.tee import Tee
-from envtool.build.variables import apply_variables
 from envtool.build.variation import BuildVariation
 from envtool.container.program import BindMount, ExtraTree, Program, ProjectMount, Root, TextMount
 from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError

@@ -17,9 +17,9 @@ from envtool.build import resolution
 from envtool.build.assess import Sources, StateReader
 from envtool.build.context import Context
 from envtool.build.fetch_files import fetch_layer_files, lease_blobs
-from envtool.build.resolution import KnownLayer, ResolvedNode, UnstoredLayer
 from envtool.build.scheduler import Scheduler, resolve
 from envtool.build.site import ContainerSite
+from envtool.build.stack import KnownLayer, ResolvedNode, UnstoredLayer
 from envtool.errors import ResolveError
 from envtool.plan.graph import Graph, Node
 from envtool.store import blobs

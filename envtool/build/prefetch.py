@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from envtool.build import shared_layers
 from envtool.build.assess import NodeState
 from envtool.build.context import Context
-from envtool.build.resolution import ResolvedNode, StoredLayer
+from envtool.build.stack import ResolvedNode, StoredLayer
 from envtool.store import layers
 from envtool.tracking import track_work
 

@@ -10,12 +10,12 @@ import functools
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol
 
 from envtool import keys
 from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
-from envtool.build.variables import stack_variables
+from envtool.build.stack import KnownLayer, ResolvedNode, stack_diff_ids, stack_variables
 from envtool.errors import (
     EnvtoolError,
     FetchError,
@@ -33,58 +33,8 @@ from envtool.plan.graph import Node, is_composite
 from envtool.project import inputs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.store import answer_cache
-from envtool.store.layers import Layer
-
-if TYPE_CHECKING:
-    from envtool.plan.plan import Location
 
 PINS = 3  # raise it when pins of our own kinds change their form: answers in older stores are then not used
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedNode:
-    """A node with its request, pins, files and key: all that decides its layer."""
-
-    node: Node
-    request: Request
-    pins: Json
-    fetches: tuple[Fetch, ...]
-    document: Mapping[str, Json]
-    key: str
-    epoch: int
-
-    @property
-    def inputs(self) -> tuple[InputFile, ...]:
-        """The project files that its build sees."""
-        return tuple(item for item in self.request.inputs if item.built)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredLayer:
-    """A resolved node whose layer is in the store."""
-
-    resolved: ResolvedNode
-    layer: Layer
-    where: Location = "stored"
-
-    @property
-    def diff_id(self) -> str:
-        """The digest of the layer."""
-        return self.layer.diff_id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnstoredLayer:
-    """A resolved node whose layer is not in the store; `where` says how its diff ID is known all the same. Both are
-    not known (`absent`, "") where `fetch` assumes the parents of a node whose files do not depend on them."""
-
-    resolved: ResolvedNode
-    diff_id: str
-    where: Location
-    layer: None = None
-
-
-KnownLayer: TypeAlias = StoredLayer | UnstoredLayer
 
 
 class RecordingSite(Site, Protocol):
@@ -103,11 +53,6 @@ def request_for(
     return (
         replace(request, beside={name: stack_diff_ids(stack) for name, stack in beside.items()}) if beside else request
     )
-
-
-def stack_diff_ids(stack: Sequence[KnownLayer]) -> tuple[str, ...]:
-    """The diff IDs of a stack, bottom first."""
-    return tuple(layer.diff_id for layer in stack)
 
 
 def request_from_resolved(

@@ -12,8 +12,17 @@ from envtool.build import node_checks, resolution
 from envtool.build.assess import NodeState, Sources, StateReader, assess_node
 from envtool.build.context import Context
 from envtool.build.prefetch import Prefetcher
-from envtool.build.resolution import KnownLayer, Resolution, StoredLayer
-from envtool.build.stack import KnownStack, Parents, Stack, check_conflicts, not_cached_error, stack_binds
+from envtool.build.resolution import Resolution
+from envtool.build.stack import (
+    KnownLayer,
+    KnownStack,
+    Parents,
+    Stack,
+    StoredLayer,
+    check_conflicts,
+    not_cached_error,
+    stack_binds,
+)
 from envtool.errors import BuildError, EnvtoolError, PluginError
 from envtool.events import Progress
 from envtool.model import Json

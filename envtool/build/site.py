@@ -15,8 +15,7 @@ from envtool.build.builder import Workbench, build_environment
 from envtool.build.context import Context
 from envtool.build.host_network import host_network_access
 from envtool.build.project_site import ProjectSite
-from envtool.build.resolution import KnownLayer, StoredLayer
-from envtool.build.stack import project_mounts, stack_binds
+from envtool.build.stack import KnownLayer, StoredLayer, project_mounts, stack_binds
 from envtool.build.tee import Tee
 from envtool.container import program as container
 from envtool.errors import FetchError, Interrupted, MakeError, ResolveError

@@ -1,26 +1,123 @@
-"""The layers of one env, or below a layer that is built: as they are known before a build, as they are in the store
-after it, and what they mount in a container."""
+"""The layers of one env, or below a layer that is built: as they are known before a build and as they are in the store,
+the variables that they set, and what they mount in a container."""
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-from envtool.api import PROJECT, Base, Looked
-from envtool.build import resolution
+from envtool.api import PROJECT, Base, Fetch, InputFile, Looked, Request
 from envtool.build.context import Context
-from envtool.build.resolution import KnownLayer, ResolvedNode, StoredLayer
-from envtool.build.variables import stack_variables
 from envtool.container.program import BindMount
 from envtool.errors import BuildError, MakeError
-from envtool.model import Json
+from envtool.model import Json, LayerSpec
 from envtool.plan.graph import Node
 from envtool.store import answer_cache, canonical, layers
+from envtool.store.layers import Layer
+
+if TYPE_CHECKING:
+    from envtool.plan.plan import Location
 
 MAX_CLASHES = 10  # paths that an error lists
 WHOLE = "."  # the path of the project itself
+
+# Lists of paths, separated by colons, that programs search in order. Where a program stops searching the system's paths
+# once the variable is set, the value here adds them: an empty path means them to gem, man, info, terminfo and TeX.
+PATH_LISTS: Mapping[str, str | None] = {
+    "PATH": None,  # every container has PATH
+    "MANPATH": "",
+    "INFOPATH": "",
+    "TERMINFO_DIRS": "",
+    "XDG_DATA_DIRS": "/usr/local/share:/usr/share",
+    "XDG_CONFIG_DIRS": "/etc/xdg",
+    # compilers, linkers and tools that search libraries
+    "CPATH": None,
+    "C_INCLUDE_PATH": None,
+    "CPLUS_INCLUDE_PATH": None,
+    "OBJC_INCLUDE_PATH": None,
+    "LIBRARY_PATH": None,
+    "LD_LIBRARY_PATH": None,
+    "LD_RUN_PATH": None,
+    "PKG_CONFIG_PATH": None,
+    "ACLOCAL_PATH": None,
+    "CMAKE_PREFIX_PATH": None,
+    "CMAKE_INCLUDE_PATH": None,
+    "CMAKE_LIBRARY_PATH": None,
+    "CMAKE_PROGRAM_PATH": None,
+    # languages
+    "PYTHONPATH": None,
+    "NODE_PATH": None,
+    "GEM_PATH": "",
+    "RUBYLIB": None,
+    "PERL5LIB": None,
+    "CLASSPATH": None,
+    "GOPATH": None,
+    "ERL_LIBS": None,
+    "OCAMLPATH": None,
+    "CAML_LD_LIBRARY_PATH": None,
+    "GUILE_LOAD_PATH": None,
+    "GUILE_LOAD_COMPILED_PATH": None,
+    "JULIA_LOAD_PATH": None,
+    "R_LIBS": None,
+    "R_LIBS_USER": None,
+    "TEXINPUTS": "",
+    "BIBINPUTS": "",
+    "BSTINPUTS": "",
+    # desktops and their toolkits
+    "GI_TYPELIB_PATH": None,
+    "GST_PLUGIN_PATH": None,
+    "QT_PLUGIN_PATH": None,
+    "QML_IMPORT_PATH": None,
+    "QML2_IMPORT_PATH": None,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedNode:
+    """A node with its request, pins, files and key: all that decides its layer."""
+
+    node: Node
+    request: Request
+    pins: Json
+    fetches: tuple[Fetch, ...]
+    document: Mapping[str, Json]
+    key: str
+    epoch: int
+
+    @property
+    def inputs(self) -> tuple[InputFile, ...]:
+        """The project files that its build sees."""
+        return tuple(item for item in self.request.inputs if item.built)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLayer:
+    """A resolved node whose layer is in the store."""
+
+    resolved: ResolvedNode
+    layer: Layer
+    where: Location = "stored"
+
+    @property
+    def diff_id(self) -> str:
+        """The digest of the layer."""
+        return self.layer.diff_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnstoredLayer:
+    """A resolved node whose layer is not in the store; `where` says how its diff ID is known all the same. Both are
+    not known (`absent`, "") where `fetch` assumes the parents of a node whose files do not depend on them."""
+
+    resolved: ResolvedNode
+    diff_id: str
+    where: Location
+    layer: None = None
+
+
+KnownLayer: TypeAlias = StoredLayer | UnstoredLayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +140,7 @@ class KnownStack:
     @property
     def diff_ids(self) -> tuple[str, ...]:
         """The diff IDs, bottom first."""
-        return resolution.stack_diff_ids(self.layers)
+        return stack_diff_ids(self.layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +194,11 @@ def _independent_pairs(stack: Stack) -> Iterator[tuple[StoredLayer, StoredLayer]
 def not_cached_error(node: Node) -> MakeError:
     """Returns the error for a node that may not be built."""
     return MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
+
+
+def stack_diff_ids(stack: Sequence[KnownLayer]) -> tuple[str, ...]:
+    """The diff IDs of a stack, bottom first."""
+    return tuple(layer.diff_id for layer in stack)
 
 
 class ProjectMounts(TypedDict):
@@ -157,3 +259,58 @@ def shown_host_files(stack: Sequence[KnownLayer]) -> Looked | None:
 def opened_files_question(subject: str, key: str) -> dict[str, Json]:
     """Returns the question under which the store keeps the host files that a layer or result opened."""
     return {"format": 1, "opened": subject, "of": key}
+
+
+# ---- variables -------------------------------------------------------------------------------------------------------
+
+
+def stack_variables(
+    stack: Sequence[ResolvedNode], below: Mapping[str, str | None] | None = None
+) -> dict[str, str | None]:
+    """Returns the variables that a stack sets for all that stands on it, laid over `below`; None unsets a variable. The
+    variables of a base replace those `below` it, lists too: nothing else is in a base."""
+    merged = dict(below or {})
+    for resolved in stack:
+        variables = resolved.node.kind.variables(resolved.request, resolved.pins)
+        if resolved.node.subject == "base":
+            merged.update(variables)
+        else:
+            overlay_variables(merged, variables)
+        if isinstance(resolved.node.spec, LayerSpec):
+            overlay_variables(merged, resolved.node.spec.set)
+    return merged
+
+
+def overlay_variables(variables: dict[str, str | None], more: Mapping[str, str | None]) -> None:
+    """Lays the variables of a layer or an env over those of the layers below it, in place. A path list goes before the
+    list so far, and the system's own paths come last: an upper layer adds paths and hides none. None unsets a variable,
+    and a later list starts anew; the None is kept, since it also unsets the variables that every container has."""
+    for name, value in more.items():
+        if value is None or name not in PATH_LISTS:
+            variables[name] = value
+        else:
+            before = variables[name] if name in variables else PATH_LISTS[name]
+            variables[name] = (
+                before if before and not value else join_path_lists(value, before) if before is not None else value
+            )
+
+
+def join_path_lists(first: str, then: str) -> str:
+    """Joins two path lists, each path once. An empty path, where a program searches by itself, comes last."""
+    paths = dict.fromkeys([*first.split(":"), *then.split(":")])
+    if "" in paths:
+        del paths[""]
+        paths[""] = None
+    return ":".join(paths)
+
+
+def apply_variables(environment: Mapping[str, str], variables: Mapping[str, str | None]) -> dict[str, str]:
+    """Returns the environment of a container with the merged variables of all layers. Only PATH is a list that the
+    environment has already."""
+    result = dict(environment)
+    for name, value in variables.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = join_path_lists(value, result[name]) if name == "PATH" and name in result else value
+    return result

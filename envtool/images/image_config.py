@@ -11,11 +11,9 @@ from datetime import UTC, datetime
 
 from envtool.api import PROJECT, Fetch, Original
 from envtool.build.context import PATH
-from envtool.build.resolution import StoredLayer
 from envtool.build.scheduler import Stack
-from envtool.build.stack import project_mounts
+from envtool.build.stack import StoredLayer, overlay_variables, project_mounts, stack_variables
 from envtool.build.stack_files import StackTree
-from envtool.build.variables import overlay_variables, stack_variables
 from envtool.container.runner import Runner
 from envtool.errors import FetchError, UsageError
 from envtool.images import project_links, runtime_layer

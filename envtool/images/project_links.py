@@ -13,8 +13,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from envtool.api import PROJECT
-from envtool.build.resolution import StoredLayer
-from envtool.build.stack import project_mounts
+from envtool.build.stack import StoredLayer, project_mounts
 from envtool.container.runner import Runner
 from envtool.fs.tree_walk import walk_tree
 from envtool.store.layers import read_records

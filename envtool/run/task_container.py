@@ -11,8 +11,7 @@ from typing import Literal
 from envtool.api import PROJECT
 from envtool.build.context import base_environment
 from envtool.build.host_network import host_network_access
-from envtool.build.stack import KnownStack, Stack, project_mounts, stack_binds
-from envtool.build.variables import apply_variables, overlay_variables
+from envtool.build.stack import KnownStack, Stack, apply_variables, overlay_variables, project_mounts, stack_binds
 from envtool.container.program import OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
 from envtool.errors import Problem, SpecError
 from envtool.fs.beneath import project_identity

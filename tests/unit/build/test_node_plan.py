@@ -8,7 +8,8 @@ import pytest
 
 from envtool import api
 from envtool.build.assess import NodeState, plan_node
-from envtool.build.resolution import Resolution, StoredLayer, UnstoredLayer
+from envtool.build.resolution import Resolution
+from envtool.build.stack import StoredLayer, UnstoredLayer
 from envtool.model import LayerSpec, Where
 from envtool.plan.graph import Node
 

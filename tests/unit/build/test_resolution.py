@@ -11,7 +11,7 @@ from envtool.build import resolution
 from envtool.build.builder import build_environment
 from envtool.build.context import Cancel
 from envtool.build.resolution import apply_pins
-from envtool.build.variables import stack_variables
+from envtool.build.stack import stack_variables
 from envtool.model import BaseSpec, LayerSpec, Where
 from envtool.plan.graph import Node
 from envtool.project.host_access import HostPermissions

@@ -13,8 +13,8 @@ import jsonschema_rs
 import pytest
 
 from envtool.api import Base, Fetch
-from envtool.build.resolution import ResolvedNode, StoredLayer
 from envtool.build.scheduler import Stack
+from envtool.build.stack import ResolvedNode, StoredLayer
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Task, Where
 from envtool.plan.graph import Node
 from envtool.run import provenance

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,19 +45,15 @@ class NothingBuilt:
         return ()
 
 
-@contextmanager
-def report_all_problems(
-    envs: Sequence[Env], scheduler: SchedulerLike, context: Context, *, runs: bool = False
-) -> Iterator[None]:
-    """Complete errors that are raised about these envs (see `add_other_problems`); the hint is the command line that
+def complete_error(
+    raised: EnvtoolError, envs: Sequence[Env], scheduler: SchedulerLike, context: Context, *, runs: bool = False
+) -> EnvtoolError:
+    """Returns an error about these envs as it is reported (see `add_other_problems`); the hint is the command line that
     allows all of it."""
-    try:
-        yield
-    except EnvtoolError as raised:
-        error = add_other_problems(raised, envs, scheduler, context, runs=runs)
-        if line := context.allowed.all():
-            error.hint = f"to allow all of it: `{line}`"
-        raise error from raised
+    error = add_other_problems(raised, envs, scheduler, context, runs=runs)
+    if line := context.allowed.all():
+        error.hint = f"to allow all of it: `{line}`"
+    return error
 
 
 def add_other_problems(

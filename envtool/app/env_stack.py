@@ -14,12 +14,12 @@ from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler, Stack, StoredLayer
 from envtool.container.rootfs_operations import describe_operation
-from envtool.errors import MakeError
+from envtool.errors import EnvtoolError, MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
 from envtool.project import git
 from envtool.run import fast_exec, fast_plan, task_container, task_git
-from envtool.run.task import list_programs, scratch_for
+from envtool.run.task import list_programs
 from envtool.spec.select_envs import find_env
 
 
@@ -27,11 +27,13 @@ def build_stack(project: OpenProject, env: Env, *, runs: bool = False) -> Stack:
     """Build the stack of an env. `runs`: commands will run in it, so the caller has to allow the variables of `pass:`.
     Raises SpecError, MakeError, Interrupted."""
     scheduler = Scheduler(project.graph, project.context)
-    with all_problems.report_all_problems((env,), scheduler, project.context, runs=runs):
+    try:
         if runs:
             task_container.check_passed((env,), project.context.allowed, os.environ)
             task_container.check_workdir(env, project.context.host_access())
         return scheduler.stack(env.name)
+    except EnvtoolError as error:
+        raise all_problems.complete_error(error, (env,), scheduler, project.context, runs=runs) from error
 
 
 def missing_command_hint(request: CommandRequest, env: str, command: str) -> str:
@@ -64,7 +66,10 @@ def execute(
     with open_for_building(request, emit, cancel) as project:
         selected = find_env(project.spec, env)
         stack = build_stack(project, selected, runs=True)
-        with scratch_for(selected, project.context) as scratch, task_git.provide_git(project.context) as git_mounts:
+        with (
+            task_container.scratch_for(selected, project.context) as scratch,
+            task_git.provide_git(project.context) as git_mounts,
+        ):
             prepared_plan = fast_plan.prepare_exec_plan(
                 selected, stack, project.spec, project.files, project.context, scratch=scratch, git=git_mounts,
                 keep=not request.leaves_lock,

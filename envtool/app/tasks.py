@@ -19,7 +19,7 @@ from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
-from envtool.project import rundir
+from envtool.project import host_access, rundir
 from envtool.run import cached_task, fast_plan, task_container
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message, to_envtool_error
@@ -66,7 +66,7 @@ def _run_in_envs(
             return _result_without_run(env, env_task, "interrupted" if cancel.is_set() else "skipped", "not started")
         log = rundir.log_path(directory, env.name, env_task.name)
         call = TaskCall(
-            env=env, task=env_task, context=context, log=log, host=task_container.select_passed(env, os.environ)
+            env=env, task=env_task, context=context, log=log, host=host_access.select_variables(env.passed, os.environ)
         )
         result, trace = _run_in_env(call, scheduler, again=request.again)
         traces.extend([trace] if trace else [])

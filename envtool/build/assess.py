@@ -208,8 +208,9 @@ def assess_node(
         answer = resolution.find_resolution(node, request, below, context, use_cache=use_cache)
         if sources.machine and use_cache and not answer.known:
             answer = _look_at_machine(node, answer, context)
-    resolved = resolution.apply_pins(node, answer.request, answer.pins, keyed=not waits) if answer.known else None
-    output = None
+    resolved = output = None
+    if answer.known:
+        resolved = resolution.apply_pins(node, answer.request, answer.pins, file=answer.file, keyed=not waits)
     if resolved is not None and sources.store and not waits:
         output = _find_output(resolved, below, context, sources, in_stack=in_stack)
     return NodeState(
@@ -255,7 +256,7 @@ def _find_output(
     asked before the record of a layer that is gone."""
     layer = layers.find(context.store, resolved.key)
     if layer is not None:
-        return StoredLayer(resolved=resolved, layer=layer)
+        return StoredLayer(resolved=resolved, layer=layer, diff_id=layer.diff_id)
     node = resolved.node
     if (node.of or node.subject == "base") and (diff_id := resolution.image_diff_id(resolved)):
         return UnstoredLayer(resolved=resolved, diff_id=diff_id, where="image")

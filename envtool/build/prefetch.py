@@ -84,7 +84,7 @@ class Prefetcher:
                 work.outcome = "pulled" if layer else "done"
                 size = shared_layers.pulled_size(layer) if layer else ""
                 work.detail = ", ".join(filter(None, (work.detail, size)))
-        return StoredLayer(resolved=resolved, layer=layer) if layer else None
+        return StoredLayer(resolved=resolved, layer=layer, diff_id=layer.diff_id) if layer else None
 
 
 def _thread(work: Callable[[], StoredLayer | None]) -> Future[StoredLayer | None]:

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 from envtool.build import node_checks, resolution
 from envtool.build.assess import NodeState, Sources, StateReader, assess_node
@@ -25,7 +24,6 @@ from envtool.build.stack import (
 )
 from envtool.errors import BuildError, EnvtoolError, PluginError
 from envtool.events import Progress
-from envtool.model import Json
 from envtool.plan.graph import Graph, Node, expand_parts, is_composite
 from envtool.tracking import track_work
 
@@ -220,7 +218,7 @@ class Scheduler:
             return answer
         if context.cached_only:
             raise not_cached_error(node)
-        return replace(answer, known=True, pins=resolve(node, answer, (), context))
+        return resolve(node, answer, (), context)
 
     # ---- nodes -----------------------------------------------------------------------------------------------------
 
@@ -320,13 +318,13 @@ class Scheduler:
             resolved = state.resolved
             if resolved is None:
                 context.emit(Progress(id=event_id, phase="resolving"))
-                pins = resolution.resolve_pins(node, answer.request, context, site, again=answer.again)
-                resolved = resolution.apply_pins(node, answer.request, pins)
+                answer = resolution.resolve_pins(node, answer, context, site)
+                resolved = resolution.apply_pins(node, answer.request, answer.pins, file=answer.file)
             work.detail = node.kind.summary(resolved.request, resolved.pins)
             layer = context.leases.find_layer(context.store, resolved.key)
             if layer is not None:
                 work.outcome = "cached"
-                return StoredLayer(resolved=resolved, layer=layer)
+                return StoredLayer(resolved=resolved, layer=layer, diff_id=layer.diff_id)
             try:
                 layer, outcome = build_layer(resolved, parents, context, event_id, site)
             except BuildError:
@@ -336,7 +334,7 @@ class Scheduler:
             size = shared_layers.pulled_size(layer) if outcome == "pulled" else ""
             work.detail = "; ".join(filter(None, [", ".join(filter(None, [work.detail, size])), mismatch]))
             work.outcome = outcome
-            return StoredLayer(resolved=resolved, layer=layer)
+            return StoredLayer(resolved=resolved, layer=layer, diff_id=layer.diff_id)
 
 
 def _lacks_parts(graph: Graph, node_id: str) -> bool:
@@ -345,14 +343,14 @@ def _lacks_parts(graph: Graph, node_id: str) -> bool:
     return node.subject == "base" and is_composite(node.kind) and node_id not in graph.parts
 
 
-def resolve(node: Node, answer: Resolution, below: Iterable[KnownLayer], context: Context) -> Json:
+def resolve(node: Node, answer: Resolution, below: Iterable[KnownLayer], context: Context) -> Resolution:
     """Asks for the pins of a node, as a piece of work of its own. Raises MakeError, Interrupted."""
     from envtool.build.site import ContainerSite
 
     event_id = f"resolve:{node.id}"
     with track_work(context.emit, event_id, "resolve", node.spec.name, on=node.on) as work:
         site = ContainerSite(context, answer.request, [*below], event_id)
-        pins = resolution.resolve_pins(node, answer.request, context, site, again=answer.again)
-        work.detail = node.kind.summary(answer.request, pins)
+        answer = resolution.resolve_pins(node, answer, context, site)
+        work.detail = node.kind.summary(answer.request, answer.pins)
         work.outcome = "done"
-    return pins
+    return answer

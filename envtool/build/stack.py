@@ -85,6 +85,7 @@ class ResolvedNode:
     document: Mapping[str, Json]
     key: str
     epoch: int
+    pins_file: str = ""  # of the answer cache, where the pins come from there: while it is unchanged, so are they
 
     @property
     def inputs(self) -> tuple[InputFile, ...]:
@@ -98,12 +99,8 @@ class StoredLayer:
 
     resolved: ResolvedNode
     layer: Layer
+    diff_id: str  # of the layer
     where: Location = "stored"
-
-    @property
-    def diff_id(self) -> str:
-        """The digest of the layer."""
-        return self.layer.diff_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -309,6 +309,11 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return name != SIGNING_KEY and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def select_variables(patterns: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the caller's variables that `pass:` matches. `check_passing` decides whether they may be passed."""
+    return {name: value for name, value in environ.items() if matches(name, patterns)}
+
+
 def passable_variables(patterns: tuple[str, ...], allowed: HostPermissions, *, network: bool) -> tuple[str, ...]:
     """Returns names and globs of the caller's variables that `pass:` may match: harmless ones, those that the caller
     allows, and without a network those that it names in full. A variable that `patterns` match and these do not may not

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from envtool.api import Base
-from envtool.build import resolution
 from envtool.build.context import Context
 from envtool.build.stack import KnownStack, Stack
 from envtool.container import userns
@@ -82,7 +81,8 @@ def prepare_exec_plan(
         store_files.replace_if_possible(
             fast_exec.plan_path(context.store.root, plan["spec"], env.name), store_files.encode_with_checksum(plan)
         )
-    plan["let"] = task_container.select_passed(env, os.environ)  # after the write: the store must not hold the values
+    # after the write: the store must not hold the values
+    plan["let"] = host_access.select_variables(env.passed, os.environ)
     return plan
 
 
@@ -230,7 +230,8 @@ def _decisive_paths(stack: KnownStack, spec: Spec, context: Context) -> Iterator
         if made.layer is not None:
             yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
             yield made.layer.tree
-        yield resolution.pins_cache_path(made, context)
+        if resolved.pins_file:
+            yield resolved.pins_file
         if isinstance(resolved.node.kind, Base):
             yield from resolved.node.kind.watches(resolved.pins)
         directory = resolved.node.spec.directory

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 from envtool.build import failure_hints
-from envtool.build.context import PATH, Context
+from envtool.build.context import PATH
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.build.tee import Tee
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
-from envtool.model import Env
 from envtool.project import rundir, source_files
 from envtool.run import task_container, task_git
 from envtool.run.host_inputs import HostInputs
@@ -64,7 +63,7 @@ def _run(task: PreparedTask, reach: HostInputs | None) -> tuple[Exit, str]:
     call, request, context = task.call, task.request, task.call.context
     with (
         layers.hold_layers(context.store, [made.layer for made in task.built.layers]),
-        scratch_for(call.env, context) as scratch,
+        task_container.scratch_for(call.env, context) as scratch,
         task_git.provide_git(context) as git,
     ):
         program = task_container.make_program(
@@ -133,11 +132,3 @@ def _outcome(exit_status: Exit, request: TaskRequest) -> tuple[Outcome, str]:
     if missing:
         return "failed", f"wrote none of its outputs ({', '.join(missing)})"
     return "passed", notes
-
-
-def scratch_for(env: Env, context: Context) -> AbstractContextManager[str]:
-    """Returns a directory for what the env's commands write, which is removed afterwards; "" for a scratch in
-    memory."""
-    return (
-        layers.temp_directory(context.store, remove=context.runner.remove) if env.scratch == "disk" else nullcontext("")
-    )

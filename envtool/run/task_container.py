@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Literal
 
 from envtool.api import PROJECT
-from envtool.build.context import base_environment
+from envtool.build.context import Context, base_environment
 from envtool.build.host_network import host_network_access
 from envtool.build.stack import KnownStack, Stack, apply_variables, overlay_variables, project_mounts, stack_binds
 from envtool.container.program import OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
@@ -19,6 +20,7 @@ from envtool.model import Env, Task
 from envtool.project import host_access
 from envtool.run import task_git
 from envtool.run.task_request import TaskLayer, TaskRequest
+from envtool.store import layers
 
 HOME = "/home/envtool"
 NO_PERMISSIONS = host_access.HostPermissions()
@@ -38,11 +40,6 @@ def task_environment(env: Env, stack: KnownStack, host: Mapping[str, str], *, us
     declared = stack.variables
     overlay_variables(declared, env.set)
     return apply_variables(variables, declared) | {"ENVTOOL_ENV": env.name} | dict(host)
-
-
-def select_passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the caller's variables that match `pass:`. `check_passed` decides whether they may be passed."""
-    return {name: value for name, value in environ.items() if host_access.matches(name, env.passed)}
 
 
 def check_passed(envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]) -> None:
@@ -81,6 +78,14 @@ def check_workdir(env: Env, access: host_access.HostAccess) -> None:
 def workdir(env: Env) -> str:
     """Returns the directory in which commands start: `workdir:` below the project."""
     return posixpath.normpath(posixpath.join(PROJECT, env.workdir))
+
+
+def scratch_for(env: Env, context: Context) -> AbstractContextManager[str]:
+    """Returns a directory for what the env's commands write, which is removed afterwards; "" for a scratch in
+    memory."""
+    return (
+        layers.temp_directory(context.store, remove=context.runner.remove) if env.scratch == "disk" else nullcontext("")
+    )
 
 
 def make_request(

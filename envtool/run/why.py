@@ -17,9 +17,9 @@ from envtool.plan import why_task
 from envtool.plan.change_values import LocationLookup, Parent
 from envtool.plan.graph import Graph
 from envtool.plan.why import Explanation
-from envtool.project import snapshot_diff
+from envtool.project import host_access, snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import host_inputs, prepared_task, result_cache, task_container
+from envtool.run import host_inputs, prepared_task, result_cache
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result_cache import NotCacheable
 from envtool.store import results, snapshots
@@ -55,7 +55,9 @@ def _explain(
     never = "it has the network, and is run every time" if env.network else refusal
     document: Mapping[str, Json] | None = None
     if project and not waits and not never:
-        call = TaskCall(env=env, task=task, context=context, log="", host=task_container.select_passed(env, os.environ))
+        call = TaskCall(
+            env=env, task=task, context=context, log="", host=host_access.select_variables(env.passed, os.environ)
+        )
         known_stack = KnownStack(layers=tuple(known_layers(graph.stacks[env.name], states)))
         try:
             prepared_task.check_cacheable(env, known_stack)

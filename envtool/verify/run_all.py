@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from envtool.build.context import Context
 from envtool.build.scheduler import Scheduler
 from envtool.model import Env, Task
+from envtool.project import host_access
 from envtool.run import task_container
 from envtool.store.temp_dirs import temp_directory
 from envtool.verify import layers, outputs
@@ -46,7 +47,9 @@ def verify_all(
             if isinstance(target, VerifyTarget):
                 result = layers.verify_layer(target, verification)
             else:
-                result = outputs.verify_task(*target, verification, task_container.select_passed(target[0], os.environ))
+                result = outputs.verify_task(
+                    *target, verification, host_access.select_variables(target[0].passed, os.environ)
+                )
             if fail_fast and result.outcome != "same":
                 stop.set()
             return result

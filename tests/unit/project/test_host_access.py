@@ -204,7 +204,7 @@ def test_what_pass_may_have(passed, network, allowed, wrong):
     said = HostPermissions(variables=allowed, called=CALLED)
     if not wrong:
         task_container.check_passed((one,), said, host)
-        assert "ENVTOOL_CACHE_KEY" not in task_container.select_passed(one, host)
+        assert "ENVTOOL_CACHE_KEY" not in host_access.select_variables(one.passed, host)
         return
     with pytest.raises(SpecError) as caught:
         task_container.check_passed((one,), said, host)

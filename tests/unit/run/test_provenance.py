@@ -38,7 +38,7 @@ def made(name, number, *fetches):
     )
     diff_id = f"sha256:{number:064x}"
     layer = Layer(key=f"{number:064d}", tree="", manifest="", diff_id=diff_id, size=0, entries=0, document={})
-    return StoredLayer(resolved=resolved, layer=layer)
+    return StoredLayer(resolved=resolved, layer=layer, diff_id=diff_id)
 
 
 SECRET = "https://me:secret@mirror.invalid/attrs.whl?token=secret"

@@ -42,6 +42,7 @@ class EnvPoint:
     node: YamlNode
     fields: Mapping[str, YamlNode]
     at: YamlNode  # the key in `envs:`
+    where: Where  # of the key
     values: dict[str, str]
     args: str  # the text for `{{ args }}`
     project: Project
@@ -71,6 +72,7 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     """Returns the env with all templates rendered, or None if it has no usable base. Notes all errors."""
     fields, scope = point.fields, point.scope
     base = _base(work, point)
+    own_variables = resolve_set_variables(work, fields.get("set"), fields.get("path"), scope)
     layers = _layers(work, point)
     added, above = _added_by_plugins(work, point, base, layers)
     _check_names(work, point, layers, added)
@@ -79,7 +81,6 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     workdir = _workdir(work, point)
     pass_node = fields.get("pass")
     tasks = make_tasks(work, fields, scope, point.args, point.directory)
-    variables = {**added.variables, **resolve_set_variables(work, fields.get("set"), fields.get("path"), scope)}
     passed = tuple(work.text(value, scope) for value in (pass_node.items() if pass_node else []))
     scratch = render_choice(work, fields.get("scratch"), scope, ("memory", "disk"))
     network = fields.get("network")
@@ -91,9 +92,9 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
         base=base,
         layers=stack,
         tasks=tasks,
-        where=point.at.where,
+        where=point.where,
         point=point.values,
-        set=variables,
+        set={**added.variables, **own_variables},
         passed=passed,
         workdir=workdir,
         scratch=scratch,

@@ -78,13 +78,15 @@ def load(
             checker.check(value, loaded.node, problems)
     work = LoadContext(registry=registry, problems=problems, is_known=is_known)
     groups = [
-        _Group(name, value, key, loaded.defaults) for loaded in files for name, value, key in _entries(loaded, "envs")
+        _Group(name, value, value.mapping(), key, loaded.defaults)
+        for loaded in files
+        for name, value, key in _entries(loaded, "envs")
     ]
     _declare(work, files, groups)
     envs = _expand_envs(work, groups, recorder, shlex.join(args))
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
-    cache = _team_cache([loaded.node for loaded in files], problems)
+    cache = _team_cache(files, problems)
     problems.raise_any()
     if known is not None and digest and not is_known:
         known.add(digest)
@@ -143,14 +145,14 @@ def _checker(registry: PluginRegistry) -> SchemaChecker:
         raise plugin_error from error
 
 
-def _team_cache(roots: Sequence[YamlNode], problems: Problems) -> TeamCache | None:
-    """Returns the team cache of a spec, or None if it has none or the spec has errors. `roots` are the root nodes of
-    its files; only the first may have the key. Notes all errors."""
-    for root in roots[1:]:
-        if root.get("cache") is not None:
-            hint = f"it is of the whole project: write it in {roots[0].source.file}"
-            problems.add(root.key("cache"), "`cache` in an included file", code="cache", hint=hint)
-    node = roots[0].get("cache")
+def _team_cache(files: Sequence[_LoadedFile], problems: Problems) -> TeamCache | None:
+    """Returns the team cache of a spec, or None if it has none or the spec has errors. Only the first file may have the
+    key. Notes all errors."""
+    for included in files[1:]:
+        if "cache" in included.sections:
+            hint = f"it is of the whole project: write it in {files[0].node.source.file}"
+            problems.add(included.node.key("cache"), "`cache` in an included file", code="cache", hint=hint)
+    node = files[0].sections.get("cache")
     registry = node.get("registry") if node is not None else None
     if node is None or registry is None or not isinstance(registry.value, str):
         return None
@@ -169,7 +171,7 @@ def _team_cache(roots: Sequence[YamlNode], problems: Problems) -> TeamCache | No
         return None
     return TeamCache(
         registry=values["registry"],
-        where=roots[0].key("cache").where,
+        where=files[0].node.key("cache").where,
         push=values.get("push", "never"),
         results=values.get("results", False),
         network=values.get("network", False),
@@ -216,10 +218,12 @@ class _LoadedFile:
 
 
 class _Group(NamedTuple):
-    """One env of a file, which may be expanded to several: its name, its mapping, its key and the file's defaults."""
+    """One env of a file, which may be expanded to several: its name, its mapping, the entries of that, its key and the
+    file's defaults."""
 
     name: str
     node: YamlNode
+    fields: Mapping[str, YamlNode]
     at: YamlNode
     defaults: YamlNode | None
 
@@ -345,10 +349,10 @@ def _declare(work: LoadContext, files: list[_LoadedFile], groups: list[_Group]) 
                 if layer is not None:
                     work.layers[name] = layer
     work.has_language = any(
-        value.get("language") is not None
-        for value in (
-            *(group.node for group in groups),
-            *(loaded.defaults for loaded in files if loaded.defaults),
+        "language" in fields
+        for fields in (
+            *(group.fields for group in groups),
+            *(loaded.defaults.mapping() for loaded in files if loaded.defaults),
         )
     )
     for name, layer in work.layers.items() if not work.has_language else ():
@@ -422,14 +426,15 @@ def _expand_envs(work: LoadContext, groups: list[_Group], project: Project, args
     """Returns the envs of all files, expanded."""
     keys: dict[str, YamlNode | None] = {}
     groups = [group for group in groups if _check_new_name(work, "env", group.name, group.at, keys)]
-    inheritance = Inheritance({group.name: group.node for group in groups}, keys, work.problems)
+    extends = {group.name: group.fields.get("extends") for group in groups}
+    inheritance = Inheritance({group.name: group.node for group in groups}, extends, keys, work.problems)
     envs: list[Env] = []
     names: dict[str, str] = {}
-    for group, _, at, inherited in groups:
+    for group, _, _, at, inherited in groups:
         merged = inheritance.merged(group)
         if inherited is not None:
             merged = merge(inherited, merged)
-        fields = merged.mapping()
+        fields, where = merged.mapping(), at.where
         matrix = fields.get("matrix")
         points = expand_matrix(work, group, matrix)
         inheritance.spend(merged.size * len(points) + (matrix.size * len(points) // 10 if matrix else 0), at)
@@ -443,7 +448,15 @@ def _expand_envs(work: LoadContext, groups: list[_Group], project: Project, args
                 work.problems.add(at, f"more than {MAX_ENVS:,} envs", code="limit")
                 work.problems.raise_any()
             point = EnvPoint(
-                name=name, group=group, node=merged, fields=fields, at=at, values=values, args=args, project=project
+                name=name,
+                group=group,
+                node=merged,
+                fields=fields,
+                at=at,
+                where=where,
+                values=values,
+                args=args,
+                project=project,
             )
             env = make_env(work, point)
             if env is not None:

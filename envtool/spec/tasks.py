@@ -25,16 +25,17 @@ def make_tasks(
     """Returns the tasks of an env, whose entries are `env`, in the order written. `args` is the text for `{{ args }}`
     in a line for sh. Notes all errors."""
     tasks = env.get("tasks")
-    verbs = tasks.mapping() if tasks is not None else {}
-    if tasks is None or not verbs:
+    if tasks is None:
+        return ()
+    entries = [(verb, node, node.mapping(), tasks.key(verb).where) for verb, node in tasks.mapping().items()]
+    if not entries:
         return ()
     scope = {**scope, "args": args}
     timeout = render_duration(work, env.get("timeout"), scope)
     limit = render_size(work, env.get("outputs_limit"), scope)
     user = _user(work, env.get("user"), scope)
     made_tasks: list[Task] = []
-    for verb, node in verbs.items():
-        fields = node.mapping()
+    for verb, node, fields, where in entries:
         run = fields.get("run") if isinstance(node.value, dict) else node
         if run is None:
             continue
@@ -44,7 +45,7 @@ def make_tasks(
             Task(
                 name=verb,
                 commands=_commands(work, run, scope, f"task `{verb}`"),
-                where=tasks.key(verb).where,
+                where=where,
                 outputs=_outputs(work, fields.get("outputs"), scope, directory),
                 outputs_limit=own_limit if own_limit is not None else limit,
                 timeout=own_timeout if own_timeout is not None else timeout,

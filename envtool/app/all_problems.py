@@ -20,6 +20,7 @@ from envtool.build.stack import KnownLayer
 from envtool.errors import EnvtoolError, MakeError, Problem, SpecError, UsageError
 from envtool.model import Env
 from envtool.plan.graph import Graph, Node
+from envtool.project import host_access
 
 ACCESS_CODES = frozenset(  # codes of errors about things that are missing or not allowed
     ("outside", "pass-not-allowed", "secret-not-allowed", "secret-missing")
@@ -74,13 +75,9 @@ def _add_other_problems(
     problems = error.problems if isinstance(error, SpecError) else ()
     if not {error.code, *(problem.code for problem in problems)} & ACCESS_CODES:
         return error
-    from envtool.run import task_container
-
     all_problems = dict.fromkeys(problems)
     for env in envs:
-        all_problems |= dict.fromkeys(
-            task_container.passed_problems((env,), context.allowed, os.environ) if runs else ()
-        )
+        all_problems |= dict.fromkeys(host_access.passed_problems((env,), context.allowed, os.environ) if runs else ())
         for node in _nodes_of_env(scheduler.known, env):
             all_problems |= dict.fromkeys(
                 (*resolution.input_problems(node, context), *_secret_problems(node, scheduler, context))

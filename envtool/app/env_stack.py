@@ -17,7 +17,7 @@ from envtool.container.rootfs_operations import describe_operation
 from envtool.errors import EnvtoolError, MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
-from envtool.project import git
+from envtool.project import git, host_access
 from envtool.run import fast_exec, fast_plan, task_container, task_git
 from envtool.run.task import list_programs
 from envtool.spec.select_envs import find_env
@@ -29,8 +29,8 @@ def build_stack(project: OpenProject, env: Env, *, runs: bool = False) -> Stack:
     scheduler = Scheduler(project.graph, project.context)
     try:
         if runs:
-            task_container.check_passed((env,), project.context.allowed, os.environ)
-            task_container.check_workdir(env, project.context.host_access())
+            host_access.check_passed((env,), project.context.allowed, os.environ)
+            host_access.check_workdir(env, project.context.host_access())
         return scheduler.stack(env.name)
     except EnvtoolError as error:
         raise all_problems.complete_error(error, (env,), scheduler, project.context, runs=runs) from error

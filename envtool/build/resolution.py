@@ -15,7 +15,7 @@ from typing import Protocol
 from envtool import keys
 from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
-from envtool.build.stack import KnownLayer, ResolvedNode, stack_diff_ids, stack_variables
+from envtool.build.stack import KnownLayer, ResolvedNode, stack_variables
 from envtool.errors import (
     EnvtoolError,
     FetchError,
@@ -50,10 +50,11 @@ def request_for(
     node: Node, below: Sequence[KnownLayer], context: Context, beside: Mapping[str, Sequence[KnownLayer]] | None = None
 ) -> Request:
     """Returns the request of a node on its parents. Raises SpecError for inputs that do not exist."""
-    request = request_from_resolved(node, [layer.resolved for layer in below], stack_diff_ids(below), context)
-    return (
-        replace(request, beside={name: stack_diff_ids(stack) for name, stack in beside.items()}) if beside else request
-    )
+    diff_ids = tuple(layer.diff_id for layer in below)
+    request = request_from_resolved(node, [layer.resolved for layer in below], diff_ids, context)
+    if not beside:
+        return request
+    return replace(request, beside={name: tuple(layer.diff_id for layer in stack) for name, stack in beside.items()})
 
 
 def request_from_resolved(

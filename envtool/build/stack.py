@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from envtool.api import PROJECT, Base, Fetch, InputFile, Looked, Request
 from envtool.build.context import Context
-from envtool.container.program import BindMount
 from envtool.errors import BuildError, MakeError
 from envtool.model import Json, LayerSpec
 from envtool.plan.graph import Node
@@ -18,6 +17,7 @@ from envtool.store import answer_cache, canonical, layers
 from envtool.store.layers import Layer
 
 if TYPE_CHECKING:
+    from envtool.container.program import BindMount
     from envtool.plan.plan import Location
 
 MAX_CLASHES = 10  # paths that an error lists
@@ -137,7 +137,7 @@ class KnownStack:
     @property
     def diff_ids(self) -> tuple[str, ...]:
         """The diff IDs, bottom first."""
-        return stack_diff_ids(self.layers)
+        return tuple(layer.diff_id for layer in self.layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,11 +193,6 @@ def not_cached_error(node: Node) -> MakeError:
     return MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
 
 
-def stack_diff_ids(stack: Sequence[KnownLayer]) -> tuple[str, ...]:
-    """The diff IDs of a stack, bottom first."""
-    return tuple(layer.diff_id for layer in stack)
-
-
 class ProjectMounts(TypedDict):
     """What the layers of a stack put into the project, as arguments of a Program."""
 
@@ -242,6 +237,8 @@ def stack_binds(stack: Sequence[KnownLayer]) -> tuple[BindMount, ...]:
     directories)."""
     if not stack:
         return ()
+    from envtool.container.program import BindMount  # verbs that only look make no container
+
     base = stack[0].resolved
     recipe = base.node.kind.build(base.request, base.pins)
     return tuple(BindMount(source=bind.source, target=bind.target) for bind in recipe.mounts)

@@ -8,6 +8,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from envtool.api import Base
@@ -43,6 +44,7 @@ def prepare_exec_plan(
     """Returns the plan of an env whose stack is built, for `fast_exec.launch`. Stores it for the next call if `keep` is
     set, unless the env needs a copy of a git directory, host access that was allowed on this command line, the network,
     or scratch space on disk."""
+    spec_path = _spec_path(spec)
     request = task_container.make_request(env, stack, {}, arch=context.arch)
     program = task_container.make_program(
         request, stack, project=context.root, hidden=(), scratch=scratch, allowed=context.allowed, git=git
@@ -50,10 +52,11 @@ def prepare_exec_plan(
     repositories = source_files.list_repositories(context.root, context.cancel.reader)
     repository = repositories[0][1] if repositories else None
     # each launch puts its own command and environment into this step
-    program_dict = task_container.with_step(program, ContainerStep(cwd=request.workdir)).to_dict()
+    program_dict = replace(program, steps=(ContainerStep(cwd=request.workdir),)).to_dict()
+    let = host_access.select_variables(env.passed, os.environ)
     plan: dict[str, Any] = {
         "version": fast_exec.plan_version(),
-        "spec": _spec_path(spec),
+        "spec": spec_path,
         "env": env.name,
         "project": context.root,
         "watch": [],
@@ -81,8 +84,7 @@ def prepare_exec_plan(
         store_files.replace_if_possible(
             fast_exec.plan_path(context.store.root, plan["spec"], env.name), store_files.encode_with_checksum(plan)
         )
-    # after the write: the store must not hold the values
-    plan["let"] = host_access.select_variables(env.passed, os.environ)
+    plan["let"] = let  # after the write: the store must not hold the values
     return plan
 
 

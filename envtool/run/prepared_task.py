@@ -63,14 +63,17 @@ class PreparedTask(NamedTuple):
 def prepare_task(call: TaskCall, stack: KnownStack) -> PreparedTask:
     """Returns a task with its request. Raises Interrupted."""
     project: Snapshot | None = None
+    request = make_request(call, stack)
     try:
         check_cacheable(call.env, stack)
         project = take_snapshot(call.context)
-        return PreparedTask(call=call, stack=stack, request=cacheable_request(call, stack, project), snapshot=project)
+        return PreparedTask(
+            call=call, stack=stack, request=cacheable_request(request, call.context, project), snapshot=project
+        )
     except NotCacheable as error:
         view = project.digest if project else ""
         return PreparedTask(
-            call=call, stack=stack, request=replace(_request(call, stack), view=view), snapshot=project, refusal=error
+            call=call, stack=stack, request=replace(request, view=view), snapshot=project, refusal=error
         )
 
 
@@ -93,20 +96,22 @@ def take_snapshot(context: Context) -> Snapshot:
         raise NotCacheable(str(error)) from error
 
 
-def cacheable_request(call: TaskCall, stack: KnownStack, project: Snapshot) -> TaskRequest:
-    """Returns the complete request of a task. Raises NotCacheable if git fails, Interrupted."""
-    root = call.context.root
+def make_request(call: TaskCall, stack: KnownStack) -> TaskRequest:
+    """Returns the request of a task, without what depends on the project's files."""
+    return task_container.make_request(call.env, stack, call.host, arch=call.context.arch, task=call.task)
+
+
+def cacheable_request(request: TaskRequest, context: Context, project: Snapshot) -> TaskRequest:
+    """Returns the complete request of a task: with what depends on the project's files. Raises NotCacheable if git
+    fails, Interrupted."""
+    root = context.root
     try:
         return replace(
-            _request(call, stack),
+            request,
             view=project.digest,
-            history=source_files.git_history_digest(root) if call.task.outputs else "",
+            history=source_files.git_history_digest(root) if request.outputs else "",
             repository=source_files.sees_git(root),
         )
     except EnvtoolError as error:
-        call.context.cancel.check()
+        context.cancel.check()
         raise NotCacheable(error.message) from error
-
-
-def _request(call: TaskCall, stack: KnownStack) -> TaskRequest:
-    return task_container.make_request(call.env, stack, call.host, arch=call.context.arch, task=call.task)

@@ -277,7 +277,8 @@ def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
             "digest": commit_digest | view_digest,
             **({"annotations": {"dirty": bool(dirty)}} if name else {}),
         }
-    for made, layer in zip(stack.layers, stack_contents.sbom_layers(stack), strict=True):
+    named_layers = [*zip(stack.layers, stack_contents.sbom_layers(stack), strict=True)]
+    for made, layer in named_layers:
         yield {
             "name": f"{made.resolved.node.subject} {layer.name}",
             "digest": {"sha256": layer.diff_id.removeprefix("sha256:")},
@@ -285,7 +286,7 @@ def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
             "annotations": {"kind": layer.kind, "key": layer.key, "pinned": layer.pinned},
         }
     seen_files: set[tuple[str, str]] = set()
-    for made, layer in zip(stack.layers, stack_contents.sbom_layers(stack), strict=True):
+    for made, layer in named_layers:
         for fetch in sorted(made.resolved.fetches, key=lambda fetch: fetch.name):
             if (fetch.name, fetch.sha256) not in seen_files:
                 seen_files.add((fetch.name, fetch.sha256))

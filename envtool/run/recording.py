@@ -75,7 +75,7 @@ class Recording:
         """Returns the request of the next run: the task's outputs are files of the project, so it may have another
         view, but nothing that would change the result. Raises NotCacheable if git's history changed."""
         call, request = self._task.call, self._task.request
-        later = prepared_task.cacheable_request(call, self._task.stack, after)
+        later = prepared_task.cacheable_request(request, call.context, after)
         if later not in (request, replace(request, view=after.digest)):
             raise NotCacheable("git's history changed while it ran")
         return later

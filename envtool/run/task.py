@@ -15,7 +15,7 @@ from envtool.events import Outcome
 from envtool.project import rundir, source_files
 from envtool.run import task_container, task_git
 from envtool.run.host_inputs import HostInputs
-from envtool.run.prepared_task import PreparedTask
+from envtool.run.prepared_task import PreparedTask, TaskCall
 from envtool.run.task_request import TaskRequest, TaskResult
 from envtool.store import layers
 from envtool.tracking import track_work
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
     """Runs a task. `reach` receives the files that the task opened. Raises SandboxError if there can be no container;
     every other failure is in the result."""
-    call, request = task.call, task.request
-    hint = ""
-    with track_work(call.context.emit, call.event_id, "task", request.task, env=request.env) as work:
+    call, request, stack = task.call, task.request, task.built
+    event_id, hint = call.event_id, ""
+    with track_work(call.context.emit, event_id, "task", request.task, env=request.env) as work:
         try:
-            ended, output = _run(task, reach)
+            ended, output = _run(call, request, stack, reach, event_id)
         except EnvtoolError as error:
             work.detail = error.message
             raise
@@ -45,8 +45,8 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
                 commands=commands,
                 network=request.network,
                 scratch=request.scratch,
-                base=task.stack.layers[0].resolved.node.kind.name,
-                programs=lambda: list_programs(task.built),
+                base=stack.layers[0].resolved.node.kind.name,
+                programs=lambda: list_programs(stack),
             )
     return TaskResult(
         outcome=work.outcome,
@@ -58,17 +58,19 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
     )
 
 
-def _run(task: PreparedTask, reach: HostInputs | None) -> tuple[Exit, str]:
+def _run(
+    call: TaskCall, request: TaskRequest, stack: Stack, reach: HostInputs | None, event_id: str
+) -> tuple[Exit, str]:
     """Returns how the container ended and, if it failed, the last 64 KiB of its output."""
-    call, request, context = task.call, task.request, task.call.context
+    context = call.context
     with (
-        layers.hold_layers(context.store, [made.layer for made in task.built.layers]),
+        layers.hold_layers(context.store, [made.layer for made in stack.layers]),
         task_container.scratch_for(call.env, context) as scratch,
         task_git.provide_git(context) as git,
     ):
         program = task_container.make_program(
             request,
-            task.built,
+            stack,
             project=context.root,
             hidden=(*source_files.list_hidden(context.root, context.cancel.reader), *context.logs),
             scratch=scratch,
@@ -76,7 +78,7 @@ def _run(task: PreparedTask, reach: HostInputs | None) -> tuple[Exit, str]:
             watch=reach.watch if reach else (),
             git=git,
         )
-        with _log(call.log) as file, Tee(file, context.emit, call.event_id) as tee:
+        with _log(call.log) as file, Tee(file, context.emit, event_id) as tee:
             ended = context.runner.run(
                 program,
                 stdout=tee.writer,

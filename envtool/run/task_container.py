@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Literal
 
 from envtool.api import PROJECT
@@ -14,7 +13,6 @@ from envtool.build.context import Context, base_environment
 from envtool.build.host_network import host_network_access
 from envtool.build.stack import KnownStack, Stack, apply_variables, overlay_variables, project_mounts, stack_binds
 from envtool.container.program import OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
-from envtool.errors import Problem, SpecError
 from envtool.fs.beneath import project_identity
 from envtool.model import Env, Task
 from envtool.project import host_access
@@ -40,39 +38,6 @@ def task_environment(env: Env, stack: KnownStack, host: Mapping[str, str], *, us
     declared = stack.variables
     overlay_variables(declared, env.set)
     return apply_variables(variables, declared) | {"ENVTOOL_ENV": env.name} | dict(host)
-
-
-def check_passed(envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]) -> None:
-    """Raises SpecError (code pass-not-allowed) for envs whose `pass:` matches variables that the caller did not
-    allow."""
-    problems = passed_problems(envs, allowed, environ)
-    if problems:
-        raise SpecError(problems)
-
-
-def passed_problems(
-    envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]
-) -> tuple[Problem, ...]:
-    """Returns the problems that `check_passed` raises."""
-    names = tuple(environ)
-    problems = []
-    for env in envs:
-        message, hint = host_access.check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.network)
-        if message:
-            problems.append(Problem(where=env.where, message=message, code="pass-not-allowed", hint=hint))
-    return tuple(problems)
-
-
-def check_workdir(env: Env, access: host_access.HostAccess) -> None:
-    """Raises SpecError (code workdir) if `workdir:` leads out of the project: whatever the caller allows, the container
-    does not have that directory."""
-    target = access.outside_target(env.workdir)
-    if target:
-        message = (
-            f"env `{env.name}`: `workdir: {env.workdir}` leads out of the project, to {target}, which tasks do not see"
-        )
-        hint = "a layer can have it: `copy: {from: …, to: /opt/…}`, and the command go there"
-        raise SpecError((Problem(where=env.where, message=message, code="workdir", hint=hint),))
 
 
 def workdir(env: Env) -> str:
@@ -155,8 +120,3 @@ def make_program(
         outputs_limit=request.outputs_limit or OUTPUTS_LIMIT,
         watch=watch,
     )
-
-
-def with_step(program: Program, step: ContainerStep) -> Program:
-    """Returns the same container with one step."""
-    return replace(program, steps=(step,))

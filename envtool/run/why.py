@@ -61,9 +61,13 @@ def _explain(
         known_stack = KnownStack(layers=tuple(known_layers(graph.stacks[env.name], states)))
         try:
             prepared_task.check_cacheable(env, known_stack)
-            document = prepared_task.cacheable_request(call, known_stack, project).document()
+            request = prepared_task.make_request(call, known_stack)
+            document = prepared_task.cacheable_request(request, context, project).document()
         except NotCacheable as error:
             never = error.reason
+        except EnvtoolError as error:  # of a hook of the base or a layer
+            context.cancel.check()
+            never = error.message
     owner = result_cache.result_owner(context.root, env.name, task.name)
     stored = results.results_of_owner(context.store, owner)
     runs = [

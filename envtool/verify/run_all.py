@@ -11,7 +11,6 @@ from envtool.build.context import Context
 from envtool.build.scheduler import Scheduler
 from envtool.model import Env, Task
 from envtool.project import host_access
-from envtool.run import task_container
 from envtool.store.temp_dirs import temp_directory
 from envtool.verify import layers, outputs
 from envtool.verify.clock import FaketimeLibraries
@@ -29,7 +28,7 @@ def verify_all(
 ) -> tuple[VerifyResult, ...]:
     """Returns each target's result, in order; with `fail_fast` only up to the first that is not "same"."""
     tasks = (target[0] for target in targets if not isinstance(target, VerifyTarget))
-    task_container.check_passed(tasks, context.allowed, os.environ)
+    host_access.check_passed(tasks, context.allowed, os.environ)
     jobs = jobs or os.cpu_count() or 1
     stop = threading.Event()
     with temp_directory(context.store, remove=context.runner.remove) as top:

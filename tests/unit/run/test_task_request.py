@@ -35,7 +35,8 @@ REQUESTS = st.builds(
 def request(top, *, env=ENV, task=TASK, host=None, stack=(), mounts=(), arch="x", view="v"):
     context = SimpleNamespace(root=str(top), arch=arch, cancel=SimpleNamespace(check=lambda: None))
     call = prepared_task.TaskCall(env=env, task=task, context=context, log="", host=HOST if host is None else host)
-    return prepared_task.cacheable_request(call, stack_of(*stack, mounts=mounts), SimpleNamespace(digest=view))
+    made = prepared_task.make_request(call, stack_of(*stack, mounts=mounts))
+    return prepared_task.cacheable_request(made, context, SimpleNamespace(digest=view))
 
 
 def key(top, **changes):

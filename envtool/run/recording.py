@@ -33,9 +33,9 @@ class Recording:
             except (EnvtoolError, OSError, SnapshotError) as error:
                 self._refusal = NotCacheable(str(error))
 
-    def finish(self, result: TaskResult) -> RecordedRun:
-        """Returns the record of a task that passed. Raises NotCacheable if another program touched the project, git's
-        history or this machine's files meanwhile, or if one of them cannot be read."""
+    def finish(self, result: TaskResult, statement: bytes = b"") -> RecordedRun:
+        """Returns the record of a task that passed, with its provenance. Raises NotCacheable if another program touched
+        the project, git's history or this machine's files meanwhile, or if one of them cannot be read."""
         if self._refusal is not None:
             raise self._refusal
         call, request, reach = self._task.call, self._task.request, self.reach
@@ -57,6 +57,7 @@ class Recording:
             result=result,
             log=call.log,
             manifests=manifests,
+            statement=statement,
             git=git,
             reach=reach,
         )

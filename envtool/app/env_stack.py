@@ -18,7 +18,7 @@ from envtool.errors import EnvtoolError, MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
 from envtool.project import git, host_access
-from envtool.run import fast_exec, fast_plan, task_container, task_git
+from envtool.run import fast_exec, fast_plan, task_git, task_request
 from envtool.run.task import list_programs
 from envtool.spec.select_envs import find_env
 
@@ -67,7 +67,7 @@ def execute(
         selected = find_env(project.spec, env)
         stack = build_stack(project, selected, runs=True)
         with (
-            task_container.scratch_for(selected, project.context) as scratch,
+            task_request.scratch_for(selected, project.context) as scratch,
             task_git.provide_git(project.context) as git_mounts,
         ):
             prepared_plan = fast_plan.prepare_exec_plan(

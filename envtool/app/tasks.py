@@ -21,9 +21,9 @@ from envtool.model import Env, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
 from envtool.project import host_access, rundir
 from envtool.run import cached_task, fast_plan
-from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message, to_envtool_error
 from envtool.run.shutdown import GracePeriod
+from envtool.run.task_request import TaskCall
 
 POLL_SECONDS = 0.05  # how often the run looks whether it was cancelled
 

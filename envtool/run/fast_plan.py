@@ -22,7 +22,7 @@ from envtool.model import Env, Spec
 from envtool.plugins import code_paths, discover
 from envtool.project import host_access, rundir, snapshot, source_files
 from envtool.project.source_files import ProjectFiles
-from envtool.run import fast_exec, fast_test, host_inputs, host_state, provenance, task_container, task_git
+from envtool.run import fast_exec, fast_test, host_inputs, host_state, provenance, task_git, task_request
 from envtool.run.cached_task import CachedResult
 from envtool.store import layers, locks
 
@@ -38,15 +38,15 @@ def prepare_exec_plan(
     context: Context,
     *,
     scratch: str = "",
-    git: task_git.TaskGit = task_container.NO_GIT,
+    git: task_git.TaskGit = task_request.NO_GIT,
     keep: bool = True,
 ) -> dict[str, Any]:
     """Returns the plan of an env whose stack is built, for `fast_exec.launch`. Stores it for the next call if `keep` is
     set, unless the env needs a copy of a git directory, host access that was allowed on this command line, the network,
     or scratch space on disk."""
     spec_path = _spec_path(spec)
-    request = task_container.make_request(env, stack, {}, arch=context.arch)
-    program = task_container.make_program(
+    request = task_request.make_request(env, stack, {}, arch=context.arch)
+    program = task_request.make_program(
         request, stack, project=context.root, hidden=(), scratch=scratch, allowed=context.allowed, git=git
     )
     repositories = source_files.list_repositories(context.root, context.cancel.reader)

@@ -11,24 +11,15 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from envtool import keys
 from envtool.build.context import Context
 from envtool.build.stack import KnownStack
 from envtool.errors import EnvtoolError
 from envtool.project.snapshot import SnapshotError
 from envtool.run import host_inputs, provenance
 from envtool.run.host_inputs import HostInputs
-from envtool.run.task_request import TaskRequest, TaskResult
+from envtool.run.task_request import NotCacheable, TaskRequest, TaskResult
 from envtool.store import layers, record_results, results, snapshots
 from envtool.store.results import StoredResult
-
-
-class NotCacheable(Exception):  # noqa: N818 - a state of the task, not an error: it has passed
-    """The result of a task is not stored. `reason` is for people."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class RecordedRun(NamedTuple):
@@ -171,8 +162,3 @@ def open_cache(context: Context, stack: KnownStack, owner: str) -> ResultCache:
     from envtool.run import shared_results  # imports what the team cache and its registry are made of
 
     return TeamResultCache(local, context, stack, owner) if shared_results.is_shareable(stack, context) else local
-
-
-def result_owner(root: str, env: str, task: str) -> str:
-    """Returns the key by which the store counts the results of one task: store/results.py keeps a few of each."""
-    return keys.digest([root, env, task])[:32]

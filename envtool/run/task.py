@@ -13,10 +13,9 @@ from envtool.build.tee import Tee
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
 from envtool.project import rundir, source_files
-from envtool.run import task_container, task_git
+from envtool.run import task_git, task_request
 from envtool.run.host_inputs import HostInputs
-from envtool.run.prepared_task import PreparedTask, TaskCall
-from envtool.run.task_request import TaskRequest, TaskResult
+from envtool.run.task_request import PreparedTask, TaskCall, TaskRequest, TaskResult
 from envtool.store import layers
 from envtool.tracking import track_work
 
@@ -65,10 +64,10 @@ def _run(
     context = call.context
     with (
         layers.hold_layers(context.store, [made.layer for made in stack.layers]),
-        task_container.scratch_for(call.env, context) as scratch,
+        task_request.scratch_for(call.env, context) as scratch,
         task_git.provide_git(context) as git,
     ):
-        program = task_container.make_program(
+        program = task_request.make_program(
             request,
             stack,
             project=context.root,

@@ -19,9 +19,8 @@ from envtool.plan.graph import Graph
 from envtool.plan.why import Explanation
 from envtool.project import host_access, snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import host_inputs, prepared_task, result_cache
-from envtool.run.prepared_task import TaskCall
-from envtool.run.result_cache import NotCacheable
+from envtool.run import host_inputs, task_request
+from envtool.run.task_request import NotCacheable
 from envtool.store import results, snapshots
 
 
@@ -34,7 +33,7 @@ def explain_tasks(
     project: Snapshot | None = None
     refusal = ""
     try:
-        project = prepared_task.take_snapshot(context)
+        project = task_request.take_snapshot(context)
     except NotCacheable as error:
         refusal = error.reason
     return tuple(_explain(env, task, graph, states, context, project, refusal) for env, task in tasks)
@@ -55,20 +54,18 @@ def _explain(
     never = "it has the network, and is run every time" if env.network else refusal
     document: Mapping[str, Json] | None = None
     if project and not waits and not never:
-        call = TaskCall(
-            env=env, task=task, context=context, log="", host=host_access.select_variables(env.passed, os.environ)
-        )
+        host = host_access.select_variables(env.passed, os.environ)
         known_stack = KnownStack(layers=tuple(known_layers(graph.stacks[env.name], states)))
         try:
-            prepared_task.check_cacheable(env, known_stack)
-            request = prepared_task.make_request(call, known_stack)
-            document = prepared_task.cacheable_request(request, context, project).document()
+            task_request.check_cacheable(env, known_stack)
+            request = task_request.make_request(env, known_stack, host, arch=context.arch, task=task)
+            document = task_request.cacheable_request(request, context, project).document()
         except NotCacheable as error:
             never = error.reason
         except EnvtoolError as error:  # of a hook of the base or a layer
             context.cancel.check()
             never = error.message
-    owner = result_cache.result_owner(context.root, env.name, task.name)
+    owner = task_request.result_owner(context.root, env.name, task.name)
     stored = results.results_of_owner(context.store, owner)
     runs = [
         why_task.PastRun(key=result.key, document=_with_git(result), time=result.run.started, host=result.run.host)

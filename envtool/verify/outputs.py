@@ -17,7 +17,7 @@ from envtool.fs.beneath import Descent, open_beneath, open_top
 from envtool.fs.tree_walk import walk_tree
 from envtool.model import Env, Task
 from envtool.project import source_files
-from envtool.run import task_container, task_git
+from envtool.run import task_git, task_request
 from envtool.store import compare_trees, layers
 from envtool.verify.compare_archives import compare_archives
 from envtool.verify.comparison import PathDifference, VerifyResult
@@ -47,7 +47,7 @@ def _run_twice(
     context = verification.context
     event_id = f"verify:{env.name}:{task.name}"
     hidden = source_files.list_hidden(context.root, context.cancel.reader)
-    request = task_container.make_request(env, stack, host, arch=context.arch, task=task)
+    request = task_request.make_request(env, stack, host, arch=context.arch, task=task)
     with ExitStack() as exits:
         exits.enter_context(layers.hold_layers(context.store, [made.layer for made in stack.layers]))
         library, note = verification.clocks.library_for(stack.layers[0])
@@ -63,7 +63,7 @@ def _run_twice(
             if env.scratch == "disk":
                 scratch = os.path.join(directory, "scratch")
                 os.mkdir(scratch)
-            program = task_container.make_program(
+            program = task_request.make_program(
                 request,
                 stack,
                 project=checkout,

@@ -17,8 +17,8 @@ from envtool.container.outputs import OutputReceiver
 from envtool.project import snapshot
 from envtool.project.snapshot import SnapshotError
 from envtool.run import cached_task, provenance, result_cache, shared_results
-from envtool.run.result_cache import LocalCache, NotCacheable, OffCache, RecordedRun, TeamResultCache
-from envtool.run.task_request import TaskResult
+from envtool.run.result_cache import LocalCache, OffCache, RecordedRun, TeamResultCache
+from envtool.run.task_request import NotCacheable, TaskResult
 from envtool.store import record_results, results
 from tests.unit.run.fakes import ENV, TASK, FakeStacks, World, stack_of
 
@@ -253,7 +253,7 @@ def test_what_the_team_has_is_neither_run_nor_built(world, team):
 
 
 def world_request(world):
-    from envtool.run.prepared_task import prepare_task
+    from envtool.run.task_request import prepare_task
 
     return prepare_task(world.call(), stack_of()).request
 

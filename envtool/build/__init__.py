@@ -25,7 +25,6 @@ source_lines      Finds the lines of the project's files that `envtool why` name
 stack             The layers of one env, as known before a build and as stored; their variables and mounts
 stack_files       Reads the merged files of a stack without a container
 step_progress     Counts how far a step in a container is, in shared memory
-sublayers         Adds the sublayers of bases to the graph where their pins are known
 tee               Keeps what a container prints, and emits it as Output events
 unpack_image      Unpacks an image's archive into a layer
 upgrading         `lock --upgrade NAME…`: chooses the answers of a lock that are asked again

@@ -17,9 +17,9 @@ from envtool.build import node_checks, resolution
 from envtool.build.context import Context
 from envtool.build.resolution import Resolution
 from envtool.build.stack import KnownLayer, ResolvedNode, StoredLayer, UnstoredLayer
-from envtool.errors import EnvtoolError
+from envtool.errors import EnvtoolError, MakeError, SpecError
 from envtool.model import Json
-from envtool.plan.graph import Graph, Node, is_composite
+from envtool.plan.graph import Graph, Node, expand_parts, is_composite
 from envtool.plan.plan import Action, Location, PlannedNode
 from envtool.store import answer_cache, layers
 from envtool.store.layers import Layer
@@ -179,6 +179,21 @@ class StateReader:
 
 def _lacks_parts(node: Node, graph: Graph) -> bool:
     return node.subject == "base" and is_composite(node.kind) and node.id not in graph.parts
+
+
+def known_parts(graph: Graph, context: Context) -> Graph:
+    """Returns the graph with the sublayers of those bases whose pins are locked or cached; asks nobody. A base that is
+    wrong keeps no sublayers here: the envs on it report the error."""
+    for node in [*graph.nodes.values()]:
+        if node.subject == "base" and is_composite(node.kind) and node.id not in graph.parts:
+            try:
+                wanted = resolution.find_resolution(node, resolution.request_for(node, (), context), (), context)
+                parts = node.base_kind.parts(wanted.request, wanted.pins) if wanted.known else ()
+            except (SpecError, MakeError):
+                continue
+            if wanted.known:
+                graph = expand_parts(graph, node.id, parts)
+    return graph
 
 
 def assess_nodes(graph: Graph, context: Context, *, assume: bool = False) -> dict[str, NodeState]:

@@ -91,7 +91,7 @@ def _cache(task: PreparedTask) -> ResultCache:
     """Returns the cache for the result of a task."""
     if task.refusal:
         return OffCache(task.refusal.reason)
-    return open_cache(task.call.context, task.stack, task.call.owner)
+    return open_cache(task.call.context, task.stack)
 
 
 def _prepare_known(call: TaskCall, stacks: Stacks) -> PreparedTask | None:

@@ -272,23 +272,23 @@ def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
             "digest": commit_digest | view_digest,
             **({"annotations": {"dirty": bool(dirty)}} if name else {}),
         }
-    named_layers = [*zip(stack.layers, stack_contents.sbom_layers(stack), strict=True)]
-    for made, layer in named_layers:
+    for made in stack.layers:
+        node, layer = made.resolved.node, made.layer
         yield {
-            "name": f"{made.resolved.node.subject} {layer.name}",
+            "name": f"{node.subject} {node.spec.name}",
             "digest": {"sha256": layer.diff_id.removeprefix("sha256:")},
             "mediaType": "application/vnd.oci.image.layer.v1.tar",
-            "annotations": {"kind": layer.kind, "key": layer.key, "pinned": layer.pinned},
+            "annotations": {"kind": node.kind.name, "key": layer.key, "pinned": node.is_pinned},
         }
     seen_files: set[tuple[str, str]] = set()
-    for made, layer in named_layers:
+    for made in stack.layers:
         for fetch in sorted(made.resolved.fetches, key=lambda fetch: fetch.name):
             if (fetch.name, fetch.sha256) not in seen_files:
                 seen_files.add((fetch.name, fetch.sha256))
                 yield {
                     "name": fetch.name,
                     "digest": {"sha256": fetch.sha256},
-                    "annotations": {"of": f"{made.resolved.node.subject} {layer.name}"},
+                    "annotations": {"of": f"{made.resolved.node.subject} {made.resolved.node.spec.name}"},
                 }
 
 

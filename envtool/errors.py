@@ -10,6 +10,7 @@
     │   ├── NotCachedError       something would have to be built, and the caller forbade it
     │   ├── StoreError           the store, or the disk, cannot be used (space, rights, corruption)
     │   ├── SandboxError         the kernel or the host refuses a container
+    │   ├── ServiceError         a service could not be started, was not ready in time, or ended
     │   └── PluginError          a plugin failed, or returned a value that the API does not allow
     └── Interrupted      130     ^C or SIGTERM
 
@@ -136,6 +137,15 @@ class StoreError(MakeError):
 
 class SandboxError(MakeError):
     """The kernel or the host's policy refuses a container; the hint says how to permit it."""
+
+
+class ServiceError(MakeError):
+    """A service could not be started, was not ready in time, or ended. `output` has the last lines that it printed."""
+
+    def __init__(self, message: str, *, code: str, hint: str = "", output: str = "", service: str = "") -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.output = output
+        self.service = service  # its name
 
 
 class PluginError(MakeError):

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Subject: TypeAlias = Literal["base", "layer", "fetch", "resolve", "task", "verify", "export", "push", "cache", "store"]
+Subject: TypeAlias = Literal[
+    "base", "layer", "fetch", "resolve", "task", "verify", "export", "push", "cache", "store", "service"
+]  # fmt: skip
 Outcome: TypeAlias = Literal[
     "built", "cached", "pulled", "done", "passed", "same", "differs", "failed", "timeout", "interrupted", "error",
     "skipped",

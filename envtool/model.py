@@ -147,6 +147,11 @@ class Env:
     uses: tuple[str, ...] = ()  # names of those that run beside each task, `exec` and `shell`
     allow: tuple[str, ...] = ()  # "host:port" that may be connected to from its pod: the policy of `network: {allow:}`
 
+    @property
+    def has_outside(self) -> bool:
+        """Whether its commands can reach more than loopback and services: a result may then depend on anything."""
+        return self.network or bool(self.allow)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyCheck:
@@ -182,11 +187,14 @@ class Publish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service as declared, rendered for one env."""
+    """A service as declared, rendered for one env. `host` is its name in the network of a run: without the prefix that
+    `include: {PREFIX: FILE}` puts before `name`."""
 
     name: str
     where: Where
     env: Env  # of its stack: base, layers, variables, workdir and scratch; no tasks. `env.name` is in Graph.stacks
+    host: str = ""
+    kind: str = ""  # the name of its kind of service, if it has one
     command: Command | None = None  # None: that of its image
     user: str = ""  # "user", "root", a name of the stack's /etc/passwd, or "": as the command's origin has it
     project: bool | None = None  # whether it sees the project; None: unless the command is the image's

@@ -12,6 +12,7 @@ import copy
 import functools
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -22,11 +23,11 @@ from envtool.errors import EnvtoolError, PluginError
 from envtool.model import InputUse
 
 __all__ = [
-    "Offer", "call", "plugin_error", "plugin_owner", "wrap_kind", "wrap_language", "wrap_plugin",
+    "Offer", "call", "plugin_error", "plugin_owner", "wrap_kind", "wrap_language", "wrap_plugin", "wrap_service_kind",
 ]  # fmt: skip
 
 K = TypeVar("K", api.Kind, api.Base)
-T = TypeVar("T", api.Kind, api.Base, api.Language)
+T = TypeVar("T", api.Kind, api.Base, api.Language, api.ServiceKind)
 Offered_co = TypeVar("Offered_co", covariant=True)
 Answer = TypeVar("Answer")
 AnswerCheck = Callable[[Any], Any]  # a returned value -> the value for the core. Raises _WrongAnswer
@@ -141,6 +142,57 @@ def _expect_call(step: api.Call) -> None:
         ) from error
 
 
+def _expect_service_draft(answer: Any) -> Any:
+    """Checks the parts of a ServiceDraft: what the core cannot use is the plugin's fault."""
+    draft = _expect(api.ServiceDraft)(answer)
+    tuples: Mapping[str, type] = {
+        "layers": api.LayerDraft, "ready": api.ReadyDraft, "ports": int, "before": api.Command, "run": api.Command,
+        "inputs": str, "data": str,
+    }  # fmt: skip
+    values: Mapping[str, tuple[type, ...]] = {
+        "base_kind": (str,), "command": (api.Command, type(None)), "user": (str,), "project": (bool,),
+        "within": (int, float), "stop_signal": (str,), "grace": (int, float),
+    }  # fmt: skip
+    for name, expected in tuples.items():
+        if not isinstance(getattr(draft, name), tuple) or not all(
+            isinstance(item, expected) and not isinstance(item, bool) for item in getattr(draft, name)
+        ):
+            raise _WrongAnswer(f"a ServiceDraft whose `{name}` is a tuple of {expected.__name__}")
+    for name, types in values.items():
+        if not isinstance(getattr(draft, name), types):
+            raise _WrongAnswer(f"a ServiceDraft whose `{name}` has its type")
+    for name in ("variables", "provides"):
+        _expect_variables(getattr(draft, name))
+    for name in ("provides", "files"):
+        _expect_string_mapping(getattr(draft, name))
+    if not all(_is_check(check) for check in draft.ready):
+        raise _WrongAnswer("a ServiceDraft whose checks in `ready` have what their `how` needs")
+    if not all(0 < port < 65536 for port in draft.ports):
+        raise _WrongAnswer("a ServiceDraft whose `ports` are from 1 to 65535")
+    if not draft.within > 0 or not draft.grace >= 0:
+        raise _WrongAnswer("a ServiceDraft whose `within` and `grace` are seconds")
+    absolute = (*draft.data, *draft.files)
+    if any(not path.startswith("/") or os.path.normpath(path) != path or path == "/" for path in absolute):
+        raise _WrongAnswer("a ServiceDraft whose paths in `data` and `files` are absolute, without `.` and `..`,")
+    return draft
+
+
+def _is_check(check: api.ReadyDraft) -> bool:
+    match check.how:
+        case "tcp":
+            return 0 < check.port < 65536
+        case "http":
+            return 0 < check.port < 65536 and check.text.startswith("/")
+        case "command":
+            return isinstance(check.command, api.Command)
+        case "file":
+            return check.text.startswith("/")
+        case "log":
+            re.compile(check.text)
+            return bool(check.text)
+    return False
+
+
 _KIND: Mapping[str, AnswerCheck | None] = {
     "inputs": _expect_each(api.Input),
     "judge": _expect(type(None)),
@@ -174,6 +226,7 @@ _BASE: Mapping[str, AnswerCheck | None] = {
     "packages_with": _expect_string_mapping,
 }
 _LANGUAGE: Mapping[str, AnswerCheck | None] = {"layers": _expect_each(api.LayerDraft)}
+_SERVICE_KIND: Mapping[str, AnswerCheck | None] = {"service": _expect_service_draft}
 _HOOKS: Mapping[str, AnswerCheck | None] = {
     "envtool_detect": _expect_each(api.Detection),
     "envtool_event": None,
@@ -196,8 +249,13 @@ def wrap_language(value: api.Language, owner: str) -> api.Language:
     return _wrap(value, owner, api.Language)
 
 
+def wrap_service_kind(value: api.ServiceKind, owner: str) -> api.ServiceKind:
+    """Like `wrap_kind`, for a kind of service."""
+    return _wrap(value, owner, api.ServiceKind)
+
+
 def plugin_owner(value: object) -> str:
-    """Returns the plugin that a kind or language belongs to, in words; "" for envtool's own."""
+    """Returns the plugin that a kind (of services too) or language belongs to, in words; "" for envtool's own."""
     return str(getattr(value, "_envtool_owner", ""))
 
 
@@ -272,7 +330,7 @@ def _wrap(value: T, owner: str, base: type[T]) -> T:
 
 @functools.cache
 def _wrapper_class(own: type, owner: str, base: type[object]) -> type:
-    methods = {api.Kind: _KIND, api.Base: _BASE, api.Language: _LANGUAGE}[base]
+    methods = {api.Kind: _KIND, api.Base: _BASE, api.Language: _LANGUAGE, api.ServiceKind: _SERVICE_KIND}[base]
     special = {"inputs": _expect_inputs, "foreseen": _expect_parts, "parts": _expect_parts, "resolve": _expect_pins}
 
     def method(name: str, check: AnswerCheck | None) -> Callable[..., Any]:

@@ -1,5 +1,5 @@
-"""Collects the kinds and languages that a spec may name, from envtool itself and from plugins, into one frozen
-value."""
+"""Collects the kinds, languages and kinds of service that a spec may name, from envtool itself and from plugins, into
+one frozen value."""
 
 from __future__ import annotations
 
@@ -38,8 +38,12 @@ BUILTIN = ("envtool.kinds.builtin", "envtool.report.hooks")
 REMOVED = ("asked_inputs", "follows", "keeps", "named_inputs", "optional_inputs", "texts")
 CHANGES = "`inputs` says it all (docs/api-changelog.md)"
 ENV_KEYS = frozenset({  # the core's own keys of an env
-    "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "path", "scratch", "set",
-    "tasks", "timeout", "user", "workdir",
+    "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "path", "scratch",
+    "services", "set", "tasks", "timeout", "user", "workdir",
+})  # fmt: skip
+SERVICE_KEYS = frozenset({  # the core's own keys of a service
+    "base", "command", "language", "layers", "needs", "once", "path", "ports", "prepare", "project", "provides",
+    "publish", "ready", "replicas", "restart", "scratch", "set", "stop", "user", "workdir",
 })  # fmt: skip
 RESERVED_OPTIONS = frozenset({
     "--allow-file", "--allow-pass", "--allow-secret", "--color", "--file", "--help", "--json", "--output", "--quiet",
@@ -60,6 +64,7 @@ class PluginRegistry:
     layers: Mapping[str, api.Kind] = field(default_factory=dict)
     languages: Mapping[str, api.Language] = field(default_factory=dict)
     env_keys: Mapping[str, Offer[api.EnvKey]] = field(default_factory=dict)
+    services: Mapping[str, api.ServiceKind] = field(default_factory=dict)
     plugins: tuple[object, ...] = ()
     owners: tuple[str, ...] = ()  # of `plugins`, in words
 
@@ -81,16 +86,19 @@ def wrong_schema(registry: PluginRegistry) -> UsageError | None:
     None if no plugin has one."""
     import jsonschema_rs
 
-    for noun, offers in (("kind", {**registry.bases, **registry.layers}), ("language", registry.languages)):
-        for name, value in offers.items():
-            schemas = {**value.siblings, name: value.schema} if isinstance(value, api.Kind) else value.options
-            for key, schema in schemas.items():
-                try:
-                    jsonschema_rs.validator_for({"properties": {key: schema}})
-                except Exception as error:
-                    if owner := plugin_calls.plugin_owner(value):
-                        why = (str(error).splitlines() or [""])[0][:200]
-                        return _plugin_error(owner, f"offers a {noun} `{name}` with a wrong schema of `{key}`: {why}")
+    offers: list[tuple[str, str, object, Mapping[str, api.Json]]] = [
+        *(("kind", n, k, {**k.siblings, n: k.schema}) for n, k in (*registry.bases.items(), *registry.layers.items())),
+        *(("kind of service", n, k, {**k.options, n: k.schema}) for n, k in registry.services.items()),
+        *(("language", n, language, language.options) for n, language in registry.languages.items()),
+    ]
+    for noun, name, value, schemas in offers:
+        for key, schema in schemas.items():
+            try:
+                jsonschema_rs.validator_for({"properties": {key: schema}})
+            except Exception as error:
+                if owner := plugin_calls.plugin_owner(value):
+                    why = (str(error).splitlines() or [""])[0][:200]
+                    return _plugin_error(owner, f"offers a {noun} `{name}` with a wrong schema of `{key}`: {why}")
     for name, offer in registry.env_keys.items():
         try:
             jsonschema_rs.validator_for({"properties": {name: offer.value.schema}})
@@ -135,6 +143,9 @@ def discover(
         layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, _wrap_kind),
         languages=languages,
         env_keys=env_keys,
+        services=_collect(
+            plugins, "envtool_service_kinds", api.ServiceKind, "kind of service", _check_service_kind, _wrap_service
+        ),
         plugins=tuple(
             plugin if owner == OURS else plugin_calls.wrap_plugin(plugin, owner) for plugin, owner in plugins
         ),
@@ -148,6 +159,10 @@ def _wrap_kind(kind: K, owner: str) -> K:
 
 def _wrap_language(language: api.Language, owner: str) -> api.Language:
     return language if owner == OURS else plugin_calls.wrap_language(language, owner)
+
+
+def _wrap_service(kind: api.ServiceKind, owner: str) -> api.ServiceKind:
+    return kind if owner == OURS else plugin_calls.wrap_service_kind(kind, owner)
 
 
 def output_readers(registry: PluginRegistry) -> tuple[Offer[api.OutputReader], ...]:
@@ -363,6 +378,19 @@ def _check_env_key(key: api.EnvKey) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", key.name):
         return "whose name has other characters than small letters, digits, `_` and `-`"
     return "which every env has already" if key.name in ENV_KEYS else ""
+
+
+def _check_service_kind(kind: api.ServiceKind) -> str:
+    if not isinstance(getattr(kind, "schema", None), dict) or "description" not in kind.schema:  # type: ignore[operator]
+        return "without a schema that has a description"
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", kind.name):
+        return "whose name has other characters than small letters, digits, `_` and `-`"
+    if taken := SERVICE_KEYS & {kind.name, *kind.options}:
+        return f"with the key `{min(taken)}`, which every service has already"
+    if kind.name in kind.options:
+        return "that has itself as a sibling key"
+    without = [name for name, schema in kind.options.items() if not isinstance(schema, dict | bool)]
+    return f"with the key `{without[0]}`, which has no schema" if without else ""
 
 
 def _check_keys_differ(languages: Mapping[str, api.Language], keys: Mapping[str, Offer[api.EnvKey]]) -> None:

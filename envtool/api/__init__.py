@@ -1,9 +1,10 @@
 """The whole public plugin API. The built-in kinds and our own plugins use this module and nothing else of envtool.
 Its names are those of this module; they are written in
 
-env_expansion   What plugins add to an env: the layers of its language, and keys of their own
+env_expansion   What plugins add to a spec: the layers of a language, keys of envs, kinds of services
 kind            Kinds of layers and bases, and what the core asks them
 reporting       Readers of what test runners print, and formats of reports
+service_draft   What a kind of service gets and returns
 site_protocol   What a kind may ask of the world outside the project
 verbs           Verbs of plugins
 
@@ -47,7 +48,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 from envtool import pin_schemas as shapes
-from envtool.api.env_expansion import Additions, EnvKey, Language, Project
+from envtool.api.env_expansion import Additions, EnvKey, Language, Project, ServiceKind
 from envtool.api.kind import Base, Kind, Part, Request
 from envtool.api.site_protocol import Site
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
@@ -81,6 +82,7 @@ from envtool.recipe import (
 
 if TYPE_CHECKING:
     from envtool.api.reporting import BARE, LIKELY, PROVEN, LineReader, OutputReader, ReportFormat, Suite
+    from envtool.api.service_draft import ReadyDraft, ServiceDeclaration, ServiceDraft
     from envtool.api.verbs import Answer, Argument, LayerPins, Option, PinnedProject, PluginVerb, VerbCall
     from envtool.distributions import install_command
     from envtool.events import Case, Event, Report, ReportedTask
@@ -90,10 +92,11 @@ __all__ = [
     "Argument", "Base", "Bind", "BuildError", "Cache", "Call", "Case", "Command", "Completed", "Detection", "EnvDraft",
     "EnvKey", "Event", "Fetch", "FetchError", "ImageSource", "Input", "InputFile", "Json", "Kind", "Language",
     "LayerDraft", "LayerPins", "LineReader", "Looked", "Memory", "Option", "Original", "OutputReader", "Package",
-    "Part", "Peek", "PinnedProject", "Place", "PluginVerb", "Problem", "Project", "Recipe", "Report", "ReportFormat",
-    "ReportedTask", "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step",
-    "Suite", "Text", "Tree", "Unpack", "UsageError", "VerbCall", "Where", "find_program", "hook", "hookspec",
-    "install_command", "integrity_digest", "search_path", "shapes",
+    "Part", "Peek", "PinnedProject", "Place", "PluginVerb", "Problem", "Project", "ReadyDraft", "Recipe", "Report",
+    "ReportFormat", "ReportedTask", "Request", "ResolveError", "Run", "Sealed", "Secret", "ServiceDeclaration",
+    "ServiceDraft", "ServiceKind", "Shown", "Site", "SpecError", "Step", "Suite", "Text", "Tree", "Unpack",
+    "UsageError", "VerbCall", "Where", "find_program", "hook", "hookspec", "install_command", "integrity_digest",
+    "search_path", "shapes",
 ]  # fmt: skip
 
 API_VERSION = 1  # raised by each change that plugins have to follow: docs/api-changelog.md
@@ -104,6 +107,7 @@ _ON_DEMAND = {  # name -> module: a command that only reads a spec does not need
     **dict.fromkeys(
         ("BARE", "LIKELY", "PROVEN", "LineReader", "OutputReader", "ReportFormat", "Suite"), "envtool.api.reporting"
     ),
+    **dict.fromkeys(("ReadyDraft", "ServiceDeclaration", "ServiceDraft"), "envtool.api.service_draft"),
     **dict.fromkeys(
         ("Answer", "Argument", "Option", "LayerPins", "PinnedProject", "PluginVerb", "VerbCall"), "envtool.api.verbs"
     ),
@@ -196,3 +200,8 @@ def envtool_verbs() -> Iterable[PluginVerb]:  # type: ignore[empty-body]
 @hookspec
 def envtool_env_keys() -> Iterable[EnvKey]:  # type: ignore[empty-body]
     """Returns keys that this plugin adds to envs. Called once, when a spec is read."""
+
+
+@hookspec
+def envtool_service_kinds() -> Iterable[ServiceKind]:  # type: ignore[empty-body]
+    """Returns the kinds of service that this plugin adds. Called once, when a spec is read."""

@@ -1,4 +1,4 @@
-"""What plugins add to an env: the layers of its language, and keys of their own."""
+"""What plugins add to a spec: the layers of a language, keys of envs, kinds of services."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
+    from envtool.api.service_draft import ServiceDeclaration, ServiceDraft
     from envtool.model import EnvDraft, Json, LayerDraft
 
 
@@ -64,3 +65,20 @@ class EnvKey:
     name: str
     schema: Json
     add: Callable[[EnvDraft, Json, Project], Additions]
+
+
+class ServiceKind:
+    """A key of a service that stands for its base, layers, command and all else. Pure.
+
+    `schema` is the JSON Schema of the value under the kind's name, with a description. A template gives a string, so a
+    version should be allowed to be one.
+    """
+
+    name: ClassVar[str]
+    schema: ClassVar[Json]
+    options: ClassVar[Mapping[str, Json]] = {}  # keys beside the kind: name -> JSON Schema with description
+
+    def service(self, declaration: ServiceDeclaration, project: Project) -> ServiceDraft:
+        """Returns the service. Called for each env that uses it if it has templates, else once. Raises SpecError,
+        UsageError."""
+        raise NotImplementedError(self.name)

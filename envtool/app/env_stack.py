@@ -4,34 +4,47 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import OpenProject, open_for_building, open_project, without_lock_check
 from envtool.build import failure_hints
 from envtool.build.assess import assess_nodes
-from envtool.build.context import Cancel
+from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Scheduler, Stack, StoredLayer
 from envtool.container.rootfs_operations import describe_operation
 from envtool.errors import EnvtoolError, MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
-from envtool.project import git, host_access
-from envtool.run import fast_exec, fast_plan, task_git, task_request
+from envtool.project import git, host_access, source_files
+from envtool.run import fast_exec, fast_plan, task_container, task_git, task_services
 from envtool.run.task import list_programs
+from envtool.run.task_services import ServiceStacks
+from envtool.services.service_container import ServiceProject
 from envtool.spec.select_envs import find_env
+
+if TYPE_CHECKING:
+    from envtool.container.runner import StartedPod
+    from envtool.services.group import ServiceGroup
+    from envtool.services.service_request import ServiceRequest
 
 
 def build_stack(project: OpenProject, env: Env, *, runs: bool = False) -> Stack:
     """Build the stack of an env. `runs`: commands will run in it, so the caller has to allow the variables of `pass:`.
     Raises SpecError, MakeError, Interrupted."""
+    return _build_stack(project, env, runs=runs)[1]
+
+
+def _build_stack(project: OpenProject, env: Env, *, runs: bool) -> tuple[Scheduler, Stack]:
     scheduler = Scheduler(project.graph, project.context)
     try:
         if runs:
             host_access.check_passed((env,), project.context.allowed, os.environ)
             host_access.check_workdir(env, project.context.host_access())
-        return scheduler.stack(env.name)
+        return scheduler, scheduler.stack(env.name)
     except EnvtoolError as error:
         raise all_problems.complete_error(error, (env,), scheduler, project.context, runs=runs) from error
 
@@ -63,22 +76,63 @@ def execute(
 ) -> int:
     """Build one env and run a command in it (`argv` empty: a shell). Returns the command's exit status. Before that
     `describe` gets a line for each operation that makes the container."""
-    with open_for_building(request, emit, cancel) as project:
-        selected = find_env(project.spec, env)
-        stack = build_stack(project, selected, runs=True)
-        with (
-            task_request.scratch_for(selected, project.context) as scratch,
-            task_git.provide_git(project.context) as git_mounts,
-        ):
-            prepared_plan = fast_plan.prepare_exec_plan(
-                selected, stack, project.spec, project.files, project.context, scratch=scratch, git=git_mounts,
-                keep=not request.leaves_lock,
+    with open_for_building(request, emit, cancel) as project, ExitStack() as exits:
+        selected, context = find_env(project.spec, env), project.context
+        pod = exits.enter_context(task_services.begin_pod(context, selected))
+        scheduler, stack = _build_stack(project, selected, runs=True)
+        services = _build_services(selected, scheduler, context)
+        git_mounts = exits.enter_context(task_git.provide_git(context))
+        scratch = exits.enter_context(task_container.scratch_for(selected, context))
+        requests = services.requests(single_id=context.runner.single_id)
+        group = place = None
+        if pod is not None:
+            group = exits.enter_context(_run_services(project, selected, services, requests, pod, git_mounts))
+            place = exits.enter_context(group.member())
+        prepared_plan = fast_plan.prepare_exec_plan(
+            selected, stack, project.spec, project.files, context, scratch=scratch, git=git_mounts,
+            keep=not request.leaves_lock, services=requests, place=place,
+        )  # fmt: skip
+        # from this event on the command has the terminal
+        emit(Started(id="command", subject="task", name="exec", env=env, time=time.time()))
+        if describe is not None:
+            describe([describe_operation(operation) for operation in prepared_plan["program"]["operations"]])
+        try:
+            status = fast_exec.launch(
+                prepared_plan, argv, terminal=terminal, cancel=group.cancel if group else cancel.reader,
+                joins=place.namespaces if place else None,
             )  # fmt: skip
-            # from this event on the command has the terminal
-            emit(Started(id="command", subject="task", name="exec", env=env, time=time.time()))
-            if describe is not None:
-                describe([describe_operation(operation) for operation in prepared_plan["program"]["operations"]])
-            try:
-                return fast_exec.launch(prepared_plan, argv, terminal=terminal, cancel=cancel.reader)
-            except git.RepositoryError as error:
-                raise MakeError(f"the project cannot be read: {error}", code="project-git") from error
+        except git.RepositoryError as error:
+            raise MakeError(f"the project cannot be read: {error}", code="project-git") from error
+        if group and not group.interrupted:
+            group.check()
+        return status
+
+
+def _build_services(env: Env, scheduler: Scheduler, context: Context) -> ServiceStacks:
+    used = task_services.used_services(env)
+    task_services.check_services(env, None, single_id=context.runner.single_id)
+    try:
+        return ServiceStacks(used, task_services.build_service_stacks(used, scheduler))
+    except EnvtoolError as error:
+        raise all_problems.complete_error(error, (env,), scheduler, context, runs=True) from error
+
+
+@contextmanager
+def _run_services(
+    project: OpenProject,
+    env: Env,
+    services: ServiceStacks,
+    requests: tuple[ServiceRequest, ...],
+    pod: StartedPod,
+    git_mounts: task_git.TaskGit,
+) -> Iterator[ServiceGroup]:
+    """A context in which the services of an env run. Raises ServiceError."""
+    context = project.context
+    hidden = (*source_files.list_hidden(context.root, context.cancel.reader), *git_mounts.hidden)
+    seen = ServiceProject(root=context.root, hidden=hidden, binds=git_mounts.binds, peeks=git_mounts.peeks)
+    with (
+        task_services.run_directory(project.spec.root, context) as directory,
+        task_services.open_group(context, pod, env.name, "exec", directory, seen) as group,
+    ):
+        group.start(services.locals(requests))
+        yield group

@@ -20,10 +20,10 @@ from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
 from envtool.project import host_access, rundir
-from envtool.run import cached_task, fast_plan
+from envtool.run import cached_task, fast_plan, task_services
+from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message, to_envtool_error
 from envtool.run.shutdown import GracePeriod
-from envtool.run.task_request import TaskCall
 
 POLL_SECONDS = 0.05  # how often the run looks whether it was cancelled
 
@@ -52,8 +52,9 @@ def _run_in_envs(
         raise unknown_task_error(spec, task)
     scheduler = Scheduler(project.graph, context)
     if request.expect_cached:
-        node_ids = {node_id for env, _ in selected for node_id in project.graph.stacks[env.name]}
-        scheduler.start_pulls([env.name for env, _ in selected])
+        names = [name for pair in selected for name in task_services.stack_names(*pair)]
+        node_ids = {node_id for name in names for node_id in project.graph.stacks[name]}
+        scheduler.start_pulls(names)
         _check_cached(project, node_ids, scheduler)
     directory, note = rundir.open_run(spec.root)
     if note:
@@ -140,7 +141,7 @@ def _describe_uncached(selected: Sequence[tuple[Env, Task]], results: Sequence[R
     """Names the tasks that passed and yet run again the next time, with the reasons; empty if there is none."""
     reasons = {reason: sorted(names) for reason, names in context.unremembered.items()}
     passed = [pair for pair, result in zip(selected, results, strict=True) if result.outcome == "passed"]
-    if networked := [f"{env.name} {task.name}" for env, task in passed if env.network]:
+    if networked := [f"{env.name} {task.name}" for env, task in passed if env.has_outside]:
         reasons["it has a network"] = networked
     parts = []
     for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1])):

@@ -5,6 +5,7 @@ program_json        a container as JSON, for another process or machine
 step_functions      the functions that steps run inside, as names
 rootfs_operations   the list of operations that make a container's file systems, and a line about each
 runner              what builds and tasks need of a machine, as a protocol, and this machine's kernel as one
+started             a container that runs, and what can be known of it from outside: sockets, files, usage
 supervisor          runs one container to its end: starts it, answers it, enforces deadlines, reaps it
 pid1                the first process inside: has the mounts made, runs the steps, reaps their children
 execution           runs a further command in a container that runs: the handle, and the request to pid 1

@@ -204,15 +204,22 @@ class EnterableInit(pid1.Init):
 
     def _serve(self, channel: _socket.socket, data: bytes, descriptors: list[int], *, complete: bool) -> None:
         """Do what is asked. The channel is kept for a command that was started, else closed."""
-        report: tuple[str, str, int, str] | None = None
+        report: tuple[int | str, ...] | None = None
         try:
             message = messages.unpack(data)
-            if message == ("namespaces",):
-                join.send_namespaces(channel)
-            elif complete:
-                self._start_command(channel, execution.unpack_request(message, descriptors), descriptors)
-            else:
-                report = ("error", "exec", errno.EMFILE, os.strerror(errno.EMFILE))
+            match message:
+                case ("namespaces",):
+                    join.send_namespaces(channel)
+                case ("exists", str(path)):
+                    report = ("exists", int(os.path.exists(path)))
+                case ("signal", int(number)) if 0 < number < 65:
+                    if self.running:
+                        pid1.signal_group(self.running, number)
+                    report = ("signal",)
+                case _ if complete:
+                    self._start_command(channel, execution.unpack_request(message, descriptors), descriptors)
+                case _:
+                    report = ("error", "exec", errno.EMFILE, os.strerror(errno.EMFILE))
         except OSError as error:
             report = ("error", "exec", error.errno or 0, str(error.strerror or error))
         except ValueError as error:

@@ -186,6 +186,23 @@ def receive(channel: _socket.socket, seconds: float) -> tuple[tuple[int | str, .
     return message, descriptors
 
 
+def ask(supervisor: RunningContainer, message: bytes) -> tuple[int | str, ...]:
+    """Send a request that pid 1 answers at once, and return its answer. Raises SandboxError."""
+    channel = send_request(supervisor, message)
+    try:
+        answer, descriptors = receive(channel, ANSWER_SECONDS)
+    finally:
+        channel.close()
+    for descriptor in descriptors:
+        os.close(descriptor)
+    match answer:
+        case ():
+            raise ended()
+        case ("error", str(stage), int(number), str(text)):
+            raise start_error(stage, number, text)
+    return answer
+
+
 def ended() -> SandboxError:
     """Returns the error for a container that cannot be entered any more."""
     return SandboxError("the container does not run", code="container-ended", hint="")

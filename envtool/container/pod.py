@@ -203,6 +203,18 @@ class Pod:
         """Accept no more connections; those that are open go on."""
         self._request("unpublish", number)
 
+    def connect(self, address: str, port: int, *, seconds: float) -> socket.socket:
+        """Returns a connection to a member from within the pod, as another member would make it. Raises OSError."""
+        _, (descriptor,) = self._request("socket", reply=("socket", 1))
+        connection = socket.socket(fileno=descriptor)
+        try:
+            connection.settimeout(seconds)
+            connection.connect((address, port))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def attempts(self) -> tuple[tuple[Attempt, ...], int]:
         """Returns what members tried outside of the pod, and the number of packets to what is not listed: a list is not
         longer than 256 addresses and 256 names.

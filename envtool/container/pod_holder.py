@@ -245,6 +245,10 @@ class _Holder:
                 self._publisher.add(number, socket.socket(fileno=descriptors.pop()), service, port)
             case ("unpublish", int(number)):
                 self._publisher.remove(number)
+            case ("socket",):  # of the hub's namespace: the caller, who is in none of them, connects it
+                probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                descriptors.append(probe.detach())  # closed here once it is sent
+                return ("socket",), (descriptors[-1],)
             case ("noted",):
                 return ("noted", self._describe_noted()), ()
             case _:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from envtool.model import Json
 
 HOME = "/home/envtool"
+HOSTNAME, LOCAL_ADDRESS = "envtool", "127.0.1.1"  # of containers that are in no pod
 OUTPUTS_LIMIT = 2 << 30  # bytes, unless the spec has another limit
 
 
@@ -173,8 +174,8 @@ class Program:
     # /home/envtool, no capabilities.
     user: Literal["root", "user"] = "user"
     network: bool = False  # True: the host's network namespace, with its resolv.conf and hosts
-    hostname: str = "envtool"
-    address: str = "127.0.1.1"  # of the host name in /etc/hosts; in a pod, the member's
+    hostname: str = HOSTNAME
+    address: str = LOCAL_ADDRESS  # of the host name in /etc/hosts; in a pod, the member's
     timeout: float | None = None  # seconds for all steps together; then TERM, `grace` later KILL of everything
     grace: float = 2.0
     outputs: tuple[

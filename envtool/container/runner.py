@@ -13,10 +13,105 @@ from envtool.container import userns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from mmap import mmap
+    from socket import socket
 
+    from envtool.container.execution import ExecutionResult
+    from envtool.container.join import Namespaces
+    from envtool.container.pod import Attempt, Member
     from envtool.container.program import Program
+    from envtool.container.started import TcpSocket, Usage
     from envtool.container.supervisor import Exit
+
+
+class StartedCommand(Protocol):
+    """A command in a container that runs: see `execution.Execution`."""
+
+    def wait(self) -> ExecutionResult:
+        """Returns how it ended. Raises SandboxError."""
+        ...
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to its process group."""
+        ...
+
+
+class StartedContainer(Protocol):
+    """A container that runs, for the context that `Runner.start` returned. `wait` is called by the thread that started
+    it, which has to live as long as the container; everything else by any thread."""
+
+    def wait(self) -> Exit:
+        """Returns how it ended. Raises SandboxError."""
+        ...
+
+    def signal(self, number: int) -> None:
+        """Sends any signal to the process group of the running step; nothing if the container has ended."""
+        ...
+
+    def kill(self) -> None:
+        """Kills all of it."""
+        ...
+
+    def exec(self, argv: Sequence[str], **options: Any) -> AbstractContextManager[StartedCommand]:
+        """Starts a further command: see `execution.Execution`. Raises SandboxError where the container has ended."""
+        ...
+
+    def has_file(self, path: str) -> bool:
+        """Returns whether a path exists in it. Raises SandboxError where the container has ended."""
+        ...
+
+    def tcp_sockets(self) -> tuple[TcpSocket, ...]:
+        """Returns the sockets of TCP in its network; none if the container has ended."""
+        ...
+
+    def usage(self) -> Usage:
+        """Returns what its processes use now."""
+        ...
+
+
+class StartedPod(Protocol):
+    """The network of one run: see `pod.Pod`."""
+
+    def close(self) -> None:
+        """Ends the pod."""
+        ...
+
+    def add_member(self, name: str, service: str = "", *, default_route: bool = False) -> Member:
+        """See Pod."""
+        ...
+
+    def namespaces(self, name: str) -> Namespaces:
+        """See Pod."""
+        ...
+
+    def declare_service(self, service: str) -> None:
+        """See Pod."""
+        ...
+
+    def set_ready(self, name: str, *, ready: bool) -> None:
+        """See Pod."""
+        ...
+
+    def remove_member(self, name: str) -> None:
+        """See Pod."""
+        ...
+
+    def publish(self, service: str, port: int, *, host_port: int = 0) -> tuple[int, int]:
+        """See Pod."""
+        ...
+
+    def unpublish(self, number: int) -> None:
+        """See Pod."""
+        ...
+
+    def connect(self, address: str, port: int, *, seconds: float) -> socket:
+        """See Pod."""
+        ...
+
+    def attempts(self) -> tuple[tuple[Attempt, ...], int]:
+        """See Pod."""
+        ...
 
 
 class Runner(Protocol):
@@ -37,9 +132,21 @@ class Runner(Protocol):
         outputs_to: str = "",
         protected: tuple[str, ...] = (),
         counters: Sequence[mmap] = (),
+        joins: Namespaces | None = None,
     ) -> Exit:
         """Runs a container to its end; the arguments are those of `supervisor.Container`. Raises SandboxError where it
         could not be made."""
+        ...
+
+    def start(
+        self, program: Program, *, stdout: int, stderr: int, joins: Namespaces | None = None
+    ) -> AbstractContextManager[StartedContainer]:
+        """Returns a context that starts a container; at its end nothing of the container is left. Raises SandboxError
+        where it could not be made."""
+        ...
+
+    def pod(self, *, user: bool = True, spare: int = 0, **options: Any) -> StartedPod:
+        """Starts a pod, and returns at once; the arguments are those of `pod.Pod`."""
         ...
 
     def as_root(self, function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1) -> Any:
@@ -74,6 +181,7 @@ class LocalRunner:
         outputs_to: str = "",
         protected: tuple[str, ...] = (),
         counters: Sequence[mmap] = (),
+        joins: Namespaces | None = None,
     ) -> Exit:
         """See Runner."""
         from envtool.container import supervisor
@@ -86,7 +194,22 @@ class LocalRunner:
             outputs_to=outputs_to,
             protected=protected,
             counters=counters,
+            joins=joins,
         )
+
+    def start(
+        self, program: Program, *, stdout: int, stderr: int, joins: Namespaces | None = None
+    ) -> AbstractContextManager[StartedContainer]:
+        """See Runner."""
+        from envtool.container.started import LocalContainer
+
+        return LocalContainer(program.to_dict(), stdout=stdout, stderr=stderr, joins=joins)
+
+    def pod(self, *, user: bool = True, spare: int = 0, **options: Any) -> StartedPod:
+        """See Runner."""
+        from envtool.container.pod import Pod
+
+        return Pod(user=user, spare=spare, **options)
 
     def as_root(self, function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1) -> Any:
         """See Runner."""

@@ -1,5 +1,5 @@
 """Makes an image of an env on its stack: its layers in order, and a config by which other container tools run it as
-envtool runs tasks (run/task_request.py)."""
+envtool runs tasks (run/task_container.py)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from envtool.images import project_links, runtime_layer
 from envtool.model import Env, Json
 from envtool.net.oci import documents, platforms, serialize
 from envtool.net.oci.documents import Document, ImageConfig, Platform, sha256_digest
-from envtool.run import stack_contents, task_request
+from envtool.run import stack_contents, task_container
 from envtool.store import blobs
 from envtool.store.layers import Layer, read_records
 from envtool.store.store import Store
@@ -169,7 +169,7 @@ def run_config(env: Env, stack: Stack) -> dict[str, Json]:
     have them. An entrypoint of the base is left out, so that a command runs as it is given."""
     base = stack.layers[0].resolved
     config = {**base.node.base_kind.image_config(base.request, base.pins)}
-    variables = task_request.task_environment(env, stack, {}, user="user")
+    variables = task_container.task_environment(env, stack, {}, user="user")
     del variables["TERM"]  # it depends on the terminal
     entrypoint = config.pop("Entrypoint", None)
     command = config.pop("Cmd", None)
@@ -185,7 +185,7 @@ def run_config(env: Env, stack: Stack) -> dict[str, Json]:
     return config | {
         "Env": [f"{name}={value}" for name, value in sorted(variables.items())],
         "User": f"{runtime_layer.TASK_UID}:{runtime_layer.TASK_UID}",
-        "WorkingDir": task_request.workdir(env),
+        "WorkingDir": task_container.workdir(env),
         "Cmd": command if command and not entrypoint else [SHELL],
         "Labels": (labels if isinstance(labels, dict) else {}) | envtool_labels,
     }

@@ -65,9 +65,17 @@ def build_graph(spec: Spec, registry: PluginRegistry) -> Graph:
     nodes: dict[str, Node] = {}
     stacks: dict[str, tuple[str, ...]] = {}
     chains: dict[tuple[str, ...], str] = {}  # ids -> their digest, so that a long chain is hashed once
-    for env in spec.envs:
+    for env in stack_envs(spec):
         stacks[env.name] = _add_stack(env, registry, nodes, chains)
     return _disambiguate_names(Graph(nodes=nodes, stacks=stacks))
+
+
+def stack_envs(spec: Spec) -> tuple[Env, ...]:
+    """Returns all that has a stack: the envs, then the services that they use, and those that the spec declares, each
+    as an env without tasks."""
+    services = (service for env in spec.envs for service in env.services)
+    of_services = {service.env.name: service.env for service in (*services, *spec.services)}
+    return (*spec.envs, *of_services.values())
 
 
 def is_composite(kind: Kind) -> bool:

@@ -424,7 +424,7 @@ def passed_problems(envs: Iterable[Env], allowed: HostPermissions, environ: Iter
     names = tuple(environ)
     problems = []
     for env in envs:
-        message, hint = check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.network)
+        message, hint = check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.has_outside)
         if message:
             problems.append(Problem(where=env.where, message=message, code="pass-not-allowed", hint=hint))
     return tuple(problems)

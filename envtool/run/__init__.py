@@ -1,13 +1,15 @@
 """Runs the tasks of envs on their stacks, and caches the results.
 
-cached_task      Runs a task unless its result is cached: request, find, run, record, store
+cached_task      Runs a task unless its result is cached: request, find, run, store
 fast_exec        Reads the plan cache of `exec` and `shell`: starts the container of an unchanged env
 fast_list        Keeps what `list` printed, and the stat signatures of all files that decided it
 fast_plan        Writes the plan caches that fast_exec and fast_test read
 fast_test        Reads the plan cache of `test`: finds that every task passed before and that nothing changed
 host_inputs      The files of this machine and of git's directories that a task opened, and their state
 host_state       The ctimes of files of this machine, and which of them decide a task
+prepared_task    Takes a snapshot of the project and makes the request of a task
 provenance       Writes the in-toto statement of a task that passed
+recording        Records what a task used and changed while it ran
 restore          Restores the log, the statement and the outputs of a cached result
 result           The Result of one task of one env
 result_cache     The local cache, the team's and none, behind one interface: find and store
@@ -16,8 +18,10 @@ shutdown         How long an interrupted run waits for what is still running
 stack_contents   The packages of a stack, as the plugins report them, and its bill of materials
 sweep            Removes temporary directories that this process leaves in the store
 task             Runs one task of one env in a container
-task_request     A run of a task as plain values: its request, made of env, stack and project; its container; its result
+task_container   The container of an env or a task, as a plain value
+task_request     A run of a task as plain values: TaskRequest and TaskResult
 task_git         The git directory of a task, where the project has none of its own
+task_services    The services beside a task: which there are, their stacks and requests, and their group
 valid_documents  Remembers which specs and locks fit their schemas
 why              Collects what `envtool why TASK` compares
 """

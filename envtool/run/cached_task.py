@@ -1,38 +1,31 @@
-"""Runs a task, unless the result of the same request is cached: request, find, run, store. What the task used and
-changed while it ran is recorded for the cache."""
+"""Runs a task, unless the result of the same request is cached: request, find, run, store."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from envtool import net
 from envtool.build.stack import KnownStack, Stack
-from envtool.errors import EnvtoolError
 from envtool.events import Finished, Started
 from envtool.model import Env
-from envtool.project import snapshot_diff
-from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import provenance
+from envtool.run import provenance, task_services
 from envtool.run.host_inputs import HostInputs
+from envtool.run.prepared_task import PreparedTask, TaskCall, prepare_task
+from envtool.run.recording import Recording
 from envtool.run.restore import restore_result
 from envtool.run.result import Result
-from envtool.run.result_cache import OffCache, RecordedRun, ResultCache, open_cache
+from envtool.run.result_cache import NotCacheable
 from envtool.run.task import run_task
-from envtool.run.task_request import (
-    NotCacheable,
-    PreparedTask,
-    TaskCall,
-    TaskRequest,
-    TaskResult,
-    cacheable_request,
-    prepare_task,
-    take_snapshot,
-)
+from envtool.run.task_request import TaskResult
+from envtool.run.task_services import ServiceStacks
 from envtool.store import results
 from envtool.store.results import StoredResult
+
+if TYPE_CHECKING:
+    from envtool.container.runner import StartedPod
+    from envtool.store.layers import Layer
 
 RunTask = Callable[[PreparedTask, HostInputs | None], TaskResult]
 
@@ -63,16 +56,32 @@ def run_task_cached(
 ) -> tuple[Result, CachedResult | None]:
     """Returns the stored result of a task, or runs the task and stores its result. `again` runs it in any case. Raises
     what building the stack and starting the container raise."""
-    known = None if again or call.env.network else _prepare_known(call, stacks)
+    known = None if again or call.env.has_outside else _prepare_known(call, stacks)
     if known and (answer := _find(known)):
         return answer
+    with task_services.begin_pod(call.context, call.env, call.task) as pod:  # which starts while stacks are built
+        return _run(call, stacks, known, pod, again=again, run=run)
+
+
+def _run(
+    call: TaskCall,
+    stacks: Stacks,
+    known: PreparedTask | None,
+    pod: StartedPod | None,
+    *,
+    again: bool,
+    run: RunTask,
+) -> tuple[Result, CachedResult | None]:
     stack = stacks.stack(call.env.name)
-    if known and [layer.layer for layer in known.stack.layers] == [layer.layer for layer in stack.layers]:
-        task = known._replace(stack=stack)
+    used = task_services.used_services(call.env, call.task)
+    services = ServiceStacks(used, task_services.build_service_stacks(used, stacks))
+    if known and _layers(known.stack, known.services) == _layers(stack, services):
+        task = known._replace(stack=stack, services=services)
     else:
-        task = prepare_task(call, stack)
+        task = prepare_task(call, stack, services)
         if not again and (answer := _find(task)):
             return answer
+    task = task._replace(pod=pod)
     recording = Recording(task)
     result = run(task, recording.reach)
     report = _to_result(call, result)
@@ -80,34 +89,38 @@ def run_task_cached(
         return report, None
     statement = provenance.write_statement(call.env, call.task, stack, call.context, report, view=task.request.view)
     try:
-        stored = _cache(task).store(recording.finish(result, statement))
+        stored = task.cache().store(recording.finish(result, statement))
     except NotCacheable as error:
         _report_not_cached(call, error.reason)
         return report, None
     return report, _to_cached(task, stored) if stored else None
 
 
-def _cache(task: PreparedTask) -> ResultCache:
-    """Returns the cache for the result of a task."""
-    if task.refusal:
-        return OffCache(task.refusal.reason)
-    return open_cache(task.call.context, task.stack)
+def _layers(stack: KnownStack, services: ServiceStacks) -> list[list[Layer | None]]:
+    return [[layer.layer for layer in each.layers] for each in (stack, *services.stacks)]
 
 
 def _prepare_known(call: TaskCall, stacks: Stacks) -> PreparedTask | None:
-    """Returns the task on the stack that it had before, or that it has in the team cache; None if none is known. So a
-    cached result is found without a layer being built or pulled."""
+    """Returns the task on the stacks that it and its services had before, or have in the team cache; None if one is not
+    known. So a cached result is found without a layer being built or pulled."""
     share = call.context.share
-    stack = stacks.find_known_stack(call.env.name)
-    if stack is None and share is not None and share.results:
-        stack = stacks.find_known_stack(call.env.name, team=True)
-    return prepare_task(call, stack) if stack else None
+    team = share is not None and share.results
+    used = task_services.used_services(call.env, call.task)
+    found: list[KnownStack] = []
+    for name in (call.env.name, *(service.env.name for service in used)):
+        stack = stacks.find_known_stack(name)
+        if stack is None and team:
+            stack = stacks.find_known_stack(name, team=True)
+        if stack is None:
+            return None
+        found.append(stack)
+    return prepare_task(call, found[0], ServiceStacks(used, tuple(found[1:])))
 
 
 def _find(task: PreparedTask) -> tuple[Result, CachedResult] | None:
     """Returns the cached result of a task, after restoring what it left; None if the task has to run."""
     call = task.call
-    stored = _cache(task).find(task.request)
+    stored = task.cache().find(task.request)
     if stored is None or not restore_result(call, stored):
         return None
     results.mark_used(call.context.store, stored, call.owner)
@@ -174,75 +187,7 @@ def _to_cached(task: PreparedTask, stored: StoredResult) -> CachedResult:
 
 def _report_not_cached(call: TaskCall, reason: str) -> None:
     """Emits an event at once, and notes the reason for the end of the run, which lists tasks with a network itself."""
-    if call.env.network:
+    if call.env.has_outside:
         return
     call.context.emit(net.note_event(call.event_id, f"not remembered: {reason}"))
     call.context.unremembered.setdefault(reason, []).append(f"{call.env.name} {call.task.name}")
-
-
-class Recording:
-    """Starts before the task does. `reach` is what the task can reach besides its stack and the project's files; None
-    if nothing is recorded."""
-
-    def __init__(self, task: PreparedTask) -> None:
-        """Never raises NotCacheable: `finish` does, when the task has passed."""
-        self._task = task
-        self._refusal = task.refusal
-        self._directories: dict[bytes, tuple[int, int, int, int]] = {}  # see snapshot_diff.directory_states
-        self._manifest = b""
-        self.reach: HostInputs | None = None
-        if task.refusal is None and task.snapshot is not None:
-            try:
-                self._directories = snapshot_diff.directory_states(task.snapshot)
-                self._manifest = snapshot_diff.snapshot_manifest(task.snapshot)
-                self.reach = HostInputs(task.stack, task.call.context)
-            except (EnvtoolError, OSError, SnapshotError) as error:
-                self._refusal = NotCacheable(str(error))
-
-    def finish(self, result: TaskResult, statement: bytes = b"") -> RecordedRun:
-        """Returns the record of a task that passed, with its provenance. Raises NotCacheable if another program touched
-        the project, git's history or this machine's files meanwhile, or if one of them cannot be read."""
-        if self._refusal is not None:
-            raise self._refusal
-        call, request, reach = self._task.call, self._task.request, self.reach
-        assert reach is not None
-        try:
-            after = take_snapshot(call.context)
-            self._check_project(after, result)
-            if not reach.is_unchanged():
-                raise NotCacheable("this machine's own system changed while it ran")
-            git = reach.git(call.context)
-            requests, manifests = [request], {request.view: self._manifest}
-            if (later := self._request_after(after)) != request:
-                requests.append(later)
-                manifests[later.view] = snapshot_diff.snapshot_manifest(after)
-        except (EnvtoolError, OSError, SnapshotError) as error:
-            raise NotCacheable(str(error)) from error
-        return RecordedRun(
-            requests=tuple(requests),
-            result=result,
-            log=call.log,
-            manifests=manifests,
-            statement=statement,
-            git=git,
-            reach=reach,
-        )
-
-    def _check_project(self, after: Snapshot, result: TaskResult) -> None:
-        """Raises NotCacheable if something but the task's outputs changed in the project; SnapshotError, OSError."""
-        assert self._task.snapshot is not None
-        if touched := snapshot_diff.changed_paths(self._task.snapshot, after) - {*result.outputs}:
-            more = f" and {len(touched) - 1} more" if len(touched) > 1 else ""
-            raise NotCacheable(f"{min(touched)}{more} was touched while it ran")
-        # a file may have been replaced and put back
-        if directory := snapshot_diff.changed_directory(self._directories, after):
-            raise NotCacheable(f"the directory {directory} was changed while it ran")
-
-    def _request_after(self, after: Snapshot) -> TaskRequest:
-        """Returns the request of the next run: the task's outputs are files of the project, so it may have another
-        view, but nothing that would change the result. Raises NotCacheable if git's history changed."""
-        call, request = self._task.call, self._task.request
-        later = cacheable_request(request, call.context, after)
-        if later not in (request, replace(request, view=after.digest)):
-            raise NotCacheable("git's history changed while it ran")
-        return later

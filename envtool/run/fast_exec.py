@@ -166,10 +166,11 @@ def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:
     return variables
 
 
-def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cancel: int) -> int:
+def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cancel: int, joins: Any = None) -> int:
     """Runs a command (empty: a shell) in the container of a plan. Returns its exit status; 130 if `cancel` ended it.
-    The caller holds the layers. One plan may be launched any number of times. Raises SandboxError, and
-    git.RepositoryError if git cannot list the hidden files."""
+    The container is made in the namespaces `joins` (container/join.py), if its plan is for a pod. The caller holds the
+    layers. One plan may be launched any number of times. Raises SandboxError, and git.RepositoryError if git cannot
+    list the hidden files."""
     running = start_gits(plan)  # git works while we import
     from envtool.container import supervisor
 
@@ -185,7 +186,7 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     step["argv"] = argv or ("/bin/sh", "-c", SHELL)
     step["env"] = environment(plan, terminal=terminal)
     program["steps"] = (step,)
-    outcome = supervisor.run(program, stdin=0, stdout=1, stderr=2, terminal=terminal, cancel=cancel)
+    outcome = supervisor.run(program, stdin=0, stdout=1, stderr=2, terminal=terminal, cancel=cancel, joins=joins)
     return 130 if outcome.interrupted else outcome.status
 
 

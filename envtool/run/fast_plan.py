@@ -9,7 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envtool.api import Base
 from envtool.build.context import Context
@@ -22,10 +22,25 @@ from envtool.model import Env, Spec
 from envtool.plugins import code_paths, discover
 from envtool.project import host_access, rundir, snapshot, source_files
 from envtool.project.source_files import ProjectFiles
-from envtool.run import fast_exec, fast_test, host_inputs, host_state, provenance, task_git, task_request
+from envtool.run import (
+    fast_exec,
+    fast_test,
+    host_inputs,
+    host_state,
+    provenance,
+    task_container,
+    task_git,
+    task_services,
+)
 from envtool.run.cached_task import CachedResult
+from envtool.services.service_container import ServiceProject
 from envtool.store import layers, locks
 
+if TYPE_CHECKING:
+    from envtool.services.group_values import PodPlace
+    from envtool.services.service_request import ServiceRequest
+
+NO_GIT = task_git.TaskGit()
 CLOCK_MARGIN = 1_000_000_000  # nanoseconds
 MAX_WATCHED = 20_000  # watched paths: to check more of them would save no time
 
@@ -38,16 +53,19 @@ def prepare_exec_plan(
     context: Context,
     *,
     scratch: str = "",
-    git: task_git.TaskGit = task_request.NO_GIT,
+    git: task_git.TaskGit = NO_GIT,
     keep: bool = True,
+    services: tuple[ServiceRequest, ...] = (),
+    place: PodPlace | None = None,
 ) -> dict[str, Any]:
     """Returns the plan of an env whose stack is built, for `fast_exec.launch`. Stores it for the next call if `keep` is
     set, unless the env needs a copy of a git directory, host access that was allowed on this command line, the network,
-    or scratch space on disk."""
+    a pod, or scratch space on disk. `services` run beside the command, and `place` is its place in their pod."""
     spec_path = _spec_path(spec)
-    request = task_request.make_request(env, stack, {}, arch=context.arch)
-    program = task_request.make_program(
-        request, stack, project=context.root, hidden=(), scratch=scratch, allowed=context.allowed, git=git
+    request = task_container.make_request(env, stack, {}, arch=context.arch, services=services)
+    project = ServiceProject(root=context.root, hidden=git.hidden, binds=git.binds, peeks=git.peeks)
+    program = task_container.make_program(
+        request, stack, project=project, scratch=scratch, allowed=context.allowed, place=place
     )
     repositories = source_files.list_repositories(context.root, context.cancel.reader)
     repository = repositories[0][1] if repositories else None
@@ -63,7 +81,7 @@ def prepare_exec_plan(
         "program": program_dict,
         "environment": dict(program.env),
         "passed": env.passed,
-        "allowed": host_access.passable_variables(env.passed, context.allowed, network=env.network),
+        "allowed": host_access.passable_variables(env.passed, context.allowed, network=env.has_outside),
         "hidden": (source_files.OWN, *git.hidden),
         "repositories": tuple((prefix, os.path.join(context.root, prefix.rstrip("/"))) for prefix, _ in repositories),
         "git": repository.directory if repository else "",
@@ -78,7 +96,7 @@ def prepare_exec_plan(
     if not plan["repositories"]:  # once there is a repository, git decides what is hidden
         path = os.path.join(real_path(context.root), ".git")
         watched.setdefault(path, fast_exec.stat_signature(path))
-    is_plain = not scratch and not git.binds and not env.network and not context.allowed.said
+    is_plain = not (scratch or git.binds or env.has_outside or context.allowed.said or task_services.needs_pod(env))
     if keep and is_plain and len(watched) <= MAX_WATCHED:
         plan["watch"] = sorted(watched.items())
         store_files.replace_if_possible(
@@ -216,8 +234,10 @@ def _spec_path(spec: Spec) -> str:
 
 
 def _is_plain(trace: CachedResult) -> bool:
-    """Returns whether fast_test can report a result: it has no outputs and no message, and its names are printable
-    ASCII."""
+    """Returns whether fast_test can report a result: it has no outputs and no message, its names are printable ASCII,
+    and the stack of its env decides it: it has no services."""
+    if trace.env.services:
+        return False
     name = f"{trace.env.name}{trace.task}"
     return not trace.stored.outputs and not trace.stored.run.message and name.isascii() and name.isprintable()
 

@@ -45,9 +45,9 @@ class HostInputs:
 
     __slots__ = ("_began", "_directories", "_machine", "opened")
 
-    def __init__(self, stack: KnownStack, context: Context) -> None:
-        """Raises EnvtoolError if git fails."""
-        self._machine = shown_host_files(stack.layers)
+    def __init__(self, stack: KnownStack, context: Context, beside: Sequence[KnownStack] = ()) -> None:
+        """`beside` are the stacks of services. Raises EnvtoolError if git fails."""
+        self._machine = _merge_looked([shown_host_files(each.layers) for each in (stack, *beside)])
         self._directories = {
             directory for top in _visible_git_directories(context) for directory, _ in _directories(top)
         }
@@ -58,6 +58,10 @@ class HostInputs:
     def watch(self) -> tuple[str, ...]:
         """Directories of the container in which the kernel has to report what the task opens."""
         return (*(self._machine.trees if self._machine else ()), *self._directories)
+
+    def add_opened(self, opened: tuple[str, ...] | None) -> None:
+        """Adds what services opened; None: that is not known."""
+        self.opened = None if self.opened is None or opened is None else (*self.opened, *opened)
 
     def git(self, context: Context) -> str:
         """Returns the digest of git's directories if the task opened a file in them, else "". Raises EnvtoolError if
@@ -86,6 +90,16 @@ class HostInputs:
             if self.opened is not None:
                 opened_paths = [path for path in self.opened if os.path.dirname(path) in trees]
             answer_cache.put(context.store, opened_files_question("result", key), opened_paths)
+
+
+def _merge_looked(found: Sequence[Looked | None]) -> Looked | None:
+    """Returns the files of this machine that any of some stacks shows; None where none does."""
+    shown = [looked for looked in found if looked is not None]
+    if len(shown) < 2:
+        return shown[0] if shown else None
+    states = {path: state for looked in shown for path, state in looked.states.items()}
+    trees = dict.fromkeys(path for looked in shown for path in looked.trees)
+    return Looked(states=states, trees=(*trees,), unseen=" ".join(filter(None, (looked.unseen for looked in shown))))
 
 
 def unseen_reason(stack: KnownStack) -> str:

@@ -13,7 +13,7 @@ from envtool.fs import hashing
 from envtool.fs.beneath import open_beneath
 from envtool.project import rundir
 from envtool.run import provenance
-from envtool.run.task_request import TaskCall
+from envtool.run.prepared_task import TaskCall
 from envtool.store.results import StoredOutput, StoredResult
 
 

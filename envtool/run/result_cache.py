@@ -11,15 +11,24 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from envtool import keys
 from envtool.build.context import Context
 from envtool.build.stack import KnownStack
 from envtool.errors import EnvtoolError
 from envtool.project.snapshot import SnapshotError
 from envtool.run import host_inputs, provenance
 from envtool.run.host_inputs import HostInputs
-from envtool.run.task_request import NotCacheable, TaskRequest, TaskResult, result_owner
+from envtool.run.task_request import TaskRequest, TaskResult
 from envtool.store import layers, record_results, results, snapshots
 from envtool.store.results import StoredResult
+
+
+class NotCacheable(Exception):  # noqa: N818 - a state of the task, not an error: it has passed
+    """The result of a task is not stored. `reason` is for people."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class RecordedRun(NamedTuple):
@@ -61,10 +70,11 @@ class OffCache:
 
 
 class LocalCache:
-    """Results in the store of this machine. `stack` is the task's stack here."""
+    """Results in the store of this machine. `stack` is the task's stack here, `owner` the key by which the store counts
+    the results of one task (see `result_owner`)."""
 
-    def __init__(self, context: Context, stack: KnownStack) -> None:
-        self._context, self._stack = context, stack
+    def __init__(self, context: Context, stack: KnownStack, owner: str) -> None:
+        self._context, self._stack, self._owner = context, stack, owner
 
     def find(self, request: TaskRequest) -> StoredResult | None:
         """See ResultCache. Removes a result that is damaged."""
@@ -106,7 +116,7 @@ class LocalCache:
                     message=run.result.message,
                     git=run.git,
                 ),
-                owner=result_owner(self._context.root, run.requests[0].env, run.requests[0].task),
+                owner=self._owner,
                 log=run.log,
                 statement=provenance.reusable_statement(run.statement, same=run.requests[0].history != ""),
                 root=self._context.root,
@@ -126,8 +136,8 @@ class LocalCache:
 class TeamResultCache:
     """The local cache, and behind it the team's: a result that is found there is stored here first."""
 
-    def __init__(self, local: LocalCache, context: Context, stack: KnownStack) -> None:
-        self._local, self._context, self._stack = local, context, stack
+    def __init__(self, local: LocalCache, context: Context, stack: KnownStack, owner: str) -> None:
+        self._local, self._context, self._stack, self._owner = local, context, stack, owner
 
     def find(self, request: TaskRequest) -> StoredResult | None:
         """See ResultCache. Raises StoreError, too."""
@@ -136,8 +146,7 @@ class TeamResultCache:
         from envtool.run import shared_results
 
         name = f"result of {request.env} {request.task}"
-        owner = result_owner(self._context.root, request.env, request.task)
-        pulled = shared_results.pull_result(request.key, name, owner, self._stack, self._context)
+        pulled = shared_results.pull_result(request.key, name, self._owner, self._stack, self._context)
         return self._local.find(request) if pulled else None
 
     def store(self, run: RecordedRun) -> StoredResult | None:
@@ -154,11 +163,16 @@ class TeamResultCache:
         return result
 
 
-def open_cache(context: Context, stack: KnownStack) -> ResultCache:
+def open_cache(context: Context, stack: KnownStack, owner: str) -> ResultCache:
     """Returns the cache for the results of one task on its stack."""
-    local = LocalCache(context, stack)
+    local = LocalCache(context, stack, owner)
     if context.share is None:
         return local
     from envtool.run import shared_results  # imports what the team cache and its registry are made of
 
-    return TeamResultCache(local, context, stack) if shared_results.is_shareable(stack, context) else local
+    return TeamResultCache(local, context, stack, owner) if shared_results.is_shareable(stack, context) else local
+
+
+def result_owner(root: str, env: str, task: str) -> str:
+    """Returns the key by which the store counts the results of one task: store/results.py keeps a few of each."""
+    return keys.digest([root, env, task])[:32]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import IO, TYPE_CHECKING
 
 from envtool.build import failure_hints
@@ -13,29 +13,59 @@ from envtool.build.tee import Tee
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
 from envtool.project import rundir, source_files
-from envtool.run import task_git, task_request
+from envtool.run import task_container, task_git, task_services
 from envtool.run.host_inputs import HostInputs
-from envtool.run.task_request import PreparedTask, TaskCall, TaskRequest, TaskResult
+from envtool.run.prepared_task import PreparedTask
+from envtool.run.task_request import TaskRequest, TaskResult
+from envtool.services.service_container import ServiceProject
 from envtool.store import layers
 from envtool.tracking import track_work
 
 if TYPE_CHECKING:
     from envtool.container.supervisor import Exit
+    from envtool.services.group import ServiceGroup
 
 
 def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
-    """Runs a task. `reach` receives the files that the task opened. Raises SandboxError if there can be no container;
-    every other failure is in the result."""
-    call, request, stack = task.call, task.request, task.built
-    event_id, hint = call.event_id, ""
-    with track_work(call.context.emit, event_id, "task", request.task, env=request.env) as work:
+    """Runs a task, beside its services if it has any. `reach` receives the files that the task, and they, opened.
+    Raises SandboxError if there can be no container, ServiceError if a service was not ready; every other failure is in
+    the result."""
+    call, context = task.call, task.call.context
+    with task_git.provide_git(context) as git:
+        project = ServiceProject(
+            root=context.root,
+            hidden=(*source_files.list_hidden(context.root, context.cancel.reader), *context.logs, *git.hidden),
+            binds=git.binds,
+            peeks=git.peeks,
+            watch=reach.watch if reach else (),
+        )
+        if task.pod is None:
+            return _run_tracked(task, reach, project)
+        log_directory = os.path.dirname(call.log)
+        with task_services.open_group(
+            context, task.pod, task.request.env, task.request.task, log_directory, project
+        ) as group:
+            group.start(task.services.locals(task.request.services))
+            result = _run_tracked(task, reach, project, group)
+            group.stop()
+            if reach:
+                reach.add_opened(group.opened())
+            return result
+
+
+def _run_tracked(
+    task: PreparedTask, reach: HostInputs | None, project: ServiceProject, group: ServiceGroup | None = None
+) -> TaskResult:
+    call, request = task.call, task.request
+    hint = ""
+    with track_work(call.context.emit, call.event_id, "task", request.task, env=request.env) as work:
         try:
-            ended, output = _run(call, request, stack, reach, event_id)
+            ended, output = _run(task, reach, project, group)
         except EnvtoolError as error:
             work.detail = error.message
             raise
         work.status, work.outputs = ended.status, ended.outputs
-        work.outcome, work.detail = _outcome(ended, request)
+        work.outcome, work.detail = _outcome(ended, request, group.failure if group else None)
         if work.outcome == "failed":
             commands = "\n".join([*call.env.set, *(" ".join(command) for command in request.commands)])
             hint = failure_hints.task_failure_hint(
@@ -44,8 +74,8 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
                 commands=commands,
                 network=request.network,
                 scratch=request.scratch,
-                base=stack.layers[0].resolved.node.kind.name,
-                programs=lambda: list_programs(stack),
+                base=task.stack.layers[0].resolved.node.kind.name,
+                programs=lambda: list_programs(task.built),
             )
     return TaskResult(
         outcome=work.outcome,
@@ -58,34 +88,30 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
 
 
 def _run(
-    call: TaskCall, request: TaskRequest, stack: Stack, reach: HostInputs | None, event_id: str
+    task: PreparedTask, reach: HostInputs | None, project: ServiceProject, group: ServiceGroup | None
 ) -> tuple[Exit, str]:
     """Returns how the container ended and, if it failed, the last 64 KiB of its output."""
-    context = call.context
+    call, request, context = task.call, task.request, task.call.context
     with (
-        layers.hold_layers(context.store, [made.layer for made in stack.layers]),
-        task_request.scratch_for(call.env, context) as scratch,
-        task_git.provide_git(context) as git,
+        layers.hold_layers(context.store, [made.layer for made in task.built.layers]),
+        task_container.scratch_for(call.env, context) as scratch,
+        group.member() if group else nullcontext() as place,
     ):
-        program = task_request.make_program(
-            request,
-            stack,
-            project=context.root,
-            hidden=(*source_files.list_hidden(context.root, context.cancel.reader), *context.logs),
-            scratch=scratch,
-            allowed=context.allowed,
-            watch=reach.watch if reach else (),
-            git=git,
+        program = task_container.make_program(
+            request, task.built, project=project, scratch=scratch, allowed=context.allowed, place=place
         )
-        with _log(call.log) as file, Tee(file, context.emit, event_id) as tee:
+        with _log(call.log) as file, Tee(file, context.emit, call.event_id) as tee:
             ended = context.runner.run(
                 program,
                 stdout=tee.writer,
                 stderr=tee.writer,
-                cancel=context.cancel.reader,
+                cancel=group.cancel if group else context.cancel.reader,
                 outputs_to=context.root if request.outputs else "",
                 protected=context.files,
+                joins=place.namespaces if place else None,
             )
+            if group and group.failure and not group.interrupted:
+                _write_failure(tee.writer, group.failure)
             tee.close()
             if reach:
                 reach.opened = ended.opened
@@ -119,8 +145,17 @@ def _log(path: str) -> IO[bytes]:
         raise StoreError(f"the log cannot be written: {error.strerror}: {path}", code="evidence-write") from error
 
 
-def _outcome(exit_status: Exit, request: TaskRequest) -> tuple[Outcome, str]:
+def _write_failure(writer: int, failure: EnvtoolError) -> None:
+    """Writes into the task's log why its service ended it, and the last lines of that service."""
+    lines = failure.output.splitlines() or ["(it has printed nothing)"]
+    text = "".join(f"{line}\n" for line in ("", f"[envtool: {failure.message}; its last lines:]", *lines))
+    os.write(writer, text.encode(errors="replace"))  # less than a pipe holds
+
+
+def _outcome(exit_status: Exit, request: TaskRequest, failure: EnvtoolError | None) -> tuple[Outcome, str]:
     notes = "; ".join(filter(None, [exit_status.lost, *exit_status.notes]))
+    if failure is not None:
+        return "failed", "; ".join(filter(None, [failure.message, notes]))
     if exit_status.interrupted:
         return "interrupted", notes
     if exit_status.timed_out:

@@ -19,8 +19,10 @@ from envtool.plan.graph import Graph
 from envtool.plan.why import Explanation
 from envtool.project import host_access, snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import host_inputs, task_request
-from envtool.run.task_request import NotCacheable
+from envtool.run import host_inputs, prepared_task, result_cache, task_services
+from envtool.run.prepared_task import TaskCall
+from envtool.run.result_cache import NotCacheable
+from envtool.run.task_services import ServiceStacks
 from envtool.store import results, snapshots
 
 
@@ -33,7 +35,7 @@ def explain_tasks(
     project: Snapshot | None = None
     refusal = ""
     try:
-        project = task_request.take_snapshot(context)
+        project = prepared_task.take_snapshot(context)
     except NotCacheable as error:
         refusal = error.reason
     return tuple(_explain(env, task, graph, states, context, project, refusal) for env, task in tasks)
@@ -48,24 +50,24 @@ def _explain(
     project: Snapshot | None,
     refusal: str,
 ) -> Explanation:
-    stack = [states[node_id] for node_id in graph.stacks[env.name]]
+    stack = [states[node_id] for name in task_services.stack_names(env, task) for node_id in graph.stacks[name]]
     waits = tuple(state.node.spec.name for state in stack if state.output is None and state.request is not None)
     parents = tuple(as_parent(layer) for layer in known_layers(graph.stacks[env.name], states))
-    never = "it has the network, and is run every time" if env.network else refusal
+    never = "it has the network, and is run every time" if env.has_outside else refusal
     document: Mapping[str, Json] | None = None
     if project and not waits and not never:
-        host = host_access.select_variables(env.passed, os.environ)
-        known_stack = KnownStack(layers=tuple(known_layers(graph.stacks[env.name], states)))
+        call = TaskCall(
+            env=env, task=task, context=context, log="", host=host_access.select_variables(env.passed, os.environ)
+        )
+        known_stack = _known_stack(env.name, graph, states)
+        used = task_services.used_services(env, task)
+        services = ServiceStacks(used, tuple(_known_stack(service.env.name, graph, states) for service in used))
         try:
-            task_request.check_cacheable(env, known_stack)
-            request = task_request.make_request(env, known_stack, host, arch=context.arch, task=task)
-            document = task_request.cacheable_request(request, context, project).document()
+            prepared_task.check_cacheable(env, known_stack, services)
+            document = prepared_task.cacheable_request(call, known_stack, project, services).document()
         except NotCacheable as error:
             never = error.reason
-        except EnvtoolError as error:  # of a hook of the base or a layer
-            context.cancel.check()
-            never = error.message
-    owner = task_request.result_owner(context.root, env.name, task.name)
+    owner = result_cache.result_owner(context.root, env.name, task.name)
     stored = results.results_of_owner(context.store, owner)
     runs = [
         why_task.PastRun(key=result.key, document=_with_git(result), time=result.run.started, host=result.run.host)
@@ -97,6 +99,10 @@ def _explain(
         ground=ground,
         places=LocationLookup(option=lambda text: find_in_spec(context.root, task.where, text)),
     )
+
+
+def _known_stack(name: str, graph: Graph, states: Mapping[str, NodeState]) -> KnownStack:
+    return KnownStack(layers=tuple(known_layers(graph.stacks[name], states)))
 
 
 def _with_git(result: results.StoredResult) -> Mapping[str, Json]:

@@ -10,8 +10,13 @@ matrix         expands a matrix into its points
 node           parses YAML text into YamlNodes, with limits on size and depth; Problems collects errors
 scalar_types   parses durations, sizes, paths and names
 plugin_keys    asks plugins what `language: NAME` and their own keys add to an env
+render_service renders one service: its stack, and what the user wrote over what its kind stands for
 schema         builds the JSON Schema of a spec
 select_envs    finds the envs that names and patterns on a command line mean
+service_kinds  asks a plugin what the kind of a service stands for
+service_schema the JSON Schema of a service's own keys
+service_values reads ports, checks, signals and prepare commands of a service, and `network: {allow:}`
+services       reads the declared services, and renders those that each env uses
 tasks          reads the tasks of one env
 template       renders Jinja2 templates in one scalar, within limits
 validate       checks a value against a schema, and words the errors

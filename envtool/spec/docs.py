@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from envtool.plugins import ENV_KEYS
+from envtool.plugins import ENV_KEYS, SERVICE_KEYS
 from envtool.spec.schema import LAYER_KEYS, schema
 from envtool.spec.validate import describe_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from envtool.api import Kind, Language
+    from envtool.api import Kind, Language, ServiceKind
     from envtool.model import Json
     from envtool.plugins import PluginRegistry
 
@@ -48,14 +48,27 @@ def reference(registry: PluginRegistry) -> str:
     parts += _section("Keys of plugins", text, keys, root) if keys else []
     task = "A task is a line for `sh`, a list of commands, or a mapping:"
     parts += _section("A task", task, definitions["long-task"]["properties"], root, required=("run",))
+    parts += _services(definitions, root)
     layer = definitions["layer"]["properties"]
     common = {key: layer[key] for key in LAYER_KEYS}
     text = "Under `layers:` by name, or in place in an env's list: one kind with its options, and beside it"
     parts += _section("A layer", text, common, root)
     parts += _kinds("Kinds of base", registry.bases.values(), root)
     parts += _kinds("Kinds of layer", registry.layers.values(), root)
+    parts += _service_kinds(registry.services.values(), root)
     parts += _languages(registry.languages.values(), root)
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _services(definitions: Mapping[str, Any], root: dict[str, Json]) -> list[str]:
+    service = definitions["service"]["properties"]
+    own = {key: service[key] for key in sorted(SERVICE_KEYS)}
+    text = "Under `services:` by name. A key of a kind of service, or of a language, may stand beside these."
+    parts = _section("A service", text, own, root)
+    parts += _section("`ready` of a service", "All checks must succeed.", definitions["ready"]["properties"], root)
+    parts += _section("`stop` of a service", "", definitions["stop"]["properties"], root)
+    (prepare,) = _mappings(definitions["prepare"])
+    return parts + _section("`prepare` of a service", "Commands, or a mapping:", prepare["properties"], root)
 
 
 def _section(
@@ -100,6 +113,18 @@ def _kinds(title: str, kinds: Iterable[Kind], root: dict[str, Json]) -> list[str
             lines += [*_table(options.get("properties", {}), root, options.get("required", ())), ""]
         if kind.siblings:
             lines += ["Beside it:", "", *_table(kind.siblings, root), ""]
+    return lines
+
+
+def _service_kinds(kinds: Iterable[ServiceKind], root: dict[str, Json]) -> list[str]:
+    ordered = sorted(kinds, key=lambda kind: kind.name)
+    lines = ["## Kinds of service", ""] if ordered else []
+    for kind in ordered:
+        schema: Any = kind.schema
+        description = " ".join(str(schema.get("description", "")).split())
+        lines += [f"### `{kind.name}` as a service", "", description, "", f"Value: {_value(schema, root)}.", ""]
+        if kind.options:
+            lines += ["Beside it:", "", *_table(kind.options, root), ""]
     return lines
 
 

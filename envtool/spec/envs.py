@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from envtool.model import BaseSpec, Env, LayerSpec, Where
@@ -33,19 +33,37 @@ MAX_LAYERS = 1000  # of one env; one mount of the kernel takes fewer, and envtoo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KindOfStack:
+    """What a kind of service gives its stack: a base, layers below the user's, and variables below the user's."""
+
+    at: YamlNode  # the key in the spec
+    base: BaseSpec | None = None
+    layers: tuple[LayerSpec, ...] = ()
+    variables: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnvPoint:
-    """One env to expand: the node of its group, merged with all that it inherits, with its keys and values (`fields`),
-    and its values of the matrix."""
+    """One env to expand: the node of its group, merged with all that it inherits, and its values of the matrix. The
+    stack of a service is expanded as an env: `user` is then the env that uses the service, whose scope its templates
+    have."""
 
     name: str
     group: str
     node: YamlNode
-    fields: Mapping[str, YamlNode]
-    at: YamlNode  # the key in `envs:`
-    where: Where  # of the key
+    at: YamlNode  # the key in `envs:`, or in `services:`
     values: dict[str, str]
     args: str  # the text for `{{ args }}`
     project: Project
+    section: str = "envs"  # or "services"
+    user: EnvPoint | None = None
+    kind: KindOfStack | None = None
+    fields: Mapping[str, YamlNode] = field(init=False)  # the entries of `node`
+    where: Where = field(init=False)  # of `at`
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", self.node.mapping())
+        object.__setattr__(self, "where", self.at.where)
 
     @property
     def directory(self) -> str:
@@ -53,7 +71,14 @@ class EnvPoint:
 
     @property
     def scope(self) -> Scope:
+        if self.user is not None:
+            return self.user.scope
         return {"matrix": self.values, "env": {"name": self.name, "group": self.group}}
+
+    @property
+    def label(self) -> str:
+        """What an error calls it."""
+        return f"{self.section[:-1]} `{self.group}`"
 
 
 def expand_matrix(work: LoadContext, group: str, axes: YamlNode | None) -> list[tuple[str, dict[str, str]]]:
@@ -71,7 +96,7 @@ def expand_matrix(work: LoadContext, group: str, axes: YamlNode | None) -> list[
 def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     """Returns the env with all templates rendered, or None if it has no usable base. Notes all errors."""
     fields, scope = point.fields, point.scope
-    base = _base(work, point)
+    base = base_of(work, point)
     own_variables = resolve_set_variables(work, fields.get("set"), fields.get("path"), scope)
     layers = _layers(work, point)
     added, above = _added_by_plugins(work, point, base, layers)
@@ -84,6 +109,7 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     passed = tuple(work.text(value, scope) for value in (pass_node.items() if pass_node else []))
     scratch = render_choice(work, fields.get("scratch"), scope, ("memory", "disk"))
     network = fields.get("network")
+    allow = _allowed(work, network, scope)
     if base is None:
         return None
     return Env(
@@ -99,8 +125,17 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
         workdir=workdir,
         scratch=scratch,
         network=network is not None and network.value is True,
+        allow=allow,
         directory=point.directory,
     )
+
+
+def _allowed(work: LoadContext, network: YamlNode | None, scope: Scope) -> tuple[str, ...]:
+    if network is None or not isinstance(network.value, dict):
+        return ()
+    from envtool.spec.service_values import render_allowed  # few specs have such a list
+
+    return render_allowed(work, network, scope)
 
 
 def render_choice(work: LoadContext, node: YamlNode | None, scope: Scope, options: tuple[str, ...]) -> str:
@@ -115,8 +150,11 @@ def render_choice(work: LoadContext, node: YamlNode | None, scope: Scope, option
     return chosen if chosen in options else options[0]
 
 
-def _base(work: LoadContext, point: EnvPoint) -> BaseSpec | None:
+def base_of(work: LoadContext, point: EnvPoint) -> BaseSpec | None:
+    """Returns the base of an env; None if it is unknown or wrong, which is noted."""
     node = point.fields.get("base")
+    if node is None and point.kind is not None and point.kind.base is not None:
+        return point.kind.base
     name = HOST if node is None else ""
     declared: DeclaredLayer | None
     if node is not None and isinstance(node.value, dict):
@@ -171,9 +209,7 @@ def _layers(work: LoadContext, point: EnvPoint) -> list[tuple[LayerSpec, YamlNod
     node = point.fields.get("layers")
     entries = node.items() if node is not None else []
     if node is not None and len(entries) > MAX_LAYERS:
-        work.problems.add(
-            node, f"env `{point.group}` has {len(entries):,} layers, at most {MAX_LAYERS:,} go", code="limit"
-        )
+        work.problems.add(node, f"{point.label} has {len(entries):,} layers, at most {MAX_LAYERS:,} go", code="limit")
         return []
     layers: list[tuple[LayerSpec, YamlNode]] = []
     for entry in entries:
@@ -221,18 +257,21 @@ def _added_by_plugins(
         project = SubdirectoryProject(point.project, directory) if directory != "." else point.project
         by_keys = added_by_keys(
             work, point.name, point.node, point.fields, point.scope,
-            base=base, layers=layers, above=above, project=project, directory=directory,
+            base=base, layers=layers, above=above, project=project, directory=directory, section=point.section,
         )  # fmt: skip
+        kind = point.kind
+        lowest = (*(kind.layers if kind is not None else ()), *by_keys.before)
         before, after = language_layers(
             work, point.name, point.node, point.fields, point.scope,
-            base=base, below=tuple(spec.name for spec in by_keys.before), layers=layers, above=above, project=project,
-            directory=directory,
+            base=base, below=tuple(spec.name for spec in lowest), layers=layers, above=above, project=project,
+            directory=directory, section=point.section,
         )  # fmt: skip
         at = point.fields.get("language")
         origins = {spec.name: at for spec in (*before, *after) if at is not None}
-        return AddedToEnv(
-            (*by_keys.before, *before), (*after, *by_keys.after), by_keys.variables, {**by_keys.origins, **origins}
-        )
+        if kind is not None:
+            origins |= {spec.name: kind.at for spec in kind.layers}
+        variables = {**(kind.variables if kind is not None else {}), **by_keys.variables}
+        return AddedToEnv((*lowest, *before), (*after, *by_keys.after), variables, {**by_keys.origins, **origins})
 
     added = ask(frozenset())
     if not (added.after or point.fields.get("language") is not None):
@@ -306,7 +345,7 @@ def _check_names(
     seen: dict[str, Where] = {}
     for spec, entry in layers:
         if spec.name in seen:
-            message = f"layer `{spec.name}` is in env `{point.group}` twice"
+            message = f"layer `{spec.name}` is in {point.label} twice"
             work.problems.add(entry, message, code="duplicate", hint="remove one of them")
         seen[spec.name] = spec.where
     language = point.fields.get("language")
@@ -314,7 +353,7 @@ def _check_names(
         if spec.name in seen:
             at = added.origins[spec.name]
             adder = "language" if at is language else at.value
-            message = f"`{adder}` adds a layer `{spec.name}`, and env `{point.group}` has one of this name"
+            message = f"`{adder}` adds a layer `{spec.name}`, and {point.label} has one of this name"
             work.problems.add(at, message, code="duplicate", hint="rename yours")
         seen[spec.name] = spec.where
 
@@ -336,10 +375,10 @@ def _check_needs(work: LoadContext, point: EnvPoint, stack: tuple[LayerSpec, ...
                 work.reported_needs.add(id(at))
             elif need in names:
                 at, hint = node or point.at, f"put `{need}` before `{spec.name}`"
-                message = f"layer `{spec.name}` needs `{need}`, which comes after it in env `{point.group}`"
+                message = f"layer `{spec.name}` needs `{need}`, which comes after it in {point.label}"
             else:
                 at, hint = node or point.at, f"add `{need}` before `{spec.name}`"
-                message = f"layer `{spec.name}` needs `{need}`, which is not in env `{point.group}`"
+                message = f"layer `{spec.name}` needs `{need}`, which is not in {point.label}"
             work.problems.add(_layer_entry_node(at, spec.name), message, code="needs", hint=hint)
         below.add(spec.name)
 
@@ -354,7 +393,7 @@ def _unknown_need(
     layer_node = next((item for item in (layers.items() if layers else ()) if item.where == spec.where), layers)
     at = need_node or layer_node or point.fields.get("language") or point.at
     if need in work.registry.languages:
-        message = f"layer `{spec.name}` needs `{need}`, and env `{point.group}` has no `language: {need}`"
+        message = f"layer `{spec.name}` needs `{need}`, and {point.label} has no `language: {need}`"
         return at, message, f"add `language: {need}`, or what the layer needs of it"
     hint = work.problems.nearest_hint(need, names - {spec.name}) or "there is no other layer: remove it, or declare one"
     return at, f"layer `{spec.name}` needs the unknown layer `{need}`", hint

@@ -30,6 +30,7 @@ _FOREIGN_NAMES = {
     "deps": "packages", "destination": "to", "dest": "to", "target": "to", "source": "from", "src": "from",
     "path": "to", "uri": "url", "checksum": "sha256", "hash": "sha256", "digest": "sha256", "release": "suite",
     "dist": "suite", "services": "", "lang": "language", "axes": "matrix", "environments": "envs", "jobs": "envs",
+    "healthcheck": "ready", "expose": "ports", "entrypoint": "command", "scale": "replicas",
     "environs": "envs", "testenv": "envs", "inherits": "extends", "base_image": "base",
 }  # fmt: skip
 _VERBS = frozenset(
@@ -102,7 +103,8 @@ def to_flow_style(value: Any) -> str:
 
 
 def mapping_kind(path: Sequence[str | int]) -> str:
-    """Returns what the mapping at this path declares: "top", "env", "task", "layer" or "base"; "" for anything else."""
+    """Returns what the mapping at this path declares: "top", "env", "task", "layer", "service" or "base"; "" for
+    anything else."""
     match [*path]:
         case []:
             return "top"
@@ -112,7 +114,9 @@ def mapping_kind(path: Sequence[str | int]) -> str:
             return "task"
         case ["layers", _] | [*_, "layers", int()]:
             return "layer"
-        case ["bases", _] | ["envs", _, "base"] | ["defaults", "base"]:
+        case ["services", _]:
+            return "service"
+        case ["bases", _] | ["envs" | "services", _, "base"] | ["defaults", "base"]:
             return "base"
     return ""
 
@@ -133,6 +137,8 @@ def unknown_key_hint(
     name = translate_key(key)
     if name in known:
         return f"it is called `{name}` here"
+    if mapping_kind(path) == "service" and not closest_name(key, known, 0.75) and "command" not in node.mapping():
+        return f"if `{key}` is a kind of service: is its plugin installed?"
     return problems.nearest_hint(key, known, listed=MAX_LISTED)
 
 
@@ -179,6 +185,8 @@ _MOVE_HINTS = {
     ("layer", "base"): "it is a base: `base: {{{written}}}` of the env",
     ("layer", "env"): "it belongs to the env: `{written}` beside `layers`",
     ("layer", "task"): "it belongs to a task: `tasks: {{test: {{run: …, {written}}}}}` of the env",
+    ("service", "base"): "write `base: {{{written}}}`",
+    ("service", "layer"): "write `layers: [{{{written}}}]`",
     ("base", "env"): "it belongs to the env: `{written}` beside `base`",
     ("base", "layer"): "it is a layer: `layers: [{{{written}}}]` of the env",
     ("base", "task"): "it belongs to a task: `tasks: {{test: {{run: …, {written}}}}}` of the env",

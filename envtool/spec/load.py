@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from envtool.api import Project
     from envtool.model import Json
     from envtool.plugins import PluginRegistry
+    from envtool.spec.services import ServiceReader
 
 MAX_FILES = 200  # of one spec
 MAX_ENVS = 10_000  # all points of all matrices
@@ -83,7 +84,9 @@ def load(
         for name, value, key in _entries(loaded, "envs")
     ]
     _declare(work, files, groups)
-    envs = _expand_envs(work, groups, recorder, shlex.join(args))
+    reader = _declare_services(work, files, recorder) if any(map(_has_services, values)) else None
+    envs = _expand_envs(work, groups, recorder, shlex.join(args), reader)
+    envs, services = reader.finish(envs) if reader is not None else (envs, ())
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
     cache = _team_cache(files, problems)
@@ -100,6 +103,7 @@ def load(
         read=tuple(posixpath.normpath(posixpath.join(root, path)) for path in recorder.paths),
         files=tuple(dict.fromkeys(loaded.node.source.file for loaded in files)),
         cache=cache,
+        services=services,
     )
 
 
@@ -109,7 +113,8 @@ def schema_digest(registry: PluginRegistry, values: Sequence[Json] = (), args: S
     canonical JSON (NaN)."""
     languages: dict[str, Json] = {name: {**language.options} for name, language in registry.languages.items()}
     kinds: dict[str, Json] = {name: {**kind.siblings, name: kind.schema} for name, kind in registry.layers.items()}
-    return keys.digest_if_json([schema(registry), languages, kinds, [*values], [*args]])
+    services: dict[str, Json] = {name: {**kind.options, name: kind.schema} for name, kind in registry.services.items()}
+    return keys.digest_if_json([schema(registry), languages, kinds, services, [*values], [*args]])
 
 
 def _output_patterns(files: Sequence[_LoadedFile], values: Sequence[Json], envs: Sequence[Env]) -> tuple[str, ...]:
@@ -422,7 +427,34 @@ def _check_cycles(work: LoadContext) -> None:
 # ---- envs ----------------------------------------------------------------------------------------------------------
 
 
-def _expand_envs(work: LoadContext, groups: list[_Group], project: Project, args: str) -> list[Env]:
+def _declare_services(work: LoadContext, files: list[_LoadedFile], project: Project) -> ServiceReader:
+    """Returns the services of all files, which no env has rendered yet."""
+    from envtool.spec.services import ServiceReader
+
+    reader = ServiceReader(work=work, project=project)
+    for loaded in files:
+        for name, value, key in _entries(loaded, "services"):
+            if _check_new_name(work, "service", name, key, reader.keys):
+                reader.declare(name, value, key)
+    reader.link()
+    return reader
+
+
+def _has_services(value: Any) -> bool:
+    """Returns whether a file declares services, or an env or task of it uses some: only then they are read."""
+    if not isinstance(value, dict):
+        return False
+    groups = value.get("envs")
+    envs = [value, value.get("defaults"), *(groups.values() if isinstance(groups, dict) else ())]
+    tasks = (env["tasks"].values() for env in envs if isinstance(env, dict) and isinstance(env.get("tasks"), dict))
+    return any(
+        isinstance(item, dict) and "services" in item for item in (*envs, *(task for group in tasks for task in group))
+    )
+
+
+def _expand_envs(
+    work: LoadContext, groups: list[_Group], project: Project, args: str, services: ServiceReader | None
+) -> Sequence[Env]:
     """Returns the envs of all files, expanded."""
     keys: dict[str, YamlNode | None] = {}
     groups = [group for group in groups if _check_new_name(work, "env", group.name, group.at, keys)]
@@ -434,8 +466,7 @@ def _expand_envs(work: LoadContext, groups: list[_Group], project: Project, args
         merged = inheritance.merged(group)
         if inherited is not None:
             merged = merge(inherited, merged)
-        fields, where = merged.mapping(), at.where
-        matrix = fields.get("matrix")
+        matrix = merged.get("matrix")
         points = expand_matrix(work, group, matrix)
         inheritance.spend(merged.size * len(points) + (matrix.size * len(points) // 10 if matrix else 0), at)
         for name, values in points:
@@ -447,18 +478,10 @@ def _expand_envs(work: LoadContext, groups: list[_Group], project: Project, args
             if len(names) > MAX_ENVS:
                 work.problems.add(at, f"more than {MAX_ENVS:,} envs", code="limit")
                 work.problems.raise_any()
-            point = EnvPoint(
-                name=name,
-                group=group,
-                node=merged,
-                fields=fields,
-                at=at,
-                where=where,
-                values=values,
-                args=args,
-                project=project,
-            )
+            point = EnvPoint(name=name, group=group, node=merged, at=at, values=values, args=args, project=project)
             env = make_env(work, point)
+            if services is not None:
+                env = services.add_to_env(point, env)
             if env is not None:
                 envs.append(env)
     return envs

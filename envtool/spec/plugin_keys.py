@@ -47,6 +47,7 @@ def added_by_keys(
     above: frozenset[str],
     project: Project,
     directory: str,
+    section: str,
 ) -> AddedToEnv:
     """Returns what the plugins' keys of an env add, in the order of the keys' names. `fields` are the entries of
     `node`. The user's layers in `above` come after all of their layers. Notes all errors."""
@@ -60,7 +61,7 @@ def added_by_keys(
         options: dict[str, Json] = {name: work.json(at, scope)}
         if len(work.problems.noted) > noted or base is None:
             continue
-        if not work.fits({name: offer.value.schema}, options, node, ("envs", env), f"the key {name}"):
+        if not work.fits({name: offer.value.schema}, options, node, (section, env), f"the key {name}"):
             continue
         draft = EnvDraft(
             name=env,
@@ -144,14 +145,15 @@ def language_layers(
     above: frozenset[str],
     project: Project,
     directory: str,
+    section: str,
 ) -> AddedLayers:
     """Returns the layers that the language adds before and after the user's layers. The user's layers in `above` come
     after all of them; `below` are the names of layers that keys of plugins add below. `project` is seen from the
-    directory of the spec file. Notes all errors."""
+    directory of the spec file; `section` is "envs", or "services" for the stack of a service. Notes all errors."""
     at = fields.get("language")
     name = work.text(at, scope) if at is not None else ""
     language = work.registry.languages.get(name)
-    _check_keys(work, env, node, fields, name, language)
+    _check_keys(work, f"{section[:-1]} `{env}`", node, fields, name, language)
     if at is None:
         return (), ()
     if language is None:
@@ -165,7 +167,7 @@ def language_layers(
     }
     if len(work.problems.noted) > before or base is None:
         return (), ()
-    if options and not work.fits(language.options, options, node, ("envs", env), name):
+    if options and not work.fits(language.options, options, node, (section, env), name):
         return (), ()
     draft = EnvDraft(
         name=env,
@@ -201,9 +203,9 @@ def _expand_draft(
 
 
 def _check_keys(
-    work: LoadContext, env: str, node: YamlNode, fields: Mapping[str, YamlNode], name: str, language: Language | None
+    work: LoadContext, label: str, node: YamlNode, fields: Mapping[str, YamlNode], name: str, language: Language | None
 ) -> None:
-    """Notes keys that belong to a language other than the env's."""
+    """Notes keys that belong to a language other than that of the env; `label` is the env in words."""
     owners: dict[str, list[str]] = {}
     for other in work.registry.languages.values():
         for key in other.options:
@@ -215,5 +217,5 @@ def _check_keys(
             continue
         listed = " or ".join(f"`{owner}`" for owner in sorted(owners[key]))
         has = f"has language `{name}`" if name else "has no `language`"
-        message = f"the key `{key}` belongs to language {listed}, and env `{env}` {has}"
+        message = f"the key `{key}` belongs to language {listed}, and {label} {has}"
         work.problems.add(node.key(key), message, code="unknown-key", hint=f"add `language: {min(owners[key])}`")

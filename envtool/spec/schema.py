@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envtool.spec import scalar_types
+from envtool.spec.service_schema import names, service_definitions, service_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from envtool.plugins import PluginRegistry
 
 LAYER_KEYS = ("needs", "path", "set")
-SERVICES = "services"  # a planned key: it gets an error of its own, not that of a misspelt key
 
 
 def schema(registry: PluginRegistry) -> dict[str, Json]:
@@ -44,6 +44,7 @@ def schema(registry: PluginRegistry) -> dict[str, Json]:
                 "examples": [{"base": {"debian": "bookworm"}}],
                 "$ref": "#/$defs/defaults",
             },
+            "services": _services(),
             "envs": _named_mapping("Environments by name.", "env", {"unit": {"tasks": {"test": "pytest"}}}),
             "include": {
                 "description": "Other spec files, relative to this one. In a list, all files share their names, so "
@@ -72,6 +73,7 @@ def schema(registry: PluginRegistry) -> dict[str, Json]:
             **_definitions(),
             "base": _base(registry),
             "layer": _layer(registry),
+            "service": _service(registry),
             "env": _env(registry, extends=True),
             "defaults": _env(registry, extends=False),
         },
@@ -93,6 +95,16 @@ def _named_mapping(description: str, definition: str, example: Json) -> Json:
         "examples": [example],
         "propertyNames": _NAME,
         "additionalProperties": {"$ref": f"#/$defs/{definition}"},
+    }
+
+
+def _services() -> Json:
+    return {
+        "description": "Services by name: what envs and tasks need beside them, such as a database. The name is a host "
+        "name: letters, digits and `-`.",
+        "type": "object",
+        "examples": [{"web": {"command": "python3 -m http.server 8000", "ready": 8000}}],
+        "additionalProperties": {"$ref": "#/$defs/service"},
     }
 
 
@@ -204,6 +216,7 @@ def _definitions() -> dict[str, Json]:
             ],
         },
         "long-task": _long_task(),
+        **service_definitions(),
     }
 
 
@@ -231,6 +244,7 @@ def _long_task() -> Json:
                 "description": "The user that the commands run as. Default: `user`, an ordinary user.",
                 "enum": ["user", "root"],
             },
+            "services": names("Services that run beside it, besides those of its env.", "db"),
         },
         "required": ["run"],
         "additionalProperties": False,
@@ -315,6 +329,31 @@ def _env(registry: PluginRegistry, *, extends: bool) -> Json:
     }
 
 
+def _service(registry: PluginRegistry) -> Json:
+    options: dict[str, list[Json]] = {}
+    for _, language in sorted(registry.languages.items()):
+        for key, value in language.options.items():
+            options.setdefault(key, []).append(value)
+    for name, offer in sorted(registry.env_keys.items()):
+        options.setdefault(name, []).append(offer.value.schema)
+    for _, kind in sorted(registry.services.items()):
+        for key, value in kind.options.items():
+            options.setdefault(key, []).append(value)
+    own = {
+        **{name: kind.schema for name, kind in sorted(registry.services.items())},
+        **{key: value for key, value in _stack_keys().items() if key != "matrix"},
+        "language": {"description": "Adds the layers that a project in this language needs.", **_languages(registry)},
+        **service_keys(),
+    }
+    plugin_keys = {key: schemas for key, schemas in options.items() if key not in own}
+    return {
+        "type": "object",
+        "examples": [{"command": "python3 -m http.server 8000", "ready": 8000}],
+        "properties": {**_any_plugin_options(plugin_keys), **own},
+        "additionalProperties": False,
+    }
+
+
 def _stack_keys() -> dict[str, Json]:
     """Returns the schemas of an env's keys that decide its stack and its points."""
     return {
@@ -374,10 +413,12 @@ def _command_defaults() -> dict[str, Json]:
             "minLength": 1,
         },
         "network": {
-            "description": "Whether its commands have this machine's network. Without it there is only loopback, and a "
-            "result cannot depend on anything outside.",
-            "type": "boolean",
+            "description": "Whether its commands have this machine's network. Without it there are only loopback and "
+            "services, and a result cannot depend on anything outside. `allow` names what may be reached instead.",
+            "examples": [{"allow": ["pypi.example.org:443"]}],
+            "anyOf": [{"type": "boolean"}, {"$ref": "#/$defs/allow"}],
         },
+        "services": names("Services that run beside each of its tasks, and all that they need.", "db"),
         "scratch": {
             "description": "Where the files that tasks write are held during the task. Default: `memory`.",
             "enum": ["memory", "disk"],

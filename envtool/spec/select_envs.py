@@ -16,8 +16,8 @@ from envtool.model import Env, Spec
 
 
 def select_envs(spec: Spec, patterns: Sequence[str]) -> Spec:
-    """Returns the spec with the envs that the patterns match, in its order; without patterns all. Raises UsageError
-    (code no-env) for a pattern that matches none."""
+    """Returns the spec with the envs that the patterns match, in its order, and the services that these use; without
+    patterns all. Raises UsageError (code no-env) for a pattern that matches none."""
     if not patterns:
         return spec
     selected: set[str] = set()
@@ -26,7 +26,9 @@ def select_envs(spec: Spec, patterns: Sequence[str]) -> Spec:
         if not names:
             raise _unknown_env_error(spec, pattern)
         selected |= names
-    return replace(spec, envs=tuple(env for env in spec.envs if env.name in selected))
+    envs = tuple(env for env in spec.envs if env.name in selected)
+    used = {service.name for env in envs for service in env.services}
+    return replace(spec, envs=envs, services=tuple(service for service in spec.services if service.name in used))
 
 
 def matching_envs(spec: Spec, pattern: str) -> list[Env]:

@@ -44,7 +44,7 @@ def make_tasks(
         made_tasks.append(
             Task(
                 name=verb,
-                commands=_commands(work, run, scope, f"task `{verb}`"),
+                commands=make_commands(work, run, scope, f"task `{verb}`"),
                 where=where,
                 outputs=_outputs(work, fields.get("outputs"), scope, directory),
                 outputs_limit=own_limit if own_limit is not None else limit,
@@ -95,9 +95,10 @@ def _command_texts(run: YamlNode) -> list[str]:
     return [text for item in run.items() for text in _command_texts(item)]
 
 
-def _commands(work: LoadContext, run: YamlNode, scope: Scope, label: str) -> tuple[Command, ...]:
+def make_commands(work: LoadContext, run: YamlNode, scope: Scope, label: str) -> tuple[Command, ...]:
+    """Returns one command, or those of a list. Notes those that are empty; `label` says whose they are."""
     nodes = run.items() if isinstance(run.value, list) else [run]
-    commands = [_command(work, node, scope) for node in nodes]
+    commands = [make_command(work, node, scope) for node in nodes]
     for node, command in zip(nodes, commands, strict=True):
         blank = isinstance(node.value, str) and node.value != "" and not node.value.strip()
         if command is None and (blank or (node.items() and not any(text.strip() for text in _command_texts(node)[:1]))):
@@ -105,13 +106,14 @@ def _commands(work: LoadContext, run: YamlNode, scope: Scope, label: str) -> tup
     return tuple(command for command in commands if command is not None)
 
 
-def _command(work: LoadContext, node: YamlNode, scope: Scope) -> Command | None:
+def make_command(work: LoadContext, node: YamlNode, scope: Scope) -> Command | None:
+    """Returns a line for sh, or an argv; None if it is empty."""
     if isinstance(node.value, str):
         line = work.text(node, scope)
         return Command(shell=line) if line.strip() else None
     words: list[str] = []
     for item in node.items():
-        if isinstance(item.value, str) and is_arguments(item.value.strip()):
+        if isinstance(item.value, str) and is_arguments(item.value.strip()) and "args" in scope:
             words += _split_args(scope)
         else:
             words.append(work.text(item, scope))

@@ -10,7 +10,6 @@ from envtool import pin_schemas
 from envtool.errors import closest_name
 from envtool.spec import hints
 from envtool.spec.node import MAX_PROBLEMS
-from envtool.spec.schema import SERVICES
 from envtool.spec.template import is_template
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ Path: TypeAlias = "tuple[str | int, ...]"
 
 # Keywords that cannot be checked for a template before it is rendered.
 _STRING_KEYWORDS = frozenset({"pattern", "enum", "const", "minLength", "maxLength", "format", "propertyNames"})
-_OWNERS = {"envs": "env", "layers": "layer", "bases": "base", "tasks": "task"}
+_OWNERS = {"envs": "env", "layers": "layer", "bases": "base", "tasks": "task", "services": "service"}
 _TYPES = {
     "string": "a string",
     "integer": "a whole number",
@@ -221,7 +220,7 @@ def split_owner(path: Path) -> tuple[str, Path]:
         declaration = f"{_OWNERS[str(path[0])]} `{path[1]}`"
         owner = f"{declaration} of {owner}" if owner else declaration
         path = path[2:]
-        if owner.startswith(("layer", "base")):
+        if owner.startswith(("layer", "base", "service")):
             break
     if not owner and path[:1] == ("defaults",):
         owner, path = "`defaults`", path[1:]
@@ -253,10 +252,6 @@ def _unknown_key(
     key: str, node: YamlNode, known: list[str], problems: Problems, path: Path, schema: dict[str, Json]
 ) -> None:
     key_node = node.key(key)
-    if key == SERVICES and path in ((), ("envs", *path[1:2]), ("defaults",)):
-        hint = "start what the tests need in the task itself"
-        problems.add(key_node, "`services` is not supported by this version of envtool", code="unsupported", hint=hint)
-        return
     hint = hints.unknown_key_hint(key, node, known, path, schema, problems)
     problems.add(key_node, f"unknown key `{key}`{_path_prefix(path)}", code="unknown-key", hint=hint)
 
@@ -291,7 +286,7 @@ def _type_hint(node: YamlNode, error: Any, expected: str, as_in: str) -> str:
         return f'write it in quotes: "{node.text or value}"'
     if isinstance(value, str) and "list of" in expected:
         return f"write it as a list: [{_split_text_hint(node, value)}]" if len(value) <= 60 else as_in
-    if expected == "true or false" and (literal := _BOOLEAN_WORDS.get(str(value).lower())):
+    if expected.startswith("true or false") and (literal := _BOOLEAN_WORDS.get(str(value).lower())):
         return f"write it without quotes: {literal}" if str(value).lower() == literal else f"write {literal}"
     if isinstance(value, str) and "number" in expected and value.replace(".", "", 1).isdigit():
         return f"write it without quotes: {value}"

@@ -2,6 +2,8 @@
 of kinds and languages.
 
 fake_runner   Stands in for what runs containers
+fake_container What stands in for a container
+fake_pod      Stands in for a pod, and for containers that run in it
 layer_build   Builds one layer of a kind, by a FakeRunner
 
     from envtool import testing
@@ -38,7 +40,8 @@ from envtool.plugin_calls import Offer
 from envtool.project import host_access
 from envtool.report.test_counts import MAX_LINE_LENGTH, OutputCounter
 from envtool.report.test_counts.sums import format_parts
-from envtool.testing.fake_runner import FakeContainer, FakeRunner, describe_step
+from envtool.testing.fake_container import FakeContainer
+from envtool.testing.fake_runner import FakeRunner, describe_step
 from envtool.testing.layer_build import build_layer
 
 if TYPE_CHECKING:

@@ -3,70 +3,26 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from mmap import mmap
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from envtool.container import program_json
 from envtool.container.program import ContainerStep, Program
 from envtool.container.supervisor import Exit
+from envtool.testing.fake_container import FakeContainer
+from envtool.testing.fake_pod import FakePod, FakeStartedContainer
+
+if TYPE_CHECKING:
+    from envtool.container.join import Namespaces
 
 Match: TypeAlias = str | Callable[[Program], bool]
 
-POLL_SECONDS = 0.002
 _working_directory = threading.Lock()  # held while the process is in another directory
-
-
-class FakeContainer:
-    """What a function that stands in for a container gets. `program` is what is to be run; `exit` is how it will have
-    ended, and may be changed; `outputs_to` and `protected` are as in `Runner.run`."""
-
-    def __init__(self, program: Program, stdout: int, cancel: int, outputs_to: str, protected: tuple[str, ...]) -> None:
-        self.program = program
-        self.outputs_to = outputs_to
-        self.protected = protected
-        self.exit = Exit()
-        self.exit.status = 0
-        self.exit.opened = () if program.watch else None
-        self._stdout = stdout
-        self._cancel = cancel
-
-    def print(self, output: str | bytes) -> None:
-        """Writes to the output of the steps."""
-        data = memoryview(output.encode() if isinstance(output, str) else output)
-        while data:
-            data = data[os.write(self._stdout, data) :]
-
-    def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
-        """Writes a file of the layer that is built, at an absolute path of the container."""
-        assert self.program.root.upper, "this container keeps nothing: only the build of a layer does"
-        self._write(os.path.join(self.program.root.upper, path.lstrip("/")), content, mode)
-
-    def output(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
-        """Writes an output of the task, at a path relative to the project."""
-        self.exit.outputs = (*self.exit.outputs, path)
-        if self.outputs_to:
-            self._write(os.path.join(self.outputs_to, path), content, mode)
-
-    def wait(self, until: threading.Event | None = None, seconds: float = 60.0) -> None:
-        """Waits as a step that runs: until the event is set, the run is cancelled, or the time has passed."""
-        deadline = time.monotonic() + seconds
-        while not (until is not None and until.is_set()) and time.monotonic() < deadline:
-            if self._cancel >= 0 and select.select([self._cancel], [], [], POLL_SECONDS)[0]:
-                self.exit.interrupted, self.exit.status = True, 130
-                return
-
-    @staticmethod
-    def _write(path: str, content: str | bytes, mode: int) -> None:
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        os.chmod(path, mode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +50,8 @@ class FakeRunner:
     programs: list[Program] = field(default_factory=list)
     called: list[str] = field(default_factory=list)
     running: int = 0  # containers that have not ended
+    pods: list[FakePod] = field(default_factory=list)
+    started: list[FakeContainer] = field(default_factory=list)  # that were started and have not ended
     _rules: list[_Rule] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -130,9 +88,10 @@ class FakeRunner:
         outputs_to: str = "",
         protected: tuple[str, ...] = (),
         counters: Sequence[mmap] = (),
+        joins: Namespaces | None = None,
     ) -> Exit:
         """See Runner."""
-        del stderr, counters
+        del stderr, counters, joins
         assert program_json.from_json(program_json.to_json(program)) == program
         with self._lock:
             self.programs.append(program)
@@ -140,16 +99,36 @@ class FakeRunner:
         try:
             began = time.monotonic()
             container = FakeContainer(program, stdout, cancel, outputs_to, protected)
-            self._answer(container)
+            self.answer(container)
         finally:
             with self._lock:
                 self.running -= 1
         container.exit.seconds = time.monotonic() - began
         return container.exit
 
-    def _answer(self, container: FakeContainer) -> None:
+    def begin(self, program: Program, stdout: int, *, started: bool = True) -> FakeContainer:
+        """Notes that a container begins; `started`: others may connect to it."""
+        assert program_json.from_json(program_json.to_json(program)) == program
+        container = FakeContainer(program, stdout, -1, "", ())
+        with self._lock:
+            self.programs.append(program)
+            self.running += 1
+            self.started += [container] if started else []
+        return container
+
+    def end(self, container: FakeContainer) -> None:
+        """Notes that such a container has ended."""
+        with self._lock:
+            self.running -= 1
+            if container in self.started:
+                self.started.remove(container)
+
+    def answer(self, container: FakeContainer, *, stays: bool = False) -> None:
+        """Does what the rule for a container says. Without a rule one that `stays` runs until it is to end."""
         rule = next((rule for rule in reversed(self._rules) if _matches(rule.match, container.program)), None)
         if rule is None:
+            if stays:
+                container.wait()
             return
         if rule.output:
             container.print(rule.output)
@@ -162,6 +141,20 @@ class FakeRunner:
         status = (rule.do(container) if rule.do else None) or rule.status
         if not container.exit.status:
             container.exit.status = status
+
+    def start(
+        self, program: Program, *, stdout: int, stderr: int, joins: Namespaces | None = None
+    ) -> FakeStartedContainer:
+        """See Runner. The rule that matches runs in a thread of its own, in which `FakeContainer.wait` returns when the
+        container is to end; without one it stays until then."""
+        del stderr, joins
+        return FakeStartedContainer(self, program, stdout)
+
+    def pod(self, *, user: bool = True, spare: int = 0, **options: Any) -> FakePod:
+        """See Runner."""
+        pod = FakePod(self, {"user": user, "spare": spare, **options})
+        self.pods.append(pod)
+        return pod
 
     def as_root(self, function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1) -> Any:
         """See Runner. One function is called at a time: `at` becomes the working directory of the whole process."""

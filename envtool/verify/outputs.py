@@ -17,7 +17,8 @@ from envtool.fs.beneath import Descent, open_beneath, open_top
 from envtool.fs.tree_walk import walk_tree
 from envtool.model import Env, Task
 from envtool.project import source_files
-from envtool.run import task_git, task_request
+from envtool.run import task_container, task_git, task_services
+from envtool.services.service_container import ServiceProject
 from envtool.store import compare_trees, layers
 from envtool.verify.compare_archives import compare_archives
 from envtool.verify.comparison import PathDifference, VerifyResult
@@ -46,8 +47,9 @@ def _run_twice(
 ) -> VerifyResult:
     context = verification.context
     event_id = f"verify:{env.name}:{task.name}"
+    _check_alone(env, task)
     hidden = source_files.list_hidden(context.root, context.cancel.reader)
-    request = task_request.make_request(env, stack, host, arch=context.arch, task=task)
+    request = task_container.make_request(env, stack, host, arch=context.arch, task=task)
     with ExitStack() as exits:
         exits.enter_context(layers.hold_layers(context.store, [made.layer for made in stack.layers]))
         library, note = verification.clocks.library_for(stack.layers[0])
@@ -63,14 +65,13 @@ def _run_twice(
             if env.scratch == "disk":
                 scratch = os.path.join(directory, "scratch")
                 os.mkdir(scratch)
-            program = task_request.make_program(
+            git = exits.enter_context(task_git.provide_git(context))
+            program = task_container.make_program(
                 request,
                 stack,
-                project=checkout,
-                hidden=hidden,
+                project=ServiceProject(checkout, (*hidden, *git.hidden), git.binds, git.peeks),
                 scratch=scratch,
                 allowed=context.allowed,
-                git=exits.enter_context(task_git.provide_git(context)),
             )
             varied = side.variation(library).apply_to(program)
             job = TaskJob(program=program_json.to_json(varied), directory=directory)
@@ -99,6 +100,16 @@ def _run_twice(
         differences=differences,
         notes=(note,) if note else (),
     )
+
+
+def _check_alone(env: Env, task: Task) -> None:
+    """Raises BuildError for a task that needs more than its own container."""
+    if task_services.needs_pod(env, task):
+        raise BuildError(
+            f"task `{task.name}` of env `{env.name}` has services, or connects to others: it is not verified",
+            code="verify-services",
+            hint="let a task without services make the outputs",
+        )
 
 
 def compare_outputs(first: str, second: str) -> tuple[PathDifference, ...]:

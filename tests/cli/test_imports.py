@@ -78,7 +78,7 @@ UNREAD = {  # what no verb needs that reads a spec, and what it would bring
 MAKING = ("container.supervisor", "container.program", "build.builder", "build.scheduler", "build.site", "store.gc",
           "teamcache", "net.request", "net.download", "net.transfer", "net.host_config", "net.redact", "net.oci.documents",
           "net.oci.registry", "images", "inspect", "verify", "run.task")  # fmt: skip
-READING = (*MAKING, "container", "build", "store", "plan", "lock", "events", "run.task_request")
+READING = (*MAKING, "container", "build", "store", "plan", "lock", "events", "run.task_container")
 VERBS = {  # the verb, rooms of ours that it has no need of, and how many modules of ours at most
     "list": (READING, 86),
     "schema": ((*READING, "project.source_files", "project.snapshot"), 66),

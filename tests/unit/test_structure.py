@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT, *sorted((ROOT / "plugins").glob("*/src"))]
 LINES, FUNCTION_LINES = 500, 60
-PACKAGES, ROOT_MODULES = 20, 12
+PACKAGES, ROOT_MODULES = 21, 12
 
 # Names of modules that several packages have, and the one thing that each of them means.
 SHARED = {

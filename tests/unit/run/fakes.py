@@ -11,7 +11,8 @@ from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Stack
 from envtool.model import BaseSpec, Command, Env, Task, Where
 from envtool.project import rundir
-from envtool.run.task_request import TaskCall, TaskResult
+from envtool.run.prepared_task import TaskCall
+from envtool.run.task_request import TaskResult
 from envtool.store.store import open_store
 
 HERE = Where(file="envtool.yaml", line=1, column=1)

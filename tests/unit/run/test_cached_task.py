@@ -17,8 +17,8 @@ from envtool.container.outputs import OutputReceiver
 from envtool.project import snapshot
 from envtool.project.snapshot import SnapshotError
 from envtool.run import cached_task, provenance, result_cache, shared_results
-from envtool.run.result_cache import LocalCache, OffCache, RecordedRun, TeamResultCache
-from envtool.run.task_request import NotCacheable, TaskResult
+from envtool.run.result_cache import LocalCache, NotCacheable, OffCache, RecordedRun, TeamResultCache
+from envtool.run.task_request import TaskResult
 from envtool.store import record_results, results
 from tests.unit.run.fakes import ENV, TASK, FakeStacks, World, stack_of
 
@@ -226,7 +226,7 @@ def team(world, monkeypatch):
                 requests=(request,), log=str(world.top / "log"), manifests={},
                 result=TaskResult(outcome="passed", status=0, started=1.0, seconds=9.0),
             )  # fmt: skip
-            LocalCache(context, stack).store(run)
+            LocalCache(context, stack, owner).store(run)
         return team.has
 
     monkeypatch.setattr(shared_results, "pull_result", pull)
@@ -253,7 +253,7 @@ def test_what_the_team_has_is_neither_run_nor_built(world, team):
 
 
 def world_request(world):
-    from envtool.run.task_request import prepare_task
+    from envtool.run.prepared_task import prepare_task
 
     return prepare_task(world.call(), stack_of()).request
 
@@ -297,7 +297,7 @@ def test_each_cache_is_one(world):
     assert off.find(request) is None
     with pytest.raises(NotCacheable, match="because"):
         off.store(run)
-    local = result_cache.open_cache(world.context, stack)
+    local = result_cache.open_cache(world.context, stack, "owner")
     assert isinstance(local, LocalCache)
     assert local.find(request) is None
     stored = local.store(run)
@@ -311,7 +311,7 @@ def test_each_cache_is_one(world):
     with pytest.raises(NotCacheable, match="No such file"):
         local.store(run._replace(log=str(world.top / "gone")))
     world.share(FakeShare())
-    assert isinstance(result_cache.open_cache(world.context, stack), TeamResultCache)
+    assert isinstance(result_cache.open_cache(world.context, stack, "owner"), TeamResultCache)
 
 
 def test_a_log_that_is_too_large_is_a_reason(world, monkeypatch):

@@ -11,8 +11,9 @@ import pytest
 from envtool.errors import SandboxError, StoreError
 from envtool.events import Finished, Output, Started
 from envtool.model import Command
+from envtool.run.prepared_task import PreparedTask
 from envtool.run.task import run_task
-from envtool.run.task_request import PreparedTask, make_request
+from envtool.run.task_container import make_request
 from envtool.testing import FakeRunner
 from tests.unit.run.fakes import ENV, TASK, World, stack_of
 

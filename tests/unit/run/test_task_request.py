@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from envtool import keys
 from envtool.model import Command
-from envtool.run import task_request
+from envtool.run import prepared_task
 from envtool.run.task_request import TaskLayer, TaskRequest, TaskResult
 from tests.unit.run.fakes import ENV, HOST, TASK, World, stack_of
 
@@ -34,9 +34,8 @@ REQUESTS = st.builds(
 
 def request(top, *, env=ENV, task=TASK, host=None, stack=(), mounts=(), arch="x", view="v"):
     context = SimpleNamespace(root=str(top), arch=arch, cancel=SimpleNamespace(check=lambda: None))
-    stack = stack_of(*stack, mounts=mounts)
-    made = task_request.make_request(env, stack, HOST if host is None else host, arch=arch, task=task)
-    return task_request.cacheable_request(made, context, SimpleNamespace(digest=view))
+    call = prepared_task.TaskCall(env=env, task=task, context=context, log="", host=HOST if host is None else host)
+    return prepared_task.cacheable_request(call, stack_of(*stack, mounts=mounts), SimpleNamespace(digest=view))
 
 
 def key(top, **changes):
@@ -125,7 +124,7 @@ def test_two_stores_and_two_checkouts_make_the_same_request(tmp_path):
     """Nothing of this machine is in it: neither the project's path, nor the store's, nor who built the layers."""
     task = replace(TASK, outputs=("dist/*",))
     one, two = (
-        task_request.prepare_task(world.call(task=task), stack_of(("d1", made), tree=f"/{made}"))
+        prepared_task.prepare_task(world.call(task=task), stack_of(("d1", made), tree=f"/{made}"))
         for world, made in ((World(tmp_path / "one"), "here"), (World(tmp_path / "two and longer"), "there"))
     )
     assert one.refusal is None

@@ -13,7 +13,7 @@ CASES = [
     ("envs: {}", "1:1", "missing", "needs `version`"),
     ("version: 2", "1:10", "version", "reads version 1, not the number 2"),
     ("version: 1\nlayrs: {}", "2:1", "unknown-key", "did you mean `layers`?"),
-    ("version: 1\nservices: {}", "2:1", "unsupported", "services"),
+    ("version: 1\nservices: {db: {comand: x}}", "2:17", "unknown-key", "did you mean `command`?"),
     ("version: 1\nversion: 1", "2:1", "duplicate", "the first is in line 1"),
     ("version: 1\nbases: {b: {debain: x}}", "2:13", "unknown-key", "did you mean `debian`?"),
     ("version: 1\nbases: {b: {debian: 3.10}}", "2:21", "type", 'write it in quotes: "3.10"'),

@@ -1,0 +1,134 @@
+"""Prepares the run of a task: takes a snapshot of the project and makes the request from it and the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from envtool.build.context import Context
+from envtool.build.stack import KnownStack, Stack
+from envtool.errors import EnvtoolError, SpecError
+from envtool.model import Env, Task
+from envtool.project import snapshot, source_files
+from envtool.project.snapshot import Snapshot, SnapshotError
+from envtool.run import host_inputs, task_container, task_services
+from envtool.run.result_cache import NotCacheable, OffCache, ResultCache, open_cache, result_owner
+from envtool.run.task_request import TaskRequest
+from envtool.run.task_services import ServiceStacks
+
+if TYPE_CHECKING:
+    from envtool.container.runner import StartedPod
+
+NO_SERVICES = ServiceStacks()
+
+
+class TaskCall(NamedTuple):
+    """One task of one env that is to be run here."""
+
+    env: Env
+    task: Task
+    context: Context
+    log: str  # path of its log
+    host: Mapping[str, str]  # the caller's variables that `pass:` lets through
+
+    @property
+    def event_id(self) -> str:
+        """The id of its events."""
+        return f"task:{self.env.name}:{self.task.name}"
+
+    @property
+    def owner(self) -> str:
+        """The key by which the store counts its results."""
+        return result_owner(self.context.root, self.env.name, self.task.name)
+
+
+class PreparedTask(NamedTuple):
+    """A task and its stack here, with the request for them. `refusal` says why the result cannot be cached; then the
+    request may lack what depends on the project's files, and there may be no snapshot."""
+
+    call: TaskCall
+    stack: KnownStack
+    request: TaskRequest
+    snapshot: Snapshot | None = None
+    refusal: NotCacheable | None = None
+    services: ServiceStacks = NO_SERVICES
+    pod: StartedPod | None = None  # in which it and its services run; it starts
+
+    @property
+    def built(self) -> Stack:
+        """The stack, whose layers are all in the store by now."""
+        assert isinstance(self.stack, Stack)
+        return self.stack
+
+    def cache(self) -> ResultCache:
+        """Returns the cache for the result."""
+        if self.refusal:
+            return OffCache(self.refusal.reason)
+        return open_cache(self.call.context, self.stack, self.call.owner)
+
+
+def prepare_task(call: TaskCall, stack: KnownStack, services: ServiceStacks = NO_SERVICES) -> PreparedTask:
+    """Returns a task with its request. Raises SpecError for services that cannot run so, Interrupted."""
+    project: Snapshot | None = None
+    refusal: NotCacheable | None = None
+    task_services.check_services(call.env, call.task, single_id=call.context.runner.single_id)
+    try:
+        check_cacheable(call.env, stack, services)
+        project = take_snapshot(call.context)
+        request = cacheable_request(call, stack, project, services)
+    except NotCacheable as error:
+        refusal = error
+        request = replace(_request(call, stack, services), view=project.digest if project else "")
+    return PreparedTask(call=call, stack=stack, request=request, snapshot=project, refusal=refusal, services=services)
+
+
+def check_cacheable(env: Env, stack: KnownStack, services: ServiceStacks = NO_SERVICES) -> None:
+    """Raises NotCacheable for a task that reaches what no digest covers: the network, or files of this machine that
+    could not be read."""
+    if env.has_outside:
+        raise NotCacheable("it has a network")
+    for each in (stack, *services.stacks):
+        if reason := host_inputs.unseen_reason(each):
+            raise NotCacheable(reason)
+
+
+def take_snapshot(context: Context) -> Snapshot:
+    """Returns the state of the project now. Raises NotCacheable if there is none, Interrupted."""
+    try:
+        cancel = context.cancel
+        record = snapshot.cache_path(context.store.root, context.root)
+        return snapshot.take_snapshot(context.root, record, cancel.reader, cancel.check, logs=context.logs)
+    except SnapshotError as error:
+        raise NotCacheable(str(error)) from error
+
+
+def cacheable_request(
+    call: TaskCall, stack: KnownStack, project: Snapshot, services: ServiceStacks = NO_SERVICES
+) -> TaskRequest:
+    """Returns the complete request of a task. Raises NotCacheable if git fails, Interrupted."""
+    try:
+        request = _request(call, stack, services)
+    except SpecError:
+        raise
+    except EnvtoolError as error:
+        call.context.cancel.check()
+        raise NotCacheable(error.message) from error
+    return add_project(request, call.context, project)
+
+
+def add_project(request: TaskRequest, context: Context, project: Snapshot) -> TaskRequest:
+    """Returns a request with what depends on the project's files. Raises NotCacheable if git fails, Interrupted."""
+    try:
+        history = source_files.git_history_digest(context.root) if request.outputs else ""
+        return replace(request, view=project.digest, history=history, repository=source_files.sees_git(context.root))
+    except EnvtoolError as error:
+        context.cancel.check()
+        raise NotCacheable(error.message) from error
+
+
+def _request(call: TaskCall, stack: KnownStack, services: ServiceStacks) -> TaskRequest:
+    requests = services.requests(single_id=call.context.runner.single_id) if services.services else ()
+    return task_container.make_request(
+        call.env, stack, call.host, arch=call.context.arch, task=call.task, services=requests
+    )

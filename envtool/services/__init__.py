@@ -1,0 +1,20 @@
+"""Runs services: containers in the pod of one run, beside a task, or by hand under `envtool up`.
+
+group              ServiceGroup: starts services, stops them, scales and replaces them, and says which one failed
+group_values       What a group runs with, and what it says of its replicas
+host_ports         Publishes ports on this machine, and names the process that has a port that is taken
+ready              Waits until a replica is ready
+ready_probes       The probes of `ready:`: tcp, http, command, log and file
+replica            One container of a service: starts it, waits for it, starts it again, and stops it
+replica_log        What a replica prints: a file that stays small, and the last lines
+service_container  The request of a service from its stack, and the container of a request, as plain values
+service_errors     The errors of services, with their place in the spec and the last lines of their logs
+service_request    ServiceRequest: one service as a plain value
+
+A task uses them so:
+
+    with ServiceGroup(setting, spare=2) as group:       # the pod starts meanwhile
+        group.start([LocalService(request=…, stack=…)])   # returns when all are ready
+        with group.member("envtool") as place:          # the network of the task's container
+            runner.run(…, joins=place.namespaces, cancel=group.cancel)
+"""

@@ -1,0 +1,464 @@
+"""The services of one run, in a pod of their own: starts them in the order of their needs, stops them in reverse."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from envtool.build.context import Cancel
+from envtool.container import syscalls
+from envtool.errors import EnvtoolError, Interrupted, StoreError
+from envtool.project import rundir
+from envtool.services import host_ports, service_errors
+from envtool.services.group_values import GroupSetting, PodPlace, ReplicaState, RunningService
+from envtool.services.replica import Replica, ReplicaSite
+from envtool.services.replica_log import LogPump, ReplicaLog
+from envtool.services.service_container import LocalService, pod_mounts
+from envtool.store import layers
+from envtool.tracking import track_work
+
+if TYPE_CHECKING:
+    from envtool.container.pod import Attempt
+    from envtool.container.runner import StartedContainer, StartedPod
+    from envtool.container.started import Usage
+
+INTERRUPT_GRACE = 2.0  # seconds that services have to end after an interrupt, at most
+_POLL_SECONDS = 1.0
+
+
+class ServiceGroup:
+    """The services of one run, and a context that leaves nothing of them. Called by any thread.
+
+    `spare` is the number of containers that are expected in the pod. `user`: with a single id, that is 1000, as in
+    tasks. `allow` are places outside that may be connected to ("host:port"). The pod starts when the context begins, in
+    a process of its own: begin it as soon as it is known that services will run, or take over a `pod` that starts.
+    """
+
+    def __init__(
+        self,
+        setting: GroupSetting,
+        *,
+        spare: int = 0,
+        user: bool = True,
+        allow: Sequence[str] = (),
+        pod: StartedPod | None = None,
+    ) -> None:
+        self.setting = setting
+        self._given_pod = pod
+        self.failure: EnvtoolError | None = None  # of the service that failed first
+        self._options: dict[str, Any] = {"spare": spare, "user": user, **({"allow": tuple(allow)} if allow else {})}
+        self._condition = threading.Condition(threading.RLock())
+        self._operation = threading.Lock()  # held by `scale`, `restart` and `replace`
+        self._services: dict[str, RunningService] = {}
+        self._logs: dict[str, ReplicaLog] = {}  # by the name of the replica; a further one of that name goes on in it
+        self._threads: list[threading.Thread] = []
+        self._closing = self._interrupted = False
+        self._exits = ExitStack()
+
+    # ---- the context
+
+    def __enter__(self) -> ServiceGroup:
+        context = self.setting.context
+        with ExitStack() as exits:
+            self._cancel = Cancel.make()
+            exits.callback(self._cancel.close)
+            self._pod: StartedPod = self._given_pod or context.runner.pod(**self._options)
+            exits.callback(self._pod.close)
+            self._pump = exits.enter_context(LogPump())
+            self._pump.watch(context.cancel.reader, self._interrupt)
+            self._site = ReplicaSite(
+                runner=context.runner,
+                pod=self._pod,
+                pump=self._pump,
+                project=self.setting.project,
+                restart=self.setting.restart,
+                open_log=self._open_log,
+                open_scratch=self._open_scratch,
+                changed=self._on_change,
+            )
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._exits:
+            with self._condition:
+                self._closing = True
+                self._condition.notify_all()
+            try:
+                self.stop()
+            finally:
+                self._end_all()
+
+    def _end_all(self) -> None:
+        """Kills what still runs, and waits for all threads."""
+        with self._condition:
+            replicas = [replica for service in self._services.values() for replica in service.replicas.values()]
+        for replica in replicas:
+            replica.kill()
+        for replica in replicas:
+            replica.await_end()
+        for thread in self._threads:
+            thread.join()
+        for log in self._logs.values():
+            log.close()
+
+    @property
+    def cancel(self) -> int:
+        """A descriptor that becomes readable when the run is cancelled or a service has failed: for the `cancel` of
+        containers that use the services."""
+        return self._cancel.reader
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run was cancelled."""
+        return self._interrupted
+
+    def _interrupt(self) -> None:
+        with self._condition:
+            self._interrupted = True
+            self._cancel.set(syscalls.requested_signal(self.setting.context.cancel.reader))
+            self._condition.notify_all()
+
+    def _open_log(self, replica: str) -> ReplicaLog:
+        path = self._log_path(replica)
+        try:
+            with self._condition:
+                if replica not in self._logs:
+                    self._logs[replica] = ReplicaLog(rundir.create_file(path))
+                return self._logs[replica]
+        except OSError as error:
+            raise StoreError(f"the log cannot be written: {error.strerror}: {path}", code="evidence-write") from error
+
+    def _log_path(self, replica: str) -> str:
+        return rundir.log_path(self.setting.directory, self.setting.env, f"{self.setting.name}.{replica}")
+
+    def _open_scratch(self, where: str) -> AbstractContextManager[str]:
+        context = self.setting.context
+        if where != "disk":
+            return nullcontext("")
+        return layers.temp_directory(context.store, remove=context.runner.remove)
+
+    def _on_change(self, replica: Replica) -> None:
+        with self._condition:
+            if replica.stage == "failed" and self.setting.fails and not self._closing and self.failure is None:
+                service = self._services.get(replica.request.name)
+                if service is not None and service.replicas.get(replica.number) is replica and not service.is_stopping:
+                    self.failure = replica.error
+                    self._cancel.set()
+            self._condition.notify_all()
+        if self.setting.changed is not None:
+            self.setting.changed(self._state(replica))
+
+    # ---- starting
+
+    def start(self, services: Sequence[LocalService]) -> None:
+        """Starts services, and returns when all are ready, and one-shots have succeeded. Raises ServiceError for the
+        first that fails, SandboxError, StoreError, Interrupted."""
+        context = self.setting.context
+        self._exits.enter_context(
+            layers.hold_layers(context.store, [made.layer for local in services for made in local.stack.layers])
+        )
+        added = [RunningService(local) for local in services]
+        with self._condition:
+            self._services.update({service.name: service for service in added})
+        for service in added:
+            self._pod.declare_service(service.name)
+        threads = [threading.Thread(target=self._bring_up, args=(service,), daemon=True) for service in added]
+        self._threads += threads
+        for thread in threads:
+            thread.start()
+        with self._condition:
+            while not all(service.is_up for service in added) and not self._has_ended():
+                self._condition.wait(_POLL_SECONDS)
+        self.check()
+
+    def _has_ended(self) -> bool:
+        return self._closing or self._interrupted or self.failure is not None
+
+    def check(self) -> None:
+        """Raises Interrupted where the run was cancelled, and the error of the service that failed first."""
+        if self._interrupted:
+            raise Interrupted
+        if self.failure is not None:
+            raise self.failure
+
+    def _bring_up(self, service: RunningService) -> None:
+        """The thread of one service until it is up."""
+        with self._condition:
+            while not all(self._services[name].is_up for name in service.local.request.needs):
+                if self._has_ended():
+                    return
+                self._condition.wait(_POLL_SECONDS)
+        setting, name = self.setting, service.name
+        event_id = f"service:{setting.env}:{setting.name}:{name}"
+        try:
+            with track_work(setting.context.emit, event_id, "service", name, env=setting.env) as work:
+                request = service.local.request
+                replicas = [self._add_replica(service, service.local) for _ in range(request.replicas)]
+                error = self._await_ready(replicas)
+                if error is not None:
+                    work.outcome, work.detail = "failed", error.message
+                    return
+                if any(not _is_up(replica) for replica in replicas):
+                    work.outcome = "interrupted"
+                    return
+                work.outcome, work.detail = "done", "" if request.once else "ready"
+                self._publish(service)
+        except Interrupted:
+            return
+        except EnvtoolError as error:
+            self._fail(error)
+            return
+        with self._condition:
+            service.is_up = True
+            self._condition.notify_all()
+
+    def _fail(self, error: EnvtoolError) -> None:
+        with self._condition:
+            if self.failure is None:
+                self.failure = error
+                self._cancel.set()
+            self._condition.notify_all()
+
+    def _add_replica(self, service: RunningService, local: LocalService) -> Replica:
+        """Starts one more replica, and returns at once."""
+        with self._condition:
+            if self._closing:
+                raise Interrupted
+            number = service.free_number()
+            replica = service.replicas[number] = Replica(local, number, self._site)
+        replica.start()
+        return replica
+
+    def _await_ready(self, replicas: Sequence[Replica]) -> EnvtoolError | None:
+        """Waits until replicas are up. Returns the error of the first that failed; None also when the group ends."""
+        with self._condition:
+            while not self._has_ended():
+                if failed := [replica for replica in replicas if replica.stage == "failed"]:
+                    return failed[0].error
+                if all(_is_up(replica) for replica in replicas):
+                    return None
+                self._condition.wait(_POLL_SECONDS)
+            return next((replica.error for replica in replicas if replica.error is not None), None)
+
+    def _publish(self, service: RunningService) -> None:
+        if self.setting.publishes:
+            for published in service.local.request.publish:
+                number, port = host_ports.publish_port(self._pod, service.local.request, published)
+                service.published[number] = port
+
+    # ---- what is there
+
+    def published(self) -> Mapping[str, tuple[tuple[int, int], ...]]:
+        """Returns (port of the service, port of this machine) of what is published, by service."""
+        with self._condition:
+            return {
+                name: tuple(
+                    (published.port, port)
+                    for published, port in zip(service.local.request.publish, service.published.values(), strict=False)
+                )
+                for name, service in self._services.items()
+                if service.published
+            }
+
+    def states(self) -> tuple[ReplicaState, ...]:
+        """Returns all replicas, by service and number."""
+        with self._condition:
+            return tuple(
+                self._state(replica)
+                for service in self._services.values()
+                for _, replica in sorted(service.replicas.items())
+            )
+
+    def _state(self, replica: Replica) -> ReplicaState:
+        return ReplicaState(
+            service=replica.request.name,
+            replica=replica.name,
+            stage=replica.stage,
+            since=replica.since,
+            address=replica.address,
+            restarts=replica.restarts,
+            status=replica.status,
+            error=replica.error,
+            killed=replica.killed,
+            log=self._log_path(replica.name),
+        )
+
+    def usage(self, replica: str) -> Usage:
+        """Returns what the processes of a replica use now. Raises ServiceError for a name that there is not."""
+        return self._find_replica(replica).usage()
+
+    def container(self, name: str) -> StartedContainer:
+        """Returns the container of a replica, or of the first replica of a service that runs: to execute commands in
+        it. Raises ServiceError where there is none."""
+        return self._find_replica(name).container()
+
+    def replica_log(self, name: str) -> ReplicaLog:
+        """Returns what a replica prints. Raises ServiceError for a name that there is not."""
+        return self._find_replica(name).log
+
+    def _find_replica(self, name: str) -> Replica:
+        with self._condition:
+            service = self._services.get(name)
+            replicas = [replica for each in self._services.values() for replica in each.replicas.values()]
+            if service is not None:
+                replicas = sorted(service.replicas.values(), key=lambda replica: (not _is_up(replica), replica.number))
+                if replicas:
+                    return replicas[0]
+            for replica in replicas:
+                if replica.name == name:
+                    return replica
+            raise service_errors.unknown_service_error(name, [*self._services])
+
+    def attempts(self) -> tuple[tuple[Attempt, ...], int]:
+        """Returns what containers tried outside of the pod: see `Pod.attempts`."""
+        return self._pod.attempts()
+
+    def opened(self) -> tuple[str, ...] | None:
+        """Returns the watched files that services opened so far; None where this is not known. Call it once all have
+        stopped."""
+        with self._condition:
+            sets = [replica.opened for service in self._services.values() for replica in service.replicas.values()]
+        paths: set[str] = set()
+        for opened in sets:
+            if opened is None:
+                return None
+            paths |= opened
+        return tuple(sorted(paths))
+
+    @contextmanager
+    def member(self, name: str = "envtool", *, default_route: bool = False) -> Iterator[PodPlace]:
+        """A context with a place in the pod for a container that is no service. With `default_route` what it tries
+        outside is noted (`attempts`). Raises SandboxError."""
+        member = self._pod.add_member(name, default_route=default_route)
+        try:
+            with self._pod.namespaces(name) as namespaces:
+                yield PodPlace(member.address, name, namespaces, pod_mounts())
+        finally:
+            self._pod.remove_member(name)
+
+    # ---- while they run
+
+    def _service(self, name: str) -> RunningService:
+        with self._condition:
+            if name not in self._services:
+                raise service_errors.unknown_service_error(name, [*self._services])
+            return self._services[name]
+
+    def scale(self, name: str, count: int) -> None:
+        """Lets a service have so many replicas, and returns when new ones are ready, and others have ended: those are
+        drained first. Raises ServiceError where a new one fails; then the others stay."""
+        service = self._service(name)
+        with self._operation:
+            more = [self._add_replica(service, service.local) for _ in range(count - len(service.replicas))]
+            self._keep_if_ready(service, more)
+            fewer = [service.replicas[number] for number in sorted(service.replicas, reverse=True)]
+            self._remove_replicas(service, fewer[: max(0, len(fewer) - count)])
+            request = replace(service.local.request, replicas=count)
+            service.local = service.local._replace(request=request)
+
+    def restart(self, name: str) -> None:
+        """Stops each replica of a service and starts it anew, one after the other. Raises ServiceError."""
+        service = self._service(name)
+        with self._operation:
+            for number, old in sorted(service.replicas.items()):
+                self._remove_replicas(service, [old])
+                with self._condition:
+                    new = service.replicas[number] = Replica(service.local, number, self._site)
+                new.start()
+                self._raise_unless_ready([new])
+
+    def replace(self, name: str, local: LocalService) -> None:
+        """Lets a service be another one, replica by replica: each new one is ready before an old one ends. Raises
+        ServiceError where a new one fails; then it is removed, and the old ones that are left stay."""
+        service = self._service(name)
+        with self._operation:
+            self._exits.enter_context(
+                layers.hold_layers(self.setting.context.store, [made.layer for made in local.stack.layers])
+            )
+            old = [service.replicas[number] for number in sorted(service.replicas)]
+            for position in range(max(len(old), local.request.replicas)):
+                if position < local.request.replicas:
+                    self._keep_if_ready(service, [self._add_replica(service, local)])
+                self._remove_replicas(service, old[position : position + 1])
+            service.local = local
+
+    def _keep_if_ready(self, service: RunningService, new: list[Replica]) -> None:
+        try:
+            self._raise_unless_ready(new)
+        except BaseException:
+            self._remove_replicas(service, new)
+            raise
+
+    def _raise_unless_ready(self, replicas: list[Replica]) -> None:
+        error = self._await_ready(replicas)
+        if error is not None:
+            raise error
+        self.check()
+
+    def _remove_replicas(self, service: RunningService, replicas: list[Replica]) -> None:
+        """Drains and stops replicas, all at once."""
+        with self._condition:
+            for replica in replicas:
+                service.replicas.pop(replica.number, None)
+        deadline = time.monotonic() + service.local.request.grace
+        for replica in replicas:
+            replica.drain(max(0.0, deadline - time.monotonic()))
+        for replica in replicas:
+            replica.begin_stop()
+        deadline = time.monotonic() + service.local.request.grace
+        for replica in replicas:
+            if not replica.await_end(max(0.0, deadline - time.monotonic())):
+                replica.kill()
+                replica.await_end()
+
+    # ---- stopping
+
+    def stop(self, *names: str) -> tuple[ReplicaState, ...]:
+        """Stops services, or all: each by its stop signal, once those that need it have ended, all at the same time
+        where free; what does not end within its grace is killed. Returns how they ended. Further calls do nothing."""
+        with self._condition:
+            remaining = {
+                name: service
+                for name, service in self._services.items()
+                if (not names or name in names) and not service.is_stopping
+            }
+            stopped = [*remaining.values()]
+            while remaining:
+                self._begin_stops(remaining)
+                now = time.monotonic()
+                for name, service in [*remaining.items()]:
+                    running = [replica for replica in service.replicas.values() if not replica.await_end(0)]
+                    if not running:
+                        del remaining[name]
+                    elif service.is_stopping and now >= service.deadline:
+                        for replica in running:
+                            replica.kill()
+                        service.deadline = now + _POLL_SECONDS
+                if remaining and not any(self._is_free(service, remaining) for service in remaining.values()):
+                    deadlines = [service.deadline for service in remaining.values() if service.is_stopping]
+                    self._condition.wait(max(0.001, min([now + _POLL_SECONDS, *deadlines]) - now))
+        return tuple(self._state(replica) for service in stopped for replica in service.replicas.values())
+
+    def _begin_stops(self, remaining: Mapping[str, RunningService]) -> None:
+        for service in remaining.values():
+            if self._is_free(service, remaining):
+                service.is_stopping = True
+                grace = service.local.request.grace
+                service.deadline = time.monotonic() + (min(grace, INTERRUPT_GRACE) if self._interrupted else grace)
+                for replica in service.replicas.values():
+                    replica.begin_stop()
+
+    def _is_free(self, service: RunningService, remaining: Mapping[str, RunningService]) -> bool:
+        """Whether a service can be stopped now: it is not being stopped, and nothing that needs it runs."""
+        return not service.is_stopping and not any(
+            service.name in other.local.request.needs for other in remaining.values()
+        )
+
+
+def _is_up(replica: Replica) -> bool:
+    return replica.stage == "ready" or (replica.request.once and replica.stage == "ended" and replica.status == 0)

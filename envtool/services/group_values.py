@@ -1,0 +1,76 @@
+"""What a ServiceGroup runs with, and what it says of its replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from envtool.build.context import Context
+    from envtool.container.join import Namespaces
+    from envtool.container.program import TextMount
+    from envtool.errors import EnvtoolError
+    from envtool.services.replica import Replica, ReplicaStage
+    from envtool.services.service_container import LocalService, ServiceProject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSetting:
+    """What a group runs with. `name` is of its task, and begins the names of its logs in `directory`."""
+
+    context: Context
+    project: ServiceProject
+    env: str
+    name: str
+    directory: str  # of the run's logs: see project/rundir.py
+    restart: str = "never"  # the policy of services that have none
+    publishes: bool = False  # whether `publish:` counts
+    # What a service that fails does: it ends the group (`failure` is set, `cancel` becomes readable), or not.
+    fails: bool = True
+    changed: Callable[[ReplicaState], None] | None = None  # called by any thread when a replica changes
+
+
+class ReplicaState(NamedTuple):
+    """One replica at one moment."""
+
+    service: str
+    replica: str
+    stage: ReplicaStage
+    since: float  # seconds since the epoch
+    address: str
+    restarts: int
+    status: int | None  # of the container that ended last
+    error: EnvtoolError | None
+    killed: bool  # it did not end by its stop signal
+    log: str  # path
+
+
+class PodPlace(NamedTuple):
+    """A container's place in the pod: what its Program and its start get."""
+
+    address: str
+    hostname: str
+    namespaces: Namespaces  # for `joins`
+    mounts: tuple[TextMount, ...]
+
+
+class RunningService:
+    """One service of a group, and its replicas by their numbers. Its fields are changed under the group's condition."""
+
+    def __init__(self, local: LocalService) -> None:
+        self.local = local
+        self.replicas: dict[int, Replica] = {}
+        self.is_up = False  # all replicas are ready, or the one-shot has succeeded
+        self.is_stopping = False
+        self.deadline = 0.0  # of its stop (time.monotonic)
+        self.published: dict[int, int] = {}  # number in the pod -> port of this machine
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.local.request.name
+
+    def free_number(self) -> int:
+        """Returns the smallest number that no replica has."""
+        return next(number for number in range(1, len(self.replicas) + 2) if number not in self.replicas)

@@ -1,0 +1,279 @@
+"""One container of a service: starts it, waits for it, starts it again where its policy says so, and stops it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from envtool import errors
+from envtool.container.started import ESTABLISHED, LISTENING, Usage
+from envtool.errors import EnvtoolError, SandboxError
+from envtool.services import service_errors
+from envtool.services.ready import NotReady, await_ready
+from envtool.services.ready_probes import ProbeTarget
+from envtool.services.service_container import LocalService, ServiceProject, make_service_program, signal_number
+
+if TYPE_CHECKING:
+    from envtool.container.runner import Runner, StartedContainer, StartedPod
+    from envtool.container.supervisor import Exit
+    from envtool.services.replica_log import LogPump, ReplicaLog
+    from envtool.services.service_request import ServiceRequest
+
+ReplicaStage: TypeAlias = Literal["starting", "ready", "restarting", "stopping", "ended", "failed"]
+
+MAX_RESTARTS = 10  # in a row, none of which stayed for STABLE_SECONDS
+STABLE_SECONDS = 10.0
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 10.0  # seconds before a start: twice as long each time
+_DRAIN_PAUSE = 0.01  # seconds between two looks at open connections
+_DRAIN_LOOKS = 3  # in a row that must find none: a client may have just been given the address
+_READ_SECONDS = 0.5  # that its last output has to arrive
+
+
+class ReplicaSite(NamedTuple):
+    """What the replicas of a group have in common."""
+
+    runner: Runner
+    pod: StartedPod
+    pump: LogPump
+    project: ServiceProject
+    restart: str  # the policy of services that have none
+    open_log: Callable[[str], ReplicaLog]  # by the replica's name
+    open_scratch: Callable[[str], AbstractContextManager[str]]  # "memory" or "disk" -> its directory
+    changed: Callable[[Replica], None]  # called by any thread after each change of `stage`
+
+
+class Replica:
+    """One container of a service, and those that take its place when it ends. Called by any thread."""
+
+    def __init__(self, service: LocalService, number: int, site: ReplicaSite) -> None:
+        self.service, self.number = service, number
+        self.name = f"{service.request.name}-{number}"
+        self.stage: ReplicaStage = "starting"
+        self.address = ""
+        self.restarts = 0
+        self.status: int | None = None  # of the container that ended last
+        self.error: EnvtoolError | None = None  # why it failed
+        self.killed = False  # it did not end by its stop signal
+        self.since = time.time()  # of its stage
+        self.opened: set[str] | None = set()  # watched files that its containers opened; None: not known
+        self._site = site
+        self._log = site.open_log(self.name)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._over = threading.Event()
+        self._container: StartedContainer | None = None
+        self._was_ready = False
+        self._late: Callable[[], EnvtoolError] | None = None  # makes the error of a check that failed in time
+        self._thread = threading.Thread(target=self._run, name=f"service {self.name}", daemon=True)
+
+    @property
+    def request(self) -> ServiceRequest:
+        """The service."""
+        return self.service.request
+
+    # ---- from outside
+
+    def start(self) -> None:
+        """Starts the first container, and returns at once."""
+        self._thread.start()
+
+    def begin_stop(self) -> None:
+        """Takes it out of the answers for its service's name, and sends its stop signal. Returns at once."""
+        with self._lock:
+            self._stop.set()
+            container = self._container
+        if self.stage in ("starting", "ready", "restarting"):
+            self._set_stage("stopping")
+        self._set_ready(ready=False)
+        if container is not None:
+            container.signal(signal_number(self.request.stop_signal))
+
+    def kill(self) -> None:
+        """Kills its container, and starts no further one. Returns at once."""
+        with self._lock:
+            self._stop.set()
+            container = self._container
+        if container is not None:
+            self.killed = True
+            container.kill()
+
+    def await_end(self, seconds: float | None = None) -> bool:
+        """Returns whether nothing of it runs any more, within so many seconds."""
+        return self._over.wait(seconds)
+
+    def drain(self, seconds: float) -> None:
+        """Takes it out of the answers for its service's name, and waits until its open connections have ended, or so
+        many seconds have passed."""
+        self._set_ready(ready=False)
+        end, quiet = time.monotonic() + seconds, 0
+        while time.monotonic() < end and quiet < _DRAIN_LOOKS and not self._over.is_set():
+            quiet = 0 if self._has_connections() else quiet + 1
+            self._over.wait(_DRAIN_PAUSE)
+
+    def _has_connections(self) -> bool:
+        container = self._container
+        sockets = container.tcp_sockets() if container is not None else ()
+        ports = {sock.port for sock in sockets if sock.state == LISTENING}
+        return any(sock.state == ESTABLISHED and sock.port in ports for sock in sockets)
+
+    def container(self) -> StartedContainer:
+        """Returns its container. Raises ServiceError where none runs now."""
+        container = self._container
+        if container is None:
+            message = f"service `{self.request.name}` (replica {self.name}) does not run"
+            raise errors.ServiceError(message, code="service-not-running", service=self.request.name)
+        return container
+
+    def log_tail(self) -> str:
+        """Returns the last lines that it printed."""
+        return self._log.tail()
+
+    @property
+    def log(self) -> ReplicaLog:
+        """What it prints."""
+        return self._log
+
+    def usage(self) -> Usage:
+        """Returns what its processes use now."""
+        container = self._container
+        return container.usage() if container is not None else Usage(0, 0.0, 0)
+
+    # ---- its thread
+
+    def _run(self) -> None:
+        try:
+            self._live()
+        except EnvtoolError as error:
+            self._fail(error)
+        except Exception as error:  # a fault of ours ends this service, and is reported
+            self._fail(errors.internal(error))
+        finally:
+            self._over.set()
+            self._site.changed(self)
+
+    def _live(self) -> None:
+        """Starts containers one after the other. Raises EnvtoolError for the end that is the last and should not have
+        been."""
+        request, in_row = self.request, 0
+        while True:
+            began = time.monotonic()
+            ended = self._run_once()
+            self.status = ended.status
+            if self._stop.is_set() or (request.once and ended.status == 0):
+                self._set_stage("ended")
+                return
+            in_row = 1 if time.monotonic() - began > STABLE_SECONDS else in_row + 1
+            if not self._may_restart(ended):
+                raise service_errors.ended_error(request, self.name, ended, self.log_tail(), ready=self._was_ready)
+            if in_row > MAX_RESTARTS:
+                raise service_errors.restarts_error(request, self.name, ended, in_row, self.log_tail())
+            self.restarts += 1
+            self._set_stage("restarting")
+            if self._stop.wait(min(_FIRST_BACKOFF * 2 ** (in_row - 1), _LONGEST_BACKOFF)):
+                self._set_stage("ended")
+                return
+
+    def _may_restart(self, ended: Exit) -> bool:
+        policy = self.request.restart or self._site.restart
+        if ended.status == 0 and self.request.once:
+            return False
+        return policy == "always" or (policy == "on-failure" and ended.status != 0)
+
+    def _run_once(self) -> Exit:
+        """Runs one container to its end. Raises EnvtoolError where it could not be made or was not ready in time."""
+        site, self._was_ready = self._site, False
+        deadline = time.monotonic() + self.request.within
+        with ExitStack() as exits:
+            scratch = exits.enter_context(site.open_scratch(self.request.scratch))
+            member = site.pod.add_member(self.name, self.request.name)
+            exits.callback(self._leave_pod)
+            self.address = member.address
+            program = make_service_program(self.service, site.project, member, scratch)
+            writer, drained = site.pump.open(self._log.feed)
+            with site.pod.namespaces(self.name) as joins:
+                try:
+                    container = exits.enter_context(
+                        site.runner.start(program, stdout=writer, stderr=writer, joins=joins)
+                    )
+                finally:
+                    os.close(writer)
+            with self._lock:
+                self._container = container
+                if self._stop.is_set():
+                    container.kill()
+            exits.callback(self._forget_container)
+            target = ProbeTarget(self.name, member.address, container, site.pod, self._log, site.pump)
+            ended = self._await_exit(target, deadline)
+            drained.wait(_READ_SECONDS)
+            self._note_opened(ended)
+        if self._late is not None and not self._stop.is_set():
+            raise self._late()
+        return ended
+
+    def _await_exit(self, target: ProbeTarget, deadline: float) -> Exit:
+        gone = threading.Event()
+        self._late = None
+        prober = threading.Thread(target=self._probe, args=(target, gone, deadline), daemon=True)
+        prober.start()
+        try:
+            return target.container.wait()
+        finally:
+            gone.set()
+            prober.join()
+            self._set_ready(ready=False)
+
+    def _probe(self, target: ProbeTarget, gone: threading.Event, deadline: float) -> None:
+        """Waits until the replica is ready, or too late, which ends it."""
+        request = self.request
+        try:
+            if request.once:
+                if not gone.wait(max(0.0, deadline - time.monotonic())):
+                    self._late = lambda: service_errors.not_ended_error(request, self.name, self.log_tail())
+                    target.container.kill()
+            elif await_ready(request, target, gone, deadline):
+                self._site.pod.set_ready(self.name, ready=True)
+                self._was_ready = True
+                self._set_stage("ready")
+        except NotReady as late:
+            where, reason = late.where, late.reason
+            self._late = lambda: service_errors.not_ready_error(request, self.name, where, reason, self.log_tail())
+            target.container.kill()
+        except EnvtoolError as error:
+            self._late = lambda error=error: error
+            target.container.kill()
+        except Exception as error:
+            self._late = lambda error=error: errors.internal(error)
+            target.container.kill()
+
+    def _note_opened(self, ended: Exit) -> None:
+        if ended.opened is None:
+            self.opened = None
+        elif self.opened is not None:
+            self.opened |= {*ended.opened}
+
+    def _forget_container(self) -> None:
+        with self._lock:
+            self._container = None
+
+    def _leave_pod(self) -> None:
+        with suppress(SandboxError):  # the pod has ended, and the member with it
+            self._site.pod.remove_member(self.name)
+
+    def _set_ready(self, *, ready: bool) -> None:
+        with suppress(SandboxError, ValueError):  # the pod or the member is gone
+            self._site.pod.set_ready(self.name, ready=ready)
+
+    def _set_stage(self, stage: ReplicaStage) -> None:
+        with self._lock:  # never held while others are called
+            if stage == "ready" and self._stop.is_set():
+                return
+            self.stage, self.since = stage, time.time()
+        self._site.changed(self)
+
+    def _fail(self, error: EnvtoolError) -> None:
+        self.error = error
+        self._set_stage("failed")

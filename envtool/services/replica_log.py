@@ -1,0 +1,146 @@
+"""What the replicas of a group print: each has a file that stays small, and its last lines in memory. One thread reads
+for all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from typing import IO
+
+LIMIT = 16 << 20  # bytes of a file
+KEPT = 4 << 20  # bytes of its end that stay when it has reached LIMIT
+TAIL = 16 << 10  # bytes of the end in memory
+LINES = 20  # lines of it that an error has
+_CHUNK = 1 << 16  # bytes
+
+Listener = Callable[[bytes], None]
+
+
+class ReplicaLog:
+    """What one replica prints, over all its starts. Called by the thread of the LogPump; `tail` by any thread."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._size = self._lost = 0
+        self._tail = b""
+        self._lock = threading.Lock()
+        self._listeners: list[Listener] = []
+
+    def feed(self, data: bytes) -> None:
+        """Keeps a piece of output, and hands it on."""
+        with self._lock:
+            if not self._file.closed:
+                self._write(data)
+            self._tail = (self._tail + data)[-TAIL:]
+            listeners = [*self._listeners]
+        for listener in listeners:
+            listener(data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+            self._size += len(data)
+            if self._size > LIMIT:
+                self._shorten()
+            self._file.flush()
+        except OSError:  # the disk is full: what a service prints is no reason for it to end
+            pass
+
+    def _shorten(self) -> None:
+        """Leaves the end of the file, after a line that says so."""
+        self._file.flush()
+        self._file.seek(self._size - KEPT)
+        rest = self._file.read()
+        self._lost += self._size - len(rest)
+        note = f"[envtool: {self._lost} bytes before this were left out]\n".encode()
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(note + rest)
+        self._size = len(note) + len(rest)
+
+    def listen(self, listener: Listener) -> bytes:
+        """Hands what is printed from now on to `listener`. Returns the end of what was printed before."""
+        with self._lock:
+            self._listeners.append(listener)
+            return self._tail
+
+    def unlisten(self, listener: Listener) -> None:
+        """Hands nothing more to `listener`."""
+        with self._lock:
+            self._listeners.remove(listener)
+
+    def tail(self, lines: int = LINES) -> str:
+        """Returns the last lines, decoded with replacement."""
+        with self._lock:
+            text = self._tail.decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def close(self) -> None:
+        """Closes the file."""
+        with self._lock:
+            self._file.close()
+
+
+class LogPump:
+    """The thread that reads what the replicas print, and watches other descriptors. A context."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+        self._readers: dict[int, tuple[Listener, threading.Event]] = {}
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._thread = threading.Thread(target=self._run, name="service-logs", daemon=True)
+
+    def __enter__(self) -> LogPump:
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+        for reader in self._readers:
+            os.close(reader)
+        self._epoll.close()
+        os.close(self._wake)
+
+    def open(self, feed: Listener) -> tuple[int, threading.Event]:
+        """Returns the end of a new pipe to write to, and what is set when all that was written has been read."""
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        done = threading.Event()
+        with self._lock:
+            self._readers[reader] = (feed, done)
+        self._epoll.register(reader, select.EPOLLIN)
+        return writer, done
+
+    def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
+        """Calls a function once, when a descriptor can be read."""
+        self._watched[descriptor] = callback
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def _run(self) -> None:
+        while True:
+            for descriptor, _ in self._epoll.poll():
+                if descriptor == self._wake:
+                    return
+                if descriptor in self._watched:
+                    self._epoll.unregister(descriptor)
+                    self._watched.pop(descriptor)()
+                else:
+                    self._read(descriptor)
+
+    def _read(self, reader: int) -> None:
+        feed, done = self._readers[reader]
+        data = os.read(reader, _CHUNK)
+        if data:
+            feed(data)
+            return
+        self._epoll.unregister(reader)
+        with self._lock:
+            del self._readers[reader]
+        os.close(reader)
+        done.set()

@@ -1,0 +1,89 @@
+"""The errors of services, with their place in the spec and the last lines of their logs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envtool.errors import ServiceError
+
+if TYPE_CHECKING:
+    from envtool.container.supervisor import Exit
+    from envtool.services.service_request import ServiceRequest
+
+_SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 6: "ABRT", 8: "FPE", 9: "KILL", 11: "SEGV", 13: "PIPE", 15: "TERM"}
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+
+
+def describe_exit(status: int) -> str:
+    """Returns an exit status in words: "exit 1", "exit 137 (signal KILL)"."""
+    signal = _SIGNALS.get(status - 128, "")
+    return f"exit {status} (signal {signal})" if signal else f"exit {status}"
+
+
+def ended_error(request: ServiceRequest, replica: str, ended: Exit, log: str, *, ready: bool) -> ServiceError:
+    """Returns the error for a replica that ended and should not have: `ready` says whether it had been ready."""
+    name, result = _name(request, replica), describe_exit(ended.status)
+    if request.once:
+        message, code = f"{name} failed: {result}", "service-failed"
+    elif ready:
+        message, code = f"{name} ended while it was needed: {result}", "service-ended"
+    else:
+        message, code = f"{name} ended before it was ready: {result}, after {ended.seconds:.1f} s", "service-ended"
+    hint = ""
+    if ended.status == 0 and not request.once:
+        hint = "its command must stay in the foreground; give it `once: true` if it is to end"
+    elif ended.status in (_NOT_FOUND, _NOT_EXECUTABLE):
+        hint = f"its command is `{' '.join(request.command)[:200]}`; does its stack have that program?"
+    return _error(request, message, code, log, hint)
+
+
+def not_ready_error(request: ServiceRequest, replica: str, place: str, reason: str, log: str) -> ServiceError:
+    """Returns the error for a replica that was not ready in time; `place` is that of the check in the spec, and
+    `reason` what the last probe found."""
+    message = f"{_name(request, replica)} is not ready after {request.within:g} s: {reason}"
+    return _error(request, message, "service-not-ready", log, "`within:` beside the check gives it more time", place)
+
+
+def not_ended_error(request: ServiceRequest, replica: str, log: str) -> ServiceError:
+    """Returns the error for a one-shot that did not end in time."""
+    message = f"{_name(request, replica)} has not ended after {request.within:g} s"
+    hint = "`ready: {within: …}` gives it more time; a service that stays has no `once:`"
+    return _error(request, message, "service-not-ready", log, hint)
+
+
+def restarts_error(request: ServiceRequest, replica: str, ended: Exit, count: int, log: str) -> ServiceError:
+    """Returns the error for a replica that was started again `count` times and did not stay."""
+    message = f"{_name(request, replica)} ended {count} times in a row: {describe_exit(ended.status)} at the last"
+    return _error(request, message, "service-restarts", log)
+
+
+def not_stopped_error(request: ServiceRequest, replica: str, log: str) -> ServiceError:
+    """Returns the error for a replica that had to be killed."""
+    message = f"{_name(request, replica)} did not end {request.grace:g} s after {request.stop_signal}, and was killed"
+    hint = "`stop: {signal: …, grace: …}` says by which signal it ends cleanly, and how long that takes"
+    return _error(request, message, "service-not-stopped", log, hint)
+
+
+def taken_port_error(request: ServiceRequest, where: str, port: int, holder: str) -> ServiceError:
+    """Returns the error for a published port of this machine that is in use; `holder` is by whom, or empty."""
+    by = f" by {holder}" if holder else ""
+    message = f"{_name(request, request.name)} cannot be published: port {port} of this machine is in use{by}"
+    return _error(request, message, "service-port", "", "publish another one, or `0` for any free one", where)
+
+
+def unknown_service_error(name: str, known: list[str]) -> ServiceError:
+    """Returns the error for a name that no service of a group has."""
+    from envtool.errors import near_name_hint
+
+    hint = near_name_hint(name, known) if known else "there are none"
+    return ServiceError(f"there is no service `{name}` here", code="service-unknown", hint=hint, service=name)
+
+
+def _name(request: ServiceRequest, replica: str) -> str:
+    of = f" (replica {replica})" if request.replicas > 1 else ""
+    return f"service `{request.name}`{of}"
+
+
+def _error(request: ServiceRequest, message: str, code: str, log: str, hint: str = "", place: str = "") -> ServiceError:
+    at = f"{message} ({place or request.where})"
+    return ServiceError(at, code=code, hint=hint, output=log, service=request.name)

@@ -16,8 +16,9 @@ from envtool.fs import globs
 from envtool.images.export import ExportResult
 from envtool.images.image_config import ExportOptions
 from envtool.images.push import PushResult
+from envtool.project import host_access
 from envtool.report.sbom import rendering
-from envtool.run import stack_contents, task_container
+from envtool.run import stack_contents
 from envtool.spec.select_envs import find_stack
 from envtool.store import layers
 from envtool.store.packing import Compression
@@ -70,7 +71,7 @@ def export(
                 raise UsageError(text, code="export-devcontainer")
             named = [variable for variable in selected.passed if not globs.is_glob(variable)]
             networked = replace(selected, network=True)  # an editor's container has a network
-            task_container.check_passed((networked,), opened.context.allowed, named)
+            host_access.check_passed((networked,), opened.context.allowed, named)
             return export.export_devcontainer(
                 selected, stack, opened.context, destination, spec=opened.spec.file, name=name
             )

@@ -11,7 +11,7 @@ from envtool import plugins
 from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import OpenProject, open_project, without_lock_check
 from envtool.build.assess import NodeState, assess_nodes
-from envtool.build.parents import stack_binds
+from envtool.build.stack import stack_binds
 from envtool.build.stack_files import StackTree
 from envtool.container import userns
 from envtool.container.program import BindMount

@@ -15,7 +15,7 @@ from envtool.build.fetch_all import GatheredFiles, fetch_all_files
 from envtool.build.scheduler import Scheduler
 from envtool.build.upgrading import with_upgrades
 from envtool.build.vendor import INDEX, VendorReport, is_archive, write_archive, write_folder
-from envtool.errors import UsageError
+from envtool.errors import EnvtoolError, UsageError
 from envtool.events import Emit
 from envtool.lock import file as lock_file
 from envtool.lock.diff import LockChange, diff_locks
@@ -48,9 +48,11 @@ def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, c
         old, graph = project.context.lock, project.graph
         scheduler = Scheduler(graph, with_upgrades(project.context, graph, upgrade) if upgrade else project.context)
         envs = stack_envs(project.spec)
-        with all_problems.report_all_problems(envs, scheduler, project.context):
+        try:
             scheduler.check(env.name for env in envs)
             [*pool.map(lambda env: scheduler.stack(env.name), envs)]
+        except EnvtoolError as error:
+            raise all_problems.complete_error(error, envs, scheduler, project.context) from error
     entries = locking.lock_entries(scheduler.graph(), scheduler.finished_layers())
     names = frozenset((entry.question.subject, entry.question.name) for entry in entries) if request.envs else None
     new = merge_locks(old, entries, platforms=frozenset(entry.question.platform for entry in entries), names=names)

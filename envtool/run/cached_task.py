@@ -88,9 +88,9 @@ def _run(
     report = _to_result(call, result)
     if result.outcome != "passed":
         return report, None
-    provenance.write_statement(call.env, call.task, stack, call.context, report, view=task.request.view)
+    statement = provenance.write_statement(call.env, call.task, stack, call.context, report, view=task.request.view)
     try:
-        stored = task.cache().store(recording.finish(result))
+        stored = task.cache().store(recording.finish(result, statement))
     except NotCacheable as error:
         _report_not_cached(call, error.reason)
         return report, None

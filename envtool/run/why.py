@@ -17,9 +17,9 @@ from envtool.plan import why_task
 from envtool.plan.change_values import LocationLookup, Parent
 from envtool.plan.graph import Graph
 from envtool.plan.why import Explanation
-from envtool.project import snapshot_diff
+from envtool.project import host_access, snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import host_inputs, prepared_task, result_cache, task_container
+from envtool.run import host_inputs, prepared_task, result_cache
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result_cache import NotCacheable
 from envtool.run.task_services import ServiceStacks
@@ -57,7 +57,9 @@ def _explain(
     never = "it has the network, and is run every time" if env.has_outside else refusal
     document: Mapping[str, Json] | None = None
     if project and not waits and not never:
-        call = TaskCall(env=env, task=task, context=context, log="", host=task_container.select_passed(env, os.environ))
+        call = TaskCall(
+            env=env, task=task, context=context, log="", host=host_access.select_variables(env.passed, os.environ)
+        )
         known_stack = _known_stack(env.name, graph, states)
         used = used_services(env, task)
         services = ServiceStacks(used, tuple(_known_stack(service.env.name, graph, states) for service in used))

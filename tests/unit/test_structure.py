@@ -46,7 +46,6 @@ SHARED = {
     "store": "the verb, and the package behind it",
     "tasks": "tasks of envs",
     "test_output": "what test runners print",
-    "team_cache": "the team cache: its key in the spec, and its verb",
     "vendor": "the verb, and what writes the folder",
     "verify": "the verb, and the package behind it",
     "why": "the verb, and what answers it",

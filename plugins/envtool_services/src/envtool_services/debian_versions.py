@@ -28,8 +28,8 @@ class Release(NamedTuple):
 def schema(product: Product) -> api.Json:
     """Returns the JSON Schema of the value under the kind's name: a version, or true for the newest."""
     return {
-        "description": f"{product.title} of a version that Debian has: {', '.join(_listed(product))}. `true`: the newest "
-        "of these, or the one that the service's own base has.",
+        "description": f"{product.title} of a version that Debian has: {', '.join(_listed(product))}. `true`: the "
+        "newest of these, or the one that the service's own base has.",
         "examples": [True],
         "anyOf": [
             {"const": True},
@@ -75,7 +75,9 @@ def _release_of_base(product: Product, declaration: api.ServiceDeclaration, want
     suite = str(options.get("suite", "")) if isinstance(options, dict) else str(options)
     version = product.versions.get(suite)
     if version is None and suite in SUITES:
-        raise spec_error(declaration, f"{suite} has no {product.title}", hint=f"leave `base` out: {_listed(product)[-1]}")
+        raise spec_error(
+            declaration, f"{suite} has no {product.title}", hint=f"leave `base` out: {_listed(product)[-1]}"
+        )
     if version is None:  # another suite, of Ubuntu perhaps: apt says whether it has the package
         return Release(version=wanted, suite="", installs=True)
     if not _fits(wanted, version):

@@ -89,7 +89,7 @@ def _config(
     return "".join(
         f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())
         for section, values in (
-            ("mariadbd", server | settings),
+            ("mariadbd", {**server, **settings}),
             ("client", client),
             ("mariadb", {"database": database}),
         )

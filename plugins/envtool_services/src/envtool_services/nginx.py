@@ -12,12 +12,12 @@ PRODUCT = debian_versions.Product("nginx", {"bullseye": "1.18", "bookworm": "1.2
 CONFIG = "/etc/nginx/envtool.conf"
 _TARGET: api.Json = {
     "type": "string",
-    "pattern": r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}(\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*:[0-9]{1,5}$",
+    "pattern": r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}:[0-9]{1,5}$",
     "errorMessage": "a service and its port, as in api:8000",
 }
 # What the package leaves to root: directories of temporary files, and logs, which go where other services print.
 _OPEN = (
-    f"install -d -o {server_stack.USER_ID} -g {server_stack.USER_ID} /var/lib/nginx /var/log/nginx",
+    server_stack.make_directories("/var/lib/nginx", "/var/log/nginx"),
     "ln -sf /dev/stdout /var/log/nginx/access.log",
     "ln -sf /dev/stderr /var/log/nginx/error.log",
 )
@@ -58,7 +58,7 @@ class Nginx(api.ServiceKind):
         package = "nginx-light" if release.suite == "bullseye" else "nginx"
         text = nginx_config.text_of(declaration, project)
         return api.ServiceDraft(
-            **server_stack.stack_of(self.name, release, (package,), *_OPEN),
+            **server_stack.stack_of(self.name, release, (package,), _OPEN),
             command=api.Command(argv=("nginx", "-c", CONFIG)),
             project="root" in declaration.options or "config" in declaration.options,
             ports=nginx_config.ports_of(text) or (nginx_config.PORT,),

@@ -45,7 +45,7 @@ def text_of(declaration: api.ServiceDeclaration, project: api.Project) -> str:
     """Returns the configuration. Raises SpecError, UsageError."""
     options = declaration.options
     if "config" not in options:
-        return _wrap(_server(declaration, options))
+        return _wrap(_server(declaration))
     if others := sorted({"root", "upstream"} & {*options}):
         message = f"`config` and `{others[0]}` both say what it serves"
         raise spec_error(declaration, message, hint="remove one of them")
@@ -69,7 +69,7 @@ def _wrap(text: str) -> str:
     return f"{_MAIN}http {{\n{_HTTP}{temporary}{text}\n}}\n"
 
 
-def _server(declaration: api.ServiceDeclaration, options: object) -> str:
+def _server(declaration: api.ServiceDeclaration) -> str:
     upstream, root = declaration.options.get("upstream"), declaration.options.get("root")
     targets = upstream if isinstance(upstream, dict) else {"/": upstream} if upstream else {}
     if not targets and root is None:

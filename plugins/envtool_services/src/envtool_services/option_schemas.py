@@ -10,7 +10,7 @@ from envtool_services.debian_versions import spec_error
 
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 # Without blanks, quotes, `#`, `$` and backslashes: it stands in URLs, configuration files, SQL and shell lines.
-_SECRET = r"^[A-Za-z0-9_.~!@%^*+=:,/?-]{1,128}$"
+_PRINTABLE = r"^[A-Za-z0-9_.~!@%^*+=:,/?-]{1,128}$"
 
 
 def name(description: str) -> api.Json:
@@ -22,7 +22,7 @@ def name(description: str) -> api.Json:
 def password(description: str) -> api.Json:
     """Returns the schema of a password."""
     message = "a password of letters, digits and _.~!@%^*+=:,/?-"
-    return {"description": description, "type": "string", "pattern": _SECRET, "errorMessage": message}
+    return {"description": description, "type": "string", "pattern": _PRINTABLE, "errorMessage": message}
 
 
 def settings(description: str, names: str) -> api.Json:

@@ -22,6 +22,7 @@ _SETTINGS = {
     "innodb-buffer-pool-size": "32M",
     "innodb-doublewrite": "off",
     "innodb-flush-log-at-trx-commit": "0",
+    "innodb-use-native-aio": "off",  # io_uring is closed to containers
     "performance-schema": "off",
     "skip-name-resolve": "on",
 }
@@ -91,7 +92,7 @@ def _config(
         for section, values in (
             ("mariadbd", {**server, **settings}),
             ("client", client),
-            ("mariadb", {"database": database}),
+            ("mariadb-client", {"database": database}),
         )
     )
 
@@ -102,14 +103,17 @@ def _make_data(release: debian_versions.Release, role: str, database: str, passw
         f"mariadb-install-db --no-defaults --datadir={DATA} --auth-root-authentication-method=normal --skip-test-db "
         "--skip-name-resolve >/tmp/install 2>&1 || { cat /tmp/install >&2; exit 1; }"
     )
-    statements = (
+    statements = (  # one on each line, as --bootstrap wants them
         f"CREATE DATABASE IF NOT EXISTS `{database}`;",
         "DELETE FROM mysql.global_priv WHERE User IN ('root', '');",  # users of this host without a password
         "FLUSH PRIVILEGES;",
         *(
-            f"CREATE USER '{role}'@'{host}' IDENTIFIED BY '{password}'; "
-            f"GRANT ALL ON *.* TO '{role}'@'{host}' WITH GRANT OPTION;"
+            statement
             for host in ("%", "localhost")
+            for statement in (
+                f"CREATE USER '{role}'@'{host}' IDENTIFIED BY '{password}';",
+                f"GRANT ALL ON *.* TO '{role}'@'{host}' WITH GRANT OPTION;",
+            )
         ),
     )
     script = "cat >/tmp/users.sql <<'END'\n" + "\n".join(statements) + "\nEND\n"

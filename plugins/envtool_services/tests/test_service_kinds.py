@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from envtool_services import debian_versions, mariadb, nats, nginx, postgres, rabbitmq, redis
 from envtool_services.plugin import envtool_service_kinds
@@ -95,6 +97,14 @@ def test_a_version_that_no_suite_has():
     assert "`postgres: 16` with `base: {image: postgres:16}`" in found.hint
     assert "2.9 (bookworm) and 2.10 (trixie)" in problem("nats", 3).message
     assert "no Debian suite has Redis 7.2" in problem("redis", "7.2").message
+
+
+def test_values_that_are_no_version():
+    assert "`redis: false` is no version of Redis" in problem("redis", False).message
+    found = problem("mariadb", 10.11)
+    assert "10.11 is a number" in found.message
+    assert '`mariadb: "10.11"`' in found.hint
+    assert not re.fullmatch(KINDS["redis"].schema["pattern"], "seven")
 
 
 def test_a_base_of_ones_own():
@@ -231,7 +241,7 @@ def test_nginx_with_a_configuration_of_its_own():
     [("postgres", "port"), ("mariadb", "datadir"), ("redis", "requirepass"), ("rabbitmq", "default_user")],
 )
 def test_what_the_kind_itself_sets(kind, setting):
-    assert f"the setting `{setting}` is made by envtool" in problem(kind, settings={setting: 1}).message
+    assert f"envtool sets `{setting}` itself" in problem(kind, settings={setting: 1}).message
 
 
 @pytest.mark.parametrize(

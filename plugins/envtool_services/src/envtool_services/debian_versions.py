@@ -10,6 +10,9 @@ from envtool import api
 SUITES = ("trixie", "bookworm", "bullseye")  # newest first; a suite that is stable or has long-term support
 
 
+_VERSION = r"^[0-9]+(\.[0-9]+){0,2}$"
+
+
 class Product(NamedTuple):
     """A server. `versions` has the version in those of SUITES that have the server, without the number of a fix."""
 
@@ -31,15 +34,9 @@ def schema(product: Product) -> api.Json:
         "description": f"{product.title} of a version that Debian has: {', '.join(_listed(product))}. `true`: the "
         "newest of these, or the one that the service's own base has.",
         "examples": [True],
-        "anyOf": [
-            {"const": True},
-            {"type": "integer", "minimum": 0},
-            {
-                "type": "string",
-                "pattern": r"^[0-9]+(\.[0-9]+){0,2}$",
-                "errorMessage": f"a version, as in {product.versions['bookworm']}, or true",
-            },
-        ],
+        "type": ["boolean", "number", "string"],
+        "pattern": _VERSION,
+        "errorMessage": f"a version, as in {product.versions['bookworm']}, or true",
     }
 
 
@@ -50,7 +47,7 @@ def _listed(product: Product) -> list[str]:
 def choose_release(product: Product, declaration: api.ServiceDeclaration, kind: str) -> Release:
     """Returns the release that a declaration asks for. Raises SpecError if no suite, or not the suite of the service's
     own base, has it."""
-    wanted = "" if declaration.value is True else str(declaration.value)
+    wanted = _wanted(product, declaration, kind)
     if declaration.base_kind == "host":
         hint = f"leave `base` out: `{kind}` then brings its own"
         raise spec_error(declaration, f"nothing can be installed on base `host`, not even {product.title}", hint=hint)
@@ -68,6 +65,18 @@ def choose_release(product: Product, declaration: api.ServiceDeclaration, kind: 
         hint=f"write one of these, or take an image that has it: `{kind}: {wanted}` with "
         f"`base: {{image: {kind}:{wanted}}}`",
     )
+
+
+def _wanted(product: Product, declaration: api.ServiceDeclaration, kind: str) -> str:
+    """Returns the version in the spec; "" for the newest."""
+    value = declaration.value
+    if value is False:
+        hint = f"write `{kind}: true` for the newest, or a version, as in `{kind}: {_listed(product)[0].split()[0]}`"
+        raise spec_error(declaration, f"`{kind}: false` is no version of {product.title}", hint=hint)
+    if isinstance(value, float):  # 10.10 is 10.1 by then
+        message = f"{value} is a number, and versions are text"
+        raise spec_error(declaration, message, hint=f'write it in quotes, as in `{kind}: "{value}"`')
+    return "" if value is True else str(value)
 
 
 def _release_of_base(product: Product, declaration: api.ServiceDeclaration, wanted: str) -> Release:

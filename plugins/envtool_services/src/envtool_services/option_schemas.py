@@ -46,7 +46,7 @@ def read_settings(
     for key, item in value.items() if isinstance(value, dict) else ():
         if key in own:
             hint = "remove it: the service has an address and a file system of its own, so nothing can collide"
-            raise spec_error(declaration, f"the setting `{key}` is made by envtool", hint=hint)
+            raise spec_error(declaration, f"envtool sets `{key}` itself", hint=hint)
         read[key] = truth[item] if isinstance(item, bool) else str(item)
     return read
 

@@ -157,12 +157,18 @@ class ServiceGroup:
 
     def start(self, services: Sequence[LocalService]) -> None:
         """Starts services, and returns when all are ready, and one-shots have succeeded. Raises ServiceError for the
-        first that fails, SandboxError, StoreError, Interrupted."""
+        first that fails, SandboxError, StoreError, Interrupted. In a group that a failure does not end, the others are
+        up by then, but for those that need one that failed; that one may be started again."""
         context = self.setting.context
         self._exits.enter_context(
             layers.hold_layers(context.store, [made.layer for local in services for made in local.stack.layers])
         )
         added = [RunningService(local) for local in services]
+        with self._condition:
+            former = [self._services[service.name] for service in added if service.name in self._services]
+        for replica in [replica for service in former for replica in service.replicas.values()]:
+            replica.kill()
+            replica.join()
         with self._condition:
             self._services.update({service.name: service for service in added})
         for service in added:
@@ -172,9 +178,12 @@ class ServiceGroup:
         for thread in threads:
             thread.start()
         with self._condition:
-            while not all(service.is_up for service in added) and not self._has_ended():
+            while not all(service.is_up or service.error for service in added) and not self._has_ended():
                 self._condition.wait(_POLL_SECONDS)
         self.check()
+        for service in added:
+            if service.error is not None:
+                raise service.error
 
     def _has_ended(self) -> bool:
         return self._closing or self._interrupted or self.failure is not None
@@ -189,8 +198,12 @@ class ServiceGroup:
     def _bring_up(self, service: RunningService) -> None:
         """The thread of one service until it is up."""
         with self._condition:
-            while not all(self._services[name].is_up for name in service.local.request.needs):
+            needed = [self._services[name] for name in service.local.request.needs]
+            while not all(other.is_up for other in needed):
                 if self._has_ended():
+                    return
+                if failed := next((other for other in needed if other.error is not None), None):
+                    self._give_up(service, failed.error)
                     return
                 self._condition.wait(_POLL_SECONDS)
         setting, name = self.setting, service.name
@@ -202,6 +215,7 @@ class ServiceGroup:
                 error = self._await_ready(replicas)
                 if error is not None:
                     work.outcome, work.detail = "failed", error.message
+                    self._give_up(service, error)
                     return
                 if any(not _is_up(replica) for replica in replicas):
                     work.outcome = "interrupted"
@@ -211,15 +225,17 @@ class ServiceGroup:
         except Interrupted:
             return
         except EnvtoolError as error:
-            self._fail(error)
+            self._give_up(service, error)
             return
         with self._condition:
             service.is_up = True
             self._condition.notify_all()
 
-    def _fail(self, error: EnvtoolError) -> None:
+    def _give_up(self, service: RunningService, error: EnvtoolError | None) -> None:
+        """Notes why a service is not up, which ends a group that a failure ends."""
         with self._condition:
-            if self.failure is None:
+            service.error = error
+            if self.setting.fails and self.failure is None:
                 self.failure = error
                 self._cancel.set()
             self._condition.notify_all()

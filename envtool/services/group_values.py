@@ -62,6 +62,7 @@ class RunningService:
         self.local = local
         self.replicas: dict[int, Replica] = {}
         self.is_up = False  # all replicas are ready, or the one-shot has succeeded
+        self.error: EnvtoolError | None = None  # why it did not get up
         self.is_stopping = False
         self.deadline = 0.0  # of its stop (time.monotonic)
         self.published: dict[int, int] = {}  # number in the pod -> port of this machine

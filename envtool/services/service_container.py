@@ -70,8 +70,8 @@ def make_service_request(
             raise _problem(
                 service.where,
                 f"service `{service.name}` runs as `{service.user}`, and your containers have one id: that of `user`",
-                "service-user",
                 "a range of ids in /etc/subuid and /etc/subgid allows it; or leave `user:` out",
+                code="service-user",
             )
         user = "user"
     mounts_host = bool(stack_binds(stack.layers))
@@ -126,8 +126,8 @@ def _image_command(service: Service, config: Mapping[str, Json]) -> tuple[str, .
         raise _problem(
             service.where,
             f"service `{service.name}` has no command: {of}",
-            "service-command",
             "add `command:`, a line for the shell or a list of words",
+            code="service-command",
         )
     return tuple(words)
 
@@ -168,8 +168,8 @@ def _stop_signal(service: Service, config: Mapping[str, Json]) -> str:
         raise _problem(
             service.where,
             f"service `{service.name}`: there is no signal `{text}`",
-            "service-signal",
             f"`stop: {{signal: …}}` is one of {', '.join(SIGNALS)}, or a number",
+            code="service-signal",
         ) from None
     return name
 
@@ -204,7 +204,7 @@ def _variables(service: Service, stack: KnownStack, others: Mapping[str, Service
     return apply_variables(variables, declared) | {"ENVTOOL_SERVICE": service.name}
 
 
-def _problem(where: Where, message: str, code: str, hint: str) -> SpecError:
+def _problem(where: Where, message: str, hint: str, *, code: str) -> SpecError:
     return SpecError((Problem(where=where, message=message, code=code, hint=hint),))
 
 

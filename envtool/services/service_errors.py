@@ -23,52 +23,56 @@ def describe_exit(status: int) -> str:
 def ended_error(request: ServiceRequest, replica: str, ended: Exit, log: str, *, ready: bool) -> ServiceError:
     """Returns the error for a replica that ended and should not have: `ready` says whether it had been ready."""
     name, result = _name(request, replica), describe_exit(ended.status)
+    code = "service-ended"
     if request.once:
-        message, code = f"{name} failed: {result}", "service-failed"
+        message = f"{name} failed: {result}"
+        code = "service-failed"
     elif ready:
-        message, code = f"{name} ended while it was needed: {result}", "service-ended"
+        message = f"{name} ended while it was needed: {result}"
     else:
-        message, code = f"{name} ended before it was ready: {result}, after {ended.seconds:.1f} s", "service-ended"
+        message = f"{name} ended before it was ready: {result}, after {ended.seconds:.1f} s"
     hint = ""
     if ended.status == 0 and not request.once:
         hint = "its command must stay in the foreground; give it `once: true` if it is to end"
     elif ended.status in (_NOT_FOUND, _NOT_EXECUTABLE):
         hint = f"its command is `{' '.join(request.command)[:200]}`; does its stack have that program?"
-    return _error(request, message, code, log, hint)
+    return _error(request, message, log, hint, code=code)
 
 
 def not_ready_error(request: ServiceRequest, replica: str, place: str, reason: str, log: str) -> ServiceError:
     """Returns the error for a replica that was not ready in time; `place` is that of the check in the spec, and
     `reason` what the last probe found."""
     message = f"{_name(request, replica)} is not ready after {request.within:g} s: {reason}"
-    return _error(request, message, "service-not-ready", log, "`within:` beside the check gives it more time", place)
+    hint = "`within:` beside the check gives it more time"
+    return _error(request, message, log, hint, place, code="service-not-ready")
 
 
 def not_ended_error(request: ServiceRequest, replica: str, log: str) -> ServiceError:
     """Returns the error for a one-shot that did not end in time."""
     message = f"{_name(request, replica)} has not ended after {request.within:g} s"
     hint = "`ready: {within: …}` gives it more time; a service that stays has no `once:`"
-    return _error(request, message, "service-not-ready", log, hint)
+    return _error(request, message, log, hint, code="service-not-ready")
 
 
 def restarts_error(request: ServiceRequest, replica: str, ended: Exit, count: int, log: str) -> ServiceError:
     """Returns the error for a replica that was started again `count` times and did not stay."""
     message = f"{_name(request, replica)} ended {count} times in a row: {describe_exit(ended.status)} at the last"
-    return _error(request, message, "service-restarts", log)
+    return _error(request, message, log, code="service-restarts")
 
 
 def not_stopped_error(request: ServiceRequest, replica: str, log: str) -> ServiceError:
     """Returns the error for a replica that had to be killed."""
     message = f"{_name(request, replica)} did not end {request.grace:g} s after {request.stop_signal}, and was killed"
     hint = "`stop: {signal: …, grace: …}` says by which signal it ends cleanly, and how long that takes"
-    return _error(request, message, "service-not-stopped", log, hint)
+    return _error(request, message, log, hint, code="service-not-stopped")
 
 
 def taken_port_error(request: ServiceRequest, where: str, port: int, holder: str) -> ServiceError:
     """Returns the error for a published port of this machine that is in use; `holder` is by whom, or empty."""
     by = f" by {holder}" if holder else ""
     message = f"{_name(request, request.name)} cannot be published: port {port} of this machine is in use{by}"
-    return _error(request, message, "service-port", "", "publish another one, or `0` for any free one", where)
+    hint = "publish another one, or `0` for any free one"
+    return _error(request, message, "", hint, where, code="service-port")
 
 
 def unknown_service_error(name: str, known: list[str]) -> ServiceError:
@@ -84,6 +88,8 @@ def _name(request: ServiceRequest, replica: str) -> str:
     return f"service `{request.name}`{of}"
 
 
-def _error(request: ServiceRequest, message: str, code: str, log: str, hint: str = "", place: str = "") -> ServiceError:
+def _error(
+    request: ServiceRequest, message: str, log: str, hint: str = "", place: str = "", *, code: str
+) -> ServiceError:
     at = f"{message} ({place or request.where})"
     return ServiceError(at, code=code, hint=hint, output=log, service=request.name)

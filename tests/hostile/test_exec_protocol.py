@@ -155,6 +155,20 @@ def test_namespaces_that_are_something_else():
             os.close(each)
 
 
+def test_an_answer_to_a_question():
+    """`Container.has_file` and its kin: one answer, of the right form, without descriptors."""
+
+    def ask(played):
+        return execution.ask(played, messages.pack("exists", "/x"))
+
+    before = len(os.listdir("/proc/self/fd"))
+    for said in ([], [FALSE[-1]], [FALSE[-2]], *([each] for each in ERRORS[:2])):
+        assert outcome(said, [], ask) is None, said
+    found = outcome([messages.pack("exists", 1)], [[2, 2]], ask)
+    assert found == ("exists", 1)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 MESSAGES = st.sampled_from([STARTED, ENDED, *ERRORS, *FALSE[:-1]]) | st.binary(max_size=64)
 
 

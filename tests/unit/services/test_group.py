@@ -454,3 +454,21 @@ def test_an_interrupt_shortens_the_grace(place):
         assert time.monotonic() - began < 5
     finally:
         groups.INTERRUPT_GRACE = old
+
+
+def test_a_group_that_a_failure_does_not_end(place):
+    place.runner.on("run-", listens(80))
+    place.runner.on("run-bad", ends(3, "no\n"))
+    tcp = [{"how": "tcp", "port": 80}]
+    services = [service("bad", ready=tcp), service("above", ready=tcp, needs=("bad",)), service("good", ready=tcp)]
+    with place.group(fails=False) as group:
+        with pytest.raises(ServiceError, match="service `bad` ended before it was ready"):
+            group.start(place.locals(services))
+        assert group.failure is None
+        assert [(state.replica, state.stage) for state in group.states()] == [("bad-1", "failed"), ("good-1", "ready")]
+        group.check()
+        group.scale("good", 2)
+        assert names(group, "good") == ["good-1", "good-2"]
+        place.runner.on("run-bad", listens(80))
+        group.start(place.locals(services)[:2])
+        assert {state.stage for state in group.states()} == {"ready"}

@@ -115,7 +115,10 @@ class EnterableInit(pid1.Init):
                     self._receive_request(serve=False)
                 elif descriptor in self.channels:
                     self._listen(descriptor)
-            self._reap(0)
+            try:
+                self._reap(0)
+            except ChildProcessError:  # none is left
+                pass
         super().end_all()
         for command in self.commands.values():
             self._close(command)

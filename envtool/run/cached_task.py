@@ -50,6 +50,12 @@ class CachedResult(NamedTuple):
     stack: KnownStack
     view: str  # digest
     stored: StoredResult
+    beside: tuple[KnownStack, ...] = ()  # the stacks of its services
+
+    @property
+    def stacks(self) -> tuple[KnownStack, ...]:
+        """All stacks that decided it."""
+        return (self.stack, *self.beside)
 
 
 def run_task_cached(
@@ -182,7 +188,12 @@ def _to_result(call: TaskCall, result: TaskResult) -> Result:
 
 def _to_cached(task: PreparedTask, stored: StoredResult) -> CachedResult:
     return CachedResult(
-        env=task.call.env, task=task.call.task.name, stack=task.stack, view=task.request.view, stored=stored
+        env=task.call.env,
+        task=task.call.task.name,
+        stack=task.stack,
+        view=task.request.view,
+        stored=stored,
+        beside=task.services.stacks,
     )
 
 

@@ -125,7 +125,9 @@ def write_test_plan(
         or any(not _is_plain(trace) for trace in traces)
     ):
         return
-    if any(made.layer is None for trace in traces for made in trace.stack.layers):  # removed from the store
+    if any(
+        made.layer is None for trace in traces for stack in trace.stacks for made in stack.layers
+    ):  # removed from the store
         return
     signatures = _watched_signatures(traces, spec, files, context)
     if signatures is None:
@@ -172,7 +174,8 @@ def _watched_signatures(
     """Returns all that decided the results: stat signatures by path, and ctimes (ns) by path for the files where the
     ctime is enough. Returns None if git's directories are not what a result depends on."""
     watched = {file.path: tuple(file.state) for file in files.seen()}
-    decided = dict.fromkeys(path for trace in traces for path in _decisive_paths(trace.stack, spec, context))
+    stacks = [stack for trace in traces for stack in trace.stacks]
+    decided = dict.fromkeys(path for stack in stacks for path in _decisive_paths(stack, spec, context))
     for path in (
         *decided,
         *sys.path,
@@ -184,7 +187,7 @@ def _watched_signatures(
     states = {
         path: state
         for trace in traces
-        for path, state in host_inputs.result_host_state(trace.stack, trace.stored.key, context).items()
+        for path, state in host_inputs.result_host_state(trace.stacks, trace.stored.key, context).items()
     }
     for path in code_paths(discover()):
         if os.path.islink(path):
@@ -234,10 +237,8 @@ def _spec_path(spec: Spec) -> str:
 
 
 def _is_plain(trace: CachedResult) -> bool:
-    """Returns whether fast_test can report a result: it has no outputs and no message, its names are printable ASCII,
-    and the stack of its env decides it: it has no services."""
-    if trace.env.services:
-        return False
+    """Returns whether fast_test can report a result: it has no outputs and no message, and its names are printable
+    ASCII."""
     name = f"{trace.env.name}{trace.task}"
     return not trace.stored.outputs and not trace.stored.run.message and name.isascii() and name.isprintable()
 

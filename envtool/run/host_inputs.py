@@ -108,13 +108,15 @@ def unseen_reason(stack: KnownStack) -> str:
     return host.unseen if host else ""
 
 
-def result_host_state(stack: KnownStack, key: str, context: Context) -> dict[str, int]:
-    """Returns the files of this machine that decided the result of a key and the layers below it: ctimes (ns) by
-    path."""
-    host = shown_host_files(stack.layers)
+def result_host_state(stacks: Sequence[KnownStack], key: str, context: Context) -> dict[str, int]:
+    """Returns the files of this machine that decided the result of a key and the layers below it: ctimes (ns) by path.
+    `stacks` are that of the task and those of its services."""
+    shown = [stack for stack in stacks if shown_host_files(stack.layers) is not None]
+    host = _merge_looked([shown_host_files(stack.layers) for stack in shown])
     if host is None:
         return {}
-    questions = [opened_files_question("layer", made.resolved.key) for made in (*stack.layers, *stack.other_stages)[1:]]
+    above = [made for stack in shown for made in (*stack.layers, *stack.other_stages)[1:]]
+    questions = [opened_files_question("layer", made.resolved.key) for made in above]
     return _decisive_state(
         host,
         [answer_cache.get(context.store, question) for question in (*questions, opened_files_question("result", key))],

@@ -14,6 +14,7 @@ import select
 import signal
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from envtool.container import syscalls, userns
@@ -286,6 +287,7 @@ def _match_lines(pattern: str, parent: int, reader: int, writer: int) -> NoRetur
             signal.signal(number, signal.SIG_DFL)
         syscalls.die_with_parent(parent)
         syscalls.close_all_but({reader, writer})
+        warnings.simplefilter("ignore")
         search = re.compile(pattern).search
         rest = b""
         while chunk := os.read(reader, 1 << 16):

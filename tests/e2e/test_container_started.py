@@ -201,3 +201,20 @@ def test_a_connection_from_within_the_pod(tree):  # noqa: F811
     finally:
         pod.close()
         log.close()
+
+
+def test_it_costs_no_more_memory_than_one_that_is_only_run(tree):  # noqa: F811
+    """A container that can be entered (a service's) beside one that cannot (a task's)."""
+    from envtool.container.supervisor import Container
+
+    program = Program(
+        root=Root(lowers=(tree,)), steps=(ContainerStep(argv=("/bin/sh", "-c", "sleep 50; true")),), env=ENV
+    ).to_dict()
+    used = {}
+    for held in (False, True, False, True):
+        with Container(program, stdout=2, stderr=2, held=held) as container:
+            container.start()
+            number = container._supervisor.pid1
+            until(lambda number=number: read_usage(number).processes == 3)
+            used[held] = read_usage(number)
+    assert used[True].memory < used[False].memory + (1 << 20), used

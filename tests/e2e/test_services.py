@@ -372,3 +372,40 @@ envs:
         counts = [line.split()[-1] for line in log(project, f"unit[{number}].test").splitlines()]
         assert counts == ["2", "3"], "no other run asks this one's service"
     project.check_nothing_left()
+
+
+def test_an_unchanged_run_is_reported_from_one_file(project):
+    """The fast way of `test` knows the services too: what decides them decides it."""
+    project.write("conf/port", "8000\n")
+    project.spec(
+        """\
+layers:
+  conf: {copy: {from: conf, to: /opt/conf}}
+services:
+  api: {layers: [conf], command: python3 server.py $(cat /opt/conf/port), ready: {log: listening}}
+envs:
+  unit:
+    services: [api]
+    tasks: {test: "true"}
+"""
+    )
+    assert "1 passed" in project.envtool("test").said
+    time.sleep(1.1)  # what was changed just now is in no plan
+    assert "1 unchanged" in project.envtool("test").said
+    project.environ["PYTHONPROFILEIMPORTTIME"] = "1"
+    done = project.envtool("test")
+    assert "1 unchanged" in done.said
+    assert "envtool.run.fast_test" in done.said
+    assert "envtool.spec.load" not in done.said
+    del project.environ["PYTHONPROFILEIMPORTTIME"]
+    for name, old, new in (
+        ("conf/port", "8000", "8001"),
+        ("envtool.yaml", "listening", "starting"),
+        ("server.py", "bye", "goodbye"),
+    ):
+        text = (project.project / name).read_text()
+        assert old in text
+        project.write(name, text.replace(old, new))
+        assert "1 passed" in project.envtool("test").said, name
+        assert "1 unchanged" in project.envtool("test").said
+    project.check_nothing_left()

@@ -197,3 +197,10 @@ def test_an_expression_that_takes_for_ever(probe):
     assert time.monotonic() - began < 5
     assert not os.path.exists(f"/proc/{process}")
     made.close = lambda: None
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_an_expression_of_which_python_warns(probe):
+    made = probe("log", text="[[a]b]")
+    probe.log.feed(b"[b]\nab]\n")
+    assert attempt(made)

@@ -70,6 +70,24 @@ def test_each_kind_is_a_whole_service(kind):
         assert f"install -d -o 1000 -g 1000 -m 700 {directory}" in service.layers[1].options["run"]
 
 
+@pytest.mark.parametrize(("kind", "version", "options"), [
+    ("postgres", 15, {"role": "app", "password": "tea", "database": "shop", "settings": {"jit": False}, "extensions": ["hstore"], "packages": ["x"]}),
+    ("mariadb", 11, {"role": "app", "password": "tea", "database": "shop", "settings": {"max-connections": 5}}),
+    ("redis", 7, {"password": "tea", "settings": {"maxmemory": "1mb"}}),
+    ("rabbitmq", 4, {"role": "app", "password": "tea", "vhost": "shop", "plugins": ["rabbitmq_stomp"], "settings": {"channel_max": 9}}),
+    ("nats", True, {"role": "app", "password": "tea"}),
+    ("nginx", True, {"upstream": {"/api": "api:8000"}, "root": "static"}),
+    ("nginx", True, {"config": "nginx.conf"}),
+])  # fmt: skip
+def test_the_contract_of_kinds(kind, version, options):
+    own = next(own for own in envtool_service_kinds() if own.name == kind)
+    wrong = ["newest", "15-3", [], {}, None]
+    testing.check_service_kind(own, version, testing.MemoryProject(FILES), wrong=wrong, options=options)
+    for image in ("image", "dockerfile"):
+        options = {key: value for key, value in options.items() if key != "packages"}
+        testing.check_service_kind(own, version, testing.MemoryProject(FILES), base_kind=image, options=options)
+
+
 @pytest.mark.parametrize("product", PRODUCTS, ids=lambda product: product.title)
 def test_every_version_of_the_table_is_found(product):
     kind = product.title.lower().removesuffix("ql") if product.title == "PostgreSQL" else product.title.lower()

@@ -20,7 +20,7 @@ class Product(NamedTuple):
     versions: Mapping[str, str]
 
 
-class Release(NamedTuple):
+class ServerRelease(NamedTuple):
     """The release that a service gets. `suite` is "" if that is not known: on a base of the user's own."""
 
     version: str
@@ -44,7 +44,7 @@ def _listed(product: Product) -> list[str]:
     return [f"{product.versions[suite]} ({suite})" for suite in reversed(SUITES) if suite in product.versions]
 
 
-def choose_release(product: Product, declaration: api.ServiceDeclaration, kind: str) -> Release:
+def choose_release(product: Product, declaration: api.ServiceDeclaration, kind: str) -> ServerRelease:
     """Returns the release that a declaration asks for. Raises SpecError if no suite, or not the suite of the service's
     own base, has it."""
     wanted = _wanted(product, declaration, kind)
@@ -54,10 +54,10 @@ def choose_release(product: Product, declaration: api.ServiceDeclaration, kind: 
     if declaration.base_kind == "debian":
         return _release_of_base(product, declaration, wanted)
     if declaration.base_kind:
-        return Release(version=wanted, suite="", installs=False)
+        return ServerRelease(version=wanted, suite="", installs=False)
     for suite in SUITES:
         if suite in product.versions and _fits(wanted, product.versions[suite]):
-            return Release(version=product.versions[suite], suite=suite, installs=True)
+            return ServerRelease(version=product.versions[suite], suite=suite, installs=True)
     there = _listed(product)
     raise spec_error(
         declaration,
@@ -79,7 +79,7 @@ def _wanted(product: Product, declaration: api.ServiceDeclaration, kind: str) ->
     return "" if value is True else str(value)
 
 
-def _release_of_base(product: Product, declaration: api.ServiceDeclaration, wanted: str) -> Release:
+def _release_of_base(product: Product, declaration: api.ServiceDeclaration, wanted: str) -> ServerRelease:
     options = declaration.base_options
     suite = str(options.get("suite", "")) if isinstance(options, dict) else str(options)
     version = product.versions.get(suite)
@@ -88,14 +88,14 @@ def _release_of_base(product: Product, declaration: api.ServiceDeclaration, want
             declaration, f"{suite} has no {product.title}", hint=f"leave `base` out: {_listed(product)[-1]}"
         )
     if version is None:  # another suite, of Ubuntu perhaps: apt says whether it has the package
-        return Release(version=wanted, suite="", installs=True)
+        return ServerRelease(version=wanted, suite="", installs=True)
     if not _fits(wanted, version):
         raise spec_error(
             declaration,
             f"{suite} has {product.title} {version}, not {wanted}",
             hint=f"leave `base` out, or write {version}",
         )
-    return Release(version=version, suite=suite, installs=True)
+    return ServerRelease(version=version, suite=suite, installs=True)
 
 
 def _fits(wanted: str, version: str) -> bool:
@@ -105,4 +105,4 @@ def _fits(wanted: str, version: str) -> bool:
 def spec_error(declaration: api.ServiceDeclaration, message: str, *, hint: str) -> api.SpecError:
     """Returns the error of a service, with its place in the spec."""
     text = f"service `{declaration.name}`: {message}"
-    return api.SpecError((api.Problem(where=declaration.where, message=text, code="service", hint=hint),))
+    return api.SpecError((api.Problem(where=declaration.where, message=text, code="service-kind", hint=hint),))

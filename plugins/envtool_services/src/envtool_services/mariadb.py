@@ -67,21 +67,21 @@ class MariaDB(api.ServiceKind):
         )
 
 
-def _packages(release: debian_versions.Release) -> tuple[str, ...]:
+def _packages(release: debian_versions.ServerRelease) -> tuple[str, ...]:
     """Returns the packages without mariadb-server, which would make data, for a user of its own."""
     ending = "-10.5" if release.suite == "bullseye" else ""
     names = [f"mariadb-{name}{ending}" for name in ("server-core", "client-core", "client")]
     return (*names, "openssl") if _has_certificate(release) else (*names,)
 
 
-def _has_certificate(release: debian_versions.Release) -> bool:
+def _has_certificate(release: debian_versions.ServerRelease) -> bool:
     """Returns whether the data have a certificate. From 11.4 on the server would make one at each start, which takes
     0.4 s, and its clients require one."""
     return release.installs and release.suite == "trixie"
 
 
 def _config(
-    release: debian_versions.Release, settings: Mapping[str, str], role: str, database: str, password: str
+    release: debian_versions.ServerRelease, settings: Mapping[str, str], role: str, database: str, password: str
 ) -> str:
     server = {"datadir": DATA, "bind-address": "0.0.0.0", "socket": "/tmp/mariadb.sock", "pid-file": "/tmp/mariadb.pid"}
     if _has_certificate(release):
@@ -97,7 +97,9 @@ def _config(
     )
 
 
-def _make_data(release: debian_versions.Release, role: str, database: str, password: str) -> tuple[api.Command, ...]:
+def _make_data(
+    release: debian_versions.ServerRelease, role: str, database: str, password: str
+) -> tuple[api.Command, ...]:
     """Returns the commands that make the data, while the server is not up. No command needs another id."""
     install = (
         f"mariadb-install-db --no-defaults --datadir={DATA} --auth-root-authentication-method=normal --skip-test-db "

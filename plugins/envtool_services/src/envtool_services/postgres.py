@@ -94,7 +94,7 @@ class Postgres(api.ServiceKind):
         )
 
 
-def _packages(declaration: api.ServiceDeclaration, release: debian_versions.Release) -> tuple[str, ...]:
+def _packages(declaration: api.ServiceDeclaration, release: debian_versions.ServerRelease) -> tuple[str, ...]:
     packages = declaration.options.get("packages")
     if packages and not release.installs:
         hint = "put a layer with them into `layers` of the service, or into the image"
@@ -110,7 +110,7 @@ def _extensions(declaration: api.ServiceDeclaration) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
 
 
-def _variables(release: debian_versions.Release, role: str, database: str, password: str) -> dict[str, str]:
+def _variables(release: debian_versions.ServerRelease, role: str, database: str, password: str) -> dict[str, str]:
     """Returns the variables with which psql and its kin find the server from within its own container."""
     found = {"PGDATA": DATA, "PGHOST": "/tmp", "PGUSER": role, "PGDATABASE": database}
     if password:

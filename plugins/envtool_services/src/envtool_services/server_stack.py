@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from envtool import api
-from envtool_services.debian_versions import Release
+from envtool_services.debian_versions import ServerRelease
 
 USER_ID = 1000  # of the ordinary user that services run as
 
 
-def stack_of(kind: str, release: Release, packages: Sequence[str], commands: Sequence[str] = ()) -> dict[str, Any]:
+def stack_of(
+    kind: str, release: ServerRelease, packages: Sequence[str], commands: Sequence[str] = ()
+) -> dict[str, Any]:
     """Returns `base_kind`, `base_options` and `layers` of a draft: Debian with these packages, and above it a layer
     that `commands` build: shell lines. By default they make a directory for the server's data, which its user may
     write, whatever ids this machine has."""

@@ -1,0 +1,18 @@
+"""Takes a Docker compose file over: the text of compose.yaml -> the text of an envtool.yaml, and a note for each key
+that means something else here, or nothing. Source: the Compose Specification.
+
+command_lines     `command`, `entrypoint` and `healthcheck`
+compose_files     reads compose files: YAML by compose's rules, `include`, `extends`, several files
+compose_values    reads the forms that a value of a compose file may have
+convert_service   one service of a compose file as a service of a spec
+dotenv            reads files of variables: `.env`, `env_file`
+interpolation     puts variables into a text: `${NAME:-default}`
+known_images      official images: their entrypoints, and the service kinds that do the same
+left_out          what each key of compose means here that a spec has no place for
+merging           merges one part of a compose file over another
+notes             what a person has to know of a key: Note, and the state of one import
+port_lists        `ports` and `expose`
+spec_text         writes the spec, with the notes as its comments
+variables         `environment` and `env_file`
+volumes           `volumes`, `tmpfs`, `configs` and `secrets`
+"""

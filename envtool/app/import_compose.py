@@ -1,0 +1,148 @@
+"""Takes a compose file over: `import compose`."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from envtool import plugins
+from envtool.app.command_request import SPEC, CommandRequest
+from envtool.app.compose import compose_values as values
+from envtool.app.compose.compose_files import SECTIONS, ComposeFiles, read_dotenv
+from envtool.app.compose.convert_service import ConvertedService, convert_service, dependencies, note_keys
+from envtool.app.compose.left_out import TOP_KEYS
+from envtool.app.compose.notes import ImportState, Note
+from envtool.app.compose.spec_text import write_spec
+from envtool.errors import UsageError
+from envtool.project.source_files import ProjectFiles
+from envtool.spec.node import YamlNode
+
+MAX_SERVICES = 1000
+_OVERRIDES = re.compile(r"(?P<name>(?:docker-)?compose)\.(?P<ending>ya?ml)")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComposeImport:
+    """The spec that compose files became, and what to know of it."""
+
+    text: str
+    services: tuple[str, ...]  # their names in the spec
+    notes: tuple[Note, ...]
+    override: str = ""  # a file beside the only one, which compose reads by itself
+
+
+def import_compose(
+    request: CommandRequest, files: Sequence[str], given: Mapping[str, str], directory: str
+) -> ComposeImport:
+    """Returns the spec for compose files, of which the later are merged over the earlier. `files` are the caller's
+    paths, in or below `directory`, that of the spec. `given` are values of variables, over those of `.env`. Raises
+    SpecError with each error and its place, UsageError."""
+    root = os.path.abspath(directory)
+    if not os.path.isdir(root):
+        raise UsageError(f"no directory `{directory}`", code="no-directory")
+    paths = [_in_project(root, os.path.join(request.directory, file), file) for file in files]
+    state = ImportState(project=ProjectFiles(root))
+    state.variables = _variables(state, paths, given)
+    whole = ComposeFiles(state).read_all(paths)
+    services = _services(state, whole)
+    state.problems.raise_any()
+    notes = state.ordered_notes()
+    text = write_spec(" ".join(files), services, notes, state.names)
+    _check(state, root, text)
+    override = _override(state, paths[0]) if len(paths) == 1 else ""
+    return ComposeImport(
+        text=text, services=tuple(service.name for service in services), notes=notes, override=override
+    )
+
+
+def _in_project(root: str, path: str, named: str) -> str:
+    """Returns the path relative to the project. Raises UsageError where it is elsewhere."""
+    parent = os.path.realpath(os.path.dirname(os.path.abspath(path)))
+    relative = os.path.relpath(os.path.join(parent, os.path.basename(path)), os.path.realpath(root))
+    if relative == ".." or relative.startswith("../"):
+        hint = "the spec is for a directory above it: `envtool -C DIRECTORY import compose FILE`"
+        raise UsageError(f"`{named}` is not in {root}", code="import-outside", hint=hint)
+    return relative
+
+
+def _variables(state: ImportState, paths: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables that stand for `${NAME}`: those of a `.env` of the project beside the first file, and over
+    them the caller's own `--set`. The caller's environment is not read: the spec would be another on each machine."""
+    beside = posixpath.join(posixpath.dirname(paths[0]), ".env")
+    state.variables = {"PWD": ".", **given}
+    if not state.has_file(beside):
+        return {"PWD": ".", **given}
+    read = read_dotenv(state, beside)
+    state.problems.raise_any()
+    return {"PWD": ".", **{name: value for name, value in read.items() if value is not None}, **given}
+
+
+def _services(state: ImportState, whole: YamlNode) -> list[ConvertedService]:
+    """Returns the services of the merged files."""
+    node = whole.get("services")
+    if node is None:
+        hint = "write its services below `services:`: files without it are of a version that compose no longer reads"
+        state.problems.add(whole, "no `services:`", code="compose", hint=hint)
+        return []
+    note_keys(state, whole, frozenset({*SECTIONS, "include"}) - TOP_KEYS.keys(), TOP_KEYS)
+    declared = values.read_mapping(state, node, "services")
+    if not declared:
+        state.problems.add(node, "no service", code="compose", hint="write one below `services:`")
+    if len(declared) > MAX_SERVICES:
+        state.problems.add(node, f"more than {MAX_SERVICES:,} services", code="limit")
+        return []
+    state.secrets = values.read_mapping(state, whole.get("secrets"), "secrets")
+    state.configs = values.read_mapping(state, whole.get("configs"), "configs")
+    state.names = _names(state, node, declared)
+    valid = {}
+    for name, service in declared.items():
+        if isinstance(service.value, dict):
+            valid[name] = service
+        else:
+            values.wrong_type(state, service, f"services: {name}", "a mapping")
+    ends = frozenset(
+        dependency.name for service in valid.values() for dependency in dependencies(state, service) if dependency.once
+    )
+    converted = []
+    for name, service in valid.items():
+        state.service = name
+        converted.append(convert_service(state, name, service, ends))
+    state.service = ""
+    return converted
+
+
+def _names(state: ImportState, node: YamlNode, declared: Mapping[str, YamlNode]) -> dict[str, str]:
+    """Returns the names of services -> names that are host names too, and no two of which are equal."""
+    names: dict[str, str] = {}
+    for name in declared:
+        plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")[:60] or "service"
+        own, number = plain, 1
+        while own in names.values() or (own != name and own in declared):
+            number += 1
+            own = f"{plain}-{number}"
+        names[name] = own
+        if own != name:
+            message = f"a host name has small letters, digits and `-`: it is called `{own}`"
+            state.note(node.key(name), name, "changed", message, f"write `{own}` where `{name}` is used as a host")
+    return names
+
+
+def _check(state: ImportState, root: str, text: str) -> None:
+    """Raises SpecError if the spec would be wrong."""
+    from envtool.app.starter import ProjectWithTexts
+    from envtool.spec import load as load_spec
+
+    load_spec(ProjectWithTexts(state.project, {SPEC: text}), SPEC, root=root, registry=plugins.discover())
+
+
+def _override(state: ImportState, path: str) -> str:
+    """Returns the file that compose reads over this one where it is told of none."""
+    match = _OVERRIDES.fullmatch(posixpath.basename(path))
+    if not match:
+        return ""
+    beside = posixpath.join(posixpath.dirname(path), f"{match['name']}.override.{match['ending']}")
+    return beside if state.has_file(beside) else ""

@@ -12,17 +12,21 @@ from envtool import plugins
 from envtool.app.command_request import SPEC, CommandRequest
 from envtool.app.compose import compose_values as values
 from envtool.app.compose.compose_files import SECTIONS, ComposeFiles, read_dotenv
-from envtool.app.compose.convert_service import ConvertedService, convert_service, dependencies, note_keys
-from envtool.app.compose.left_out import TOP_KEYS
+from envtool.app.compose.convert_service import ConvertedService, convert_service
+from envtool.app.compose.dependencies import Dependency, check_cycles, dependencies
+from envtool.app.compose.image_base import read_base
+from envtool.app.compose.left_out import TOP_KEYS, note_keys
 from envtool.app.compose.notes import ImportState, Note
 from envtool.app.compose.spec_text import write_spec
-from envtool.errors import UsageError
+from envtool.app.permissions import resolve_permissions
+from envtool.errors import SpecError, UsageError
+from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles
 from envtool.spec.node import YamlNode
 
 MAX_SERVICES = 1000
 _OVERRIDES = re.compile(r"(?P<name>(?:docker-)?compose)\.(?P<ending>ya?ml)")
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_NO_HOST = re.compile(r"0x[0-9a-f]*|[0-9]+|all|envtool|localhost")  # addresses, and names with a meaning of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,7 @@ def import_compose(
     if not os.path.isdir(root):
         raise UsageError(f"no directory `{directory}`", code="no-directory")
     paths = [_in_project(root, os.path.join(request.directory, file), file) for file in files]
-    state = ImportState(project=ProjectFiles(root))
+    state = ImportState(project=ProjectFiles(root, HostAccess(root, resolve_permissions(request, root))))
     state.variables = _variables(state, paths, given)
     whole = ComposeFiles(state).read_all(paths)
     services = _services(state, whole)
@@ -104,13 +108,41 @@ def _services(state: ImportState, whole: YamlNode) -> list[ConvertedService]:
             valid[name] = service
         else:
             values.wrong_type(state, service, f"services: {name}", "a mapping")
-    ends = frozenset(
-        dependency.name for service in valid.values() for dependency in dependencies(state, service) if dependency.once
-    )
-    converted = []
-    for name, service in valid.items():
+    needs = {name: dependencies(state, service) for name, service in valid.items()}
+    check_cycles(state, needs)
+    converted = _convert(state, valid, needs)
+    if not converted and not state.problems.noted:
+        reasons = [note for note in state.ordered_notes() if note.service and note.effect == "left-out"]
+        message = "no service can be taken over" + (f": {reasons[0].message}" if reasons else "")
+        state.problems.add(node, message, code="compose", hint=reasons[0].hint if reasons else "")
+    return converted
+
+
+def _convert(
+    state: ImportState, services: Mapping[str, YamlNode], needs: Mapping[str, Sequence[Dependency]]
+) -> list[ConvertedService]:
+    """Returns the services that have a base, in their order."""
+    bases = {}
+    for name, service in services.items():
         state.service = name
-        converted.append(convert_service(state, name, service, ends))
+        bases[name] = read_base(state, service)
+    ends = {dependency.name for found in needs.values() for dependency in found if dependency.once}
+    published: set[int] = set()
+    converted = []
+    for name, service in services.items():
+        state.service = name
+        if bases[name].base is None:
+            continue
+        own = []
+        for dependency in needs[name]:
+            if dependency.name in bases and bases[dependency.name].base is None:
+                message = f"`{dependency.name}` is left out: not waited for"
+                state.note(dependency.node, "depends_on", "left-out", message)
+            elif dependency.name in bases:
+                own.append(state.names[dependency.name])
+        converted.append(
+            convert_service(state, name, service, bases[name], own, once=name in ends, published=published)
+        )
     state.service = ""
     return converted
 
@@ -119,7 +151,8 @@ def _names(state: ImportState, node: YamlNode, declared: Mapping[str, YamlNode])
     """Returns the names of services -> names that are host names too, and no two of which are equal."""
     names: dict[str, str] = {}
     for name in declared:
-        plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")[:60] or "service"
+        plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")[:50].rstrip("-") or "service"
+        plain = f"service-{plain}" if _NO_HOST.fullmatch(plain) else plain
         own, number = plain, 1
         while own in names.values() or (own != name and own in declared):
             number += 1
@@ -136,7 +169,11 @@ def _check(state: ImportState, root: str, text: str) -> None:
     from envtool.app.starter import ProjectWithTexts
     from envtool.spec import load as load_spec
 
-    load_spec(ProjectWithTexts(state.project, {SPEC: text}), SPEC, root=root, registry=plugins.discover())
+    try:
+        load_spec(ProjectWithTexts(state.project, {SPEC: text}), SPEC, root=root, registry=plugins.discover())
+    except SpecError as error:
+        hint = "these are places in the spec that would have been written; nothing is: change the compose file there"
+        raise SpecError(error.problems, hint=hint) from None
 
 
 def _override(state: ImportState, path: str) -> str:

@@ -5,7 +5,10 @@ command_lines     `command`, `entrypoint` and `healthcheck`
 compose_files     reads compose files: YAML by compose's rules, `include`, `extends`, several files
 compose_values    reads the forms that a value of a compose file may have
 convert_service   one service of a compose file as a service of a spec
+dependencies      `depends_on` and `links`
 dotenv            reads files of variables: `.env`, `env_file`
+image_base        `image`, `build` and `platform`: the base of a service
+image_defaults    the ENTRYPOINT, USER and WORKDIR of an image, as far as they are known
 interpolation     puts variables into a text: `${NAME:-default}`
 known_images      official images: their entrypoints, and the service kinds that do the same
 left_out          what each key of compose means here that a spec has no place for

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.app.compose import compose_values as values
-from envtool.app.compose import image_defaults, known_images
 from envtool.app.compose.command_lines import read_command, read_ready, read_user
-from envtool.app.compose.left_out import BUILD_KEYS, DEPLOY_KEYS, SERVICE_KEYS
+from envtool.app.compose.left_out import DEPLOY_KEYS, SERVICE_KEYS, note_keys
 from envtool.app.compose.port_lists import read_ports
 from envtool.app.compose.variables import read_variables
 from envtool.app.compose.volumes import read_mounts
-from envtool.spec.scalar_types import resolve_project_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    from envtool.app.compose.image_defaults import ImageDefaults
-    from envtool.app.compose.left_out import KeyMeaning
+    from envtool.app.compose.image_base import ServiceBase
     from envtool.app.compose.notes import Effect, ImportState
     from envtool.model import Json
     from envtool.spec.node import YamlNode
@@ -30,16 +25,10 @@ _READ = frozenset({  # keys that this module and its neighbours read
     "scale", "restart", "stop_signal", "stop_grace_period", "profiles", "platform", "container_name", "hostname",
     "extends",
 })  # fmt: skip
-_READ_BUILD = frozenset({"context", "dockerfile", "target", "args"})
 _READ_DEPLOY = frozenset({"replicas", "restart_policy"})
 _RESTARTS = {
-    "no": "never",
-    "false": "never",
-    "always": "always",
-    "unless-stopped": "always",
-    "on-failure": "on-failure",
-}
-_CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
+    "no": "never", "false": "never", "always": "always", "unless-stopped": "always", "on-failure": "on-failure",
+}  # fmt: skip
 MAX_REPLICAS = 1000
 
 
@@ -52,35 +41,35 @@ class ConvertedService(NamedTuple):
     suggestion: str = ""  # a kind of service with the same server: "postgres: 15"
 
 
-class Dependency(NamedTuple):
-    """A service that another waits for; `once`: for its successful end."""
-
-    node: YamlNode
-    name: str
-    once: bool = False
-
-
-def convert_service(state: ImportState, name: str, service: YamlNode, ends: frozenset[str]) -> ConvertedService:
-    """Returns a service. `ends` has the names of those that others wait for the end of."""
-    once = name in ends
+def convert_service(
+    state: ImportState,
+    name: str,
+    service: YamlNode,
+    base: ServiceBase,
+    needs: Sequence[str],
+    *,
+    once: bool,
+    published: set[int],
+) -> ConvertedService:
+    """Returns a service on its base. `needs` are names in the spec; `once`: others wait for its end. `published` has
+    the ports of this machine that other services have, and gets those of this one."""
     note_keys(state, service, _READ, SERVICE_KEYS)
-    base, defaults, suggestion = _base(state, service)
-    keys: dict[str, Json] = {"base": base} if base is not None else {}
+    keys: dict[str, Json] = {"base": base.base}
     if layers := read_mounts(state, service):
         keys["layers"] = layers
-    command = read_command(state, service, defaults)
+    command = read_command(state, service, base.defaults)
     if command is not None:
         keys |= {"command": [*command], "project": False}
-    if user := read_user(state, service, defaults, has_command=command is not None):
+    if user := read_user(state, service, base.defaults, has_command=command is not None):
         keys["user"] = user
     if variables := read_variables(state, service):
         keys["set"] = dict(variables)
-    ports = read_ports(state, service)
+    ports = read_ports(state, service, published)
     if ports.inside and not once:
         keys["ports"] = [*ports.inside]
     if (ready := read_ready(state, service, once=once)) is not None:
         keys["ready"] = ready
-    if needs := [state.names[other.name] for other in dependencies(state, service) if other.name in state.names]:
+    if needs:
         keys["needs"] = [*dict.fromkeys(needs)]
     replicas = _replicas(state, service)
     keys |= {"replicas": replicas} if replicas > 1 and not once else {}
@@ -89,129 +78,7 @@ def convert_service(state: ImportState, name: str, service: YamlNode, ends: froz
     if ports.published and not once:
         keys["publish"] = [f"{host}:{port}" if host else port for host, port in ports.published]
     _note_names(state, name, service)
-    return ConvertedService(state.names[name], keys, _is_started(state, service, replicas), suggestion)
-
-
-def note_keys(
-    state: ImportState, node: YamlNode, read: frozenset[str], table: Mapping[str, KeyMeaning], prefix: str = ""
-) -> None:
-    """Notes each key of a mapping that nothing reads: by the table, or as one that compose does not have either."""
-    for key, child in node.mapping().items():
-        if key in read or key.startswith("x-"):
-            continue
-        if key in table:
-            if child.value not in (None, False) and child.value not in ([], {}):
-                meaning = table[key]
-                state.note(node.key(key), f"{prefix}{key}", meaning.effect, meaning.message, meaning.hint)
-        else:
-            hint = state.problems.nearest_hint(key, [*read, *table], listed=0)
-            state.note(node.key(key), f"{prefix}{key}", "left-out", "it is no key of compose that is known here", hint)
-
-
-# ---- the stack -------------------------------------------------------------------------------------------------------
-
-
-def _base(state: ImportState, service: YamlNode) -> tuple[Json, ImageDefaults, str]:
-    """Returns the base, what is known of it, and the kind of service that could replace it."""
-    image = values.read_text(state, service.get("image"), "image")
-    platform = values.read_text(state, service.get("platform"), "platform")
-    build = service.get("build")
-    if build is not None and build.value is not None:
-        if image:
-            state.note(service.key("image"), "image", "meaningless", "what is built has no name here")
-        base, defaults = _build(state, build)
-        if platform and base is not None:
-            base["platform"] = platform
-        return (None if base is None else {"dockerfile": base}), defaults, ""
-    if not image:
-        if service.get("provider") is None:
-            hint = "write one; if the file is for another one below it, name both: `import compose FILE OVER-IT`"
-            state.problems.add(service, "a service without `image` and `build`", code="service", hint=hint)
-        return None, image_defaults.UNKNOWN, ""
-    name: Json = {"name": image, "platform": platform} if platform else image
-    return {"image": name}, image_defaults.of_image(image), known_images.suggested_kind(image)
-
-
-def _build(state: ImportState, node: YamlNode) -> tuple[dict[str, Json] | None, ImageDefaults]:
-    """Returns the options of the kind `dockerfile`, or None where nothing can be built."""
-    entries = node if isinstance(node.value, dict) else None
-    if entries is not None:
-        note_keys(state, entries, _READ_BUILD, BUILD_KEYS, "build: ")
-    context_node = node if entries is None else entries.get("context")
-    context = values.read_text(state, context_node, "context") or "."
-    if re.match(r"[a-z+]+://|git@|github\.com/", context):
-        message = f"`{context}` is not of the project: a build has files of the project alone"
-        state.note(
-            node, "build", "left-out", message, "clone it into the project, or name an image: `base: {image: …}`"
-        )
-        return None, image_defaults.UNKNOWN
-    directory = resolve_project_path(context, node.source.directory)
-    if directory is None:
-        hint = "import into a directory above it: `envtool -C DIRECTORY import compose FILE`"
-        state.note(node, "build", "left-out", f"`{context}` is outside of the project", hint)
-        return None, image_defaults.UNKNOWN
-    file = values.read_text(state, entries.get("dockerfile"), "dockerfile") if entries is not None else ""
-    target = values.read_text(state, entries.get("target"), "target") if entries is not None else ""
-    options: dict[str, Json] = {} if directory == "." else {"context": directory}
-    path = resolve_project_path(file or "Dockerfile", directory)
-    if path is None:
-        hint = "copy it into the project"
-        state.note(node, "build", "left-out", f"the Dockerfile `{file}` is outside of the project", hint)
-        return None, image_defaults.UNKNOWN
-    if file and path != posixpath.join("" if directory == "." else directory, "Dockerfile"):
-        options["file"] = path
-    options |= {"target": target} if target else {}
-    if args := _build_args(state, entries):
-        options["args"] = args
-    content = state.project.read_bytes(path) if state.has_file(path) else None
-    if content is None:
-        hint = "`dockerfile:` names another one" if not file else ""
-        state.note(node, "build", "changed", f"no Dockerfile of the project is at `{path}`", hint)
-        return options or {"file": path}, image_defaults.UNKNOWN
-    return options or {"file": path}, image_defaults.of_dockerfile(content.decode(errors="replace"), target)
-
-
-def _build_args(state: ImportState, build: YamlNode | None) -> dict[str, Json]:
-    args: dict[str, Json] = {}
-    for name, (node, given) in values.read_entries(state, build.get("args") if build else None, "args").items():
-        value = state.variables.get(name) if given is None else given
-        if value is None:
-            message = f"`{name}` has the value of the caller's shell in compose: not given"
-            state.note(node, "build: args", "left-out", message, f"write it under `args:`, or use `--set {name}=…`")
-        else:
-            args[name] = value
-    return args
-
-
-# ---- how it runs -----------------------------------------------------------------------------------------------------
-
-
-def dependencies(state: ImportState, service: YamlNode) -> list[Dependency]:
-    """Returns the services that one waits for: `depends_on` and `links`. Notes names that no service has as errors."""
-    node = service.get("depends_on")
-    found: list[Dependency] = []
-    if node is not None and isinstance(node.value, dict):
-        for name, child in node.value.items():
-            condition = values.read_text(state, child.get("condition"), "condition") or _CONDITIONS[0]
-            if condition not in _CONDITIONS:
-                hint = f"write {', '.join(_CONDITIONS)}"
-                state.problems.add(child, f"`{condition[:40]}` is no condition", code="condition", hint=hint)
-            found.append(Dependency(node.key(name), name, condition == _CONDITIONS[2]))
-            if child.get("required") is not None and not values.read_flag(state, child.get("required"), "required"):
-                state.note(child.key("required"), "depends_on", "changed", f"`{name}` is needed here, always")
-    else:
-        found += [Dependency(member, name) for member, name in values.read_texts(state, node, "depends_on")]
-    for member, link in values.read_texts(state, service.get("links"), "links"):
-        name, _, alias = link.partition(":")
-        found.append(Dependency(member, name))
-        if alias and alias != name:
-            hint = f"write `{name}` where `{alias}` is"
-            state.note(member, "links", "left-out", f"a service has one name here: `{name}`, not `{alias}`", hint)
-    for dependency in found:
-        if dependency.name not in state.names:
-            hint = state.problems.nearest_hint(dependency.name, [*state.names])
-            state.problems.add(dependency.node, f"no service `{dependency.name}`", code="service", hint=hint)
-    return found
+    return ConvertedService(state.names[name], keys, _is_started(state, service, replicas), base.suggestion)
 
 
 def _replicas(state: ImportState, service: YamlNode) -> int:

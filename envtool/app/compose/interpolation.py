@@ -1,4 +1,4 @@
-"""Puts variables into a text, as compose does: `$NAME`, `${NAME}`, `${NAME:-default}`, `:+`, `:?`; `$$` is a dollar sign.
+"""Puts variables into a text, as compose does: `$NAME`, `${NAME}`, `${NAME:-default}`, `:+`, `:?`, and `$$` for `$`.
 Source: the Compose Specification, "Interpolation"."""
 
 from __future__ import annotations

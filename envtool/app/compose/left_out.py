@@ -3,9 +3,13 @@ these tables, or is read by a module of this package."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from envtool.app.compose.notes import Effect
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from envtool.app.compose.notes import Effect, ImportState
+    from envtool.spec.node import YamlNode
 
 
 class KeyMeaning(NamedTuple):
@@ -131,3 +135,19 @@ TOP_KEYS: dict[str, KeyMeaning] = {
     "networks": _nothing("the services of a run share one network, which has nothing outside"),
     "models": _left_out("envtool runs no models"),
 }
+
+
+def note_keys(
+    state: ImportState, node: YamlNode, read: frozenset[str], table: Mapping[str, KeyMeaning], prefix: str = ""
+) -> None:
+    """Notes each key of a mapping that nothing reads: by the table, or as one that compose does not have either."""
+    for key, child in node.mapping().items():
+        if key in read or key.startswith("x-"):
+            continue
+        if key in table:
+            if child.value not in (None, False) and child.value not in ([], {}):
+                meaning = table[key]
+                state.note(node.key(key), f"{prefix}{key}", meaning.effect, meaning.message, meaning.hint)
+        else:
+            hint = state.problems.nearest_hint(key, [*read, *table], listed=0)
+            state.note(node.key(key), f"{prefix}{key}", "left-out", "it is no key of compose that is known here", hint)

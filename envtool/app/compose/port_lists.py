@@ -28,8 +28,9 @@ class ServicePorts(NamedTuple):
     published: tuple[tuple[int, int], ...]
 
 
-def read_ports(state: ImportState, service: YamlNode) -> ServicePorts:
-    """Returns the ports of a service. Notes what is no TCP port of this machine's loopback."""
+def read_ports(state: ImportState, service: YamlNode, taken: set[int]) -> ServicePorts:
+    """Returns the ports of a service. `taken` has the ports of this machine that other services have, and gets those of
+    this one. Notes what is no TCP port of this machine's loopback."""
     inside: dict[int, None] = {}
     published: dict[int, int] = {}
     for node in _members(state, service.get("ports"), "ports"):
@@ -38,16 +39,7 @@ def read_ports(state: ImportState, service: YamlNode) -> ServicePorts:
             if len(inside) > MAX_PORTS:
                 state.problems.add(node, f"more than {MAX_PORTS:,} ports", code="limit")
                 state.problems.raise_any()
-            if port in published and host and published[port] != host:
-                message = f"port {port} is published as {published[port]} already, and a second time as {host}"
-                state.note(node, "ports", "left-out", message, "publish it once")
-            elif host and host in (other for inner, other in published.items() if inner != port):
-                state.note(node, "ports", "left-out", f"port {host} of this machine has another port of the service")
-            else:
-                published[port] = host or published.get(port, 0)
-            if host and host < _ROOT_PORTS:
-                message = f"port {host} of this machine can be had by root alone"
-                state.note(node, "ports", "changed", message, f"`publish: [{port}]` takes any free port")
+            _publish(state, node, published, taken, (host, port))
     for node, text in values.read_texts(state, service.get("expose"), "expose"):
         ports, protocol, *_ = (*text.split("/"), "tcp")
         if protocol != "tcp":
@@ -55,6 +47,26 @@ def read_ports(state: ImportState, service: YamlNode) -> ServicePorts:
             continue
         inside |= dict.fromkeys(_range(state, node, "expose", ports))
     return ServicePorts(tuple(inside), tuple((host, port) for port, host in published.items()))
+
+
+def _publish(
+    state: ImportState, node: YamlNode, published: dict[int, int], taken: set[int], pair: tuple[int, int]
+) -> None:
+    """Adds a pair of ports. A port of a service is published once, and one of this machine has one service."""
+    host, port = pair
+    if published.get(port) and host and published[port] != host:
+        message = f"port {port} is published as {published[port]} already: not as {host}, too"
+        state.note(node, "ports", "left-out", message)
+        return
+    if host in taken and published.get(port) != host:
+        message = f"port {host} of this machine has another service already: any free one"
+        state.note(node, "ports", "changed", message)
+        host = 0
+    elif host and host < _ROOT_PORTS:
+        message = f"port {host} of this machine can be had by root alone"
+        state.note(node, "ports", "changed", message, f"`publish: [{port}]` takes any free port")
+    published[port] = host or published.get(port, 0)
+    taken |= {host} if host else set()
 
 
 def _members(state: ImportState, node: YamlNode | None, key: str) -> list[YamlNode]:

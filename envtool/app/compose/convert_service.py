@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from envtool.model import Json
     from envtool.spec.node import YamlNode
 
-_READ = frozenset({  # keys that this module and its neighbours read
+READ = frozenset({  # keys that this module and its neighbours read
     "image", "build", "command", "entrypoint", "working_dir", "user", "healthcheck", "environment", "env_file", "ports",
     "expose", "volumes", "tmpfs", "configs", "secrets", "depends_on", "links", "networks", "network_mode", "deploy",
     "scale", "restart", "stop_signal", "stop_grace_period", "profiles", "platform", "container_name", "hostname",
     "extends",
 })  # fmt: skip
-_READ_DEPLOY = frozenset({"replicas", "restart_policy"})
+READ_DEPLOY = frozenset({"replicas", "restart_policy"})
 _RESTARTS = {
     "no": "never", "false": "never", "always": "always", "unless-stopped": "always", "on-failure": "on-failure",
 }  # fmt: skip
@@ -53,7 +53,7 @@ def convert_service(
 ) -> ConvertedService:
     """Returns a service on its base. `needs` are names in the spec; `once`: others wait for its end. `published` has
     the ports of this machine that other services have, and gets those of this one."""
-    note_keys(state, service, _READ, SERVICE_KEYS)
+    note_keys(state, service, READ, SERVICE_KEYS)
     keys: dict[str, Json] = {"base": base.base}
     if layers := read_mounts(state, service):
         keys["layers"] = layers
@@ -84,7 +84,7 @@ def convert_service(
 def _replicas(state: ImportState, service: YamlNode) -> int:
     deploy = service.get("deploy")
     if deploy is not None:
-        note_keys(state, deploy, _READ_DEPLOY, DEPLOY_KEYS, "deploy: ")
+        note_keys(state, deploy, READ_DEPLOY, DEPLOY_KEYS, "deploy: ")
     node = deploy.get("replicas") if deploy is not None else None
     node = service.get("scale") if node is None else node
     replicas = values.read_number(state, node, "replicas", 1)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from envtool.model import Json
     from envtool.spec.node import YamlNode
 
-_READ_BUILD = frozenset({"context", "dockerfile", "target", "args"})
+READ_BUILD = frozenset({"context", "dockerfile", "target", "args"})
 _REMOTE = re.compile(r"[a-z+]+://|git@|github\.com/")
 _LINUX = re.compile(r"linux(/[a-z0-9_]+(/v[0-9]+)?)?")
 
@@ -68,7 +68,7 @@ def _build(state: ImportState, node: YamlNode) -> tuple[dict[str, Json] | None, 
     """Returns the options of the kind `dockerfile`, or None where nothing can be built."""
     entries = node if isinstance(node.value, dict) else None
     if entries is not None:
-        note_keys(state, entries, _READ_BUILD, BUILD_KEYS, "build: ")
+        note_keys(state, entries, READ_BUILD, BUILD_KEYS, "build: ")
     context_node = node if entries is None else entries.get("context")
     context = values.read_text(state, context_node, "context") or "."
     if _REMOTE.match(context):

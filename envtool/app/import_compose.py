@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from envtool import plugins
 from envtool.app.command_request import SPEC, CommandRequest
 from envtool.app.compose import compose_values as values
+from envtool.app.compose import use_kinds
 from envtool.app.compose.compose_files import SECTIONS, ComposeFiles, read_dotenv
 from envtool.app.compose.convert_service import ConvertedService, convert_service
 from envtool.app.compose.dependencies import Dependency, check_cycles, dependencies
@@ -40,11 +41,11 @@ class ComposeImport:
 
 
 def import_compose(
-    request: CommandRequest, files: Sequence[str], given: Mapping[str, str], directory: str
+    request: CommandRequest, files: Sequence[str], given: Mapping[str, str], directory: str, *, kinds: bool = False
 ) -> ComposeImport:
     """Returns the spec for compose files, of which the later are merged over the earlier. `files` are the caller's
     paths, in or below `directory`, that of the spec. `given` are values of variables, over those of `.env`. Raises
-    SpecError with each error and its place, UsageError."""
+    SpecError with each error and its place, UsageError. `kinds`: services are of a kind where that is the same."""
     root = os.path.abspath(directory)
     if not os.path.isdir(root):
         raise UsageError(f"no directory `{directory}`", code="no-directory")
@@ -53,6 +54,7 @@ def import_compose(
     state.variables = _variables(state, paths, given)
     whole = ComposeFiles(state).read_all(paths)
     services = _services(state, whole)
+    services = _with_kinds(services) if kinds else services
     state.problems.raise_any()
     notes = state.ordered_notes()
     text = write_spec(" ".join(files), services, notes, state.names)
@@ -145,6 +147,21 @@ def _convert(
         )
     state.service = ""
     return converted
+
+
+def _with_kinds(services: Sequence[ConvertedService]) -> list[ConvertedService]:
+    """Returns the services with kinds in the place of images. Of several of one sort none provides its variable: which
+    one would be meant is not known."""
+    provides = [use_kinds.provided(service.with_kind or {}) for service in services]
+    return [
+        service
+        if service.with_kind is None
+        else service._replace(
+            keys=use_kinds.without_url(service.with_kind) if provides.count(variable) > 1 else service.with_kind,
+            with_kind=None,
+        )
+        for service, variable in zip(services, provides, strict=True)
+    ]
 
 
 def _names(state: ImportState, node: YamlNode, declared: Mapping[str, YamlNode]) -> dict[str, str]:

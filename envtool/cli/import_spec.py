@@ -84,9 +84,12 @@ class VariableValue(click.ParamType[tuple[str, str]]):
     multiple=True,
     help="The value of ${NAME}, over that of `.env`; may be repeated.",
 )
+@click.option(
+    "--kinds", is_flag=True, help="Write `postgres: 15` and the like for an official image, where it means the same."
+)
 @click.pass_context
 def compose(
-    ctx: click.Context, /, files: tuple[str, ...], output: str | None, given: tuple[tuple[str, str], ...]
+    ctx: click.Context, /, files: tuple[str, ...], output: str | None, given: tuple[tuple[str, str], ...], kinds: bool
 ) -> None:
     """Print an envtool.yaml with the services of a Docker compose file. Of several files the later are merged over
     the earlier.
@@ -104,7 +107,7 @@ def compose(
         hint = "name another one, or leave `-o` out: the spec is then printed"
         raise UsageError(f"`{path}` exists", code="usage.exists", hint=hint)
     directory = (os.path.dirname(path) or ".") if path else settings.directory
-    result = import_compose(settings.request(), files, dict(given), directory)
+    result = import_compose(settings.request(), files, dict(given), directory, kinds=kinds)
     if path:
         _write(path, directory, result.text)
     if settings.json:

@@ -10,12 +10,13 @@ dotenv            reads files of variables: `.env`, `env_file`
 image_base        `image`, `build` and `platform`: the base of a service
 image_defaults    the ENTRYPOINT, USER and WORKDIR of an image, as far as they are known
 interpolation     puts variables into a text: `${NAME:-default}`
-known_images      official images: their entrypoints, and the service kinds that do the same
+known_images      official images: their entrypoints
 left_out          what each key of compose means here that a spec has no place for
 merging           merges one part of a compose file over another
 notes             what a person has to know of a key: Note, and the state of one import
 port_lists        `ports` and `expose`
 spec_text         writes the spec, with the notes as its comments
+use_kinds         kinds of service in the place of official images
 variables         `environment` and `env_file`
 volumes           `volumes`, `tmpfs`, `configs` and `secrets`
 """

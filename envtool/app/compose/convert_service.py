@@ -8,6 +8,7 @@ from envtool.app.compose import compose_values as values
 from envtool.app.compose.command_lines import read_command, read_ready, read_user
 from envtool.app.compose.left_out import DEPLOY_KEYS, SERVICE_KEYS, note_keys
 from envtool.app.compose.port_lists import read_ports
+from envtool.app.compose.use_kinds import with_kind
 from envtool.app.compose.variables import read_variables
 from envtool.app.compose.volumes import read_mounts
 
@@ -38,7 +39,7 @@ class ConvertedService(NamedTuple):
     name: str
     keys: dict[str, Json]
     started: bool  # whether `docker compose up` starts it without `--profile`
-    suggestion: str = ""  # a kind of service with the same server: "postgres: 15"
+    with_kind: dict[str, Json] | None = None  # the same with a kind of service in the place of the image
 
 
 def convert_service(
@@ -78,7 +79,8 @@ def convert_service(
     if ports.published and not once:
         keys["publish"] = [f"{host}:{port}" if host else port for host, port in ports.published]
     _note_names(state, name, service)
-    return ConvertedService(state.names[name], keys, _is_started(state, service, replicas), base.suggestion)
+    started = _is_started(state, service, replicas)
+    return ConvertedService(state.names[name], keys, started, with_kind(keys, base.image) if base.image else None)
 
 
 def _replicas(state: ImportState, service: YamlNode) -> int:

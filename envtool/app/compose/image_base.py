@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.app.compose import compose_values as values
-from envtool.app.compose import image_defaults, known_images
+from envtool.app.compose import image_defaults
 from envtool.app.compose.left_out import BUILD_KEYS, note_keys
 from envtool.spec.scalar_types import resolve_project_path
 
@@ -23,12 +23,12 @@ _LINUX = re.compile(r"linux(/[a-z0-9_]+(/v[0-9]+)?)?")
 
 
 class ServiceBase(NamedTuple):
-    """The base of a service; None: it is left out, which is noted. `suggestion`: the kind of service with the same
-    server, as in "postgres: 15"."""
+    """The base of a service; None: the service is left out, which is noted. `image`: the name of its image, if that is
+    all of it."""
 
     base: Json
     defaults: ImageDefaults = image_defaults.UNKNOWN
-    suggestion: str = ""
+    image: str = ""
 
 
 def read_base(state: ImportState, service: YamlNode) -> ServiceBase:
@@ -51,7 +51,7 @@ def read_base(state: ImportState, service: YamlNode) -> ServiceBase:
             state.problems.add(service, "a service without `image` and `build`", code="service", hint=hint)
         return ServiceBase(None)
     name: Json = {"name": image, "platform": platform} if platform else image
-    return ServiceBase({"image": name}, image_defaults.of_image(image), known_images.suggested_kind(image))
+    return ServiceBase({"image": name}, image_defaults.of_image(image), "" if platform else image)
 
 
 def _platform(state: ImportState, service: YamlNode) -> str:

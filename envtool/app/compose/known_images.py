@@ -1,11 +1,10 @@
-"""What is known of official images without fetching them: their ENTRYPOINT, and the kind of service that does the same.
+"""What is known of official images without fetching them: their ENTRYPOINT.
 
 Source of the entrypoints: the images' own Dockerfiles.
 """
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 _DOCKER_ENTRYPOINT = ("docker-entrypoint.sh",)
@@ -29,8 +28,6 @@ ENTRYPOINTS: dict[str, tuple[str, ...]] = {
         (),
     ),
 }  # fmt: skip
-# image -> the kind of service; only a kind that runs the same server, as Debian packages it
-KINDS = {"postgres": "postgres", "redis": "redis", "mariadb": "mariadb", "rabbitmq": "rabbitmq", "nginx": "nginx"}
 _REGISTRIES = ("docker.io/", "index.docker.io/", "registry-1.docker.io/")
 
 
@@ -54,14 +51,3 @@ def parse_image(image: str) -> ImageName:
 def entrypoint_of(image: str) -> tuple[str, ...] | None:
     """Returns the ENTRYPOINT of an official image; None if it is not known."""
     return ENTRYPOINTS.get(parse_image(image).repository)
-
-
-def suggested_kind(image: str) -> str:
-    """Returns the line of a spec that has the same server by a kind of service, as in `postgres: 15`; "" if none
-    does."""
-    name = parse_image(image)
-    kind = KINDS.get(name.repository, "")
-    version = re.match(r"[0-9]+", name.tag)
-    if kind == "postgres" and version:
-        return f"postgres: {version[0]}"
-    return f"{kind}: true" if kind else ""

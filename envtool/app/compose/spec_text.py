@@ -41,9 +41,9 @@ def write_spec(
     for service in services:
         if lines[-1] != "services:":
             lines.append("")
-        if service.suggestion:
-            text = f"`{service.suggestion}` in the place of `base` is Debian's own server: docs/services.md"
-            lines += _comment(text, "  ")
+        if service.with_kind is not None:
+            line = f"{scalar(service.name)}: {flow(escape_templates(service.with_kind))}"
+            lines += _comment(f"`{line}` is Debian's own server: `--kinds` writes it.", "  ")
         lines.append(f"  {scalar(service.name)}:{'' if service.keys else ' {}'}")
         lines += [line for note in by_service.get(service.name, ()) for line in _comment(_sentence(note), "    ")]
         for key, value in service.keys.items():

@@ -36,7 +36,7 @@ class Taken:
         ]
 
 
-def _take(place, text, *more, given=(), **files):
+def _take(place, text, *more, given=(), kinds=False, **files):
     names = []
     for number, content in enumerate((text, *more)):
         names.append("compose.yaml" if not number else f"over{number}.yaml")
@@ -45,7 +45,7 @@ def _take(place, text, *more, given=(), **files):
         path = place / name.replace("__", "/").replace("_", ".")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    result = import_compose(CommandRequest(directory=str(place)), names, dict(given), str(place))
+    result = import_compose(CommandRequest(directory=str(place)), names, dict(given), str(place), kinds=kinds)
     return Taken(result.text, result.notes)
 
 

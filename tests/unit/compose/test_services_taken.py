@@ -185,7 +185,6 @@ def test_a_command_follows_the_entrypoint_of_an_official_image(tmp_path, take):
         "project": False,
         "user": "root",
     }
-    assert "# `postgres: 15` in the place of `base` is Debian's own server" in taken.text
     assert taken.notes == ()
 
 
@@ -253,6 +252,58 @@ def test_a_build_that_cannot_be_taken_leaves_the_service_out(context, words, tmp
     assert "no service can be taken over" in raised.value.problems[0].message
     instead = take(tmp_path, f"services: {{s: {{build: '{context}', image: team/s}}}}")
     assert instead.service == {"base": {"image": "team/s"}}
+
+
+KINDS = {
+    "postgres:15, environment: {POSTGRES_PASSWORD: tea}": {"postgres": 15, "password": "tea"},
+    "postgres:17.2-alpine, environment: {POSTGRES_USER: app, POSTGRES_PASSWORD: tea}": {
+        "postgres": 17, "role": "app", "password": "tea", "database": "app",
+    },
+    "postgres:15, environment: {POSTGRES_HOST_AUTH_METHOD: trust, POSTGRES_DB: shop}": {"postgres": 15, "database": "shop"},
+    "postgres:15, ports: ['5432:5432'], restart: always, volumes: ['d:/var'], healthcheck: {test: pg_isready}": {
+        "postgres": 15, "restart": "always", "publish": ["5432:5432"],
+    },
+    "redis:7-alpine": {"redis": 7},
+    "docker.io/library/redis:7.2.4": {"redis": 7},
+    "mariadb:10.11, environment: {MYSQL_ROOT_PASSWORD: tea, MARIADB_DATABASE: shop}": {
+        "mariadb": "10.11", "password": "tea", "database": "shop",
+    },
+    "mariadb:10.11, environment: {MARIADB_ROOT_PASSWORD: tea}": {"mariadb": "10.11", "password": "tea", "database": "test"},
+    # another server, another user, other settings or data
+    "postgres:16": None,
+    "postgres": None,
+    "postgres:15beta1": None,
+    "team/postgres:15": None,
+    "postgres:15, environment: {POSTGRES_INITDB_ARGS: --no-locale}": None,
+    "postgres:15, environment: {POSTGRES_HOST_AUTH_METHOD: md5}": None,
+    "postgres:15, environment: {POSTGRES_PASSWORD: 'a b'}": None,
+    "postgres:15, command: -c fsync=off": None,
+    "postgres:15, user: postgres": None,
+    "postgres:15, volumes: ['./compose.yaml:/docker-entrypoint-initdb.d/a.sql']": None,
+    "postgres:15, platform: linux/amd64": None,
+    "redis:7, command: --requirepass x": None,
+    "redis:7, environment: {A: b}": None,
+    "mariadb:10.11, environment: {MYSQL_ROOT_PASSWORD: x, MYSQL_USER: y, MYSQL_PASSWORD: z}": None,
+    "mariadb:10.11, environment: {MYSQL_ALLOW_EMPTY_PASSWORD: 1}": None,
+    "mysql:8": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", KINDS)
+def test_a_kind_only_where_it_means_the_same(keys, tmp_path, take):
+    text = f"services: {{db: {{image: {keys.replace(', ', ', ', 1)}}}}}"
+    as_image, as_kind = take(tmp_path, text), take(tmp_path, text, kinds=True)
+    assert "base" in as_image.service
+    expected = KINDS[keys]
+    assert as_kind.service == (as_image.service if expected is None else expected)
+    assert ("`--kinds` writes it" in " ".join(as_image.text.replace("#", " ").split())) == (expected is not None)
+
+
+def test_two_kinds_of_one_sort_provide_nothing(tmp_path, take):
+    text = "services: {a: {image: 'postgres:15'}, b: {image: 'postgres:17'}, c: {image: 'redis:7'}}"
+    services = take(tmp_path, text, kinds=True).spec["services"]
+    assert services["a"] == {"postgres": 15, "provides": {"DATABASE_URL": None}}
+    assert services["c"] == {"redis": 7}
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

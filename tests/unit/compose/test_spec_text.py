@@ -51,7 +51,9 @@ def rendered(value):
 @given(st.dictionaries(st.sampled_from(["set", "command", "base", "ready"]), VALUES, min_size=1))
 def test_a_service_is_read_as_it_was(keys):
     note = Note(Where(file="a\nb.yml", line=3, column=4), "db", "x\n  y: 1", "changed", "one\ntwo: 3 # \x1b[31m")
-    text = write_spec("c.yml\nbad: 1", [ConvertedService("db", keys, True, "postgres: 15")], [note], {"db": "db"})
+    text = write_spec(
+        "c.yml\nbad: 1", [ConvertedService("db", keys, True, {"postgres": 15, "x": "a\nb: c"})], [note], {"db": "db"}
+    )
     spec = read(text)
     assert {*spec} == {"version", "services", "envs"}
     assert rendered(spec["services"]["db"]) == keys

@@ -102,7 +102,7 @@ def compose(
     from envtool.cli import console, import_text
 
     settings = read_settings(ctx)
-    path = os.path.join(settings.directory, output) if output is not None else ""
+    path = os.path.normpath(os.path.join(settings.directory, output)) if output else ""
     if path and os.path.lexists(path):
         hint = "name another one, or leave `-o` out: the spec is then printed"
         raise UsageError(f"`{path}` exists", code="usage.exists", hint=hint)

@@ -22,9 +22,8 @@ _VERSIONS: Mapping[str, Mapping[str, Json]] = {
 _PROVIDES = {"postgres": "DATABASE_URL", "mariadb": "DATABASE_URL", "redis": "REDIS_URL"}
 _IMAGE_ONLY = frozenset({"base", "set", "ready", "ports"})  # the kind has its own of them
 _KEPT = frozenset({"needs", "replicas", "restart", "stop", "publish"})
-_TAG = re.compile(
-    r"([0-9]+(?:\.[0-9]+)?)(?:\.[0-9]+)*(?:-(?:alpine|bookworm|bullseye|trixie|slim|noble|jammy|focal)[0-9.]*)?"
-)
+_SYSTEMS = "alpine|bookworm|bullseye|trixie|slim|noble|jammy|focal"  # what an image is made from
+_TAG = re.compile(rf"([0-9]+(?:\.[0-9]+)?)(?:\.[0-9]+)*(?:-(?:{_SYSTEMS})[0-9.]*)?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _PASSWORD = re.compile(r"[A-Za-z0-9_.~!@%^*+=:,/?-]{1,128}")
 

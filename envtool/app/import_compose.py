@@ -14,11 +14,11 @@ from envtool.app.compose import compose_values as values
 from envtool.app.compose import use_kinds
 from envtool.app.compose.compose_files import SECTIONS, ComposeFiles, read_dotenv
 from envtool.app.compose.convert_service import ConvertedService, convert_service
-from envtool.app.compose.dependencies import Dependency, check_cycles, dependencies
 from envtool.app.compose.image_base import read_base
 from envtool.app.compose.left_out import TOP_KEYS, note_keys
 from envtool.app.compose.notes import ImportState, Note
 from envtool.app.compose.spec_text import write_spec
+from envtool.app.compose.wait_order import Dependency, check_cycles, dependencies
 from envtool.app.permissions import resolve_permissions
 from envtool.errors import SpecError, UsageError
 from envtool.project.host_access import HostAccess

@@ -5,8 +5,8 @@ command_lines     `command`, `entrypoint` and `healthcheck`
 compose_files     reads compose files: YAML by compose's rules, `include`, `extends`, several files
 compose_values    reads the forms that a value of a compose file may have
 convert_service   one service of a compose file as a service of a spec
-dependencies      `depends_on` and `links`
 dotenv            reads files of variables: `.env`, `env_file`
+environment       `environment` and `env_file`
 image_base        `image`, `build` and `platform`: the base of a service
 image_defaults    the ENTRYPOINT, USER and WORKDIR of an image, as far as they are known
 interpolation     puts variables into a text: `${NAME:-default}`
@@ -17,6 +17,6 @@ notes             what a person has to know of a key: Note, and the state of one
 port_lists        `ports` and `expose`
 spec_text         writes the spec, with the notes as its comments
 use_kinds         kinds of service in the place of official images
-variables         `environment` and `env_file`
 volumes           `volumes`, `tmpfs`, `configs` and `secrets`
+wait_order        `depends_on` and `links`
 """

@@ -30,7 +30,7 @@ def read_argv(state: ImportState, node: YamlNode | None, key: str) -> tuple[str,
     try:
         return split_words(text)
     except ValueError:
-        state.problems.add(node, f"`{key}`: a quote is not closed", code="command", hint="close it, or write a list")
+        state.problems.add(node, f"`{key}`: a quote is not closed", code="compose", hint="close it, or write a list")
         return ()
 
 
@@ -48,7 +48,7 @@ def read_command(state: ImportState, service: YamlNode, defaults: ImageDefaults)
         entrypoint = _image_entrypoint(state, service, defaults)
     elif not entrypoint and not command:
         message = "`entrypoint` removes the image's ENTRYPOINT and CMD, and there is no command"
-        state.problems.add(service.key("entrypoint"), message, code="command", hint="write `command`")
+        state.problems.add(service.key("entrypoint"), message, code="compose", hint="write `command`")
     argv = (*entrypoint, *(command or ()))
     directory = directory or defaults.workdir or ""
     return (*SHELL, 'cd "$0" && exec "$@"', directory, *argv) if argv and directory else argv or None
@@ -129,7 +129,7 @@ def _health_words(state: ImportState, node: YamlNode) -> Json:
     if how == "CMD" and rest:
         return [*rest]
     hint = 'write ["CMD", WORD, …], or a line for `sh`'
-    state.problems.add(test, "`test` begins with CMD, CMD-SHELL or NONE", code="healthcheck", hint=hint)
+    state.problems.add(test, "`test` begins with CMD, CMD-SHELL or NONE", code="compose", hint=hint)
     return None
 
 

@@ -120,7 +120,7 @@ class ComposeFiles:
         content = state.project.read_bytes(path)
         if content is None:
             if at is not None:
-                state.problems.add(at, f"no file `{path}` in the project", code="file")
+                state.problems.add(at, f"no file `{path}` in the project", code="compose")
                 state.problems.raise_any()
             raise UsageError(f"no file `{path}`", code="no-file")
         text = decode(state, content, path)
@@ -160,7 +160,7 @@ class ComposeFiles:
         try:
             return interpolate(str(node.value), self._look_up, lambda variable: note_unset(self.state, node, variable))
         except InterpolationError as error:
-            self.state.problems.add(node, error.message, code="compose-variable", hint="`$$` is a dollar sign")
+            self.state.problems.add(node, error.message, code="compose", hint="`$$` is a dollar sign")
             return ""
 
     def _look_up(self, name: str) -> str | None:
@@ -193,7 +193,7 @@ class ComposeFiles:
         services = values.read_mapping(self.state, root.get("services"), "services")
         if target not in services:
             hint = self.state.problems.nearest_hint(target, services)
-            self.state.problems.add(extends, f"no service `{target}` to extend", code="service", hint=hint)
+            self.state.problems.add(extends, f"no service `{target}` to extend", code="compose", hint=hint)
             return rest
         base = self._extend(other, other_directory, target, services[target], (*chain, (path, name), here))
         self.extended += base.size + rest.size
@@ -257,7 +257,7 @@ def decode(state: ImportState, content: bytes, path: str) -> str:
         source = make_source(before, path)
         node = YamlNode(None, source, before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1, 0)
         message = f"byte 0x{content[error.start]:02x} is no UTF-8"
-        state.problems.add(node, message, code="encoding", hint="save the file as UTF-8")
+        state.problems.add(node, message, code="compose", hint="save the file as UTF-8")
         state.problems.raise_any()
         raise
 
@@ -287,5 +287,5 @@ def read_dotenv(
     try:
         return parse_dotenv(text, state.variables.get, unset, raw=raw)
     except DotenvError as error:
-        state.problems.add(YamlNode(None, source, error.line, 1, 1), error.message, code="dotenv")
+        state.problems.add(YamlNode(None, source, error.line, 1, 1), error.message, code="compose")
         return {}

@@ -128,7 +128,7 @@ def read_number(state: ImportState, node: YamlNode | None, key: str, default: in
     if node is None or not text:
         return default
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        state.problems.add(node, f"`{key}`: `{text[:40]}` is no whole number", code="number")
+        state.problems.add(node, f"`{key}`: `{text[:40]}` is no whole number", code="compose")
         return default
     return int(text)
 

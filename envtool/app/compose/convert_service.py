@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.app.compose import compose_values as values
 from envtool.app.compose.command_lines import read_command, read_ready, read_user
+from envtool.app.compose.environment import read_variables
 from envtool.app.compose.left_out import DEPLOY_KEYS, SERVICE_KEYS, note_keys
 from envtool.app.compose.port_lists import read_ports
 from envtool.app.compose.use_kinds import with_kind
-from envtool.app.compose.variables import read_variables
 from envtool.app.compose.volumes import read_mounts
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _replicas(state: ImportState, service: YamlNode) -> int:
     node = service.get("scale") if node is None else node
     replicas = values.read_number(state, node, "replicas", 1)
     if node is not None and replicas > MAX_REPLICAS:
-        state.problems.add(node, f"more than {MAX_REPLICAS:,} replicas", code="replicas")
+        state.problems.add(node, f"more than {MAX_REPLICAS:,} replicas", code="compose")
         return 1
     return replicas
 
@@ -110,7 +110,7 @@ def _restart(state: ImportState, service: YamlNode) -> dict[str, Json]:
         return {}
     if text not in _RESTARTS:
         hint = "write no, always, on-failure or unless-stopped"
-        state.problems.add(node, f"`{text[:40]}` is no restart policy", code="restart", hint=hint)
+        state.problems.add(node, f"`{text[:40]}` is no restart policy", code="compose", hint=hint)
         return {}
     if count:
         state.note(node, "restart", "changed", f"without the limit of {count} times")

@@ -48,7 +48,7 @@ def read_base(state: ImportState, service: YamlNode) -> ServiceBase:
     if not image:
         if service.get("provider") is None:
             hint = "write one; if the file is for another one below it, name both: `import compose FILE OVER-IT`"
-            state.problems.add(service, "a service without `image` and `build`", code="service", hint=hint)
+            state.problems.add(service, "a service without `image` and `build`", code="compose", hint=hint)
         return ServiceBase(None)
     name: Json = {"name": image, "platform": platform} if platform else image
     return ServiceBase({"image": name}, image_defaults.of_image(image), "" if platform else image)

@@ -19,7 +19,7 @@ _LIVE = "a copy as of its start: what it writes there is dropped at its end"
 _NO_SECRET = "copy the file to another path by a layer, or give its value as a variable"  # noqa: S105
 
 
-class Mount(NamedTuple):
+class VolumeMount(NamedTuple):
     """One entry of `volumes`. `source` is a path or a name, "" for an anonymous volume."""
 
     node: YamlNode
@@ -31,7 +31,7 @@ class Mount(NamedTuple):
 
 def read_mounts(state: ImportState, service: YamlNode) -> list[Json]:
     """Returns the layers that stand for the mounts of a service. Notes all that is no file of the project."""
-    mounts: dict[str, Mount] = {}
+    mounts: dict[str, VolumeMount] = {}
     node = service.get("volumes")
     if node is not None and node.value is not None and not isinstance(node.value, list):
         values.wrong_type(state, node, "volumes", "a list")
@@ -45,22 +45,22 @@ def read_mounts(state: ImportState, service: YamlNode) -> list[Json]:
     return [*layers, *_configs(state, service), *_secrets(state, service)]
 
 
-def _short(state: ImportState, node: YamlNode) -> Mount | None:
+def _short(state: ImportState, node: YamlNode) -> VolumeMount | None:
     """Returns the parts of `SOURCE:TARGET:ro`, `TARGET`."""
     text = values.read_text(state, node, "volumes")
     parts = text.split(":")
     if not text or len(parts) > 3:
         hint = "write it as in ./conf:/etc/app:ro"
-        state.problems.add(node, f"`{text[:60]}` is no volume", code="volume", hint=hint)
+        state.problems.add(node, f"`{text[:60]}` is no volume", code="compose", hint=hint)
         return None
     if len(parts) == 1:
-        return Mount(node, "volume", "", text)
+        return VolumeMount(node, "volume", "", text)
     options = parts[2].split(",") if len(parts) == 3 else []
     kind = "bind" if parts[0].startswith((".", "/", "~")) else "volume"
-    return Mount(node, kind, parts[0], parts[1], "ro" not in options)
+    return VolumeMount(node, kind, parts[0], parts[1], "ro" not in options)
 
 
-def _long(state: ImportState, node: YamlNode) -> Mount | None:
+def _long(state: ImportState, node: YamlNode) -> VolumeMount | None:
     entries = node.mapping()
     known = ("type", "source", "target", "read_only", "bind", "volume", "tmpfs", "consistency", "image", "x-")
     for key in entries:
@@ -69,14 +69,14 @@ def _long(state: ImportState, node: YamlNode) -> Mount | None:
     target = values.read_text(state, entries.get("target"), "target")
     kind = values.read_text(state, entries.get("type"), "type") or "volume"
     if not target:
-        state.problems.add(node, "a volume without `target`", code="volume", hint="write the path in the container")
+        state.problems.add(node, "a volume without `target`", code="compose", hint="write the path in the container")
         return None
     source = values.read_text(state, entries.get("source"), "source")
     writable = not values.read_flag(state, entries.get("read_only"), "read_only")
-    return Mount(node, kind, source, target, writable)
+    return VolumeMount(node, kind, source, target, writable)
 
 
-def _layer(state: ImportState, mount: Mount) -> Json:
+def _layer(state: ImportState, mount: VolumeMount) -> Json:
     """Returns the layer for one mount, or None."""
     node = mount.node
     if mount.type == "tmpfs":

@@ -38,7 +38,7 @@ def _add(state: ImportState, node: YamlNode, key: str, variables: dict[str, str]
         state.note(node, key, "left-out", message, "most programs that read such a name have a file of settings")
         return
     if "\0" in value:
-        state.problems.add(node, f"the value of `{name}` has a NUL", code="value")
+        state.problems.add(node, f"the value of `{name}` has a NUL", code="compose")
         return
     if name in PATH_LISTS:
         message = f"`{name}` is a list of directories: it is put before that of the image, and does not replace it"

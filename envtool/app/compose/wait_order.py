@@ -32,7 +32,7 @@ def dependencies(state: ImportState, service: YamlNode) -> list[Dependency]:
             condition = values.read_text(state, child.get("condition"), "condition") or _CONDITIONS[0]
             if condition not in _CONDITIONS:
                 hint = f"write {', '.join(_CONDITIONS)}"
-                state.problems.add(child, f"`{condition[:40]}` is no condition", code="condition", hint=hint)
+                state.problems.add(child, f"`{condition[:40]}` is no condition", code="compose", hint=hint)
             found.append(Dependency(node.key(name), name, condition == _CONDITIONS[2]))
             if child.get("required") is not None and not values.read_flag(state, child.get("required"), "required"):
                 state.note(child.key("required"), "depends_on", "changed", f"`{name}` is needed here, always")
@@ -47,7 +47,7 @@ def dependencies(state: ImportState, service: YamlNode) -> list[Dependency]:
     for dependency in found:
         if dependency.name not in state.names:
             hint = state.problems.nearest_hint(dependency.name, [*state.names])
-            state.problems.add(dependency.node, f"no service `{dependency.name}`", code="service", hint=hint)
+            state.problems.add(dependency.node, f"no service `{dependency.name}`", code="compose", hint=hint)
     return found
 
 

@@ -14,6 +14,7 @@ from envtool.app.compose import compose_values as values
 from envtool.app.compose import use_kinds
 from envtool.app.compose.compose_files import SECTIONS, ComposeFiles, read_dotenv
 from envtool.app.compose.convert_service import ConvertedService, convert_service
+from envtool.app.compose.host_names import choose_names, find_other_names
 from envtool.app.compose.image_base import read_base
 from envtool.app.compose.left_out import TOP_KEYS, note_keys
 from envtool.app.compose.notes import ImportState, Note
@@ -27,7 +28,6 @@ from envtool.spec.node import YamlNode
 
 MAX_SERVICES = 1000
 _OVERRIDES = re.compile(r"(?P<name>(?:docker-)?compose)\.(?P<ending>ya?ml)")
-_NO_HOST = re.compile(r"0x[0-9a-f]*|[0-9]+|all|envtool|localhost")  # addresses, and names with a meaning of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +103,14 @@ def _services(state: ImportState, whole: YamlNode) -> list[ConvertedService]:
         return []
     state.secrets = values.read_mapping(state, whole.get("secrets"), "secrets")
     state.configs = values.read_mapping(state, whole.get("configs"), "configs")
-    state.names = _names(state, node, declared)
+    state.names = choose_names(state, node, declared)
     valid = {}
     for name, service in declared.items():
         if isinstance(service.value, dict):
             valid[name] = service
         else:
             values.wrong_type(state, service, f"services: {name}", "a mapping")
+    state.other_names = find_other_names(state, valid)
     needs = {name: dependencies(state, service) for name, service in valid.items()}
     check_cycles(state, needs)
     converted = _convert(state, valid, needs)
@@ -162,23 +163,6 @@ def _with_kinds(services: Sequence[ConvertedService]) -> list[ConvertedService]:
         )
         for service, variable in zip(services, provides, strict=True)
     ]
-
-
-def _names(state: ImportState, node: YamlNode, declared: Mapping[str, YamlNode]) -> dict[str, str]:
-    """Returns the names of services -> names that are host names too, and no two of which are equal."""
-    names: dict[str, str] = {}
-    for name in declared:
-        plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")[:50].rstrip("-") or "service"
-        plain = f"service-{plain}" if _NO_HOST.fullmatch(plain) else plain
-        own, number = plain, 1
-        while own in names.values() or (own != name and own in declared):
-            number += 1
-            own = f"{plain}-{number}"
-        names[name] = own
-        if own != name:
-            message = f"a host name has small letters, digits and `-`: it is called `{own}`"
-            state.note(node.key(name), name, "changed", message, f"write `{own}` where `{name}` is used as a host")
-    return names
 
 
 def _check(state: ImportState, root: str, text: str) -> None:

@@ -7,6 +7,7 @@ compose_values    reads the forms that a value of a compose file may have
 convert_service   one service of a compose file as a service of a spec
 dotenv            reads files of variables: `.env`, `env_file`
 environment       `environment` and `env_file`
+host_names        names of services, and the others that compose gives them
 image_base        `image`, `build` and `platform`: the base of a service
 image_defaults    the ENTRYPOINT, USER and WORKDIR of an image, as far as they are known
 interpolation     puts variables into a text: `${NAME:-default}`

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envtool.app.compose import compose_values as values
+from envtool.app.compose.host_names import note_host_names
 from envtool.app.compose.image_defaults import split_words
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def read_command(state: ImportState, service: YamlNode, defaults: ImageDefaults)
         message = "`entrypoint` removes the image's ENTRYPOINT and CMD, and there is no command"
         state.problems.add(service.key("entrypoint"), message, code="compose", hint="write `command`")
     argv = (*entrypoint, *(command or ()))
+    for key in ("entrypoint", "command"):
+        for node, text in values.read_texts(state, service.get(key), key):
+            note_host_names(state, node, key, text)
     directory = directory or defaults.workdir or ""
     return (*SHELL, 'cd "$0" && exec "$@"', directory, *argv) if argv and directory else argv or None
 

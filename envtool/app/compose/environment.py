@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from envtool.app.compose import compose_values as values
 from envtool.app.compose.compose_files import read_dotenv
+from envtool.app.compose.host_names import note_host_names
 from envtool.build.variables import PATH_LISTS
 from envtool.spec.scalar_types import VARIABLE, resolve_project_path
 
@@ -43,6 +44,7 @@ def _add(state: ImportState, node: YamlNode, key: str, variables: dict[str, str]
     if name in PATH_LISTS:
         message = f"`{name}` is a list of directories: it is put before that of the image, and does not replace it"
         state.note(node, key, "changed", message)
+    note_host_names(state, node, key, value)
     variables[name] = value
 
 

@@ -40,6 +40,7 @@ class ImportState:
     secrets: Mapping[str, YamlNode] = field(default_factory=dict)  # those at the top, by name
     configs: Mapping[str, YamlNode] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)  # of services in the compose file -> in the spec
+    other_names: Mapping[str, str] = field(default_factory=dict)  # what compose calls services, too -> in the spec
     service: str = ""  # that is being read
     files: frozenset[str] | None = None  # of the project, with their directories; None: not listed yet
 

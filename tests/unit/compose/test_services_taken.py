@@ -434,6 +434,29 @@ def test_names_that_are_no_host_names(tmp_path, take):
     assert "1:12 my_db: a host name has small letters, digits and `-`: it is called `my-db-2`" in taken.said("changed")
 
 
+def test_other_names_are_named_where_they_are_used(tmp_path, take):
+    text = """
+services:
+  my_db: {image: postgres, container_name: pg, networks: {n: {aliases: [database]}}}
+  web:
+    image: alpine
+    links: [my_db:linked]
+    environment:
+      A: postgresql://u:p@pg:5432/pg_x
+      B: my_db
+      D: pgx my_db2 x-pg pg.example database.
+    command: wait-for linked:5432 -- serve
+"""
+    taken = take(tmp_path, text)
+    said = [line for line in taken.said("changed") if "meant as a host" in line]
+    assert said == [
+        "8:10 environment: if `pg` is meant as a host here: the service is called `my-db`",
+        "9:10 environment: if `my_db` is meant as a host here: the service is called `my-db`",
+        "10:10 environment: if `database` is meant as a host here: the service is called `my-db`",
+        "11:14 command: if `linked` is meant as a host here: the service is called `my-db`",
+    ]
+
+
 def test_services_that_are_not_started(tmp_path, take):
     text = "services: {a: {image: x}, b: {image: x, profiles: [p]}, c: {image: x, deploy: {replicas: 0}}}"
     assert take(tmp_path, text).spec["envs"] == {"unit": {"services": ["a"]}}

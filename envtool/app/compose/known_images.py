@@ -23,7 +23,7 @@ ENTRYPOINTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         (
             "alpine", "amazoncorretto", "busybox", "caddy", "debian", "elixir", "erlang", "fedora", "golang", "httpd",
-            "openjdk", "perl", "python", "ruby", "rust", "ubuntu",
+            "openjdk", "perl", "python", "ruby", "rust", "scratch", "ubuntu",
         ),
         (),
     ),

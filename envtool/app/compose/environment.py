@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from envtool.app.compose import compose_values as values
 from envtool.app.compose.compose_files import read_dotenv
 from envtool.app.compose.host_names import note_host_names
-from envtool.build.variables import PATH_LISTS
+from envtool.build.stack import PATH_LISTS
 from envtool.spec.scalar_types import VARIABLE, resolve_project_path
 
 if TYPE_CHECKING:

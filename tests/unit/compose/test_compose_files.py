@@ -8,7 +8,7 @@ import time
 import pytest
 
 from envtool.errors import EnvtoolError, SpecError, UsageError
-from envtool.spec.yaml_reader import MAX_BYTES
+from envtool.spec.node import MAX_BYTES
 
 
 def wrong(take, place, text, *more, **files):

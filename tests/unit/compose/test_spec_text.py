@@ -10,9 +10,8 @@ from envtool.app.compose.convert_service import ConvertedService
 from envtool.app.compose.notes import Note
 from envtool.app.compose.spec_text import escape_templates, scalar, write_spec
 from envtool.model import Where
-from envtool.spec.node import Problems, to_plain
+from envtool.spec.node import Problems, make_source, parse, to_plain
 from envtool.spec.template import Renderer, is_template
-from envtool.spec.yaml_reader import make_source, parse
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=60)
 SURPRISES = st.sampled_from(

@@ -2,8 +2,10 @@
 
 all_problems     completes an error about the project or the caller with all others of the same sort
 command_request  the values of the command line; finds the spec and selects the envs that they name
+compose          takes a Docker compose file over, as a spec
 env_stack        builds the stack of one env, and runs a command in it: `exec`, `shell`
 image_output     writes an env as an image, pushes it, and lists its packages: `export`, `push`, `sbom`
+import_compose   reads compose files and writes the spec: `import compose`
 inspection       reads layers and stacks in the store: `inspect`, `diff`
 lock_file        writes the lock, and fetches what it pins: `lock`, `fetch`, `vendor`
 machine_checks   checks the machine, the store and config.yaml: `doctor`

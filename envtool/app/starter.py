@@ -58,7 +58,7 @@ def _detect_by_plugins(project: Project) -> tuple[Detection, ...]:
 def check(request: CommandRequest, texts: Mapping[str, str]) -> None:
     """Raise SpecError if a spec of these files (path below the project -> text) would be wrong in the project."""
     root = os.path.abspath(request.directory)
-    project = _ProjectWithTexts(ProjectFiles(root), texts)
+    project = ProjectWithTexts(ProjectFiles(root), texts)
     load_spec(project, SPEC, root=root, registry=plugins.discover())
 
 
@@ -78,7 +78,7 @@ def around(request: CommandRequest) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _ProjectWithTexts:
+class ProjectWithTexts:
     """A project with more files in it than are on the disk."""
 
     project: Project

@@ -14,6 +14,8 @@ export           `envtool export`
 fastpath         the fast paths of `exec`, `test`, `build` and `run TASK`
 fetch            `envtool fetch`
 gc               `envtool gc`
+import_spec      `envtool import`
+import_text      text and JSON of `import`
 init             `envtool init`
 init_text        the text of a first envtool.yaml, and of the files that it includes
 inspect          `envtool inspect`

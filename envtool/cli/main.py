@@ -45,6 +45,7 @@ VERBS = {
     "gc": "Remove from the store what nothing needs.",
     "store": "Show where the store is and how big, check or remove it.",
     "init": "Write a first envtool.yaml for this project.",
+    "import": "Write an envtool.yaml from the file of another program: compose.",
     "schema": "Print the JSON Schema of envtool.yaml.",
     "doctor": "Show what this machine can do, and how to fix what it cannot.",
     "version": "Show the versions that matter in a bug report.",
@@ -55,7 +56,7 @@ GROUPS = {  # the headings of help
     "Inspect": ("list", "plan", "why", "inspect", "diff", "verify"),
     "Pin": ("lock", "fetch", "vendor"),
     "Publish": ("export", "push", "sbom", "cache"),
-    "Maintain": ("init", "store", "gc", "doctor", "schema", "version", "completion"),
+    "Maintain": ("init", "import", "store", "gc", "doctor", "schema", "version", "completion"),
 }
 SYNONYMS = {  # what other programs call a verb
     "ls": "list", "sh": "shell", "bash": "shell", "enter": "shell", "up": "test", "check": "test",
@@ -85,7 +86,8 @@ class VerbGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a verb. Raises UsageError, with the closest name, if there is none of this name."""
         if cmd_name in VERBS:
-            command: click.Command = import_module(f"envtool.cli.{cmd_name}").command
+            module = "import_spec" if cmd_name == "import" else cmd_name  # a word of Python names no module
+            command: click.Command = import_module(f"envtool.cli.{module}").command
             return command
         if cmd_name.startswith("-"):
             return None

@@ -232,16 +232,15 @@ def make_source(text: str, file: str, *, order: int = 0, directory: str = ".", p
     )
 
 
-def parse(text: str, source: SpecFile, problems: Problems) -> YamlNode | None:
+def parse(text: str, source: SpecFile, problems: Problems, reader: YamlReader | None = None) -> YamlNode | None:
     """Returns the root of the document, or None if it cannot be parsed. Notes errors; after some, such as a duplicate
-    key, parsing goes on."""
+    key, parsing goes on. `reader` is for documents that are read by other rules than a spec."""
     start = YamlNode(None, source, 1, 1, width=0)
     if len(text) > MAX_BYTES:
         problems.add(start, f"the file is larger than {MAX_BYTES // 2**20} MiB", code="limit")
         return None
-    reader = _YamlReader(source, problems)
     try:
-        return reader.document(yaml.parse(text, Loader=_Loader))
+        return (reader or YamlReader(source, problems)).document(yaml.parse(text, Loader=_Loader))
     except ParsingStopped:
         return None
     except yaml.MarkedYAMLError as error:
@@ -279,8 +278,11 @@ class _Frame:
         self.key: YamlNode | None = None
 
 
-class _YamlReader:
-    """Composes one document, in a loop over events with a stack of its own, so that nesting causes no recursion."""
+class YamlReader:
+    """Composes one document, in a loop over events with a stack of its own, so that nesting causes no recursion.
+
+    What a subclass may decide otherwise: `anchor` (an anchor that occurs twice), `merge` (`<<`), `is_replaceable` (a
+    key that occurs twice), `surprise` and `refuse_tag`."""
 
     def __init__(self, source: SpecFile, problems: Problems) -> None:
         self.source = source
@@ -329,7 +331,7 @@ class _YamlReader:
         if len(self.stack) >= MAX_DEPTH:
             self.refuse(node, _DEEP, "limit")
         if event.tag is not None and _TAGS.get(event.tag) is not expected:
-            self.problems.add(node, f"a YAML tag: `{_tag(event.tag)}`", code="yaml", hint=_UNTAG)
+            self.refuse_tag(node, event.tag)
         if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:
             self.refuse_key(node)
         if expected is dict:
@@ -414,18 +416,30 @@ class _YamlReader:
             )
             name = key_text
         elif name == "<<" and key.text:
-            hint = "use `extends:` for envs; a plain alias (`key: *name`) works too"
-            self.problems.add(key, "YAML merge keys are not supported", code="yaml", hint=hint)
+            self.merge(frame.node, key, value)
             return
         elif len(name) > MAX_KEY:
             self.problems.add(key, f"a key of more than {MAX_KEY} characters", code="limit")
             return
-        if name in mapping:
+        if name in mapping and not self.is_replaceable(frame.node, name):
             hint = f"the first is in line {keys[name].line}"
             self.problems.add(key, f"the key `{name}` is there twice", code="duplicate", hint=hint)
             return
         mapping[name] = value
         keys[name] = key
+
+    def merge(self, mapping: YamlNode, key: YamlNode, value: YamlNode) -> None:
+        """Notes that a mapping is merged into another."""
+        hint = "use `extends:` for envs; a plain alias (`key: *name`) works too"
+        self.problems.add(key, "YAML merge keys are not supported", code="yaml", hint=hint)
+
+    def is_replaceable(self, mapping: YamlNode, name: str) -> bool:
+        """Returns whether a key that a mapping has already is no mistake: this value takes the place of the other."""
+        return False
+
+    def refuse_tag(self, node: YamlNode, tag: str) -> None:
+        """Notes a tag that is not that of plain YAML."""
+        self.problems.add(node, f"a YAML tag: `{_tag(tag)}`", code="yaml", hint=_UNTAG)
 
     def scalar(self, event: Any) -> YamlNode:
         start, end, text = event.start_mark, event.end_mark, event.value
@@ -435,11 +449,15 @@ class _YamlReader:
             self.refuse(node, f"a value of more than {MAX_SCALAR // 1024} KiB", "limit", "put it into a file")
         tag = event.tag
         if tag is not None and tag != "!" and _TAGS.get(tag) is not str:
-            self.problems.add(node, f"a YAML tag: `{_tag(tag)}`", code="yaml", hint=_UNTAG)
+            self.refuse_tag(node, tag)
         elif event.implicit[0]:  # plain, without a tag
             node.text = text
             node.value = self.resolve(text, node)
         return node
+
+    def surprise(self, node: YamlNode, message: str, hint: str) -> None:
+        """Notes a plain scalar that YAML readers disagree on."""
+        self.problems.add(node, message, code="yaml-surprise", hint=hint)
 
     def resolve(self, text: str, node: YamlNode) -> Scalar:
         """Returns the value of a plain scalar. Notes a scalar that YAML readers disagree on."""
@@ -450,9 +468,7 @@ class _YamlReader:
         if text in _WORDS:
             meaning = _WORDS[text]
             hint = f'write {meaning}, or "{text}" in quotes'
-            self.problems.add(
-                node, f"`{text}` is {meaning} to some YAML readers and text to others", code="yaml-surprise", hint=hint
-            )
+            self.surprise(node, f"`{text}` is {meaning} to some YAML readers and text to others", hint)
             return text
         if text[0] not in _NUMBERISH:
             return text
@@ -462,7 +478,7 @@ class _YamlReader:
             hint = f'write it in quotes: "{text}"'
             hint += "" if _MODE.fullmatch(text) else ", or as a plain decimal number"
             message = f"`{text}` is a number to some YAML readers and another, or text, to others"
-            self.problems.add(node, message, code="yaml-surprise", hint=hint)
+            self.surprise(node, message, hint)
             return text
         return float(text) if _FLOAT.match(text) else text
 

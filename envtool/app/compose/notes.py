@@ -1,0 +1,71 @@
+"""What a person has to know of a compose file that is taken over: notes, and the state of one import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from envtool.spec.node import Problems
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from envtool.model import Where
+    from envtool.project.source_files import ProjectFiles
+    from envtool.spec.node import YamlNode
+
+# "left-out": it is not in the spec. "changed": it is, with another meaning. "meaningless": it has no effect here.
+Effect: TypeAlias = "Literal['left-out', 'changed', 'meaningless']"
+
+
+class Note(NamedTuple):
+    """One key of a compose file that is not taken over as it is. `service` is "" for a key at the top."""
+
+    where: Where
+    service: str
+    key: str
+    effect: Effect
+    message: str  # what it means here
+    hint: str = ""  # what to do
+
+
+@dataclass(slots=True, kw_only=True)
+class ImportState:
+    """One import: the project whose files may be read, the errors and notes so far."""
+
+    project: ProjectFiles
+    problems: Problems = field(default_factory=Problems)
+    notes: dict[tuple[int, int, int, str, str, str], Note] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)  # of `.env` and of the caller's `--set`
+    secrets: Mapping[str, YamlNode] = field(default_factory=dict)  # those at the top, by name
+    configs: Mapping[str, YamlNode] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)  # of services in the compose file -> in the spec
+    other_names: Mapping[str, str] = field(default_factory=dict)  # what compose calls services, too -> in the spec
+    service: str = ""  # that is being read
+    files: frozenset[str] | None = None  # of the project, with their directories; None: not listed yet
+
+    def note(self, node: YamlNode, key: str, effect: Effect, message: str, hint: str = "") -> None:
+        """Adds a note. The same note at the same position (through an alias) is added once for each service."""
+        note = Note(node.where, self.service, key, effect, message, hint)
+        self.notes.setdefault((node.source.order, note.where.line, note.where.column, self.service, key, message), note)
+
+    def ordered_notes(self) -> tuple[Note, ...]:
+        """Returns all notes, in the order of the files."""
+        return tuple(self.notes[key] for key in sorted(self.notes))
+
+    def has_file(self, path: str) -> bool:
+        """Returns whether a path is a file of the project, or a directory with one in it. Raises EnvtoolError (code
+        project-git)."""
+        if self.files is None:
+            listed = self.project.listed()
+            self.files = frozenset((*listed, *_directories(listed)))
+        return path in self.files
+
+
+def _directories(paths: Iterable[str]) -> set[str]:
+    directories = {"."}
+    for directory in {path.rpartition("/")[0] for path in paths}:
+        while directory and directory not in directories:
+            directories.add(directory)
+            directory = directory.rpartition("/")[0]  # noqa: PLW2901 - up to one that is in the set
+    return directories

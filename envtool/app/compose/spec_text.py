@@ -1,0 +1,117 @@
+"""Writes the spec that an import makes: YAML that every reader understands in one way, with the notes as comments."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from typing import TYPE_CHECKING
+
+from envtool.report.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from envtool.app.compose.convert_service import ConvertedService
+    from envtool.app.compose.notes import Note
+    from envtool.model import Json
+
+WIDTH = 120
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.+-]*(?: [A-Za-z0-9_/.+-]+)*|[0-9]+(?:\.[0-9]+)?[smh]")
+_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+_UNPRINTED = re.compile("[\x7f-\x9f\xad\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+# what a block of text would not keep, or show
+_NO_BLOCK = re.compile(
+    r"[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[ \u2028\u2029\ufeff]\n|^\s|[ \n]\Z"
+)
+
+
+def write_spec(
+    source: str, services: Sequence[ConvertedService], notes: Iterable[Note], names: Mapping[str, str]
+) -> str:
+    """Returns the text of the spec. `source` is the compose file, for the comment at the top; `names` are the names of
+    services in it -> in the spec."""
+    by_service: dict[str, list[Note]] = {}
+    for note in notes:
+        if note.effect != "meaningless":
+            by_service.setdefault(names.get(note.service, ""), []).append(note)
+    lines = _comment(f"Written by `envtool import compose {source}`.")
+    lines += [line for note in by_service.get("", ()) for line in _comment(_sentence(note))]
+    lines += ["version: 1", "", "services:"]
+    for service in services:
+        if lines[-1] != "services:":
+            lines.append("")
+        if service.with_kind is not None:
+            line = f"{scalar(service.name)}: {flow(escape_templates(service.with_kind))}"
+            lines += _comment(f"`{line}` is Debian's own server: `--kinds` writes it.", "  ")
+        lines.append(f"  {scalar(service.name)}:{'' if service.keys else ' {}'}")
+        lines += [line for note in by_service.get(service.name, ()) for line in _comment(_sentence(note), "    ")]
+        for key, value in service.keys.items():
+            lines += _entry(key, escape_templates(value), "    ")
+    used = [service.name for service in services if service.started]
+    lines += ["", "envs:", "  unit:", *_comment("write the command of the tests: `tasks: {test: …}`", "    ")]
+    lines += _entry("services", [*used], "    ")
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(note: Note) -> str:
+    return f"{note.where.file}:{note.where.line}: `{note.key}`: {note.message}"
+
+
+def _comment(text: str, indent: str = "") -> list[str]:
+    lead = f"{indent}# "
+    return textwrap.wrap(
+        one_line(text), WIDTH, initial_indent=lead, subsequent_indent=f"{lead}  ", break_on_hyphens=False
+    )
+
+
+def escape_templates(value: Json) -> Json:
+    """Returns a value in which no text is a template of the spec."""
+    if isinstance(value, str):
+        return re.sub(r"\{[{%#]", lambda mark: "{{ '" + mark[0] + "' }}", value) if _is_template(value) else value
+    if isinstance(value, list):
+        return [escape_templates(member) for member in value]
+    if isinstance(value, dict):
+        return {key: escape_templates(member) for key, member in value.items()}
+    return value
+
+
+def _is_template(text: str) -> bool:
+    return "{{" in text or "{%" in text
+
+
+def _entry(key: str, value: Json, indent: str) -> list[str]:
+    """Returns the lines of one entry: in one line if it fits, else one line for each member."""
+    name = scalar(key)
+    if isinstance(value, str) and "\n" in value and not _NO_BLOCK.search(value):
+        return [f"{indent}{name}: |-", *(f"{indent}  {line}" if line else "" for line in value.split("\n"))]
+    line = f"{indent}{name}: {flow(value)}"
+    if len(line) <= WIDTH and not (isinstance(value, dict) and (len(value) > 2 or key == "set")):
+        return [line]
+    lines = [f"{indent}{name}:"]
+    if isinstance(value, dict) and value:
+        for inner, member in value.items():
+            lines += _entry(inner, member, f"{indent}  ")
+        return lines
+    if isinstance(value, list) and value:
+        return [*lines, *(f"{indent}  - {flow(member)}" for member in value)]
+    return [line]
+
+
+def flow(value: Json) -> str:
+    """Returns a value as YAML in one line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(flow, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{scalar(key)}: {flow(member)}' for key, member in value.items())}}}"
+    return scalar(value)
+
+
+def scalar(value: bool | float | str | None) -> str:
+    """Returns a scalar as YAML: text without quotes only where no reader takes it for anything else."""
+    if isinstance(value, str):
+        if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+            return value
+        text = json.dumps(value, ensure_ascii=False)
+        return _UNPRINTED.sub(lambda character: f"\\u{ord(character[0]):04x}", text)
+    return json.dumps(value)

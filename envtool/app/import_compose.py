@@ -1,0 +1,186 @@
+"""Takes a compose file over: `import compose`."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from envtool import plugins
+from envtool.app.command_request import SPEC, CommandRequest
+from envtool.app.compose import compose_values as values
+from envtool.app.compose import use_kinds
+from envtool.app.compose.compose_files import SECTIONS, ComposeFiles, read_dotenv
+from envtool.app.compose.convert_service import ConvertedService, convert_service
+from envtool.app.compose.host_names import choose_names, find_other_names
+from envtool.app.compose.image_base import read_base
+from envtool.app.compose.left_out import TOP_KEYS, note_keys
+from envtool.app.compose.notes import ImportState, Note
+from envtool.app.compose.spec_text import write_spec
+from envtool.app.compose.wait_order import Dependency, check_cycles, dependencies
+from envtool.app.permissions import resolve_permissions
+from envtool.errors import SpecError, UsageError
+from envtool.project.host_access import HostAccess
+from envtool.project.source_files import ProjectFiles
+from envtool.spec.node import YamlNode
+
+MAX_SERVICES = 1000
+_OVERRIDES = re.compile(r"(?P<name>(?:docker-)?compose)\.(?P<ending>ya?ml)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComposeImport:
+    """The spec that compose files became, and what to know of it."""
+
+    text: str
+    services: tuple[str, ...]  # their names in the spec
+    notes: tuple[Note, ...]
+    override: str = ""  # a file beside the only one, which compose reads by itself
+
+
+def import_compose(
+    request: CommandRequest, files: Sequence[str], given: Mapping[str, str], directory: str, *, kinds: bool = False
+) -> ComposeImport:
+    """Returns the spec for compose files, of which the later are merged over the earlier. `files` are the caller's
+    paths, in or below `directory`, that of the spec. `given` are values of variables, over those of `.env`. Raises
+    SpecError with each error and its place, UsageError. `kinds`: services are of a kind where that is the same."""
+    root = os.path.abspath(directory)
+    if not os.path.isdir(root):
+        raise UsageError(f"no directory `{directory}`", code="no-directory")
+    paths = [_in_project(root, os.path.join(request.directory, file), file) for file in files]
+    state = ImportState(project=ProjectFiles(root, HostAccess(root, resolve_permissions(request, root))))
+    state.variables = _variables(state, paths, given)
+    whole = ComposeFiles(state).read_all(paths)
+    services = _services(state, whole)
+    services = _with_kinds(services) if kinds else services
+    state.problems.raise_any()
+    notes = state.ordered_notes()
+    text = write_spec(" ".join(files), services, notes, state.names)
+    _check(state, root, text)
+    override = _override(state, paths[0]) if len(paths) == 1 else ""
+    return ComposeImport(
+        text=text, services=tuple(service.name for service in services), notes=notes, override=override
+    )
+
+
+def _in_project(root: str, path: str, named: str) -> str:
+    """Returns the path relative to the project. Raises UsageError where it is elsewhere."""
+    parent = os.path.realpath(os.path.dirname(os.path.abspath(path)))
+    relative = os.path.relpath(os.path.join(parent, os.path.basename(path)), os.path.realpath(root))
+    if relative == ".." or relative.startswith("../"):
+        hint = "the spec is for a directory above it: `envtool -C DIRECTORY import compose FILE`"
+        raise UsageError(f"`{named}` is not in {root}", code="import-outside", hint=hint)
+    return relative
+
+
+def _variables(state: ImportState, paths: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables that stand for `${NAME}`: those of a `.env` of the project beside the first file, and over
+    them the caller's own `--set`. The caller's environment is not read: the spec would be another on each machine."""
+    beside = posixpath.join(posixpath.dirname(paths[0]), ".env")
+    state.variables = {"PWD": ".", **given}
+    if not state.has_file(beside):
+        return {"PWD": ".", **given}
+    read = read_dotenv(state, beside)
+    state.problems.raise_any()
+    return {"PWD": ".", **{name: value for name, value in read.items() if value is not None}, **given}
+
+
+def _services(state: ImportState, whole: YamlNode) -> list[ConvertedService]:
+    """Returns the services of the merged files."""
+    node = whole.get("services")
+    if node is None:
+        hint = "write its services below `services:`: files without it are of a version that compose no longer reads"
+        state.problems.add(whole, "no `services:`", code="compose", hint=hint)
+        return []
+    note_keys(state, whole, frozenset({*SECTIONS, "include"}) - TOP_KEYS.keys(), TOP_KEYS)
+    declared = values.read_mapping(state, node, "services")
+    if not declared:
+        state.problems.add(node, "no service", code="compose", hint="write one below `services:`")
+    if len(declared) > MAX_SERVICES:
+        state.problems.add(node, f"more than {MAX_SERVICES:,} services", code="limit")
+        return []
+    state.secrets = values.read_mapping(state, whole.get("secrets"), "secrets")
+    state.configs = values.read_mapping(state, whole.get("configs"), "configs")
+    state.names = choose_names(state, node, declared)
+    valid = {}
+    for name, service in declared.items():
+        if isinstance(service.value, dict):
+            valid[name] = service
+        else:
+            values.wrong_type(state, service, f"services: {name}", "a mapping")
+    state.other_names = find_other_names(state, valid)
+    needs = {name: dependencies(state, service) for name, service in valid.items()}
+    check_cycles(state, needs)
+    converted = _convert(state, valid, needs)
+    if not converted and not state.problems.noted:
+        reasons = [note for note in state.ordered_notes() if note.service and note.effect == "left-out"]
+        message = "no service can be taken over" + (f": {reasons[0].message}" if reasons else "")
+        state.problems.add(node, message, code="compose", hint=reasons[0].hint if reasons else "")
+    return converted
+
+
+def _convert(
+    state: ImportState, services: Mapping[str, YamlNode], needs: Mapping[str, Sequence[Dependency]]
+) -> list[ConvertedService]:
+    """Returns the services that have a base, in their order."""
+    bases = {}
+    for name, service in services.items():
+        state.service = name
+        bases[name] = read_base(state, service)
+    ends = {dependency.name for found in needs.values() for dependency in found if dependency.once}
+    published: set[int] = set()
+    converted = []
+    for name, service in services.items():
+        state.service = name
+        if bases[name].base is None:
+            continue
+        own = []
+        for dependency in needs[name]:
+            if dependency.name in bases and bases[dependency.name].base is None:
+                message = f"`{dependency.name}` is left out: not waited for"
+                state.note(dependency.node, "depends_on", "left-out", message)
+            elif dependency.name in bases:
+                own.append(state.names[dependency.name])
+        converted.append(
+            convert_service(state, name, service, bases[name], own, once=name in ends, published=published)
+        )
+    state.service = ""
+    return converted
+
+
+def _with_kinds(services: Sequence[ConvertedService]) -> list[ConvertedService]:
+    """Returns the services with kinds in the place of images. Of several of one sort none provides its variable: which
+    one would be meant is not known."""
+    provides = [use_kinds.provided(service.with_kind or {}) for service in services]
+    return [
+        service
+        if service.with_kind is None
+        else service._replace(
+            keys=use_kinds.without_url(service.with_kind) if provides.count(variable) > 1 else service.with_kind,
+            with_kind=None,
+        )
+        for service, variable in zip(services, provides, strict=True)
+    ]
+
+
+def _check(state: ImportState, root: str, text: str) -> None:
+    """Raises SpecError if the spec would be wrong."""
+    from envtool.app.starter import ProjectWithTexts
+    from envtool.spec import load as load_spec
+
+    try:
+        load_spec(ProjectWithTexts(state.project, {SPEC: text}), SPEC, root=root, registry=plugins.discover())
+    except SpecError as error:
+        hint = "these are places in the spec that would have been written; nothing is: change the compose file there"
+        raise SpecError(error.problems, hint=hint) from None
+
+
+def _override(state: ImportState, path: str) -> str:
+    """Returns the file that compose reads over this one where it is told of none."""
+    match = _OVERRIDES.fullmatch(posixpath.basename(path))
+    if not match:
+        return ""
+    beside = posixpath.join(posixpath.dirname(path), f"{match['name']}.override.{match['ending']}")
+    return beside if state.has_file(beside) else ""

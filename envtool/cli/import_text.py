@@ -1,0 +1,85 @@
+"""What `import` prints of a file that it took over, and its JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envtool.report.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envtool.app.compose.notes import Note
+    from envtool.app.import_compose import ComposeImport
+    from envtool.model import Json
+    from envtool.report.formatting import Style
+
+MAX_PLACES = 6  # positions of one key that has no effect
+_HEADINGS = {"left-out": "left out:", "changed": "with another meaning:"}
+
+
+def format_import(result: ComposeImport, files: Sequence[str], path: str, style: Style, *, short: bool) -> str:
+    """Returns what a person has to know of an import, for standard error; with `short` only its last line."""
+    lines: list[str] = []
+    for effect, heading in _HEADINGS.items():
+        grouped = _grouped([note for note in result.notes if note.effect == effect])
+        if grouped:
+            lines.append(style.paint("1", heading))
+        for note, services in grouped:
+            subject = f"{', '.join(services)}: " if any(services) else ""
+            lines.append(f"  {note.where}: {one_line(f'{subject}`{note.key}`: {note.message}')}")
+            if note.hint:
+                lines.append(f"    {style.paint('36', 'hint:')} {one_line(note.hint)}")
+    if meaningless := _meaningless(result.notes):
+        lines += [style.paint("1", "without an effect here:"), *meaningless]
+    if short:
+        lines = []
+    elif result.override:
+        command = one_line(f"envtool import compose {' '.join(files)} {result.override}")
+        lines.append(f"{one_line(result.override)} is not read: compose merges it over the first; type: `{command}`")
+    count = len(result.services)
+    taken = f"{count} service{'s' if count != 1 else ''}: {', '.join(result.services)}"
+    lines.append(one_line(f"wrote {path}, {taken}; next: envtool list" if path else f"took over {taken}"))
+    return style.glyphs("\n".join(lines))
+
+
+def _grouped(notes: Sequence[Note]) -> list[tuple[Note, list[str]]]:
+    """Returns notes that differ only in their service as one, with the names of the services."""
+    grouped: dict[tuple[object, ...], tuple[Note, list[str]]] = {}
+    for note in notes:
+        first = grouped.setdefault((note.where, note.key, note.message), (note, []))
+        first[1].append(note.service)
+    return [*grouped.values()]
+
+
+def _meaningless(notes: Sequence[Note]) -> list[str]:
+    """Returns one line for each key that has no effect, with its reason and its positions."""
+    places: dict[tuple[str, str], dict[str, None]] = {}
+    for note in notes:
+        if note.effect == "meaningless":
+            places.setdefault((note.key, note.message), {})[str(note.where)] = None
+    lines: list[str] = []
+    for (key, message), positions in places.items():
+        names = [*positions]
+        more = f" and {len(names) - MAX_PLACES} more" if len(names) > MAX_PLACES else ""
+        listed = ", ".join(names[:MAX_PLACES])
+        lines.append("  " + one_line(f"`{key}`: {message} ({listed}{more})"))
+    return lines
+
+
+def import_json(result: ComposeImport, path: str) -> dict[str, Json]:
+    """Returns the JSON of `import compose` (docs/json.md)."""
+    notes: list[Json] = [
+        {
+            "file": note.where.file,
+            "line": note.where.line,
+            "column": note.where.column,
+            "service": note.service,
+            "key": note.key,
+            "effect": note.effect,
+            "message": note.message,
+            "hint": note.hint,
+        }
+        for note in result.notes
+    ]
+    return {"file": path, "spec": result.text, "services": [*result.services], "notes": notes}

@@ -25,6 +25,7 @@ service_table       who is in a pod: members, services, who is ready
 dns                 answers queries for names of a pod
 name_server         serves those answers over UDP and TCP
 publish             joins connections to a port of the host's loopback with members of a pod
+relay               joins two connections, until both have ended
 attempts            notes where members tried to connect outside of their pod
 syscalls            system calls that `os` lacks
 messages            the wire format between a container and its supervisor

@@ -168,7 +168,8 @@ class _Holder:
         from envtool.container.attempts import Attempts
         from envtool.container.dns import DnsResolver
         from envtool.container.name_server import NameServer
-        from envtool.container.publish import DESCRIPTORS, Publisher
+        from envtool.container.publish import Publisher
+        from envtool.container.relay import DESCRIPTORS
         from envtool.container.service_table import ServiceTable
 
         limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], _MAX_FILES)

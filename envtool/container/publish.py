@@ -68,9 +68,7 @@ class _Connection:
                 self.close()
             return
         sockets = (self._client, server)
-        self._relay = Relay(
-            self._publisher.selector, self._publisher.pipes, sockets, lambda: self._publisher.end(self)
-        )
+        self._relay = Relay(self._publisher.selector, self._publisher.pipes, sockets, lambda: self._publisher.end(self))
         self._relay.on_event()
 
     def close(self) -> None:

@@ -90,9 +90,7 @@ class _Direction:
         while self.pending:
             assert self.pipe is not None
             try:
-                self.pending -= os.splice(
-                    self.pipe[0], self.target.fileno(), self.pending, flags=os.SPLICE_F_NONBLOCK
-                )
+                self.pending -= os.splice(self.pipe[0], self.target.fileno(), self.pending, flags=os.SPLICE_F_NONBLOCK)
             except BlockingIOError:
                 return False
         if self.ended:

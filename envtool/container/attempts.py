@@ -3,7 +3,7 @@ policy allows is redirected before (redirect.py).
 
 A member with a default route sends packets for other networks to the hub. A packet socket there, with a filter that
 passes only the first packets of connections (and UDP), shows their destination; nothing else is looked at. The kernel
-would answer five of them in a row, then one a second; so the answer, "network is unreachable" (ICMP, RFC 792), is ours.
+would answer five of them in a row, then one a second; so the answer (ICMP, RFC 792), which becomes "network is unreachable", is ours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _CAPTURED = 128  # bytes of a packet: more than the headers of the first one of 
 _BUFFER = 1 << 20  # bytes
 _PACKETS = 32  # of one round
 _MAX_NOTED = 256  # destinations
-_TCP, _UDP, _NET_UNREACHABLE = 6, 17, 0
+_TCP, _UDP = 6, 17
+_NET_PROHIBITED = 9  # ICMP: "administratively prohibited" (RFC 1812, 5.2.7.1); connect(2), and send(2) of UDP, fail
 _QUOTED = 28  # bytes of a packet that an ICMP error quotes: the header, and 8 more
 
 
@@ -80,7 +81,7 @@ class Attempts:
             if self.redirect is None or not self.redirect(packet, origin[4]):
                 protocol = "udp" if packet[9] == _UDP else "tcp"
                 self.note(protocol, socket.inet_ntoa(packet[16:20]), int.from_bytes(packet[22:24], "big"))
-                self.answer(packet, _NET_UNREACHABLE)
+                self.answer(packet, _NET_PROHIBITED)
 
     def note(self, protocol: str, host: str, port: int, reason: str = "") -> None:
         """Note an attempt that led nowhere; `reason` says why, where the policy allows it."""
@@ -99,7 +100,9 @@ class Attempts:
 
 
 def _unreachable(packet: bytes, code: int) -> bytes:
-    """Returns the ICMP message that a packet's destination is unreachable: its network (0), host (1) or port (3)."""
+    """Returns the ICMP message that a packet's destination is unreachable: its network (0), host (1) or port (3), or that
+    its network is prohibited (9).
+    """
     quoted = packet[:_QUOTED]
     total = 0x0300 + code + sum(struct.unpack(f"!{_QUOTED // 2}H", quoted))
     while total > 0xFFFF:

@@ -25,6 +25,8 @@ for name, text in (("nsswitch.conf", "hosts: files dns\n"), ("resolv.conf", "nam
         file.write(text)
     os.chmod(path, 0o644)
     syscalls.syscall("mount", path, f"/etc/{name}", None, 0x1000, None)
+with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w") as file:
+    file.write("0")
 with IPRoute() as network:
     network.link("set", index=1, state="up")
     for address in ("203.0.113.10", "203.0.113.11", "192.0.2.7"):

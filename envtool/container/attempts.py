@@ -3,7 +3,8 @@ policy allows is redirected before (redirect.py).
 
 A member with a default route sends packets for other networks to the hub. A packet socket there, with a filter that
 passes only the first packets of connections (and UDP), shows their destination; nothing else is looked at. The kernel
-would answer five of them in a row, then one a second; so the answer (ICMP, RFC 792), which becomes "network is unreachable", is ours.
+would answer five of them in a row, then one a second; so the answer (ICMP, RFC 792), which becomes "network is
+unreachable", is ours.
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ class Attempts:
 
 
 def _unreachable(packet: bytes, code: int) -> bytes:
-    """Returns the ICMP message that a packet's destination is unreachable: its network (0), host (1) or port (3), or that
-    its network is prohibited (9).
+    """Returns the ICMP message that a packet's destination is unreachable: its network (0), host (1) or port (3), or
+    that its network is prohibited (9).
     """
     quoted = packet[:_QUOTED]
     total = 0x0300 + code + sum(struct.unpack(f"!{_QUOTED // 2}H", quoted))

@@ -84,6 +84,19 @@ class DnsResolver:
             self.more_unknown += 1
 
 
+def question_name(query: bytes) -> str:
+    """Returns the name that a packet asks for, in lower case; "" for a packet that is no query, or for the name of an
+    address.
+    """
+    if len(query) < 12 or query[2] & 0xF8:  # an answer, or another operation
+        return ""
+    try:
+        name = _read_question(query)[0]
+    except _FormatError:
+        return ""
+    return "" if name.endswith(".arpa") else name
+
+
 def _read_question(query: bytes) -> tuple[str, int, int, int]:
     """Returns the only question's name in lower case, where the question ends, its type and its class. Raises
     _FormatError.

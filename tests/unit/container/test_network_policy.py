@@ -141,7 +141,8 @@ def test_an_address_is_allowed_as_it_is_written(address, port):
     try:
         policy = NetworkPolicy([rule])
     except ValueError as error:
-        assert "own networks" in str(error) or "no address" in str(error)
+        if "own networks" not in str(error) and "no address" not in str(error):
+            raise
         return
     assert policy.allows(str(address), port)
     assert policy.allows_address(str(address), port)
@@ -153,7 +154,8 @@ def test_any_text_is_a_rule_or_a_sentence(text):
     try:
         NetworkPolicy([text])
     except ValueError as error:
-        assert "`" in str(error)
+        if "`" not in str(error):
+            raise
 
 
 @given(st.text(alphabet="abz019-_.*\\\n\0 ", max_size=260))

@@ -13,6 +13,10 @@ import os
 
 from envtool.container.dns import question_name
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _MAX_PACKETS = 1024
 _MAX_NAMES = 64
 _MAX_COUNTERS = 1 << 16  # bytes
@@ -20,11 +24,11 @@ _PACKET = 512  # bytes
 _HEADERS = 8  # bytes of UDP's
 
 
-def read_attempts(log: int, process: int) -> tuple[tuple[str, ...], int]:
-    """Returns the names that were looked up, by a log (`read_names`), and the number of connections and packets to
-    addresses, of a process that is still in the same network (`count_unreachable`).
+def read_attempts(log: Sequence[int]) -> tuple[tuple[str, ...], int]:
+    """Returns the names that were looked up (`read_names`) and the number of connections and packets to addresses
+    (`count_unreachable`), by the descriptors of a log, of which there may be none.
     """
-    return read_names(log), count_unreachable(process)
+    return (read_names(log[0]) if log else ()), sum(count_unreachable(counters) for counters in log[1:])
 
 
 def read_names(log: int) -> tuple[str, ...]:
@@ -44,23 +48,13 @@ def read_names(log: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def count_unreachable(process: int) -> int:
-    """Returns how many connections and packets of a process's network namespace had no route; 0 where it has ended."""
-    count = 0
+def count_unreachable(counters: int) -> int:
+    """Returns how many connections and packets had no route, by the counters of IPv4 or IPv6; 0 where none can be read."""
     try:
-        rows = [line.split() for line in _read(f"/proc/{process}/net/snmp").splitlines() if line.startswith("Ip:")]
-        count += int(dict(zip(*rows, strict=True)).get("OutNoRoutes", 0))
-        for line in _read(f"/proc/{process}/net/snmp6").splitlines():
-            if line.startswith("Ip6OutNoRoutes"):
-                count += int(line.split()[1])
-    except (OSError, ValueError, TypeError):  # without IPv6 there is no such file
-        pass
-    return count
-
-
-def _read(path: str) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, _MAX_COUNTERS).decode("ascii", "replace")
-    finally:
-        os.close(descriptor)
+        text = os.pread(counters, _MAX_COUNTERS, 0).decode("ascii", "replace")
+        rows = [line.split() for line in text.splitlines()]
+        version_6 = [int(row[1]) for row in rows if row[0] == "Ip6OutNoRoutes"]
+        version_4 = [row for row in rows if row[0] == "Ip:"]
+        return version_6[0] if version_6 else int(dict(zip(*version_4, strict=True))["OutNoRoutes"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return 0

@@ -212,7 +212,7 @@ class _Supervisor:
         self.helper = self.pid1 = 0
         self.sock: Any = None
         self.terminal: Any = None
-        self.output = self.queries = -1
+        self.output, self.network_log = -1, list[int]()
         self.last_message = ""
         self.registered = self.up = self.ended = self.killed = self.gentle = self.hurried = False
         timeout = program["timeout"]
@@ -406,7 +406,7 @@ class _Supervisor:
                 except (OSError, OverflowError):
                     raise ValueError("not a child of ours") from None
                 self.pid1 = number
-                self.queries = descriptors.pop() if len(descriptors) == 1 else -1
+                self.network_log, descriptors[:] = descriptors[:], []
                 running = not (self.result.interrupted or self.result.timed_out)
                 self._reply(b"g" if running else b"x")
             case ("pty",):
@@ -420,10 +420,10 @@ class _Supervisor:
             case ("end", int(status)) if 0 <= status <= 255:
                 self.ended = True
                 self.result.status = status
-                if (status or self.result.timed_out) and self.queries >= 0:
+                if status or self.result.timed_out:
                     from envtool.container.lone_network import read_attempts
 
-                    self.result.network_tried = read_attempts(self.queries, self.pid1)
+                    self.result.network_tried = read_attempts(self.network_log)
                 self.deadline = time.monotonic() + (_HURRY_SECONDS if self.result.interrupted else _COLLECT_SECONDS)
             case ("done",):
                 pass
@@ -495,6 +495,6 @@ class _Supervisor:
         with self.lock:
             if self.sock is not None:
                 self.sock.close()
-        for descriptor in (self.output, self.queries):
+        for descriptor in (self.output, *self.network_log):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -225,25 +225,24 @@ def _address_message(family: int, address: bytes) -> bytes:
 _TO_PORT_53 = bytes.fromhex("b100000000000000 4800000002000000 1500000135000000 0600000000020000 0600000000000000")
 
 
-def open_query_log() -> int:
-    """Returns a descriptor of a socket that gets a copy of each DNS query that is sent within the network namespace, or
-    -1 where the kernel refuses it. Nobody else's answer changes by it: who asks is refused at once, as ever.
+def open_network_log() -> list[int]:
+    """Returns descriptors by which is seen later what processes of this network namespace tried to reach
+    (lone_network.py): a socket that gets a copy of each DNS query which is sent within it, and the kernel's counters of
+    IPv4 and IPv6; none where the kernel refuses that. Nothing else changes: who asks is refused at once, as ever.
     """
+    descriptors = []
     try:
-        log = _socket.socket(
-            _socket.AF_INET, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK, 17
-        )  # UDP
-    except OSError:
-        return -1
-    try:
+        log = _socket.socket(_socket.AF_INET, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 17)  # UDP
         code = (_Char * len(_TO_PORT_53)).from_buffer_copy(_TO_PORT_53)
         program = (len(_TO_PORT_53) // 8).to_bytes(8, sys.byteorder) + addressof(code).to_bytes(8, sys.byteorder)
         log.setsockopt(_socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER, struct sock_fprog
         log.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, _LOG_BUFFER)
-        return log.detach()
-    except OSError:
-        log.close()
-        return -1
+        descriptors.append(log.detach())
+        descriptors.append(os.open("/proc/thread-self/net/snmp", os.O_RDONLY | os.O_CLOEXEC))
+        descriptors.append(os.open("/proc/thread-self/net/snmp6", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:  # there is no IPv6, or a sandbox around us
+        pass
+    return descriptors
 
 
 def limit_bounding_set(keep: int) -> None:

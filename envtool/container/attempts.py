@@ -21,7 +21,7 @@ _ETH_P_IP, _SO_ATTACH_FILTER, _PACKET_HOST = 0x0800, 26, 0
 _CAPTURED = 128  # bytes of a packet: more than the headers of the first one of a connection
 _BUFFER = 1 << 20  # bytes
 _PACKETS = 32  # of one round
-_MAX_NOTED = 256  # destinations
+_MAX_NOTED, _MAX_REASON = 256, 120  # destinations; characters
 _TCP, _UDP = 6, 17
 _NET_PROHIBITED = 9  # ICMP: "administratively prohibited" (RFC 1812, 5.2.7.1); connect(2), and send(2) of UDP, fail
 _QUOTED = 28  # bytes of a packet that an ICMP error quotes: the header, and 8 more
@@ -86,7 +86,7 @@ class Attempts:
 
     def note(self, protocol: str, host: str, port: int, reason: str = "") -> None:
         """Note an attempt that led nowhere; `reason` says why, where the policy allows it."""
-        key = (protocol, host, port, reason)
+        key = (protocol, host, port, reason[:_MAX_REASON])
         if key in self.noted or len(self.noted) < _MAX_NOTED:
             self.noted[key] = self.noted.get(key, 0) + 1
         else:

@@ -49,7 +49,9 @@ def read_names(log: int) -> tuple[str, ...]:
 
 
 def count_unreachable(counters: int) -> int:
-    """Returns how many connections and packets had no route, by the counters of IPv4 or IPv6; 0 where none can be read."""
+    """Returns how many connections and packets had no route, by the counters of IPv4 or IPv6; 0 where they cannot be
+    read.
+    """
     try:
         text = os.pread(counters, _MAX_COUNTERS, 0).decode("ascii", "replace")
         rows = [line.split() for line in text.splitlines()]

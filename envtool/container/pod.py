@@ -98,7 +98,7 @@ class Pod:
         self._kind = ""
         self._ports = 0
         self._error: Exception | None = None
-        self._gateway = 0
+        self._holder = self._gateway = 0
         self._lifelines: list[int] = []  # one for each process
         self._start(user, spare, kind, tuple(allow), learn)
 
@@ -106,37 +106,43 @@ class Pod:
         policy = bool(allow) or learn
         code = "from envtool.container.pod_holder import main\n"
         code += f"main(user={user!r}, kind={kind!r}, spare={int(spare)!r}, policy={policy!r})"
-        for_holder, for_gateway = _policy_files(allow, learn) if policy else (-1, -1)
-        self._socket, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if policy else (None, None)
+        files: tuple[int, ...] = _policy_files(allow, learn) if policy else ()
+        sockets: list[socket.socket] = []
         try:
+            self._socket, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            sockets += [control, *(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if policy else ())]
+            places = [sock.fileno() for sock in sockets]
             with userns.fork_lock:
-                links = [sock.fileno() if sock is not None else -1 for sock in (near, far)]
-                self._holder = self._spawn(code, control.fileno(), links[0], for_holder)
                 if policy:
+                    self._holder = self._spawn(code, (places[0], places[1], files[0]))
                     code = "from envtool.container.gateway import main\nmain()"
-                    self._gateway = self._spawn(code, -1, links[1], for_gateway)
+                    self._gateway = self._spawn(code, (-1, places[2], files[1]))
+                else:
+                    self._holder = self._spawn(code, (places[0], -1, -1))
+        except BaseException:
+            self.close()
+            raise
         finally:
-            for sock in (control, near, far):
-                if sock is not None:
-                    sock.close()
-            for descriptor in (for_holder, for_gateway):
-                if descriptor >= 0:
-                    os.close(descriptor)
+            for sock in sockets:
+                sock.close()
+            for descriptor in files:
+                os.close(descriptor)
         self._socket.settimeout(_SECONDS)
 
-    def _spawn(self, code: str, control: int, link: int, policy: int) -> int:
-        """Start one of the pod's processes with its descriptors (pod_process.py; -1: none). Returns its number."""
+    def _spawn(self, code: str, given: tuple[int, int, int]) -> int:
+        """Start one of the pod's processes. It gets the descriptors CONTROL, LINK and POLICY of pod_process.py (-1:
+        none), and LIFELINE. Returns its number.
+        """
         read, write = os.pipe()
         self._lifelines.append(write)
         ends = {
             place: fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FLOOR)
-            for place, number in ((0, control), (1, read), (3, link), (4, policy))
+            for place, number in zip((0, 3, 4, 1), (*given, read), strict=True)
             if number >= 0
         }
         try:
             actions: list[Any] = [(os.POSIX_SPAWN_DUP2, end, place) for place, end in ends.items()]
-            if control < 0:
+            if given[0] < 0:
                 actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
             if not os.environ.get("ENVTOOL_DEBUG"):
                 actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
@@ -275,8 +281,12 @@ class Pod:
         """Returns what members were connected to outside of the pod: names, or addresses where they used those, each
         with a port, sorted; at most 4,096. As rules they are the smallest policy that would have allowed it.
         """
-        (text, *_), _ = self._request("passed", reply=("passed", str, 0))
-        return tuple(sorted((line.split(" ")[0], int(line.split(" ")[1])) for line in text.split("\n") if line))
+        found: list[tuple[str, int]] = []
+        while True:
+            (text, *_), _ = self._request("passed", len(found), reply=("passed", str, 0))
+            if not text:
+                return tuple(sorted(found))
+            found += [(host, int(port)) for host, _, port in (line.partition(" ") for line in text.split("\n"))]
 
     def _request(
         self, *values: int | str, descriptor: int = -1, reply: tuple[Any, ...] = ("ok", 0)

@@ -31,6 +31,7 @@ MESSAGE = 1 << 18  # bytes of the largest message
 _ANCILLARY = 64  # bytes
 _TITLE = b"envtool: the network of a pod"
 _CAPABILITIES = 1 << 12 | 1 << 21  # CAP_NET_ADMIN, CAP_SYS_ADMIN: of its own user namespace
+_PAGE = 256  # destinations of one message
 _MAX_FILES = 16384
 _RESERVED_FILES = 256
 
@@ -258,9 +259,9 @@ class _Holder:
                 return ("socket",), (descriptors[-1],)
             case ("noted",):
                 return ("noted", self._describe_noted()), ()
-            case ("passed",):
-                passed = {} if self._redirector is None else self._redirector.passed
-                return ("passed", "\n".join([f"{host} {port} {count}" for (host, port), count in passed.items()])), ()
+            case ("passed", int(start)):
+                passed = [] if self._redirector is None else [*self._redirector.passed][start : start + _PAGE]
+                return ("passed", "\n".join([f"{host} {port}" for host, port in passed])), ()
             case _:
                 raise ValueError("not a request of ours")
         return ("ok",), ()

@@ -89,8 +89,8 @@ class _Attempted:
 
 
 class Redirector:
-    """The connections of one pod that lead outside of it. `passed` has the number of those that were made, for each
-    (host, port). `on_end` is called when the gateway has ended. Raises OSError.
+    """The connections of one pod that lead outside of it. `passed` has each (host, port) that one was made to. `on_end`
+    is called when the gateway has ended. Raises OSError.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Redirector:
     ) -> None:
         self._selector, self._hub, self._policy, self._book, self._attempts = selector, hub, policy, book, attempts
         self._link = GatewayLink(selector, link, self._handle, on_end)
-        self.passed: dict[tuple[str, int], int] = {}
+        self.passed: dict[tuple[str, int], None] = {}  # in the order in which they came
         self._literals = {address: address for address in policy.addresses}
         self._number = 0
         self._pending: dict[bytes, _Attempted] = {}  # by both addresses and ports
@@ -290,8 +290,8 @@ class Redirector:
             reset(client)
             return
         destination = (attempted.host, attempted.port)
-        if destination in self.passed or len(self.passed) < _MAX_PASSED:
-            self.passed[destination] = self.passed.get(destination, 0) + 1
+        if len(self.passed) < _MAX_PASSED:
+            self.passed[destination] = None
 
     # ---- members' own loopback
 

@@ -15,12 +15,14 @@ into no process, and opens no files but those that a look-up of names reads (lan
 
 from __future__ import annotations
 
+import errno
 import gc
 import heapq
 import os
 import resource
 import selectors
 import socket
+import sys
 import time
 from typing import Any, NoReturn
 
@@ -54,10 +56,8 @@ def main() -> NoReturn:
         gc.freeze()
         gc.enable()
         gateway.serve()
-    except BaseException as error:
-        if os.environ.get("ENVTOOL_DEBUG"):
-            raise
-        del error
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # seen with ENVTOOL_DEBUG=1 alone
     os._exit(1)
 
 
@@ -145,7 +145,9 @@ class _Gateway:
         match message:
             case ("dial", int(number), str(host), int(port)):
                 if len(self._dials) + len(self._connected) + len(self._relays) >= self._limit:
-                    self._link.send("failed", number, 11, f"{self._limit} connections are open at once already")
+                    self._link.send(
+                        "failed", number, errno.ECONNREFUSED, f"{self._limit} connections are open at once already"
+                    )
                     return
                 dial = Dial(self, host, port, lambda *result: self._on_dialled(number, *result))
                 self._dials[number] = dial

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 RESOLVER = "10.64.0.1"
 _MESSAGE, _ANCILLARY = 1 << 18, 128  # bytes
 _SECONDS = 60  # that a request may take: the start of the holder on a busy machine, too
+_RESOLVER = ("LOCALDOMAIN", "RES_OPTIONS")  # variables that change how names are looked up (resolver(3))
 _FLOOR = 10  # descriptors from here on are not those of standard streams
 
 
@@ -150,7 +151,7 @@ class Pod:
             return os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:] = {_import_path()!r}\n{code}"],
-                {"PATH": "/usr/bin:/bin"},
+                {"PATH": "/usr/bin:/bin", **{name: os.environ[name] for name in _RESOLVER if name in os.environ}},
                 file_actions=actions,
                 setpgroup=0,
             )

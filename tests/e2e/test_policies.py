@@ -4,17 +4,25 @@ the test's own (pods/world.py), with names, networks and servers; members are pl
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from envtool.container.pod import Pod, resolv_conf
+from envtool.container.program import ContainerStep, Program, Root, TextMount
+from envtool.container.supervisor import Container
+from tests.e2e.test_container import tree  # noqa: F401 - a fixture
 from tests.e2e.test_pods import namespaces_in_use, wait_for_end
 from tests.places import SOURCES
 
@@ -376,8 +384,80 @@ def test_five_hundred_connections_at_once(run):
     assert said["left"] == 0
 
 
+def test_more_connections_than_there_may_be(run):
+    """Where descriptors are few: what is too many is refused, says so, and can be made when others have ended."""
+    said = run(
+        """
+        import resource
+        def each_line(connection):
+            with connection:
+                while data := connection.recv(100):
+                    connection.sendall(data)
+        outside("203.0.113.10", 443, each_line)
+        def member():
+            address, connections, answers = socket.gethostbyname("one.example.org"), [], collections.Counter()
+            for _ in range(60):
+                each = socket.socket()
+                each.settimeout(10)
+                try:
+                    each.connect((address, 443))
+                    each.send(b"x")
+                    answers[each.recv(1).decode()] += 1
+                    connections.append(each)
+                except OSError as error:
+                    answers[errno.errorcode[error.errno]] += 1
+            for each in connections:
+                each.close()
+            time.sleep(0.5)
+            return dict(answers), fetch_some(address)
+        def fetch_some(address):
+            with socket.create_connection((address, 443), 10) as each:
+                each.send(b"again")
+                return each.recv(5).decode()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))
+        with Pod(allow=("one.example.org:443",)) as pod:
+            task = pod.add_member("task")
+            answers, again = inside(pod, task, member, names=True)
+            say(answers=answers, again=again, refused=refused(pod))
+        """
+    )
+    assert said["answers"] == {"x": 45, "ECONNREFUSED": 15}
+    assert said["again"] == "again"
+    assert said["refused"] == [["tcp", "one.example.org", 443, "45 connections are open at once already"]]
+
+
+def test_data_in_the_first_packet_arrives(run):
+    """TCP Fast Open (RFC 7413): the data of a SYN is not acknowledged, and so sent again."""
+    said = run(
+        """
+        def echo(connection):
+            with connection:
+                while data := connection.recv(100000):
+                    connection.sendall(data)
+        outside("203.0.113.10", 443, echo)
+        def member():
+            answers, address = [], socket.gethostbyname("one.example.org")
+            for size in (1, 50, 1000):
+                with socket.socket() as each:
+                    each.settimeout(10)
+                    each.setsockopt(socket.IPPROTO_TCP, 34, 1)  # TCP_FASTOPEN_NO_COOKIE
+                    each.sendto(b"x" * size, socket.MSG_FASTOPEN, (address, 443))
+                    received = 0
+                    while received < size and (data := each.recv(65536)):
+                        received += len(data)
+                    answers.append(received)
+            return answers
+        with Pod(allow=("one.example.org:443",)) as pod:
+            say(answers=inside(pod, pod.add_member("task"), member, names=True), passed=pod.passed())
+        """
+    )
+    assert said == {"answers": [1, 50, 1000], "passed": [["one.example.org", 443]]}
+
+
 def test_this_machines_proxy_is_used(run):
-    """By CONNECT, with its password, which no member sees; not for the hosts of NO_PROXY."""
+    """By CONNECT, with its password, which no member sees; not for the hosts of NO_PROXY. One that takes its time is
+    asked once, though the member's kernel sends its SYN again meanwhile."""
     said = run(
         """
         asked = []
@@ -386,6 +466,7 @@ def test_this_machines_proxy_is_used(run):
             while b"\\r\\n\\r\\n" not in request:
                 request += connection.recv(1000)
             asked.append(request.decode().replace("\\r\\n", "|"))
+            time.sleep(1.3 * (b"slow" in request))
             if b"refused" in request:
                 connection.sendall(b"HTTP/1.1 403 Forbidden\\r\\n\\r\\n")
             else:
@@ -393,20 +474,26 @@ def test_this_machines_proxy_is_used(run):
             connection.close()
         outside("127.0.0.1", 3128, proxy)
         texts("203.0.113.10", 443, "without it")
-        with Pod(allow=("far.example:443", "refused.example:443", "one.example.org:443", "192.0.2.7:5432")) as pod:
+        with Pod(allow=("far.example:443", "refused.example:443", "one.example.org:443", "192.0.2.7:5432", "slow.example:443")) as pod:
             task = pod.add_member("task")
-            places = [("far.example", 443), ("refused.example", 443), ("one.example.org", 443), ("192.0.2.7", 5432)]
+            places = [("far.example", 443), ("refused.example", 443), ("one.example.org", 443), ("192.0.2.7", 5432), ("slow.example", 443)]
             answers = inside(pod, task, lambda: fetch_all(*places), names=True)
             lines = open(f"/proc/{pod._gateway}/cmdline").read() + open(f"/proc/{pod._holder}/cmdline").read()
             say(answers=answers, asked=asked, refused=refused(pod), secret="secret" in lines)
         """,
         environment={"HTTPS_PROXY": "http://me:secret@localhost:3128", "NO_PROXY": ".example.org"},
     )
-    assert said["answers"] == ["through the proxy", "ECONNREFUSED", "without it", "through the proxy"]
+    assert said["answers"] == [
+        "through the proxy",
+        "ECONNREFUSED",
+        "without it",
+        "through the proxy",
+        "through the proxy",
+    ]
     password = "Proxy-Authorization: Basic bWU6c2VjcmV0||"
     assert said["asked"] == [
         f"CONNECT {host} HTTP/1.1|Host: {host}|{password}"
-        for host in ("far.example:443", "refused.example:443", "192.0.2.7:5432")
+        for host in ("far.example:443", "refused.example:443", "192.0.2.7:5432", "slow.example:443")
     ]
     assert said["refused"] == [["tcp", "refused.example", 443, "this machine's proxy refuses it: 403 Forbidden"]]
     assert not said["secret"]
@@ -751,3 +838,63 @@ def test_these_tests_see_the_world(run):
         """
     )
     assert said == {"one": "ten", "away": "ENETUNREACH", "silent": "timed out", "host": "127.0.0.1"}
+
+
+def try_places(*places: str) -> None:
+    """Print what a program in a container sees of places outside."""
+    answers = []
+    for place in places:
+        host, _, port = place.rpartition(":")
+        try:
+            with socket.create_connection((host, int(port)), timeout=20) as connection:
+                answers.append(connection.recv(100).decode())
+        except OSError as error:
+            answers.append(
+                type(error).__name__ if isinstance(error, socket.gaierror) else errno.errorcode[error.errno or 0]
+            )
+    print(json.dumps(answers), flush=True)
+
+
+@pytest.mark.parametrize("user", ["user", "root"])
+def test_a_real_container_has_the_policy_of_its_pod(tree, user):  # noqa: F811
+    """On this very machine, with the machine's own resolver."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with server.accept()[0] as connection:
+                        connection.sendall(b"this machine")
+
+        threading.Thread(target=serve, daemon=True).start()
+        out = os.memfd_create("out")
+        places = (
+            f"127.0.0.1:{port}",
+            f"127.0.0.1:{port % 65535 + 1}",
+            "no-such-host.invalid:443",
+            "other.invalid:443",
+            "192.0.2.1:9",
+        )
+        with Pod(user=user == "user", allow=(f"127.0.0.1:{port}", "no-such-host.invalid:443")) as pod:
+            task = pod.add_member("task")
+            program = Program(
+                root=Root(lowers=(tree,)),
+                steps=(ContainerStep(call=f"{__name__}:try_places", arguments=places),),
+                mounts=(TextMount(target="/etc/resolv.conf", content=resolv_conf()),),
+                hostname="task",
+                address=task.address,
+                user=user,
+            )
+            with (
+                pod.namespaces("task") as namespaces,
+                Container(program.to_dict(), joins=namespaces, stdout=out, stderr=out) as container,
+            ):
+                container.start()
+                assert container.wait().status == 0, os.pread(out, 1000, 0)
+            answers = json.loads(os.pread(out, 1000, 0))
+            tried = sorted((attempt.protocol, attempt.host, attempt.port) for attempt in pod.attempts()[0])
+            assert pod.passed() == (("127.0.0.1", port),)
+        os.close(out)
+    assert answers == ["this machine", "ECONNREFUSED", "EHOSTUNREACH", "gaierror", "ENETUNREACH"]
+    assert tried == [("name", "other.invalid", 0), ("tcp", "192.0.2.1", 9), ("tcp", "no-such-host.invalid", 443)]

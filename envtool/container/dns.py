@@ -60,6 +60,8 @@ class DnsResolver:
         addresses = self._table.look_up(name) if kind in (_A, _ANY) else self._known(name)
         if addresses is None and self._outside is not None and (address := self._outside(name)) is not None:
             addresses = [address] if address else []
+            if not address:
+                self._note(name)
         if addresses is None:
             self._note(name)
             return _reply(query, _NXDOMAIN, end, agreed=agreed)

@@ -152,8 +152,11 @@ class _Gateway:
                 dial = Dial(self, host, port, lambda *result: self._on_dialled(number, *result))
                 self._dials[number] = dial
                 dial.start()
-            case ("accepted", int(number)) if len(descriptors) == 1:
-                self._join(number, socket.socket(fileno=descriptors.pop()))
+            case ("accepted", int(number)):
+                if descriptors:
+                    self._join(number, socket.socket(fileno=descriptors.pop()))
+                elif number in self._connected:  # this process has no descriptor left for it
+                    self._drop(number)
             case _:
                 os._exit(1)
 
@@ -166,8 +169,13 @@ class _Gateway:
         self._link.send("connected", number)
 
     def _expire(self, number: int) -> None:
-        self._connected.pop(number)[0].close()
+        self._drop(number)
         self._link.send("expired", number)
+
+    def _drop(self, number: int) -> None:
+        sock, timer = self._connected.pop(number)
+        timer[-1] = None
+        sock.close()
 
     def _join(self, number: int, member: socket.socket) -> None:
         if number not in self._connected:  # it came too late

@@ -62,9 +62,11 @@ class GatewayLink:
                 self._socket.sendmsg([data], ancillary, socket.MSG_DONTWAIT)
             except (BlockingIOError, InterruptedError):
                 return False
-            except OSError:  # the other process has ended: what can be read tells
+            except ConnectionError:  # the other process has ended: what can be read tells
                 self._queue.clear()
                 return True
+            except OSError:  # ETOOMANYREFS: this message is lost, and its socket closed
+                pass
             self._queue.popleft()
             if passed is not None:
                 passed.close()

@@ -210,4 +210,5 @@ def test_too_many_names_are_a_failure_that_may_pass():
     for number in range(4096):
         book.address_of(f"n{number}")
     assert read(names.answer(query("one-more"))) == (2, [])
+    assert names.unknown == {"one-more": 1}
     assert read(names.answer(query("n5"))) == (0, ["198.18.0.6"])

@@ -1,4 +1,5 @@
-"""What the network of one run costs: the holder's start, members, names, packets, published ports, many runs at once.
+"""What the network of one run costs: the holder's start, members, names, packets, published ports, what a policy lets
+out, many runs at once.
 
 A member's process is a plain child that joins the pod's user namespace and the member's network.
 """
@@ -135,9 +136,18 @@ def resolve(count: int) -> float:
         return (time.perf_counter() - began) / count
 
 
-def start(other_work: float) -> float:
+def look_up(name: str) -> str:
+    """The address of a name outside of the pod, or of a service."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect((RESOLVER, 53))
+        client.send(QUERY[:12] + bytes((len(name),)) + name.encode() + QUERY[16:])
+        return socket.inet_ntoa(client.recv(512)[-4:])
+
+
+def start(other_work: float, allow: tuple[str, ...] = ()) -> float:
     """Seconds that a run waits for its first member, after so many seconds of other work."""
-    with Pod(spare=1) as pod:
+    with Pod(spare=1, allow=allow) as pod:
         time.sleep(other_work)
         began = time.perf_counter()
         pod.add_member("one")
@@ -196,6 +206,33 @@ def measure_traffic(asked: argparse.Namespace, table: Table) -> None:
         os.close(told)
 
 
+def measure_policy(asked: argparse.Namespace, table: Table) -> None:
+    """Connections through the gateway to a server of this machine, by its name and by its loopback, beside direct."""
+    rounds, count = asked.rounds, 20 if asked.tiny else 1000
+    with Pod(spare=1, allow=(f"localhost:{PORT}", f"127.0.0.1:{PORT}")) as pod:
+        task = pod.add_member("task")
+        ready, told = os.pipe()
+        with child(lambda: echo(pod, None, "127.0.0.1", told)):
+            assert os.read(ready, 1) == b"k"
+            ways = {
+                "envtool: an allowed name": lambda work: inside(pod, task, lambda: work((look_up("localhost"), PORT))),
+                "envtool: an allowed address of loopback": lambda work: inside(
+                    pod, task, lambda: work(("127.0.0.1", PORT))
+                ),
+                "direct": lambda work: work(("127.0.0.1", PORT)),
+            }
+            works = {
+                "policy: a byte there and back": lambda address: ping(address, 10 * count),
+                "policy: connect, a byte there and back": lambda address: connect(address, count),
+                "policy: send 100 MB": lambda address: send(address, 1 if asked.tiny else 300),
+            }
+            for what, work in works.items():
+                contenders = {who: lambda way=way, work=work: way(work) for who, way in ways.items()}
+                table.measure(what, contenders, rounds, base="direct")
+        os.close(ready)
+        os.close(told)
+
+
 def main(asked: argparse.Namespace, table: Table) -> None:
     """All of it; nothing is left of any pod."""
     rounds = asked.rounds
@@ -211,7 +248,13 @@ def main(asked: argparse.Namespace, table: Table) -> None:
             for who, spare in (("made ahead", True), ("made then", False))
         }
         table.measure(f"{count} more members", contenders, rounds)
+    policies = {
+        "envtool": lambda: start(0.3),
+        "envtool, with a policy": lambda: start(0.3, ("a.example:443",)),
+    }
+    table.measure("first member, after 300 ms, with a gateway", policies, rounds, base="envtool")
     measure_traffic(asked, table)
+    measure_policy(asked, table)
     for count in (2,) if asked.tiny else (1, 10, 50):
         table.measure(f"{count} runs at once", {"envtool": lambda c=count: many(c)}, min(rounds, 3))
     table.measure("python -c pass", {"python": lambda: seconds(sys.executable, "-c", "pass")}, rounds)

@@ -25,7 +25,17 @@ service_table       who is in a pod: members, services, who is ready
 dns                 answers queries for names of a pod
 name_server         serves those answers over UDP and TCP
 publish             joins connections to a port of the host's loopback with members of a pod
+relay               joins two connections, until both have ended
 attempts            notes where members tried to connect outside of their pod
+network_policy      where members may connect to outside of their pod, as rules
+address_book        gives names outside of a pod addresses that stand for them in it
+redirect            redirects members' connections to the gateway
+gateway             the process that connects members to what the policy allows
+gateway_dial        makes one such connection: each address of a name, or this machine's proxy
+gateway_link        what the holder and the gateway say to each other
+host_resolver       looks up names by this machine's resolver, in threads
+pod_process         what the holder and the gateway share: they end with their caller, and open few files
+lone_network        reads what a container without network tried to reach
 syscalls            system calls that `os` lacks
 messages            the wire format between a container and its supervisor
 pty                 joins the caller's terminal to a pty of a container

@@ -1,8 +1,10 @@
-"""Notes where members of a pod tried to connect outside of it, and tells them at once that there is no way.
+"""Notes where members of a pod tried to connect outside of it, and tells them at once that there is no way. What a
+policy allows is redirected before (redirect.py).
 
 A member with a default route sends packets for other networks to the hub. A packet socket there, with a filter that
 passes only the first packets of connections (and UDP), shows their destination; nothing else is looked at. The kernel
-would answer five of them in a row, then one a second; so the answer, "network is unreachable" (ICMP, RFC 792), is ours.
+would answer five of them in a row, then one a second; so the answer (ICMP, RFC 792), which becomes "network is
+unreachable", is ours.
 """
 
 from __future__ import annotations
@@ -11,10 +13,17 @@ import ctypes
 import socket
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _ETH_P_IP, _SO_ATTACH_FILTER, _PACKET_HOST = 0x0800, 26, 0
+_CAPTURED = 128  # bytes of a packet: more than the headers of the first one of a connection
+_BUFFER = 1 << 20  # bytes
 _PACKETS = 32  # of one round
-_MAX_NOTED = 256  # destinations
-_TCP, _UDP, _NET_UNREACHABLE = 6, 17, 0
+_MAX_NOTED, _MAX_REASON = 256, 120  # destinations; characters
+_TCP, _UDP = 6, 17
+_NET_PROHIBITED = 9  # ICMP: "administratively prohibited" (RFC 1812, 5.2.7.1); connect(2), and send(2) of UDP, fail
 _QUOTED = 28  # bytes of a packet that an ICMP error quotes: the header, and 8 more
 
 
@@ -36,20 +45,24 @@ def _filter(network: int, mask: int) -> bytes:
         (0x30, 0, 0, 33),  # flags
         (0x54, 0, 0, 0x12),
         (0x15, 0, 1, 0x02),
-        (0x06, 0, 0, 64),
+        (0x06, 0, 0, _CAPTURED),
         (0x06, 0, 0, 0),
     )
     return b"".join(struct.pack("=HBBI", code, yes, no, value) for code, yes, no, value in rows)
 
 
 class Attempts:
-    """The attempts of one pod: `noted` has the number of packets for each (protocol, address, port). Raises OSError."""
+    """The attempts of one pod: `noted` has the number of packets for each (protocol, host, port, reason). A packet for
+    which `redirect` returns True is not noted. Raises OSError.
+    """
 
     def __init__(self, network: int, mask: int) -> None:
-        self.noted: dict[tuple[str, str, int], int] = {}
+        self.noted: dict[tuple[str, str, int, str], int] = {}
         self.more = 0  # packets to further destinations, which are not noted one by one
+        self.redirect: Callable[[bytes, bytes], bool] | None = None  # gets the packet and its sender's hardware address
         kinds = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | kinds, socket.htons(_ETH_P_IP))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         code = _filter(network, mask)
         memory = ctypes.create_string_buffer(code, len(code))
         program = struct.pack("@HP", len(code) // 8, ctypes.addressof(memory))  # struct sock_fprog
@@ -61,29 +74,38 @@ class Attempts:
         """Note what has come, a bounded number at a time."""
         for _ in range(_PACKETS):
             try:
-                packet, origin = self.socket.recvfrom(64)
+                packet, origin = self.socket.recvfrom(_CAPTURED)
             except OSError:
                 return
-            if origin[2] == _PACKET_HOST and len(packet) >= _QUOTED:
-                self._note(packet)
+            if origin[2] != _PACKET_HOST or len(packet) < _QUOTED:
+                continue
+            if self.redirect is None or not self.redirect(packet, origin[4]):
+                protocol = "udp" if packet[9] == _UDP else "tcp"
+                self.note(protocol, socket.inet_ntoa(packet[16:20]), int.from_bytes(packet[22:24], "big"))
+                self.answer(packet, _NET_PROHIBITED)
 
-    def _note(self, packet: bytes) -> None:
-        protocol = "udp" if packet[9] == _UDP else "tcp"
-        key = (protocol, socket.inet_ntoa(packet[16:20]), int.from_bytes(packet[22:24], "big"))
+    def note(self, protocol: str, host: str, port: int, reason: str = "") -> None:
+        """Note an attempt that led nowhere; `reason` says why, where the policy allows it."""
+        key = (protocol, host, port, reason[:_MAX_REASON])
         if key in self.noted or len(self.noted) < _MAX_NOTED:
             self.noted[key] = self.noted.get(key, 0) + 1
         else:
             self.more += 1
+
+    def answer(self, packet: bytes, code: int) -> None:
+        """Tell the sender of a packet by ICMP that its destination is unreachable."""
         try:
-            self._answers.sendto(_unreachable(packet), (socket.inet_ntoa(packet[12:16]), 0))
+            self._answers.sendto(_unreachable(packet, code), (socket.inet_ntoa(packet[12:16]), 0))
         except OSError:  # its source cannot be reached: it is not a member's
             pass
 
 
-def _unreachable(packet: bytes) -> bytes:
-    """Returns the ICMP message that a packet's network is unreachable."""
+def _unreachable(packet: bytes, code: int) -> bytes:
+    """Returns the ICMP message that a packet's destination is unreachable: its network (0), host (1) or port (3), or
+    that its network is prohibited (9).
+    """
     quoted = packet[:_QUOTED]
-    total = 0x0300 + sum(struct.unpack(f"!{_QUOTED // 2}H", quoted))
+    total = 0x0300 + code + sum(struct.unpack(f"!{_QUOTED // 2}H", quoted))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
-    return struct.pack("!BBHI", 3, _NET_UNREACHABLE, ~total & 0xFFFF, 0) + quoted
+    return struct.pack("!BBHI", 3, code, ~total & 0xFFFF, 0) + quoted

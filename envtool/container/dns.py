@@ -2,7 +2,8 @@
 
 A service's name gets ONE address, in turn: glibc sorts the addresses of an answer (RFC 6724), and would send every
 client to the same one. There are no IPv6 addresses. Answers are not to be kept (their time to live is 0), so that a
-member that comes or goes counts at once. Nothing is asked of anybody else: an unknown name does not exist.
+member that comes or goes counts at once. Nothing is asked of anybody else: an unknown name does not exist, unless a
+policy has an address for it (address_book.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from envtool.container.service_table import ServiceTable
 
 MAX_QUERY = 512  # bytes; no query for a name is longer, with the options that a client may add
@@ -31,8 +34,11 @@ class _FormatError(Exception):
 class DnsResolver:
     """Answers queries by a table, and notes the names that nobody has, with the number of queries for each."""
 
-    def __init__(self, table: ServiceTable) -> None:
-        self._table = table
+    def __init__(self, table: ServiceTable, outside: Callable[[str], str | None] | None = None) -> None:
+        """`outside` returns the address that stands for a name which nobody in the pod has: None for a name that does
+        not exist, "" where it cannot get one.
+        """
+        self._table, self._outside = table, outside
         self.unknown: dict[str, int] = {}
         self.more_unknown = 0  # queries for further names, which are not noted one by one
 
@@ -52,6 +58,10 @@ class DnsResolver:
         if group not in (_IN, _ANY):
             return _reply(query, _REFUSED, end, agreed=agreed)
         addresses = self._table.look_up(name) if kind in (_A, _ANY) else self._known(name)
+        if addresses is None and self._outside is not None and (address := self._outside(name)) is not None:
+            addresses = [address] if address else []
+            if not address:
+                self._note(name)
         if addresses is None:
             self._note(name)
             return _reply(query, _NXDOMAIN, end, agreed=agreed)
@@ -74,6 +84,19 @@ class DnsResolver:
             self.unknown[name] = 1
         else:
             self.more_unknown += 1
+
+
+def question_name(query: bytes) -> str:
+    """Returns the name that a packet asks for, in lower case; "" for a packet that is no query, or for the name of an
+    address.
+    """
+    if len(query) < 12 or query[2] & 0xF8:  # an answer, or another operation
+        return ""
+    try:
+        name = _read_question(query)[0]
+    except _FormatError:
+        return ""
+    return "" if name.endswith(".arpa") else name
 
 
 def _read_question(query: bytes) -> tuple[str, int, int, int]:

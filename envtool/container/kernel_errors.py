@@ -86,7 +86,7 @@ def sandbox_error(stage: str, number: int, text: str) -> SandboxError:
     return SandboxError(f"the container could not be made: {text}", code=f"container-{stage}", hint="envtool doctor")
 
 
-_NETWORK_STAGES = ("bridge", "veth", "address", "network", "network-lost")
+_NETWORK_STAGES = ("bridge", "veth", "address", "rule", "gateway", "network", "network-lost")
 
 
 def _network_error(stage: str, number: int, text: str) -> SandboxError:
@@ -96,6 +96,12 @@ def _network_error(stage: str, number: int, text: str) -> SandboxError:
             f"this kernel ({os.uname().release}) has no {stage} devices, which a network of containers needs",
             code="network-kernel",
             hint=f"as root: modprobe {stage}; a kernel without CONFIG_{stage.upper()} cannot run services",
+        )
+    if stage == "rule" and number == errno.EOPNOTSUPP:
+        return SandboxError(
+            f"this kernel ({os.uname().release}) has no rules of routing, which a network policy needs",
+            code="network-kernel",
+            hint="a kernel without CONFIG_IP_MULTIPLE_TABLES cannot have one",
         )
     if stage == "network-lost":
         return SandboxError(f"the containers' network was broken off: {text}", code="network-lost", hint="run it again")

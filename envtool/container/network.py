@@ -12,6 +12,8 @@ The kernel's table of addresses never learns from packets: which port a hardware
 address an address of the pod has for the hub, is written down when the member is made. So no member can draw to itself
 what the hub sends to another one, or what another one sends to the hub, nor send from another hardware address. There
 is no IPv6 but on each loopback.
+
+Where a policy lets members connect elsewhere, the hub has those destinations as its own addresses (Hub.divert).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import struct
 
 from pyroute2 import IPBatch  # type: ignore[import-untyped]
 
-from envtool.container import syscalls
+from envtool.container import address_book, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ _HUB_DEVICE, _HUB_INDEX, _MEMBER_DEVICE, _MEMBER_INDEX = "pod0", 2, "eth0", 2
 _PORT_INDEX = 16  # the index of member N's port in the hub is N + this
 _HUB_HARDWARE = "02:00:0a:40:00:01"
 _PATTERN, _PATTERN_NAMESPACE = 0xFFF5, 0x5EA1FACE  # a number, and a descriptor, that no member has
+_MARK = 0x0E57  # of packets that the hub's sockets send from diverted addresses
+_SYN_DEVICES, _SYN_HARDWARE = ("syn0", "syn1"), ("02:00:0a:40:ff:fe", "02:00:0a:40:ff:ff")  # no member's
+_RTN_LOCAL, _RTN_BLACKHOLE, _TABLE_MAIN, _TABLE_LOCAL = 2, 6, 254, 255
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr (netlink(7))
 _NLMSG_ERROR, _RT_SCOPE_HOST, _RT_SCOPE_LINK = 2, 254, 253
 _NUD_PERMANENT, _NUD_NOARP, _NTF_MASTER = 0x80, 0x40, 4  # (linux/neighbour.h)
@@ -115,6 +120,7 @@ def warm_up() -> None:
     batch.addr("add", index=_HUB_INDEX, address=HUB_ADDRESS, prefixlen=PREFIX)
     batch.neigh("add", ifindex=_HUB_INDEX, dst=HUB_ADDRESS, lladdr=_HUB_HARDWARE, state=_NUD_PERMANENT)
     batch.route("add", dst="0.0.0.0/0", gateway=HUB_ADDRESS, oif=_HUB_INDEX)
+    batch.rule("add", priority=10, fwmark=_MARK, table=_TABLE_MAIN)
     batch.close()
 
 
@@ -138,6 +144,8 @@ class Hub:
 
     def __init__(self, kind: str = "") -> None:
         self._batch = IPBatch()
+        self.mark = _MARK
+        self.injection = ("", 0, b"")  # a device, the index of its other end, and the header of frames to that
         self._next, self._freed = _FIRST, collections.deque[int]()
         self._hub = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         for name in ("all", "default"):
@@ -258,6 +266,65 @@ class Hub:
             self._flush("address")
         finally:
             syscalls.syscall("setns", self._hub, syscalls.CLONE_NEWNET)
+
+    def divert(self, addresses: tuple[str, ...], *, everywhere: bool) -> None:
+        """Have 198.18.0.0/15 and some addresses as the hub's own ones; with `everywhere` none is unreachable, and each
+        can be made such (`make_local`). Called before there are members. Raises NetworkError.
+        """
+        for name in ("all", "default", *([_HUB_DEVICE] if self.kind == "bridge" else [])):
+            # The reverse of what comes for a diverted address leads nowhere, by the last of the rules below.
+            _set_kernel(f"ipv4/conf/{name}/rp_filter", "0")
+        _set_kernel("ipv4/ip_unprivileged_port_start", "0")  # of sockets that stand for destinations
+        peer = {"ifname": _SYN_DEVICES[1], "address": _SYN_HARDWARE[1]}
+        self._batch.link("add", ifname=_SYN_DEVICES[0], kind="veth", state="up", address=_SYN_HARDWARE[0], peer=peer)
+        self._flush("veth")
+        device = socket.if_nametoindex(_SYN_DEVICES[1])
+        frame = b"".join(bytes.fromhex(address.replace(":", "")) for address in reversed(_SYN_HARDWARE)) + b"\x08\0"
+        self.injection = (_SYN_DEVICES[0], device, frame)
+        batch = self._batch
+        batch.link("set", index=device, state="up")
+        for target in ("198.18.0.0/15", *(f"{address}/32" for address in addresses)):
+            batch.route("add", dst=target, oif=1, type=_RTN_LOCAL, table=_TABLE_LOCAL, scope=_RT_SCOPE_HOST)
+        if everywhere:  # the kernel must not answer before we do
+            batch.route("add", dst="0.0.0.0/0", type=_RTN_BLACKHOLE, table=_TABLE_MAIN)
+        network = {"dst": address_of(0), "dst_len": PREFIX}
+        batch.rule("add", priority=10, fwmark=_MARK, table=_TABLE_MAIN)
+        batch.rule("add", priority=11, src=address_of(0), src_len=PREFIX, table=_TABLE_MAIN)
+        batch.rule("add", priority=12, src="0.0.0.0", src_len=32, table=_TABLE_MAIN)  # not bound yet
+        batch.rule("add", priority=13, action="blackhole", **network)
+        self._flush("rule")
+
+    def make_local(self, address: str) -> None:
+        """Have one more address as the hub's own. Raises NetworkError."""
+        self._batch.route("add", dst=f"{address}/32", oif=1, type=_RTN_LOCAL, table=_TABLE_LOCAL, scope=_RT_SCOPE_HOST)
+        self._flush("rule")
+
+    def is_own(self, address: str) -> bool:
+        """Returns whether an address can never be one outside of the pod."""
+        value = int.from_bytes(socket.inet_aton(address), "big")
+        return value & MASK == NETWORK or value & address_book.MASK == address_book.NETWORK
+
+    def hardware_of(self, address: bytes) -> bytes:
+        """Returns the hardware address of the member that has an address (4 bytes)."""
+        return b"\x02\0\x0a\x40" + address[2:] if address[:2] == b"\x0a\x40" else b""
+
+    def listen_in(self, member: MemberNetwork, addresses: tuple[tuple[str, int], ...]) -> list[socket.socket]:
+        """Returns listening sockets in a member's network. Raises OSError."""
+        listeners: list[socket.socket] = []
+        if not addresses:
+            return listeners
+        syscalls.syscall("setns", member.descriptor, syscalls.CLONE_NEWNET)
+        try:
+            for address, port in addresses:
+                listener = socket.socket(
+                    socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+                )
+                listeners.append(listener)
+                listener.bind((address, port))
+                listener.listen(128)
+        finally:
+            syscalls.syscall("setns", self._hub, syscalls.CLONE_NEWNET)
+        return listeners
 
     def remove_member(self, member: MemberNetwork) -> None:
         """Forget a member, whose processes have ended. The kernel removes its devices when the last descriptor of its

@@ -78,8 +78,10 @@ def run_helper(
         # While the supervisor writes the maps, for which newuidmap takes a while, do the work that needs no ids.
         if root is None:
             root = rootfs.open_sources(program, ids, maps)
+        log: list[int] = []
         if not (program["network"] or joined & syscalls.CLONE_NEWNET):
             syscalls.loopback_up()
+            log = syscalls.open_network_log()
         if not joined & syscalls.CLONE_NEWUTS:
             _socket.sethostname(program["hostname"])
         syscalls.limit_bounding_set(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
@@ -95,11 +97,18 @@ def run_helper(
         child = syscalls.clone(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
         if child == 0:
             _pid1(program, ids, sock, output, root)
-        os.write(sock, messages.pack("pid", child))
+        _send_pid(sock, child, log)
         os._exit(0)
     except BaseException as error:
         _report(sock, error)
         os._exit(125)
+
+
+def _send_pid(sock: int, child: int, log: list[int]) -> None:
+    """Send the number of pid 1 to the supervisor, and the descriptors of the network's log, if there are any."""
+    rights = b"".join(descriptor.to_bytes(4, sys.byteorder) for descriptor in log)
+    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if log else []
+    _socket.socket(fileno=sock).sendmsg([messages.pack("pid", child)], ancillary)
 
 
 def _arrange_descriptors(sock: int, stdio: tuple[int, int, int], output: int, needed: set[int]) -> tuple[int, int]:

@@ -9,9 +9,19 @@ in a member's namespaces by their descriptors. All of it exists as long as the h
         pod.set_ready("db-1", ready=True)           # from now on `db` is its address
         port = pod.publish("db", 5432)              # on this machine's loopback
 
+What is outside of a pod cannot be reached, but for what a policy allows (network_policy.py has the rules):
+
+    with Pod(allow=("pypi.example:443", "*.example.org:443")) as pod:
+        ...
+        pod.attempts()                              # what was tried beyond
+
+Programs need no settings for it: an allowed name has an address, and a TCP connection to it is carried, as it is, by a
+process of its own on this machine's network, the gateway (gateway.py). UDP is not. A name that is not allowed does not
+exist, a port that is not allowed refuses connections at once, other addresses are unreachable.
+
 Addresses are 10.64.0.0/16: private ones (RFC 1918), which servers take for a network of friends, in a part of them that
 neither container engines nor home networks use by default. No packet leaves the pod: every pod has the same addresses,
-whatever networks this machine is in.
+whatever networks this machine is in. Names outside have addresses of 198.18.0.0/15 (RFC 2544).
 """
 
 from __future__ import annotations
@@ -26,6 +36,7 @@ from envtool.container import messages, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from envtool.container.join import Namespaces
@@ -33,6 +44,7 @@ if TYPE_CHECKING:
 RESOLVER = "10.64.0.1"
 _MESSAGE, _ANCILLARY = 1 << 18, 128  # bytes
 _SECONDS = 60  # that a request may take: the start of the holder on a busy machine, too
+_RESOLVER = ("LOCALDOMAIN", "RES_OPTIONS")  # variables that change how names are looked up (resolver(3))
 _FLOOR = 10  # descriptors from here on are not those of standard streams
 
 
@@ -48,69 +60,104 @@ class Member:
 
 
 class Attempt:
-    """Something outside of the pod that members tried: a name that nobody has (`protocol` "name", `port` 0), or an
-    address by "tcp" or "udp"; `count` is the number of packets.
+    """Something outside of the pod that members tried: a name that nobody has (`protocol` "name", `port` 0), or a host
+    by "tcp" or "udp", as a name where members have its address from one; `count` is the number of packets. `reason` is
+    "" where nothing allows it, else why it could not be reached.
     """
 
-    __slots__ = ("count", "host", "port", "protocol")
+    __slots__ = ("count", "host", "port", "protocol", "reason")
 
-    def __init__(self, protocol: str, host: str, port: int, count: int) -> None:
+    def __init__(self, protocol: str, host: str, port: int, count: int, reason: str = "") -> None:
         self.protocol = protocol
         self.host = host
         self.port = port
         self.count = count
+        self.reason = reason
 
     def __repr__(self) -> str:
-        return f"Attempt({self.protocol} {self.host}:{self.port}, {self.count})"
+        reason = f", {self.reason}" if self.reason else ""
+        return f"Attempt({self.protocol} {self.host}:{self.port}, {self.count}{reason})"
 
 
 class Pod:
     """The network of one run, and a context that leaves nothing of it. Called by any thread.
 
     `user`: a single user id is 1000 in it, as in tasks, else 0. `spare`: how many members' networks are made before
-    they are asked for. `kind` "bridge" or "routed": how they are joined; "": as this kernel can. Names are compared in
-    lower case. Every method raises SandboxError where the kernel refuses (code "network-kernel": it has no such
-    devices) or the holder has ended ("network-lost"), and ValueError for a name or number that cannot be.
+    they are asked for. `kind` "bridge" or "routed": how they are joined; "": as this kernel can. `allow`: what members
+    may connect to outside; with `learn` that is everything but this machine itself, and `passed` says what it was.
+    Names are compared in lower case. Every method raises SandboxError where the kernel refuses (code "network-kernel":
+    it has no such devices) or the holder has ended ("network-lost"), and ValueError for a rule, name or number that
+    cannot be. FetchError (code "fetch-proxy"): this machine's proxy cannot be used.
     """
 
-    def __init__(self, *, user: bool = True, spare: int = 0, kind: str = "") -> None:
+    def __init__(
+        self, *, user: bool = True, spare: int = 0, kind: str = "", allow: Sequence[str] = (), learn: bool = False
+    ) -> None:
         self._lock = _thread.allocate_lock()
         self._members: dict[str, Member] = {}
         self._user_namespace = -1
         self._kind = ""
         self._ports = 0
         self._error: Exception | None = None
-        self._start(user, spare, kind)
+        self._holder = self._gateway = 0
+        self._lifelines: list[int] = []  # one for each process
+        self._start(user, spare, kind, tuple(allow), learn)
 
-    def _start(self, user: bool, spare: int, kind: str) -> None:
-        code = f"import sys; sys.path[:] = {_import_path()!r}\n"
-        code += "from envtool.container.pod_holder import main\n"
-        code += f"main(user={user!r}, kind={kind!r}, spare={int(spare)!r})"
-        with userns.fork_lock:
-            self._spawn(code)
+    def _start(self, user: bool, spare: int, kind: str, allow: tuple[str, ...], learn: bool) -> None:
+        policy = bool(allow) or learn
+        code = "from envtool.container.pod_holder import main\n"
+        code += f"main(user={user!r}, kind={kind!r}, spare={int(spare)!r}, policy={policy!r})"
+        files: tuple[int, ...] = _policy_files(allow, learn) if policy else ()
+        sockets: list[socket.socket] = []
+        try:
+            self._socket, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            sockets += [control, *(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if policy else ())]
+            places = [sock.fileno() for sock in sockets]
+            with userns.fork_lock:
+                if policy:
+                    self._holder = self._spawn(code, (places[0], places[1], files[0]))
+                    code = "from envtool.container.gateway import main\nmain()"
+                    self._gateway = self._spawn(code, (-1, places[2], files[1]))
+                else:
+                    self._holder = self._spawn(code, (places[0], -1, -1))
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            for sock in sockets:
+                sock.close()
+            for descriptor in files:
+                os.close(descriptor)
         self._socket.settimeout(_SECONDS)
 
-    def _spawn(self, code: str) -> None:
-        self._socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        read, self._lifeline = os.pipe()
+    def _spawn(self, code: str, given: tuple[int, int, int]) -> int:
+        """Start one of the pod's processes. It gets the descriptors CONTROL, LINK and POLICY of pod_process.py (-1:
+        none), and LIFELINE. Returns its number.
+        """
+        read, write = os.pipe()
+        self._lifelines.append(write)
+        ends = {
+            place: fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FLOOR)
+            for place, number in zip((0, 3, 4, 1), (*given, read), strict=True)
+            if number >= 0
+        }
         try:
-            ends = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FLOOR) for number in (far.fileno(), read)]
-            actions: list[Any] = [(os.POSIX_SPAWN_DUP2, end, place) for place, end in enumerate(ends)]
+            actions: list[Any] = [(os.POSIX_SPAWN_DUP2, end, place) for place, end in ends.items()]
+            if given[0] < 0:
+                actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
             if not os.environ.get("ENVTOOL_DEBUG"):
                 actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
             # A process group of its own: ^C at the terminal is for tasks, which need the network while they end.
-            self._holder = os.posix_spawn(
+            return os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", "-S", "-c", code],
-                {"PATH": "/usr/bin:/bin"},
+                [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:] = {_import_path()!r}\n{code}"],
+                {"PATH": "/usr/bin:/bin", **{name: os.environ[name] for name in _RESOLVER if name in os.environ}},
                 file_actions=actions,
                 setpgroup=0,
             )
-            for end in ends:
-                os.close(end)
         finally:
-            far.close()
-            os.close(read)
+            for end in (read, *ends.values()):
+                os.close(end)
 
     def __enter__(self) -> Pod:
         return self
@@ -119,14 +166,18 @@ class Pod:
         self.close()
 
     def close(self) -> None:
-        """End the pod: the holder, and this process's descriptors of its namespaces."""
-        lifeline, self._lifeline = self._lifeline, -1
-        if lifeline < 0:
+        """End the pod: the holder, the gateway, and this process's descriptors of its namespaces."""
+        lifelines, self._lifelines = self._lifelines, []
+        if not lifelines:
             return
-        os.kill(self._holder, syscalls.SIGKILL)  # a child of ours may have a copy of the pipe's end for a moment
-        os.close(lifeline)
+        children = [child for child in (self._holder, self._gateway) if child]
+        for child in children:
+            os.kill(child, syscalls.SIGKILL)  # a child of ours may have a copy of the pipe's end for a moment
+        for lifeline in lifelines:
+            os.close(lifeline)
         with self._lock:  # a request that waited for it has failed
-            os.waitpid(self._holder, 0)
+            for child in children:
+                os.waitpid(child, 0)
             self._socket.close()
             for member in self._members.values():
                 os.close(member.namespace)
@@ -216,16 +267,27 @@ class Pod:
         return connection
 
     def attempts(self) -> tuple[tuple[Attempt, ...], int]:
-        """Returns what members tried outside of the pod, and the number of packets to what is not listed: a list is not
-        longer than 256 addresses and 256 names.
+        """Returns what members tried outside of the pod and could not reach, and the number of packets to what is not
+        listed: a list is not longer than 256 addresses and 256 names.
         """
         (text, *_), _ = self._request("noted", reply=("noted", str, 0))
         *lines, more = text.split("\n")
         found = []
         for line in lines:
-            protocol, host, *numbers = line.split(" ")
-            found.append(Attempt(protocol, host, int(numbers[0]) if len(numbers) > 1 else 0, int(numbers[-1])))
+            protocol, host, port, count, reason = line.split(" ", 4)
+            found.append(Attempt(protocol, host, int(port), int(count), reason))
         return tuple(found), int(more.partition(" ")[2])
+
+    def passed(self) -> tuple[tuple[str, int], ...]:
+        """Returns what members were connected to outside of the pod: names, or addresses where they used those, each
+        with a port, sorted; at most 4,096. As rules they are the smallest policy that would have allowed it.
+        """
+        found: list[tuple[str, int]] = []
+        while True:
+            (text, *_), _ = self._request("passed", len(found), reply=("passed", str, 0))
+            if not text:
+                return tuple(sorted(found))
+            found += [(host, int(port)) for host, _, port in (line.partition(" ") for line in text.split("\n"))]
 
     def _request(
         self, *values: int | str, descriptor: int = -1, reply: tuple[Any, ...] = ("ok", 0)
@@ -254,7 +316,7 @@ class Pod:
 
     def _await_start(self) -> None:
         """Wait for the holder's first message. Raises SandboxError."""
-        if self._lifeline < 0:
+        if not self._lifelines:
             raise ValueError("the pod is closed")
         if self._error is not None:
             raise self._error
@@ -288,6 +350,19 @@ class Pod:
             reason = "it does not answer"
         self._error = sandbox_error("network-lost", 0, reason)
         return self._error
+
+
+def _policy_files(allow: tuple[str, ...], learn: bool) -> tuple[int, int]:
+    """Returns descriptors of what the holder and the gateway have to know of a policy. Only the gateway gets what this
+    machine tells its proxy. Raises ValueError for a rule that is none, and FetchError.
+    """
+    from envtool.container.network_policy import NetworkPolicy
+    from envtool.container.pod_process import write_policy
+    from envtool.net.host_config import tunnel_proxy
+
+    rules = "\n".join(NetworkPolicy(allow, learn=learn).rules)
+    proxy = tunnel_proxy() or ("", 0, "", "")
+    return write_policy(int(learn), rules), write_policy(int(learn), rules, *proxy)
 
 
 def _request_error(message: tuple[Any, ...]) -> Exception:

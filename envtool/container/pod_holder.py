@@ -3,9 +3,12 @@ queries for names, and joins published ports with them. pod.py starts it, and te
 
     start -> namespaces -> pyroute2 is imported (a child writes the id maps meanwhile) -> hub -> "up" -> loop
 
+Where the pod has a policy for what is outside of it, a second process, the gateway (gateway.py), connects there.
+
 It is a program of its own, so that it has none of the caller's memory or descriptors. It dies with its caller, whatever
 ends that: the caller alone has the other end of a pipe, and when that closes, the kernel kills the holder (fcntl(2),
-F_SETSIG), even a stopped one. PR_SET_PDEATHSIG would do so when the caller's *thread* ends that started it.
+F_SETSIG; pod_process.py), even a stopped one. PR_SET_PDEATHSIG would do so when the caller's *thread* ends that
+started it.
 
 In the loop it holds what the work of the loop needs: the capabilities to make networks of its own namespace, no way to
 start or signal a process, no sockets but of IP and netlink (seccomp.build_holder_filter), no files but settings of
@@ -14,24 +17,21 @@ networks. Nothing is imported any more: the ids that it has then may not be allo
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import resource
-import select
 import selectors
 import socket
 import sys
 from typing import Any, NoReturn
 
-from envtool.container import messages, seccomp, syscalls, userns
+from envtool.container import messages, pod_process, seccomp, syscalls, userns
 
-CONTROL, LIFELINE = 0, 1  # descriptors that it is started with
 MESSAGE = 1 << 18  # bytes of the largest message
 _ANCILLARY = 64  # bytes
 _TITLE = b"envtool: the network of a pod"
 _CAPABILITIES = 1 << 12 | 1 << 21  # CAP_NET_ADMIN, CAP_SYS_ADMIN: of its own user namespace
-_ALL_FILE_RIGHTS, _READ_AND_WRITE = (1 << 13) - 1, 1 << 1 | 1 << 2  # LANDLOCK_ACCESS_FS_*
+_PAGE = 256  # destinations of one message
 _MAX_FILES = 16384
 _RESERVED_FILES = 256
 
@@ -44,17 +44,17 @@ class _StageError(Exception):
         self.report = ("error", stage, error.errno or 0, str(error.strerror or error))
 
 
-def main(*, user: bool, kind: str, spare: int) -> NoReturn:
+def main(*, user: bool, kind: str, spare: int, policy: bool = False) -> NoReturn:
     """Hold a pod until the caller ends. `user`: a single id is 1000. `kind`: of the hub ("": what the kernel has).
-    `spare`: the number of members whose networks are made before they are asked for.
+    `spare`: the number of members whose networks are made before they are asked for. `policy`: there is a gateway.
     """
     gc.disable()  # until all is imported
-    _die_with_caller()
+    pod_process.die_with_caller()
     syscalls.command_line_range()
     syscalls.set_process_title(_TITLE)
-    control = socket.socket(fileno=CONTROL)
+    control = socket.socket(fileno=pod_process.CONTROL)
     try:
-        holder = _Holder(control, *_begin(user, kind), spare)
+        holder = _Holder(control, *_begin(user, kind, policy), spare, policy)
         gc.freeze()
         gc.enable()
         holder.serve()
@@ -67,17 +67,7 @@ def main(*, user: bool, kind: str, spare: int) -> NoReturn:
     os._exit(1)
 
 
-def _die_with_caller() -> None:
-    fcntl.fcntl(LIFELINE, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(LIFELINE, fcntl.F_SETSIG, syscalls.SIGKILL)
-    fcntl.fcntl(LIFELINE, fcntl.F_SETFL, fcntl.fcntl(LIFELINE, fcntl.F_GETFL) | os.O_ASYNC)
-    poll = select.poll()
-    poll.register(LIFELINE, 0)
-    if poll.poll(0):  # it had ended before
-        os._exit(1)
-
-
-def _begin(user: bool, kind: str) -> tuple[Any, int]:
+def _begin(user: bool, kind: str, policy: bool) -> tuple[Any, int]:
     """Returns the hub, made in new namespaces, and a descriptor of the user namespace. Raises _StageError, OSError."""
     ids = userns.caller_ids()
     finish_maps = _start_mapper(ids, user)
@@ -89,29 +79,21 @@ def _begin(user: bool, kind: str) -> tuple[Any, int]:
     finish_maps(begun=True)
     from envtool.container import attempts, dns, name_server, network, publish, service_table  # noqa: F401
 
+    if policy:
+        from envtool.container import network_policy, redirect  # noqa: F401
     network.warm_up()
     finish_maps()
     userns.become_root(ids.mode)
-    _die_with_caller()  # the kernel compares the ids of then and now
+    pod_process.die_with_caller()  # the kernel compares the ids of then and now
     os.umask(0o077)
     return network.Hub(kind), namespace
 
 
 def _confine_files() -> None:
-    """Let this process open nothing but settings of networks, where the kernel can do so (landlock(7), Linux 5.13):
-    with a single id it has the caller's, and could else read and change the caller's files.
+    """Let this process open nothing but settings of networks, where the kernel can do so: with a single id it has the
+    caller's, and could else read and change the caller's files.
     """
-    try:
-        rules = syscalls.syscall("landlock_create_ruleset", _ALL_FILE_RIGHTS.to_bytes(8, "little"), 8, 0)
-    except OSError:
-        return
-    settings = os.open("/proc/sys/net", os.O_PATH | os.O_CLOEXEC)
-    below = _READ_AND_WRITE.to_bytes(8, "little") + settings.to_bytes(4, sys.byteorder)
-    syscalls.syscall("landlock_add_rule", rules, 1, below, 0)  # LANDLOCK_RULE_PATH_BENEATH
-    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    syscalls.syscall("landlock_restrict_self", rules, 0)
-    os.close(settings)
-    os.close(rules)
+    pod_process.confine_files(("/proc/sys/net",), pod_process.READ | pod_process.WRITE)
 
 
 def _start_mapper(ids: userns.IdMaps, user: bool) -> Any:
@@ -163,12 +145,13 @@ def _send(control: socket.socket, *values: int | str, descriptors: tuple[int, ..
 class _Holder:
     """The loop: requests of the caller, members' queries and attempts, connections to published ports."""
 
-    def __init__(self, control: socket.socket, hub: Any, namespace: int, spare: int) -> None:
+    def __init__(self, control: socket.socket, hub: Any, namespace: int, spare: int, policy: bool) -> None:
         from envtool.container import network
         from envtool.container.attempts import Attempts
         from envtool.container.dns import DnsResolver
         from envtool.container.name_server import NameServer
-        from envtool.container.publish import DESCRIPTORS, Publisher
+        from envtool.container.publish import Publisher
+        from envtool.container.relay import DESCRIPTORS
         from envtool.container.service_table import ServiceTable
 
         limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], _MAX_FILES)
@@ -179,12 +162,34 @@ class _Holder:
         self._table = ServiceTable()
         self._members: dict[str, Any] = {}
         self._spare, self._spares = spare, list[Any]()
-        self._resolver = DnsResolver(self._table)
+        self._attempts = Attempts(network.NETWORK, network.MASK)
+        self._redirector: Any = None
+        self._resolver = DnsResolver(self._table, self._apply_policy() if policy else None)
         NameServer(self._selector, self._resolver, network.HUB_ADDRESS)
         # Half of the descriptors are for members: one is a descriptor of a namespace.
         self._publisher = Publisher(self._selector, self._table, max(1, (limit - _RESERVED_FILES) // 2 // DESCRIPTORS))
-        self._attempts = Attempts(network.NETWORK, network.MASK)
         self._selector.register(self._attempts.socket, selectors.EVENT_READ, self._attempts.on_event)
+
+    def _apply_policy(self) -> Any:
+        """Have connections to outside redirected to the gateway, as the policy says. Returns what names outside of the
+        pod have as an address. Raises _StageError, OSError.
+        """
+        from envtool.container.address_book import AddressBook
+        from envtool.container.network_policy import NetworkPolicy
+        from envtool.container.redirect import Redirector
+
+        learn, rules, *_ = pod_process.read_policy()
+        policy, book = NetworkPolicy(str(rules).split(), learn=bool(learn)), AddressBook()
+        self._hub.divert(policy.addresses, everywhere=policy.learn)
+        link = socket.socket(fileno=pod_process.LINK)
+        message = link.recv(MESSAGE)
+        if message != messages.pack("up"):
+            raise _StageError("gateway", OSError(0, "its process has ended"))
+        self._redirector = Redirector(
+            self._selector, self._hub, policy, book, self._attempts, link, lambda: os._exit(1)
+        )
+        self._attempts.redirect = self._redirector.on_packet
+        return lambda name: book.address_of(name) if policy.has_name(name) else None
 
     def serve(self) -> NoReturn:
         """Narrow this process's rights, and serve until it is killed."""
@@ -240,7 +245,10 @@ class _Holder:
                 self._table.set_ready(name, ready=bool(ready))
             case ("remove", str(name)):
                 self._table.remove(name)
-                self._hub.remove_member(self._members.pop(name.lower()))
+                member = self._members.pop(name.lower())
+                if self._redirector is not None:
+                    self._redirector.remove_member(member)
+                self._hub.remove_member(member)
             case ("publish", int(number), str(service), int(port)) if len(descriptors) == 1:
                 self._publisher.add(number, socket.socket(fileno=descriptors.pop()), service, port)
             case ("unpublish", int(number)):
@@ -251,6 +259,9 @@ class _Holder:
                 return ("socket",), (descriptors[-1],)
             case ("noted",):
                 return ("noted", self._describe_noted()), ()
+            case ("passed", int(start)):
+                passed = [] if self._redirector is None else [*self._redirector.passed][start : start + _PAGE]
+                return ("passed", "\n".join([f"{host} {port}" for host, port in passed])), ()
             case _:
                 raise ValueError("not a request of ours")
         return ("ok",), ()
@@ -261,16 +272,19 @@ class _Holder:
         self._table.check(name, service)
         member = self._spares.pop(0) if self._spares else self._hub.make_member()
         self._spare = max(self._spare - 1, 0)
-        if default_route:
+        if default_route or self._redirector is not None:
             self._hub.add_default_route(member)
+        if self._redirector is not None:
+            self._redirector.add_member(member)
         self._table.add(name, service, member.address)
         self._members[name.lower()] = member
         return ("member", member.address), (member.descriptor,)
 
     def _describe_noted(self) -> str:
-        """Returns lines: "tcp" or "udp", address, port, number; "name", name, number; "more", number."""
+        """Returns lines: "tcp" or "udp", host, port, number, reason; "name", name, 0, number; "more", number."""
         lines = [
-            f"{protocol} {address} {port} {count}" for (protocol, address, port), count in self._attempts.noted.items()
+            f"{protocol} {host} {port} {count} {reason}"
+            for (protocol, host, port, reason), count in self._attempts.noted.items()
         ]
-        lines += [f"name {name} {count}" for name, count in self._resolver.unknown.items()]
+        lines += [f"name {name} 0 {count} " for name, count in self._resolver.unknown.items()]
         return "\n".join([*lines, f"more {self._attempts.more + self._resolver.more_unknown}"])

@@ -118,6 +118,10 @@ class StartedPod(Protocol):
         """See Pod."""
         ...
 
+    def passed(self) -> tuple[tuple[str, int], ...]:
+        """See Pod."""
+        ...
+
 
 class Runner(Protocol):
     """Runs containers. Its methods are called by several threads at once."""

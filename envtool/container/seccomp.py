@@ -20,6 +20,7 @@ _NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER,
 # A socket of another family loads a kernel module (AF_ALG, AF_VSOCK, AF_RXRPC …), or reaches beyond the namespace.
 _FAMILIES = (1, 2, 10, 16, 17)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET
 _FAMILIES_OF_HOLDER = (2, 16)  # AF_INET, AF_NETLINK
+_FAMILIES_OF_GATEWAY = (1, 2, 10, 16)  # and AF_UNIX, for name services, and AF_INET6
 # PER_LINUX32, UNAME26 and, for debuggers and sanitizers, ADDR_NO_RANDOMIZE; all ones reads the current value
 _PERSONALITY, _ASK_PERSONALITY = 0x0060008, 0xFFFFFFFF
 _NEWEST = 466  # removexattrat, Linux 6.13: newer calls must be reviewed before they are allowed
@@ -86,8 +87,8 @@ _OWNER_CALLS = (
     "chown", "fchown", "lchown", "fchownat", "setuid", "setgid", "setreuid", "setregid", "setgroups", "setresuid",
     "setresgid", "setfsuid", "setfsgid", "capset",
 )
-# What the holder of a pod may not do, besides: start or signal a process, or look into one.
-_REFUSED_TO_HOLDER = (
+# What the processes of a pod may not do, besides: start or signal a process, or look into one.
+_REFUSED_TO_SERVICES = (
     "execve", "execveat", "fork", "vfork", "clone", "clone3", "kill", "tkill", "tgkill", "ptrace", "process_vm_readv",
     "process_vm_writev", "pidfd_open", "pidfd_send_signal", "chroot", "socketpair",
 )
@@ -179,14 +180,24 @@ def build_filter(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine
 
 def build_holder_filter(machine: str = "") -> bytes:
     """Returns the filter of the process that holds a pod (pod_holder.py), which makes networks and answers packets."""
+    return _build_service_filter(_FAMILIES_OF_HOLDER, ("setns",), machine)
+
+
+def build_gateway_filter(machine: str = "") -> bytes:
+    """Returns the filter of the process that connects a pod to what its policy allows (gateway.py)."""
+    return _build_service_filter(_FAMILIES_OF_GATEWAY, (), machine)
+
+
+def _build_service_filter(families: tuple[int, ...], allowed: tuple[str, ...], machine: str) -> bytes:
+    """Returns the filter of a process that starts no other one, with sockets of some families."""
     machine = machine or os.uname().machine
     audit, numbers_of_machine = _ARCHITECTURES[machine]
     numbers = {**numbers_of_machine, **_COMMON}
     program = _instruction(_LOAD, 4) + _instruction(_EQUAL, audit, 1, 0) + _instruction(_RETURN, _KILL)
     program += _instruction(_LOAD, 0)
     program += _instruction(_AT_LEAST, _NEWEST + 1, 0, 1) + _instruction(_RETURN, _ERRNO | ENOSYS)
-    program += _rule_if(numbers["socket"], _none_of(0, _FAMILIES_OF_HOLDER), _ERRNO | EAFNOSUPPORT)
-    for name in (*_ABSENT_CALLS, *_REFUSED_CALLS, *_REFUSED_TO_HOLDER):
-        if name in numbers and name != "setns":
+    program += _rule_if(numbers["socket"], _none_of(0, families), _ERRNO | EAFNOSUPPORT)
+    for name in (*_ABSENT_CALLS, *_REFUSED_CALLS, *_REFUSED_TO_SERVICES):
+        if name in numbers and name not in allowed:
             program += _rule(numbers[name], _ERRNO | EPERM)
     return program + _instruction(_RETURN, _ALLOW)

@@ -1,5 +1,4 @@
-"""Runs one container from the plain dict of `Program.to_dict()`: the supervisor's side. On the hot path of every
-command.
+"""Runs one container from the plain dict of `Program.to_dict()`: the supervisor's side. On every command's hot path.
 
     supervisor --fork--> namespaces, sources --clone--> pid 1 (a child of the supervisor too) --fork--> each step
 
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from envtool.container.execution import Execution
     from envtool.container.join import Namespaces
 
-_MESSAGE = 65536
-_ANCILLARY = 128  # bytes: the sender's credentials, and some descriptors
+_MESSAGE, _ANCILLARY = 65536, 128  # bytes; the latter: the sender's credentials, and some descriptors
 # The messages that may follow each message. Each comes once; "error" may come at any time.
 _NEXT_MESSAGES = {
     "": ("maps",),
@@ -55,10 +53,10 @@ class Exit:
         self.cpu_seconds = 0.0  # user and system time of all its processes (wait4(2))
         self.memory = 0  # bytes of its largest process, at its largest
         self.outputs: tuple[str, ...] = ()  # relative paths of the outputs that were copied
+        self.network_tried: tuple[tuple[str, ...], int] = ((), 0)  # where it failed (lone_network.read_attempts)
         self.notes: tuple[str, ...] = ()  # outputs that could not be copied, and why
         self.lost = ""  # the first output that was lost, and why
-        # Watched directories, and files in them, that were opened; None where this is not known.
-        self.opened: tuple[str, ...] | None = None
+        self.opened: tuple[str, ...] | None = None  # watched directories, and files in them; None: not known
         self.error = ""  # of a `call` step that raised: type and text
 
     def __repr__(self) -> str:
@@ -214,7 +212,7 @@ class _Supervisor:
         self.helper = self.pid1 = 0
         self.sock: Any = None
         self.terminal: Any = None
-        self.output = -1
+        self.output, self.network_log = -1, list[int]()
         self.last_message = ""
         self.registered = self.up = self.ended = self.killed = self.gentle = self.hurried = False
         timeout = program["timeout"]
@@ -408,6 +406,7 @@ class _Supervisor:
                 except (OSError, OverflowError):
                     raise ValueError("not a child of ours") from None
                 self.pid1 = number
+                self.network_log, descriptors[:] = descriptors[:], []
                 running = not (self.result.interrupted or self.result.timed_out)
                 self._reply(b"g" if running else b"x")
             case ("pty",):
@@ -421,6 +420,10 @@ class _Supervisor:
             case ("end", int(status)) if 0 <= status <= 255:
                 self.ended = True
                 self.result.status = status
+                if status or self.result.timed_out:
+                    from envtool.container.lone_network import read_attempts
+
+                    self.result.network_tried = read_attempts(self.network_log)
                 self.deadline = time.monotonic() + (_HURRY_SECONDS if self.result.interrupted else _COLLECT_SECONDS)
             case ("done",):
                 pass
@@ -492,5 +495,6 @@ class _Supervisor:
         with self.lock:
             if self.sock is not None:
                 self.sock.close()
-        if self.output >= 0:
-            os.close(self.output)
+        for descriptor in (self.output, *self.network_log):
+            if descriptor >= 0:
+                os.close(descriptor)

@@ -49,6 +49,7 @@ CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_PARENT = 0x10000000, 0x20000000
 SIGHUP, SIGINT, SIGKILL, SIGUSR1, SIGTERM, SIGCHLD = 1, 2, 9, 10, 15, 17
 FIONREAD = 0x541B  # ioctl_tty(2); the same on x86_64 and aarch64
 
+_LOG_BUFFER = 1 << 16  # bytes: some 150 queries; further ones are not kept
 _OOM_SCORE = 500  # of 1000: how soon the kernel kills it when memory ends (proc_pid_oom_score_adj(5))
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
@@ -220,6 +221,30 @@ def _address_message(family: int, address: bytes) -> bytes:
     return number(16 + len(body) + len(address), 4) + number(20, 2) + number(0x401, 2) + bytes(8) + body + address
 
 
+# Classic BPF over an IPv4 packet: pass 512 bytes of what goes to port 53. (8 bytes each: code, jumps, value)
+_TO_PORT_53 = bytes.fromhex("b100000000000000 4800000002000000 1500000135000000 0600000000020000 0600000000000000")
+
+
+def open_network_log() -> list[int]:
+    """Returns descriptors by which is seen later what processes of this network namespace tried to reach
+    (lone_network.py): a socket that gets a copy of each DNS query which is sent within it, and the kernel's counters of
+    IPv4 and IPv6; none where the kernel refuses that. Nothing else changes: who asks is refused at once, as ever.
+    """
+    descriptors = []
+    try:
+        log = _socket.socket(_socket.AF_INET, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 17)  # UDP
+        code = (_Char * len(_TO_PORT_53)).from_buffer_copy(_TO_PORT_53)
+        program = (len(_TO_PORT_53) // 8).to_bytes(8, sys.byteorder) + addressof(code).to_bytes(8, sys.byteorder)
+        log.setsockopt(_socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER, struct sock_fprog
+        log.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, _LOG_BUFFER)
+        descriptors.append(log.detach())
+        descriptors.append(os.open("/proc/thread-self/net/snmp", os.O_RDONLY | os.O_CLOEXEC))
+        descriptors.append(os.open("/proc/thread-self/net/snmp6", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:  # there is no IPv6, or a sandbox around us
+        pass
+    return descriptors
+
+
 def limit_bounding_set(keep: int) -> None:
     """Drop every capability that is not in the bit mask `keep` from the bounding set; those that are held stay."""
     drop = _prctl  # called forty times at each start
@@ -239,14 +264,16 @@ def set_capabilities(mask: int) -> None:
     syscall("capset", header, low + low + bytes(4) + high + high + bytes(4))
 
 
-def load_seccomp(program: bytes, *, listen: bool = False) -> int:
+def load_seccomp(program: bytes, *, listen: bool = False, all_threads: bool = False) -> int:
     """Install a classic BPF filter for this process and all that it becomes (seccomp(2)). With `listen` it returns the
-    descriptor on which the kernel notifies of the calls that another process answers (seccomp_unotify(2)).
+    descriptor on which the kernel notifies of the calls that another process answers (seccomp_unotify(2)). With
+    `all_threads` it is a filter of the threads that there are already, too.
     """
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     code = (_Char * len(program)).from_buffer_copy(program)
     filters = (len(program) // 8).to_bytes(8, "little") + addressof(code).to_bytes(8, "little")
-    return syscall("seccomp", 1, 8 if listen else 0, filters)  # SECCOMP_SET_MODE_FILTER, FLAG_NEW_LISTENER
+    flags = (8 if listen else 0) | (1 if all_threads else 0)  # SECCOMP_FILTER_FLAG_NEW_LISTENER, _TSYNC
+    return syscall("seccomp", 1, flags, filters)  # SECCOMP_SET_MODE_FILTER
 
 
 def confine_programs() -> bool:

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import urllib.parse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envtool import __version__
 from envtool.errors import FetchError
@@ -163,3 +163,50 @@ def proxy_variables(whole: Callable[[str], bool] = lambda _: False) -> dict[str,
         if value:
             variables |= {name: value, name.upper(): value}
     return variables
+
+
+class TunnelProxy(NamedTuple):
+    """The proxy of this host for connections that it does not look into: it is asked by CONNECT."""
+
+    host: str
+    port: int
+    authorization: str  # the value of Proxy-Authorization; "" for none
+    exceptions: str  # the value of NO_PROXY
+
+
+def tunnel_proxy() -> TunnelProxy | None:
+    """Returns the proxy of HTTPS_PROXY, else of ALL_PROXY, or None. Raises FetchError (code fetch-proxy) for one
+    that is not an HTTP proxy."""
+    for name in ("https_proxy", "all_proxy"):
+        variable = name if os.environ.get(name) else name.upper()
+        if value := os.environ.get(variable, ""):
+            break
+    else:
+        return None
+    parts = urllib.parse.urlsplit(value if "://" in value else f"http://{value}")
+    try:
+        port = parts.port or 80
+    except ValueError:
+        port = 0
+    if parts.scheme != "http" or not parts.hostname or not port:
+        raise FetchError(
+            f"{variable} is `{redact_url(value)}`, which connections of containers cannot go through",
+            code="fetch-proxy",
+            hint="set it to http://HOST:PORT, or name the hosts that need no proxy in NO_PROXY and unset it",
+        )
+    authorization = ""
+    if parts.username is not None:
+        import base64
+
+        words = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+        authorization = f"Basic {base64.b64encode(words.encode()).decode()}"
+    exceptions = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    return TunnelProxy(parts.hostname, port, authorization, exceptions)
+
+
+def bypasses_proxy(host: str, port: int, exceptions: str) -> bool:
+    """Returns whether a value of NO_PROXY excepts a destination, as it does for our own downloads."""
+    from requests.utils import should_bypass_proxies
+
+    netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return bool(should_bypass_proxies(f"https://{netloc}/", exceptions))

@@ -43,7 +43,8 @@ _ENDING = (1, 2, 3, 9, 15)  # signals that end what does not handle them, of tho
 
 class FakePod:
     """A pod in which containers of a FakeRunner have addresses. `table` has its members and services; `published` has
-    (service, port, port of this machine) by number; `taken` are ports of this machine that are in use."""
+    (service, port, port of this machine) by number; `taken` are ports of this machine that are in use; `noted` and
+    `reached` are what its members tried and reached outside."""
 
     def __init__(self, runner: FakeContainers, options: dict[str, Any]) -> None:
         self.options = options
@@ -52,6 +53,7 @@ class FakePod:
         self.published: dict[int, tuple[str, int, int]] = {}
         self.taken: set[int] = set()
         self.noted: list[Attempt] = []
+        self.reached: list[tuple[str, int]] = []
         self.closed = False
         self._runner = runner
         self._numbers = iter(range(2, 1 << 16))
@@ -125,6 +127,10 @@ class FakePod:
     def attempts(self) -> tuple[tuple[Attempt, ...], int]:
         """See Pod."""
         return tuple(self.noted), 0
+
+    def passed(self) -> tuple[tuple[str, int], ...]:
+        """See Pod."""
+        return tuple(sorted(self.reached))
 
 
 _FILES = (("user", "user"), ("network", "net"))

@@ -222,6 +222,56 @@ def test_localhost_is_found_by_who_asks_for_one_family(tree):
     assert go(tree, "cat /proc/net/dev").out.count(":") == 1  # `lo`: no label, which tools take for an interface
 
 
+def test_what_a_failed_container_without_network_tried(tree):
+    """Names as they were asked for, addresses as a number; errors come as soon as without a log of them."""
+    began = time.monotonic()
+    found = go(
+        tree,
+        steps=tuple(
+            ContainerStep(argv=("/bin/bash", "-c", line))
+            for line in (
+                "getent hosts api.example.org; getent ahosts two.example.org; getent hosts API.example.org; true",
+                "(exec 3<>/dev/tcp/203.0.113.7/443); (echo x > /dev/udp/203.0.113.8/53); (exec 3<>/dev/tcp/127.0.0.1/443); false",
+            )
+        ),
+    )
+    assert found.status == 1
+    assert "Network is unreachable" in found.out
+    assert "Connection refused" in found.out  # on its own loopback
+    assert found.exit.network_tried == (("api.example.org", "two.example.org"), 2)
+    assert time.monotonic() - began < 5
+
+
+def test_one_that_passes_or_has_the_network_says_nothing(tree):
+    assert go(tree, "getent hosts api.example.org || true").exit.network_tried == ((), 0)
+    assert go(tree, "true").exit.network_tried == ((), 0)
+    assert go(tree, "false").exit.network_tried == ((), 0)
+    assert go(tree, "false", network=True).exit.network_tried == ((), 0)
+
+
+def test_a_flood_of_queries_is_bounded(tree):
+    """A root of its container may send any packet: to the resolver that is not there, and with names that are none."""
+    script = """
+        for n in $(seq 3000); do echo $n > /dev/udp/127.0.0.1/53; done 2> /dev/null
+        head -c 60000 /dev/urandom > /dev/udp/127.0.0.1/53
+        exit 3
+    """
+    before = len(os.listdir("/proc/self/fd"))
+    for user in ("user", "root"):
+        found = go(tree, user=user, step=ContainerStep(argv=("/bin/bash", "-c", script)))
+        assert found.status == 3, found.out
+        names, unreachable = found.exit.network_tried
+        assert len(names) <= 64
+        assert unreachable == 0
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_task_that_is_out_of_time_tells_too(tree):
+    found = go(tree, "getent hosts slow.example.org || sleep 60", timeout=1.0, grace=1.0)
+    assert found.exit.timed_out
+    assert found.exit.network_tried == (("slow.example.org",), 0)
+
+
 def test_with_network_it_is_the_hosts(tree):
     assert go(tree, "ls /sys/class/net", network=True).out.split() == sorted(os.listdir("/sys/class/net"))
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.container import attempts, kernel_errors
+from envtool.container import attempts, kernel_errors, redirect
 from tests.depth import examples
 
 network = pytest.importorskip("envtool.container.network")
@@ -100,6 +100,8 @@ def test_the_first_message_that_fails_is_told(statuses, stage):
         ("veth", errno.EEXIST, "network", "doctor"),
         ("address", errno.EOPNOTSUPP, "network", "doctor"),
         ("network", errno.EMFILE, "network", "doctor"),
+        ("rule", errno.EOPNOTSUPP, "network-kernel", "CONFIG_IP_MULTIPLE_TABLES"),
+        ("gateway", 0, "network", "doctor"),
         ("network-lost", 0, "network-lost", "again"),
         ("unshare", errno.ENOSPC, "userns-limit", "max_user_namespaces"),
     ],
@@ -160,9 +162,10 @@ def test_the_filter_passes_nothing_short():
     assert [size for size in range(1, 34) if passes(packet()[:size])] == []
 
 
-def test_the_answer_is_a_whole_icmp_message():
-    answer = attempts._unreachable(packet())
-    assert answer[:2] == b"\3\0"
+@pytest.mark.parametrize("code", [0, 1, 3, 9])
+def test_the_answer_is_a_whole_icmp_message(code):
+    answer = attempts._unreachable(packet(), code)
+    assert answer[:2] == bytes((3, code))
     assert answer[8:] == packet()[:28]
     total = sum(struct.unpack(f"!{len(answer) // 2}H", answer))
     while total > 0xFFFF:
@@ -172,11 +175,39 @@ def test_the_answer_is_a_whole_icmp_message():
 
 def test_what_is_noted_is_bounded():
     noted = attempts.Attempts.__new__(attempts.Attempts)
-    noted.noted, noted.more, noted._answers = {}, 0, socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    noted.noted, noted.more = {}, 0
     for number in range(300):
         for _ in range(2):
-            noted._note(packet(to=f"127.0.0.{number % 256}", port=number))
-    noted._answers.close()
+            noted.note("tcp", f"127.0.0.{number % 256}", number)
     assert len(noted.noted) == 256
     assert noted.more == 88
-    assert noted.noted["tcp", "127.0.0.7", 7] == 2
+    assert noted.noted["tcp", "127.0.0.7", 7, ""] == 2
+
+
+@pytest.mark.parametrize("options", [b"", bytes(4), bytes(range(20))])
+def test_a_segment_has_its_checksums(options):
+    """The kernel leaves the checksum of a packet between devices of one machine out: what is sent again needs one."""
+    tcp = struct.pack("!HHIIBBHHH", 40000, 443, 7, 0, (5 + len(options) // 4) << 4, 2, 1000, 0xBEEF, 0) + options
+    source, target = socket.inet_aton("10.64.0.2"), socket.inet_aton("198.18.0.1")
+    made = redirect._segment(source, target, tcp)
+    assert redirect._sum(made[:20]) == 0
+    assert redirect._sum(source + target + struct.pack("!HH", 6, len(tcp)) + made[20:]) == 0
+    assert made[20:36] + made[38:] == tcp[:16] + tcp[18:]
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "passed"), [(0x02, 1, True), (0xC2, 2, False), (0x12, 2, False), (0x10, 2, True)]
+)
+def test_a_syn_counts_only_from_our_device(flags, device, passed):
+    """Read by an interpreter of ours: to have a packet come by a certain device takes a network (e2e)."""
+    code = redirect._filter_of_listener(1)
+    rows = [struct.unpack_from("=HBBI", code, at) for at in range(0, len(code), 8)]
+    value = position = 0
+    while rows[position][0] != 0x06:
+        kind, yes, no, number = rows[position]
+        if kind in (0x30, 0x20):
+            value = {13: flags, 0xFFFFF008: device}[number]
+            position += 1
+        else:
+            position += 1 + (yes if (value & number if kind == 0x45 else value == number) else no)
+    assert bool(rows[position][3]) == passed

@@ -167,3 +167,33 @@ def test_every_call_has_an_answer(number, arguments, single, sync):
 def test_an_unknown_machine():
     with pytest.raises(KeyError):
         seccomp.build_filter(single=False, sync=True, machine="vax")
+
+
+def test_the_processes_of_a_pod_start_no_other_one(machine):
+    name, arch, numbers = machine
+    for program, families, entered in (
+        (seccomp.build_holder_filter(name), {2, 16}, True),
+        (seccomp.build_gateway_filter(name), {1, 2, 10, 16}, False),
+    ):
+        for call in (
+            "execve",
+            "clone",
+            "kill",
+            "tgkill",
+            "ptrace",
+            "process_vm_writev",
+            "pidfd_open",
+            "mount",
+            "bpf",
+            "socketpair",
+        ):
+            assert interpret(program, numbers[call], arch=arch) == EPERM, call
+        assert interpret(program, numbers["clone3"], arch=arch) == EPERM
+        assert interpret(program, numbers["setns"], arch=arch) == (ALLOW if entered else EPERM)
+        allowed = {
+            family
+            for family in range(46)
+            if interpret(program, numbers["socket"], (family, 1, 0, 0, 0, 0), arch) == ALLOW
+        }
+        assert allowed == families
+        assert interpret(program, 0, arch=arch ^ 1) == KILL

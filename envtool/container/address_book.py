@@ -1,0 +1,34 @@
+"""Gives names outside of a pod addresses that stand for them in it (198.18.0.0/15, RFC 2544). Pure.
+
+A member's resolver answers with such an address, and a connection to it leads to the name. An address never stands for
+another name later: programs remember addresses.
+"""
+
+from __future__ import annotations
+
+import socket
+
+NETWORK, MASK = 0xC6120000, 0xFFFE0000  # 198.18.0.0/15
+PREFIX = 15  # bits
+_MAX_NAMES = 4096
+
+
+class AddressBook:
+    """The names that have been given an address."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+
+    def address_of(self, name: str) -> str:
+        """Returns the address of a name, or "" where there are 4,096 others already."""
+        address = self._addresses.get(name, "")
+        if not address and len(self._addresses) < _MAX_NAMES:
+            address = socket.inet_ntoa((NETWORK + 1 + len(self._addresses)).to_bytes(4, "big"))
+            self._addresses[name] = address
+            self._names[address] = name
+        return address
+
+    def name_of(self, address: str) -> str:
+        """Returns the name that an address stands for; "" for none."""
+        return self._names.get(address, "")

@@ -81,9 +81,9 @@ def execute(
         pod = exits.enter_context(task_services.begin_pod(context, selected))
         scheduler, stack = _build_stack(project, selected, runs=True)
         services = _build_services(selected, scheduler, context)
+        requests = services.requests(single_id=context.runner.single_id)
         git_mounts = exits.enter_context(task_git.provide_git(context))
         scratch = exits.enter_context(task_container.scratch_for(selected, context))
-        requests = services.requests(single_id=context.runner.single_id)
         group = place = None
         if pod is not None:
             group = exits.enter_context(_run_services(project, selected, services, requests, pod, git_mounts))

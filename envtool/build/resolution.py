@@ -223,12 +223,12 @@ def resolve_pins(node: Node, answer: Resolution, context: Context, site: Recordi
             hint="`envtool lock && envtool fetch`, with a network, resolves and fetches everything",
         )
     failed = context.shared.get("questions that failed", dict[str, EnvtoolError])
-    with answer_cache.lock_question(context.store, question, cancelled=context.cancel.is_set):
+    with answer_cache.lock_question(context.store, question, cancelled=context.cancel.is_set) as name:
         stored = None if answer.again else _find_cached_pins(node, request, question, context)
         if stored is not None:
             return replace(answer, known=True, pins=stored.pins, file=stored.file)
         try:
-            pins = _call_resolve(node, request, site, failed, keys.digest(question))
+            pins = _call_resolve(node, request, site, failed, name)
         except (SpecError, PluginError):
             raise
         except EnvtoolError as error:

@@ -1,6 +1,6 @@
 """Runs the tasks of envs on their stacks, and caches the results.
 
-cached_task      Runs a task unless its result is cached: request, find, run, store
+cached_task      Runs a task unless its result is cached: request, find, run, record, store
 fast_exec        Reads the plan cache of `exec` and `shell`: starts the container of an unchanged env
 fast_list        Keeps what `list` printed, and the stat signatures of all files that decided it
 fast_plan        Writes the plan caches that fast_exec and fast_test read
@@ -9,7 +9,6 @@ host_inputs      The files of this machine and of git's directories that a task 
 host_state       The ctimes of files of this machine, and which of them decide a task
 prepared_task    Takes a snapshot of the project and makes the request of a task
 provenance       Writes the in-toto statement of a task that passed
-recording        Records what a task used and changed while it ran
 restore          Restores the log, the statement and the outputs of a cached result
 result           The Result of one task of one env
 result_cache     The local cache, the team's and none, behind one interface: find and store

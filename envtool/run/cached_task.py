@@ -1,24 +1,28 @@
-"""Runs a task, unless the result of the same request is cached: request, find, run, store."""
+"""Runs a task, unless the result of the same request is cached: request, find, run, store. What the task used and
+changed while it ran is recorded for the cache."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from envtool import net
 from envtool.build.stack import KnownStack, Stack
+from envtool.errors import EnvtoolError
 from envtool.events import Finished, Started
 from envtool.model import Env
+from envtool.project import snapshot_diff
+from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import provenance, task_services
 from envtool.run.host_inputs import HostInputs
-from envtool.run.prepared_task import PreparedTask, TaskCall, prepare_task
-from envtool.run.recording import Recording
+from envtool.run.prepared_task import PreparedTask, TaskCall, add_project, prepare_task, take_snapshot
 from envtool.run.restore import restore_result
 from envtool.run.result import Result
-from envtool.run.result_cache import NotCacheable
+from envtool.run.result_cache import NotCacheable, RecordedRun
 from envtool.run.task import run_task
-from envtool.run.task_request import TaskResult
+from envtool.run.task_request import TaskRequest, TaskResult
 from envtool.run.task_services import ServiceStacks
 from envtool.spec.select_envs import used_services
 from envtool.store import results
@@ -203,3 +207,71 @@ def _report_not_cached(call: TaskCall, reason: str) -> None:
         return
     call.context.emit(net.note_event(call.event_id, f"not remembered: {reason}"))
     call.context.unremembered.setdefault(reason, []).append(f"{call.env.name} {call.task.name}")
+
+
+class Recording:
+    """Starts before the task does. `reach` is what the task can reach besides its stack and the project's files; None
+    if nothing is recorded."""
+
+    def __init__(self, task: PreparedTask) -> None:
+        """Never raises NotCacheable: `finish` does, when the task has passed."""
+        self._task = task
+        self._refusal = task.refusal
+        self._directories: dict[bytes, tuple[int, int, int, int]] = {}  # see snapshot_diff.directory_states
+        self._manifest = b""
+        self.reach: HostInputs | None = None
+        if task.refusal is None and task.snapshot is not None:
+            try:
+                self._directories = snapshot_diff.directory_states(task.snapshot)
+                self._manifest = snapshot_diff.snapshot_manifest(task.snapshot)
+                self.reach = HostInputs(task.stack, task.call.context, beside=task.services.stacks)
+            except (EnvtoolError, OSError, SnapshotError) as error:
+                self._refusal = NotCacheable(str(error))
+
+    def finish(self, result: TaskResult, statement: bytes = b"") -> RecordedRun:
+        """Returns the record of a task that passed, with its provenance. Raises NotCacheable if another program touched
+        the project, git's history or this machine's files meanwhile, or if one of them cannot be read."""
+        if self._refusal is not None:
+            raise self._refusal
+        call, request, reach = self._task.call, self._task.request, self.reach
+        assert reach is not None
+        try:
+            after = take_snapshot(call.context)
+            self._check_project(after, result)
+            if not reach.is_unchanged():
+                raise NotCacheable("this machine's own system changed while it ran")
+            git = reach.git(call.context)
+            requests, manifests = [request], {request.view: self._manifest}
+            if (later := self._request_after(after)) != request:
+                requests.append(later)
+                manifests[later.view] = snapshot_diff.snapshot_manifest(after)
+        except (EnvtoolError, OSError, SnapshotError) as error:
+            raise NotCacheable(str(error)) from error
+        return RecordedRun(
+            requests=tuple(requests),
+            result=result,
+            log=call.log,
+            manifests=manifests,
+            statement=statement,
+            git=git,
+            reach=reach,
+        )
+
+    def _check_project(self, after: Snapshot, result: TaskResult) -> None:
+        """Raises NotCacheable if something but the task's outputs changed in the project; SnapshotError, OSError."""
+        assert self._task.snapshot is not None
+        if touched := snapshot_diff.changed_paths(self._task.snapshot, after) - {*result.outputs}:
+            more = f" and {len(touched) - 1} more" if len(touched) > 1 else ""
+            raise NotCacheable(f"{min(touched)}{more} was touched while it ran")
+        # a file may have been replaced and put back
+        if directory := snapshot_diff.changed_directory(self._directories, after):
+            raise NotCacheable(f"the directory {directory} was changed while it ran")
+
+    def _request_after(self, after: Snapshot) -> TaskRequest:
+        """Returns the request of the next run: the task's outputs are files of the project, so it may have another
+        view, but nothing that would change the result. Raises NotCacheable if git's history changed."""
+        call, request = self._task.call, self._task.request
+        later = add_project(request, call.context, after)
+        if later not in (request, replace(request, view=after.digest)):
+            raise NotCacheable("git's history changed while it ran")
+        return later

@@ -61,7 +61,7 @@ def prepare_exec_plan(
     """Returns the plan of an env whose stack is built, for `fast_exec.launch`. Stores it for the next call if `keep` is
     set, unless the env needs a copy of a git directory, host access that was allowed on this command line, the network,
     a pod, or scratch space on disk. `services` run beside the command, and `place` is its place in their pod."""
-    spec_path = _spec_path(spec)
+    spec_path, outside, in_pod = _spec_path(spec), env.has_outside, task_services.needs_pod(env)
     request = task_container.make_request(env, stack, {}, arch=context.arch, services=services)
     project = ServiceProject(root=context.root, hidden=git.hidden, binds=git.binds, peeks=git.peeks)
     program = task_container.make_program(
@@ -81,7 +81,7 @@ def prepare_exec_plan(
         "program": program_dict,
         "environment": dict(program.env),
         "passed": env.passed,
-        "allowed": host_access.passable_variables(env.passed, context.allowed, network=env.has_outside),
+        "allowed": host_access.passable_variables(env.passed, context.allowed, network=outside),
         "hidden": (source_files.OWN, *git.hidden),
         "repositories": tuple((prefix, os.path.join(context.root, prefix.rstrip("/"))) for prefix, _ in repositories),
         "git": repository.directory if repository else "",
@@ -96,7 +96,7 @@ def prepare_exec_plan(
     if not plan["repositories"]:  # once there is a repository, git decides what is hidden
         path = os.path.join(real_path(context.root), ".git")
         watched.setdefault(path, fast_exec.stat_signature(path))
-    is_plain = not (scratch or git.binds or env.has_outside or context.allowed.said or task_services.needs_pod(env))
+    is_plain = not (scratch or git.binds or outside or context.allowed.said or in_pod)
     if keep and is_plain and len(watched) <= MAX_WATCHED:
         plan["watch"] = sorted(watched.items())
         store_files.replace_if_possible(

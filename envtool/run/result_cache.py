@@ -70,11 +70,10 @@ class OffCache:
 
 
 class LocalCache:
-    """Results in the store of this machine. `stack` is the task's stack here, `owner` the key by which the store counts
-    the results of one task (see `result_owner`)."""
+    """Results in the store of this machine. `stack` is the task's stack here."""
 
-    def __init__(self, context: Context, stack: KnownStack, owner: str) -> None:
-        self._context, self._stack, self._owner = context, stack, owner
+    def __init__(self, context: Context, stack: KnownStack) -> None:
+        self._context, self._stack = context, stack
 
     def find(self, request: TaskRequest) -> StoredResult | None:
         """See ResultCache. Removes a result that is damaged."""
@@ -116,7 +115,7 @@ class LocalCache:
                     message=run.result.message,
                     git=run.git,
                 ),
-                owner=self._owner,
+                owner=result_owner(self._context.root, run.requests[0].env, run.requests[0].task),
                 log=run.log,
                 statement=provenance.reusable_statement(run.statement, same=run.requests[0].history != ""),
                 root=self._context.root,
@@ -136,8 +135,8 @@ class LocalCache:
 class TeamResultCache:
     """The local cache, and behind it the team's: a result that is found there is stored here first."""
 
-    def __init__(self, local: LocalCache, context: Context, stack: KnownStack, owner: str) -> None:
-        self._local, self._context, self._stack, self._owner = local, context, stack, owner
+    def __init__(self, local: LocalCache, context: Context, stack: KnownStack) -> None:
+        self._local, self._context, self._stack = local, context, stack
 
     def find(self, request: TaskRequest) -> StoredResult | None:
         """See ResultCache. Raises StoreError, too."""
@@ -146,7 +145,8 @@ class TeamResultCache:
         from envtool.run import shared_results
 
         name = f"result of {request.env} {request.task}"
-        pulled = shared_results.pull_result(request.key, name, self._owner, self._stack, self._context)
+        owner = result_owner(self._context.root, request.env, request.task)
+        pulled = shared_results.pull_result(request.key, name, owner, self._stack, self._context)
         return self._local.find(request) if pulled else None
 
     def store(self, run: RecordedRun) -> StoredResult | None:
@@ -163,14 +163,14 @@ class TeamResultCache:
         return result
 
 
-def open_cache(context: Context, stack: KnownStack, owner: str) -> ResultCache:
+def open_cache(context: Context, stack: KnownStack) -> ResultCache:
     """Returns the cache for the results of one task on its stack."""
-    local = LocalCache(context, stack, owner)
+    local = LocalCache(context, stack)
     if context.share is None:
         return local
     from envtool.run import shared_results  # imports what the team cache and its registry are made of
 
-    return TeamResultCache(local, context, stack, owner) if shared_results.is_shareable(stack, context) else local
+    return TeamResultCache(local, context, stack) if shared_results.is_shareable(stack, context) else local
 
 
 def result_owner(root: str, env: str, task: str) -> str:

@@ -56,11 +56,11 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
 def _run_tracked(
     task: PreparedTask, reach: HostInputs | None, project: ServiceProject, group: ServiceGroup | None = None
 ) -> TaskResult:
-    call, request = task.call, task.request
-    hint = ""
-    with track_work(call.context.emit, call.event_id, "task", request.task, env=request.env) as work:
+    call, request, stack = task.call, task.request, task.built
+    event_id, hint = call.event_id, ""
+    with track_work(call.context.emit, event_id, "task", request.task, env=request.env) as work:
         try:
-            ended, output = _run(task, reach, project, group)
+            ended, output = _run(task, stack, event_id, reach, project, group)
         except EnvtoolError as error:
             work.detail = error.message
             raise
@@ -74,8 +74,8 @@ def _run_tracked(
                 commands=commands,
                 network=request.network,
                 scratch=request.scratch,
-                base=task.stack.layers[0].resolved.node.kind.name,
-                programs=lambda: list_programs(task.built),
+                base=stack.layers[0].resolved.node.kind.name,
+                programs=lambda: list_programs(stack),
             )
     return TaskResult(
         outcome=work.outcome,
@@ -88,19 +88,24 @@ def _run_tracked(
 
 
 def _run(
-    task: PreparedTask, reach: HostInputs | None, project: ServiceProject, group: ServiceGroup | None
+    task: PreparedTask,
+    stack: Stack,
+    event_id: str,
+    reach: HostInputs | None,
+    project: ServiceProject,
+    group: ServiceGroup | None,
 ) -> tuple[Exit, str]:
     """Returns how the container ended and, if it failed, the last 64 KiB of its output."""
     call, request, context = task.call, task.request, task.call.context
     with (
-        layers.hold_layers(context.store, [made.layer for made in task.built.layers]),
+        layers.hold_layers(context.store, [made.layer for made in stack.layers]),
         task_container.scratch_for(call.env, context) as scratch,
         group.member() if group else nullcontext() as place,
     ):
         program = task_container.make_program(
-            request, task.built, project=project, scratch=scratch, allowed=context.allowed, place=place
+            request, stack, project=project, scratch=scratch, allowed=context.allowed, place=place
         )
-        with _log(call.log) as file, Tee(file, context.emit, call.event_id) as tee:
+        with _log(call.log) as file, Tee(file, context.emit, event_id) as tee:
             ended = context.runner.run(
                 program,
                 stdout=tee.writer,

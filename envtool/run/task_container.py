@@ -73,14 +73,14 @@ def make_request(
     """Returns the request of a task, or (`task` None) of `exec` and `shell`, without what depends on the project's
     files. `host` are the variables that `pass:` lets through, `services` those that run beside it."""
     user: Literal["root", "user"] = "root" if task and task.user == "root" else "user"
-    mounts_host = bool(stack_binds(stack.layers))
+    task_layers = stack_layers(stack)
     provided = {name: value for service in services for name, value in service.provides.items()}
     return TaskRequest(
         env=env.name,
         task=task.name if task else "",
         arch=arch,
-        kernel=os.uname().release if mounts_host else "",
-        stack=stack_layers(stack),
+        kernel=os.uname().release if task_layers[0].key else "",  # the base mounts this machine's system
+        stack=task_layers,
         commands=tuple(command.words() for command in task.commands) if task else (),
         workdir=workdir(env),
         variables=task_environment(env, stack, host, user=user, provided=provided),

@@ -75,12 +75,12 @@ def put_pins(store: Store, question: Json, pins: Json, schema: Json, *, seen: Ma
 @contextmanager
 def lock_question(
     store: Store, question: Json, *, waiting: locks.OnWait | None = None, cancelled: locks.Cancelled | None = None
-) -> Iterator[None]:
-    """Lets one caller ask a question at a time: the others wait here, and should then `get` again."""
-    with locks.exclusive(
-        store, f"memo-{keys.digest(_stored_question(store, question))}", waiting=waiting, cancelled=cancelled
-    ):
-        yield
+) -> Iterator[str]:
+    """Lets one caller ask a question at a time: the others wait here, and should then `get` again. Gives the digest of
+    the question."""
+    name = keys.digest(_stored_question(store, question))
+    with locks.exclusive(store, f"memo-{name}", waiting=waiting, cancelled=cancelled):
+        yield name
 
 
 def path(store: Store, question: Json) -> str:

@@ -226,7 +226,7 @@ def team(world, monkeypatch):
                 requests=(request,), log=str(world.top / "log"), manifests={},
                 result=TaskResult(outcome="passed", status=0, started=1.0, seconds=9.0),
             )  # fmt: skip
-            LocalCache(context, stack, owner).store(run)
+            LocalCache(context, stack).store(run)
         return team.has
 
     monkeypatch.setattr(shared_results, "pull_result", pull)
@@ -297,7 +297,7 @@ def test_each_cache_is_one(world):
     assert off.find(request) is None
     with pytest.raises(NotCacheable, match="because"):
         off.store(run)
-    local = result_cache.open_cache(world.context, stack, "owner")
+    local = result_cache.open_cache(world.context, stack)
     assert isinstance(local, LocalCache)
     assert local.find(request) is None
     stored = local.store(run)
@@ -311,7 +311,7 @@ def test_each_cache_is_one(world):
     with pytest.raises(NotCacheable, match="No such file"):
         local.store(run._replace(log=str(world.top / "gone")))
     world.share(FakeShare())
-    assert isinstance(result_cache.open_cache(world.context, stack, "owner"), TeamResultCache)
+    assert isinstance(result_cache.open_cache(world.context, stack), TeamResultCache)
 
 
 def test_a_log_that_is_too_large_is_a_reason(world, monkeypatch):

@@ -109,12 +109,14 @@ class _HostScan:
         try:
             with os.scandir(directory) as entries:
                 return list(entries)
-        except FileNotFoundError:
-            return []
         except OSError as error:
-            if os.access(directory, os.X_OK):  # a task can open a file in it whose name it knows
-                self._result.unseen = f"{directory}: {error.strerror}"
+            self._note_unlisted(directory, error)
             return []
+
+    def _note_unlisted(self, directory: str, error: OSError) -> None:
+        """Notes a directory that cannot be listed, but for one that is gone."""
+        if not isinstance(error, FileNotFoundError) and os.access(directory, os.X_OK):
+            self._result.unseen = f"{directory}: {error.strerror}"  # a task can open a file in it whose name it knows
 
     def _tree(self, top: str) -> None:
         """Scans everything below a directory."""
@@ -135,24 +137,37 @@ class _HostScan:
 
     def _tree_entries(self, directory: str, pending: list[tuple[str, os.stat_result]]) -> None:
         """Scans the entries of a directory; adds those that are directories to `pending`. There may be a hundred
-        thousand: of a file it does what `_note` does, without the call."""
-        rows, states = self._rows, self._result.states
-        for entry in self._entries(directory):
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            kind, path = status.st_mode & _KIND, entry.path
-            if entry.name == BYTE_CODE:
-                continue
-            if kind == stat.S_IFDIR:
-                pending.append((path, status))
-            elif kind == stat.S_IFLNK:
-                self._note(path, status)
-                self._links.append(path)
-            else:
-                states[path] = changed = status.st_ctime_ns
-                rows[path] = f"{path} {status.st_mode} {status.st_size} {status.st_mtime_ns} {changed}"
+        thousand: of a file it does what `_note` does, without the call, and the kernel looks up its name alone, in the
+        open directory, instead of its whole path."""
+        rows, states, read_status = self._rows, self._result.states, os.stat
+        descriptor = -1
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            names = os.listdir(descriptor)
+        except OSError as error:
+            self._note_unlisted(directory, error)
+            names = []
+        try:
+            for name in names:
+                if name == BYTE_CODE:
+                    continue
+                try:
+                    status = read_status(name, dir_fd=descriptor, follow_symlinks=False)
+                except OSError:
+                    continue
+                path, mode = f"{directory}/{name}", status.st_mode
+                kind = mode & _KIND
+                if kind == stat.S_IFDIR:
+                    pending.append((path, status))
+                elif kind == stat.S_IFLNK:
+                    self._note(path, status)
+                    self._links.append(path)
+                else:
+                    states[path] = changed = status.st_ctime_ns
+                    rows[path] = f"{path} {mode} {status.st_size} {status.st_mtime_ns} {changed}"
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def _shallow(self, directory: str, depth: int) -> None:
         """Scans a directory and those below it down to `depth`, without those that `_tree` has scanned."""

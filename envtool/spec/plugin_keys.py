@@ -206,6 +206,8 @@ def _check_keys(
     work: LoadContext, label: str, node: YamlNode, fields: Mapping[str, YamlNode], name: str, language: Language | None
 ) -> None:
     """Notes keys that belong to a language other than that of the env; `label` is the env in words."""
+    if fields.keys() <= ENV_KEYS:
+        return
     owners: dict[str, list[str]] = {}
     for other in work.registry.languages.values():
         for key in other.options:

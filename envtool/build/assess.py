@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from envtool.api import Request
 from envtool.build import node_checks, resolution
@@ -50,9 +51,8 @@ class Sources:
     checks: bool = False  # the project's files are checked for nodes whose state cannot be told
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeState:
-    """What is known of one node.
+class NodeState(NamedTuple):
+    """What is known of one node. A named tuple is made in half the time of a frozen dataclass.
 
     `waits` are the ids of the nodes whose diff IDs it needs and that are not known; while there are some, nothing else
     is known, except `request` and `resolved` where pins were assumed, which then has no key. `resolved` is None where
@@ -173,7 +173,7 @@ class StateReader:
         node = graph.nodes[node_id]
         state = assess_node(node, self._states, self._context, self._sources, in_stack=node_id in self._stacked[1])
         if self._sources.checks and (state.waits or state.resolved is None or _lacks_parts(node, graph)):
-            node_checks.check_nodes([node], self._context)
+            node_checks.check_nodes([node], self._context, is_read=state.request is not None)
         return state
 
 
@@ -261,7 +261,7 @@ def _look_at_machine(node: Node, answer: Resolution, context: Context) -> Resolu
         pins = node.kind.resolve(answer.request, node_checks.NoNetworkSite(context))
     except EnvtoolError:
         return answer
-    return replace(answer, known=True, pins=pins)
+    return answer._replace(known=True, pins=pins)
 
 
 def _find_output(

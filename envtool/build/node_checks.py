@@ -16,12 +16,13 @@ from envtool.project import inputs
 from envtool.project.host_access import HostAccess
 
 
-def check_nodes(nodes: Iterable[Node], context: Context) -> None:
+def check_nodes(nodes: Iterable[Node], context: Context, *, is_read: bool = False) -> None:
     """Raises SpecError for all inputs, texts and options of these nodes that are missing, forbidden or wrong. Raises
-    Interrupted."""
+    Interrupted. `is_read`: inputs and texts were read for the requests of these nodes, without an error."""
     problems: dict[Problem, None] = {}
+    of_project = () if is_read else (_check_input_patterns, resolution.read_texts)
     for node in nodes:
-        for check in (_check_input_patterns, resolution.read_texts, _run_kind_check, _check_foreseen_parts):
+        for check in (*of_project, _run_kind_check, _check_foreseen_parts):
             try:
                 check(context, node)
             except PluginError as error:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from envtool import keys
 from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
@@ -73,10 +73,11 @@ def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, 
     spec = node.spec
     base = below[0] if below else None
     variables = {} if node.of else stack_variables(below)  # a part's options hold the variables that it needs
+    reads = bool(node.kind.inputs(spec.options))  # most layers read no file of the project
     return Request(
         name=spec.name,
         options=spec.options,
-        inputs=_inputs(context, node),
+        inputs=_inputs(context, node) if reads else (),
         where=spec.where,
         directory=spec.directory,
         arch=context.arch,
@@ -85,9 +86,9 @@ def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, 
         base_kind=base.node.kind.name if base else "",
         base_name=base.node.spec.name if base else "",
         base_pins=base.pins if base else None,
-        variables={name: value for name, value in variables.items() if value is not None},
-        unset=tuple(sorted(name for name, value in variables.items() if value is None)),
-        texts=read_texts(context, node),
+        variables={name: value for name, value in variables.items() if value is not None} if variables else {},
+        unset=tuple(sorted(name for name, value in variables.items() if value is None)) if variables else (),
+        texts=read_texts(context, node) if reads else {},
     )
 
 
@@ -112,8 +113,7 @@ def question_for_lock(node: Node, request: Request, below: Sequence[ResolvedNode
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolution:
+class Resolution(NamedTuple):
     """A request and what is known of its pins. `known`: nobody has to be asked, since the kind has no pins, or they are
     locked, or the answer cache has them and they still fit this machine. `again`: ask, whatever the cache has."""
 
@@ -226,7 +226,7 @@ def resolve_pins(node: Node, answer: Resolution, context: Context, site: Recordi
     with answer_cache.lock_question(context.store, question, cancelled=context.cancel.is_set):
         stored = None if answer.again else _find_cached_pins(node, request, question, context)
         if stored is not None:
-            return replace(answer, known=True, pins=stored.pins, file=stored.file)
+            return answer._replace(known=True, pins=stored.pins, file=stored.file)
         try:
             pins = _call_resolve(node, request, site, failed, keys.digest(question))
         except (SpecError, PluginError):
@@ -238,7 +238,7 @@ def resolve_pins(node: Node, answer: Resolution, context: Context, site: Recordi
             error.args = (error.message,)
             raise
         stored = answer_cache.put_pins(context.store, question, pins, node.kind.pins, seen=site.found)
-        return replace(answer, known=True, pins=pins, file=stored.file)
+        return answer._replace(known=True, pins=pins, file=stored.file)
 
 
 def _call_resolve(
@@ -279,7 +279,7 @@ def apply_pins(node: Node, request: Request, pins: Json, *, file: str = "", keye
         base_epoch = node.base_kind.epoch(pins)
         epoch = DEFAULT_EPOCH if base_epoch is None else base_epoch
     fetches = kind.fetches(request, pins)
-    names = [fetch.name for fetch in fetches]
+    names = [fetch.name for fetch in fetches] if fetches else []
     if len(set(names)) != len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
         raise ResolveError(f"layer `{request.name}` fetches two files named `{duplicate}`", code="fetch-names")

@@ -57,13 +57,14 @@ class RunLayer(Kind):
 
     def inputs(self, options: Json) -> tuple[Input, ...]:
         """Returns the paths and patterns under `inputs`."""
-        return tuple(Input(str(path)) for path in _options(options).get("inputs", ()))
+        paths = _options(options).get("inputs")
+        return tuple(Input(str(path)) for path in paths) if paths else ()
 
     def material(self, request: Request, pins: Json) -> Json:
         """Returns the commands, and whether they had the network. The patterns of `inputs` are no part of it: the
         matched files are in the key."""
         return {
-            "run": [_material(command) for command in commands(_options(request.options)["run"])],
+            "run": _material(_options(request.options)["run"]),
             "network": _network(request.options),
             "project": bool(request.inputs),
             **({"in_place": True} if _in_place(request.options) else {}),
@@ -91,7 +92,7 @@ class RunLayer(Kind):
 
     def summary(self, request: Request, pins: Json) -> str:
         """Returns the number of commands, and whether they are built in place or impure."""
-        count = len(commands(_options(request.options)["run"]))
+        count = len(_material(_options(request.options)["run"]))
         notes = [
             *(["in place"] if _in_place(request.options) else []),
             *(["network"] if _network(request.options) else []),
@@ -112,8 +113,11 @@ def commands(value: Json) -> tuple[Command, ...]:
     )
 
 
-def _material(command: Command) -> Json:
-    return [*command.argv] if command.argv else command.shell
+def _material(value: Json) -> list[Json]:
+    """Returns the commands of a `run` value as JSON: a shell line as text, an argv as a list."""
+    if isinstance(value, str):  # nearly all are one line
+        return [value]
+    return [[*command.argv] if command.argv else command.shell for command in commands(value)]
 
 
 def _options(options: Json) -> dict[str, Any]:

@@ -271,26 +271,28 @@ def seen_urls(node: Node, request: Request, context: Context) -> Mapping[str, st
 
 def apply_pins(node: Node, request: Request, pins: Json, *, file: str = "", keyed: bool = True) -> ResolvedNode:
     """Derives everything that decides a node from its pins, and its key. Pure. `file` is that of the answer cache with
-    the pins. Without `keyed` the key is empty: that of a node whose parents are not known would mean nothing. Raises
-    ResolveError for two files of one name."""
+    the pins. Without `keyed` the document and the key are empty: they would mean nothing for a node whose parents are
+    not known. Raises ResolveError for two files of one name, and what the kind raises."""
     kind = node.kind
     epoch = request.epoch
     if node.subject == "base":
         base_epoch = node.base_kind.epoch(pins)
         epoch = DEFAULT_EPOCH if base_epoch is None else base_epoch
     fetches = kind.fetches(request, pins)
-    names = [fetch.name for fetch in fetches] if fetches else []
+    names = [fetch.name for fetch in fetches]
     if len(set(names)) != len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
         raise ResolveError(f"layer `{request.name}` fetches two files named `{duplicate}`", code="fetch-names")
     archive = kind.build(request, pins).archive if node.of or is_composite(kind) else None
-    document = (
-        keys.archive_document(archive.diff_id)
-        if archive
-        else keys.layer_document(
+    material = None if archive else kind.material(request, pins)
+    document: dict[str, Json] = {}
+    if keyed and archive:
+        document = keys.archive_document(archive.diff_id)
+    elif keyed:
+        document = keys.layer_document(
             kind=f"{node.subject}:{kind.name}",
             version=kind.version,
-            material=kind.material(request, pins),
+            material=material,
             files=[[fetch.name, fetch.sha256] for fetch in sorted(fetches, key=lambda fetch: fetch.name)],
             inputs=[[item.path, item.sha256, item.executable, item.link] for item in request.inputs if item.built],
             variables={**request.variables, **dict.fromkeys(request.unset)},
@@ -299,7 +301,6 @@ def apply_pins(node: Node, request: Request, pins: Json, *, file: str = "", keye
             below=[*request.below],
             beside={name: [*stack] for name, stack in request.beside.items()},
         )
-    )
     return ResolvedNode(
         node=node,
         request=request,

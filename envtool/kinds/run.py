@@ -93,11 +93,9 @@ class RunLayer(Kind):
     def summary(self, request: Request, pins: Json) -> str:
         """Returns the number of commands, and whether they are built in place or impure."""
         count = len(_material(_options(request.options)["run"]))
-        notes = [
-            *(["in place"] if _in_place(request.options) else []),
-            *(["network"] if _network(request.options) else []),
-        ]
-        return ", ".join([f"{count} command{'s' if count != 1 else ''}", *notes])
+        in_place = ", in place" if _in_place(request.options) else ""
+        network = ", network" if _network(request.options) else ""
+        return f"{count} command{'s' if count != 1 else ''}{in_place}{network}"
 
 
 def commands(value: Json) -> tuple[Command, ...]:

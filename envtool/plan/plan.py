@@ -128,5 +128,5 @@ def _wait_reason(planned: PlannedNode, graph: Graph, nodes: Mapping[str, Planned
     if not planned.waits:
         return ""
     first = [node_id for node_id in planned.waits if node_id in nodes and not nodes[node_id].waits]
-    names = dict.fromkeys(f"`{graph.nodes[node_id].spec.name}`" for node_id in first or planned.waits)
+    names = dict.fromkeys([f"`{graph.nodes[node_id].spec.name}`" for node_id in first or planned.waits])
     return f"its key depends on what {', '.join(names)} comes out as"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.api import PROJECT, Kind
 from envtool.errors import FetchError, PluginError, ResolveError, SpecError
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from envtool.plugins import PluginRegistry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DeclaredLayer:
-    """One base or layer of the spec, checked against the schema, with its templates not yet rendered."""
+class DeclaredLayer(NamedTuple):
+    """One base or layer of the spec, checked against the schema, with its templates not yet rendered. A named tuple is
+    made in half the time of a frozen dataclass."""
 
     name: str
     kind: Kind
@@ -136,8 +136,8 @@ def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) ->
     kinds = [key for key in entries if key in work.registry.layers]
     if len(kinds) == 2:  # one key may be a kind of its own and a sibling key of the other kind
         kinds = [k for k in kinds if not any(k in work.registry.layers[other].siblings for other in kinds)] or kinds
-    label = f"layer `{name}`" if name else "this layer"
     if len(kinds) != 1:
+        label = f"layer `{name}`" if name else "this layer"
         if kinds:
             message = f"{label} has {len(kinds)} kinds: {', '.join(f'`{k}`' for k in kinds)}"
             work.problems.add(node.key(kinds[1]), message, code="kinds", hint="make them layers of their own")
@@ -146,8 +146,10 @@ def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) ->
             work.problems.add(at, f"{label} has no kind", code="kinds", hint=hint)
         return None
     kind = work.registry.layers[kinds[0]]
-    known = (kind.name, *kind.siblings, *LAYER_KEYS)
-    misplaced = [key for key in entries if key not in known] if len(entries) > 1 else []
+    misplaced: list[str] = []
+    if len(entries) > 1:
+        known = (kind.name, *kind.siblings, *LAYER_KEYS)
+        misplaced = [key for key in entries if key not in known]
     for key in misplaced:
         if key in _all_option_keys(work) or key in work.registry.layers:
             hint = work.problems.nearest_hint(key, (*kind.siblings, *LAYER_KEYS))

@@ -16,7 +16,7 @@ from envtool.spec.declarations import (
     note_outside_project,
     resolve_set_variables,
 )
-from envtool.spec.plugin_keys import AddedToEnv, SubdirectoryProject, added_by_keys, language_layers
+from envtool.spec.plugin_keys import AddedToEnv, SubdirectoryProject, added_by_keys, check_keys, language_layers
 from envtool.spec.tasks import make_tasks
 from envtool.spec.template import is_template
 
@@ -253,6 +253,10 @@ def _added_by_plugins(
 
     Plugins are asked twice if there are any such names. The first call, without any, gives the layers that they add
     before the user's layers: needing one of those does not move a layer above theirs."""
+    keys = point.fields.keys()
+    if "language" not in keys and point.kind is None and not keys & work.registry.env_keys.keys():
+        check_keys(work, f"{point.section[:-1]} `{point.name}`", point.node, point.fields, "", None)
+        return AddedToEnv(), frozenset()
 
     def ask(above: frozenset[str]) -> AddedToEnv:
         directory = point.directory
@@ -303,6 +307,8 @@ def _stack(
 ) -> tuple[LayerSpec, ...]:
     """Returns all layers, bottom first. The name of the env's language in `needs` stands for all layers that it
     adds."""
+    if not (added_by_plugins.before or added_by_plugins.after or above):
+        return tuple(spec for spec, _ in layers)
     at = point.fields.get("language")
     language = work.text(at, point.scope) if at is not None else ""
     before, after = added_by_plugins.before, added_by_plugins.after
@@ -340,6 +346,8 @@ def _check_names(
 
 
 def _check_needs(work: LoadContext, point: EnvPoint, stack: tuple[LayerSpec, ...]) -> None:
+    if not any(spec.needs for spec in stack):
+        return
     below: set[str] = set()
     names = {spec.name for spec in stack}
     node = point.fields.get("layers")

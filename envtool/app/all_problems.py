@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from envtool.api import Secret
 from envtool.build import resolution
 from envtool.build.context import Context
 from envtool.build.stack import KnownLayer
@@ -93,6 +92,8 @@ def _add_other_problems(
 
 def _secret_problems(node: Node, scheduler: SchedulerLike, context: Context) -> Iterator[Problem]:
     """Secrets that a sublayer of a base, not built yet, asks for and may not have."""
+    from envtool.api import Secret
+
     if (
         not node.of
         or resolution.needs_resolution(node.kind)

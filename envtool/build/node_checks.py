@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
-from envtool.api import Base, Kind, Request, Secret
+from envtool.api import Base, Kind, Request
 from envtool.build import resolution
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.project_site import ProjectSite
@@ -101,6 +101,8 @@ def _check_foreseen_parts(context: Context, node: Node) -> None:
 
 def _missing_secrets(context: Context, part: Node) -> Iterator[Problem]:
     """Yields a problem for each required secret that is a file of the project and does not exist."""
+    from envtool.api import Secret
+
     access = context.host_access()
     for mount in part.kind.build(_request(context, part), None).shown:
         if isinstance(mount, Secret) and mount.required and mount.source.startswith("file:"):

@@ -10,10 +10,10 @@ import functools
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from envtool import keys
-from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
+from envtool.api import Base, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.stack import KnownLayer, ResolvedNode, stack_variables
 from envtool.errors import (
@@ -34,6 +34,9 @@ from envtool.project import inputs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.store import answer_cache
 from envtool.store.answer_cache import StoredPins
+
+if TYPE_CHECKING:
+    from envtool.api import Fetch
 
 PINS = 3  # raise it when pins of our own kinds change their form: answers in older stores are then not used
 
@@ -378,15 +381,14 @@ def _inputs(context: Context, node: Node) -> tuple[InputFile, ...]:
     spec, wanted = node.spec, project_inputs(node)
     if not wanted:
         return ()
-    cancel = context.cancel
     try:
         return inputs.find_inputs(
             context.root,
             wanted,
             apart=(*context.files, *context.logs),
             access=HostAccess(context.root, context.allowed),
-            cancel=cancel.reader,
-            check=cancel.check,
+            cancel=context.cancel.reader,
+            check=context.cancel.check,
             listed=context.listed,
         )
     except (SpecError, Interrupted):

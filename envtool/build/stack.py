@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
 
-from envtool.api import PROJECT, Base, Fetch, InputFile, Looked, Request
+from envtool.api import PROJECT, Base, InputFile, Looked, Request
 from envtool.build.context import Context
 from envtool.errors import BuildError, MakeError
 from envtool.model import Json, LayerSpec
@@ -17,6 +17,7 @@ from envtool.store import answer_cache, canonical, layers
 from envtool.store.layers import Layer
 
 if TYPE_CHECKING:
+    from envtool.api import Fetch
     from envtool.container.program import BindMount
     from envtool.plan.plan import Location
 

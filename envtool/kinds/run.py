@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from envtool.api import PROJECT, Call, Command, Input, Json, Kind, Recipe, Request, Run
+from envtool.api import PROJECT, Command, Input, Json, Kind, Request
+
+if TYPE_CHECKING:
+    from envtool.api import Recipe
 
 INPUTS = "/dev/envtool/inputs"  # the inputs of a layer that is built in the project's place; no part of the layer
 DAY = 86400  # seconds
@@ -76,6 +79,8 @@ class RunLayer(Kind):
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """Returns a recipe that runs the commands."""
+        from envtool.api import Call, Recipe, Run
+
         in_place, network = _in_place(request.options), _network(request.options)
         cwd = PROJECT if request.inputs or in_place else "/"
         steps = tuple(Run(command=command, cwd=cwd) for command in commands(_options(request.options)["run"]))

@@ -88,8 +88,9 @@ class _HostScan:
             files.unseen = f"more than {MAX_ENTRIES:,} files are below /usr/local and similar directories"
         paths = sorted(self._rows)
         first, end = bisect.bisect_left(paths, f"{ETC}/"), bisect.bisect_left(paths, f"{ETC}0")  # "0" comes after "/"
-        files.etc = _digest([self._rows[path] for path in paths[first:end]])
-        files.digest = _digest([self._rows[path] for path in (*paths[:first], *paths[end:])])
+        rows = [*map(self._rows.__getitem__, paths)]
+        files.etc = _digest(rows[first:end])
+        files.digest = _digest(rows[:first] + rows[end:])
         return files
 
     def _note(self, path: str, status: os.stat_result, *, times: bool = True) -> None:
@@ -241,6 +242,8 @@ class _HostScan:
                 if directory not in self._real_directories:
                     self._real_directories[directory] = os.path.realpath(directory, strict=True)
                 path = os.path.join(self._real_directories[directory], name)
+                if path in self._result.states:  # scanned, and no link
+                    return path
                 path = os.path.join(self._real_directories[directory], os.readlink(path))
             except OSError as error:
                 if error.errno == errno.EINVAL:  # no link: the end

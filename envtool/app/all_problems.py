@@ -10,8 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from envtool.build import resolution
 from envtool.build.context import Context
@@ -34,8 +33,7 @@ class SchedulerLike(Protocol):
     def finished_layers(self) -> Sequence[KnownLayer]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class NothingBuilt:
+class NothingBuilt(NamedTuple):
     """A graph of which nothing is built: for verbs that only read."""
 
     known: Graph

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from envtool.api import Request
@@ -38,8 +37,7 @@ _REASONS: Mapping[Location, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
+class Sources(NamedTuple):
     """What the reader may use beside the spec, the project's files and the lock."""
 
     store: bool = True  # the answer cache, the layers and their recorded diff IDs

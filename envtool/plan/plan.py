@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from envtool.model import Env, Spec, Where
@@ -20,7 +19,7 @@ Action: TypeAlias = Literal["reuse", "pull", "unpack", "resolve", "build"]
 State: TypeAlias = Literal["cached", "build", "unknown"]
 
 
-# Named tuples, where there is one for each node: they are made in half the time of frozen dataclasses.
+# Named tuples, here and in what plans: a frozen dataclass takes twice the time for each value, and 0.3 ms to define.
 
 
 class PlannedNode(NamedTuple):
@@ -56,8 +55,7 @@ class PlannedStep(NamedTuple):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedEnv:
+class PlannedEnv(NamedTuple):
     """One env: its stack, bottom first, with what its base's sublayers need beside them, and the tasks that would run.
     `rounds` is 2 where the pins of the base decide
     which layers it has, and are not known yet: what stands on it is planned again then."""
@@ -68,8 +66,7 @@ class PlannedEnv:
     rounds: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """All selected envs in the order of the spec, then the services that they use."""
 
     envs: tuple[PlannedEnv, ...]

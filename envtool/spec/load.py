@@ -218,8 +218,7 @@ class _ReadRecorder:
         return tuple(self.seen)
 
 
-@dataclass(frozen=True, slots=True)
-class _LoadedFile:
+class _LoadedFile(NamedTuple):
     """One parsed file with its sections. `defaults` are its own, merged over those of the files that include it."""
 
     node: YamlNode

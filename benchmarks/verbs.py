@@ -20,10 +20,10 @@ SMALL = "version: 1\nenvs: {unit: {base: {debian: bookworm}, language: python, t
 PROJECT = '[project]\nname = "small"\nversion = "1"\ndependencies = ["click"]\n'
 HOST = "version: 1\nenvs: {unit: {base: host, tasks: {test: 'true', lint: 'true'}}}\n"
 LOOKING = ("--help", "list", "plan", "why", "schema")
-LONG = ("test --offline", "test --no-locked")
+LONG = ("test --expect-cached", "test --no-locked")
 SHORT = ("exec unit -- true", "exec -C . unit -- true", "exec -q unit true", "test", "test -q --color never",
          "run test", "run lint -C .", "test --json", "test --junit {junit}", "test -j 2",
-         "test -v", "test --fail-fast", "list", "list --json")  # fmt: skip
+         "test -v", "test --fail-fast", "test --offline", "list", "list --json")  # fmt: skip
 
 
 def many(directory: Path, envs: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 
 from envtool.model import Json
 
@@ -23,6 +24,12 @@ def canonical_json(document: Json) -> bytes:
 def digest(document: Json) -> str:
     """Returns the sha256 of the canonical JSON, in lower-case hex."""
     return hashlib.sha256(canonical_json(document)).hexdigest()
+
+
+def digest_of_digests(digests: Iterable[str]) -> str:
+    """As `digest` of a list of digests in lower-case hex, which need no escape. It takes a third of the time."""
+    text = '","'.join(digests)
+    return hashlib.sha256(f'["{text}"]'.encode() if text else b"[]").hexdigest()
 
 
 def digest_if_json(document: Json) -> str:
@@ -54,8 +61,7 @@ def layer_document(
     content leaves everything above it valid (early cutoff). `beside` are the diff IDs of other trees that the build
     sees, by name.
     """
-    more: dict[str, Json] = {"beside": beside} if beside else {}
-    return more | {
+    document: dict[str, Json] = {
         "format": FORMAT,
         "kind": kind,
         "version": version,
@@ -67,6 +73,9 @@ def layer_document(
         "epoch": epoch,
         "below": below,
     }
+    if beside:
+        document["beside"] = {**beside}
+    return document
 
 
 def archive_document(diff_id: str) -> dict[str, Json]:

@@ -10,6 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal, TypeAlias
 
+PROJECT = "/project"  # where a container sees the project (tasks: the snapshot; builds: the declared inputs)
+BESIDE = "/dev/envtool/beside"  # where the build of a sublayer sees other trees, each under its name: see Part.beside
+BLOBS = "/run/envtool/blobs"  # where a build sees its fetched files, each under its `name`, read-only
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 

@@ -8,12 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from envtool.model import Command, Json
-
-PROJECT = "/project"  # where a container sees the project (tasks: the snapshot; builds: the declared inputs)
-BESIDE = "/dev/envtool/beside"  # where the build of a sublayer sees other trees, each under its name: see Part.beside
-BLOBS = "/run/envtool/blobs"  # where a build sees its fetched files, each under its `name`, read-only
-
+from envtool.model import PROJECT, Command, Json
 
 # ---- files to fetch --------------------------------------------------------------------------------------------
 

@@ -52,33 +52,23 @@ from envtool.api.env_expansion import Additions, EnvKey, Language, Project, Serv
 from envtool.api.kind import Base, Kind, Part, Request
 from envtool.api.site_protocol import Site
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
-from envtool.model import Command, Detection, EnvDraft, Input, InputFile, Json, LayerDraft, Looked, Package, Where
-from envtool.net.integrity import integrity_digest
-from envtool.project.programs import find_program, search_path
-from envtool.recipe import (
+from envtool.model import (
     BESIDE,
     BLOBS,
     PROJECT,
-    Archive,
-    Bind,
-    Cache,
-    Call,
-    Completed,
-    Fetch,
-    ImageSource,
-    Memory,
-    Original,
-    Peek,
-    Place,
-    Recipe,
-    Run,
-    Sealed,
-    Secret,
-    Shown,
-    Step,
-    Text,
-    Unpack,
+    Command,
+    Detection,
+    EnvDraft,
+    Input,
+    InputFile,
+    Json,
+    LayerDraft,
+    Looked,
+    Package,
+    Where,
 )
+from envtool.net.integrity import integrity_digest
+from envtool.project.programs import find_program, search_path
 
 if TYPE_CHECKING:
     from envtool.api.reporting import BARE, LIKELY, PROVEN, LineReader, OutputReader, ReportFormat, Suite
@@ -86,6 +76,27 @@ if TYPE_CHECKING:
     from envtool.api.verbs import Answer, Argument, LayerPins, Option, PinnedProject, PluginVerb, VerbCall
     from envtool.distributions import install_command
     from envtool.events import Case, Event, Report, ReportedTask
+    from envtool.recipe import (
+        Archive,
+        Bind,
+        Cache,
+        Call,
+        Completed,
+        Fetch,
+        ImageSource,
+        Memory,
+        Original,
+        Peek,
+        Place,
+        Recipe,
+        Run,
+        Sealed,
+        Secret,
+        Shown,
+        Step,
+        Text,
+        Unpack,
+    )
 
 __all__ = [
     "API_VERSION", "BARE", "BESIDE", "BLOBS", "LIKELY", "PROJECT", "PROVEN", "Additions", "Answer", "Archive",
@@ -104,6 +115,10 @@ API_VERSION = 1  # raised by each change that plugins have to follow: docs/api-c
 _ON_DEMAND = {  # name -> module: a command that only reads a spec does not need these
     "install_command": "envtool.distributions",
     **dict.fromkeys(("Case", "Event", "Report", "ReportedTask"), "envtool.events"),
+    **dict.fromkeys((
+        "Archive", "Bind", "Cache", "Call", "Completed", "Fetch", "ImageSource", "Memory", "Original", "Peek", "Place",
+        "Recipe", "Run", "Sealed", "Secret", "Shown", "Step", "Text", "Unpack",
+    ), "envtool.recipe"),
     **dict.fromkeys(
         ("BARE", "LIKELY", "PROVEN", "LineReader", "OutputReader", "ReportFormat", "Suite"), "envtool.api.reporting"
     ),
@@ -111,14 +126,15 @@ _ON_DEMAND = {  # name -> module: a command that only reads a spec does not need
     **dict.fromkeys(
         ("Answer", "Argument", "Option", "LayerPins", "PinnedProject", "PluginVerb", "VerbCall"), "envtool.api.verbs"
     ),
-}
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name in _ON_DEMAND:
         from importlib import import_module
 
-        return getattr(import_module(_ON_DEMAND[name]), name)
+        value = globals()[name] = getattr(import_module(_ON_DEMAND[name]), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from envtool.api.site_protocol import Site
 from envtool.model import Input, InputFile, Json, Looked, Where
-from envtool.recipe import Fetch, ImageSource, Original, Recipe
+
+if TYPE_CHECKING:
+    from envtool.recipe import Fetch, ImageSource, Original, Recipe
 
 
 def archive_package(file: str) -> tuple[str, str]:

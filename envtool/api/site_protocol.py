@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 from envtool.model import Command
 from envtool.project.host_access import MAX_FILE_SIZE
-from envtool.recipe import Bind, Completed, Fetch, Sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from envtool.api.oci_images import Registries
+    from envtool.recipe import Bind, Completed, Fetch, Sealed
 
 T = TypeVar("T")
 

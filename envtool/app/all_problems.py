@@ -10,10 +10,8 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from envtool.api import Secret
 from envtool.build import resolution
 from envtool.build.context import Context
 from envtool.build.stack import KnownLayer
@@ -35,8 +33,7 @@ class SchedulerLike(Protocol):
     def finished_layers(self) -> Sequence[KnownLayer]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class NothingBuilt:
+class NothingBuilt(NamedTuple):
     """A graph of which nothing is built: for verbs that only read."""
 
     known: Graph
@@ -93,6 +90,8 @@ def _add_other_problems(
 
 def _secret_problems(node: Node, scheduler: SchedulerLike, context: Context) -> Iterator[Problem]:
     """Secrets that a sublayer of a base, not built yet, asks for and may not have."""
+    from envtool.api import Secret
+
     if (
         not node.of
         or resolution.needs_resolution(node.kind)

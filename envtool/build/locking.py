@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from envtool import keys
-from envtool.api import Cache, Fetch, Secret
 from envtool.build import resolution
 from envtool.build.assess import NodeState, Sources, StateReader
 from envtool.build.context import Context
@@ -18,6 +17,7 @@ from envtool.plan.graph import Graph, Node
 from envtool.project import source_files
 
 if TYPE_CHECKING:
+    from envtool.api import Fetch
     from envtool.plan.change_values import Change
 
 MAX_CHANGES = 5  # changes of one layer that a message lists
@@ -26,6 +26,8 @@ MAX_VALUE_LENGTH = 40  # characters of a name or value in a message
 
 def lock_entries(graph: Graph, made: Sequence[KnownLayer]) -> tuple[LockEntry, ...]:
     """Returns an entry for each built node with pins or files, except what only this machine has (kind `host`)."""
+    from envtool.api import Cache, Secret
+
     by_id = {each.resolved.node.id: each for each in made}
     entries: list[LockEntry] = []
     pure: dict[str, bool] = {}  # decided by pins and spec alone, not by the project, a network or another machine

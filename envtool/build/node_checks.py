@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
-from envtool.api import Base, Kind, Request, Secret
+from envtool.api import Base, Kind, Request
 from envtool.build import resolution
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.project_site import ProjectSite
@@ -16,12 +16,13 @@ from envtool.project import inputs
 from envtool.project.host_access import HostAccess
 
 
-def check_nodes(nodes: Iterable[Node], context: Context) -> None:
+def check_nodes(nodes: Iterable[Node], context: Context, *, is_read: bool = False) -> None:
     """Raises SpecError for all inputs, texts and options of these nodes that are missing, forbidden or wrong. Raises
-    Interrupted."""
+    Interrupted. `is_read`: inputs and texts were read for the requests of these nodes, without an error."""
     problems: dict[Problem, None] = {}
+    of_project = () if is_read else (_check_input_patterns, resolution.read_texts)
     for node in nodes:
-        for check in (_check_input_patterns, resolution.read_texts, _run_kind_check, _check_foreseen_parts):
+        for check in (*of_project, _run_kind_check, _check_foreseen_parts):
             try:
                 check(context, node)
             except PluginError as error:
@@ -100,6 +101,8 @@ def _check_foreseen_parts(context: Context, node: Node) -> None:
 
 def _missing_secrets(context: Context, part: Node) -> Iterator[Problem]:
     """Yields a problem for each required secret that is a file of the project and does not exist."""
+    from envtool.api import Secret
+
     access = context.host_access()
     for mount in part.kind.build(_request(context, part), None).shown:
         if isinstance(mount, Secret) and mount.required and mount.source.startswith("file:"):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from envtool import keys
-from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
+from envtool.api import Base, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.stack import KnownLayer, ResolvedNode, stack_variables
 from envtool.errors import (
@@ -34,6 +34,9 @@ from envtool.project import inputs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.store import answer_cache
 from envtool.store.answer_cache import StoredPins
+
+if TYPE_CHECKING:
+    from envtool.api import Fetch
 
 PINS = 3  # raise it when pins of our own kinds change their form: answers in older stores are then not used
 
@@ -73,10 +76,11 @@ def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, 
     spec = node.spec
     base = below[0] if below else None
     variables = {} if node.of else stack_variables(below)  # a part's options hold the variables that it needs
+    reads = bool(node.kind.inputs(spec.options))  # most layers read no file of the project
     return Request(
         name=spec.name,
         options=spec.options,
-        inputs=_inputs(context, node),
+        inputs=_inputs(context, node) if reads else (),
         where=spec.where,
         directory=spec.directory,
         arch=context.arch,
@@ -85,9 +89,9 @@ def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, 
         base_kind=base.node.kind.name if base else "",
         base_name=base.node.spec.name if base else "",
         base_pins=base.pins if base else None,
-        variables={name: value for name, value in variables.items() if value is not None},
-        unset=tuple(sorted(name for name, value in variables.items() if value is None)),
-        texts=read_texts(context, node),
+        variables={name: value for name, value in variables.items() if value is not None} if variables else {},
+        unset=tuple(sorted(name for name, value in variables.items() if value is None)) if variables else (),
+        texts=read_texts(context, node) if reads else {},
     )
 
 
@@ -112,8 +116,7 @@ def question_for_lock(node: Node, request: Request, below: Sequence[ResolvedNode
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolution:
+class Resolution(NamedTuple):
     """A request and what is known of its pins. `known`: nobody has to be asked, since the kind has no pins, or they are
     locked, or the answer cache has them and they still fit this machine. `again`: ask, whatever the cache has."""
 
@@ -226,7 +229,7 @@ def resolve_pins(node: Node, answer: Resolution, context: Context, site: Recordi
     with answer_cache.lock_question(context.store, question, cancelled=context.cancel.is_set) as name:
         stored = None if answer.again else _find_cached_pins(node, request, question, context)
         if stored is not None:
-            return replace(answer, known=True, pins=stored.pins, file=stored.file)
+            return answer._replace(known=True, pins=stored.pins, file=stored.file)
         try:
             pins = _call_resolve(node, request, site, failed, name)
         except (SpecError, PluginError):
@@ -238,7 +241,7 @@ def resolve_pins(node: Node, answer: Resolution, context: Context, site: Recordi
             error.args = (error.message,)
             raise
         stored = answer_cache.put_pins(context.store, question, pins, node.kind.pins, seen=site.found)
-        return replace(answer, known=True, pins=pins, file=stored.file)
+        return answer._replace(known=True, pins=pins, file=stored.file)
 
 
 def _call_resolve(
@@ -271,8 +274,8 @@ def seen_urls(node: Node, request: Request, context: Context) -> Mapping[str, st
 
 def apply_pins(node: Node, request: Request, pins: Json, *, file: str = "", keyed: bool = True) -> ResolvedNode:
     """Derives everything that decides a node from its pins, and its key. Pure. `file` is that of the answer cache with
-    the pins. Without `keyed` the key is empty: that of a node whose parents are not known would mean nothing. Raises
-    ResolveError for two files of one name."""
+    the pins. Without `keyed` the document and the key are empty: they would mean nothing for a node whose parents are
+    not known. Raises ResolveError for two files of one name, and what the kind raises."""
     kind = node.kind
     epoch = request.epoch
     if node.subject == "base":
@@ -284,13 +287,15 @@ def apply_pins(node: Node, request: Request, pins: Json, *, file: str = "", keye
         duplicate = next(name for name in names if names.count(name) > 1)
         raise ResolveError(f"layer `{request.name}` fetches two files named `{duplicate}`", code="fetch-names")
     archive = kind.build(request, pins).archive if node.of or is_composite(kind) else None
-    document = (
-        keys.archive_document(archive.diff_id)
-        if archive
-        else keys.layer_document(
+    material = None if archive else kind.material(request, pins)
+    document: dict[str, Json] = {}
+    if keyed and archive:
+        document = keys.archive_document(archive.diff_id)
+    elif keyed:
+        document = keys.layer_document(
             kind=f"{node.subject}:{kind.name}",
             version=kind.version,
-            material=kind.material(request, pins),
+            material=material,
             files=[[fetch.name, fetch.sha256] for fetch in sorted(fetches, key=lambda fetch: fetch.name)],
             inputs=[[item.path, item.sha256, item.executable, item.link] for item in request.inputs if item.built],
             variables={**request.variables, **dict.fromkeys(request.unset)},
@@ -299,7 +304,6 @@ def apply_pins(node: Node, request: Request, pins: Json, *, file: str = "", keye
             below=[*request.below],
             beside={name: [*stack] for name, stack in request.beside.items()},
         )
-    )
     return ResolvedNode(
         node=node,
         request=request,
@@ -377,15 +381,14 @@ def _inputs(context: Context, node: Node) -> tuple[InputFile, ...]:
     spec, wanted = node.spec, project_inputs(node)
     if not wanted:
         return ()
-    cancel = context.cancel
     try:
         return inputs.find_inputs(
             context.root,
             wanted,
             apart=(*context.files, *context.logs),
             access=HostAccess(context.root, context.allowed),
-            cancel=cancel.reader,
-            check=cancel.check,
+            cancel=context.cancel.reader,
+            check=context.cancel.check,
             listed=context.listed,
         )
     except (SpecError, Interrupted):

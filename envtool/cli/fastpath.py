@@ -31,6 +31,7 @@ class Line:
     quiet = False
     verbose = False
     fail_fast = False
+    offline = False  # means nothing where nothing is built: the plan is that of a run which knew all results
     color = "auto"
     json = False
     junit = ""
@@ -76,12 +77,12 @@ def _parse_short_options(parsed: Line, letters: str, remaining: Iterator[str]) -
 def _set_flag(parsed: Line, name: str) -> bool:
     """Set an option that has no value. False if the verb is not known to have it."""
     setattr(parsed, name, True)
-    return name != "fail_fast" or parsed.verb in ("test", "build", "run")
+    return name not in ("fail_fast", "offline") or parsed.verb in ("test", "build", "run")
 
 
 def _parse_option(parsed: Line, name: str, value: str | None, remaining: Iterator[str]) -> bool:
     """Parse one option, whose value is given or the next word. False if the option or its value is unknown."""
-    if name in ("--quiet", "--verbose", "--json", "--fail-fast") and value is None:
+    if name in ("--quiet", "--verbose", "--json", "--fail-fast", "--offline") and value is None:
         return _set_flag(parsed, name[2:].replace("-", "_"))
     if name not in ("-C", "--color", "-e", "--env", "-j", "--jobs", "--junit"):
         return False

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.report.formatting import Style
 from envtool.report.text import elide_middle, fit_lines, one_line, pad, visible_width
@@ -77,8 +76,7 @@ def _env_lines(env: PlannedEnv, steps: Sequence[PlannedStep], layout: _StepLayou
     return lines
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _StepLayout:
+class _StepLayout(NamedTuple):
     """How a step is shown on a screen of `columns` (0: no limit), `name` of them for its name; with `keys`, its key."""
 
     style: Style

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from envtool.images.push import PushResult
     from envtool.lock.diff import LockChange
     from envtool.model import Env, Json, Spec
-    from envtool.plan.plan import Plan, PlannedEnv
+    from envtool.plan.plan import Plan, PlannedEnv, PlannedStep
 
 MIN_COLUMNS = 12  # a cell is not made narrower than this
 _SIGNS = {"ok": ("✓", "32"), "warn": ("!", "33"), "fail": ("✗", "31")}
@@ -177,13 +177,19 @@ def plan_json(plan: Plan) -> Json:
             {
                 "name": env.name,
                 "tasks": [*env.tasks],
-                "steps": [{name: item for name, item in asdict(step).items() if name != "on"} for step in env.steps],
+                "steps": [_step_json(step) for step in env.steps],
                 "rounds": env.rounds,
             }
             for env in planned
         ]
 
     return {"envs": stacks(plan.envs), "notes": [*plan.notes], "services": stacks(plan.services)}
+
+
+def _step_json(step: PlannedStep) -> Json:
+    document = {**step._asdict(), "where": step.where and asdict(step.where)}
+    del document["on"]
+    return document
 
 
 def format_fetch(result: GatheredFiles) -> str:

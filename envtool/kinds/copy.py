@@ -5,10 +5,13 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from envtool.api import PROJECT, Input, Json, Kind, Place, Recipe, Request
+from envtool.api import PROJECT, Input, Json, Kind, Request
 from envtool.api.untrusted_text import is_glob, matcher, resolve_known_links
+
+if TYPE_CHECKING:
+    from envtool.api import Recipe
 
 # Only a text: as a number, 755 would be 01363 to chmod(2) and 493 would be 0755, so that the meaning of 644 is unclear.
 MODE: Json = {
@@ -64,6 +67,8 @@ class Copy(Kind):
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """Returns a recipe that places each file."""
+        from envtool.api import Place, Recipe
+
         options = cast("dict[str, Any]", request.options)
         mode = parse_mode(options.get("mode"))
         steps = tuple(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from envtool.api import BLOBS, Fetch, Json, Kind, Place, Recipe, Request, Unpack, shapes
+from envtool.api import BLOBS, Json, Kind, Request, shapes
 from envtool.api.untrusted_text import MAX_SIZE, parse_size
 from envtool.kinds.copy import MODE, TARGET, parse_mode
+
+if TYPE_CHECKING:
+    from envtool.api import Fetch, Recipe
 
 EXAMPLE = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
 HASH: dict[str, Json] = {
@@ -62,6 +65,8 @@ class FetchLayer(Kind):
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """Returns the file."""
+        from envtool.api import Fetch
+
         options = _options(request)
         return (
             Fetch(
@@ -85,6 +90,8 @@ class FetchLayer(Kind):
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """Returns a recipe that unpacks or places the file."""
+        from envtool.api import Place, Recipe, Unpack
+
         options = _options(request)
         name = file_name(options["url"])
         target, mode = _target_and_mode(options)

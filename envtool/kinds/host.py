@@ -12,10 +12,13 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from envtool.api import Base, Bind, Call, Json, Looked, Recipe, Request, Site, shapes
+from envtool.api import Base, Json, Looked, Request, Site, shapes
 from envtool.kinds import host_files
+
+if TYPE_CHECKING:
+    from envtool.api import Recipe
 
 SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 EMPTY_DIRECTORIES = (
@@ -159,6 +162,8 @@ class Host(Base):
     def build(self, request: Request, pins: Any) -> Recipe:
         """Returns a recipe that makes a copy of the public files of /etc, links and empty directories, and mounts the
         system directories."""
+        from envtool.api import Bind, Call, Recipe
+
         directories = [
             name for name in SYSTEM_DIRECTORIES if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")
         ]

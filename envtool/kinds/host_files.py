@@ -88,8 +88,9 @@ class _HostScan:
             files.unseen = f"more than {MAX_ENTRIES:,} files are below /usr/local and similar directories"
         paths = sorted(self._rows)
         first, end = bisect.bisect_left(paths, f"{ETC}/"), bisect.bisect_left(paths, f"{ETC}0")  # "0" comes after "/"
-        files.etc = _digest([self._rows[path] for path in paths[first:end]])
-        files.digest = _digest([self._rows[path] for path in (*paths[:first], *paths[end:])])
+        rows = [*map(self._rows.__getitem__, paths)]
+        files.etc = _digest(rows[first:end])
+        files.digest = _digest(rows[:first] + rows[end:])
         return files
 
     def _note(self, path: str, status: os.stat_result, *, times: bool = True) -> None:
@@ -109,12 +110,14 @@ class _HostScan:
         try:
             with os.scandir(directory) as entries:
                 return list(entries)
-        except FileNotFoundError:
-            return []
         except OSError as error:
-            if os.access(directory, os.X_OK):  # a task can open a file in it whose name it knows
-                self._result.unseen = f"{directory}: {error.strerror}"
+            self._note_unlisted(directory, error)
             return []
+
+    def _note_unlisted(self, directory: str, error: OSError) -> None:
+        """Notes a directory that cannot be listed, but for one that is gone."""
+        if not isinstance(error, FileNotFoundError) and os.access(directory, os.X_OK):
+            self._result.unseen = f"{directory}: {error.strerror}"  # a task can open a file in it whose name it knows
 
     def _tree(self, top: str) -> None:
         """Scans everything below a directory."""
@@ -135,24 +138,37 @@ class _HostScan:
 
     def _tree_entries(self, directory: str, pending: list[tuple[str, os.stat_result]]) -> None:
         """Scans the entries of a directory; adds those that are directories to `pending`. There may be a hundred
-        thousand: of a file it does what `_note` does, without the call."""
-        rows, states = self._rows, self._result.states
-        for entry in self._entries(directory):
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            kind, path = status.st_mode & _KIND, entry.path
-            if entry.name == BYTE_CODE:
-                continue
-            if kind == stat.S_IFDIR:
-                pending.append((path, status))
-            elif kind == stat.S_IFLNK:
-                self._note(path, status)
-                self._links.append(path)
-            else:
-                states[path] = changed = status.st_ctime_ns
-                rows[path] = f"{path} {status.st_mode} {status.st_size} {status.st_mtime_ns} {changed}"
+        thousand: of a file it does what `_note` does, without the call, and the kernel looks up its name alone, in the
+        open directory, instead of its whole path."""
+        rows, states, read_status = self._rows, self._result.states, os.stat
+        descriptor = -1
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            names = os.listdir(descriptor)
+        except OSError as error:
+            self._note_unlisted(directory, error)
+            names = []
+        try:
+            for name in names:
+                if name == BYTE_CODE:
+                    continue
+                try:
+                    status = read_status(name, dir_fd=descriptor, follow_symlinks=False)
+                except OSError:
+                    continue
+                path, mode = f"{directory}/{name}", status.st_mode
+                kind = mode & _KIND
+                if kind == stat.S_IFDIR:
+                    pending.append((path, status))
+                elif kind == stat.S_IFLNK:
+                    self._note(path, status)
+                    self._links.append(path)
+                else:
+                    states[path] = changed = status.st_ctime_ns
+                    rows[path] = f"{path} {mode} {status.st_size} {status.st_mtime_ns} {changed}"
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def _shallow(self, directory: str, depth: int) -> None:
         """Scans a directory and those below it down to `depth`, without those that `_tree` has scanned."""
@@ -226,6 +242,8 @@ class _HostScan:
                 if directory not in self._real_directories:
                     self._real_directories[directory] = os.path.realpath(directory, strict=True)
                 path = os.path.join(self._real_directories[directory], name)
+                if path in self._result.states:  # scanned, and no link
+                    return path
                 path = os.path.join(self._real_directories[directory], os.readlink(path))
             except OSError as error:
                 if error.errno == errno.EINVAL:  # no link: the end

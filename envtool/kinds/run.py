@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from envtool.api import PROJECT, Call, Command, Input, Json, Kind, Recipe, Request, Run
+from envtool.api import PROJECT, Command, Input, Json, Kind, Request
+
+if TYPE_CHECKING:
+    from envtool.api import Recipe
 
 INPUTS = "/dev/envtool/inputs"  # the inputs of a layer that is built in the project's place; no part of the layer
 DAY = 86400  # seconds
@@ -57,13 +60,14 @@ class RunLayer(Kind):
 
     def inputs(self, options: Json) -> tuple[Input, ...]:
         """Returns the paths and patterns under `inputs`."""
-        return tuple(Input(str(path)) for path in _options(options).get("inputs", ()))
+        paths = _options(options).get("inputs")
+        return tuple(Input(str(path)) for path in paths) if paths else ()
 
     def material(self, request: Request, pins: Json) -> Json:
         """Returns the commands, and whether they had the network. The patterns of `inputs` are no part of it: the
         matched files are in the key."""
         return {
-            "run": [_material(command) for command in commands(_options(request.options)["run"])],
+            "run": _material(_options(request.options)["run"]),
             "network": _network(request.options),
             "project": bool(request.inputs),
             **({"in_place": True} if _in_place(request.options) else {}),
@@ -75,6 +79,8 @@ class RunLayer(Kind):
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """Returns a recipe that runs the commands."""
+        from envtool.api import Call, Recipe, Run
+
         in_place, network = _in_place(request.options), _network(request.options)
         cwd = PROJECT if request.inputs or in_place else "/"
         steps = tuple(Run(command=command, cwd=cwd) for command in commands(_options(request.options)["run"]))
@@ -91,12 +97,10 @@ class RunLayer(Kind):
 
     def summary(self, request: Request, pins: Json) -> str:
         """Returns the number of commands, and whether they are built in place or impure."""
-        count = len(commands(_options(request.options)["run"]))
-        notes = [
-            *(["in place"] if _in_place(request.options) else []),
-            *(["network"] if _network(request.options) else []),
-        ]
-        return ", ".join([f"{count} command{'s' if count != 1 else ''}", *notes])
+        count = len(_material(_options(request.options)["run"]))
+        in_place = ", in place" if _in_place(request.options) else ""
+        network = ", network" if _network(request.options) else ""
+        return f"{count} command{'s' if count != 1 else ''}{in_place}{network}"
 
 
 def commands(value: Json) -> tuple[Command, ...]:
@@ -112,8 +116,11 @@ def commands(value: Json) -> tuple[Command, ...]:
     )
 
 
-def _material(command: Command) -> Json:
-    return [*command.argv] if command.argv else command.shell
+def _material(value: Json) -> list[Json]:
+    """Returns the commands of a `run` value as JSON: a shell line as text, an argv as a list."""
+    if isinstance(value, str):  # nearly all are one line
+        return [value]
+    return [[*command.argv] if command.argv else command.shell for command in commands(value)]
 
 
 def _options(options: Json) -> dict[str, Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from envtool.api import Base, Fetch, Json, Problem, Recipe, Request, ResolveError, Site, SpecError, Unpack, shapes
+from envtool.api import Base, Json, Problem, Request, ResolveError, Site, SpecError, shapes
 from envtool.kinds.fetch import EXAMPLE, HASH, LIMIT, parse_limit
+
+if TYPE_CHECKING:
+    from envtool.api import Fetch, Recipe
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst", ".zip")
 
@@ -74,6 +77,8 @@ class Tarball(Base):
 
     def fetches(self, request: Request, pins: Any) -> tuple[Fetch, ...]:
         """Returns the archive, under a name whose ending says how it is compressed."""
+        from envtool.api import Fetch
+
         location = pins["url"].partition("?")[0] if "url" in pins else pins["path"]
         ending = max((suffix for suffix in _ENDINGS if location.endswith(suffix)), key=len, default=".tar")
         limit = parse_limit(cast("dict[str, Any]", request.options))
@@ -92,6 +97,8 @@ class Tarball(Base):
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """Returns a recipe that unpacks the archive with its owners."""
+        from envtool.api import Recipe, Unpack
+
         (fetch,) = self.fetches(request, pins)
         options: Any = request.options
         strip = options.get("strip", 0)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from envtool.model import Env, Spec, Where
 from envtool.plan.graph import Graph, Node, is_composite
@@ -20,8 +19,10 @@ Action: TypeAlias = Literal["reuse", "pull", "unpack", "resolve", "build"]
 State: TypeAlias = Literal["cached", "build", "unknown"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedNode:
+# Named tuples, here and in what plans: a frozen dataclass takes twice the time for each value, and 0.3 ms to define.
+
+
+class PlannedNode(NamedTuple):
     """What a run does for one node. `key` is empty while it is not known: `waits` are then the nodes (ids) whose diff
     IDs it needs; the node is planned again once those are known, and may be in the store after all."""
 
@@ -37,8 +38,7 @@ class PlannedNode:
         return "cached" if self.action == "reuse" else "build" if self.key else "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedStep:
+class PlannedStep(NamedTuple):
     """One base or layer of an env's stack."""
 
     name: str
@@ -55,8 +55,7 @@ class PlannedStep:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedEnv:
+class PlannedEnv(NamedTuple):
     """One env: its stack, bottom first, with what its base's sublayers need beside them, and the tasks that would run.
     `rounds` is 2 where the pins of the base decide
     which layers it has, and are not known yet: what stands on it is planned again then."""
@@ -67,8 +66,7 @@ class PlannedEnv:
     rounds: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """All selected envs in the order of the spec, then the services that they use."""
 
     envs: tuple[PlannedEnv, ...]
@@ -102,7 +100,7 @@ def _plan_env(env: Env, graph: Graph, nodes: Mapping[str, PlannedNode], verb: st
 
 
 def _plan_step(node: Node, graph: Graph, nodes: Mapping[str, PlannedNode]) -> PlannedStep:
-    planned = nodes.get(node.id, PlannedNode(action="build"))
+    planned = nodes.get(node.id, _UNPLANNED)
     return PlannedStep(
         name=node.spec.name,
         kind=node.spec.kind,
@@ -119,8 +117,13 @@ def _plan_step(node: Node, graph: Graph, nodes: Mapping[str, PlannedNode]) -> Pl
     )
 
 
+_UNPLANNED = PlannedNode(action="build")
+
+
 def _wait_reason(planned: PlannedNode, graph: Graph, nodes: Mapping[str, PlannedNode]) -> str:
     """Names the nodes that a node waits for: those that wait for no other come first, and are enough."""
+    if not planned.waits:
+        return ""
     first = [node_id for node_id in planned.waits if node_id in nodes and not nodes[node_id].waits]
-    names = dict.fromkeys(f"`{graph.nodes[node_id].spec.name}`" for node_id in first or planned.waits)
-    return f"its key depends on what {', '.join(names)} comes out as" if names else ""
+    names = dict.fromkeys([f"`{graph.nodes[node_id].spec.name}`" for node_id in first or planned.waits])
+    return f"its key depends on what {', '.join(names)} comes out as"

@@ -40,7 +40,7 @@ def _make_visible(match: re.Match[str]) -> str:
 
 def _strip_controls(text: str, *, color: bool) -> str:
     """Returns `text` without control sequences, except SGR with `color`, and with other control characters visible."""
-    if text.isascii() and text.isprintable():  # nearly all names: a plan of 5,000 layers has 20,000
+    if text.isascii() and text.isprintable():
         return text
     parts: list[str] = []
     end = 0
@@ -85,6 +85,8 @@ class LiveSanitizer:
 
 def one_line(text: str) -> str:
     """Returns an untrusted name, detail or message as one safe line without colours."""
+    if text.isascii() and text.isprintable():  # nearly all names: a plan of 5,000 layers has 20,000
+        return text
     return _strip_controls(text.replace("\n", " ").replace("\r", " "), color=False)
 
 
@@ -95,6 +97,8 @@ def strip_colors(text: str) -> str:
 
 def visible_width(text: str) -> int:
     """Returns the columns that `text` takes: two for a wide character, none for colours and accents."""
+    if text.isascii() and "\x1b" not in text:
+        return len(text)
     return count_cells(strip_colors(text))
 
 

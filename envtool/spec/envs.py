@@ -16,12 +16,12 @@ from envtool.spec.declarations import (
     note_outside_project,
     resolve_set_variables,
 )
-from envtool.spec.plugin_keys import AddedToEnv, SubdirectoryProject, added_by_keys, language_layers
+from envtool.spec.plugin_keys import AddedToEnv, SubdirectoryProject, added_by_keys, check_keys, language_layers
 from envtool.spec.tasks import make_tasks
 from envtool.spec.template import is_template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from envtool.api import Project
     from envtool.spec.declarations import DeclaredLayer
@@ -60,20 +60,17 @@ class EnvPoint:
     kind: KindOfStack | None = None
     fields: Mapping[str, YamlNode] = field(init=False)  # the entries of `node`
     where: Where = field(init=False)  # of `at`
+    scope: Scope = field(init=False)  # the names that its templates may use
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", self.node.mapping())
         object.__setattr__(self, "where", self.at.where)
+        own: Scope = {"matrix": self.values, "env": {"name": self.name, "group": self.group}}
+        object.__setattr__(self, "scope", own if self.user is None else self.user.scope)
 
     @property
     def directory(self) -> str:
         return self.at.source.directory
-
-    @property
-    def scope(self) -> Scope:
-        if self.user is not None:
-            return self.user.scope
-        return {"matrix": self.values, "env": {"name": self.name, "group": self.group}}
 
     @property
     def label(self) -> str:
@@ -211,7 +208,7 @@ def _layers(work: LoadContext, point: EnvPoint) -> list[tuple[LayerSpec, YamlNod
     if node is not None and len(entries) > MAX_LAYERS:
         work.problems.add(node, f"{point.label} has {len(entries):,} layers, at most {MAX_LAYERS:,} go", code="limit")
         return []
-    layers: list[tuple[LayerSpec, YamlNode]] = []
+    layers: list[tuple[DeclaredLayer, YamlNode]] = []
     for entry in entries:
         declared: DeclaredLayer | None = None
         if isinstance(entry.value, dict):
@@ -226,21 +223,26 @@ def _layers(work: LoadContext, point: EnvPoint) -> list[tuple[LayerSpec, YamlNod
                 )
                 work.problems.add(entry, f"unknown layer `{name}`", code="unknown-layer", hint=hint)
         if declared is not None:
-            layers.append((make_layer(work, declared, point.scope), entry))
-    return _number_duplicates(layers)
+            layers.append((declared, entry))
+    names = _number_duplicates(layers)
+    return [
+        (make_layer(work, declared, point.scope, name), entry)
+        for (declared, entry), name in zip(layers, names, strict=True)
+    ]
 
 
-def _number_duplicates(layers: list[tuple[LayerSpec, YamlNode]]) -> list[tuple[LayerSpec, YamlNode]]:
-    """Renames layers written in place, which are named for their kind, where the name is in use: `apt`, `apt-2` …"""
-    used = {spec.name for spec, entry in layers if not isinstance(entry.value, dict)}
-    for index, (spec, entry) in enumerate(layers):
-        if not isinstance(entry.value, dict):
-            continue
-        name = next(n for n in _names_for_kind(spec.kind) if n not in used)
+def _number_duplicates(layers: list[tuple[DeclaredLayer, YamlNode]]) -> list[str]:
+    """Returns the names of layers. Those written in place are named for their kind, with a number where the name is in
+    use: `apt`, `apt-2` …"""
+    used = {declared.name for declared, entry in layers if not isinstance(entry.value, dict)}
+    names: list[str] = []
+    for declared, entry in layers:
+        name, number = declared.name, 2
+        while isinstance(entry.value, dict) and name in used:
+            name, number = f"{declared.kind.name}-{number}", number + 1
         used.add(name)
-        if name != spec.name:
-            layers[index] = (_rename_layer(spec, name), entry)
-    return layers
+        names.append(name)
+    return names
 
 
 def _added_by_plugins(
@@ -251,6 +253,10 @@ def _added_by_plugins(
 
     Plugins are asked twice if there are any such names. The first call, without any, gives the layers that they add
     before the user's layers: needing one of those does not move a layer above theirs."""
+    keys = point.fields.keys()
+    if "language" not in keys and point.kind is None and not keys & work.registry.env_keys.keys():
+        check_keys(work, f"{point.section[:-1]} `{point.name}`", point.node, point.fields, "", None)
+        return AddedToEnv(), frozenset()
 
     def ask(above: frozenset[str]) -> AddedToEnv:
         directory = point.directory
@@ -301,6 +307,8 @@ def _stack(
 ) -> tuple[LayerSpec, ...]:
     """Returns all layers, bottom first. The name of the env's language in `needs` stands for all layers that it
     adds."""
+    if not (added_by_plugins.before or added_by_plugins.after or above):
+        return tuple(spec for spec, _ in layers)
     at = point.fields.get("language")
     language = work.text(at, point.scope) if at is not None else ""
     before, after = added_by_plugins.before, added_by_plugins.after
@@ -316,27 +324,6 @@ def _stack(
     lower = (spec for spec, _ in layers if spec.name not in above)
     upper = (expand_language(spec) for spec, _ in layers if spec.name in above)
     return (*before, *lower, *after, *upper)
-
-
-def _names_for_kind(kind: str) -> Iterator[str]:
-    yield kind
-    number = 2
-    while True:
-        yield f"{kind}-{number}"
-        number += 1
-
-
-def _rename_layer(spec: LayerSpec, name: str) -> LayerSpec:
-    # without dataclasses.replace, which takes four times as long: most layers of a large spec are written in place
-    return LayerSpec(
-        name=name,
-        kind=spec.kind,
-        options=spec.options,
-        where=spec.where,
-        needs=spec.needs,
-        set=spec.set,
-        directory=spec.directory,
-    )
 
 
 def _check_names(
@@ -359,6 +346,8 @@ def _check_names(
 
 
 def _check_needs(work: LoadContext, point: EnvPoint, stack: tuple[LayerSpec, ...]) -> None:
+    if not any(spec.needs for spec in stack):
+        return
     below: set[str] = set()
     names = {spec.name for spec in stack}
     node = point.fields.get("layers")

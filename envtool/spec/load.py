@@ -23,7 +23,7 @@ from envtool.spec.template import is_template
 from envtool.spec.validate import SchemaChecker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from envtool.api import Project
     from envtool.model import Json
@@ -93,11 +93,12 @@ def load(
     problems.raise_any()
     if known is not None and digest and not is_known:
         known.add(digest)
-    produced = _output_patterns(files, values, envs)
+    if produced := _output_patterns(files, values, envs):
+        envs = [replace(env, produced=produced) for env in envs]
     return Spec(
         file=file,
         root=root,
-        envs=tuple(replace(env, produced=produced) for env in envs),
+        envs=tuple(envs),
         bases=bases,
         layers=layers,
         read=tuple(posixpath.normpath(posixpath.join(root, path)) for path in recorder.paths),
@@ -121,21 +122,25 @@ def _output_patterns(files: Sequence[_LoadedFile], values: Sequence[Json], envs:
     """Returns the output patterns of all tasks: of expanded envs, and of other envs where they are not templates."""
     patterns = {pattern for env in envs for task in env.tasks for pattern in task.outputs}
     for loaded, value in zip(files, values, strict=True):
-        paths = (scalar_types.resolve_project_path(output, loaded.node.source.directory) for output in _outputs(value))
+        outputs: list[str] = []
+        _add_outputs(value, outputs)
+        paths = (scalar_types.resolve_project_path(output, loaded.node.source.directory) for output in outputs)
         patterns.update(pattern for pattern in paths if pattern)
     return tuple(sorted(patterns))
 
 
-def _outputs(value: Any, *, inside: bool = False) -> Iterator[str]:
-    """Yields the strings below each key `outputs` of a spec, without templates."""
+def _add_outputs(value: Json, outputs: list[str], *, inside: bool = False) -> None:
+    """Adds the strings below each key `outputs` of a spec, without templates."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _outputs(inner, inside=key == "outputs")
+            if key == "outputs" or isinstance(inner, dict | list):
+                _add_outputs(inner, outputs, inside=key == "outputs")
     elif isinstance(value, list):
         for inner in value:
-            yield from _outputs(inner, inside=inside)
+            if inside or isinstance(inner, dict | list):
+                _add_outputs(inner, outputs, inside=inside)
     elif inside and isinstance(value, str) and not is_template(value):
-        yield value
+        outputs.append(value)
 
 
 def _checker(registry: PluginRegistry) -> SchemaChecker:
@@ -213,8 +218,7 @@ class _ReadRecorder:
         return tuple(self.seen)
 
 
-@dataclass(frozen=True, slots=True)
-class _LoadedFile:
+class _LoadedFile(NamedTuple):
     """One parsed file with its sections. `defaults` are its own, merged over those of the files that include it."""
 
     node: YamlNode

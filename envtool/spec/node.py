@@ -240,7 +240,8 @@ def parse(text: str, source: SpecFile, problems: Problems, reader: YamlReader | 
         problems.add(start, f"the file is larger than {MAX_BYTES // 2**20} MiB", code="limit")
         return None
     try:
-        return (reader or YamlReader(source, problems)).document(yaml.parse(text, Loader=_Loader))
+        # as yaml.parse does, which asks for each event twice; there is no file that the loader would have to close
+        return (reader or YamlReader(source, problems)).document(iter(_Loader(text).get_event, None))
     except ParsingStopped:
         return None
     except yaml.MarkedYAMLError as error:
@@ -268,14 +269,18 @@ def parse(text: str, source: SpecFile, problems: Problems, reader: YamlReader | 
 
 
 class _Frame:
-    """A list or mapping that is being parsed."""
+    """A list or mapping that is being parsed: its value is either `members` or `mapping`, whose keys are in `keys`.
+    `key` is the key whose value comes next."""
 
-    __slots__ = ("anchor", "key", "node")
+    __slots__ = ("anchor", "key", "keys", "mapping", "members", "node")
 
     def __init__(self, node: YamlNode, anchor: str | None) -> None:
         self.node = node
         self.anchor = anchor
         self.key: YamlNode | None = None
+        self.members = node.value if isinstance(node.value, list) else None
+        self.mapping = node.value if isinstance(node.value, dict) else {}
+        self.keys = node.keys if node.keys is not None else {}
 
 
 class YamlReader:
@@ -298,7 +303,8 @@ class YamlReader:
         for event in events:
             kind = type(event)
             if kind is yaml.ScalarEvent:
-                self.anchor(event)
+                if event.anchor is not None:
+                    self.anchor(event)
                 self.put(self.scalar(event), event.anchor)
             elif kind is yaml.MappingStartEvent:
                 self.open(event, {}, dict)
@@ -327,19 +333,20 @@ class YamlReader:
         raise ParsingStopped
 
     def open(self, event: Any, value: dict[str, YamlNode] | list[YamlNode], expected: type) -> None:
-        node = YamlNode(value, self.source, event.start_mark.line + 1, event.start_mark.column + 1, 1)
+        mark, tag, anchor = event.start_mark, event.tag, event.anchor
+        node = YamlNode(value, self.source, mark.line + 1, mark.column + 1, 1)
         if len(self.stack) >= MAX_DEPTH:
             self.refuse(node, _DEEP, "limit")
-        if event.tag is not None and _TAGS.get(event.tag) is not expected:
-            self.refuse_tag(node, event.tag)
-        if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:
+        if tag is not None and _TAGS.get(tag) is not expected:
+            self.refuse_tag(node, tag)
+        if self.stack and self.stack[-1].key is None and self.stack[-1].members is None:
             self.refuse_key(node)
         if expected is dict:
             node.keys = {}
-        if event.anchor:
+        if anchor:
             self.anchor(event)
-            self.anchors[event.anchor] = None
-        self.stack.append(_Frame(node, event.anchor))
+            self.anchors[anchor] = None
+        self.stack.append(_Frame(node, anchor))
 
     def refuse_key(self, node: YamlNode) -> NoReturn:
         """Notes a list or mapping in place of a key, which is usually a template without quotes. Raises
@@ -377,7 +384,7 @@ class YamlReader:
         target = self.anchors[event.anchor]
         if target is None:
             self.refuse(here, f"`*{event.anchor}` contains itself", "yaml", "write the value out")
-        if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:
+        if self.stack and self.stack[-1].key is None and self.stack[-1].members is None:
             self.refuse(here, "an alias as a key", "yaml", "write the key out")
         self.put(target, None, at=here)
 
@@ -392,21 +399,17 @@ class YamlReader:
             self.root = node
             return
         frame = self.stack[-1]
-        container = frame.node
-        container.size += node.size
-        if isinstance(container.value, list):
-            container.value.append(node)
-        elif frame.key is None:
+        frame.node.size += node.size
+        key = frame.key
+        if frame.members is not None:
+            frame.members.append(node)
+        elif key is None:
             frame.key = node
         else:
-            self.entry(frame, node)
+            frame.key = None
+            self.entry(frame.mapping, frame.keys, key, node)
 
-    def entry(self, frame: _Frame, value: YamlNode) -> None:
-        key, frame.key = frame.key, None
-        mapping, keys = frame.node.value, frame.node.keys
-        assert key is not None
-        assert isinstance(mapping, dict)
-        assert keys is not None
+    def entry(self, mapping: dict[str, YamlNode], keys: dict[str, YamlNode], key: YamlNode, value: YamlNode) -> None:
         name = key.value
         if not isinstance(name, str):
             key_text = key.text or "null"
@@ -443,8 +446,9 @@ class YamlReader:
 
     def scalar(self, event: Any) -> YamlNode:
         start, end, text = event.start_mark, event.end_mark, event.value
-        width = end.column - start.column if end.line == start.line else 1
-        node = YamlNode(text, self.source, start.line + 1, start.column + 1, width)
+        line, column = start.line, start.column
+        width = end.column - column if end.line == line else 1
+        node = YamlNode(text, self.source, line + 1, column + 1, width)
         if len(text) > MAX_SCALAR:
             self.refuse(node, f"a value of more than {MAX_SCALAR // 1024} KiB", "limit", "put it into a file")
         tag = event.tag

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from envtool import plugin_calls
 from envtool.errors import SpecError, UsageError
@@ -24,15 +23,14 @@ if TYPE_CHECKING:
 AddedLayers = tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class AddedToEnv:
+class AddedToEnv(NamedTuple):
     """What plugins add to an env: layers before and after the user's, and variables of its tasks. `origins` have, for
     each layer, the key in the spec that adds it."""
 
     before: tuple[LayerSpec, ...] = ()
     after: tuple[LayerSpec, ...] = ()
-    variables: Mapping[str, str | None] = field(default_factory=dict)
-    origins: Mapping[str, YamlNode] = field(default_factory=dict)
+    variables: Mapping[str, str | None] = {}
+    origins: Mapping[str, YamlNode] = {}
 
 
 def added_by_keys(
@@ -153,7 +151,7 @@ def language_layers(
     at = fields.get("language")
     name = work.text(at, scope) if at is not None else ""
     language = work.registry.languages.get(name)
-    _check_keys(work, f"{section[:-1]} `{env}`", node, fields, name, language)
+    check_keys(work, f"{section[:-1]} `{env}`", node, fields, name, language)
     if at is None:
         return (), ()
     if language is None:
@@ -202,10 +200,12 @@ def _expand_draft(
     )
 
 
-def _check_keys(
+def check_keys(
     work: LoadContext, label: str, node: YamlNode, fields: Mapping[str, YamlNode], name: str, language: Language | None
 ) -> None:
     """Notes keys that belong to a language other than that of the env; `label` is the env in words."""
+    if fields.keys() <= ENV_KEYS:
+        return
     owners: dict[str, list[str]] = {}
     for other in work.registry.languages.values():
         for key in other.options:

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from envtool.api import Fetch
 from envtool.errors import FetchError, StoreError
 from envtool.project.source_files import VENDOR
 
 if TYPE_CHECKING:
+    from envtool.api import Fetch
     from envtool.net import RetryPolicy
 
 VARIABLE = "ENVTOOL_BLOBS"

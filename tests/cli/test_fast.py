@@ -31,6 +31,8 @@ SAME = [  # spellings of one command line: the words, and what they mean
     (["test", "-v"], ("test", ".", ())),
     (["-vv", "build", "-xvea", "--verbose"], ("build", ".", ("a",))),
     (["run", "lint", "--fail-fast", "-q", "-x"], ("lint", ".", ())),
+    (["test", "--offline"], ("test", ".", ())),
+    (["build", "-q", "--offline", "-ea", "--offline"], ("build", ".", ("a",))),
 ]
 LONG = [
     ["exec", "unit"], ["exec", "--", "unit", "true"], ["exec", "unit", "ls", "-la"], ["exec", "-e", "unit", "true"],
@@ -39,6 +41,7 @@ LONG = [
     ["test", "-C", ""], ["test", "--color", "blue"], ["test", "--junit", "."], ["test", "--junit", "/dev/stdout"],
     ["test", "-j", "0"], ["test", "-j", "many"], ["-j", "2", "test"], ["--junit", "x", "test"], ["test", "--json=1"],
     ["test", "-f", "x"], ["test", "-qv"], ["-v", "test", "--json"], ["-x", "test"], ["--fail-fast", "run", "lint"],
+    ["--offline", "test"], ["test", "--offline=1"], ["list", "--offline"], ["exec", "unit", "--offline", "--", "true"],
     ["exec", "-x", "unit", "true"], ["test", "--fail-fast=1"], ["test", "--verbose=2"], ["help", "test"],
     ["list", "test"], ["-C", "test"], ["test", "--quiet=1"], ["test", "-"], ["--env", "a", "test"], ["test", "--en", "a"],
     ["test", "--directory=a"], ["-C=a", "test"], ["exec", "", "true"], ["test", "-h"], ["--version", "test"], [],
@@ -51,7 +54,7 @@ WORDS = [
 ]  # fmt: skip
 
 KNOWN = ["exec", "test", "run", "unit", "-q", "-C", "a", "-Ca", "-qC", "--", "-e", "--env=a", "--color=never", "-l",
-         "-v", "-x"]  # fmt: skip
+         "-v", "-x", "--offline"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +141,12 @@ def test_the_short_way_means_what_the_long_way_does(read, words):
         assert [(name, os.path.abspath(path)) for name, path in written] == [("junit", said.junit)] * bool(said.junit)
         reports = (said.junit,) if said.junit else ()
         assert request == request.__class__(
-            directory=said.directory, envs=said.envs, jobs=request.jobs, fail_fast=said.fail_fast, reports=reports
+            directory=said.directory,
+            envs=said.envs,
+            jobs=request.jobs,
+            fail_fast=said.fail_fast,
+            offline=said.offline,
+            reports=reports,
         )  # how many run at once means nothing where nothing runs
 
 

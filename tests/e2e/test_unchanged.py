@@ -375,7 +375,15 @@ def test_the_short_way_says_what_the_long_way_says(short):
     assert lines(told) == lines(short.prepare())
     assert short.told("-q").startswith("── 2 unchanged in ")
     assert short.told("-C", str(place.project), cwd="/")
-    for words in (["-v"], ["-vv", "--color=always"], ["--verbose", "-j1"], ["-x"], ["--fail-fast", "-q"], ["-xv"]):
+    for words in (
+        ["-v"],
+        ["-vv", "--color=always"],
+        ["--verbose", "-j1"],
+        ["-x"],
+        ["--fail-fast", "-q"],
+        ["-xv"],
+        ["--offline"],
+    ):
         assert lines(short.told(*words)) == lines(short.prepare(*words)), words
     for words in (["-v", "--json"], ["--again"], ["--", "x"], ["-e", "unit"], ["--refresh"]):
         assert not short.told(*words), words

@@ -8,26 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from envtool.api import (
-    BLOBS,
-    Bind,
-    Call,
-    Command,
-    Completed,
-    Fetch,
-    Json,
-    Kind,
-    Recipe,
-    Request,
-    ResolveError,
-    Run,
-    Site,
-    shapes,
-)
+from envtool.api import BLOBS, Command, Json, Kind, Request, ResolveError, Site, shapes
 from envtool.kinds.debian import bootstrap
 from envtool.kinds.debian import pins as pinned
 
 if TYPE_CHECKING:
+    from envtool.api import Completed, Fetch, Recipe
     from envtool.kinds.debian.apt_sources import AptSources
     from envtool.kinds.debian.package_index import PackageIndex
 
@@ -143,6 +129,7 @@ class Apt(Kind):
     def build(self, request: Request, pins: Any) -> Recipe:
         """Returns a recipe that offers the debs to apt as an archive, and lets apt install the packages that the spec
         names."""
+        from envtool.api import Call, Recipe, Run
         from envtool.kinds.debian import offline_repo
 
         options = AptOptions.read(request.options)
@@ -194,6 +181,8 @@ exec "$@"
 
 
 def _simulate_install(options: AptOptions, sources: AptSources, site: Site, *arguments: str) -> Completed:
+    from envtool.api import Bind
+
     sources_list = "\n".join(
         f"deb [arch={sources.arch} trusted=yes] http://{index}.invalid {item.suite} {item.component}"
         for index, item in enumerate(sources.lists)

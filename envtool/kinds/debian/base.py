@@ -6,12 +6,15 @@ import os
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from envtool.api import Base, Call, Fetch, Input, Json, Recipe, Request, Site, shapes
+from envtool.api import Base, Input, Json, Request, Site, shapes
 from envtool.kinds.debian import bootstrap
 from envtool.kinds.debian import pins as pinned
 from envtool.kinds.debian.suite_options import SuiteOptions
+
+if TYPE_CHECKING:
+    from envtool.api import Fetch, Recipe
 
 _STRINGS: dict[str, Json] = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _SUITE: dict[str, Json] = {
@@ -151,6 +154,7 @@ class Debian(Base):
 
     def build(self, request: Request, pins: Any) -> Recipe:
         """Returns a recipe that unpacks the debs, writes dpkg's database and configures the packages."""
+        from envtool.api import Call, Recipe
         from envtool.kinds.debian import unpack_debs
 
         debs = sorted(pins["debs"], key=lambda item: (-item["size"], item["name"]))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from envtool.api import Command, Run
+from typing import TYPE_CHECKING
+
+from envtool.api import Command
+
+if TYPE_CHECKING:
+    from envtool.api import Run
 
 ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
@@ -75,6 +80,8 @@ def recompile_step() -> Run:
 
 def shell_step(script: str, **env: str) -> Run:
     """Returns a shell step in the environment that maintainer scripts expect."""
+    from envtool.api import Run
+
     return Run(command=Command(shell=script), env=ENVIRONMENT | env)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from envtool.api import Fetch, Json, Request, Site, shapes
+from envtool.api import Json, Request, Site, shapes
 from envtool.api.untrusted_text import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from envtool.api import Fetch
     from envtool.kinds.debian.package_index import DebianPackage
 
 
@@ -74,6 +75,8 @@ class PackageList:
 
     def fetch(self, archives: Sequence[str] = ()) -> Fetch:
         """Returns the file to fetch: from its own `url`, or from `archives` (URLs) if it has none."""
+        from envtool.api import Fetch
+
         name = f"{self.suite}_{self.component}_Packages.{self.form}".replace("/", "_")
         return with_archives(
             Fetch(sha256=self.sha256, size=self.size, name=name), [self.url] if self.url else archives, self.path
@@ -109,6 +112,8 @@ def pin_package(package: DebianPackage) -> dict[str, Json]:
 def deb_fetches(pins: Any) -> tuple[Fetch, ...]:
     """Returns the debs of pins (`lists` and `debs`) as files to fetch, named as apt names them. Raises LookupError if
     the Packages file of a deb is not in `lists`."""
+    from envtool.api import Fetch
+
     if any(deb.get("list", 0) >= len(pins["lists"]) for deb in pins["debs"]):
         raise LookupError("a package of a list that is not there")
     return tuple(Fetch(sha256=deb["sha256"], size=deb["size"], name=file_name(deb)) for deb in pins["debs"])

@@ -5,11 +5,14 @@ The methods import `resolver` when they are called: kinds are loaded whenever a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from envtool.api import Base, Fetch, Input, Json, Part, Recipe, Request, Site, shapes
+from envtool.api import Base, Input, Json, Part, Request, Site, shapes
 from envtool.kinds.dockerfile.options import PATH, text_inputs
 from envtool.kinds.image import pins as pinned
+
+if TYPE_CHECKING:
+    from envtool.api import Fetch, Recipe
 
 
 class Dockerfile(Base):
@@ -159,6 +162,7 @@ class Dockerfile(Base):
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """Returns the recipe of the base's own layer, which is empty for `scratch`."""
+        from envtool.api import Recipe
         from envtool.kinds.dockerfile import resolver
 
         image = resolver.own_image_request(request, pins)

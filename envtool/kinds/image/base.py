@@ -5,28 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from envtool.api import (
-    Archive,
-    Base,
-    Fetch,
-    FetchError,
-    ImageSource,
-    Input,
-    Json,
-    Kind,
-    Original,
-    Part,
-    Problem,
-    Recipe,
-    Request,
-    Site,
-    SpecError,
-)
+from envtool.api import Base, FetchError, Input, Json, Kind, Part, Problem, Request, Site, SpecError
 from envtool.api.untrusted_text import format_size
 from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.pins import PinnedLayer
 
 if TYPE_CHECKING:
+    from envtool.api import Fetch, ImageSource, Original, Recipe
     from envtool.kinds.image.source import ImageLocation
 
 BLOB = "layer"  # name of the layer's file in a build
@@ -55,6 +40,8 @@ class ImageLayer(Kind):
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """Returns a recipe that unpacks the blob."""
+        from envtool.api import Archive, Recipe
+
         return Recipe(archive=Archive(name=BLOB, diff_id=_layer(request.options).diff_id))
 
     def summary(self, request: Request, pins: Json) -> str:
@@ -172,6 +159,8 @@ class ImageBase(Base):
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """Returns a recipe that unpacks the first layer; empty for an image without layers."""
+        from envtool.api import Archive, Recipe
+
         first = pinned.stacked_layers(pins)[:1]
         return Recipe(archive=Archive(name=BLOB, diff_id=first[0].diff_id)) if first else Recipe()
 
@@ -181,6 +170,8 @@ class ImageBase(Base):
 
     def image_source(self, request: Request, pins: Json) -> ImageSource:
         """Returns the image's name (of a registry), the digest of its manifest, and its platform."""
+        from envtool.api import ImageSource
+
         registry = _source(request.options)[0].reference is not None
         name = pinned.image_name(pins) if registry else ""
         return ImageSource(name=name, digest=pinned.manifest_digest(pins), platform=pinned.image_platform(pins))

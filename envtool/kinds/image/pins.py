@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from envtool.api import Fetch, FetchError, Json, shapes
+from envtool.api import FetchError, Json, shapes
 from envtool.api.oci_images import LAYERS
 
 if TYPE_CHECKING:
+    from envtool.api import Fetch
     from envtool.api.oci_images import Descriptor, ImageConfig
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the default of every container
@@ -66,6 +67,8 @@ SCHEMA = shapes.record(
 
 def fetch(layer: PinnedLayer, name: str) -> Fetch:
     """Returns a layer's blob as a file to fetch."""
+    from envtool.api import Fetch
+
     return Fetch(sha256=layer.digest.removeprefix("sha256:"), name=name, size=layer.size)
 
 

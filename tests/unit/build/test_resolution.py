@@ -90,17 +90,17 @@ def test_a_base_brings_its_own_date():
         def epoch(self, pins):
             return 7
 
-    dated = dataclasses.replace(node("base"), kind=Dated())
+    dated = node("base")._replace(kind=Dated())
     assert apply_pins(dated, REQUEST, None).epoch == 7
-    assert apply_pins(dataclasses.replace(node("layer"), kind=Dated()), REQUEST, None).epoch == 100
+    assert apply_pins(node("layer")._replace(kind=Dated()), REQUEST, None).epoch == 100
 
 
 def test_what_is_set_below_reaches_a_build_and_its_key():
     below = Box()
     below.variables = lambda request, pins: {"PATH": "/opt/venv/bin", "X": "1", "CPATH": "/a", "LANG": "C"}
-    base = apply_pins(dataclasses.replace(node("base"), kind=below), REQUEST, None)
+    base = apply_pins(node("base")._replace(kind=below), REQUEST, None)
     spec = dataclasses.replace(node("layer").spec, set={"X": "2", "CPATH": "/b", "LANG": None})
-    layer = apply_pins(dataclasses.replace(node("layer"), spec=spec), REQUEST, None)
+    layer = apply_pins(node("layer")._replace(spec=spec), REQUEST, None)
     merged = stack_variables([base, layer])
     assert merged == {"PATH": "/opt/venv/bin", "X": "2", "CPATH": "/b:/a", "LANG": None}
     request = resolution.request_from_resolved(node("layer"), [base, layer], (), SimpleNamespace(arch="x86_64"))

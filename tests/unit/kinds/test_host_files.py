@@ -129,14 +129,14 @@ def test_what_cannot_be_looked_at_is_said(system, monkeypatch):
 def test_a_directory_that_can_be_passed_and_not_read_is_said(system, monkeypatch):
     """A task that knows a name in it can have that."""
     closed = str(system / "usr/local/lib/rt/bin")
-    scandir = os.scandir
+    opened = os.open
 
-    def refusing(place):
+    def refusing(place, flags, **more):
         if place == closed:
             raise PermissionError(13, "Permission denied", place)
-        return scandir(place)
+        return opened(place, flags, **more)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "open", refusing)
     assert said()[2] == f"{closed}: Permission denied"
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert said()[2] == ""

@@ -1,6 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envtool import keys
 from envtool.api import Base, Kind
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
 from envtool.plan.graph import build_graph
@@ -149,3 +150,8 @@ def test_a_base_that_is_written_in_place_is_told_by_what_stands_there():
         spec(env("a", layer("l"), base="box:bookworm"), env("b", layer("l"), base="box:trixie")), REGISTRY
     )
     assert [row for row in on(made) if row[0] == "layer"] == [("layer", "l", "bookworm"), ("layer", "l", "trixie")]
+
+
+@given(st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), max_size=4))
+def test_a_list_of_digests_has_the_digest_of_its_json(digests):
+    assert keys.digest_of_digests(digests) == keys.digest([*digests])

@@ -95,7 +95,7 @@ def test_an_unchanged_run_is_told(run, capsys):
     assert capsys.readouterr().err.startswith(" \x1b[")
     assert short(run, "--color=never") == 0
     assert "\x1b[" not in capsys.readouterr().err
-    for word in ("-v", "-vvv", "--verbose", "-x", "--fail-fast", "-xv"):
+    for word in ("-v", "-vvv", "--verbose", "-x", "--fail-fast", "-xv", "--offline"):
         assert short(run, word) == 0
         assert capsys.readouterr().err.startswith(" = unit           test    unchanged since ")
     assert fastpath.try_task(["-C", str(run.root), "run", "test", "-q"]) == 0
@@ -104,7 +104,7 @@ def test_an_unchanged_run_is_told(run, capsys):
 
 @pytest.mark.parametrize(
     "words",
-    [["-v", "-q"], ["-v", "--json"], ["--again"], ["-xx=1"], ["--fail-fast=1"], ["--refresh"], ["--locked"], ["--", "a"], ["-j", "0"], ["-e"], ["-C", "-q"],
+    [["-v", "-q"], ["-v", "--json"], ["--again"], ["-xx=1"], ["--fail-fast=1"], ["--offline=1"], ["--refresh"], ["--locked"], ["--", "a"], ["-j", "0"], ["-e"], ["-C", "-q"],
      ["test"], ["x"], ["--color", "blue"], ["--junit", "."], ["-f", "envtool.yaml"]],
 )  # fmt: skip
 def test_only_the_plainest_words_are_understood(run, words):

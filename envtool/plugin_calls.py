@@ -13,19 +13,17 @@ import functools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, Generic, SupportsIndex, TypeVar, get_args
 
 from envtool import api, pin_schemas, recipe
 from envtool.errors import EnvtoolError, PluginError
-from envtool.model import InputUse, Where
+from envtool.model import InputUse
 
 __all__ = [
-    "Offer", "call", "plugin_error", "plugin_owner", "with_location", "wrap_kind", "wrap_language", "wrap_plugin",
-    "wrap_service_kind",
+    "Offer", "call", "plugin_error", "plugin_owner", "wrap_kind", "wrap_language", "wrap_plugin", "wrap_service_kind",
 ]  # fmt: skip
 
 K = TypeVar("K", api.Kind, api.Base)
@@ -450,6 +448,8 @@ def _error(owner: str, name: str, arguments: tuple[Any, ...], text: str, cause: 
             error.locate(f"{noun} `{argument.name}`", argument.where)
         elif isinstance(argument, api.EnvDraft):
             error.locate(f"env `{argument.name}`", argument.where)
+        elif name == "service" and isinstance(argument, api.ServiceDeclaration):
+            error.locate(f"service `{argument.name}`", argument.where)
     return error
 
 
@@ -460,13 +460,3 @@ def _in_core(error: BaseException) -> bool:
         trace = trace.tb_next
     file = trace.tb_frame.f_code.co_filename if trace else ""
     return file.startswith(_CORE) and file != __file__
-
-
-@contextmanager
-def with_location(subject: str, where: Where) -> Iterator[None]:
-    """Adds the subject and its position to a PluginError of a method whose arguments do not have them."""
-    try:
-        yield
-    except PluginError as error:
-        error.locate(subject, where)
-        raise

@@ -10,17 +10,17 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from envtool.api import Secret
 from envtool.build import resolution
 from envtool.build.context import Context
-from envtool.build.resolution import KnownLayer
+from envtool.build.stack import KnownLayer
 from envtool.errors import EnvtoolError, MakeError, Problem, SpecError, UsageError
 from envtool.model import Env
 from envtool.plan.graph import Graph, Node
+from envtool.project import host_access
 
 ACCESS_CODES = frozenset(  # codes of errors about things that are missing or not allowed
     ("outside", "pass-not-allowed", "secret-not-allowed", "secret-missing")
@@ -46,19 +46,15 @@ class NothingBuilt:
         return ()
 
 
-@contextmanager
-def report_all_problems(
-    envs: Sequence[Env], scheduler: SchedulerLike, context: Context, *, runs: bool = False
-) -> Iterator[None]:
-    """Complete errors that are raised about these envs (see `add_other_problems`); the hint is the command line that
+def complete_error(
+    raised: EnvtoolError, envs: Sequence[Env], scheduler: SchedulerLike, context: Context, *, runs: bool = False
+) -> EnvtoolError:
+    """Returns an error about these envs as it is reported (see `add_other_problems`); the hint is the command line that
     allows all of it."""
-    try:
-        yield
-    except EnvtoolError as raised:
-        error = add_other_problems(raised, envs, scheduler, context, runs=runs)
-        if line := context.allowed.all():
-            error.hint = f"to allow all of it: `{line}`"
-        raise error from raised
+    error = add_other_problems(raised, envs, scheduler, context, runs=runs)
+    if line := context.allowed.all():
+        error.hint = f"to allow all of it: `{line}`"
+    return error
 
 
 def add_other_problems(
@@ -79,13 +75,9 @@ def _add_other_problems(
     problems = error.problems if isinstance(error, SpecError) else ()
     if not {error.code, *(problem.code for problem in problems)} & ACCESS_CODES:
         return error
-    from envtool.run import task_container
-
     all_problems = dict.fromkeys(problems)
     for env in envs:
-        all_problems |= dict.fromkeys(
-            task_container.passed_problems((env,), context.allowed, os.environ) if runs else ()
-        )
+        all_problems |= dict.fromkeys(host_access.passed_problems((env,), context.allowed, os.environ) if runs else ())
         for node in _nodes_of_env(scheduler.known, env):
             all_problems |= dict.fromkeys(
                 (*resolution.input_problems(node, context), *_secret_problems(node, scheduler, context))

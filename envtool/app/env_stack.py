@@ -16,15 +16,15 @@ from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Scheduler, Stack, StoredLayer
 from envtool.container.rootfs_operations import describe_operation
-from envtool.errors import MakeError
+from envtool.errors import EnvtoolError, MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
-from envtool.project import git, source_files
+from envtool.project import git, host_access, source_files
 from envtool.run import fast_exec, fast_plan, task_container, task_git, task_services
-from envtool.run.task import list_programs, scratch_for
+from envtool.run.task import list_programs
 from envtool.run.task_services import ServiceStacks
 from envtool.services.service_container import ServiceProject
-from envtool.spec.select_envs import find_env
+from envtool.spec.select_envs import find_env, used_services
 
 if TYPE_CHECKING:
     from envtool.container.runner import StartedPod
@@ -40,11 +40,13 @@ def build_stack(project: OpenProject, env: Env, *, runs: bool = False) -> Stack:
 
 def _build_stack(project: OpenProject, env: Env, *, runs: bool) -> tuple[Scheduler, Stack]:
     scheduler = Scheduler(project.graph, project.context)
-    with all_problems.report_all_problems((env,), scheduler, project.context, runs=runs):
+    try:
         if runs:
-            task_container.check_passed((env,), project.context.allowed, os.environ)
-            task_container.check_workdir(env, project.context.host_access())
+            host_access.check_passed((env,), project.context.allowed, os.environ)
+            host_access.check_workdir(env, project.context.host_access())
         return scheduler, scheduler.stack(env.name)
+    except EnvtoolError as error:
+        raise all_problems.complete_error(error, (env,), scheduler, project.context, runs=runs) from error
 
 
 def missing_command_hint(request: CommandRequest, env: str, command: str) -> str:
@@ -80,7 +82,7 @@ def execute(
         scheduler, stack = _build_stack(project, selected, runs=True)
         services = _build_services(selected, scheduler, context)
         git_mounts = exits.enter_context(task_git.provide_git(context))
-        scratch = exits.enter_context(scratch_for(selected, context))
+        scratch = exits.enter_context(task_container.scratch_for(selected, context))
         requests = services.requests(single_id=context.runner.single_id)
         group = place = None
         if pod is not None:
@@ -107,10 +109,12 @@ def execute(
 
 
 def _build_services(env: Env, scheduler: Scheduler, context: Context) -> ServiceStacks:
-    used = task_services.used_services(env)
+    used = used_services(env)
     task_services.check_services(env, None, single_id=context.runner.single_id)
-    with all_problems.report_all_problems((env,), scheduler, context, runs=True):
+    try:
         return ServiceStacks(used, task_services.build_service_stacks(used, scheduler))
+    except EnvtoolError as error:
+        raise all_problems.complete_error(error, (env,), scheduler, context, runs=True) from error
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from envtool.fs import globs
 from envtool.images.export import ExportResult
 from envtool.images.image_config import ExportOptions
 from envtool.images.push import PushResult
+from envtool.project import host_access
 from envtool.report.sbom import rendering
-from envtool.run import stack_contents, task_container
-from envtool.spec.select_envs import find_env
+from envtool.run import stack_contents
+from envtool.spec.select_envs import find_stack
 from envtool.store import layers
 from envtool.store.packing import Compression
 
@@ -26,7 +27,7 @@ from envtool.store.packing import Compression
 def sbom(request: CommandRequest, env: str, form: rendering.Format, emit: Emit, cancel: Cancel) -> str:
     """The bill of materials of one env; builds its stack if necessary. Raises as `env_stack.execute` does."""
     with open_for_building(request, emit, cancel) as opened:
-        selected = find_env(opened.spec, env)
+        selected = find_stack(opened.spec, env)
         stack = build_stack(opened, selected)
         with layers.hold_layers(opened.context.store, [built.layer for built in stack.layers]):
             sbom = stack_contents.make_sbom(selected.name, stack, opened.kinds.plugins, opened.context.runner)
@@ -54,7 +55,7 @@ def export(
 
     destination = target.parse_target(path, form)
     with open_for_building(request, emit, cancel) as opened:
-        selected = find_env(opened.spec, env)
+        selected = find_stack(opened.spec, env)
         name = target.image_name(selected, tag, destination.form)
         beside_spec = destination.form == "devcontainer" and not path.rpartition(":")[2]
         destination = destination.below(opened.spec.root if beside_spec else os.path.abspath(request.directory))
@@ -70,7 +71,7 @@ def export(
                 raise UsageError(text, code="export-devcontainer")
             named = [variable for variable in selected.passed if not globs.is_glob(variable)]
             networked = replace(selected, network=True)  # an editor's container has a network
-            task_container.check_passed((networked,), opened.context.allowed, named)
+            host_access.check_passed((networked,), opened.context.allowed, named)
             return export.export_devcontainer(
                 selected, stack, opened.context, destination, spec=opened.spec.file, name=name
             )
@@ -94,7 +95,7 @@ def push(
 
     destination = push.parse_destination(to)
     with open_for_building(request, emit, cancel) as opened:
-        selected = find_env(opened.spec, env)
+        selected = find_stack(opened.spec, env)
         stack = build_stack(opened, selected)
         options = ExportOptions(name=str(destination), bare=bare, project=project)
         return push.push_image(selected, stack, opened.context, destination, options, form=compress)

@@ -11,7 +11,7 @@ from envtool import plugins
 from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import OpenProject, open_project, without_lock_check
 from envtool.build.assess import NodeState, assess_nodes
-from envtool.build.parents import stack_binds
+from envtool.build.stack import stack_binds
 from envtool.build.stack_files import StackTree
 from envtool.container import userns
 from envtool.container.program import BindMount
@@ -20,13 +20,14 @@ from envtool.inspect import contents
 from envtool.inspect.contents import EnvReport, LayerReport, PathReport, PlacedLayer
 from envtool.inspect.diff import TreeDifferences, diff_trees, visible_tree
 from envtool.run.stack_contents import list_packages
-from envtool.spec.select_envs import env_names, find_env, meaning_hint
+from envtool.spec.select_envs import env_names, find_stack, meaning_hint, stack_envs
 from envtool.store import disk_usage, inventory, layers, store
 from envtool.store.leases import Leases
 from envtool.store.store import Store
 
 KEY_PREFIX = re.compile(r"(?:sha256:)?[0-9a-f]{6,64}")
 HINT_BUILD = "`envtool exec {} true` makes what is missing"
+HINT_LOCK = "`envtool lock` makes what is missing, and so does a task that uses the service"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +66,14 @@ class StoreInspector:
         self._states: dict[str, NodeState] | None = None
 
     def find(self, name: str) -> InspectSubject:
-        """An env, a base or a layer of the project, or a layer by the beginning of its key or diff ID. Raises
-        UsageError, SpecError, and MakeError for a layer that is not in the store."""
+        """An env, a service (service:NAME), a base or a layer of the project, or a layer by the beginning of its key or
+        diff ID. Raises UsageError, SpecError, and MakeError for a layer that is not in the store."""
         subject, colon, bare_name = name.partition(":")
         subject, bare_name = (subject, bare_name) if colon and subject in ("env", "layer", "base") else ("", name)
         project = self.project
         if project is not None:
-            if subject in ("", "env") and bare_name in env_names(project.spec.envs):
-                return self._find_env(project, find_env(project.spec, bare_name).name)
+            if subject in ("", "env") and bare_name in env_names(stack_envs(project.spec)):
+                return self._find_env(project, find_stack(project.spec, bare_name).name)
             nodes = [
                 node
                 for node in project.graph.nodes.values()
@@ -93,8 +94,10 @@ class StoreInspector:
         states = [self._assess(project)[node_id] for node_id in project.graph.stacks[name]]
         missing = [state.node.spec.name for state in states if state.layer is None]
         if missing:
-            text = f"{', '.join(f'`{layer}`' for layer in missing)} of env `{name}` {_is_or_are(missing)} not built yet"
-            raise MakeError(text, code="not-cached", hint=HINT_BUILD.format(name))
+            is_service = name.startswith("service:")
+            owner = f"`{name}`" if is_service else f"env `{name}`"
+            text = f"{', '.join(f'`{layer}`' for layer in missing)} of {owner} {_is_or_are(missing)} not built yet"
+            raise MakeError(text, code="not-cached", hint=HINT_LOCK if is_service else HINT_BUILD.format(name))
         return InspectSubject(
             env=name, members=tuple(self._place_assessed(state) for state in states), mounts=_base_mounts(states[0])
         )
@@ -167,7 +170,7 @@ class StoreInspector:
         names = []
         meaning = ""
         if self.project is not None:
-            names = [env.name for env in self.project.spec.envs]
+            names = [env.name for env in stack_envs(self.project.spec)]
             names += [node.spec.name for node in self.project.graph.nodes.values()]
             meaning = meaning_hint(self.project.spec, name)
         hint = meaning or near_name_hint(name, names, "names are those of envs, bases and layers, or keys of layers")

@@ -15,12 +15,13 @@ from envtool.build.fetch_all import GatheredFiles, fetch_all_files
 from envtool.build.scheduler import Scheduler
 from envtool.build.upgrading import with_upgrades
 from envtool.build.vendor import INDEX, VendorReport, is_archive, write_archive, write_folder
-from envtool.errors import UsageError
+from envtool.errors import EnvtoolError, UsageError
 from envtool.events import Emit
 from envtool.lock import file as lock_file
 from envtool.lock.diff import LockChange, diff_locks
 from envtool.lock.lock import merge_locks
 from envtool.project.source_files import VENDOR
+from envtool.spec.select_envs import stack_envs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +35,9 @@ class LockResult:
 
 
 def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> LockResult:
-    """Resolve and build every env, and write the lock. `upgrade`: None keeps each locked version that still fits, ()
-    upgrades all, names upgrade the bases, layers and packages of these names. Raises SpecError, UsageError, MakeError,
-    Interrupted."""
+    """Resolve and build every env and service, and write the lock. `upgrade`: None keeps each locked version that still
+    fits, () upgrades all, names upgrade the bases, layers and packages of these names. Raises SpecError, UsageError,
+    MakeError, Interrupted."""
     unchecked = replace(without_lock_check(request), refresh=upgrade == ())
     with (
         open_for_building(
@@ -46,9 +47,12 @@ def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, c
     ):
         old, graph = project.context.lock, project.graph
         scheduler = Scheduler(graph, with_upgrades(project.context, graph, upgrade) if upgrade else project.context)
-        with all_problems.report_all_problems(project.spec.envs, scheduler, project.context):
-            scheduler.check(env.name for env in project.spec.envs)
-            [*pool.map(lambda env: scheduler.stack(env.name), project.spec.envs)]
+        envs = stack_envs(project.spec)
+        try:
+            scheduler.check(env.name for env in envs)
+            [*pool.map(lambda env: scheduler.stack(env.name), envs)]
+        except EnvtoolError as error:
+            raise all_problems.complete_error(error, envs, scheduler, project.context) from error
     entries = locking.lock_entries(scheduler.graph(), scheduler.finished_layers())
     names = frozenset((entry.question.subject, entry.question.name) for entry in entries) if request.envs else None
     new = merge_locks(old, entries, platforms=frozenset(entry.question.platform for entry in entries), names=names)

@@ -16,6 +16,7 @@ from envtool.errors import SpecError, UsageError
 from envtool.events import Emit, Progress
 from envtool.inspect import remove_store, store_check
 from envtool.inspect.costs import Cost, EnvLayers, compute_costs, list_env_layers
+from envtool.spec.select_envs import stack_envs
 from envtool.store import disk_limits, inventory, store, temp_dirs
 from envtool.store.collect import GcPolicy, GcResult
 from envtool.store.gc import gc as collect
@@ -106,7 +107,8 @@ def gc(
 
 
 def _project_env_layers(request: CommandRequest) -> tuple[EnvLayers, ...]:
-    """The envs of the current project with their layers; none if there is no project, or its spec is wrong."""
+    """The envs and services of the current project with their layers; none if there is no project, or its spec is
+    wrong."""
     try:
         project = open_project(without_lock_check(request))
         assessments = assess_nodes(project.graph, project.context)
@@ -122,7 +124,7 @@ def _project_env_layers(request: CommandRequest) -> tuple[EnvLayers, ...]:
                 if (layer := assessments[node_id].layer) is not None
             ),
         )
-        for env in project.spec.envs
+        for env in stack_envs(project.spec)
     )
 
 

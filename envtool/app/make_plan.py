@@ -5,9 +5,10 @@ from __future__ import annotations
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, unknown_task_error
 from envtool.app.open_project import open_project
-from envtool.build.assess import assess_nodes
-from envtool.build.node_plan import plan_nodes
+from envtool.build.assess import assess_nodes, plan_nodes
+from envtool.errors import EnvtoolError
 from envtool.plan.plan import Plan, make_plan
+from envtool.spec.select_envs import stack_envs
 
 
 def plan(request: CommandRequest, verb: str = "") -> Plan:
@@ -16,6 +17,9 @@ def plan(request: CommandRequest, verb: str = "") -> Plan:
     project = open_project(request)
     if verb and not any(task.name == verb for env in project.spec.envs for task in env.tasks):
         raise unknown_task_error(project.spec, verb)
-    with all_problems.report_all_problems(project.spec.envs, all_problems.NothingBuilt(project.graph), project.context):
+    try:
         states = assess_nodes(project.graph, project.context, assume=True)
         return make_plan(project.spec, project.graph, plan_nodes(states), verb)
+    except EnvtoolError as error:
+        nothing = all_problems.NothingBuilt(project.graph)
+        raise all_problems.complete_error(error, stack_envs(project.spec), nothing, project.context) from error

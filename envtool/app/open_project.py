@@ -12,8 +12,8 @@ from envtool import plugins
 from envtool.app.command_request import CommandRequest
 from envtool.app.read_spec import read
 from envtool.build import locking
+from envtool.build.assess import known_parts
 from envtool.build.context import Cancel, Context
-from envtool.build.sublayers import known_parts
 from envtool.container import userns
 from envtool.errors import UsageError
 from envtool.lock import file as lock_file

@@ -29,10 +29,9 @@ from envtool.model import Json
 from envtool.project import host_access
 from envtool.project.host_access import HostPermissions
 from envtool.run.fast_exec import permissions_path
-from envtool.spec.node import Problems, to_plain
+from envtool.spec.node import Problems, make_source, parse, to_plain
 from envtool.spec.scalar_types import PASSED_PATTERN, PASSED_WORDS, VARIABLE
 from envtool.spec.validate import SchemaChecker
-from envtool.spec.yaml_reader import make_source, parse
 
 SECRET_SOURCE = re.compile(rf"env:{VARIABLE[1:-1]}|file:.+", re.DOTALL)
 _ABSOLUTE_OR_HOME = "^(/|~/)"

@@ -16,7 +16,7 @@ from envtool.model import Json
 from envtool.project import repository
 from envtool.project.source_files import ProjectFiles
 from envtool.spec import load as load_spec
-from envtool.spec.language import SubdirectoryProject
+from envtool.spec.plugin_keys import SubdirectoryProject
 
 C_PACKAGES = ("gcc", "libc6-dev", "make")
 _CPP_PATTERNS = ("*.cc", "*.cpp", "*.cxx", "**/*.cc", "**/*.cpp", "**/*.cxx")

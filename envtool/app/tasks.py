@@ -19,11 +19,12 @@ from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
-from envtool.project import rundir
-from envtool.run import cached_task, fast_plan, task_container, task_services
+from envtool.project import host_access, rundir
+from envtool.run import cached_task, fast_plan
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message, to_envtool_error
 from envtool.run.shutdown import GracePeriod
+from envtool.spec.select_envs import stack_names
 
 POLL_SECONDS = 0.05  # how often the run looks whether it was cancelled
 
@@ -52,9 +53,9 @@ def _run_in_envs(
         raise unknown_task_error(spec, task)
     scheduler = Scheduler(project.graph, context)
     if request.expect_cached:
-        names = [name for pair in selected for name in task_services.stack_names(*pair)]
-        node_ids = {node_id for name in names for node_id in project.graph.stacks[name]}
-        scheduler.start_pulls(names)
+        stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
+        node_ids = {node_id for stack in stacks for node_id in project.graph.stacks[stack]}
+        scheduler.start_pulls(stacks)
         _check_cached(project, node_ids, scheduler)
     directory, note = rundir.open_run(spec.root)
     if note:
@@ -67,7 +68,7 @@ def _run_in_envs(
             return _result_without_run(env, env_task, "interrupted" if cancel.is_set() else "skipped", "not started")
         log = rundir.log_path(directory, env.name, env_task.name)
         call = TaskCall(
-            env=env, task=env_task, context=context, log=log, host=task_container.select_passed(env, os.environ)
+            env=env, task=env_task, context=context, log=log, host=host_access.select_variables(env.passed, os.environ)
         )
         result, trace = _run_in_env(call, scheduler, again=request.again)
         traces.extend([trace] if trace else [])
@@ -169,8 +170,8 @@ def _check_cached(project: OpenProject, node_ids: set[str], scheduler: Scheduler
 def _run_in_env(call: TaskCall, scheduler: Scheduler, *, again: bool) -> tuple[Result, cached_task.CachedResult | None]:
     env, task = call.env, call.task
     try:
-        task_container.check_passed((env,), call.context.allowed, os.environ)
-        task_container.check_workdir(env, call.context.host_access())
+        host_access.check_passed((env,), call.context.allowed, os.environ)
+        host_access.check_workdir(env, call.context.host_access())
         return cached_task.run_task_cached(call, scheduler, again=again)
     except Interrupted:
         return _result_without_run(env, task, "interrupted", "interrupted"), None

@@ -7,8 +7,10 @@ from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import open_project, without_lock_check
 from envtool.build.assess import assess_nodes
 from envtool.build.explain import explain_nodes
+from envtool.errors import EnvtoolError
 from envtool.plan.selection import select_subjects
 from envtool.plan.why import Explanation
+from envtool.spec.select_envs import stack_envs
 
 
 def why(request: CommandRequest, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:
@@ -17,8 +19,11 @@ def why(request: CommandRequest, names: tuple[str, ...] = ()) -> tuple[Explanati
     StoreError."""
     project = open_project(without_lock_check(request))  # a lock that does not fit is explained too
     selected = select_subjects(project.spec, project.graph, names)
-    with all_problems.report_all_problems(project.spec.envs, all_problems.NothingBuilt(project.graph), project.context):
+    try:
         states = assess_nodes(project.graph, project.context)
+    except EnvtoolError as error:
+        nothing = all_problems.NothingBuilt(project.graph)
+        raise all_problems.complete_error(error, stack_envs(project.spec), nothing, project.context) from error
     # of the layers below a task only those that are not cached explain anything
     node_ids = {
         node_id for node_id in selected.nodes if node_id in selected.named or not names or not states[node_id].is_cached

@@ -1,6 +1,6 @@
 """Builds the bases and layers of a plan: resolves them, fetches their files, runs their recipes and stores the layers.
 
-assess            Reads what is known of each base and layer: pins, key, diff ID and where its layer is
+assess            Reads what is known of each base and layer (pins, key, diff ID, its layer) and plans what is done
 builder           Builds a recipe into a layer in the store
 recipe_steps      Translates the steps of a recipe into those of a container, which are data
 container_steps   The steps that our own code runs inside a build's container
@@ -15,8 +15,6 @@ host_network      Proxies and certificates for containers with the host's networ
 locking           Makes the entries of a lock, and checks that a lock answers a spec
 network_errors    Tells from the output of a failed command whether it needed a network
 node_checks       Checks a base or layer by the spec and the project's files alone
-node_plan         Plans what a run does for a base or layer: reuse, pull, unpack, resolve or build
-parents           The layers that a layer or a task stands on, and what they mount in a container
 prefetch          Pulls layers from the team cache ahead of the build
 project_site      The part of `api.Site` that reads the project
 resolution        Resolves a node whose parents are known to its pins, files and key
@@ -24,14 +22,12 @@ scheduler         Carries out the plan of many envs on several threads, each nod
 shared_layers     Pulls layers from the team cache and pushes them to it
 site              `api.Site` for `resolve`: checked downloads, and containers on the stack below
 source_lines      Finds the lines of the project's files that `envtool why` names
-stack             The layers of one env, as they are known before a build and as they are in the store
+stack             The layers of one env, as known before a build and as stored; their variables and mounts
 stack_files       Reads the merged files of a stack without a container
 step_progress     Counts how far a step in a container is, in shared memory
-sublayers         Adds the sublayers of bases to the graph where their pins are known
 tee               Keeps what a container prints, and emits it as Output events
 unpack_image      Unpacks an image's archive into a layer
 upgrading         `lock --upgrade NAME…`: chooses the answers of a lock that are asked again
-variables         Merges the variables of layers and envs
 variation         What `envtool verify` varies between two builds of one layer
 vendor            Writes every pinned file of a spec to a folder or an archive
 """

@@ -1,4 +1,5 @@
-"""Reads what is known of the nodes of a graph: their pins, keys and diff IDs, and where their layers are.
+"""Reads what is known of the nodes of a graph (their pins, keys and diff IDs, and where their layers are), and plans
+what a run does for each.
 
 This is the only reader: `plan`, `why`, `fetch`, `--locked`, `--expect-cached`, the result cache, the collector's spare
 set and the scheduler differ only in the sources that they let it use. It builds nothing.
@@ -10,23 +11,30 @@ import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from envtool.api import Request
 from envtool.build import node_checks, resolution
 from envtool.build.context import Context
-from envtool.build.resolution import KnownLayer, Resolution, ResolvedNode, StoredLayer, UnstoredLayer
-from envtool.errors import EnvtoolError
+from envtool.build.resolution import Resolution
+from envtool.build.stack import KnownLayer, ResolvedNode, StoredLayer, UnstoredLayer
+from envtool.errors import EnvtoolError, MakeError, SpecError
 from envtool.model import Json
-from envtool.plan.graph import Graph, Node, is_composite
+from envtool.plan.graph import Graph, Node, expand_parts, is_composite
+from envtool.plan.plan import Action, Location, PlannedNode
 from envtool.store import answer_cache, layers
 from envtool.store.layers import Layer
 
-if TYPE_CHECKING:
-    from envtool.plan.plan import Location
-
 LOOKUP_THREADS = 8  # questions to the team cache at one time
 CHECKED_EVERY = 100  # nodes between two looks whether the run was cancelled; one takes some microseconds to read
+
+_ACTIONS: Mapping[Location, Action] = {"stored": "reuse", "team": "pull", "image": "unpack"}
+_REASONS: Mapping[Location, str] = {
+    "stored": "it is in the store",
+    "team": "the team cache has it",
+    "image": "an archive of its image",
+    "answered": "it is gone from the store",
+    "absent": "the store has no layer of this key",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +181,21 @@ def _lacks_parts(node: Node, graph: Graph) -> bool:
     return node.subject == "base" and is_composite(node.kind) and node.id not in graph.parts
 
 
+def known_parts(graph: Graph, context: Context) -> Graph:
+    """Returns the graph with the sublayers of those bases whose pins are locked or cached; asks nobody. A base that is
+    wrong keeps no sublayers here: the envs on it report the error."""
+    for node in [*graph.nodes.values()]:
+        if node.subject == "base" and is_composite(node.kind) and node.id not in graph.parts:
+            try:
+                wanted = resolution.find_resolution(node, resolution.request_for(node, (), context), (), context)
+                parts = node.base_kind.parts(wanted.request, wanted.pins) if wanted.known else ()
+            except (SpecError, MakeError):
+                continue
+            if wanted.known:
+                graph = expand_parts(graph, node.id, parts)
+    return graph
+
+
 def assess_nodes(graph: Graph, context: Context, *, assume: bool = False) -> dict[str, NodeState]:
     """Returns the states of all nodes by id, each after its parents, for what is shown to people: the project's files
     are checked, and nobody is asked. Raises SpecError for inputs that do not exist."""
@@ -200,8 +223,9 @@ def assess_node(
         answer = resolution.find_resolution(node, request, below, context, use_cache=use_cache)
         if sources.machine and use_cache and not answer.known:
             answer = _look_at_machine(node, answer, context)
-    resolved = resolution.apply_pins(node, answer.request, answer.pins, keyed=not waits) if answer.known else None
-    output = None
+    resolved = output = None
+    if answer.known:
+        resolved = resolution.apply_pins(node, answer.request, answer.pins, file=answer.file, keyed=not waits)
     if resolved is not None and sources.store and not waits:
         output = _find_output(resolved, below, context, sources, in_stack=in_stack)
     return NodeState(
@@ -247,7 +271,7 @@ def _find_output(
     asked before the record of a layer that is gone."""
     layer = layers.find(context.store, resolved.key)
     if layer is not None:
-        return StoredLayer(resolved=resolved, layer=layer)
+        return StoredLayer(resolved=resolved, layer=layer, diff_id=layer.diff_id)
     node = resolved.node
     if (node.of or node.subject == "base") and (diff_id := resolution.image_diff_id(resolved)):
         return UnstoredLayer(resolved=resolved, diff_id=diff_id, where="image")
@@ -271,3 +295,44 @@ def _ask_team(resolved: ResolvedNode, base: ResolvedNode, context: Context) -> s
     with suppress(OSError):  # the next run need not ask
         layers.store_known_output(context.store, resolved.key, statement.diff_id)
     return statement.diff_id
+
+
+# ---- what is done --------------------------------------------------------------------------------------------------
+
+
+def choose_action(state: NodeState) -> Action:
+    """Returns what is done for a node. One that waits for others is looked at again once those are there."""
+    if state.is_cached:
+        return "reuse"
+    if state.resolved is None and resolution.needs_resolution(state.node.kind):
+        return "resolve"
+    return "build" if state.waits else _ACTIONS.get(state.where, "build")
+
+
+def plan_node(state: NodeState) -> PlannedNode:
+    """Returns what is done for a node, and why."""
+    node, resolved = state.node, state.resolved
+    action = choose_action(state)
+    if resolved is not None:
+        summary = node.kind.summary(resolved.request, resolved.pins)
+    else:
+        summary = "not resolved yet" if state.request is not None and not state.waits else ""
+    return PlannedNode(action=action, reason=_reason(state, action), key=state.key, summary=summary, waits=state.waits)
+
+
+def plan_nodes(states: Mapping[str, NodeState]) -> dict[str, PlannedNode]:
+    """Returns what is done for all nodes, by id."""
+    return {node_id: plan_node(state) for node_id, state in states.items()}
+
+
+def _reason(state: NodeState, action: Action) -> str:
+    if state.waits:
+        return ""  # the plan names the nodes that it waits for
+    if action == "resolve":
+        again = state.answer is not None and state.answer.again
+        reason = "its versions are looked up again" if again else "its pins are neither locked nor known here"
+        parts = state.node.subject == "base" and is_composite(state.node.kind)
+        return f"{reason}; they say which layers it has: what stands on it is planned again then" if parts else reason
+    if action == "reuse" and state.layer is None:
+        return "no env needs the layer itself, and its diff ID is known"
+    return _REASONS[state.where]

@@ -30,21 +30,20 @@ from envtool.build.context import Context, base_environment
 from envtool.build.disk_space import NoDiskSpace, detect_full_disk
 from envtool.build.fetch_files import fetch_layer_files
 from envtool.build.host_network import host_network_access, java_truststore
-from envtool.build.parents import (
+from envtool.build.stack import (
     Parents,
-    copies,
-    joins,
+    ResolvedNode,
+    StoredLayer,
+    apply_variables,
     not_cached_error,
     opened_files_question,
     overlays_project,
-    project_overlay,
+    project_mounts,
     shown_host_files,
     stack_binds,
 )
-from envtool.build.resolution import ResolvedNode, StoredLayer
 from envtool.build.step_progress import StepProgress, report_progress
 from envtool.build.tee import Tee
-from envtool.build.variables import apply_variables
 from envtool.build.variation import BuildVariation
 from envtool.container.program import BindMount, ExtraTree, Program, ProjectMount, Root, TextMount
 from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
@@ -290,6 +289,7 @@ def _program(
     environment = variables | build_environment(resolved.epoch, resolved.request) | staged.variables
     # for steps with an environment of their own
     step_variables = {"SOURCE_DATE_EPOCH": str(resolved.epoch)} | variables | staged.variables
+    shown = project_mounts([layer.resolved for layer in below])
     scratch_directories = ("tmp", "run") if recipe.keeps_tmp else ()
     return Program(
         root=Root(lowers=lowers, upper=upper, work=work if lowers else "", own=scratch_directories),
@@ -308,9 +308,10 @@ def _program(
             for name, stack in sorted(parents.beside.items())
         ),
         project=ProjectMount(source=bench.project, target=recipe.project) if bench.project else None,
-        joins=joins([*(layer.resolved for layer in below), resolved]),
-        **project_overlay(below if recipe.project == PROJECT else ()),
-        copies=copies([layer.resolved for layer in below]),
+        joins=(*shown["joins"], *project_mounts([resolved])["joins"]),
+        covering=shown["covering"] if recipe.project == PROJECT else (),
+        inputs=shown["inputs"] if recipe.project == PROJECT else (),
+        copies=shown["copies"],
         env=environment,
         mounts=(*texts, *staged.mounts),
         user="root",

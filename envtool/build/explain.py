@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from envtool.build import resolution
 from envtool.build.assess import NodeState, assess_nodes, known_layers
 from envtool.build.context import Context
-from envtool.build.resolution import KnownLayer
 from envtool.build.source_lines import LockLineFinder, locate_items
+from envtool.build.stack import KnownLayer
 from envtool.model import Json
 from envtool.plan import why
 from envtool.plan.change_values import Parent

@@ -17,9 +17,9 @@ from envtool.build import resolution
 from envtool.build.assess import Sources, StateReader
 from envtool.build.context import Context
 from envtool.build.fetch_files import fetch_layer_files, lease_blobs
-from envtool.build.resolution import KnownLayer, ResolvedNode, UnstoredLayer
 from envtool.build.scheduler import Scheduler, resolve
 from envtool.build.site import ContainerSite
+from envtool.build.stack import KnownLayer, ResolvedNode, UnstoredLayer
 from envtool.errors import ResolveError
 from envtool.plan.graph import Graph, Node
 from envtool.store import blobs
@@ -145,18 +145,17 @@ def _resolve_machine(node: Node, context: Context) -> ResolvedNode:
     """Resolves a base that shows this machine: at once, since the pins of other nodes depend on it."""
     request = resolution.request_for(node, (), context)
     answer = resolution.find_resolution(node, request, (), context)
-    pins = answer.pins
     if not answer.known:
-        site = ContainerSite(context, request, (), "")
-        pins = resolution.resolve_pins(node, request, context, site, again=answer.again)
-    return resolution.apply_pins(node, request, pins)
+        answer = resolution.resolve_pins(node, answer, context, ContainerSite(context, request, (), ""))
+    return resolution.apply_pins(node, request, answer.pins)
 
 
 def _resolve_one(node: Node, below: Sequence[KnownLayer], context: Context) -> ResolvedNode:
     parents = [layer.resolved for layer in below]
     answer = resolution.find_resolution(node, resolution.request_for(node, below, context), parents, context)
-    pins = answer.pins if answer.known else resolve(node, answer, below, context)
-    return resolution.apply_pins(node, answer.request, pins)
+    if not answer.known:
+        answer = resolve(node, answer, below, context)
+    return resolution.apply_pins(node, answer.request, answer.pins)
 
 
 # ---- fetching --------------------------------------------------------------------------------------------------------

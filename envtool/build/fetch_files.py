@@ -11,7 +11,7 @@ from typing import Any
 from envtool.api import Fetch, Site
 from envtool.build import resolution
 from envtool.build.context import Context
-from envtool.build.resolution import ResolvedNode
+from envtool.build.stack import ResolvedNode
 from envtool.errors import FetchError, ResolveError
 from envtool.store import blobs, disk_errors, fetch_sources
 from envtool.store import download as store

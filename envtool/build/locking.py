@@ -10,7 +10,7 @@ from envtool.api import Cache, Fetch, Secret
 from envtool.build import resolution
 from envtool.build.assess import NodeState, Sources, StateReader
 from envtool.build.context import Context
-from envtool.build.resolution import KnownLayer, ResolvedNode
+from envtool.build.stack import KnownLayer, ResolvedNode
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Lock, LockEntry, LockQuestion
 from envtool.model import Json, LayerSpec

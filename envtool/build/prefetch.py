@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from envtool.build import shared_layers
 from envtool.build.assess import NodeState
 from envtool.build.context import Context
-from envtool.build.resolution import ResolvedNode, StoredLayer
+from envtool.build.stack import ResolvedNode, StoredLayer
 from envtool.store import layers
 from envtool.tracking import track_work
 
@@ -33,8 +33,9 @@ class Prefetcher:
         """Starts to pull those nodes that the team cache has."""
         with self._lock:
             for state in states:
-                if state.where == "team" and state.resolved is not None and state.node.id not in self._pulls:
-                    self._pulls[state.node.id] = self._begin(state.resolved)
+                layer = state.output
+                if layer is not None and layer.where == "team" and state.node.id not in self._pulls:
+                    self._pulls[state.node.id] = self._begin(layer.resolved)
 
     def pulled(self, node_id: str) -> StoredLayer | None:
         """Waits for a node that is being pulled and returns it; None where it has to be built. Raises StoreError,
@@ -83,7 +84,7 @@ class Prefetcher:
                 work.outcome = "pulled" if layer else "done"
                 size = shared_layers.pulled_size(layer) if layer else ""
                 work.detail = ", ".join(filter(None, (work.detail, size)))
-        return StoredLayer(resolved=resolved, layer=layer) if layer else None
+        return StoredLayer(resolved=resolved, layer=layer, diff_id=layer.diff_id) if layer else None
 
 
 def _thread(work: Callable[[], StoredLayer | None]) -> Future[StoredLayer | None]:

@@ -10,12 +10,12 @@ import functools
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol
 
 from envtool import keys
 from envtool.api import Base, Fetch, InputFile, Kind, Request, Site
 from envtool.build.context import DEFAULT_EPOCH, Context
-from envtool.build.variables import overlay_variables
+from envtool.build.stack import KnownLayer, ResolvedNode, stack_variables
 from envtool.errors import (
     EnvtoolError,
     FetchError,
@@ -33,66 +33,9 @@ from envtool.plan.graph import Node, is_composite
 from envtool.project import inputs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.store import answer_cache
-from envtool.store.layers import Layer
-
-if TYPE_CHECKING:
-    from envtool.plan.plan import Location
+from envtool.store.answer_cache import StoredPins
 
 PINS = 3  # raise it when pins of our own kinds change their form: answers in older stores are then not used
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedNode:
-    """A node with its request, pins, files and key: all that decides its layer."""
-
-    node: Node
-    request: Request
-    pins: Json
-    fetches: tuple[Fetch, ...]
-    document: Mapping[str, Json]
-    key: str
-    epoch: int
-
-    @property
-    def inputs(self) -> tuple[InputFile, ...]:
-        """The project files that its build sees."""
-        return tuple(item for item in self.request.inputs if item.built)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredLayer:
-    """A resolved node whose layer is in the store."""
-
-    resolved: ResolvedNode
-    layer: Layer
-
-    @property
-    def diff_id(self) -> str:
-        """The digest of the layer."""
-        return self.layer.diff_id
-
-    @property
-    def where(self) -> Location:
-        """Where the layer is."""
-        return "stored"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnstoredLayer:
-    """A resolved node whose layer is not in the store; `where` says how its diff ID is known all the same. Both are
-    not known (`absent`, "") where `fetch` assumes the parents of a node whose files do not depend on them."""
-
-    resolved: ResolvedNode
-    diff_id: str
-    where: Location
-
-    @property
-    def layer(self) -> None:
-        """There is none."""
-        return None
-
-
-KnownLayer: TypeAlias = StoredLayer | UnstoredLayer
 
 
 class RecordingSite(Site, Protocol):
@@ -107,15 +50,11 @@ def request_for(
     node: Node, below: Sequence[KnownLayer], context: Context, beside: Mapping[str, Sequence[KnownLayer]] | None = None
 ) -> Request:
     """Returns the request of a node on its parents. Raises SpecError for inputs that do not exist."""
-    request = request_from_resolved(node, [layer.resolved for layer in below], stack_diff_ids(below), context)
-    return (
-        replace(request, beside={name: stack_diff_ids(stack) for name, stack in beside.items()}) if beside else request
-    )
-
-
-def stack_diff_ids(stack: Sequence[KnownLayer]) -> tuple[str, ...]:
-    """The diff IDs of a stack, bottom first."""
-    return tuple(layer.diff_id for layer in stack)
+    diff_ids = tuple(layer.diff_id for layer in below)
+    request = request_from_resolved(node, [layer.resolved for layer in below], diff_ids, context)
+    if not beside:
+        return request
+    return replace(request, beside={name: tuple(layer.diff_id for layer in stack) for name, stack in beside.items()})
 
 
 def request_from_resolved(
@@ -152,23 +91,6 @@ def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, 
     )
 
 
-def stack_variables(
-    stack: Sequence[ResolvedNode], below: Mapping[str, str | None] | None = None
-) -> dict[str, str | None]:
-    """Returns the variables that a stack sets for all that stands on it, laid over `below`; None unsets a variable. The
-    variables of a base replace those `below` it, lists too: nothing else is in a base."""
-    merged = dict(below or {})
-    for resolved in stack:
-        variables = resolved.node.kind.variables(resolved.request, resolved.pins)
-        if resolved.node.subject == "base":
-            merged.update(variables)
-        else:
-            overlay_variables(merged, variables)
-        if isinstance(resolved.node.spec, LayerSpec):
-            overlay_variables(merged, resolved.node.spec.set)
-    return merged
-
-
 def needs_resolution(kind: Kind) -> bool:
     """Whether a kind has pins: whether it overrides `resolve`."""
     return type(kind).resolve is not Kind.resolve
@@ -200,6 +122,7 @@ class Resolution:
     pins: Json = None
     again: bool = False
     locked: LockEntry | None = None  # the answer in the lock
+    file: str = ""  # of the answer cache, where it has the pins
 
 
 def find_resolution(
@@ -221,8 +144,10 @@ def find_resolution(
         nearest = context.lock.nearest(question)
         if nearest is not None:
             request = replace(request, keep=nearest.pins)
-    is_cached, pins = find_cached_pins(node, request, context) if use_cache else (False, None)
-    return Resolution(request=request, known=is_cached, pins=pins)
+    cached = _find_cached_pins(node, request, pins_question(node, request), context) if use_cache else None
+    if cached is None:
+        return Resolution(request=request, known=False)
+    return Resolution(request=request, known=True, pins=cached.pins, file=cached.file)
 
 
 def find_locked_answer(node: Node, request: Request, asked: LockQuestion, context: Context) -> LockEntry | None:
@@ -277,17 +202,18 @@ def lock_mismatch(answer: Resolution, key: str, diff_id: str) -> str:
     return f"not as locked: `envtool verify {answer.request.name}` says what differs"
 
 
-def find_cached_pins(node: Node, request: Request, context: Context) -> tuple[bool, Json]:
-    """Returns (True, pins) where the answer cache has pins that still fit this machine, else (False, None)."""
-    is_cached, pins = answer_cache.get_pins(context.store, pins_question(node, request), node.kind.pins)
-    if not is_cached or (isinstance(node.kind, Base) and not node.kind.fresh(request, pins)):
-        return False, None
-    return True, pins
+def _find_cached_pins(node: Node, request: Request, question: Json, context: Context) -> StoredPins | None:
+    """Returns pins of the answer cache that still fit this machine."""
+    cached = answer_cache.get_pins(context.store, question, node.kind.pins)
+    if cached is None or (isinstance(node.kind, Base) and not node.kind.fresh(request, cached.pins)):
+        return None
+    return cached
 
 
-def resolve_pins(node: Node, request: Request, context: Context, site: RecordingSite, *, again: bool) -> Json:
-    """Asks the kind for the pins of a node, and stores the answer; other processes with the same question wait for it.
-    With `again` a stored answer is not used. Raises ResolveError (code offline) where --offline forbids to ask."""
+def resolve_pins(node: Node, answer: Resolution, context: Context, site: RecordingSite) -> Resolution:
+    """Asks the kind for the pins of a node, stores them and returns them; other processes with the same question wait
+    for it. With `again` stored pins are not used. Raises ResolveError (code offline) where --offline forbids to ask."""
+    request = answer.request
     question = pins_question(node, request)
     if context.offline and node.is_pinned:
         raise ResolveError(
@@ -298,10 +224,9 @@ def resolve_pins(node: Node, request: Request, context: Context, site: Recording
         )
     failed = context.shared.get("questions that failed", dict[str, EnvtoolError])
     with answer_cache.lock_question(context.store, question, cancelled=context.cancel.is_set):
-        if not again:
-            is_cached, pins = find_cached_pins(node, request, context)
-            if is_cached:
-                return pins
+        stored = None if answer.again else _find_cached_pins(node, request, question, context)
+        if stored is not None:
+            return replace(answer, known=True, pins=stored.pins, file=stored.file)
         try:
             pins = _call_resolve(node, request, site, failed, keys.digest(question))
         except (SpecError, PluginError):
@@ -312,8 +237,8 @@ def resolve_pins(node: Node, request: Request, context: Context, site: Recording
             )
             error.args = (error.message,)
             raise
-        answer_cache.put_pins(context.store, question, pins, node.kind.pins, seen=site.found)
-        return pins
+        stored = answer_cache.put_pins(context.store, question, pins, node.kind.pins, seen=site.found)
+        return replace(answer, known=True, pins=pins, file=stored.file)
 
 
 def _call_resolve(
@@ -344,9 +269,10 @@ def seen_urls(node: Node, request: Request, context: Context) -> Mapping[str, st
     return {sha256: url for sha256, url in urls.items() if isinstance(url, str)} if isinstance(urls, dict) else {}
 
 
-def apply_pins(node: Node, request: Request, pins: Json, *, keyed: bool = True) -> ResolvedNode:
-    """Derives everything that decides a node from its pins, and its key. Pure. Without `keyed` the key is empty:
-    that of a node whose parents are not known would mean nothing. Raises ResolveError for two files of one name."""
+def apply_pins(node: Node, request: Request, pins: Json, *, file: str = "", keyed: bool = True) -> ResolvedNode:
+    """Derives everything that decides a node from its pins, and its key. Pure. `file` is that of the answer cache with
+    the pins. Without `keyed` the key is empty: that of a node whose parents are not known would mean nothing. Raises
+    ResolveError for two files of one name."""
     kind = node.kind
     epoch = request.epoch
     if node.subject == "base":
@@ -378,6 +304,7 @@ def apply_pins(node: Node, request: Request, pins: Json, *, keyed: bool = True) 
         node=node,
         request=request,
         pins=pins,
+        pins_file=file,
         fetches=fetches,
         document=document,
         key=keys.digest(document) if keyed else "",
@@ -389,11 +316,6 @@ def image_diff_id(resolved: ResolvedNode) -> str:
     """Returns the diff ID of a layer that an image's archive is, empty for any other node."""
     archive = resolved.node.kind.build(resolved.request, resolved.pins).archive
     return archive.diff_id if archive else ""
-
-
-def pins_cache_path(layer: KnownLayer, context: Context) -> str:
-    """Returns the path of the answer cache's file for a node: while it is unchanged, so are the pins."""
-    return answer_cache.path(context.store, pins_question(layer.resolved.node, layer.resolved.request))
 
 
 def pins_question(node: Node, request: Request) -> dict[str, Json]:

@@ -6,21 +6,25 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 from envtool.build import node_checks, resolution
 from envtool.build.assess import NodeState, Sources, StateReader, assess_node
 from envtool.build.context import Context
-from envtool.build.node_plan import choose_action
-from envtool.build.parents import Parents, not_cached_error, stack_binds
 from envtool.build.prefetch import Prefetcher
-from envtool.build.resolution import KnownLayer, Resolution, StoredLayer
-from envtool.build.stack import KnownStack, Stack, check_conflicts
-from envtool.errors import BuildError, EnvtoolError
+from envtool.build.resolution import Resolution
+from envtool.build.stack import (
+    KnownLayer,
+    KnownStack,
+    Parents,
+    Stack,
+    StoredLayer,
+    check_conflicts,
+    not_cached_error,
+    stack_binds,
+)
+from envtool.errors import BuildError, EnvtoolError, PluginError
 from envtool.events import Progress
-from envtool.model import Json
 from envtool.plan.graph import Graph, Node, expand_parts, is_composite
-from envtool.plugin_calls import with_location
 from envtool.tracking import track_work
 
 __all__ = ["KnownStack", "Scheduler", "Stack", "StoredLayer", "stack_binds"]
@@ -31,8 +35,8 @@ PART_THREADS = 8  # sublayers whose files are fetched in parallel
 class Scheduler:
     """Carries out the plan of a graph on demand, from any number of threads, each node once. The graph grows as the
     sublayers of bases become known: an env on such a base is planned in two rounds. The states of its nodes (assess.py)
-    say what is done for each (node_plan.py); a node whose parents' diff IDs are not known at first is planned again
-    once the parents are there."""
+    say what is done for each: a stored layer is reused, any other node is made. A node whose parents' diff IDs are not
+    known at first is planned again once the parents are there."""
 
     def __init__(self, graph: Graph, context: Context) -> None:
         self._graph = graph
@@ -101,8 +105,8 @@ class Scheduler:
                 state = self._local.read(graph, [node_id])[node_id]
             except EnvtoolError:
                 continue
-            if state.layer is not None:
-                yield state.layer.key
+            if isinstance(state.output, StoredLayer):
+                yield state.output.layer.key
         self._local.forget_unknown()  # nodes that are not known yet may be known when they are built
 
     def check(self, envs: Iterable[str]) -> None:
@@ -175,7 +179,8 @@ class Scheduler:
             if node_id not in needed:
                 needed.add(node_id)
                 state = self._state(node_id)
-                is_there = self._prefetcher.is_pulling(node_id) or (state is not None and state.layer is not None)
+                is_stored = state is not None and isinstance(state.output, StoredLayer)
+                is_there = is_stored or self._prefetcher.is_pulling(node_id)
                 pending += () if is_there else graph.nodes[node_id].needs
         return needed
 
@@ -213,7 +218,7 @@ class Scheduler:
             return answer
         if context.cached_only:
             raise not_cached_error(node)
-        return replace(answer, known=True, pins=resolve(node, answer, (), context))
+        return resolve(node, answer, (), context)
 
     # ---- nodes -----------------------------------------------------------------------------------------------------
 
@@ -226,10 +231,11 @@ class Scheduler:
                 future = self._futures[node_id] = Future()
         if mine:
             try:
-                node = self._graph.nodes[node_id]
-                with with_location(f"{node.subject} `{node.spec.name}`", node.spec.where):
-                    future.set_result(self._do(node))
+                future.set_result(self._do(self._graph.nodes[node_id]))
             except BaseException as error:
+                if isinstance(error, PluginError):  # of a method whose arguments do not have the node
+                    node = self._graph.nodes[node_id]
+                    error.locate(f"{node.subject} `{node.spec.name}`", node.spec.where)
                 future.set_exception(error)
         return future.result()
 
@@ -270,7 +276,7 @@ class Scheduler:
         """Returns a node that is pulled, or was in the store before the run; None where it has to be made."""
         state = self._state(node.id)
         made: KnownLayer | None = self._prefetcher.pulled(node.id)
-        if made is None and state is not None and choose_action(state) == "reuse":
+        if made is None and state is not None:
             made = state.output
         return made if isinstance(made, StoredLayer) and self._lease(made) and self._fits(node, made) else None
 
@@ -281,7 +287,9 @@ class Scheduler:
         """Whether the layers below a node in an env's stack have the diff IDs that the node was built on. Raises as
         `stack` does."""
         parents = zip(node.below, made.resolved.request.below, strict=True)
-        return all(self.node(node_id).diff_id == diff_id for node_id, diff_id in parents if self._is_in_stack(node_id))
+        return all(
+            self.node(node_id).layer.diff_id == diff_id for node_id, diff_id in parents if self._is_in_stack(node_id)
+        )
 
     def _is_in_stack(self, node_id: str) -> bool:
         state = self._state(node_id)
@@ -310,13 +318,13 @@ class Scheduler:
             resolved = state.resolved
             if resolved is None:
                 context.emit(Progress(id=event_id, phase="resolving"))
-                pins = resolution.resolve_pins(node, answer.request, context, site, again=answer.again)
-                resolved = resolution.apply_pins(node, answer.request, pins)
+                answer = resolution.resolve_pins(node, answer, context, site)
+                resolved = resolution.apply_pins(node, answer.request, answer.pins, file=answer.file)
             work.detail = node.kind.summary(resolved.request, resolved.pins)
             layer = context.leases.find_layer(context.store, resolved.key)
             if layer is not None:
                 work.outcome = "cached"
-                return StoredLayer(resolved=resolved, layer=layer)
+                return StoredLayer(resolved=resolved, layer=layer, diff_id=layer.diff_id)
             try:
                 layer, outcome = build_layer(resolved, parents, context, event_id, site)
             except BuildError:
@@ -326,7 +334,7 @@ class Scheduler:
             size = shared_layers.pulled_size(layer) if outcome == "pulled" else ""
             work.detail = "; ".join(filter(None, [", ".join(filter(None, [work.detail, size])), mismatch]))
             work.outcome = outcome
-            return StoredLayer(resolved=resolved, layer=layer)
+            return StoredLayer(resolved=resolved, layer=layer, diff_id=layer.diff_id)
 
 
 def _lacks_parts(graph: Graph, node_id: str) -> bool:
@@ -335,14 +343,14 @@ def _lacks_parts(graph: Graph, node_id: str) -> bool:
     return node.subject == "base" and is_composite(node.kind) and node_id not in graph.parts
 
 
-def resolve(node: Node, answer: Resolution, below: Iterable[KnownLayer], context: Context) -> Json:
+def resolve(node: Node, answer: Resolution, below: Iterable[KnownLayer], context: Context) -> Resolution:
     """Asks for the pins of a node, as a piece of work of its own. Raises MakeError, Interrupted."""
     from envtool.build.site import ContainerSite
 
     event_id = f"resolve:{node.id}"
     with track_work(context.emit, event_id, "resolve", node.spec.name, on=node.on) as work:
         site = ContainerSite(context, answer.request, [*below], event_id)
-        pins = resolution.resolve_pins(node, answer.request, context, site, again=answer.again)
-        work.detail = node.kind.summary(answer.request, pins)
+        answer = resolution.resolve_pins(node, answer, context, site)
+        work.detail = node.kind.summary(answer.request, answer.pins)
         work.outcome = "done"
-    return pins
+    return answer

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from envtool.api import Cache, Secret
 from envtool.build.context import Context
-from envtool.build.resolution import ResolvedNode
+from envtool.build.stack import ResolvedNode
 from envtool.errors import BuildError
 from envtool.events import Progress
 from envtool.fs.sizes import format_size

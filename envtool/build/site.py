@@ -14,9 +14,8 @@ from envtool.build import fetch_files
 from envtool.build.builder import Workbench, build_environment
 from envtool.build.context import Context
 from envtool.build.host_network import host_network_access
-from envtool.build.parents import copies, joins, project_overlay, stack_binds
 from envtool.build.project_site import ProjectSite
-from envtool.build.resolution import KnownLayer, StoredLayer
+from envtool.build.stack import KnownLayer, StoredLayer, project_mounts, stack_binds
 from envtool.build.tee import Tee
 from envtool.container import program as container
 from envtool.errors import FetchError, Interrupted, MakeError, ResolveError
@@ -126,9 +125,7 @@ class ContainerSite(ProjectSite):
                 steps=(container.ContainerStep(argv=command.words()),),
                 binds=(*stack_binds(below), *mounts),
                 project=container.ProjectMount(source=bench.project, target=PROJECT) if bench.project else None,
-                joins=joins([layer.resolved for layer in below]),
-                **project_overlay(below),
-                copies=copies([layer.resolved for layer in below]),
+                **project_mounts([layer.resolved for layer in below]),
                 env=environment,
                 mounts=texts,
                 user="root",

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from envtool.build.assess import NodeState
 from envtool.build.context import Context
-from envtool.build.resolution import KnownLayer
+from envtool.build.stack import KnownLayer
 from envtool.errors import UsageError
 from envtool.fs.beneath import open_beneath
 from envtool.model import Where

@@ -6,7 +6,7 @@ import os
 
 from envtool import net
 from envtool.build.context import Context
-from envtool.build.resolution import ResolvedNode
+from envtool.build.stack import ResolvedNode
 from envtool.errors import MakeError
 from envtool.events import Progress
 from envtool.store import canonical, unpack_layer

@@ -287,7 +287,10 @@ def misplaced_names_hint(ctx: click.Context, words: Sequence[str]) -> str:
 def _subject_names(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
     if (spec := _load_spec(ctx)) is None:
         return []
-    names = {name for env in spec.envs for name in (env.name, env.base.name, *(layer.name for layer in env.layers))}
+    from envtool.spec.select_envs import stack_envs
+
+    stacks = stack_envs(spec)
+    names = {name for env in stacks for name in (env.name, env.base.name, *(layer.name for layer in env.layers))}
     names |= {f"{env.name}:{task.name}" for env in spec.envs for task in env.tasks if tasks}
     return sorted(name for name in names if name.startswith(incomplete))
 

@@ -17,7 +17,7 @@ envtool list --json | jq -r '.envs[].name'
 @click.command("list", cls=Verb, examples=EXAMPLES)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Show the envs of the spec: base, layers, tasks."""
+    """Show the envs of the spec: base, layers, tasks; and its services."""
     from envtool.app import read_spec
     from envtool.cli import console, fastpath, tables
 

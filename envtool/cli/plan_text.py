@@ -22,9 +22,9 @@ _SECOND_ROUND = "second round:"
 
 
 def format_plan(plan: Plan, style: Style, columns: int = 0, typed: str = "", verbosity: int = 0) -> str:
-    """Returns what is done, each step once: below the first env that needs it, in the order of the stack; then what is
-    reused, folded unless `verbosity` is 1; the notes; and the sum with the command (`typed`) that does it, which is
-    all that is left with -1."""
+    """Returns what is done, each step once: below the first env or service that needs it, in the order of the stack;
+    then what is reused, folded unless `verbosity` is 1; the notes; and the sum with the command (`typed`) that does it,
+    which is all that is left with -1."""
     done, reused = _split_steps(plan)
     total = _format_sum(plan, [step for _, steps in done for step in steps], reused, typed, columns)
     if verbosity < 0:
@@ -55,7 +55,7 @@ def _split_steps(plan: Plan) -> tuple[list[tuple[PlannedEnv, list[PlannedStep]]]
     seen: set[str] = set()
     done: list[tuple[PlannedEnv, list[PlannedStep]]] = []
     reused: list[PlannedStep] = []
-    for env in plan.envs:
+    for env in (*plan.envs, *plan.services):
         new = [step for step in env.steps if (step.key or step.node) not in seen]
         seen |= {step.key or step.node for step in new}
         done.append((env, [step for step in new if step.action != "reuse"]))
@@ -136,7 +136,7 @@ def _format_sum(
     sums = ", ".join(part for part in (*parts, f"{len(reused)} reused" if reused else "") if part)
     command = f": `{typed}` {'does this' if done else 'builds nothing'}" if typed else ""
     lines = []
-    if twice := len({env.steps[0].node for env in plan.envs if env.rounds > 1}):
+    if twice := len({env.steps[0].node for env in (*plan.envs, *plan.services) if env.rounds > 1}):
         bases = "1 base is" if twice == 1 else f"{twice} bases are"
         lines.append(f"{bases} planned in two rounds: the layers above may be reused then")
     if plan.team_cache and any(step.action in ("resolve", "build") for step in done):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from envtool.fs.sizes import format_size as size
 from envtool.report.formatting import Style, pluralize
 from envtool.report.text import elide_middle, fit_lines, one_line, pad, visible_width
+from envtool.spec.select_envs import all_services
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from envtool.images.export import ExportResult
     from envtool.images.push import PushResult
     from envtool.lock.diff import LockChange
-    from envtool.model import Json, Spec
-    from envtool.plan.plan import Plan
+    from envtool.model import Env, Json, Spec
+    from envtool.plan.plan import Plan, PlannedEnv
 
 MIN_COLUMNS = 12  # a cell is not made narrower than this
 _SIGNS = {"ok": ("✓", "32"), "warn": ("!", "33"), "fail": ("✗", "31")}
@@ -74,26 +75,54 @@ def _fill_lines(pairs: Sequence[str], columns: int) -> list[str]:
 
 
 def format_envs(spec: Spec, style: Style, columns: int = 0) -> str:
-    """One line per env; if a line would be wider than `columns`, the name of each env and below it its base, layers and
-    tasks."""
-    rows = [("env", "base", "layers", "tasks")]
+    """One line per env, and, if there are services, one per service; if a line would be wider than `columns`, the name
+    of each and below it its base, layers and all else."""
+    services = all_services(spec)
+    rows = [("env", "base", "layers", "tasks", *(["services"] if services else []))]
     rows += [
         (
-            one_line(env.name),
-            env.base.name if env.base.name == env.base.kind else f"{one_line(env.base.name)} ({env.base.kind})",
-            ", ".join(one_line(layer.name) for layer in env.layers) or "-",
-            ", ".join(one_line(task.name) for task in env.tasks) or "-",
+            *_stack_columns(env.name, env),
+            _names(task.name for task in env.tasks),
+            *([_names(service.name for service in env.services)] if services else []),
         )
         for env in spec.envs
     ]
+    tables = [_format_stacks(rows, style, columns)]
+    if services:
+        rows = [("service", "base", "layers", "kind", "needs")]
+        rows += [
+            (
+                *_stack_columns(service.env.name.removeprefix("service:"), service.env),
+                service.kind or "-",
+                _names(service.needs),
+            )
+            for service in services
+        ]
+        tables.append(_format_stacks(rows, style, columns))
+    return "\n\n".join(tables)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(map(one_line, names)) or "-"
+
+
+def _stack_columns(name: str, env: Env) -> tuple[str, str, str]:
+    """Returns the name of an env or service, its base and its layers."""
+    base = env.base.name if env.base.name == env.base.kind else f"{one_line(env.base.name)} ({env.base.kind})"
+    return one_line(name), base, _names(layer.name for layer in env.layers)
+
+
+def _format_stacks(rows: Sequence[tuple[str, ...]], style: Style, columns: int) -> str:
+    """Returns a table, or where a line would be too wide, a block for each row; the first row has the titles."""
     head, *lines = table(rows)
     if not columns or max(map(visible_width, (head, *lines))) <= columns:
         return "\n".join([style.paint("2", head), *lines])
     lines = []
-    for name, base, layers, tasks in rows[1:]:
+    width = max(8, *(visible_width(title) + 2 for title in rows[0][1:]))
+    for name, *others in rows[1:]:
         lines.append(style.paint("1", fit_lines(name, columns)))
-        pairs = (("base", base), ("layers", layers), ("tasks", tasks))
-        lines += [fit_lines(f"  {pad(title, 8)}{names}", columns, indent=8) for title, names in pairs]
+        pairs = zip(rows[0][1:], others, strict=True)
+        lines += [fit_lines(f"  {pad(title, width)}{names}", columns, indent=width) for title, names in pairs]
     return "\n".join(lines)
 
 
@@ -111,24 +140,50 @@ def envs_json(spec: Spec) -> Json:
                 "layers": [{"name": layer.name, "kind": layer.kind} for layer in env.layers],
                 "tasks": [task.name for task in env.tasks],
                 "where": str(env.where),
+                "services": [service.env.name for service in env.services],
             }
             for env in spec.envs
         ],
+        "services": _services_json(spec),
     }
+
+
+def _services_json(spec: Spec) -> list[Json]:
+    """The services of `list`: one of each stack."""
+    return [
+        {
+            "name": service.name,
+            "host": service.host,
+            "kind": service.kind,
+            "stack": service.env.name,
+            "base": {"name": service.env.base.name, "kind": service.env.base.kind},
+            "layers": [{"name": layer.name, "kind": layer.kind} for layer in service.env.layers],
+            "needs": [*service.needs],
+            "once": service.once,
+            "replicas": service.replicas,
+            "ports": [*service.ports],
+            "provides": [*service.provides],
+            "where": str(service.where),
+        }
+        for service in all_services(spec)
+    ]
 
 
 def plan_json(plan: Plan) -> Json:
     """The object of `plan` (docs/json.md)."""
-    envs: list[Json] = [
-        {
-            "name": env.name,
-            "tasks": [*env.tasks],
-            "steps": [{name: item for name, item in asdict(step).items() if name != "on"} for step in env.steps],
-            "rounds": env.rounds,
-        }
-        for env in plan.envs
-    ]
-    return {"envs": envs, "notes": [*plan.notes]}
+
+    def stacks(planned: Sequence[PlannedEnv]) -> list[Json]:
+        return [
+            {
+                "name": env.name,
+                "tasks": [*env.tasks],
+                "steps": [{name: item for name, item in asdict(step).items() if name != "on"} for step in env.steps],
+                "rounds": env.rounds,
+            }
+            for env in planned
+        ]
+
+    return {"envs": stacks(plan.envs), "notes": [*plan.notes], "services": stacks(plan.services)}
 
 
 def format_fetch(result: GatheredFiles) -> str:

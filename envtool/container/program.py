@@ -239,6 +239,7 @@ class Program:
         vary = self.vary
         ask = ("getdents64",) if vary and vary.order else ()
         single = seccomp.build_filter(single=True, sync=self.sync, ask=ask) if self.user == "root" else b""
+        plain = seccomp.build_filter(single=False, sync=self.sync, ask=ask)
         return {
             "operations": self.operations(),
             "hidden": self.project.hidden if self.project else (),
@@ -251,7 +252,7 @@ class Program:
             "outputs": self.outputs,
             "outputs_limit": self.outputs_limit,
             "outputs_at": self.project.target if self.project else "/",
-            "seccomp": seccomp.build_filter(single=False, sync=self.sync, ask=ask),
+            "seccomp": plain,
             "seccomp_single": single,
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
             **({"watch": self.watch} if self.watch else {}),

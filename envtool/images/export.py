@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from envtool.api import PROJECT
 from envtool.build.context import Context
 from envtool.build.fetch_files import fetch_layer_files
-from envtool.build.parents import copies, joins
 from envtool.build.scheduler import Stack
 from envtool.build.site import ContainerSite
+from envtool.build.stack import project_mounts
 from envtool.build.stack_files import MAX_FILE_SIZE, StackTree
 from envtool.errors import StoreError, UsageError
 from envtool.fs.beneath import ESCAPES
@@ -110,7 +110,7 @@ def export_devcontainer(
     _require_own_file(target.path, context.root)
     with layers.hold_layers(context.store, [made.layer for made in stack.layers]):
         passwd = StackTree([made.layer for made in stack.layers], context.runner).read(["/etc/passwd"])
-    mounts = joins([made.resolved for made in stack.layers])
+    mounts = project_mounts([made.resolved for made in stack.layers])["joins"]
     text = render_devcontainer(
         env, spec=spec, image=name, user=runtime_layer.task_user_name(passwd.get("/etc/passwd", b"")), mounts=mounts
     ).encode()
@@ -173,9 +173,8 @@ def _project_layer(stack: Stack, context: Context, path: str) -> ImageLayerConte
     listed = projects.list_files(context.root, context.cancel.reader)
     existing = {f"{PROJECT}/{path}" for path in listed}
     tree = StackTree([made.layer for made in stack.layers], context.runner)
-    sources = {
-        target: source for target, source in _generated_files(copies(resolved), tree).items() if target not in existing
-    }
+    generated_files = _generated_files(project_mounts(resolved)["copies"], tree)
+    sources = {target: source for target, source in generated_files.items() if target not in existing}
     contents = tree.read(sources.values())
     generated = {target: contents[source] for target, source in sources.items() if source in contents}
     for target, content in generated.items():

@@ -10,13 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from envtool.api import PROJECT, Fetch, Original
-from envtool.build import resolution
 from envtool.build.context import PATH
-from envtool.build.parents import joins
-from envtool.build.resolution import StoredLayer
 from envtool.build.scheduler import Stack
+from envtool.build.stack import StoredLayer, overlay_variables, project_mounts, stack_variables
 from envtool.build.stack_files import StackTree
-from envtool.build.variables import overlay_variables
 from envtool.container.runner import Runner
 from envtool.errors import FetchError, UsageError
 from envtool.images import project_links, runtime_layer
@@ -162,7 +159,7 @@ def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
     for line in lines if isinstance(lines, list) else []:
         name, _, value = str(line).partition("=")
         variables[name] = value
-    variables = resolution.stack_variables([made.resolved for made in stack.layers[bool(lines) :]], variables)
+    variables = stack_variables([made.resolved for made in stack.layers[bool(lines) :]], variables)
     overlay_variables(variables, env.set)
     return config | {"Env": [f"{name}={value}" for name, value in variables.items() if value is not None]}
 
@@ -177,7 +174,7 @@ def run_config(env: Env, stack: Stack) -> dict[str, Json]:
     entrypoint = config.pop("Entrypoint", None)
     command = config.pop("Cmd", None)
     labels = config.pop("Labels", None)
-    mounts = joins([made.resolved for made in stack.layers])
+    mounts = project_mounts([made.resolved for made in stack.layers])["joins"]
     envtool_labels: dict[str, Json] = {TITLE: env.name, STACK_LABEL: f"sha256:{stack_contents.stack_digest(stack)}"}
     if mounts:
         envtool_labels[IN_PROJECT_LABEL] = json.dumps(

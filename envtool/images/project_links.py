@@ -13,8 +13,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from envtool.api import PROJECT
-from envtool.build.parents import joins
-from envtool.build.resolution import StoredLayer
+from envtool.build.stack import StoredLayer, project_mounts
 from envtool.container.runner import Runner
 from envtool.fs.tree_walk import walk_tree
 from envtool.store.layers import read_records
@@ -25,7 +24,7 @@ def find_links(stack: Sequence[StoredLayer], exists: Callable[[str], bool], runn
     root)."""
     links: dict[str, str] = {}
     for made in stack:
-        for source, target_directory in joins([made.resolved]):
+        for source, target_directory in project_mounts([made.resolved])["joins"]:
             outward = _outward_links(made, source, runner)
             names = [os.fsdecode(path) for path, _ in read_records(made.layer)] if outward else []
             own_links = _lay_out_links(source, target_directory, names, outward)

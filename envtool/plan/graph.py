@@ -14,6 +14,7 @@ from envtool.api import Base, Kind, Part
 from envtool.keys import digest
 from envtool.model import BaseSpec, Env, Json, LayerSpec, Spec
 from envtool.plugins import PluginRegistry
+from envtool.spec.select_envs import stack_envs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +69,6 @@ def build_graph(spec: Spec, registry: PluginRegistry) -> Graph:
     for env in stack_envs(spec):
         stacks[env.name] = _add_stack(env, registry, nodes, chains)
     return _disambiguate_names(Graph(nodes=nodes, stacks=stacks))
-
-
-def stack_envs(spec: Spec) -> tuple[Env, ...]:
-    """Returns all that has a stack: the envs, then the services that they use, and those that the spec declares, each
-    as an env without tasks."""
-    services = (service for env in spec.envs for service in env.services)
-    of_services = {service.env.name: service.env for service in (*services, *spec.services)}
-    return (*spec.envs, *of_services.values())
 
 
 def is_composite(kind: Kind) -> bool:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from envtool.model import Env, Spec, Where
 from envtool.plan.graph import Graph, Node, is_composite
 from envtool.plan.output_clashes import find_output_clashes
+from envtool.spec.select_envs import all_services, stack_names
 
 # Where the layer of a node is. stored: in the store. answered: gone from it, but its diff ID is recorded. team: in the
 # team cache. image: it is the archive of an image, whose config has the diff ID. absent: nothing is known of it.
@@ -68,19 +69,24 @@ class PlannedEnv:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All selected envs in the order of the spec."""
+    """All selected envs in the order of the spec, then the services that they use."""
 
     envs: tuple[PlannedEnv, ...]
+    services: tuple[PlannedEnv, ...] = ()  # `service:NAME`, without tasks
     notes: tuple[str, ...] = ()  # what is allowed, but probably a mistake
     team_cache: bool = False  # a run asks one for layers, and a plan does not
 
 
 def make_plan(spec: Spec, graph: Graph, nodes: Mapping[str, PlannedNode], verb: str = "") -> Plan:
-    """Returns the plan of all envs. With a verb only envs that have that task are in it."""
+    """Returns the plan of all envs and services. With a verb only envs that have that task are in it, and services
+    that run beside it."""
     envs = [env for env in spec.envs if not verb or any(task.name == verb for task in env.tasks)]
     tasks = [(env, task) for env in envs for task in env.tasks if not verb or task.name == verb]
+    stacks = {name for pair in tasks for name in stack_names(*pair)}
+    services = [service.env for service in all_services(spec) if not verb or service.env.name in stacks]
     return Plan(
         envs=tuple(_plan_env(env, graph, nodes, verb) for env in envs),
+        services=tuple(_plan_env(env, graph, nodes, verb) for env in services),
         notes=find_output_clashes(tasks),
         team_cache=spec.cache is not None,
     )

@@ -9,7 +9,7 @@ from envtool.errors import UsageError, near_name_hint
 from envtool.fs.globs import matches_name
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
-from envtool.spec.select_envs import env_names, matching_envs
+from envtool.spec.select_envs import env_names, matching_envs, matching_stacks, stack_envs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +22,9 @@ class SelectedNodes:
 
 
 def select_subjects(spec: Spec, graph: Graph, names: Sequence[str]) -> SelectedNodes:
-    """Returns what names mean: layers, bases and envs (`*` and `?` are wildcards, a group means all its envs), a task
-    as ENV:TASK, or as TASK where nothing else has the name. Without names: all nodes. Raises UsageError."""
+    """Returns what names mean: layers, bases and envs (`*` and `?` are wildcards, a group means all its envs), a
+    service as service:NAME, a task as ENV:TASK, or as TASK where nothing else has the name. Without names: all nodes.
+    Raises UsageError."""
     if not names:
         return SelectedNodes(nodes=tuple(graph.nodes))
     nodes: set[str] = set()
@@ -54,19 +55,19 @@ def envs_of(graph: Graph) -> dict[str, tuple[str, ...]]:
 
 def _select_by_name(spec: Spec, graph: Graph, name: str) -> tuple[set[str], list[tuple[Env, Task]]]:
     env_name, colon, task_name = name.rpartition(":")
+    stacks = {node_id for env in matching_stacks(spec, name) for node_id in graph.stacks[env.name]}
     if colon:
         envs = matching_envs(spec, env_name)
-        return set(), [(env, task) for env in envs for task in env.tasks if matches_name(task_name, task.name)]
+        return stacks, [(env, task) for env in envs for task in env.tasks if matches_name(task_name, task.name)]
     nodes = {node.id for node in graph.nodes.values() if matches_name(name, node.spec.name, node.of)}
-    for env in matching_envs(spec, name):
-        nodes.update(graph.stacks[env.name])
+    nodes |= stacks
     if nodes:
         return nodes, []
     return set(), [(env, task) for env in spec.envs for task in env.tasks if matches_name(name, task.name)]
 
 
 def _unknown_name_error(spec: Spec, graph: Graph, name: str) -> UsageError:
-    names = {node.spec.name for node in graph.nodes.values()} | {*env_names(spec.envs)}
+    names = {node.spec.name for node in graph.nodes.values()} | {*env_names(stack_envs(spec))}
     names |= {f"{env.name}:{task.name}" for env in spec.envs for task in env.tasks}
     names |= {task.name for env in spec.envs for task in env.tasks}
     hint = near_name_hint(name, sorted(names), "`envtool list` shows envs, layers and tasks")

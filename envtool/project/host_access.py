@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from envtool.errors import UsageError
+from envtool.errors import Problem, SpecError, UsageError
 from envtool.fs.beneath import ESCAPES, open_beneath, open_top, real_path
 from envtool.fs.globs import is_glob
+from envtool.model import Env
 
 MAX_FILE_SIZE = 16 << 30  # bytes of one file of the project: a larger one is sparse, or a mistake
 MAX_SECRET_SIZE = 1 << 20  # bytes of a secret
@@ -309,6 +310,11 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return name != SIGNING_KEY and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def select_variables(patterns: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the caller's variables that `pass:` matches. `check_passing` decides whether they may be passed."""
+    return {name: value for name, value in environ.items() if matches(name, patterns)}
+
+
 def passable_variables(patterns: tuple[str, ...], allowed: HostPermissions, *, network: bool) -> tuple[str, ...]:
     """Returns names and globs of the caller's variables that `pass:` may match: harmless ones, those that the caller
     allows, and without a network those that it names in full. A variable that `patterns` match and these do not may not
@@ -403,3 +409,34 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFLNK: "a link",
 }
+
+
+def check_passed(envs: Iterable[Env], allowed: HostPermissions, environ: Iterable[str]) -> None:
+    """Raises SpecError (code pass-not-allowed) for envs whose `pass:` matches variables that the caller did not
+    allow."""
+    problems = passed_problems(envs, allowed, environ)
+    if problems:
+        raise SpecError(problems)
+
+
+def passed_problems(envs: Iterable[Env], allowed: HostPermissions, environ: Iterable[str]) -> tuple[Problem, ...]:
+    """Returns the problems that `check_passed` raises."""
+    names = tuple(environ)
+    problems = []
+    for env in envs:
+        message, hint = check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.has_outside)
+        if message:
+            problems.append(Problem(where=env.where, message=message, code="pass-not-allowed", hint=hint))
+    return tuple(problems)
+
+
+def check_workdir(env: Env, access: HostAccess) -> None:
+    """Raises SpecError (code workdir) if `workdir:` leads out of the project: whatever the caller allows, the container
+    does not have that directory."""
+    target = access.outside_target(env.workdir)
+    if target:
+        message = (
+            f"env `{env.name}`: `workdir: {env.workdir}` leads out of the project, to {target}, which tasks do not see"
+        )
+        hint = "a layer can have it: `copy: {from: …, to: /opt/…}`, and the command go there"
+        raise SpecError((Problem(where=env.where, message=message, code="workdir", hint=hint),))

@@ -20,6 +20,7 @@ from envtool.run.result_cache import NotCacheable
 from envtool.run.task import run_task
 from envtool.run.task_request import TaskResult
 from envtool.run.task_services import ServiceStacks
+from envtool.spec.select_envs import used_services
 from envtool.store import results
 from envtool.store.results import StoredResult
 
@@ -73,7 +74,7 @@ def _run(
     run: RunTask,
 ) -> tuple[Result, CachedResult | None]:
     stack = stacks.stack(call.env.name)
-    used = task_services.used_services(call.env, call.task)
+    used = used_services(call.env, call.task)
     services = ServiceStacks(used, task_services.build_service_stacks(used, stacks))
     if known and _layers(known.stack, known.services) == _layers(stack, services):
         task = known._replace(stack=stack, services=services)
@@ -87,9 +88,9 @@ def _run(
     report = _to_result(call, result)
     if result.outcome != "passed":
         return report, None
-    provenance.write_statement(call.env, call.task, stack, call.context, report, view=task.request.view)
+    statement = provenance.write_statement(call.env, call.task, stack, call.context, report, view=task.request.view)
     try:
-        stored = task.cache().store(recording.finish(result))
+        stored = task.cache().store(recording.finish(result, statement))
     except NotCacheable as error:
         _report_not_cached(call, error.reason)
         return report, None
@@ -105,7 +106,7 @@ def _prepare_known(call: TaskCall, stacks: Stacks) -> PreparedTask | None:
     known. So a cached result is found without a layer being built or pulled."""
     share = call.context.share
     team = share is not None and share.results
-    used = task_services.used_services(call.env, call.task)
+    used = used_services(call.env, call.task)
     found: list[KnownStack] = []
     for name in (call.env.name, *(service.env.name for service in used)):
         stack = stacks.find_known_stack(name)

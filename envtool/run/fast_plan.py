@@ -8,10 +8,10 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from envtool.api import Base
-from envtool.build import resolution
 from envtool.build.context import Context
 from envtool.build.stack import KnownStack, Stack
 from envtool.container import userns
@@ -61,6 +61,7 @@ def prepare_exec_plan(
     """Returns the plan of an env whose stack is built, for `fast_exec.launch`. Stores it for the next call if `keep` is
     set, unless the env needs a copy of a git directory, host access that was allowed on this command line, the network,
     a pod, or scratch space on disk. `services` run beside the command, and `place` is its place in their pod."""
+    spec_path = _spec_path(spec)
     request = task_container.make_request(env, stack, {}, arch=context.arch, services=services)
     project = ServiceProject(root=context.root, hidden=git.hidden, binds=git.binds, peeks=git.peeks)
     program = task_container.make_program(
@@ -69,10 +70,11 @@ def prepare_exec_plan(
     repositories = source_files.list_repositories(context.root, context.cancel.reader)
     repository = repositories[0][1] if repositories else None
     # each launch puts its own command and environment into this step
-    program_dict = task_container.with_step(program, ContainerStep(cwd=request.workdir)).to_dict()
+    program_dict = replace(program, steps=(ContainerStep(cwd=request.workdir),)).to_dict()
+    let = host_access.select_variables(env.passed, os.environ)
     plan: dict[str, Any] = {
         "version": fast_exec.plan_version(),
-        "spec": _spec_path(spec),
+        "spec": spec_path,
         "env": env.name,
         "project": context.root,
         "watch": [],
@@ -100,7 +102,7 @@ def prepare_exec_plan(
         store_files.replace_if_possible(
             fast_exec.plan_path(context.store.root, plan["spec"], env.name), store_files.encode_with_checksum(plan)
         )
-    plan["let"] = task_container.select_passed(env, os.environ)  # after the write: the store must not hold the values
+    plan["let"] = let  # after the write: the store must not hold the values
     return plan
 
 
@@ -250,7 +252,8 @@ def _decisive_paths(stack: KnownStack, spec: Spec, context: Context) -> Iterator
         if made.layer is not None:
             yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
             yield made.layer.tree
-        yield resolution.pins_cache_path(made, context)
+        if resolved.pins_file:
+            yield resolved.pins_file
         if isinstance(resolved.node.kind, Base):
             yield from resolved.node.kind.watches(resolved.pins)
         directory = resolved.node.spec.directory

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 
 from envtool.api import PROJECT, Looked
 from envtool.build.context import Context
-from envtool.build.parents import opened_files_question, shown_host_files
-from envtool.build.stack import KnownStack
+from envtool.build.stack import KnownStack, opened_files_question, shown_host_files
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
 from envtool.model import Json

@@ -107,18 +107,23 @@ def cacheable_request(
     call: TaskCall, stack: KnownStack, project: Snapshot, services: ServiceStacks = NO_SERVICES
 ) -> TaskRequest:
     """Returns the complete request of a task. Raises NotCacheable if git fails, Interrupted."""
-    root = call.context.root
     try:
-        return replace(
-            _request(call, stack, services),
-            view=project.digest,
-            history=source_files.git_history_digest(root) if call.task.outputs else "",
-            repository=source_files.sees_git(root),
-        )
+        request = _request(call, stack, services)
     except SpecError:
         raise
     except EnvtoolError as error:
         call.context.cancel.check()
+        raise NotCacheable(error.message) from error
+    return add_project(request, call.context, project)
+
+
+def add_project(request: TaskRequest, context: Context, project: Snapshot) -> TaskRequest:
+    """Returns a request with what depends on the project's files. Raises NotCacheable if git fails, Interrupted."""
+    try:
+        history = source_files.git_history_digest(context.root) if request.outputs else ""
+        return replace(request, view=project.digest, history=history, repository=source_files.sees_git(context.root))
+    except EnvtoolError as error:
+        context.cancel.check()
         raise NotCacheable(error.message) from error
 
 

@@ -86,10 +86,9 @@ def make_statement(
     }
 
 
-def write_statement(env: Env, task: Task, stack: Stack, context: Context, result: Result, *, view: str = "") -> str:
-    """Writes the statement beside the log of a passed task. Returns its path; empty if it could not be written: a
-    missing statement is no reason for a task to fail."""
-    path = path_for(result.log)
+def write_statement(env: Env, task: Task, stack: Stack, context: Context, result: Result, *, view: str = "") -> bytes:
+    """Writes the statement beside the log of a passed task. Returns it; empty if it could not be written: a missing
+    statement is no reason for a task to fail."""
     try:
         statement = make_statement(
             env,
@@ -104,12 +103,13 @@ def write_statement(env: Env, task: Task, stack: Stack, context: Context, result
             check=context.cancel.check,
         )
         text = json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        with rundir.create_file(path) as file:
-            # JSON cannot hold names that are not UTF-8: their bytes become U+FFFD
-            file.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode())
+        # JSON cannot hold names that are not UTF-8: their bytes become U+FFFD
+        content = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode()
+        with rundir.create_file(path_for(result.log)) as file:
+            file.write(content)
     except (OSError, Interrupted):
-        return ""
-    return path
+        return b""
+    return content
 
 
 def path_for(log: str) -> str:
@@ -117,16 +117,11 @@ def path_for(log: str) -> str:
     return log.removesuffix(".log") + ENDING
 
 
-def reusable_statement(log: str, *, same: bool) -> bytes:
-    """Returns the statement of the task with this log in the form in which the result cache stores it; empty if there
-    is none. Unless later uses of the result are at the `same` commit, the commit is left out: another commit, or
-    another checkout, may have the same files. Raises OSError."""
-    try:
-        with rundir.open_file(path_for(log)) as file:
-            text = file.read()
-    except FileNotFoundError:
-        return b""
-    if same:
+def reusable_statement(text: bytes, *, same: bool) -> bytes:
+    """Returns a statement (empty: none) in the form in which the result cache stores it. Unless later uses of the
+    result are at the `same` commit, the commit is left out: another commit, or another checkout, may have the same
+    files."""
+    if same or not text:
         return text
     statement = json.loads(text)
     for dependency in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
@@ -277,22 +272,23 @@ def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
             "digest": commit_digest | view_digest,
             **({"annotations": {"dirty": bool(dirty)}} if name else {}),
         }
-    for made, layer in zip(stack.layers, stack_contents.sbom_layers(stack), strict=True):
+    for made in stack.layers:
+        node, layer = made.resolved.node, made.layer
         yield {
-            "name": f"{made.resolved.node.subject} {layer.name}",
+            "name": f"{node.subject} {node.spec.name}",
             "digest": {"sha256": layer.diff_id.removeprefix("sha256:")},
             "mediaType": "application/vnd.oci.image.layer.v1.tar",
-            "annotations": {"kind": layer.kind, "key": layer.key, "pinned": layer.pinned},
+            "annotations": {"kind": node.kind.name, "key": layer.key, "pinned": node.is_pinned},
         }
     seen_files: set[tuple[str, str]] = set()
-    for made, layer in zip(stack.layers, stack_contents.sbom_layers(stack), strict=True):
+    for made in stack.layers:
         for fetch in sorted(made.resolved.fetches, key=lambda fetch: fetch.name):
             if (fetch.name, fetch.sha256) not in seen_files:
                 seen_files.add((fetch.name, fetch.sha256))
                 yield {
                     "name": fetch.name,
                     "digest": {"sha256": fetch.sha256},
-                    "annotations": {"of": f"{made.resolved.node.subject} {layer.name}"},
+                    "annotations": {"of": f"{made.resolved.node.subject} {made.resolved.node.spec.name}"},
                 }
 
 

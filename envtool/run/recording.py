@@ -33,9 +33,9 @@ class Recording:
             except (EnvtoolError, OSError, SnapshotError) as error:
                 self._refusal = NotCacheable(str(error))
 
-    def finish(self, result: TaskResult) -> RecordedRun:
-        """Returns the record of a task that passed. Raises NotCacheable if another program touched the project, git's
-        history or this machine's files meanwhile, or if one of them cannot be read."""
+    def finish(self, result: TaskResult, statement: bytes = b"") -> RecordedRun:
+        """Returns the record of a task that passed, with its provenance. Raises NotCacheable if another program touched
+        the project, git's history or this machine's files meanwhile, or if one of them cannot be read."""
         if self._refusal is not None:
             raise self._refusal
         call, request, reach = self._task.call, self._task.request, self.reach
@@ -57,6 +57,7 @@ class Recording:
             result=result,
             log=call.log,
             manifests=manifests,
+            statement=statement,
             git=git,
             reach=reach,
         )
@@ -75,7 +76,7 @@ class Recording:
         """Returns the request of the next run: the task's outputs are files of the project, so it may have another
         view, but nothing that would change the result. Raises NotCacheable if git's history changed."""
         call, request = self._task.call, self._task.request
-        later = prepared_task.cacheable_request(call, self._task.stack, after, self._task.services)
+        later = prepared_task.add_project(request, call.context, after)
         if later not in (request, replace(request, view=after.digest)):
             raise NotCacheable("git's history changed while it ran")
         return later

@@ -38,6 +38,7 @@ class RecordedRun(NamedTuple):
     result: TaskResult
     log: str  # path of the log
     manifests: Mapping[str, bytes]  # of the project's files, by the `view` of a request
+    statement: bytes = b""  # its provenance, if there is one
     git: str = ""  # digest of git's directories, if the task opened files in them
     reach: HostInputs | None = None  # what the task opened of this machine
 
@@ -103,7 +104,7 @@ class LocalCache:
                 snapshots.put(store, view, manifest)
             for layer in (*self._stack.layers, *self._stack.other_stages):
                 layers.store_known_output(store, layer.resolved.key, layer.diff_id)
-            record_results.store_result(
+            stored_keys = record_results.store_result(
                 store,
                 documents,
                 results.StoredRun(
@@ -117,19 +118,19 @@ class LocalCache:
                 ),
                 owner=self._owner,
                 log=run.log,
-                statement=provenance.reusable_statement(run.log, same=run.requests[0].history != ""),
+                statement=provenance.reusable_statement(run.statement, same=run.requests[0].history != ""),
                 root=self._context.root,
                 outputs=run.result.outputs,
                 check=self._context.cancel.check,
             )
             if run.reach:
-                for document in documents:
-                    run.reach.note(keys.digest(document), self._context)
+                for key in stored_keys:
+                    run.reach.note(key, self._context)
         except record_results.TooLarge as error:
             raise NotCacheable("its log and outputs are too large") from error
         except (OSError, EnvtoolError, SnapshotError) as error:
             raise NotCacheable(str(error)) from error
-        return results.find(store, keys.digest(documents[0]))
+        return results.find(store, stored_keys[0])
 
 
 class TeamResultCache:

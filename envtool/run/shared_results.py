@@ -7,8 +7,7 @@ from contextlib import suppress
 
 from envtool import keys
 from envtool.build.context import Context
-from envtool.build.parents import stack_binds
-from envtool.build.stack import KnownStack
+from envtool.build.stack import KnownStack, stack_binds
 from envtool.errors import BuildError
 from envtool.model import Json
 from envtool.store import layers, record_results, results, temp_dirs, unpack_layer

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import IO, TYPE_CHECKING
 
 from envtool.build import failure_hints
-from envtool.build.context import PATH, Context
+from envtool.build.context import PATH
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.build.tee import Tee
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
-from envtool.model import Env
 from envtool.project import rundir, source_files
 from envtool.run import task_container, task_git, task_services
 from envtool.run.host_inputs import HostInputs
@@ -95,7 +94,7 @@ def _run(
     call, request, context = task.call, task.request, task.call.context
     with (
         layers.hold_layers(context.store, [made.layer for made in task.built.layers]),
-        scratch_for(call.env, context) as scratch,
+        task_container.scratch_for(call.env, context) as scratch,
         group.member() if group else nullcontext() as place,
     ):
         program = task_container.make_program(
@@ -169,11 +168,3 @@ def _outcome(exit_status: Exit, request: TaskRequest, failure: EnvtoolError | No
     if missing:
         return "failed", f"wrote none of its outputs ({', '.join(missing)})"
     return "passed", notes
-
-
-def scratch_for(env: Env, context: Context) -> AbstractContextManager[str]:
-    """Returns a directory for what the env's commands write, which is removed afterwards; "" for a scratch in
-    memory."""
-    return (
-        layers.temp_directory(context.store, remove=context.runner.remove) if env.scratch == "disk" else nullcontext("")
-    )

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from envtool.api import PROJECT
-from envtool.build.context import base_environment
+from envtool.build.context import Context, base_environment
 from envtool.build.host_network import host_network_access
-from envtool.build.parents import copies, joins, project_overlay, stack_binds
-from envtool.build.stack import KnownStack, Stack
-from envtool.build.variables import apply_variables, overlay_variables
+from envtool.build.stack import KnownStack, Stack, apply_variables, overlay_variables, project_mounts, stack_binds
 from envtool.container.program import HOSTNAME, LOCAL_ADDRESS, OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
-from envtool.errors import Problem, SpecError
 from envtool.fs.beneath import project_identity
 from envtool.model import Env, Task
 from envtool.project import host_access
 from envtool.run.task_request import TaskRequest
 from envtool.services.service_container import stack_layers
+from envtool.store import layers
 
 if TYPE_CHECKING:
     from envtool.services.group_values import PodPlace
@@ -50,49 +48,17 @@ def task_environment(
     return apply_variables(variables, declared) | {"ENVTOOL_ENV": env.name} | dict(host)
 
 
-def select_passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the caller's variables that match `pass:`. `check_passed` decides whether they may be passed."""
-    return {name: value for name, value in environ.items() if host_access.matches(name, env.passed)}
-
-
-def check_passed(envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]) -> None:
-    """Raises SpecError (code pass-not-allowed) for envs whose `pass:` matches variables that the caller did not
-    allow."""
-    problems = passed_problems(envs, allowed, environ)
-    if problems:
-        raise SpecError(problems)
-
-
-def passed_problems(
-    envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]
-) -> tuple[Problem, ...]:
-    """Returns the problems that `check_passed` raises."""
-    names = tuple(environ)
-    problems = []
-    for env in envs:
-        message, hint = host_access.check_passing(
-            f"env `{env.name}`", env.passed, allowed, names, network=env.has_outside
-        )
-        if message:
-            problems.append(Problem(where=env.where, message=message, code="pass-not-allowed", hint=hint))
-    return tuple(problems)
-
-
-def check_workdir(env: Env, access: host_access.HostAccess) -> None:
-    """Raises SpecError (code workdir) if `workdir:` leads out of the project: whatever the caller allows, the container
-    does not have that directory."""
-    target = access.outside_target(env.workdir)
-    if target:
-        message = (
-            f"env `{env.name}`: `workdir: {env.workdir}` leads out of the project, to {target}, which tasks do not see"
-        )
-        hint = "a layer can have it: `copy: {from: …, to: /opt/…}`, and the command go there"
-        raise SpecError((Problem(where=env.where, message=message, code="workdir", hint=hint),))
-
-
 def workdir(env: Env) -> str:
     """Returns the directory in which commands start: `workdir:` below the project."""
     return posixpath.normpath(posixpath.join(PROJECT, env.workdir))
+
+
+def scratch_for(env: Env, context: Context) -> AbstractContextManager[str]:
+    """Returns a directory for what the env's commands write, which is removed afterwards; "" for a scratch in
+    memory."""
+    return (
+        layers.temp_directory(context.store, remove=context.runner.remove) if env.scratch == "disk" else nullcontext("")
+    )
 
 
 def make_request(
@@ -150,10 +116,8 @@ def make_program(
         project=ProjectMount(
             source=project.root, hidden=project.hidden, target=PROJECT, identity=project_identity(project.root)
         ),
-        joins=joins([made.resolved for made in stack.layers]),
-        **project_overlay(stack.layers),
+        **project_mounts([made.resolved for made in stack.layers]),
         produced=request.produced,
-        copies=copies([made.resolved for made in stack.layers]),
         mounts=(*texts, *project.peeks, *(place.mounts if place else ())),
         env={**variables, **request.variables},
         network=request.network,
@@ -165,8 +129,3 @@ def make_program(
         hostname=place.hostname if place else HOSTNAME,
         address=place.address if place else LOCAL_ADDRESS,
     )
-
-
-def with_step(program: Program, step: ContainerStep) -> Program:
-    """Returns the same container with one step."""
-    return replace(program, steps=(step,))

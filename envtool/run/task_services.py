@@ -10,6 +10,7 @@ from envtool.errors import Problem, SpecError
 from envtool.model import Env, Service, Task
 from envtool.project import rundir
 from envtool.services.service_container import LocalService, ServiceProject, make_service_request
+from envtool.spec.select_envs import used_services
 
 if TYPE_CHECKING:
     from envtool.build.context import Context
@@ -46,23 +47,6 @@ class ServiceStacks(NamedTuple):
             LocalService(request, stack)  # type: ignore[arg-type]
             for request, stack in zip(requests, self.stacks, strict=True)
         ]
-
-
-def used_services(env: Env, task: Task | None = None) -> tuple[Service, ...]:
-    """Returns the services beside a task, or (None) beside `exec` and `shell`, with all that they need; needed ones
-    come first."""
-    if not env.services:
-        return ()
-    names = {*env.uses, *(task.services if task else ())}
-    for service in reversed(env.services):  # what it needs comes before it
-        if service.name in names:
-            names.update(service.needs)
-    return tuple(service for service in env.services if service.name in names)
-
-
-def stack_names(env: Env, task: Task | None = None) -> tuple[str, ...]:
-    """Returns the names of all stacks that a task needs: its own, and those of its services."""
-    return (env.name, *dict.fromkeys(service.env.name for service in used_services(env, task)))
 
 
 def needs_pod(env: Env, task: Task | None = None) -> bool:

@@ -17,12 +17,13 @@ from envtool.plan import why_task
 from envtool.plan.change_values import LocationLookup, Parent
 from envtool.plan.graph import Graph
 from envtool.plan.why import Explanation
-from envtool.project import snapshot_diff
+from envtool.project import host_access, snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import host_inputs, prepared_task, result_cache, task_container, task_services
+from envtool.run import host_inputs, prepared_task, result_cache
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result_cache import NotCacheable
 from envtool.run.task_services import ServiceStacks
+from envtool.spec.select_envs import stack_names, used_services
 from envtool.store import results, snapshots
 
 
@@ -50,15 +51,17 @@ def _explain(
     project: Snapshot | None,
     refusal: str,
 ) -> Explanation:
-    stack = [states[node_id] for name in task_services.stack_names(env, task) for node_id in graph.stacks[name]]
+    stack = [states[node_id] for name in stack_names(env, task) for node_id in graph.stacks[name]]
     waits = tuple(state.node.spec.name for state in stack if state.output is None and state.request is not None)
     parents = tuple(as_parent(layer) for layer in known_layers(graph.stacks[env.name], states))
     never = "it has the network, and is run every time" if env.has_outside else refusal
     document: Mapping[str, Json] | None = None
     if project and not waits and not never:
-        call = TaskCall(env=env, task=task, context=context, log="", host=task_container.select_passed(env, os.environ))
+        call = TaskCall(
+            env=env, task=task, context=context, log="", host=host_access.select_variables(env.passed, os.environ)
+        )
         known_stack = _known_stack(env.name, graph, states)
-        used = task_services.used_services(env, task)
+        used = used_services(env, task)
         services = ServiceStacks(used, tuple(_known_stack(service.env.name, graph, states) for service in used))
         try:
             prepared_task.check_cacheable(env, known_stack, services)

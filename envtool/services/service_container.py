@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from envtool.api import PROJECT
 from envtool.build.context import base_environment
-from envtool.build.parents import copies, joins, project_overlay, stack_binds
-from envtool.build.stack import KnownStack, Stack
-from envtool.build.variables import apply_variables, overlay_variables
+from envtool.build.stack import KnownStack, Stack, apply_variables, overlay_variables, project_mounts, stack_binds
 from envtool.container.pod import resolv_conf
 from envtool.container.program import (
     HOME,
@@ -240,18 +238,18 @@ def make_service_program(service: LocalService, project: ServiceProject, member:
     )
     if not request.project:
         return program
-    overlay = project_overlay(stack.layers)
+    mounts = project_mounts(resolved)
     above = len(service.prepared)  # of the lowers, which are counted from the top
     return replace(
         program,
         project=ProjectMount(
             source=project.root, hidden=project.hidden, target=PROJECT, identity=project_identity(project.root)
         ),
-        joins=joins(resolved),
-        covering=tuple(number + above for number in overlay["covering"]),
-        inputs=overlay["inputs"],
+        joins=mounts["joins"],
+        covering=tuple(number + above for number in mounts["covering"]),
+        inputs=mounts["inputs"],
         produced=request.produced,
-        copies=copies(resolved),
+        copies=mounts["copies"],
     )
 
 

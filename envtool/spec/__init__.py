@@ -5,12 +5,11 @@ docs           writes docs/reference.md from the schema; a test keeps the page u
 envs           expands one env of the file into `Env`s, one for each point of its matrix
 hints          finds the hint for a wrong key or value: an example, the right place, or the right name
 inherit        merges envs with what they inherit through `extends` and `defaults`
-language       asks a plugin which layers `language: NAME` adds to an env
-load           reads a spec with its included files, checks it and expands its envs
+load           reads a spec with its included files and its `cache:`, checks it and expands its envs
 matrix         expands a matrix into its points
-node           YamlNode, a parsed value with its position, and Problems, which collects errors
+node           parses YAML text into YamlNodes, with limits on size and depth; Problems collects errors
 scalar_types   parses durations, sizes, paths and names
-plugin_keys    asks plugins what their own keys add to an env
+plugin_keys    asks plugins what `language: NAME` and their own keys add to an env
 render_service renders one service: its stack, and what the user wrote over what its kind stands for
 schema         builds the JSON Schema of a spec
 select_envs    finds the envs that names and patterns on a command line mean
@@ -19,11 +18,9 @@ service_schema the JSON Schema of a service's own keys
 service_values reads ports, checks, signals and prepare commands of a service, and `network: {allow:}`
 services       reads the declared services, and renders those that each env uses
 tasks          reads the tasks of one env
-team_cache     reads `cache:` at the top of a spec
 template       renders Jinja2 templates in one scalar, within limits
 validate       checks a value against a schema, and words the errors
 yaml_errors    explains why a text is not YAML
-yaml_reader    parses YAML text into YamlNodes, with limits on size and depth
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from envtool.api import PROJECT, Kind
 from envtool.errors import FetchError, PluginError, ResolveError, SpecError
 from envtool.fs import globs
-from envtool.model import BaseSpec, Json, LayerSpec
+from envtool.model import BaseSpec, Json, LayerSpec, Where
 from envtool.spec import scalar_types
 from envtool.spec.node import Problems, YamlNode, to_plain
 from envtool.spec.schema import LAYER_KEYS, options_schema
@@ -29,7 +29,9 @@ class DeclaredLayer:
     name: str
     kind: Kind
     node: YamlNode  # the options: a mapping, or the value alone
+    options: Json  # as written
     at: YamlNode  # the position for errors
+    where: Where  # of `at`
     directory: str
     templated: bool
     needs: tuple[YamlNode, ...] | None = None
@@ -117,7 +119,9 @@ def declare_base(work: LoadContext, name: str, node: YamlNode, at: YamlNode) -> 
         name=name,
         kind=work.registry.bases[kinds[0]],
         node=value,
+        options=to_plain(value),
         at=at,
+        where=at.where,
         directory=node.source.directory,
         templated=has_template(value),
     )
@@ -160,7 +164,9 @@ def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) ->
         name=name or kind.name,
         kind=kind,
         node=options,
+        options=to_plain(options),
         at=at,
+        where=at.where,
         directory=node.source.directory,
         templated=any(part is not None and has_template(part) for part in (options, variables, path)),
         needs=None if needs is None else tuple(n for n in needs.items() if isinstance(n.value, str)),
@@ -197,7 +203,7 @@ def make_base(work: LoadContext, declared: DeclaredLayer, scope: Scope | None) -
         name=declared.name,
         kind=declared.kind.name,
         options=_options(work, declared, scope, "bases"),
-        where=declared.at.where,
+        where=declared.where,
         directory=declared.directory,
     )
     if not declared.templated:
@@ -213,7 +219,7 @@ def make_layer(work: LoadContext, declared: DeclaredLayer, scope: Scope | None) 
         name=declared.name,
         kind=declared.kind.name,
         options=_options(work, declared, scope, "layers"),
-        where=declared.at.where,
+        where=declared.where,
         needs=None if declared.needs is None else tuple(work.layer(need, str(need.value)) for need in declared.needs),
         set=resolve_set_variables(work, declared.set, declared.path, scope),
         directory=declared.directory,
@@ -228,7 +234,7 @@ def _options(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, so
     checks all options, and paths that lead out of the project are noted."""
     kind = declared.kind
     if not declared.templated:
-        options = to_plain(declared.node)
+        options = declared.options
     else:
         before = len(work.problems.noted)
         options = work.json(declared.node, scope)
@@ -263,7 +269,7 @@ def _check_options(work: LoadContext, declared: DeclaredLayer, options: Json, so
         return
     except (PluginError, TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, PluginError):
-            error.locate(f"{sort[:-1]} `{declared.name}`", declared.at.where)
+            error.locate(f"{sort[:-1]} `{declared.name}`", declared.where)
         if work.problems.noted:  # the options are wrong, and the error has been noted
             return
         raise

@@ -16,8 +16,7 @@ from envtool.spec.declarations import (
     note_outside_project,
     resolve_set_variables,
 )
-from envtool.spec.language import SubdirectoryProject, language_layers
-from envtool.spec.plugin_keys import AddedToEnv, added_by_keys
+from envtool.spec.plugin_keys import AddedToEnv, SubdirectoryProject, added_by_keys, language_layers
 from envtool.spec.tasks import make_tasks
 from envtool.spec.template import is_template
 
@@ -59,6 +58,12 @@ class EnvPoint:
     section: str = "envs"  # or "services"
     user: EnvPoint | None = None
     kind: KindOfStack | None = None
+    fields: Mapping[str, YamlNode] = field(init=False)  # the entries of `node`
+    where: Where = field(init=False)  # of `at`
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", self.node.mapping())
+        object.__setattr__(self, "where", self.at.where)
 
     @property
     def directory(self) -> str:
@@ -76,10 +81,9 @@ class EnvPoint:
         return f"{self.section[:-1]} `{self.group}`"
 
 
-def expand_matrix(work: LoadContext, group: str, node: YamlNode) -> list[tuple[str, dict[str, str]]]:
+def expand_matrix(work: LoadContext, group: str, axes: YamlNode | None) -> list[tuple[str, dict[str, str]]]:
     """Returns the name and the matrix values of each point of one env of the file. An env without a matrix has one
     point without values."""
-    axes = node.get("matrix")
     if axes is None or not axes.mapping():
         return [(group, {})]
     for axis in axes.mapping().values():
@@ -91,21 +95,20 @@ def expand_matrix(work: LoadContext, group: str, node: YamlNode) -> list[tuple[s
 
 def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     """Returns the env with all templates rendered, or None if it has no usable base. Notes all errors."""
-    node, scope = point.node, point.scope
+    fields, scope = point.fields, point.scope
     base = base_of(work, point)
+    own_variables = resolve_set_variables(work, fields.get("set"), fields.get("path"), scope)
     layers = _layers(work, point)
     added, above = _added_by_plugins(work, point, base, layers)
     _check_names(work, point, layers, added)
     stack = _stack(work, point, added, layers, above)
     _check_needs(work, point, stack)
     workdir = _workdir(work, point)
-    set_node = node.get("set")
-    pass_node = node.get("pass")
-    tasks = make_tasks(work, node, scope, point.args, point.directory)
-    variables = {**added.variables, **resolve_set_variables(work, set_node, node.get("path"), scope)}
+    pass_node = fields.get("pass")
+    tasks = make_tasks(work, fields, scope, point.args, point.directory)
     passed = tuple(work.text(value, scope) for value in (pass_node.items() if pass_node else []))
-    scratch = render_choice(work, point.node.get("scratch"), scope, ("memory", "disk"))
-    network = point.node.get("network")
+    scratch = render_choice(work, fields.get("scratch"), scope, ("memory", "disk"))
+    network = fields.get("network")
     allow = _allowed(work, network, scope)
     if base is None:
         return None
@@ -115,9 +118,9 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
         base=base,
         layers=stack,
         tasks=tasks,
-        where=point.at.where,
+        where=point.where,
         point=point.values,
-        set=variables,
+        set={**added.variables, **own_variables},
         passed=passed,
         workdir=workdir,
         scratch=scratch,
@@ -149,7 +152,7 @@ def render_choice(work: LoadContext, node: YamlNode | None, scope: Scope, option
 
 def base_of(work: LoadContext, point: EnvPoint) -> BaseSpec | None:
     """Returns the base of an env; None if it is unknown or wrong, which is noted."""
-    node = point.node.get("base")
+    node = point.fields.get("base")
     if node is None and point.kind is not None and point.kind.base is not None:
         return point.kind.base
     name = HOST if node is None else ""
@@ -203,7 +206,7 @@ def _declare_inline(
 
 def _layers(work: LoadContext, point: EnvPoint) -> list[tuple[LayerSpec, YamlNode]]:
     """Returns the user's layers, each with its entry in `layers:`."""
-    node = point.node.get("layers")
+    node = point.fields.get("layers")
     entries = node.items() if node is not None else []
     if node is not None and len(entries) > MAX_LAYERS:
         work.problems.add(node, f"{point.label} has {len(entries):,} layers, at most {MAX_LAYERS:,} go", code="limit")
@@ -253,17 +256,17 @@ def _added_by_plugins(
         directory = point.directory
         project = SubdirectoryProject(point.project, directory) if directory != "." else point.project
         by_keys = added_by_keys(
-            work, point.name, point.node, point.scope,
+            work, point.name, point.node, point.fields, point.scope,
             base=base, layers=layers, above=above, project=project, directory=directory, section=point.section,
         )  # fmt: skip
         kind = point.kind
         lowest = (*(kind.layers if kind is not None else ()), *by_keys.before)
         before, after = language_layers(
-            work, point.name, point.node, point.scope,
+            work, point.name, point.node, point.fields, point.scope,
             base=base, below=tuple(spec.name for spec in lowest), layers=layers, above=above, project=project,
             directory=directory, section=point.section,
         )  # fmt: skip
-        at = point.node.get("language")
+        at = point.fields.get("language")
         origins = {spec.name: at for spec in (*before, *after) if at is not None}
         if kind is not None:
             origins |= {spec.name: kind.at for spec in kind.layers}
@@ -271,7 +274,7 @@ def _added_by_plugins(
         return AddedToEnv((*lowest, *before), (*after, *by_keys.after), variables, {**by_keys.origins, **origins})
 
     added = ask(frozenset())
-    if not (added.after or point.node.get("language") is not None):
+    if not (added.after or point.fields.get("language") is not None):
         return added, frozenset()
     above = _layers_above_language(layers, {spec.name for spec in added.before})
     return ask(above) if above else added, above
@@ -298,7 +301,7 @@ def _stack(
 ) -> tuple[LayerSpec, ...]:
     """Returns all layers, bottom first. The name of the env's language in `needs` stands for all layers that it
     adds."""
-    at = point.node.get("language")
+    at = point.fields.get("language")
     language = work.text(at, point.scope) if at is not None else ""
     before, after = added_by_plugins.before, added_by_plugins.after
     names = {spec.name for spec in (*before, *(spec for spec, _ in layers), *after)}
@@ -345,7 +348,7 @@ def _check_names(
             message = f"layer `{spec.name}` is in {point.label} twice"
             work.problems.add(entry, message, code="duplicate", hint="remove one of them")
         seen[spec.name] = spec.where
-    language = point.node.get("language")
+    language = point.fields.get("language")
     for spec in (*added.before, *added.after):
         if spec.name in seen:
             at = added.origins[spec.name]
@@ -358,7 +361,7 @@ def _check_names(
 def _check_needs(work: LoadContext, point: EnvPoint, stack: tuple[LayerSpec, ...]) -> None:
     below: set[str] = set()
     names = {spec.name for spec in stack}
-    node = point.node.get("layers")
+    node = point.fields.get("layers")
     for spec in stack:
         for need in spec.needs or ():
             if need in below or need == spec.name:  # a layer that needs itself is a cycle, reported once
@@ -386,9 +389,9 @@ def _unknown_need(
     """Returns the node to point at, the message and the hint for a need that names no layer."""
     declared = work.layers.get(spec.name)
     need_node = next((node for node in (declared.needs or () if declared else ()) if node.value == need), None)
-    layers = point.node.get("layers")
+    layers = point.fields.get("layers")
     layer_node = next((item for item in (layers.items() if layers else ()) if item.where == spec.where), layers)
-    at = need_node or layer_node or point.node.get("language") or point.at
+    at = need_node or layer_node or point.fields.get("language") or point.at
     if need in work.registry.languages:
         message = f"layer `{spec.name}` needs `{need}`, and {point.label} has no `language: {need}`"
         return at, message, f"add `language: {need}`, or what the layer needs of it"
@@ -402,7 +405,7 @@ def _layer_entry_node(layers: YamlNode, name: str) -> YamlNode:
 
 
 def _workdir(work: LoadContext, point: EnvPoint) -> str:
-    node = point.node.get("workdir")
+    node = point.fields.get("workdir")
     if node is None or not isinstance(node.value, str):
         return point.directory
     path = work.text(node, point.scope)

@@ -37,6 +37,7 @@ class Inheritance:
     """Resolves `extends` between all envs; each env is merged once."""
 
     envs: Mapping[str, YamlNode]
+    extends: Mapping[str, YamlNode | None]
     keys: Mapping[str, YamlNode | None]  # the key with which each is declared
     problems: Problems
     done: dict[str, YamlNode] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class Inheritance:
         return self.done[name]
 
     def _parents(self, name: str) -> list[YamlNode]:
-        extends = self.envs[name].get("extends")
+        extends = self.extends[name]
         if extends is None:
             return []
         nodes = extends.items() if isinstance(extends.value, list) else [extends]

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import glob
 import posixpath
+import re
 import shlex
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from envtool import keys
 from envtool.errors import UsageError
-from envtool.model import Env, Spec
+from envtool.model import Env, Spec, TeamCache
 from envtool.plugins import wrong_schema
 from envtool.spec import scalar_types
 from envtool.spec.declarations import LoadContext, declare_base, declare_layer, make_base, make_layer
 from envtool.spec.envs import HOST, EnvPoint, expand_matrix, make_env
 from envtool.spec.inherit import Inheritance, merge
-from envtool.spec.node import Problems, YamlNode, to_plain
+from envtool.spec.node import Problems, YamlNode, make_source, parse, to_plain
 from envtool.spec.schema import LAYER_KEYS, schema
 from envtool.spec.template import is_template
 from envtool.spec.validate import SchemaChecker
-from envtool.spec.yaml_reader import make_source, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from envtool.api import Project
-    from envtool.model import Json, TeamCache
+    from envtool.model import Json
     from envtool.plugins import PluginRegistry
     from envtool.spec.services import ServiceReader
 
 MAX_FILES = 200  # of one spec
 MAX_ENVS = 10_000  # all points of all matrices
+# A repository with its registry's host: a cache on Docker Hub has to say docker.io
+REPOSITORY = re.compile(
+    r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+"
+)
+# A line of an OpenSSH .pub file: the length and name of the type, the length of the key, 32 bytes (RFC 8709)
+PUBLIC = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: .*)?")
 
 
 class KnownDocuments(Protocol):
@@ -72,9 +78,14 @@ def load(
         for loaded, value in zip(files, values, strict=True):
             checker.check(value, loaded.node, problems)
     work = LoadContext(registry=registry, problems=problems, is_known=is_known)
-    _declare(work, files)
+    groups = [
+        _Group(name, value, value.mapping(), key, loaded.defaults)
+        for loaded in files
+        for name, value, key in _entries(loaded, "envs")
+    ]
+    _declare(work, files, groups)
     reader = _declare_services(work, files, recorder) if any(map(_has_services, values)) else None
-    envs = _expand_envs(work, files, recorder, shlex.join(args), reader)
+    envs = _expand_envs(work, groups, recorder, shlex.join(args), reader)
     envs, services = reader.finish(envs) if reader is not None else (envs, ())
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
@@ -139,6 +150,40 @@ def _checker(registry: PluginRegistry) -> SchemaChecker:
         raise plugin_error from error
 
 
+def _team_cache(files: Sequence[_LoadedFile], problems: Problems) -> TeamCache | None:
+    """Returns the team cache of a spec, or None if it has none or the spec has errors. Only the first file may have the
+    key. Notes all errors."""
+    for included in files[1:]:
+        if "cache" in included.sections:
+            hint = f"it is of the whole project: write it in {files[0].node.source.file}"
+            problems.add(included.node.key("cache"), "`cache` in an included file", code="cache", hint=hint)
+    node = files[0].sections.get("cache")
+    registry = node.get("registry") if node is not None else None
+    if node is None or registry is None or not isinstance(registry.value, str):
+        return None
+    if not REPOSITORY.fullmatch(registry.value):
+        hint = "it is HOST[:PORT]/NAME, lower case, without https:// and without a tag"
+        problems.add(registry, f"`{registry.value}` is no repository of a registry", code="value", hint=hint)
+    trust = node.get("trust")
+    for key in trust.items() if trust is not None else ():
+        if isinstance(key.value, str) and key.value and not PUBLIC.fullmatch(key.value):
+            hint = "`envtool cache key` prints the line: ssh-ed25519 AAAA… (other sorts of keys are not known)"
+            if "PRIVATE" in key.value:
+                hint = "this is a private key: make another one, and keep it out of the project"
+            problems.add(key, "not a public key of the sort ssh-ed25519", code="value", hint=hint)
+    values: dict[str, Any] = {name: to_plain(value) for name, value in node.mapping().items()}
+    if problems.noted:
+        return None
+    return TeamCache(
+        registry=values["registry"],
+        where=files[0].node.key("cache").where,
+        push=values.get("push", "never"),
+        results=values.get("results", False),
+        network=values.get("network", False),
+        trust=tuple(values.get("trust", ())),
+    )
+
+
 # ---- files ---------------------------------------------------------------------------------------------------------
 
 
@@ -170,9 +215,21 @@ class _ReadRecorder:
 
 @dataclass(frozen=True, slots=True)
 class _LoadedFile:
-    """One parsed file. `defaults` are its own, merged over those of the files that include it."""
+    """One parsed file with its sections. `defaults` are its own, merged over those of the files that include it."""
 
     node: YamlNode
+    sections: Mapping[str, YamlNode]
+    defaults: YamlNode | None
+
+
+class _Group(NamedTuple):
+    """One env of a file, which may be expanded to several: its name, its mapping, the entries of that, its key and the
+    file's defaults."""
+
+    name: str
+    node: YamlNode
+    fields: Mapping[str, YamlNode]
+    at: YamlNode
     defaults: YamlNode | None
 
 
@@ -194,16 +251,17 @@ def _read(project: _ReadRecorder, file: str, problems: Problems) -> list[_Loaded
                 problems.add(
                     YamlNode(None, source, 1, 1, 0), "the file is empty", code="empty", hint="begin: version: 1"
                 )
-            files.append(_LoadedFile(YamlNode({}, source, 1, 1, 0, keys={}), None))
+            files.append(_LoadedFile(YamlNode({}, source, 1, 1, 0, keys={}), {}, None))
             problems.raise_any()
         assert node is not None
-        own_defaults = node.get("defaults")
+        sections = node.mapping()
+        own_defaults = sections.get("defaults")
         own_defaults = own_defaults if own_defaults is not None and isinstance(own_defaults.value, dict) else None
         defaults = (
             own_defaults if inherited is None else inherited if own_defaults is None else merge(inherited, own_defaults)
         )
-        files.append(_LoadedFile(node, defaults))
-        pending += reversed(_pending_includes(project, node, defaults, seen, problems))
+        files.append(_LoadedFile(node, sections, defaults))
+        pending += reversed(_pending_includes(project, files[-1], seen, problems))
     return files
 
 
@@ -220,14 +278,11 @@ def _include_entries(include: YamlNode | None) -> list[tuple[str, YamlNode]]:
 
 
 def _pending_includes(
-    project: _ReadRecorder,
-    node: YamlNode,
-    defaults: YamlNode | None,
-    seen: dict[str, YamlNode | None],
-    problems: Problems,
+    project: _ReadRecorder, loaded: _LoadedFile, seen: dict[str, YamlNode | None], problems: Problems
 ) -> list[_Pending]:
     pending: list[_Pending] = []
-    for name, entry in _include_entries(node.get("include")):
+    node = loaded.node
+    for name, entry in _include_entries(loaded.sections.get("include")):
         if not isinstance(entry.value, str):
             continue
         prefix = f"{node.source.prefix}{name}/" if name else node.source.prefix
@@ -253,7 +308,7 @@ def _pending_includes(
                 message, hint = _missing_include_error(project, path, node, seen, problems)
                 problems.add(entry, message, code="no-file", hint=hint)
             else:
-                pending.append((path, text, defaults, prefix))
+                pending.append((path, text, loaded.defaults, prefix))
     return pending
 
 
@@ -282,27 +337,27 @@ def _missing_include_error(
 # ---- names ---------------------------------------------------------------------------------------------------------
 
 
-def _declare(work: LoadContext, files: list[_LoadedFile]) -> None:
-    """Declares all bases and layers of all files. Notes names that are declared twice and unknown needs."""
+def _declare(work: LoadContext, files: list[_LoadedFile], groups: list[_Group]) -> None:
+    """Declares all bases and layers of all files. `groups` are the envs of all files. Notes names that are declared
+    twice and unknown needs."""
     for loaded in files:
-        for name, value, key in _entries(loaded.node, "bases"):
+        for name, value, key in _entries(loaded, "bases"):
             if _check_new_name(work, "base", name, key, work.known_bases):
                 declared = declare_base(work, name, value, key)
                 if declared is not None:
                     work.bases[name] = declared
             if name.rpartition("/")[2] == HOST and HOST not in value.mapping():
                 work.problems.add(key, "the base `host` is built in", code="name", hint="choose another name")
-        for name, value, key in _entries(loaded.node, "layers"):
+        for name, value, key in _entries(loaded, "layers"):
             if _check_new_name(work, "layer", name, key, work.known_layers):
                 layer = declare_layer(work, name, value, key)
                 if layer is not None:
                     work.layers[name] = layer
     work.has_language = any(
-        value.get("language") is not None
-        for loaded in files
-        for value in (
-            *(env for _, env, _ in _entries(loaded.node, "envs")),
-            *([loaded.defaults] if loaded.defaults else ()),
+        "language" in fields
+        for fields in (
+            *(group.fields for group in groups),
+            *(loaded.defaults.mapping() for loaded in files if loaded.defaults),
         )
     )
     for name, layer in work.layers.items() if not work.has_language else ():
@@ -321,9 +376,10 @@ def _declare(work: LoadContext, files: list[_LoadedFile]) -> None:
     _check_cycles(work)
 
 
-def _entries(root: YamlNode, section: str) -> list[tuple[str, YamlNode, YamlNode]]:
-    node = root.get(section)
-    prefix = root.source.prefix
+def _entries(loaded: _LoadedFile, section: str) -> list[tuple[str, YamlNode, YamlNode]]:
+    """Returns the names that a section of a file declares, each with its value and its key."""
+    node = loaded.sections.get(section)
+    prefix = loaded.node.source.prefix
     return [] if node is None else [(prefix + name, value, node.key(name)) for name, value in node.mapping().items()]
 
 
@@ -377,7 +433,7 @@ def _declare_services(work: LoadContext, files: list[_LoadedFile], project: Proj
 
     reader = ServiceReader(work=work, project=project)
     for loaded in files:
-        for name, value, key in _entries(loaded.node, "services"):
+        for name, value, key in _entries(loaded, "services"):
             if _check_new_name(work, "service", name, key, reader.keys):
                 reader.declare(name, value, key)
     reader.link()
@@ -396,44 +452,27 @@ def _has_services(value: Any) -> bool:
     )
 
 
-def _team_cache(files: Sequence[_LoadedFile], problems: Problems) -> TeamCache | None:
-    """Returns the team cache, if a file has one."""
-    nodes = [loaded.node for loaded in files]
-    if all(node.get("cache") is None for node in nodes):
-        return None
-    from envtool.spec.team_cache import team_cache
-
-    return team_cache(nodes, problems)
-
-
 def _expand_envs(
-    work: LoadContext, files: list[_LoadedFile], project: Project, args: str, services: ServiceReader | None
+    work: LoadContext, groups: list[_Group], project: Project, args: str, services: ServiceReader | None
 ) -> Sequence[Env]:
     """Returns the envs of all files, expanded."""
     keys: dict[str, YamlNode | None] = {}
-    nodes: dict[str, YamlNode] = {}
-    defaults: dict[str, YamlNode | None] = {}
-    for loaded in files:
-        for name, value, key in _entries(loaded.node, "envs"):
-            if _check_new_name(work, "env", name, key, keys):
-                nodes[name], defaults[name] = value, loaded.defaults
-    inheritance = Inheritance(nodes, keys, work.problems)
+    groups = [group for group in groups if _check_new_name(work, "env", group.name, group.at, keys)]
+    extends = {group.name: group.fields.get("extends") for group in groups}
+    inheritance = Inheritance({group.name: group.node for group in groups}, extends, keys, work.problems)
     envs: list[Env] = []
     names: dict[str, str] = {}
-    for group in nodes:
-        at = keys[group]
-        assert at is not None
+    for group, _, _, at, inherited in groups:
         merged = inheritance.merged(group)
-        inherited = defaults[group]
         if inherited is not None:
             merged = merge(inherited, merged)
         matrix = merged.get("matrix")
-        points = expand_matrix(work, group, merged)
+        points = expand_matrix(work, group, matrix)
         inheritance.spend(merged.size * len(points) + (matrix.size * len(points) // 10 if matrix else 0), at)
         for name, values in points:
             if name in names:
                 message = f"two envs are called `{name}`"
-                work.problems.add(merged.get("matrix") or at, message, code="duplicate", hint="change a matrix value")
+                work.problems.add(matrix or at, message, code="duplicate", hint="change a matrix value")
                 continue
             names[name] = group
             if len(names) > MAX_ENVS:

@@ -1,21 +1,66 @@
-"""YamlNode, a parsed value with its position, and Problems, which collects the errors of a spec."""
+"""Parses YAML text into YamlNodes, values with their positions, and collects the errors of a spec (Problems). It works
+on PyYAML's events, so that limits hold *before* memory grows.
+
+Scalars are read by YAML 1.2's core schema, as editors do. Scalars that YAML 1.1 readers take for another value (`on`,
+`0644`, `1:30`) are errors with an explanation: users need not know the version of YAML.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+import yaml
 
 from envtool.errors import Problem, SpecError, closest_name
 from envtool.model import Json, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
+
+try:
+    from yaml import CSafeLoader as _Loader
+except ImportError:  # PyYAML without libyaml: eight times slower, otherwise the same
+    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
 Scalar: TypeAlias = "bool | int | float | str | None"
 
 MAX_SHOWN = 100  # problems that are printed; more would not help
 MAX_PROBLEMS = 1000  # reading ends after so many: the file is no spec
 MAX_GUESSES = 20  # searches for a similar name: with thousands of names each takes some milliseconds
+
+MAX_BYTES = 4 * 1024 * 1024  # of one file
+MAX_NODES = 150_000  # of one file, aliases expanded
+MAX_DEPTH = 40
+_DEEP = f"nested more than {MAX_DEPTH} deep"
+MAX_SCALAR = 256 * 1024  # characters of one scalar
+MAX_KEY = 512  # characters: a key can be an image's name with tag and digest, which has at most 455
+
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_WORDS = {
+    spelt: meaning
+    for meaning, words in (("true", ("on", "yes")), ("false", ("off", "no")))
+    for word in words
+    for spelt in (word, word.capitalize(), word.upper())
+}
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
+_OTHER_NUMBER = re.compile(
+    r"[-+]?(?:0[0-9_]+|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9]+_[0-9_.]*|[1-9][0-9]*(?::[0-5]?[0-9])+(?:\.[0-9]*)?|[0-9]{19,})\Z"
+)
+_MODE = re.compile(r"0o?[0-7]{3,4}")  # probably meant as permissions of a file
+_SPECIAL = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
+_LINES = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_NONPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NUMBERISH = frozenset("+-.0123456789")
+_TAGS = {
+    "tag:yaml.org,2002:str": str,
+    "tag:yaml.org,2002:map": dict,
+    "tag:yaml.org,2002:seq": list,
+}
+_UNTAG = "remove it; text that begins with `!` is put in quotes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,3 +216,269 @@ class Problems:
             more = f"and {hidden} more errors from here on, not shown"
             ordered.append(Problem(where=last.where, message=more, code="more", text=last.text, width=0))
         raise SpecError(tuple(ordered))
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+class ParsingStopped(Exception):  # noqa: N818 - never leaves this module
+    """Parsing cannot go on; the problem has been noted."""
+
+
+def make_source(text: str, file: str, *, order: int = 0, directory: str = ".", prefix: str = "") -> SpecFile:
+    """Returns the SpecFile for `text`, split into lines as YAML counts them."""
+    return SpecFile(
+        file=file, lines=tuple(_LINES.split(text[:MAX_BYTES])), order=order, directory=directory, prefix=prefix
+    )
+
+
+def parse(text: str, source: SpecFile, problems: Problems) -> YamlNode | None:
+    """Returns the root of the document, or None if it cannot be parsed. Notes errors; after some, such as a duplicate
+    key, parsing goes on."""
+    start = YamlNode(None, source, 1, 1, width=0)
+    if len(text) > MAX_BYTES:
+        problems.add(start, f"the file is larger than {MAX_BYTES // 2**20} MiB", code="limit")
+        return None
+    reader = _YamlReader(source, problems)
+    try:
+        return reader.document(yaml.parse(text, Loader=_Loader))
+    except ParsingStopped:
+        return None
+    except yaml.MarkedYAMLError as error:
+        if "maximum nesting depth" in str(error.problem):  # libyaml's own limit, since 0.2.6
+            problems.add(start, _DEEP, code="limit")
+        else:
+            from envtool.spec import yaml_errors
+
+            mistake = yaml_errors.explain(error, source.lines, _Loader)
+            at = YamlNode(None, source, mistake.line, mistake.column, mistake.width)
+            problems.add(at, mistake.message, code="yaml", hint=mistake.hint)
+        return None
+    except (yaml.YAMLError, UnicodeEncodeError):  # a character that YAML does not allow
+        prefix = _NONPRINTABLE.split(text, maxsplit=1)[0]
+        lines = _LINES.split(prefix)
+        at = YamlNode(None, source, len(lines), len(lines[-1]) + 1)
+        character = f"U+{ord(text[len(prefix)]):04X}" if len(prefix) < len(text) else "one"
+        problems.add(
+            at, f"a character that YAML does not allow: {character}", code="yaml", hint="write it as an escape"
+        )
+        return None
+    except RecursionError:  # raised only by the scanner in pure Python
+        problems.add(start, _DEEP, code="limit")
+        return None
+
+
+class _Frame:
+    """A list or mapping that is being parsed."""
+
+    __slots__ = ("anchor", "key", "node")
+
+    def __init__(self, node: YamlNode, anchor: str | None) -> None:
+        self.node = node
+        self.anchor = anchor
+        self.key: YamlNode | None = None
+
+
+class _YamlReader:
+    """Composes one document, in a loop over events with a stack of its own, so that nesting causes no recursion."""
+
+    def __init__(self, source: SpecFile, problems: Problems) -> None:
+        self.source = source
+        self.problems = problems
+        self.anchors: dict[str, YamlNode | None] = {}  # None: its value is still being parsed
+        self.begun: dict[str, YamlNode] = {}  # the position of each anchor
+        self.stack: list[_Frame] = []
+        self.total = 0
+        self.root: YamlNode | None = None
+
+    def document(self, events: Iterator[Any]) -> YamlNode | None:
+        documents = 0
+        for event in events:
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                self.anchor(event)
+                self.put(self.scalar(event), event.anchor)
+            elif kind is yaml.MappingStartEvent:
+                self.open(event, {}, dict)
+            elif kind is yaml.SequenceStartEvent:
+                self.open(event, [], list)
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                self.close()
+            elif kind is yaml.AliasEvent:
+                self.alias(event)
+            elif kind is yaml.DocumentStartEvent:
+                documents += 1
+                if documents > 1:
+                    self.refuse(
+                        self.at(event, 3), "a second document: there is one in a file", "yaml", "remove the `---`"
+                    )
+        return self.root
+
+    # -- events --
+
+    def at(self, event: Any, width: int = 1) -> YamlNode:
+        mark = event.start_mark
+        return YamlNode(None, self.source, mark.line + 1, mark.column + 1, width)
+
+    def refuse(self, node: YamlNode, message: str, code: str, hint: str = "") -> NoReturn:
+        self.problems.add(node, message, code=code, hint=hint)
+        raise ParsingStopped
+
+    def open(self, event: Any, value: dict[str, YamlNode] | list[YamlNode], expected: type) -> None:
+        node = YamlNode(value, self.source, event.start_mark.line + 1, event.start_mark.column + 1, 1)
+        if len(self.stack) >= MAX_DEPTH:
+            self.refuse(node, _DEEP, "limit")
+        if event.tag is not None and _TAGS.get(event.tag) is not expected:
+            self.problems.add(node, f"a YAML tag: `{_tag(event.tag)}`", code="yaml", hint=_UNTAG)
+        if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:
+            self.refuse_key(node)
+        if expected is dict:
+            node.keys = {}
+        if event.anchor:
+            self.anchor(event)
+            self.anchors[event.anchor] = None
+        self.stack.append(_Frame(node, event.anchor))
+
+    def refuse_key(self, node: YamlNode) -> NoReturn:
+        """Notes a list or mapping in place of a key, which is usually a template without quotes. Raises
+        ParsingStopped."""
+        text = self.source.lines[node.line - 1]
+        if text[node.column - 2 : node.column] == "{{":
+            here = YamlNode(None, self.source, node.line, node.column - 1, 2)
+            end = text.find("}}", node.column)
+            written = f': "{text[node.column - 2 : end + 2]}"' if end > 0 and '"' not in text else ""
+            hint = f"is a quote missing around `{{{{`? Put the whole value in quotes{written}"
+            self.refuse(here, "`{{` begins a mapping in YAML", "yaml", hint)
+        self.refuse(node, "a key that is not plain text", "yaml", "keys are words: write the key out")
+
+    def anchor(self, event: Any) -> None:
+        """Records the anchor of a value. Notes an anchor that occurs twice: YAML readers disagree on its meaning."""
+        if event.anchor is None:
+            return
+        here = self.at(event, len(event.anchor) + 1)
+        if event.anchor in self.begun:
+            hint = f"the first is in line {self.begun[event.anchor].line}: give this one another name"
+            self.problems.add(here, f"the anchor `{event.anchor}` is there twice", code="duplicate", hint=hint)
+        self.begun.setdefault(event.anchor, here)
+
+    def close(self) -> None:
+        frame = self.stack.pop()
+        self.put(frame.node, frame.anchor, counted=frame.node.size - 1)
+
+    def alias(self, event: Any) -> None:
+        here = self.at(event, len(event.anchor) + 1)
+        if event.anchor not in self.anchors:
+            known = [name for name, node in self.anchors.items() if node is not None]
+            hint = self.problems.nearest_hint(event.anchor, known)
+            hint = f"{hint}; text that begins with `*` is put in quotes" if hint else "put the value in quotes"
+            self.refuse(here, f"`*` begins an alias in YAML, and no anchor is called `{event.anchor}`", "yaml", hint)
+        target = self.anchors[event.anchor]
+        if target is None:
+            self.refuse(here, f"`*{event.anchor}` contains itself", "yaml", "write the value out")
+        if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:
+            self.refuse(here, "an alias as a key", "yaml", "write the key out")
+        self.put(target, None, at=here)
+
+    def put(self, node: YamlNode, anchor: str | None, counted: int = 0, at: YamlNode | None = None) -> None:
+        """Adds a complete value to the list or mapping that contains it."""
+        self.total += node.size - counted
+        if self.total > MAX_NODES:
+            self.refuse(at or node, f"more than {MAX_NODES:,} values (each use of an alias counts)", "limit")
+        if anchor:
+            self.anchors[anchor] = node
+        if not self.stack:
+            self.root = node
+            return
+        frame = self.stack[-1]
+        container = frame.node
+        container.size += node.size
+        if isinstance(container.value, list):
+            container.value.append(node)
+        elif frame.key is None:
+            frame.key = node
+        else:
+            self.entry(frame, node)
+
+    def entry(self, frame: _Frame, value: YamlNode) -> None:
+        key, frame.key = frame.key, None
+        mapping, keys = frame.node.value, frame.node.keys
+        assert key is not None
+        assert isinstance(mapping, dict)
+        assert keys is not None
+        name = key.value
+        if not isinstance(name, str):
+            key_text = key.text or "null"
+            hint = f'write it in quotes: "{key_text}"' if key.text else "write a name before the `:`"
+            self.problems.add(
+                key, f"the key `{key_text}` is {describe_type(name)}, not text", code="yaml-surprise", hint=hint
+            )
+            name = key_text
+        elif name == "<<" and key.text:
+            hint = "use `extends:` for envs; a plain alias (`key: *name`) works too"
+            self.problems.add(key, "YAML merge keys are not supported", code="yaml", hint=hint)
+            return
+        elif len(name) > MAX_KEY:
+            self.problems.add(key, f"a key of more than {MAX_KEY} characters", code="limit")
+            return
+        if name in mapping:
+            hint = f"the first is in line {keys[name].line}"
+            self.problems.add(key, f"the key `{name}` is there twice", code="duplicate", hint=hint)
+            return
+        mapping[name] = value
+        keys[name] = key
+
+    def scalar(self, event: Any) -> YamlNode:
+        start, end, text = event.start_mark, event.end_mark, event.value
+        width = end.column - start.column if end.line == start.line else 1
+        node = YamlNode(text, self.source, start.line + 1, start.column + 1, width)
+        if len(text) > MAX_SCALAR:
+            self.refuse(node, f"a value of more than {MAX_SCALAR // 1024} KiB", "limit", "put it into a file")
+        tag = event.tag
+        if tag is not None and tag != "!" and _TAGS.get(tag) is not str:
+            self.problems.add(node, f"a YAML tag: `{_tag(tag)}`", code="yaml", hint=_UNTAG)
+        elif event.implicit[0]:  # plain, without a tag
+            node.text = text
+            node.value = self.resolve(text, node)
+        return node
+
+    def resolve(self, text: str, node: YamlNode) -> Scalar:
+        """Returns the value of a plain scalar. Notes a scalar that YAML readers disagree on."""
+        if text in _NULLS:
+            return None
+        if text in _BOOLS:
+            return _BOOLS[text]
+        if text in _WORDS:
+            meaning = _WORDS[text]
+            hint = f'write {meaning}, or "{text}" in quotes'
+            self.problems.add(
+                node, f"`{text}` is {meaning} to some YAML readers and text to others", code="yaml-surprise", hint=hint
+            )
+            return text
+        if text[0] not in _NUMBERISH:
+            return text
+        if _INT.match(text):
+            return int(text)
+        if _OTHER_NUMBER.match(text) or _SPECIAL.match(text):
+            hint = f'write it in quotes: "{text}"'
+            hint += "" if _MODE.fullmatch(text) else ", or as a plain decimal number"
+            message = f"`{text}` is a number to some YAML readers and another, or text, to others"
+            self.problems.add(node, message, code="yaml-surprise", hint=hint)
+            return text
+        return float(text) if _FLOAT.match(text) else text
+
+
+def _tag(tag: str) -> str:
+    return tag.replace("tag:yaml.org,2002:", "!!")
+
+
+def describe_type(value: object) -> str:
+    """Returns the type of a value in words: "a number", "a list" …"""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, list) else "a mapping"

@@ -11,8 +11,8 @@ from envtool.plugins import SERVICE_KEYS
 from envtool.spec import service_values
 from envtool.spec.declarations import has_template
 from envtool.spec.envs import base_of, make_env, render_choice
-from envtool.spec.language import SubdirectoryProject
 from envtool.spec.node import YamlNode
+from envtool.spec.plugin_keys import SubdirectoryProject
 from envtool.spec.scalar_types import resolve_project_path
 from envtool.spec.service_kinds import check_options, draft_service, find_kind
 from envtool.spec.service_schema import READY_KEYS, RESTARTS

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from envtool.errors import UsageError, closest_name, near_name_hint
 from envtool.fs.globs import matches_name
-from envtool.model import Env, Spec
+from envtool.model import Env, Service, Spec, Task
 
 
 def select_envs(spec: Spec, patterns: Sequence[str]) -> Spec:
@@ -48,6 +48,50 @@ def find_env(spec: Spec, name: str) -> Env:
     return envs[0]
 
 
+def all_services(spec: Spec) -> tuple[Service, ...]:
+    """Returns the services that envs use, then the others that the spec declares: one of each stack."""
+    used = (service for env in spec.envs for service in env.services)
+    return tuple({service.env.name: service for service in (*used, *spec.services)}.values())
+
+
+def stack_envs(spec: Spec) -> tuple[Env, ...]:
+    """Returns all that has a stack: the envs, then the services, each as an env without tasks."""
+    return (*spec.envs, *(service.env for service in all_services(spec)))
+
+
+def used_services(env: Env, task: Task | None = None) -> tuple[Service, ...]:
+    """Returns the services beside a task, or (None) beside `exec` and `shell`, with all that they need; needed ones
+    come first."""
+    if not env.services:
+        return ()
+    names = {*env.uses, *(task.services if task else ())}
+    for service in reversed(env.services):  # what it needs comes before it
+        if service.name in names:
+            names.update(service.needs)
+    return tuple(service for service in env.services if service.name in names)
+
+
+def stack_names(env: Env, task: Task | None = None) -> tuple[str, ...]:
+    """Returns the names of all stacks that a task needs: its own, and those of its services."""
+    return (env.name, *dict.fromkeys(service.env.name for service in used_services(env, task)))
+
+
+def matching_stacks(spec: Spec, pattern: str) -> list[Env]:
+    """Returns the envs, and services as `service:NAME`, that one pattern matches."""
+    return [env for env in stack_envs(spec) if matches_name(pattern, env.name, env.group)]
+
+
+def find_stack(spec: Spec, name: str) -> Env:
+    """Returns the stack of a service, `service:NAME`, as an env, or else the env as `find_env` does. Raises
+    UsageError."""
+    services = [service.env for service in all_services(spec)]
+    found = [env for env in services if env.name == name] or [env for env in services if env.group == name]
+    if len(found) > 1:
+        names = ", ".join(f"`{env.name}`" for env in found)
+        raise UsageError(f"`{name}` differs between envs: say which of {names}", code="env-ambiguous")
+    return found[0] if found else find_env(spec, name)
+
+
 def env_names(envs: Iterable[Env]) -> list[str]:
     """Returns all names that mean envs: their own first, then those of their groups."""
     candidates = tuple(envs)
@@ -73,8 +117,8 @@ def env_option_hint(spec: Spec, words: Sequence[str]) -> str:
 
 
 def meaning_hint(spec: Spec, name: str) -> str:
-    """The hint for a name that is none of an env, but means something else: a task or a layer, of which envs. "" if it
-    means nothing."""
+    """The hint for a name that is none of an env, but means something else: a task, a layer or a service, of which
+    envs. "" if it means nothing."""
     env, colon, task = name.rpartition(":")
     if colon and any(task == known.name for of in matching_envs(spec, env) for known in of.tasks):
         return f"`{name}` is a task of the env `{env}`"
@@ -84,7 +128,12 @@ def meaning_hint(spec: Spec, name: str) -> str:
         ("a task", [of.name for of in spec.envs if name in (known.name for known in of.tasks)]),
         ("a layer", [of.name for of in spec.envs if name in (known.name for known in of.layers)]),
         ("the base", [of.name for of in spec.envs if name == of.base.name]),
+        ("a service", [of.name for of in spec.envs if name in (service.name for service in of.services)]),
     ):
+        if having and what == "a service":
+            return (
+                f"`{name}` is a service of {', '.join(f'`{of}`' for of in having[:12])}: its stack is `service:{name}`"
+            )
         if having:
             return f"`{name}` is {what} of {', '.join(f'`{of}`' for of in having[:12])}"
     return ""

@@ -10,6 +10,8 @@ from envtool.spec.declarations import check_pattern, note_outside_project
 from envtool.spec.template import is_arguments, is_template, uses_args
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from envtool.spec.declarations import LoadContext
     from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
@@ -17,34 +19,37 @@ if TYPE_CHECKING:
 USERS = ("user", "root")
 
 
-def make_tasks(work: LoadContext, env: YamlNode, scope: Scope, args: str, directory: str) -> tuple[Task, ...]:
-    """Returns the tasks of an env, in the order written. `args` is the text for `{{ args }}` in a line for sh. Notes
-    all errors."""
+def make_tasks(
+    work: LoadContext, env: Mapping[str, YamlNode], scope: Scope, args: str, directory: str
+) -> tuple[Task, ...]:
+    """Returns the tasks of an env, whose entries are `env`, in the order written. `args` is the text for `{{ args }}`
+    in a line for sh. Notes all errors."""
     tasks = env.get("tasks")
-    if tasks is None or not tasks.mapping():
+    if tasks is None:
+        return ()
+    entries = [(verb, node, node.mapping(), tasks.key(verb).where) for verb, node in tasks.mapping().items()]
+    if not entries:
         return ()
     scope = {**scope, "args": args}
     timeout = render_duration(work, env.get("timeout"), scope)
     limit = render_size(work, env.get("outputs_limit"), scope)
     user = _user(work, env.get("user"), scope)
     made_tasks: list[Task] = []
-    for verb, node in tasks.mapping().items():
-        long = isinstance(node.value, dict)
-        run = node.get("run") if long else node
+    for verb, node, fields, where in entries:
+        run = fields.get("run") if isinstance(node.value, dict) else node
         if run is None:
             continue
-        outputs = node.get("outputs")
-        own_timeout = render_duration(work, node.get("timeout"), scope)
-        own_limit = render_size(work, node.get("outputs_limit"), scope)
+        own_timeout = render_duration(work, fields.get("timeout"), scope)
+        own_limit = render_size(work, fields.get("outputs_limit"), scope)
         made_tasks.append(
             Task(
                 name=verb,
                 commands=make_commands(work, run, scope, f"task `{verb}`"),
-                where=tasks.key(verb).where,
-                outputs=_outputs(work, outputs, scope, directory),
+                where=where,
+                outputs=_outputs(work, fields.get("outputs"), scope, directory),
                 outputs_limit=own_limit if own_limit is not None else limit,
                 timeout=own_timeout if own_timeout is not None else timeout,
-                user=_user(work, node.get("user"), scope) or user or USERS[0],
+                user=_user(work, fields.get("user"), scope) or user or USERS[0],
                 uses_args=any(uses_args(text) for text in _command_texts(run)),
             )
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from envtool import keys, pin_schemas
 from envtool.model import Json
@@ -18,16 +18,23 @@ _PER_IDMAP = ("conflicts", "diff id of", "opened")  # questions about layers: ea
 
 def get(store: Store, question: Json) -> Any:
     """Returns the remembered answer; None when there is none, or its file is damaged: the caller asks again then."""
+    return _find(store, question)[1]
+
+
+def _find(store: Store, question: Json) -> tuple[str, Any]:
+    """Returns the path of the file with the answer, and the answer; ("", None) when there is none."""
     try:
-        entry = json_documents.load(path(store, question))
-        same = keys.digest(entry["question"]) == keys.digest(_stored_question(store, question))
+        name = keys.digest(_stored_question(store, question))
+        file = _path(store, name)
+        entry = json_documents.load(file)
+        same = keys.digest(entry["question"]) == name
     except (OSError, ValueError, LookupError):
-        return None
-    return entry.get("answer") if same else None
+        return "", None
+    return (file, entry.get("answer")) if same else ("", None)
 
 
-def put(store: Store, question: Json, answer: Json) -> None:
-    """Remembers an answer in place of an earlier one, by one rename."""
+def put(store: Store, question: Json, answer: Json) -> str:
+    """Remembers an answer in place of an earlier one, by one rename. Returns the path of its file."""
     target, question = path(store, question), _stored_question(store, question)
     with temp_directory(store) as top:
         new_file = os.path.join(top, "memo")
@@ -36,24 +43,33 @@ def put(store: Store, question: Json, answer: Json) -> None:
             file.flush()
             os.fsync(file.fileno())
         move_into_place(new_file, target)
+    return target
 
 
-def get_pins(store: Store, question: Json, schema: Json) -> tuple[bool, Json]:
-    """Returns (True, pins) for a question that has pins of this schema; (False, None) if there are none, or others.
-    Pins that fitted the schema when they were stored are not checked again."""
-    answer = get(store, question)
+class StoredPins(NamedTuple):
+    """Pins, and the path of the file that has them."""
+
+    pins: Json
+    file: str
+
+
+def get_pins(store: Store, question: Json, schema: Json) -> StoredPins | None:
+    """Returns the pins of a question if they fit this schema; None if there are none, or others. Pins that fitted the
+    schema when they were stored are not checked again."""
+    file, answer = _find(store, question)
     if not isinstance(answer, dict) or "pins" not in answer:
-        return False, None
+        return None
     pins = answer["pins"]
     is_known = answer.get("fits") and answer["fits"] == keys.digest_if_json([schema, pins])
-    return (True, pins) if is_known or not pin_schemas.fault(pins, schema) else (False, None)
+    return StoredPins(pins, file) if is_known or not pin_schemas.fault(pins, schema) else None
 
 
-def put_pins(store: Store, question: Json, pins: Json, schema: Json, *, seen: Mapping[str, str]) -> None:
+def put_pins(store: Store, question: Json, pins: Json, schema: Json, *, seen: Mapping[str, str]) -> StoredPins:
     """Remembers pins, and if they fit the schema, a digest of both. `seen`: sha256 -> URL of the files that `resolve`
     saw."""
     fits = "" if pin_schemas.fault(pins, schema) else keys.digest_if_json([schema, pins])
-    put(store, question, {"pins": pins, "seen": {**seen}, "fits": fits})
+    file = put(store, question, {"pins": pins, "seen": {**seen}, "fits": fits})
+    return StoredPins(pins, file)
 
 
 @contextmanager
@@ -69,7 +85,11 @@ def lock_question(
 
 def path(store: Store, question: Json) -> str:
     """Returns the path of the file with the answer, whether it exists or not."""
-    return store.path("memo", f"{keys.digest(_stored_question(store, question))}.json")
+    return _path(store, keys.digest(_stored_question(store, question)))
+
+
+def _path(store: Store, name: str) -> str:
+    return store.path("memo", f"{name}.json")
 
 
 def _stored_question(store: Store, question: Json) -> Json:

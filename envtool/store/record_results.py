@@ -58,13 +58,13 @@ def store_result(
     root: str,
     outputs: Iterable[str],
     check: Callable[[], None] | None = None,
-) -> None:
-    """Stores a run under the key of each document (one, or a second for the project with the run's own outputs in it).
-    `statement` is its provenance, empty where there is none; `outputs` are paths relative to the project `root`. Calls
-    `check` often. Raises OSError, TooLarge, and what `check` raises."""
+) -> list[str]:
+    """Stores a run under the key of each document (one, or a second for the project with the run's own outputs in it);
+    returns the keys. `statement` is its provenance, empty where there is none; `outputs` are paths relative to the
+    project `root`. Calls `check` often. Raises OSError, TooLarge, and what `check` raises."""
+    stored_keys = [keys.digest(dict(document)) for document in keyed]
     with temp_directory(store) as top:
-        for document in keyed:
-            key = keys.digest(dict(document))
+        for document, key in zip(keyed, stored_keys, strict=True):
             directory = os.path.join(top, key)
             os.mkdir(directory, 0o755)
             size = _copy_log(log, os.path.join(directory, "log"))
@@ -91,6 +91,7 @@ def store_result(
             _add_to_owner(store, owner, key)
     _trim_owner(store, owner)
     _sweep_daily(store)
+    return stored_keys
 
 
 def adopt(store: Store, key: str, directory: str, owner: str) -> bool:

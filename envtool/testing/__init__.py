@@ -1,10 +1,11 @@
 """For tests of plugins: a project, a site and a tree in memory, containers without a kernel, and checks of the contract
 of kinds and languages.
 
-fake_runner   Stands in for what runs containers
-fake_container What stands in for a container
-fake_pod      Stands in for a pod, and for containers that run in it
-layer_build   Builds one layer of a kind, by a FakeRunner
+fake_runner        Stands in for what runs containers
+fake_container     Stands in for a container
+fake_pod           Stands in for a pod, and for containers that run in it
+layer_build        Builds one layer of a kind, by a FakeRunner
+service_contract   Checks a kind of service
 
     from envtool import testing
 
@@ -15,8 +16,9 @@ layer_build   Builds one layer of a kind, by a FakeRunner
 `check_kind` checks the contract of `envtool.api.Kind` without a container: the kind resolves the same request to the
 same pins, its pins and material are JSON, its fetches are exact and located, its recipe is pure and offline, and its
 schema refuses wrong options. `check_refused` checks that the kind fails with a clear error. `check_reader` checks a
-reader of output. All raise AssertionError with the promise that is broken. `build_layer` builds a layer of the kind as
-envtool does, but for the containers: `FakeRunner` stands in for what runs those.
+reader of output, `check_service_kind` a kind of service. All raise AssertionError with the promise that is broken.
+`build_layer` builds a layer of the kind as envtool does, but for the containers: `FakeRunner` stands in for what runs
+those.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from envtool.report.test_counts.sums import format_parts
 from envtool.testing.fake_container import FakeContainer
 from envtool.testing.fake_runner import FakeRunner, describe_step
 from envtool.testing.layer_build import build_layer
+from envtool.testing.service_contract import check_service_kind
 
 if TYPE_CHECKING:
     from envtool.api import Json
@@ -54,7 +57,7 @@ MAX_LINE_SECONDS = 0.2  # of processor time for two lines of the greatest length
 
 __all__ = [
     "FakeContainer", "FakeRunner", "MemoryProject", "MemorySite", "MemoryTree", "build_layer", "check_kind",
-    "check_language", "check_reader", "check_refused", "completed", "describe_step", "request",
+    "check_language", "check_reader", "check_refused", "check_service_kind", "completed", "describe_step", "request",
 ]  # fmt: skip
 
 

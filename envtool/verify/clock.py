@@ -7,8 +7,8 @@ import threading
 
 from envtool.api import Base
 from envtool.build.context import Context
-from envtool.build.resolution import StoredLayer
 from envtool.build.site import ContainerSite
+from envtool.build.stack import StoredLayer
 from envtool.errors import EnvtoolError
 
 NO_LIBRARY = "the clock could not be moved: the base's archive has no libfaketime"

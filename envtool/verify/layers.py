@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from envtool.build import resolution
 from envtool.build.context import Context
 from envtool.build.fetch_files import fetch_layer_files
-from envtool.build.parents import Parents
-from envtool.build.resolution import StoredLayer
 from envtool.build.scheduler import Scheduler
 from envtool.build.site import ContainerSite
+from envtool.build.stack import Parents, StoredLayer
 from envtool.errors import Interrupted, SpecError
 from envtool.events import Finished, Output, Started
 from envtool.fs.beneath import project_identity

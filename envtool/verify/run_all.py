@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from envtool.build.context import Context
 from envtool.build.scheduler import Scheduler
 from envtool.model import Env, Task
-from envtool.run import task_container
+from envtool.project import host_access
 from envtool.store.temp_dirs import temp_directory
 from envtool.verify import layers, outputs
 from envtool.verify.clock import FaketimeLibraries
@@ -28,7 +28,7 @@ def verify_all(
 ) -> tuple[VerifyResult, ...]:
     """Returns each target's result, in order; with `fail_fast` only up to the first that is not "same"."""
     tasks = (target[0] for target in targets if not isinstance(target, VerifyTarget))
-    task_container.check_passed(tasks, context.allowed, os.environ)
+    host_access.check_passed(tasks, context.allowed, os.environ)
     jobs = jobs or os.cpu_count() or 1
     stop = threading.Event()
     with temp_directory(context.store, remove=context.runner.remove) as top:
@@ -46,7 +46,9 @@ def verify_all(
             if isinstance(target, VerifyTarget):
                 result = layers.verify_layer(target, verification)
             else:
-                result = outputs.verify_task(*target, verification, task_container.select_passed(target[0], os.environ))
+                result = outputs.verify_task(
+                    *target, verification, host_access.select_variables(target[0].passed, os.environ)
+                )
             if fail_fast and result.outcome != "same":
                 stop.set()
             return result

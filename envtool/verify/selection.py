@@ -9,16 +9,16 @@ from envtool.errors import UsageError, near_name_hint
 from envtool.fs.globs import matches_name
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
-from envtool.spec.select_envs import meaning_hint, select_envs
+from envtool.spec.select_envs import meaning_hint, select_envs, stack_envs
 from envtool.verify.layers import VerifyTarget
 
 
 def select_layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[VerifyTarget, ...]:
-    """Returns the nodes whose layer, base or env is named, each once, bottom first; without names all. Raises
-    UsageError."""
+    """Returns the nodes whose layer, base, env or service (service:NAME) is named, each once, bottom first; without
+    names all. Raises UsageError."""
     owner: dict[str, str] = {}  # node -> the first env that uses it
     known: dict[str, set[str]] = {}
-    for env in spec.envs:
+    for env in stack_envs(spec):
         for node_id in graph.stacks[env.name]:
             node = graph.nodes[node_id]
             for member in (node_id, *graph.parts.get(node_id, ())):  # sublayers are built too, also of other stages

@@ -17,8 +17,7 @@ from typing import Any
 
 from envtool.build.builder import RebuildDirectory, rebuild
 from envtool.build.context import Cancel, Context
-from envtool.build.parents import Parents
-from envtool.build.resolution import ResolvedNode
+from envtool.build.stack import Parents, ResolvedNode
 from envtool.build.tee import Tee
 from envtool.build.variation import BuildVariation
 from envtool.container import program_json, syscalls

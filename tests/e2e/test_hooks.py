@@ -57,6 +57,20 @@ def envtool_report_formats():
     return [api.ReportFormat(name="junit" if HOW == "junit" else "ours", write=crash)]
 
 
+class Serve(api.ServiceKind):
+    name = "mine-server"
+    schema = {"description": "x"}
+    options = {"ready": {}} if HOW == "service-key" else {}
+
+    def service(self, declaration, project):
+        return crash() if HOW == "service" else 3
+
+
+@api.hook
+def envtool_service_kinds():
+    return [Serve()]
+
+
 @api.hook
 def envtool_verbs():
     many = [api.Option(name="--color", help="")] if HOW == "option" else []
@@ -175,6 +189,27 @@ envs:
     assert "`greeting` adds a layer `greeting`, and env `unit` has one of this name" in motd.envtool("list").err
 
 
+def test_a_kind_of_service_is_part_of_the_spec(motd):
+    motd.spec("services: {hello: {motd-server: hello}}\nenvs: {unit: {services: [hello], tasks: {test: 'true'}}}\n")
+    done = motd.envtool("list", "--json")
+    assert done.status == 0, done.err
+    (service,) = json.loads(done.out)["services"]
+    assert (service["kind"], service["ports"], service["provides"]) == ("motd-server", [8000], ["MOTD_URL"])
+    assert "the message that it serves" in motd.envtool("schema").out
+    assert json.loads(motd.envtool("plan", "--json").out)["services"][0]["name"] == "service:hello"
+    motd.spec("services: {hello: {motd-server: [1]}}\n")
+    done = motd.envtool("list")
+    assert (done.status, "envtool.yaml:2:32: error: `motd-server` of service `hello`" in done.err) == (2, True), (
+        done.err
+    )
+    motd.spec("services: {hello: {motd-sevrer: hello}}\n")
+    assert "did you mean `motd-server`?" in motd.envtool("list").err
+    motd.spec("services: {hello: {motd-server: hello, prot: 3}}\n")
+    assert "did you mean `port`?" in motd.envtool("list").err
+    motd.spec("services: {hello: {port: 3, command: serve, ready: 80}}\n")
+    assert "the key `port` belongs to the kind of service `motd-server`" in motd.envtool("list").err
+
+
 FAILURES = [
     ("reader", ("test",), 0, "failed in the reader of ours: KeyError: 'gems' (the run goes on)"),
     ("format", ("test", "--report", "ours=o"), 3, "failed in the report format `ours`: KeyError: 'gems'"),
@@ -189,6 +224,9 @@ FAILURES = [
         2,
         "two plugins offer the report format `junit`: envtool itself and the plugin",
     ),
+    ("service", ("list",), 3, "failed in service of service `db` (envtool.yaml:3): KeyError: 'gems'"),
+    ("service-type", ("list",), 3, "of service `db` (envtool.yaml:3): answered int where ServiceDraft is wanted"),
+    ("service-key", ("list",), 2, "offers a kind of service `mine-server` with the key `ready`"),
     ("option", ("mend",), 2, "offers a verb `mend` with the option `--color`, which every verb has already"),
     ("no-verb", ("mend",), 2, "has no verb `mend`, which its entry point names"),
 ]
@@ -199,6 +237,8 @@ def test_a_plugin_that_fails_is_named(place, how, words, status, message):
     install(place, "envtool_bad", FAILING, "mend")
     place.environ["BAD"] = how
     place.spec("envs: {unit: {mine: 1, tasks: {test: 'echo 1 is a number'}}}\n")
+    if how.startswith("service"):
+        place.spec("envs: {unit: {tasks: {test: 'true'}}}\nservices: {db: {mine-server: 1}}\n")
     done = place.envtool(*words)
     assert done.status == status, done.err
     assert message in done.err

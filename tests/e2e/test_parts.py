@@ -11,10 +11,9 @@ import pytest
 
 from envtool import api
 from envtool.build import builder
-from envtool.build.assess import assess_nodes
+from envtool.build.assess import assess_nodes, known_parts
 from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Scheduler
-from envtool.build.sublayers import known_parts
 from envtool.container import userns
 from envtool.events import Finished
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, TeamCache, Where

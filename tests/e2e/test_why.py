@@ -352,7 +352,8 @@ def forget(world, kind) -> None:
         if f"{one.node.subject}:{one.node.kind.name}" == kind:
             below = known_layers(one.node.below, looks)
             request = resolution.request_for(one.node, below, setting)
-            resolution.resolve_pins(one.node, request, setting, SimpleNamespace(found={}), again=True)
+            answer = resolution.Resolution(request=request, known=False, again=True)
+            resolution.resolve_pins(one.node, answer, setting, SimpleNamespace(found={}))
 
 
 CASES = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from envtool import keys
 from envtool.build import resolution
 from envtool.build.context import Cancel, Context
+from envtool.build.stack import StoredLayer
 from envtool.plan.graph import build_graph
 from envtool.project.source_files import ProjectFiles
 from envtool.spec import load
@@ -156,9 +157,8 @@ def documents(root, registry: PluginRegistry):
         request = resolution.request_for(node, [made[each] for each in node.below], setting)
         pins = PINS[node.kind.name](request) if node.kind.name in PINS else node.kind.resolve(request, None)
         resolved = resolution.apply_pins(node, request, pins)
-        made[node.id] = resolution.StoredLayer(
-            resolved=resolved, layer=Layer(diff_id=keys.digest(["golden", resolved.key]))
-        )
+        diff_id = keys.digest(["golden", resolved.key])
+        made[node.id] = StoredLayer(resolved=resolved, layer=Layer(diff_id=diff_id), diff_id=diff_id)
     return {
         env: [
             [made[each].resolved.node.spec.name, made[each].resolved.key, made[each].resolved.document]

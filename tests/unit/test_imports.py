@@ -33,7 +33,7 @@ def test_contracts_are_kept():
     [
         ("envtool/store/blobs.py", "import envtool.spec"),
         ("envtool/run/task.py", "import envtool.kinds"),
-        ("envtool/spec/yaml_reader.py", "import subprocess"),
+        ("envtool/spec/node.py", "import subprocess"),
         ("envtool/kinds/copy.py", "import envtool.store"),
         ("plugins/envtool_python/src/envtool_python/metadata.py", "import envtool.store"),
         ("plugins/envtool_node/src/envtool_node/lockfile.py", "import envtool.store"),

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from envtool import api
-from envtool.build.assess import NodeState
-from envtool.build.node_plan import plan_node
-from envtool.build.resolution import Resolution, StoredLayer, UnstoredLayer
+from envtool.build.assess import NodeState, plan_node
+from envtool.build.resolution import Resolution
+from envtool.build.stack import StoredLayer, UnstoredLayer
 from envtool.model import LayerSpec, Where
 from envtool.plan.graph import Node
 
@@ -37,7 +37,7 @@ def state(kind, *, where="absent", known=True, waits=(), in_stack=True, again=Fa
     resolved = SimpleNamespace(node=node, request=None, pins=1, key="k" * 64) if known else None
     output = None
     if where == "stored":
-        output = StoredLayer(resolved=resolved, layer=SimpleNamespace(diff_id="d"))
+        output = StoredLayer(resolved=resolved, layer=SimpleNamespace(diff_id="d"), diff_id="d")
     elif where != "absent":
         output = UnstoredLayer(resolved=resolved, diff_id="d", where=where)
     return NodeState(

@@ -11,6 +11,7 @@ from envtool.build import resolution
 from envtool.build.builder import build_environment
 from envtool.build.context import Cancel
 from envtool.build.resolution import apply_pins
+from envtool.build.stack import stack_variables
 from envtool.model import BaseSpec, LayerSpec, Where
 from envtool.plan.graph import Node
 from envtool.project.host_access import HostPermissions
@@ -100,7 +101,7 @@ def test_what_is_set_below_reaches_a_build_and_its_key():
     base = apply_pins(dataclasses.replace(node("base"), kind=below), REQUEST, None)
     spec = dataclasses.replace(node("layer").spec, set={"X": "2", "CPATH": "/b", "LANG": None})
     layer = apply_pins(dataclasses.replace(node("layer"), spec=spec), REQUEST, None)
-    merged = resolution.stack_variables([base, layer])
+    merged = stack_variables([base, layer])
     assert merged == {"PATH": "/opt/venv/bin", "X": "2", "CPATH": "/b:/a", "LANG": None}
     request = resolution.request_from_resolved(node("layer"), [base, layer], (), SimpleNamespace(arch="x86_64"))
     assert request.variables == {"PATH": "/opt/venv/bin", "X": "2", "CPATH": "/b:/a"}

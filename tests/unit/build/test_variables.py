@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.build.variables import PATH_LISTS, apply_variables, join_path_lists, overlay_variables
+from envtool.build.stack import PATH_LISTS, apply_variables, join_path_lists, overlay_variables
 
 JOIN = [
     "PATH", "CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "PKG_CONFIG_PATH", "LD_LIBRARY_PATH", "CLASSPATH", "PYTHONPATH",

@@ -62,7 +62,7 @@ def made(tmp_path):
             (top / "tree" / "opt" / "npm" / "node_modules" / path).symlink_to(target)
         found = [os.path.relpath(path, top / "tree") for path in sorted((top / "tree").rglob("*"))]
         (top / "manifest").write_bytes(b"".join(b"d 755 0 0 - %s\0" % path.encode() for path in found))
-        kind = SimpleNamespace(in_project=lambda request, pins: {place: SOURCE})
+        kind = SimpleNamespace(in_project=lambda request, pins: {place: SOURCE}, generated=lambda request, pins: {})
         resolved = SimpleNamespace(node=SimpleNamespace(kind=kind), request=None, pins=None)
         return SimpleNamespace(
             resolved=resolved,

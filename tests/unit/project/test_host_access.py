@@ -11,7 +11,6 @@ from envtool.errors import SpecError, UsageError
 from envtool.model import BaseSpec, Env, Where
 from envtool.project import host_access
 from envtool.project.host_access import HostAccess, HostPermissions
-from envtool.run import task_container
 from tests import project_inputs
 
 HERE = Where(file="envtool.yaml", line=3, column=3)
@@ -203,11 +202,11 @@ def test_what_pass_may_have(passed, network, allowed, wrong):
     one = env(*passed, network=network)
     said = HostPermissions(variables=allowed, called=CALLED)
     if not wrong:
-        task_container.check_passed((one,), said, host)
-        assert "ENVTOOL_CACHE_KEY" not in task_container.select_passed(one, host)
+        host_access.check_passed((one,), said, host)
+        assert "ENVTOOL_CACHE_KEY" not in host_access.select_variables(one.passed, host)
         return
     with pytest.raises(SpecError) as caught:
-        task_container.check_passed((one,), said, host)
+        host_access.check_passed((one,), said, host)
     (problem,) = caught.value.problems
     assert (problem.code, problem.where) == ("pass-not-allowed", HERE)
     assert "envtool test --allow-pass TOKEN -e unit" in problem.hint

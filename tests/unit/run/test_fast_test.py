@@ -12,8 +12,8 @@ import pytest
 from envtool.api import Base, Looked
 from envtool.app import tasks
 from envtool.app.command_request import CommandRequest
-from envtool.build.parents import opened_files_question
 from envtool.build.scheduler import Stack
+from envtool.build.stack import opened_files_question
 from envtool.cli import fastpath
 from envtool.fs import store_files
 from envtool.model import BaseSpec, Env, Spec, Where

@@ -13,8 +13,8 @@ import jsonschema_rs
 import pytest
 
 from envtool.api import Base, Fetch
-from envtool.build.resolution import ResolvedNode, StoredLayer
 from envtool.build.scheduler import Stack
+from envtool.build.stack import ResolvedNode, StoredLayer
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Task, Where
 from envtool.plan.graph import Node
 from envtool.run import provenance
@@ -38,7 +38,7 @@ def made(name, number, *fetches):
     )
     diff_id = f"sha256:{number:064x}"
     layer = Layer(key=f"{number:064d}", tree="", manifest="", diff_id=diff_id, size=0, entries=0, document={})
-    return StoredLayer(resolved=resolved, layer=layer)
+    return StoredLayer(resolved=resolved, layer=layer, diff_id=diff_id)
 
 
 SECRET = "https://me:secret@mirror.invalid/attrs.whl?token=secret"
@@ -141,12 +141,14 @@ def test_all_that_went_in_is_there_and_nothing_secret(run):
 def test_written_beside_the_log_and_gathered_a_line_each(run):
     root = str(Path(run.log).parents[3])
     setting = SimpleNamespace(root=root, arch="x86_64", arguments=(), cancel=CANCEL)
-    path = provenance.write_statement(ENV, TASK, STACK, setting, run)
+    statement = provenance.write_statement(ENV, TASK, STACK, setting, run)
+    path = provenance.path_for(run.log)
     assert path == run.log.removesuffix(".log") + ".intoto.json"
+    assert statement == Path(path).read_bytes()
     failed = SimpleNamespace(log=run.log + "x")
     (line,) = provenance.bundle([run, failed]).splitlines()
     assert json.loads(line) == json.loads(Path(path).read_text()) == said(run)
-    assert provenance.write_statement(ENV, TASK, STACK, setting, SimpleNamespace(log="/gone/x.log", outputs=())) == ""
+    assert provenance.write_statement(ENV, TASK, STACK, setting, SimpleNamespace(log="/gone/x.log", outputs=())) == b""
 
 
 def test_names_that_are_not_utf8(run):
@@ -155,8 +157,7 @@ def test_names_that_are_not_utf8(run):
     root = Path(run.log).parents[3]
     Path(os.fsdecode(os.fsencode(root) + b"/\xff")).write_bytes(b"x")
     setting = SimpleNamespace(root=str(root), arch="x86_64", arguments=(os.fsdecode(b"\xfe"),), cancel=CANCEL)
-    path = provenance.write_statement(ENV, TASK, STACK, setting, replace(run, outputs=("\udcff",)))
-    statement = json.loads(Path(path).read_bytes().decode())
+    statement = json.loads(provenance.write_statement(ENV, TASK, STACK, setting, replace(run, outputs=("\udcff",))))
     assert statement["subject"] == [{"name": "\ufffd", "digest": {"sha256": sha256(b"x")}}]
     assert provenance.bundle([run]).encode()
 

@@ -15,6 +15,7 @@ from envtool.run import task_services
 from envtool.run.cached_task import run_task_cached
 from envtool.run.host_inputs import HostInputs
 from envtool.run.task_services import ServiceStacks
+from envtool.spec.select_envs import stack_names
 from envtool.testing import FakeRunner
 from tests.unit.run.fakes import ENV, HERE, TASK, FakeStacks, World, layer, stack_of
 
@@ -85,7 +86,7 @@ def test_which_services_a_task_has():
     assert names == ["cache"]
     task = replace(TASK, services=("api",))
     assert [service.name for service in task_services.used_services(env, task)] == ["db", "cache", "api"]
-    assert task_services.stack_names(env, task) == ("unit", "service:db", "service:cache", "service:api")
+    assert stack_names(env, task) == ("unit", "service:db", "service:cache", "service:api")
     assert task_services.used_services(ENV, TASK) == ()
     assert not task_services.needs_pod(ENV, TASK)
     assert task_services.needs_pod(replace(ENV, allow=("x:1",)), TASK)

@@ -262,14 +262,14 @@ def test_stored_pins_that_fit_are_not_checked_again(monkeypatch, change, known, 
 
     schema = {"type": "object", "properties": {"system": {"type": "string"}}}
     written = {}
-    monkeypatch.setattr(answer_cache, "get", lambda store, question: written.get("answer"))
-    monkeypatch.setattr(answer_cache, "put", lambda store, question, answer: written.update(answer=answer))
-    assert answer_cache.get_pins(None, {}, schema) == (False, None)
+    monkeypatch.setattr(answer_cache, "_find", lambda store, question: ("file", written.get("answer")))
+    monkeypatch.setattr(answer_cache, "put", lambda store, question, answer: written.update(answer=answer) or "file")
+    assert answer_cache.get_pins(None, {}, schema) is None
     answer_cache.put_pins(None, {}, {"system": "one"}, schema, seen={})
     change(written["answer"])
     checked = []
     real = pin_schemas.fault
     monkeypatch.setattr(pin_schemas, "fault", lambda *words: checked.append(words) or real(*words))
-    assert answer_cache.get_pins(None, {}, schema) == ((True, written["answer"]["pins"]) if found else (False, None))
+    assert answer_cache.get_pins(None, {}, schema) == ((written["answer"]["pins"], "file") if found else None)
     assert bool(checked) != known
-    assert answer_cache.get_pins(None, {}, {"type": "array"}) == (False, None)
+    assert answer_cache.get_pins(None, {}, {"type": "array"}) is None

@@ -11,10 +11,9 @@ from envtool import pin_schemas, plugins
 from envtool.app import permissions
 from envtool.kinds.copy import parse_mode
 from envtool.lock import text_format as lock
-from envtool.spec.node import Problems
+from envtool.spec.node import Problems, make_source, parse
 from envtool.spec.schema import schema
 from envtool.spec.validate import SchemaChecker
-from envtool.spec.yaml_reader import make_source, parse
 
 KINDS = plugins.discover()
 SCHEMAS: dict[str, Any] = {

@@ -10,10 +10,10 @@ import pytest
 from envtool import api, testing
 from envtool.errors import PluginError, SpecError, UsageError
 from envtool.model import Command, Prepare, Publish
-from envtool.plan.graph import build_graph, stack_envs
+from envtool.plan.graph import build_graph
 from envtool.plugins import discover
 from envtool.spec import load
-from envtool.spec.select_envs import select_envs
+from envtool.spec.select_envs import select_envs, stack_envs
 from tests.unit.test_plugins import Entry, plugin
 
 BASES = """\

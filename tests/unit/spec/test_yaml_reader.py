@@ -9,9 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.spec import yaml_reader as module
-from envtool.spec.node import Problems, to_plain
-from envtool.spec.yaml_reader import make_source, parse
+from envtool.spec import node as module
+from envtool.spec.node import Problems, make_source, parse, to_plain
 from tests.depth import examples
 
 

@@ -3,6 +3,7 @@
 group              ServiceGroup: starts services, stops them, scales and replaces them, and says which one failed
 group_values       What a group runs with, and what it says of its replicas
 host_ports         Publishes ports on this machine, and names the process that has a port that is taken
+prepared_state     Makes the layer with what the commands of `prepare:` leave, and runs services on it
 ready              Waits until a replica is ready
 ready_probes       The probes of `ready:`: tcp, http, command, log and file
 replica            One container of a service: starts it, waits for it, starts it again, and stops it
@@ -10,6 +11,7 @@ replica_log        What a replica prints: a file that stays small, and the last 
 service_container  The request of a service from its stack, and the container of a request, as plain values
 service_errors     The errors of services, with their place in the spec and the last lines of their logs
 service_request    ServiceRequest: one service as a plain value
+state_plan         The key of prepared state, from all that decides it
 
 A task uses them so:
 

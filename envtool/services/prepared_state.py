@@ -15,19 +15,18 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING
 
-from envtool import keys
 from envtool.api import PROJECT
 from envtool.build.context import Context
 from envtool.build.tee import Tee
+from envtool.container import step_functions, userns
 from envtool.container.pod import Member
-from envtool.container.program import ContainerStep
-from envtool.container.supervisor import Exit
-from envtool.errors import EnvtoolError, Interrupted, Problem, SandboxError, ServiceError, SpecError, StoreError
+from envtool.container.program import ContainerStep, Program
+from envtool.errors import SandboxError, ServiceError, StoreError
 from envtool.events import Progress
 from envtool.fs import removal
-from envtool.model import Input, InputFile, Json, Prepare
+from envtool.model import Json
 from envtool.net import transfer
 from envtool.project import inputs
 from envtool.services import service_errors
@@ -40,74 +39,28 @@ from envtool.services.service_container import (
     signal_number,
 )
 from envtool.services.service_request import ServiceRequest
+from envtool.services.state_plan import StatePlan, find_state
 from envtool.store import canonical, layers
 from envtool.tracking import track_work
 
-VERSION = 1  # of the documents: a change of what is done with the commands is a new one
+if TYPE_CHECKING:
+    from envtool.container.execution import ExecutionResult
+    from envtool.container.supervisor import Exit
+
 # Never part of prepared state: what a running system makes anew.
-DROPPED = ("/run/**", "/tmp/**", "/var/tmp/**", "/var/run/**", "/dev/**", "/proc/**", "/sys/**", "/home/envtool/.cache/**")
+DROPPED = (
+    "/run/**",
+    "/tmp/**",
+    "/var/tmp/**",
+    "/var/run/**",
+    "/dev/**",
+    "/proc/**",
+    "/sys/**",
+    "/home/envtool/.cache/**",
+)
 _LOGS = ("/var/log/**",)
 _TAIL = 1 << 13  # bytes of output in an error
-
-
-class StatePlan(NamedTuple):
-    """Prepared state that is to be found or made: `document` is all that decides it, and its digest the key."""
-
-    prepare: Prepare
-    key: str
-    document: dict[str, Json]
-    files: tuple[InputFile, ...]  # of the project, that the commands see
-
-
-def plan_state(
-    prepare: Prepare, request: ServiceRequest, needed: Sequence[ServiceRequest], context: Context
-) -> StatePlan:
-    """Returns the plan of a service's prepared state. `needed` are the requests of all services that it needs, which
-    have their own `prepare` already. Raises SpecError for inputs that there are not, Interrupted."""
-    files = _find_files(prepare, context)
-    document: dict[str, Json] = {
-        "state": VERSION,
-        "service": _what_decides(request),
-        "needs": [_what_decides(other) | {"prepare": other.prepare} for other in needed],
-        "before": [[*command.words()] for command in prepare.before],
-        "run": [[*command.words()] for command in prepare.run],
-        "data": [*prepare.data],
-        "files": [[item.path, item.sha256, item.executable, item.link] for item in files],
-    }
-    return StatePlan(prepare, keys.digest(document), document, files)
-
-
-def _what_decides(request: ServiceRequest) -> dict[str, Json]:
-    """Returns those fields of a request that decide what a service writes: not when it is ready, nor how many it is."""
-    fields = request.document()
-    return {
-        name: fields[name] for name in ("name", "stack", "command", "variables", "user", "workdir", "files", "kernel")
-    }
-
-
-def _find_files(prepare: Prepare, context: Context) -> tuple[InputFile, ...]:
-    if not prepare.inputs:
-        return ()
-    try:
-        return inputs.find_inputs(
-            context.root,
-            [Input(pattern) for pattern in prepare.inputs],
-            apart=(*context.files, *context.logs),
-            access=context.host_access(),
-            cancel=context.cancel.reader,
-            check=context.cancel.check,
-            listed=context.listed,
-        )
-    except Interrupted:
-        raise
-    except EnvtoolError as error:
-        problem = Problem(where=prepare.where, message=f"`prepare`: {error.message}", code=error.code, hint=error.hint)
-        raise SpecError((problem,)) from error
-
-
-def find_state(context: Context, key: str) -> layers.Layer | None:
-    """Returns the layer of prepared state, which `gc` then keeps while this run lasts; None if it has to be made."""
-    return context.leases.find_layer(context.store, key)
+_NOBODY = Member("prepare", "127.0.1.1", -1)  # of containers that are in no pod
 
 
 def provide_state(
@@ -168,7 +121,9 @@ class _Preparation:
         event_id: str,
     ) -> None:
         self.plan, self.needed, self.context, self.event_id = plan, needed, setting.context, event_id
-        self.setting = replace(setting, name=f"prepare-{service.request.name}", publishes=False, fails=True, changed=None)
+        self.setting = replace(
+            setting, name=f"prepare-{service.request.name}", publishes=False, fails=True, changed=None
+        )
         self.draft = draft
         # It sees those files of the project that are in its key, and no others.
         request = replace(
@@ -189,9 +144,7 @@ class _Preparation:
             for path in (project, inside):
                 os.chmod(path, 0o755)
             if self.plan.files:
-                inputs.stage_inputs(
-                    context.root, self.plan.files, project, context.cancel.check, context.host_access()
-                )
+                inputs.stage_inputs(context.root, self.plan.files, project, context.cancel.check, context.host_access())
             self.setting = replace(self.setting, project=ServiceProject(root=project))
             self.log: IO[bytes] = exits.enter_context(tempfile.TemporaryFile())
             for path in (self.draft.upper, self.draft.work):
@@ -205,31 +158,46 @@ class _Preparation:
     def run(self) -> None:
         """Runs all commands. Raises ServiceError, SandboxError, Interrupted."""
         prepare = self.plan.prepare
+        if prepare.data:
+            self._make_data_directories()
         if prepare.before:
             self._run_before()
         if prepare.run:
             self._run_beside_service()
         self.context.cancel.check()
 
+    def _make_data_directories(self) -> None:
+        """Creates the directories of `data:`, which belong to the service's user: it could not create them."""
+        context, is_user = self.context, self.service.request.user == "user"
+        owner = userns.TASK_UID if is_user and not context.runner.single_id else None
+        root = make_service_program(self.service, self.setting.project, _NOBODY).root
+        step = ContainerStep(
+            call=step_functions.reference("envtool.build.container_steps:make_directories"),
+            arguments=([*self.plan.prepare.data], owner),
+        )
+        with Tee(self.log, context.emit, self.event_id) as tee:
+            program = Program(root=root, steps=(step,), user="root", sync=False)
+            ended = context.runner.run(program, stdout=tee.writer, stderr=tee.writer, cancel=context.cancel.reader)
+            context.cancel.check()
+            if ended.status:
+                message = f"a directory of `data` of its `prepare` cannot be made: {ended.error}"
+                raise _error(self.plan, self.service.request, message, "service-prepare")
+
     def _run_before(self) -> None:
         """Runs the commands for which the service is not up, in a container of their own."""
         context, prepare = self.context, self.plan.prepare
         with Tee(self.log, context.emit, self.event_id) as tee:
             for command in prepare.before:
-                program = make_service_program(self.service, self.setting.project, Member("prepare", "127.0.1.1", -1))
+                program = make_service_program(self.service, self.setting.project, _NOBODY)
                 step = ContainerStep(argv=command.words(), cwd=self._workdir(), user=program.steps[0].user)
                 program = replace(program, steps=(step,), sync=False, mounts=program.mounts[1:])
-                ended = context.runner.run(
-                    program, stdout=tee.writer, stderr=tee.writer, cancel=context.cancel.reader
-                )
+                ended = context.runner.run(program, stdout=tee.writer, stderr=tee.writer, cancel=context.cancel.reader)
                 self._check(ended, command.typed(), tee)
 
     def _run_beside_service(self) -> None:
         """Starts the service, and what it needs, runs the commands in its container, and stops it by its signal."""
         request, prepare = self.service.request, self.plan.prepare
-        with ServiceGroup(
-            self.setting, spare=1 + len(self.needed), user=request.user == "user"
-        ) as group:
+        with ServiceGroup(self.setting, spare=1 + len(self.needed), user=request.user == "user") as group:
             group.start([*self.needed, self.service])
             with Tee(self.log, self.context.emit, self.event_id) as tee:
                 for command in prepare.run:
@@ -255,14 +223,13 @@ class _Preparation:
         request = self.service.request
         return request.workdir if not self.plan.files or request.workdir.startswith(PROJECT) else PROJECT
 
-    def _check(self, ended: Exit, typed: str, tee: Tee) -> None:
+    def _check(self, ended: Exit | ExecutionResult, typed: str, tee: Tee) -> None:
         """Raises ServiceError for a command that failed, Interrupted."""
         self.context.cancel.check()
         if ended.status == 0:
             return
         tee.close()
-        hint = "it sees those files of the project that `prepare: {inputs: […]}` names"
-        hint += ": none" if not self.plan.files else ""
+        hint = _hint(self.plan, tee.text(_TAIL))
         message = f"`{_short(typed)}` of its `prepare` failed: {service_errors.describe_exit(ended.status)}"
         raise _error(self.plan, self.service.request, message, "service-prepare", hint, tee.text(_TAIL))
 
@@ -276,6 +243,15 @@ class _Preparation:
         message = f"it {how} after its stop signal {request.stop_signal}, so what it wrote may be incomplete"
         hint = "`stop: {signal: …, grace: …}` says by which signal it ends cleanly, and how long that takes"
         raise _error(self.plan, request, message, "service-prepare-stop", hint, _last_lines(state.log))
+
+
+def _hint(plan: StatePlan, output: str) -> str:
+    """Returns what a failed command may lack."""
+    if not plan.prepare.data and "ermission denied" in output:
+        return "`prepare: {data: [DIRECTORY]}` gives the service's user a directory, and keeps that"
+    if plan.files:
+        return "it sees only those files of the project that `prepare: {inputs: […]}` names"
+    return "it sees no file of the project: `prepare: {inputs: [FILE]}` names those that it reads"
 
 
 def _status(state: ReplicaState) -> str:

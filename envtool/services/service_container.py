@@ -41,7 +41,9 @@ class LocalService(NamedTuple):
     request: ServiceRequest
     stack: Stack
     prepared: tuple[str, ...] = ()  # trees of its prepared state, top-most first, which lie over the stack
-    upper: tuple[str, str] | None = None  # directories that keep what its container writes: the files, and overlay's own
+    upper: tuple[str, str] | None = (
+        None  # directories that keep what its container writes: the files, and overlay's own
+    )
 
 
 class ServiceProject(NamedTuple):

@@ -14,9 +14,9 @@ render_service renders one service: its stack, and what the user wrote over what
 schema         builds the JSON Schema of a spec
 select_envs    finds the envs that names and patterns on a command line mean
 service_kinds  asks a plugin what the kind of a service stands for
+service_reader reads the declared services, and renders those that each env uses
 service_schema the JSON Schema of a service's own keys
 service_values reads ports, checks, signals and prepare commands of a service, and `network: {allow:}`
-services       reads the declared services, and renders those that each env uses
 tasks          reads the tasks of one env
 template       renders Jinja2 templates in one scalar, within limits
 validate       checks a value against a schema, and words the errors

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from envtool.api import Project
     from envtool.model import Json
     from envtool.plugins import PluginRegistry
-    from envtool.spec.services import ServiceReader
+    from envtool.spec.service_reader import ServiceReader
 
 MAX_FILES = 200  # of one spec
 MAX_ENVS = 10_000  # all points of all matrices
@@ -429,7 +429,7 @@ def _check_cycles(work: LoadContext) -> None:
 
 def _declare_services(work: LoadContext, files: list[_LoadedFile], project: Project) -> ServiceReader:
     """Returns the services of all files, which no env has rendered yet."""
-    from envtool.spec.services import ServiceReader
+    from envtool.spec.service_reader import ServiceReader
 
     reader = ServiceReader(work=work, project=project)
     for loaded in files:

@@ -15,8 +15,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples/real"
 PASSED = {
     "attrs": (r"(\d+) passed", 1300),
     "npm": (r"# pass\s+(\d+)", 700),
+    "psycopg": (r"Ran (\d+) tests", 740),
     "pycairo": (r"(\d+) passed", 250),
     "python-ldap": (r"Ran (\d+) tests", 150),
+    "redis-py": (r"(\d+) passed", 2000),
 }
 
 
@@ -29,7 +31,7 @@ def test_every_real_project_is_run_here():
 @pytest.mark.parametrize("name", PASSED)
 def test_its_own_suite_passes(name, common):
     spec = (EXAMPLES / name / "envtool.yaml").read_text()
-    assert len(spec.splitlines()) <= 15
+    assert len(spec.splitlines()) <= (25 if "services:" in spec else 15)
     if name == "npm" and not all(shutil.which(each, path="/usr/bin:/bin") for each in ("node", "npm")):
         pytest.skip("this machine's system has no node and npm")
     common.copy(EXAMPLES / name)

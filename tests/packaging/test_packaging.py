@@ -41,7 +41,8 @@ def metadata(wheel):
 
 
 def test_wheels_hold_their_package_and_nothing_else(wheels):
-    packages = {"envtool_core": "envtool", "envtool_node": "envtool_node", "envtool_python": "envtool_python"}
+    plugins = ("envtool_node", "envtool_python", "envtool_services")
+    packages = {"envtool_core": "envtool", **{name: name for name in plugins}}
     assert set(wheels) == set(packages)
     for distribution, package in packages.items():
         with zipfile.ZipFile(wheels[distribution]) as archive:

@@ -27,6 +27,7 @@ DROP = (
     "/var/lib/apt/lists/**",
     "/var/lib/dpkg/*-old",
     "/var/lib/dbus/machine-id",
+    "/var/lib/rabbitmq/.erlang.cookie",
     "/var/lib/systemd/random-seed",
     "/var/log/alternatives.log",
     "/var/log/apt/**",

@@ -147,8 +147,8 @@ class _Preparation:
                 inputs.stage_inputs(context.root, self.plan.files, project, context.cancel.check, context.host_access())
             self.setting = replace(self.setting, project=ServiceProject(root=project))
             self.log: IO[bytes] = exits.enter_context(tempfile.TemporaryFile())
-            for path in (self.draft.upper, self.draft.work):
-                context.runner.give_to_root(path)
+            context.runner.give_to_root(self.draft.upper)
+            context.runner.give_to_root(self.draft.work)
             self._exits = exits.pop_all()
         return self
 
@@ -166,6 +166,15 @@ class _Preparation:
             self._run_beside_service()
         self.context.cancel.check()
 
+    def _renew_work(self) -> None:
+        """Lets the files be mounted once more: after a mount that may lose writes (volatile), overlayfs refuses the
+        same directory for its own use."""
+        runner, work = self.context.runner, self.draft.work
+        runner.remove(work)
+        os.mkdir(work)
+        os.chmod(work, 0o755)
+        runner.give_to_root(work)
+
     def _make_data_directories(self) -> None:
         """Creates the directories of `data:`, which belong to the service's user: it could not create them."""
         context, is_user = self.context, self.service.request.user == "user"
@@ -179,6 +188,7 @@ class _Preparation:
             program = Program(root=root, steps=(step,), user="root", sync=False)
             ended = context.runner.run(program, stdout=tee.writer, stderr=tee.writer, cancel=context.cancel.reader)
             context.cancel.check()
+            self._renew_work()
             if ended.status:
                 message = f"a directory of `data` of its `prepare` cannot be made: {ended.error}"
                 raise _error(self.plan, self.service.request, message, "service-prepare")
@@ -193,6 +203,7 @@ class _Preparation:
                 program = replace(program, steps=(step,), sync=False, mounts=program.mounts[1:])
                 ended = context.runner.run(program, stdout=tee.writer, stderr=tee.writer, cancel=context.cancel.reader)
                 self._check(ended, command.typed(), tee)
+                self._renew_work()
 
     def _run_beside_service(self) -> None:
         """Starts the service, and what it needs, runs the commands in its container, and stops it by its signal."""
@@ -236,6 +247,8 @@ class _Preparation:
     def _check_end(self, state: ReplicaState) -> None:
         """Raises ServiceError where the service did not end cleanly: what it left may be half written."""
         request = self.service.request
+        if state.error is not None:
+            raise state.error
         clean = {0, 128 + signal_number(request.stop_signal)}  # by itself, or by the signal's default action
         if state.status in clean and not state.killed:
             return

@@ -1,5 +1,7 @@
 """Runs services: containers in the pod of one run, beside a task, or by hand under `envtool up`.
 
+fresh_client       What tasks have to make a service fresh: a function, a plugin of pytest, a command
+fresh_server       Takes `fresh NAME` from a task's container
 group              ServiceGroup: starts services, stops them, scales and replaces them, and says which one failed
 group_values       What a group runs with, and what it says of its replicas
 host_ports         Publishes ports on this machine, and names the process that has a port that is taken

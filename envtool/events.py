@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Subject: TypeAlias = Literal[
-    "base", "layer", "fetch", "resolve", "task", "verify", "export", "push", "cache", "store", "service"
+    "base", "layer", "fetch", "resolve", "task", "verify", "export", "push", "cache", "store", "service",
+    "prepare",
 ]  # fmt: skip
 Outcome: TypeAlias = Literal[
     "built", "cached", "pulled", "done", "passed", "same", "differs", "failed", "timeout", "interrupted", "error",

@@ -81,7 +81,7 @@ def execute(
         pod = exits.enter_context(task_services.begin_pod(context, selected))
         scheduler, stack = _build_stack(project, selected, runs=True)
         services = _build_services(selected, scheduler, context)
-        requests = services.requests(single_id=context.runner.single_id)
+        requests = services.requests(context)
         git_mounts = exits.enter_context(task_git.provide_git(context))
         scratch = exits.enter_context(task_container.scratch_for(selected, context))
         group = place = None
@@ -134,5 +134,5 @@ def _run_services(
         task_services.run_directory(project.spec.root, context) as directory,
         task_services.open_group(context, pod, env.name, "exec", directory, seen) as group,
     ):
-        group.start(services.locals(requests))
+        group.start(services.provide(requests, group.setting))
         yield group

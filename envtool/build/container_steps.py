@@ -28,6 +28,19 @@ def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> N
         print(line)
 
 
+def make_directories(paths: list[str], owner: int | None = None) -> None:
+    """Creates directories, and gives those of `paths` to a user and group of this id. Raises BuildError (code
+    place)."""
+    for path in paths:
+        try:
+            _make_parents(path)
+            if owner is not None:
+                os.chown(path, owner, owner)
+        except OSError as error:
+            where = os.fsdecode(error.filename or path)
+            raise BuildError(f"{where}: {error.strerror or error}", code="place") from error
+
+
 def copy_to(source: str, target: str, mode: int | None = None) -> None:
     """Copies a file, symlink or directory (recursively) to `target`, and creates its parents. `mode` is for files; None
     keeps only the executable bit (0755 or 0644). All entries belong to root. Raises BuildError (code place)."""

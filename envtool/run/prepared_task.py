@@ -128,7 +128,7 @@ def add_project(request: TaskRequest, context: Context, project: Snapshot) -> Ta
 
 
 def _request(call: TaskCall, stack: KnownStack, services: ServiceStacks) -> TaskRequest:
-    requests = services.requests(single_id=call.context.runner.single_id) if services.services else ()
+    requests = services.requests(call.context) if services.services else ()
     return task_container.make_request(
         call.env, stack, call.host, arch=call.context.arch, task=call.task, services=requests
     )

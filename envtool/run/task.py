@@ -45,7 +45,7 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
         with task_services.open_group(
             context, task.pod, task.request.env, task.request.task, log_directory, project
         ) as group:
-            group.start(task.services.locals(task.request.services))
+            group.start(task.services.provide(task.request.services, group.setting))
             result = _run_tracked(task, reach, project, group)
             group.stop()
             if reach:

@@ -112,14 +112,14 @@ def make_program(
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.layers)), scratch=scratch),
         steps=tuple(ContainerStep(argv=command, cwd=request.workdir) for command in request.commands),
-        binds=(*stack_binds(stack.layers), *binds, *project.binds),
+        binds=(*stack_binds(stack.layers), *binds, *project.binds, *(place.binds if place else ())),
         project=ProjectMount(
             source=project.root, hidden=project.hidden, target=PROJECT, identity=project_identity(project.root)
         ),
         **project_mounts([made.resolved for made in stack.layers]),
         produced=request.produced,
         mounts=(*texts, *project.peeks, *(place.mounts if place else ())),
-        env={**variables, **request.variables},
+        env={**variables, **(place.extend_variables(request.variables) if place else request.variables)},
         network=request.network,
         user=request.user,
         timeout=request.timeout,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from envtool.errors import Problem, SpecError
+from envtool.errors import Problem, ServiceError, SpecError
 from envtool.model import Env, Service, Task
 from envtool.project import rundir
 from envtool.services.service_container import LocalService, ServiceProject, make_service_request
+from envtool.services.state_plan import plan_state
 from envtool.spec.select_envs import used_services
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from envtool.build.stack import KnownStack, Stack
     from envtool.container.runner import StartedPod
     from envtool.services.group import ServiceGroup
+    from envtool.services.group_values import GroupSetting
     from envtool.services.service_request import ServiceRequest
 
 
@@ -33,20 +36,52 @@ class ServiceStacks(NamedTuple):
     services: tuple[Service, ...] = ()
     stacks: tuple[KnownStack, ...] = ()
 
-    def requests(self, *, single_id: bool) -> tuple[ServiceRequest, ...]:
+    def requests(self, context: Context) -> tuple[ServiceRequest, ...]:
         """Returns their requests. Raises SpecError for a service that cannot run so."""
         others = {service.name: service for service in self.services}
-        return tuple(
-            make_service_request(service, stack, others, single_id=single_id)
-            for service, stack in zip(self.services, self.stacks, strict=True)
-        )
+        requests: dict[str, ServiceRequest] = {}
+        for service, stack in zip(self.services, self.stacks, strict=True):
+            request = make_service_request(service, stack, others, single_id=context.runner.single_id)
+            if service.prepare is not None:
+                needed = [requests[name] for name in _all_needs(service, others)]
+                request = replace(request, prepare=plan_state(service.prepare, request, needed, context).key)
+            requests[service.name] = request
+        return tuple(requests.values())
 
-    def locals(self, requests: Sequence[ServiceRequest]) -> list[LocalService]:
-        """Returns the services on this machine, once all their layers are in the store."""
-        return [
-            LocalService(request, stack)  # type: ignore[arg-type]
-            for request, stack in zip(requests, self.stacks, strict=True)
-        ]
+    def provide(self, requests: Sequence[ServiceRequest], setting: GroupSetting) -> list[LocalService]:
+        """Returns the services on this machine, once all their layers are in the store; makes prepared state that is
+        missing. Raises ServiceError, StoreError, SandboxError, Interrupted."""
+        others = {service.name: service for service in self.services}
+        made: dict[str, LocalService] = {}
+        for service, request, stack in zip(self.services, requests, self.stacks, strict=True):
+            local = LocalService(request, stack)  # type: ignore[arg-type]
+            if service.prepare is not None:
+                from envtool.services import prepared_state
+
+                names = _all_needs(service, others)
+                plan = plan_state(service.prepare, request, [made[name].request for name in names], setting.context)
+                if plan.key != request.prepare:
+                    raise ServiceError(
+                        f"service `{service.name}`: a file that its `prepare` reads was changed during the run",
+                        code="input-changed",
+                        hint="run it again",
+                        service=service.name,
+                    )
+                local = prepared_state.provide_state(plan, local, [made[name] for name in names], setting)
+            made[service.name] = local
+        return [*made.values()]
+
+
+def _all_needs(service: Service, others: Mapping[str, Service]) -> list[str]:
+    """Returns the names of all services that one needs, directly or not, in the order of `others`."""
+    needed: set[str] = set()
+    pending = [*service.needs]
+    while pending:
+        name = pending.pop()
+        if name not in needed:
+            needed.add(name)
+            pending += others[name].needs
+    return [name for name in others if name in needed]
 
 
 def needs_pod(env: Env, task: Task | None = None) -> bool:

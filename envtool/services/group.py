@@ -14,6 +14,7 @@ from envtool.container import syscalls
 from envtool.errors import EnvtoolError, Interrupted, StoreError
 from envtool.project import rundir
 from envtool.services import host_ports, service_errors
+from envtool.services.fresh_server import FreshServer
 from envtool.services.group_values import GroupSetting, PodPlace, ReplicaState, RunningService
 from envtool.services.replica import Replica, ReplicaSite
 from envtool.services.replica_log import LogPump, ReplicaLog
@@ -350,10 +351,15 @@ class ServiceGroup:
     def member(self, name: str = "envtool", *, default_route: bool = False) -> Iterator[PodPlace]:
         """A context with a place in the pod for a container that is no service. With `default_route` what it tries
         outside is noted (`attempts`). Raises SandboxError."""
+        context = self.setting.context
         member = self._pod.add_member(name, default_route=default_route)
         try:
-            with self._pod.namespaces(name) as namespaces:
-                yield PodPlace(member.address, name, namespaces, pod_mounts())
+            with (
+                self._pod.namespaces(name) as namespaces,
+                layers.temp_directory(context.store) as directory,
+                FreshServer(directory, self.fresh) as server,
+            ):
+                yield PodPlace(member.address, name, namespaces, pod_mounts(), server.binds, server.variables)
         finally:
             self._pod.remove_member(name)
 
@@ -387,6 +393,28 @@ class ServiceGroup:
                     new = service.replicas[number] = Replica(service.local, number, self._site)
                 new.start()
                 self._raise_unless_ready([new])
+
+    def fresh(self, name: str) -> None:
+        """Throws away what a service has written, and starts it anew on its prepared state; returns when it is ready.
+        Nobody needs what it would write at its end, so it is killed. Raises ServiceError, Interrupted."""
+        service = self._service(name)
+        with self._operation:
+            self.check()
+            with self._condition:
+                old = [*service.replicas.values()]
+            for replica in old:
+                replica.kill()
+            for replica in old:
+                replica.await_end()
+                replica.join()
+            with self._condition:
+                if self._closing or service.is_stopping:
+                    raise Interrupted
+                new = [Replica(service.local, replica.number, self._site) for replica in old]
+                service.replicas.update({replica.number: replica for replica in new})
+            for replica in new:
+                replica.start()
+            self._raise_unless_ready(new)
 
     def replace(self, name: str, local: LocalService) -> None:
         """Lets a service be another one, replica by replica: each new one is ready before an old one ends. Raises

@@ -41,6 +41,9 @@ class LocalService(NamedTuple):
     request: ServiceRequest
     stack: Stack
     prepared: tuple[str, ...] = ()  # trees of its prepared state, top-most first, which lie over the stack
+    upper: tuple[str, str] | None = (
+        None  # directories that keep what its container writes: the files, and overlay's own
+    )
 
 
 class ServiceProject(NamedTuple):
@@ -218,9 +221,10 @@ def make_service_program(service: LocalService, project: ServiceProject, member:
     is_user: Literal["root", "user"] = "user" if request.user == "user" else "root"
     named = request.user if request.user not in ("user", "root") else ""
     resolved = [made.resolved for made in stack.layers]
+    upper, work = service.upper or ("", "")
     trees = (*service.prepared, *(made.layer.tree for made in reversed(stack.layers)))
     program = Program(
-        root=Root(lowers=trees, scratch=scratch),
+        root=Root(lowers=trees, upper=upper, work=work, scratch=scratch),
         steps=(ContainerStep(argv=request.command, cwd=request.workdir, user=named),),
         binds=(*stack_binds(stack.layers), *(project.binds if request.project else ())),
         mounts=(

@@ -407,10 +407,10 @@ class YamlReader:
             frame.key = node
         else:
             frame.key = None
-            self.entry(frame.mapping, frame.keys, key, node)
+            self.entry(frame, key, node)
 
-    def entry(self, mapping: dict[str, YamlNode], keys: dict[str, YamlNode], key: YamlNode, value: YamlNode) -> None:
-        name = key.value
+    def entry(self, frame: _Frame, key: YamlNode, value: YamlNode) -> None:
+        mapping, keys, name = frame.mapping, frame.keys, key.value
         if not isinstance(name, str):
             key_text = key.text or "null"
             hint = f'write it in quotes: "{key_text}"' if key.text else "write a name before the `:`"

@@ -1,0 +1,166 @@
+"""Takes `fresh NAME` from the task of a pod, by a socket that only its container has.
+
+    task: fresh db  -->  the service ends at once, starts anew on its prepared state, is ready  -->  ok
+
+Anything else is answered by one line that says what is wrong. One request is served at a time, so that a task cannot
+start containers faster than they are ready; it is not longer than a line of 256 bytes, and has to come within seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from envtool.container.program import BindMount
+from envtool.errors import EnvtoolError, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DIRECTORY = "/run/envtool"  # in the task's container
+LINE, SECONDS = 256, 5.0  # of a request: bytes, and how long it may take to come
+_BACKLOG = 16
+_METADATA = "Metadata-Version: 2.1\nName: envtool-fresh\nVersion: 1\n"
+_ENTRY_POINTS = "[pytest11]\nenvtool_fresh = envtool_fresh\n"
+_COMMAND = f"""#!/bin/sh
+# Makes services of this run fresh: envtool-fresh SERVICE...
+if command -v python3 >/dev/null 2>&1; then
+    exec python3 {DIRECTORY}/python/envtool_fresh.py "$@"
+fi
+exec perl -MIO::Socket::UNIX -e '
+    @ARGV or die "usage: envtool-fresh SERVICE...\\n";
+    for my $name (@ARGV) {{
+        my $connection = IO::Socket::UNIX->new(Peer => "{DIRECTORY}/fresh.sock")
+            or die "envtool does not answer: $!\\n";
+        print $connection "fresh $name\\n";
+        $connection->flush;
+        my $answer = <$connection>;
+        defined $answer or die "envtool has ended\\n";
+        $answer eq "ok\\n" or die $answer;
+    }}
+' "$@"
+"""
+
+
+class FreshServer:
+    """Serves requests to make a service fresh, and a context. `fresh` does it, and raises EnvtoolError. `directory` is
+    an empty one that becomes `DIRECTORY` of the task's container."""
+
+    def __init__(self, directory: str, fresh: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._fresh = fresh
+        self._thread = threading.Thread(target=self._serve, name="fresh", daemon=True)
+
+    def __enter__(self) -> FreshServer:
+        _write_clients(self._directory)
+        self._end, self._wake = os.pipe2(os.O_CLOEXEC)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:  # the path of a socket may have 107 bytes
+            self._listener.bind(f"/proc/self/fd/{descriptor}/fresh.sock")
+            os.chmod("fresh.sock", 0o666, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        self._listener.listen(_BACKLOG)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._wake)
+        self._thread.join()
+        self._listener.close()
+        os.close(self._end)
+
+    @property
+    def binds(self) -> tuple[BindMount, ...]:
+        """What the task's container has of it."""
+        return (BindMount(source=self._directory, target=DIRECTORY),)
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Lists of directories that are added to the task's own, at the end."""
+        return {"PATH": f"{DIRECTORY}/bin", "PYTHONPATH": f"{DIRECTORY}/python"}
+
+    def _serve(self) -> None:
+        while self._is_readable(self._listener.fileno(), None):
+            with suppress(OSError):
+                connection, _ = self._listener.accept()
+                with connection:
+                    connection.setblocking(False)
+                    line = self._read_line(connection)
+                    if line is None:
+                        return
+                    answer = self._answer(line)
+                    connection.settimeout(SECONDS)
+                    connection.sendall(answer)
+
+    def _is_readable(self, descriptor: int, seconds: float | None) -> bool:
+        """Waits for data, or so long. Returns False at the end of the context too."""
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.register(self._end, select.POLLIN)
+        events = poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        return bool(events) and all(ready != self._end for ready, _ in events)
+
+    def _read_line(self, connection: socket.socket) -> bytes | None:
+        """Returns a request; what is not one where it does not come in time; None at the end of the context."""
+        data, deadline = b"", time.monotonic() + SECONDS
+        while b"\n" not in data and len(data) <= LINE:
+            if not self._is_readable(connection.fileno(), deadline - time.monotonic()):
+                return data if time.monotonic() >= deadline else None
+            received = connection.recv(LINE + 1 - len(data))
+            if not received:
+                break
+            data += received
+        return data
+
+    def _answer(self, line: bytes) -> bytes:
+        word, blank, name = line.removesuffix(b"\n").partition(b" ")
+        is_whole = line.endswith(b"\n") and line.count(b"\n") == 1 and len(line) <= LINE
+        if (
+            not is_whole
+            or word != b"fresh"
+            or not blank
+            or not name.isascii()
+            or not name.decode("ascii").isprintable()
+        ):
+            return b"a request is `fresh NAME` and a line feed\n"
+        try:
+            self._fresh(name.decode("ascii"))
+        except Interrupted:
+            return b"the run is being ended\n"
+        except EnvtoolError as error:
+            text = " ".join(": ".join(filter(None, (error.message, error.hint))).split())
+            return f"{text}\n".encode(errors="replace")
+        return b"ok\n"
+
+
+def _write_clients(directory: str) -> None:
+    """Writes what the task's container has for its own use: a command, and a module that is a plugin of pytest."""
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fresh_client.py")
+    with open(source, encoding="utf-8") as file:
+        client = file.read()
+    files = {
+        "bin/envtool-fresh": (_COMMAND, 0o755),
+        "python/envtool_fresh.py": (client, 0o644),
+        "python/envtool_fresh-1.dist-info/METADATA": (_METADATA, 0o644),
+        "python/envtool_fresh-1.dist-info/entry_points.txt": (_ENTRY_POINTS, 0o644),
+    }
+    for name, (text, mode) in files.items():
+        path = os.path.join(directory, name)
+        parent = os.path.dirname(path)
+        while not os.path.isdir(parent):
+            above = parent
+            while not os.path.isdir(os.path.dirname(above)):
+                above = os.path.dirname(above)
+            os.mkdir(above)
+            os.chmod(above, 0o755)  # the container's ids read it, whatever the umask
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, mode)

@@ -1,0 +1,365 @@
+"""Prepared state: what the commands of `prepare:` leave in the files of a service, as a layer above its stack.
+
+    service's stack  --before:-->  service up, run:  --clean stop-->  capture  -->  a layer of the store, by its key
+
+Every later start of the service is a container on that layer: a copy on write, as all containers are. Two runs of the
+same commands leave other bytes (times, random identifiers), so the layer has no diff ID that another machine could
+have: the lock does not name it, `verify` and `push` leave it out, and the results of tasks count its key.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING
+
+from envtool.api import PROJECT
+from envtool.build.context import Context
+from envtool.build.tee import Tee
+from envtool.container import step_functions, userns
+from envtool.container.pod import Member
+from envtool.container.program import ContainerStep, Program
+from envtool.errors import SandboxError, ServiceError, StoreError
+from envtool.events import Progress
+from envtool.fs import removal
+from envtool.model import Json
+from envtool.net import transfer
+from envtool.project import inputs
+from envtool.services import service_errors
+from envtool.services.group import ServiceGroup
+from envtool.services.group_values import GroupSetting, ReplicaState
+from envtool.services.service_container import (
+    LocalService,
+    ServiceProject,
+    make_service_program,
+    signal_number,
+)
+from envtool.services.service_request import ServiceRequest
+from envtool.services.state_plan import StatePlan, find_state
+from envtool.store import canonical, layers
+from envtool.tracking import track_work
+
+if TYPE_CHECKING:
+    from envtool.container.execution import ExecutionResult
+    from envtool.container.supervisor import Exit
+
+# Never part of prepared state: what a running system makes anew.
+DROPPED = (
+    "/run/**",
+    "/tmp/**",
+    "/var/tmp/**",
+    "/var/run/**",
+    "/dev/**",
+    "/proc/**",
+    "/sys/**",
+    "/home/envtool/.cache/**",
+)
+_LOGS = ("/var/log/**",)
+_TAIL = 1 << 13  # bytes of output in an error
+_NOBODY = Member("prepare", "127.0.1.1", -1)  # of containers that are in no pod
+
+
+def provide_state(
+    plan: StatePlan, service: LocalService, needed: Sequence[LocalService], setting: GroupSetting
+) -> LocalService:
+    """Returns the service on its prepared state, which is made if the store has none. `needed` are the services that
+    it needs, on theirs. Raises ServiceError for a command that fails and for a service that is not ready or does not
+    end cleanly, StoreError, SandboxError, Interrupted."""
+    context = setting.context
+    layer = find_state(context, plan.key) or _make_state(plan, service, needed, setting)
+    context.leases.find_layer(context.store, plan.key)
+    return service._replace(prepared=(layer.tree,))
+
+
+def _make_state(
+    plan: StatePlan, service: LocalService, needed: Sequence[LocalService], setting: GroupSetting
+) -> layers.Layer:
+    context, name = setting.context, service.request.name
+    event_id = f"prepare:{plan.key}"
+
+    def waiting(holder: str) -> None:
+        context.emit(transfer.note_event(event_id, f"waiting for another envtool ({holder})"))
+
+    with (
+        track_work(context.emit, event_id, "prepare", name) as work,
+        layers.open_draft(
+            context.store, plan.key, remove=context.runner.remove, waiting=waiting, cancelled=context.cancel.is_set
+        ) as draft,
+    ):
+        if draft.layer is not None:
+            work.outcome = "cached"
+            return draft.layer
+        if context.cached_only:
+            raise _error(plan, service.request, "its prepared state is not in the store", "not-cached")
+        context.make_room()
+        try:
+            with _Preparation(plan, service, needed, setting, draft, event_id) as preparation:
+                preparation.run()
+        except ServiceError:
+            work.outcome = "failed"
+            raise
+        context.emit(Progress(id=event_id, phase="capturing"))
+        layer = draft.commit(_capture(plan, draft, context), plan.document, _record(plan, name, context), context.sync)
+        work.outcome = "built"
+        return layer
+
+
+class _Preparation:
+    """Runs the commands of `prepare:` on the files of a draft. A context."""
+
+    def __init__(
+        self,
+        plan: StatePlan,
+        service: LocalService,
+        needed: Sequence[LocalService],
+        setting: GroupSetting,
+        draft: layers.NewLayer,
+        event_id: str,
+    ) -> None:
+        self.plan, self.needed, self.context, self.event_id = plan, needed, setting.context, event_id
+        self.setting = replace(
+            setting, name=f"prepare-{service.request.name}", publishes=False, fails=True, changed=None
+        )
+        self.draft = draft
+        # It sees those files of the project that are in its key, and no others.
+        request = replace(
+            service.request, replicas=1, once=False, restart="never", publish=(), project=bool(plan.files) or
+            service.request.project,
+        )  # fmt: skip
+        self.service = service._replace(request=request, upper=(draft.upper, draft.work))
+        self._exits = ExitStack()
+
+    def __enter__(self) -> _Preparation:
+        with ExitStack() as exits:
+            context = self.context
+            top = exits.enter_context(layers.temp_directory(context.store, remove=context.runner.remove))
+            project = os.path.join(top, "project")
+            place = os.path.normpath(f"{project}/{os.path.relpath(self.service.request.workdir, PROJECT)}")
+            inside = place if place.startswith(f"{project}/") else project
+            os.makedirs(inside)
+            for path in (project, inside):
+                os.chmod(path, 0o755)
+            if self.plan.files:
+                inputs.stage_inputs(context.root, self.plan.files, project, context.cancel.check, context.host_access())
+            self.setting = replace(self.setting, project=ServiceProject(root=project))
+            self.log: IO[bytes] = exits.enter_context(tempfile.TemporaryFile())
+            context.runner.give_to_root(self.draft.upper)
+            context.runner.give_to_root(self.draft.work)
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    def run(self) -> None:
+        """Runs all commands. Raises ServiceError, SandboxError, Interrupted."""
+        prepare = self.plan.prepare
+        if prepare.data:
+            self._make_data_directories()
+        if prepare.before:
+            self._run_before()
+        if prepare.run:
+            self._run_beside_service()
+        self.context.cancel.check()
+
+    def _renew_work(self) -> None:
+        """Lets the files be mounted once more: after a mount that may lose writes (volatile), overlayfs refuses the
+        same directory for its own use."""
+        runner, work = self.context.runner, self.draft.work
+        runner.remove(work)
+        os.mkdir(work)
+        os.chmod(work, 0o755)
+        runner.give_to_root(work)
+
+    def _make_data_directories(self) -> None:
+        """Creates the directories of `data:`, which belong to the service's user: it could not create them."""
+        context, is_user = self.context, self.service.request.user == "user"
+        owner = userns.TASK_UID if is_user and not context.runner.single_id else None
+        root = make_service_program(self.service, self.setting.project, _NOBODY).root
+        step = ContainerStep(
+            call=step_functions.reference("envtool.build.container_steps:make_directories"),
+            arguments=([*self.plan.prepare.data], owner),
+        )
+        with Tee(self.log, context.emit, self.event_id) as tee:
+            program = Program(root=root, steps=(step,), user="root", sync=False)
+            ended = context.runner.run(program, stdout=tee.writer, stderr=tee.writer, cancel=context.cancel.reader)
+            context.cancel.check()
+            self._renew_work()
+            if ended.status:
+                message = f"a directory of `data` of its `prepare` cannot be made: {ended.error}"
+                raise _error(self.plan, self.service.request, message, "service-prepare")
+
+    def _run_before(self) -> None:
+        """Runs the commands for which the service is not up, in a container of their own."""
+        context, prepare = self.context, self.plan.prepare
+        with Tee(self.log, context.emit, self.event_id) as tee:
+            for command in prepare.before:
+                program = make_service_program(self.service, self.setting.project, _NOBODY)
+                step = ContainerStep(argv=command.words(), cwd=self._workdir(), user=program.steps[0].user)
+                program = replace(program, steps=(step,), sync=False, mounts=program.mounts[1:])
+                ended = context.runner.run(program, stdout=tee.writer, stderr=tee.writer, cancel=context.cancel.reader)
+                self._check(ended, command.typed(), tee)
+                self._renew_work()
+
+    def _run_beside_service(self) -> None:
+        """Starts the service, and what it needs, runs the commands in its container, and stops it by its signal."""
+        request, prepare = self.service.request, self.plan.prepare
+        with ServiceGroup(self.setting, spare=1 + len(self.needed), user=request.user == "user") as group:
+            group.start([*self.needed, self.service])
+            with Tee(self.log, self.context.emit, self.event_id) as tee:
+                for command in prepare.run:
+                    self._execute(group, command.words(), command.typed(), tee)
+            states = group.stop()
+            group.check()
+        self._check_end(next(state for state in states if state.service == request.name))
+
+    def _execute(self, group: ServiceGroup, argv: tuple[str, ...], typed: str, tee: Tee) -> None:
+        name = self.service.request.name
+        try:
+            with group.container(name).exec(
+                argv, stdout=tee.writer, stderr=tee.writer, env=self.service.request.provides, workdir=self._workdir()
+            ) as execution:
+                ended = execution.wait()
+        except SandboxError:
+            group.check()  # the service ended: that is the reason
+            raise
+        group.check()
+        self._check(ended, typed, tee)
+
+    def _workdir(self) -> str:
+        request = self.service.request
+        return request.workdir if not self.plan.files or request.workdir.startswith(PROJECT) else PROJECT
+
+    def _check(self, ended: Exit | ExecutionResult, typed: str, tee: Tee) -> None:
+        """Raises ServiceError for a command that failed, Interrupted."""
+        self.context.cancel.check()
+        if ended.status == 0:
+            return
+        tee.close()
+        hint = _hint(self.plan, tee.text(_TAIL))
+        message = f"`{_short(typed)}` of its `prepare` failed: {service_errors.describe_exit(ended.status)}"
+        raise _error(self.plan, self.service.request, message, "service-prepare", hint, tee.text(_TAIL))
+
+    def _check_end(self, state: ReplicaState) -> None:
+        """Raises ServiceError where the service did not end cleanly: what it left may be half written."""
+        request = self.service.request
+        if state.error is not None:
+            raise state.error
+        clean = {0, 128 + signal_number(request.stop_signal)}  # by itself, or by the signal's default action
+        if state.status in clean and not state.killed:
+            return
+        how = f"did not end within {request.grace:g} s" if state.killed else f"ended with {_status(state)}"
+        message = f"it {how} after its stop signal {request.stop_signal}, so what it wrote may be incomplete"
+        hint = "`stop: {signal: …, grace: …}` says by which signal it ends cleanly, and how long that takes"
+        raise _error(self.plan, request, message, "service-prepare-stop", hint, _last_lines(state.log))
+
+
+def _hint(plan: StatePlan, output: str) -> str:
+    """Returns what a failed command may lack."""
+    if not plan.prepare.data and "ermission denied" in output:
+        return "`prepare: {data: [DIRECTORY]}` gives the service's user a directory, and keeps that"
+    if plan.files:
+        return "it sees only those files of the project that `prepare: {inputs: […]}` names"
+    return "it sees no file of the project: `prepare: {inputs: [FILE]}` names those that it reads"
+
+
+def _status(state: ReplicaState) -> str:
+    return service_errors.describe_exit(state.status if state.status is not None else 125)
+
+
+def _short(text: str) -> str:
+    first = text.splitlines()[0] if text else ""
+    return first if len(first) <= 100 and first == text else f"{first[:99]}…"
+
+
+def _last_lines(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _error(
+    plan: StatePlan, request: ServiceRequest, message: str, code: str, hint: str = "", output: str = ""
+) -> ServiceError:
+    return ServiceError(
+        f"service `{request.name}`: {message} ({plan.prepare.where})",
+        code=code,
+        hint=hint,
+        output=output,
+        service=request.name,
+    )
+
+
+def _record(plan: StatePlan, name: str, context: Context) -> Mapping[str, Json]:
+    """Returns what people may want to know of the layer later."""
+    return {
+        "name": f"prepared state of {name}",
+        "where": f"{plan.prepare.where.file}:{plan.prepare.where.line}",
+        "project": context.root,
+        "time": round(time.time(), 3),
+        "options": None,
+        "state": True,
+    }
+
+
+def _capture(plan: StatePlan, draft: layers.NewLayer, context: Context) -> canonical.CaptureResult:
+    runner, data = context.runner, plan.prepare.data
+    runner.remove(draft.work)
+    try:
+        if data:
+            runner.as_root(keep_only, data, at=draft.upper, cancel=context.cancel.reader)
+        dropped = DROPPED if data else (*DROPPED, *_LOGS)
+        with open(draft.manifest, "wb") as manifest:
+            captured: canonical.CaptureResult = runner.as_root(
+                canonical.capture,
+                ".",
+                int(time.time()) + 1,
+                dropped,
+                manifest.fileno(),
+                at=draft.upper,
+                cancel=context.cancel.reader,
+            )
+    except StoreError as error:
+        message = f"its prepared state cannot be stored: {error.message} ({plan.prepare.where})"
+        raise StoreError(message, code=error.code, hint=error.hint) from error
+    return captured
+
+
+def keep_only(paths: Sequence[str], top: str = ".") -> None:
+    """Removes everything below the directory `top` but what is at or below one of the absolute `paths`, and the
+    directories that lead there. Follows no link. Raises OSError."""
+    kept = [tuple(part for part in path.split("/") if part) for path in paths]
+    descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _keep_only(descriptor, kept)
+    finally:
+        os.close(descriptor)
+
+
+def _keep_only(directory: int, kept: Sequence[tuple[str, ...]]) -> None:
+    if () in kept:
+        return
+    below: dict[str, list[tuple[str, ...]]] = {}
+    for first, *rest in kept:
+        below.setdefault(first, []).append(tuple(rest))
+    for name in os.listdir(directory):
+        if name not in below:
+            removal.remove_tree(name, directory)
+        elif () not in below[name]:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                descriptor = os.open(name, flags, dir_fd=directory)
+            except NotADirectoryError:  # a link or file in the place of a directory: nothing of the data is behind it
+                removal.remove_tree(name, directory)
+                continue
+            try:
+                _keep_only(descriptor, below[name])
+            finally:
+                os.close(descriptor)

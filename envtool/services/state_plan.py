@@ -1,0 +1,78 @@
+"""Prepared state before it is made: its key, from all that decides it. See prepared_state.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from envtool import keys
+from envtool.errors import EnvtoolError, Interrupted, Problem, SpecError
+from envtool.model import Input, InputFile, Json, Prepare
+from envtool.project import inputs
+from envtool.services.service_request import ServiceRequest
+
+if TYPE_CHECKING:
+    from envtool.build.context import Context
+    from envtool.store.layers import Layer
+
+VERSION = 1  # of the documents: another one where other things are done with the same commands
+
+
+class StatePlan(NamedTuple):
+    """Prepared state that is to be found or made: `document` is all that decides it, and its digest the key."""
+
+    prepare: Prepare
+    key: str
+    document: dict[str, Json]
+    files: tuple[InputFile, ...]  # of the project, that the commands see
+
+
+def plan_state(
+    prepare: Prepare, request: ServiceRequest, needed: Sequence[ServiceRequest], context: Context
+) -> StatePlan:
+    """Returns the plan of a service's prepared state. `needed` are the requests of all services that it needs, which
+    have their own `prepare` already. Raises SpecError for inputs that there are not, Interrupted."""
+    files = _find_files(prepare, context)
+    document: dict[str, Json] = {
+        "state": VERSION,
+        "service": _what_decides(request),
+        "needs": [_what_decides(other) | {"prepare": other.prepare} for other in needed],
+        "before": [[*command.words()] for command in prepare.before],
+        "run": [[*command.words()] for command in prepare.run],
+        "data": [*prepare.data],
+        "files": [[item.path, item.sha256, item.executable, item.link] for item in files],
+    }
+    return StatePlan(prepare, keys.digest(document), document, files)
+
+
+def _what_decides(request: ServiceRequest) -> dict[str, Json]:
+    """Returns those fields of a request that decide what a service writes: not when it is ready, nor how many it is."""
+    fields = request.document()
+    return {
+        name: fields[name] for name in ("name", "stack", "command", "variables", "user", "workdir", "files", "kernel")
+    }
+
+
+def _find_files(prepare: Prepare, context: Context) -> tuple[InputFile, ...]:
+    if not prepare.inputs:
+        return ()
+    try:
+        return inputs.find_inputs(
+            context.root,
+            [Input(pattern) for pattern in prepare.inputs],
+            apart=(*context.files, *context.logs),
+            access=context.host_access(),
+            cancel=context.cancel.reader,
+            check=context.cancel.check,
+            listed=context.listed,
+        )
+    except Interrupted:
+        raise
+    except EnvtoolError as error:
+        problem = Problem(where=prepare.where, message=f"`prepare`: {error.message}", code=error.code, hint=error.hint)
+        raise SpecError((problem,)) from error
+
+
+def find_state(context: Context, key: str) -> Layer | None:
+    """Returns the layer of prepared state, which `gc` then keeps while this run lasts; None if it has to be made."""
+    return context.leases.find_layer(context.store, key)

@@ -37,7 +37,7 @@ from envtool.services.service_container import ServiceProject
 from envtool.store import layers, locks
 
 if TYPE_CHECKING:
-    from envtool.services.group_values import PodPlace
+    from envtool.services.pod_place import PodPlace
     from envtool.services.service_request import ServiceRequest
 
 NO_GIT = task_git.TaskGit()

@@ -21,7 +21,7 @@ from envtool.services.service_container import stack_layers
 from envtool.store import layers
 
 if TYPE_CHECKING:
-    from envtool.services.group_values import PodPlace
+    from envtool.services.pod_place import PodPlace
     from envtool.services.service_container import ServiceProject
     from envtool.services.service_request import ServiceRequest
 

@@ -5,6 +5,7 @@ fresh_server       Takes `fresh NAME` from a task's container
 group              ServiceGroup: starts services, stops them, scales and replaces them, and says which one failed
 group_values       What a group runs with, and what it says of its replicas
 host_ports         Publishes ports on this machine, and names the process that has a port that is taken
+pod_place          The place in the pod of a container that is no service
 prepared_state     Makes the layer with what the commands of `prepare:` leave, and runs services on it
 ready              Waits until a replica is ready
 ready_probes       The probes of `ready:`: tcp, http, command, log and file

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,11 @@ from envtool.container import syscalls
 from envtool.errors import EnvtoolError, Interrupted, StoreError
 from envtool.project import rundir
 from envtool.services import host_ports, service_errors
-from envtool.services.fresh_server import FreshServer
-from envtool.services.group_values import GroupSetting, PodPlace, ReplicaState, RunningService
+from envtool.services.group_values import GroupSetting, ReplicaState, RunningService
+from envtool.services.pod_place import PodPlace, open_place
 from envtool.services.replica import Replica, ReplicaSite
 from envtool.services.replica_log import LogPump, ReplicaLog
-from envtool.services.service_container import LocalService, pod_mounts
+from envtool.services.service_container import LocalService
 from envtool.store import layers
 from envtool.tracking import track_work
 
@@ -347,21 +347,10 @@ class ServiceGroup:
             paths |= opened
         return tuple(sorted(paths))
 
-    @contextmanager
-    def member(self, name: str = "envtool", *, default_route: bool = False) -> Iterator[PodPlace]:
+    def member(self, name: str = "envtool", *, default_route: bool = False) -> AbstractContextManager[PodPlace]:
         """A context with a place in the pod for a container that is no service. With `default_route` what it tries
         outside is noted (`attempts`). Raises SandboxError."""
-        context = self.setting.context
-        member = self._pod.add_member(name, default_route=default_route)
-        try:
-            with (
-                self._pod.namespaces(name) as namespaces,
-                layers.temp_directory(context.store) as directory,
-                FreshServer(directory, self.fresh) as server,
-            ):
-                yield PodPlace(member.address, name, namespaces, pod_mounts(), server.binds, server.variables)
-        finally:
-            self._pod.remove_member(name)
+        return open_place(self._pod, self.setting.context.store, self.fresh, name, default_route=default_route)
 
     # ---- while they run
 

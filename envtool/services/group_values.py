@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from envtool.build.context import Context
-    from envtool.container.join import Namespaces
-    from envtool.container.program import BindMount, TextMount
     from envtool.errors import EnvtoolError
     from envtool.services.replica import Replica, ReplicaStage
     from envtool.services.service_container import LocalService, ServiceProject
@@ -45,22 +42,6 @@ class ReplicaState(NamedTuple):
     error: EnvtoolError | None
     killed: bool  # it did not end by its stop signal
     log: str  # path
-
-
-class PodPlace(NamedTuple):
-    """A container's place in the pod: what its Program and its start get."""
-
-    address: str
-    hostname: str
-    namespaces: Namespaces  # for `joins`
-    mounts: tuple[TextMount, ...]
-    binds: tuple[BindMount, ...] = ()
-    lists: Mapping[str, str] = MappingProxyType({})  # lists of directories -> what is added at the end
-
-    def extend_variables(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """Returns the variables of a container in this place."""
-        joined = {name: ":".join(filter(None, (variables.get(name), added))) for name, added in self.lists.items()}
-        return {**variables, **joined}
 
 
 class RunningService:

@@ -39,12 +39,8 @@ MAX_KEY = 512  # characters: a key can be an image's name with tag and digest, w
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_WORDS = {
-    spelt: meaning
-    for meaning, words in (("true", ("on", "yes")), ("false", ("off", "no")))
-    for word in words
-    for spelt in (word, word.capitalize(), word.upper())
-}
+_MEANINGS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
+_WORDS = {spelt: _MEANINGS[word] for word in _MEANINGS for spelt in (word, word.capitalize(), word.upper())}
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
 _OTHER_NUMBER = re.compile(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from envtool.container.started import Usage
 
 INTERRUPT_GRACE = 2.0  # seconds that services have to end after an interrupt, at most
+_FAILURE_SECONDS = 0.2  # that the end of a service may become known after what ended because of it
 _POLL_SECONDS = 1.0
 
 
@@ -195,6 +196,11 @@ class ServiceGroup:
             raise Interrupted
         if self.failure is not None:
             raise self.failure
+
+    def await_failure(self, seconds: float = _FAILURE_SECONDS) -> None:
+        """Waits so long for a service to fail: what a command tells of it may come before its end is known."""
+        with self._condition:
+            self._condition.wait_for(self._has_ended, seconds)
 
     def _bring_up(self, service: RunningService) -> None:
         """The thread of one service until it is up."""

@@ -60,6 +60,7 @@ DROPPED = (
 )
 _LOGS = ("/var/log/**",)
 _TAIL = 1 << 13  # bytes of output in an error
+_NO_PLACE = ("ermission denied", "nonexistent", "ead-only file system")  # of a user without a directory to write to
 _NOBODY = Member("prepare", "127.0.1.1", -1)  # of containers that are in no pod
 
 
@@ -227,6 +228,8 @@ class _Preparation:
         except SandboxError:
             group.check()  # the service ended: that is the reason
             raise
+        if ended.status:
+            group.await_failure()
         group.check()
         self._check(ended, typed, tee)
 
@@ -260,7 +263,7 @@ class _Preparation:
 
 def _hint(plan: StatePlan, output: str) -> str:
     """Returns what a failed command may lack."""
-    if not plan.prepare.data and "ermission denied" in output:
+    if not plan.prepare.data and any(words in output for words in _NO_PLACE):
         return "`prepare: {data: [DIRECTORY]}` gives the service's user a directory, and keeps that"
     if plan.files:
         return "it sees only those files of the project that `prepare: {inputs: […]}` names"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -24,12 +25,19 @@ from envtool.container.program import (
 )
 from envtool.errors import Problem, SpecError
 from envtool.fs.beneath import project_identity
-from envtool.model import Json, Service, Where
+from envtool.model import Command, Json, Service, Where
 from envtool.services.service_request import PublishedPort, ReadyProbe, ServiceRequest, TaskLayer
 
 if TYPE_CHECKING:
     from envtool.container.pod import Member
 
+# A line for the shell that is one simple command (POSIX, XCU 2.9.1): no operator, no substitution of a command, no
+# assignment before it, and no word that the shell itself takes.
+_TAKEN = (
+    r"\.|:|alias|break|case|cd|command|continue|declare|eval|exec|exit|export|false|for|hash|if|let|local|read|readonly"
+    r"|return|set|shift|source|test|times|trap|true|type|ulimit|umask|unset|until|wait|while"
+)
+_ONE_PROGRAM = re.compile(rf"(?!(?:{_TAKEN})(?:\s|\Z))[A-Za-z0-9_./-]+(?:\s[^;&|<>()`\n]*)?")
 SIGNALS = {
     "HUP": 1, "INT": 2, "QUIT": 3, "KILL": 9, "USR1": 10, "USR2": 12, "TERM": 15, "WINCH": 28, "PWR": 30,
 }  # fmt: skip
@@ -66,7 +74,7 @@ def make_service_request(
     container of a pod has the same one, which is the tasks'. Raises SpecError for a service that cannot run so."""
     config = _image_config(stack)
     of_image = service.command is None
-    command = _image_command(service, config) if service.command is None else service.command.words()
+    command = _image_command(service, config) if service.command is None else _words(service.command)
     user = service.user or (str(config.get("User") or "root") if of_image else "user")
     if single_id and user != "user":
         if service.user:
@@ -133,6 +141,14 @@ def _image_command(service: Service, config: Mapping[str, Json]) -> tuple[str, .
             code="service-command",
         )
     return tuple(words)
+
+
+def _words(command: Command) -> tuple[str, ...]:
+    """Returns the argv of a service's own command. A line that is one program and its arguments replaces the shell, so
+    that signals reach the program and its exit status is the service's."""
+    if command.shell and _ONE_PROGRAM.fullmatch(command.shell.strip()):
+        return Command(shell=f"exec {command.shell.strip()}").words()
+    return command.words()
 
 
 def _texts(value: Json) -> Sequence[str]:

@@ -1,0 +1,230 @@
+"""Prepared state of services, and services that a task makes fresh: real containers, as every caller."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
+
+# Keeps each file that is PUT in /srv/kv, and notes its starts. TERM ends it with the status in STATUS.
+SERVER = """\
+import http.server, os, signal, sys
+TOP = "/srv/kv/"
+open(TOP + "starts", "a").write("x")
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        if self.path == "/die":
+            os._exit(7)
+        try:
+            self.answer(200, open(TOP + self.path, "rb").read())
+        except OSError:
+            self.answer(404, b"none")
+    def do_PUT(self):
+        open(TOP + self.path, "wb").write(self.rfile.read(int(self.headers["Content-Length"])))
+        self.answer(200, b"")
+    def log_message(self, *_): pass
+def end(*_):
+    if os.environ["STATUS"] == "late":
+        return
+    open(TOP + "ended", "a").write("x")
+    sys.exit(int(os.environ["STATUS"]))
+signal.signal(signal.SIGTERM, end)
+http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
+"""
+CLIENT = """\
+import sys, urllib.error, urllib.request
+verb, url, *body = sys.argv[1:]
+data = open(body[0], "rb").read() if body else None
+try:
+    print(urllib.request.urlopen(urllib.request.Request(url, data=data, method=verb)).read().decode().strip())
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+SPEC = """\
+services:
+  kv:
+    command: python3 server.py
+    set: {STATUS: "0"}
+    ready: 8000
+    prepare:
+      before: echo before >/srv/kv/before; id -u >/srv/kv/user
+      run: python3 client.py PUT http://127.0.0.1:8000/seed seed.txt
+      inputs: [server.py, client.py, seed.txt]
+      data: [/srv/kv]
+envs:
+  unit:
+    services: [kv]
+    tasks:
+      test: |
+        for name in before seed user starts ended other; do python3 client.py GET http://kv:8000/$name; done
+        python3 client.py PUT http://kv:8000/other seed.txt
+"""
+
+
+@pytest.fixture
+def project(place):
+    place.write("server.py", SERVER)
+    place.write("client.py", CLIENT)
+    place.write("seed.txt", "a seed\n")
+    place.spec(SPEC)
+    return place
+
+
+def printed(project):
+    return (project.project / ".envtool/last/unit.test.log").read_text().split("\n")[:-2]
+
+
+def made(project, *words):
+    """Runs the tests; returns whether prepared state was made."""
+    done = project.envtool("test", "--json", *words)
+    assert done.status == 0, done.said + done.out
+    events = [json.loads(line) for line in done.out.splitlines()]
+    ends = [item for item in events if item.get("event") == "finished" and item.get("subject") == "prepare"]
+    return [item["outcome"] for item in ends] == ["built"]
+
+
+def test_prepared_once_and_kept(project):
+    assert made(project)
+    assert printed(project) == ["before", "a seed", "1000", "xx", "x", "404"], "started for the seed, and for the task"
+    assert not made(project, "--again")
+    assert printed(project) == ["before", "a seed", "1000", "xx", "x", "404"], "nothing is left of the run before"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "again"),
+    [
+        ("seed.txt", "a seed", "another", True),
+        ("envtool.yaml", "echo before >", "echo Before >", True),
+        ("envtool.yaml", '{STATUS: "0"}', '{STATUS: "0", MORE: x}', True),
+        ("envtool.yaml", "python3 server.py\n", "python3 server.py more\n", True),
+        ("envtool.yaml", "ready: 8000", "ready: {tcp: 8000, within: 9s}", False),
+        ("envtool.yaml", "ready: 8000", "ready: 8000\n    replicas: 2", False),
+        ("envtool.yaml", "      test: |\n", "      test: |\n        true\n", False),
+        ("other.txt", "", "a file that it does not see", False),
+    ],
+)  # fmt: skip
+def test_what_prepares_again(project, file, old, new, again):
+    made(project)
+    path = project.project / file
+    text = path.read_text() if path.exists() else ""
+    assert old in text
+    path.write_text(text.replace(old, new, 1) if old else new)
+    assert made(project) is again
+
+
+def fails(project, *, old="", new=""):
+    path = project.project / "envtool.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    done = project.envtool("test")
+    assert done.status not in (0, 4), done.said + done.out
+    return done.said + done.out
+
+
+def test_a_command_that_fails(project):
+    said = fails(project, old="id -u >", new="echo why it failed; exit 3; id -u >")
+    assert "why it failed" in said
+    assert re.search(r"service `kv`: `echo before .* of its `prepare` failed: exit 3 \(envtool.yaml:\d+:\d+\)", said)
+    assert "it sees only those files of the project that `prepare: {inputs: […]}` names" in said
+
+
+def test_a_file_that_is_no_input(project):
+    said = fails(project, old="[server.py, client.py, seed.txt]", new="[server.py, client.py]")
+    assert "No such file or directory: 'seed.txt'" in said
+    assert "it sees only those files of the project that `prepare: {inputs: […]}` names" in said
+
+
+def test_an_input_that_there_is_not(project):
+    said = fails(project, old="client.py, seed.txt]", new="client.py, sed.txt]")
+    assert re.search(r"envtool.yaml:\d+:\d+: error: `prepare`: input `sed.txt`", said)
+
+
+def test_no_directory_of_its_own(project):
+    said = fails(project, old="      data: [/srv/kv]\n", new="")
+    assert "`prepare: {data: [DIRECTORY]}` gives the service's user a directory, and keeps that" in said
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [("5", "it ended with exit 5 after its stop signal TERM"), ("late", "it did not end within 0.5 s")],
+)
+def test_an_end_that_is_not_clean(project, status, words):
+    said = fails(project, old='{STATUS: "0"}', new=f'{{STATUS: "{status}"}}\n    stop: {{grace: 0.5s}}')
+    assert words in said
+    assert "so what it wrote may be incomplete" in said
+    assert words in fails(project), "nothing of it is kept"
+
+
+def test_a_service_that_dies_meanwhile(project):
+    said = fails(
+        project, old="python3 client.py PUT http://127.0.0.1", new="pkill python3; sleep 9; echo http://127.0.0.1"
+    )
+    assert "service `kv` ended while it was needed" in said
+
+
+# ---- fresh -----------------------------------------------------------------------------------------------------------
+
+FRESH_TESTS = """\
+import subprocess, urllib.error, urllib.request
+import pytest
+
+def get(name):
+    try:
+        return urllib.request.urlopen("http://kv:8000/" + name).read().decode().strip()
+    except urllib.error.HTTPError as error:
+        return error.code
+
+@pytest.mark.parametrize("number", range(3))
+def test_each_has_data_of_its_own(fresh_service, number):
+    fresh_service("kv")
+    assert get("other") == 404
+    urllib.request.urlopen(urllib.request.Request("http://kv:8000/other", data=b"x", method="PUT"))
+    assert get("other") == "x"
+    assert get("seed") == "a seed"
+
+def test_a_service_that_there_is_not(fresh_service):
+    with pytest.raises(Exception, match="there is no service `kw` here: there are kv"):
+        fresh_service("kw")
+
+def test_the_command():
+    urllib.request.urlopen(urllib.request.Request("http://kv:8000/other", data=b"x", method="PUT"))
+    subprocess.run(["envtool-fresh", "kv"], check=True)
+    assert get("other") == 404
+    failed = subprocess.run(["envtool-fresh", "kw"], capture_output=True, text=True)
+    assert failed.returncode == 1 and "there is no service `kw`" in failed.stderr
+
+def test_without_python():
+    program = open("/run/envtool/bin/envtool-fresh").read().replace("python3 ", "python-that-there-is-not ")
+    done = subprocess.run(["sh", "-c", program, "sh", "kv"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run(["sh", "-c", program, "sh", "kw"], capture_output=True, text=True)
+    assert done.returncode and "there is no service `kw`" in done.stderr
+"""
+
+
+def test_a_task_makes_a_service_fresh(project):
+    project.write("test_fresh.py", FRESH_TESTS)
+    head = SPEC.partition("      test: |")[0].replace(
+        "    services: [kv]\n", "    services: [kv]\n    language: python\n    install: none\n    packages: [pytest]\n"
+    )
+    project.spec(f"{head}      test: pytest -q -p no:cacheprovider test_fresh.py\n")
+    done = project.envtool("test")
+    assert done.status == 0, done.said + done.out
+    assert "6 passed" in (project.project / ".envtool/last/unit.test.log").read_text()
+
+
+def test_only_a_task_can_ask(project):
+    """A service has no socket, and none of what a task has for it."""
+    project.spec(SPEC.replace("command: python3 server.py", "command: ls /run/envtool || true; exec python3 server.py"))
+    done = project.envtool("test")
+    assert done.status == 0, done.said + done.out
+    assert "No such file or directory" in (project.project / ".envtool/last/unit.test.kv-1.log").read_text()

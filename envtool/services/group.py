@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from envtool.build.context import Cancel
 from envtool.container import syscalls
 from envtool.errors import EnvtoolError, Interrupted, StoreError
+from envtool.events import Noted
 from envtool.project import rundir
 from envtool.services import host_ports, service_errors
 from envtool.services.group_values import GroupSetting, ReplicaState, RunningService
@@ -58,7 +59,8 @@ class ServiceGroup:
         self._services: dict[str, RunningService] = {}
         self._logs: dict[str, ReplicaLog] = {}  # by the name of the replica; a further one of that name goes on in it
         self._threads: list[threading.Thread] = []
-        self._closing = self._interrupted = False
+        self._closing = False
+        self.interrupted = False  # whether the run was cancelled
         self._exits = ExitStack()
 
     # ---- the context
@@ -114,14 +116,9 @@ class ServiceGroup:
         containers that use the services."""
         return self._cancel.reader
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether the run was cancelled."""
-        return self._interrupted
-
     def _interrupt(self) -> None:
         with self._condition:
-            self._interrupted = True
+            self.interrupted = True
             self._cancel.set(syscalls.requested_signal(self.setting.context.cancel.reader))
             self._condition.notify_all()
 
@@ -188,11 +185,11 @@ class ServiceGroup:
                 raise service.error
 
     def _has_ended(self) -> bool:
-        return self._closing or self._interrupted or self.failure is not None
+        return self._closing or self.interrupted or self.failure is not None
 
     def check(self) -> None:
         """Raises Interrupted where the run was cancelled, and the error of the service that failed first."""
-        if self._interrupted:
+        if self.interrupted:
             raise Interrupted
         if self.failure is not None:
             raise self.failure
@@ -476,19 +473,24 @@ class ServiceGroup:
                         del remaining[name]
                     elif service.is_stopping and now >= service.deadline:
                         for replica in running:
-                            replica.kill()
+                            self._kill_late(replica)
                         service.deadline = now + _POLL_SECONDS
                 if remaining and not any(self._is_free(service, remaining) for service in remaining.values()):
                     deadlines = [service.deadline for service in remaining.values() if service.is_stopping]
                     self._condition.wait(max(0.001, min([now + _POLL_SECONDS, *deadlines]) - now))
         return tuple(self._state(replica) for service in stopped for replica in service.replicas.values())
 
+    def _kill_late(self, replica: Replica) -> None:
+        if not (replica.killed or self.interrupted):  # every run waits for that
+            self.setting.context.emit(Noted(text=service_errors.not_stopped_note(replica.request, replica.name)))
+        replica.kill()
+
     def _begin_stops(self, remaining: Mapping[str, RunningService]) -> None:
         for service in remaining.values():
             if self._is_free(service, remaining):
                 service.is_stopping = True
                 grace = service.local.request.grace
-                service.deadline = time.monotonic() + (min(grace, INTERRUPT_GRACE) if self._interrupted else grace)
+                service.deadline = time.monotonic() + (min(grace, INTERRUPT_GRACE) if self.interrupted else grace)
                 for replica in service.replicas.values():
                     replica.begin_stop()
 

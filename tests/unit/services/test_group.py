@@ -9,6 +9,7 @@ import pytest
 
 from envtool.container.started import ESTABLISHED, TcpSocket
 from envtool.errors import Interrupted, SandboxError, ServiceError
+from envtool.events import Noted
 from envtool.model import Command, Publish, Where
 from envtool.services import replica as replicas
 from tests.unit.services.fakes import Place, service
@@ -424,6 +425,11 @@ def test_the_stop_signal_and_its_grace(place):
     assert ended["a-1"].killed
     assert not ended["b-1"].killed
     assert (ended["b-1"].stage, ended["b-1"].status) == ("ended", 130)
+    (note,) = [event.text for event in place.world.events if isinstance(event, Noted)]
+    assert note == (
+        "service `a` did not end 0.05 s after TERM, and was killed (envtool.yaml:1:3): `stop: {signal: …, grace: …}`"
+        " says by which signal it ends"
+    )
 
 
 def test_stop_one_and_the_others_stay(place):

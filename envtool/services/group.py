@@ -221,7 +221,7 @@ class ServiceGroup:
                     work.outcome, work.detail = "failed", error.message
                     self._give_up(service, error)
                     return
-                if any(not _is_up(replica) for replica in replicas):
+                if any(not replica.is_up for replica in replicas):
                     work.outcome = "interrupted"
                     return
                 work.outcome, work.detail = "done", "" if request.once else "ready"
@@ -260,7 +260,7 @@ class ServiceGroup:
             while not self._has_ended():
                 if failed := [replica for replica in replicas if replica.stage == "failed"]:
                     return failed[0].error
-                if all(_is_up(replica) for replica in replicas):
+                if all(replica.is_up for replica in replicas):
                     return None
                 self._condition.wait(_POLL_SECONDS)
             return next((replica.error for replica in replicas if replica.error is not None), None)
@@ -326,7 +326,7 @@ class ServiceGroup:
             service = self._services.get(name)
             replicas = [replica for each in self._services.values() for replica in each.replicas.values()]
             if service is not None:
-                replicas = sorted(service.replicas.values(), key=lambda replica: (not _is_up(replica), replica.number))
+                replicas = sorted(service.replicas.values(), key=lambda replica: (not replica.is_up, replica.number))
                 if replicas:
                     return replicas[0]
             for replica in replicas:
@@ -499,7 +499,3 @@ class ServiceGroup:
         return not service.is_stopping and not any(
             service.name in other.local.request.needs for other in remaining.values()
         )
-
-
-def _is_up(replica: Replica) -> bool:
-    return replica.stage == "ready" or (replica.request.once and replica.stage == "ended" and replica.status == 0)

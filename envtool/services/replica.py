@@ -75,6 +75,11 @@ class Replica:
         """The service."""
         return self.service.request
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it is ready, or, if it is to end, has succeeded."""
+        return self.stage == "ready" or (self.request.once and self.stage == "ended" and self.status == 0)
+
     # ---- from outside
 
     def start(self) -> None:

@@ -147,7 +147,7 @@ def _words(command: Command) -> tuple[str, ...]:
     """Returns the argv of a service's own command. A line that is one program and its arguments replaces the shell, so
     that signals reach the program and its exit status is the service's."""
     if command.shell and _ONE_PROGRAM.fullmatch(command.shell.strip()):
-        return Command(shell=f"exec {command.shell.strip()}").words()
+        return ("/bin/sh", "-ec", f"exec {command.shell.strip()}")
     return command.words()
 
 

@@ -43,7 +43,6 @@ SHARED = {
     "sbom": "the verb, and the package behind it",
     "schema": "the verb, and the schema",
     "selection": "which envs, nodes or layers were asked for",
-    "services": "containers beside a task: the package that runs them, and how the spec declares them",
     "store": "the verb, and the package behind it",
     "tasks": "tasks of envs",
     "test_output": "what test runners print",

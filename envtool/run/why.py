@@ -78,7 +78,7 @@ def _explain(
     if document and (moved := _changed_git_state(key, stored, context)):
         document, key = {**document, "history": moved}, ""
     named = _name_layers(env, task, graph, states, [run.document for run in runs], context)
-    lines = {service.name: f"{service.where.file}:{service.where.line}" for service in env.services}
+    lines = {service.host: f"{service.where.file}:{service.where.line}" for service in env.services}
     return why_task.explain_task(
         why_task.CurrentTask(
             env=env.name,
@@ -134,7 +134,7 @@ def _name_layers(
         return tuple(as_parent(layer) for layer in known_layers(graph.stacks[stack], states))
 
     ids = [stack for document in documents for stack in (_diff_ids(document), *_service_diff_ids(document).values())]
-    beside = {service.name: parents(service.env.name) for service in used_services(env, task)}
+    beside = {service.host: parents(service.env.name) for service in used_services(env, task)}
     return _NamedLayers(parents(env.name), beside, find_past_parents(ids, context))
 
 

@@ -13,7 +13,7 @@ from envtool.plan.json_diff import MISSING, JsonDifference, Side
 
 Part: TypeAlias = Literal[
     "format", "kind", "arch", "epoch", "base", "layer", "spec", "machine", "material", "input", "file", "pin",
-    "variable", "question", "lock", "other",
+    "service", "variable", "question", "lock", "other",
 ]  # fmt: skip
 PackageOfFile: TypeAlias = Callable[[str], tuple[str, str]]  # `Kind.package` of the layer's kind
 How: TypeAlias = Literal["changed", "added", "removed", "renamed", "order"]
@@ -47,6 +47,7 @@ class LocationLookup:
     pin: Callable[[str, str], str] = _no_location  # of a pin (name, version): in the lock, and where it is required
     option: Callable[[str], str] = _no_location  # of a text in the layer's options, in the spec
     variable: Callable[[str], str] = _no_location  # of the layer that sets it
+    service: Callable[[str], str] = _no_location  # in the spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class ComparedDocument:
     below: tuple[Parent, ...] = ()
     options: Side = MISSING
     package: PackageOfFile = archive_package
+    beside: Mapping[str, tuple[Parent, ...]] = field(default_factory=dict)  # service beside a task -> its stack
 
 
 def change_of(part: Part, difference: JsonDifference, locations: LocationLookup | None = None) -> Change:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from envtool.keys import canonical_json
@@ -25,10 +25,11 @@ from envtool.plan.change_values import (
 from envtool.plan.compare_documents import compare_parents
 from envtool.plan.json_diff import diff_json
 from envtool.plan.why import Explanation, PastBuild, State, describe_same_parents
+from envtool.plan.why_services import compare_services
 
 View: TypeAlias = Mapping[str, tuple[int, str]]
-SPEC_KEYS = ("commands", "workdir", "user", "outputs", "network", "services")
-KNOWN_KEYS = (*SPEC_KEYS, "format", "arch", "stack", "view", "history", "repository", "variables", "passed")
+SPEC_KEYS = ("commands", "workdir", "user", "outputs", "network")
+KNOWN_KEYS = (*SPEC_KEYS, "services", "format", "arch", "stack", "view", "history", "repository", "variables", "passed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class CurrentTask:
     document: Mapping[str, Json] | None = None
     key: str = ""
     below: tuple[Parent, ...] = ()
+    beside: Mapping[str, tuple[Parent, ...]] = field(default_factory=dict)  # service -> its stack
     waits: tuple[str, ...] = ()
     never: str = ""
 
@@ -79,6 +81,11 @@ def compare_runs(
             _commands(document.get(key)) if key == "commands" else document.get(key) for document in (before, after)
         )
         changes += [change_of("spec", difference, places) for difference in diff_json(old_value, new_value, (key,))]
+    services = before.get("services"), after.get("services")
+    of_services = compare_services(*services, (old.beside, new.beside), places)
+    if of_services is None:
+        of_services = tuple(change_of("spec", each, places) for each in diff_json(*services, ("services",)))
+    changes += of_services
     if before.get("view") != after.get("view"):
         changes += _files(*views)
     if any(before.get(key) != after.get(key) for key in ("history", "repository")):
@@ -185,10 +192,11 @@ def explain_task(
     view: Callable[[str], View | None] = lambda _: None,
     now: View | None = None,
     ground: Callable[[Mapping[str, Json]], tuple[Parent, ...]] = lambda _: (),
+    beside: Callable[[Mapping[str, Json]], Mapping[str, tuple[Parent, ...]]] = lambda _: {},
     places: LocationLookup | None = None,
 ) -> Explanation:
     """Explains a task. `view` finds the view of a digest and `now` is the current view; `ground` returns the parents of
-    an earlier document."""
+    an earlier document, and `beside` the stacks of the services in it."""
     past_runs = [*runs]
     changes: tuple[Change, ...] = ()
     same: tuple[str, ...] = ()
@@ -201,8 +209,8 @@ def explain_task(
     elif task.document is not None:
         run = nearest_run(task.document, past_runs)
         if run is not None:
-            old = ComparedDocument(document=run.document, below=ground(run.document))
-            new = ComparedDocument(document=task.document, below=task.below)
+            old = ComparedDocument(document=run.document, below=ground(run.document), beside=beside(run.document))
+            new = ComparedDocument(document=task.document, below=task.below, beside=task.beside)
             views = (view(display_value(run.document.get("view"))), now)
             changes = compare_runs(old, new, views=views, places=places)
             same = _describe_unchanged(old, new)
@@ -226,7 +234,12 @@ def explain_task(
 
 def _describe_unchanged(old: ComparedDocument, new: ComparedDocument) -> tuple[str, ...]:
     words = describe_same_parents(_stack(old.document), _stack(new.document), new.below)
-    for key, word in (("view", "the project's files"), ("commands", "its commands"), ("variables", "variables")):
-        if old.document.get(key) == new.document.get(key):
+    for key, word in (
+        ("view", "the project's files"),
+        ("commands", "its commands"),
+        ("variables", "variables"),
+        ("services", "its services"),
+    ):
+        if old.document.get(key) == new.document.get(key) and not (key == "services" and not new.document.get(key)):
             words.append(word)
     return tuple(words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from envtool import keys
 from envtool.build.assess import NodeState, known_layers
@@ -16,7 +17,7 @@ from envtool.model import Env, Json, Task
 from envtool.plan import why_task
 from envtool.plan.change_values import LocationLookup, Parent
 from envtool.plan.graph import Graph
-from envtool.plan.why import Explanation
+from envtool.plan.why import Explanation, PastBuild
 from envtool.project import host_access, snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import host_inputs, prepared_task, result_cache
@@ -53,7 +54,6 @@ def _explain(
 ) -> Explanation:
     stack = [states[node_id] for name in stack_names(env, task) for node_id in graph.stacks[name]]
     waits = tuple(state.node.spec.name for state in stack if state.output is None and state.request is not None)
-    parents = tuple(as_parent(layer) for layer in known_layers(graph.stacks[env.name], states))
     never = "it has the network, and is run every time" if env.has_outside else refusal
     document: Mapping[str, Json] | None = None
     if project and not waits and not never:
@@ -77,11 +77,8 @@ def _explain(
     key = keys.digest({**document}) if document else ""
     if document and (moved := _changed_git_state(key, stored, context)):
         document, key = {**document, "history": moved}, ""
-    earlier = find_past_parents([_diff_ids(run.document) for run in runs], context)
-
-    def ground(old: Mapping[str, Json]) -> tuple[Parent, ...]:
-        return name_past_parents(_diff_ids(old), parents, earlier)
-
+    named = _name_layers(env, task, graph, states, [run.document for run in runs], context)
+    lines = {service.host: f"{service.where.file}:{service.where.line}" for service in env.services}
     return why_task.explain_task(
         why_task.CurrentTask(
             env=env.name,
@@ -90,16 +87,55 @@ def _explain(
             project=context.root,
             document=document,
             key=key,
-            below=parents,
+            below=named.below,
+            beside=named.beside,
             waits=waits,
             never=never,
         ),
         runs,
         view=lambda digest: snapshots.get(context.store, digest),
         now=_files(project),
-        ground=ground,
-        places=LocationLookup(option=lambda text: find_in_spec(context.root, task.where, text)),
+        ground=named.past_parents,
+        beside=named.past_services,
+        places=LocationLookup(
+            option=lambda text: find_in_spec(context.root, task.where, text), service=lambda name: lines.get(name, "")
+        ),
     )
+
+
+class _NamedLayers(NamedTuple):
+    """The layers of a task's stack, and of the services beside it, now; `builds` are earlier ones by diff ID."""
+
+    below: tuple[Parent, ...]
+    beside: Mapping[str, tuple[Parent, ...]]
+    builds: dict[str, list[PastBuild]]
+
+    def past_parents(self, document: Mapping[str, Json]) -> tuple[Parent, ...]:
+        """Returns the layers of the stack in an earlier document."""
+        return name_past_parents(_diff_ids(document), self.below, self.builds)
+
+    def past_services(self, document: Mapping[str, Json]) -> dict[str, tuple[Parent, ...]]:
+        """Returns the layers of each service in an earlier document."""
+        return {
+            name: name_past_parents(ids, self.beside.get(name, ()), self.builds)
+            for name, ids in _service_diff_ids(document).items()
+        }
+
+
+def _name_layers(
+    env: Env,
+    task: Task,
+    graph: Graph,
+    states: Mapping[str, NodeState],
+    documents: Sequence[Mapping[str, Json]],
+    context: Context,
+) -> _NamedLayers:
+    def parents(stack: str) -> tuple[Parent, ...]:
+        return tuple(as_parent(layer) for layer in known_layers(graph.stacks[stack], states))
+
+    ids = [stack for document in documents for stack in (_diff_ids(document), *_service_diff_ids(document).values())]
+    beside = {service.host: parents(service.env.name) for service in used_services(env, task)}
+    return _NamedLayers(parents(env.name), beside, find_past_parents(ids, context))
 
 
 def _known_stack(name: str, graph: Graph, states: Mapping[str, NodeState]) -> KnownStack:
@@ -131,3 +167,10 @@ def _files(project: Snapshot | None) -> why_task.View | None:
 def _diff_ids(document: Mapping[str, Json]) -> list[Json]:
     rows = document.get("stack")
     return [row[0] for row in rows if isinstance(row, list) and row] if isinstance(rows, list) else []
+
+
+def _service_diff_ids(document: Mapping[str, Json]) -> dict[str, list[Json]]:
+    """Returns the diff IDs of the services in a result document, by their names."""
+    services = document.get("services")
+    rows = [service for service in services if isinstance(service, dict)] if isinstance(services, list) else []
+    return {str(service.get("name")): _diff_ids(service) for service in rows}

@@ -70,8 +70,9 @@ class ServiceProject(NamedTuple):
 def make_service_request(
     service: Service, stack: KnownStack, others: Mapping[str, Service], *, single_id: bool = False, prepare: str = ""
 ) -> ServiceRequest:
-    """Returns the request of a service. `others` are all services that run beside it, by name. With a `single_id` every
-    container of a pod has the same one, which is the tasks'. Raises SpecError for a service that cannot run so."""
+    """Returns the request of a service, by its host name. `others` are all services that run beside it, by name. With
+    a `single_id` every container of a pod has the same one, which is the tasks'. Raises SpecError for a service that
+    cannot run so."""
     config = _image_config(stack)
     of_image = service.command is None
     command = _image_command(service, config) if service.command is None else _words(service.command)
@@ -88,7 +89,7 @@ def make_service_request(
     mounts_host = bool(stack_binds(stack.layers))
     ports = service.ports or _exposed_ports(config)
     return ServiceRequest(
-        name=service.name,
+        name=service.host or service.name,
         where=str(service.where),
         stack=stack_layers(stack),
         command=command,
@@ -96,7 +97,7 @@ def make_service_request(
         user=user,
         workdir=_workdir(service, config, of_image=of_image),
         project=service.project if service.project is not None else not of_image,
-        needs=service.needs,
+        needs=tuple(others[need].host or need if need in others else need for need in service.needs),
         ready=_ready(service, ports),
         within=service.within,
         ports=ports,
@@ -220,7 +221,7 @@ def _variables(service: Service, stack: KnownStack, others: Mapping[str, Service
     for needed in service.needs:
         overlay_variables(declared, dict(others[needed].provides))
     overlay_variables(declared, service.env.set)
-    return apply_variables(variables, declared) | {"ENVTOOL_SERVICE": service.name}
+    return apply_variables(variables, declared) | {"ENVTOOL_SERVICE": service.host or service.name}
 
 
 def _problem(where: Where, message: str, hint: str, *, code: str) -> SpecError:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from envtool.spec.node import YamlNode
 
 RESERVED = ("all", "envtool", "localhost")
-_DNS_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
+MAX_NAME = 58  # a replica's name, NAME-1000, is a DNS label of at most 63
+_DNS_LABEL = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9-]{{0,{MAX_NAME - 2}}}[A-Za-z0-9])?\Z")
+_REPLICA = re.compile(r"(.+)-([1-9][0-9]{0,3})\Z")
 _ADDRESS = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)\Z")  # inet_aton(3) takes such a name for an address
 
 
@@ -203,6 +205,12 @@ class ServiceReader:
                 if first is not service:
                     message = f"services `{first.name}` and `{service.name}` both publish on port {port.host_port}"
                     note(at, message, code="port-twice", hint="give one of them another port, or any free one")
+        for host, service in hosts.items():
+            replica = _REPLICA.match(host)
+            of = hosts.get(replica[1]) if replica is not None else None
+            if replica is not None and of is not None and int(replica[2]) <= of.replicas:
+                message = f"service `{service.name}` has the name of a replica of `{of.name}`"
+                note(at, message, code="host", hint="rename it: the replicas of a service are NAME-1, NAME-2 …")
 
     # ---- one service -----------------------------------------------------------------------------------------------
 
@@ -262,12 +270,12 @@ class ServiceReader:
 
 def _check_name(work: LoadContext, name: str, key: YamlNode) -> None:
     host = name.rpartition("/")[2]
-    hint = "the name is a host name: letters, digits and `-`, a letter or digit first and last, at most 63"
+    hint = f"the name is a host name: letters, digits and `-`, a letter or digit first and last, at most {MAX_NAME}"
     if host.lower() in RESERVED:
         hint = "choose another name"
         work.problems.add(key, f"the name `{host}` is reserved, and no service can have it", code="name", hint=hint)
     elif not _DNS_LABEL.match(host):
-        better = re.sub(r"[^A-Za-z0-9]+", "-", host).strip("-")[:63].strip("-")
+        better = re.sub(r"[^A-Za-z0-9]+", "-", host).strip("-")[:MAX_NAME].strip("-")
         hint += f": `{better}`" if better and better.lower() not in RESERVED else ""
         work.problems.add(key, f"`{host}` cannot be the name of a service", code="name", hint=hint)
     elif _ADDRESS.match(host):

@@ -232,39 +232,61 @@ def _data(work: LoadContext, node: YamlNode | None, scope: Scope) -> tuple[str, 
 
 # ---- the network of an env -----------------------------------------------------------------------------------------
 
-_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\.?\Z")
-_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\]\Z")
+MAX_ALLOWED = 1024  # entries of one env
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\Z")
+# addresses of containers in their own network, as container/network_policy.py has them (a test compares the two)
+_OWN = ("10.64.0.0/16", "198.18.0.0/15")
 
 
 def render_allowed(work: LoadContext, network: YamlNode | None, scope: Scope) -> tuple[str, ...]:
     """Returns the entries of `network: {allow:}`, HOST:PORT, with hosts in small letters. Notes what is none."""
     node = network.get("allow") if network is not None else None
-    allowed: list[str] = []
+    allowed: dict[str, None] = {}
     for item in node.items() if node is not None else ():
         text = work.text(item, scope).strip() if isinstance(item.value, str) else ""
         host, colon, port = text.rpartition(":")
         if not text:
             continue
         if not colon or not host or "/" in text:
-            message, hint = f"`{text}` is no HOST:PORT", _allow_hint(text)
-            work.problems.add(item, message, code="allow", hint=hint)
-        elif not (_is_ipv6(host) if host.startswith("[") else _HOST.match(host) and len(host) <= 253):
-            hint = "write a name, an address, an IPv6 address as `[::1]`, or `*.` and a domain"
-            work.problems.add(item, f"`{host}` is no host", code="allow", hint=hint)
+            work.problems.add(item, f"`{text}` is no HOST:PORT", code="allow", hint=_allow_hint(text))
+            continue
+        normal, hint = _allowed_host(host)
+        if not normal:
+            work.problems.add(item, f"`{host}` is no host that can be allowed", code="allow", hint=hint)
         elif _port(work, item, port):
-            allowed.append(f"{host.lower().rstrip('.')}:{int(port)}")
-    return tuple(dict.fromkeys(allowed))
+            allowed[f"{normal}:{int(port)}"] = None
+    if node is not None and len(allowed) > MAX_ALLOWED:
+        work.problems.add(node, f"more than {MAX_ALLOWED:,} entries in `allow`", code="limit")
+    return tuple(allowed)
 
 
-def _is_ipv6(host: str) -> bool:
+def _allowed_host(written: str) -> tuple[str, str]:
+    """Returns a host in its normal form, or "" and a hint."""
     import ipaddress
 
+    host = written.lower()
+    inner = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        ipaddress.IPv6Address(host[1:-1])
+        address = ipaddress.ip_address(inner)
     except ValueError:
-        return False
-    return _IPV6.match(host) is not None
+        name = host.removesuffix(".")
+        bare = name.removeprefix("*.")
+        if bare == "localhost":
+            return "", "it is the container itself; `127.0.0.1:PORT` is that port of this machine"
+        if not host.isascii():
+            return "", "write the name in ASCII, as the DNS has it: `xn--…`"
+        fits = _NAME.match(bare) and len(bare) <= 253 and not bare.rpartition(".")[2].isdigit()
+        return (
+            (name, "") if fits else ("", "write a name, an address, an IPv6 address as `[::1]`, or `*.` and a domain")
+        )
+    if (address.version == 6) != (inner != host):
+        return "", "write an IPv6 address in brackets, and no other: `[2001:db8::7]:443`"
+    if any(address in ipaddress.ip_network(own) for own in _OWN):
+        return "", "it is an address of the containers' own networks"
+    if address.is_multicast or address.is_unspecified or inner == "255.255.255.255":
+        return "", "it is no address of one host"
+    return (f"[{address}]" if address.version == 6 else str(address)), ""
 
 
 def _allow_hint(text: str) -> str:
@@ -272,6 +294,6 @@ def _allow_hint(text: str) -> str:
     scheme, separator, remaining = text.partition("://")
     host = (remaining if separator else text).split("/")[0]
     port = {"http": 80, "ssh": 22, "git": 9418}.get(scheme, 443)
-    return (
-        f"write `{host if ':' in host else f'{host}:{port}'}`" if _HOST.match(host.split(":")[0]) else "write HOST:PORT"
-    )
+    if not _NAME.match(host.split(":")[0].lower().removeprefix("*.")):
+        return "write HOST:PORT"
+    return f"write `{host if ':' in host else f'{host}:{port}'}`"

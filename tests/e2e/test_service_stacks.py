@@ -84,3 +84,44 @@ def test_every_verb_knows_them(place):
     assert ours["service:db"] >= 1
     unknown = place.envtool("exec", "spare", "true")
     assert (unknown.status, "no env `spare`" in unknown.err) == (2, True)
+
+
+SUB = """
+services:
+  web:
+    command: exec python3 -m http.server 8000 --directory /tmp
+    ready: 8000
+    provides: {WEB_URL: "http://web:8000"}
+    set: {MODE: a}
+  app:
+    command: python3 ask.py && exec python3 -m http.server 8000 --directory /tmp
+    ready: 8000
+    needs: [web]
+envs:
+  unit: {services: [app], tasks: {test: python3 ask.py http://app:8000}}
+"""
+ASK = """
+import os, sys, urllib.request
+
+url = sys.argv[1] if len(sys.argv) > 1 else os.environ["WEB_URL"]
+print("answer", urllib.request.urlopen(url).status)
+"""
+
+
+@pytest.mark.any_caller
+def test_services_of_an_included_spec_have_the_same_host_names_as_on_their_own(place):
+    place.write("sub/envtool.yaml", f"version: 1\n{SUB}")
+    place.write("sub/ask.py", ASK)
+    place.spec(
+        "include: {api: sub/envtool.yaml}\n"
+        "envs: {all: {services: [api/app], tasks: {test: 'python3 sub/ask.py http://web:8000'}}}\n"
+    )
+    done = place.envtool("test", "-v")
+    assert done.status == 0, done.said
+    assert done.said.count("answer 200") == 2, done.said
+    place.write("sub/envtool.yaml", f"version: 1\n{SUB.replace('MODE: a', 'MODE: b')}")
+    told = place.envtool("why", "all:test").out
+    assert "a → b" in told, told
+    assert "its variable MODE, sub/envtool.yaml:4" in told, told
+    alone = place.envtool("-C", str(place.project / "sub"), "test")
+    assert alone.status == 0, alone.said

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envtool import api, testing
+from envtool.container.network_policy import NetworkPolicy
 from envtool.errors import PluginError, SpecError, UsageError
 from envtool.model import Command, Prepare, Publish
 from envtool.plan.graph import build_graph
@@ -408,9 +412,9 @@ WRONG = [
      "so cannot be in the network of its services -- name what it may reach: `network: {allow: [HOST:PORT]}`"),
     (DB + "envs: {u: {network: true, tasks: {t: {run: x, services: [db]}}}}", "3:21", "unsupported", "this machine's network"),
     (f"services: {{my_db: {{{UP}}}}}", "2:12", "name", "`my_db` cannot be the name of a service -- the name is a host name"),
-    (f"services: {{my_db: {{{UP}}}}}", "2:12", "name", "at most 63: `my-db`"),
+    (f"services: {{my_db: {{{UP}}}}}", "2:12", "name", "at most 58: `my-db`"),
     (f"services: {{-db: {{{UP}}}}}", "2:12", "name", "`-db` cannot be"),
-    (f"services: {{{'a' * 64}: {{{UP}}}}}", "2:12", "name", "at most 63"),
+    (f"services: {{{'a' * 59}: {{{UP}}}}}", "2:12", "name", "at most 58"),
     (f"services: {{'10': {{{UP}}}}}", "2:12", "name", "programs would take it for an address"),
     (f"services: {{0xa: {{{UP}}}}}", "2:12", "name", "programs would take it for an address"),
     (f"services: {{all: {{{UP}}}}}", "2:12", "name", "the name `all` is reserved"),
@@ -418,6 +422,8 @@ WRONG = [
     (f"services: {{Envtool: {{{UP}}}}}", "2:12", "name", "the name `Envtool` is reserved"),
     (f"services: {{db: {{{UP}}}, DB: {{{UP}}}}}\nenvs: {{u: {{services: [db, DB]}}}}", "3:22", "host",
      "services `db` and `DB` would both be the host `DB`"),
+    (f"services: {{db: {{{UP}, replicas: 3}}, db-3: {{{UP}}}}}\nenvs: {{u: {{services: [db-3, db]}}}}", "3:22", "host",
+     "service `db-3` has the name of a replica of `db` -- rename it: the replicas of a service are NAME-1, NAME-2"),
     ("services: {a: {store: 1}, b: {store: 1}}\nenvs: {u: {services: [a, b]}}", "3:22", "provides",
      "services `a` and `b` both provide STORE_URL -- in one of them, write `provides: {STORE_URL: null}`"),
     ("services: {a: {store: 1}, b: {store: 1}}\nenvs: {u: {services: [a], tasks: {t: {run: x, services: [b]}}}}", "3:57",
@@ -445,6 +451,14 @@ WRONG = [
     ("envs: {u: {network: {allow: ['*:443']}}}", "2:30", "allow", "`*` is no host"),
     ("envs: {u: {network: {allow: ['[::1:443']}}}", "2:30", "allow", "is no host"),
     ("envs: {u: {network: {allow: ['a b:443']}}}", "2:30", "allow", "`a b` is no host"),
+    ("envs: {u: {network: {allow: ['localhost:80']}}}", "2:30", "allow", "`127.0.0.1:PORT` is that port of this machine"),
+    ("envs: {u: {network: {allow: ['1.2.3:80']}}}", "2:30", "allow", "`1.2.3` is no host"),
+    ("envs: {u: {network: {allow: ['224.0.0.1:80']}}}", "2:30", "allow", "it is no address of one host"),
+    ("envs: {u: {network: {allow: ['0.0.0.0:80']}}}", "2:30", "allow", "it is no address of one host"),
+    ("envs: {u: {network: {allow: ['10.64.3.4:80']}}}", "2:30", "allow", "the containers' own networks"),
+    ("envs: {u: {network: {allow: ['::1:80']}}}", "2:30", "allow", "write an IPv6 address in brackets"),
+    ("envs: {u: {network: {allow: ['[127.0.0.1]:80']}}}", "2:30", "allow", "write an IPv6 address in brackets"),
+    ("envs: {u: {network: {allow: ['bücher.example:80']}}}", "2:30", "allow", "write the name in ASCII"),
     ("envs: {u: {network: {allow: ['a:https']}}}", "2:30", "port", "`https` is no port"),
     ("envs: {u: {network: {allow: ['a:0']}}}", "2:30", "port", "`0` is no port"),
 ]  # fmt: skip
@@ -470,16 +484,50 @@ def test_hosts_of_included_services_may_clash(errors):
 
 
 def test_allowed_hosts_are_in_small_letters_and_once(parse):
-    allow = "['Example.ORG:443', example.org.:443, '*.Example.org:0443', '127.0.0.1:80', '[::1]:1', localhost:9]"
+    allow = "['Example.ORG:443', example.org.:443, '*.Example.org:0443', '127.0.0.1:80', '[0::1]:1']"
     spec = parse(
         f"defaults: {{network: {{allow: ['x:1']}}}}\nenvs: {{u: {{network: {{allow: {allow}}}}}, v: {{}}, w: {{network: false}},"
         " x: {network: true}, y: {network: {allow: []}}}"
     )
     u, v, w, x, y = spec.envs
-    assert u.allow == ("example.org:443", "*.example.org:443", "127.0.0.1:80", "[::1]:1", "localhost:9")
+    assert u.allow == ("example.org:443", "*.example.org:443", "127.0.0.1:80", "[::1]:1")
     assert [(env.allow, env.network, env.has_outside) for env in (v, w, x, y)] == [
         (("x:1",), False, True), ((), False, False), ((), True, True), ((), False, False),
     ]  # fmt: skip
+
+
+HOSTS = st.one_of(
+    st.from_regex(r"(\*\.)?[A-Za-z0-9_.-]{1,20}", fullmatch=True),
+    st.ip_addresses().map(lambda address: f"[{address}]" if address.version == 6 else str(address)),
+    st.sampled_from(
+        ["10.64.0.1", "198.18.0.0", "198.19.255.255", "127.0.0.1", "[::]", "255.255.255.255", "*.a", "a.*"]
+    ),
+    st.text("ab:[]*./1", max_size=8),
+)
+
+
+@given(HOSTS, st.integers(-1, 70_000))
+def test_what_the_spec_allows_a_pod_takes_and_the_other_way_round(everything, host, port):
+    """container/network_policy.py has the same rules."""
+    entry = f"{host}:{port}"
+    text = json.dumps({"version": 1, "envs": {"u": {"network": {"allow": [entry]}}}})
+    try:
+        spec = load(testing.MemoryProject({"envtool.yaml": text}), "envtool.yaml", root="/r", registry=everything)
+    except SpecError:
+        if "localhost" not in host.lower() and not host.startswith("[127"):
+            with pytest.raises(ValueError):
+                NetworkPolicy([entry])
+    else:
+        (allowed,) = spec.envs[0].allow
+        assert NetworkPolicy([allowed]).rules == (allowed,)
+        assert str(NetworkPolicy([entry])._names) == str(NetworkPolicy([allowed])._names)
+
+
+def test_there_may_be_so_many_of_them(errors):
+    entries = json.dumps([f"h{number}.example:1" for number in range(1025)])
+    assert errors(f"envs: {{u: {{network: {{allow: {entries}}}}}}}") == [
+        ("2:29", "limit", "more than 1,024 entries in `allow`")
+    ]
 
 
 def test_a_known_spec_is_checked_again_if_a_kind_changes(everything):

@@ -29,6 +29,7 @@ def test_every_command_works(common):
     assert said.count(" passed in ") == 6, said
     assert "it works" in said
     assert "1 unchanged" in said
+    assert "1000 again" in said
     assert "from beside the server" in said
     assert re.search(r"left out:\n.*`volumes`.*\n.*\n.*`shm_size`", said), said
     assert "db: {postgres: 15, role: app, password: tea, database: app}" in said

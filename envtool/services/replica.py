@@ -203,6 +203,7 @@ class Replica:
             exits.callback(self._leave_pod)
             self.address = member.address
             program = make_service_program(self.service, site.project, member, scratch)
+            self._log.begin()
             writer, drained = site.pump.open(self._log.feed)
             with site.pod.namespaces(self.name) as joins:
                 try:

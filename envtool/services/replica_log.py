@@ -26,6 +26,7 @@ class ReplicaLog:
         self._file = file
         self._size = self._lost = 0
         self._tail = b""
+        self._begun = b""  # as `_tail`, of the last start alone
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
 
@@ -35,6 +36,7 @@ class ReplicaLog:
             if not self._file.closed:
                 self._write(data)
             self._tail = (self._tail + data)[-TAIL:]
+            self._begun = (self._begun + data)[-TAIL:]
             listeners = [*self._listeners]
         for listener in listeners:
             listener(data)
@@ -58,11 +60,16 @@ class ReplicaLog:
         self._size = 0
         self._write(b"[envtool: %d bytes before this were left out]\n" % self._lost + rest)
 
+    def begin(self) -> None:
+        """Says that the replica starts anew: a line that said it was ready does not say so of this start."""
+        with self._lock:
+            self._begun = b""
+
     def listen(self, listener: Listener) -> bytes:
-        """Hands what is printed from now on to `listener`. Returns the end of what was printed before."""
+        """Hands what is printed from now on to `listener`. Returns the end of what was printed since the last start."""
         with self._lock:
             self._listeners.append(listener)
-            return self._tail
+            return self._begun
 
     def unlisten(self, listener: Listener) -> None:
         """Hands nothing more to `listener`."""

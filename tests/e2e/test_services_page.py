@@ -26,9 +26,10 @@ def test_every_command_works(common):
         said = common.shell(f'set -ex\nenvtool() {{ {command} "$@"; }}\n{script()}')
     finally:
         common.envtool("down")
-    assert said.count(" passed in ") >= 7, said
+    assert said.count(" passed in ") == 6, said
     assert "it works" in said
     assert "1 unchanged" in said
+    assert "1000 again" in said
     assert "from beside the server" in said
     assert re.search(r"left out:\n.*`volumes`.*\n.*\n.*`shm_size`", said), said
     assert "db: {postgres: 15, role: app, password: tea, database: app}" in said

@@ -63,10 +63,15 @@ class Watch:
             time.sleep(0.1)
         return [self.place.finish(process) for process in running]
 
-    def check(self, pods: int) -> None:
-        """Nothing is left, of at least so many pods that were seen."""
+    def check(self, pods: int, *, killed: bool = False) -> None:
+        """Nothing is left, of at least so many pods that were seen. What a run that was `killed` wrote to the store stays
+        there until the next command."""
         assert len(self.spaces) >= pods
         self.place.until(lambda: not self.look(), f"no process of a run: {self.look()}", 20)
+        self.place.until(lambda: not self.place.processes(), f"no process: {self.place.processes()}", 20)
+        assert not [row for row in self.place.left() if not row.startswith(f"{self.place.store}/tmp/")]
+        if killed:
+            assert self.place.envtool("test", "--again").status == 0
         self.place.check_nothing_left(seconds=20)
 
 
@@ -137,5 +142,4 @@ def test_a_third_is_killed(webapp, depth):
     ended = dict(zip(running, watch.finish(running), strict=True))
     assert [done.said[-3000:] for process, done in ended.items() if process not in doomed and done.status] == []
     assert all(done.status in (0, -signal.SIGKILL) for done in ended.values())
-    watch.check(len(running) - len(doomed))
-    assert webapp.envtool("test", "--again").status == 0
+    watch.check(len(running) - len(doomed), killed=True)

@@ -59,6 +59,19 @@ def test_a_full_disk_ends_nothing():
         assert log.tail(1).endswith("last")
 
 
+def test_a_listener_gets_nothing_of_an_earlier_start(file):
+    """A check of the log would take a service for ready because it was so before it was started again."""
+    log, got = ReplicaLog(file), []
+    log.feed(b"ready to accept connections\n")
+    log.begin()
+    log.feed(b"starting\n")
+    assert log.listen(got.append) == b"starting\n"
+    log.feed(b"ready")
+    assert got == [b"ready"]
+    assert log.tail() == "ready to accept connections\nstarting\nready"
+    assert content(file) == b"ready to accept connections\nstarting\nready"
+
+
 def test_listeners_get_what_comes(file):
     log, got = ReplicaLog(file), []
     log.feed(b"before")

@@ -840,6 +840,35 @@ def test_these_tests_see_the_world(run):
     assert said == {"one": "ten", "away": "ENETUNREACH", "silent": "timed out", "host": "127.0.0.1"}
 
 
+def test_a_lone_container_says_what_it_tried(run):
+    """One that has no network and no pod: names as they were asked for, addresses as a number."""
+    said = run(
+        """
+        from envtool.container import supervisor
+        from envtool.container.program import ContainerStep, Program, Root
+        with tempfile.TemporaryDirectory() as tree:
+            os.chmod(tree, 0o755)
+            for name in ("etc", "tmp", "dev", "proc"):
+                os.mkdir(f"{tree}/{name}")
+            def run(*call, **more):
+                steps = (ContainerStep(call=call[0], arguments=call[1:]),)
+                return supervisor.run(Program(root=Root(lowers=(tree,)), steps=steps, **more).to_dict())
+            name = run("socket:gethostbyname", "API.example.org")
+            address = run("socket:create_connection", ("192.0.2.7", 443))
+            own = run("socket:create_connection", ("127.0.0.1", 443))
+            passed = run("socket:gethostname")
+            said = [[each.status, each.error.partition(" (")[0], each.network_tried] for each in (name, address, own, passed)]
+        say(said=said)
+        """
+    )
+    assert said["said"] == [
+        [1, "Temporary failure in name resolution", [["api.example.org"], 0]],
+        [1, "Network is unreachable", [[], 1]],
+        [1, "Connection refused", [[], 0]],
+        [0, "", [[], 0]],
+    ]
+
+
 def try_places(*places: str) -> None:
     """Print what a program in a container sees of places outside."""
     answers = []

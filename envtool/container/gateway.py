@@ -30,7 +30,7 @@ from envtool.container import pod_process, seccomp, syscalls, userns
 from envtool.container.gateway_dial import Dial
 from envtool.container.gateway_link import GatewayLink
 from envtool.container.host_resolver import HostResolver
-from envtool.container.network_policy import NetworkPolicy
+from envtool.container.network_policy import NetworkPolicy, is_loopback
 from envtool.container.relay import DESCRIPTORS, PipePool, Relay, reset
 
 _TITLE = b"envtool: the gateway of a pod"
@@ -138,8 +138,10 @@ class _Gateway:
         return timer
 
     def uses_proxy(self, host: str, port: int) -> bool:
-        """Returns whether a destination is reached through this machine's proxy."""
-        return self.proxy is not None and not self._bypasses(host, port, self.proxy.exceptions)
+        """Returns whether a destination is reached through this machine's proxy: none of this machine's loopback is."""
+        if self.proxy is None or host in ("localhost", "::1") or is_loopback(host):
+            return False
+        return not self._bypasses(host, port, self.proxy.exceptions)
 
     def _handle(self, message: tuple[int | str, ...], descriptors: list[int]) -> None:
         match message:

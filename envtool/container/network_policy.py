@@ -112,7 +112,7 @@ class NetworkPolicy:
 
 def is_loopback(address: str) -> bool:
     """Returns whether an IPv4 address is one of loopback."""
-    return address.startswith("127.")
+    return address.startswith("127.") and not is_host_name(address)
 
 
 def format_destination(host: str, port: int) -> str:

@@ -195,7 +195,7 @@ class ServiceGroup:
             raise self.failure
 
     def await_failure(self, seconds: float = _FAILURE_SECONDS) -> None:
-        """Waits so long for a service to fail: what a command tells of it may come before its end is known."""
+        """Waits so long for a failure: what a command tells of it may come before its end is known."""
         with self._condition:
             self._condition.wait_for(self._has_ended, seconds)
 
@@ -277,10 +277,7 @@ class ServiceGroup:
         """Returns (port of the service, port of this machine) of what is published, by service."""
         with self._condition:
             return {
-                name: tuple(
-                    (published.port, port)
-                    for published, port in zip(service.local.request.publish, service.published.values(), strict=False)
-                )
+                name: tuple(zip((port.port for port in service.local.request.publish), service.published.values()))
                 for name, service in self._services.items()
                 if service.published
             }

@@ -228,12 +228,12 @@ def test_files_of_this_machine_that_services_open_count_too(place):
     assert reach.opened is None
 
 
-def test_stacks_and_requests():
+def test_stacks_and_requests(place):
     stack = stack_of()
     for made in stack.layers:
         made.resolved.node.kind.image_config = lambda request, pins: {}
     stacks = ServiceStacks((DB, API), (stack, stack))
-    db, api = stacks.requests(single_id=True)
+    db, api = stacks.requests(place.world.context)
     assert (db.name, api.needs) == ("db", ("db",))
     assert api.variables["DATABASE_URL"] == "db://db"
-    assert [local.request for local in stacks.locals((db, api))] == [db, api]
+    assert [local.request for local in stacks.provide((db, api), None)] == [db, api]

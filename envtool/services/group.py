@@ -277,7 +277,9 @@ class ServiceGroup:
         """Returns (port of the service, port of this machine) of what is published, by service."""
         with self._condition:
             return {
-                name: tuple(zip((port.port for port in service.local.request.publish), service.published.values()))
+                name: tuple(
+                    zip((port.port for port in service.local.request.publish), service.published.values(), strict=False)
+                )
                 for name, service in self._services.items()
                 if service.published
             }

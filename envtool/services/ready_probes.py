@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 import warnings
+from collections import deque
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from envtool.container import syscalls, userns
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_LINE = 4096  # bytes of a line that are compared with a regular expression
 _MAX_ANSWER = 4096  # bytes of an HTTP status line
-_MAX_WAITING = 1 << 20  # bytes of output that wait to be compared
+_MAX_WAITING = 16 << 20  # bytes of output that wait to be compared
 _CONNECT_SECONDS = 1.0
 _MAX_SHOWN = 8  # sockets that a message names
 
@@ -230,23 +231,42 @@ class LogProbe:
     def __init__(self, check: ReadyProbe, target: ProbeTarget) -> None:
         self._check, self._log = check, target.log
         self._lock = threading.Lock()
-        self._waiting = b""
+        self._waiting: deque[bytes] = deque()  # not yet sent to the process
+        self._size = 0  # bytes of that
         self._lost = False
         self._process, self._to, self._from = _fork_matcher(check.text)
-        self._waiting = self._log.listen(self._feed)
+        with self._lock:  # what is printed from now on comes after what was printed before
+            self._add(self._log.listen(self._feed))
 
     def _feed(self, data: bytes) -> None:
         with self._lock:
-            self._waiting += data
-            if len(self._waiting) > _MAX_WAITING:
-                self._waiting, self._lost = self._waiting[-_MAX_WAITING:], True
+            self._add(data)
+            self._send()
+
+    def _add(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._size += len(data)
+        while self._size > _MAX_WAITING:
+            self._size -= len(self._waiting.popleft())
+            self._lost = True
+
+    def _send(self) -> None:
+        """Sends as much as the process takes now."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            while self._waiting and self._to >= 0:
+                data = self._waiting[0]
+                written = os.write(self._to, data)
+                self._size -= written
+                if written < len(data):
+                    self._waiting[0] = data[written:]
+                else:
+                    self._waiting.popleft()
 
     def attempt(self, seconds: float) -> bool:
         """See Probe."""
         del seconds
-        with self._lock, contextlib.suppress(BlockingIOError, BrokenPipeError):
-            while self._waiting:
-                self._waiting = self._waiting[os.write(self._to, self._waiting) :]
+        with self._lock:
+            self._send()
         poll = select.poll()
         poll.register(self._from, select.POLLIN)
         return bool(poll.poll(5)) and os.read(self._from, 1) == b"y"
@@ -260,9 +280,11 @@ class LogProbe:
     def close(self) -> None:
         """See Probe."""
         self._log.unlisten(self._feed)
+        with self._lock:
+            os.close(self._to)
+            self._to = -1
         os.kill(self._process, signal.SIGKILL)
         os.waitpid(self._process, 0)
-        os.close(self._to)
         os.close(self._from)
 
 

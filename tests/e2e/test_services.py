@@ -409,3 +409,57 @@ envs:
         assert "1 passed" in project.envtool("test").said, name
         assert "1 unchanged" in project.envtool("test").said
     project.check_nothing_left()
+
+
+def test_one_that_prints_without_end(project):
+    """Its log stays small, and a line that never ends takes no memory."""
+    project.spec(
+        """\
+services:
+  lines: {command: "echo ready; sleep 0.2; yes", ready: {log: ready}}
+  one: {command: "cat /dev/zero", ready: {command: "true"}}
+  late: {command: "(sleep 0.5; echo; echo ready) & yes | head -c 3000000; wait; sleep 1000", ready: {log: "^ready$"}}
+envs:
+  unit: {services: [lines, one, late], tasks: {test: sleep 1}}
+"""
+    )
+    done = project.envtool("test")
+    assert done.status == 0, done.said
+    for name in ("lines", "one", "late"):
+        path = project.project / ".envtool" / "last" / f"unit.test.{name}-1.log"
+        assert path.stat().st_size <= 17 << 20
+    project.check_nothing_left()
+
+
+def test_runs_at_once_of_which_some_are_killed(project, depth):
+    """kill -9 at random moments: the others do not notice, and nothing is left of any."""
+    project.spec(
+        """\
+services:
+  db: {command: python3 server.py 80, ready: {http: 80/}}
+  seed: {command: python3 client.py http://db/, once: true, needs: [db]}
+  api: {command: python3 server.py 80, ready: 80, needs: [seed], replicas: 2}
+envs:
+  unit: {services: [api], tasks: {test: "python3 client.py http://db/ http://api/; sleep 0.5"}}
+"""
+    )
+    assert project.envtool("test").status == 0
+    draw = depth.random
+    running = [project.start("test", "--again", stdout=-3, stderr=-3) for _ in range(8)]
+    pods: set[int] = set()
+    killed = draw.sample(running, 3)
+    moments = sorted(draw.uniform(0.2, 6) for _ in killed)
+    began = time.monotonic()
+    while any(process.poll() is None for process in running):
+        pods |= {number for process in running for number in holders(process)}
+        if moments and time.monotonic() - began > moments[0]:
+            moments.pop(0)
+            killed.pop().kill()
+        time.sleep(0.02)
+        assert time.monotonic() - began < 120
+    statuses = sorted(process.returncode for process in running)
+    assert statuses.count(0) >= 5, statuses
+    assert {*statuses} <= {0, -signal.SIGKILL}, statuses
+    gone(pods)
+    project.check_nothing_left(seconds=15)
+    assert project.envtool("test").status == 0

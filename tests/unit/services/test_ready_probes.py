@@ -186,7 +186,7 @@ def test_an_expression_that_takes_for_ever(probe):
     made = probe("log", text=r"(a+)+$")
     probe.log.feed(b"a" * 200 + b"!\n")
     assert not attempt(made, until=0.3)
-    for _ in range(40):
+    for _ in range(400):
         probe.log.feed(b"more\n" * 10_000)
     assert not made.attempt(1.0)
     assert made.reason() == "`(a+)+$` takes too long to compare with what it prints"
@@ -204,3 +204,21 @@ def test_an_expression_of_which_python_warns(probe):
     made = probe("log", text="[[a]b]")
     probe.log.feed(b"[b]\nab]\n")
     assert attempt(made)
+
+
+def test_what_is_printed_fast_is_all_compared(probe):
+    made = probe("log", text="^needle$")
+    for number in range(200):
+        probe.log.feed(b"hay\n" * 10_000 + (b"needle\n" if number == 60 else b""))
+    assert attempt(made, until=20)
+
+
+def test_what_is_printed_after_the_end_goes_nowhere(probe):
+    """The descriptor may be another file's by then."""
+    made = probe("log", text="x")
+    made.close()
+    made.close = lambda: None
+    with tempfile.TemporaryFile() as other:
+        assert other.fileno() >= 0
+        made._feed(b"x\n")
+        assert os.fstat(other.fileno()).st_size == 0

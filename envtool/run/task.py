@@ -68,15 +68,17 @@ def _run_tracked(
         work.outcome, work.detail = _outcome(ended, request, group.failure if group else None)
         if work.outcome == "failed":
             commands = "\n".join([*call.env.set, *(" ".join(command) for command in request.commands)])
-            hint = failure_hints.task_failure_hint(
+            tried = task_services.describe_attempts(*group.attempts()) if group and not group.failure else ""
+            other = failure_hints.task_failure_hint(
                 ended.status,
                 output,
                 commands=commands,
-                network=request.network,
+                network=request.network or group is not None,
                 scratch=request.scratch,
                 base=stack.layers[0].resolved.node.kind.name,
                 programs=lambda: list_programs(stack),
             )
+            hint = "\n".join(filter(None, (tried, other)))
     return TaskResult(
         outcome=work.outcome,
         status=work.status,
@@ -100,7 +102,7 @@ def _run(
     with (
         layers.hold_layers(context.store, [made.layer for made in stack.layers]),
         task_container.scratch_for(call.env, context) as scratch,
-        group.member() if group else nullcontext() as place,
+        group.member(default_route=True) if group else nullcontext() as place,
     ):
         program = task_container.make_program(
             request, stack, project=project, scratch=scratch, allowed=context.allowed, place=place

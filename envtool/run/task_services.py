@@ -17,10 +17,14 @@ from envtool.spec.select_envs import used_services
 if TYPE_CHECKING:
     from envtool.build.context import Context
     from envtool.build.stack import KnownStack, Stack
+    from envtool.container.pod import Attempt
     from envtool.container.runner import StartedPod
     from envtool.services.group import ServiceGroup
     from envtool.services.group_values import GroupSetting
     from envtool.services.service_request import ServiceRequest
+
+
+MAX_ATTEMPTS = 5  # places outside that a hint names
 
 
 class StackSource(Protocol):
@@ -157,3 +161,26 @@ def run_directory(root: str, context: Context) -> Iterator[str]:
         yield directory
     finally:
         rundir.close_run(root, directory)
+
+
+def describe_attempts(attempts: Sequence[Attempt], more: int) -> str:
+    """Returns what containers of a pod tried outside of it, as a hint for a task that failed; "" if nothing."""
+    hosts = {attempt.host for attempt in attempts if attempt.protocol != "name"}
+    rows = [attempt for attempt in attempts if attempt.protocol != "name" or attempt.host not in hosts]
+    if not rows:
+        return ""
+    shown = [_describe_attempt(attempt) for attempt in rows[:MAX_ATTEMPTS]]
+    others = more + len(rows) - len(shown)
+    text = f"it tried the network: {', '.join(shown)}{f' and {others} more' if others else ''}"
+    refused = [f'"{row.host}:{row.port}"' for row in rows if row.protocol == "tcp" and not row.reason]
+    if refused:
+        text += f"; `network: {{allow: [{', '.join(refused[:MAX_ATTEMPTS])}]}}` lets it connect there"
+    return text
+
+
+def _describe_attempt(attempt: Attempt) -> str:
+    times = f" ({attempt.count} times)" if attempt.count > 1 else ""
+    reason = f" ({attempt.reason})" if attempt.reason else times
+    if attempt.protocol == "name":
+        return f"{attempt.host}{times}"
+    return f"{attempt.host}:{attempt.port}{'/udp' if attempt.protocol == 'udp' else ''}{reason}"

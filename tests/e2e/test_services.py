@@ -320,6 +320,27 @@ def test_this_machines_network(project):
     assert "cannot be in the network of its services" in done.out
 
 
+def test_what_a_task_tried_outside(project):
+    project.spec(
+        """\
+services:
+  api: {command: python3 server.py 80, ready: 80}
+envs:
+  unit:
+    services: [api]
+    tasks: {test: "python3 client.py http://api/ && python3 client.py http://192.0.2.1:81/ || python3 client.py http://nobody.example/"}
+"""
+    )
+    done = project.envtool("test", "--json")
+    assert done.status == 1
+    (task,) = done.events[-1]["results"]
+    assert "it tried the network: 192.0.2.1:81" in task["message"]
+    assert "nobody.example" in task["message"]
+    assert 'allow: ["192.0.2.1:81"]' in task["message"]
+    assert "Temporary failure" not in log(project, "unit.test"), "a name that nobody has is no name, at once"
+    project.check_nothing_left()
+
+
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
 

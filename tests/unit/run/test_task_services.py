@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from envtool.container.pod import Attempt
 from envtool.errors import Interrupted, ServiceError, SpecError
 from envtool.events import Finished, Started
 from envtool.model import Command, ReadyCheck, Service
@@ -229,11 +231,54 @@ def test_files_of_this_machine_that_services_open_count_too(place):
 
 
 def test_stacks_and_requests(place):
-    stack = stack_of()
-    for made in stack.layers:
-        made.resolved.node.kind.image_config = lambda request, pins: {}
-    stacks = ServiceStacks((DB, API), (stack, stack))
-    db, api = stacks.requests(place.world.context)
+    context = place.world.context
+    stacks = ServiceStacks((DB, API), (place.stack, place.stack))
+    db, api = stacks.requests(context)
     assert (db.name, api.needs) == ("db", ("db",))
     assert api.variables["DATABASE_URL"] == "db://db"
-    assert [local.request for local in stacks.provide((db, api), None)] == [db, api]
+    setting = SimpleNamespace(context=context)
+    assert [local.request for local in stacks.provide((db, api), setting)] == [db, api]
+
+
+TCP, UDP, NAME = ("tcp", "example.org", 443), ("udp", "192.0.2.1", 53), ("name", "example.org", 0)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "more", "text"),
+    [
+        ([], 0, ""),
+        (
+            [(*TCP, 3)],
+            0,
+            'it tried the network: example.org:443 (3 times); `network: {allow: ["example.org:443"]}` lets it connect there',
+        ),
+        (
+            [(*TCP, 1), (*NAME, 2)],
+            0,
+            'it tried the network: example.org:443; `network: {allow: ["example.org:443"]}` lets it connect there',
+        ),
+        ([(*TCP, 2, "refused")], 0, "it tried the network: example.org:443 (refused)"),
+        ([(*NAME, 2)], 0, "it tried the network: example.org (2 times)"),
+        ([(*UDP, 1)], 7, "it tried the network: 192.0.2.1:53/udp and 7 more"),
+        ([("udp", f"192.0.2.{number}", 1, 1) for number in range(1, 9)], 0, "it tried the network: 192.0.2.1:1/udp, 192.0.2.2:1/udp, 192.0.2.3:1/udp, 192.0.2.4:1/udp, 192.0.2.5:1/udp and 3 more"),
+    ],
+)  # fmt: skip
+def test_what_it_tried(attempts, more, text):
+    assert task_services.describe_attempts([Attempt(*each) for each in attempts], more) == text
+
+
+def test_a_task_that_fails_is_told_what_it_tried(place):
+    place.runner.on("true", status=1)
+    place.serve_pods = place.runner.pod
+
+    def pod(**options):
+        made = place.serve_pods(**options)
+        made.noted.append(Attempt(*TCP, 1))
+        return made
+
+    place.runner.pod = pod
+    result, _ = place.run()
+    assert result.message.splitlines()[0] == "exit 1"
+    assert result.message.splitlines()[1].startswith("it tried the network: example.org:443; ")
+    place.runner.on("true", status=0)
+    assert place.run()[0].message == ""

@@ -78,8 +78,8 @@ class StartedContainer(Protocol):
 class StartedPod(Protocol):
     """The network of one run: see `pod.Pod`."""
 
-    def close(self) -> None:
-        """Ends the pod."""
+    def close(self, *, wait: bool = True) -> None:
+        """Ends the pod: see Pod."""
         ...
 
     def add_member(self, name: str, service: str = "", *, default_route: bool = False) -> Member:

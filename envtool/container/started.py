@@ -6,6 +6,7 @@ reaped, so no other process can have its number meanwhile. /proc/PID/net is that
 
 from __future__ import annotations
 
+import _thread
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -50,6 +51,11 @@ class LocalContainer(supervisor.Container):
             self.__exit__()
             raise
         return self
+
+    def __exit__(self, *_: object) -> None:
+        self._supervisor.close()
+        if self._watch is not None:  # closing an instance of inotify waits for the kernel, some 10 ms
+            _thread.start_new_thread(self._watch.close, ())
 
     def signal(self, number: int) -> None:
         """See StartedContainer."""

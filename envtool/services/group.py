@@ -71,7 +71,7 @@ class ServiceGroup:
             self._cancel = Cancel.make()
             exits.callback(self._cancel.close)
             self._pod: StartedPod = self._given_pod or context.runner.pod(**self._options)
-            exits.callback(self._pod.close)
+            exits.callback(self._pod.close, wait=False)
             self._pump = exits.enter_context(LogPump())
             self._pump.watch(context.cancel.reader, self._interrupt)
             self._site = ReplicaSite(

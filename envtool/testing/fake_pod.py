@@ -60,8 +60,9 @@ class FakePod:
         self._addresses: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """See Pod."""
+        del wait
         self.closed = True
 
     def add_member(self, name: str, service: str = "", *, default_route: bool = False) -> Member:

@@ -218,3 +218,17 @@ def test_it_costs_no_more_memory_than_one_that_is_only_run(tree):  # noqa: F811
             until(lambda number=number: read_usage(number).processes == 3)
             used[held] = read_usage(number)
     assert used[True].memory < used[False].memory + (1 << 20), used
+
+
+def test_a_pod_whose_end_is_not_waited_for(tree):  # noqa: F811
+    """It ends all the same, and is no zombie; what asks it meanwhile is refused."""
+    others = processes()
+    pod = LocalRunner().pod()
+    pod.add_member("db-1", "db")
+    before = len(os.listdir("/proc/self/fd"))
+    pod.close(wait=False)
+    pod.close()
+    with pytest.raises(ValueError, match="closed"):
+        pod.add_member("db-2", "db")
+    until(lambda: not processes() - others)
+    assert len(os.listdir("/proc/self/fd")) < before

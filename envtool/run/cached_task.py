@@ -98,7 +98,9 @@ def _run(
     report = _to_result(call, result)
     if result.outcome != "passed":
         return report, None
-    statement = provenance.write_statement(call.env, call.task, stack, call.context, report, view=task.request.view)
+    statement = provenance.write_statement(
+        call.env, call.task, stack, call.context, report, view=task.request.view, services=task.request.services
+    )
     try:
         stored = task.cache().store(recording.finish(result, statement))
     except NotCacheable as error:

@@ -28,6 +28,7 @@ from envtool.model import Env, Json, Task
 from envtool.project import git, refs, rundir
 from envtool.run import stack_contents
 from envtool.run.result import Result
+from envtool.services.service_request import ServiceRequest
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
@@ -49,10 +50,11 @@ def make_statement(
     arguments: Sequence[str] = (),
     commit: str = "",
     view: str = "",
+    services: Sequence[ServiceRequest] = (),
     check: Callable[[], None] | None = None,
 ) -> dict[str, Json]:
     """Returns the statement about a task that passed. `commit` is the project's commit (`<hex>` or `<hex>-dirty`),
-    `view` the digest of the project as the task saw it; both are empty if they are not known.
+    `view` the digest of the project as the task saw it; both are empty if they are not known. `services` ran beside it.
 
     Subjects are the outputs; of a task without outputs, its log. `check` is called often. Raises OSError, and what
     `check` raises.
@@ -70,8 +72,8 @@ def make_statement(
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"env": env.name, "task": task.name, "arguments": [*arguments]},
-                "internalParameters": _internal_parameters(env, task, stack, arch),
-                "resolvedDependencies": [*_dependencies(stack, commit, view)],
+                "internalParameters": _internal_parameters(env, task, stack, arch, services),
+                "resolvedDependencies": [*_dependencies(stack, commit, view), *_service_layers(services)],
             },
             "runDetails": {
                 "builder": {"id": BUILDER, "version": {"envtool": __version__}},
@@ -86,7 +88,16 @@ def make_statement(
     }
 
 
-def write_statement(env: Env, task: Task, stack: Stack, context: Context, result: Result, *, view: str = "") -> bytes:
+def write_statement(
+    env: Env,
+    task: Task,
+    stack: Stack,
+    context: Context,
+    result: Result,
+    *,
+    view: str = "",
+    services: Sequence[ServiceRequest] = (),
+) -> bytes:
     """Writes the statement beside the log of a passed task. Returns it; empty if it could not be written: a missing
     statement is no reason for a task to fail."""
     try:
@@ -100,6 +111,7 @@ def write_statement(env: Env, task: Task, stack: Stack, context: Context, result
             arguments=context.arguments,
             commit=describe_commit(context.root, context.cancel.reader),
             view=view,
+            services=services,
             check=context.cancel.check,
         )
         text = json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -247,8 +259,16 @@ def _matches_index(top: str, name: str, mode: str, blob: str, stage: str) -> boo
     return kind == mode and digest.hexdigest() == blob
 
 
-def _internal_parameters(env: Env, task: Task, stack: Stack, arch: str) -> dict[str, Json]:
+def _internal_parameters(
+    env: Env, task: Task, stack: Stack, arch: str, services: Sequence[ServiceRequest]
+) -> dict[str, Json]:
+    beside: list[Json] = [
+        {"name": service.name, "command": [*service.command], "replicas": service.replicas, "prepare": service.prepare}
+        for service in services
+    ]
     return {
+        **({"allow": [*env.allow]} if env.allow else {}),
+        **({"services": beside} if beside else {}),
         "architecture": arch,
         "commands": [[*command.words()] for command in task.commands],
         "network": env.network,
@@ -290,6 +310,17 @@ def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
                     "digest": {"sha256": fetch.sha256},
                     "annotations": {"of": f"{made.resolved.node.subject} {made.resolved.node.spec.name}"},
                 }
+
+
+def _service_layers(services: Sequence[ServiceRequest]) -> Iterator[Json]:
+    """Yields the layers of the services that ran beside a task, bottom first."""
+    for service in services:
+        for number, layer in enumerate(service.stack, 1):
+            yield {
+                "name": f"service {service.name} {number}",
+                "digest": {"sha256": layer.diff_id.removeprefix("sha256:")},
+                "mediaType": "application/vnd.oci.image.layer.v1.tar",
+            }
 
 
 def _files(root: str, outputs: Sequence[str]) -> list[str]:

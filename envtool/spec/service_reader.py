@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from envtool.spec.node import YamlNode
 
 RESERVED = ("all", "envtool", "localhost")
+MAX_SERVICES = 1000  # of one spec
+MAX_USES = 100_000  # services beside tasks, of all envs together
 MAX_NAME = 58  # a replica's name, NAME-1000, is a DNS label of at most 63
 _DNS_LABEL = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9-]{{0,{MAX_NAME - 2}}}[A-Za-z0-9])?\Z")
 _REPLICA = re.compile(r"(.+)-([1-9][0-9]{0,3})\Z")
@@ -37,11 +39,16 @@ class ServiceReader:
     needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     templated: set[str] = field(default_factory=set)
     rendered: dict[tuple[str, str], Service | None] = field(default_factory=dict)
+    remaining: int = MAX_USES
 
     # ---- declarations ----------------------------------------------------------------------------------------------
 
     def declare(self, name: str, node: YamlNode, key: YamlNode) -> None:
-        """Adds one service, whose name is new. Notes a name that no host can have."""
+        """Adds one service, whose name is new. Notes a name that no host can have. Raises SpecError if there are too
+        many."""
+        if len(self.nodes) == MAX_SERVICES:
+            self.work.problems.add(key, f"more than {MAX_SERVICES:,} services", code="limit")
+            self.work.problems.raise_any()
         self.nodes[name] = node
         _check_name(self.work, name, key)
 
@@ -153,6 +160,11 @@ class ServiceReader:
             task: self.closure((*names, *self._names(point, at, f"task `{task}` of {point.label} uses")))
             for task, at in of_tasks.items()
         }
+        self.remaining -= len(uses) + sum(map(len, closures.values()))
+        if self.remaining < 0:
+            message = f"more than {MAX_USES:,} services beside tasks, counting each point of a matrix"
+            self.work.problems.add(point.at, message, code="limit")
+            self.work.problems.raise_any()
         everything = tuple(dict.fromkeys((*uses, *(name for closure in closures.values() for name in closure))))
         services = {name: self.render(name, point) for name in everything}
         for at, closure in ((own, uses), *((of_tasks[task], closure) for task, closure in closures.items())):

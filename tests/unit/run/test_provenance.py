@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from envtool.model import BaseSpec, Command, Env, LayerSpec, Task, Where
 from envtool.plan.graph import Node
 from envtool.run import provenance
 from envtool.run.result import Result
+from envtool.services.service_request import ServiceRequest, TaskLayer
 from envtool.store.layers import Layer
 
 SCHEMA = json.loads(Path(__file__).with_name("statement.schema.json").read_text())
@@ -181,3 +183,22 @@ def test_the_commit(tmp_path):
     assert provenance.describe_commit(str(tmp_path)) == git("rev-parse", "HEAD")
     (tmp_path / "a").write_text("b")
     assert provenance.describe_commit(str(tmp_path)) == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_services_and_allowed_hosts_are_in_it(run):
+    service = ServiceRequest(
+        name="db", where="envtool.yaml:3:3", stack=(TaskLayer("sha256:" + "b" * 64),), command=("serve",),
+        variables={"PASSWORD": "hidden"}, prepare="k1", replicas=2,
+    )  # fmt: skip
+    plain, root = said(run), str(Path(run.log).parents[3])
+    env = dataclasses.replace(ENV, allow=("a.example:443",))
+    statement = provenance.make_statement(env, TASK, STACK, run, root=root, arch="x86_64", services=(service,))
+    build, before = statement["predicate"]["buildDefinition"], plain["predicate"]["buildDefinition"]
+    assert build["internalParameters"] == before["internalParameters"] | {
+        "allow": ["a.example:443"],
+        "services": [{"name": "db", "command": ["serve"], "replicas": 2, "prepare": "k1"}],
+    }
+    (layer,) = build["resolvedDependencies"][len(before["resolvedDependencies"]) :]
+    assert (layer["name"], layer["digest"]) == ("service db 1", {"sha256": "b" * 64})
+    assert "hidden" not in json.dumps(statement)
+    assert jsonschema_rs.is_valid(SCHEMA, statement)

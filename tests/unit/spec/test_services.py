@@ -523,6 +523,19 @@ def test_what_the_spec_allows_a_pod_takes_and_the_other_way_round(everything, ho
         assert str(NetworkPolicy([entry])._names) == str(NetworkPolicy([allowed])._names)
 
 
+def test_there_are_limits_to_services(errors):
+    many = "\n".join(f"  s{number}: {{{UP}}}" for number in range(1001))
+    ((place, code, message),) = errors(f"services:\n{many}")
+    assert (place, code, message) == ("1003:3", "limit", "more than 1,000 services")
+    chain = "\n".join(f"  s{number}: {{{UP}, needs: [s{number + 1}]}}" for number in range(499))
+    points = ", ".join(map(str, range(201)))
+    ((place, code, message),) = errors(
+        f"services:\n{chain}\n  s499: {{{UP}}}\nenvs:\n  u: {{matrix: {{n: [{points}]}}, services: [s0]}}"
+    )
+    assert (place, code) == ("504:3", "limit")
+    assert message == "more than 100,000 services beside tasks, counting each point of a matrix"
+
+
 def test_there_may_be_so_many_of_them(errors):
     entries = json.dumps([f"h{number}.example:1" for number in range(1025)])
     assert errors(f"envs: {{u: {{network: {{allow: {entries}}}}}}}") == [

@@ -18,7 +18,7 @@ PASSED = {
     "psycopg": (r"Ran (\d+) tests", 740),
     "pycairo": (r"(\d+) passed", 250),
     "python-ldap": (r"Ran (\d+) tests", 150),
-    "redis-py": (r"(\d+) passed", 2000),
+    "redis-py": (r"(\d+) passed", 1000),
 }
 
 

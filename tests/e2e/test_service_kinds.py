@@ -208,7 +208,6 @@ def test_clients_of_all_sorts(common, task):
     done = common.envtool("run", task, "-v")
     assert done.status == 0, done.said[-6000:]
     assert ready(done), done.said[-6000:]
-    common.check_nothing_left()
 
 
 @pytest.mark.slow
@@ -288,6 +287,6 @@ def test_a_version_that_nobody_has(place):
     place.spec("services:\n  db: {postgres: 16}\nenvs: {unit: {services: [db], tasks: {test: 'true'}}}\n")
     done = place.envtool("test")
     assert done.status == 2, done.said
-    assert "envtool.yaml:3:8: service `db`: no Debian suite has PostgreSQL 16" in done.said
+    assert "envtool.yaml:3:8: error: service `db`: no Debian suite has PostgreSQL 16" in done.said
     assert "13 (bullseye), 15 (bookworm) and 17 (trixie)" in done.said
     assert "`base: {image: postgres:16}`" in done.said

@@ -105,4 +105,4 @@ def _fits(wanted: str, version: str) -> bool:
 def spec_error(declaration: api.ServiceDeclaration, message: str, *, hint: str) -> api.SpecError:
     """Returns the error of a service, with its place in the spec."""
     text = f"service `{declaration.name}`: {message}"
-    return api.SpecError((api.Problem(where=declaration.where, message=text, code="service-kind", hint=hint),))
+    return api.SpecError((api.Problem(where=declaration.where, message=text, code="service", hint=hint),))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from envtool import api
-from envtool_services import debian_versions, nginx_config, server_stack
+from envtool_services import debian_versions, server_stack
 
 PRODUCT = debian_versions.Product("nginx", {"bullseye": "1.18", "bookworm": "1.22", "trixie": "1.26"})
 CONFIG = "/etc/nginx/envtool.conf"
@@ -54,6 +54,8 @@ class Nginx(api.ServiceKind):
     def service(self, declaration: api.ServiceDeclaration, project: api.Project) -> api.ServiceDraft:
         """Returns the service. Raises SpecError if nothing says what it serves, UsageError for a file that may not be
         read."""
+        from envtool_services import nginx_config
+
         release = debian_versions.choose_release(PRODUCT, declaration, self.name)
         package = "nginx-light" if release.suite == "bullseye" else "nginx"
         text = nginx_config.text_of(declaration, project)

@@ -128,7 +128,7 @@ def _make_cluster(
     secret = "--pwfile=/tmp/password" if password else ""
     initdb = (
         f"initdb --pgdata={DATA} --username={role} --auth-local=trust --auth-host={method} {secret} --encoding=UTF8 "
-        "--locale=C.UTF-8 --no-sync >/tmp/initdb 2>&1 || { cat /tmp/initdb >&2; exit 1; }"
+        "--locale=C.UTF-8 --wal-segsize=4 --no-sync >/tmp/initdb 2>&1 || { cat /tmp/initdb >&2; exit 1; }"
     )
     script = [f"printf '%s\\n' '{password}' >/tmp/password"] if password else []
     script += [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
-from urllib.parse import quote
 
 from envtool import api
 from envtool_services import debian_versions, option_schemas, server_stack
@@ -52,6 +51,8 @@ class RabbitMQ(api.ServiceKind):
 
     def service(self, declaration: api.ServiceDeclaration, project: api.Project) -> api.ServiceDraft:
         """Returns the service. Its port is open only when the node, its users and its queues are there."""
+        from urllib.parse import quote
+
         release = debian_versions.choose_release(PRODUCT, declaration, self.name)
         role = option_schemas.text_option(declaration, "role", "guest")
         password = option_schemas.text_option(declaration, "password", "guest")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -32,6 +31,8 @@ class Redis(api.ServiceKind):
 
     def service(self, declaration: api.ServiceDeclaration, project: api.Project) -> api.ServiceDraft:
         """Returns the service: one process, all of whose settings are on its command line."""
+        import shlex
+
         release = debian_versions.choose_release(PRODUCT, declaration, self.name)
         password = option_schemas.text_option(declaration, "password", "")
         settings = option_schemas.read_settings(declaration, _OWN, truth=("no", "yes"))

@@ -32,9 +32,9 @@ def fresh(name: str) -> None:
     """Throws away what a service has written, starts it anew, and returns when it is ready. Its connections end. Raises
     FreshError for a service that this task does not have, or that was not ready."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(SECONDS)
         try:
-            connection.connect(os.environ.get("ENVTOOL_FRESH", SOCKET))
+            connection.connect(os.environ.get("ENVTOOL_FRESH", SOCKET))  # waits where many ask; with a limit it fails
+            connection.settimeout(SECONDS)
             connection.sendall(f"fresh {name}\n".encode())
             answer = b""
             while not answer.endswith(b"\n"):

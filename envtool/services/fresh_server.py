@@ -4,6 +4,7 @@
 
 Anything else is answered by one line that says what is wrong. One request is served at a time, so that a task cannot
 start containers faster than they are ready; it is not longer than a line of 256 bytes, and has to come within seconds.
+Whatever a task sends, the server holds one connection and one line, and goes on.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from envtool.container.program import BindMount
-from envtool.errors import EnvtoolError, Interrupted
+from envtool.errors import EnvtoolError, Interrupted, internal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DIRECTORY = "/run/envtool"  # in the task's container
 LINE, SECONDS = 256, 5.0  # of a request: bytes, and how long it may take to come
+ANSWER = 4096  # characters
 _BACKLOG = 16
+_PAUSE = 0.1  # seconds after a connection that could not be taken: descriptors are missing, and soon are not
+_ENDED = b"the run is being ended\n"
 _METADATA = "Metadata-Version: 2.1\nName: envtool-fresh\nVersion: 1\n"
 _ENTRY_POINTS = "[pytest11]\nenvtool_fresh = envtool_fresh\n"
 _COMMAND = f"""#!/bin/sh
@@ -49,12 +53,14 @@ exec perl -MIO::Socket::UNIX -e '
 
 
 class FreshServer:
-    """Serves requests to make a service fresh, and a context. `fresh` does it, and raises EnvtoolError. `directory` is
-    an empty one that becomes `DIRECTORY` of the task's container."""
+    """Serves requests to make a service fresh, and a context. `fresh` does it, and raises EnvtoolError; it returns soon
+    after its event is set, which is the end of the context. `directory` is an empty one that becomes `DIRECTORY` of the
+    task's container."""
 
-    def __init__(self, directory: str, fresh: Callable[[str], None]) -> None:
+    def __init__(self, directory: str, fresh: Callable[[str, threading.Event], None]) -> None:
         self._directory = directory
         self._fresh = fresh
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="fresh", daemon=True)
 
     def __enter__(self) -> FreshServer:
@@ -72,6 +78,7 @@ class FreshServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         os.close(self._wake)
         self._thread.join()
         self._listener.close()
@@ -88,33 +95,38 @@ class FreshServer:
         return {"PATH": f"{DIRECTORY}/bin", "PYTHONPATH": f"{DIRECTORY}/python"}
 
     def _serve(self) -> None:
-        while self._is_readable(self._listener.fileno(), None):
-            with suppress(OSError):
+        while self._wait(self._listener.fileno(), None) == "data":
+            try:
                 connection, _ = self._listener.accept()
-                with connection:
-                    connection.setblocking(False)
-                    line = self._read_line(connection)
-                    if line is None:
-                        return
-                    answer = self._answer(line)
-                    connection.settimeout(SECONDS)
-                    connection.sendall(answer)
+            except OSError:
+                self._wait(-1, _PAUSE)
+                continue
+            with connection, suppress(OSError):  # of a client that has gone
+                connection.setblocking(False)
+                line = self._read_line(connection)
+                if line is None:
+                    return
+                connection.send(self._answer(line))  # fits into the socket's buffer, whether the client reads or not
 
-    def _is_readable(self, descriptor: int, seconds: float | None) -> bool:
-        """Waits for data, or so long. Returns False at the end of the context too."""
+    def _wait(self, descriptor: int, seconds: float | None) -> Literal["data", "late", "end"]:
+        """Waits until a descriptor (-1: none) has data, so many seconds have passed, or the context ends."""
         poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
         poll.register(self._end, select.POLLIN)
+        if descriptor >= 0:
+            poll.register(descriptor, select.POLLIN)
         events = poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
-        return bool(events) and all(ready != self._end for ready, _ in events)
+        if any(ready == self._end for ready, _ in events):
+            return "end"
+        return "data" if events else "late"
 
     def _read_line(self, connection: socket.socket) -> bytes | None:
-        """Returns a request; what is not one where it does not come in time; None at the end of the context."""
+        """Returns a request, or what came of it in time; None at the end of the context. Raises OSError."""
         data, deadline = b"", time.monotonic() + SECONDS
         while b"\n" not in data and len(data) <= LINE:
-            if not self._is_readable(connection.fileno(), deadline - time.monotonic()):
-                return data if time.monotonic() >= deadline else None
-            received = connection.recv(LINE + 1 - len(data))
+            waited = self._wait(connection.fileno(), deadline - time.monotonic())
+            if waited == "end":
+                return None
+            received = connection.recv(LINE + 1 - len(data)) if waited == "data" else b""
             if not received:
                 break
             data += received
@@ -132,13 +144,15 @@ class FreshServer:
         ):
             return b"a request is `fresh NAME` and a line feed\n"
         try:
-            self._fresh(name.decode("ascii"))
+            self._fresh(name.decode("ascii"), self._over)
         except Interrupted:
-            return b"the run is being ended\n"
+            return _ENDED
         except EnvtoolError as error:
             text = " ".join(": ".join(filter(None, (error.message, error.hint))).split())
-            return f"{text}\n".encode(errors="replace")
-        return b"ok\n"
+            return f"{text[:ANSWER]}\n".encode(errors="replace")
+        except Exception as error:  # a fault of ours fails the request, and the server goes on
+            return f"{internal(error).message}\n"[:ANSWER].encode(errors="replace")
+        return _ENDED if self._over.is_set() else b"ok\n"
 
 
 def _write_clients(directory: str) -> None:

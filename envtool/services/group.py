@@ -254,15 +254,15 @@ class ServiceGroup:
         replica.start()
         return replica
 
-    def _await_ready(self, replicas: Sequence[Replica]) -> EnvtoolError | None:
-        """Waits until replicas are up. Returns the error of the first that failed; None also when the group ends."""
+    def _await_ready(self, replicas: Sequence[Replica], over: threading.Event | None = None) -> EnvtoolError | None:
+        """Waits until replicas are up. Returns the error of the first that failed; None also at the end, or `over`."""
         with self._condition:
-            while not self._has_ended():
+            while not (self._has_ended() or (over and over.is_set())):
                 if failed := [replica for replica in replicas if replica.stage == "failed"]:
                     return failed[0].error
                 if all(replica.is_up for replica in replicas):
                     return None
-                self._condition.wait(_POLL_SECONDS)
+                self._condition.wait(0.05 if over else _POLL_SECONDS)
             return next((replica.error for replica in replicas if replica.error is not None), None)
 
     def _publish(self, service: RunningService) -> None:
@@ -385,9 +385,9 @@ class ServiceGroup:
                 new.start()
                 self._raise_unless_ready([new])
 
-    def fresh(self, name: str) -> None:
+    def fresh(self, name: str, over: threading.Event | None = None) -> None:
         """Throws away what a service has written, and starts it anew on its prepared state; returns when it is ready.
-        Nobody needs what it would write at its end, so it is killed. Raises ServiceError, Interrupted."""
+        Nobody needs what it would write, so it is killed. `over`: nobody waits. Raises ServiceError, Interrupted."""
         service = self._service(name)
         with self._operation:
             self.check()
@@ -405,7 +405,7 @@ class ServiceGroup:
                 service.replicas.update({replica.number: replica for replica in new})
             for replica in new:
                 replica.start()
-            self._raise_unless_ready(new)
+            self._raise_unless_ready(new, over)
 
     def replace(self, name: str, local: LocalService) -> None:
         """Lets a service be another one, replica by replica: each new one is ready before an old one ends. Raises
@@ -429,8 +429,8 @@ class ServiceGroup:
             self._remove_replicas(service, new)
             raise
 
-    def _raise_unless_ready(self, replicas: list[Replica]) -> None:
-        error = self._await_ready(replicas)
+    def _raise_unless_ready(self, replicas: list[Replica], over: threading.Event | None = None) -> None:
+        error = self._await_ready(replicas, over)
         if error is not None:
             raise error
         self.check()

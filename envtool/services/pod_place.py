@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -36,7 +37,7 @@ class PodPlace(NamedTuple):
 
 @contextmanager
 def open_place(
-    pod: StartedPod, store: Store, fresh: Callable[[str], None], name: str, *, default_route: bool
+    pod: StartedPod, store: Store, fresh: Callable[[str, threading.Event], None], name: str, *, default_route: bool
 ) -> Iterator[PodPlace]:
     """A context with a place in the pod. The container may ask for services that are `fresh` (FreshServer). With
     `default_route` what it tries outside is noted. Raises SandboxError."""

@@ -71,8 +71,7 @@ def provide_state(
     it needs, on theirs. Raises ServiceError for a command that fails and for a service that is not ready or does not
     end cleanly, StoreError, SandboxError, Interrupted."""
     context = setting.context
-    layer = find_state(context, plan.key) or _make_state(plan, service, needed, setting)
-    context.leases.find_layer(context.store, plan.key)
+    layer = find_state(context, plan.key) or _make_state(plan, service, needed, setting)  # held from before it is made
     return service._replace(prepared=(layer.tree,))
 
 

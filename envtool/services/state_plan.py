@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from envtool.store.layers import Layer
 
 VERSION = 1  # of the documents: another one where other things are done with the same commands
+KIND = "state:prepare"  # in the documents, by which the history of the store finds them
+# Fields of a request that decide what a service writes: not when it is ready, nor how many replicas it has.
+_DECIDING = (
+    "name", "stack", "command", "variables", "user", "workdir", "project", "provides", "files", "kernel",
+)  # fmt: skip
 
 
 class StatePlan(NamedTuple):
@@ -34,9 +39,11 @@ def plan_state(
     have their own `prepare` already. Raises SpecError for inputs that there are not, Interrupted."""
     files = _find_files(prepare, context)
     document: dict[str, Json] = {
-        "state": VERSION,
-        "service": _what_decides(request),
-        "needs": [_what_decides(other) | {"prepare": other.prepare} for other in needed],
+        "kind": KIND,
+        "version": VERSION,
+        "service": _select_deciding(request),
+        "stop": request.stop_signal,  # what a server writes at its end depends on the signal
+        "needs": [_select_deciding(other) | {"once": other.once, "prepare": other.prepare} for other in needed],
         "before": [[*command.words()] for command in prepare.before],
         "run": [[*command.words()] for command in prepare.run],
         "data": [*prepare.data],
@@ -45,12 +52,10 @@ def plan_state(
     return StatePlan(prepare, keys.digest(document), document, files)
 
 
-def _what_decides(request: ServiceRequest) -> dict[str, Json]:
-    """Returns those fields of a request that decide what a service writes: not when it is ready, nor how many it is."""
+def _select_deciding(request: ServiceRequest) -> dict[str, Json]:
+    """Returns those fields of a request that decide what a service writes."""
     fields = request.document()
-    return {
-        name: fields[name] for name in ("name", "stack", "command", "variables", "user", "workdir", "files", "kernel")
-    }
+    return {name: fields[name] for name in _DECIDING}
 
 
 def _find_files(prepare: Prepare, context: Context) -> tuple[InputFile, ...]:

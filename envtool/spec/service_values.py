@@ -222,12 +222,22 @@ def _data(work: LoadContext, node: YamlNode | None, scope: Scope) -> tuple[str, 
     for item in node.items() if node is not None else ():
         path = work.text(item, scope)
         parts = path.rstrip("/").split("/")
-        if path.startswith("/") and len(parts) > 1 and not {"", ".", ".."} & {*parts[1:]}:
+        lost = next((top for top in NEVER_KEPT if f"{path}/".startswith(f"{top}/")), "")
+        if lost:
+            message = f"nothing below {lost} is kept, so `{path}` is no directory to keep"
+            work.problems.add(item, message, code="path", hint="let the service write its data elsewhere")
+        elif path.startswith("/") and len(parts) > 1 and not {"", ".", ".."} & {*parts[1:]}:
             directories.append("/".join(parts))
         elif path or not is_template(item.value):
             hint = "write the absolute path of a directory in the service's container, as in /var/lib/postgresql"
             work.problems.add(item, f"`{path}` is no directory to keep", code="path", hint=hint)
     return tuple(directories)
+
+
+# What a running system makes anew, and the project: services.prepared_state captures none of it (a test compares them).
+NEVER_KEPT = (
+    "/run", "/tmp", "/var/tmp", "/var/run", "/dev", "/proc", "/sys", "/home/envtool/.cache", "/project",
+)  # fmt: skip
 
 
 # ---- the network of an env -----------------------------------------------------------------------------------------

@@ -228,3 +228,70 @@ def test_only_a_task_can_ask(project):
     done = project.envtool("test")
     assert done.status == 0, done.said + done.out
     assert "No such file or directory" in (project.project / ".envtool/last/unit.test.kv-1.log").read_text()
+
+
+HOSTILE = """\
+import os, socket, stat, sys
+
+TOP = "/run/envtool"
+def refused(what, *words):
+    try:
+        what(*words)
+    except OSError as error:
+        return error
+    raise SystemExit(f"{what.__name__}{words} was not refused")
+
+paths = [TOP] + [os.path.join(top, name) for top, inner, files in os.walk(TOP) for name in inner + files]
+assert len(paths) > 6, paths
+for path in paths:
+    refused(os.chmod, path, 0o777)
+    refused(os.chown, path, os.getuid(), os.getgid())
+    refused(os.utime, path)
+    refused(os.unlink, path)
+    refused(os.rename, path, path + ".moved")
+    refused(os.link, path, TOP + "/linked")
+    refused(os.setxattr, path, "user.x", b"x")
+    if stat.S_ISDIR(os.lstat(path).st_mode):
+        refused(os.mkdir, path + "/made")
+        refused(os.symlink, "/etc/passwd", path + "/linked")
+        refused(os.mknod, path + "/fifo", stat.S_IFIFO | 0o600)
+        refused(os.open, path + "/made", os.O_WRONLY | os.O_CREAT)
+        refused(os.open, path, os.O_WRONLY | os.O_TMPFILE)
+        bound = socket.socket(socket.AF_UNIX)
+        refused(bound.bind, path + "/other.sock")
+    elif stat.S_ISREG(os.lstat(path).st_mode):
+        refused(os.open, path, os.O_WRONLY)
+        refused(os.truncate, path, 0)
+os.system("mount -o remount,rw /run/envtool 2>/dev/null; umount /run/envtool 2>/dev/null")
+refused(os.mkdir, TOP + "/made")
+
+def ask(name):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(TOP + "/fresh.sock")
+        connection.sendall(b"fresh " + name + b"\\n")
+        return connection.recv(4096)
+
+for name in (b"other", b"other-1", b"unit:other", b"../other", b"service:other", b"kv-1", b"envtool", b"", b"*"):
+    assert b"there is no service" in ask(name), (name, ask(name))
+assert b"a request is" in ask(b"kv\\nfresh other")
+assert ask(b"kv") == b"ok\\n"
+print("all refused")
+"""
+
+
+@pytest.mark.parametrize("user", ["user", "root"])
+def test_a_hostile_task_gets_nothing_else(project, user):
+    """It can neither write to what envtool shares with it, nor name a service of the env that runs beside it."""
+    project.write("hostile.py", HOSTILE)
+    spec = SPEC.partition("      test: |")[0]
+    other = "  other: {command: python3 server.py, set: {STATUS: '0'}, ready: 8000, prepare: {data: [/srv/kv]}}\n"
+    beside = "  beside:\n    services: [other]\n    tasks:\n      test: sleep 2; python3 client.py GET http://other:8000/starts\n"
+    spec = spec.replace("envs:\n", f"{other}envs:\n{beside}")
+    project.spec(f"{spec}      test: {{run: python3 hostile.py, user: {user}}}\n")
+    done = project.envtool("test")
+    if user == "root" and "your containers have one id only" in done.said + done.out:
+        return  # there is no such task with a single id
+    assert done.status == 0, done.said + done.out
+    logs = project.project / ".envtool/last"
+    assert (logs / "unit.test.log").read_text() == "all refused\n"
+    assert (logs / "beside.test.log").read_text() == "x\n", "started once"

@@ -478,3 +478,46 @@ def test_a_group_that_a_failure_does_not_end(place):
         place.runner.on("run-bad", listens(80))
         group.start(place.locals(services)[:2])
         assert {state.stage for state in group.states()} == {"ready"}
+
+
+# ---- fresh -----------------------------------------------------------------------------------------------------------
+
+
+def test_fresh(place):
+    """Killed, not stopped: what it would write at its end is thrown away."""
+    place.runner.on("run-db", listens(5000))
+    with place.group() as group:
+        group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 5000}], replicas=2)]))
+        before = [place.started(f"db-{number}") for number in (1, 2)]
+        group.fresh("db")
+        after = [place.started(f"db-{number}") for number in (1, 2)]
+        assert not {*map(id, before)} & {*map(id, after)}
+        assert [(state.replica, state.stage) for state in group.states()] == [("db-1", "ready"), ("db-2", "ready")]
+        group.check()
+        with pytest.raises(ServiceError, match="there is no service `kv` here"):
+            group.fresh("kv")
+
+
+def test_fresh_that_nobody_waits_for_any_more(place):
+    """The service has 60 s to be ready, and a task that has ended does not wait for that."""
+    place.runner.on("run-db", listens(5000))
+    over = threading.Event()
+    with place.group() as group:
+        group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 5000}])]))
+        place.runner.on("run-db", lambda container: container.wait())
+        threading.Timer(0.1, over.set).start()
+        began = time.monotonic()
+        group.fresh("db", over)
+        assert 0.1 <= time.monotonic() - began < 2
+
+
+def test_fresh_ends_as_the_group_does(place):
+    """A new one that dies before it is ready fails the run, as any service."""
+    place.runner.on("run-db", listens(5000))
+    with place.group() as group:
+        group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 5000}])]))
+        place.runner.on("run-db", ends(3, "why\n"))
+        with pytest.raises(ServiceError, match="exit 3"):
+            group.fresh("db")
+        with pytest.raises(ServiceError, match="exit 3"):
+            group.check()

@@ -225,7 +225,8 @@ class _Supervisor:
         sources = [
             operation[2]
             for operation in self.program["operations"]
-            if operation[0] == "project" or (operation[0] == "bind" and (operation[4] or not operation[3]))
+            if operation[0] in ("project", "checkout")
+            or (operation[0] == "bind" and (operation[4] or not operation[3]))
         ]
         maps = mounts.owner_namespaces(sources, self.user, self.ids)
         syscalls.command_line_range()  # every process that is forked from here on knows it

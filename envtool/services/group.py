@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from envtool.build.context import Cancel
@@ -78,7 +79,7 @@ class ServiceGroup:
                 runner=context.runner,
                 pod=self._pod,
                 pump=self._pump,
-                project=self.setting.project,
+                see_project=self.setting.see_project or (lambda: self.setting.project),
                 restart=self.setting.restart,
                 open_log=self._open_log,
                 open_scratch=self._open_scratch,
@@ -127,7 +128,9 @@ class ServiceGroup:
         try:
             with self._condition:
                 if replica not in self._logs:
-                    self._logs[replica] = ReplicaLog(rundir.create_file(path))
+                    self._logs[replica] = log = ReplicaLog(rundir.create_file(path))
+                    if self.setting.output is not None:
+                        log.listen(partial(self.setting.output, replica))
                 return self._logs[replica]
         except OSError as error:
             raise StoreError(f"the log cannot be written: {error.strerror}: {path}", code="evidence-write") from error
@@ -294,18 +297,7 @@ class ServiceGroup:
             )
 
     def _state(self, replica: Replica) -> ReplicaState:
-        return ReplicaState(
-            service=replica.request.name,
-            replica=replica.name,
-            stage=replica.stage,
-            since=replica.since,
-            address=replica.address,
-            restarts=replica.restarts,
-            status=replica.status,
-            error=replica.error,
-            killed=replica.killed,
-            log=self._log_path(replica.name),
-        )
+        return ReplicaState.of(replica, self._log_path(replica.name))
 
     def usage(self, replica: str) -> Usage:
         """Returns what the processes of a replica use now. Raises ServiceError for a name that there is not."""
@@ -420,7 +412,35 @@ class ServiceGroup:
                 if position < local.request.replicas:
                     self._keep_if_ready(service, [self._add_replica(service, local)])
                 self._remove_replicas(service, old[position : position + 1])
-            service.local = local
+            published, service.local = service.local.request.publish, local
+            if published != local.request.publish:
+                self._unpublish(service)
+                self._publish(service)
+
+    def remove(self, name: str) -> None:
+        """Drains and stops a service, and forgets it; what needs it is the caller's to stop before. Raises
+        ServiceError."""
+        service = self._service(name)
+        with self._operation:
+            with self._condition:
+                service.is_stopping = True
+            self._remove_replicas(service, [*service.replicas.values()])
+            self._unpublish(service)
+            with self._condition:
+                self._services.pop(name, None)
+
+    def fail(self, name: str, error: EnvtoolError) -> None:
+        """Kills a service's replicas at once, and returns when they have ended; they stay failed, for this reason.
+        Raises ServiceError."""
+        replicas = [*self._service(name).replicas.values()]
+        for replica in replicas:
+            replica.fail(error)
+        for replica in replicas:
+            replica.await_end()
+
+    def _unpublish(self, service: RunningService) -> None:
+        while service.published:
+            self._pod.unpublish(service.published.popitem()[0])
 
     def _keep_if_ready(self, service: RunningService, new: list[Replica]) -> None:
         try:

@@ -39,7 +39,7 @@ class ReplicaSite(NamedTuple):
     runner: Runner
     pod: StartedPod
     pump: LogPump
-    project: ServiceProject
+    see_project: Callable[[], ServiceProject]
     restart: str  # the policy of services that have none
     open_log: Callable[[str], ReplicaLog]  # by the replica's name
     open_scratch: Callable[[str], AbstractContextManager[str]]  # "memory" or "disk" -> its directory
@@ -105,6 +105,12 @@ class Replica:
         if container is not None:
             self.killed = True
             container.kill()
+
+    def fail(self, error: EnvtoolError) -> None:
+        """Kills its container, if it runs, for a reason that is none of its own. Returns at once."""
+        if not self._over.is_set():
+            self.error = error
+            self.kill()
 
     def await_end(self, seconds: float | None = None) -> bool:
         """Returns whether nothing of it runs any more, within so many seconds."""
@@ -173,6 +179,8 @@ class Replica:
             began = time.monotonic()
             ended = self._run_once()
             self.status = ended.status
+            if self.error is not None:
+                raise self.error
             if self._stop.is_set() or (request.once and ended.status == 0):
                 self._set_stage("ended")
                 return
@@ -202,7 +210,7 @@ class Replica:
             member = site.pod.add_member(self.name, self.request.name)
             exits.callback(self._leave_pod)
             self.address = member.address
-            program = make_service_program(self.service, site.project, member, scratch)
+            program = make_service_program(self.service, site.see_project(), member, scratch)
             self._log.begin()
             writer, drained = site.pump.open(self._log.feed)
             with site.pod.namespaces(self.name) as joins:

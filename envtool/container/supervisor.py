@@ -155,9 +155,7 @@ class Container:
         self._supervisor.stop(syscalls.SIGTERM)
 
     def exec(self, argv: Sequence[str], **options: Any) -> Execution:
-        """Start a further command while the steps run. Called by any thread. `execution.Execution` has the options, and
-        what is raised.
-        """
+        """Start a further command while the steps run. Called by any thread. See `execution` for options and errors."""
         from envtool.container.execution import Execution
 
         return Execution(self._supervisor, argv, **options)

@@ -412,35 +412,7 @@ class ServiceGroup:
                 if position < local.request.replicas:
                     self._keep_if_ready(service, [self._add_replica(service, local)])
                 self._remove_replicas(service, old[position : position + 1])
-            published, service.local = service.local.request.publish, local
-            if published != local.request.publish:
-                self._unpublish(service)
-                self._publish(service)
-
-    def remove(self, name: str) -> None:
-        """Drains and stops a service, and forgets it; what needs it is the caller's to stop before. Raises
-        ServiceError."""
-        service = self._service(name)
-        with self._operation:
-            with self._condition:
-                service.is_stopping = True
-            self._remove_replicas(service, [*service.replicas.values()])
-            self._unpublish(service)
-            with self._condition:
-                self._services.pop(name, None)
-
-    def fail(self, name: str, error: EnvtoolError) -> None:
-        """Kills a service's replicas at once, and returns when they have ended; they stay failed, for this reason.
-        Raises ServiceError."""
-        replicas = [*self._service(name).replicas.values()]
-        for replica in replicas:
-            replica.fail(error)
-        for replica in replicas:
-            replica.await_end()
-
-    def _unpublish(self, service: RunningService) -> None:
-        while service.published:
-            self._pod.unpublish(service.published.popitem()[0])
+            service.local = local
 
     def _keep_if_ready(self, service: RunningService, new: list[Replica]) -> None:
         try:

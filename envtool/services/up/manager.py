@@ -25,7 +25,7 @@ from envtool.services.up import service_status
 from envtool.services.up.control_protocol import ControlRequest
 from envtool.services.up.control_server import ControlServer, Reply
 from envtool.services.up.project_state import SOCKET, StateClaim, StateRecord
-from envtool.services.up.project_watch import ProjectWatch
+from envtool.services.up.project_watch import ProjectWatch, project_digest
 from envtool.services.up.service_log import LogLine, ServiceLog
 from envtool.services.up.standing_group import StandingGroup
 from envtool.services.up.writable_checkout import Checkout, CheckoutGuard
@@ -83,6 +83,7 @@ class ServiceManager:
         self._record = StateRecord("", "")
         self._context: Context | None = None
         self._stages: dict[str, tuple[str, float]] = {}  # of replicas, as the log has them
+        self._views: dict[str, str] = {}  # digest of the project's files when a service was started, by service
         self._scaled: dict[str, int] = {}  # replicas, where `scale` was called since the spec was read
         self._closed_at_end: list[Callable[[], object]] = []
 
@@ -128,6 +129,7 @@ class ServiceManager:
         with ExitStack() as exits:
             with self._operation:
                 loaded = self._take(order)
+                view = self._view()
                 user = loaded.single_id
                 setting = GroupSetting(
                     context=loaded.context,
@@ -146,6 +148,7 @@ class ServiceManager:
                 self._group = exits.enter_context(StandingGroup(setting, spare=spare, user=user))
                 self._group.start(loaded.services)
                 self._loaded = {local.request.name: local for local in loaded.services}
+                self._views = dict.fromkeys(self._loaded, view)
                 self._set_watch(on=order.watch)
             ready({"ready": True})
             while not self._ended.wait(BEAT_SECONDS):
@@ -166,6 +169,12 @@ class ServiceManager:
         self._project, self._context = loaded.see_project, loaded.context
         self._closed_at_end.append(loaded.close)
         return loaded
+
+    def _view(self) -> str:
+        """Returns a digest of the project's files, but for those that decide the services themselves."""
+        assert self._context is not None
+        root = self._context.root
+        return project_digest(root, snapshot.cache_path(self._context.store.root, root), self._files)
 
     def _see_project(self) -> ServiceProject:
         """Returns the project as a container that starts now sees it."""
@@ -274,10 +283,12 @@ class ServiceManager:
         error of the first that fails; what was replaced before stays, and what comes after is as it was."""
         group = self._running()
         before = self._order
-        loaded = self._take(order)
+        loaded, view = self._take(order), self._view()
         for local in loaded.services:
-            self._apply_to(group, local, report, mounted_anew=before.writable != order.writable)
-            self._loaded[local.request.name] = local
+            name = local.request.name
+            seen_anew = before.writable != order.writable or (not order.writable and self._views.get(name) != view)
+            self._apply_to(group, local, report, seen_anew=seen_anew and local.request.project)
+            self._loaded[name], self._views[name] = local, view
         if order.services:  # the others were not asked for
             self._order = order._replace(services=(*self._loaded,))
         else:
@@ -287,7 +298,7 @@ class ServiceManager:
         self._writes = order.writable
         self._set_watch(on=order.watch)
 
-    def _apply_to(self, group: StandingGroup, local: LocalService, report: Report, *, mounted_anew: bool) -> None:
+    def _apply_to(self, group: StandingGroup, local: LocalService, report: Report, *, seen_anew: bool) -> None:
         name = local.request.name
         old = self._loaded.get(name)
         fields = old.request.changed_fields(local.request) if old is not None else ()
@@ -299,15 +310,15 @@ class ServiceManager:
                 group.remove(name)
                 raise
             report({"started": name})
-        elif fields == ("replicas",) and old.prepared == local.prepared and not failed:
+        elif fields == ("replicas",) and old.prepared == local.prepared and not failed and not seen_anew:
             self._scaled.pop(name, None)
             group.scale(name, local.request.replicas)
             report({"scaled": name, "replicas": local.request.replicas})
-        elif fields or old.prepared != local.prepared or failed or (mounted_anew and local.request.project):
+        elif fields or old.prepared != local.prepared or failed or seen_anew:
             if "replicas" in fields:
                 self._scaled.pop(name, None)
             group.replace(name, self._as_scaled(local))
-            report({"replaced": name, "fields": list(fields)})
+            report({"replaced": name, "fields": list(fields) or (["project"] if seen_anew else [])})
         else:
             report({"unchanged": name})
 
@@ -319,11 +330,12 @@ class ServiceManager:
 
     def _restart_readers(self, reason: str) -> None:
         """Restarts the services that see the project: each new replica is ready before an old one ends."""
-        group = self._running()
+        group, view = self._running(), self._view()
         for name, local in [*self._loaded.items()]:
             if local.request.project and not local.request.once:
                 self._log.note(f"{name} is restarted: {reason}")
                 group.replace(name, self._as_scaled(local))
+                self._views[name] = view
 
     def _as_scaled(self, local: LocalService) -> LocalService:
         """Returns a service with the replicas that `scale` gave it."""

@@ -1,4 +1,4 @@
-"""Says which files of the project changed, for `envtool up --watch`: files that git ignores do not count.
+"""Says whether and which files of the project changed, for `envtool up`: files that git ignores do not count.
 
 Events of the kernel only say that it is time to look. What changed is the difference of two snapshots
 (project/snapshot.py), so a file that is written again as it was changes nothing.
@@ -6,10 +6,11 @@ Events of the kernel only say that it is time to look. What changed is the diffe
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeAlias
 
 from envtool.errors import MakeError
@@ -106,6 +107,21 @@ class ProjectWatch:
 
     def _note(self, events: list[TreeEvent]) -> None:
         self._new.update(event.path for event in events if event.is_new_directory)
+
+
+def project_digest(root: str, record: str, files: Collection[str]) -> str:
+    """Returns a digest of the project's files but for some; "" where they cannot be read now. `record` is as in
+    ProjectWatch."""
+    try:
+        found = snapshot.take_snapshot(root, record)
+        entries = _entries(snapshot_diff.snapshot_manifest(found))
+    except snapshot.SnapshotError:
+        return ""
+    digest = hashlib.sha256()
+    for name, (mode, content) in sorted(entries.items()):
+        if os.fsdecode(name) not in files:
+            digest.update(b"%s\0%s\0%s\0" % (name, mode, content))
+    return digest.hexdigest()
 
 
 def _entries(manifest: bytes) -> Entries:

@@ -18,7 +18,7 @@ from envtool.project import rundir
 from envtool.services import host_ports, service_errors
 from envtool.services.group_values import GroupSetting, ReplicaState, RunningService
 from envtool.services.pod_place import PodPlace, open_place
-from envtool.services.replica import Replica, ReplicaSite
+from envtool.services.replica import Replica, ReplicaSite, drain
 from envtool.services.replica_log import LogPump, ReplicaLog
 from envtool.services.service_container import LocalService
 from envtool.store import layers
@@ -432,9 +432,7 @@ class ServiceGroup:
         with self._condition:
             for replica in replicas:
                 service.replicas.pop(replica.number, None)
-        deadline = time.monotonic() + service.local.request.grace
-        for replica in replicas:
-            replica.drain(max(0.0, deadline - time.monotonic()))
+        drain(replicas, service.local.request.grace)
         for replica in replicas:
             replica.begin_stop()
         deadline = time.monotonic() + service.local.request.grace

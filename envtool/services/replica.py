@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -121,16 +121,12 @@ class Replica:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def drain(self, seconds: float) -> None:
-        """Takes it out of the answers for its service's name, and waits until its open connections have ended, or so
-        many seconds have passed."""
+    def withdraw(self) -> None:
+        """Takes it out of the answers for its service's name; open connections stay."""
         self._set_ready(ready=False)
-        end, quiet = time.monotonic() + seconds, 0
-        while time.monotonic() < end and quiet < _DRAIN_LOOKS and not self._over.is_set():
-            quiet = 0 if self._has_connections() else quiet + 1
-            self._over.wait(_DRAIN_PAUSE)
 
-    def _has_connections(self) -> bool:
+    def has_connections(self) -> bool:
+        """Returns whether somebody is connected to a port that it listens on."""
         container = self._container
         sockets = container.tcp_sockets() if container is not None else ()
         ports = {sock.port for sock in sockets if sock.state == LISTENING}
@@ -296,3 +292,15 @@ class Replica:
     def _fail(self, error: EnvtoolError) -> None:
         self.error = error
         self._set_stage("failed")
+
+
+def drain(replicas: Sequence[Replica], seconds: float) -> None:
+    """Takes replicas out of the answers for their service's name, and waits until their open connections have ended, or
+    so many seconds have passed."""
+    for replica in replicas:
+        replica.withdraw()
+    end, quiet = time.monotonic() + seconds, dict.fromkeys(replicas, 0)
+    while time.monotonic() < end and (busy := [replica for replica in quiet if quiet[replica] < _DRAIN_LOOKS]):
+        for replica in busy:
+            quiet[replica] = quiet[replica] + 1 if replica.await_end(0) or not replica.has_connections() else 0
+        time.sleep(_DRAIN_PAUSE)

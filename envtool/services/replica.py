@@ -28,8 +28,8 @@ ReplicaStage: TypeAlias = Literal["starting", "ready", "restarting", "stopping",
 MAX_RESTARTS = 10  # in a row, none of which stayed for STABLE_SECONDS
 STABLE_SECONDS = 10.0
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 10.0  # seconds before a start: twice as long each time
-_DRAIN_PAUSE = 0.01  # seconds between two looks at open connections
-_DRAIN_LOOKS = 3  # in a row that must find none: a client may have just been given the address
+_LATE_CLIENTS = 0.03  # seconds in which a client connects that has just been given the address
+_DRAIN_PAUSE = 0.01  # seconds between two looks at open connections: the kernel's table of them takes 12 ms to read
 _READ_SECONDS = 0.5  # that its last output has to arrive
 
 
@@ -299,8 +299,7 @@ def drain(replicas: Sequence[Replica], seconds: float) -> None:
     so many seconds have passed."""
     for replica in replicas:
         replica.withdraw()
-    end, quiet = time.monotonic() + seconds, dict.fromkeys(replicas, 0)
-    while time.monotonic() < end and (busy := [replica for replica in quiet if quiet[replica] < _DRAIN_LOOKS]):
-        for replica in busy:
-            quiet[replica] = quiet[replica] + 1 if replica.await_end(0) or not replica.has_connections() else 0
-        time.sleep(_DRAIN_PAUSE)
+    end, busy, pause = time.monotonic() + seconds, [*replicas], _LATE_CLIENTS
+    while busy and time.monotonic() < end:
+        time.sleep(pause)
+        busy, pause = [replica for replica in busy if replica.has_connections()], _DRAIN_PAUSE

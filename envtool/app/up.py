@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -198,20 +198,24 @@ def main(arguments: dict[str, Any], report: socket.socket) -> None:
     state = ProjectState(arguments["store"], arguments["key"])
     order = arguments["order"]
 
-    def ready(message: dict[str, Any]) -> None:
-        control_protocol.send(report, {**message, "end": True})
+    def tell(message: dict[str, Any]) -> None:
+        with suppress(OSError):  # who started this may have been killed: the services go on
+            control_protocol.send(report, {**message, "end": True})
         report.close()
 
+    error: EnvtoolError | None = None
     try:
         hold(
             state,
             arguments["root"],
             arguments["spec"],
             UpOrder(**{**order, "services": tuple(order["services"])}),
-            ready=ready,
+            ready=tell,
         )
+        if report.fileno() >= 0:
+            error = EnvtoolError("the services were stopped while they were being started", code="up-stopped")
     except Exception as raised:
         error = raised if isinstance(raised, EnvtoolError) else internal(raised)
-        if report.fileno() >= 0:
-            control_protocol.send(report, control_protocol.error_message(error))
+    if error is not None and report.fileno() >= 0:
+        tell(control_protocol.error_message(error))
     os._exit(0)

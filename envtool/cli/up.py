@@ -14,7 +14,7 @@ from envtool.cli.common_options import (
     read_settings,
     resolve_options,
 )
-from envtool.errors import Interrupted
+from envtool.errors import EnvtoolError, Interrupted
 
 if TYPE_CHECKING:
     from typing import Any, Unpack
@@ -65,12 +65,17 @@ def command(
     order = up.make_order(settings.request(envs=envs, **options), services, watch=watch, writable=writable)
     run_with_display(settings, lambda emit, cancel: up.build(order, emit, cancel), events=False)
     state, root, spec = up.find_state(up.request_of(order))
-    if state.is_running():
-        _update(settings, state, order)
-    elif detach:
-        _detach(state, root, spec, order)
-    else:
-        return _hold(settings, state, root, spec, order)
+    try:
+        if state.is_running():
+            _update(settings, state, order)
+        elif detach:
+            _detach(state, root, spec, order)
+        else:
+            return _hold(settings, state, root, spec, order)
+    except EnvtoolError as error:
+        if error.code != "up-busy" or not state.is_running():
+            raise
+        _update(settings, state, order)  # another `up` began at the same time: it goes on with what this one asks for
     _show(settings)
     return 0
 

@@ -435,6 +435,35 @@ def test_killed_at_any_moment(up, depth):
     assert get(port(up)).startswith("one ")
 
 
+def test_two_at_the_same_moment(up):
+    """One starts them, the other goes on with what runs."""
+    write(up, api(2) + worker(up))
+    first, second = up.start("up", "-d"), up.start("up", "-d")
+    for done in (up.finish(first), up.finish(second)):
+        assert done.status == 0, done.err
+        assert "api-2     ready" in done.err
+    assert len(managers(up)) == 1
+
+
+def test_down_while_they_are_being_started(up):
+    write(up, f"\n  slow: {{command: sleep {up.nap}, ready: {{log: never, within: 100s}}}}\n")
+    process = up.start("up", "-d")
+    up.until(up.asleep, "it is being started")
+    assert up.envtool("down").status == 0
+    done = up.finish(process)
+    assert done.status == 3
+    assert "stopped while they were being started" in done.err
+
+
+def test_the_services_outlive_who_started_them(up):
+    write(up, f"\n  slow: {{command: sleep 1; echo ready; exec sleep {up.nap}, ready: {{log: ready}}}}\n")
+    process = up.start("up", "-d")
+    up.until(lambda: managers(up), "it is being started")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    up.until(lambda: services(up).get("slow", {}).get("replicas", [{}])[0].get("state") == "ready", "it is ready")
+
+
 def test_down_ends_one_that_hangs(up):
     write(up, worker(up))
     assert up.envtool("up", "-d").status == 0

@@ -138,10 +138,10 @@ class StateClaim:
 
     def release(self) -> None:
         """Give the lock back; the record and the log stay, for `ps` and `logs`. A second call does nothing."""
-        with suppress(OSError):
-            os.unlink(self.state.join(SOCKET))
         descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
+        if descriptor >= 0:  # else it may be another holder's by now
+            with suppress(OSError):
+                os.unlink(self.state.join(SOCKET))
             os.close(descriptor)
 
     def remove(self) -> None:

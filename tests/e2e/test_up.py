@@ -458,7 +458,7 @@ def test_down_while_they_are_being_started(up):
 def test_the_services_outlive_who_started_them(up):
     write(up, f"\n  slow: {{command: sleep 1; echo ready; exec sleep {up.nap}, ready: {{log: ready}}}}\n")
     process = up.start("up", "-d")
-    up.until(lambda: managers(up), "it is being started")
+    up.until(lambda: "slow" in services(up), "it is being started")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     up.until(lambda: services(up).get("slow", {}).get("replicas", [{}])[0].get("state") == "ready", "it is ready")

@@ -62,7 +62,9 @@ def run_detached(module: str) -> None:
     from importlib import import_module
 
     report = socket.socket(fileno=REPORT)
-    import_module(module).main(json.loads(report.recv(_MAX_ARGUMENTS)), report)
+    if arguments := report.recv(_MAX_ARGUMENTS):  # else who started this has been killed
+        import_module(module).main(json.loads(arguments), report)
+    os._exit(0)
 
 
 def _import_path() -> list[str]:

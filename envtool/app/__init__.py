@@ -17,10 +17,12 @@ output_files     says before anything runs that a file for an output cannot be w
 permissions      reads what the caller allows projects to have of this machine
 project_pins     the pins of an env's base and layers, for verbs of plugins
 read_spec        reads the spec alone: `list`
+running_services shows, stops, scales and enters services that run: `ps`, `down`, `scale`, `logs`
 spec_schema      the JSON Schema of a spec, with the kinds of the installed plugins: `schema`
 starter          detects what a project without a spec is, and checks its first spec: `init`
 tasks            runs a task in every env that has it, in parallel: `test`, `build`, `run`
 team_cache       shows the team cache, and creates signing keys: `cache`
+up               starts services, or changes those that run: `up`
 verify_builds    builds layers and outputs twice and compares them: `verify`
 why              explains why bases, layers and tasks are cached or not: `why`
 """

@@ -9,6 +9,7 @@ console          what the standard streams can show; chooses the display
 diff             `envtool diff`
 docs             writes docs/cli.md from the command line: `python -m envtool.cli.docs > docs/cli.md`
 doctor           `envtool doctor`
+down             `envtool down [SERVICE...]`
 exec             `envtool exec ENV -- CMD…`
 export           `envtool export`
 fastpath         the fast paths of `exec`, `test`, `build` and `run TASK`
@@ -23,16 +24,20 @@ inspect_tables   text and JSON of `inspect` and `diff`
 interactive      builds an env and gives the terminal to a command in it: for `exec` and `shell`
 list             `envtool list`
 lock             `envtool lock`
+logs             `envtool logs [SERVICE...]`
 main             parses argv, calls the verb, and turns errors into messages and exit statuses
 missing_command  says which program was perhaps meant, where `exec` did not find one
 plan             `envtool plan`
 plan_text        the text of `plan`: what is done for each base and layer, why, and the sums
 plugin_verbs     the verbs of plugins, as commands of click
+ps               `envtool ps`
 push             `envtool push`
 report_writer    writes the reports of a run: `--report`, `--junit`
 run              `envtool run TASK`
 sbom             `envtool sbom`
+scale            `envtool scale SERVICE=N...`
 schema           `envtool schema`
+service_tables   text and JSON of `up`, `ps` and `logs`
 session          runs work in a thread, shows its events, handles ^C: for all verbs that build layers
 shell            `envtool shell ENV`
 signals          handles ^C, SIGTERM and SIGHUP
@@ -40,6 +45,7 @@ store            `envtool store`
 store_tables     text and JSON of `gc` and `store`
 tables           tables; text and JSON of `list`, `plan`, `lock`, `fetch`, `export`, `push`, `doctor`
 test             `envtool test`
+up               `envtool up [SERVICE...]`
 vendor           `envtool vendor`
 verify           `envtool verify`
 verify_tables    runs `verify`; its text and JSON

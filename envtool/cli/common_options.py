@@ -130,14 +130,19 @@ def _store_option(ctx: click.Context, param: click.Parameter, value: object) -> 
         ctx.meta[_META + str(param.name)] = value
 
 
-def common_options(*, json: bool = True, container: bool = True) -> list[click.Parameter]:
+def common_options(*, json: bool = True, container: bool = True, short_file: bool = True) -> list[click.Parameter]:
     """New copies of the options that the group and every verb take. `json`: help has `--json`; `container`: `-vv` means
-    more than `-v`."""
+    more than `-v`; `short_file`: `-f` is `--file`."""
     option = partial(click.Option, expose_value=False, callback=_store_option)
     verbose = "Show all output as it comes" + ("; -vv: also how a container is made." if container else ".")
     return [
         option(("-C", "directory"), metavar="DIR", type=click.Path(), help="Work in the project of this directory."),
-        option(("-f", "--file"), metavar="FILE", type=click.Path(), help="The spec (default: envtool.yaml)."),
+        option(
+            ("-f", "--file") if short_file else ("--file",),
+            metavar="FILE",
+            type=click.Path(),
+            help="The spec (default: envtool.yaml).",
+        ),
         option(("-v", "--verbose"), count=True, help=verbose),
         option(("-q", "--quiet"), is_flag=True, help="Show failures and the last line only."),
         option(("--json",), is_flag=True, hidden=not json, help="Write JSON to standard output (docs/json.md)."),
@@ -201,7 +206,8 @@ def complete_verbose_twice(ctx: click.Context, incomplete: str) -> list[Completi
 
 class Verb(click.Command):
     """A verb with its examples. `tail`: whether it takes words after `--`. `stdout`: what standard output does where
-    it never has JSON. `container`: whether `-vv` shows how the container is made."""
+    it never has JSON. `container`: whether `-vv` shows how the container is made. `short_file`: whether `-f` is
+    `--file`."""
 
     def __init__(
         self,
@@ -210,6 +216,7 @@ class Verb(click.Command):
         tail: bool = False,
         stdout: str = "",
         container: bool = False,
+        short_file: bool = True,
         **attributes: Any,
     ) -> None:
         attributes["context_settings"] = {"help_option_names": ["-h", "--help"]}
@@ -217,7 +224,7 @@ class Verb(click.Command):
         self.examples = examples
         self.tail = tail
         self.stdout, self.container = stdout, container
-        self.params += common_options(json=not stdout, container=container)
+        self.params += common_options(json=not stdout, container=container, short_file=short_file)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The options that begin so, with `-vv` where it means more than `-v`."""
@@ -253,6 +260,14 @@ def complete_env_names(ctx: click.Context, param: click.Parameter, incomplete: s
 def complete_task_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
     """Completion: the tasks of the spec."""
     return [name for name in _env_and_task_names(ctx)[1] if name.startswith(incomplete)]
+
+
+def complete_service_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+    """Completion: the services of the spec."""
+    if (spec := _load_spec(ctx)) is None:
+        return []
+    services = (*spec.services, *(service for env in spec.envs for service in env.services))
+    return [name for name in dict.fromkeys(service.name for service in services) if name.startswith(incomplete)]
 
 
 def complete_report_formats(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call

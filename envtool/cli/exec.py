@@ -1,22 +1,31 @@
-"""`envtool exec ENV -- CMD…`."""
+"""`envtool exec ENV -- CMD…`, and `envtool exec --service NAME -- CMD…`."""
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from envtool.cli.common_options import Verb, complete_env_names, read_settings, resolve_options
+from envtool.cli.common_options import (
+    Verb,
+    complete_env_names,
+    complete_service_names,
+    read_settings,
+    resolve_options,
+)
 from envtool.errors import UsageError
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import ResolveOptions
+    from envtool.cli.common_options import ResolveOptions, Settings
 
 EXAMPLES = """
 envtool exec unit -- python -m pytest -x
 envtool exec 'unit[trixie]' -- cat /etc/os-release
+envtool exec --service db -- psql
 """
 
 
@@ -29,17 +38,35 @@ envtool exec 'unit[trixie]' -- cat /etc/os-release
     container=True,
     options_metavar="[OPTIONS]",
 )
-@click.argument("env", shell_complete=complete_env_names)
+@click.argument("env", required=False, metavar="ENV", shell_complete=complete_env_names)
 @click.argument("words", nargs=-1, metavar="-- CMD...")
+@click.option(
+    "--service",
+    metavar="NAME",
+    shell_complete=complete_service_names,
+    help="In place of ENV: a service that `envtool up` runs, or a replica such as `api-2`.",
+)
 @resolve_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **options: Unpack[ResolveOptions]) -> int:
+def command(
+    ctx: click.Context,
+    /,
+    env: str | None,
+    words: tuple[str, ...],
+    service: str | None,
+    **options: Unpack[ResolveOptions],
+) -> int:
     """Run a command in an env, in a throw-away container, and end with its exit status.
 
     Standard output has only the output of the command, byte for byte; messages of envtool go to standard error. With
-    `-vv` they have a line for each operation that makes the container.
+    `-vv` they have a line for each operation that makes the container. With `--service` the command runs beside the
+    service, in its container, as its user.
     """
     argv = words + tuple(ctx.obj)
+    if service is not None:
+        return _enter(read_settings(ctx), service, (*((env,) if env else ()), *argv))
+    if env is None:
+        raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
     if not argv:
         raise UsageError(
             f"no command to run in `{env}`", code="usage.command", hint=f"`envtool shell {env}` opens a shell"
@@ -47,3 +74,15 @@ def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **options: 
     from envtool.cli.interactive import run_interactively
 
     return run_interactively(read_settings(ctx), env, argv, **options)
+
+
+def _enter(settings: Settings, service: str, argv: tuple[str, ...]) -> int:
+    from envtool.app import running_services
+
+    if not argv:
+        hint = f"`envtool exec --service {service} -- sh` opens a shell"
+        raise UsageError(f"no command to run in `{service}`", code="usage.command", hint=hint)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    return running_services.enter(
+        settings.request(), service, argv, terminal=terminal, term=os.environ.get("TERM", "dumb")
+    )

@@ -29,6 +29,11 @@ VERBS = {
     "run": "Run any other task.",
     "exec": "Run a command in an env.",
     "shell": "Open a shell in an env.",
+    "up": "Start the services of the project, or replace what changed.",
+    "down": "Stop them; nothing of them is left.",
+    "ps": "Show the services that run.",
+    "logs": "Show what they print.",
+    "scale": "Let a service have more or fewer replicas.",
     "list": "Show the envs with their bases, layers and tasks.",
     "plan": "Show what a run would do for each base and layer, and why.",
     "why": "Explain why a layer is cached, or what changed.",
@@ -53,13 +58,15 @@ VERBS = {
 }
 GROUPS = {  # the headings of help
     "Run": ("test", "build", "run", "exec", "shell"),
+    "Services": ("up", "down", "ps", "logs", "scale"),
     "Inspect": ("list", "plan", "why", "inspect", "diff", "verify"),
     "Pin": ("lock", "fetch", "vendor"),
     "Publish": ("export", "push", "sbom", "cache"),
     "Maintain": ("init", "import", "store", "gc", "doctor", "schema", "version", "completion"),
 }
 SYNONYMS = {  # what other programs call a verb
-    "ls": "list", "sh": "shell", "bash": "shell", "enter": "shell", "up": "test", "check": "test",
+    "ls": "list", "sh": "shell", "bash": "shell", "enter": "shell", "check": "test",
+    "start": "up", "stop": "down", "log": "logs",
     "clean": "gc", "prune": "gc", "rm": "gc", "update": "lock", "upgrade": "lock",
 }  # fmt: skip
 EXAMPLES = """

@@ -115,7 +115,7 @@ def set_window(terminal: int, window: int) -> None:
     fcntl.ioctl(terminal, _SET_WINDOW, rows + columns + bytes(4))
 
 
-def _window_of(descriptors: tuple[int, ...]) -> int:
+def window_of(descriptors: tuple[int, ...]) -> int:
     """Returns the size of the first terminal among the descriptors, 0 if there is none."""
     for descriptor in descriptors:
         try:
@@ -148,6 +148,55 @@ def send_request(supervisor: RunningContainer, message: bytes, descriptors: tupl
         if time.monotonic() > end:
             raise _silent()
         time.sleep(0.01)  # hundreds of requests may be waiting
+
+
+def send_command(
+    supervisor: RunningContainer,
+    argv: Sequence[str],
+    *,
+    stdin: int = -1,  # /dev/null
+    stdout: int = 1,
+    stderr: int = 2,
+    window: int = -1,  # rows << 16 | columns of a terminal that it gets in place of the streams; -1: none
+    env: Mapping[str, str] | None = None,
+    workdir: str = "",
+    user: str = "",
+    timeout: float | None = None,
+    grace: float = 2.0,
+) -> _socket.socket:
+    """Send the request for a command to pid 1. Returns its channel, which an Execution serves: in this process, or in
+    another one that gets the descriptor. The command is killed once the last copy is closed. Raises SandboxError,
+    ValueError.
+    """
+    step = supervisor.program["steps"][-1]
+    if user and supervisor.program["user"] != "root":
+        raise ValueError("only a container of root has other users")
+    request = ExecRequest(
+        tuple(argv),
+        {**step["env"], **(env or {})},
+        workdir or step["cwd"],
+        user or step.get("user", ""),
+        -1 if timeout is None else _milliseconds(timeout),
+        _milliseconds(grace),
+        window,
+    )
+    stdio = (stdin, stdout, stderr)
+    if window < 0:
+        _check_streams(stdio)
+        if supervisor.ids.mode == "root":
+            userns.give_pipes((stdout, stderr), supervisor.ids.host_id(supervisor.user))
+    message, content = request.pack()
+    descriptors = [os.memfd_create("command", os.MFD_CLOEXEC)]
+    try:
+        with open(descriptors[0], "wb", closefd=False) as file:
+            file.write(content)
+        if window < 0:
+            descriptors += stdio if stdin >= 0 else [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), *stdio[1:]]
+        return send_request(supervisor, message, tuple(descriptors))
+    finally:
+        os.close(descriptors[0])
+        if stdin < 0 and len(descriptors) > 1:
+            os.close(descriptors[1])
 
 
 def _send(supervisor: RunningContainer, message: bytes, rights: bytes) -> bool:
@@ -245,66 +294,33 @@ class Execution:
     """A command that runs in a container, and a context: at its end the command does not run any more.
 
     It runs as the last step of the container does (user, capabilities, filter, limits, variables, working directory),
-    but for what its arguments say. Its processes belong to the container: what it leaves in the background runs until
-    the container ends.
+    but for what its arguments say: those of `send_command`, and `terminal`, for a pty that is joined to the descriptors
+    0 and 1 of this process. Its processes belong to the container: what it leaves in the background runs until the
+    container ends.
     """
 
-    def __init__(
-        self,
-        supervisor: RunningContainer,
-        argv: Sequence[str],
-        *,
-        stdin: int = -1,  # /dev/null
-        stdout: int = 1,
-        stderr: int = 2,
-        terminal: bool = False,
-        env: Mapping[str, str] | None = None,
-        workdir: str = "",
-        user: str = "",
-        timeout: float | None = None,
-        grace: float = 2.0,
-    ) -> None:
+    def __init__(self, supervisor: RunningContainer, argv: Sequence[str], **options: Any) -> None:
+        terminal = bool(options.pop("terminal", False))
+        window = window_of((0, 1)) if terminal else -1
+        self._attach(send_command(supervisor, argv, window=window, **options), terminal=terminal)
+
+    @classmethod
+    def of_channel(cls, channel: _socket.socket, *, terminal: bool) -> Execution:
+        """Returns the command of a channel that `send_command` returned, perhaps in another process of this user."""
+        execution = cls.__new__(cls)
+        execution._attach(channel, terminal=terminal)  # noqa: SLF001 - of its own class
+        return execution
+
+    def _attach(self, channel: _socket.socket, *, terminal: bool) -> None:
         self._began = time.monotonic()
         self._result: ExecutionResult | None = None
         self._terminal: PtyTerminal | None = None
         self._failure: SandboxError | None = None
-        step = supervisor.program["steps"][-1]
-        if user and supervisor.program["user"] != "root":
-            raise ValueError("only a container of root has other users")
-        request = ExecRequest(
-            tuple(argv),
-            {**step["env"], **(env or {})},
-            workdir or step["cwd"],
-            user or step.get("user", ""),
-            -1 if timeout is None else _milliseconds(timeout),
-            _milliseconds(grace),
-            _window_of((0, 1)) if terminal else -1,
-        )
-        if not terminal:
-            _check_streams((stdin, stdout, stderr))
-            if supervisor.ids.mode == "root":
-                userns.give_pipes((stdout, stderr), supervisor.ids.host_id(supervisor.user))
-        self._start(supervisor, request, (stdin, stdout, stderr))
-
-    def _start(self, supervisor: RunningContainer, request: ExecRequest, stdio: tuple[int, int, int]) -> None:
-        message, content = request.pack()
-        descriptors = [os.memfd_create("command", os.MFD_CLOEXEC)]
-        try:
-            with open(descriptors[0], "wb", closefd=False) as file:
-                file.write(content)
-            if request.window < 0:
-                descriptors += (
-                    stdio if stdio[0] >= 0 else [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), *stdio[1:]]
-                )
-            self._channel = send_request(supervisor, message, tuple(descriptors))
-        finally:
-            os.close(descriptors[0])
-            if stdio[0] < 0 and len(descriptors) > 1:
-                os.close(descriptors[1])
+        self._channel = channel
         self._poll = select.poll()
         self._poll.register(self._channel, select.POLLIN)
         try:
-            self._hear_start(terminal=request.window >= 0)
+            self._hear_start(terminal=terminal)
         except BaseException:
             self._channel.close()
             raise

@@ -1,13 +1,16 @@
 """The operations of rootfs.py that few containers need: extra trees, caches, generated files, tmpfs, parts of other
-trees, and copies in the project. Imported only for a program that has one, before the root changes.
+trees, copies in the project, and a project that can be written to. Imported only for a program that has one, before
+the root changes.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from envtool.container import copy_files, mounts, rootfs
+from envtool.fs.beneath import open_beneath
 from envtool.fs.rootpaths import resolve_in_root
 
 TYPE_CHECKING = False
@@ -26,6 +29,16 @@ def _open_tree(root: Rootfs, number: int, operation: Operation, maps: Maps) -> N
 
 def _open_cache(root: Rootfs, number: int, operation: Operation, maps: Maps) -> None:
     root.opened[number] = rootfs.clone_source(operation[2], _NOSUID_NODEV, recursive=False)
+
+
+def _open_checkout(root: Rootfs, number: int, operation: Operation, maps: Maps) -> None:
+    _, _, source, identity, _ = operation
+    descriptor = rootfs.clone_source(source, _NOSUID_NODEV, recursive=False, identity=identity)
+    if root.ids.mode == "root" and not mounts.map_owner(descriptor, maps):
+        raise rootfs.SourceError(
+            errno.EOPNOTSUPP, f"{source}: its file system has no id-mapped mounts, for a container that writes to it"
+        )
+    root.opened[number] = descriptor
 
 
 def _make_tree(root: Rootfs, number: int, operation: Operation) -> int:
@@ -135,7 +148,24 @@ def _apply_peek(root: Rootfs, number: int, operation: Operation, descriptor: int
     mounts.attach(mounts.clone(staged, _NOSUID_NODEV, recursive=False), target)
 
 
-OPEN: dict[str, Callable[..., None]] = {"tree": _open_tree, "cache": _open_cache}
+def _apply_checkout(root: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    """Attach the project, then make the protected paths read-only: each by a descriptor, on a way without links, and
+    only if it is the inode that was found. Another container may write to the project meanwhile.
+    """
+    _, target, _, _, protected = operation
+    rootfs.attach(root, number, operation, descriptor)
+    for path, *identity in protected:
+        opened = open_beneath(target, path, os.O_PATH, follow=False)
+        try:
+            info = os.fstat(opened)
+            if [info.st_dev, info.st_ino] != identity:
+                raise OSError(errno.ESTALE, f"{target}/{path}, which was replaced meanwhile,")
+            mounts.make_readonly_here(opened)
+        finally:
+            os.close(opened)
+
+
+OPEN: dict[str, Callable[..., None]] = {"tree": _open_tree, "cache": _open_cache, "checkout": _open_checkout}
 MAKE: dict[str, Callable[..., int]] = {"tree": _make_tree, "file": _note_file, "peek": _look_at_peek}
 APPLY: dict[str, Callable[..., None]] = {
     "tree": rootfs.attach,
@@ -144,4 +174,5 @@ APPLY: dict[str, Callable[..., None]] = {
     "file": _apply_file,
     "tmpfs": _apply_tmpfs,
     "peek": _apply_peek,
+    "checkout": _apply_checkout,
 }

@@ -113,6 +113,19 @@ def attach(descriptor: int, target: str) -> None:
         os.close(descriptor)
 
 
+def make_readonly_here(descriptor: int) -> None:
+    """Mount an open file or directory read-only over itself. The mount is on this very inode, wherever it is moved to
+    meanwhile; nobody in this mount namespace can rename, replace or remove it then (EBUSY).
+    """
+    flags = _OPEN_TREE_CLONE | _CLOEXEC | _AT_EMPTY_PATH | _AT_RECURSIVE
+    tree = syscall("open_tree", descriptor, "", flags)
+    try:
+        set_attributes(tree, RDONLY)
+        syscall("move_mount", tree, "", descriptor, "", 0x4 | 0x40)  # F_EMPTY_PATH, T_EMPTY_PATH
+    finally:
+        os.close(tree)
+
+
 def pivot_root(new_root: str) -> None:
     """Swap the root: `new_root` becomes it, and the old root is unmounted (pivot_root(2), "pivot_root(., .)")."""
     os.chdir(new_root)

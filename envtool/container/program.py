@@ -119,6 +119,9 @@ class ProjectMount:
     hidden: tuple[str, ...] = ()
     target: str = "/project"
     identity: tuple[int, ...] = ()  # device and inode that the project must have; empty: not checked
+    # Writes go to the project itself, but for these (path, device, inode), which are read-only; nothing is hidden, and
+    # no layer covers it. None: writes are ephemeral.
+    writable_but: tuple[tuple[str, int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,12 +217,19 @@ class Program:
         project = self.project
         if project is None:
             return
+        if project.writable_but is not None:
+            yield ("checkout", project.target, project.source, project.identity, project.writable_but)
+            yield from self._join_operations(project)
+            return
         covers = (self.covering, self.inputs, self.produced) if self.covering else ((), (), ())
         yield ("project", project.target, project.source, project.identity, *covers)
-        for source, target in self.joins:
-            yield ("join", target, source, target.startswith(f"{project.target}/"))
+        yield from self._join_operations(project)
         for source, target in self.copies:
             yield ("copy", target, source)
+
+    def _join_operations(self, project: ProjectMount) -> Iterator[Operation]:
+        for source, target in self.joins:
+            yield ("join", target, source, target.startswith(f"{project.target}/"))
 
     def _etc_operations(self) -> Iterator[Operation]:
         if self.root.own and all(step.call for step in self.steps):
@@ -242,7 +252,7 @@ class Program:
         plain = seccomp.build_filter(single=False, sync=self.sync, ask=ask)
         return {
             "operations": self.operations(),
-            "hidden": self.project.hidden if self.project else (),
+            "hidden": self.project.hidden if self.project and self.project.writable_but is None else (),
             "steps": tuple(_step_dict(step, self.env) for step in self.steps),
             "user": self.user,
             "network": self.network,

@@ -52,6 +52,13 @@ class Protection:
             return path, "a file of the spec is an output only where `outputs:` has its whole name"
         return None
 
+    def reader(self, path: str) -> str:
+        """Returns which program of this machine obeys what is at a path: "git", "envtool", or "" for none."""
+        names = [_fold_name(part) for part in _parts(path)]
+        if any(map(_is_git, names)):
+            return "git"
+        return "envtool" if any(map(_is_envtool_file, names)) or "/".join(names) in self._paths else ""
+
     def is_protected_target(self, path: str) -> bool:
         """Returns whether a link's target leads to a file of git's or envtool's."""
         names: list[str] = []

@@ -15,6 +15,7 @@ symlink   a symlink
 mask      hides a file or directory of the kernel
 readonly  makes a part of the kernel's files read-only
 project   the project: hidden paths left out, layer trees over it, ephemeral writes
+checkout  the project itself, which is written to, with paths that are read-only
 join      a directory of the root, at a path in the project too
 copy      a copy of a file or tree of the root in the project, where the project has none
 bind      a file or directory of this machine
@@ -89,6 +90,8 @@ def _details(kind: str, values: list[Any]) -> str:
         case "project", [source, _, layers, _, _]:
             covered = f", under {len(layers)} tree{'s' * (len(layers) != 1)}" if layers else ""
             return f"from {source}{covered}, writes are lost"
+        case "checkout", [source, _, protected]:
+            return f"from {source}, writable but for {len(protected)} paths"
         case (("join" | "copy"), [source, *_]):
             return f"from {source} of the root"
         case "bind", [source, readonly, mapped, _]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from envtool.container import userns
 
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from mmap import mmap
@@ -60,6 +61,10 @@ class StartedContainer(Protocol):
 
     def exec(self, argv: Sequence[str], **options: Any) -> AbstractContextManager[StartedCommand]:
         """Starts a further command: see `execution.Execution`. Raises SandboxError where the container has ended."""
+        ...
+
+    def exec_channel(self, argv: Sequence[str], **options: Any) -> _socket.socket:
+        """Starts a further command for another process, which gets its channel: see `execution.send_command`."""
         ...
 
     def has_file(self, path: str) -> bool:

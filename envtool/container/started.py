@@ -9,13 +9,14 @@ from __future__ import annotations
 import _thread
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envtool.container import execution, messages, pid1, supervisor, syscalls
 from envtool.errors import SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import _socket
+    from collections.abc import Iterator, Sequence
 
 LISTENING, ESTABLISHED = "LISTEN", "ESTABLISHED"
 _STATES = {"0A": LISTENING, "01": ESTABLISHED}  # tcp_states.h
@@ -76,6 +77,10 @@ class LocalContainer(supervisor.Container):
     def kill(self) -> None:
         """See StartedContainer."""
         self._supervisor.signal(syscalls.SIGKILL)
+
+    def exec_channel(self, argv: Sequence[str], **options: Any) -> _socket.socket:
+        """See StartedContainer."""
+        return execution.send_command(self._supervisor, argv, **options)
 
     def has_file(self, path: str) -> bool:
         """See StartedContainer. pid 1 looks, which has the container's root: no link leads out of it."""

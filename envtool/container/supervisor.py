@@ -155,9 +155,7 @@ class Container:
         self._supervisor.stop(syscalls.SIGTERM)
 
     def exec(self, argv: Sequence[str], **options: Any) -> Execution:
-        """Start a further command while the steps run. Called by any thread. `execution.Execution` has the options, and
-        what is raised.
-        """
+        """Start a further command while the steps run. Called by any thread. See `execution` for options and errors."""
         from envtool.container.execution import Execution
 
         return Execution(self._supervisor, argv, **options)
@@ -225,7 +223,8 @@ class _Supervisor:
         sources = [
             operation[2]
             for operation in self.program["operations"]
-            if operation[0] == "project" or (operation[0] == "bind" and (operation[4] or not operation[3]))
+            if operation[0] in ("project", "checkout")
+            or (operation[0] == "bind" and (operation[4] or not operation[3]))
         ]
         maps = mounts.owner_namespaces(sources, self.user, self.ids)
         syscalls.command_line_range()  # every process that is forked from here on knows it

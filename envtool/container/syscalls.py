@@ -36,10 +36,12 @@ NUMBERS = {
     "pidfd_open": 434, "close_range": 436, "pidfd_getfd": 438, "mount_setattr": 442,
     "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     **({"clone": 56, "pivot_root": 155, "mount": 165, "umount2": 166, "capset": 126, "seccomp": 317, "unshare": 272,
-        "setns": 308, "signalfd4": 289, "getdents64": 217, "inotify_init1": 294, "inotify_add_watch": 254}
+        "setns": 308, "signalfd4": 289, "getdents64": 217, "inotify_init1": 294, "inotify_add_watch": 254,
+        "inotify_rm_watch": 255}
        if X86_64 else
        {"clone": 220, "pivot_root": 41, "mount": 40, "umount2": 39, "capset": 91, "seccomp": 277, "unshare": 97,
-        "setns": 268, "signalfd4": 74, "getdents64": 61, "inotify_init1": 26, "inotify_add_watch": 27}),
+        "setns": 268, "signalfd4": 74, "getdents64": 61, "inotify_init1": 26, "inotify_add_watch": 27,
+        "inotify_rm_watch": 28}),
 }
 # fmt: on
 

@@ -15,6 +15,7 @@ service_container  The request of a service from its stack, and the container of
 service_errors     The errors of services, with their place in the spec and the last lines of their logs
 service_request    ServiceRequest: one service as a plain value
 state_plan         The key of prepared state, from all that decides it
+up/                Holds the services of a project for a user, who starts and stops them by hand
 
 A task uses them so:
 

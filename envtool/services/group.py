@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from envtool.build.context import Cancel
@@ -17,7 +18,7 @@ from envtool.project import rundir
 from envtool.services import host_ports, service_errors
 from envtool.services.group_values import GroupSetting, ReplicaState, RunningService
 from envtool.services.pod_place import PodPlace, open_place
-from envtool.services.replica import Replica, ReplicaSite
+from envtool.services.replica import Replica, ReplicaSite, drain
 from envtool.services.replica_log import LogPump, ReplicaLog
 from envtool.services.service_container import LocalService
 from envtool.store import layers
@@ -78,7 +79,7 @@ class ServiceGroup:
                 runner=context.runner,
                 pod=self._pod,
                 pump=self._pump,
-                project=self.setting.project,
+                see_project=self.setting.see_project or (lambda: self.setting.project),
                 restart=self.setting.restart,
                 open_log=self._open_log,
                 open_scratch=self._open_scratch,
@@ -127,7 +128,9 @@ class ServiceGroup:
         try:
             with self._condition:
                 if replica not in self._logs:
-                    self._logs[replica] = ReplicaLog(rundir.create_file(path))
+                    self._logs[replica] = log = ReplicaLog(rundir.create_file(path))
+                    if self.setting.output is not None:
+                        log.listen(partial(self.setting.output, replica))
                 return self._logs[replica]
         except OSError as error:
             raise StoreError(f"the log cannot be written: {error.strerror}: {path}", code="evidence-write") from error
@@ -294,18 +297,7 @@ class ServiceGroup:
             )
 
     def _state(self, replica: Replica) -> ReplicaState:
-        return ReplicaState(
-            service=replica.request.name,
-            replica=replica.name,
-            stage=replica.stage,
-            since=replica.since,
-            address=replica.address,
-            restarts=replica.restarts,
-            status=replica.status,
-            error=replica.error,
-            killed=replica.killed,
-            log=self._log_path(replica.name),
-        )
+        return ReplicaState.of(replica, self._log_path(replica.name))
 
     def usage(self, replica: str) -> Usage:
         """Returns what the processes of a replica use now. Raises ServiceError for a name that there is not."""
@@ -440,9 +432,7 @@ class ServiceGroup:
         with self._condition:
             for replica in replicas:
                 service.replicas.pop(replica.number, None)
-        deadline = time.monotonic() + service.local.request.grace
-        for replica in replicas:
-            replica.drain(max(0.0, deadline - time.monotonic()))
+        drain(replicas, service.local.request.grace)
         for replica in replicas:
             replica.begin_stop()
         deadline = time.monotonic() + service.local.request.grace

@@ -27,6 +27,8 @@ class GroupSetting:
     # What a service that fails does: it ends the group (`failure` is set, `cancel` becomes readable), or not.
     fails: bool = True
     changed: Callable[[ReplicaState], None] | None = None  # called by any thread when a replica changes
+    output: Callable[[str, bytes], None] | None = None  # gets what a replica prints; called by one thread
+    see_project: Callable[[], ServiceProject] | None = None  # the project as it is now; None: as it was
 
 
 class ReplicaState(NamedTuple):
@@ -42,6 +44,22 @@ class ReplicaState(NamedTuple):
     error: EnvtoolError | None
     killed: bool  # it did not end by its stop signal
     log: str  # path
+
+    @classmethod
+    def of(cls, replica: Replica, log: str) -> ReplicaState:
+        """Returns the state of a replica now."""
+        return cls(
+            service=replica.request.name,
+            replica=replica.name,
+            stage=replica.stage,
+            since=replica.since,
+            address=replica.address,
+            restarts=replica.restarts,
+            status=replica.status,
+            error=replica.error,
+            killed=replica.killed,
+            log=log,
+        )
 
 
 class RunningService:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -28,8 +28,8 @@ ReplicaStage: TypeAlias = Literal["starting", "ready", "restarting", "stopping",
 MAX_RESTARTS = 10  # in a row, none of which stayed for STABLE_SECONDS
 STABLE_SECONDS = 10.0
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 10.0  # seconds before a start: twice as long each time
-_DRAIN_PAUSE = 0.01  # seconds between two looks at open connections
-_DRAIN_LOOKS = 3  # in a row that must find none: a client may have just been given the address
+_LATE_CLIENTS = 0.03  # seconds in which a client connects that has just been given the address
+_DRAIN_PAUSE = 0.01  # seconds between two looks at open connections: the kernel's table of them takes 12 ms to read
 _READ_SECONDS = 0.5  # that its last output has to arrive
 
 
@@ -39,7 +39,7 @@ class ReplicaSite(NamedTuple):
     runner: Runner
     pod: StartedPod
     pump: LogPump
-    project: ServiceProject
+    see_project: Callable[[], ServiceProject]
     restart: str  # the policy of services that have none
     open_log: Callable[[str], ReplicaLog]  # by the replica's name
     open_scratch: Callable[[str], AbstractContextManager[str]]  # "memory" or "disk" -> its directory
@@ -106,6 +106,12 @@ class Replica:
             self.killed = True
             container.kill()
 
+    def fail(self, error: EnvtoolError) -> None:
+        """Kills its container, if it runs, for a reason that is none of its own. Returns at once."""
+        if not self._over.is_set():
+            self.error = error
+            self.kill()
+
     def await_end(self, seconds: float | None = None) -> bool:
         """Returns whether nothing of it runs any more, within so many seconds."""
         return self._over.wait(seconds)
@@ -115,16 +121,12 @@ class Replica:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def drain(self, seconds: float) -> None:
-        """Takes it out of the answers for its service's name, and waits until its open connections have ended, or so
-        many seconds have passed."""
+    def withdraw(self) -> None:
+        """Takes it out of the answers for its service's name; open connections stay."""
         self._set_ready(ready=False)
-        end, quiet = time.monotonic() + seconds, 0
-        while time.monotonic() < end and quiet < _DRAIN_LOOKS and not self._over.is_set():
-            quiet = 0 if self._has_connections() else quiet + 1
-            self._over.wait(_DRAIN_PAUSE)
 
-    def _has_connections(self) -> bool:
+    def has_connections(self) -> bool:
+        """Returns whether somebody is connected to a port that it listens on."""
         container = self._container
         sockets = container.tcp_sockets() if container is not None else ()
         ports = {sock.port for sock in sockets if sock.state == LISTENING}
@@ -173,6 +175,8 @@ class Replica:
             began = time.monotonic()
             ended = self._run_once()
             self.status = ended.status
+            if self.error is not None:
+                raise self.error
             if self._stop.is_set() or (request.once and ended.status == 0):
                 self._set_stage("ended")
                 return
@@ -202,7 +206,7 @@ class Replica:
             member = site.pod.add_member(self.name, self.request.name)
             exits.callback(self._leave_pod)
             self.address = member.address
-            program = make_service_program(self.service, site.project, member, scratch)
+            program = make_service_program(self.service, site.see_project(), member, scratch)
             self._log.begin()
             writer, drained = site.pump.open(self._log.feed)
             with site.pod.namespaces(self.name) as joins:
@@ -288,3 +292,14 @@ class Replica:
     def _fail(self, error: EnvtoolError) -> None:
         self.error = error
         self._set_stage("failed")
+
+
+def drain(replicas: Sequence[Replica], seconds: float) -> None:
+    """Takes replicas out of the answers for their service's name, and waits until their open connections have ended, or
+    so many seconds have passed."""
+    for replica in replicas:
+        replica.withdraw()
+    end, busy, pause = time.monotonic() + seconds, [*replicas], _LATE_CLIENTS
+    while busy and time.monotonic() < end:
+        time.sleep(pause)
+        busy, pause = [replica for replica in busy if replica.has_connections()], _DRAIN_PAUSE

@@ -62,6 +62,8 @@ class ServiceProject(NamedTuple):
     binds: tuple[BindMount, ...] = ()  # of git's directory
     peeks: tuple[PeekMount, ...] = ()
     watch: tuple[str, ...] = ()  # directories of the container whose opened files are reported
+    # Containers write to the checkout, but for these (path, device, inode); None: their writes are lost.
+    writable_but: tuple[tuple[str, int, int], ...] | None = None
 
 
 # ---- the request -----------------------------------------------------------------------------------------------------
@@ -262,7 +264,11 @@ def make_service_program(service: LocalService, project: ServiceProject, member:
     return replace(
         program,
         project=ProjectMount(
-            source=project.root, hidden=project.hidden, target=PROJECT, identity=project_identity(project.root)
+            source=project.root,
+            hidden=project.hidden,
+            target=PROJECT,
+            identity=project_identity(project.root),
+            writable_but=project.writable_but,
         ),
         joins=mounts["joins"],
         covering=tuple(number + above for number in mounts["covering"]),

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from envtool.container.execution import ExecutionResult
 from envtool.container.pod import Attempt, Member
@@ -194,6 +194,10 @@ class FakeStartedContainer:
             raise SandboxError("the container does not run", code="container-ended")
         program = replace(self._program, steps=(ContainerStep(argv=tuple(argv)),))
         return FakeCommand(self._runner, program, options["stdout"])
+
+    def exec_channel(self, argv: Sequence[str], **options: Any) -> NoReturn:
+        """Another process cannot be given a command that a function stands in for. Raises SandboxError."""
+        raise SandboxError("a container of a FakeRunner has no channels", code="fake-runner")
 
     def has_file(self, path: str) -> bool:
         """See StartedContainer."""

@@ -788,6 +788,66 @@ def diff(request, first, second):
 
 # ---- in the place of the app ------------------------------------------------------------------------------------------
 
+
+def show(request, *, everywhere=False):
+    from envtool.app.running_services import ProjectServices
+    from envtool.services.up.project_state import StateRecord
+
+    requests.append((request, everywhere))
+    now = time.time()
+    fields = {"status": None, "restarts": 0, "published": [], "memory": 0, "error": "", "since": now - 75}
+    api = {**fields, "service": "api", "published": [[8000, 43210], [9000, 43211]], "memory": 23_400_000}
+    replicas = (
+        {**api, "replica": "api-1", "state": "ready", "address": "10.64.0.2"},
+        {**api, "replica": "api-2", "state": "restarting", "address": "10.64.0.3", "restarts": 3, "status": 1},
+        {**fields, "service": "migrate", "replica": "migrate-1", "state": "exited", "address": "10.64.0.4", "status": 0},
+        {**fields, "service": "web", "replica": "web-1", "state": "failed", "address": "10.64.0.5", "status": 3,
+         "error": "service `web` ended 10 times in a row: exit 3 at the last (envtool.yaml:9:3)"},
+    )  # fmt: skip
+    record = StateRecord("/p", "envtool.yaml", started=now - 80, seen=now - 3)
+    running = ProjectServices(root="/p", spec="envtool.yaml", running=True, record=record, replicas=replicas)
+    killed = ProjectServices(root="/q", spec="other.yaml", running=False, record=record)
+    failed = ProjectServices(
+        root="/r", spec="envtool.yaml", running=False,
+        record=record._replace(ended=now - 30, reason="failed: service `web` ended before it was ready: exit 3"),
+    )  # fmt: skip
+    return {"empty": (), "mixed": (running, killed, failed) if everywhere else (running,), "killed": (killed,)}[
+        scenario()
+    ]
+
+
+def stop(request, services=(), *, everywhere=False):
+    requests.append((request, services, everywhere))
+    if scenario() == "mixed" and not services:
+        yield {"project": "/p", "spec": "envtool.yaml", "stopped": True}
+        yield {"project": "/q", "spec": "envtool.yaml", "stopped": False}
+    yield from ({"stopped": name} for name in services)
+
+
+def scale(request, counts):
+    requests.append((request, counts))
+    if scenario() == "empty":
+        from envtool.services.up.control_client import not_running
+
+        raise not_running()
+    return [{"scaled": name, "replicas": count} for name, count in counts.items()]
+
+
+def read_logs(request, services, *, count, follow):
+    from envtool.services.up.service_log import LogLine
+
+    requests.append((request, services, count, follow))
+    yield LogLine(1_700_000_000.25, "api-1", "serving \x1b[32mon\x1b[0m 8000")
+    yield LogLine(1_700_000_000.5, "envtool", "api-1 is ready")
+    yield LogLine(1_700_000_001.0, "migrate-1", "done\x1b]0;title\x07")
+
+
+def enter(request, service, argv, *, terminal, term):
+    requests.append((request, service, argv))
+    print(f"{service}: {' '.join(argv)}")
+    return 7
+
+
 REPLACED = {
     "envtool.app.env_stack": (execute,),
     "envtool.app.image_output": (export, push, sbom),
@@ -796,6 +856,7 @@ REPLACED = {
     "envtool.app.maintenance": (gc, store_path, store_remove, store_size, store_verify),
     "envtool.app.make_plan": (plan,),
     "envtool.app.read_spec": (listeners, load, load_and_keep, run_offers),
+    "envtool.app.running_services": (enter, read_logs, scale, show, stop),
     "envtool.app.spec_schema": (schema,),
     "envtool.app.starter": (around, check, detect),
     "envtool.app.tasks": (run,),

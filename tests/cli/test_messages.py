@@ -67,6 +67,27 @@ CASES = {
     "exec-json": ("mixed", ["--json", "exec", "lint", "true"]),
     "exec-no-dashes": ("mixed", ["exec", "lint", "ls", "-l"]),
     "shell": ("mixed", ["shell", "lint"]),
+    "exec-service": ("mixed", ["exec", "--service", "db", "--", "psql", "-l"]),
+    "exec-service-nothing": ("mixed", ["exec", "--service", "db"]),
+    "exec-no-env": ("mixed", ["exec", "--", "true"]),
+    "ps": ("mixed", ["ps"]),
+    "ps-all": ("mixed", ["ps", "--all"]),
+    "ps-color": ("mixed", ["ps", "--color", "always"]),
+    "ps-empty": ("empty", ["ps"]),
+    "ps-killed": ("killed", ["ps"]),
+    "down": ("mixed", ["down"]),
+    "down-json": ("mixed", ["down", "--json"]),
+    "down-one": ("mixed", ["down", "api"]),
+    "down-empty": ("empty", ["down"]),
+    "down-contradiction": ("mixed", ["down", "--all", "api"]),
+    "scale": ("mixed", ["scale", "api=3", "web=0"]),
+    "scale-json": ("mixed", ["scale", "api=3", "--json"]),
+    "scale-bad": ("mixed", ["scale", "api=many"]),
+    "scale-empty": ("empty", ["scale", "api=3"]),
+    "logs": ("mixed", ["logs", "-n", "3", "-f", "api"]),
+    "logs-color": ("mixed", ["logs", "--color", "always"]),
+    "logs-json": ("mixed", ["logs", "--json"]),
+    "logs-all": ("mixed", ["logs"]),
     "gc": ("mixed", ["gc", "--keep-size", "20GB"]),
     "gc-dry-run": ("mixed", ["gc", "--older-than", "7d", "--dry-run", "-v"]),
     "gc-nothing": ("nothing", ["gc", "-q"]),
@@ -194,7 +215,7 @@ def test_a_store_that_cannot_be_used_is_a_finding(envtool, monkeypatch):
 # ---- no line that a terminal would wrap ------------------------------------------------------------------------------
 
 WIDTHS = (60, 80, 100, 160, 200)
-TELLING = ("list", "plan", "why", "lock", "cache", "gc", "store", "inspect", "diff")
+TELLING = ("ps", "list", "plan", "why", "lock", "cache", "gc", "store", "inspect", "diff")
 SHOWN = {
     name: case for name, case in CASES.items()
     if "--json" not in case[1] and {*TELLING} & {*case[1]} and name not in ("gc-bad-size", "gc-bad-age")
@@ -206,6 +227,7 @@ TIMES = re.compile(r"\b\d+\.\ds\b|\b\d+m\d\ds\b|\b\d+(?:\.\d+)? (?:kB|MB|GB)\b")
 PRINTERS = (
     "cli.tables",
     "cli.inspect_tables",
+    "cli.service_tables",
     "cli.store_tables",
     "cli.cache_tables",
     "cli.verify_tables",

@@ -46,6 +46,7 @@ SHARED = {
     "store": "the verb, and the package behind it",
     "tasks": "tasks of envs",
     "test_output": "what test runners print",
+    "up": "the verb, and the package behind it",
     "vendor": "the verb, and what writes the folder",
     "verify": "the verb, and the package behind it",
     "why": "the verb, and what answers it",

@@ -1,0 +1,414 @@
+"""The service manager: holds the services of one project, as long as the user wants them.
+
+It runs in the foreground of `envtool up`, or detached (detach.py). It knows services as plain values, and gets them
+from `load`, which reads the spec, again at each `up`. What it is asked for comes through control_server.py; everything
+that changes services is done one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeAlias
+
+from envtool import __version__
+from envtool.build.context import Cancel, Context
+from envtool.errors import EnvtoolError, UsageError, near_name_hint
+from envtool.project import snapshot
+from envtool.services.group_values import GroupSetting, ReplicaState
+from envtool.services.service_container import LocalService, ServiceProject
+from envtool.services.up import service_status
+from envtool.services.up.control_protocol import ControlRequest
+from envtool.services.up.control_server import ControlServer, Reply
+from envtool.services.up.project_state import SOCKET, StateClaim, StateRecord
+from envtool.services.up.project_watch import ProjectWatch, project_digest
+from envtool.services.up.service_log import LogLine, ServiceLog
+from envtool.services.up.standing_group import StandingGroup
+from envtool.services.up.writable_checkout import Checkout, CheckoutGuard
+
+BEAT_SECONDS = 5.0  # between two notes that the manager is alive
+LOGS = "replicas"  # the directory of the group's own logs
+
+
+class UpOrder(NamedTuple):
+    """What `envtool up` asks for. `request` are the fields of its CommandRequest; `services` empty: all."""
+
+    request: dict[str, Any]
+    services: tuple[str, ...] = ()
+    watch: bool = False
+    writable: bool = False
+
+
+class LoadedServices(NamedTuple):
+    """The services of a project, needed ones first, all layers in the store. `files` are the spec, what it includes,
+    and the lock, relative to the project; `context` holds the leases."""
+
+    context: Context
+    services: tuple[LocalService, ...]
+    files: tuple[str, ...]
+    single_id: bool
+    see_project: Callable[[], ServiceProject]  # as it is now: what git ignores changes
+    close: Callable[[], object]  # to be called when no container uses it any more
+
+
+Load: TypeAlias = Callable[[UpOrder, Cancel], LoadedServices]
+Report: TypeAlias = Callable[[dict[str, Any]], object]
+
+
+class ServiceManager:
+    """Holds the services of the project whose `claim` it has. `listen` gets each line of the log. `run` is called once;
+    `stop` by any thread, or a signal handler."""
+
+    def __init__(self, claim: StateClaim, load: Load, listen: Callable[[LogLine], None] | None = None) -> None:
+        self._claim, self._load = claim, load
+        self._log = ServiceLog(claim.state.path, listen)
+        self._operation = threading.RLock()  # one change at a time
+        self._ended = threading.Event()
+        self._cancel = Cancel.make()
+        self._stop_reader, self._stop_writer = os.pipe2(os.O_CLOEXEC)
+        self._watch_writer = -1  # closed to end the watch of the project's files
+        self._writes = False  # whether a container may write to the checkout
+        self._reason = ""
+        self._group: StandingGroup | None = None
+        self._loaded: dict[str, LocalService] = {}
+        self._files: tuple[str, ...] = ()
+        self._order = UpOrder({})
+        self._project: Callable[[], ServiceProject] = lambda: ServiceProject("")
+        self._checkout: Checkout | None = None
+        self._guard: CheckoutGuard | None = None
+        self._record = StateRecord("", "")
+        self._context: Context | None = None
+        self._stages: dict[str, tuple[str, float]] = {}  # of replicas, as the log has them
+        self._views: dict[str, str] = {}  # digest of the project's files when a service was started, by service
+        self._scaled: dict[str, int] = {}  # replicas, where `scale` was called since the spec was read
+        self._closed_at_end: list[Callable[[], object]] = []
+
+    @property
+    def reason(self) -> str:
+        """Why it ended; "" while it runs."""
+        return self._reason
+
+    # ---- the life of it
+
+    def run(self, order: UpOrder, root: str, spec: str, ready: Report) -> None:
+        """Start the services of an order; call `ready` when they all are; return when they have been stopped. Raises
+        the error of the service that failed first, SpecError, SandboxError, StoreError, Interrupted."""
+        self._record = StateRecord(root, spec, __version__, os.getpid(), time.time())
+        self._claim.write_record(self._record)
+        os.mkdir(self._claim.state.join(LOGS))
+        reason = "failed"
+        try:
+            with ControlServer(self._claim.state.path, SOCKET, self._handle):
+                self._hold(order, ready)
+            reason = self._reason
+        except EnvtoolError as error:
+            reason = self._reason or f"failed: {error.message}"
+            self._log.note(reason)
+            raise
+        finally:
+            self._ended.set()
+            self._set_watch(on=False)
+            os.close(self._stop_writer)
+            for close in self._closed_at_end:
+                close()
+            self._log.close()
+            self._claim.write_record(self._record._replace(ended=time.time(), reason=reason))
+
+    def stop(self, reason: str) -> None:
+        """Let `run` stop the services and return. Further calls do nothing."""
+        self._reason = self._reason or reason
+        self._ended.set()
+        if self._group is None or not self._loaded:  # they are only being started
+            self._cancel.set()
+
+    def _hold(self, order: UpOrder, ready: Report) -> None:
+        with ExitStack() as exits:
+            with self._operation:
+                loaded = self._take(order)
+                view = self._view()
+                user = loaded.single_id
+                setting = GroupSetting(
+                    context=loaded.context,
+                    project=ServiceProject(loaded.context.root),
+                    see_project=self._see_project,
+                    env="",
+                    name="up",
+                    directory=self._claim.state.join(LOGS),
+                    restart="on-failure",
+                    publishes=True,
+                    fails=False,
+                    changed=self._on_change,
+                    output=self._log.feed,
+                )
+                spare = sum(local.request.replicas for local in loaded.services)
+                self._group = exits.enter_context(StandingGroup(setting, spare=spare, user=user))
+                self._group.start(loaded.services)
+                self._loaded = {local.request.name: local for local in loaded.services}
+                self._views = dict.fromkeys(self._loaded, view)
+                self._set_watch(on=order.watch)
+            ready({"ready": True})
+            while not self._ended.wait(BEAT_SECONDS):
+                self._claim.touch()
+            self._log.note(f"stopping ({self._reason})")
+
+    def _take(self, order: UpOrder) -> LoadedServices:
+        """Returns the services of an order, and takes over what decides how their containers see the project."""
+        loaded = self._load(order, self._cancel)
+        if order.writable and self._guard is None:
+            self._checkout = Checkout(loaded.context.root, loaded.files)
+            self._checkout.prepare()
+            self._guard = CheckoutGuard(self._checkout, self._stop_reader, self._on_protected_change)
+            self._guard.start()
+            threading.Thread(target=self._guard.run, name="checkout guard", daemon=True).start()
+        self._writes |= order.writable
+        self._order, self._files = order, loaded.files
+        self._project, self._context = loaded.see_project, loaded.context
+        self._closed_at_end.append(loaded.close)
+        return loaded
+
+    def _view(self) -> str:
+        """Returns a digest of the project's files, but for those that decide the services themselves."""
+        assert self._context is not None
+        root = self._context.root
+        return project_digest(root, snapshot.cache_path(self._context.store.root, root), self._files)
+
+    def _see_project(self) -> ServiceProject:
+        """Returns the project as a container that starts now sees it."""
+        project = self._project()
+        if self._order.writable and self._guard is not None:
+            protected = self._guard.protected()
+            return project._replace(writable_but=tuple((item.path, item.device, item.inode) for item in protected))
+        return project
+
+    # ---- requests
+
+    def _handle(self, request: ControlRequest, reply: Reply) -> None:
+        fields = request.fields
+        match request.command:
+            case "status":
+                for message in self._status():
+                    reply.send(message)
+            case "follow":
+                reply.wait_for_end(self._ended.is_set)
+            case "up":
+                with self._operation:
+                    self._apply(UpOrder(**{**fields, "services": tuple(fields["services"])}), reply.send)
+            case "scale":
+                with self._operation:
+                    self._scale(fields["counts"], reply.send)
+            case "stop" if fields["services"]:
+                with self._operation:
+                    self._remove(fields["services"], reply.send)
+            case "stop":
+                self.stop("down")
+            case "exec":
+                self._execute(request, reply)
+
+    def _running(self) -> StandingGroup:
+        if self._group is None or not self._loaded or self._ended.is_set():
+            raise UsageError("the services are being started or stopped", code="up-busy", hint="try again in a moment")
+        return self._group
+
+    def _check_names(self, names: list[str]) -> None:
+        for name in names:
+            if name not in self._loaded:
+                raise UsageError(
+                    f"no service `{name}` runs here", code="up-service", hint=near_name_hint(name, self._loaded)
+                )
+
+    def _status(self) -> list[dict[str, Any]]:
+        group = self._group
+        if group is None:
+            return []
+        published = group.published()
+        return [
+            service_status.replica_fields(state, published.get(state.service, ()), group.usage(state.replica).memory)
+            for state in group.states()
+        ]
+
+    def _scale(self, counts: dict[str, int], report: Report) -> None:
+        group = self._running()
+        self._check_names([*counts])
+        for name in counts:
+            if self._loaded[name].request.once:
+                raise UsageError(f"service `{name}` is to end: it has no replicas", code="up-scale", hint="")
+        for name, count in counts.items():
+            group.scale(name, count)
+            self._scaled[name] = count
+            report({"scaled": name, "replicas": count})
+
+    def _remove(self, names: list[str], report: Report) -> None:
+        group = self._running()
+        self._check_names(names)
+        for name in names:
+            users = [other for other, local in self._loaded.items() if name in local.request.needs]
+            if rest := [user for user in users if user not in names]:
+                raise UsageError(
+                    f"service `{name}` is needed by `{rest[0]}`",
+                    code="up-needed",
+                    hint=f"`envtool down {name} {rest[0]}`",
+                )
+        for name in [name for name in reversed(self._loaded) if name in names]:
+            self._forget(group, name, report)
+        self._order = self._order._replace(services=(*self._loaded,))
+
+    def _execute(self, request: ControlRequest, reply: Reply) -> None:
+        fields = request.fields
+        name = fields["service"]
+        group = self._running()
+        if name.rpartition("-")[0] not in self._loaded:
+            self._check_names([name])
+        if not fields["argv"]:
+            raise UsageError("no command to run", code="usage.command", hint="")
+        streams = request.descriptors
+        options = {"stdin": streams[0], "stdout": streams[1], "stderr": streams[2]} if streams else {}
+        if bool(streams) == fields["terminal"]:
+            raise UsageError("a command has a terminal or streams", code="up-protocol", hint="")
+        variables = {key: value for key, value in fields["variables"].items() if isinstance(value, str)}
+        window = fields["window"] if fields["terminal"] else -1
+        channel = group.container(name).exec_channel(fields["argv"], env=variables, window=window, **options)
+        try:
+            reply.send({"started": name}, (channel.fileno(),))
+        finally:
+            channel.close()
+
+    # ---- changes
+
+    def _apply(self, order: UpOrder, report: Report) -> None:
+        """Replaces what another spec, lock or order changes, one service after the other, needed ones first. Raises the
+        error of the first that fails; what was replaced before stays, and what comes after is as it was."""
+        group = self._running()
+        before = self._order
+        loaded, view = self._take(order), self._view()
+        for local in loaded.services:
+            name = local.request.name
+            seen_anew = before.writable != order.writable or (not order.writable and self._views.get(name) != view)
+            self._apply_to(group, local, report, seen_anew=seen_anew and local.request.project)
+            self._loaded[name], self._views[name] = local, view
+        if order.services:  # the others were not asked for
+            self._order = order._replace(services=(*self._loaded,))
+        else:
+            wanted = {local.request.name for local in loaded.services}
+            for name in [name for name in reversed(self._loaded) if name not in wanted]:
+                self._forget(group, name, report)
+        self._writes = order.writable
+        self._set_watch(on=order.watch)
+
+    def _apply_to(self, group: StandingGroup, local: LocalService, report: Report, *, seen_anew: bool) -> None:
+        name = local.request.name
+        old = self._loaded.get(name)
+        fields = old.request.changed_fields(local.request) if old is not None else ()
+        failed = any(state.stage == "failed" for state in group.states() if state.service == name)
+        if old is None:
+            try:
+                group.start([local])
+            except EnvtoolError:
+                group.remove(name)
+                raise
+            report({"started": name})
+        elif fields == ("replicas",) and old.prepared == local.prepared and not failed and not seen_anew:
+            self._scaled.pop(name, None)
+            group.scale(name, local.request.replicas)
+            report({"scaled": name, "replicas": local.request.replicas})
+        elif fields or old.prepared != local.prepared or failed or seen_anew:
+            if "replicas" in fields:
+                self._scaled.pop(name, None)
+            group.replace(name, self._as_scaled(local))
+            report({"replaced": name, "fields": list(fields) or (["project"] if seen_anew else [])})
+        else:
+            report({"unchanged": name})
+
+    def _forget(self, group: StandingGroup, name: str, report: Report) -> None:
+        group.remove(name)
+        del self._loaded[name]
+        self._scaled.pop(name, None)
+        report({"stopped": name})
+
+    def _restart_readers(self, reason: str) -> None:
+        """Restarts the services that see the project: each new replica is ready before an old one ends."""
+        group, view = self._running(), self._view()
+        for name, local in [*self._loaded.items()]:
+            if local.request.project and not local.request.once:
+                self._log.note(f"{name} is restarted: {reason}")
+                group.replace(name, self._as_scaled(local))
+                self._views[name] = view
+
+    def _as_scaled(self, local: LocalService) -> LocalService:
+        """Returns a service with the replicas that `scale` gave it."""
+        count = self._scaled.get(local.request.name, local.request.replicas)
+        return local._replace(request=replace(local.request, replicas=count))
+
+    # ---- what happens by itself
+
+    def _set_watch(self, *, on: bool) -> None:
+        """Begins to watch the project's files, or ends that."""
+        if self._watch_writer >= 0 and not on:
+            os.close(self._watch_writer)
+            self._watch_writer = -1
+        elif self._watch_writer < 0 and on and self._context is not None:
+            context = self._context
+            reader, self._watch_writer = os.pipe2(os.O_CLOEXEC)
+            record = snapshot.cache_path(context.store.root, context.root)
+            watch = ProjectWatch(context.root, record, reader, self._on_files, self._on_watch_error)
+            threading.Thread(target=self._watch, args=(watch, reader), name="project watch", daemon=True).start()
+
+    def _watch(self, watch: ProjectWatch, reader: int) -> None:
+        try:
+            watch.run()
+        except EnvtoolError as error:
+            self._on_watch_error(error)
+        finally:
+            os.close(reader)
+
+    def _on_watch_error(self, error: EnvtoolError) -> None:
+        self._log.note(f"{error.message}; {error.hint}" if error.hint else error.message)
+
+    def _on_files(self, paths: set[str]) -> None:
+        names = sorted(paths)
+        reason = f"{names[0]} changed" + (f", and {len(names) - 1} more" if len(names) > 1 else "")
+        try:
+            with self._operation:
+                if paths & {*self._files}:
+                    self._log.note(reason)
+                    self._apply(self._order, lambda message: self._log.note(service_status.describe_change(message)))
+                if paths - {*self._files}:
+                    self._restart_readers(reason)
+        except EnvtoolError as error:
+            self._log.note(f"{error.message}; what ran before still runs")
+
+    def _on_protected_change(self, path: str) -> None:
+        """Something that git or envtool obeys appeared or was replaced: end every container that could have done it."""
+        group = self._group
+        if group is None or self._checkout is None or self._guard is None or not self._writes:
+            return
+        edited = path in self._files
+        reader = self._checkout.reason(path)
+        message = f"`{path}` was {'replaced' if edited else 'made'} while services could write to the checkout"
+        hint = f"{reader or 'git obeys it'}: look at it before you use it here; `envtool up` starts them again"
+        error = UsageError(message, code="writable-protected", hint=hint)
+        readers = [local for local in self._loaded.values() if local.request.project]
+        for local in readers:
+            group.fail(local.request.name, error)
+        try:
+            self._guard.accept()  # nobody writes any more
+        except EnvtoolError as refusal:  # a link, which cannot be protected: every start fails until it is gone
+            hint = f"{refusal.message}; {hint}"
+        self._log.note(f"{message}: {', '.join(local.request.name for local in readers)} ended at once; {hint}")
+        if edited:  # an editor, or `envtool lock`: inside, the old one is protected, and no other can take its place
+            try:
+                with self._operation:
+                    self._restart_readers(f"{path} was replaced")
+            except EnvtoolError as failure:
+                self._log.note(failure.message)
+
+    def _on_change(self, state: ReplicaState) -> None:
+        if self._stages.get(state.replica) == (state.stage, state.since):
+            return
+        self._stages[state.replica] = (state.stage, state.since)
+        if state.stage in ("ended", "failed", "restarting"):
+            self._log.end(state.replica)
+        self._log.note(service_status.describe_state(state))

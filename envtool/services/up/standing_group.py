@@ -1,0 +1,55 @@
+"""A group of services that stand as long as a user wants: some are removed, published anew, or ended at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envtool.services.group import ServiceGroup
+
+if TYPE_CHECKING:
+    from envtool.errors import EnvtoolError
+    from envtool.services.group_values import RunningService
+    from envtool.services.service_container import LocalService
+
+
+class StandingGroup(ServiceGroup):
+    """A ServiceGroup whose services come and go."""
+
+    def __enter__(self) -> StandingGroup:
+        super().__enter__()
+        return self
+
+    def replace(self, name: str, local: LocalService) -> None:
+        """See ServiceGroup; what is published is changed at the end."""
+        service = self._service(name)
+        published = service.local.request.publish
+        super().replace(name, local)
+        if published != local.request.publish:
+            with self._operation:
+                self._unpublish(service)
+                self._publish(service)
+
+    def remove(self, name: str) -> None:
+        """Drains and stops a service, and forgets it; what needs it is the caller's to stop before. Raises
+        ServiceError."""
+        service = self._service(name)
+        with self._operation:
+            with self._condition:
+                service.is_stopping = True
+            self._remove_replicas(service, [*service.replicas.values()])
+            self._unpublish(service)
+            with self._condition:
+                self._services.pop(name, None)
+
+    def fail(self, name: str, error: EnvtoolError) -> None:
+        """Kills a service's replicas at once, and returns when they have ended; they stay failed, for this reason.
+        Raises ServiceError."""
+        replicas = [*self._service(name).replicas.values()]
+        for replica in replicas:
+            replica.fail(error)
+        for replica in replicas:
+            replica.await_end()
+
+    def _unpublish(self, service: RunningService) -> None:
+        while service.published:
+            self._pod.unpublish(service.published.popitem()[0])

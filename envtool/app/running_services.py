@@ -106,6 +106,12 @@ def scale(request: CommandRequest, counts: dict[str, int]) -> list[dict[str, Any
     return control_client.collect(find_state(request), "scale", seconds=None, counts=counts)
 
 
+def make_fresh(request: CommandRequest, services: Sequence[str]) -> list[dict[str, Any]]:
+    """Throws away what services have written, and starts them anew on their prepared state; returns when they are
+    ready. Raises UsageError, ServiceError, StoreError."""
+    return control_client.collect(find_state(request), "fresh", seconds=None, services=[*services])
+
+
 def read_logs(
     request: CommandRequest, services: Sequence[str], *, count: int | None, follow: bool
 ) -> Iterator[LogLine]:

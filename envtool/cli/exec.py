@@ -26,6 +26,7 @@ EXAMPLES = """
 envtool exec unit -- python -m pytest -x
 envtool exec 'unit[trixie]' -- cat /etc/os-release
 envtool exec --service db -- psql
+envtool exec --fresh db
 """
 
 
@@ -46,6 +47,14 @@ envtool exec --service db -- psql
     shell_complete=complete_service_names,
     help="In place of ENV: a service that `envtool up` runs, or a replica such as `api-2`.",
 )
+@click.option(
+    "--fresh",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=complete_service_names,
+    help="First throw away what this service, which `envtool up` runs, has written: it starts anew on its prepared "
+    "state. A command may follow.",
+)
 @resolve_options
 @click.pass_context
 def command(
@@ -54,6 +63,7 @@ def command(
     env: str | None,
     words: tuple[str, ...],
     service: str | None,
+    fresh: tuple[str, ...],
     **options: Unpack[ResolveOptions],
 ) -> int:
     """Run a command in an env, in a throw-away container, and end with its exit status.
@@ -63,6 +73,10 @@ def command(
     service, in its container, as its user.
     """
     argv = words + tuple(ctx.obj)
+    if fresh:
+        _make_fresh(read_settings(ctx), fresh)
+        if env is None and service is None and not argv:
+            return 0
     if service is not None:
         return _enter(read_settings(ctx), service, (*((env,) if env else ()), *argv))
     if env is None:
@@ -74,6 +88,14 @@ def command(
     from envtool.cli.interactive import run_interactively
 
     return run_interactively(read_settings(ctx), env, argv, **options)
+
+
+def _make_fresh(settings: Settings, services: tuple[str, ...]) -> None:
+    from envtool.app import running_services
+
+    running_services.make_fresh(settings.request(), services)
+    if settings.verbosity >= 0:
+        print(f"fresh: {', '.join(services)}", file=sys.stderr)
 
 
 def _enter(settings: Settings, service: str, argv: tuple[str, ...]) -> int:

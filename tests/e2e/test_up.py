@@ -337,6 +337,28 @@ def test_scale(up):
         assert text in done.err
 
 
+def test_fresh(up):
+    write(up, api(2))
+    assert up.envtool("up", "-d").status == 0
+
+    def inside(*command):
+        return up.envtool("exec", "--service", "api-2", "--", *command)
+
+    before = {item["replica"]: item["since"] for item in services(up)["api"]["replicas"]}
+    assert inside("touch", "/tmp/written").status == 0
+    done = up.envtool("exec", "--fresh", "api")
+    assert (done.status, done.out, done.err) == (0, "", "fresh: api\n")
+    after = {item["replica"]: item["since"] for item in services(up)["api"]["replicas"]}
+    assert after.keys() == before.keys(), "the same replicas"
+    assert all(after[name] > before[name] for name in after), "each was started anew"
+    assert inside("test", "-e", "/tmp/written").status == 1
+    assert inside("touch", "/tmp/written").status == 0
+    assert up.envtool("exec", "--fresh", "api", "--service", "api-2", "--", "ls", "/tmp").out == ""
+    done = up.envtool("exec", "--fresh", "aip")
+    assert done.status == 2
+    assert "did you mean `api`?" in done.err
+
+
 class Load:
     """Clients that ask without a pause; what went wrong, and how often it went well."""
 

@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "follow": {},  # no answer until the manager ends
     "up": {"request": OBJECT, "services": TEXTS, "watch": FLAG, "writable": FLAG},
     "scale": {"counts": COUNTS},
+    "fresh": {"services": TEXTS},
     "stop": {"services": TEXTS},
     "exec": {"service": TEXT, "argv": TEXTS, "terminal": FLAG, "window": NUMBER, "variables": OBJECT},
 }

@@ -200,6 +200,9 @@ class ServiceManager:
             case "scale":
                 with self._operation:
                     self._scale(fields["counts"], reply.send)
+            case "fresh":
+                with self._operation:
+                    self._make_fresh(fields["services"], reply.send)
             case "stop" if fields["services"]:
                 with self._operation:
                     self._remove(fields["services"], reply.send)
@@ -240,6 +243,13 @@ class ServiceManager:
             group.scale(name, count)
             self._scaled[name] = count
             report({"scaled": name, "replicas": count})
+
+    def _make_fresh(self, names: list[str], report: Report) -> None:
+        group = self._running()
+        self._check_names(names)
+        for name in names:
+            group.fresh(name)
+            report({"fresh": name})
 
     def _remove(self, names: list[str], report: Report) -> None:
         group = self._running()

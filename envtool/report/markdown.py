@@ -26,7 +26,7 @@ MAX_COLUMNS = 300  # characters of a line, a name or a message
 SIGNS = {"passed": "✅", "cached": "✅", "skipped": "⏭️", "interrupted": "⏭️"}  # all others: ❌
 WORDS = {"cached": "unchanged", "timeout": "timed out"}
 ORDER = ("failed", "timeout", "error", "interrupted", "skipped", "passed", "cached")
-_SPECIAL = re.compile(r"[^\w ,/=\"'-]", re.ASCII)
+_SPECIAL = re.compile(r"[^A-Za-z0-9 ,/=\"'-]")  # `_` as well: `_0_` is emphasis
 
 
 def markdown(report: Report) -> bytes:

@@ -28,7 +28,7 @@ from envtool.events import Progress
 from envtool.fs import removal
 from envtool.model import Json
 from envtool.net import transfer
-from envtool.project import inputs
+from envtool.project import inputs, rundir
 from envtool.services import service_errors
 from envtool.services.group import ServiceGroup
 from envtool.services.group_values import GroupSetting, ReplicaState
@@ -280,7 +280,7 @@ def _short(text: str) -> str:
 
 def _last_lines(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        with rundir.open_file(path) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
             return file.read().decode(errors="replace")
     except OSError:

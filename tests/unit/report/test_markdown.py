@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -91,6 +91,7 @@ class _Tags(HTMLParser):
 
 @settings(max_examples=examples(100, 2000), deadline=None)
 @given(TEXT, TEXT, TEXT, st.text(st.sampled_from("`~ <>|\n#-@&\\*_[]()x"), max_size=60))
+@example("e", "", "_0_", "")
 def test_no_name_or_output_is_read_as_markdown(env, case, message, output):
     task = api.ReportedTask(
         env=env,

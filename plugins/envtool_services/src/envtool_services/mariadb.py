@@ -40,7 +40,7 @@ class MariaDB(api.ServiceKind):
         "database": option_schemas.name("The database of DATABASE_URL. Default: `test`."),
         "password": option_schemas.password("The password of the user. It is no secret. Default: `root`."),
         "settings": option_schemas.settings(
-            "The server's own settings, as in `{max-connections: 200}`.", r"^[a-z][a-z0-9-]*$"
+            "The server's own settings, as in `{max-connections: 200}`.", r"^[a-z][a-z0-9-]*$", "max-connections"
         ),
     }
 

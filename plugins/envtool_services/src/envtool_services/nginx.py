@@ -37,7 +37,10 @@ class Nginx(api.ServiceKind):
                 _TARGET,
                 {
                     "type": "object",
-                    "propertyNames": {"pattern": r"^/[A-Za-z0-9_./~-]*$"},
+                    "propertyNames": {
+                        "pattern": r"^/[A-Za-z0-9_./~-]*$",
+                        "errorMessage": "the begin of a path, as in /api",
+                    },
                     "additionalProperties": _TARGET,
                     "minProperties": 1,
                 },

@@ -21,17 +21,25 @@ def name(description: str) -> api.Json:
 
 def password(description: str) -> api.Json:
     """Returns the schema of a password."""
-    message = "a password of letters, digits and _.~!@%^*+=:,/?-"
+    message = (
+        "a password of at most 128 letters, digits and signs, as in s3cret-word, without blanks, quotes, brackets, "
+        "backslashes, dollar signs and any of `#&;<>|`"
+    )
     return {"description": description, "type": "string", "pattern": _PRINTABLE, "errorMessage": message}
 
 
-def settings(description: str, names: str) -> api.Json:
-    """Returns the schema of a mapping of a server's own settings; their names match the pattern `names`."""
-    value: api.Json = {"type": ["string", "number", "boolean"], "pattern": r"^[^\x00-\x1f\x7f]*$"}
+def settings(description: str, names: str, example: str) -> api.Json:
+    """Returns the schema of a mapping of a server's own settings; their names match the pattern `names`, as `example`
+    does."""
+    value: api.Json = {
+        "type": ["string", "number", "boolean"],
+        "pattern": r"^[^\x00-\x1f\x7f]*$",
+        "errorMessage": "text on one line, without tabs and other control characters",
+    }
     return {
         "description": description,
         "type": "object",
-        "propertyNames": {"pattern": names},
+        "propertyNames": {"pattern": names, "errorMessage": f"the name of a setting, as in {example}"},
         "additionalProperties": value,
     }
 

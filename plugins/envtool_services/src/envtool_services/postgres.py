@@ -48,17 +48,25 @@ class Postgres(api.ServiceKind):
             "The password of the role, which clients then need. It is no secret. Default: none is needed."
         ),
         "settings": option_schemas.settings(
-            "The server's own settings, as in `{max_connections: 200}`.", r"^[A-Za-z][A-Za-z0-9_.-]*$"
+            "The server's own settings, as in `{max_connections: 200}`.", r"^[A-Za-z][A-Za-z0-9_.-]*$", "max_connections"
         ),
         "extensions": {
             "description": "Extensions that its database has, as in `[pg_trgm, postgis]`.",
             "type": "array",
-            "items": {"type": "string", "pattern": r"^[a-z][a-z0-9_-]*$"},
+            "items": {
+                "type": "string",
+                "pattern": r"^[a-z][a-z0-9_-]*$",
+                "errorMessage": "the name of an extension in small letters, as in pg_trgm",
+            },
         },
         "packages": {
             "description": "More Debian packages beside the server, of extensions for instance.",
             "type": "array",
-            "items": {"type": "string", "pattern": r"^[a-z0-9][a-z0-9+.-]*(=[A-Za-z0-9.+:~-]+)?$"},
+            "items": {
+                "type": "string",
+                "pattern": r"^[a-z0-9][a-z0-9+.-]*(=[A-Za-z0-9.+:~-]+)?$",
+                "errorMessage": "the name of a Debian package, perhaps with a version, as in postgresql-17-cron",
+            },
         },
     }
 

@@ -38,14 +38,19 @@ class RabbitMQ(api.ServiceKind):
             "description": "The virtual host. Default: `/`.",
             "type": "string",
             "pattern": r"^[A-Za-z0-9_./-]+$",
+            "errorMessage": "the name of a virtual host: letters, digits and any of `_./-`, as in /app",
         },
         "plugins": {
             "description": "Plugins that are enabled, as in `[rabbitmq_management]`.",
             "type": "array",
-            "items": {"type": "string", "pattern": r"^[a-z][a-z0-9_]*$"},
+            "items": {
+                "type": "string",
+                "pattern": r"^[a-z][a-z0-9_]*$",
+                "errorMessage": "the name of a plugin in small letters, as in rabbitmq_management",
+            },
         },
         "settings": option_schemas.settings(
-            "Lines of rabbitmq.conf, as in `{channel_max: 100}`.", r"^[A-Za-z][A-Za-z0-9_.$-]*$"
+            "Lines of rabbitmq.conf, as in `{channel_max: 100}`.", r"^[A-Za-z][A-Za-z0-9_.$-]*$", "channel_max"
         ),
     }
 

@@ -25,7 +25,7 @@ class Redis(api.ServiceKind):
     options: ClassVar[Mapping[str, api.Json]] = {
         "password": option_schemas.password("The password that clients need. It is no secret. Default: none."),
         "settings": option_schemas.settings(
-            "The server's own settings, as in `{maxmemory: 100mb}`.", r"^[a-z][a-z0-9-]*$"
+            "The server's own settings, as in `{maxmemory: 100mb}`.", r"^[a-z][a-z0-9-]*$", "maxmemory"
         ),
     }
 

@@ -10,17 +10,17 @@ import click
 
 from envtool.cli.common_options import (
     Verb,
+    command_options,
     complete_env_names,
     complete_service_names,
     read_settings,
-    resolve_options,
 )
 from envtool.errors import UsageError
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import ResolveOptions, Settings
+    from envtool.cli.common_options import CommandOptions, Settings
 
 EXAMPLES = """
 envtool exec unit -- python -m pytest -x
@@ -46,7 +46,7 @@ envtool exec --service db -- psql
     shell_complete=complete_service_names,
     help="In place of ENV: a service that `envtool up` runs, or a replica such as `api-2`.",
 )
-@resolve_options
+@command_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -54,7 +54,7 @@ def command(
     env: str | None,
     words: tuple[str, ...],
     service: str | None,
-    **options: Unpack[ResolveOptions],
+    **options: Unpack[CommandOptions],
 ) -> int:
     """Run a command in an env, in a throw-away container, and end with its exit status.
 
@@ -64,6 +64,9 @@ def command(
     """
     argv = words + tuple(ctx.obj)
     if service is not None:
+        if options["learn_network"]:
+            message = "`--learn-network` and `--service` contradict each other: a service that runs keeps its network"
+            raise UsageError(message, code="usage.contradiction", hint="give an env in place of the service")
         return _enter(read_settings(ctx), service, (*((env,) if env else ()), *argv))
     if env is None:
         raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])

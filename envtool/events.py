@@ -65,6 +65,18 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What a run with `--learn-network` connected to: the smallest `network: {allow:}` that it needed, sorted. `task`
+    is empty for a command. `complete` False: it failed or was ended, and may need more."""
+
+    env: str
+    task: str
+    allow: tuple[str, ...]  # "host:port"
+    complete: bool
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A piece of work ended. For tasks `status` is the exit status as in a shell."""
 
@@ -83,7 +95,7 @@ class Finished:
     on: str = ""  # as in Started
 
 
-Event: TypeAlias = Started | Progress | Output | Noted | Finished
+Event: TypeAlias = Started | Progress | Output | Noted | Learned | Finished
 Emit: TypeAlias = Callable[[Event], None]
 
 

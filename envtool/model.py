@@ -150,11 +150,12 @@ class Env:
     services: tuple[Service, ...] = ()  # all that it or one of its tasks uses; each comes after those that it needs
     uses: tuple[str, ...] = ()  # names of those that run beside each task, `exec` and `shell`
     allow: tuple[str, ...] = ()  # "host:port" that may be connected to from its pod: the policy of `network: {allow:}`
+    learns: bool = False  # `--learn-network`: everything may be connected to, and the run says what was
 
     @property
     def has_outside(self) -> bool:
         """Whether its commands can reach more than loopback and services: a result may then depend on anything."""
-        return self.network or bool(self.allow)
+        return self.network or self.learns or bool(self.allow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

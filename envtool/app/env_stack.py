@@ -20,7 +20,7 @@ from envtool.errors import EnvtoolError, MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
 from envtool.project import git, host_access, source_files
-from envtool.run import fast_exec, fast_plan, task_container, task_git, task_services
+from envtool.run import fast_exec, fast_plan, learned_network, task_container, task_git, task_services
 from envtool.run.task import list_programs
 from envtool.run.task_services import ServiceStacks
 from envtool.services.service_container import ServiceProject
@@ -76,8 +76,12 @@ def execute(
 ) -> int:
     """Build one env and run a command in it (`argv` empty: a shell). Returns the command's exit status. Before that
     `describe` gets a line for each operation that makes the container."""
+    if request.learn_network:
+        learned_network.check_options(offline=request.offline)
     with open_for_building(request, emit, cancel) as project, ExitStack() as exits:
         selected, context = find_env(project.spec, env), project.context
+        if request.learn_network:
+            (selected,) = learned_network.learning_envs([selected])
         pod = exits.enter_context(task_services.begin_pod(context, selected))
         scheduler, stack = _build_stack(project, selected, runs=True)
         services = _build_services(selected, scheduler, context)
@@ -87,7 +91,7 @@ def execute(
         group = place = None
         if pod is not None:
             group = exits.enter_context(_run_services(project, selected, services, requests, pod, git_mounts))
-            place = exits.enter_context(group.member())
+            place = exits.enter_context(group.member(default_route=True))
         prepared_plan = fast_plan.prepare_exec_plan(
             selected, stack, project.spec, project.files, context, scratch=scratch, git=git_mounts,
             keep=not request.leaves_lock, services=requests, place=place,
@@ -103,6 +107,8 @@ def execute(
             )  # fmt: skip
         except git.RepositoryError as error:
             raise MakeError(f"the project cannot be read: {error}", code="project-git") from error
+        if pod is not None and selected.learns:
+            learned_network.emit_learned(pod, selected, "", emit, complete=status == 0)
         if group and not group.interrupted:
             group.check()
         return status

@@ -20,7 +20,7 @@ from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
 from envtool.project import host_access, rundir
-from envtool.run import cached_task, fast_plan
+from envtool.run import cached_task, fast_plan, learned_network
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message, to_envtool_error
 from envtool.run.shutdown import GracePeriod
@@ -34,6 +34,8 @@ def run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tuple
     SpecError, UsageError, StoreError, NotCachedError."""
     if request.expect_cached and request.refresh:
         raise UsageError("`--expect-cached` and `--refresh` contradict each other", code="usage.contradiction")
+    if request.learn_network:
+        learned_network.check_options(offline=request.offline)
     started, grace = time.time_ns(), GracePeriod()
 
     def on_event(event: Event) -> None:
@@ -51,6 +53,9 @@ def _run_in_envs(
     selected = [(env, env_task) for env in spec.envs for env_task in env.tasks if env_task.name == task]
     if not selected:
         raise unknown_task_error(spec, task)
+    if request.learn_network:
+        learning = learned_network.learning_envs([env for env, _ in selected])
+        selected = [(env, env_task) for env, (_, env_task) in zip(learning, selected, strict=True)]
     scheduler = Scheduler(project.graph, context)
     if request.expect_cached:
         stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))

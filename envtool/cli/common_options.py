@@ -28,7 +28,12 @@ if TYPE_CHECKING:
         locked: bool | None
         refresh: bool
 
-    class RunOptions(ResolveOptions):
+    class CommandOptions(ResolveOptions):
+        """The values of the options of verbs that run something in an env."""
+
+        learn_network: bool
+
+    class RunOptions(CommandOptions):
         """The values of run_options, but for the reports."""
 
         envs: tuple[str, ...]
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
         locked: bool | None
         offline: bool
         expect_cached: bool
+        learn_network: bool
         reports: tuple[str, ...]
 
 
@@ -341,6 +347,13 @@ def resolve_options(function: Function) -> Function:
     return function
 
 
+def command_options(function: Function) -> Function:
+    """Add the options of verbs that run something in an env."""
+    return click.option(
+        "--learn-network", is_flag=True, help="Allow all of the network, and print what to allow in the spec."
+    )(resolve_options(function))
+
+
 def image_options(function: Function) -> Function:
     """Add the options that decide what an image contains."""
     for option in (
@@ -355,7 +368,7 @@ def image_options(function: Function) -> Function:
 
 def run_options(function: Function) -> Function:
     """Add the options of verbs that run a task in many envs."""
-    function = resolve_options(function)
+    function = command_options(function)
     for option in (
         click.option(
             "--expect-cached", is_flag=True, help="Build nothing: fail, and explain, if a layer is not cached."

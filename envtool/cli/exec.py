@@ -10,17 +10,17 @@ import click
 
 from envtool.cli.common_options import (
     Verb,
+    command_options,
     complete_env_names,
     complete_service_names,
     read_settings,
-    resolve_options,
 )
 from envtool.errors import UsageError
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import ResolveOptions, Settings
+    from envtool.cli.common_options import CommandOptions, Settings
 
 EXAMPLES = """
 envtool exec unit -- python -m pytest -x
@@ -55,7 +55,7 @@ envtool exec --fresh db
     help="First throw away what this service, which `envtool up` runs, has written: it starts anew on its prepared "
     "state. A command may follow.",
 )
-@resolve_options
+@command_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -64,7 +64,7 @@ def command(
     words: tuple[str, ...],
     service: str | None,
     fresh: tuple[str, ...],
-    **options: Unpack[ResolveOptions],
+    **options: Unpack[CommandOptions],
 ) -> int:
     """Run a command in an env, in a throw-away container, and end with its exit status.
 
@@ -78,6 +78,9 @@ def command(
         if env is None and service is None and not argv:
             return 0
     if service is not None:
+        if options["learn_network"]:
+            message = "`--learn-network` and `--service` contradict each other: a service that runs keeps its network"
+            raise UsageError(message, code="usage.contradiction", hint="give an env in place of the service")
         return _enter(read_settings(ctx), service, (*((env,) if env else ()), *argv))
     if env is None:
         raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])

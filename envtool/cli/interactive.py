@@ -17,12 +17,12 @@ from envtool.run.shutdown import GracePeriod
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import ResolveOptions, Settings
+    from envtool.cli.common_options import CommandOptions, Settings
 
 POLL_SECONDS = 0.05  # how often it looks whether the run was cancelled
 
 
-def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **options: Unpack[ResolveOptions]) -> int:
+def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **options: Unpack[CommandOptions]) -> int:
     """Run a command in an env; returns its exit status. `options` are further fields of CommandRequest. Raises
     EnvtoolError."""
     from envtool.app import env_stack

@@ -18,7 +18,7 @@ from typing import Literal
 
 from envtool.container import mounts, pod, seccomp, syscalls, userns
 from envtool.container.syscalls import syscall
-from envtool.errors import SandboxError
+from envtool.errors import FetchError, SandboxError
 from envtool.fs.sizes import format_size
 
 _MIN_KERNEL = (5, 12)
@@ -48,7 +48,7 @@ def check_machine(store: str = "") -> tuple[Check, ...]:
         ]
         if os.geteuid() == 0:
             checks.append(_check_idmapped_mounts())
-        checks += [_check_pods(), _check_landlock()]
+        checks += [_check_pods(), _check_policies(), _check_landlock()]
     checks += [_check_seccomp(), _check_limits()]
     if store:
         checks.append(_check_space(store))
@@ -277,6 +277,19 @@ def _check_pods() -> Check:
         text = "this kernel has no bridge: containers of one run reach each other, but not by broadcast"
         return Check(name=name, state="warn", text=text, mend="sudo modprobe bridge")
     return Check(name=name, state="ok", text="containers can have a network of their own")
+
+
+def _check_policies() -> Check:
+    """Check whether a pod with a gateway can be made. The gateway connects to nothing."""
+    name = "network policies"
+    try:
+        with pod.Pod(spare=1, allow=("192.0.2.1:443",)) as made:
+            made.add_member("one")
+    except (SandboxError, FetchError) as error:
+        text = f"`network: {{allow: […]}}` does not work: {error.message}"
+        mend = "sudo modprobe veth" if error.code == "network-kernel" else ""
+        return Check(name=name, state="warn", text=text, mend=mend)
+    return Check(name=name, state="ok", text="containers can reach what `network: {allow: […]}` names, and nothing else")
 
 
 def _check_seccomp() -> Check:

@@ -18,7 +18,7 @@ from envtool.report.text import clip, clip_words, elide_middle, format_seconds, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envtool.events import Finished, Noted, Started
+    from envtool.events import Finished, Learned, Noted, Started
     from envtool.report.progress import RunningWork
     from envtool.report.stream import ReportedResult
 
@@ -192,6 +192,19 @@ def _format_outputs(event: Finished, style: Style) -> str:
 def format_note(event: Noted) -> str:
     """Returns the line of a note, which belongs to no piece of work."""
     return f"note: {one_line(event.text)}"
+
+
+def format_learned(event: Learned) -> tuple[str, str]:
+    """Returns the line that says what a run needed of the network, and the text for the spec; that is never broken, and
+    empty where it needed nothing."""
+    name = one_line(event.env)
+    tail = "" if event.complete else "; it did not pass, and may need more"
+    if not event.allow:
+        return f"note: `{name}` has connected to nothing outside, and needs no `network:`{tail}", ""
+    count = pluralize(len(event.allow), "destination")
+    quoted = ", ".join(f'"{one_line(rule)}"' for rule in event.allow)
+    head = f"note: `{name}` has connected to {count} outside{tail}; in the spec, for that env:"
+    return head, f"    network: {{allow: [{quoted}]}}"
 
 
 def format_started(piece: RunningWork, columns: int = 0, layout: Layout | None = None) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from envtool.events import Event, Finished, Noted, Output
+from envtool.events import Event, Finished, Learned, Noted, Output
 from envtool.report import formatting
 from envtool.report.line_buffer import LineBuffer
 from envtool.report.progress import ProgressState
@@ -36,6 +36,10 @@ class Plain:
             self._write(self._line_buffer.feed(event.id, event.text, self._prefix(event.id)))
         elif isinstance(event, Noted) and self._verbosity >= 0:
             self.say(formatting.format_note(event))
+        elif isinstance(event, Learned):
+            head, policy = formatting.format_learned(event)
+            self.say(head)
+            self._write(f"{policy}\n" if policy else "")
         elif isinstance(event, Finished):
             if self._verbosity > 0:
                 if piece:

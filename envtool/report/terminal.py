@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from envtool.events import Event, Finished, Noted, Output, Started
+from envtool.events import Event, Finished, Learned, Noted, Output, Started
 from envtool.report import formatting
 from envtool.report.formatting import MAX_RULE_WIDTH
 from envtool.report.line_buffer import LineBuffer
@@ -58,6 +58,11 @@ class Terminal:
             self._output(event, piece)
         elif isinstance(event, Noted):
             self.say(formatting.format_note(event))
+        elif isinstance(event, Learned):
+            head, policy = formatting.format_learned(event)
+            self.say(head)
+            if policy:
+                self._print(policy)
         elif isinstance(event, Finished):
             self._finish(event, piece)
 

@@ -7,6 +7,8 @@ fast_plan        Writes the plan caches that fast_exec and fast_test read
 fast_test        Reads the plan cache of `test`: finds that every task passed before and that nothing changed
 host_inputs      The files of this machine and of git's directories that a task opened, and their state
 host_state       The ctimes of files of this machine, and which of them decide a task
+learned_network  `--learn-network`: which envs learn, and what they reached
+network_tried    What a task that failed tried to reach outside, in words
 prepared_task    Takes a snapshot of the project and makes the request of a task
 provenance       Writes the in-toto statement of a task that passed
 restore          Restores the log, the statement and the outputs of a cached result

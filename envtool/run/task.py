@@ -48,6 +48,11 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
             group.start(task.services.provide(task.request.services, group.setting))
             result = _run_tracked(task, reach, project, group)
             group.stop()
+            if call.env.learns:
+                from envtool.run import learned_network
+
+                complete = result.outcome == "passed"
+                learned_network.emit_learned(task.pod, call.env, call.task.name, context.emit, complete=complete)
             if reach:
                 reach.add_opened(group.opened())
             return result
@@ -57,10 +62,12 @@ def _run_tracked(
     task: PreparedTask, reach: HostInputs | None, project: ServiceProject, group: ServiceGroup | None = None
 ) -> TaskResult:
     call, request, stack = task.call, task.request, task.built
-    event_id, hint = call.event_id, ""
+    event_id, lines = call.event_id, list[str]()
     with track_work(call.context.emit, event_id, "task", request.task, env=request.env) as work:
         try:
             ended, output = _run(task, stack, event_id, reach, project, group)
+            if ended.status and not ended.interrupted:
+                lines = _describe_network(task, ended, output, group)
         except EnvtoolError as error:
             work.detail = error.message
             raise
@@ -68,23 +75,21 @@ def _run_tracked(
         work.outcome, work.detail = _outcome(ended, request, group.failure if group else None)
         if work.outcome == "failed":
             commands = "\n".join([*call.env.set, *(" ".join(command) for command in request.commands)])
-            tried = task_services.describe_attempts(*group.attempts()) if group and not group.failure else ""
-            other = failure_hints.task_failure_hint(
+            lines += failure_hints.task_failure_hint(
                 ended.status,
                 output,
                 commands=commands,
-                network=request.network or group is not None,
+                network=request.network or group is not None or bool(lines),
                 scratch=request.scratch,
                 base=stack.layers[0].resolved.node.kind.name,
                 programs=lambda: list_programs(stack),
-            )
-            hint = "\n".join(filter(None, (tried, other)))
+            ).splitlines()
     return TaskResult(
         outcome=work.outcome,
         status=work.status,
         started=work.began,
         seconds=work.seconds,
-        message=f"{work.detail}\n{hint}" if hint else work.detail,
+        message="\n".join([work.detail, *lines]),
         outputs=work.outputs,
     )
 
@@ -125,6 +130,27 @@ def _run(
             if reach:
                 reach.opened = ended.opened
             return ended, tee.text(1 << 16) if ended.status else ""
+
+
+def _describe_network(task: PreparedTask, ended: Exit, output: str, group: ServiceGroup | None) -> list[str]:
+    """Returns lines that say what a task that failed tried to reach, outside and among its services. Raises
+    SandboxError where its pod is lost."""
+    if group is None and not any(ended.network_tried):
+        return []
+    from envtool.run import network_tried
+
+    env = task.call.env
+    if group is None:
+        tried = network_tried.from_exit(*ended.network_tried)
+    else:
+        tried = network_tried.from_attempts(*group.attempts())
+    used = tuple(service.name for service in task.request.services)
+    others = tuple(service.host for service in env.services if service.host not in used)
+    reachable = network_tried.NetworkOfEnv(allow=env.allow, services=used, others=others, learns=env.learns)
+    lines = network_tried.describe_tried(tried, reachable)
+    if group is not None and used:
+        lines += network_tried.describe_listening(output, lambda: task_services.listening_ports(group, env.allow))
+    return lines
 
 
 def list_programs(stack: Stack) -> frozenset[str]:

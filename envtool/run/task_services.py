@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from envtool.errors import Problem, ServiceError, SpecError
+from envtool.errors import Problem, SandboxError, ServiceError, SpecError
 from envtool.model import Env, Service, Task
 from envtool.project import rundir
 from envtool.services.service_container import LocalService, ServiceProject, make_service_request
@@ -17,14 +17,10 @@ from envtool.spec.select_envs import used_services
 if TYPE_CHECKING:
     from envtool.build.context import Context
     from envtool.build.stack import KnownStack, Stack
-    from envtool.container.pod import Attempt
     from envtool.container.runner import StartedPod
     from envtool.services.group import ServiceGroup
     from envtool.services.group_values import GroupSetting
     from envtool.services.service_request import ServiceRequest
-
-
-MAX_ATTEMPTS = 5  # places outside that a hint names
 
 
 class StackSource(Protocol):
@@ -89,8 +85,8 @@ def _all_needs(service: Service, others: Mapping[str, Service]) -> list[str]:
 
 
 def needs_pod(env: Env, task: Task | None = None) -> bool:
-    """Whether a task runs in a pod: it has services, or may connect to some places outside."""
-    return bool(env.allow) or bool(used_services(env, task))
+    """Whether a task runs in a pod: it has services, a policy for places outside, or it is to say what it needs."""
+    return bool(env.allow) or env.learns or bool(used_services(env, task))
 
 
 def check_services(env: Env, task: Task | None, *, single_id: bool) -> None:
@@ -130,7 +126,7 @@ def begin_pod(context: Context, env: Env, task: Task | None = None) -> AbstractC
 @contextmanager
 def _open_pod(context: Context, env: Env, task: Task | None) -> Iterator[StartedPod]:
     spare = 1 + sum(service.replicas for service in used_services(env, task))
-    options = {"allow": env.allow} if env.allow else {}
+    options = {**({"allow": env.allow} if env.allow else {}), **({"learn": True} if env.learns else {})}
     pod = context.runner.pod(user=task is None or task.user != "root", spare=spare, **options)
     try:
         yield pod
@@ -149,6 +145,23 @@ def open_group(
     return ServiceGroup(setting, pod=pod)
 
 
+def listening_ports(group: ServiceGroup, allow: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the ports on which each service of a group listens now, as text: "5432", "80 of its own loopback". Those
+    of `allow` on loopback are the policy's own."""
+    from envtool.container.network_policy import is_loopback
+    from envtool.container.started import LISTENING
+
+    ports: dict[str, dict[str, None]] = {}
+    for state in group.states():
+        known = ports.setdefault(state.service, {})
+        with suppress(ServiceError, SandboxError):  # it has ended
+            for sock in group.container(state.replica).tcp_sockets():
+                own = is_loopback(sock.address) or sock.address == "::1"
+                if sock.state == LISTENING and f"{sock.address}:{sock.port}" not in allow:
+                    known[f"{sock.port} of its own loopback" if own else str(sock.port)] = None
+    return {service: [*known] for service, known in ports.items()}
+
+
 @contextmanager
 def run_directory(root: str, context: Context) -> Iterator[str]:
     """A context with a directory for logs of `exec` and `shell`, which runs have anyway."""
@@ -161,26 +174,3 @@ def run_directory(root: str, context: Context) -> Iterator[str]:
         yield directory
     finally:
         rundir.close_run(root, directory)
-
-
-def describe_attempts(attempts: Sequence[Attempt], more: int) -> str:
-    """Returns what containers of a pod tried outside of it, as a hint for a task that failed; "" if nothing."""
-    hosts = {attempt.host for attempt in attempts if attempt.protocol != "name"}
-    rows = [attempt for attempt in attempts if attempt.protocol != "name" or attempt.host not in hosts]
-    if not rows:
-        return ""
-    shown = [_describe_attempt(attempt) for attempt in rows[:MAX_ATTEMPTS]]
-    others = more + len(rows) - len(shown)
-    text = f"it tried the network: {', '.join(shown)}{f' and {others} more' if others else ''}"
-    refused = [f'"{row.host}:{row.port}"' for row in rows if row.protocol == "tcp" and not row.reason]
-    if refused:
-        text += f"; `network: {{allow: [{', '.join(refused[:MAX_ATTEMPTS])}]}}` lets it connect there"
-    return text
-
-
-def _describe_attempt(attempt: Attempt) -> str:
-    times = f" ({attempt.count} times)" if attempt.count > 1 else ""
-    reason = f" ({attempt.reason})" if attempt.reason else times
-    if attempt.protocol == "name":
-        return f"{attempt.host}{times}"
-    return f"{attempt.host}:{attempt.port}{'/udp' if attempt.protocol == 'udp' else ''}{reason}"

@@ -48,7 +48,9 @@ class Postgres(api.ServiceKind):
             "The password of the role, which clients then need. It is no secret. Default: none is needed."
         ),
         "settings": option_schemas.settings(
-            "The server's own settings, as in `{max_connections: 200}`.", r"^[A-Za-z][A-Za-z0-9_.-]*$", "max_connections"
+            "The server's own settings, as in `{max_connections: 200}`.",
+            r"^[A-Za-z][A-Za-z0-9_.-]*$",
+            "max_connections",
         ),
         "extensions": {
             "description": "Extensions that its database has, as in `[pg_trgm, postgis]`.",

@@ -1,4 +1,4 @@
-"""What all tests share: who calls and where (places.py), real registries (registries.py), how much is run (depth.py)."""
+"""What all tests share: who calls and where (places.py, accounts.py), real registries (registries.py), how much is run (depth.py)."""
 
 from __future__ import annotations
 

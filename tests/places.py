@@ -35,6 +35,7 @@ import pytest
 from envtool.container import userns
 from envtool.errors import SandboxError
 from envtool.fs import removal
+from tests import accounts
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = (REPOSITORY, *sorted(REPOSITORY.glob("plugins/*/src")))
@@ -61,8 +62,8 @@ def begin() -> str:
 
 def end(top: str) -> None:
     """Remove what was shared, and the users that were made."""
-    for made in Path(top).glob("user-*"):
-        subprocess.run(["userdel", "--remove", made.name.partition("-")[2]], capture_output=True, check=False)
+    for marker in Path(top).glob("user-*"):
+        accounts.leave_account(marker.name.partition("-")[2])
     try:
         userns.remove_as_root(top)
     except SandboxError:  # no containers here, so nothing of theirs is in it
@@ -113,32 +114,17 @@ class Caller:
         return subprocess.Popen(words, **more)
 
 
-def _subordinate() -> set[str]:
-    with contextlib.suppress(OSError):
-        return {line.split(":")[0] for line in Path("/etc/subuid").read_text().splitlines()}
-    return set()
-
-
 def _user(mode: str) -> str:
-    """Name of an ordinary user with a range of ids or without one; one is made where there is none."""
-    ranged = _subordinate()
-    for user in pwd.getpwall():
-        ordinary = user.pw_uid >= 1000 and user.pw_uid < 60000 and os.path.isdir(user.pw_dir)
-        if ordinary and (user.pw_name in ranged) == (mode == "range"):
-            return user.pw_name
+    """Name of an ordinary user with a range of ids or without one; an account is made where there is none."""
+    if user := accounts.find_ordinary(mode):
+        return user
     if not shutil.which("useradd") or not shutil.which("usermod"):
         pytest.skip("no ordinary user here, and no useradd to make one")
     if mode == "range" and not userns.find_helper("newuidmap"):
         pytest.skip("newuidmap is not installed")
     name = f"envtool-{mode}"
-    with once(f"user-{name}") as new:
-        if new:
-            # a system user has no range
-            subprocess.run(["useradd", "--system", "--create-home", "--user-group", name], check=True)
-            new.touch()
-            if mode == "range":
-                for kind in ("uids", "gids"):
-                    subprocess.run(["usermod", f"--add-sub{kind}", "1879048192-1879113727", name], check=True)
+    accounts.use_account(name, mode)
+    made(f"user-{name}").touch()
     return name
 
 

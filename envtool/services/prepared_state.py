@@ -28,6 +28,7 @@ from envtool.events import Progress
 from envtool.fs import removal
 from envtool.model import Json
 from envtool.net import transfer
+from envtool.plan import why_state
 from envtool.project import inputs, rundir
 from envtool.services import service_errors
 from envtool.services.group import ServiceGroup
@@ -302,7 +303,7 @@ def _error(
 def _record(plan: StatePlan, name: str, context: Context) -> Mapping[str, Json]:
     """Returns what people may want to know of the layer later."""
     return {
-        "name": f"prepared state of {name}",
+        "name": f"{why_state.NAME}{name}",
         "where": f"{plan.prepare.where.file}:{plan.prepare.where.line}",
         "project": context.root,
         "time": round(time.time(), 3),

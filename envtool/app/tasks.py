@@ -60,9 +60,8 @@ def _run_in_envs(
     scheduler = Scheduler(project.graph, context)
     if request.expect_cached:
         stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
-        node_ids = {node_id for stack in stacks for node_id in project.graph.stacks[stack]}
         scheduler.start_pulls(stacks)
-        _check_cached(project, node_ids, stacks, scheduler)
+        _check_cached(project, stacks, scheduler)
     directory, note = rundir.open_run(spec.root)
     if note:
         context.emit(Noted(text=note))
@@ -159,11 +158,12 @@ def _describe_uncached(selected: Sequence[tuple[Env, Task]], results: Sequence[R
     return f"not remembered, and run again the next time: {'; '.join(parts[:3])}{tail}" if parts else ""
 
 
-def _check_cached(project: OpenProject, node_ids: set[str], stacks: Sequence[str], scheduler: Scheduler) -> None:
-    """Raise NotCachedError, with the explanations of `why`, if one of these bases and layers is in neither the store
-    nor the team cache, or the prepared state of a service, whose stack is among `stacks`, not in the store."""
+def _check_cached(project: OpenProject, stacks: Sequence[str], scheduler: Scheduler) -> None:
+    """Raise NotCachedError, with the explanations of `why`, if a base or layer of these stacks is in neither the store
+    nor the team cache, or the prepared state of one of these services is not in the store."""
     from envtool.build.explain import explain_nodes
 
+    node_ids = {node_id for stack in stacks for node_id in project.graph.stacks[stack]}
     scheduler.wait_for_pulls(node_ids)
     misses = explain_nodes(project.graph, project.context, node_ids, lock=project.lock_lines(), misses=True)
     count = f"{len(misses)} of {len(node_ids)} bases and layers" if len(node_ids) > 1 else "the base"

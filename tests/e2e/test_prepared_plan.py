@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -98,3 +99,51 @@ def test_expect_cached_and_offline(project):
     (miss,) = document["misses"] if "misses" in document else document["error"]["misses"]
     assert (miss["subject"], miss["name"], miss["state"]) == ("state", "prepared state of kv", "build")
     assert made(project, "--offline")
+
+
+def stored(project):
+    """Names and keys of the prepared states in the store."""
+    sheets = {
+        path.parent.name: json.loads(path.read_text())["built"] for path in project.store.glob("layers/*/layer.json")
+    }
+    return {key: built["name"] for key, built in sheets.items() if built.get("state")}
+
+
+def test_store_and_gc(project):
+    """State of an earlier key is collected as other layers are; what is used is kept."""
+    made(project)
+    ((old, name),) = stored(project).items()
+    assert name == "prepared state of kv"
+    assert "state prepared state of kv" in run(project, "inspect", old[:16])
+    assert run(project, "store", "verify")
+    project.write("seed.txt", "another\n")
+    made(project)
+    (new,) = {*stored(project)} - {old}
+    end = json.loads(project.envtool("gc", "--older-than", "0s", "--json").out.splitlines()[-1])
+    gone = {item["name"] for item in end["gone"]}
+    assert {old, new} <= gone
+    assert stored(project) == {}
+    assert made(project, "--again")
+    assert stored(project) == {new: name}
+
+
+def test_gc_keeps_what_runs(project):
+    """The state that a service runs on is held until its run ends."""
+    edit(project, ("      test: |\n", "      test: |\n        touch /tmp/up; sleep 8\n"))
+    process = project.start("test")
+    try:
+        deadline = time.monotonic() + 60
+        while not stored(project) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        (key,) = stored(project)
+        end = json.loads(project.envtool("gc", "--older-than", "0s", "--json").out.splitlines()[-1])
+        assert key not in {item["name"] for item in end["gone"]}
+        assert key in stored(project)
+    finally:
+        assert process.wait(timeout=90) == 0
+
+
+def test_verify_says_that_it_is_data(project):
+    assert "the prepared state of services is data: it is not built again" in run(project, "verify")
+    project.spec("envs: {unit: {tasks: {test: 'true'}}}\n")
+    assert "prepared state" not in run(project, "verify")

@@ -147,3 +147,17 @@ def test_verify_says_that_it_is_data(project):
     assert "the prepared state of services is data: it is not built again" in run(project, "verify")
     project.spec("envs: {unit: {tasks: {test: 'true'}}}\n")
     assert "prepared state" not in run(project, "verify")
+
+
+def test_progress(project):
+    """Live output names what a preparation does."""
+    events = [json.loads(line) for line in project.envtool("test", "--json").out.splitlines()]
+    of_state = [item for item in events if item.get("id", "").startswith("prepare:")]
+    steps = [(item["phase"], item["note"]) for item in of_state if item["event"] == "progress" and item.get("phase")]
+    assert steps == [
+        ("running", "echo before >/srv/kv/before; id -u >/srv/kv/user"),
+        ("starting", ""),
+        ("running", "python3 client.py PUT http://127.0.0.1:8000/seed seed.txt"),
+        ("capturing", ""),
+    ]
+    assert (of_state[0]["subject"], of_state[0]["name"], of_state[-1]["outcome"]) == ("prepare", "kv", "built")

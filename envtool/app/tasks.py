@@ -13,6 +13,7 @@ from contextlib import suppress
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, unknown_task_error
 from envtool.app.open_project import OpenProject, open_for_building
+from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Scheduler
 from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
@@ -59,9 +60,8 @@ def _run_in_envs(
     scheduler = Scheduler(project.graph, context)
     if request.expect_cached:
         stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
-        node_ids = {node_id for stack in stacks for node_id in project.graph.stacks[stack]}
         scheduler.start_pulls(stacks)
-        _check_cached(project, node_ids, scheduler)
+        _check_cached(project, stacks, scheduler)
     directory, note = rundir.open_run(spec.root)
     if note:
         context.emit(Noted(text=note))
@@ -158,16 +158,24 @@ def _describe_uncached(selected: Sequence[tuple[Env, Task]], results: Sequence[R
     return f"not remembered, and run again the next time: {'; '.join(parts[:3])}{tail}" if parts else ""
 
 
-def _check_cached(project: OpenProject, node_ids: set[str], scheduler: Scheduler) -> None:
-    """Raise NotCachedError, with the explanations of `why`, if one of these bases and layers is in neither the store
-    nor the team cache."""
+def _check_cached(project: OpenProject, stacks: Sequence[str], scheduler: Scheduler) -> None:
+    """Raise NotCachedError, with the explanations of `why`, if a base or layer of these stacks is in neither the store
+    nor the team cache, or the prepared state of one of these services is not in the store."""
     from envtool.build.explain import explain_nodes
 
+    node_ids = {node_id for stack in stacks for node_id in project.graph.stacks[stack]}
     scheduler.wait_for_pulls(node_ids)
     misses = explain_nodes(project.graph, project.context, node_ids, lock=project.lock_lines(), misses=True)
+    count = f"{len(misses)} of {len(node_ids)} bases and layers" if len(node_ids) > 1 else "the base"
+    verb = "is" if len(misses) == 1 else "are"
+    envs = [env for env in project.spec.envs if env.name in stacks]
+    if not misses and any(service.prepare for env in envs for service in env.services):
+        from envtool.run.prepared_states import explain_states
+
+        states = explain_states(envs, project.graph, assess_nodes(project.graph, project.context), project.context)
+        misses = tuple(state for state in states if state.state != "cached" and state.envs[0] in stacks)
+        count, verb = ", ".join(dict.fromkeys(f"the {state.name}" for state in misses)), "is"
     if misses:
-        count = f"{len(misses)} of {len(node_ids)} bases and layers" if len(node_ids) > 1 else "the base"
-        verb = "is" if len(misses) == 1 else "are"
         hint = "without `--expect-cached` they are made; `envtool why NAME` says more of one"
         raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)
 

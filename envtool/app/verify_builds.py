@@ -8,6 +8,7 @@ from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler
 from envtool.events import Emit, Noted
 from envtool.project import rundir
+from envtool.spec.select_envs import all_services
 from envtool.verify.comparison import VerifyResult
 
 
@@ -28,6 +29,8 @@ def verify(
         directory, note = rundir.open_run(project.spec.root)
         if note:
             emit(Noted(text=note))
+        if not build and any(service.prepare for service in all_services(project.spec)):
+            emit(Noted(text="the prepared state of services is data: it is not built again, and not compared"))
         try:
             return run_all.verify_all(targets, scheduler, project.context, directory, request.jobs, request.fail_fast)
         finally:

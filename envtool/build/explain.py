@@ -181,6 +181,11 @@ def _own_build(state: NodeState, context: Context) -> PastBuild | None:
     return _past_build(stored) if stored else None
 
 
+def find_past_builds(kinds: Collection[str], context: Context) -> list[PastBuild]:
+    """Returns all layers in the store of these kinds ("layer:pip", "state:prepare")."""
+    return [_past_build(stored) for stored in history.earlier_builds(context.store, kinds=kinds)]
+
+
 def find_past_parents(belows: Iterable[Json], context: Context) -> dict[str, list[PastBuild]]:
     """Returns the stored layers, by diff ID, that earlier builds stood on. `belows` are lists of diff IDs."""
     diff_ids = {str(diff_id) for below in belows if isinstance(below, list) for diff_id in below}

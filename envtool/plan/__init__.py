@@ -11,5 +11,6 @@ plan               What a run will do, as a value for `envtool plan`
 selection          Finds the bases, layers and tasks that the words of `envtool why` name
 why                Explains why a base or layer is cached, built or resolved
 why_services       Compares the services beside a task in two result documents
+why_state          Explains why the prepared state of a service is reused or made again
 why_task           Explains why a task runs again, or does not
 """

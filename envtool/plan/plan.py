@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from envtool.model import Env, Spec, Where
+from envtool.model import Env, Service, Spec, Where
 from envtool.plan.graph import Graph, Node, is_composite
 from envtool.plan.output_clashes import find_output_clashes
 from envtool.spec.select_envs import all_services, stack_names
+
+if TYPE_CHECKING:
+    from envtool.plan.why import Explanation
 
 # Where the layer of a node is. stored: in the store. answered: gone from it, but its diff ID is recorded. team: in the
 # team cache. image: it is the archive of an image, whose config has the diff ID. absent: nothing is known of it.
@@ -39,11 +42,11 @@ class PlannedNode(NamedTuple):
 
 
 class PlannedStep(NamedTuple):
-    """One base or layer of an env's stack."""
+    """One base or layer of a stack, or the prepared state of a service, above its stack."""
 
     name: str
     kind: str
-    subject: Literal["base", "layer"]
+    subject: Literal["base", "layer", "state"]
     state: State
     key: str
     summary: str
@@ -75,16 +78,24 @@ class Plan(NamedTuple):
     team_cache: bool = False  # a run asks one for layers, and a plan does not
 
 
-def make_plan(spec: Spec, graph: Graph, nodes: Mapping[str, PlannedNode], verb: str = "") -> Plan:
+def make_plan(
+    spec: Spec,
+    graph: Graph,
+    nodes: Mapping[str, PlannedNode],
+    verb: str = "",
+    prepared: Sequence[Explanation] = (),
+) -> Plan:
     """Returns the plan of all envs and services. With a verb only envs that have that task are in it, and services
-    that run beside it."""
+    that run beside it. `prepared` are the explanations of the prepared state of services (plan.why_state)."""
     envs = [env for env in spec.envs if not verb or any(task.name == verb for task in env.tasks)]
     tasks = [(env, task) for env in envs for task in env.tasks if not verb or task.name == verb]
     stacks = {name for pair in tasks for name in stack_names(*pair)}
-    services = [service.env for service in all_services(spec) if not verb or service.env.name in stacks]
+    services = [service for service in all_services(spec) if not verb or service.env.name in stacks]
     return Plan(
         envs=tuple(_plan_env(env, graph, nodes, verb) for env in envs),
-        services=tuple(_plan_env(env, graph, nodes, verb) for env in services),
+        services=tuple(
+            _add_prepared(_plan_env(service.env, graph, nodes, verb), service, prepared) for service in services
+        ),
         notes=find_output_clashes(tasks),
         team_cache=spec.cache is not None,
     )
@@ -97,6 +108,31 @@ def _plan_env(env: Env, graph: Graph, nodes: Mapping[str, PlannedNode], verb: st
     steps = tuple(_plan_step(graph.nodes[node_id], graph, nodes) for node_id in ids)
     lacks_parts = is_composite(graph.nodes[stack[0]].kind) and stack[0] not in graph.parts
     return PlannedEnv(name=env.name, tasks=tasks, steps=steps, rounds=2 if lacks_parts else 1)
+
+
+def _add_prepared(planned: PlannedEnv, service: Service, prepared: Sequence[Explanation]) -> PlannedEnv:
+    """Returns the plan of a service with its prepared state last."""
+    own = [state for state in prepared if service.env.name in state.envs]
+    return planned._replace(steps=(*planned.steps, *(_plan_prepared(state) for state in own)))
+
+
+def _plan_prepared(explanation: Explanation) -> PlannedStep:
+    from envtool.plan.why_state import NAME, describe_reason
+
+    is_cached = explanation.state == "cached"
+    return PlannedStep(
+        name=explanation.name.removeprefix(NAME),
+        kind=explanation.kind,
+        subject="state",
+        state="cached" if is_cached else "build" if explanation.key else "unknown",
+        key=explanation.key,
+        summary=explanation.summary,
+        pinned=True,
+        where=explanation.where,
+        node=f"prepare:{explanation.key or explanation.name}",
+        action="reuse" if is_cached else "build",
+        reason=describe_reason(explanation),
+    )
 
 
 def _plan_step(node: Node, graph: Graph, nodes: Mapping[str, PlannedNode]) -> PlannedStep:

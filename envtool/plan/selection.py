@@ -19,6 +19,7 @@ class SelectedNodes:
     nodes: tuple[str, ...]
     named: frozenset[str] = frozenset()  # those that are selected themselves, not as parents of a task
     tasks: tuple[tuple[Env, Task], ...] = ()
+    stacks: tuple[str, ...] = ()  # of envs and services that are named themselves
 
 
 def select_subjects(spec: Spec, graph: Graph, names: Sequence[str]) -> SelectedNodes:
@@ -40,7 +41,10 @@ def select_subjects(spec: Spec, graph: Graph, names: Sequence[str]) -> SelectedN
     for env, _ in tasks.values():
         nodes.update(graph.stacks[env.name])
     return SelectedNodes(
-        nodes=tuple(node_id for node_id in graph.nodes if node_id in nodes), named=named, tasks=tuple(tasks.values())
+        nodes=tuple(node_id for node_id in graph.nodes if node_id in nodes),
+        named=named,
+        tasks=tuple(tasks.values()),
+        stacks=tuple(dict.fromkeys(env.name for name in names for env in matching_stacks(spec, name))),
     )
 
 

@@ -93,7 +93,7 @@ class NodeContents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Why one base, layer or task is in its state.
+    """Why one base, layer, task or prepared state of a service is in its state.
 
     `since` is the earlier build that `changes` are counted from, or None. Its key is empty where it is an earlier
     question (with `locked`: that of the lock); for a cached node it is the build of its layer. `same` lists what is
@@ -101,7 +101,7 @@ class Explanation:
     """
 
     name: str
-    subject: Literal["base", "layer", "task"]
+    subject: Literal["base", "layer", "task", "state"]
     kind: str
     where: Where
     state: State

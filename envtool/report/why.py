@@ -63,7 +63,7 @@ def _format_explanation(explanation: Explanation, style: Style, now: float, limi
         reason = "nothing of its own changed" if explanation.since else "no earlier build of it is in the store"
         return [name, f" waits for {waits} below it: {reason}"]
     state_text = {
-        "build": "will be built",
+        "build": "will be prepared" if explanation.subject == "state" else "will be built",
         "ask": "will be resolved",
         "run": "will be run",
         "wait": f"waits for {waits} below it",

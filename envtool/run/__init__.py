@@ -9,6 +9,7 @@ host_inputs      The files of this machine and of git's directories that a task 
 host_state       The ctimes of files of this machine, and which of them decide a task
 learned_network  `--learn-network`: which envs learn, and what they reached
 network_tried    What a task that failed tried to reach outside, in words
+prepared_states  Explains the prepared state of services, for `plan`, `why` and `--expect-cached`
 prepared_task    Takes a snapshot of the project and makes the request of a task
 provenance       Writes the in-toto statement of a task that passed
 restore          Restores the log, the statement and the outputs of a cached result

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from envtool.services.group import ServiceGroup
     from envtool.services.group_values import GroupSetting
     from envtool.services.service_request import ServiceRequest
+    from envtool.services.state_plan import StatePlan
 
 
 class StackSource(Protocol):
@@ -38,15 +39,24 @@ class ServiceStacks(NamedTuple):
 
     def requests(self, context: Context) -> tuple[ServiceRequest, ...]:
         """Returns their requests. Raises SpecError for a service that cannot run so."""
+        return self._plan(context)[0]
+
+    def state_plans(self, context: Context) -> dict[str, StatePlan]:
+        """Returns the plans of their prepared state, by the names of those that have one. Raises SpecError."""
+        return self._plan(context)[1]
+
+    def _plan(self, context: Context) -> tuple[tuple[ServiceRequest, ...], dict[str, StatePlan]]:
         others = {service.name: service for service in self.services}
         requests: dict[str, ServiceRequest] = {}
+        plans: dict[str, StatePlan] = {}
         for service, stack in zip(self.services, self.stacks, strict=True):
             request = make_service_request(service, stack, others, single_id=context.runner.single_id)
             if service.prepare is not None:
                 needed = [requests[name] for name in _all_needs(service, others)]
-                request = replace(request, prepare=plan_state(service.prepare, request, needed, context).key)
+                plan = plans[service.name] = plan_state(service.prepare, request, needed, context)
+                request = replace(request, prepare=plan.key)
             requests[service.name] = request
-        return tuple(requests.values())
+        return tuple(requests.values()), plans
 
     def provide(self, requests: Sequence[ServiceRequest], setting: GroupSetting) -> list[LocalService]:
         """Returns the services on this machine, once all their layers are in the store; makes prepared state that is

@@ -19,6 +19,8 @@ SOCKET = "/run/envtool/fresh.sock"
 SECONDS = 600  # that a service may take to be ready
 
 try:
+    if __name__ == "__main__":  # the command does not wait for it
+        raise ImportError
     import pytest
 except ImportError:
     pytest = None  # type: ignore[assignment]

@@ -35,7 +35,7 @@ _ENTRY_POINTS = "[pytest11]\nenvtool_fresh = envtool_fresh\n"
 _COMMAND = f"""#!/bin/sh
 # Makes services of this run fresh: envtool-fresh SERVICE...
 if command -v python3 >/dev/null 2>&1; then
-    exec python3 {DIRECTORY}/python/envtool_fresh.py "$@"
+    exec python3 -IS {DIRECTORY}/python/envtool_fresh.py "$@"
 fi
 exec perl -MIO::Socket::UNIX -e '
     @ARGV or die "usage: envtool-fresh SERVICE...\\n";

@@ -28,6 +28,7 @@ from envtool.events import Progress
 from envtool.fs import removal
 from envtool.model import Json
 from envtool.net import transfer
+from envtool.plan import why_state
 from envtool.project import inputs, rundir
 from envtool.services import service_errors
 from envtool.services.group import ServiceGroup
@@ -198,6 +199,7 @@ class _Preparation:
         context, prepare = self.context, self.plan.prepare
         with Tee(self.log, context.emit, self.event_id) as tee:
             for command in prepare.before:
+                self._show(command.typed())
                 program = make_service_program(self.service, self.setting.project, _NOBODY)
                 step = ContainerStep(argv=command.words(), cwd=self._workdir(), user=program.steps[0].user)
                 program = replace(program, steps=(step,), sync=False, mounts=program.mounts[1:])
@@ -209,6 +211,7 @@ class _Preparation:
         """Starts the service, and what it needs, runs the commands in its container, and stops it by its signal."""
         request, prepare = self.service.request, self.plan.prepare
         with ServiceGroup(self.setting, spare=1 + len(self.needed), user=request.user == "user") as group:
+            self.context.emit(Progress(id=self.event_id, phase="starting"))
             group.start([*self.needed, self.service])
             with Tee(self.log, self.context.emit, self.event_id) as tee:
                 for command in prepare.run:
@@ -219,6 +222,7 @@ class _Preparation:
 
     def _execute(self, group: ServiceGroup, argv: tuple[str, ...], typed: str, tee: Tee) -> None:
         name = self.service.request.name
+        self._show(typed)
         try:
             with group.container(name).exec(
                 argv, stdout=tee.writer, stderr=tee.writer, env=self.service.request.provides, workdir=self._workdir()
@@ -231,6 +235,10 @@ class _Preparation:
             group.await_failure()
         group.check()
         self._check(ended, typed, tee)
+
+    def _show(self, typed: str) -> None:
+        """Shows which command runs."""
+        self.context.emit(Progress(id=self.event_id, phase="running", note=_short(typed)))
 
     def _workdir(self) -> str:
         request = self.service.request
@@ -302,7 +310,7 @@ def _error(
 def _record(plan: StatePlan, name: str, context: Context) -> Mapping[str, Json]:
     """Returns what people may want to know of the layer later."""
     return {
-        "name": f"prepared state of {name}",
+        "name": f"{why_state.NAME}{name}",
         "where": f"{plan.prepare.where.file}:{plan.prepare.where.line}",
         "project": context.root,
         "time": round(time.time(), 3),

@@ -289,7 +289,9 @@ def _check_policies() -> Check:
         text = f"`network: {{allow: […]}}` does not work: {error.message}"
         mend = "sudo modprobe veth" if error.code == "network-kernel" else ""
         return Check(name=name, state="warn", text=text, mend=mend)
-    return Check(name=name, state="ok", text="containers can reach what `network: {allow: […]}` names, and nothing else")
+    return Check(
+        name=name, state="ok", text="containers can reach what `network: {allow: […]}` names, and nothing else"
+    )
 
 
 def _check_seccomp() -> Check:

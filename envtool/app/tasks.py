@@ -18,7 +18,7 @@ from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Scheduler
 from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
 from envtool.events import Emit, Event, Noted
-from envtool.model import Env, Task
+from envtool.model import Env, Spec, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
 from envtool.project import host_access, rundir
 from envtool.run import cached_task, fast_plan, learned_network
@@ -51,12 +51,7 @@ def _run_in_envs(
     request: CommandRequest, project: OpenProject, task: str, cancel: Cancel, grace: GracePeriod, started: int
 ) -> tuple[Result, ...]:
     spec, context = project.spec, project.context
-    selected = [(env, env_task) for env in spec.envs for env_task in env.tasks if env_task.name == task]
-    if not selected:
-        raise unknown_task_error(spec, task)
-    if request.learn_network:
-        learning = learned_network.learning_envs([env for env, _ in selected])
-        selected = [(env, env_task) for env, (_, env_task) in zip(learning, selected, strict=True)]
+    selected = _select_tasks(request, spec, task)
     scheduler = Scheduler(project.graph, context)
     if request.expect_cached:
         stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
@@ -107,6 +102,17 @@ def _run_in_envs(
         traces.sort(key=lambda trace: order[trace.env.name, trace.task])
         _write_fast_plan(request, project, traces, started)
     return results
+
+
+def _select_tasks(request: CommandRequest, spec: Spec, name: str) -> list[tuple[Env, Task]]:
+    """Returns the tasks of this name, each with its env. Raises UsageError."""
+    selected = [(env, task) for env in spec.envs for task in env.tasks if task.name == name]
+    if not selected:
+        raise unknown_task_error(spec, name)
+    if not request.learn_network:
+        return selected
+    learning = learned_network.learning_envs(env for env, _ in selected)
+    return [(env, task) for env, (_, task) in zip(learning, selected, strict=True)]
 
 
 def _write_fast_plan(

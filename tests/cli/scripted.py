@@ -496,6 +496,17 @@ def _run_passed(request, task, emit, cancel):
     return (Result(env="lint", task=task, outcome="passed", status=0, seconds=0.2),)
 
 
+def _run_learned(request, task, emit, cancel):
+    rules = ("files.example.net:443", "pypi.example.org:443")
+    for env, allow, status in (("unit", rules, 0), ("lint", (), 0), ("docs", rules[:1], 1)):
+        _task(emit, env, "", status, 0.2, task)()
+        emit(events.Learned(env=env, task=task, allow=allow, complete=not status))
+    return (
+        *(Result(env=env, task=task, outcome="passed", status=0, seconds=0.2) for env in ("unit", "lint")),
+        Result(env="docs", task=task, outcome="failed", status=1, seconds=0.2, message="exit 1", commands=("make",)),
+    )
+
+
 def _run_unchanged(request, task, emit, cancel):
     since = time.mktime((2023, 11, 14, 9, 14, 0, 0, 0, -1))
     for env, host, outputs in (("lint", "", ()), ("wheel", "builder.example", ("dist/a.whl",))):

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from envtool.container.pod import Attempt
-from envtool.errors import Interrupted, ServiceError, SpecError
-from envtool.events import Finished, Started
+from envtool.errors import Interrupted, SandboxError, ServiceError, SpecError
+from envtool.events import Finished, Learned, Noted, Started
 from envtool.model import Command, ReadyCheck, Service
 from envtool.run import task_services
 from envtool.run.cached_task import run_task_cached
@@ -240,45 +240,72 @@ def test_stacks_and_requests(place):
     assert [local.request for local in stacks.provide((db, api), setting)] == [db, api]
 
 
-TCP, UDP, NAME = ("tcp", "example.org", 443), ("udp", "192.0.2.1", 53), ("name", "example.org", 0)
-
-
-@pytest.mark.parametrize(
-    ("attempts", "more", "text"),
-    [
-        ([], 0, ""),
-        (
-            [(*TCP, 3)],
-            0,
-            'it tried the network: example.org:443 (3 times); `network: {allow: ["example.org:443"]}` lets it connect there',
-        ),
-        (
-            [(*TCP, 1), (*NAME, 2)],
-            0,
-            'it tried the network: example.org:443; `network: {allow: ["example.org:443"]}` lets it connect there',
-        ),
-        ([(*TCP, 2, "refused")], 0, "it tried the network: example.org:443 (refused)"),
-        ([(*NAME, 2)], 0, "it tried the network: example.org (2 times)"),
-        ([(*UDP, 1)], 7, "it tried the network: 192.0.2.1:53/udp and 7 more"),
-        ([("udp", f"192.0.2.{number}", 1, 1) for number in range(1, 9)], 0, "it tried the network: 192.0.2.1:1/udp, 192.0.2.2:1/udp, 192.0.2.3:1/udp, 192.0.2.4:1/udp, 192.0.2.5:1/udp and 3 more"),
-    ],
-)  # fmt: skip
-def test_what_it_tried(attempts, more, text):
-    assert task_services.describe_attempts([Attempt(*each) for each in attempts], more) == text
-
-
 def test_a_task_that_fails_is_told_what_it_tried(place):
     place.runner.on("true", status=1)
     place.serve_pods = place.runner.pod
 
     def pod(**options):
         made = place.serve_pods(**options)
-        made.noted.append(Attempt(*TCP, 1))
+        made.noted.append(Attempt("tcp", "example.org", 443, 3))
         return made
 
     place.runner.pod = pod
     result, _ = place.run()
     assert result.message.splitlines()[0] == "exit 1"
-    assert result.message.splitlines()[1].startswith("it tried the network: example.org:443; ")
+    assert result.message.splitlines()[1:] == [
+        "it tried the network: example.org:443 (3 times)",
+        '`network: {allow: ["example.org:443"]}` allows it',
+    ]
+    result, _ = place.run(env=replace(WITH, allow=("x.example:1",)))
+    assert result.message.splitlines()[2] == 'add "example.org:443" to `network: {allow: …}` of its env'
     place.runner.on("true", status=0)
     assert place.run()[0].message == ""
+
+
+def test_where_services_listen_is_said_where_a_connection_was_refused(place):
+    place.runner.on("true", status=1, output="connect: Connection refused\n")
+    result, _ = place.run()
+    assert result.message == "exit 1\na connection was refused; its services listen so: `db` on 80"
+    place.runner.on("true", status=1, output="no\n")
+    assert place.run()[0].message == "exit 1"
+
+
+def test_a_run_that_learns(place):
+    pods = place.runner.pod
+
+    def pod(**options):
+        made = pods(**options)
+        made.reached += [("b.example", 443), ("a.example", 80), ("2001:db8::1", 1)]
+        return made
+
+    place.runner.pod = pod
+    for env, task in ((replace(WITH, learns=True), BESIDE), (replace(ENV, learns=True), TASK)):
+        for _ in range(2):
+            assert place.run(env=env, task=task, again=False)[0].outcome == "passed", "it is never remembered"
+        assert place.runner.pods[-1].options["learn"] is True
+        learned = [event for event in place.world.events if isinstance(event, Learned)]
+        allow = ("[2001:db8::1]:1", "a.example:80", "b.example:443")
+        assert learned[-1] == Learned(env="unit", task="test", allow=allow, complete=True)
+    assert len(learned) == 4
+    place.runner.on("true", status=1)
+    place.run(env=replace(WITH, learns=True, allow=("a.example:80",)))
+    assert place.runner.pods[-1].options["allow"] == ("a.example:80",)
+    assert not place.world.events[-1].complete
+
+
+def test_a_run_that_learns_in_a_pod_that_is_lost(place):
+    pods = place.runner.pod
+
+    def pod(**options):
+        made = pods(**options)
+        made.passed = lost
+        return made
+
+    def lost():
+        raise SandboxError("the network of this run is lost", code="network-lost")
+
+    place.runner.pod = pod
+    place.run(env=replace(ENV, learns=True), task=TASK)
+    texts = [event.text for event in place.world.events if isinstance(event, Noted)]
+    assert texts == ["what `unit` needs of the network is not known: the network of this run is lost"]
+    assert not [event for event in place.world.events if isinstance(event, Learned)]

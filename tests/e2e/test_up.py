@@ -597,7 +597,7 @@ def test_what_git_obeys_ends_the_service_that_makes_it(up, made):
 
 def test_an_edit_of_the_spec_keeps_it_protected(up):
     """A rename over the spec takes the mount away in the containers: they are started anew."""
-    writer(up, "echo ready; while :; do sleep 0.3; echo no > envtool.yaml; done")
+    writer(up, "echo ready; while :; do sleep 0.05; [ ! -e go ] || echo no > envtool.yaml; done")
     assert up.envtool("up", "-d", "--writable").status == 0
     since = services(up)["writer"]["replicas"][0]["since"]
     text = (up.project / "envtool.yaml").read_text()
@@ -609,6 +609,7 @@ def test_an_edit_of_the_spec_keeps_it_protected(up):
         return replica["state"] == "ready" and replica["since"] > since
 
     up.until(anew, "it is started anew")
+    up.write("go", "")
     time.sleep(0.8)
     assert (up.project / "envtool.yaml").read_text() == text + "# edited\n"
 

@@ -399,6 +399,11 @@ class ServiceManager:
         reader = self._checkout.reason(path)
         message = f"`{path}` was {'replaced' if edited else 'made'} while services could write to the checkout"
         hint = f"{reader or 'git obeys it'}: look at it before you use it here; `envtool up` starts them again"
+        if not path:
+            message = "the checkout cannot be watched any more while services can write to it"
+            hint = (
+                "raise `fs.inotify.max_user_watches`, or the limit of open files; then `envtool down` and `envtool up`"
+            )
         error = UsageError(message, code="writable-protected", hint=hint)
         readers = [local for local in self._loaded.values() if local.request.project]
         for local in readers:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from envtool.container.protected_paths import Protection, is_repository, is_repository_sign
-from envtool.errors import UsageError
+from envtool.errors import EnvtoolError, UsageError
 from envtool.fs.beneath import open_beneath, open_top
 from envtool.fs.directory import OpenDirectory
 from envtool.project import OWN
@@ -77,13 +77,14 @@ class Checkout:
             return
         try:
             with os.scandir(descriptor) as entries:
-                found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+                found = [(entry.name, info) for entry in entries if (info := _look(entry)) is not None]
         finally:
             os.close(descriptor)
         names = {name for name, _ in found}
         if directory and is_repository(names):
-            info = os.stat(directory, dir_fd=top, follow_symlinks=False)
-            yield ProtectedPath(directory, info.st_dev, info.st_ino)
+            with suppress(FileNotFoundError):
+                info = os.stat(directory, dir_fd=top, follow_symlinks=False)
+                yield ProtectedPath(directory, info.st_dev, info.st_ino)
             return
         for name, info in found:
             path = f"{directory}/{name}" if directory else name
@@ -105,8 +106,11 @@ class Checkout:
 
     def _git_directory(self, top: int, path: str) -> Iterator[ProtectedPath]:
         """Yields the directory that a `.git` file names ("gitdir: …"), if it is in the checkout."""
-        with open(open_beneath(top, path, follow=False), "rb") as file:
-            text = os.fsdecode(file.read(_MAX_GITFILE)).strip()
+        try:
+            with open(open_beneath(top, path, follow=False), "rb") as file:
+                text = os.fsdecode(file.read(_MAX_GITFILE)).strip()
+        except OSError:  # replaced meanwhile, or not for us to read
+            return
         real = os.path.realpath(os.path.join(self.root, os.path.dirname(path), text.removeprefix("gitdir:").strip()))
         inside = os.path.relpath(real, os.path.realpath(self.root))
         if inside != "." and not inside.startswith(".."):
@@ -120,9 +124,17 @@ class Checkout:
         return f"{reader} obeys it" if reader else ""
 
 
+def _look(entry: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError:  # it vanished: git renames its files into place
+        return None
+
+
 class CheckoutGuard:
     """Watches that nothing appears or is replaced which git or envtool obeys. Until the descriptor `stop` is readable,
-    `on_change` gets each such path."""
+    `on_change` gets each such path, and "" where it cannot be watched any more: what cannot be watched is not written
+    to."""
 
     def __init__(self, checkout: Checkout, stop: int, on_change: Callable[[str], None]) -> None:
         self._checkout, self._stop, self._on_change = checkout, stop, on_change
@@ -179,7 +191,12 @@ class CheckoutGuard:
         poll.register(self._watch, select.POLLIN)
         with self._watch:
             while not any(descriptor == self._stop for descriptor, _ in poll.poll()):
-                if path := self._find_change():
+                try:
+                    path = self._find_change()
+                except (OSError, EnvtoolError):  # no more watches or descriptors
+                    self._on_change("")
+                    break
+                if path:
                     self._on_change(path)
         with self._lock:
             self._release()
@@ -220,16 +237,14 @@ class CheckoutGuard:
     def _add(self, directory: str) -> str:
         """Watch a directory and all in it, but for what is protected anyway. Returns a path in it that appeared before
         it was watched."""
-        suspect = ""
-        pending = [directory]
+        pending, has_sign = [directory], False
         while pending:
             path = pending.pop()
             self._watch.add(path)
             with suppress(OSError), os.scandir(os.path.join(self._checkout.root, path)) as entries:
                 for entry in entries:
                     below = f"{path}/{entry.name}" if path else entry.name
-                    if directory and self._is_sign(below):
-                        suspect = suspect or self._compare()
+                    has_sign |= bool(directory) and self._is_sign(below)
                     if entry.is_dir(follow_symlinks=False) and not self._checkout.reason(below):
                         pending.append(below)
-        return suspect
+        return self._compare() if has_sign else ""

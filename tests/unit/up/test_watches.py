@@ -182,6 +182,46 @@ def test_what_the_guard_reports(project, tmp_path, line, path):
     assert {*found} == {path}
 
 
+def test_the_guard_outlives_what_vanishes(project):
+    """Files that come and go while it looks, as git's own do, do not end it."""
+    made = checkout(project)
+    found: list[str] = []
+    reader, writer = os.pipe()
+    guard = CheckoutGuard(made, reader, found.append)
+    guard.start()
+    with running(lambda _: guard.run()):
+        shell(
+            project,
+            "for i in $(seq 150); do mkdir -p t/objects t/refs; echo > t/HEAD.lock; rm -r t; mkdir objects refs;"
+            " echo > x; mv x y; rm -r objects refs y; done",
+        )
+        assert not found
+        shell(project, "git init -q --bare last")
+        until(lambda: found)
+        os.close(writer)
+    os.close(reader)
+    assert {*found} == {"last"}
+
+
+def test_what_cannot_be_watched_any_more_is_reported(project, monkeypatch):
+    made = checkout(project)
+    found: list[str] = []
+    reader, writer = os.pipe()
+    guard = CheckoutGuard(made, reader, found.append)
+    guard.start()
+
+    def refuse(self, directory):
+        raise SandboxError("no more watches", code="watch-limit")
+
+    monkeypatch.setattr(TreeWatch, "add", refuse)
+    with running(lambda _: guard.run()):
+        shell(project, "mkdir new")
+        until(lambda: found)
+        os.close(writer)
+    os.close(reader)
+    assert found == [""]
+
+
 def test_what_the_guard_lets_pass(project):
     shell(project, "git init -q sub/inner")
     made = checkout(project)

@@ -24,6 +24,7 @@ GOOD = {
     "up": {"request": {"directory": "/p"}, "services": ["db"], "watch": False, "writable": True},
     "scale": {"counts": {"api": 3}},
     "stop": {"services": []},
+    "fresh": {"services": ["db"]},
     "exec": {"service": "db", "argv": ["psql"], "terminal": True, "window": 80, "variables": {"TERM": "xterm"}},
 }
 VALUES = (None, True, -2, 1.5, 1 << 40, "", "\0", "x" * 70_000, [], [1], ["\0"], {}, {"a": -1}, {"a": 1001}, [[[]]], [""] * 5000)  # fmt: skip

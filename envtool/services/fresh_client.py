@@ -19,9 +19,10 @@ SOCKET = "/run/envtool/fresh.sock"
 SECONDS = 600  # that a service may take to be ready
 
 try:
-    if __name__ == "__main__":  # the command does not wait for it
-        raise ImportError
-    import pytest
+    if __name__ != "__main__":  # the command does not wait for the import
+        import pytest
+    else:
+        pytest = None  # type: ignore[assignment]
 except ImportError:
     pytest = None  # type: ignore[assignment]
 

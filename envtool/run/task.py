@@ -45,14 +45,17 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
         with task_services.open_group(
             context, task.pod, task.request.env, task.request.task, log_directory, project
         ) as group:
-            group.start(task.services.provide(task.request.services, group.setting))
-            result = _run_tracked(task, reach, project, group)
-            group.stop()
-            if call.env.learns:
-                from envtool.run import learned_network
-
+            complete = False
+            try:
+                group.start(task.services.provide(task.request.services, group.setting))
+                result = _run_tracked(task, reach, project, group)
+                group.stop()
                 complete = result.outcome == "passed"
-                learned_network.emit_learned(task.pod, call.env, call.task.name, context.emit, complete=complete)
+            finally:  # what a service that did not get ready needed, too
+                if call.env.learns:
+                    from envtool.run import learned_network
+
+                    learned_network.emit_learned(task.pod, call.env, call.task.name, context.emit, complete=complete)
             if reach:
                 reach.add_opened(group.opened())
             return result

@@ -14,6 +14,7 @@ import pytest
 
 from envtool.container import doctor, kernel_errors, syscalls, userns
 from envtool.container.program import BindMount, ContainerStep, Program, ProjectMount, Root
+from envtool.errors import FetchError, SandboxError
 
 TOP = Path(__file__).resolve().parents[3]
 
@@ -153,3 +154,22 @@ def test_doctor_says_whether_landlock_is_there_and_what_follows(monkeypatch, ver
 def test_doctor_tries_landlock_itself():
     names = {check.name: check for check in doctor.check_machine()}
     assert names["Landlock"].state == ("ok" if userns.run_as_root(syscalls.confine_programs) else "warn")
+
+
+@pytest.mark.parametrize(
+    ("error", "mend"),
+    [
+        (SandboxError("no veth", code="network-kernel"), "sudo modprobe veth"),
+        (SandboxError("the gateway has ended", code="network-lost"), ""),
+        (FetchError("HTTPS_PROXY is `socks5://x`", code="fetch-proxy"), ""),
+    ],
+)
+def test_doctor_says_why_policies_do_not_work(monkeypatch, error, mend):
+    def refuse(**options):
+        assert options["allow"], "a pod with a policy has a gateway"
+        raise error
+
+    monkeypatch.setattr(doctor.pod, "Pod", refuse)
+    check = doctor._check_policies()
+    assert (check.name, check.state, check.mend) == ("network policies", "warn", mend)
+    assert check.text == f"`network: {{allow: […]}}` does not work: {error.message}"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 from types import SimpleNamespace
 
-from envtool.events import Finished, Output, Progress, Started
+from envtool.events import Finished, Learned, Output, Progress, Started
 from envtool.report import formatting
 from envtool.report.formatting import Style
 from envtool.report.plain import ANNOUNCE_SECONDS, Plain
@@ -29,6 +29,24 @@ def test_plain_announces_once_what_takes_long():
     assert not display.tick(100.0 + ANNOUNCE_SECONDS)
     display.tick(200.0)
     assert file.getvalue() == " layer  deps              12 wheels                         …\n"
+
+
+def test_a_policy_is_never_broken_or_coloured():
+    rules = (*(f"{number}.files.example.net:443" for number in range(40)), "evil\x1b[31m:1")
+    event = Learned(env="u\x07nit", task="test", allow=rules, complete=False)
+    for display in (Terminal, Plain):
+        for verbosity in (0, -1):
+            file = io.StringIO()
+            file.isatty = lambda: True
+            more = {"verbosity": verbosity} if display is Plain else {}
+            display(file, style=Style(), **more).event(event)
+            *_, policy, end = file.getvalue().split("\n")
+            assert end == ""
+            assert policy.startswith('    network: {allow: ["0.files.example.net:443", ')
+            assert policy.endswith("]}")
+            assert policy.count(":443") == 40
+            assert "\x1b" not in file.getvalue()
+            assert "may need more" in " ".join(file.getvalue().split())
 
 
 def test_quiet_shows_failures_only():

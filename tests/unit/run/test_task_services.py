@@ -291,6 +291,12 @@ def test_a_run_that_learns(place):
     place.run(env=replace(WITH, learns=True, allow=("a.example:80",)))
     assert place.runner.pods[-1].options["allow"] == ("a.example:80",)
     assert not place.world.events[-1].complete
+    place.runner.on("run-db", lambda container: container.print("oh no\n"))
+    place.world.events.clear()
+    with pytest.raises(ServiceError):
+        place.run(env=replace(WITH, learns=True))
+    learned = [event for event in place.world.events if isinstance(event, Learned)][-1]
+    assert (learned.complete, len(learned.allow)) == (False, 3), "a service that fails may need it"
 
 
 def test_a_run_that_learns_in_a_pod_that_is_lost(place):

@@ -104,6 +104,17 @@ SOURCES = {
 }
 
 
+# Modules that run where something else than envtool is installed, and what they import of that if it is there.
+ELSEWHERE = {"envtool/services/fresh_client.py": {"pytest"}}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_is_imported_elsewhere_is_not_needed(name):
+    blocked = "".join(f"sys.modules[{module!r}] = None; " for module in sorted(ELSEWHERE[name]))
+    code = f"import runpy, sys; {blocked}runpy.run_path({str(ROOT / name)!r}, run_name='elsewhere')"
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_what_is_imported_is_required(name):
     """The development environment has more than users have: what it has by accident must not be needed."""
@@ -117,13 +128,14 @@ def test_what_is_imported_is_required(name):
     ]
     required = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in lines}
     for path in SOURCES[name].rglob("*.py"):
+        elsewhere = ELSEWHERE.get(str(path.relative_to(ROOT)), set())
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names = [node.module]
-            for module in {each.partition(".")[0] for each in names} - sys.stdlib_module_names - ours:
+            for module in {each.partition(".")[0] for each in names} - sys.stdlib_module_names - ours - elsewhere:
                 found = {each.lower().replace("_", "-") for each in offers.get(module, ())}
                 assert found & required or module == "compression", f"{path}: nobody requires {module}"
 

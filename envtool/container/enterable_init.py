@@ -236,6 +236,8 @@ class EnterableInit(pid1.Init):
                     join.send_namespaces(channel)
                 case ("exists", str(path)):
                     report = ("exists", int(os.path.exists(path)))
+                case ("running",):
+                    report = ("running", int(self._step_runs()))
                 case ("signal" | "stop" as word, int(number)) if 0 < number < 65:
                     if self.running:
                         pid1.signal_group(self.running, number)
@@ -255,6 +257,11 @@ class EnterableInit(pid1.Init):
                 channel.send(messages.pack(*report), _socket.MSG_DONTWAIT)
             except OSError:  # its handle was closed
                 pass
+
+    def _step_runs(self) -> bool:
+        """Returns whether the step runs: one that has ended may not have been reaped yet."""
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return self.running > 0 and os.waitid(os.P_PID, self.running, flags) is None
 
     def _start_command(self, channel: _socket.socket, request: execution.ExecRequest, stdio: list[int]) -> None:
         step: dict[str, Any] = {"argv": request.argv, "env": request.env, "cwd": request.cwd}

@@ -71,6 +71,10 @@ class StartedContainer(Protocol):
         """Returns whether a path exists in it. Raises SandboxError where the container has ended."""
         ...
 
+    def is_running(self) -> bool:
+        """Returns whether its step runs now: it may have ended before `wait` returns."""
+        ...
+
     def tcp_sockets(self) -> tuple[TcpSocket, ...]:
         """Returns the sockets of TCP in its network; none if the container has ended."""
         ...

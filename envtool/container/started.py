@@ -90,6 +90,13 @@ class LocalContainer(supervisor.Container):
                 return exists == 1
         raise execution.broken("it sent a message out of turn")
 
+    def is_running(self) -> bool:
+        """See StartedContainer."""
+        try:
+            return execution.ask(self._supervisor, messages.pack("running")) == ("running", 1)
+        except SandboxError:
+            return False
+
     def tcp_sockets(self) -> tuple[TcpSocket, ...]:
         """See StartedContainer."""
         with self._supervisor.lock:

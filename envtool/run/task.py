@@ -125,8 +125,8 @@ def _run(
                 protected=context.files,
                 joins=place.namespaces if place else None,
             )
-            if group and ended.status:
-                group.await_failure()
+            if group:
+                group.settle(failed=ended.status != 0)
             if group and group.failure and not group.interrupted:
                 _write_failure(tee.writer, group.failure)
             tee.close()

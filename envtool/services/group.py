@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from envtool.container.started import Usage
 
 INTERRUPT_GRACE = 2.0  # seconds that services have to end after an interrupt, at most
+_END_SECONDS = 10.0  # that the end of a container takes at most to be known
 _FAILURE_SECONDS = 0.2  # that the end of a service may become known after what ended because of it
 _POLL_SECONDS = 1.0
 
@@ -197,10 +198,14 @@ class ServiceGroup:
         if self.failure is not None:
             raise self.failure
 
-    def await_failure(self, seconds: float = _FAILURE_SECONDS) -> None:
-        """Waits so long for a failure: what a command tells of it may come before its end is known."""
+    def settle(self, *, failed: bool) -> None:
+        """Waits until the failure of a service that ended before a command did is known. `failed`: so has the command,
+        and what it tells of a service may come first."""
         with self._condition:
-            self._condition.wait_for(self._has_ended, seconds)
+            replicas = [replica for service in self._services.values() for replica in service.replicas.values()]
+        late = any(replica.has_just_ended() for replica in replicas)
+        with self._condition:
+            self._condition.wait_for(self._has_ended, _END_SECONDS if late else _FAILURE_SECONDS * failed)
 
     def _bring_up(self, service: RunningService) -> None:
         """The thread of one service until it is up."""

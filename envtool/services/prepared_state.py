@@ -231,8 +231,7 @@ class _Preparation:
         except SandboxError:
             group.check()  # the service ended: that is the reason
             raise
-        if ended.status:
-            group.await_failure()
+        group.settle(failed=ended.status != 0)
         group.check()
         self._check(ended, typed, tee)
 

@@ -80,6 +80,13 @@ class Replica:
         """Whether it is ready, or, if it is to end, has succeeded."""
         return self.stage == "ready" or (self.request.once and self.stage == "ended" and self.status == 0)
 
+    def has_just_ended(self) -> bool:
+        """Returns whether it has ended without being asked to, though it is still taken to be ready."""
+        with self._lock:
+            container = self._container if self.stage == "ready" and not self._stop.is_set() else None
+        policy = self.request.restart or self._site.restart
+        return container is not None and policy == "never" and not container.is_running()
+
     # ---- from outside
 
     def start(self) -> None:

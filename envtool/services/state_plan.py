@@ -19,7 +19,7 @@ VERSION = 1  # of the documents: another one where other things are done with th
 KIND = "state:prepare"  # in the documents, by which the history of the store finds them
 # Fields of a request that decide what a service writes: not when it is ready, nor how many replicas it has.
 _DECIDING = (
-    "name", "stack", "command", "variables", "user", "workdir", "project", "provides", "files", "kernel",
+    "name", "stack", "command", "variables", "user", "workdir", "project", "provides", "files", "kernel", "ready",
 )  # fmt: skip
 
 

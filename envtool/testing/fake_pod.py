@@ -203,6 +203,10 @@ class FakeStartedContainer:
         """See StartedContainer."""
         return path in self._container.files
 
+    def is_running(self) -> bool:
+        """See StartedContainer."""
+        return self._thread.is_alive()
+
     def tcp_sockets(self) -> tuple[TcpSocket, ...]:
         """See StartedContainer."""
         listening = [TcpSocket("0.0.0.0", port, LISTENING, port) for port in self._container.listening]

@@ -260,6 +260,47 @@ def test_what_is_said(project, case):
     project.check_nothing_left()
 
 
+def test_one_that_dies_just_before_the_task_ends(project):
+    """The task ends at the moment in which it learns of it, with success: its end must not be known first."""
+    project.write(
+        "fragile.py",
+        """\
+import os, socket
+server = socket.create_server(("", 8000))
+while True:
+    connection, _ = server.accept()
+    if connection.recv(10):
+        os._exit(1)
+""",
+    )
+    project.write(
+        "kill.py",
+        """\
+import os, socket
+connection = socket.create_connection(("fragile", 8000))
+connection.sendall(b"die")
+try:
+    connection.recv(10)
+finally:
+    os._exit(0)
+""",
+    )
+    project.spec(
+        """\
+services:
+  fragile: {command: python3 fragile.py, ready: 8000}
+envs:
+  unit:
+    services: [fragile]
+    tasks: {test: python3 kill.py}
+"""
+    )
+    for _ in range(8):
+        done = project.envtool("test", "-q")
+        assert done.status not in (0, 4), done.said
+        assert "service `fragile` ended while it was needed: exit 1" in done.said
+
+
 def test_one_that_dies_while_the_task_runs(project):
     project.spec(
         """\

@@ -24,7 +24,7 @@ PREPARE = Prepare(
 )
 NEEDED = replace(ONE, name="other")
 # fields of a service's request that decide its own state, and of one that it needs
-OWN = {"name", "stack", "command", "variables", "user", "workdir", "project", "provides", "files", "kernel"}
+OWN = {"name", "stack", "command", "variables", "user", "workdir", "project", "provides", "files", "kernel", "ready"}
 OF_NEEDED = {*OWN, "once", "prepare"}
 
 

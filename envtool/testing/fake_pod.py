@@ -118,10 +118,11 @@ class FakePod:
         """See Pod. What listens answers any request with its HTTP status."""
         del seconds
         for container in self._runner.started:
-            if container.program.address == address and port in container.listening:
+            status = container.listening.get(port)  # it may end meanwhile
+            if container.program.address == address and status is not None:
                 near, far = socket.socketpair()
                 with far:
-                    far.sendall(b"HTTP/1.1 %d Fake\r\n\r\n" % container.listening[port])
+                    far.sendall(b"HTTP/1.1 %d Fake\r\n\r\n" % status)
                 return near
         raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 

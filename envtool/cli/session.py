@@ -277,7 +277,9 @@ def run_interruptibly(
                 answers.put(error)
 
         threading.Thread(target=work_and_answer, name="app", daemon=True).start()
-        answer = answers.get()
+        # Never waits without an end: a signal that comes just before a thread sleeps on a lock does not wake it.
+        while (answer := _next_answer(answers)) is None:
+            pass
         while isinstance(answer, int):
             if cancel.is_set():
                 return None, True, True

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from envtool.errors import Interrupted
 from envtool.services.up.manager import Report, ServiceManager, UpOrder
@@ -37,7 +37,7 @@ def run_until_stopped(
     with _signals(events):
         threading.Thread(target=work, name="service manager", daemon=True).start()
         signals = 0
-        while isinstance(event := events.get(), int):
+        while isinstance(event := _next_event(events), int):
             signals += 1
             if signals > 1:
                 abandon()
@@ -48,6 +48,16 @@ def run_until_stopped(
     if event is not None:
         raise event
     return manager.reason
+
+
+def _next_event(events: SimpleQueue[int | BaseException | None]) -> int | BaseException | None:
+    """Waits for the next event. Looks each second: a signal that comes just before a thread sleeps on a lock does not
+    wake it."""
+    while True:
+        try:
+            return events.get(timeout=1.0)
+        except Empty:
+            continue
 
 
 @contextmanager

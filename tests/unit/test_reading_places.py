@@ -38,6 +38,7 @@ ALLOWED = {
     "envtool/build/": STORE,
     "envtool/run/restore.py": STORE,
     "envtool/services/fresh_server.py": OWN + ": a module of envtool",
+    "envtool/services/up/service_log.py": STORE + ": up/KEY",
     "envtool/services/host_ports.py": "/proc",
     "envtool/run/shared_results.py": STORE,
     "envtool/run/fast_test.py": STORE,

@@ -33,11 +33,12 @@ _CERTIFICATE = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----([A-Za-z0-9
 
 
 def host_network_access(
-    allowed: HostPermissions,
+    allowed: HostPermissions, *, proxies: bool = True
 ) -> tuple[dict[str, str], tuple[BindMount, ...], tuple[TextMount, ...]]:
     """Returns variables, the mounted bundle, and settings files of programs that take no variable. A proxy's password
-    is in them only where the caller allows the variable: the container may send it anywhere."""
-    variables = net.proxy_variables(lambda name: matches(name, allowed.variables))
+    is in them only where the caller allows the variable: the container may send it anywhere. Without `proxies` only
+    what certificates need: a pod asks the proxy itself."""
+    variables = net.proxy_variables(lambda name: matches(name, allowed.variables)) if proxies else {}
     settings: dict[str, str] = {}
     if bundle := net.ca_bundle_file():
         variables |= dict.fromkeys(_VARIABLES, BUNDLE)

@@ -108,7 +108,8 @@ def make_program(
 ) -> Program:
     """Returns the container of a request on this machine: `stack` are its layers here, `project` is the
     project, `scratch` the directory for writes on disk, `place` its place in the pod of its services."""
-    variables, binds, texts = host_network_access(allowed) if request.network else ({}, (), ())
+    reaches_outside = request.network or request.allow
+    variables, binds, texts = host_network_access(allowed, proxies=request.network) if reaches_outside else ({}, (), ())
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.layers)), scratch=scratch),
         steps=tuple(ContainerStep(argv=command, cwd=request.workdir) for command in request.commands),

@@ -284,13 +284,7 @@ class ServiceGroup:
     def published(self) -> Mapping[str, tuple[tuple[int, int], ...]]:
         """Returns (port of the service, port of this machine) of what is published, by service."""
         with self._condition:
-            return {
-                name: tuple(
-                    zip((port.port for port in service.local.request.publish), service.published.values(), strict=False)
-                )
-                for name, service in self._services.items()
-                if service.published
-            }
+            return {name: ports for name, service in self._services.items() if (ports := service.published_ports())}
 
     def states(self) -> tuple[ReplicaState, ...]:
         """Returns all replicas, by service and number."""
@@ -383,26 +377,33 @@ class ServiceGroup:
                 self._raise_unless_ready([new])
 
     def fresh(self, name: str, over: threading.Event | None = None) -> None:
-        """Throws away what a service has written, and starts it anew on its prepared state; returns when it is ready.
-        Nobody needs what it would write, so it is killed. `over`: nobody waits. Raises ServiceError, Interrupted."""
+        """Throws away what a service has written, and starts it anew on its prepared state; then those that are to end
+        and need it run again, such as migrations. Returns when all this is done. Nobody needs what the service would
+        write, so it is killed. `over`: nobody waits. Raises ServiceError, Interrupted."""
         service = self._service(name)
         with self._operation:
             self.check()
-            with self._condition:
-                old = [*service.replicas.values()]
-            for replica in old:
-                replica.kill()
-            for replica in old:
-                replica.await_end()
-                replica.join()
-            with self._condition:
-                if self._closing or service.is_stopping:
-                    raise Interrupted
-                new = [Replica(service.local, replica.number, self._site) for replica in old]
-                service.replicas.update({replica.number: replica for replica in new})
-            for replica in new:
-                replica.start()
-            self._raise_unless_ready(new, over)
+            self._start_anew(service, over)
+            for other in [*self._services.values()]:  # needed ones come first
+                if other.local.request.once and other.is_above(name, self._services):
+                    self._start_anew(other, over)
+
+    def _start_anew(self, service: RunningService, over: threading.Event | None) -> None:
+        with self._condition:
+            old = [*service.replicas.values()]
+        for replica in old:
+            replica.kill()
+        for replica in old:
+            replica.await_end()
+            replica.join()
+        with self._condition:
+            if self._closing or service.is_stopping:
+                raise Interrupted
+            new = [Replica(service.local, replica.number, self._site) for replica in old]
+            service.replicas.update({replica.number: replica for replica in new})
+        for replica in new:
+            replica.start()
+        self._raise_unless_ready(new, over)
 
     def replace(self, name: str, local: LocalService) -> None:
         """Lets a service be another one, replica by replica: each new one is ready before an old one ends. Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,6 +78,16 @@ class RunningService:
     def name(self) -> str:
         """Its name."""
         return self.local.request.name
+
+    def is_above(self, name: str, services: Mapping[str, RunningService]) -> bool:
+        """Returns whether it needs the service of this name, directly or not."""
+        needs = self.local.request.needs
+        return name in needs or any(services[other].is_above(name, services) for other in needs)
+
+    def published_ports(self) -> tuple[tuple[int, int], ...]:
+        """Returns (port of the service, port of this machine) of what is published."""
+        ports = (published.port for published in self.local.request.publish)
+        return tuple(zip(ports, self.published.values(), strict=False))
 
     def free_number(self) -> int:
         """Returns the smallest number that no replica has."""

@@ -42,9 +42,16 @@ def find_holder(port: int) -> str:
         try:
             for descriptor in os.listdir(f"/proc/{name}/fd"):
                 if os.readlink(f"/proc/{name}/fd/{descriptor}") in links:
-                    with open(f"/proc/{name}/comm", "rb") as file:
-                        command = file.read().decode(errors="replace").strip()
-                    return f"{command} (process {name})"
+                    return _describe(name)
         except OSError:  # another user's, or it has ended
             continue
     return ""
+
+
+def _describe(number: str) -> str:
+    """Returns a process in words. Raises OSError."""
+    with open(f"/proc/{number}/cmdline", "rb") as file:
+        if file.read(8) == b"envtool:":  # the network of other services
+            return f"envtool (process {number}): `envtool ps --all` lists all services that run"
+    with open(f"/proc/{number}/comm", "rb") as file:
+        return f"{file.read().decode(errors='replace').strip()} (process {number})"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ReplicaStage: TypeAlias = Literal["starting", "ready", "restarting", "stopping", "ended", "failed"]
 
+MAX_FIRST_RESTARTS = 2  # of one that was never ready: it will not be
 MAX_RESTARTS = 10  # in a row, none of which stayed for STABLE_SECONDS
 STABLE_SECONDS = 10.0
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 10.0  # seconds before a start: twice as long each time
@@ -177,7 +178,7 @@ class Replica:
     def _live(self) -> None:
         """Starts containers one after the other. Raises EnvtoolError for the end that is the last and should not have
         been."""
-        request, in_row = self.request, 0
+        request, in_row, ready_once = self.request, 0, False
         while True:
             began = time.monotonic()
             ended = self._run_once()
@@ -190,7 +191,8 @@ class Replica:
             in_row = 1 if time.monotonic() - began > STABLE_SECONDS else in_row + 1
             if not self._may_restart(ended):
                 raise service_errors.ended_error(request, self.name, ended, self.log_tail(), ready=self._was_ready)
-            if in_row > MAX_RESTARTS:
+            ready_once = ready_once or self._was_ready
+            if in_row > (MAX_RESTARTS if ready_once else MAX_FIRST_RESTARTS):
                 raise service_errors.restarts_error(request, self.name, ended, in_row, self.log_tail())
             self.restarts += 1
             self._set_stage("restarting")

@@ -222,6 +222,32 @@ def test_a_task_makes_a_service_fresh(project):
     assert "6 passed" in (project.project / ".envtool/last/unit.test.log").read_text()
 
 
+def test_migrations_run_again_on_a_fresh_service(project):
+    """The state after `fresh` is that after the start: what is to end and needs the service has run on it."""
+    project.spec(
+        SPEC.replace(
+            "envs:\n",
+            """\
+  migrate: {command: "python3 client.py PUT http://kv:8000/schema seed.txt", once: true, needs: [kv]}
+  later: {command: "python3 client.py GET http://kv:8000/schema | grep -q 'a seed'", once: true, needs: [migrate]}
+  other: {command: "python3 -m http.server 8001", ready: 8001}
+envs:
+""",
+        )
+        .replace("services: [kv]", "services: [later, other]")
+        .partition("      test: |")[0]
+        + """\
+      test: |
+        python3 client.py PUT http://kv:8000/other seed.txt
+        envtool-fresh kv
+        for name in schema other seed; do python3 client.py GET http://kv:8000/$name; done
+"""
+    )
+    done = project.envtool("test")
+    assert done.status == 0, done.said + done.out
+    assert printed(project) == ["", "a seed", "404"]
+
+
 def test_only_a_task_can_ask(project):
     """A service has no socket, and none of what a task has for it."""
     project.spec(SPEC.replace("command: python3 server.py", "command: ls /run/envtool || true; exec python3 server.py"))

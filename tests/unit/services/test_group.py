@@ -281,10 +281,23 @@ def test_restarts_have_a_limit(place, monkeypatch):
     place.runner.on("run-db", ends(1, "no\n"))
     with place.group(restart="always") as group, pytest.raises(ServiceError) as raised:
         group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 80}])]))
-    count = replicas.MAX_RESTARTS + 1
+    count = replicas.MAX_FIRST_RESTARTS + 1
     assert raised.value.message == f"service `db` ended {count} times in a row: exit 1 at the last (envtool.yaml:1:3)"
     assert raised.value.code == "service-restarts"
     assert len(place.runner.programs) == count
+
+
+def test_restarts_of_one_that_was_ready_have_another_limit(place, monkeypatch):
+    monkeypatch.setattr(replicas, "_FIRST_BACKOFF", 0.0)
+    place.runner.on("run-db", ends(1, seconds=0.05))
+    with place.group(restart="always") as group:
+        group.start(place.locals([service("db")]))
+        group.settle(failed=True)
+        end = time.monotonic() + 20
+        while group.failure is None and time.monotonic() < end:
+            time.sleep(0.01)
+    assert group.failure.code == "service-restarts"
+    assert len(place.runner.programs) == replicas.MAX_RESTARTS + 1
 
 
 # ---- replicas --------------------------------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ def test_a_kind_of_service_is_part_of_the_spec(motd):
     assert json.loads(motd.envtool("plan", "--json").out)["services"][0]["name"] == "service:hello"
     motd.spec("services: {hello: {motd-server: [1]}}\n")
     done = motd.envtool("list")
-    assert (done.status, "envtool.yaml:2:32: error: `motd-server` of service `hello`" in done.err) == (2, True), (
+    assert (done.status, "envtool.yaml:2:33: error: `motd-server` of service `hello`" in done.err) == (2, True), (
         done.err
     )
     motd.spec("services: {hello: {motd-sevrer: hello}}\n")

@@ -204,7 +204,7 @@ def test_a_kind_of_service_is_part_of_the_spec(motd):
     )
     motd.spec("services: {hello: {motd-sevrer: hello}}\n")
     assert "did you mean `motd-server`?" in motd.envtool("list").err
-    motd.spec("services: {hello: {motd-server: hello, prot: 3}}\n")
+    motd.spec("services: {hello: {motd-server: hello, poort: 3}}\n")
     assert "did you mean `port`?" in motd.envtool("list").err
     motd.spec("services: {hello: {port: 3, command: serve, ready: 80}}\n")
     assert "the key `port` belongs to the kind of service `motd-server`" in motd.envtool("list").err

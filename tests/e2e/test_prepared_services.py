@@ -321,3 +321,12 @@ def test_a_hostile_task_gets_nothing_else(project, user):
     logs = project.project / ".envtool/last"
     assert (logs / "unit.test.log").read_text() == "all refused\n"
     assert (logs / "beside.test.log").read_text() == "x\n", "started once"
+
+
+def test_a_result_beside_state_of_this_machine_is_not_remembered(project):
+    """What the commands of `prepare` read of the base `host` is recorded nowhere, so that nobody could see it change."""
+    assert made(project)
+    done = project.envtool("test")
+    assert done.status == 0, done.said
+    assert "service `kv` is prepared with this machine's own files" in done.said
+    assert "unchanged" not in done.said

@@ -494,6 +494,7 @@ class _Supervisor:
         with self.lock:
             if self.sock is not None:
                 self.sock.close()
-        for descriptor in (self.output, *self.network_log):
+        descriptors, self.output, self.network_log = (self.output, *self.network_log), -1, []  # close them only once
+        for descriptor in descriptors:
             if descriptor >= 0:
                 os.close(descriptor)

@@ -71,7 +71,7 @@ envs:
 
 @pytest.fixture
 def project(place):
-    place.write("server.py", SERVER)
+    place.write("server.py", f"{SERVER}# {place.token}\n")  # so that no other test has prepared it
     place.write("client.py", CLIENT)
     place.write("seed.txt", "a seed\n")
     place.spec(SPEC)
@@ -325,7 +325,7 @@ def test_a_hostile_task_gets_nothing_else(project, user):
 
 def test_a_result_beside_state_of_this_machine_is_not_remembered(project):
     """What the commands of `prepare` read of the base `host` is recorded nowhere, so that nobody could see it change."""
-    made(project)
+    assert made(project)
     done = project.envtool("test")
     assert done.status == 0, done.said
     assert "service `kv` is prepared with this machine's own files" in done.said

@@ -4,6 +4,7 @@ said once, and nothing is left."""
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 import tempfile
@@ -273,6 +274,7 @@ def test_each_node_once_each_failure_once_and_nothing_left(quick_disk, case):
                 made.layer.key: made.layer for stack in stacks for made in (*stack.layers, *stack.other_stages)
             }.values()
             whole.world.close()
+        gc.collect()  # files that an earlier test forgot are closed now, not meanwhile
         descriptors = len(os.listdir("/proc/self/fd"))
         run = Run(f"{top}/here", case, far)
         results = run.go()

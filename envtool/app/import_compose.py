@@ -178,7 +178,7 @@ def _check(state: ImportState, root: str, text: str) -> None:
 
 
 def _override(state: ImportState, path: str) -> str:
-    """Returns the file that compose reads over this one where it is told of none."""
+    """Returns the file that compose reads over this one if the command line names no files."""
     match = _OVERRIDES.fullmatch(posixpath.basename(path))
     if not match:
         return ""

@@ -28,8 +28,8 @@ def is_trusted_owner(owner: int, start: os.stat_result) -> bool:
 
 
 def find_spec(directory: str) -> SpecSearch:
-    """Returns the nearest spec from an absolute path upward. A spec in the start directory counts, whoever owns it,
-    since the caller chose that directory; one above counts only if it and its directory do."""
+    """Returns the nearest spec from an absolute path upward. A spec in the start directory counts, also if another
+    user owns it, since the caller chose that directory; one above counts only if it and its directory do."""
     if os.path.isfile(_spec_path(directory)):
         return SpecSearch(_spec_path(directory))
     try:

@@ -128,7 +128,7 @@ def _enter_own(parent: OpenDirectory, name: str, *, make: bool = False) -> OpenD
 def _make_run(runs: OpenDirectory, name: str) -> tuple[str, OpenDirectory]:
     try:
         return name, runs.make_directory(name)
-    except FileExistsError:  # a process with the same pid in another container, or somebody guessed the name
+    except FileExistsError:  # a process with the same pid in another container, or another user guessed the name
         name = f"{name}-{os.urandom(4).hex()}"
         return name, runs.make_directory(name)
 

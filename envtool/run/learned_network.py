@@ -41,7 +41,7 @@ def emit_learned(pod: StartedPod, env: Env, task: str, emit: Emit, *, complete: 
 
     try:
         reached = pod.passed()
-    except SandboxError as error:  # whoever uses the pod fails by that, too
+    except SandboxError as error:  # what uses the pod fails by that, too
         emit(Noted(text=f"what `{env.name}` needs of the network is not known: {error.message}"))
         return
     allow = tuple(format_destination(host, port) for host, port in reached)

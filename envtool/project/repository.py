@@ -1,6 +1,6 @@
 """Finds the repository of a project as git finds it, and reads small files of it.
 
-A git directory was written by the person who made the checkout, and its links may lead anywhere. So it is opened once and read
+A stranger may have written a git directory, and its links may lead anywhere. So it is opened once and read
 by that descriptor, no link in it is followed, only regular files of a bounded size are read, and a git directory
 outside of the checkout counts only if it is the project's. See docs/decisions/0098 and 0114. Imports next to nothing: a
 warm command starts git.

@@ -5,12 +5,12 @@ A rule is `HOST:PORT`. HOST is a name, which is compared as a whole; `*.SUFFIX`,
 
     pypi.example:443    *.example.org:443    192.0.2.7:5432    127.0.0.1:8080    [2001:db8::7]:443
 
-A rule for a name lets members connect to whatever addresses this machine's resolver has for it at that moment, but not
-to addresses that mean this machine itself, its link, or a group (`_GUARDED`): the server that answers queries for the
-name could else lead members to services that listen on this machine's loopback, or to the metadata service of a
-cloud, which hands out credentials. A rule for the very address allows that too: with `127.0.0.1:8080` an allowed name may
-be this machine's port 8080, and 127.0.0.1:8080 of each member leads there. Private addresses (RFC 1918) are not guarded, since
-the servers of a company have such.
+A rule for a name lets members connect to whatever addresses this machine's resolver has for it at that moment, but
+not to addresses that mean this machine itself, its link, or a group (`_GUARDED`): the server that answers queries for
+the name could else lead members to services that listen on this machine's loopback, or to the metadata service of a
+cloud, which hands out credentials. A rule for the very address allows that too: with `127.0.0.1:8080` an allowed name
+may be this machine's port 8080, and 127.0.0.1:8080 of each member leads there. Private addresses (RFC 1918) are not
+guarded, since the servers of a company have such.
 """
 
 from __future__ import annotations

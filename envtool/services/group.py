@@ -120,6 +120,9 @@ class ServiceGroup:
     def _interrupt(self) -> None:
         with self._condition:
             self.interrupted = True
+            latest = time.monotonic() + INTERRUPT_GRACE
+            for service in self._services.values():  # those that are being stopped already, too
+                service.deadline = min(service.deadline, latest)
             self._cancel.set(syscalls.requested_signal(self.setting.context.cancel.reader))
             self._condition.notify_all()
 
@@ -394,6 +397,8 @@ class ServiceGroup:
                 if self._closing or service.is_stopping:
                     raise Interrupted
                 new = [Replica(service.local, replica.number, self._site) for replica in old]
+                for replica, former in zip(new, old, strict=True):  # what that opened decides the task, too
+                    replica.opened = former.opened
                 service.replicas.update({replica.number: replica for replica in new})
             for replica in new:
                 replica.start()

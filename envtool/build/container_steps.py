@@ -41,6 +41,21 @@ def make_directories(paths: list[str], owner: int | None = None) -> None:
             raise BuildError(f"{where}: {error.strerror or error}", code="place") from error
 
 
+def check_directories(paths: list[str]) -> None:
+    """Raises BuildError (code place) for a path that is no directory, or that leads through a link."""
+    for path in paths:
+        place = ""
+        for name in path.strip("/").split("/"):
+            place += f"/{name}"
+            try:
+                mode = os.lstat(place).st_mode
+            except OSError as error:
+                raise BuildError(f"{place}: {error.strerror or error}", code="place") from error
+            if not stat.S_ISDIR(mode):
+                what = f"a link, to {os.readlink(place)}" if stat.S_ISLNK(mode) else "no directory"
+                raise BuildError(f"{place} is {what}", code="place")
+
+
 def copy_to(source: str, target: str, mode: int | None = None) -> None:
     """Copies a file, symlink or directory (recursively) to `target`, and creates its parents. `mode` is for files; None
     keeps only the executable bit (0755 or 0644). All entries belong to root. Raises BuildError (code place)."""

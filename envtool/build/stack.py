@@ -250,8 +250,19 @@ def shown_host_files(stack: Sequence[KnownLayer]) -> Looked | None:
     return base.node.kind.looked(base.pins) if base and isinstance(base.node.kind, Base) else None
 
 
+def merge_host_files(stacks: Sequence[Sequence[KnownLayer]]) -> Looked | None:
+    """Returns the host files that any of some stacks shows; None where none does."""
+    shown = [looked for stack in stacks if (looked := shown_host_files(stack)) is not None]
+    if len(shown) < 2:
+        return shown[0] if shown else None
+    states = {path: state for looked in shown for path, state in looked.states.items()}
+    trees = dict.fromkeys(path for looked in shown for path in looked.trees)
+    return Looked(states=states, trees=(*trees,), unseen=" ".join(filter(None, (looked.unseen for looked in shown))))
+
+
 def opened_files_question(subject: str, key: str) -> dict[str, Json]:
-    """Returns the question under which the store keeps the host files that a layer or result opened."""
+    """Returns the question under which the store keeps the host files that a layer or result opened. Prepared state is
+    a layer."""
     return {"format": 1, "opened": subject, "of": key}
 
 

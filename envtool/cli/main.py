@@ -302,7 +302,8 @@ def _print_error(error: EnvtoolError, argv: Sequence[str]) -> int:
         if isinstance(error, Interrupted)
         else format_error(error, style=detect_style(sys.stderr, settings.color), columns=terminal_width())
     )
-    print(text, file=sys.stderr)
+    with suppress(OSError):  # the terminal was closed: nobody reads why, and the status is that of the error
+        print(text, file=sys.stderr)
     return error.exit_status
 
 

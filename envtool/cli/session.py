@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -100,10 +101,9 @@ def run_with_display(settings: Settings, work: Callable[[Emit, Cancel], Answer],
     try:
         answer, interrupted, abandoned = run_interruptibly(work, subscribers, display)
     finally:
-        if display:
-            display.close()
+        _close(display)
     if abandoned:
-        sys.stderr.write(
+        _print_last(
             "\n".join(
                 [f"{console.over()}interrupted", *to_type("again:", settings.typed(), console.terminal_width()), ""]
             )
@@ -139,8 +139,7 @@ def run_and_report(
         )
         results = answer or ()
     finally:
-        if display:
-            display.close()
+        _close(display)
         if writer:
             written = writer.write(results)
     if provenance:
@@ -165,17 +164,32 @@ def run_and_report(
             columns=console.rule_width(),
             screen=console.terminal_width(),
         )
-        sys.stderr.write(f"{console.over() if abandoned else ''}{text}\n")
+        _print_last(f"{console.over() if abandoned else ''}{text}\n")
     if abandoned or interrupted:
         exit_now(status)
     return status
+
+
+def _print_last(text: str) -> None:
+    """Writes a text to stderr, unless the terminal was closed: nobody reads it then, and the exit status stays."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _close(display: Terminal | Plain | None) -> None:
+    """Closes what shows the run, whose terminal may be closed."""
+    with suppress(OSError):
+        if display:
+            display.close()
 
 
 def exit_now(code: int) -> NoReturn:
     """End this process at once: Python would wait for threads of the app that still wait for something. Containers die
     with the process; what was finished is stored, and a process of its own removes what was not."""
     sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # a terminal that was closed
+        sys.stderr.flush()
     from envtool.run.sweep import sweep_after_exit
 
     sweep_after_exit()
@@ -259,10 +273,11 @@ def run_interruptibly(
     )  # longer than the app's own grace period, so that the app can report what it knows
 
     def say(text: str, *, over: bool = False) -> None:
-        if display:
-            display.say(text, over=over)
-        else:
-            print(text, file=sys.stderr)
+        with suppress(OSError):  # the terminal was closed: that ends neither the run nor its reports
+            if display:
+                display.say(text, over=over)
+            else:
+                print(text, file=sys.stderr)
 
     with EventStream(subscribers, say) as stream, signals.catch_signals(answers.put):
 

@@ -55,6 +55,7 @@ class CachedResult(NamedTuple):
     view: str  # digest
     stored: StoredResult
     beside: tuple[KnownStack, ...] = ()  # the stacks of its services
+    states: tuple[str, ...] = ()  # the keys of their prepared state
 
     @property
     def stacks(self) -> tuple[KnownStack, ...]:
@@ -200,6 +201,7 @@ def _to_cached(task: PreparedTask, stored: StoredResult) -> CachedResult:
         view=task.request.view,
         stored=stored,
         beside=task.services.stacks,
+        states=task.request.state_keys,
     )
 
 
@@ -226,7 +228,9 @@ class Recording:
             try:
                 self._directories = snapshot_diff.directory_states(task.snapshot)
                 self._manifest = snapshot_diff.snapshot_manifest(task.snapshot)
-                self.reach = HostInputs(task.stack, task.call.context, beside=task.services.stacks)
+                self.reach = HostInputs(
+                    task.stack, task.call.context, beside=task.services.stacks, states=task.request.state_keys
+                )
             except (EnvtoolError, OSError, SnapshotError) as error:
                 self._refusal = NotCacheable(str(error))
 
@@ -240,7 +244,7 @@ class Recording:
         try:
             after = take_snapshot(call.context)
             self._check_project(after, result)
-            if not reach.is_unchanged():
+            if not reach.is_unchanged(call.context):
                 raise NotCacheable("this machine's own system changed while it ran")
             git = reach.git(call.context)
             requests, manifests = [request], {request.view: self._manifest}

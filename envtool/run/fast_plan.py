@@ -187,7 +187,7 @@ def _watched_signatures(
     states = {
         path: state
         for trace in traces
-        for path, state in host_inputs.result_host_state(trace.stacks, trace.stored.key, context).items()
+        for path, state in host_inputs.result_host_state(trace.stacks, trace.stored.key, context, trace.states).items()
     }
     for path in code_paths(discover()):
         if os.path.islink(path):

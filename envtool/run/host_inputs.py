@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from envtool.api import PROJECT, Looked
 from envtool.build.context import Context
-from envtool.build.stack import KnownStack, opened_files_question, shown_host_files
+from envtool.build.stack import KnownStack, merge_host_files, opened_files_question, shown_host_files
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
 from envtool.model import Json
@@ -43,11 +43,15 @@ class HostInputs:
     """What one task can reach, read before it starts. `opened` is set when it has ended: the files that it opened, None
     if that is not known."""
 
-    __slots__ = ("_began", "_directories", "_machine", "opened")
+    __slots__ = ("_began", "_directories", "_machine", "_states", "opened")
 
-    def __init__(self, stack: KnownStack, context: Context, beside: Sequence[KnownStack] = ()) -> None:
-        """`beside` are the stacks of services. Raises EnvtoolError if git fails."""
-        self._machine = _merge_looked([shown_host_files(each.layers) for each in (stack, *beside)])
+    def __init__(
+        self, stack: KnownStack, context: Context, beside: Sequence[KnownStack] = (), states: Sequence[str] = ()
+    ) -> None:
+        """`beside` are the stacks of services, `states` the keys of their prepared state. Raises EnvtoolError if git
+        fails."""
+        self._machine = merge_host_files([each.layers for each in (stack, *beside)])
+        self._states = states
         self._directories = {
             directory for top in _visible_git_directories(context) for directory, _ in _directories(top)
         }
@@ -76,11 +80,14 @@ class HostInputs:
             raise EnvtoolError("git's own files changed while it ran, or just before", code="project-git")
         return history.digest
 
-    def is_unchanged(self) -> bool:
-        """Returns whether the files of this machine that the task opened are unchanged since it began."""
-        return self._machine is None or host_state.is_unchanged(
-            *host_state.pack(_decisive_state(self._machine, [self.opened]))
-        )
+    def is_unchanged(self, context: Context) -> bool:
+        """Returns whether the files of this machine that the task opened, or what prepared its services, are unchanged
+        since it began."""
+        if self._machine is None:
+            return True
+        prepared = [answer_cache.get(context.store, opened_files_question("layer", key)) for key in self._states]
+        decisive = _decisive_state(self._machine, [self.opened, *prepared])
+        return host_state.is_unchanged(*host_state.pack(decisive))
 
     def note(self, key: str, context: Context) -> None:
         """Stores which files of this machine were opened for the result of this key."""
@@ -92,31 +99,23 @@ class HostInputs:
             answer_cache.put(context.store, opened_files_question("result", key), opened_paths)
 
 
-def _merge_looked(found: Sequence[Looked | None]) -> Looked | None:
-    """Returns the files of this machine that any of some stacks shows; None where none does."""
-    shown = [looked for looked in found if looked is not None]
-    if len(shown) < 2:
-        return shown[0] if shown else None
-    states = {path: state for looked in shown for path, state in looked.states.items()}
-    trees = dict.fromkeys(path for looked in shown for path in looked.trees)
-    return Looked(states=states, trees=(*trees,), unseen=" ".join(filter(None, (looked.unseen for looked in shown))))
-
-
 def unseen_reason(stack: KnownStack) -> str:
     """Returns why not all files of this machine that a stack mounts could be read; empty if all could."""
     host = shown_host_files(stack.layers)
     return host.unseen if host else ""
 
 
-def result_host_state(stacks: Sequence[KnownStack], key: str, context: Context) -> dict[str, int]:
+def result_host_state(
+    stacks: Sequence[KnownStack], key: str, context: Context, states: Sequence[str] = ()
+) -> dict[str, int]:
     """Returns the files of this machine that decided the result of a key and the layers below it: ctimes (ns) by path.
-    `stacks` are that of the task and those of its services."""
+    `stacks` are that of the task and those of its services, `states` the keys of the prepared state of those."""
     shown = [stack for stack in stacks if shown_host_files(stack.layers) is not None]
-    host = _merge_looked([shown_host_files(stack.layers) for stack in shown])
+    host = merge_host_files([stack.layers for stack in shown])
     if host is None:
         return {}
-    above = [made for stack in shown for made in (*stack.layers, *stack.other_stages)[1:]]
-    questions = [opened_files_question("layer", made.resolved.key) for made in above]
+    above = [made.resolved.key for stack in shown for made in (*stack.layers, *stack.other_stages)[1:]]
+    questions = [opened_files_question("layer", layer) for layer in (*above, *states)]
     return _decisive_state(
         host,
         [answer_cache.get(context.store, question) for question in (*questions, opened_files_question("result", key))],

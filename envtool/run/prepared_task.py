@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.build.context import Context
-from envtool.build.stack import KnownStack, Stack, stack_binds
+from envtool.build.stack import KnownStack, Stack
 from envtool.errors import EnvtoolError, SpecError
 from envtool.model import Env, Task
 from envtool.project import snapshot, source_files
@@ -91,9 +91,6 @@ def check_cacheable(env: Env, stack: KnownStack, services: ServiceStacks = NO_SE
     for each in (stack, *services.stacks):
         if reason := host_inputs.unseen_reason(each):
             raise NotCacheable(reason)
-    for service, each in zip(services.services, services.stacks, strict=True):
-        if service.prepare is not None and stack_binds(each.layers):  # what its commands opened of it is not recorded
-            raise NotCacheable(f"service `{service.name}` is prepared with this machine's own files")
 
 
 def take_snapshot(context: Context) -> Snapshot:

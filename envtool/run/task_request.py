@@ -76,6 +76,11 @@ class TaskRequest:
         """The digest of `document`: the key of the result."""
         return keys.digest(self.document())
 
+    @property
+    def state_keys(self) -> tuple[str, ...]:
+        """The keys of the prepared state of its services."""
+        return tuple(service.prepare for service in self.services if service.prepare)
+
     def to_json(self) -> str:
         """Returns the request as a JSON object; what is not UTF-8 becomes lone surrogates, escaped."""
         return json.dumps(asdict(self), sort_keys=True)

@@ -121,6 +121,9 @@ class ServiceGroup:
     def _interrupt(self) -> None:
         with self._condition:
             self.interrupted = True
+            latest = time.monotonic() + INTERRUPT_GRACE
+            for service in self._services.values():  # those that are being stopped already, too
+                service.deadline = min(service.deadline, latest)
             self._cancel.set(syscalls.requested_signal(self.setting.context.cancel.reader))
             self._condition.notify_all()
 
@@ -333,12 +336,8 @@ class ServiceGroup:
         stopped."""
         with self._condition:
             sets = [replica.opened for service in self._services.values() for replica in service.replicas.values()]
-        paths: set[str] = set()
-        for opened in sets:
-            if opened is None:
-                return None
-            paths |= opened
-        return tuple(sorted(paths))
+        known = [opened for opened in sets if opened is not None]
+        return tuple(sorted({path for opened in known for path in opened})) if len(known) == len(sets) else None
 
     def member(self, name: str = "envtool", *, default_route: bool = False) -> AbstractContextManager[PodPlace]:
         """A context with a place in the pod for a container that is no service. With `default_route` what it tries
@@ -400,6 +399,8 @@ class ServiceGroup:
             if self._closing or service.is_stopping:
                 raise Interrupted
             new = [Replica(service.local, replica.number, self._site) for replica in old]
+            for replica, former in zip(new, old, strict=True):  # what that opened decides the task, too
+                replica.opened = former.opened
             service.replicas.update({replica.number: replica for replica in new})
         for replica in new:
             replica.start()

@@ -13,17 +13,19 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 from envtool.api import PROJECT
+from envtool.build import disk_space, failure_hints
 from envtool.build.context import Context
+from envtool.build.stack import merge_host_files, opened_files_question
 from envtool.build.tee import Tee
 from envtool.container import step_functions, userns
 from envtool.container.pod import Member
 from envtool.container.program import ContainerStep, Program
-from envtool.errors import SandboxError, ServiceError, StoreError
+from envtool.errors import EnvtoolError, SandboxError, ServiceError, StoreError
 from envtool.events import Progress
 from envtool.fs import removal
 from envtool.model import Json
@@ -41,7 +43,7 @@ from envtool.services.service_container import (
 )
 from envtool.services.service_request import ServiceRequest
 from envtool.services.state_plan import StatePlan, find_state
-from envtool.store import canonical, layers
+from envtool.store import answer_cache, canonical, disk_errors, disk_limits, layers
 from envtool.tracking import track_work
 
 if TYPE_CHECKING:
@@ -100,13 +102,30 @@ def _make_state(
         try:
             with _Preparation(plan, service, needed, setting, draft, event_id) as preparation:
                 preparation.run()
-        except ServiceError:
+                preparation.store_opened()
+        except ServiceError as error:
             work.outcome = "failed"
-            raise
+            raise _with_full_disk(error, context) from error
         context.emit(Progress(id=event_id, phase="capturing"))
         layer = draft.commit(_capture(plan, draft, context), plan.document, _record(plan, name, context), context.sync)
         work.outcome = "built"
         return layer
+
+
+def _with_full_disk(error: ServiceError, context: Context) -> EnvtoolError:
+    """Returns the error of a preparation that failed; where a full disk is why, or may be, it says so, as that of a
+    layer does. Call it before what was written is removed."""
+    says_full = bool(failure_hints.SPACE.search(error.output))
+    is_low = says_full and disk_limits.free_space(context.store)[0] < disk_space.LOW_SPACE
+    if not (is_low or disk_limits.is_nearly_full(context.store)):
+        return error
+    full = disk_errors.disk_full_error(context.store.root)
+    hint = disk_errors.NOTHING if context.disk_space.barren(context.store, context.root, context.leases) else full.hint
+    if says_full:
+        message = f"service `{error.service}`: its `prepare` failed: {full.message}"
+        return StoreError(message, code=full.code, hint=hint)
+    error.hint = "; ".join(filter(None, (error.hint, full.message, hint)))
+    return error
 
 
 class _Preparation:
@@ -132,6 +151,8 @@ class _Preparation:
             service.request.project,
         )  # fmt: skip
         self.service = service._replace(request=request, upper=(draft.upper, draft.work))
+        self._host_files = merge_host_files([each.stack.layers for each in (*needed, service)])
+        self._opened: set[str] | None = set()  # of those; None: that is not known
         self._exits = ExitStack()
 
     def __enter__(self) -> _Preparation:
@@ -146,7 +167,8 @@ class _Preparation:
                 os.chmod(path, 0o755)
             if self.plan.files:
                 inputs.stage_inputs(context.root, self.plan.files, project, context.cancel.check, context.host_access())
-            self.setting = replace(self.setting, project=ServiceProject(root=project))
+            watch = self._host_files.trees if self._host_files else ()
+            self.setting = replace(self.setting, project=ServiceProject(root=project, watch=watch))
             self.log: IO[bytes] = exits.enter_context(tempfile.TemporaryFile())
             context.runner.give_to_root(self.draft.upper)
             context.runner.give_to_root(self.draft.work)
@@ -159,12 +181,18 @@ class _Preparation:
     def run(self) -> None:
         """Runs all commands. Raises ServiceError, SandboxError, Interrupted."""
         prepare = self.plan.prepare
-        if prepare.data:
-            self._make_data_directories()
+        data: list[Json] = [*prepare.data]
+        if data:
+            is_user = self.service.request.user == "user" and not self.context.runner.single_id
+            owner = userns.TASK_UID if is_user else None  # it could not create them
+            self._call("make_directories", (data, owner), "a directory of `data` of its `prepare` cannot be made")
         if prepare.before:
             self._run_before()
         if prepare.run:
             self._run_beside_service()
+        if data:
+            self._renew_work()
+            self._call("check_directories", (data,), "`data` of its `prepare` names no directory that can be kept")
         self.context.cancel.check()
 
     def _renew_work(self) -> None:
@@ -176,23 +204,20 @@ class _Preparation:
         os.chmod(work, 0o755)
         runner.give_to_root(work)
 
-    def _make_data_directories(self) -> None:
-        """Creates the directories of `data:`, which belong to the service's user: it could not create them."""
-        context, is_user = self.context, self.service.request.user == "user"
-        owner = userns.TASK_UID if is_user and not context.runner.single_id else None
+    def _call(self, function: str, arguments: tuple[Json, ...], message: str) -> None:
+        """Runs a function of build/container_steps.py as root on the service's files. Raises ServiceError with the
+        message where it fails."""
+        context = self.context
         root = make_service_program(self.service, self.setting.project, _NOBODY).root
-        step = ContainerStep(
-            call=step_functions.reference("envtool.build.container_steps:make_directories"),
-            arguments=([*self.plan.prepare.data], owner),
-        )
+        call = step_functions.reference(f"envtool.build.container_steps:{function}")
+        step = ContainerStep(call=call, arguments=arguments)
         with Tee(self.log, context.emit, self.event_id) as tee:
             program = Program(root=root, steps=(step,), user="root", sync=False)
             ended = context.runner.run(program, stdout=tee.writer, stderr=tee.writer, cancel=context.cancel.reader)
             context.cancel.check()
             self._renew_work()
             if ended.status:
-                message = f"a directory of `data` of its `prepare` cannot be made: {ended.error}"
-                raise _error(self.plan, self.service.request, message, "service-prepare")
+                raise _error(self.plan, self.service.request, f"{message}: {ended.error}", "service-prepare")
 
     def _run_before(self) -> None:
         """Runs the commands for which the service is not up, in a container of their own."""
@@ -205,6 +230,7 @@ class _Preparation:
                 program = replace(program, steps=(step,), sync=False, mounts=program.mounts[1:])
                 ended = context.runner.run(program, stdout=tee.writer, stderr=tee.writer, cancel=context.cancel.reader)
                 self._check(ended, command.typed(), tee)
+                self._add_opened(ended.opened)
                 self._renew_work()
 
     def _run_beside_service(self) -> None:
@@ -218,6 +244,7 @@ class _Preparation:
                     self._execute(group, command.words(), command.typed(), tee)
             states = group.stop()
             group.check()
+            self._add_opened(group.opened())
         self._check_end(next(state for state in states if state.service == request.name))
 
     def _execute(self, group: ServiceGroup, argv: tuple[str, ...], typed: str, tee: Tee) -> None:
@@ -234,6 +261,23 @@ class _Preparation:
         group.settle(failed=ended.status != 0)
         group.check()
         self._check(ended, typed, tee)
+
+    def _add_opened(self, opened: Sequence[str] | None) -> None:
+        self._opened = None if self._opened is None or opened is None else {*self._opened, *opened}
+
+    def store_opened(self) -> None:
+        """Stores which files of this machine were opened, as for a layer: they decide the results of tasks. Raises
+        ServiceError where one of them changed meanwhile: the state's key has the files as they were before."""
+        if self._host_files is None:
+            return
+        states = self._host_files.states
+        decisive = states.keys() if self._opened is None else states.keys() & self._opened
+        if any(_ctime(path) != states[path] for path in decisive):
+            message = "this machine's own system changed while its `prepare` ran"
+            raise _error(self.plan, self.service.request, message, "input-changed", "run it again")
+        with suppress(OSError, StoreError):  # where the opened files are not known, all files of the host count
+            opened: Json = None if self._opened is None else [*sorted(self._opened)]
+            answer_cache.put(self.context.store, opened_files_question("layer", self.plan.key), opened)
 
     def _show(self, typed: str) -> None:
         """Shows which command runs."""
@@ -274,6 +318,14 @@ def _hint(plan: StatePlan, output: str) -> str:
     if plan.files:
         return "it sees only those files of the project that `prepare: {inputs: […]}` names"
     return "it sees no file of the project: `prepare: {inputs: [FILE]}` names those that it reads"
+
+
+def _ctime(path: str) -> int:
+    """Returns the ctime (ns) of a file of this machine; -1 where there is none."""
+    try:
+        return os.lstat(path).st_ctime_ns
+    except OSError:
+        return -1
 
 
 def _status(state: ReplicaState) -> str:

@@ -24,6 +24,8 @@ from envtool.errors import SandboxError
 from envtool.report.text import one_line
 
 if TYPE_CHECKING:
+    import socket
+
     from envtool.container.runner import StartedContainer, StartedPod
     from envtool.services.replica_log import LogPump, ReplicaLog
     from envtool.services.service_request import ReadyProbe
@@ -83,24 +85,40 @@ class TcpProbe:
 
     def __init__(self, check: ReadyProbe, target: ProbeTarget) -> None:
         self._check, self._target = check, target
-        self._error = ""
+        self._found: tuple[str, str] | None = None  # the last attempt's error, and the first line of its answer
 
     def attempt(self, seconds: float) -> bool:
-        """See Probe."""
+        """See Probe. An attempt that the deadline cut short learned nothing: what the one before it found stays."""
+        end = time.monotonic() + seconds
+        error = answer = ""
         try:
-            self._target.pod.connect(
+            with self._target.pod.connect(
                 self._target.address, self._check.port, seconds=min(seconds, _CONNECT_SECONDS)
-            ).close()
-        except OSError as error:
-            self._error = "" if error.errno == errno.ECONNREFUSED else error.strerror or str(error)
-            return False
+            ) as connection:
+                answer = self._ask(connection, end)
+        except OSError as raised:
+            error = "refused" if raised.errno == errno.ECONNREFUSED else raised.strerror or str(raised)
+        if self._found is None or time.monotonic() < end:
+            self._found = error, answer
+        return not error and self._is_good(answer)
+
+    def _ask(self, connection: socket.socket, end: float) -> str:
+        """Returns the first line of what the service answers until `end` (time.monotonic). Raises OSError."""
+        del connection, end
+        return ""
+
+    def _is_good(self, answer: str) -> bool:
+        del answer
         return True
 
     def reason(self) -> str:
         """See Probe. Names the ports on which something listens."""
         port = self._check.port
-        if self._error:
-            return f"port {port} does not answer ({self._error})"
+        error, answer = self._found or ("refused", "")
+        if answer:
+            return f"GET {self._check.text} on port {port} answered `{one_line(answer)[:200]}`"
+        if error != "refused":
+            return f"port {port} does not answer ({error})"
         sockets = self._target.container.tcp_sockets()
         listening = {(sock.address, sock.port) for sock in sockets if sock.state == LISTENING}
         if listening & {("127.0.0.1", port), ("::1", port)}:
@@ -118,39 +136,24 @@ class TcpProbe:
 class HttpProbe(TcpProbe):
     """Succeeds when GET of a path answers with a status from 200 to 399."""
 
-    _answer = ""
-
-    def attempt(self, seconds: float) -> bool:
-        """See Probe."""
-        self._answer, end = "", time.monotonic() + seconds
+    def _ask(self, connection: socket.socket, end: float) -> str:
         path = self._check.text if self._check.text.startswith("/") else f"/{self._check.text}"
         host = f"{self._target.name}:{self._check.port}"
         lines = (f"GET {path} HTTP/1.1", f"Host: {host}", "User-Agent: envtool", "Accept: */*", "Connection: close")
-        try:
-            with self._target.pod.connect(
-                self._target.address, self._check.port, seconds=min(seconds, _CONNECT_SECONDS)
-            ) as connection:
-                connection.settimeout(max(0.001, seconds))
-                connection.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode())
-                answer = b""
-                while b"\n" not in answer and len(answer) < _MAX_ANSWER and time.monotonic() < end:
-                    connection.settimeout(max(0.001, end - time.monotonic()))
-                    piece = connection.recv(_MAX_ANSWER)
-                    if not piece:
-                        break
-                    answer += piece
-        except OSError as error:
-            self._error = "" if error.errno == errno.ECONNREFUSED else error.strerror or str(error)
-            return False
-        self._answer = answer.partition(b"\n")[0].decode(errors="replace").strip() or "nothing"
-        status = re.fullmatch(r"HTTP/1\.[01] ([1-5][0-9][0-9])( .*)?", self._answer)
-        return status is not None and 200 <= int(status[1]) < 400
+        connection.settimeout(max(0.001, end - time.monotonic()))
+        connection.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+        answer = b""
+        while b"\n" not in answer and len(answer) < _MAX_ANSWER and time.monotonic() < end:
+            connection.settimeout(max(0.001, end - time.monotonic()))
+            piece = connection.recv(_MAX_ANSWER)
+            if not piece:
+                break
+            answer += piece
+        return answer.partition(b"\n")[0].decode(errors="replace").strip() or "nothing"
 
-    def reason(self) -> str:
-        """See Probe."""
-        if not self._answer:
-            return super().reason()
-        return f"GET {self._check.text} on port {self._check.port} answered `{one_line(self._answer)[:200]}`"
+    def _is_good(self, answer: str) -> bool:
+        status = re.fullmatch(r"HTTP/1\.[01] ([1-5][0-9][0-9])( .*)?", answer)
+        return status is not None and 200 <= int(status[1]) < 400
 
 
 class CommandProbe:

@@ -70,12 +70,17 @@ class LoadContext:
 
     def text(self, node: YamlNode, scope: Scope | None) -> str:
         """Returns a scalar as rendered text; if `scope` is None, as written. Notes an error in the template and returns
-        ""."""
+        "". Notes a NUL, which no word of a command, variable or path can have, and returns the rest."""
         value = node.value
         if not isinstance(value, str):
             return node.text
-        if scope is None or not is_template(value):
-            return value
+        text = self._render(node, value, scope) if scope is not None and is_template(value) else value
+        if "\0" in text:
+            self.problems.add(node, "the text has a NUL character", code="value", hint="no program can be given one")
+            return text.replace("\0", "")
+        return text
+
+    def _render(self, node: YamlNode, value: str, scope: Scope) -> str:
         try:
             return self.renderer.render(value, scope)
         except TemplateError as error:

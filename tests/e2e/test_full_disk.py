@@ -70,6 +70,25 @@ def test_a_disk_that_two_envs_fill_together(fresh, server):
 
 
 @pytest.mark.one_caller
+@pytest.mark.parametrize("ends", ["", " || exit 0", " 2>/dev/null"])
+def test_a_disk_that_prepared_state_fills(fresh, ends):
+    fresh.spec(
+        "services:\n  db:\n    command: touch /tmp/up; exec sleep 600\n    ready: {file: /tmp/up}\n"
+        f"    prepare: {{before: 'head -c 200000000 /dev/zero >/srv/db/x{ends}', data: [/srv/db]}}\n"
+        "envs: {unit: {services: [db], tasks: {test: 'true'}}}\n"
+    )
+    fresh.store.mkdir()
+    fresh.give(fresh.store)
+    with mounted(fresh, fresh.store, "size=50m"):
+        done = fresh.envtool("test")
+        assert done.status == 3, done.said
+        assert f"the disk of the store is full: {fresh.store} (52 MB, " in done.err, done.err
+        assert "ENVTOOL_STORE=DIR is another place" in done.err
+        assert ("service `db`: its `prepare` failed: the disk" in done.err) is (ends == ""), done.err
+        assert not fresh.left() or "tmpfs" in fresh.left()[0]
+
+
+@pytest.mark.one_caller
 def test_a_read_only_store(place):
     place.task("true")
     assert place.envtool("test").status == 0

@@ -148,6 +148,24 @@ def test_an_input_that_there_is_not(project):
     assert re.search(r"envtool.yaml:\d+:\d+: error: `prepare`: input `sed.txt`", said)
 
 
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("rmdir /srv/kv/a && ln -s /opt /srv/kv/a", "/srv/kv/a is a link, to /opt"),
+        ("rmdir /srv/kv/a && touch /srv/kv/a", "/srv/kv/a is no directory"),
+        ("rmdir /srv/kv/a", "/srv/kv/a: No such file or directory"),
+    ],
+)
+def test_data_that_is_no_directory_any_more(project, command, what):
+    """What is behind a link is not kept, so the service would start without its data."""
+    path = project.project / "envtool.yaml"
+    text = path.read_text().replace("data: [/srv/kv]", "data: [/srv/kv, /srv/kv/a]")
+    path.write_text(text.replace("echo before >", f"{command}; echo before >"))
+    said = fails(project)
+    words = f"service `kv`: `data` of its `prepare` names no directory that can be kept: {what} (envtool.yaml:"
+    assert words in said
+
+
 def test_no_directory_of_its_own(project):
     said = fails(project, old="      data: [/srv/kv]\n", new="")
     assert "`prepare: {data: [DIRECTORY]}` gives the service's user a directory, and keeps that" in said
@@ -321,12 +339,3 @@ def test_a_hostile_task_gets_nothing_else(project, user):
     logs = project.project / ".envtool/last"
     assert (logs / "unit.test.log").read_text() == "all refused\n"
     assert (logs / "beside.test.log").read_text() == "x\n", "started once"
-
-
-def test_a_result_beside_state_of_this_machine_is_not_remembered(project):
-    """What the commands of `prepare` read of the base `host` is recorded nowhere, so that nobody could see it change."""
-    assert made(project)
-    done = project.envtool("test")
-    assert done.status == 0, done.said
-    assert "service `kv` is prepared with this machine's own files" in done.said
-    assert "unchanged" not in done.said

@@ -97,6 +97,38 @@ def test_what_a_layer_was_made_of_counts(fresh, runtime):
     assert outcome(fresh) == "failed"
 
 
+@pytest.mark.one_caller
+@pytest.mark.parametrize("when", ["before", "run"])
+def test_what_prepared_a_service_opened_counts(fresh, runtime, when):
+    """Also for a task that comes later, on state that is in the store."""
+    commands = {"before": "true", "run": "true"} | {when: "cp /usr/local/share/rt/lib/code /srv/db/code"}
+    fresh.spec(f"""\
+services:
+  db:
+    command: touch /tmp/up; exec sleep 600
+    ready: {{file: /tmp/up}}
+    prepare: {{before: '{commands["before"]}', run: '{commands["run"]}', data: [/srv/db]}}
+envs:
+  unit:
+    services: [db]
+    tasks:
+      test: 'true'
+""")
+    assert outcome(fresh) == "passed"
+    for text in ("exit 1\n", "exit 2\n"):
+        fresh.project.joinpath("file").write_text(text)  # the task runs once more, on the same state
+        assert outcome(fresh) == "passed"
+        rested(fresh)
+        with (runtime / "rt/lib/code").open("r+") as file:
+            file.write(text)
+        done = fresh.envtool("test")  # by the short way, if that takes it for unchanged
+        assert done.status == 0, done.said
+        assert "not run again" not in done.err
+    rested(fresh)
+    (runtime / "rt/bin/tool").write_text("#!/bin/sh\n")  # nobody has opened it
+    assert "not run again" in fresh.envtool("test").err
+
+
 # ---- git -------------------------------------------------------------------------------------------------------------
 
 GIT = "git -c user.name=a -c user.email=a@b.example -c protocol.file.allow=always"

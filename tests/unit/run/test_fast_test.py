@@ -229,6 +229,30 @@ def test_this_machine_counts_as_far_as_it_was_opened(run, tmp_path, monkeypatch)
     assert not told("idle")
 
 
+def test_what_prepared_a_service_opened_counts(run, tmp_path):
+    """As what a layer opened: a state without a list opened anything."""
+    tree = tmp_path / "local"
+    tree.mkdir()
+    for name in ("by-task", "by-prepare", "idle"):
+        (tree / name).write_text("1")
+
+    def told(name, *states):
+        paths = [tree, *tree.iterdir()]
+        run.looked[0] = Looked(states={str(each): each.stat().st_ctime_ns for each in paths}, trees=(str(tree),))
+        assert run(states=states)
+        assert short(run) == 0
+        (tree / name).write_text("2")
+        return short(run) == 0
+
+    answer_cache.put(run.store, opened_files_question("result", "k"), [str(tree / "by-task")])
+    assert told("by-prepare")
+    assert [told(name, "s", "t") for name in ("by-task", "by-prepare", "idle")] == [False] * 3
+    answer_cache.put(run.store, opened_files_question("layer", "s"), [])
+    assert not told("idle", "s", "t"), "nothing is known of the other state"
+    answer_cache.put(run.store, opened_files_question("layer", "t"), [str(tree / "by-prepare")])
+    assert [told(name, "s", "t") for name in ("by-task", "by-prepare", "idle")] == [False, False, True]
+
+
 def test_a_machine_that_changes_gets_no_plan(run, monkeypatch):
     monkeypatch.setattr(fast_plan, "CLOCK_MARGIN", 10**9)
     run.looked[0] = Looked(states={"/usr": time.time_ns()})

@@ -230,6 +230,29 @@ def test_files_of_this_machine_that_services_open_count_too(place):
     assert reach.opened is None
 
 
+def test_files_of_this_machine_that_prepared_services_count_too(place, tmp_path):
+    """A result is not stored where one of them changed while the task ran."""
+    from envtool.build.stack import opened_files_question
+    from envtool.model import Looked
+    from envtool.store import answer_cache
+
+    context, files = place.world.context, [tmp_path / name for name in ("by-task", "by-prepare", "idle")]
+    for file in files:
+        file.write_text("1")
+
+    def unchanged_after(file):
+        states = {str(each): each.stat().st_ctime_ns for each in files}
+        stack = replace(place.stack, layers=(layer("d1", "k1", looked=Looked(states=states, trees=(str(tmp_path),))),))
+        reach = HostInputs(stack, context, states=("s",))
+        reach.opened = (str(files[0]),)
+        file.write_text("2")
+        return reach.is_unchanged(context)
+
+    assert [unchanged_after(file) for file in files] == [False, False, False], "nothing is known of the state"
+    answer_cache.put(context.store, opened_files_question("layer", "s"), [str(files[1])])
+    assert [unchanged_after(file) for file in files] == [False, False, True]
+
+
 def test_stacks_and_requests(place):
     context = place.world.context
     stacks = ServiceStacks((DB, API), (place.stack, place.stack))

@@ -478,6 +478,26 @@ def test_an_interrupt_shortens_the_grace(place):
         groups.INTERRUPT_GRACE = old
 
 
+def test_an_interrupt_shortens_a_grace_that_has_begun(place):
+    from envtool.services import group as groups
+
+    def stubborn(container):
+        container.handled.add(15)
+        container.wait()
+
+    place.runner.on("run-a", stubborn)
+    old, groups.INTERRUPT_GRACE = groups.INTERRUPT_GRACE, 0.05
+    try:
+        with place.group() as group:
+            group.start(place.locals([service("a", grace=60.0)]))
+            threading.Timer(0.2, place.world.cancel.set, (1,)).start()
+            began = time.monotonic()
+            group.stop()
+            assert 0.2 < time.monotonic() - began < 5
+    finally:
+        groups.INTERRUPT_GRACE = old
+
+
 def test_a_group_that_a_failure_does_not_end(place):
     place.runner.on("run-", listens(80))
     place.runner.on("run-bad", ends(3, "no\n"))
@@ -512,6 +532,22 @@ def test_fresh(place):
         group.check()
         with pytest.raises(ServiceError, match="there is no service `kv` here"):
             group.fresh("kv")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [(("/usr/a",), ("/usr/b",), ("/usr/a", "/usr/b")), (None, ("/usr/b",), None), (("/usr/a",), None, None)],
+)
+def test_what_was_opened_before_it_was_made_fresh(place, first, second, both):
+    """It has decided what the task saw until then."""
+    place.runner.on("run-db", listens(5000))
+    with place.group() as group:
+        group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 5000}])]))
+        place.started("db-1").exit.opened = first
+        group.fresh("db")
+        place.started("db-1").exit.opened = second
+        group.stop()
+        assert group.opened() == both
 
 
 def test_fresh_that_nobody_waits_for_any_more(place):

@@ -97,6 +97,7 @@ class Table:
     times: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # what -> who -> a time a round
     base: dict[str, str] = field(default_factory=dict)  # what -> whom the others are compared with
     left_out: dict[str, str] = field(default_factory=dict)  # who -> why
+    ways: dict[str, str] = field(default_factory=dict)  # who -> how it does it, in words
 
     def measure(
         self, what: str, contenders: Mapping[str, Callable[[], float]], rounds: int, *, base: str = "", warm: int = 0
@@ -151,8 +152,9 @@ class Table:
                 middle = statistics.median(times)
                 shown = f"{factor * middle:.{digits}f}" if factor * middle >= 1 else f"{factor * middle:.3g}"
                 lines.append(f"| {what} | {who} | {shown} | {width} | {beside} |")
-        lines += ["", *(f"left out: {who}: {why}" for who, why in self.left_out.items())]
-        return "\n".join(lines).rstrip()
+        lines += ["", *(f"{who}: {way}" for who, way in self.ways.items() if who not in self.left_out), ""]
+        lines += [*(f"left out: {who}: {why}" for who, why in self.left_out.items())]
+        return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip()
 
     def plain(self) -> dict[str, object]:
         """What `--json` writes."""
@@ -326,15 +328,30 @@ class Storage:
         (self.top / "x").mkdir(mode=0o700, parents=True)
 
 
+def without_hybrid_cgroups() -> None:
+    """crun refuses machines that have cgroup v1 and v2 at once: as root, go on in a mount namespace without v2."""
+    with open("/proc/mounts", encoding="ascii", errors="replace") as file:
+        mounts = [line.split() for line in file]
+    hybrid = [line[1] for line in mounts if line[2] == "cgroup2" and line[1] != "/sys/fs/cgroup"]
+    if hybrid and os.geteuid() == 0:
+        script = f'umount -l {" ".join(hybrid)} && exec "$@"'
+        os.execvp("unshare", ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, *sys.argv])
+
+
+def libraries(program: str | os.PathLike[str]) -> list[str]:
+    """The shared libraries of a program, with the loader."""
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+    return [word for word in listed.split() if word.startswith("/")]
+
+
 def system(to: Path, programs: Iterable[str] = ("sh", "true"), megabytes: float = 0) -> None:
     """A small root: some of this machine's programs with their libraries, and other files of it."""
     names: dict[str, None] = {}
     for program in programs:
         path = shutil.which(program)
         assert path, program
-        listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
         names[f"/bin/{program}"] = None
-        names |= dict.fromkeys(word for word in listed.split() if word.startswith("/"))
+        names |= dict.fromkeys(libraries(path))
     for name in names:
         target = to / name.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)

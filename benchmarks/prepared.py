@@ -1,32 +1,62 @@
 """A seeded PostgreSQL, from the whole command to its first answer: on prepared state, and as others do it.
 
-All run this machine's own PostgreSQL with the same settings (fsync=off) and the same seed, a table of 20,000 rows.
-
-envtool: prepared        `envtool test --again`: a pod, a container on the prepared state, and psql in another container
-host: restart            postgres on data that are there, psql, stop: what nothing can be faster than
-host: initdb and seed    initdb, start, seed, psql, stop: what the entrypoint of an image does at each start
-
-Images of others are no contenders here: none is fetched by a benchmark.
+All run this machine's own PostgreSQL with the same settings (fsync=off) and the same seed, a table of 20,000 rows:
+envtool and podman from one small root, of which podman has our export. The table says how each does it. podman's own
+client is not counted: psql of this machine asks its server by a socket, and its end is a kill, which is less than a
+user of compose waits for. The CPU time leaves podman out: its containers are no children of its command.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import glob
+import hashlib
+import itertools
 import os
+import shlex
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from _bench import Failed, Table, options, run, seconds, workspace
+from _bench import (
+    Failed,
+    Storage,
+    Table,
+    cpu,
+    libraries,
+    options,
+    run,
+    seconds,
+    system,
+    without_hybrid_cgroups,
+    workspace,
+)
+
+OURS, INITDB, RESTART = "envtool: prepared", "host: initdb and seed", "host: restart"
+MAKES, HOLDS = "podman: initdb and seed", "podman: data in the image"
+IMAGES = {MAKES: "localhost/entrypoint", HOLDS: "localhost/data"}
+PODMAN = {
+    MAKES: "a container of our export, whose entrypoint runs initdb, seeds a first server, stops it and starts the one"
+    " that this machine's psql asks by a socket; removed by a kill",
+    HOLDS: "the same image with the data committed: the entrypoint only starts the server",
+}
+WHO = {
+    OURS: "`envtool test --again`: a pod, a container on the prepared state, psql in a second container, a clean stop",
+    INITDB: "initdb, start, seed, psql, clean stop, without a container",
+    RESTART: "postgres on data that are there, psql, clean stop, without a container",
+}
 
 SPEC = """version: 1
+bases:
+  pg: {{tarball: {{path: root.tar, sha256: {digest}}}}}
 services:
   db:
-    base: host
+    base: pg
     command: {bin}/postgres -D /srv/pg -k /tmp -c listen_addresses=* -c fsync=off
     ready: {{tcp: 5432}}
     stop: {{signal: INT}}
@@ -35,16 +65,25 @@ services:
       before: |
         {bin}/initdb -D /srv/pg -U envtool --auth=trust
         echo host all all all trust >>/srv/pg/pg_hba.conf
-      run: psql -q -h 127.0.0.1 -f seed.sql
+      run: {bin}/psql -q -h 127.0.0.1 -f seed.sql
       inputs: [seed.sql]
       data: [/srv/pg]
 envs:
   app:
+    base: pg
+    services: [db]
+    tasks:
+      test: {bin}/psql -Atc 'select count(*) from items' | grep -qx 20000
+  host:
     base: host
     services: [db]
     tasks:
-      test: psql -Atc 'select count(*) from items' | grep -qx 20000
-      fresh: for number in $(seq 10); do envtool-fresh db; psql -Atc 'select count(*) from items' | grep -qx 20000; done
+      one: {bin}/psql -Atc 'select count(*) from items' | grep -qx 20000
+      fresh: |
+        for number in $(seq 10); do
+          envtool-fresh db
+          {bin}/psql -Atc 'select count(*) from items' | grep -qx 20000
+        done
 """
 SEED = """create table items (id int primary key, t text);
 insert into items select i, md5(i::text) from generate_series(1, 20000) i;
@@ -53,13 +92,140 @@ insert into items select i, md5(i::text) from generate_series(1, 20000) i;
 HOST = """set -e
 [ -z "$3" ] || "$1/initdb" -D "$2/pg" -U envtool --auth=trust >/dev/null
 "$1/postgres" -D "$2/pg" -k "$2" -c listen_addresses= -c fsync=off >"$2/log" 2>&1 &
-until psql -h "$2" -U envtool -Atc 'select 1' postgres >/dev/null 2>&1; do sleep 0.005; done
-[ -z "$3" ] || psql -q -h "$2" -U envtool -f "$3" postgres
-psql -h "$2" -U envtool -Atc 'select count(*) from items' postgres | grep -qx 20000
+until "$1/psql" -h "$2" -U envtool -Atc 'select 1' postgres >/dev/null 2>&1; do sleep 0.005; done
+[ -z "$3" ] || "$1/psql" -q -h "$2" -U envtool -f "$3" postgres
+"$1/psql" -h "$2" -U envtool -Atc 'select count(*) from items' postgres | grep -qx 20000
 kill -INT $!
 wait $!
 """
+# As the entrypoint of the official image: a server for the seed alone, stopped, and then the one that others reach
+ENTRYPOINT = """#!/bin/sh
+set -e
+if [ ! -e /srv/data/pg ]; then
+  {bin}/initdb -D /srv/data/pg -U envtool --auth=trust >/dev/null
+  {bin}/postgres -D /srv/data/pg -k /tmp -c listen_addresses= -c fsync=off &
+  until {bin}/psql -h /tmp -U envtool -Atc 'select 1' postgres >/dev/null 2>&1; do sleep 0.005; done
+  {bin}/psql -q -h /tmp -U envtool -f /seed.sql postgres
+  kill -INT $!
+  wait $!
+fi
+exec {bin}/postgres -D /srv/data/pg -k /socket -c listen_addresses= -c fsync=off
+"""
+CONTAINERFILE = """FROM localhost/service-db:latest
+COPY entrypoint seed.sql /
+COPY --chown={user} data /srv/data
+USER {user}
+ENTRYPOINT ["/entrypoint"]
+CMD []
+"""
+USER = "1000:1000"
+# $1: PostgreSQL's programs, $2: the directory with the socket, $3: the container; then the command that starts it
+ANSWER = """set -e
+programs=$1 socket=$2 name=$3 podman=$4
+shift 4
+$podman run --detach --name "$name" "$@" >/dev/null
+tries=0
+until "$programs/psql" -h "$socket" -U envtool -Atc 'select count(*) from items' postgres 2>/dev/null | grep -qx 20000
+do
+  tries=$((tries + 1))
+  [ $tries -lt 6000 ] || { $podman logs "$name" >&2; exit 1; }
+  sleep 0.005
+done
+$podman rm --force --time 0 "$name" >/dev/null
+"""
+LIMITS = ("--pull=never", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000")
+# What podman's containers are started with: the first that this machine allows
+WAYS = ((), ("--network=none",), ("--network=none", "--cgroups=disabled"), ("--network=host", "--cgroups=disabled"))
+FEW = ("sh", "grep", "sleep", "true")
 CLONES = 20
+
+
+def root(programs: str, to: Path) -> str:
+    """Write a tar of a root with PostgreSQL and a shell; its sha256."""
+    tree = to.with_suffix("")
+    system(tree, FEW)
+    version = programs.split("/")[-2]
+    above = os.path.dirname(programs)
+    files = [os.path.join(programs, name) for name in ("initdb", "postgres", "psql")]
+    # without LLVM: 100 MB, for queries that take seconds
+    files += [library for library in glob.glob(f"{above}/lib/*.so") if "llvm" not in library]
+    for path in {*files, *(name for file in files for name in libraries(file))}:
+        target = tree / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    for place in (f"/usr/share/postgresql/{version}", "/usr/share/zoneinfo", "/usr/lib/locale/C.utf8"):
+        if os.path.isdir(place):
+            shutil.copytree(place, tree / place.lstrip("/"), ignore_dangling_symlinks=True, dirs_exist_ok=True)
+    (tree / "srv").mkdir()
+    subprocess.run(["tar", "-cf", str(to), "-C", str(tree), "."], check=True)
+    with open(to, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Podman:
+    """Containers of the very stack that the service has: our export, with an entrypoint."""
+
+    def __init__(self, storage: Storage, work: Path, programs: str) -> None:
+        self._words, self._work, self._programs = storage.words("podman"), work, programs
+        self._numbers = itertools.count()
+        self.way: tuple[str, ...] = ()
+
+    def make_images(self, archive: Path) -> None:
+        """Load the export; build an image that makes its data at each start, and commit one that has them. Raises
+        Failed if no way of WAYS starts a container."""
+        podman = self._words
+        seconds(*podman, "load", "--input", archive)
+        place = self._work / "context"
+        (place / "data").mkdir(parents=True)
+        (place / "entrypoint").write_text(ENTRYPOINT.format(bin=self._programs))
+        (place / "entrypoint").chmod(0o755)
+        (place / "seed.sql").write_text(SEED)
+        (place / "seed.sql").chmod(0o644)
+        (place / "Containerfile").write_text(CONTAINERFILE.format(user=USER))
+        seconds(*podman, "build", "--isolation", "chroot", "--tag", "localhost/entrypoint", place)
+        refused = ""
+        for self.way in WAYS:
+            try:
+                seconds(*podman, "run", "--rm", *LIMITS, *self.way, "--entrypoint=/bin/true", "localhost/entrypoint")
+                break
+            except Failed as failed:
+                refused = refused or str(failed)
+        else:
+            raise Failed(refused)
+        self._commit()
+
+    def _commit(self) -> None:
+        """Start the first image until it has its data, stop it, and keep what it wrote as an image."""
+        podman = self._words
+        socket = self._socket()
+        seconds(*podman, "run", "--detach", "--name=made", *self._options(socket), "localhost/entrypoint")
+        for _ in range(6000):
+            try:
+                seconds(f"{self._programs}/psql", "-h", socket, "-U", "envtool", "-c", "select 1", "postgres")
+                break
+            except Failed:
+                time.sleep(0.01)
+        seconds(*podman, "kill", "--signal=INT", "made")
+        seconds(*podman, "wait", "made")
+        seconds(*podman, "commit", "--quiet", "made", "localhost/data")
+        seconds(*podman, "rm", "made")
+
+    def _socket(self) -> Path:
+        path = self._work / f"k{next(self._numbers)}"
+        path.mkdir()
+        path.chmod(0o777)  # the container's user is another one
+        return path
+
+    def _options(self, socket: Path) -> list[str]:
+        return [*LIMITS, *self.way, f"--volume={socket}:/socket"]
+
+    def answer(self, image: str) -> float:
+        """Seconds of one start, the right answer to psql of this machine, and the end."""
+        socket = self._socket()
+        name = socket.name
+        options = [*self._options(socket), image]
+        words = shlex.join(self._words)
+        return seconds("sh", "-c", ANSWER, "sh", self._programs, socket, name, words, *options)
 
 
 def host(top: Path, programs: str, *, seed: bool) -> float:
@@ -88,36 +254,66 @@ def clones(envtool: str, project: Path, count: int) -> float:
     return time.perf_counter() - began
 
 
+def podman(
+    asked: argparse.Namespace, table: Table, storage: Storage, work: Path, programs: str
+) -> dict[str, Callable[[], float]]:
+    """podman's contenders, or none, and the table says why."""
+    if not table.installed("podman"):
+        return {}
+    archive = work / "db.tar"
+    seconds(asked.envtool, "-C", work / "project", "export", "service:db", archive)
+    peer = Podman(storage, work, programs)
+    try:
+        peer.make_images(archive)
+    except Failed as failed:
+        table.leave_out("podman", failed.why)
+        return {}
+    flags = " ".join((*LIMITS, *peer.way))
+    for who, way in PODMAN.items():
+        table.ways[who] = f"{way}; podman run --detach {flags}"
+    return {who: functools.partial(peer.answer, image) for who, image in IMAGES.items()}
+
+
 def main(asked: argparse.Namespace, table: Table) -> None:
     """All of it, in one project."""
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
-    if not found or not table.installed("psql", who="all"):
+    if not found:
         table.leave_out("all", "PostgreSQL is not installed")
         return
     programs = os.path.dirname(found[-1])
-    with workspace(asked.envtool) as top:
+    with workspace(asked.envtool) as top, contextlib.ExitStack() as held:
         project = top / "project"
         project.mkdir()
-        (project / "envtool.yaml").write_text(SPEC.format(bin=programs))
+        digest = root(programs, project / "root.tar")
+        (project / "envtool.yaml").write_text(SPEC.format(bin=programs, digest=digest))
         for place in (project, top):
             (place / "seed.sql").write_text(SEED)
         envtool = functools.partial(seconds, asked.envtool, cwd=project)
-        table.add("the state is made, once", "envtool: prepared", envtool("test"))
+        table.ways.update(WHO)
+        table.add("the state is made, once", OURS, envtool("test"))
         host(top, programs, seed=True)
-        contenders = {
-            "envtool: prepared": lambda: envtool("test", "--again"),
-            "host: initdb and seed": lambda: host(top, programs, seed=True),
-            "host: restart": lambda: host(top, programs, seed=False),
+        contenders: dict[str, Callable[[], float]] = {
+            OURS: lambda: envtool("test", "--again"),
+            INITDB: lambda: host(top, programs, seed=True),
+            RESTART: lambda: host(top, programs, seed=False),
         }
-        table.measure("first answer", contenders, asked.rounds, base="envtool: prepared", warm=1)
-        alone = envtool("run", "--again", "test")
+        storage = Storage(top / "p", asked.envtool)
+        held.callback(storage.clean)
+        contenders |= podman(asked, table, storage, top, programs)
+        table.measure("first answer", contenders, asked.rounds, base=OURS, warm=1)
+        used = {who: functools.partial(cpu, contenders[who]) for who in (OURS, INITDB, RESTART)}
+        table.measure("CPU time of it", used, asked.rounds, base=OURS)
+        alone = envtool("run", "--again", "one")
         for _ in range(asked.rounds):
             ten = envtool("run", "--again", "fresh")
-            table.add("fresh, and an answer", "envtool: prepared", (ten - alone) / 10)
+            table.add("fresh, and an answer", OURS, (ten - alone) / 10)
         count = 2 if asked.tiny else CLONES
-        table.add(f"{count} clones at once", "envtool: prepared", clones(asked.envtool, project, count))
+        table.add(f"{count} clones at once", OURS, clones(asked.envtool, project, count))
 
 
 if __name__ == "__main__":
     os.umask(0o022)
-    run(main, options(__doc__, rounds=7), unit="ms")
+    parser = options(__doc__, rounds=7)
+    parser.parse_args()  # an error of the command line is reported before the namespace changes
+    without_hybrid_cgroups()
+    run(main, parser, unit="ms")

@@ -11,10 +11,21 @@ import functools
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-from _bench import Failed, Storage, Table, further, options, python, run, seconds, system, workspace
+from _bench import (
+    Failed,
+    Storage,
+    Table,
+    further,
+    options,
+    python,
+    run,
+    seconds,
+    system,
+    without_hybrid_cgroups,
+    workspace,
+)
 
 SPEC = "version: 1\nenvs:\n  bench:\n    base: host\n    tasks: {test: 'true'}\n"
 SYSTEM = ("bin", "etc", "lib", "lib32", "lib64", "sbin", "usr")
@@ -75,16 +86,6 @@ def podman(storage: Storage, work: Path) -> list[str]:
     seconds(*storage.words("podman"), "import", work / "root.tar", "localhost/bench")
     return [*storage.words("podman"), "run", "--rm", "--network=none", "--pull=never", "--cgroups=disabled",
             "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000", "localhost/bench", "/bin/true"]  # fmt: skip
-
-
-def without_hybrid_cgroups() -> None:
-    """crun refuses machines that have cgroup v1 and v2 at once: as root, go on in a mount namespace without v2."""
-    with open("/proc/mounts", encoding="ascii", errors="replace") as file:
-        mounts = [line.split() for line in file]
-    hybrid = [line[1] for line in mounts if line[2] == "cgroup2" and line[1] != "/sys/fs/cgroup"]
-    if hybrid and os.geteuid() == 0:
-        script = f'umount -l {" ".join(hybrid)} && exec "$@"'
-        os.execvp("unshare", ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, *sys.argv])
 
 
 def main(asked: argparse.Namespace, table: Table) -> None:

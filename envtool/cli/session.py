@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -25,7 +25,7 @@ from envtool.report.summary import format_summary, to_type
 from envtool.run.shutdown import GRACE_SECONDS, GracePeriod
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Unpack
 
     from envtool.app.command_request import CommandRequest
@@ -119,6 +119,37 @@ def run_and_report(
 ) -> int:
     """Run `task`, show it and write the reports; returns the exit status. `provenance`: a file for in-toto statements
     about the results that passed. Raises EnvtoolError."""
+    with _early_holder(settings):
+        return _run_and_report(settings, task, request, reports, provenance)
+
+
+@contextmanager
+def _early_holder(settings: Settings) -> Iterator[None]:
+    """A context in which the network of services starts while the spec is read, if the text of the spec looks like one
+    with services. A wrong guess costs some processor time."""
+    path = os.path.join(settings.top(), os.path.basename(settings.file) or "envtool.yaml")
+    try:
+        with open(
+            os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb"
+        ) as file:
+            likely = b"services:" in (file.read(1 << 20) or b"")
+    except (OSError, ValueError):  # the run reports it
+        likely = False
+    if not likely:
+        yield
+        return
+    from envtool.container import pod
+
+    pod.start_early()
+    try:
+        yield
+    finally:
+        pod.end_early()
+
+
+def _run_and_report(
+    settings: Settings, task: str, request: CommandRequest, reports: Reports, provenance: str | None
+) -> int:
     from envtool.app import output_files, read_spec, tasks
 
     output_files.check([path for _, path in reports] + ([provenance] if provenance else []), settings.top())

@@ -31,6 +31,7 @@ import fcntl
 import os
 import socket
 import sys
+from contextlib import ExitStack, suppress
 
 from envtool.container import messages, syscalls, userns
 
@@ -118,6 +119,13 @@ class Pod:
                     self._holder = self._spawn(code, (places[0], places[1], files[0]))
                     code = "from envtool.container.gateway import main\nmain()"
                     self._gateway = self._spawn(code, (-1, places[2], files[1]))
+                elif early := _take_early():
+                    self._holder, lifeline, early_socket = early
+                    self._lifelines.append(lifeline)
+                    self._socket.close()
+                    self._socket = early_socket
+                    with suppress(OSError):  # it has ended, which the first request reports
+                        early_socket.send(messages.pack("begin", int(user), kind, int(spare)))
                 else:
                     self._holder = self._spawn(code, (places[0], -1, -1))
         except BaseException:
@@ -131,33 +139,10 @@ class Pod:
         self._socket.settimeout(_SECONDS)
 
     def _spawn(self, code: str, given: tuple[int, int, int]) -> int:
-        """Start one of the pod's processes. It gets the descriptors CONTROL, LINK and POLICY of pod_process.py (-1:
-        none), and LIFELINE. Returns its number.
-        """
+        """Start one of the pod's processes; see `_spawn`. Returns its number."""
         read, write = os.pipe()
         self._lifelines.append(write)
-        ends = {
-            place: fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FLOOR)
-            for place, number in zip((0, 3, 4, 1), (*given, read), strict=True)
-            if number >= 0
-        }
-        try:
-            actions: list[Any] = [(os.POSIX_SPAWN_DUP2, end, place) for place, end in ends.items()]
-            if given[0] < 0:
-                actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
-            if not os.environ.get("ENVTOOL_DEBUG"):
-                actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
-            # A process group of its own: ^C at the terminal is for tasks, which need the network while they end.
-            return os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:] = {_import_path()!r}\n{code}"],
-                {"PATH": "/usr/bin:/bin", **{name: os.environ[name] for name in _RESOLVER if name in os.environ}},
-                file_actions=actions,
-                setpgroup=0,
-            )
-        finally:
-            for end in (read, *ends.values()):
-                os.close(end)
+        return _spawn(code, given, read)
 
     def __enter__(self) -> Pod:
         return self
@@ -354,6 +339,73 @@ class Pod:
             reason = "it does not answer"
         self._error = sandbox_error("network-lost", 0, reason)
         return self._error
+
+
+def _spawn(code: str, given: tuple[int, int, int], read: int) -> int:
+    """Start one of a pod's processes. It gets the descriptors CONTROL, LINK and POLICY of pod_process.py (-1: none),
+    and `read`, which is closed here, as LIFELINE. Returns its number.
+    """
+    ends = {
+        place: fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FLOOR)
+        for place, number in zip((0, 3, 4, 1), (*given, read), strict=True)
+        if number >= 0
+    }
+    try:
+        actions: list[Any] = [(os.POSIX_SPAWN_DUP2, end, place) for place, end in ends.items()]
+        if given[0] < 0:
+            actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
+        if not os.environ.get("ENVTOOL_DEBUG"):
+            actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
+        # A process group of its own: ^C at the terminal is for tasks, which need the network while they end.
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:] = {_import_path()!r}\n{code}"],
+            {"PATH": "/usr/bin:/bin", **{name: os.environ[name] for name in _RESOLVER if name in os.environ}},
+            file_actions=actions,
+            setpgroup=0,
+        )
+    finally:
+        for end in (read, *ends.values()):
+            os.close(end)
+
+
+# ---- a holder that starts before its pod ---------------------------------------------------------------------------
+
+_early: list[tuple[int, int, socket.socket]] = []  # at most one: its process, our end of its lifeline, its socket
+
+
+def start_early() -> None:
+    """Start the process of a holder, which imports pyroute2 while this process reads its spec: the first pod without a
+    policy takes it over. `end_early` ends one that no pod took. Where it cannot be started, the pod reports that.
+    """
+    with suppress(OSError), ExitStack() as failed:
+        ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        failed.callback(ours.close)
+        with control:
+            read, write = os.pipe()
+            failed.callback(os.close, write)
+            code = "from envtool.container.pod_holder import main_early\nmain_early()"
+            with userns.fork_lock:
+                child = _spawn(code, (control.fileno(), -1, -1), read)
+        failed.pop_all()
+        _early.append((child, write, ours))
+
+
+def end_early() -> None:
+    """End a holder that no pod took."""
+    if early := _take_early():
+        child, lifeline, sock = early
+        os.kill(child, syscalls.SIGKILL)
+        os.close(lifeline)
+        sock.close()
+        _reap([child])
+
+
+def _take_early() -> tuple[int, int, socket.socket] | None:
+    try:
+        return _early.pop()  # by one thread: others find nothing
+    except IndexError:
+        return None
 
 
 def _policy_files(allow: tuple[str, ...], learn: bool) -> tuple[int, int]:

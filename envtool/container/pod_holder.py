@@ -67,6 +67,28 @@ def main(*, user: bool, kind: str, spare: int, policy: bool = False) -> NoReturn
     os._exit(1)
 
 
+def main_early() -> NoReturn:
+    """As `main` without a policy, for a caller that does not know yet which pod it needs, or whether it needs one:
+    imports meanwhile. Its first message has the arguments.
+    """
+    gc.disable()
+    pod_process.die_with_caller()
+    _import_network()
+    data = os.read(pod_process.CONTROL, MESSAGE)
+    match messages.unpack(data) if data else ():
+        case ("begin", int(user), str(kind), int(spare)):
+            main(user=bool(user), kind=kind, spare=spare)
+        case _:  # the caller has ended
+            os._exit(1)
+
+
+def _import_network() -> None:
+    """Load all that a holder without a policy needs."""
+    from envtool.container import attempts, dns, name_server, network, publish, service_table  # noqa: F401
+
+    network.warm_up()  # once: it takes some milliseconds
+
+
 def _begin(user: bool, kind: str, policy: bool) -> tuple[Any, int]:
     """Returns the hub, made in new namespaces, and a descriptor of the user namespace. Raises _StageError, OSError."""
     ids = userns.caller_ids()
@@ -77,15 +99,16 @@ def _begin(user: bool, kind: str, policy: bool) -> tuple[Any, int]:
         raise _StageError("unshare", error) from error
     namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finish_maps(begun=True)
-    from envtool.container import attempts, dns, name_server, network, publish, service_table  # noqa: F401
-
+    if "envtool.container.network" not in sys.modules:
+        _import_network()
     if policy:
         from envtool.container import network_policy, redirect  # noqa: F401
-    network.warm_up()
     finish_maps()
     userns.become_root(ids.mode)
     pod_process.die_with_caller()  # the kernel compares the ids of then and now
     os.umask(0o077)
+    from envtool.container import network
+
     return network.Hub(kind), namespace
 
 

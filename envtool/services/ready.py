@@ -11,7 +11,8 @@ from envtool.services.ready_probes import ProbeTarget, make_probe
 if TYPE_CHECKING:
     from envtool.services.service_request import ReadyProbe, ServiceRequest
 
-_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.002, 0.1, 1.4  # seconds between probes
+# Seconds between probes: an eighth of the time until then, so that a service that gets ready is seen soon after
+_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.002, 0.1, 1.15
 _COMMAND_PAUSE = 0.02  # the same after a command, which costs a process
 
 

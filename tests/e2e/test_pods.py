@@ -23,7 +23,7 @@ pytestmark = pytest.mark.e2e
 PREAMBLE = Path(__file__).parent.joinpath("pods", "inside.py").read_text()
 
 
-def spawn(caller, body: str, *words: str) -> subprocess.Popen:
+def spawn(caller, body: str, *words: str, **more: int) -> subprocess.Popen:
     python = caller.command[0]
     environment = {
         "PATH": os.environ["PATH"],
@@ -33,7 +33,7 @@ def spawn(caller, body: str, *words: str) -> subprocess.Popen:
     }
     return caller.spawn(
         python, "-c", PREAMBLE + textwrap.dedent(body), *words, cwd="/", env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE, text=True, **more,
     )  # fmt: skip
 
 
@@ -507,6 +507,67 @@ def test_a_holder_that_is_killed_is_told(caller, depth):
         json.dumps(delays),
     )
     assert said["codes"] == ["network-lost", "network-lost", "closed"] * len(delays)
+
+
+@pytest.mark.any_caller
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_holder_that_started_before_its_pod(caller, killed):
+    """The first pod without a policy takes it; a second one starts its own. A holder that has ended meanwhile is
+    reported as any that ends, and nothing of it stays open."""
+    said = run(
+        caller,
+        """
+        before = sorted(os.listdir("/proc/self/fd"))
+        pods.start_early()
+        [(early, _, _)] = pods._early
+        if sys.argv[1] == "killed":
+            os.kill(early, signal.SIGKILL)
+            os.waitid(os.P_PID, early, os.WEXITED | os.WNOWAIT)
+        with Pod(spare=1, kind="routed") as first, Pod() as second:
+            try:
+                found = [first.kind, first.add_member("one").address]
+            except EnvtoolError as error:
+                found = [error.code]
+            other = second.add_member("two").address
+            took = first._holder == early != second._holder
+        pods.end_early()
+        say(found=found, other=other, took=took, closed=sorted(os.listdir("/proc/self/fd")) == before)
+        """,
+        "killed" if killed else "",
+    )
+    found = ["network-lost"] if killed else ["routed", "10.64.0.2"]
+    assert said == {"found": found, "other": "10.64.0.2", "took": True, "closed": True}
+
+
+@pytest.mark.parametrize("end", ["end_early", "killed"])
+def test_a_holder_that_no_pod_takes_leaves_nothing(caller, end, depth):
+    for _ in depth.times(2, 30):
+        process = spawn(
+            caller,
+            """
+            before = sorted(os.listdir("/proc/self/fd"))
+            pods.start_early()
+            [(early, _, _)] = pods._early
+            print(early, flush=True)
+            if sys.argv[1] == "end_early":
+                sys.stdin.readline()
+                pods.end_early()
+                pods.end_early()  # there is none: nothing happens
+                print(sorted(os.listdir("/proc/self/fd")) == before and not os.path.exists(f"/proc/{early}"), flush=True)
+            time.sleep(60)
+            """,
+            end,
+            **({"stdin": subprocess.PIPE} if end == "end_early" else {}),
+        )
+        holder = int(process.stdout.readline())
+        time.sleep(depth.random.random() * 0.3)
+        if end == "end_early":
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "True\n", process.stderr.read()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        wait_for_end(holder)
 
 
 def test_the_thread_that_made_a_pod_may_end(caller):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from envtool.api import Fetch
     from envtool.container.program import BindMount
     from envtool.plan.plan import Location
+    from envtool.store.store import Store
 
 MAX_CLASHES = 10  # paths that an error lists
 WHOLE = "."  # the path of the project itself
@@ -158,6 +159,13 @@ class Parents:
     def layers(self) -> tuple[layers.Layer, ...]:
         """The layers of all stacks."""
         return tuple(made.layer for stack in (self.below, *self.beside.values()) for made in stack)
+
+
+def store_diff_ids(stacks: Sequence[KnownStack], store: Store) -> None:
+    """Records the diff IDs of all layers, so that a result is found after they are removed. Raises OSError."""
+    for stack in stacks:
+        for layer in (*stack.layers, *stack.other_stages):
+            layers.store_known_output(store, layer.resolved.key, layer.diff_id)
 
 
 def check_conflicts(stack: Stack, context: Context) -> None:

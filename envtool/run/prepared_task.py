@@ -65,7 +65,7 @@ class PreparedTask(NamedTuple):
         """Returns the cache for the result."""
         if self.refusal:
             return OffCache(self.refusal.reason)
-        return open_cache(self.call.context, self.stack)
+        return open_cache(self.call.context, (self.stack, *self.services.stacks))
 
 
 def prepare_task(call: TaskCall, stack: KnownStack, services: ServiceStacks = NO_SERVICES) -> PreparedTask:

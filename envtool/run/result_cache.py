@@ -8,18 +8,18 @@ OffCache.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from envtool import keys
 from envtool.build.context import Context
-from envtool.build.stack import KnownStack
+from envtool.build.stack import KnownStack, store_diff_ids
 from envtool.errors import EnvtoolError
 from envtool.project.snapshot import SnapshotError
 from envtool.run import host_inputs, provenance
 from envtool.run.host_inputs import HostInputs
 from envtool.run.task_request import TaskRequest, TaskResult
-from envtool.store import layers, record_results, results, snapshots
+from envtool.store import record_results, results, snapshots
 from envtool.store.results import StoredResult
 
 
@@ -70,10 +70,10 @@ class OffCache:
 
 
 class LocalCache:
-    """Results in the store of this machine. `stack` is the task's stack here."""
+    """Results in the store of this machine. `stacks` are those of the task and of its services here."""
 
-    def __init__(self, context: Context, stack: KnownStack) -> None:
-        self._context, self._stack = context, stack
+    def __init__(self, context: Context, stacks: Sequence[KnownStack]) -> None:
+        self._context, self._stacks = context, stacks
 
     def find(self, request: TaskRequest) -> StoredResult | None:
         """See ResultCache. Removes a result that is damaged."""
@@ -101,8 +101,7 @@ class LocalCache:
         try:
             for view, manifest in run.manifests.items():
                 snapshots.put(store, view, manifest)
-            for layer in (*self._stack.layers, *self._stack.other_stages):
-                layers.store_known_output(store, layer.resolved.key, layer.diff_id)
+            store_diff_ids(self._stacks, store)
             stored_keys = record_results.store_result(
                 store,
                 documents,
@@ -135,8 +134,8 @@ class LocalCache:
 class TeamResultCache:
     """The local cache, and behind it the team's: a result that is found there is stored here first."""
 
-    def __init__(self, local: LocalCache, context: Context, stack: KnownStack) -> None:
-        self._local, self._context, self._stack = local, context, stack
+    def __init__(self, local: LocalCache, context: Context, stacks: Sequence[KnownStack]) -> None:
+        self._local, self._context, self._stacks = local, context, stacks
 
     def find(self, request: TaskRequest) -> StoredResult | None:
         """See ResultCache. Raises StoreError, too."""
@@ -146,7 +145,7 @@ class TeamResultCache:
 
         name = f"result of {request.env} {request.task}"
         owner = result_owner(self._context.root, request.env, request.task)
-        pulled = shared_results.pull_result(request.key, name, owner, self._stack, self._context)
+        pulled = shared_results.pull_result(request.key, name, owner, self._stacks, self._context)
         return self._local.find(request) if pulled else None
 
     def store(self, run: RecordedRun) -> StoredResult | None:
@@ -157,20 +156,22 @@ class TeamResultCache:
         result = self._local.store(run)
         if not run.git:
             try:
-                shared_results.push_result([request.document() for request in run.requests], self._stack, self._context)
+                documents = [request.document() for request in run.requests]
+                shared_results.push_result(documents, self._stacks, self._context)
             except (OSError, EnvtoolError) as error:
                 raise NotCacheable(str(error)) from error
         return result
 
 
-def open_cache(context: Context, stack: KnownStack) -> ResultCache:
-    """Returns the cache for the results of one task on its stack."""
-    local = LocalCache(context, stack)
+def open_cache(context: Context, stacks: Sequence[KnownStack]) -> ResultCache:
+    """Returns the cache for the results of one task. `stacks` are those of the task and of its services: if one of them
+    cannot be shared, the results are not."""
+    local = LocalCache(context, stacks)
     if context.share is None:
         return local
     from envtool.run import shared_results  # imports what the team cache and its registry are made of
 
-    return TeamResultCache(local, context, stack) if shared_results.is_shareable(stack, context) else local
+    return TeamResultCache(local, context, stacks) if shared_results.are_shareable(stacks, context) else local
 
 
 def result_owner(root: str, env: str, task: str) -> str:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 
 from envtool import keys
 from envtool.build.context import Context
-from envtool.build.stack import KnownStack, stack_binds
+from envtool.build.stack import KnownStack, stack_binds, store_diff_ids
 from envtool.errors import BuildError
 from envtool.model import Json
-from envtool.store import layers, record_results, results, temp_dirs, unpack_layer
+from envtool.store import record_results, results, temp_dirs, unpack_layer
 from envtool.teamcache import payloads
 from envtool.teamcache.statement import RESULT, RefusedStatement, Statement
 
 
-def is_shareable(stack: KnownStack, context: Context) -> bool:
-    """Returns whether results on a stack are shared: not if the stack mounts this machine's own system."""
+def are_shareable(stacks: Sequence[KnownStack], context: Context) -> bool:
+    """Returns whether results on these stacks, of a task and its services, are shared: not if one of them mounts this
+    machine's own system, or has a layer that is not pinned."""
     share = context.share
-    if share is None or not share.results or stack_binds(stack.layers):
+    if share is None or not share.results or any(stack_binds(stack.layers) for stack in stacks):
         return False
-    return all(made.resolved.node.is_pinned for made in stack.layers)
+    return all(made.resolved.node.is_pinned for stack in stacks for made in stack.layers)
 
 
-def pull_result(key: str, name: str, owner: str, stack: KnownStack, context: Context) -> bool:
+def pull_result(key: str, name: str, owner: str, stacks: Sequence[KnownStack], context: Context) -> bool:
     """Downloads the result of a key that another machine pushed into the store; returns whether there was one that may
     be used. `name` is what messages call the result. Raises Interrupted, StoreError."""
     share = context.share
@@ -45,8 +47,7 @@ def pull_result(key: str, name: str, owner: str, stack: KnownStack, context: Con
         if reason:
             share.refuse(key, name, RefusedStatement("content", reason))
             return False
-        for layer in (*stack.layers, *stack.other_stages):
-            layers.store_known_output(context.store, layer.resolved.key, layer.diff_id)
+        store_diff_ids(stacks, context.store)
         share.count_hit(statement)
         return True
     return False
@@ -66,11 +67,11 @@ def _unpack(path: str, target: str, sheet: str, statement: Statement, context: C
     unpack_layer.unpack_result(answer, context.store.root)
 
 
-def push_result(documents: list[dict[str, Json]], stack: KnownStack, context: Context) -> None:
+def push_result(documents: list[dict[str, Json]], stacks: Sequence[KnownStack], context: Context) -> None:
     """Pushes the stored results of these documents to the team cache. A result with variables of `pass:` is not pushed:
     the document holds their hashes, and a short secret can be guessed from its hash."""
     share = context.share
-    if share is None or not share.pushes or not is_shareable(stack, context):
+    if share is None or not share.pushes or not are_shareable(stacks, context):
         return
     for document in documents if not any(document["passed"] for document in documents) else ():
         key = keys.digest(dict(document))

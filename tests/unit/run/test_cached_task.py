@@ -216,7 +216,7 @@ def team(world, monkeypatch):
     """What the team has: keys -> the task that is run for it elsewhere; and what was pushed."""
     team = SimpleNamespace(has=False, asked=[], pushed=[])
 
-    def pull(key, name, owner, stack, context):
+    def pull(key, name, owner, stacks, context):
         team.asked.append((key, name))
         if team.has:  # the other machine's result, as it arrives here
             with open(world.top / "log", "w") as log:
@@ -226,12 +226,14 @@ def team(world, monkeypatch):
                 requests=(request,), log=str(world.top / "log"), manifests={},
                 result=TaskResult(outcome="passed", status=0, started=1.0, seconds=9.0),
             )  # fmt: skip
-            LocalCache(context, stack).store(run)
+            LocalCache(context, stacks).store(run)
         return team.has
 
     monkeypatch.setattr(shared_results, "pull_result", pull)
     monkeypatch.setattr(
-        shared_results, "push_result", lambda documents, stack, context: team.pushed.extend(map(keys.digest, documents))
+        shared_results,
+        "push_result",
+        lambda documents, stacks, context: team.pushed.extend(map(keys.digest, documents)),
     )
     world.share(FakeShare())
     return team
@@ -270,6 +272,28 @@ def test_what_is_not_for_the_team(world, team):
     assert (team.asked, team.pushed) == ([], [])
 
 
+def test_a_service_on_this_machines_system_keeps_the_result_here(world, team):
+    """On another machine the key of such a service may be the same, and the files that it reads are others."""
+    mounts = (SimpleNamespace(source="/usr", target="/usr"),)
+    for beside in (stack_of(mounts=mounts), stack_of(pinned=False)):
+        cache = result_cache.open_cache(world.context, (stack_of(), beside))
+        assert isinstance(cache, LocalCache)
+    assert isinstance(result_cache.open_cache(world.context, (stack_of(), stack_of())), TeamResultCache)
+
+
+def test_the_layers_of_services_are_known_once_a_result_is(world):
+    """So that the next run finds the result without the layers, as it does for those of the task."""
+    from envtool.store import layers
+
+    (world.top / "log").write_text("said\n")
+    run = RecordedRun(
+        requests=(world_request(world),), log=str(world.top / "log"), manifests={},
+        result=TaskResult(outcome="passed", status=0, started=1.0, seconds=2.0),
+    )  # fmt: skip
+    result_cache.open_cache(world.context, (stack_of(), stack_of(("sha256:" + "ab" * 32, "k3")))).store(run)
+    assert layers.find_known_output(world.store, "k3") == "sha256:" + "ab" * 32
+
+
 def test_a_result_that_depends_on_gits_directories_is_not_pushed(world, team):
     def run(task, reach):
         result = world.runner()(task, reach)
@@ -297,7 +321,7 @@ def test_each_cache_is_one(world):
     assert off.find(request) is None
     with pytest.raises(NotCacheable, match="because"):
         off.store(run)
-    local = result_cache.open_cache(world.context, stack)
+    local = result_cache.open_cache(world.context, [stack])
     assert isinstance(local, LocalCache)
     assert local.find(request) is None
     stored = local.store(run)
@@ -311,7 +335,7 @@ def test_each_cache_is_one(world):
     with pytest.raises(NotCacheable, match="No such file"):
         local.store(run._replace(log=str(world.top / "gone")))
     world.share(FakeShare())
-    assert isinstance(result_cache.open_cache(world.context, stack), TeamResultCache)
+    assert isinstance(result_cache.open_cache(world.context, [stack]), TeamResultCache)
 
 
 def test_a_log_that_is_too_large_is_a_reason(world, monkeypatch):

@@ -23,9 +23,10 @@ from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
 from envtool.project import host_access, rundir
 from envtool.run import cached_task, fast_plan, learned_network
 from envtool.run.prepared_task import TaskCall
-from envtool.run.result import Result, result_message, to_envtool_error
+from envtool.run.result import Result, result_message
 from envtool.run.shutdown import GracePeriod
 from envtool.spec.select_envs import stack_names
+from envtool.store.disk_errors import to_envtool_error
 
 POLL_SECONDS = 0.05  # how often the run looks whether it was cancelled
 

@@ -14,7 +14,7 @@ from envtool.app.command_request import CommandRequest, find_spec
 from envtool.app.open_project import OpenProject, open_for_building, open_project
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler
-from envtool.errors import EnvtoolError, UsageError, internal, near_name_hint
+from envtool.errors import EnvtoolError, UsageError, near_name_hint
 from envtool.events import Emit, Event
 from envtool.lock import file as lock_file
 from envtool.model import Service, Spec
@@ -29,6 +29,7 @@ from envtool.services.up.manager import LoadedServices, ServiceManager, UpOrder
 from envtool.services.up.manager_process import run_until_stopped
 from envtool.services.up.project_state import ProjectState, claimed
 from envtool.store import store as stores
+from envtool.store.disk_errors import to_envtool_error
 
 DETACHED = "envtool.app.up"  # the module whose `main` a detached process calls
 
@@ -215,7 +216,7 @@ def main(arguments: dict[str, Any], report: socket.socket) -> None:
         if report.fileno() >= 0:
             error = EnvtoolError("the services were stopped while they were being started", code="up-stopped")
     except Exception as raised:
-        error = raised if isinstance(raised, EnvtoolError) else internal(raised)
+        error = to_envtool_error(raised, arguments["store"])
     if error is not None and report.fileno() >= 0:
         tell(control_protocol.error_message(error))
     os._exit(0)

@@ -1,14 +1,12 @@
-"""The result of one task of one env, and how errors become results."""
+"""The result of one task of one env, and the message of one that is an error."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
-from envtool.errors import EnvtoolError, SpecError, internal
+from envtool.errors import EnvtoolError, SpecError
 from envtool.events import Outcome
 from envtool.report.source_excerpt import explain
-from envtool.store.disk_errors import translate_os_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +27,6 @@ class Result:
     where: str = ""  # of the same: the task's file and line
     host: str = ""  # of a cached result: the machine on which it ran; `started` says when
     error: EnvtoolError | None = None  # why its env could not be built
-
-
-def to_envtool_error(raised: Exception, store: str) -> EnvtoolError:
-    """Returns an exception that ended the work for one result as an EnvtoolError: as an internal error if it is neither
-    an EnvtoolError nor an OSError that has a message of its own. `store` is the path of the store."""
-    if isinstance(raised, EnvtoolError):
-        return raised
-    error = translate_os_error(store, raised) if isinstance(raised, OSError) else None
-    return error or internal(raised, shown=bool(os.environ.get("ENVTOOL_DEBUG")))
 
 
 def result_message(error: EnvtoolError) -> str:

@@ -16,12 +16,13 @@ from envtool.errors import EnvtoolError, Interrupted, StoreError
 from envtool.events import Noted
 from envtool.project import rundir
 from envtool.services import host_ports, service_errors
-from envtool.services.group_values import GroupSetting, ReplicaState, RunningService
+from envtool.services.group_values import GroupSetting, ReplicaState, RunningService, services_above
 from envtool.services.pod_place import PodPlace, open_place
 from envtool.services.replica import Replica, ReplicaSite, drain
 from envtool.services.replica_log import LogPump, ReplicaLog
 from envtool.services.service_container import LocalService
 from envtool.store import layers
+from envtool.store.disk_errors import to_envtool_error
 from envtool.tracking import track_work
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class ServiceGroup:
             self._pump.watch(context.cancel.reader, self._interrupt)
             self._site = ReplicaSite(
                 runner=context.runner,
+                store=context.store.root,
                 pod=self._pod,
                 pump=self._pump,
                 see_project=self.setting.see_project or (lambda: self.setting.project),
@@ -239,8 +241,8 @@ class ServiceGroup:
                 self._publish(service)
         except Interrupted:
             return
-        except EnvtoolError as error:
-            self._give_up(service, error)
+        except Exception as error:  # of the kernel, or a fault of ours: `start` must not wait for ever
+            self._give_up(service, to_envtool_error(error, setting.context.store.root))
             return
         with self._condition:
             service.is_up = True
@@ -383,8 +385,8 @@ class ServiceGroup:
         with self._operation:
             self.check()
             self._start_anew(service, over)
-            for other in [*self._services.values()]:  # needed ones come first
-                if other.local.request.once and other.is_above(name, self._services):
+            for other in services_above(name, self._services):
+                if other.local.request.once:
                     self._start_anew(other, over)
 
     def _start_anew(self, service: RunningService, over: threading.Event | None) -> None:

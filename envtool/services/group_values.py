@@ -79,11 +79,6 @@ class RunningService:
         """Its name."""
         return self.local.request.name
 
-    def is_above(self, name: str, services: Mapping[str, RunningService]) -> bool:
-        """Returns whether it needs the service of this name, directly or not."""
-        needs = self.local.request.needs
-        return name in needs or any(services[other].is_above(name, services) for other in needs)
-
     def published_ports(self) -> tuple[tuple[int, int], ...]:
         """Returns (port of the service, port of this machine) of what is published."""
         ports = (published.port for published in self.local.request.publish)
@@ -92,3 +87,13 @@ class RunningService:
     def free_number(self) -> int:
         """Returns the smallest number that no replica has."""
         return next(number for number in range(1, len(self.replicas) + 2) if number not in self.replicas)
+
+
+def services_above(name: str, services: Mapping[str, RunningService]) -> list[RunningService]:
+    """Returns the services that need the service of this name, directly or through others, needed ones first.
+    `services` are in an order in which each stands after those that it needs."""
+    above: dict[str, RunningService] = {}
+    for other in services.values():
+        if any(need == name or need in above for need in other.local.request.needs):
+            above[other.name] = other
+    return [*above.values()]

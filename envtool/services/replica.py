@@ -16,6 +16,7 @@ from envtool.services import service_errors
 from envtool.services.ready import NotReady, await_ready
 from envtool.services.ready_probes import ProbeTarget
 from envtool.services.service_container import LocalService, ServiceProject, make_service_program, signal_number
+from envtool.store.disk_errors import to_envtool_error
 
 if TYPE_CHECKING:
     from envtool.container.runner import Runner, StartedContainer, StartedPod
@@ -38,6 +39,7 @@ class ReplicaSite(NamedTuple):
     """What the replicas of a group have in common."""
 
     runner: Runner
+    store: str  # path
     pod: StartedPod
     pump: LogPump
     see_project: Callable[[], ServiceProject]
@@ -167,10 +169,8 @@ class Replica:
     def _run(self) -> None:
         try:
             self._live()
-        except EnvtoolError as error:
-            self._fail(error)
-        except Exception as error:  # a fault of ours ends this service, and is reported
-            self._fail(errors.internal(error))
+        except Exception as error:  # a fault of ours, too, ends this service, and is reported
+            self._fail(to_envtool_error(error, self._site.store))
         finally:
             self._over.set()
             self._site.changed(self)
@@ -197,6 +197,8 @@ class Replica:
             self.restarts += 1
             self._set_stage("restarting")
             if self._stop.wait(min(_FIRST_BACKOFF * 2 ** (in_row - 1), _LONGEST_BACKOFF)):
+                if self.error is not None:
+                    raise self.error
                 self._set_stage("ended")
                 return
 
@@ -266,11 +268,9 @@ class Replica:
             where, reason = late.where, late.reason
             self._late = lambda: service_errors.not_ready_error(request, self.name, where, reason, self.log_tail())
             target.container.kill()
-        except EnvtoolError as error:
-            self._late = lambda error=error: error
-            target.container.kill()
         except Exception as error:
-            self._late = lambda error=error: errors.internal(error)
+            failure = to_envtool_error(error, self._site.store)
+            self._late = lambda: failure
             target.container.kill()
 
     def _note_opened(self, ended: Exit) -> None:

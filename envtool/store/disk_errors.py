@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from envtool.errors import EnvtoolError, StoreError, to_store_error
+from envtool.errors import EnvtoolError, StoreError, internal, to_store_error
 from envtool.fs import sizes
 
 HINT_OTHER_STORE = "ENVTOOL_STORE=DIR is another place"
@@ -99,6 +99,15 @@ def translate_os_error(root: str, error: OSError) -> EnvtoolError | None:
             hint = f"it is yours, but not for you to read or write: `chmod u+rwX {name}`, or {HINT_OTHER_STORE}"
         return StoreError(f"the store {root} cannot be used: {name}: {what}", code="rights", hint=hint)
     return to_store_error(error)
+
+
+def to_envtool_error(raised: Exception, store: str) -> EnvtoolError:
+    """Returns an exception as an EnvtoolError: an internal error if it is neither an EnvtoolError nor an OSError that
+    has a message of its own. `store` is the path of the store."""
+    if isinstance(raised, EnvtoolError):
+        return raised
+    error = translate_os_error(store, raised) if isinstance(raised, OSError) else None
+    return error or internal(raised, shown=bool(os.environ.get("ENVTOOL_DEBUG")))
 
 
 def _is_own_unreadable(path: str) -> bool:

@@ -20,8 +20,9 @@ from envtool.errors import Interrupted, SpecError
 from envtool.events import Finished, Output, Started
 from envtool.fs.beneath import project_identity
 from envtool.plan.graph import Node
-from envtool.run.result import result_message, to_envtool_error
+from envtool.run.result import result_message
 from envtool.store import compare_trees, layers
+from envtool.store.disk_errors import to_envtool_error
 from envtool.verify import diffoscope
 from envtool.verify.clock import FaketimeLibraries
 from envtool.verify.comparison import PathDifference, VerifyResult

@@ -24,7 +24,8 @@ class StandingGroup(ServiceGroup):
         service = self._service(name)
         published = service.local.request.publish
         super().replace(name, local)
-        if published != local.request.publish:
+        is_whole = len(service.published) == len(local.request.publish)  # else a port was taken at the last attempt
+        if published != local.request.publish or not is_whole:
             with self._operation:
                 self._unpublish(service)
                 self._publish(service)

@@ -51,7 +51,7 @@ class Place:
         others = {each.name: each for each in services}
         return [LocalService(make_service_request(each, self.stack, others), self.stack) for each in services]
 
-    def group(self, **more):
+    def group(self, sort=ServiceGroup, **more):
         setting = GroupSetting(
             context=self.world.context,
             project=ServiceProject(str(self.world.root)),
@@ -61,7 +61,7 @@ class Place:
             changed=lambda state: self.changes.append((state.replica, state.stage)),
             **more,
         )
-        return ServiceGroup(setting)
+        return sort(setting)
 
     def started(self, name):
         """The container of a replica that runs."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from envtool.container.started import ESTABLISHED, TcpSocket
-from envtool.errors import Interrupted, SandboxError, ServiceError
+from envtool.errors import EnvtoolError, Interrupted, SandboxError, ServiceError, StoreError
 from envtool.events import Noted
 from envtool.model import Command, Publish, Where
 from envtool.services import replica as replicas
+from envtool.services.group_values import RunningService, services_above
+from envtool.services.up.standing_group import StandingGroup
+from envtool.store import layers
 from tests.unit.services.fakes import Place, service
 
 
@@ -45,6 +50,13 @@ def listens(*ports, status=200):
         container.wait()
 
     return do
+
+
+def until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def order(place, word):
@@ -390,6 +402,80 @@ def test_restart_keeps_the_name(place):
 
 
 # ---- ports of this machine ------------------------------------------------------------------------------------------
+
+
+def test_a_refusal_to_publish_ends_the_start(place):
+    """Whatever the kernel says: a start that waits for ever would be no answer."""
+    place.runner.on("run-", listens(80))
+    one = service("web", publish=(Publish(port=80, where=Where(file="envtool.yaml", line=4, column=9)),))
+    with place.group(publishes=True) as group:
+
+        def refuse(*_, **__):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        place.runner.pods[0].publish = refuse
+        with pytest.raises(EnvtoolError, match="too many open files"):
+            group.start(place.locals([one]))
+
+
+def test_a_full_disk_is_no_bug(place, monkeypatch):
+    """The directory for its writes cannot be made: the message is that of the disk, not of an internal error."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(layers, "temp_directory", refuse)
+    one = service("web")
+    one = replace(one, env=replace(one.env, scratch="disk"))
+    with place.group() as group, pytest.raises(StoreError, match="no space left on device"):
+        group.start(place.locals([one]))
+
+
+def test_a_port_that_was_taken_is_published_once_it_is_free(place):
+    """A replacement that failed for its port is done again, whole."""
+    place.runner.on("run-", listens(80))
+    where = Where(file="envtool.yaml", line=4, column=9)
+    plain = service("web")
+    published = service("web", publish=(Publish(port=80, host_port=8080, where=where),))
+    with place.group(StandingGroup, publishes=True, fails=False) as group:
+        group.start(place.locals([plain]))
+        place.runner.pods[0].taken.add(8080)
+        (local,) = place.locals([published])
+        with pytest.raises(ServiceError, match="port 8080 of this machine is in use"):
+            group.replace("web", local)
+        place.runner.pods[0].taken.clear()
+        group.replace("web", local)
+        assert group.published() == {"web": ((80, 8080),)}
+
+
+def test_many_ways_to_one_service(place):
+    """Each service needs both of the row below it: 2^40 ways lead down, and each service is looked at once."""
+    services = [service("s0")]
+    for row in range(40):
+        below = tuple(each.name for each in services[-2:])
+        services += [service(f"a{row}", needs=below), service(f"b{row}", needs=below)]
+    running = {local.request.name: RunningService(local) for local in place.locals(services)}
+    assert len(services_above("s0", running)) == 80
+    assert services_above("b39", running) == []
+    assert [each.name for each in services_above("a38", running)] == ["a39", "b39"]
+
+
+def test_one_that_is_ended_between_two_starts_stays_failed(place):
+    place.runner.on("run-", lambda container: setattr(container.exit, "status", 3))
+    error = ServiceError("the checkout changed", code="writable-protected")
+    with place.group(StandingGroup, restart="on-failure", fails=False) as group:
+
+        def start():
+            with contextlib.suppress(ServiceError):
+                group.start(place.locals([service("web")]))
+
+        starting = threading.Thread(target=start)
+        starting.start()
+        until(lambda: ("web-1", "restarting") in place.changes)
+        group.fail("web", error)
+        starting.join(10)
+        (state,) = group.states()
+        assert (state.stage, state.error) == ("failed", error)
 
 
 def test_ports_are_published_where_the_verb_does_so(place):

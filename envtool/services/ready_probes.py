@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 MAX_LINE = 4096  # bytes of a line that are compared with a regular expression
 _MAX_ANSWER = 4096  # bytes of an HTTP status line
 _MAX_WAITING = 16 << 20  # bytes of output that wait to be compared
+ATTEMPT_SECONDS = 30.0  # that one attempt may take: a server that is starting may take a question and forget it
 _CONNECT_SECONDS = 1.0
+_READ_SECONDS = 0.1  # that the last output of a command has to arrive
 _MAX_SHOWN = 8  # sockets that a message names
 
 
@@ -89,7 +91,8 @@ class TcpProbe:
 
     def attempt(self, seconds: float) -> bool:
         """See Probe. An attempt that the deadline cut short learned nothing: what the one before it found stays."""
-        end = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
+        end = min(deadline, time.monotonic() + ATTEMPT_SECONDS)
         error = answer = ""
         try:
             with self._target.pod.connect(
@@ -98,7 +101,7 @@ class TcpProbe:
                 answer = self._ask(connection, end)
         except OSError as raised:
             error = "refused" if raised.errno == errno.ECONNREFUSED else raised.strerror or str(raised)
-        if self._found is None or time.monotonic() < end:
+        if self._found is None or time.monotonic() < deadline:
             self._found = error, answer
         return not error and self._is_good(answer)
 
@@ -167,9 +170,10 @@ class CommandProbe:
         """See Probe."""
         self._output = b""
         writer, done = self._target.pump.open(self._feed)
+        limit = min(seconds, ATTEMPT_SECONDS)
         try:
             with self._target.container.exec(
-                self._check.command, stdout=writer, stderr=writer, timeout=seconds, grace=0.2
+                self._check.command, stdout=writer, stderr=writer, timeout=limit, grace=0.2
             ) as command:
                 ended = command.wait()
         except SandboxError as error:
@@ -177,9 +181,12 @@ class CommandProbe:
             return False
         finally:
             os.close(writer)
-        done.wait(0.1)
+            done.wait(_READ_SECONDS)
+            self._target.pump.drop(done)  # a process that the command left may have the other end
         if not ended.timed_out:
             self._result = f"exit {ended.status}{self._last_line()}"
+        elif limit < seconds:
+            self._result = f"it took longer than {limit:g} s{self._last_line()}"
         elif not self._result:
             self._result = f"it took too long{self._last_line()}"
         return ended.status == 0

@@ -97,6 +97,8 @@ class LogPump:
         self._lock = threading.Lock()
         self._readers: dict[int, tuple[Listener, threading.Event]] = {}
         self._watched: dict[int, Callable[[], None]] = {}
+        self._dropped: list[threading.Event] = []
+        self._is_ending = False
         self._thread = threading.Thread(target=self._run, name="service-logs", daemon=True)
 
     def __enter__(self) -> LogPump:
@@ -105,6 +107,7 @@ class LogPump:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_ending = True
         os.eventfd_write(self._wake, 1)
         self._thread.join()
         for reader in self._readers:
@@ -121,21 +124,37 @@ class LogPump:
         self._epoll.register(reader, select.EPOLLIN)
         return writer, done
 
+    def drop(self, done: threading.Event) -> None:
+        """Reads no more of a pipe that `open` returned with this event; the thread closes it soon. Something may have
+        the other end, and keep it for ever."""
+        if not done.is_set():
+            with self._lock:
+                self._dropped.append(done)
+            os.eventfd_write(self._wake, 1)
+
     def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
         """Calls a function once, when a descriptor can be read."""
         self._watched[descriptor] = callback
         self._epoll.register(descriptor, select.EPOLLIN)
 
     def _run(self) -> None:
-        while True:
+        while not self._is_ending:
             for descriptor, _ in self._epoll.poll():
                 if descriptor == self._wake:
-                    return
-                if descriptor in self._watched:
+                    os.eventfd_read(self._wake)
+                elif descriptor in self._watched:
                     self._epoll.unregister(descriptor)
                     self._watched.pop(descriptor)()
                 else:
                     self._read(descriptor)
+            self._close_dropped()  # after the events: none of them is of a number that another pipe has by now
+
+    def _close_dropped(self) -> None:
+        with self._lock:
+            dropped, self._dropped = self._dropped, []
+            readers = [reader for reader, (_, done) in self._readers.items() if done in dropped]
+        for reader in readers:
+            self._close(reader)
 
     def _read(self, reader: int) -> None:
         feed, done = self._readers[reader]
@@ -143,8 +162,11 @@ class LogPump:
         if data:
             feed(data)
             return
+        self._close(reader)
+        done.set()
+
+    def _close(self, reader: int) -> None:
         self._epoll.unregister(reader)
         with self._lock:
             del self._readers[reader]
         os.close(reader)
-        done.set()

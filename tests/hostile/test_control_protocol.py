@@ -120,6 +120,24 @@ def test_random_messages_end_nothing_and_leave_no_descriptor(state, depth):
     os.close(writer)
 
 
+@pytest.mark.parametrize("character", ["x", "\x1b", "\ufffd", "\U0001f600"])
+def test_an_error_of_any_length_fits_into_a_message(tmp_path, character):
+    """What a service printed is in it: JSON may need twelve bytes for a character."""
+    state = ProjectState(str(tmp_path), "k" * 32)
+    os.makedirs(state.path)
+    text = character * 20_000
+
+    def refuse(request, reply):
+        error = UsageError(text, code="c", hint=text)
+        error.output = text
+        raise error
+
+    with ControlServer(state.path, SOCKET, refuse):
+        (answer,) = answers(state, json.dumps(good("status")).encode())
+    assert answer["error"]["code"] == "c"
+    assert min(len(answer["error"][name]) for name in ("message", "hint", "output")) > 1000
+
+
 def test_one_that_says_nothing_hinders_nobody(state):
     silent = [connect(state) for _ in range(20)]
     assert answers(state, json.dumps(good("status")).encode())[-1] == {"end": True}

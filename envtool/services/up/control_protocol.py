@@ -21,6 +21,7 @@ MAX_MESSAGE = 128 << 10  # bytes: below the send buffer that every Linux has by 
 MAX_DESCRIPTORS = 3
 MAX_WORDS, MAX_TEXT = 4096, 64 << 10  # of one list; characters of one text
 MAX_REPLICAS = 1000
+_MAX_ERROR = 24 << 10  # bytes that one text of an error may have as JSON; there are four
 _CREDENTIALS = struct.Struct("iii")  # pid, uid, gid
 _ANCILLARY = socket.CMSG_SPACE(4 * (MAX_DESCRIPTORS + 1))
 
@@ -168,19 +169,29 @@ def _credentials(connection: socket.socket) -> tuple[int, int, int]:
 
 def error_message(error: EnvtoolError) -> dict[str, Any]:
     """Returns the last message of an answer that is an error."""
-    message, output = error.message, error.output[-8192:]
+    message = error.message
     if isinstance(error, SpecError):  # its caller has read the same spec, and shows the lines of it
         message = "; ".join(f"{problem.where}: {problem.message}" for problem in error.problems)
     return {
         "end": True,
         "error": {
-            "code": error.code,
-            "message": message[:8192],
-            "hint": error.hint[:8192],
-            "output": output,
+            "code": _fit(error.code),
+            "message": _fit(message),
+            "hint": _fit(error.hint),
+            "output": _fit(error.output, end=True),
             "exit_status": error.exit_status,
         },
     }
+
+
+def _fit(text: str, *, end: bool = False) -> str:
+    """Returns the beginning of a text, or its end, that has no more than _MAX_ERROR bytes as JSON: up to twelve for one
+    character."""
+    characters = _MAX_ERROR
+    while len(json.dumps(text)) > _MAX_ERROR:
+        text = text[-characters:] if end else text[:characters]
+        characters //= 2
+    return text
 
 
 def message_error(value: dict[str, Any]) -> EnvtoolError | None:

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from envtool.services.up.project_state import LOG
@@ -80,9 +81,7 @@ class ServiceLog:
         data = "".join(f"{line.time:.3f} {line.replica} {line.text}\n" for line in made).encode()
         try:
             if self._size + len(data) > LIMIT and self._file >= 0:
-                os.replace(os.path.join(self._directory, LOG), os.path.join(self._directory, OLD))
-                os.close(self._file)
-                self._file = self._open()
+                self._begin_anew()
             self._size += len(data)
             os.write(self._file, data)
         except OSError:  # the disk is full: what a service prints is no reason for it to end
@@ -90,6 +89,13 @@ class ServiceLog:
         if self._listen is not None:
             for line in made:
                 self._listen(line)
+
+    def _begin_anew(self) -> None:
+        """Begins a new file. Raises OSError; then the next line tries again."""
+        with suppress(FileNotFoundError):  # an earlier attempt ended between the two steps
+            os.replace(os.path.join(self._directory, LOG), os.path.join(self._directory, OLD))
+        old, self._file = self._file, self._open()
+        os.close(old)
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""

@@ -113,7 +113,7 @@ class Checkout:
             return
         real = os.path.realpath(os.path.join(self.root, os.path.dirname(path), text.removeprefix("gitdir:").strip()))
         inside = os.path.relpath(real, os.path.realpath(self.root))
-        if inside != "." and not inside.startswith(".."):
+        if inside not in (".", "..") and not inside.startswith("../"):
             with suppress(OSError):
                 info = os.stat(inside, dir_fd=top, follow_symlinks=False)
                 yield ProtectedPath(inside, info.st_dev, info.st_ino)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import tempfile
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -155,6 +157,63 @@ def test_a_file(probe):
     made = probe("file", text="/run/x")
     assert not made.attempt(1.0)
     assert made.reason() == "there is no /run/x in it"
+
+
+class Leaving(Container):
+    """Its command leaves a process in the background, which keeps the command's output open."""
+
+    def __init__(self):
+        super().__init__()
+        self.left = []
+
+    @contextlib.contextmanager
+    def exec(self, argv, *, stdout, **_):
+        self.left.append(os.dup(stdout))
+        os.write(stdout, b"not yet\n")
+        yield SimpleNamespace(wait=lambda: SimpleNamespace(status=1, timed_out=False))
+
+
+def test_a_command_that_leaves_a_process_keeps_no_pipe(probe):
+    container = Leaving()
+    made = probe("command", command=("x",), container=container)
+    assert not made.attempt(1.0)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        assert not made.attempt(1.0)
+    assert made.reason() == "`x` has not succeeded (exit 1: not yet)"
+    end = time.monotonic() + 10
+    while len(os.listdir("/proc/self/fd")) != before + 5:  # those that the processes have; the thread closes its own
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    for descriptor in container.left:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(descriptor, b"late\n")
+        os.close(descriptor)
+
+
+def test_an_answer_that_never_comes_is_asked_for_again(probe, monkeypatch):
+    """A server that is still starting may take a connection and forget it."""
+    monkeypatch.setattr(ready_probes, "ATTEMPT_SECONDS", 0.05)
+    pod = Silent()
+    made = probe("http", port=80, text="/", pod=pod)
+    began = time.monotonic()
+    assert not made.attempt(60.0)
+    assert time.monotonic() - began < 30
+    assert made.reason() == "port 80 does not answer (timed out)"
+    pod.answer = [b"HTTP/1.1 200 OK\r\n"]
+    assert made.attempt(60.0)
+    pod.far.close()
+
+
+class Silent(Pod):
+    """Takes a connection, and says nothing until it has an answer."""
+
+    def connect(self, address, port, *, seconds):
+        if self.answer is not None:
+            return super().connect(address, port, seconds=seconds)
+        near, self.far = socket.socketpair()
+        near.settimeout(seconds)
+        return near
 
 
 def test_a_line(probe):

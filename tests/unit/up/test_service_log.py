@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -64,6 +65,27 @@ def test_follow_over_new_files(log, tmp_path, monkeypatch):
     last = [text for _, text in texts(tmp_path)]
     assert last == [f"line {number}" for number in range(30 - len(last), 30)]
     reader.close()
+
+
+def test_a_new_file_that_cannot_be_made(log, tmp_path, monkeypatch):
+    """The log writes to no other file, whoever gets the number of its closed descriptor."""
+    monkeypatch.setattr(service_log, "LIMIT", 100)
+    log.feed("a-1", b"x" * 90 + b"\n")
+    opened = []
+
+    def refuse(*_, **__):
+        opened.append(os.open(tmp_path / "another", os.O_RDWR | os.O_CREAT))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(log, "_open", refuse)
+    for _ in range(3):
+        log.feed("a-1", b"y" * 90 + b"\n")
+    assert (tmp_path / "another").read_bytes() == b""
+    monkeypatch.undo()
+    log.feed("a-1", b"z\n")
+    assert texts(tmp_path)[-1] == ("a-1", "z")
+    for descriptor in opened:
+        os.close(descriptor)
 
 
 def test_half_a_line_of_a_full_disk(tmp_path):

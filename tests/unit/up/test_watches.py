@@ -51,6 +51,14 @@ def running(work):
         assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("name", ["..git", "..", "sub/..x"])
+def test_the_directory_that_a_git_file_names(project, name):
+    """A name may begin with two points and be in the checkout."""
+    shell(project, f"mkdir -p sub {name}; touch {name}/config; echo 'gitdir: ../{name}' > sub/.git")
+    paths = {item.path for item in Checkout(str(project), ()).protected()}
+    assert (name in paths) == (name != "..")
+
+
 def until(condition, seconds: float = 10.0) -> None:
     end = time.monotonic() + seconds
     while not condition():

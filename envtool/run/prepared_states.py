@@ -27,7 +27,7 @@ def explain_states(
     found: dict[tuple[str, str], CurrentState] = {}
     services: dict[str, Service] = {}
     for env in envs:
-        for current in _find_states(env, graph, states, context):
+        for current in find_states(env, graph, states, context):
             found[current.stack, current.key] = current
         services |= {service.host: service for service in env.services}
     if not found:
@@ -46,10 +46,14 @@ def explain_states(
     )
 
 
-def _find_states(env: Env, graph: Graph, states: Mapping[str, NodeState], context: Context) -> list[CurrentState]:
-    """Returns the states of an env's services, as far as they are known."""
-    others = {service.name: service for service in env.services}
-    waits = {service.name: _waits(service, others, graph, states) for service in env.services}
+def find_states(env: Env, graph: Graph, states: Mapping[str, NodeState], context: Context) -> list[CurrentState]:
+    """Returns the states of an env's services, as far as they are known: a service waits for the bases and layers, its
+    own and those of all that it needs, that are not known yet."""
+    waits: dict[str, tuple[str, ...]] = {}
+    for service in env.services:  # needed ones first
+        stack = [states[node_id] for node_id in graph.stacks[service.env.name]]
+        own = [state.node.spec.name for state in stack if state.output is None]
+        waits[service.name] = tuple(dict.fromkeys([*own, *(name for need in service.needs for name in waits[need])]))
     known = tuple(service for service in env.services if not waits[service.name])
     stacks = tuple(KnownStack(layers=tuple(known_layers(graph.stacks[service.env.name], states))) for service in known)
     plans = ServiceStacks(known, stacks).state_plans(context)
@@ -58,16 +62,6 @@ def _find_states(env: Env, graph: Graph, states: Mapping[str, NodeState], contex
         for service in env.services
         if service.prepare is not None
     ]
-
-
-def _waits(
-    service: Service, others: Mapping[str, Service], graph: Graph, states: Mapping[str, NodeState]
-) -> tuple[str, ...]:
-    """Returns the names of the bases and layers, of a service and of all that it needs, that are not known yet."""
-    stack = [states[node_id] for node_id in graph.stacks[service.env.name]]
-    own = [state.node.spec.name for state in stack if state.output is None]
-    needed = [name for need in service.needs for name in _waits(others[need], others, graph, states)]
-    return tuple(dict.fromkeys((*own, *needed)))
 
 
 def _current(service: Service, plan: StatePlan | None, waits: tuple[str, ...], context: Context) -> CurrentState:

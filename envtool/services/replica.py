@@ -211,7 +211,6 @@ class Replica:
     def _run_once(self) -> Exit:
         """Runs one container to its end. Raises EnvtoolError where it could not be made or was not ready in time."""
         site, self._was_ready = self._site, False
-        deadline = time.monotonic() + self.request.within
         with ExitStack() as exits:
             scratch = exits.enter_context(site.open_scratch(self.request.scratch))
             member = site.pod.add_member(self.name, self.request.name)
@@ -232,6 +231,7 @@ class Replica:
                 if self._stop.is_set():
                     container.kill()
             exits.callback(self._forget_container)
+            deadline = time.monotonic() + self.request.within  # from here on: its network may have taken long to start
             target = ProbeTarget(self.name, member.address, container, site.pod, self._log, site.pump)
             ended = self._await_exit(target, deadline)
             drained.wait(_READ_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from envtool.fs.sizes import natural
 from envtool.model import Prepare, Publish, ReadyCheck
 from envtool.spec import scalar_types
 from envtool.spec.declarations import check_pattern, note_outside_project
@@ -56,8 +57,8 @@ def render_port(work: LoadContext, node: YamlNode, scope: Scope) -> int:
 
 
 def _port(work: LoadContext, node: YamlNode, text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MAX_PORT:
-        return int(text)
+    if port := natural(text, MAX_PORT):
+        return port
     if not isinstance(node.value, bool):
         work.problems.add(node, f"`{text}` is no port", code="port", hint=f"ports are from 1 to {MAX_PORT}")
     return 0
@@ -100,8 +101,8 @@ def render_replicas(work: LoadContext, node: YamlNode | None, scope: Scope) -> i
     text = number_text(work, node, scope) if node is not None else ""
     if node is None or (not text and (is_template(node.value) or node.value is None)):
         return 1
-    if text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MAX_REPLICAS:
-        return int(text)
+    if replicas := natural(text, MAX_REPLICAS):
+        return replicas
     if not isinstance(node.value, bool | float | dict | list):
         hint = f"write a number from 1 to {MAX_REPLICAS:,}"
         work.problems.add(node, f"`{text}` is no number of replicas", code="replicas", hint=hint)

@@ -12,8 +12,8 @@ import pytest
 from envtool.container.pod import Attempt
 from envtool.errors import Interrupted, SandboxError, ServiceError, SpecError
 from envtool.events import Finished, Learned, Noted, Started
-from envtool.model import Command, ReadyCheck, Service
-from envtool.run import task_services
+from envtool.model import Command, Prepare, ReadyCheck, Service
+from envtool.run import prepared_states, task_services
 from envtool.run.cached_task import run_task_cached
 from envtool.run.host_inputs import HostInputs
 from envtool.run.task_services import ServiceStacks
@@ -338,3 +338,23 @@ def test_a_run_that_learns_in_a_pod_that_is_lost(place):
     texts = [event.text for event in place.world.events if isinstance(event, Noted)]
     assert texts == ["what `unit` needs of the network is not known: the network of this run is lost"]
     assert not [event for event in place.world.events if isinstance(event, Learned)]
+
+
+def test_many_ways_to_one_service_are_looked_at_once(place):
+    """A stranger's spec: each service needs both of the row below it, so that 2^40 ways lead down."""
+    rows = [DB]
+    for number in range(40):
+        needs = tuple(service.name for service in rows[-2:])
+        rows += [
+            replace(DB, name=name, host=name, needs=needs, env=replace(DB.env, name=f"service:{name}"))
+            for name in (f"a{number}", f"b{number}")
+        ]
+    top = replace(rows[-1], prepare=Prepare(where=HERE, run=(Command(shell="seed"),)))
+    env = replace(WITH, services=(*rows[:-1], top))
+    graph = SimpleNamespace(stacks={service.env.name: (service.env.name,) for service in rows})
+    states = {
+        service.env.name: SimpleNamespace(node=SimpleNamespace(spec=SimpleNamespace(name=service.name)), output=None)
+        for service in rows
+    }
+    (state,) = prepared_states.find_states(env, graph, states, place.world.context)
+    assert {*state.waits} == {service.name for service in rows} - {"a39"}

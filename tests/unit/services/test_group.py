@@ -401,6 +401,29 @@ def test_restart_keeps_the_name(place):
         assert group.failure is None
 
 
+def test_the_time_to_be_ready_begins_with_the_container(place, monkeypatch):
+    """The network of the run may take longer than that to start, on a busy machine."""
+    added, deadlines = [], []
+
+    def await_ready(request, target, gone, deadline):
+        deadlines.append(deadline)
+        return True
+
+    monkeypatch.setattr(replicas, "await_ready", await_ready)
+    place.runner.on("run-", listens(80))
+    with place.group() as group:
+        add_member = place.runner.pods[0].add_member
+
+        def slowly(*arguments):
+            time.sleep(0.05)
+            added.append(time.monotonic())
+            return add_member(*arguments)
+
+        place.runner.pods[0].add_member = slowly
+        group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 80}], within=60.0)]))
+    assert deadlines[0] >= added[0] + 60
+
+
 # ---- ports of this machine ------------------------------------------------------------------------------------------
 
 

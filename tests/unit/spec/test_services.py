@@ -378,6 +378,8 @@ WRONG = [
     (f"services: {{db: {{{RUN}, ready: {{tcp: }}}}}}", "2:46", "type", "expected a whole number or a string"),
     (f"services: {{db: {{{RUN}, ready: x}}}}", "2:40", "port", "`x` is no port"),
     (f"services: {{db: {{{RUN}, ready: 70000}}}}", "2:40", "port", "`70000` is no port -- ports are from 1 to 65535"),
+    (f"services: {{db: {{{RUN}, ready: '000000080999'}}}}", "2:40", "port", "`000000080999` is no port"),
+    (f"services: {{db: {{{UP}, replicas: '0000000015000'}}}}", "2:54", "replicas", "is no number of replicas"),
     (f"services: {{db: {{{RUN}, ready: {{tcp: 0}}}}}}", "2:46", "port", "`0` is no port"),
     (f"services: {{db: {{{RUN}, ready: {{http: 65536/x}}}}}}", "2:47", "port", "`65536` is no port"),
     (f"services: {{db: {{{RUN}, ready: {{http: '80/a b'}}}}}}", "2:47", "path", "blank"),

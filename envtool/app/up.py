@@ -175,7 +175,11 @@ def hold(state: ProjectState, root: str, spec: str, order: UpOrder, *, listen: A
     each LogLine, `ready` is called once all services are. Raises as ServiceManager.run."""
     with claimed(state) as claim:
         manager = ServiceManager(claim, load, listen)
-        reason = run_until_stopped(manager, order, root, spec, ready or (lambda _: None), abandon=sweep_after_exit)
+        try:
+            reason = run_until_stopped(manager, order, root, spec, ready or (lambda _: None), abandon=sweep_after_exit)
+        except BrokenPipeError:  # the reader of `envtool up | head` has gone
+            claim.remove()
+            raise
         claim.remove()  # nothing failed: nothing is left
         return reason
 

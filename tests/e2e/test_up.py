@@ -297,6 +297,19 @@ def test_down_ends_one_in_the_foreground(up):
     assert up.finish(process).status == 0
 
 
+def test_a_reader_that_goes_ends_the_foreground(up):
+    """`envtool up | head -1`: what nobody reads must neither stop a service, nor let it run for ever."""
+    loud = "echo working; while sleep 0.01; do echo more; done"
+    write(up, worker(up) + f"\n  loud: {{command: '{loud}', ready: {{log: working}}}}\n")
+    process = up.start("up")
+    assert process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    assert process.wait(60) == 141, said
+    assert "Traceback" not in said
+    check_nothing_left(up)
+
+
 def test_watch(up):
     write(up, api() + worker(up))
     up.shell("git init -q . && echo 'ignored*' > .gitignore")

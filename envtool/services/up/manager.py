@@ -60,12 +60,13 @@ Report: TypeAlias = Callable[[dict[str, Any]], object]
 
 
 class ServiceManager:
-    """Holds the services of the project whose `claim` it has. `listen` gets each line of the log. `run` is called once;
-    `stop` by any thread, or a signal handler."""
+    """Holds the services of the project whose `claim` it has. `listen` gets each line of the log; the services end when
+    it raises OSError. `run` is called once; `stop` by any thread, or a signal handler."""
 
     def __init__(self, claim: StateClaim, load: Load, listen: Callable[[LogLine], None] | None = None) -> None:
         self._claim, self._load = claim, load
-        self._log = ServiceLog(claim.state.path, listen)
+        self._listen = listen
+        self._log = ServiceLog(claim.state.path, self._show)
         self._operation = threading.RLock()  # one change at a time
         self._ended = threading.Event()
         self._cancel = Cancel.make()
@@ -73,6 +74,7 @@ class ServiceManager:
         self._watch_writer = -1  # closed to end the watch of the project's files
         self._writes = False  # whether a container may write to the checkout
         self._reason = ""
+        self._listen_error: OSError | None = None
         self._group: StandingGroup | None = None
         self._loaded: dict[str, LocalService] = {}
         self._files: tuple[str, ...] = ()
@@ -92,11 +94,23 @@ class ServiceManager:
         """Why it ended; "" while it runs."""
         return self._reason
 
+    def _show(self, line: LogLine) -> None:
+        """Passes a line to `listen`. If that cannot take it (`envtool up | head`), the services are stopped: a thread
+        that waits for replicas must not end by it."""
+        if self._listen is not None:
+            try:
+                self._listen(line)
+            except OSError as error:
+                self._listen = None
+                self._listen_error = error
+                self.stop(f"standard output cannot be written: {(error.strerror or str(error)).lower()}")
+
     # ---- the life of it
 
     def run(self, order: UpOrder, root: str, spec: str, ready: Report) -> None:
         """Start the services of an order; call `ready` when they all are; return when they have been stopped. Raises
-        the error of the service that failed first, SpecError, SandboxError, StoreError, Interrupted."""
+        the error of the service that failed first, SpecError, SandboxError, StoreError, Interrupted, the OSError of
+        `listen`."""
         self._record = StateRecord(root, spec, __version__, os.getpid(), time.time())
         self._claim.write_record(self._record)
         os.mkdir(self._claim.state.join(LOGS))
@@ -105,9 +119,13 @@ class ServiceManager:
             with ControlServer(self._claim.state.path, SOCKET, self._handle):
                 self._hold(order, ready)
             reason = self._reason
+            if self._listen_error is not None:
+                raise self._listen_error
         except EnvtoolError as error:
             reason = self._reason or f"failed: {error.message}"
             self._log.note(reason)
+            if self._listen_error is not None:
+                raise self._listen_error from error
             raise
         finally:
             self._ended.set()

@@ -76,6 +76,13 @@ def taken_port_error(request: ServiceRequest, where: str, port: int, holder: str
     return _error(request, message, "", hint, where, code="service-port")
 
 
+def localhost_error(request: ServiceRequest, port: int, reason: str) -> ServiceError:
+    """Returns the error for a port that a task's own loopback cannot have."""
+    message = f"{_name(request, request.name)} cannot be at 127.0.0.1:{port} of the task: {reason}"
+    hint = f"remove its `localhost`, and use it as `{request.name}:{port}`"
+    return _error(request, message, "", hint, code="service-localhost")
+
+
 def unknown_service_error(name: str, known: list[str]) -> ServiceError:
     """Returns the error for a name that no service of a group has."""
     from envtool.errors import near_name_hint

@@ -198,7 +198,14 @@ class ServiceReader:
         providers: dict[str, Service] = {}
         hosts: dict[str, Service] = {}
         ports: dict[int, Service] = {}
+        loopback: dict[int, Service] = {}
         for service in services:
+            for number in service.localhost_ports():
+                first = loopback.setdefault(number, service)
+                if first is not service:
+                    message = f"services `{first.name}` and `{service.name}` would both be at 127.0.0.1:{number}"
+                    hint = "remove `localhost` from one of them, and use it by its name"
+                    note(at, message, code="port-twice", hint=hint)
             for variable, value in service.provides.items():
                 first = providers.setdefault(variable, service)
                 if first.provides[variable] != value:

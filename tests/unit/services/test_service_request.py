@@ -46,6 +46,7 @@ REQUESTS = st.builds(
     provides=TABLE,
     files=TABLE,
     produced=TEXTS,
+    localhost=st.lists(st.integers(1, 65535), max_size=2).map(tuple),
 )  # fmt: skip
 ONE = ServiceRequest(name="db", where="envtool.yaml:3:3", stack=(TaskLayer("d1"),), command=("run",), variables={})
 # What each field may become, and whether it decides the result of a task.
@@ -74,6 +75,7 @@ CHANGES = {
     "scratch": ("disk", False),
     "produced": (("out/*",), False),
     "kernel": ("6.1", True),
+    "localhost": ((80,), True),
 }
 
 

@@ -216,6 +216,8 @@ class Service:
     provides: Mapping[str, str] = field(default_factory=dict)  # variables of what uses it
     prepare: Prepare | None = None
     files: Mapping[str, str] = field(default_factory=dict)  # absolute path -> text of a read-only file
+    # Hosts of other services that its command or its variables name, and that are not ready when it starts: for hints.
+    unneeded: tuple[str, ...] = ()
     localhost: bool = False  # whether a task's own 127.0.0.1 leads to its ports, too
 
     def localhost_ports(self, exposed: tuple[int, ...] = ()) -> tuple[int, ...]:

@@ -115,6 +115,7 @@ def make_service_request(
         scratch=service.env.scratch,
         produced=service.env.produced,
         kernel=os.uname().release if mounts_host else "",
+        unneeded=service.unneeded,
         localhost=_localhost(service, ports),
     )
 

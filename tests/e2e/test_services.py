@@ -120,6 +120,24 @@ envs:
     project.check_nothing_left()
 
 
+def test_a_service_that_is_not_needed(project):
+    """Its name is unknown where nobody uses it."""
+    project.spec(
+        """\
+services:
+  db: {command: python3 server.py 80, ready: 80}
+  api: {command: python3 client.py $DB, ready: 80, set: {DB: "http://db:80/"}}
+envs:
+  unit: {services: [api], tasks: {test: "true"}}
+"""
+    )
+    done = project.envtool("test")
+    assert done.status == 3
+    assert "its command or variables name `db`" in done.said, done.said
+    assert "`needs: [db]`" in done.said
+    project.check_nothing_left()
+
+
 def test_exec_and_shell(project):
     project.spec(
         """\

@@ -403,6 +403,21 @@ def test_ports_are_published_where_the_verb_does_so(place):
         assert group.published() == {"web": ((80, 40001), (81, 8081))}
 
 
+FILE = [{"how": "file", "text": "/there"}]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_a_service_that_fails_and_names_one_that_it_does_not_need(place, once):
+    place.runner.on("run-api", status=1, output="cannot resolve db\n")
+    services = [service("cache"), service("api", needs=("cache",), unneeded=("db",), once=once, ready=FILE)]
+    with place.group() as group, pytest.raises(ServiceError) as raised:
+        group.start(place.locals(services))
+    assert raised.value.hint == (
+        "its command or variables name `db`, and it may have started before that was ready, or without it: "
+        "`needs: [cache, db]`"
+    )
+
+
 def test_ports_at_the_loopback_of_a_task(place):
     place.runner.on("run-", listens(80))
     a = service("a", ports=(80, 81), replicas=2, localhost=True)

@@ -182,6 +182,33 @@ def test_short_forms_and_defaults(parse):
     assert (web.ports, [port.port for port in web.publish], web.env.base.name) == ((1,), [80], "host")
 
 
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ("set: {URL: 'postgresql://app:tea@db/app'}", ("db",)),
+        ("set: {URL: 'http://DB:8000/db2'}", ("db",)),
+        ("set: {HOST: db, OTHER: 'db.example.org', FILE: /srv/db, NAME: my-db, ODD: 'db-1:80'}", ("db",)),
+        ("set: {BROKERS: 'queue:9092,db:9092'}", ("queue", "db")),
+        ("set: {NONE: null, EMPTY: ''}", ()),
+        ("command: 'psql -h db -c x'", ("db",)),
+        ("command: [redis-cli, --host, queue]", ("queue",)),
+        ("command: 'wait-for --host=db'", ("db",)),
+        ("command: 'python3 db.py --root /db --name db; cat //db.example/'", ()),
+        ("command: 'ssh me@below'", ()),
+        ("command: 'curl http://web/'", ()),
+    ],
+)
+def test_services_that_are_named_and_not_needed(parse, keys, named):
+    """`below` is needed by what it needs, and `web` is itself."""
+    command = "" if "command" in keys else "command: x, "
+    spec = parse(
+        f"services: {{web: {{{command}ready: 1, needs: [up], {keys}}}, up: {{{UP}, needs: [below]}}, below: {{{UP}}},"
+        f" db: {{{UP}}}, db2: {{{UP}}}, queue: {{{UP}}}}}"
+    )
+    assert one(spec, "web").unneeded == named
+    assert [one(spec, other).unneeded for other in ("up", "db")] == [(), ()]
+
+
 def test_the_ports_at_the_loopback_of_tasks(parse):
     spec = parse(
         """\

@@ -216,6 +216,16 @@ class Service:
     provides: Mapping[str, str] = field(default_factory=dict)  # variables of what uses it
     prepare: Prepare | None = None
     files: Mapping[str, str] = field(default_factory=dict)  # absolute path -> text of a read-only file
+    # Hosts of other services that its command or its variables name, and that are not ready when it starts: for hints.
+    unneeded: tuple[str, ...] = ()
+    localhost: bool = False  # whether a task's own 127.0.0.1 leads to its ports, too
+
+    def localhost_ports(self, exposed: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Returns the ports that are at a task's own loopback. `exposed` are those of its image."""
+        if not self.localhost:
+            return ()
+        probed = (check.port for check in self.ready if check.port)
+        return self.ports or tuple(dict.fromkeys(probed)) or exposed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,26 +5,27 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from envtool import plugins
 from envtool.app.command_request import SPEC, CommandRequest
 from envtool.app.compose import compose_values as values
 from envtool.app.compose import use_kinds
-from envtool.app.compose.compose_files import SECTIONS, ComposeFiles, read_dotenv
+from envtool.app.compose.compose_files import MAX_FILES, SECTIONS, ComposeFiles, read_dotenv
 from envtool.app.compose.convert_service import ConvertedService, convert_service
 from envtool.app.compose.host_names import choose_names, find_other_names
 from envtool.app.compose.image_base import read_base
 from envtool.app.compose.left_out import TOP_KEYS, note_keys
-from envtool.app.compose.notes import ImportState, Note
+from envtool.app.compose.notes import COPIED_HINT, ImportState, Note, listed_names
 from envtool.app.compose.spec_text import write_spec
 from envtool.app.compose.wait_order import Dependency, check_cycles, dependencies
 from envtool.app.permissions import resolve_permissions
 from envtool.errors import SpecError, UsageError
+from envtool.model import Json
 from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles
-from envtool.spec.node import YamlNode
+from envtool.spec.node import YamlNode, make_source
 
 MAX_SERVICES = 1000
 _OVERRIDES = re.compile(r"(?P<name>(?:docker-)?compose)\.(?P<ending>ya?ml)")
@@ -54,6 +55,7 @@ def import_compose(
     state.variables = _variables(state, paths, given)
     whole = ComposeFiles(state).read_all(paths)
     services = _services(state, whole)
+    _note_copied(state, _beside(paths), services)
     services = _with_kinds(services) if kinds else services
     state.problems.raise_any()
     notes = state.ordered_notes()
@@ -75,16 +77,44 @@ def _in_project(root: str, path: str, named: str) -> str:
     return relative
 
 
+def _beside(paths: Sequence[str]) -> str:
+    """Returns the path of the `.env` beside the first file."""
+    return posixpath.join(posixpath.dirname(paths[0]), ".env")
+
+
 def _variables(state: ImportState, paths: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     """Returns the variables that stand for `${NAME}`: those of a `.env` of the project beside the first file, and over
     them the caller's own `--set`. The caller's environment is not read: the spec would be another on each machine."""
-    beside = posixpath.join(posixpath.dirname(paths[0]), ".env")
+    beside = _beside(paths)
     state.variables = {"PWD": ".", **given}
     if not state.has_file(beside):
         return {"PWD": ".", **given}
     read = read_dotenv(state, beside)
     state.problems.raise_any()
+    state.dotenv = frozenset(name for name, value in read.items() if value and name not in given)
+    state.used.clear()  # a value of `.env` may use another one
     return {"PWD": ".", **{name: value for name, value in read.items() if value is not None}, **given}
+
+
+def _note_copied(state: ImportState, path: str, services: Sequence[ConvertedService]) -> None:
+    """Notes which variables of `.env`, the file at `path`, the spec has the values of."""
+    texts = [*_texts([service.keys for service in services])]
+    names = [
+        name for name in state.used if name in state.dotenv and any(state.variables[name] in text for text in texts)
+    ]
+    if names:
+        message = f"its values are written into the spec, where all can read them: {listed_names(names)}"
+        node = YamlNode(None, make_source("", path, order=MAX_FILES + 1), 1, 1)
+        state.note(node, ".env", "changed", message, f"{COPIED_HINT}, or give another value: `--set NAME=VALUE`")
+
+
+def _texts(value: Json) -> Iterator[str]:
+    """Yields all texts in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from _texts(member)
 
 
 def _services(state: ImportState, whole: YamlNode) -> list[ConvertedService]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
 import click
 
@@ -116,11 +117,19 @@ def compose(
         write_line(sys.stdout, import_text.import_json(result, path))
     elif not path:
         sys.stdout.write(result.text)
-    text = import_text.format_import(
-        result, files, path, console.detect_style(sys.stderr, settings.color), short=settings.verbosity < 0
-    )
+    style = console.detect_style(sys.stderr, settings.color)
+    beside = not path and not settings.json and _is_one_place(sys.stdout, sys.stderr)
+    text = import_text.format_import(result, files, path, style, short=settings.verbosity < 0, beside=beside)
     if text:
         print(console.fit_to_terminal(text, sys.stderr), file=sys.stderr)
+
+
+def _is_one_place(first: TextIO, second: TextIO) -> bool:
+    """Returns whether two streams lead to the same terminal or file."""
+    try:
+        return os.path.sameopenfile(first.fileno(), second.fileno())
+    except (OSError, ValueError):
+        return False
 
 
 def _write(path: str, directory: str, text: str) -> None:

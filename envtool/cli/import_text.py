@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import TYPE_CHECKING
 
 from envtool.report.text import one_line
@@ -18,10 +20,13 @@ MAX_PLACES = 6  # positions of one key that has no effect
 _HEADINGS = {"left-out": "left out:", "changed": "with another meaning:"}
 
 
-def format_import(result: ComposeImport, files: Sequence[str], path: str, style: Style, *, short: bool) -> str:
-    """Returns what a person has to know of an import, for standard error; with `short` only its last line."""
+def format_import(
+    result: ComposeImport, files: Sequence[str], path: str, style: Style, *, short: bool, beside: bool = False
+) -> str:
+    """Returns what a person has to know of an import, for standard error; with `short` only its last line. `beside`:
+    the spec, which has the notes as comments, was printed to the same place."""
     lines: list[str] = []
-    for effect, heading in _HEADINGS.items():
+    for effect, heading in _HEADINGS.items() if not beside else ():
         grouped = _grouped([note for note in result.notes if note.effect == effect])
         if grouped:
             lines.append(style.paint("1", heading))
@@ -37,10 +42,22 @@ def format_import(result: ComposeImport, files: Sequence[str], path: str, style:
     elif result.override:
         command = one_line(f"envtool import compose {' '.join(files)} {result.override}")
         lines.append(f"{one_line(result.override)} is not read: compose merges it over the first; type: `{command}`")
+    commented = sum(note.effect in _HEADINGS for note in result.notes)
+    if beside and commented and not short:
+        many = f"{commented} comments of the spec say" if commented > 1 else "a comment of the spec says"
+        lines.append(f"{many} what is left out or has another meaning; with `-o FILE` this says what to do")
     count = len(result.services)
     taken = f"{count} service{'s' if count != 1 else ''}: {', '.join(result.services)}"
-    lines.append(one_line(f"wrote {path}, {taken}; next: envtool list" if path else f"took over {taken}"))
+    lines.append(one_line(f"wrote {path}, {taken}; next: {_next_command(path)}" if path else f"took over {taken}"))
     return style.glyphs("\n".join(lines))
+
+
+def _next_command(path: str) -> str:
+    """Returns the command that starts the services of the spec at a path."""
+    directory, name = os.path.split(path)
+    place = f" -C {shlex.quote(directory)}" if directory else ""
+    spec = f" -f {shlex.quote(name)}" if name != "envtool.yaml" else ""
+    return f"envtool{place}{spec} up"
 
 
 def _grouped(notes: Sequence[Note]) -> list[tuple[Note, list[str]]]:

@@ -243,6 +243,15 @@ class Pod:
         """Accept no more connections; those that are open go on."""
         self._request("unpublish", number)
 
+    def open_localhost(self, member: str, service: str, port: int) -> None:
+        """Let a port of a member's own loopback lead to the same port of the members of a service that are ready, in
+        turn, until the member is removed. Raises SandboxError where the port is in use.
+        """
+        with self._lock:
+            self._ports += 1
+            number = self._ports
+        self._request("localhost", number, member, service, port)
+
     def connect(self, address: str, port: int, *, seconds: float) -> socket.socket:
         """Returns a connection to a member from within the pod, as another member would make it. Raises OSError."""
         _, (descriptor,) = self._request("socket", reply=("socket", 1))

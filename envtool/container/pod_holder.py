@@ -184,6 +184,7 @@ class _Holder:
         self._selector.register(control, selectors.EVENT_READ, self._receive_request)
         self._table = ServiceTable()
         self._members: dict[str, Any] = {}
+        self._localhost: dict[str, list[int]] = {}  # ports at members' own loopback, by the name of the member
         self._spare, self._spares = spare, list[Any]()
         self._attempts = Attempts(network.NETWORK, network.MASK)
         self._redirector: Any = None
@@ -269,11 +270,17 @@ class _Holder:
             case ("remove", str(name)):
                 self._table.remove(name)
                 member = self._members.pop(name.lower())
+                for opened in self._localhost.pop(name.lower(), ()):
+                    self._publisher.remove(opened)
                 if self._redirector is not None:
                     self._redirector.remove_member(member)
                 self._hub.remove_member(member)
             case ("publish", int(number), str(service), int(port)) if len(descriptors) == 1:
                 self._publisher.add(number, socket.socket(fileno=descriptors.pop()), service, port)
+            case ("localhost", int(number), str(name), str(service), int(port)) if 0 < port < 1 << 16:
+                (listener,) = self._hub.listen_in(self._members[name.lower()], (("127.0.0.1", port),))
+                self._publisher.add(number, listener, service, port)
+                self._localhost.setdefault(name.lower(), []).append(number)
             case ("unpublish", int(number)):
                 self._publisher.remove(number)
             case ("socket",):  # of the hub's namespace: the caller, who is in none of them, connects it

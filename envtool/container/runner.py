@@ -119,6 +119,10 @@ class StartedPod(Protocol):
         """See Pod."""
         ...
 
+    def open_localhost(self, member: str, service: str, port: int) -> None:
+        """See Pod."""
+        ...
+
     def connect(self, address: str, port: int, *, seconds: float) -> socket:
         """See Pod."""
         ...

@@ -344,7 +344,10 @@ class ServiceGroup:
     def member(self, name: str = "envtool", *, default_route: bool = False) -> AbstractContextManager[PodPlace]:
         """A context with a place in the pod for a container that is no service. With `default_route` what it tries
         outside is noted (`attempts`). Raises SandboxError."""
-        return open_place(self._pod, self.setting.context.store, self.fresh, name, default_route=default_route)
+        with self._condition:
+            requests = [service.local.request for service in self._services.values()]
+        store = self.setting.context.store
+        return open_place(self._pod, store, self.fresh, name, requests, default_route=default_route)
 
     # ---- while they run
 

@@ -115,6 +115,8 @@ def make_service_request(
         scratch=service.env.scratch,
         produced=service.env.produced,
         kernel=os.uname().release if mounts_host else "",
+        unneeded=service.unneeded,
+        localhost=_localhost(service, ports),
     )
 
 
@@ -167,6 +169,15 @@ def _exposed_ports(config: Mapping[str, Json]) -> tuple[int, ...]:
         if number.isascii() and number.isdigit() and 0 < int(number) < 1 << 16 and protocol in ("", "tcp"):
             ports.append(int(number))
     return tuple(ports)
+
+
+def _localhost(service: Service, ports: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the ports that are at the loopback of tasks. Raises SpecError where an image exposes none."""
+    found = service.localhost_ports(ports)
+    if service.localhost and not found:
+        message = f"service `{service.name}` has no port at which `localhost` could lead to it: its image exposes none"
+        raise _problem(service.where, message, "write `ports:`, on which it listens", code="service-localhost")
+    return found
 
 
 def _ready(service: Service, ports: tuple[int, ...]) -> tuple[ReadyProbe, ...]:

@@ -36,28 +36,28 @@ def ended_error(request: ServiceRequest, replica: str, ended: Exit, log: str, *,
         hint = "its command must stay in the foreground; give it `once: true` if it is to end"
     elif ended.status in (_NOT_FOUND, _NOT_EXECUTABLE):
         hint = f"its command is `{' '.join(request.command)[:200]}`; does its stack have that program?"
-    return _error(request, message, log, hint, code=code)
+    return _error(request, message, log, _needs_hint(request) or hint, code=code)
 
 
 def not_ready_error(request: ServiceRequest, replica: str, place: str, reason: str, log: str) -> ServiceError:
     """Returns the error for a replica that was not ready in time; `place` is that of the check in the spec, and
     `reason` what the last probe found."""
     message = f"{_name(request, replica)} is not ready after {request.within:g} s: {reason}"
-    hint = "`within:` beside the check gives it more time"
+    hint = _needs_hint(request) or "`within:` beside the check gives it more time"
     return _error(request, message, log, hint, place, code="service-not-ready")
 
 
 def not_ended_error(request: ServiceRequest, replica: str, log: str) -> ServiceError:
     """Returns the error for a one-shot that did not end in time."""
     message = f"{_name(request, replica)} has not ended after {request.within:g} s"
-    hint = "`ready: {within: …}` gives it more time; a service that stays has no `once:`"
+    hint = _needs_hint(request) or "`ready: {within: …}` gives it more time; a service that stays has no `once:`"
     return _error(request, message, log, hint, code="service-not-ready")
 
 
 def restarts_error(request: ServiceRequest, replica: str, ended: Exit, count: int, log: str) -> ServiceError:
     """Returns the error for a replica that was started again `count` times and did not stay."""
     message = f"{_name(request, replica)} ended {count} times in a row: {describe_exit(ended.status)} at the last"
-    return _error(request, message, log, code="service-restarts")
+    return _error(request, message, log, _needs_hint(request), code="service-restarts")
 
 
 def not_stopped_note(request: ServiceRequest, replica: str) -> str:
@@ -76,12 +76,30 @@ def taken_port_error(request: ServiceRequest, where: str, port: int, holder: str
     return _error(request, message, "", hint, where, code="service-port")
 
 
+def localhost_error(request: ServiceRequest, port: int, reason: str) -> ServiceError:
+    """Returns the error for a port that a task's own loopback cannot have."""
+    message = f"{_name(request, request.name)} cannot be at 127.0.0.1:{port} of the task: {reason}"
+    hint = f"remove its `localhost`, and use it as `{request.name}:{port}`"
+    return _error(request, message, "", hint, code="service-localhost")
+
+
 def unknown_service_error(name: str, known: list[str]) -> ServiceError:
     """Returns the error for a name that no service of a group has."""
     from envtool.errors import near_name_hint
 
     hint = near_name_hint(name, known) if known else "there are none"
     return ServiceError(f"there is no service `{name}` here", code="service-unknown", hint=hint, service=name)
+
+
+def _needs_hint(request: ServiceRequest) -> str:
+    """Returns the hint that a service names others that it does not need; "" if it names none."""
+    if not request.unneeded:
+        return ""
+    named = " and ".join(f"`{name}`" for name in request.unneeded[:3])
+    return (
+        f"its command or variables name {named}, and it may have started before that was ready, or without it: "
+        f"`needs: [{', '.join((*request.needs, *request.unneeded[:3]))}]`"
+    )
 
 
 def _name(request: ServiceRequest, replica: str) -> str:

@@ -73,6 +73,8 @@ class ServiceRequest:
     scratch: str = "memory"  # or "disk"
     produced: tuple[str, ...] = ()  # patterns of the outputs of all tasks of the project
     kernel: str = ""  # its release, if the stack mounts this machine's system
+    unneeded: tuple[str, ...] = ()  # services that its command or variables name, and that it does not need: for hints
+    localhost: tuple[int, ...] = ()  # the ports that are at the loopback of tasks, too
 
     def document(self) -> dict[str, Json]:
         """Returns all that decides the result of a task beside it. Where it is in the spec, the time that it may take
@@ -95,6 +97,7 @@ class ServiceRequest:
             "files": {path: hashlib.sha256(text.encode()).hexdigest() for path, text in self.files.items()},
             "prepare": self.prepare,
             "kernel": self.kernel,
+            **({"localhost": [*self.localhost]} if self.localhost else {}),
         }
 
     def to_fields(self) -> dict[str, Any]:
@@ -104,7 +107,9 @@ class ServiceRequest:
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> ServiceRequest:
         """Returns the request that `to_fields` made. Raises ValueError, TypeError or LookupError for other values."""
-        texts = {name: tuple(fields[name]) for name in ("command", "needs", "ports", "produced")}
+        texts = {
+            name: tuple(fields[name]) for name in ("command", "needs", "ports", "produced", "localhost", "unneeded")
+        }
         stack = tuple(TaskLayer(*layer) for layer in fields["stack"])
         ready = tuple(
             ReadyProbe(how, port, text, tuple(command), where) for how, port, text, command, where in fields["ready"]
@@ -113,9 +118,9 @@ class ServiceRequest:
         return cls(**{**fields, **texts, "stack": stack, "ready": ready, "publish": publish})
 
     def changed_fields(self, other: ServiceRequest) -> tuple[str, ...]:
-        """Returns the names of the fields in which another request differs, but for its place in the spec: `up`
-        replaces a service that has any."""
-        names = [item.name for item in dataclasses.fields(self) if item.name != "where"]
+        """Returns the names of the fields in which another request differs, but for those that only messages have:
+        `up` replaces a service that has any."""
+        names = [item.name for item in dataclasses.fields(self) if item.name not in ("where", "unneeded")]
         return tuple(name for name in names if _plain(getattr(self, name)) != _plain(getattr(other, name)))
 
 

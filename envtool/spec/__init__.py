@@ -13,6 +13,7 @@ plugin_keys    asks plugins what `language: NAME` and their own keys add to an e
 render_service renders one service: its stack, and what the user wrote over what its kind stands for
 schema         builds the JSON Schema of a spec
 select_envs    finds the envs that names and patterns on a command line mean
+service_hosts  finds the hosts that a service's command and variables name
 service_kinds  asks a plugin what the kind of a service stands for
 service_reader reads the declared services, and renders those that each env uses
 service_schema the JSON Schema of a service's own keys

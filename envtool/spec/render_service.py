@@ -58,6 +58,7 @@ def render_service(work: LoadContext, point: EnvPoint, needs: tuple[str, ...]) -
     if drafted is not None or {*node.mapping()} <= (SERVICE_KEYS | STACK_KEYS | _plugin_keys(work)):
         _check_command(work, node, point, service)
     _check_once(work, node, point, service)
+    _check_localhost(work, node, point, service)
     return replace(service, needs=needs)
 
 
@@ -87,6 +88,7 @@ def _service(work: LoadContext, node: YamlNode, point: EnvPoint, stack: Env, dra
     stop = service_values.render_stop(work, node.get("stop"), scope)
     ports = service_values.render_ports(work, node.get("ports"), scope)
     user, project, once = node.get("user"), node.get("project"), node.get("once")
+    localhost = node.get("localhost")
     restart = render_choice(work, node.get("restart"), scope, ("", *RESTARTS))
     return Service(
         name=point.name,
@@ -109,6 +111,7 @@ def _service(work: LoadContext, node: YamlNode, point: EnvPoint, stack: Env, dra
         provides=_provides(work, node, point, draft),
         prepare=_prepare(work, node, point, drafted),
         files=draft.files if draft is not None else {},
+        localhost=localhost is not None and localhost.value is True,
     )
 
 
@@ -175,9 +178,7 @@ def _prepare(work: LoadContext, node: YamlNode, point: EnvPoint, drafted: Drafte
 
 def _check_command(work: LoadContext, node: YamlNode, point: EnvPoint, service: Service) -> None:
     """Notes a service that has no command, or does not say when it is ready."""
-    kind = work.registry.bases.get(service.env.base.kind)
-    is_image = isinstance(kind, Base) and type(kind).image_config is not Base.image_config
-    if is_image:
+    if _is_image(work, service):
         return
     if service.command is None:
         if node.get("command") is None:
@@ -199,13 +200,28 @@ def _kind_hint(work: LoadContext, node: YamlNode, service: Service) -> str:
     return ""
 
 
+def _check_localhost(work: LoadContext, node: YamlNode, point: EnvPoint, service: Service) -> None:
+    """Notes a service that is to be at tasks' loopback, and has no port. What an image exposes is not known yet."""
+    if not service.localhost or service.once or service.localhost_ports() or _is_image(work, service):
+        return
+    message = f"{point.label} has no port at which `localhost` could lead to it"
+    work.problems.add(node.key("localhost"), message, code="no-port", hint="write `ports:`, on which it listens")
+
+
+def _is_image(work: LoadContext, service: Service) -> bool:
+    """Returns whether the base of a service is an image, which may have a command and ports."""
+    kind = work.registry.bases.get(service.env.base.kind)
+    return isinstance(kind, Base) and type(kind).image_config is not Base.image_config
+
+
 def _check_once(work: LoadContext, node: YamlNode, point: EnvPoint, service: Service) -> None:
     """Notes keys that make no sense for a service that is to end."""
     if not service.once:
         return
-    for key in ("replicas", "restart", "publish"):
+    harmless = {"replicas": service.replicas == 1, "localhost": not service.localhost}
+    for key in ("replicas", "restart", "publish", "localhost"):
         at = node.get(key)
-        if at is None or (key == "replicas" and service.replicas == 1) or (key == "restart" and at.value == "never"):
+        if at is None or harmless.get(key) or (key == "restart" and at.value == "never"):
             continue
         message = f"{point.label} is to end (`once: true`), and so has no `{key}`"
         work.problems.add(node.key(key), message, code="once", hint=f"remove `{key}`, or `once`")

@@ -10,6 +10,7 @@ from envtool.model import Env, Service
 from envtool.spec.declarations import has_template
 from envtool.spec.envs import EnvPoint
 from envtool.spec.render_service import render_service
+from envtool.spec.service_hosts import named_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,6 +37,7 @@ class ServiceReader:
     project: Project
     nodes: dict[str, YamlNode] = field(default_factory=dict)
     keys: dict[str, YamlNode | None] = field(default_factory=dict)
+    hosts: dict[str, str] = field(default_factory=dict)  # by host name in small letters
     needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     templated: set[str] = field(default_factory=set)
     rendered: dict[tuple[str, str], Service | None] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class ServiceReader:
             self.work.problems.add(key, f"more than {MAX_SERVICES:,} services", code="limit")
             self.work.problems.raise_any()
         self.nodes[name] = node
+        self.hosts.setdefault(name.rpartition("/")[2].lower(), name)
         _check_name(self.work, name, key)
 
     def link(self) -> None:
@@ -198,7 +201,14 @@ class ServiceReader:
         providers: dict[str, Service] = {}
         hosts: dict[str, Service] = {}
         ports: dict[int, Service] = {}
+        loopback: dict[int, Service] = {}
         for service in services:
+            for number in service.localhost_ports():
+                first = loopback.setdefault(number, service)
+                if first is not service:
+                    message = f"services `{first.name}` and `{service.name}` would both be at 127.0.0.1:{number}"
+                    hint = "remove `localhost` from one of them, and use it by its name"
+                    note(at, message, code="port-twice", hint=hint)
             for variable, value in service.provides.items():
                 first = providers.setdefault(variable, service)
                 if first.provides[variable] != value:
@@ -241,7 +251,12 @@ class ServiceReader:
             name=name, group=name, node=node, at=key, values={}, args="", project=self.project, section="services",
             user=user,
         )  # fmt: skip
-        return render_service(self.work, point, self.needs[name])
+        service = render_service(self.work, point, self.needs[name])
+        if service is None:
+            return None
+        needed = self.closure([name])
+        unneeded = (other for host in named_hosts(service) if (other := self.hosts.get(host)) and other not in needed)
+        return replace(service, unneeded=tuple(other.rpartition("/")[2] for other in unneeded))
 
     # ---- the whole spec --------------------------------------------------------------------------------------------
 

@@ -87,6 +87,11 @@ def _network_keys() -> dict[str, Json]:
             "examples": [[8000]],
             "anyOf": [_PORT, {"type": "array", "items": _PORT}],
         },
+        "localhost": {
+            "description": "Whether the loopback of tasks leads to its ports, too: programs that have `127.0.0.1:PORT` "
+            "written into them find it there. Default: false.",
+            "type": "boolean",
+        },
         "publish": {
             "description": "Ports that are also on this machine's loopback: `8000` (on a free port) or `8080:8000` (on "
             "8080).",

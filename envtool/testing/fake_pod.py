@@ -114,6 +114,12 @@ class FakePod:
         """See Pod."""
         del self.published[number]
 
+    def open_localhost(self, member: str, service: str, port: int) -> None:
+        """See Pod."""
+        if port in self.taken:
+            raise SandboxError(os.strerror(errno.EADDRINUSE), code="network-kernel")
+        self.history.append(("localhost", member, service, str(port)))
+
     def connect(self, address: str, port: int, *, seconds: float) -> socket.socket:
         """See Pod. What listens answers any request with its HTTP status."""
         del seconds

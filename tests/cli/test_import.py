@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+
+from envtool.cli import import_spec
 
 COMPOSE = """\
 version: "3.9"
@@ -82,6 +85,45 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_message(name, envtool, golden, project):
     golden(name, envtool(*CASES[name]).text().replace(str(project), "/project"))
+
+
+def test_notes_are_printed_once_at_one_place(envtool, project, monkeypatch):
+    """In a terminal the spec and what is said of it stand one below the other: the notes are in the spec."""
+    monkeypatch.setattr("envtool.cli.import_spec._is_one_place", lambda first, second: True)
+    ran = envtool("import", "compose", "compose.yaml")
+    assert ran.out.count("`container_name`") == 1
+    assert "`container_name`" not in ran.err
+    assert "comments of the spec say what is left out or has another meaning; with `-o FILE` this says" in ran.err
+    written = envtool("import", "compose", "-o", "new.yaml", "compose.yaml")
+    assert "`container_name`" in written.err
+
+
+def test_two_streams_to_one_place(tmp_path):
+    with (
+        open(tmp_path / "a", "w") as first,
+        open(tmp_path / "a", "a") as same,
+        open(tmp_path / "b", "w") as other,
+        io.StringIO() as none,
+    ):
+        assert import_spec._is_one_place(first, same)
+        assert not import_spec._is_one_place(first, other)
+        assert not import_spec._is_one_place(first, none)
+
+
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [
+        ("envtool.yaml", "envtool up"),
+        ("other.yaml", "envtool -f other.yaml up"),
+        ("a dir/envtool.yaml", "envtool -C 'a dir' up"),
+    ],
+)
+def test_the_next_command_starts_the_services(envtool, project, place, command):
+    (project / "a dir").mkdir()
+    (project / "a dir" / "compose.yaml").write_text("services: {s: {image: x}}")
+    source = "a dir/compose.yaml" if "/" in place else "compose.yaml"
+    ran = envtool("import", "compose", "-o", place, source)
+    assert ran.err.endswith(f"; next: {command}\n"), ran.err
 
 
 def test_it_never_overwrites(envtool, project):

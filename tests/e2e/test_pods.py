@@ -273,6 +273,7 @@ def test_a_request_that_cannot_be_ends_nothing(caller):
             pod.remove_member("bIG")
             for request in (("member", "A-1", "", 0), ("member", "..", "", 0), ("member", "b", "a-1", 0), ("remove", "x"),
                             ("ready", "x", 1), ("publish", 1, "a", 80), ("unpublish", 5), ("service", ""), ("member",), (),
+                            ("localhost", 9, "nobody", "a", 80), ("localhost", 9, "a-1", "a", 1 << 16),
                             ("nonsense", 1, 2), ("member", 1, 2, 3), ("socket", 1)):
                 try:
                     pod._request(*request)
@@ -285,7 +286,7 @@ def test_a_request_that_cannot_be_ends_nothing(caller):
             say(text=text, refused=len(refused), next=pod.add_member("a-2", "a").address)
         """,
     )
-    assert said == {"refused": 13, "next": "10.64.0.4", "text": "`nobody` is not in this pod"}
+    assert said == {"refused": 15, "next": "10.64.0.4", "text": "`nobody` is not in this pod"}
 
 
 def test_what_the_holder_may_not_do(caller):

@@ -120,6 +120,24 @@ envs:
     project.check_nothing_left()
 
 
+def test_a_service_that_is_not_needed(project):
+    """Its name is unknown where nobody uses it."""
+    project.spec(
+        """\
+services:
+  db: {command: python3 server.py 80, ready: 80}
+  api: {command: python3 client.py $DB, ready: 80, set: {DB: "http://db:80/"}}
+envs:
+  unit: {services: [api], tasks: {test: "true"}}
+"""
+    )
+    done = project.envtool("test")
+    assert done.status == 3
+    assert "its command or variables name `db`" in done.said, done.said
+    assert "`needs: [db]`" in done.said
+    project.check_nothing_left()
+
+
 def test_exec_and_shell(project):
     project.spec(
         """\
@@ -136,6 +154,42 @@ envs:
     assert done.status == 9
     done = project.envtool("shell", "unit", data=b"python3 client.py http://api/\n")
     assert "api-1 1000 hello 1" in done.out, done.said
+    project.check_nothing_left()
+
+
+def test_a_service_at_the_loopback_of_tasks(project):
+    """Programs that have an address written into them find the service there, each replica in turn. A server of the
+    task's own cannot have that port, and loopback of other containers is theirs."""
+    project.spec(
+        """\
+services:
+  api: {command: python3 server.py 8000, ready: 8000, replicas: 2, localhost: true}
+  web: {command: python3 server.py 8000, ready: 8000}
+envs:
+  unit:
+    services: [api, web]
+    tasks:
+      test:
+        - python3 client.py http://127.0.0.1:8000/ http://localhost:8000/ http://api-2:8000/
+        - "envtool-fresh api && python3 client.py http://127.0.0.1:8000/"
+        - "python3 server.py 8000 2>&1 | grep 'Address already in use'"
+        - "! python3 client.py http://127.0.0.1:8001/ 2>/dev/null"
+"""
+    )
+    done = project.envtool("test")
+    assert done.status == 0, done.said + done.out
+    lines = log(project, "unit.test").splitlines()
+    assert {line.split()[0] for line in lines[:2]} == {"api-1", "api-2"}, "each has its turn"
+    assert lines[2].startswith("api-2 ")
+    assert lines[3].endswith(" 1"), "it is a fresh one"
+    assert "Address already in use" in lines[-1]
+    assert "unchanged" in project.envtool("test").said
+    done = project.envtool("exec", "unit", "--", "python3", "client.py", "http://127.0.0.1:8000/")
+    assert (done.status, done.out.split()[0]) == (0, "api-1"), done.said
+    text = (project.project / "envtool.yaml").read_text()
+    project.write("envtool.yaml", text.replace(", localhost: true", ""))
+    done = project.envtool("test")
+    assert (done.status, "Connection refused" in log(project, "unit.test")) == (1, True), "the key has it"
     project.check_nothing_left()
 
 

@@ -158,13 +158,12 @@ class ComposeFiles:
 
     def _text(self, node: YamlNode) -> str:
         try:
-            return interpolate(str(node.value), self._look_up, lambda variable: note_unset(self.state, node, variable))
+            return interpolate(
+                str(node.value), self.state.look_up, lambda variable: note_unset(self.state, node, variable)
+            )
         except InterpolationError as error:
             self.state.problems.add(node, error.message, code="compose", hint="`$$` is a dollar sign")
             return ""
-
-    def _look_up(self, name: str) -> str | None:
-        return self.state.variables.get(name)
 
     def _extend(
         self, path: str, directory: str, name: str, node: YamlNode, chain: tuple[tuple[str, str], ...]
@@ -285,7 +284,7 @@ def read_dotenv(
         note_unset(state, at or YamlNode(None, source, 1, 1, 0), variable)
 
     try:
-        return parse_dotenv(text, state.variables.get, unset, raw=raw)
+        return parse_dotenv(text, state.look_up, unset, raw=raw)
     except DotenvError as error:
         state.problems.add(YamlNode(None, source, error.line, 1, 1), error.message, code="compose")
         return {}

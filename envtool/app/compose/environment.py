@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from envtool.app.compose import compose_values as values
 from envtool.app.compose.compose_files import read_dotenv
 from envtool.app.compose.host_names import note_host_names
+from envtool.app.compose.notes import COPIED_HINT, listed_names
 from envtool.build.stack import PATH_LISTS
 from envtool.spec.scalar_types import VARIABLE, resolve_project_path
 
@@ -23,7 +24,7 @@ def read_variables(state: ImportState, service: YamlNode) -> Mapping[str, str]:
     and values that only the caller's shell has."""
     variables = _from_files(state, service.get("env_file"))
     for name, (node, given) in values.read_entries(state, service.get("environment"), "environment").items():
-        value = state.variables.get(name) if given is None else given
+        value = state.look_up(name) if given is None else given
         if value is None:
             message = f"`{name}` has the value of the caller's shell in compose: not set here"
             hint = f"write its value under `set:`, or use `--set {name}=…`"
@@ -65,7 +66,10 @@ def _from_files(state: ImportState, node: YamlNode | None) -> dict[str, str]:
                 hint = "write its variables under `set:`, or commit it and import again"
                 state.note(member, "env_file", "left-out", f"`{path}` {reason}", hint)
             continue
-        for name, value in read_dotenv(state, inside, member, raw=raw).items():
-            if value is not None:
-                _add(state, member, "env_file", variables, name, value)
+        read = {name: value for name, value in read_dotenv(state, inside, member, raw=raw).items() if value is not None}
+        for name, value in read.items():
+            _add(state, member, "env_file", variables, name, value)
+        if read:
+            message = f"the values in `{path}` are written into the spec, where all can read them: {listed_names(read)}"
+            state.note(member, "env_file", "changed", message, COPIED_HINT)
     return variables

@@ -105,7 +105,7 @@ def _build(state: ImportState, node: YamlNode) -> tuple[dict[str, Json] | None, 
 def _build_args(state: ImportState, build: YamlNode | None) -> dict[str, Json]:
     args: dict[str, Json] = {}
     for name, (node, given) in values.read_entries(state, build.get("args") if build else None, "args").items():
-        value = state.variables.get(name) if given is None else given
+        value = state.look_up(name) if given is None else given
         if value is None:
             message = f"`{name}` has the value of the caller's shell in compose: not given"
             state.note(node, "build: args", "left-out", message, f"write it under `args:`, or use `--set {name}=…`")

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 Effect: TypeAlias = "Literal['left-out', 'changed', 'meaningless']"
 
 
+COPIED_HINT = "take what is a secret out of the spec before you commit it"
+_MAX_NAMES = 8
+
+
+def listed_names(names: Iterable[str]) -> str:
+    """Returns names for a message: the first of them, and how many more there are."""
+    every = [f"`{name[:60]}`" for name in names]
+    more = f" and {len(every) - _MAX_NAMES} more" if len(every) > _MAX_NAMES else ""
+    return ", ".join(every[:_MAX_NAMES]) + more
+
+
 class Note(NamedTuple):
     """One key of a compose file that is not taken over as it is. `service` is "" for a key at the top."""
 
@@ -37,6 +48,8 @@ class ImportState:
     problems: Problems = field(default_factory=Problems)
     notes: dict[tuple[int, int, int, str, str, str], Note] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)  # of `.env` and of the caller's `--set`
+    dotenv: frozenset[str] = frozenset()  # the names of those that are `.env`'s
+    used: dict[str, None] = field(default_factory=dict)  # those that were looked up
     secrets: Mapping[str, YamlNode] = field(default_factory=dict)  # those at the top, by name
     configs: Mapping[str, YamlNode] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)  # of services in the compose file -> in the spec
@@ -48,6 +61,11 @@ class ImportState:
         """Adds a note. The same note at the same position (through an alias) is added once for each service."""
         note = Note(node.where, self.service, key, effect, message, hint)
         self.notes.setdefault((node.source.order, note.where.line, note.where.column, self.service, key, message), note)
+
+    def look_up(self, name: str) -> str | None:
+        """Returns the value of `${NAME}`; None if it has none."""
+        self.used[name] = None
+        return self.variables.get(name)
 
     def ordered_notes(self) -> tuple[Note, ...]:
         """Returns all notes, in the order of the files."""

@@ -373,6 +373,30 @@ def test_variables_of_the_project(tmp_path, monkeypatch, take):
     assert given.service["set"] == {"PASS_THROUGH": "yes", "OTHER": "x"}
 
 
+def test_values_of_files_are_not_copied_silently(tmp_path, take):
+    (tmp_path / ".env").write_text(
+        "PASSWORD=hunter2\nTAG=15\nUNUSED=x\nLEFT_OUT=gone\nEMPTY=\nGIVEN=a\nABOVE=up\nB=$ABOVE\n"
+    )
+    text = """
+services:
+  s:
+    image: "postgres:${TAG}"
+    environment: [PASSWORD, "E=${EMPTY}", "G=${GIVEN}", "B=$B"]
+    env_file: more.env
+    container_name: "${LEFT_OUT}"
+"""
+    taken = take(tmp_path, text, given={"GIVEN": "b"}, more_env="TOKEN=hunter3\nC=\n")
+    copied = [note for note in taken.notes if "written into the spec" in note.message]
+    assert [(str(note.where), note.service, note.key, note.message) for note in copied] == [
+        ("compose.yaml:6:15", "s", "env_file",
+         "the values in `more.env` are written into the spec, where all can read them: `TOKEN`, `C`"),
+        (".env:1:1", "", ".env",
+         "its values are written into the spec, where all can read them: `TAG`, `B`, `PASSWORD`"),
+    ]  # fmt: skip
+    assert copied[1].hint.endswith("`--set NAME=VALUE`")
+    assert "# .env:1: `.env`: its values are written into the spec" in taken.text
+
+
 def test_what_git_ignores_is_not_read(tmp_path, git, take):
     git(tmp_path, "init", "-q")
     (tmp_path / ".gitignore").write_text(".env\nlocal/\n")

@@ -512,6 +512,52 @@ def test_ports_are_published_where_the_verb_does_so(place):
         assert group.published() == {"web": ((80, 40001), (81, 8081))}
 
 
+FILE = [{"how": "file", "text": "/there"}]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_a_service_that_fails_and_names_one_that_it_does_not_need(place, once):
+    place.runner.on("run-api", status=1, output="cannot resolve db\n")
+    services = [service("cache"), service("api", needs=("cache",), unneeded=("db",), once=once, ready=FILE)]
+    with place.group() as group, pytest.raises(ServiceError) as raised:
+        group.start(place.locals(services))
+    assert raised.value.hint == (
+        "its command or variables name `db`, and it may have started before that was ready, or without it: "
+        "`needs: [cache, db]`"
+    )
+
+
+def test_ports_at_the_loopback_of_a_task(place):
+    place.runner.on("run-", listens(80))
+    a = service("a", ports=(80, 81), replicas=2, localhost=True)
+    with place.group() as group:
+        group.start(place.locals([a, service("b", ports=(80,))]))
+        with group.member():
+            assert [each for each in place.runner.pods[-1].history if each[0] == "localhost"] == [
+                ("localhost", "envtool", "a", "80"),
+                ("localhost", "envtool", "a", "81"),
+            ]
+
+
+@pytest.mark.parametrize(
+    ("other", "taken", "reason"),
+    [(True, (), "service `a` is there"), (False, (80,), "Address already in use")],
+)
+def test_a_port_of_loopback_that_is_taken(place, other, taken, reason):
+    """By the port that another image exposes, or by a rule of the network's policy."""
+    place.runner.on("run-", listens(80))
+    services = [service("a", ports=(80,), localhost=other), service("b", ports=(80,), localhost=True)]
+    with place.group() as group:
+        group.start(place.locals(services))
+        place.runner.pods[-1].taken.update(taken)
+        with pytest.raises(ServiceError) as raised, group.member():
+            pass
+        place.runner.pods[-1].table.check("envtool", "")  # its name is free
+    assert raised.value.message.startswith(f"service `b` cannot be at 127.0.0.1:80 of the task: {reason}")
+    assert raised.value.hint == "remove its `localhost`, and use it as `b:80`"
+    assert raised.value.code == "service-localhost"
+
+
 def test_a_port_that_is_taken(place):
     import os
     import socket

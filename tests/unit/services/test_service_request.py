@@ -46,6 +46,8 @@ REQUESTS = st.builds(
     provides=TABLE,
     files=TABLE,
     produced=TEXTS,
+    unneeded=TEXTS,
+    localhost=st.lists(st.integers(1, 65535), max_size=2).map(tuple),
 )  # fmt: skip
 ONE = ServiceRequest(name="db", where="envtool.yaml:3:3", stack=(TaskLayer("d1"),), command=("run",), variables={})
 # What each field may become, and whether it decides the result of a task.
@@ -74,6 +76,8 @@ CHANGES = {
     "scratch": ("disk", False),
     "produced": (("out/*",), False),
     "kernel": ("6.1", True),
+    "localhost": ((80,), True),
+    "unneeded": (("x",), False),
 }
 
 
@@ -97,7 +101,7 @@ def test_what_decides_a_result(name):
     value, decides = CHANGES[name]
     other = replace(ONE, **{name: value})
     assert (other.document() != ONE.document()) == decides
-    assert ONE.changed_fields(other) == (() if name == "where" else (name,))
+    assert ONE.changed_fields(other) == (() if name in ("where", "unneeded") else (name,))
 
 
 def test_a_document_has_no_text_of_a_file_and_no_place():

@@ -182,6 +182,48 @@ def test_short_forms_and_defaults(parse):
     assert (web.ports, [port.port for port in web.publish], web.env.base.name) == ((1,), [80], "host")
 
 
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ("set: {URL: 'postgresql://app:tea@db/app'}", ("db",)),
+        ("set: {URL: 'http://DB:8000/db2'}", ("db",)),
+        ("set: {HOST: db, OTHER: 'db.example.org', FILE: /srv/db, NAME: my-db, ODD: 'db-1:80'}", ("db",)),
+        ("set: {BROKERS: 'queue:9092,db:9092'}", ("queue", "db")),
+        ("set: {NONE: null, EMPTY: ''}", ()),
+        ("command: 'psql -h db -c x'", ("db",)),
+        ("command: [redis-cli, --host, queue]", ("queue",)),
+        ("command: 'wait-for --host=db'", ("db",)),
+        ("command: 'python3 db.py --root /db --name db; cat //db.example/'", ()),
+        ("command: 'ssh me@below'", ()),
+        ("command: 'curl http://web/'", ()),
+    ],
+)
+def test_services_that_are_named_and_not_needed(parse, keys, named):
+    """`below` is needed by what it needs, and `web` is itself."""
+    command = "" if "command" in keys else "command: x, "
+    spec = parse(
+        f"services: {{web: {{{command}ready: 1, needs: [up], {keys}}}, up: {{{UP}, needs: [below]}}, below: {{{UP}}},"
+        f" db: {{{UP}}}, db2: {{{UP}}}, queue: {{{UP}}}}}"
+    )
+    assert one(spec, "web").unneeded == named
+    assert [one(spec, other).unneeded for other in ("up", "db")] == [(), ()]
+
+
+def test_the_ports_at_the_loopback_of_tasks(parse):
+    spec = parse(
+        """\
+services:
+  a: {command: x, ports: [80, 81], ready: 82, localhost: true}
+  b: {command: x, ready: {http: 83/x, tcp: 84}, localhost: true}
+  c: {base: {image: x}, localhost: true}
+  d: {command: x, ready: 85, localhost: false}
+  e: {command: x, once: true, localhost: false}
+"""
+    )
+    assert [one(spec, name).localhost_ports() for name in "abcde"] == [(80, 81), (84, 83), (), (), ()]
+    assert one(spec, "c").localhost_ports((90, 91)) == (90, 91)
+
+
 def test_envs_and_tasks_have_all_that_they_need(parse):
     spec = parse(
         f"""\
@@ -394,6 +436,11 @@ WRONG = [
     ("services: {m: {command: x, once: true, restart: always}}", "2:40", "once", "has no `restart` -- remove `restart`, or `once`"),
     ("services: {m: {command: x, once: true, publish: 80}}", "2:40", "once", "has no `publish`"),
     ("services: {m: {command: x, once: true, ready: 80}}", "2:40", "once", "is never ready"),
+    ("services: {m: {command: x, once: true, localhost: true}}", "2:40", "once", "has no `localhost`"),
+    ("services: {m: {command: x, localhost: true, ready: {file: /x}}}", "2:28", "no-port",
+     "service `m` has no port at which `localhost` could lead to it -- write `ports:`"),
+    (f"services: {{a: {{{UP}, localhost: true}}, b: {{{UP}, localhost: true}}}}\nenvs: {{u: {{services: [a, b]}}}}",
+     "3:22", "port-twice", "services `a` and `b` would both be at 127.0.0.1:80 -- remove `localhost` from one of them"),
     (f"services: {{db: {{{UP}, stop: {{signal: SIGTREM}}}}}}", "2:59", "signal", "no signal `SIGTREM` -- did you mean `TERM`?"),
     (f"services: {{db: {{{UP}, stop: {{signal: '15'}}}}}}", "2:59", "signal", "write TERM, INT"),
     (f"services: {{db: {{{UP}, stop: {{grace: soon}}}}}}", "2:58", "duration", "`soon` is no duration"),

@@ -33,6 +33,7 @@ def main() -> int:
         status = fastpath.try_task(arguments)
         if status is not None:
             os._exit(status)
+        fastpath.expect_services(arguments)
     elif "list" in arguments:
         from envtool.cli import fastpath
 

@@ -211,6 +211,46 @@ def try_task(arguments: list[str]) -> int | None:
     return _print_json(plan, seconds) if parsed.json else _print_lines(parsed, plan, seconds)
 
 
+def expect_services(arguments: list[str]) -> None:
+    """Starts the network of services for a run that takes the long path, if its spec looks like one with services: that
+    takes as long as the imports of the long path. Knows less of command lines than `line`: a run that this misses
+    starts it later (cli/session.py), and where nothing uses it, it ends with this process."""
+    words = iter(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    verb, directory = "", "."
+    for word in words:
+        if word in ("-h", "--help", "-V", "--version") or word.startswith(("-f", "--file")):
+            return
+        if word == "-C":
+            directory = next(words, "")
+        elif word.startswith("-C"):
+            directory = word[2:]
+        elif not verb and word in ("--color", "--allow-secret", "--allow-pass", "--allow-file"):
+            next(words, "")
+        elif not verb and not word.startswith("-"):
+            verb = word
+    if verb in ("test", "run", "build") and "_ENVTOOL_COMPLETE" not in os.environ:
+        spec = find_nearest_spec(directory)
+        if spec:
+            start_network(spec)
+
+
+def start_network(spec: str) -> None:
+    """Starts the network of services if the text of the spec has `services:`, unless it has been started."""
+    try:
+        file = os.open(spec, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (OSError, ValueError):  # the run reports it
+        return
+    try:
+        if b"services:" in os.read(file, 1 << 20):
+            from envtool.container import pod_spawn
+
+            pod_spawn.start_early()
+    except OSError:  # it is a directory, which the run reports
+        pass
+    finally:
+        os.close(file)
+
+
 def _write_junit(path: str, plan: dict[str, Any]) -> None:
     """Write the JUnit report of the results in a plan. Raises OSError."""
     from envtool.fs import beneath

@@ -126,25 +126,15 @@ def run_and_report(
 @contextmanager
 def _early_holder(settings: Settings) -> Iterator[None]:
     """A context in which the network of services starts while the spec is read, if the text of the spec looks like one
-    with services. A wrong guess costs some processor time."""
-    path = os.path.join(settings.top(), os.path.basename(settings.file) or "envtool.yaml")
-    try:
-        with open(
-            os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb"
-        ) as file:
-            likely = b"services:" in (file.read(1 << 20) or b"")
-    except (OSError, ValueError):  # the run reports it
-        likely = False
-    if not likely:
-        yield
-        return
-    from envtool.container import pod
+    with services; it may have started before (cli/fastpath.py). A wrong guess costs some processor time."""
+    from envtool.cli import fastpath
+    from envtool.container import pod_spawn
 
-    pod.start_early()
     try:
+        fastpath.start_network(os.path.join(settings.top(), os.path.basename(settings.file) or "envtool.yaml"))
         yield
     finally:
-        pod.end_early()
+        pod_spawn.end_early()
 
 
 def _run_and_report(

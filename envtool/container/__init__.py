@@ -19,8 +19,12 @@ copy_files          copies files and trees inside a container
 userns              id maps of this machine's containers, and Python functions that run under them
 seccomp             system call filters, as bytes of classic BPF
 pod                 the network of one run: members with addresses, that know each other by name
+pod_spawn           starts a pod's processes; a holder may start before its pod
 pod_holder          the process that owns a pod's namespaces and serves its members
-network             makes a pod's bridge and its members' networks, by pyroute2
+network             makes a pod's bridge and its members' networks, by messages to the kernel
+network_addresses   the addresses, numbers and names of what that is made of
+network_messages    those messages, as pyroute2 compiles them (generated)
+network_compiler    compiles messages by pyroute2: those, and the messages of a policy
 service_table       who is in a pod: members, services, who is ready
 dns                 answers queries for names of a pod
 name_server         serves those answers over UDP and TCP

@@ -27,13 +27,11 @@ whatever networks this machine is in. Names outside have addresses of 198.18.0.0
 from __future__ import annotations
 
 import _thread
-import fcntl
 import os
 import socket
-import sys
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
-from envtool.container import messages, syscalls, userns
+from envtool.container import messages, pod_spawn, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +43,6 @@ if TYPE_CHECKING:
 RESOLVER = "10.64.0.1"
 _MESSAGE, _ANCILLARY = 1 << 18, 128  # bytes
 _SECONDS = 60  # that a request may take: the start of the holder on a busy machine, too
-_RESOLVER = ("LOCALDOMAIN", "RES_OPTIONS")  # variables that change how names are looked up (resolver(3))
-_FLOOR = 10  # descriptors from here on are not those of standard streams
 
 
 class Member:
@@ -106,8 +102,7 @@ class Pod:
 
     def _start(self, user: bool, spare: int, kind: str, allow: tuple[str, ...], learn: bool) -> None:
         policy = bool(allow) or learn
-        code = "from envtool.container.pod_holder import main\n"
-        code += f"main(user={user!r}, kind={kind!r}, spare={int(spare)!r}, policy={policy!r})"
+        code = pod_spawn.holder_code(user=bool(user), kind=kind, spare=int(spare), policy=policy)
         files: tuple[int, ...] = _policy_files(allow, learn) if policy else ()
         sockets: list[socket.socket] = []
         try:
@@ -119,13 +114,14 @@ class Pod:
                     self._holder = self._spawn(code, (places[0], places[1], files[0]))
                     code = "from envtool.container.gateway import main\nmain()"
                     self._gateway = self._spawn(code, (-1, places[2], files[1]))
-                elif early := _take_early():
-                    self._holder, lifeline, early_socket = early
+                elif user and not kind and (early := pod_spawn.take_early()):
+                    self._holder, lifeline, descriptor = early
                     self._lifelines.append(lifeline)
                     self._socket.close()
-                    self._socket = early_socket
-                    with suppress(OSError):  # it has ended, which the first request reports
-                        early_socket.send(messages.pack("begin", int(user), kind, int(spare)))
+                    self._socket = socket.socket(fileno=descriptor)
+                    if spare > pod_spawn.EARLY_SPARE:
+                        with suppress(OSError):  # it has ended, which the first request reports
+                            self._socket.send(messages.pack("spare", int(spare)))
                 else:
                     self._holder = self._spawn(code, (places[0], -1, -1))
         except BaseException:
@@ -139,10 +135,10 @@ class Pod:
         self._socket.settimeout(_SECONDS)
 
     def _spawn(self, code: str, given: tuple[int, int, int]) -> int:
-        """Start one of the pod's processes; see `_spawn`. Returns its number."""
+        """Start one of the pod's processes; see `pod_spawn.spawn`. Returns its number."""
         read, write = os.pipe()
         self._lifelines.append(write)
-        return _spawn(code, given, read)
+        return pod_spawn.spawn(code, given, read)
 
     def __enter__(self) -> Pod:
         return self
@@ -350,73 +346,6 @@ class Pod:
         return self._error
 
 
-def _spawn(code: str, given: tuple[int, int, int], read: int) -> int:
-    """Start one of a pod's processes. It gets the descriptors CONTROL, LINK and POLICY of pod_process.py (-1: none),
-    and `read`, which is closed here, as LIFELINE. Returns its number.
-    """
-    ends = {
-        place: fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FLOOR)
-        for place, number in zip((0, 3, 4, 1), (*given, read), strict=True)
-        if number >= 0
-    }
-    try:
-        actions: list[Any] = [(os.POSIX_SPAWN_DUP2, end, place) for place, end in ends.items()]
-        if given[0] < 0:
-            actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
-        if not os.environ.get("ENVTOOL_DEBUG"):
-            actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
-        # A process group of its own: ^C at the terminal is for tasks, which need the network while they end.
-        return os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:] = {_import_path()!r}\n{code}"],
-            {"PATH": "/usr/bin:/bin", **{name: os.environ[name] for name in _RESOLVER if name in os.environ}},
-            file_actions=actions,
-            setpgroup=0,
-        )
-    finally:
-        for end in (read, *ends.values()):
-            os.close(end)
-
-
-# ---- a holder that starts before its pod ---------------------------------------------------------------------------
-
-_early: list[tuple[int, int, socket.socket]] = []  # at most one: its process, our end of its lifeline, its socket
-
-
-def start_early() -> None:
-    """Start the process of a holder, which imports pyroute2 while this process reads its spec: the first pod without a
-    policy takes it over. `end_early` ends one that no pod took. Where it cannot be started, the pod reports that.
-    """
-    with suppress(OSError), ExitStack() as failed:
-        ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        failed.callback(ours.close)
-        with control:
-            read, write = os.pipe()
-            failed.callback(os.close, write)
-            code = "from envtool.container.pod_holder import main_early\nmain_early()"
-            with userns.fork_lock:
-                child = _spawn(code, (control.fileno(), -1, -1), read)
-        failed.pop_all()
-        _early.append((child, write, ours))
-
-
-def end_early() -> None:
-    """End a holder that no pod took."""
-    if early := _take_early():
-        child, lifeline, sock = early
-        os.kill(child, syscalls.SIGKILL)
-        os.close(lifeline)
-        sock.close()
-        _reap([child])
-
-
-def _take_early() -> tuple[int, int, socket.socket] | None:
-    try:
-        return _early.pop()  # by one thread: others find nothing
-    except IndexError:
-        return None
-
-
 def _policy_files(allow: tuple[str, ...], learn: bool) -> tuple[int, int]:
     """Returns descriptors of what the holder and the gateway have to know of a policy. Only the gateway gets what this
     machine tells its proxy. Raises ValueError for a rule that is none, and FetchError.
@@ -440,12 +369,6 @@ def _request_error(message: tuple[Any, ...]) -> Exception:
 
     _, stage, number, text = message
     return ValueError(text) if stage == "request" else sandbox_error(stage, number, text)
-
-
-def _import_path() -> list[str]:
-    """Returns where the holder imports from: as this process does, never the current directory."""
-    ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return [*dict.fromkeys([ours, *(path for path in sys.path if os.path.isabs(path))])]
 
 
 def resolv_conf() -> bytes:

@@ -1,7 +1,7 @@
 """The process that holds a pod: it owns the pod's user and network namespaces, makes members' networks, answers their
 queries for names, and joins published ports with them. pod.py starts it, and tells it what to do.
 
-    start -> namespaces -> pyroute2 is imported (a child writes the id maps meanwhile) -> hub -> "up" -> loop
+    start -> namespaces -> imports (a child writes the id maps meanwhile) -> hub -> "up" -> loop
 
 Where the pod has a policy for what is outside of it, a second process, the gateway (gateway.py), connects there.
 
@@ -23,9 +23,12 @@ import resource
 import selectors
 import socket
 import sys
-from typing import Any, NoReturn
 
 from envtool.container import messages, pod_process, seccomp, syscalls, userns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 MESSAGE = 1 << 18  # bytes of the largest message
 _ANCILLARY = 64  # bytes
@@ -67,26 +70,11 @@ def main(*, user: bool, kind: str, spare: int, policy: bool = False) -> NoReturn
     os._exit(1)
 
 
-def main_early() -> NoReturn:
-    """As `main` without a policy, for a caller that does not know yet which pod it needs, or whether it needs one:
-    imports meanwhile. Its first message has the arguments.
-    """
-    gc.disable()
-    pod_process.die_with_caller()
-    _import_network()
-    data = os.read(pod_process.CONTROL, MESSAGE)
-    match messages.unpack(data) if data else ():
-        case ("begin", int(user), str(kind), int(spare)):
-            main(user=bool(user), kind=kind, spare=spare)
-        case _:  # the caller has ended
-            os._exit(1)
-
-
 def _import_network() -> None:
     """Load all that a holder without a policy needs."""
     from envtool.container import attempts, dns, name_server, network, publish, service_table  # noqa: F401
 
-    network.warm_up()  # once: it takes some milliseconds
+    network.load_messages()
 
 
 def _begin(user: bool, kind: str, policy: bool) -> tuple[Any, int]:
@@ -99,10 +87,11 @@ def _begin(user: bool, kind: str, policy: bool) -> tuple[Any, int]:
         raise _StageError("unshare", error) from error
     namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finish_maps(begun=True)
-    if "envtool.container.network" not in sys.modules:
-        _import_network()
+    _import_network()
     if policy:
-        from envtool.container import network_policy, redirect  # noqa: F401
+        from envtool.container import network_compiler, network_policy, redirect  # noqa: F401
+
+        network_compiler.warm_up()
     finish_maps()
     userns.become_root(ids.mode)
     pod_process.die_with_caller()  # the kernel compares the ids of then and now
@@ -169,7 +158,7 @@ class _Holder:
     """The loop: requests of the caller, members' queries and attempts, connections to published ports."""
 
     def __init__(self, control: socket.socket, hub: Any, namespace: int, spare: int, policy: bool) -> None:
-        from envtool.container import network
+        from envtool.container import network_addresses
         from envtool.container.attempts import Attempts
         from envtool.container.dns import DnsResolver
         from envtool.container.name_server import NameServer
@@ -185,11 +174,12 @@ class _Holder:
         self._table = ServiceTable()
         self._members: dict[str, Any] = {}
         self._localhost: dict[str, list[int]] = {}  # ports at members' own loopback, by the name of the member
-        self._spare, self._spares = spare, list[Any]()
-        self._attempts = Attempts(network.NETWORK, network.MASK)
+        self._spares: list[Any] = []
+        self._spare = spare
+        self._attempts = Attempts(network_addresses.NETWORK, network_addresses.MASK)
         self._redirector: Any = None
         self._resolver = DnsResolver(self._table, self._apply_policy() if policy else None)
-        NameServer(self._selector, self._resolver, network.HUB_ADDRESS)
+        NameServer(self._selector, self._resolver, network_addresses.HUB_ADDRESS)
         # Half of the descriptors are for members: one is a descriptor of a namespace.
         self._publisher = Publisher(self._selector, self._table, max(1, (limit - _RESERVED_FILES) // 2 // DESCRIPTORS))
         self._selector.register(self._attempts.socket, selectors.EVENT_READ, self._attempts.on_event)
@@ -244,7 +234,8 @@ class _Holder:
         _, descriptors = messages.parse_ancillary(ancillary)
         try:
             values, given = self._handle_request(messages.unpack(data), descriptors)
-            _send(self._control, *values, descriptors=given)
+            if values:
+                _send(self._control, *values, descriptors=given)
         except OSError as error:
             stage = getattr(error, "stage", "network")
             _send(self._control, "error", stage, error.errno or 0, str(error.strerror or error))
@@ -259,7 +250,8 @@ class _Holder:
     def _handle_request(
         self, request: tuple[int | str, ...], descriptors: list[int]
     ) -> tuple[tuple[int | str, ...], tuple[int, ...]]:
-        """Carry out a request. Returns the reply and its descriptors. Raises OSError, KeyError and ValueError."""
+        """Carry out a request. Returns the reply (none: it has no values) and its descriptors. Raises OSError, KeyError
+        and ValueError."""
         match request:
             case ("member", str(name), str(service), int(default_route)):
                 return self._add_member(name, service, bool(default_route))
@@ -281,6 +273,9 @@ class _Holder:
                 (listener,) = self._hub.listen_in(self._members[name.lower()], (("127.0.0.1", port),))
                 self._publisher.add(number, listener, service, port)
                 self._localhost.setdefault(name.lower(), []).append(number)
+            case ("spare", int(spare)):
+                self._spare = max(self._spare, spare - len(self._members))
+                return (), ()
             case ("unpublish", int(number)):
                 self._publisher.remove(number)
             case ("socket",):  # of the hub's namespace: the caller, who is in none of them, connects it

@@ -5,7 +5,7 @@ A member's process here is a plain child that has entered the pod's user namespa
 
 import collections, encodings.idna, errno, json, marshal, os, random, select, signal, socket, struct, sys, tempfile, threading, time  # noqa: E401, F401, I001
 
-from envtool.container import pod as pods, syscalls, userns  # noqa: F401
+from envtool.container import pod as pods, pod_spawn, syscalls, userns  # noqa: F401
 from envtool.errors import EnvtoolError  # noqa: F401
 
 Pod, HUB = pods.Pod, pods.RESOLVER

@@ -11,50 +11,75 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.container import attempts, kernel_errors, redirect
+from envtool.container import (
+    attempts,
+    kernel_errors,
+    network,
+    network_addresses,
+    network_compiler,
+    network_messages,
+    redirect,
+)
 from tests.depth import examples
 
-network = pytest.importorskip("envtool.container.network")
+pytest.importorskip("pyroute2")
 
 
 @pytest.fixture(params=["bridge", "routed"])
 def hub(request):
     """A hub that has made nothing yet."""
     made = network.Hub.__new__(network.Hub)
-    made._batch, made.kind = network.IPBatch(), request.param
-    made._templates = tuple(made.compile_member(network._PATTERN, network._PATTERN_NAMESPACE))
+    made._messages, made.kind = network.load_messages(), request.param
+    return made
+
+
+@pytest.fixture(scope="module")
+def compiler():
+    """pyroute2."""
+    made = network_compiler.MessageCompiler()
     yield made
-    made._batch.close()
+    made.close()
 
 
-def without_sequence(data: bytes) -> list[bytes]:
-    """Messages with the sequence number, which is never compared, left out."""
-    messages, position = [], 0
-    while position < len(data):
-        size = struct.unpack_from("=I", data, position)[0]
-        messages.append(data[position : position + 8] + data[position + 12 : position + size])
-        position += size + 3 & ~3
-    return messages
+def test_the_messages_are_those_that_pyroute2_compiles(compiler):
+    compiled = compiler.compile_all()
+    assert network.load_messages() == compiled, (
+        "python -m envtool.container.network_compiler > envtool/container/network_messages.py"
+    )
+    with open(network_messages.__file__) as file:
+        assert file.read() == network_compiler.format_module(compiled)
 
 
-def test_a_filled_template_is_what_would_be_compiled(hub):
+def test_another_byte_order_has_them_compiled(monkeypatch, compiler):
+    monkeypatch.setattr(network_messages, "BYTE_ORDER", "another")
+    monkeypatch.setattr(network_messages, "MESSAGES", {})
+    assert network.load_messages() == compiler.compile_all()
+
+
+def test_a_filled_message_is_what_would_be_compiled(hub, compiler):
     @settings(max_examples=examples(25, 2000), deadline=None)
-    @given(st.integers(network._FIRST, network._LAST), st.integers(3, 1 << 20))
+    @given(st.integers(network_addresses.FIRST, network_addresses.LAST), st.integers(3, 1 << 20))
     def same(number, namespace):
-        compiled = list(hub.compile_member(number, namespace))
-        filled = hub.fill_template(number, namespace)
-        assert [without_sequence(data) for data in filled] == [without_sequence(data) for data in compiled]
+        compiled = compiler.compile_member(number, namespace, hub.kind)
+        assert hub.fill_member(number, namespace) == tuple(map(network_compiler.without_sequence, compiled))
 
     same()
 
 
+def test_a_member_is_forgotten_by_its_address(hub):
+    sent = hub._fill("forget member", 0x0102)
+    assert sent[-4:] == socket.inet_aton("10.64.1.2")
+    assert sent[:-4] == hub._messages["forget member"][:-4]
+
+
 def test_an_address_is_used_again_as_late_as_possible(hub):
-    hub._next, hub._freed = network._LAST - 1, network.collections.deque([7, 9])
-    assert [hub._take_number() for _ in range(4)] == [network._LAST - 1, network._LAST, 7, 9]
+    last = network_addresses.LAST
+    hub._next, hub._freed = last - 1, network.collections.deque([7, 9])
+    assert [hub._take_number() for _ in range(4)] == [last - 1, last, 7, 9]
     with pytest.raises(OSError, match="all addresses") as raised:
         hub._take_number()
     assert raised.value.errno == errno.EADDRNOTAVAIL
-    assert network.address_of(network._LAST) == "10.64.255.240"
+    assert network_addresses.address_of(last) == "10.64.255.240"
 
 
 class Kernel:
@@ -116,7 +141,7 @@ def passes(packet: bytes) -> bool:
     """Whether the kernel passes a packet through the filter: a datagram of these bytes."""
     import ctypes
 
-    code = attempts._filter(network.NETWORK, network.MASK)
+    code = attempts._filter(network_addresses.NETWORK, network_addresses.MASK)
     memory = ctypes.create_string_buffer(code, len(code))
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with near, far:

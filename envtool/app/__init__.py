@@ -12,6 +12,7 @@ machine_checks   checks the machine, the store and config.yaml: `doctor`
 maintenance      measures, checks, cleans and removes the store: `gc`, `store`
 make_plan        says what would be built: `plan`
 makefile         finds the programs that a target of a Makefile calls
+one_off_spec     writes the spec of a command that needs no project: `exec --base`, `shell --base`
 open_project     opens a project: spec, graph, lock, permissions and store
 output_files     says before anything runs that a file for an output cannot be written
 permissions      reads what the caller allows projects to have of this machine

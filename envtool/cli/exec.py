@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from envtool.cli.command_target import one_off_options, read_target
 from envtool.cli.common_options import (
     Verb,
     command_options,
@@ -27,6 +28,7 @@ envtool exec unit -- python -m pytest -x
 envtool exec 'unit[trixie]' -- cat /etc/os-release
 envtool exec --service db -- psql
 envtool exec --fresh db
+envtool exec --base debian:trixie --with 'apt: [jq]' -- jq --version
 """
 
 
@@ -55,6 +57,7 @@ envtool exec --fresh db
     help="First throw away what this service, which `envtool up` runs, has written: it starts anew on its prepared "
     "state. A command may follow.",
 )
+@one_off_options
 @command_options
 @click.pass_context
 def command(
@@ -82,15 +85,15 @@ def command(
             message = "`--learn-network` and `--service` contradict each other: a service that runs keeps its network"
             raise UsageError(message, code="usage.contradiction", hint="give an env in place of the service")
         return _enter(read_settings(ctx), service, (*((env,) if env else ()), *argv))
-    if env is None:
-        raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
+    target = read_target(ctx, env)
+    if target is None:
+        return 0
     if not argv:
-        raise UsageError(
-            f"no command to run in `{env}`", code="usage.command", hint=f"`envtool shell {env}` opens a shell"
-        )
+        hint = "the command comes after `--`" if env is None else f"`envtool shell {env}` opens a shell"
+        raise UsageError(f"no command to run in `{target.env}`", code="usage.command", hint=hint)
     from envtool.cli.interactive import run_interactively
 
-    return run_interactively(read_settings(ctx), env, argv, **options)
+    return run_interactively(target.settings, target.env, argv, **options)
 
 
 def _make_fresh(settings: Settings, services: tuple[str, ...]) -> None:

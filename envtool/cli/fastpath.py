@@ -35,6 +35,9 @@ class Line:
     color = "auto"
     json = False
     junit = ""
+    base = ""  # of `exec` without a project
+    layers: tuple[str, ...] = ()
+    network = False
 
 
 def line(arguments: list[str]) -> Line | None:
@@ -77,14 +80,16 @@ def _parse_short_options(parsed: Line, letters: str, remaining: Iterator[str]) -
 def _set_flag(parsed: Line, name: str) -> bool:
     """Set an option that has no value. False if the verb is not known to have it."""
     setattr(parsed, name, True)
+    if name == "network":
+        return parsed.verb == "exec"
     return name not in ("fail_fast", "offline") or parsed.verb in ("test", "build", "run")
 
 
 def _parse_option(parsed: Line, name: str, value: str | None, remaining: Iterator[str]) -> bool:
     """Parse one option, whose value is given or the next word. False if the option or its value is unknown."""
-    if name in ("--quiet", "--verbose", "--json", "--fail-fast", "--offline") and value is None:
+    if name in ("--quiet", "--verbose", "--json", "--fail-fast", "--offline", "--network") and value is None:
         return _set_flag(parsed, name[2:].replace("-", "_"))
-    if name not in ("-C", "--color", "-e", "--env", "-j", "--jobs", "--junit"):
+    if name not in ("-C", "--color", "-e", "--env", "-j", "--jobs", "--junit", "--base", "--with"):
         return False
     value = next(remaining, "") if value is None else value
     if not value or value.startswith(("-", "=")):
@@ -94,6 +99,13 @@ def _parse_option(parsed: Line, name: str, value: str | None, remaining: Iterato
     elif name == "--color":
         parsed.color = value
         return value in ("auto", "always", "never")
+    elif name in ("--base", "--with"):
+        if parsed.verb != "exec":
+            return False
+        if name == "--base":
+            parsed.base = value
+        else:
+            parsed.layers += (value,)
     elif parsed.verb in ("", "exec", "list"):
         return False
     elif name == "--junit":
@@ -110,18 +122,15 @@ def try_exec(arguments: list[str]) -> int | None:
     """Run the command of `exec` if its plan is stored. Returns the command's exit status, or None for the long path.
     Raises and prints nothing before the command has started."""
     parsed = line(arguments)
-    if parsed is None or parsed.verb != "exec" or parsed.json or not parsed.words or "_ENVTOOL_COMPLETE" in os.environ:
+    if parsed is None or parsed.verb != "exec" or parsed.json or "_ENVTOOL_COMPLETE" in os.environ:
         return None
-    argv = (*parsed.words[1:], *parsed.tail)
-    if not argv:
-        return None
-    spec = find_nearest_spec(parsed.directory)
     store = store_directory()
-    if not spec or not store:
+    spec, env, argv = _find_target(parsed, store)
+    if not spec or not store or not argv:
         return None
     from envtool.run import fast_exec
 
-    plan = fast_exec.read_plan(store, spec, parsed.words[0])
+    plan = fast_exec.read_plan(store, spec, env)
     if plan is None:
         return None
     try:
@@ -132,8 +141,24 @@ def try_exec(arguments: list[str]) -> int | None:
         from envtool.app.command_request import CommandRequest
         from envtool.cli import missing_command
 
-        missing_command.print_hint(CommandRequest(directory=parsed.directory), parsed.words[0], argv[0])
+        directory, file = os.path.split(spec) if parsed.base else (parsed.directory, "")
+        request = CommandRequest(directory=directory, file=file)
+        missing_command.print_hint(request, env, argv[0])
     return status
+
+
+def _find_target(parsed: Line, store: str) -> tuple[str, str, tuple[str, ...]]:
+    """Returns the spec, the env and the command of `exec`; the spec is empty where the long path has to look."""
+    if not parsed.base:
+        if not parsed.words or parsed.layers or parsed.network:
+            return "", "", ()
+        return find_nearest_spec(parsed.directory), parsed.words[0], (*parsed.words[1:], *parsed.tail)
+    if parsed.words or parsed.directory != ".":
+        return "", "", ()
+    from envtool.project import one_off_directory
+
+    directory = one_off_directory.directory_of(store, parsed.base, parsed.layers, network=parsed.network)
+    return f"{os.path.realpath(directory)}/{one_off_directory.SPEC}", one_off_directory.ENV, parsed.tail
 
 
 def try_list(arguments: list[str]) -> int | None:

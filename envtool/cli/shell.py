@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envtool.cli.common_options import Verb, command_options, complete_env_names, read_settings
+from envtool.cli.command_target import one_off_options, read_target
+from envtool.cli.common_options import Verb, command_options, complete_env_names
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -16,18 +17,23 @@ if TYPE_CHECKING:
 EXAMPLES = """
 envtool shell unit
 envtool shell 'unit[trixie]'
+envtool shell --base debian:trixie --with 'apt: [jq]'
 """
 
 
 @click.command("shell", cls=Verb, examples=EXAMPLES, stdout="belongs to the shell", container=True)
-@click.argument("env", shell_complete=complete_env_names)
+@click.argument("env", required=False, shell_complete=complete_env_names)
+@one_off_options
 @command_options
 @click.pass_context
-def command(ctx: click.Context, /, env: str, **options: Unpack[CommandOptions]) -> int:
+def command(ctx: click.Context, /, env: str | None, **options: Unpack[CommandOptions]) -> int:
     """Open a shell in an env, as its tasks would see it. What the shell writes is discarded when it ends.
 
     envtool ends with the exit status of the shell.
     """
+    target = read_target(ctx, env)
+    if target is None:
+        return 0
     from envtool.cli.interactive import run_interactively
 
-    return run_interactively(read_settings(ctx), env, (), **options)
+    return run_interactively(target.settings, target.env, (), **options)

@@ -6,6 +6,7 @@ host_access      Opens every file and variable of this machine that a spec, a lo
 inputs           Finds the files that a layer depends on, hashes them, and copies them for a build
 listing          Lists the project's files, by git or by a walk: which names it has, and which of them count
 neighbours       Finds files of one name elsewhere in the repository around a project
+one_off_directory  The directory of a command that needs no project, in the store
 own_logs         Finds the project's files into which this run's own output goes
 programs         Finds programs of this machine by PATH, but never in a checkout
 refs             Reads what a repository has checked out, and its tags (HEAD, packed-refs, refs/)

@@ -50,7 +50,7 @@ def sweep_results(store: Store) -> None:
 
 def _result_garbage(store: Store, keys: Collection[str], now: float) -> Iterator[str]:
     """Yields the snapshots that no result of these keys names, the entries of owners whose result is gone, and the
-    plans of the fast path that are half written, or unused for MAX_UNUSED_AGE."""
+    plans of the fast path that are half written, or unused for MAX_UNUSED_AGE, and one-offs that are as old."""
     snapshots = {*_paths_older_than(store, now - HOUR, "views")}
     for result in (results.find(store, key) for key in keys) if snapshots else ():
         if result is not None:
@@ -61,6 +61,7 @@ def _result_garbage(store: Store, keys: Collection[str], now: float) -> Iterator
             if not os.path.isdir(store.path("results", key)):
                 yield store.path("results", "of", owner, key)
     yield from _paths_older_than(store, now - MAX_UNUSED_AGE, "plans")
+    yield from _paths_older_than(store, now - MAX_UNUSED_AGE, "one-off")
     for path in _paths_older_than(store, now - HOUR, "plans"):
         if not PLAN_NAME.fullmatch(os.path.basename(path)):
             yield path

@@ -23,7 +23,7 @@ from envtool.store import json_documents
 from envtool.store.disk_errors import translate_os_error
 
 FORMAT = 1
-DIRECTORIES = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "up", "locks")
+DIRECTORIES = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "up", "locks", "one-off")
 STAMP = "store.json"
 IDS = "ids"
 PER_IDMAP = frozenset(("caches", "layers", "results", "tmp", "views"))  # directories of each id map, beside `locks`

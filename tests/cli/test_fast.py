@@ -8,9 +8,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from envtool.app import one_off_spec
 from envtool.cli import fastpath, interactive, main, session
 from envtool.errors import EnvtoolError
+from envtool.project import one_off_directory
 from envtool.run import fast_exec, fast_test
+
+
+def one_off(base, *layers, network=False):
+    return one_off_directory.directory_of("/store", base, layers, network=network)
+
 
 SAME = [  # spellings of one command line: the words, and what they mean
     (["exec", "unit", "--", "true"], ("exec", ".", "unit", ("true",))),
@@ -20,6 +27,11 @@ SAME = [  # spellings of one command line: the words, and what they mean
     (["exec", "unit", "-Ca", "--", "true", "-C", "b"], ("exec", "a", "unit", ("true", "-C", "b"))),
     (["-C", "b", "exec", "-qC", "a", "unit", "sh", "--", "-c", "exit"], ("exec", "a", "unit", ("sh", "-c", "exit"))),
     (["exec", "--color=never", "--quiet", "unit", "true", "--"], ("exec", ".", "unit", ("true",))),
+    (["exec", "--base", "host", "--", "true"], ("exec", one_off("host"), "one-off", ("true",))),
+    (
+        ["exec", "--with=apt: [jq]", "--network", "--base=debian:trixie", "-q", "--with", "run: x", "--", "jq", "-n"],
+        ("exec", one_off("debian:trixie", "apt: [jq]", "run: x", network=True), "one-off", ("jq", "-n")),
+    ),
     (["test"], ("test", ".", ())),
     (["run", "test"], ("test", ".", ())),
     (["run", "-e", "a", "lint", "--env=b"], ("lint", ".", ("a", "b"))),
@@ -44,6 +56,9 @@ LONG = [
     ["--offline", "test"], ["test", "--offline=1"], ["list", "--offline"], ["exec", "unit", "--offline", "--", "true"],
     ["exec", "-x", "unit", "true"], ["test", "--fail-fast=1"], ["test", "--verbose=2"], ["help", "test"],
     ["list", "test"], ["-C", "test"], ["test", "--quiet=1"], ["test", "-"], ["--env", "a", "test"], ["test", "--en", "a"],
+    ["exec", "--base", "host"], ["exec", "--base", "host", "true"], ["exec", "--with", "a", "unit", "--", "true"],
+    ["exec", "--network", "unit", "true"], ["--base", "host", "exec", "--", "true"], ["test", "--base", "host"],
+    ["exec", "-C", "a", "--base", "host", "--", "true"], ["exec", "--base", "host", "--print", "--", "true"],
     ["test", "--directory=a"], ["-C=a", "test"], ["exec", "", "true"], ["test", "-h"], ["--version", "test"], [],
 ]  # fmt: skip
 WORDS = [
@@ -51,10 +66,11 @@ WORDS = [
     "-C=a", "-qC", "-Cq", "-e", "-ea", "-qe", "--env", "--env=a", "--en=a", "--color", "--color=never", "--color=x",
     "never", "-x", "-h", "--json", "--junit", "--junit=x", "-f", "-fa", "-j", "-j2", "-vx", "-vqx", "--verbose", "--fail-fast", "--again", "--offline", "--locked",
     "--no-locked", "--refresh", "--allow-pass", "--provenance", "-V", "-la", "--directory=a", "=a",
+    "--base", "--base=host", "--with", "--with=a: b", "--network", "--print",
 ]  # fmt: skip
 
 KNOWN = ["exec", "test", "run", "unit", "-q", "-C", "a", "-Ca", "-qC", "--", "-e", "--env=a", "--color=never", "-l",
-         "-v", "-x", "--offline"]  # fmt: skip
+         "-v", "-x", "--offline", "--base=host", "--base", "--with", "--network"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +80,19 @@ def read():
         yield _read(patch)
 
 
+def one_off_project(base, layers, *, network):
+    return one_off(base, *layers, network=network)
+
+
 def _read(patch):
     heard = []
     patch.setattr(fastpath, "find_nearest_spec", lambda directory: directory)
     patch.setattr(fastpath, "store_directory", lambda: "/store")
-    patch.setattr(fast_exec, "read_plan", lambda store, spec, env: {"spec": spec, "env": env})
+    patch.setattr(
+        fast_exec, "read_plan", lambda store, spec, env: {"spec": spec.removesuffix("/one-off.yaml"), "env": env}
+    )
     patch.setattr(fast_exec, "release", lambda plan: None)
+    patch.setattr(one_off_spec, "provide_project", one_off_project)
     patch.setattr(fastpath, "_launch", lambda plan, argv: heard.append(("exec", plan["spec"], plan["env"], argv)) or 0)
     patch.setattr(fast_test, "read_plan", lambda store, spec, task, envs: heard.append((task, spec, envs)))
 
@@ -125,7 +148,8 @@ def test_the_short_way_means_what_the_long_way_does(read, words):
     settings, more, same = found
     assert same == meaning
     plain = settings.__class__(
-        directory=said.directory,
+        directory=same[1] if said.base else said.directory,
+        file="one-off.yaml" if said.base else "",
         color=said.color,
         verbosity=-1 if said.quiet else settings.verbosity if said.verbose else 0,
         json=said.json,

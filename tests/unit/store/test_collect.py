@@ -282,6 +282,11 @@ def test_litter_goes(store):
                 )
             )
         os.utime(path, (NOW - 2 * DAY, NOW - 2 * DAY))
+    for name, days in (("young", 1), ("old", 200)):
+        os.makedirs(store.path("one-off", name))
+        with open(store.path("one-off", name, "one-off.yaml"), "w") as file:
+            file.write("version: 1\n")
+        os.utime(store.path("one-off", name), (NOW - days * DAY, NOW - days * DAY))
     gone, kept = {"conflicts": "gone", "with": key}, {"conflicts": key, "with": key}
     for question in (gone, kept, {"other": 1}):
         answer_cache.put(store, question, {"paths": []})
@@ -296,6 +301,7 @@ def test_litter_goes(store):
         done = run(store)[1]
     assert standing(store) == {key}
     assert not [path for path in litter if os.path.exists(path)]
+    assert os.listdir(store.path("one-off")) == ["young"]
     assert answer_cache.get(store, gone) is None
     assert answer_cache.get(store, {"long": "ago"}) is None
     assert answer_cache.get(store, kept) == {"paths": []}

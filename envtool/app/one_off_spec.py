@@ -1,0 +1,86 @@
+"""Writes the spec of a command that needs no project: `exec` and `shell` with `--base`."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from envtool import plugins
+from envtool.container import userns
+from envtool.errors import UsageError, near_name_hint
+from envtool.fs import store_files
+from envtool.project import one_off_directory
+from envtool.store import store
+
+_HINT_BASE = "for example `--base debian:trixie`, `--base image:alpine:3.20` or `--base host`"
+_HINT_LAYER = "for example `--with 'apt: [jq]'`"
+
+
+def spec_text(base: str, layers: Sequence[str], *, network: bool) -> str:
+    """Returns the spec that `--base BASE --with LAYER …` stands for. Raises UsageError for options that are none."""
+    entries: dict[str, yaml.Node] = {"base": _base_node(base)}
+    if layers:
+        nodes = [_mapping_node("--with", text, _HINT_LAYER) for text in layers]
+        entries["layers"] = yaml.SequenceNode("tag:yaml.org,2002:seq", nodes, flow_style=False)
+    if network:
+        entries["network"] = yaml.ScalarNode("tag:yaml.org,2002:bool", "true")
+    envs = _mapping({one_off_directory.ENV: _mapping(entries)})
+    document = _mapping({"version": yaml.ScalarNode("tag:yaml.org,2002:int", "1"), "envs": envs})
+    return str(yaml.serialize(document, allow_unicode=True, width=1 << 20))
+
+
+def provide_project(base: str, layers: Sequence[str], *, network: bool) -> str:
+    """Returns the directory with the spec of these options. Raises UsageError, StoreError, OSError."""
+    text = spec_text(base, layers, network=network)
+    opened = store.open_store(idmap=userns.describe_ids())
+    directory = one_off_directory.directory_of(opened.root, base, layers, network=network)
+    path = os.path.join(directory, one_off_directory.SPEC)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    os.utime(directory)  # `gc` removes those that were not used for long
+    if _read(path) != text.encode():
+        store_files.replace_if_possible(path, text.encode())
+        if _read(path) != text.encode():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    return directory
+
+
+def _read(path: str) -> bytes:
+    try:
+        return store_files.read_regular_file(path)
+    except OSError:
+        return b""
+
+
+def _base_node(text: str) -> yaml.Node:
+    if text.lstrip().startswith("{"):
+        return _mapping_node("--base", text, _HINT_BASE)
+    kind, colon, value = text.partition(":")
+    kinds = plugins.discover().bases
+    if kind not in kinds or not (value or kind == "host"):
+        if kind in kinds:
+            raise UsageError(f"`--base {text}`: `{kind}` needs a value", code="usage.base", hint=_HINT_BASE)
+        image = f"; an image of that name: `--base image:{text}`"
+        hint = near_name_hint(kind, kinds, _HINT_BASE) + image
+        raise UsageError(f"`--base {text}`: no kind of base is `{kind}`", code="usage.base", hint=hint)
+    scalar = yaml.ScalarNode("tag:yaml.org,2002:str", value if colon else kind)
+    return _mapping({kind: scalar}, flow=True) if colon else scalar
+
+
+def _mapping_node(option: str, text: str, hint: str) -> yaml.Node:
+    """Returns the node of a text, whose scalars stay as they are written: `1.10` is no number here."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise UsageError(f"`{option} {text}` is not YAML: {problem}", code="usage.yaml", hint=hint) from error
+    if not isinstance(node, yaml.MappingNode):
+        raise UsageError(f"`{option} {text}` is no mapping", code="usage.yaml", hint=hint)
+    return node
+
+
+def _mapping(entries: Mapping[str, yaml.Node], *, flow: bool = False) -> yaml.MappingNode:
+    pairs = [(yaml.ScalarNode("tag:yaml.org,2002:str", key), node) for key, node in entries.items()]
+    return yaml.MappingNode("tag:yaml.org,2002:map", pairs, flow_style=flow)

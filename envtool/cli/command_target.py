@@ -1,0 +1,103 @@
+"""What `exec` and `shell` run in: an env of a project, or a stack that needs no project (`--base`)."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from envtool.cli.common_options import read_settings
+from envtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from envtool.cli.common_options import Settings
+
+    Function = TypeVar("Function", bound=Callable[..., object])
+
+_META = "envtool.one_off"  # where click's context keeps the values of the options
+_EXAMPLE = "for example `envtool exec --base debian:trixie --with 'apt: [jq]' -- jq --version`"
+
+
+class OneOff(NamedTuple):
+    """The values of the options of `--base`."""
+
+    base: str = ""
+    layers: tuple[str, ...] = ()
+    network: bool = False
+    printed: bool = False
+
+
+class Target(NamedTuple):
+    """An env, and the project that has it."""
+
+    settings: Settings
+    env: str
+
+
+def one_off_options(function: Function) -> Function:
+    """Add the options for a stack without a project."""
+    for option in (
+        _option("--print", "printed", is_flag=True, help="With --base: only print the spec that it stands for."),
+        _option("--network", is_flag=True, help="With --base: let the command use this machine's network."),
+        _option(
+            "--with",
+            "layers",
+            metavar="LAYER",
+            multiple=True,
+            help="With --base: a layer as in a spec, such as 'apt: [jq]'; may be repeated.",
+        ),
+        _option(
+            "--base",
+            metavar="BASE",
+            help="In place of ENV: a stack without a project: debian:SUITE, image:NAME, host.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _option(*names: str, **attributes: Any) -> Callable[[Function], Function]:
+    return click.option(*names, expose_value=False, callback=_keep, **attributes)
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value:
+        ctx.meta[_META] = ctx.meta.get(_META, OneOff())._replace(**{str(param.name): value})
+
+
+def read_target(ctx: click.Context, env: str | None) -> Target | None:
+    """Returns what a command line runs in; `env` is its ENV. Returns None after `--print`. Raises UsageError,
+    StoreError, OSError, and click's own error where there is neither ENV nor `--base`."""
+    settings, one_off = read_settings(ctx), ctx.meta.get(_META, OneOff())
+    if not one_off.base:
+        if one_off != OneOff():
+            option = "--with" if one_off.layers else "--network" if one_off.network else "--print"
+            raise UsageError(f"`{option}` needs `--base`", code="usage.base", hint=_EXAMPLE)
+        if env is None:
+            raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
+        return Target(settings, env)
+    if settings.directory != "." or settings.file:
+        message = f"`--base` needs no project, and `{'-f' if settings.file else '-C'}` names one"
+        raise UsageError(message, code="usage.contradiction")
+    if env is not None:
+        message = f"`--base` stands in place of an env, and `{env}` is given, too"
+        raise UsageError(message, code="usage.contradiction", hint="the command comes after `--`")
+    return _provide(settings, one_off)
+
+
+def _provide(settings: Settings, one_off: OneOff) -> Target | None:
+    from dataclasses import replace
+
+    from envtool.app import one_off_spec
+    from envtool.project import one_off_directory
+
+    base, layers, network, printed = one_off
+    if printed:
+        sys.stdout.write(one_off_spec.spec_text(base, layers, network=network))
+        return None
+    directory = one_off_spec.provide_project(base, layers, network=network)
+    return Target(replace(settings, directory=directory, file=one_off_directory.SPEC), one_off_directory.ENV)

@@ -117,7 +117,7 @@ def test_services_reach_the_same(project):
         project.spec(
             f"""\
 services:
-  api: {{command: python3 server.py 127.0.0.1 {port}, ready: {{tcp: 80, within: 20s}}}}
+  api: {{command: python3 server.py 127.0.0.1 {port}, ready: {{tcp: 80, within: 120s}}}}
 envs:
   unit:
     services: [api]

@@ -239,7 +239,7 @@ def test_what_a_failed_container_without_network_tried(tree):
     assert "Network is unreachable" in found.out
     assert "Connection refused" in found.out  # on its own loopback
     assert found.exit.network_tried == (("api.example.org", "two.example.org"), 2)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15, "a resolver that waits for an answer takes 10 s for each name"
 
 
 def test_one_that_passes_or_has_the_network_says_nothing(tree):

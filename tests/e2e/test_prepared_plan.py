@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import signal
 
 import pytest
 
@@ -129,18 +129,16 @@ def test_store_and_gc(project):
 
 def test_gc_keeps_what_runs(project):
     """The state that a service runs on is held until its run ends."""
-    edit(project, ("      test: |\n", "      test: |\n        touch /tmp/up; sleep 8\n"))
+    edit(project, ("      test: |\n", f"      test: |\n        touch /tmp/up; sleep {project.nap}\n"))
     process = project.start("test")
-    try:
-        deadline = time.monotonic() + 60
-        while not stored(project) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        (key,) = stored(project)
-        end = json.loads(project.envtool("gc", "--older-than", "0s", "--json").out.splitlines()[-1])
-        assert key not in {item["name"] for item in end["gone"]}
-        assert key in stored(project)
-    finally:
-        assert process.wait(timeout=90) == 0
+    project.until(project.asleep, "the task runs", 120)
+    (key,) = stored(project)
+    end = json.loads(project.envtool("gc", "--older-than", "0s", "--json").out.splitlines()[-1])
+    assert process.poll() is None
+    assert key not in {item["name"] for item in end["gone"]}
+    assert key in stored(project)
+    process.send_signal(signal.SIGINT)
+    assert project.finish(process).status == 130
 
 
 def test_verify_says_that_it_is_data(project):

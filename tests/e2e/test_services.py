@@ -69,7 +69,7 @@ def holders(process):
 
 
 def gone(numbers):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while left := [number for number in numbers if os.path.exists(f"/proc/{number}")]:
         assert time.monotonic() < end, f"{left} are left"
         time.sleep(0.02)
@@ -239,34 +239,37 @@ envs:
 
 # ---- what goes wrong -------------------------------------------------------------------------------------------------
 
+# WITHIN is a time in which this machine, as busy as it is, starts the service, asks it and reads what it prints: a
+# message that says no more than "nothing listens" may be right for a service that had no processor.
+WITHIN = (2, 10, 60)  # seconds, until the message is the one that is expected
 WRONG = {
     "a port that nothing listens on": (
-        "{command: python3 server.py 8001, ready: {tcp: 8000, within: 2s}}",
-        "is not ready after 2 s: nothing listens on port 8000; it listens on 0.0.0.0:8001 (envtool.yaml:3:48)",
+        "{command: python3 server.py 8001, ready: {tcp: 8000, within: WITHIN}}",
+        "is not ready after WITHIN: nothing listens on port 8000; it listens on 0.0.0.0:8001 (envtool.yaml:3:48)",
         "listening",
     ),
     "a port of its own loopback": (
-        "{command: python3 -m http.server -b 127.0.0.1 8000, ready: {tcp: 8000, within: 2s}}",
-        "service `x` is not ready after 2 s: it listens on port 8000 of its own loopback only",
+        "{command: python3 -m http.server -b 127.0.0.1 8000, ready: {tcp: 8000, within: WITHIN}}",
+        "service `x` is not ready after WITHIN: it listens on port 8000 of its own loopback only",
         "",
     ),
     "a status": (
-        "{command: python3 -m http.server -d /home 8000, ready: {http: 8000/none, within: 2s}}",
+        "{command: python3 -m http.server -d /home 8000, ready: {http: 8000/none, within: WITHIN}}",
         "GET /none on port 8000 answered `HTTP/1.0 404 File not found`",
         "",
     ),
     "a command that does not succeed": (
-        "{command: sleep 1000, ready: {command: 'echo not yet; exit 3', within: 1s}}",
+        "{command: sleep 1000, ready: {command: 'echo not yet; exit 3', within: WITHIN}}",
         "`echo not yet; exit 3` has not succeeded (exit 3: not yet)",
         "",
     ),
     "a line that does not come": (
-        "{command: 'echo hello; sleep 1000', ready: {log: '^ready$', within: 1s}}",
+        "{command: 'echo hello; sleep 1000', ready: {log: '^ready$', within: WITHIN}}",
         "it has printed no line that matches `^ready$`",
         "hello",
     ),
     "a file that does not come": (
-        "{command: 'echo hello; sleep 1000', ready: {file: /tmp/x, within: 1s}}",
+        "{command: 'echo hello; sleep 1000', ready: {file: /tmp/x, within: WITHIN}}",
         "there is no /tmp/x in it",
         "hello",
     ),
@@ -286,8 +289,8 @@ WRONG = {
         "oh",
     ),
     "a one-shot that does not end": (
-        "{command: 'echo oh; sleep 1000', once: true, ready: {within: 1s}}",
-        "service `x` has not ended after 1 s",
+        "{command: 'echo oh; sleep 1000', once: true, ready: {within: WITHIN}}",
+        "service `x` has not ended after WITHIN",
         "oh",
     ),
     "a user that there is not": (
@@ -303,14 +306,20 @@ def test_what_is_said(project, case):
     service, message, last = WRONG[case]
     if "user:" in service and project.caller.mode == "single":
         message, last = "service `x` runs as `nosuch`, and your containers have one id: that of `user`", ""
-    project.spec(f"services:\n  x: {service}\nenvs:\n  unit: {{services: [x], tasks: {{test: echo ran}}}}\n")
-    done = project.envtool("test", "--json")
-    assert done.status in (2, 3), done.out
-    result = done.events[-1]
-    task = result["results"][0]
-    assert task["outcome"] == "error"
-    assert message in task["message"]
-    assert last in log(project, "unit.test") if last else True
+    said = printed = ""
+    for seconds in WITHIN if "WITHIN" in service else (0,):
+        text = service.replace("WITHIN", f"{seconds}s")
+        expected = message.replace("WITHIN", f"{seconds} s")
+        project.spec(f"services:\n  x: {text}\nenvs:\n  unit: {{services: [x], tasks: {{test: echo ran}}}}\n")
+        done = project.envtool("test", "--json")
+        assert done.status in (2, 3), done.out
+        task = done.events[-1]["results"][0]
+        assert task["outcome"] == "error"
+        said, printed = task["message"], log(project, "unit.test") if last else ""
+        if expected in said and last in printed:
+            break
+    assert expected in said
+    assert last in printed
     project.check_nothing_left()
 
 
@@ -369,7 +378,7 @@ envs:
     began = time.monotonic()
     done = project.envtool("test", "--json")
     assert done.status == 1, done.said
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300, "the task's sleep of 1,000 s is not waited for"
     (task,) = done.events[-1]["results"]
     assert task["outcome"] == "failed"
     assert task["message"].startswith("service `api` ended while it was needed: exit 7 (envtool.yaml:3:3)")
@@ -396,7 +405,7 @@ envs:
     tasks:
       test: |
         python3 client.py http://api/die || true
-        for i in 1 2 3 4 5 6 7 8 9; do python3 client.py http://api/ 2>/dev/null && exit; sleep 0.5; done
+        for i in $(seq 200); do python3 client.py http://api/ 2>/dev/null && exit; sleep 0.1; done
         exit 1
 """
     )
@@ -445,7 +454,7 @@ def test_an_interrupt_leaves_nothing(project, how, when):
     project.spec(
         f"""\
 services:
-  a: {{command: "trap '' TERM; sleep {project.nap}", ready: {{command: 'true'}}}}
+  a: {{command: "trap '' TERM; sleep {project.nap}", ready: {{command: 'true'}}, stop: {{grace: 600s}}}}
   b: {{command: "sleep {project.nap}", ready: {{command: {"exit 1" if when == "starting" else "exit 0"}}}, replicas: 3}}
 envs:
   unit: {{services: [a, b], tasks: {{test: "echo ran; sleep {project.nap}"}}}}
@@ -462,9 +471,9 @@ envs:
         process.communicate()
     else:
         assert project.finish(process).status == 130
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60, "an interrupt does not wait for the grace of 600 s"
     gone(pods)
-    project.until(lambda: not project.processes(), "no processes", 5)
+    project.until(lambda: not project.processes(), "no processes", 30)
     if how != "KILL":  # which leaves a directory in the store, until the next run
         assert not project.left()
     project.spec("envs: {unit: {tasks: {test: 'true'}}}\n")

@@ -226,10 +226,10 @@ WRONG = {
 
 @pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
 def test_a_wrong_file(text, tmp_path, take):
-    began = time.monotonic()
+    began = time.process_time()
     errors = wrong(take, tmp_path, text)
     assert any(WRONG[text] in error and error.startswith("compose.yaml:") for error in errors), errors
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_bytes_that_are_no_text(tmp_path, take):
@@ -254,9 +254,9 @@ def test_many_that_extend_much(tmp_path, take):
     ports = ", ".join(f'"{port}"' for port in range(1, 900))
     services = "".join(f"  s{n}: {{extends: base}}\n" for n in range(900))
     text = f"services:\n  base: {{image: x, ports: [{ports}]}}\n{services}"
-    began = time.monotonic()
+    began = time.process_time()
     assert "values with those of `extends`" in wrong(take, tmp_path, text)[0]
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_files_that_include_each_other_often(tmp_path, take):

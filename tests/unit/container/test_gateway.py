@@ -115,7 +115,7 @@ def test_an_address_that_does_not_answer_costs_a_moment():
         began = time.monotonic()
         with caller.dial("half.example", port)[0] as sock:
             assert sock.getpeername() == ("127.0.0.3", port)
-        assert 0.2 < time.monotonic() - began < 2
+        assert 0.2 < time.monotonic() - began < 15, "half of what a whole attempt may take"
 
 
 def test_the_first_that_answers_wins_and_others_are_closed(monkeypatch):
@@ -324,10 +324,10 @@ def test_names_are_looked_up_beside_the_loop(monkeypatch):
         for name in ("a.example", "a.example", "a.example", "none.example", "odd.example"):
             resolver.look_up(name, lambda *answer, name=name: heard.append((name, *answer)))
         for _ in range(3):
-            assert began.acquire(timeout=5)
+            assert began.acquire(timeout=60)
         assert selector.select(0.05) == []
         go.release(3)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while len(heard) < 5:
             assert time.monotonic() < deadline
             for key, _ in selector.select(0.1):
@@ -339,7 +339,7 @@ def test_names_are_looked_up_beside_the_loop(monkeypatch):
         assert ("odd.example", [], "UnicodeError: odd") in heard
         resolver.look_up("a.example", lambda *_: None)
         go.release()
-        assert began.acquire(timeout=5)
+        assert began.acquire(timeout=60)
 
 
 def test_messages_wait_until_the_other_process_reads():

@@ -150,9 +150,12 @@ def test_the_failure_of_a_one_shot_is_everybodys_at_once(place):
 
 def test_a_one_shot_that_does_not_end(place):
     place.runner.on("run-seed", lambda container: (container.print("hm\n"), container.wait())[0])
-    with place.group() as group, pytest.raises(ServiceError) as raised:
-        group.start(place.locals([service("seed", once=True, within=0.05)]))
-    assert raised.value.message == "service `seed` has not ended after 0.05 s (envtool.yaml:1:3)"
+    for seconds in (0.05, 1, 10):  # in which it prints its line, on a machine as busy as this one
+        with place.group() as group, pytest.raises(ServiceError) as raised:
+            group.start(place.locals([service("seed", once=True, within=seconds)]))
+        assert raised.value.message == f"service `seed` has not ended after {seconds:g} s (envtool.yaml:1:3)"
+        if raised.value.output:
+            break
     assert raised.value.output == "hm"
 
 
@@ -177,10 +180,14 @@ def test_one_that_ends_before_it_is_ready(place, status, message, hint):
 def test_one_that_is_not_ready_in_time(place):
     place.runner.on("run-db", listens(5000))
     where = Where(file="envtool.yaml", line=9, column=5)
-    with place.group() as group, pytest.raises(ServiceError) as raised:
-        group.start(place.locals([service("db", within=0.05, ready=[{"how": "tcp", "port": 80, "where": where}])]))
+    for seconds in (0.05, 1, 10):  # in which it listens, on a machine as busy as this one
+        ready = [{"how": "tcp", "port": 80, "where": where}]
+        with place.group() as group, pytest.raises(ServiceError) as raised:
+            group.start(place.locals([service("db", within=seconds, ready=ready)]))
+        if "it listens on" in raised.value.message:
+            break
     assert raised.value.message == (
-        "service `db` is not ready after 0.05 s: nothing listens on port 80; it listens on 0.0.0.0:5000"
+        f"service `db` is not ready after {seconds:g} s: nothing listens on port 80; it listens on 0.0.0.0:5000"
         " (envtool.yaml:9:5)"
     )
     assert raised.value.code == "service-not-ready"
@@ -344,8 +351,8 @@ def test_a_replica_that_goes_is_drained(place):
         group.start(place.locals([service("api", replicas=2, ready=[{"how": "tcp", "port": 80}])]))
         busy = place.started("api-2")
         busy.connections.append(TcpSocket("10.64.0.3", 80, ESTABLISHED, 1))
-        threading.Timer(0.1, busy.connections.clear).start()
         began = time.monotonic()
+        threading.Timer(0.1, busy.connections.clear).start()
         group.scale("api", 1)
         assert time.monotonic() - began > 0.09
         assert busy.signals == [15]
@@ -628,7 +635,7 @@ def test_an_interrupt_shortens_the_grace(place):
             began = time.monotonic()
             while not group.interrupted:
                 time.sleep(0.001)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30, "half of its own grace"
     finally:
         groups.INTERRUPT_GRACE = old
 
@@ -645,10 +652,10 @@ def test_an_interrupt_shortens_a_grace_that_has_begun(place):
     try:
         with place.group() as group:
             group.start(place.locals([service("a", grace=60.0)]))
-            threading.Timer(0.2, place.world.cancel.set, (1,)).start()
             began = time.monotonic()
+            threading.Timer(0.2, place.world.cancel.set, (1,)).start()
             group.stop()
-            assert 0.2 < time.monotonic() - began < 5
+            assert 0.2 < time.monotonic() - began < 30
     finally:
         groups.INTERRUPT_GRACE = old
 
@@ -712,10 +719,10 @@ def test_fresh_that_nobody_waits_for_any_more(place):
     with place.group() as group:
         group.start(place.locals([service("db", ready=[{"how": "tcp", "port": 5000}])]))
         place.runner.on("run-db", lambda container: container.wait())
-        threading.Timer(0.1, over.set).start()
         began = time.monotonic()
+        threading.Timer(0.1, over.set).start()
         group.fresh("db", over)
-        assert 0.1 <= time.monotonic() - began < 2
+        assert 0.1 <= time.monotonic() - began < 30
 
 
 def test_fresh_ends_as_the_group_does(place):

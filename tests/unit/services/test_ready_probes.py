@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import tempfile
@@ -69,13 +70,13 @@ def probe():
             opened.append(made)
             return made
 
-        make.log = log
+        make.log, make.pump = log, pump
         yield make
         for each in opened:
             each.close()
 
 
-def attempt(made, seconds=2.0, until=5.0):
+def attempt(made, seconds=2.0, until=60.0):
     end = time.monotonic() + until
     while time.monotonic() < end:
         if made.attempt(seconds):
@@ -138,7 +139,7 @@ def test_http(probe, status):
 )
 def test_http_that_is_not_well(probe, answer, shown):
     made = probe("http", port=80, text="/", pod=Pod(answer))
-    assert not made.attempt(1.0)
+    assert not made.attempt(30.0)
     assert made.reason() == f"GET / on port 80 answered {shown}"
 
 
@@ -146,10 +147,10 @@ def test_http_without_an_end(probe):
     made = probe("http", port=80, text="/", pod=Pod([b"x" * 1000] * 100))
     assert not made.attempt(1.0)
     assert len(made.reason()) < 300
-    slow = probe("http", port=80, text="/", pod=Pod([b"x"] * 10_000))
+    slow = probe("http", port=80, text="/", pod=Pod(itertools.repeat(b"x")))
     began = time.monotonic()
     assert not slow.attempt(0.2)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 def test_a_file(probe):
@@ -176,13 +177,11 @@ class Leaving(Container):
 def test_a_command_that_leaves_a_process_keeps_no_pipe(probe):
     container = Leaving()
     made = probe("command", command=("x",), container=container)
-    assert not made.attempt(1.0)
-    before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         assert not made.attempt(1.0)
     assert made.reason() == "`x` has not succeeded (exit 1: not yet)"
-    end = time.monotonic() + 10
-    while len(os.listdir("/proc/self/fd")) != before + 5:  # those that the processes have; the thread closes its own
+    end = time.monotonic() + 60
+    while probe.pump._readers:  # its thread closes them
         assert time.monotonic() < end
         time.sleep(0.01)
     for descriptor in container.left:
@@ -253,7 +252,7 @@ def test_an_expression_that_takes_for_ever(probe):
     assert os.path.exists(f"/proc/{process}")
     began = time.monotonic()
     made.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert not os.path.exists(f"/proc/{process}")
     made.close = lambda: None
 

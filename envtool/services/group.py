@@ -18,7 +18,7 @@ from envtool.project import rundir
 from envtool.services import host_ports, service_errors
 from envtool.services.group_values import GroupSetting, ReplicaState, RunningService, services_above
 from envtool.services.pod_place import PodPlace, open_place
-from envtool.services.replica import Replica, ReplicaSite, drain
+from envtool.services.replica import Replica, ReplicaSite, drain, merge_opened
 from envtool.services.replica_log import LogPump, ReplicaLog
 from envtool.services.service_container import LocalService
 from envtool.store import layers
@@ -337,9 +337,7 @@ class ServiceGroup:
         """Returns the watched files that services opened so far; None where this is not known. Call it once all have
         stopped."""
         with self._condition:
-            sets = [replica.opened for service in self._services.values() for replica in service.replicas.values()]
-        known = [opened for opened in sets if opened is not None]
-        return tuple(sorted({path for opened in known for path in opened})) if len(known) == len(sets) else None
+            return merge_opened(replica for service in self._services.values() for replica in service.replicas.values())
 
     def member(self, name: str = "envtool", *, default_route: bool = False) -> AbstractContextManager[PodPlace]:
         """A context with a place in the pod for a container that is no service. With `default_route` what it tries

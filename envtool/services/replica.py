@@ -19,6 +19,8 @@ from envtool.services.service_container import LocalService, ServiceProject, mak
 from envtool.store.disk_errors import to_envtool_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from envtool.container.runner import Runner, StartedContainer, StartedPod
     from envtool.container.supervisor import Exit
     from envtool.services.replica_log import LogPump, ReplicaLog
@@ -312,3 +314,13 @@ def drain(replicas: Sequence[Replica], seconds: float) -> None:
     while busy and time.monotonic() < end:
         time.sleep(pause)
         busy, pause = [replica for replica in busy if replica.has_connections()], _DRAIN_PAUSE
+
+
+def merge_opened(replicas: Iterable[Replica]) -> tuple[str, ...] | None:
+    """Returns the watched files that any of some replicas opened, sorted; None where this is not known of one."""
+    paths: set[str] = set()
+    for replica in replicas:
+        if replica.opened is None:
+            return None
+        paths |= replica.opened
+    return tuple(sorted(paths))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from envtool.errors import EnvtoolError, SpecError, internal
 from envtool.events import Outcome
+from envtool.lazy_dataclass import dataclass
 from envtool.report.source_excerpt import explain
 from envtool.store.disk_errors import translate_os_error
 

@@ -7,8 +7,9 @@ Times are seconds since the epoch (float), sizes are bytes. Events of one piece 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+from envtool.lazy_dataclass import dataclass, field
 
 Subject: TypeAlias = Literal[
     "base", "layer", "fetch", "resolve", "task", "verify", "export", "push", "cache", "store", "service",

@@ -7,8 +7,9 @@ and never gain run-time fields.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal, TypeAlias
+
+from envtool.lazy_dataclass import KW_ONLY, dataclass, field
 
 PROJECT = "/project"  # where a container sees the project (tasks: the snapshot; builds: the declared inputs)
 BESIDE = "/dev/envtool/beside"  # where the build of a sublayer sees other trees, each under its name: see Part.beside

@@ -14,12 +14,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Generic, SupportsIndex, TypeVar, get_args
 
-from envtool import api, pin_schemas
+from envtool import api
+from envtool.api import pin_schemas
 from envtool.errors import EnvtoolError, PluginError
+from envtool.lazy_dataclass import dataclass
 from envtool.model import InputUse
 
 __all__ = [

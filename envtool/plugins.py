@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +14,7 @@ import pluggy
 from envtool import api, distributions, plugin_calls
 from envtool.distributions import GROUP, VERB_GROUP, describe_owner
 from envtool.errors import UsageError
+from envtool.lazy_dataclass import dataclass, field
 from envtool.plugin_calls import Offer
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import select
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+from envtool.lazy_dataclass import dataclass
 from envtool.project import programs
 
 PASSED_VARIABLES = (

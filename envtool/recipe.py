@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import PROJECT, Command, Json
 
 # ---- files to fetch --------------------------------------------------------------------------------------------

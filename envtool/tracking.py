@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from envtool.errors import Interrupted
 from envtool.events import Emit, Finished, Outcome, Started, Subject
+from envtool.lazy_dataclass import dataclass
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,6 +3,7 @@ Its names are those of this module; they are written in
 
 env_expansion   What plugins add to a spec: the layers of a language, keys of envs, kinds of services
 kind            Kinds of layers and bases, and what the core asks them
+pin_schemas     JSON Schemas for the parts of pins; `api.shapes`
 reporting       Readers of what test runners print, and formats of reports
 service_draft   What a kind of service gets and returns
 site_protocol   What a kind may ask of the world outside the project
@@ -47,7 +48,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
-from envtool import pin_schemas as shapes
+from envtool.api import pin_schemas as shapes
 from envtool.api.env_expansion import Additions, EnvKey, Language, Project, ServiceKind
 from envtool.api.kind import Base, Kind, Part, Request
 from envtool.api.site_protocol import Site

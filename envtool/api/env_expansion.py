@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from envtool.lazy_dataclass import dataclass, field
 
 if TYPE_CHECKING:
     from envtool.api.service_draft import ServiceDeclaration, ServiceDraft

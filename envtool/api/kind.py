@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from envtool.api.site_protocol import Site
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Input, InputFile, Json, Looked, Where
 
 if TYPE_CHECKING:

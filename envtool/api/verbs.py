@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from envtool.model import Json

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass, field
 
 from envtool.errors import UsageError, near_name_hint
 from envtool.fs.beneath import hold_project
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Spec
 from envtool.project import discovery
 from envtool.spec.select_envs import env_option_hint, matching_envs

@@ -6,7 +6,6 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from envtool import plugins
 from envtool.app.command_request import SPEC, CommandRequest
@@ -22,6 +21,7 @@ from envtool.app.compose.spec_text import write_spec
 from envtool.app.compose.wait_order import Dependency, check_cycles, dependencies
 from envtool.app.permissions import resolve_permissions
 from envtool.errors import SpecError, UsageError
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Json
 from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles

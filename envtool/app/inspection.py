@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envtool import plugins
 from envtool.app.command_request import CommandRequest
@@ -19,6 +19,7 @@ from envtool.errors import MakeError, UsageError, near_name_hint
 from envtool.inspect import contents
 from envtool.inspect.contents import EnvReport, LayerReport, PathReport, PlacedLayer
 from envtool.inspect.diff import TreeDifferences, diff_trees, visible_tree
+from envtool.lazy_dataclass import dataclass
 from envtool.run.stack_contents import list_packages
 from envtool.spec.select_envs import env_names, find_stack, meaning_hint, stack_envs
 from envtool.store import disk_usage, inventory, layers, store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envtool.app import all_problems, output_files
 from envtool.app.command_request import CommandRequest
@@ -17,6 +17,7 @@ from envtool.build.upgrading import with_upgrades
 from envtool.build.vendor import INDEX, VendorReport, is_archive, write_archive, write_folder
 from envtool.errors import EnvtoolError, UsageError
 from envtool.events import Emit
+from envtool.lazy_dataclass import dataclass
 from envtool.lock import file as lock_file
 from envtool.lock.diff import LockChange, diff_locks
 from envtool.lock.lock import merge_locks

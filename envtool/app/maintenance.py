@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import open_project, without_lock_check
@@ -16,6 +16,7 @@ from envtool.errors import SpecError, UsageError
 from envtool.events import Emit, Progress
 from envtool.inspect import remove_store, store_check
 from envtool.inspect.costs import Cost, EnvLayers, compute_costs, list_env_layers
+from envtool.lazy_dataclass import dataclass
 from envtool.spec.select_envs import stack_envs
 from envtool.store import disk_limits, inventory, store, temp_dirs
 from envtool.store.collect import GcPolicy, GcResult

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envtool import plugins
@@ -16,6 +16,7 @@ from envtool.build.assess import known_parts
 from envtool.build.context import Cancel, Context
 from envtool.container import userns
 from envtool.errors import UsageError
+from envtool.lazy_dataclass import dataclass
 from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
 from envtool.model import Spec

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envtool import plugins
@@ -13,6 +12,7 @@ from envtool.app.command_request import CommandRequest, find_spec
 from envtool.app.permissions import resolve_permissions
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Spec
 from envtool.project import programs, source_files
 from envtool.project.host_access import HostAccess

@@ -8,11 +8,11 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from envtool.app.command_request import CommandRequest, find_spec
 from envtool.errors import EnvtoolError, StoreError, UsageError, near_name_hint
+from envtool.lazy_dataclass import dataclass
 from envtool.services.up import control_client, control_protocol
 from envtool.services.up.project_state import ProjectState, StateRecord, list_states
 from envtool.services.up.service_log import LogLine, LogReader

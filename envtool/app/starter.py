@@ -6,12 +6,13 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envtool import plugins
 from envtool.api import Detection, Project
 from envtool.app import makefile
 from envtool.app.command_request import SPEC, CommandRequest
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Json
 from envtool.project import repository
 from envtool.project.source_files import ProjectFiles

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from envtool.app.command_request import SPEC, CommandRequest
 from envtool.app.open_project import in_ci
@@ -11,6 +10,7 @@ from envtool.app.read_spec import read
 from envtool.container import userns
 from envtool.errors import StoreError, UsageError
 from envtool.fs import caller_paths
+from envtool.lazy_dataclass import dataclass
 from envtool.store import store
 from envtool.teamcache import signatures
 from envtool.teamcache.status import CacheStatus, collect_status

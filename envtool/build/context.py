@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from envtool.build.disk_space import DiskSpace
 from envtool.container.runner import LocalRunner, Runner
 from envtool.errors import Interrupted
+from envtool.lazy_dataclass import dataclass, field
 from envtool.lock.lock import Lock
 from envtool.model import Json
 from envtool.project.host_access import HostAccess, HostPermissions

@@ -6,13 +6,13 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 
 from envtool import net
 from envtool.api import BESIDE, Cache, Memory, Peek, Recipe, Secret, Text
 from envtool.build.context import Context
 from envtool.container import program
 from envtool.errors import BuildError, UsageError
+from envtool.lazy_dataclass import dataclass, field
 from envtool.project.host_access import HostAccess
 from envtool.store import caches
 

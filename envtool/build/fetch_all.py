@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 from envtool.api import Fetch
 from envtool.build import resolution
@@ -21,6 +20,7 @@ from envtool.build.scheduler import Scheduler, resolve
 from envtool.build.site import ContainerSite
 from envtool.build.stack import KnownLayer, ResolvedNode, UnstoredLayer
 from envtool.errors import ResolveError
+from envtool.lazy_dataclass import dataclass
 from envtool.plan.graph import Graph, Node
 from envtool.store import blobs
 from envtool.tracking import track_work

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
 
 from envtool.api import PROJECT, Base, InputFile, Looked, Request
 from envtool.build.context import Context
 from envtool.errors import BuildError, MakeError
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json, LayerSpec
 from envtool.plan.graph import Node
 from envtool.store import answer_cache, canonical, layers

@@ -11,9 +11,9 @@ import mmap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from envtool.events import Emit, Progress
+from envtool.lazy_dataclass import dataclass
 
 UPDATE_INTERVAL = 0.2  # seconds between two events
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envtool.container import program
 from envtool.container.program import BindMount, Program
+from envtool.lazy_dataclass import dataclass
 
 FAKETIME = "/run/envtool/libfaketime.so"
 

@@ -14,13 +14,13 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
 from envtool.build.fetch_all import WantedFile
 from envtool.errors import StoreError, UsageError
 from envtool.fs.caller_paths import atomic_write, open_directory
 from envtool.fs.directory import OpenDirectory
+from envtool.lazy_dataclass import dataclass
 from envtool.project.source_files import VENDOR
 from envtool.store import blobs
 from envtool.store.store import Store

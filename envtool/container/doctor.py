@@ -13,13 +13,13 @@ import shutil
 import stat
 import sys
 import tempfile
-from dataclasses import dataclass
 from typing import Literal
 
 from envtool.container import mounts, pod, seccomp, syscalls, userns
 from envtool.container.syscalls import syscall
 from envtool.errors import FetchError, SandboxError
 from envtool.fs.sizes import format_size
+from envtool.lazy_dataclass import dataclass
 
 _MIN_KERNEL = (5, 12)
 _MIN_SPACE = 2 * 10**9  # bytes below which a base and its layers hardly fit

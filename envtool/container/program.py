@@ -6,11 +6,11 @@ so they may be below directories that only the caller can pass (/root, a 0700 ho
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from envtool.container import seccomp, userns
 from envtool.container.rootfs_operations import KERNEL_FILES
+from envtool.lazy_dataclass import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from envtool.build.context import Cancel
 from envtool.container.runner import Runner
 from envtool.images import image_blobs
 from envtool.images.image_blobs import Blob
 from envtool.images.image_config import ExportedImage, ImageLayerContent
+from envtool.lazy_dataclass import dataclass
 from envtool.net.oci import serialize
 from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, ImageManifest
 from envtool.net.oci.layout import NAME_ANNOTATION

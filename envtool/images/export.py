@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 
 from envtool.api import PROJECT
 from envtool.build.context import Context
@@ -31,6 +30,7 @@ from envtool.images.image_config import (
     restore_original,
 )
 from envtool.images.target import STDOUT, ExportTarget
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Env
 from envtool.project import host_access
 from envtool.project import source_files as projects

@@ -7,12 +7,12 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from envtool.build.context import Cancel
 from envtool.container.runner import Runner
 from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.images.image_config import ImageLayerContent
+from envtool.lazy_dataclass import dataclass
 from envtool.net.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 from envtool.store import decompress, packing
 from envtool.store.packing import Compression, PackedLayer

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from envtool.api import PROJECT, Fetch, Original
@@ -17,6 +17,7 @@ from envtool.build.stack_files import StackTree
 from envtool.container.runner import Runner
 from envtool.errors import FetchError, UsageError
 from envtool.images import project_links, runtime_layer
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Env, Json
 from envtool.net.oci import documents, platforms, serialize
 from envtool.net.oci.documents import Document, ImageConfig, Platform, sha256_digest

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from envtool.build.context import Context
 from envtool.build.scheduler import Stack
@@ -20,6 +19,7 @@ from envtool.images import assemble, image_blobs
 from envtool.images.export import ExportedLayer, exported_layers, prepare_image
 from envtool.images.image_blobs import MEDIA_TYPES, Blob
 from envtool.images.image_config import ExportOptions, ImageLayerContent
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Env, Json
 from envtool.net.oci import reference
 from envtool.net.oci.documents import Descriptor

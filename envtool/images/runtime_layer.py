@@ -10,12 +10,12 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from typing import BinaryIO
 
 from envtool.errors import UsageError
+from envtool.lazy_dataclass import dataclass
 from envtool.project import host_access
 from envtool.store import tar_write
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
 from envtool.errors import FetchError, UsageError
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Env
 from envtool.net.oci import reference
 

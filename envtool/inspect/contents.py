@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from envtool.api import Package, Tree
 from envtool.build.stack_files import StackTree
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json
 from envtool.run.stack_contents import call_hook, list_packages
 from envtool.store.layers import Layer, read_records

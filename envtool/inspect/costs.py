@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
+from envtool.lazy_dataclass import dataclass
 from envtool.store.inventory import Inventory, Sort, StoredItem
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from envtool.api import Package
+from envtool.lazy_dataclass import dataclass
 from envtool.store.overlay_view import Entries, OverlayEntry, merge_layers, parse_record
 
 KINDS = ("type", "content", "link", "device", "mode", "owner", "xattr")  # how an entry can differ

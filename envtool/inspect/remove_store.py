@@ -9,10 +9,10 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
 from envtool.container import userns
 from envtool.errors import Interrupted
+from envtool.lazy_dataclass import dataclass
 from envtool.store import collect, locks
 from envtool.store.inventory import bind_idmap, list_names, measure_unfinished, take_inventory, undeletable_paths
 from envtool.store.store import DIRECTORIES, IDS, PER_IDMAP, STAMP, Store, other_idmap_stores

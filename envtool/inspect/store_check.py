@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ from envtool import keys
 from envtool.container import userns
 from envtool.errors import EnvtoolError
 from envtool.fs import store_files
+from envtool.lazy_dataclass import dataclass
 from envtool.store import blobs, canonical, json_documents, layers, locks, results, snapshots
 from envtool.store.collect import remove_items
 from envtool.store.disk_errors import DISK_FULL_ERRNOS

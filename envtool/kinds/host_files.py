@@ -20,7 +20,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from envtool.lazy_dataclass import dataclass, field
 
 SYSTEM_TOPS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # those that are links are skipped
 DEEP_DIRECTORIES = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from envtool.lazy_dataclass import dataclass
 from envtool.lock.lock import Lock, LockEntry, pinned_items
 from envtool.model import Json
 

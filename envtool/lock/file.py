@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from envtool import keys, pin_schemas
+from envtool import keys
+from envtool.api import pin_schemas
 from envtool.errors import Problem, SpecError, UsageError
 from envtool.fs.directory import OpenDirectory
 from envtool.lock import text_format

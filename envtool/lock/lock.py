@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
 
 from envtool import keys
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json, Where
 
 

@@ -4,10 +4,10 @@ meaning."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from envtool.errors import FetchError
+from envtool.lazy_dataclass import dataclass
 from envtool.net.download import MemorySink, run_abandonable, run_with_retries
 from envtool.net.host_config import ca_bundle, session
 from envtool.net.redact import redact_url

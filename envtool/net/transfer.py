@@ -7,12 +7,12 @@ import re
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from envtool.errors import FetchError, Interrupted, UsageError
 from envtool.events import Progress
 from envtool.fs.sizes import format_size, natural
+from envtool.lazy_dataclass import dataclass
 from envtool.net.host_config import ca_bundle, session
 from envtool.net.redact import innermost_reason, is_proxy_error, redact_url
 from envtool.project import host_access

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from envtool.api.kind import archive_package
 from envtool.keys import canonical_json
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json
 from envtool.plan.json_diff import MISSING, JsonDifference, Side
 

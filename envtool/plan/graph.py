@@ -7,11 +7,12 @@ build. Nodes have no pins, keys or diff IDs: those are resolved bottom up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from envtool.api import Base, Kind, Part
 from envtool.keys import digest, digest_of_digests
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import BaseSpec, Env, Json, LayerSpec, Spec
 from envtool.plugins import PluginRegistry
 from envtool.spec.select_envs import stack_envs

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, TypeAlias
 
 from envtool.keys import canonical_json
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Json
 
 MAX_ORDERED = 2000  # members of a list beyond which the order is ignored: aligning is quadratic

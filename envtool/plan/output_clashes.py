@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from envtool.fs import globs
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Env, Task
 
 _ADVICE = "`{{ env.name }}` in the path keeps them apart"

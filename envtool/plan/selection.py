@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from envtool.errors import UsageError, near_name_hint
 from envtool.fs.globs import matches_name
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
 from envtool.spec.select_envs import env_names, matching_envs, matching_stacks, stack_envs

@@ -7,11 +7,11 @@ important differences; of several the newest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from envtool.api.kind import archive_package
 from envtool.keys import canonical_json
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Json, Where
 from envtool.plan.change_values import Change, ComparedDocument, LocationLookup, PackageOfFile, Parent
 from envtool.plan.compare_documents import compare, compare_question

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from envtool.keys import canonical_json
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json, Where
 from envtool.plan.change_values import (
     Change,

@@ -17,12 +17,12 @@ import os
 import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from envtool.errors import Problem, SpecError, UsageError
 from envtool.fs.beneath import ESCAPES, open_beneath, open_top, real_path
 from envtool.fs.globs import is_glob
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Env
 
 MAX_FILE_SIZE = 16 << 30  # bytes of one file of the project: a larger one is sparse, or a mistake

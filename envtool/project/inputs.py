@@ -9,12 +9,13 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from envtool.errors import UsageError
 from envtool.fs import globs
 from envtool.fs.beneath import open_top
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Input, InputFile, InputUse
 from envtool.project import host_access, source_files, symlinks, walk
 

@@ -13,7 +13,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
 from envtool import project
@@ -21,6 +20,7 @@ from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.fs import globs, hashing
 from envtool.fs.beneath import ESCAPES, DirectoryReplacedError, open_top, real_path
 from envtool.fs.sizes import format_limit, format_size
+from envtool.lazy_dataclass import dataclass
 from envtool.model import InputFile
 from envtool.project import OWN as OWN  # noqa: PLC0414 - other packages import them from here
 from envtool.project import VENDOR as VENDOR  # noqa: PLC0414

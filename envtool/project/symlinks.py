@@ -11,8 +11,8 @@ import os
 import posixpath
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from envtool.lazy_dataclass import dataclass
 from envtool.project.host_access import EntryOpener
 
 _MAX_LINKS = 40  # the limit of path_resolution(7)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from envtool.lazy_dataclass import dataclass
 from envtool.report import unchanged
 
 

@@ -7,10 +7,11 @@ lose their middle, details their end, and the time is always shown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envtool.fs.sizes import format_size as size
+from envtool.lazy_dataclass import dataclass
 from envtool.report import unchanged
 from envtool.report.columns import DEFAULT_LAYOUT, Layout
 from envtool.report.text import clip, clip_words, elide_middle, format_seconds, one_line, pad, visible_width, wrap

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from envtool.events import Event, Finished, Output, Progress, Started
+from envtool.lazy_dataclass import dataclass, field
 from envtool.report.columns import Layout
 from envtool.report.text import one_line, sanitize, visible_width
 

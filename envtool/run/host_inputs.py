@@ -13,13 +13,13 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from envtool.api import PROJECT, Looked
 from envtool.build.context import Context
 from envtool.build.stack import KnownStack, merge_host_files, opened_files_question, shown_host_files
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Json
 from envtool.project import git, snapshot, source_files
 from envtool.run import host_state, task_git

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from envtool.errors import EnvtoolError, SpecError
 from envtool.events import Outcome
+from envtool.lazy_dataclass import dataclass
 from envtool.report.source_excerpt import explain
 
 

@@ -19,13 +19,13 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from envtool.api import PROJECT
 from envtool.build.context import Context
 from envtool.container.program import BindMount, PeekMount
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import Descent, open_beneath, real_path
+from envtool.lazy_dataclass import dataclass
 from envtool.project import git, source_files
 from envtool.store import layers
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Literal
 
 from envtool import keys
 from envtool.events import Outcome
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json
 from envtool.services.service_request import ServiceRequest, TaskLayer
 

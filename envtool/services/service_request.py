@@ -9,9 +9,10 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.api import PROJECT, Kind
 from envtool.errors import FetchError, PluginError, ResolveError, SpecError
 from envtool.fs import globs
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import BaseSpec, Json, LayerSpec, Where
 from envtool.spec import scalar_types
 from envtool.spec.node import Problems, YamlNode, to_plain

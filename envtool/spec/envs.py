@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import BaseSpec, Env, LayerSpec, Where
 from envtool.spec import matrix, scalar_types
 from envtool.spec.declarations import (

@@ -3,9 +3,9 @@ replaces."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from envtool.lazy_dataclass import dataclass, field
 from envtool.spec.node import YamlNode
 
 if TYPE_CHECKING:

@@ -6,11 +6,12 @@ import glob
 import posixpath
 import re
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from envtool import keys
 from envtool.errors import UsageError
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Env, Spec, TeamCache
 from envtool.plugins import wrong_schema
 from envtool.spec import scalar_types

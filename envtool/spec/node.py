@@ -8,12 +8,12 @@ Scalars are read by YAML 1.2's core schema, as editors do. Scalars that YAML 1.1
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import yaml
 
 from envtool.errors import Problem, SpecError, closest_name
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json, Where
 
 if TYPE_CHECKING:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Env, Service
 from envtool.spec.declarations import has_template
 from envtool.spec.envs import EnvPoint

@@ -11,9 +11,10 @@ import re
 import shlex
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from envtool.lazy_dataclass import dataclass, field
 
 if TYPE_CHECKING:
     from jinja2 import Template

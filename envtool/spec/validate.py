@@ -6,7 +6,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from envtool import pin_schemas
+from envtool.api import pin_schemas
 from envtool.errors import closest_name
 from envtool.spec import hints
 from envtool.spec.node import MAX_PROBLEMS

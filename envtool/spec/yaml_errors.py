@@ -5,10 +5,11 @@ The position that is returned is the one to correct: the bracket or quote that i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
+
+from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from envtool import keys, pin_schemas
+from envtool import keys
+from envtool.api import pin_schemas
 from envtool.model import Json
 from envtool.store import json_documents, locks
 from envtool.store.store import Store

@@ -12,9 +12,9 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from envtool.lazy_dataclass import dataclass
 from envtool.store import leases, locks
 from envtool.store.inventory import (
     Inventory,

@@ -14,11 +14,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from envtool.fs.passwd import explain_unmapped
 from envtool.fs.sizes import format_size
+from envtool.lazy_dataclass import dataclass
 from envtool.store import canonical
 from envtool.store.extract_tree import DELETED, ExtractedDirectory, ExtractTree, Node, check_length, split_name
 from envtool.store.sparse import write_content

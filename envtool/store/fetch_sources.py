@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envtool.errors import FetchError, StoreError
+from envtool.lazy_dataclass import dataclass
 from envtool.project.source_files import VENDOR
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from envtool.fs import store_files
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json
 from envtool.store import json_documents
 from envtool.store.store import Store

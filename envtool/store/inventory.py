@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from envtool.errors import EnvtoolError
 from envtool.fs import store_files
+from envtool.lazy_dataclass import dataclass
 from envtool.store import blobs, caches, disk_usage, layers, locks, temp_dirs
 from envtool.store.json_documents import is_time
 from envtool.store.store import PER_IDMAP, Store, other_idmap_stores

@@ -10,10 +10,10 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 
 from envtool.errors import StoreError
 from envtool.fs import store_files
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json
 from envtool.store import answer_cache, canonical, disk_errors, locks
 from envtool.store.canonical import CaptureResult

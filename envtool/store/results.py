@@ -11,10 +11,10 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from envtool import keys
 from envtool.fs import hashing
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json
 from envtool.store import json_documents
 from envtool.store.store import Store

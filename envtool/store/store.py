@@ -13,11 +13,12 @@ import re
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envtool.errors import EnvtoolError, StoreError
 from envtool.fs import store_files
 from envtool.fs.trusted_paths import why_untrusted
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Json
 from envtool.store import json_documents
 from envtool.store.disk_errors import translate_os_error

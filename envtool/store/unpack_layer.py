@@ -15,10 +15,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from envtool.errors import BuildError, Interrupted, StoreError
+from envtool.lazy_dataclass import dataclass
 from envtool.store import canonical, decompress, disk_errors
 from envtool.store.extract import MAX_REPORTED, Extractor, ExtractRules
 from envtool.store.packing import stop_check

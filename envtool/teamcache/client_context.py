@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from envtool.container.runner import LocalRunner, Runner
 from envtool.events import Emit
+from envtool.lazy_dataclass import dataclass, field
 from envtool.net.oci.reference import Reference
 from envtool.store.store import Store
 from envtool.teamcache.registry_store import RegistryProtocol

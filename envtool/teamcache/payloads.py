@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from envtool.container.runner import Runner
+from envtool.lazy_dataclass import dataclass
 from envtool.net.oci.documents import OCI_LAYER_ZSTD
 from envtool.store import layers, packing
 from envtool.store.layers import Layer

@@ -10,11 +10,11 @@ import hashlib
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envtool.errors import StoreError
 from envtool.fs.beneath import real_path
+from envtool.lazy_dataclass import dataclass, field
 from envtool.project.host_access import SIGNING_KEY
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from envtool import keys
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Json
 
 FORMAT = 1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from typing import Any
 
+from envtool.lazy_dataclass import dataclass, field
 from envtool.store import answer_cache
 from envtool.store.store import Store
 

@@ -7,10 +7,10 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from envtool.errors import EnvtoolError, FetchError
+from envtool.lazy_dataclass import dataclass
 from envtool.model import TeamCache
 from envtool.net.oci import reference
 from envtool.net.oci.documents import Document

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envtool.build import resolution
 from envtool.build.context import Context
@@ -19,6 +19,7 @@ from envtool.build.stack import Parents, StoredLayer
 from envtool.errors import Interrupted, SpecError
 from envtool.events import Finished, Output, Started
 from envtool.fs.beneath import project_identity
+from envtool.lazy_dataclass import dataclass
 from envtool.plan.graph import Node
 from envtool.run.result import result_message
 from envtool.store import compare_trees, layers

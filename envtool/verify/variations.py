@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from envtool.build.variation import BuildVariation
 from envtool.container import program
+from envtool.lazy_dataclass import dataclass
 
 DAY = 86400
 

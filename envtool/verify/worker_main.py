@@ -12,7 +12,6 @@ import pickle
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from envtool.build.builder import RebuildDirectory, rebuild
@@ -25,6 +24,7 @@ from envtool.container.runner import LocalRunner
 from envtool.errors import EnvtoolError
 from envtool.events import Event, Output
 from envtool.fs.beneath import hold_project
+from envtool.lazy_dataclass import dataclass
 from envtool.project import programs
 from envtool.store.store import Store
 

@@ -111,5 +111,5 @@ def test_help_imports_the_command_line_alone():
     names = imported("from envtool.cli.main import main; main(['--help'])")
     assert {name for name in names if name.startswith("envtool.")} == {
         "envtool.cli", "envtool.cli.main", "envtool.cli.common_options", "envtool.cli.signals",
-        "envtool.distributions", "envtool.errors",
+        "envtool.distributions", "envtool.errors", "envtool.lazy_dataclass",
     }  # fmt: skip

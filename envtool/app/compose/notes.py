@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from envtool.lazy_dataclass import dataclass, field
 from envtool.spec.node import Problems
 
 if TYPE_CHECKING:

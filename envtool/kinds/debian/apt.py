@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool.api import BLOBS, Command, Json, Kind, Request, ResolveError, Site, shapes
 from envtool.kinds.debian import bootstrap
 from envtool.kinds.debian import pins as pinned
+from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from envtool.api import Completed, Fetch, Recipe

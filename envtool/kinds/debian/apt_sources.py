@@ -6,13 +6,13 @@ index of the archives in the system's own sources, verified with the system's ow
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from envtool.api import Command, FetchError, Problem, Request, ResolveError, Site, SpecError
 from envtool.kinds.debian import mirrors, release, suite_index
 from envtool.kinds.debian.deb import iter_members
 from envtool.kinds.debian.pins import PackageList, package_lists
+from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,12 +6,12 @@ python-debian would take longer than the whole bootstrap."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from envtool.api import ResolveError
 from envtool.api.untrusted_text import natural
+from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

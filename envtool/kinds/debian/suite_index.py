@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import urllib.parse
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envtool.api import FetchError, ResolveError, Site
@@ -13,6 +12,7 @@ from envtool.kinds.debian import mirrors, release, suites
 from envtool.kinds.debian.deb import decompress_limited
 from envtool.kinds.debian.package_index import PackageIndex
 from envtool.kinds.debian.pins import PackageList
+from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,11 +6,11 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from envtool.api import Input, Json
 from envtool.kinds.dockerfile.dockerignore import is_ignored, pattern_covers
+from envtool.lazy_dataclass import dataclass
 
 _MAGIC = re.compile(r"[*?\[\\]")
 _PATTERN = re.compile(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from envtool.api import install_command
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError
+from envtool.lazy_dataclass import dataclass
 
 _HEREDOC = re.compile(r"^\d*<<(-?)([^<]+)$")
 _RAW = Lexer(raw_quotes=True, raw_escapes=True, keep_unset=True)

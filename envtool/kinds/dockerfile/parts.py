@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from envtool.api import Json, Kind, Part, Where
@@ -12,6 +12,7 @@ from envtool.kinds.dockerfile.operations import Act, CopyAct, RunAct
 from envtool.kinds.dockerfile.parser import DockerfileError, Instruction
 from envtool.kinds.dockerfile.stages import SCRATCH, ParsedDockerfile, Stage, required_images, required_stages
 from envtool.kinds.dockerfile.translate import StageReader, parse_triggers
+from envtool.lazy_dataclass import dataclass, field
 
 # Stands for the unknown working directory of an image: so deep that no relative path from it is `/`.
 _UNKNOWN_WORKDIR = "/envtool/some/directory/of/an/image"

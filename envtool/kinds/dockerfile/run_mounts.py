@@ -6,9 +6,9 @@ import csv
 import posixpath
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from envtool.kinds.dockerfile.parser import DockerfileError, Instruction
+from envtool.lazy_dataclass import dataclass
 
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SPELLINGS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from envtool.api.untrusted_text import starred
+from envtool.lazy_dataclass import dataclass
 
 MAX_EXPANDED = 64 * 1024  # characters that variables may add to a text, the same as in a template of the spec
 _SPECIAL = "@*#?-$!0"

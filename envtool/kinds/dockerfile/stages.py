@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envtool.api.untrusted_text import natural
 from envtool.kinds.dockerfile.parser import DockerfileError, Instruction
 from envtool.kinds.dockerfile.run_mounts import mount_origins
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError
+from envtool.lazy_dataclass import dataclass
 
 SCRATCH = "scratch"
 UNSET_HINT = "an ARG or ENV of this stage, or of the image, gives it a value; `args:` in the spec does for an ARG"

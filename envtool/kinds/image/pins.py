@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from envtool.api import FetchError, Json, shapes
 from envtool.api.oci_images import LAYERS
+from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from envtool.api import Fetch

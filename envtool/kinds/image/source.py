@@ -11,11 +11,11 @@ project."""
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envtool.api import FetchError, Json, oci_images
 from envtool.api.untrusted_text import natural
+from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from envtool.api.oci_images import Platform, Reference

@@ -12,10 +12,10 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from envtool import net
 from envtool.errors import FetchError
+from envtool.lazy_dataclass import dataclass, field
 from envtool.net import Cancelled, RetryPolicy, redact_url
 from envtool.net.oci.credentials import Credentials, find_credentials
 from envtool.net.oci.hosts import Endpoint

@@ -10,10 +10,10 @@ import base64
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from envtool import net, proc
 from envtool.errors import FetchError
+from envtool.lazy_dataclass import dataclass, field
 from envtool.net.oci.reference import ALIASES, DOCKER_HUB
 
 HUB_KEY = "https://index.docker.io/v1/"  # the key under which `docker login` stores the credentials of docker.io

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from envtool.errors import FetchError
+from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json
 from envtool.net.oci.media_types import DOCKER_LAYER as DOCKER_LAYER  # noqa: PLC0414 - they are words of these documents
 from envtool.net.oci.media_types import DOCKER_LAYER_GZIP as DOCKER_LAYER_GZIP  # noqa: PLC0414 - they are words of these documents

@@ -11,10 +11,10 @@ import json
 import os
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from envtool import net
 from envtool.errors import FetchError
+from envtool.lazy_dataclass import dataclass
 from envtool.model import Json
 from envtool.net.oci.reference import ALIASES, DOCKER_HUB, Reference
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from dataclasses import dataclass
 
 from envtool.errors import FetchError
+from envtool.lazy_dataclass import dataclass
 
 DOCKER_HUB = "docker.io"
 ALIASES = ("index.docker.io", "registry-1.docker.io")  # other names of the same registry

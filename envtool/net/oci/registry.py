@@ -11,11 +11,11 @@ import json
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from envtool import net
 from envtool.errors import FetchError
+from envtool.lazy_dataclass import dataclass, field
 from envtool.net import DEFAULT_RETRY_POLICY, Cancelled, HttpResponse, RetryPolicy
 from envtool.net.oci import documents, hosts, platforms, serialize, upload
 from envtool.net.oci.documents import Descriptor, Document, ImageConfig, ImageIndex, ImageManifest, Platform

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from envtool.api import Package
 from envtool.fs import globs
+from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     import uuid

@@ -257,7 +257,7 @@ def test_a_lock_that_fits_is_checked_once(registry, store, tmp_path, monkeypatch
     ],
 )
 def test_stored_pins_that_fit_are_not_checked_again(monkeypatch, change, known, found):
-    from envtool import pin_schemas
+    from envtool.api import pin_schemas
     from envtool.store import answer_cache
 
     schema = {"type": "object", "properties": {"system": {"type": "string"}}}

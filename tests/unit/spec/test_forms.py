@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from envtool import pin_schemas, plugins
+from envtool import plugins
+from envtool.api import pin_schemas
 from envtool.app import permissions
 from envtool.kinds.copy import parse_mode
 from envtool.lock import text_format as lock

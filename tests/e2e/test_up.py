@@ -286,6 +286,30 @@ def test_in_the_foreground(up):
     check_nothing_left(up)
 
 
+def test_the_end_of_following_is_quiet(up):
+    write(up, api() + worker(up))
+    started = up.envtool("up", "-d", "-q")
+    assert (started.status, started.out, started.err) == (0, "", ""), "no table"
+    assert "api" in services(up)
+    follower = up.start("logs", "-f")
+    assert b"serving" in follower.stdout.readline() + follower.stdout.readline() + follower.stdout.readline()
+    follower.send_signal(signal.SIGINT)
+    out, err = follower.communicate(timeout=20)
+    assert (follower.returncode, err) == (130, b"")
+    assert services(up)["api"], "they go on"
+
+
+def test_a_command_beside_services_that_run(up):
+    """It is in no network with them, which is said."""
+    text = "envs:\n  unit: {tasks: {test: 'true'}}\n  own: {services: [worker]}\n"
+    up.spec(f"services:{worker(up)}{text}")
+    assert "envtool up" not in up.envtool("exec", "own", "--", "true").err
+    assert up.envtool("up", "-d").status == 0
+    done = up.envtool("exec", "own", "--", "true")
+    assert "but this command has services of its own: `envtool exec --service NAME -- CMD` runs one beside" in done.err
+    assert "but this command cannot reach them" in up.envtool("exec", "unit", "--", "true").err
+
+
 def test_down_ends_one_in_the_foreground(up):
     write(up, worker(up) + api())
     process = up.start("up")

@@ -138,6 +138,22 @@ envs:
     project.check_nothing_left()
 
 
+def test_a_line_that_came_long_before_it_was_looked_for(project):
+    """Of several checks that of the log is the last: the line is found, whatever came after it."""
+    project.spec(
+        """\
+services:
+  api:
+    command: "echo here it is; seq 100000; exec python3 server.py 8000"
+    ready: {tcp: 8000, log: "^here it is$", within: 20s}
+envs:
+  unit: {services: [api], tasks: {test: "true"}}
+"""
+    )
+    done = project.envtool("test")
+    assert done.status == 0, done.said
+
+
 def test_exec_and_shell(project):
     project.spec(
         """\

@@ -497,6 +497,28 @@ envs:
     project.check_nothing_left()
 
 
+def test_a_network_that_is_lost_ends_the_task_at_once(project):
+    """Without its holder no name has an address any more: whatever the task does then says nothing."""
+    project.spec(
+        f"""\
+services:
+  api: {{command: python3 server.py 80, ready: 80}}
+envs:
+  unit: {{services: [api], tasks: {{test: "echo ran; sleep {project.nap}"}}}}
+"""
+    )
+    process = project.start("test")
+    project.until(project.asleep, "it runs")
+    (holder,) = holders(process)
+    began = time.monotonic()
+    os.kill(holder, signal.SIGKILL)
+    done = project.finish(process)
+    assert time.monotonic() - began < 20
+    assert done.status in (1, 3), done.said
+    assert "the containers' network was broken off: its process has ended" in done.said
+    project.check_nothing_left()
+
+
 def test_many_at_once(project):
     """Each has its own network: all have the same ports, names and addresses."""
     project.spec(

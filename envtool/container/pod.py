@@ -176,8 +176,8 @@ class Pod:
         return self._socket.fileno()
 
     def open_end(self) -> int:
-        """Returns a descriptor for poll(2), which the caller closes: it is readable once the holder has ended, also in a
-        call (pidfd_open(2)).
+        """Returns a descriptor for poll(2), which the caller closes: it is readable once the holder has ended, during
+        calls too (pidfd_open(2)).
         """
         return os.pidfd_open(self._holder)
 

@@ -70,8 +70,8 @@ class ReplicaLog:
         self._write(b"[envtool: %d bytes before this were left out]\n" % self._lost + rest)
 
     def begin(self, most: int = 0) -> None:
-        """Says that the replica starts anew: a line that said it was ready does not say so of this start. What it prints
-        from now on is kept for `listen`, the last `most` bytes of it."""
+        """Says that the replica starts anew: a line that said it was ready does not say so of this start. Of what it
+        prints from now on the last `most` bytes are kept for `listen`."""
         with self._lock:
             self._most_begun, self._begun_size = most, 0
             self._begun.clear()

@@ -17,7 +17,7 @@ from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Scheduler, Stack, StoredLayer
 from envtool.container.rootfs_operations import describe_operation
 from envtool.errors import EnvtoolError, MakeError
-from envtool.events import Emit, Started
+from envtool.events import Emit, Noted, Started
 from envtool.model import Env
 from envtool.project import git, host_access, source_files
 from envtool.run import fast_exec, fast_plan, learned_network, task_container, task_git, task_services
@@ -82,6 +82,7 @@ def execute(
         selected, context = find_env(project.spec, env), project.context
         if request.learn_network:
             (selected,) = learned_network.learning_envs([selected])
+        _note_running_services(project, selected, emit)
         pod = exits.enter_context(task_services.begin_pod(context, selected))
         scheduler, stack = _build_stack(project, selected, runs=True)
         services = _build_services(selected, scheduler, context)
@@ -112,6 +113,18 @@ def execute(
         if group and not group.interrupted:
             group.check()
         return status
+
+
+def _note_running_services(project: OpenProject, env: Env, emit: Emit) -> None:
+    """Says that a command is in no network with the services that `up` runs, if it runs any."""
+    if not project.spec.services:
+        return
+    from envtool.services.up.project_state import ProjectState
+
+    if ProjectState.of(project.context.store.root, project.spec.root, project.spec.file).is_running():
+        own = "this command has services of its own" if env.services else "this command cannot reach them"
+        beside = "`envtool exec --service NAME -- CMD` runs one beside those"
+        emit(Noted(text=f"`envtool up` runs the services of this project, but {own}: {beside}"))
 
 
 def _build_services(env: Env, scheduler: Scheduler, context: Context) -> ServiceStacks:

@@ -11,15 +11,16 @@ from envtool.app.env_stack import build_stack
 from envtool.app.open_project import open_for_building
 from envtool.build.context import Cancel
 from envtool.errors import UsageError
-from envtool.events import Emit
+from envtool.events import Emit, Noted
 from envtool.fs import globs
 from envtool.images.export import ExportResult
 from envtool.images.image_config import ExportOptions
 from envtool.images.push import PushResult
+from envtool.model import Env, Spec
 from envtool.project import host_access
 from envtool.report.sbom import rendering
 from envtool.run import stack_contents
-from envtool.spec.select_envs import find_stack
+from envtool.spec.select_envs import all_services, find_stack
 from envtool.store import layers
 from envtool.store.packing import Compression
 
@@ -32,6 +33,13 @@ def sbom(request: CommandRequest, env: str, form: rendering.Format, emit: Emit, 
         with layers.hold_layers(opened.context.store, [built.layer for built in stack.layers]):
             sbom = stack_contents.make_sbom(selected.name, stack, opened.kinds.plugins, opened.context.runner)
             return rendering.render_sbom(sbom, form)
+
+
+def _note_prepared_state(spec: Spec, selected: Env, emit: Emit) -> None:
+    """Says that the image of a service's stack has no prepared state."""
+    for service in all_services(spec):
+        if service.env.name == selected.name and service.prepare is not None:
+            emit(Noted(text=f"the prepared state of service `{service.name}` is data: it is not in the image"))
 
 
 def export(
@@ -56,6 +64,7 @@ def export(
     destination = target.parse_target(path, form)
     with open_for_building(request, emit, cancel) as opened:
         selected = find_stack(opened.spec, env)
+        _note_prepared_state(opened.spec, selected, emit)
         name = target.image_name(selected, tag, destination.form)
         beside_spec = destination.form == "devcontainer" and not path.rpartition(":")[2]
         destination = destination.below(opened.spec.root if beside_spec else os.path.abspath(request.directory))
@@ -96,6 +105,7 @@ def push(
     destination = push.parse_destination(to)
     with open_for_building(request, emit, cancel) as opened:
         selected = find_stack(opened.spec, env)
+        _note_prepared_state(opened.spec, selected, emit)
         stack = build_stack(opened, selected)
         options = ExportOptions(name=str(destination), bare=bare, project=project)
         return push.push_image(selected, stack, opened.context, destination, options, form=compress)

@@ -41,6 +41,11 @@ def command(ctx: click.Context, /, services: tuple[str, ...], follow: bool, line
     if not follow:
         found = lines_found = [*found]
         printer.align(lines_found)
-    for line in found:
-        printer.write(line)
+    try:
+        for line in found:
+            printer.write(line)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        return 130  # the usual end of `-f`: nothing was stopped, so there is nothing to say
     return 0

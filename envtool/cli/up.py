@@ -76,7 +76,8 @@ def command(
         if error.code != "up-busy" or not state.is_running():
             raise
         _update(settings, state, order)  # another `up` began at the same time: it goes on with what this one asks for
-    _show(settings)
+    if settings.json or settings.verbosity >= 0:
+        _show(settings)
     return 0
 
 

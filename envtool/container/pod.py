@@ -175,6 +175,12 @@ class Pod:
         """Returns a descriptor for poll(2): outside of calls it is readable when the holder has ended."""
         return self._socket.fileno()
 
+    def open_end(self) -> int:
+        """Returns a descriptor for poll(2), which the caller closes: it is readable once the holder has ended, during
+        calls too (pidfd_open(2)).
+        """
+        return os.pidfd_open(self._holder)
+
     @property
     def kind(self) -> str:
         """How the members are joined: "bridge" or "routed". Waits until the pod is there."""

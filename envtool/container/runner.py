@@ -127,6 +127,10 @@ class StartedPod(Protocol):
         """See Pod."""
         ...
 
+    def open_end(self) -> int:
+        """See Pod."""
+        ...
+
     def attempts(self) -> tuple[tuple[Attempt, ...], int]:
         """See Pod."""
         ...

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from envtool.build.context import Cancel
 from envtool.container import syscalls
+from envtool.container.kernel_errors import sandbox_error
 from envtool.errors import EnvtoolError, Interrupted, StoreError
 from envtool.events import Noted
 from envtool.project import rundir
-from envtool.services import host_ports, service_errors
-from envtool.services.group_values import GroupSetting, ReplicaState, RunningService, services_above
+from envtool.services import group_values, host_ports, service_errors
+from envtool.services.group_values import GroupSetting, ReplicaState, RunningService
 from envtool.services.pod_place import PodPlace, open_place
 from envtool.services.replica import Replica, ReplicaSite, drain, merge_opened
 from envtool.services.replica_log import LogPump, ReplicaLog
@@ -75,8 +77,11 @@ class ServiceGroup:
             exits.callback(self._cancel.close)
             self._pod: StartedPod = self._given_pod or context.runner.pod(**self._options)
             exits.callback(self._pod.close, wait=False)
+            end = self._pod.open_end()
+            exits.callback(os.close, end)
             self._pump = exits.enter_context(LogPump())
             self._pump.watch(context.cancel.reader, self._interrupt)
+            self._pump.watch(end, self._on_lost_pod)
             self._site = ReplicaSite(
                 runner=context.runner,
                 store=context.store.root,
@@ -85,7 +90,7 @@ class ServiceGroup:
                 see_project=self.setting.see_project or (lambda: self.setting.project),
                 restart=self.setting.restart,
                 open_log=self._open_log,
-                open_scratch=self._open_scratch,
+                open_scratch=partial(group_values.open_scratch, context),
                 changed=self._on_change,
             )
             self._exits = exits.pop_all()
@@ -129,6 +134,13 @@ class ServiceGroup:
             self._cancel.set(syscalls.requested_signal(self.setting.context.cancel.reader))
             self._condition.notify_all()
 
+    def _on_lost_pod(self) -> None:
+        with self._condition:
+            if not self._closing and self.failure is None:
+                self.failure = sandbox_error("network-lost", 0, "its process has ended")
+                self._cancel.set()
+            self._condition.notify_all()
+
     def _open_log(self, replica: str) -> ReplicaLog:
         path = self._log_path(replica)
         try:
@@ -143,12 +155,6 @@ class ServiceGroup:
 
     def _log_path(self, replica: str) -> str:
         return rundir.log_path(self.setting.directory, self.setting.env, f"{self.setting.name}.{replica}")
-
-    def _open_scratch(self, where: str) -> AbstractContextManager[str]:
-        context = self.setting.context
-        if where != "disk":
-            return nullcontext("")
-        return layers.temp_directory(context.store, remove=context.runner.remove)
 
     def _on_change(self, replica: Replica) -> None:
         with self._condition:
@@ -318,16 +324,9 @@ class ServiceGroup:
 
     def _find_replica(self, name: str) -> Replica:
         with self._condition:
-            service = self._services.get(name)
-            replicas = [replica for each in self._services.values() for replica in each.replicas.values()]
-            if service is not None:
-                replicas = sorted(service.replicas.values(), key=lambda replica: (not replica.is_up, replica.number))
-                if replicas:
-                    return replicas[0]
-            for replica in replicas:
-                if replica.name == name:
-                    return replica
-            raise service_errors.unknown_service_error(name, [*self._services])
+            if (replica := group_values.find_replica(self._services, name)) is None:
+                raise service_errors.unknown_service_error(name, [*self._services])
+            return replica
 
     def attempts(self) -> tuple[tuple[Attempt, ...], int]:
         """Returns what containers tried outside of the pod: see `Pod.attempts`."""
@@ -386,7 +385,7 @@ class ServiceGroup:
         with self._operation:
             self.check()
             self._start_anew(service, over)
-            for other in services_above(name, self._services):
+            for other in group_values.services_above(name, self._services):
                 if other.local.request.once:
                     self._start_anew(other, over)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.lazy_dataclass import dataclass
+from envtool.store import layers
 
 if TYPE_CHECKING:
     from envtool.build.context import Context
@@ -30,6 +32,13 @@ class GroupSetting:
     changed: Callable[[ReplicaState], None] | None = None  # called by any thread when a replica changes
     output: Callable[[str, bytes], None] | None = None  # gets what a replica prints; called by one thread
     see_project: Callable[[], ServiceProject] | None = None  # the project as it is now; None: as it was
+
+
+def open_scratch(context: Context, where: str) -> AbstractContextManager[str]:
+    """A context with the directory for what a container writes: "" if that is in memory."""
+    if where != "disk":
+        return nullcontext("")
+    return layers.temp_directory(context.store, remove=context.runner.remove)
 
 
 class ReplicaState(NamedTuple):
@@ -98,3 +107,12 @@ def services_above(name: str, services: Mapping[str, RunningService]) -> list[Ru
         if any(need == name or need in above for need in other.local.request.needs):
             above[other.name] = other
     return [*above.values()]
+
+
+def find_replica(services: Mapping[str, RunningService], name: str) -> Replica | None:
+    """Returns the replica of this name, or the first of the service of this name: one that is up, if there is one."""
+    service = services.get(name)
+    replicas = [replica for each in services.values() for replica in each.replicas.values()]
+    if service is not None and service.replicas:
+        return min(service.replicas.values(), key=lambda replica: (not replica.is_up, replica.number))
+    return next((replica for replica in replicas if replica.name == name), None)

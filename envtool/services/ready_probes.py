@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MAX_LINE = 4096  # bytes of a line that are compared with a regular expression
 _MAX_ANSWER = 4096  # bytes of an HTTP status line
-_MAX_WAITING = 16 << 20  # bytes of output that wait to be compared
+MAX_WAITING = 16 << 20  # bytes of output that wait to be compared
 ATTEMPT_SECONDS = 30.0  # that one attempt may take: a server that is starting may take a question and forget it
 _CONNECT_SECONDS = 1.0
 _READ_SECONDS = 0.1  # that the last output of a command has to arrive
@@ -256,7 +256,7 @@ class LogProbe:
     def _add(self, data: bytes) -> None:
         self._waiting.append(data)
         self._size += len(data)
-        while self._size > _MAX_WAITING:
+        while self._size > MAX_WAITING:
             self._size -= len(self._waiting.popleft())
             self._lost = True
 

@@ -14,7 +14,7 @@ from envtool.container.started import ESTABLISHED, LISTENING, Usage
 from envtool.errors import EnvtoolError, SandboxError
 from envtool.services import service_errors
 from envtool.services.ready import NotReady, await_ready
-from envtool.services.ready_probes import ProbeTarget
+from envtool.services.ready_probes import MAX_WAITING, ProbeTarget
 from envtool.services.service_container import LocalService, ServiceProject, make_service_program, signal_number
 from envtool.store.disk_errors import to_envtool_error
 
@@ -219,7 +219,7 @@ class Replica:
             exits.callback(self._leave_pod)
             self.address = member.address
             program = make_service_program(self.service, site.see_project(), member, scratch)
-            self._log.begin()
+            self._log.begin(MAX_WAITING if any(check.how == "log" for check in self.request.ready) else 0)
             writer, drained = site.pump.open(self._log.feed)
             with site.pod.namespaces(self.name) as joins:
                 try:
@@ -265,6 +265,7 @@ class Replica:
             elif await_ready(request, target, gone, deadline):
                 self._site.pod.set_ready(self.name, ready=True)
                 self._was_ready = True
+                self._log.begin()  # nobody looks for a line in it any more
                 self._set_stage("ready")
         except NotReady as late:
             where, reason = late.where, late.reason

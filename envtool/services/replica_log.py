@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import select
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import IO
 
@@ -26,7 +27,8 @@ class ReplicaLog:
         self._file = file
         self._size = self._lost = 0
         self._tail = b""
-        self._begun = b""  # as `_tail`, of the last start alone
+        self._begun: deque[bytes] = deque()  # of the last start, for who listens later
+        self._begun_size = self._most_begun = 0  # bytes of that, now and at most
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
 
@@ -36,10 +38,17 @@ class ReplicaLog:
             if not self._file.closed:
                 self._write(data)
             self._tail = (self._tail + data)[-TAIL:]
-            self._begun = (self._begun + data)[-TAIL:]
+            self._keep_begun(data)
             listeners = [*self._listeners]
         for listener in listeners:
             listener(data)
+
+    def _keep_begun(self, data: bytes) -> None:
+        if self._most_begun:
+            self._begun.append(data)
+            self._begun_size += len(data)
+        while self._begun_size > self._most_begun:
+            self._begun_size -= len(self._begun.popleft())
 
     def _write(self, data: bytes) -> None:
         descriptor = self._file.fileno()
@@ -60,16 +69,18 @@ class ReplicaLog:
         self._size = 0
         self._write(b"[envtool: %d bytes before this were left out]\n" % self._lost + rest)
 
-    def begin(self) -> None:
-        """Says that the replica starts anew: a line that said it was ready does not say so of this start."""
+    def begin(self, most: int = 0) -> None:
+        """Says that the replica starts anew: a line that said it was ready does not say so of this start. Of what it
+        prints from now on the last `most` bytes are kept for `listen`."""
         with self._lock:
-            self._begun = b""
+            self._most_begun, self._begun_size = most, 0
+            self._begun.clear()
 
     def listen(self, listener: Listener) -> bytes:
-        """Hands what is printed from now on to `listener`. Returns the end of what was printed since the last start."""
+        """Hands what is printed from now on to `listener`. Returns what was kept since the last start."""
         with self._lock:
             self._listeners.append(listener)
-            return self._begun
+            return b"".join(self._begun)
 
     def unlisten(self, listener: Listener) -> None:
         """Hands nothing more to `listener`."""

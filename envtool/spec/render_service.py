@@ -219,7 +219,7 @@ def _check_once(work: LoadContext, node: YamlNode, point: EnvPoint, service: Ser
     if not service.once:
         return
     harmless = {"replicas": service.replicas == 1, "localhost": not service.localhost}
-    for key in ("replicas", "restart", "publish", "localhost"):
+    for key in ("replicas", "restart", "publish", "localhost", "prepare"):
         at = node.get(key)
         if at is None or harmless.get(key) or (key == "restart" and at.value == "never"):
             continue

@@ -59,10 +59,13 @@ class FakePod:
         self._numbers = iter(range(2, 1 << 16))
         self._addresses: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._end = os.eventfd(0, os.EFD_CLOEXEC)
 
     def close(self, *, wait: bool = True) -> None:
         """See Pod."""
         del wait
+        if not self.closed:
+            os.close(self._end)
         self.closed = True
 
     def add_member(self, name: str, service: str = "", *, default_route: bool = False) -> Member:
@@ -131,6 +134,14 @@ class FakePod:
                     far.sendall(b"HTTP/1.1 %d Fake\r\n\r\n" % status)
                 return near
         raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+    def open_end(self) -> int:
+        """See Pod. It is readable after `lose`."""
+        return os.dup(self._end)
+
+    def lose(self) -> None:
+        """Lets the pod be one whose holder has ended."""
+        os.eventfd_write(self._end, 1)
 
     def attempts(self) -> tuple[tuple[Attempt, ...], int]:
         """See Pod."""

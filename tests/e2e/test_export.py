@@ -317,6 +317,46 @@ def test_a_layer_that_was_damaged_in_the_store_does_not_go_out(root_tar):
         assert [path.name for path in place.project.iterdir() if "bad" in path.name] == []
 
 
+STATE = """
+bases: {{small: {{tarball: {{path: root.tar, sha256: {sha256}}}}}}}
+services:
+  kv:
+    base: small
+    layers: [{{run: mkdir -p /opt/kv /srv/kv && chmod 777 /srv/kv}}]
+    command: [cat, /dev/ptmx]
+    ready: {{command: test -e /srv/kv/state}}
+    prepare: {{before: touch /srv/kv/state, data: [/srv/kv]}}
+envs:
+  unit: {{base: small, services: [kv], tasks: {{test: "true"}}}}
+"""
+
+
+def test_prepared_state_goes_nowhere(root_tar, registry):
+    """It is data: no image has it, and no second build of it is compared."""
+    with fresh_place_of("root" if os.geteuid() == 0 else "me") as place:
+        place.write("root.tar", root_tar)
+        place.spec(STATE.format(sha256=hashlib.sha256(root_tar).hexdigest()))
+        done = place.envtool("test")
+        if done.status == 3 and "service" not in done.said:
+            pytest.skip(f"no containers here: {done.err}")
+        assert done.status == 0, done.said
+        word = "the prepared state of service `kv` is data: it is not in the image"
+        done = place.envtool("export", "service:kv", "oci:out")
+        assert (done.status, word in done.err) == (0, True), done.said
+        names = set[str]()
+        for blob in (place.project / "out/blobs/sha256").iterdir():
+            with contextlib.suppress(tarfile.ReadError), tarfile.open(blob) as tar:
+                names.update(tar.getnames())
+        assert {"srv/kv", "opt/kv"} <= names
+        assert "srv/kv/state" not in names
+        assert "prepared state" not in place.envtool("export", "unit", "oci:other").err
+        checked = place.envtool("verify", "service:kv")
+        assert checked.status == 0, checked.said
+        assert "the prepared state of services is data: it is not built again, and not compared" in checked.err
+        pushed = replace(place, environ=registry.variables).envtool("push", "service:kv", registry.name("kv"))
+        assert (pushed.status, word in pushed.err) == (0, True), pushed.said
+
+
 # ---- to a registry ------------------------------------------------------------------------------------------------
 
 

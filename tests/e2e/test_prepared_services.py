@@ -98,6 +98,20 @@ def test_prepared_once_and_kept(project):
     assert printed(project) == ["before", "a seed", "1000", "xx", "x", "404"], "nothing is left of the run before"
 
 
+@pytest.mark.parametrize("replaced", ["/srv/a/kv", "/srv/a"])
+def test_a_directory_that_was_replaced(project, replaced):
+    """What its stack has in a directory that `before` removed and made anew is not there again at later starts."""
+    project.write("server.py", f"{SERVER}# {project.token}\n".replace("/srv/kv", "/srv/a/kv"))
+    layer = "mkdir -p /srv/a/kv && echo old >/srv/a/kv/other && chmod -R 777 /srv"
+    spec = SPEC.replace("    command:", f"    layers: [{{run: {layer}}}]\n    command:").replace("/srv/kv", "/srv/a/kv")
+    before = f"cat /srv/a/kv/other; rm -r {replaced}; mkdir -p /srv/a/kv; echo before >"
+    project.spec(spec.replace("echo before >", before))
+    assert made(project)
+    assert printed(project) == ["before", "a seed", "1000", "xx", "x", "404"]
+    assert not made(project, "--again")
+    assert printed(project) == ["before", "a seed", "1000", "xx", "x", "404"]
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "again"),
     [

@@ -138,6 +138,22 @@ envs:
     project.check_nothing_left()
 
 
+def test_a_line_that_came_long_before_it_was_looked_for(project):
+    """Of several checks that of the log is the last: the line is found, whatever came after it."""
+    project.spec(
+        """\
+services:
+  api:
+    command: "echo here it is; seq 100000; exec python3 server.py 8000"
+    ready: {tcp: 8000, log: "^here it is$", within: 20s}
+envs:
+  unit: {services: [api], tasks: {test: "true"}}
+"""
+    )
+    done = project.envtool("test")
+    assert done.status == 0, done.said
+
+
 def test_exec_and_shell(project):
     project.spec(
         """\
@@ -478,6 +494,28 @@ envs:
         assert not project.left()
     project.spec("envs: {unit: {tasks: {test: 'true'}}}\n")
     assert project.envtool("test").status == 0
+    project.check_nothing_left()
+
+
+def test_a_network_that_is_lost_ends_the_task_at_once(project):
+    """Without its holder no name has an address any more: whatever the task does then says nothing."""
+    project.spec(
+        f"""\
+services:
+  api: {{command: python3 server.py 80, ready: 80}}
+envs:
+  unit: {{services: [api], tasks: {{test: "echo ran; sleep {project.nap}"}}}}
+"""
+    )
+    process = project.start("test")
+    project.until(project.asleep, "it runs")
+    (holder,) = holders(process)
+    began = time.monotonic()
+    os.kill(holder, signal.SIGKILL)
+    done = project.finish(process)
+    assert time.monotonic() - began < 20
+    assert done.status in (1, 3), done.said
+    assert "the containers' network was broken off: its process has ended" in done.said
     project.check_nothing_left()
 
 

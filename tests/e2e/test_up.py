@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -284,6 +286,47 @@ def test_in_the_foreground(up):
     assert "worker-1  ready" in done.err
     assert "worker-1 | working hello\n" in up.finish(follower).out  # it ends with them
     check_nothing_left(up)
+
+
+def test_a_network_that_is_lost_ends_them(up):
+    write(up, worker(up))
+    assert up.envtool("up", "-d").status == 0
+    (manager,) = managers(up)
+    children = [path.read_text().split() for path in Path(f"/proc/{manager}/task").glob("*/children")]
+    (holder,) = [
+        int(number)
+        for number in itertools.chain(*children)
+        if read(f"/proc/{number}/cmdline").startswith(b"envtool: the network")
+    ]
+    os.kill(holder, signal.SIGKILL)
+    up.until(lambda: not services(up), "they end", 20)
+    assert "failed: the containers' network was broken off: its process has ended" in up.envtool("ps").said
+    up.envtool("down")
+    check_nothing_left(up)
+
+
+def test_the_end_of_following_is_quiet(up):
+    write(up, api() + worker(up))
+    started = up.envtool("up", "-d", "-q")
+    assert (started.status, started.out, started.err) == (0, "", ""), "no table"
+    assert "api" in services(up)
+    follower = up.start("logs", "-f")
+    assert b"serving" in follower.stdout.readline() + follower.stdout.readline() + follower.stdout.readline()
+    follower.send_signal(signal.SIGINT)
+    _, err = follower.communicate(timeout=20)
+    assert (follower.returncode, err) == (130, b"")
+    assert services(up)["api"], "they go on"
+
+
+def test_a_command_beside_services_that_run(up):
+    """It is in no network with them, which is said."""
+    text = "envs:\n  unit: {tasks: {test: 'true'}}\n  own: {services: [worker]}\n"
+    up.spec(f"services:{worker(up)}{text}")
+    assert "envtool up" not in up.envtool("exec", "own", "--", "true").err
+    assert up.envtool("up", "-d").status == 0
+    done = up.envtool("exec", "own", "--", "true")
+    assert "but this command has services of its own: `envtool exec --service NAME -- CMD` runs one beside" in done.err
+    assert "but this command cannot reach them" in up.envtool("exec", "unit", "--", "true").err
 
 
 def test_down_ends_one_in_the_foreground(up):

@@ -33,11 +33,18 @@ class Watch:
         self.mark = f"WEBAPP_MARK={uuid.uuid4().hex}"
         self.spaces: set[str] = set()
         self.own = os.readlink("/proc/self/ns/user")
+        self.before = self.listeners()
         spec = yaml.safe_load((WEBAPP / "envtool.yaml").read_text())
         name, _, value = self.mark.partition("=")
         for part in (*spec["services"].values(), *spec["envs"].values()):
             part["set"] = {name: value}
         place.write("envtool.yaml", yaml.safe_dump(spec, sort_keys=False))
+
+    def listeners(self) -> set[str]:
+        """The TCP ports of this machine on which this user's processes listen: none is a run's."""
+        own = str(self.place.caller.uid)
+        rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+        return {row[1] for row in rows if row[3] == "0A" and row[7] == own}
 
     def look(self) -> list[str]:
         """The processes that run; notes their namespaces."""
@@ -70,6 +77,7 @@ class Watch:
         self.place.until(lambda: not self.look(), f"no process of a run: {self.look()}", 20)
         self.place.until(lambda: not self.place.processes(), f"no process: {self.place.processes()}", 20)
         assert not [row for row in self.place.left() if not row.startswith(f"{self.place.store}/tmp/")]
+        assert self.listeners() <= self.before
         if killed:
             assert self.place.envtool("test", "--again").status == 0
         self.place.check_nothing_left(seconds=20)

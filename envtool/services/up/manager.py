@@ -171,6 +171,8 @@ class ServiceManager:
             ready({"ready": True})
             while not self._ended.wait(BEAT_SECONDS):
                 self._claim.touch()
+                if self._group.failure is not None:  # the pod is lost: no service knows another one any more
+                    raise self._group.failure
             self._log.note(f"stopping ({self._reason})")
 
     def _take(self, order: UpOrder) -> LoadedServices:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import threading
 import time
 from dataclasses import replace
@@ -532,6 +533,24 @@ def test_a_service_that_fails_and_names_one_that_it_does_not_need(place, once):
         "its command or variables name `db`, and it may have started before that was ready, or without it: "
         "`needs: [cache, db]`"
     )
+
+
+def test_a_pod_that_is_lost_ends_the_run(place):
+    """At once: whoever waits for the services is woken."""
+    with place.group() as group:
+        group.start(place.locals([service("api")]))
+        assert not select.select([group.cancel], [], [], 0)[0]
+        place.runner.pods[-1].lose()
+        assert select.select([group.cancel], [], [], 10)[0]
+        with pytest.raises(SandboxError) as raised:
+            group.check()
+    assert raised.value.code == "network-lost"
+
+
+def test_a_pod_that_ends_with_its_group_is_not_lost(place):
+    with place.group() as group:
+        group.start(place.locals([service("api")]))
+    assert group.failure is None
 
 
 def test_ports_at_the_loopback_of_a_task(place):

@@ -63,6 +63,7 @@ def probe():
     opened = []
     with tempfile.TemporaryFile() as file, LogPump() as pump:
         log = ReplicaLog(file)
+        log.begin(1000)
 
         def make(how, *, pod=None, container=None, **more):
             target = ProbeTarget("db-1", "10.64.0.2", container or Container(), pod or Pod(), log, pump)

@@ -63,7 +63,7 @@ def test_a_listener_gets_nothing_of_an_earlier_start(file):
     """A check of the log would take a service for ready because it was so before it was started again."""
     log, got = ReplicaLog(file), []
     log.feed(b"ready to accept connections\n")
-    log.begin()
+    log.begin(100)
     log.feed(b"starting\n")
     assert log.listen(got.append) == b"starting\n"
     log.feed(b"ready")
@@ -74,10 +74,27 @@ def test_a_listener_gets_nothing_of_an_earlier_start(file):
 
 def test_listeners_get_what_comes(file):
     log, got = ReplicaLog(file), []
+    log.begin(100)
     log.feed(b"before")
     assert log.listen(got.append) == b"before"
     log.feed(b"one")
     assert got == [b"one"]
+
+
+def test_what_is_kept_for_listeners_is_bounded(file):
+    log = ReplicaLog(file)
+    log.feed(b"nobody will look")
+    assert log.listen(print) == b""
+    log.begin(10)
+    for piece in (b"1234", b"5678", b"9", b"a"):
+        log.feed(piece)
+    assert log.listen(print) == b"123456789a"
+    log.feed(b"b")
+    assert log.listen(print) == b"56789ab"
+    log.begin()
+    assert log.listen(print) == b""
+    log.feed(b"c")
+    assert log.listen(print) == b""
 
 
 def test_one_thread_reads_for_all():

@@ -435,6 +435,8 @@ WRONG = [
     ("services: {m: {command: x, once: true, replicas: 2}}", "2:40", "once", "is to end (`once: true`), and so has no `replicas`"),
     ("services: {m: {command: x, once: true, restart: always}}", "2:40", "once", "has no `restart` -- remove `restart`, or `once`"),
     ("services: {m: {command: x, once: true, publish: 80}}", "2:40", "once", "has no `publish`"),
+    ("services: {m: {command: x, once: true, prepare: y}}", "2:40", "once",
+     "service `m` is to end (`once: true`), and so has no `prepare` -- remove `prepare`, or `once`"),
     ("services: {m: {command: x, once: true, ready: 80}}", "2:40", "once", "is never ready"),
     ("services: {m: {command: x, once: true, localhost: true}}", "2:40", "once", "has no `localhost`"),
     ("services: {m: {command: x, localhost: true, ready: {file: /x}}}", "2:28", "no-port",

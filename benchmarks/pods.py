@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from _bench import Failed, Table, options, run, seconds
 
@@ -193,22 +194,29 @@ def measure_traffic(asked: argparse.Namespace, table: Table) -> None:
                 "envtool: published": lambda work: work(("127.0.0.1", port)),
                 "loopback": lambda work: work(("127.0.0.1", PORT)),
             }
-            works = {
-                "a byte there and back": lambda address: ping(address, 10 * count),
-                "connect, a byte there and back": lambda address: connect(address, count),
-                "send 100 MB": lambda address: send(address, 1 if asked.tiny else 300),
-            }
-            for what, work in works.items():
-                contenders = {who: lambda way=way, work=work: way(work) for who, way in ways.items()}
-                table.measure(what, contenders, rounds, base="loopback")
+            measure_ways(asked, table, ways, count, base="loopback")
             table.measure("a query for a name", {"envtool": lambda: inside(pod, task, lambda: resolve(count))}, rounds)
         os.close(ready)
         os.close(told)
 
 
+def measure_ways(
+    asked: argparse.Namespace, table: Table, ways: dict[str, Any], count: int, *, base: str, before: str = ""
+) -> None:
+    """The same work by each of some ways to a server. A way calls the work with the server's address."""
+    works = {
+        "a byte there and back": lambda address: ping(address, 10 * count),
+        "connect, a byte there and back": lambda address: connect(address, count),
+        "send 100 MB": lambda address: send(address, 1 if asked.tiny else 300),
+    }
+    for what, work in works.items():
+        contenders = {who: lambda way=way, work=work: way(work) for who, way in ways.items()}
+        table.measure(f"{before}{what}", contenders, asked.rounds, base=base)
+
+
 def measure_policy(asked: argparse.Namespace, table: Table) -> None:
     """Connections through the gateway to a server of this machine, by its name and by its loopback, beside direct."""
-    rounds, count = asked.rounds, 20 if asked.tiny else 1000
+    count = 20 if asked.tiny else 1000
     with Pod(spare=1, allow=(f"localhost:{PORT}", f"127.0.0.1:{PORT}")) as pod:
         task = pod.add_member("task")
         ready, told = os.pipe()
@@ -221,14 +229,7 @@ def measure_policy(asked: argparse.Namespace, table: Table) -> None:
                 ),
                 "direct": lambda work: work(("127.0.0.1", PORT)),
             }
-            works = {
-                "policy: a byte there and back": lambda address: ping(address, 10 * count),
-                "policy: connect, a byte there and back": lambda address: connect(address, count),
-                "policy: send 100 MB": lambda address: send(address, 1 if asked.tiny else 300),
-            }
-            for what, work in works.items():
-                contenders = {who: lambda way=way, work=work: way(work) for who, way in ways.items()}
-                table.measure(what, contenders, rounds, base="direct")
+            measure_ways(asked, table, ways, count, base="direct", before="policy: ")
         os.close(ready)
         os.close(told)
 

@@ -44,6 +44,7 @@ shell            `envtool shell ENV`
 signals          handles ^C, SIGTERM and SIGHUP
 store            `envtool store`
 store_tables     text and JSON of `gc` and `store`
+subverbs         verbs that have verbs below them: `store`, `import`
 tables           tables; text and JSON of `list`, `plan`, `lock`, `fetch`, `export`, `push`, `doctor`
 test             `envtool test`
 up               `envtool up [SERVICE...]`

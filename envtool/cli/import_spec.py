@@ -8,8 +8,9 @@ from typing import TextIO
 
 import click
 
-from envtool.cli.common_options import Verb, common_options, read_settings
-from envtool.errors import UsageError, closest_name
+from envtool.cli.common_options import Verb, read_settings
+from envtool.cli.subverbs import SubverbGroup
+from envtool.errors import UsageError
 
 COMPOSE_EXAMPLES = """
 envtool import compose compose.yaml
@@ -18,43 +19,21 @@ envtool import compose --set TAG=1.27 compose.yaml > envtool.yaml
 """
 
 
-class ImportVerbGroup(click.Group):
+class ImportVerbGroup(SubverbGroup):
     """The group of the verbs of `envtool import`: one for each format."""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The verb of this name. Raises UsageError, with the closest name, if there is none."""
-        verb = super().get_command(ctx, cmd_name)
-        if verb is None and not ctx.resilient_parsing and not cmd_name.startswith("-"):
-            close = closest_name(cmd_name, self.commands)
-            hint = f"did you mean `envtool import {close}`?" if close else "`envtool import --help` lists the formats"
-            if os.path.isfile(cmd_name):
-                hint = "say which format it has: `envtool import compose FILE`"
-            raise UsageError(f"unknown format `{cmd_name}`", code="usage.verb", hint=hint)
-        return verb
+    noun = "format"
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the verbs."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, verb.get_short_help_str(80)) for name, verb in self.commands.items()])
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples of all verbs."""
-        with formatter.section("Examples"):
-            for line in COMPOSE_EXAMPLES.strip().split("\n"):
-                formatter.write(f"  {line}\n")
+    def hint(self, name: str) -> str:
+        """As for any verb; for a file, that the format comes before it."""
+        if os.path.isfile(name):
+            return "say which format it has: `envtool import compose FILE`"
+        return super().hint(name)
 
 
-@click.group(
-    "import",
-    cls=ImportVerbGroup,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    subcommand_metavar="VERB ...",
-)
+@click.group("import", cls=ImportVerbGroup, examples=COMPOSE_EXAMPLES)
 def command() -> None:
     """Write an envtool.yaml from the file of another program."""
-
-
-command.params += common_options(container=False)
 
 
 class VariableValue(click.ParamType[tuple[str, str]]):

@@ -6,8 +6,9 @@ import sys
 
 import click
 
-from envtool.cli.common_options import Count, Verb, common_options, read_settings
-from envtool.errors import UsageError, closest_name
+from envtool.cli.common_options import Count, Verb, read_settings
+from envtool.cli.subverbs import SubverbGroup
+from envtool.errors import UsageError
 
 PATH_EXAMPLES = """
 envtool store path
@@ -26,39 +27,9 @@ envtool store remove --yes
 """
 
 
-class StoreVerbGroup(click.Group):
-    """The group of the verbs of `envtool store`."""
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The verb of this name. Raises UsageError, with the closest name, if there is none."""
-        verb = super().get_command(ctx, cmd_name)
-        if verb is None and not ctx.resilient_parsing and not cmd_name.startswith("-"):
-            close = closest_name(cmd_name, self.commands)
-            hint = f"did you mean `envtool store {close}`?" if close else "`envtool store --help` lists the verbs"
-            raise UsageError(f"unknown verb `store {cmd_name}`", code="usage.verb", hint=hint)
-        return verb
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the verbs."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, verb.get_short_help_str(80)) for name, verb in self.commands.items()])
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples of all verbs."""
-        with formatter.section("Examples"):
-            for line in (PATH_EXAMPLES + SIZE_EXAMPLES + VERIFY_EXAMPLES + REMOVE_EXAMPLES).split("\n"):
-                if line:
-                    formatter.write(f"  {line}\n")
-
-
-@click.group(
-    "store", cls=StoreVerbGroup, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB ..."
-)
+@click.group("store", cls=SubverbGroup, examples=PATH_EXAMPLES + SIZE_EXAMPLES + VERIFY_EXAMPLES + REMOVE_EXAMPLES)
 def command() -> None:
     """Show where the store is, how big it is, and whether it is damaged; remove it."""
-
-
-command.params += common_options(container=False)
 
 
 @command.command("path", cls=Verb, examples=PATH_EXAMPLES)

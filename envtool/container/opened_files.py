@@ -14,11 +14,27 @@ import struct
 
 from envtool.container import syscalls
 
-_OPEN, _OVERFLOW = 0x20, 0x4000  # IN_OPEN, IN_Q_OVERFLOW
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OPEN, OVERFLOW = 0x20, 0x4000  # IN_OPEN, IN_Q_OVERFLOW
 _ONLY_DIRECTORIES, _NO_LINK = 0x01000000, 0x02000000  # IN_ONLYDIR, IN_DONT_FOLLOW
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 _EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name
 _NUMBER = struct.Struct("i")
+
+
+def unpack_events(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yields the events that one read of an inotify instance returned: the number of the watch, the mask, and the name
+    in the watched directory, b"" for the directory itself.
+    """
+    position = 0
+    while position < len(data):
+        number, mask, _, length = _EVENT.unpack_from(data, position)
+        start = position + _EVENT.size
+        position = start + length
+        yield number, mask, data[start:position].rstrip(b"\0")
 
 
 class OpenedFilesWatch:
@@ -48,12 +64,8 @@ class OpenedFilesWatch:
         directories = dict(zip(numbers, self._directories, strict=True))
         paths: set[str] = set()
         while events := self._read():
-            position = 0
-            while position < len(events):
-                number, mask, _, length = _EVENT.unpack_from(events, position)
-                name = events[position + _EVENT.size : position + _EVENT.size + length].rstrip(b"\0")
-                position += _EVENT.size + length
-                if mask & _OVERFLOW:
+            for number, mask, name in unpack_events(events):
+                if mask & OVERFLOW:
                     return None
                 if mask & _OPEN and number in directories:
                     paths.add(f"{directories[number]}/{os.fsdecode(name)}" if name else directories[number])

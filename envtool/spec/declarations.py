@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.api import PROJECT, Kind
@@ -229,7 +230,7 @@ def make_layer(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, 
     that of its declaration."""
     name = name or declared.name
     if not declared.templated and (ready := work.ready_layers.get(id(declared))) is not None:
-        return ready if ready.name == name else _rename_layer(ready, name)
+        return ready if ready.name == name else replace(ready, name=name)
     layer = LayerSpec(
         name=name,
         kind=declared.kind.name,
@@ -242,18 +243,6 @@ def make_layer(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, 
     if not declared.templated:
         work.ready_layers[id(declared)] = layer
     return layer
-
-
-def _rename_layer(spec: LayerSpec, name: str) -> LayerSpec:
-    return LayerSpec(
-        name=name,
-        kind=spec.kind,
-        options=spec.options,
-        where=spec.where,
-        needs=spec.needs,
-        set=spec.set,
-        directory=spec.directory,
-    )
 
 
 def _options(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, sort: str) -> Json:

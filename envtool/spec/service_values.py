@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.fs.sizes import natural
 from envtool.model import Prepare, Publish, ReadyCheck
-from envtool.spec import scalar_types
-from envtool.spec.declarations import check_pattern, note_outside_project
 from envtool.spec.service_schema import READY_KEYS
-from envtool.spec.tasks import make_command, make_commands, render_duration
+from envtool.spec.tasks import make_command, make_commands, render_duration, render_patterns
 from envtool.spec.template import is_template
 
 if TYPE_CHECKING:
@@ -199,23 +197,10 @@ def render_prepare(
     if isinstance(node.value, dict):
         run, first = node.get("run"), node.get("before")
         before = make_commands(work, first, scope, f"`prepare` of {label}") if first is not None else ()
-        inputs = _inputs(work, node.get("inputs"), scope, directory)
+        inputs = render_patterns(work, node.get("inputs"), scope, directory)
         data = _data(work, node.get("data"), scope)
     commands = make_commands(work, run, scope, f"`prepare` of {label}") if run is not None else ()
     return Prepare(where=node.where, before=before, run=commands, inputs=inputs, data=data)
-
-
-def _inputs(work: LoadContext, node: YamlNode | None, scope: Scope, directory: str) -> tuple[str, ...]:
-    patterns: list[str] = []
-    for item in node.items() if node is not None else ():
-        path = work.text(item, scope)
-        pattern = scalar_types.resolve_project_path(path, directory)
-        if pattern is not None:
-            check_pattern(work, item, path)
-            patterns.append(pattern)
-        elif path or not is_template(item.value):
-            note_outside_project(work, item, path)
-    return tuple(patterns)
 
 
 def _data(work: LoadContext, node: YamlNode | None, scope: Scope) -> tuple[str, ...]:

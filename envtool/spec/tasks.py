@@ -46,7 +46,7 @@ def make_tasks(
                 name=verb,
                 commands=make_commands(work, run, scope, f"task `{verb}`"),
                 where=where,
-                outputs=_outputs(work, fields.get("outputs"), scope, directory),
+                outputs=render_patterns(work, fields.get("outputs"), scope, directory, outputs=True),
                 outputs_limit=own_limit if own_limit is not None else limit,
                 timeout=own_timeout if own_timeout is not None else timeout,
                 user=_user(work, fields.get("user"), scope) or user or USERS[0],
@@ -129,14 +129,18 @@ def _split_args(scope: Scope) -> list[str]:
     return shlex.split(args)
 
 
-def _outputs(work: LoadContext, node: YamlNode | None, scope: Scope, directory: str) -> tuple[str, ...]:
+def render_patterns(
+    work: LoadContext, node: YamlNode | None, scope: Scope, directory: str, *, outputs: bool = False
+) -> tuple[str, ...]:
+    """Returns a list of patterns of the project's files, relative to the project. Notes one that leads out of it, and
+    among `outputs` one of git's own files."""
     patterns: list[str] = []
     for item in node.items() if node is not None else []:
         if not isinstance(item.value, str):
             continue
         path = work.text(item, scope)
         pattern = scalar_types.resolve_project_path(path, directory)
-        if pattern is not None and ".git" in pattern.casefold().split("/"):
+        if outputs and pattern is not None and ".git" in pattern.casefold().split("/"):
             hint = "git obeys what is in it: a task that has to change it does so outside of envtool"
             work.problems.add(item, f"`{path}` is never an output", code="output", hint=hint)
         elif pattern is not None:

@@ -6,19 +6,18 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from contextlib import suppress
 from typing import NamedTuple
 
 from envtool.container import syscalls
+from envtool.container.opened_files import OVERFLOW, unpack_events
 from envtool.errors import SandboxError
 
 MODIFY, ATTRIBUTES, CLOSED, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x2, 0x4, 0x8, 0x40, 0x80, 0x100, 0x200
-_OVERFLOW, _IGNORED, _IS_DIRECTORY = 0x4000, 0x8000, 0x40000000
+_IGNORED, _IS_DIRECTORY = 0x8000, 0x40000000
 _ONLY_DIRECTORIES, _NO_LINK = 0x01000000, 0x02000000
 CHANGES = MODIFY | CLOSED | ATTRIBUTES | MOVED_FROM | MOVED_TO | CREATE | DELETE
 NAMES = MOVED_FROM | MOVED_TO | CREATE | DELETE  # what changes which names there are
-_EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name
 _BUFFER = 1 << 18
 _FULL = (errno.ENOSPC, errno.ENOMEM)
 
@@ -95,12 +94,8 @@ class TreeWatch:
         """Returns the events since the last call. Does not block."""
         events: list[TreeEvent] = []
         while data := self._read():
-            position = 0
-            while position < len(data):
-                number, mask, _, length = _EVENT.unpack_from(data, position)
-                name = data[position + _EVENT.size : position + _EVENT.size + length].rstrip(b"\0")
-                position += _EVENT.size + length
-                if mask & _OVERFLOW:
+            for number, mask, name in unpack_events(data):
+                if mask & OVERFLOW:
                     events.append(TreeEvent("", lost=True))
                 elif mask & _IGNORED:
                     self._numbers.pop(self._paths.pop(number, ""), None)

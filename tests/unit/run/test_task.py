@@ -25,10 +25,7 @@ class Place:
         self.world = World(top)
         self.runner = FakeRunner()
         self.world.context = replace(self.world.context, runner=self.runner)
-        for key in ("k1", "k2"):
-            os.makedirs(self.world.store.path("layers", key))
-            with open(self.world.store.path("layers", key, "layer.json"), "w") as file:
-                file.write("{}")
+        self.world.put_layers()
 
     def prepare(self, *, env=ENV, task=TASK):
         stack = stack_of()

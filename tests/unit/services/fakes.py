@@ -38,10 +38,7 @@ class Place:
         self.runner = FakeRunner()
         self.world.context = replace(self.world.context, runner=self.runner)
         self.changes = []
-        for key in ("k1", "k2"):
-            os.makedirs(self.world.store.path("layers", key))
-            with open(self.world.store.path("layers", key, "layer.json"), "w") as file:
-                file.write("{}")
+        self.world.put_layers()
         self.stack = stack_of()
         for made in self.stack.layers:
             made.resolved.node.kind.image_config = lambda request, pins: {}

@@ -15,6 +15,7 @@ from envtool.container.started import ESTABLISHED, TcpSocket
 from envtool.errors import EnvtoolError, Interrupted, SandboxError, ServiceError, StoreError
 from envtool.events import Noted
 from envtool.model import Command, Publish, Where
+from envtool.services import group as groups
 from envtool.services import replica as replicas
 from envtool.services.group_values import RunningService, services_above
 from envtool.services.up.standing_group import StandingGroup
@@ -638,45 +639,37 @@ def test_stop_one_and_the_others_stay(place):
         assert group.failure is None
 
 
+@pytest.fixture
+def stubborn(place, monkeypatch):
+    """A service `a` that does not end by itself, and an interrupt that gives it 50 ms."""
+
+    def ignore_signals(container):
+        container.handled.add(15)
+        container.wait()
+
+    monkeypatch.setattr(groups, "INTERRUPT_GRACE", 0.05)
+    place.runner.on("run-a", ignore_signals)
+
+
+@pytest.mark.usefixtures("stubborn")
 def test_an_interrupt_shortens_the_grace(place):
-    from envtool.services import group as groups
-
-    def stubborn(container):
-        container.handled.add(15)
-        container.wait()
-
-    place.runner.on("run-a", stubborn)
-    old, groups.INTERRUPT_GRACE = groups.INTERRUPT_GRACE, 0.05
-    try:
-        with place.group() as group:
-            group.start(place.locals([service("a", grace=60.0)]))
-            place.world.cancel.set(2)
-            began = time.monotonic()
-            while not group.interrupted:
-                time.sleep(0.001)
-        assert time.monotonic() - began < 30, "half of its own grace"
-    finally:
-        groups.INTERRUPT_GRACE = old
+    with place.group() as group:
+        group.start(place.locals([service("a", grace=60.0)]))
+        place.world.cancel.set(2)
+        began = time.monotonic()
+        while not group.interrupted:
+            time.sleep(0.001)
+    assert time.monotonic() - began < 30, "half of its own grace"
 
 
+@pytest.mark.usefixtures("stubborn")
 def test_an_interrupt_shortens_a_grace_that_has_begun(place):
-    from envtool.services import group as groups
-
-    def stubborn(container):
-        container.handled.add(15)
-        container.wait()
-
-    place.runner.on("run-a", stubborn)
-    old, groups.INTERRUPT_GRACE = groups.INTERRUPT_GRACE, 0.05
-    try:
-        with place.group() as group:
-            group.start(place.locals([service("a", grace=60.0)]))
-            began = time.monotonic()
-            threading.Timer(0.2, place.world.cancel.set, (1,)).start()
-            group.stop()
-            assert 0.2 < time.monotonic() - began < 30
-    finally:
-        groups.INTERRUPT_GRACE = old
+    with place.group() as group:
+        group.start(place.locals([service("a", grace=60.0)]))
+        began = time.monotonic()
+        threading.Timer(0.2, place.world.cancel.set, (1,)).start()
+        group.stop()
+        assert 0.2 < time.monotonic() - began < 30
 
 
 def test_a_group_that_a_failure_does_not_end(place):

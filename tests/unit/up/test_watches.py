@@ -51,6 +51,21 @@ def running(work):
         assert not thread.is_alive()
 
 
+@contextlib.contextmanager
+def guarded(project):
+    """A guard of the project's checkout that runs, and the paths that it reports."""
+    found: list[str] = []
+    reader, writer = os.pipe()
+    guard = CheckoutGuard(checkout(project), reader, found.append)
+    guard.start()
+    with running(lambda _: guard.run()):
+        try:
+            yield guard, found
+        finally:
+            os.close(writer)
+    os.close(reader)
+
+
 @pytest.mark.parametrize("name", ["..git", "..", "sub/..x"])
 def test_the_directory_that_a_git_file_names(project, name):
     """A name may begin with two points and be in the checkout."""
@@ -192,12 +207,7 @@ def test_what_the_guard_reports(project, tmp_path, line, path):
 
 def test_the_guard_outlives_what_vanishes(project):
     """Files that come and go while it looks, as git's own do, do not end it."""
-    made = checkout(project)
-    found: list[str] = []
-    reader, writer = os.pipe()
-    guard = CheckoutGuard(made, reader, found.append)
-    guard.start()
-    with running(lambda _: guard.run()):
+    with guarded(project) as (_, found):
         shell(
             project,
             "for i in $(seq 150); do mkdir -p t/objects t/refs; echo > t/HEAD.lock; rm -r t; mkdir objects refs;"
@@ -206,8 +216,6 @@ def test_the_guard_outlives_what_vanishes(project):
         assert not found
         shell(project, "git init -q --bare last")
         until(lambda: found)
-        os.close(writer)
-    os.close(reader)
     assert {*found} == {"last"}
 
 
@@ -232,18 +240,11 @@ def test_what_cannot_be_watched_any_more_is_reported(project, monkeypatch):
 
 def test_what_the_guard_lets_pass(project):
     shell(project, "git init -q sub/inner")
-    made = checkout(project)
-    found: list[str] = []
-    reader, writer = os.pipe()
-    guard = CheckoutGuard(made, reader, found.append)
-    guard.start()
-    with running(lambda _: guard.run()):
+    with guarded(project) as (guard, found):
         shell(
             project,
             "mkdir -p objects refs; echo 1 > HEADS; echo 2 > a.py; rm -r ign; mv sub other; touch .gitignore; echo 1 > .git/x",
         )
         time.sleep(0.3)
         assert "other/inner/.git" in [item.path for item in guard.protected()]
-        os.close(writer)
-    os.close(reader)
     assert not found

@@ -23,7 +23,7 @@ from envtool.model import Spec
 from envtool.plan.graph import Graph, build_graph
 from envtool.project import own_logs
 from envtool.project.source_files import ProjectFiles
-from envtool.run import fast_exec
+from envtool.run import fast_exec, machine_watches
 from envtool.run.valid_documents import ValidDocuments
 from envtool.store import store, temp_dirs
 
@@ -94,8 +94,8 @@ def open_project(
 def open_for_building(
     request: CommandRequest, emit: Emit, cancel: Cancel, *, parts: bool = True
 ) -> Iterator[OpenProject]:
-    """Open a project for a verb that builds layers. At the end it waits for the pushes to the team cache. Raises as
-    open_project."""
+    """Open a project for a verb that builds layers. At the end it waits for the pushes to the team cache, and ends the
+    watches of this machine. Raises as open_project."""
     project = open_project(request, emit, cancel, parts=parts)
     try:
         yield project
@@ -104,6 +104,7 @@ def open_for_building(
             project.context.share.close()
         if cancel.is_set():  # the process may be ended before its garbage collector releases the leases
             project.context.leases.close()
+        machine_watches.close_watches(project.context.shared)
 
 
 def _connect_team_cache(spec: Spec, opened_store: store.Store, emit: Emit, cancel: Cancel) -> TeamCacheClient | None:

@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 from envtool.app import all_problems
@@ -80,8 +80,9 @@ def _run_in_envs(
     pool = ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env")
     try:
         futures = [pool.submit(run_one, *pair) for pair in selected]
-        while wait(futures, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION).not_done:
-            if (cancel.is_set() and grace.is_over()) or any(future.done() and future.exception() for future in futures):
+        ended = _watch_futures(futures)
+        while not ended.wait(POLL_SECONDS):
+            if cancel.is_set() and grace.is_over():
                 break
         results = tuple(
             _result_without_run(*pair, "interrupted", "not waited for")
@@ -103,6 +104,21 @@ def _run_in_envs(
         traces.sort(key=lambda trace: order[trace.env.name, trace.task])
         _write_fast_plan(request, project, traces, started)
     return results
+
+
+def _watch_futures(futures: Sequence[Future[Result]]) -> threading.Event:
+    """Returns an event that is set once all are done, or one has raised. (concurrent.futures.wait, called at intervals,
+    looks at each of them each time.)"""
+    ended, pending = threading.Event(), {*futures}
+
+    def on_done(future: Future[Result]) -> None:
+        pending.discard(future)
+        if not pending or future.cancelled() or future.exception():
+            ended.set()
+
+    for future in futures:
+        future.add_done_callback(on_done)
+    return ended
 
 
 def _select_tasks(request: CommandRequest, spec: Spec, name: str) -> list[tuple[Env, Task]]:

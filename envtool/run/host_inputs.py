@@ -13,8 +13,9 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from envtool.api import PROJECT, Looked
+from envtool.api import PROJECT
 from envtool.build.context import Context
 from envtool.build.stack import KnownStack, merge_host_files, opened_files_question, shown_host_files
 from envtool.errors import EnvtoolError
@@ -22,8 +23,11 @@ from envtool.fs.beneath import real_path
 from envtool.lazy_dataclass import dataclass
 from envtool.model import Json
 from envtool.project import git, snapshot, source_files
-from envtool.run import host_state, task_git
+from envtool.run import host_state, machine_watches, task_git
 from envtool.store import answer_cache
+
+if TYPE_CHECKING:
+    from envtool.container.opened_files import OpenedWindow, SharedWatch
 
 INDEX = ("ls-files", "-s", "-t", "-z", "--", ".")
 MAX_HASHED = 1 << 20  # bytes of a file of git's that is hashed: of a larger file, size and times count
@@ -43,7 +47,7 @@ class HostInputs:
     """What one task can reach, read before it starts. `opened` is set when it has ended: the files that it opened, None
     if that is not known."""
 
-    __slots__ = ("_began", "_directories", "_machine", "_states", "opened")
+    __slots__ = ("_began", "_directories", "_machine", "_shared", "_states", "opened")
 
     def __init__(
         self, stack: KnownStack, context: Context, beside: Sequence[KnownStack] = (), states: Sequence[str] = ()
@@ -57,11 +61,36 @@ class HostInputs:
         }
         self._began = time.time_ns()
         self.opened: tuple[str, ...] | None = None
+        self._shared: tuple[SharedWatch, OpenedWindow] | None = None
 
     @property
     def watch(self) -> tuple[str, ...]:
         """Directories of the container in which the kernel has to report what the task opens."""
         return (*(self._machine.trees if self._machine else ()), *self._directories)
+
+    @contextlib.contextmanager
+    def watching(self, context: Context) -> Iterator[tuple[str, ...]]:
+        """For the time of one container: the run's own watch reports what is opened of this machine. Gives the
+        directories that the container has to watch itself; all of them, if this machine's cannot be watched so."""
+        shared = machine_watches.find_watch(self._machine.trees, context.shared) if self._machine else None
+        if shared is None:
+            yield self.watch
+            return
+        self._shared = shared, shared.begin()
+        try:
+            yield (*self._directories,)
+        finally:
+            shared.end(self._shared[1])
+            self._shared = None
+
+    def set_opened(self, opened: tuple[str, ...] | None) -> None:
+        """Notes what was opened, once the container has ended: `opened` are the files in the directories that it
+        watched itself, None if those are not known."""
+        if self._shared is not None:
+            watch, window = self._shared
+            of_machine, of_git = watch.end(window), opened if self._directories else ()
+            opened = None if of_machine is None or of_git is None else (*of_machine, *of_git)
+        self.opened = opened
 
     def add_opened(self, opened: tuple[str, ...] | None) -> None:
         """Adds what services opened; None: that is not known."""
@@ -86,8 +115,8 @@ class HostInputs:
         if self._machine is None:
             return True
         prepared = [answer_cache.get(context.store, opened_files_question("layer", key)) for key in self._states]
-        decisive = _decisive_state(self._machine, [self.opened, *prepared])
-        return host_state.is_unchanged(*host_state.pack(decisive))
+        opened = _merge_opened([self.opened, *prepared])
+        return host_state.are_decisive_unchanged(self._machine.states, self._machine.trees, opened)
 
     def note(self, key: str, context: Context) -> None:
         """Stores which files of this machine were opened for the result of this key."""
@@ -95,7 +124,7 @@ class HostInputs:
             trees = {*self._machine.trees}
             opened_paths: Json = None
             if self.opened is not None:
-                opened_paths = [path for path in self.opened if os.path.dirname(path) in trees]
+                opened_paths = [path for path in self.opened if path.rpartition("/")[0] in trees]
             answer_cache.put(context.store, opened_files_question("result", key), opened_paths)
 
 
@@ -116,18 +145,16 @@ def result_host_state(
         return {}
     above = [made.resolved.key for stack in shown for made in (*stack.layers, *stack.other_stages)[1:]]
     questions = [opened_files_question("layer", layer) for layer in (*above, *states)]
-    return _decisive_state(
-        host,
-        [answer_cache.get(context.store, question) for question in (*questions, opened_files_question("result", key))],
-    )
+    answers = [
+        answer_cache.get(context.store, question) for question in (*questions, opened_files_question("result", key))
+    ]
+    return host_state.decisive_states(host.states, host.trees, _merge_opened(answers))
 
 
-def _decisive_state(host: Looked, answers: Sequence[Iterable[str] | None]) -> dict[str, int]:
-    known_paths = [paths for paths in answers if paths is not None]
-    opened_paths = (
-        frozenset(path for paths in known_paths for path in paths) if len(known_paths) == len(answers) else None
-    )
-    return host_state.decisive_states(host.states, host.trees, opened_paths)
+def _merge_opened(answers: Sequence[Iterable[str] | None]) -> frozenset[str] | None:
+    """Returns all opened files; None if one of the answers is not known."""
+    known = [paths for paths in answers if paths is not None]
+    return frozenset(path for paths in known for path in paths) if len(known) == len(answers) else None
 
 
 # ---- git -------------------------------------------------------------------------------------------------------------

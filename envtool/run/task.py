@@ -40,7 +40,8 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
             watch=reach.watch if reach else (),
         )
         if task.pod is None:
-            return _run_tracked(task, reach, project)
+            with reach.watching(context) if reach else nullcontext(()) as watch:
+                return _run_tracked(task, reach, project._replace(watch=watch))
         log_directory = os.path.dirname(call.log)
         with task_services.open_group(
             context, task.pod, task.request.env, task.request.task, log_directory, project
@@ -131,7 +132,7 @@ def _run(
                 _write_failure(tee.writer, group.failure)
             tee.close()
             if reach:
-                reach.opened = ended.opened
+                reach.set_opened(ended.opened)
             return ended, tee.text(1 << 16) if ended.status else ""
 
 

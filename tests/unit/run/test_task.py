@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
 from envtool.errors import SandboxError, StoreError
 from envtool.events import Finished, Output, Started
-from envtool.model import Command
+from envtool.model import Command, Looked
+from envtool.run import machine_watches
+from envtool.run.host_inputs import HostInputs
 from envtool.run.prepared_task import PreparedTask
 from envtool.run.task import run_task
 from envtool.run.task_container import make_request
 from envtool.testing import FakeRunner
-from tests.unit.run.fakes import ENV, TASK, World, stack_of
+from tests.unit.run.fakes import ENV, TASK, World, layer, stack_of
 
 
 class Place:
@@ -177,12 +178,42 @@ def test_a_file_of_the_spec_is_no_output(place):
     assert seen == [("envtool.yaml",)]
 
 
-def test_what_it_opened_is_known_afterwards(place):
+def on_host(tree):
+    """A stack that shows a directory of this machine."""
+    return replace(stack_of(), layers=(layer("d1", "k1", looked=Looked(states={}, trees=(tree,))),))
+
+
+def test_what_it_opened_is_known_afterwards(place, tmp_path):
+    gone = str(tmp_path / "gone")
+
     def opens(container):
-        assert container.program.watch == ("/usr",)
+        assert gone in container.program.watch  # it cannot be watched from outside
         container.exit.opened = ("/usr/bin/cc",)
 
     place.runner.on("true", opens)
-    reach = SimpleNamespace(watch=("/usr",), opened=None)
+    reach = HostInputs(on_host(gone), place.world.context)
     place.run(reach=reach)
     assert reach.opened == ("/usr/bin/cc",)
+
+
+def test_this_machine_is_watched_from_outside(place, tmp_path):
+    """By one watch for all tasks; each gets what was opened while it ran."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("a", "b"):
+        (tree / name).write_text("")
+
+    def opens(container):
+        assert str(tree) not in container.program.watch
+        (tree / "b").read_text()
+
+    place.runner.on("true", opens)
+    (tree / "a").read_text()
+    for _ in range(2):
+        reach = HostInputs(on_host(str(tree)), place.world.context)
+        place.run(reach=reach)
+        assert reach.opened == (str(tree / "b"),)
+    watch = machine_watches.find_watch((str(tree),), place.world.context.shared)
+    assert watch is machine_watches.find_watch((str(tree),), place.world.context.shared)
+    machine_watches.close_watches(place.world.context.shared)
+    assert machine_watches.find_watch((str(tree),), place.world.context.shared) is None

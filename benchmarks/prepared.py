@@ -1,9 +1,11 @@
-"""A seeded PostgreSQL, from the whole command to its first answer: on prepared state, and as others do it.
+"""A seeded PostgreSQL, from the start of the command to its first answer: on prepared state, and as others do it.
 
 All run this machine's own PostgreSQL with the same settings (fsync=off) and the same seed, a table of 20,000 rows:
-envtool and podman from one small root, of which podman has our export. The table says how each does it. podman's own
-client is not counted: psql of this machine asks its server by a socket, and its end is a kill, which is less than a
-user of compose waits for. The CPU time leaves podman out: its containers are no children of its command.
+envtool and podman from one small root, of which podman has our export. All ask by the same lines of shell (CLIENT),
+again and again until psql has the right number of rows, and print the time then: that is the first answer. "The whole
+command" is the same runs with the end of the server. The table says how each does it. podman has no client in a
+container: psql of this machine asks by a socket, and its end is a kill, which is less than a user of compose waits for.
+The CPU time leaves podman out: its containers are no children of its command.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import glob
 import hashlib
 import itertools
 import os
+import re
 import shlex
 import shutil
 import subprocess
+import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -73,28 +77,42 @@ envs:
     base: pg
     services: [db]
     tasks:
-      test: {bin}/psql -Atc 'select count(*) from items' | grep -qx 20000
+      test: |
+{client}
   host:
     base: host
     services: [db]
     tasks:
-      one: {bin}/psql -Atc 'select count(*) from items' | grep -qx 20000
+      one: |
+{client}
       fresh: |
         for number in $(seq 10); do
           envtool-fresh db
-          {bin}/psql -Atc 'select count(*) from items' | grep -qx 20000
+{client}
         done
+"""
+# $psql: with the options that lead to the server. It listens before it accepts, so that the first tries may fail.
+CLIENT = """tries=0
+until $psql -Atc 'select count(*) from items' postgres 2>/dev/null | grep -qx 20000; do
+  tries=$((tries + 1))
+  [ $tries -lt 6000 ] || exit 1
+  sleep 0.005
+done
+date +answer:%s%N
 """
 SEED = """create table items (id int primary key, t text);
 insert into items select i, md5(i::text) from generate_series(1, 20000) i;
 """
 # $1: PostgreSQL's programs, $2: an empty directory, or one with the data; $3: the seed, where it is to be made
 HOST = """set -e
+psql="$1/psql -h $2 -U envtool"
 [ -z "$3" ] || "$1/initdb" -D "$2/pg" -U envtool --auth=trust >/dev/null
 "$1/postgres" -D "$2/pg" -k "$2" -c listen_addresses= -c fsync=off >"$2/log" 2>&1 &
-until "$1/psql" -h "$2" -U envtool -Atc 'select 1' postgres >/dev/null 2>&1; do sleep 0.005; done
-[ -z "$3" ] || "$1/psql" -q -h "$2" -U envtool -f "$3" postgres
-"$1/psql" -h "$2" -U envtool -Atc 'select count(*) from items' postgres | grep -qx 20000
+if [ -n "$3" ]; then
+  until $psql -c 'select 1' postgres >/dev/null 2>&1; do sleep 0.005; done
+  $psql -q -f "$3" postgres
+fi
+{client}
 kill -INT $!
 wait $!
 """
@@ -121,22 +139,16 @@ CMD []
 USER = "1000:1000"
 # $1: PostgreSQL's programs, $2: the directory with the socket, $3: the container; then the command that starts it
 ANSWER = """set -e
-programs=$1 socket=$2 name=$3 podman=$4
+psql="$1/psql -h $2 -U envtool" name=$3 podman=$4
 shift 4
 $podman run --detach --name "$name" "$@" >/dev/null
-tries=0
-until "$programs/psql" -h "$socket" -U envtool -Atc 'select count(*) from items' postgres 2>/dev/null | grep -qx 20000
-do
-  tries=$((tries + 1))
-  [ $tries -lt 6000 ] || { $podman logs "$name" >&2; exit 1; }
-  sleep 0.005
-done
+{client}
 $podman rm --force --time 0 "$name" >/dev/null
 """
 LIMITS = ("--pull=never", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000")
 # What podman's containers are started with: the first that this machine allows
 WAYS = ((), ("--network=none",), ("--network=none", "--cgroups=disabled"), ("--network=host", "--cgroups=disabled"))
-FEW = ("sh", "grep", "sleep", "true")
+FEW = ("sh", "grep", "sleep", "date", "true")
 CLONES = 20
 
 
@@ -162,11 +174,32 @@ def root(programs: str, to: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+class Watch:
+    """Runs commands whose output has a line of CLIENT, and keeps the times of all whole commands by contender."""
+
+    def __init__(self) -> None:
+        self.whole: dict[str, list[float]] = {}
+
+    def answer(
+        self, who: str, *words: str | os.PathLike[str], log: Path | None = None, cwd: Path | None = None
+    ) -> float:
+        """Seconds from the start of a command to the last answer that it, or the file `log`, notes. Raises Failed."""
+        began, started = time.time_ns(), time.perf_counter()
+        done = subprocess.run(words, cwd=cwd or "/", stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        self.whole.setdefault(who, []).append(time.perf_counter() - started)
+        printed = log.read_bytes() if log and not done.returncode else done.stdout
+        notes = re.findall(rb"^answer:(\d+)$", printed, re.MULTILINE)
+        if done.returncode or not notes:
+            said = (done.stderr or printed).decode(errors="replace").strip()
+            raise Failed(f"{' '.join(map(os.fspath, words[:8]))}: status {done.returncode}: {said[-600:]}")
+        return (int(notes[-1]) - began) / 1e9
+
+
 class Podman:
     """Containers of the very stack that the service has: our export, with an entrypoint."""
 
-    def __init__(self, storage: Storage, work: Path, programs: str) -> None:
-        self._words, self._work, self._programs = storage.words("podman"), work, programs
+    def __init__(self, storage: Storage, work: Path, programs: str, watch: Watch) -> None:
+        self._words, self._work, self._programs, self._watch = storage.words("podman"), work, programs, watch
         self._numbers = itertools.count()
         self.way: tuple[str, ...] = ()
 
@@ -219,17 +252,18 @@ class Podman:
     def _options(self, socket: Path) -> list[str]:
         return [*LIMITS, *self.way, f"--volume={socket}:/socket"]
 
-    def answer(self, image: str) -> float:
-        """Seconds of one start, the right answer to psql of this machine, and the end."""
+    def answer(self, who: str) -> float:
+        """Seconds of one start until the right answer to psql of this machine."""
         socket = self._socket()
         name = socket.name
-        options = [*self._options(socket), image]
+        options = [*self._options(socket), IMAGES[who]]
         words = shlex.join(self._words)
-        return seconds("sh", "-c", ANSWER, "sh", self._programs, socket, name, words, *options)
+        script = ANSWER.format(client=CLIENT)
+        return self._watch.answer(who, "sh", "-c", script, "sh", self._programs, socket, name, words, *options)
 
 
-def host(top: Path, programs: str, *, seed: bool) -> float:
-    """Seconds of one start on the host; PostgreSQL refuses to be root's."""
+def host(watch: Watch, top: Path, programs: str, *, seed: bool) -> float:
+    """Seconds of one start on the host until its answer; PostgreSQL refuses to be root's."""
     place = top / "host"
     if seed:
         shutil.rmtree(place, ignore_errors=True)
@@ -240,7 +274,21 @@ def host(top: Path, programs: str, *, seed: bool) -> float:
     # The server refuses root; the directories above its own may be closed to others.
     search = [f"--{sort}-caps=+dac_read_search" for sort in ("inh", "ambient")]
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *search] if os.geteuid() == 0 else []
-    return seconds(*user, "sh", "-c", HOST, "sh", programs, place, top / "seed.sql" if seed else "")
+    script = HOST.format(client=CLIENT)
+    who = INITDB if seed else RESTART
+    return watch.answer(who, *user, "sh", "-c", script, "sh", programs, place, top / "seed.sql" if seed else "")
+
+
+def spec(programs: str, digest: str) -> str:
+    """The spec, whose tasks have CLIENT at their own depth."""
+    client = f"psql={programs}/psql\n{CLIENT}"
+    text = SPEC.format(bin=programs, digest=digest, client="@")
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if line == "@":
+            depth = 8 if lines[number - 1].endswith("|") else 10
+            lines[number] = textwrap.indent(client.rstrip(), " " * depth)
+    return "\n".join([*lines, ""])
 
 
 def clones(envtool: str, project: Path, count: int) -> float:
@@ -255,14 +303,14 @@ def clones(envtool: str, project: Path, count: int) -> float:
 
 
 def podman(
-    asked: argparse.Namespace, table: Table, storage: Storage, work: Path, programs: str
+    asked: argparse.Namespace, table: Table, storage: Storage, work: Path, programs: str, watch: Watch
 ) -> dict[str, Callable[[], float]]:
     """podman's contenders, or none, and the table says why."""
     if not table.installed("podman"):
         return {}
     archive = work / "db.tar"
     seconds(asked.envtool, "-C", work / "project", "export", "service:db", archive)
-    peer = Podman(storage, work, programs)
+    peer = Podman(storage, work, programs, watch)
     try:
         peer.make_images(archive)
     except Failed as failed:
@@ -271,7 +319,7 @@ def podman(
     flags = " ".join((*LIMITS, *peer.way))
     for who, way in PODMAN.items():
         table.ways[who] = f"{way}; podman run --detach {flags}"
-    return {who: functools.partial(peer.answer, image) for who, image in IMAGES.items()}
+    return {who: functools.partial(peer.answer, who) for who in IMAGES}
 
 
 def main(asked: argparse.Namespace, table: Table) -> None:
@@ -285,22 +333,28 @@ def main(asked: argparse.Namespace, table: Table) -> None:
         project = top / "project"
         project.mkdir()
         digest = root(programs, project / "root.tar")
-        (project / "envtool.yaml").write_text(SPEC.format(bin=programs, digest=digest))
+        (project / "envtool.yaml").write_text(spec(programs, digest))
         for place in (project, top):
             (place / "seed.sql").write_text(SEED)
+        watch = Watch()
         envtool = functools.partial(seconds, asked.envtool, cwd=project)
+        log = project / ".envtool" / "last" / "app.test.log"
         table.ways.update(WHO)
         table.add("the state is made, once", OURS, envtool("test"))
-        host(top, programs, seed=True)
+        host(watch, top, programs, seed=True)
         contenders: dict[str, Callable[[], float]] = {
-            OURS: lambda: envtool("test", "--again"),
-            INITDB: lambda: host(top, programs, seed=True),
-            RESTART: lambda: host(top, programs, seed=False),
+            OURS: lambda: watch.answer(OURS, asked.envtool, "test", "--again", log=log, cwd=project),
+            INITDB: lambda: host(watch, top, programs, seed=True),
+            RESTART: lambda: host(watch, top, programs, seed=False),
         }
         storage = Storage(top / "p", asked.envtool)
         held.callback(storage.clean)
-        contenders |= podman(asked, table, storage, top, programs)
+        contenders |= podman(asked, table, storage, top, programs, watch)
         table.measure("first answer", contenders, asked.rounds, base=OURS, warm=1)
+        table.times["the whole command"] = {
+            who: watch.whole[who][-asked.rounds :] for who in table.times["first answer"]
+        }
+        table.base["the whole command"] = OURS
         used = {who: functools.partial(cpu, contenders[who]) for who in (OURS, INITDB, RESTART)}
         table.measure("CPU time of it", used, asked.rounds, base=OURS)
         alone = envtool("run", "--again", "one")

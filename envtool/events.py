@@ -7,7 +7,7 @@ Times are seconds since the epoch (float), sizes are bytes. Events of one piece 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from envtool.lazy_dataclass import dataclass, field
 
@@ -17,7 +17,7 @@ Subject: TypeAlias = Literal[
 ]  # fmt: skip
 Outcome: TypeAlias = Literal[
     "built", "cached", "pulled", "done", "passed", "same", "differs", "failed", "timeout", "interrupted", "error",
-    "skipped",
+    "skipped", "flaky",
 ]  # fmt: skip
 
 
@@ -78,6 +78,32 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskAttempt:
+    """One attempt of a task with `retries:`."""
+
+    number: int  # from 1
+    outcome: Outcome
+    status: int | None
+    started: float  # seconds since the epoch
+    seconds: float
+    message: str = ""  # as Result.message
+    log: str = ""  # path of what it printed
+    outputs: tuple[str, ...] = ()  # paths of what it left; of an attempt that was repeated, below the run's directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempted:
+    """An attempt of a task failed, and the next one of at most `of` begins. The work of this `id` goes on."""
+
+    id: str
+    env: str
+    name: str
+    attempt: TaskAttempt
+    of: int
+    time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A piece of work ended. For tasks `status` is the exit status as in a shell."""
 
@@ -94,16 +120,17 @@ class Finished:
     since: float = 0.0  # tasks that are `cached`: the time at which the remembered run began
     host: str = ""  # tasks that are `cached`: the name of the machine on which they ran
     on: str = ""  # as in Started
+    attempts: tuple[TaskAttempt, ...] = field(default=())  # of a task that ran more than once: all, the last one too
 
 
-Event: TypeAlias = Started | Progress | Output | Noted | Learned | Finished
+Event: TypeAlias = Started | Progress | Output | Noted | Learned | Attempted | Finished
 Emit: TypeAlias = Callable[[Event], None]
 
 
 # ---- how a run ended ---------------------------------------------------------------------------------------------
 
 CaseOutcome: TypeAlias = Literal["passed", "failed", "error", "skipped"]
-TaskOutcome: TypeAlias = Literal["passed", "cached", "failed", "timeout", "error", "skipped", "interrupted"]
+TaskOutcome: TypeAlias = Literal["passed", "flaky", "cached", "failed", "timeout", "error", "skipped", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,13 +143,26 @@ class Case:
     message: str = ""  # why it did not pass, in one line
 
 
+class ReportedAttempt(NamedTuple):
+    """One attempt of a task that ran more than once."""
+
+    outcome: TaskOutcome
+    status: int | None
+    started: float  # seconds since the epoch
+    seconds: float
+    message: str = ""
+    output: str = ""  # the end of what it printed, as in ReportedTask
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedTask:
     """One task of one env. All texts are safe to print: they have no control characters but tab and newline."""
 
     env: str
     task: str
-    outcome: TaskOutcome  # "cached": unchanged since it passed, and not run again; "error": its env could not be built
+    # "cached": unchanged since it passed, and not run again; "flaky": it passed after it had failed in this same run;
+    # "error": its env could not be built
+    outcome: TaskOutcome
     status: int | None  # exit status; None if no command was started
     started: float  # seconds since the epoch; of an unchanged task, those of the run that passed
     seconds: float
@@ -131,6 +171,7 @@ class ReportedTask:
     output: str = ""  # the end of what it printed, at most 2**20 characters
     counts: tuple[tuple[str, int], ...] = ()  # tests by outcome: ("failed", 1), ("passed", 311); () if uncertain
     cases: tuple[Case, ...] = ()  # the tests that its output names: perhaps only those that failed
+    attempts: tuple[ReportedAttempt, ...] = ()  # of a task that ran more than once: all, the last one too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,9 +123,11 @@ class Task:
     commands: tuple[Command, ...]
     where: Where
     outputs: tuple[str, ...] = ()  # patterns, relative to the project
+    outputs_when: str = "always"  # or "passed": what a run that did not pass leaves does not come into the project
     outputs_limit: int | None = None  # bytes of all of them together; None: the spec does not say
     timeout: float | None = None  # seconds
     user: str = "user"  # or "root"
+    retries: int = 0  # how often it runs again after it has failed
     uses_args: bool = False  # a command has `{{ args }}`, which stands for the arguments after `--`
     services: tuple[str, ...] = ()  # names of all services that run beside it: its env's, its own, and what they need
 

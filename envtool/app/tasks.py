@@ -73,7 +73,7 @@ def _run_in_envs(
         )
         result, trace = _run_in_env(call, scheduler, again=request.again)
         traces.extend([trace] if trace else [])
-        if request.fail_fast and result.outcome not in ("passed", "cached"):
+        if request.fail_fast and result.outcome not in ("passed", "cached", "flaky"):
             stop.set()
         return result
 
@@ -169,7 +169,7 @@ def _written_outputs(
 def _describe_uncached(selected: Sequence[tuple[Env, Task]], results: Sequence[Result], context: Context) -> str:
     """Names the tasks that passed and yet run again the next time, with the reasons; empty if there is none."""
     reasons = {reason: sorted(names) for reason, names in context.unremembered.items()}
-    passed = [pair for pair, result in zip(selected, results, strict=True) if result.outcome == "passed"]
+    passed = [pair for pair, result in zip(selected, results, strict=True) if result.outcome in ("passed", "flaky")]
     if networked := [f"{env.name} {task.name}" for env, task in passed if env.has_outside]:
         reasons["it has a network"] = networked
     parts = []

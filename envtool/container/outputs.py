@@ -234,6 +234,10 @@ class OutputReceiver:
             self._abandon()
             self._note_failure(path, error)
 
+    def directory(self, path: str) -> None:
+        """Make a directory, as if it came down the stream."""
+        self._handle_frame(("directory", path, 0o755), b"")
+
     def link(self, path: str, target: str) -> None:
         """Make a symlink, as if it came down the stream."""
         self._handle_frame(("link", path, target), b"")

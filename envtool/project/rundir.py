@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 
-from envtool.fs.directory import OpenDirectory
+from envtool.fs.directory import OpenDirectory, check_component
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,6 +101,19 @@ def open_file(path: str) -> BufferedReader:
     """Opens a file of a run for reading. Raises OSError."""
     with _directory(path) as directory:
         return directory.read(os.path.basename(path))
+
+
+def rename_file(path: str, name: str) -> str:
+    """Gives a file of a run another name in its directory; returns its path then. Raises OSError."""
+    with _directory(path) as directory:
+        os.rename(os.path.basename(path), check_component(name), src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
+    return os.path.join(os.path.dirname(path), name)
+
+
+def make_directory(path: str) -> OpenDirectory:
+    """Makes a directory in that of a run, by its path, and returns it. Raises OSError."""
+    with _directory(path) as directory:
+        return directory.make_directory(os.path.basename(path))
 
 
 def _directory(path: str) -> OpenDirectory:

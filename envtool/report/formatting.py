@@ -19,7 +19,7 @@ from envtool.report.text import clip, clip_words, elide_middle, format_seconds, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envtool.events import Finished, Learned, Noted, Started
+    from envtool.events import Attempted, Finished, Learned, Noted, Started
     from envtool.report.progress import RunningWork
     from envtool.report.stream import ReportedResult
 
@@ -32,6 +32,7 @@ LAST_LINE_SECONDS = 10.0  # seconds after which a task's last line of output is 
 MIN_NAME_WIDTH = 12  # columns to which a name may be shortened: names can still be distinguished
 MIN_BAR_SCREEN = 68  # columns of a screen that is wide enough for bars beside most names
 MIN_DETAIL_WIDTH = 6  # columns of a detail: fewer would say nothing
+FLAKY_SIGN, FLAKY_COLOR = "~", "33"  # of a task that passed after it had failed in the same run
 _GOOD_OUTCOMES = ("built", "cached", "pulled", "done", "passed", "same")
 
 
@@ -172,13 +173,15 @@ def _task_line(event: Finished, piece: RunningWork | None, detail: str, *, style
         )
     is_good = event.outcome in _GOOD_OUTCOMES
     sign = style.paint("32" if is_good else "31", style.glyphs("✓" if is_good else "✗"))
+    if event.outcome == "flaky":
+        sign = style.paint(FLAKY_COLOR, FLAKY_SIGN)
     if event.outcome == "skipped":
         sign, detail = style.glyphs("·"), detail or "not run"
     counts = piece.counter.summarize() if piece and piece.counter else ""
     if not detail and not is_good:
         detail = f"exit {event.status}" if event.outcome == "failed" else event.outcome
     detail = counts if is_good and counts and not detail else f"{detail}: {counts}" if counts else detail
-    if is_good:
+    if is_good or event.outcome == "flaky":
         detail = f"{detail}{outputs}".strip()
     return LineLayout(lead=f" {sign} ", names=names, detail=detail, end=format_seconds(event.seconds))
 
@@ -193,6 +196,17 @@ def _format_outputs(event: Finished, style: Style) -> str:
 def format_note(event: Noted) -> str:
     """Returns the line of a note, which belongs to no piece of work."""
     return f"note: {one_line(event.text)}"
+
+
+def format_attempted(event: Attempted) -> str:
+    """Returns the line that says why a task runs again."""
+    attempt = event.attempt
+    why = one_line(attempt.message.split("\n", 1)[0]) or f"exit {attempt.status}"
+    name = f"`{one_line(event.env)}` {one_line(event.name)}"
+    return (
+        f"note: {name}: attempt {attempt.number} of {event.of} failed ({why}) in {format_seconds(attempt.seconds)},"
+        f" and it runs again; its output: {one_line(attempt.log)}"
+    )
 
 
 def format_learned(event: Learned) -> tuple[str, str]:
@@ -286,6 +300,7 @@ def format_total(
     stopped = sum(result.outcome == "interrupted" for result in results)
     unchanged_count = sum(result.outcome == "cached" for result in results)
     passed = sum(result.outcome in _GOOD_OUTCOMES for result in results) - unchanged_count
+    flaky = sum(result.outcome == "flaky" for result in results)
     skipped = sum(result.outcome == "skipped" for result in results)
     parts = [
         style.paint(code, f"{number} {word}")
@@ -293,6 +308,7 @@ def format_total(
             (failed, "failed", "1;31"),
             (not_built, "not built", "1;31"),
             (stopped, "interrupted", "1;33"),
+            (flaky, "flaky", FLAKY_COLOR),
             (passed, "passed", "32"),
             (unchanged_count, unchanged.WORD, unchanged.COLOR),
             (skipped, "not run", "2"),

@@ -68,6 +68,7 @@ def result_json(results: Sequence[ReportedResult], spent: float, status: int) ->
                 "host": result.host,
                 "code": result.error.code if result.error else "",
                 "problems": _problems_json(result.error),
+                "attempts": [{**asdict(attempt), "outputs": [*attempt.outputs]} for attempt in result.attempts],
             }
             for result in results
         ],

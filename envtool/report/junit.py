@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from junitparser import TestCase
 
-    from envtool.events import Report, ReportedTask
+    from envtool.events import Report, ReportedAttempt, ReportedTask
 
 _INVALID = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
@@ -48,7 +48,26 @@ def _make_testcase(task: ReportedTask) -> TestCase:
     elif task.outcome == "skipped":
         testcase.result = [Skipped(_replace_invalid(task.message or "not run"))]
     testcase.system_out = _replace_invalid(task.output)
+    for attempt in _repeated_attempts(task):
+        _add_attempt(testcase, attempt, flaky=task.outcome == "flaky")
     return testcase
+
+
+def _repeated_attempts(task: ReportedTask) -> tuple[ReportedAttempt, ...]:
+    """Returns the attempts that are not the result of the task itself."""
+    return task.attempts[:-1] if task.outcome in ("flaky", "failed", "timeout") else task.attempts
+
+
+def _add_attempt(testcase: TestCase, attempt: ReportedAttempt, *, flaky: bool) -> None:
+    """Adds an attempt that failed as Maven Surefire writes it (surefire-test-report.xsd): `flakyFailure` in a test that
+    passed in the end, `rerunFailure` in another."""
+    from junitparser.xunit2 import FlakyFailure, RerunFailure
+
+    message = _replace_invalid(attempt.message or attempt.outcome)
+    element = (FlakyFailure if flaky else RerunFailure)(message, attempt.outcome)
+    element.stack_trace = message
+    element.system_out = _replace_invalid(attempt.output)
+    testcase.append(element)  # type: ignore[no-untyped-call]
 
 
 def _replace_invalid(text: str) -> str:

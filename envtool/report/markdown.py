@@ -23,9 +23,9 @@ MAX_LENGTH = 500_000  # characters: GitHub takes a summary of 1 MiB
 MAX_CASES = 50  # failed tests that are listed for a task
 MAX_LINES = 50  # lines of output that are shown for a task
 MAX_COLUMNS = 300  # characters of a line, a name or a message
-SIGNS = {"passed": "✅", "cached": "✅", "skipped": "⏭️", "interrupted": "⏭️"}  # all others: ❌
+SIGNS = {"passed": "✅", "flaky": "⚠️", "cached": "✅", "skipped": "⏭️", "interrupted": "⏭️"}  # all others: ❌
 WORDS = {"cached": "unchanged", "timeout": "timed out"}
-ORDER = ("failed", "timeout", "error", "interrupted", "skipped", "passed", "cached")
+ORDER = ("failed", "timeout", "error", "interrupted", "skipped", "flaky", "passed", "cached")
 _SPECIAL = re.compile(r"[^A-Za-z0-9 ,/=\"'-]")  # `_` as well: `_0_` is emphasis
 
 
@@ -34,7 +34,7 @@ def markdown(report: Report) -> bytes:
     parts, length = [_title(report), "", _table(report)], 0
     left_out = 0
     for task in report.tasks:
-        if task.outcome in SIGNS and task.outcome != "interrupted":
+        if task.outcome in SIGNS and task.outcome not in ("interrupted", "flaky"):
             continue
         detail = "\n".join(_details(task)) if length < MAX_LENGTH else ""
         if not detail or length + len(detail) > MAX_LENGTH:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from envtool.events import Event, Finished, Learned, Noted, Output
+from envtool.events import Attempted, Event, Finished, Learned, Noted, Output
 from envtool.report import formatting
 from envtool.report.line_buffer import LineBuffer
 from envtool.report.progress import ProgressState
@@ -36,6 +36,11 @@ class Plain:
             self._write(self._line_buffer.feed(event.id, event.text, self._prefix(event.id)))
         elif isinstance(event, Noted) and self._verbosity >= 0:
             self.say(formatting.format_note(event))
+        elif isinstance(event, Attempted):
+            if self._verbosity > 0 and piece:
+                self._write(self._line_buffer.end(event.id, self._prefix(event.id)))
+            if self._verbosity >= 0:
+                self.say(formatting.format_attempted(event))
         elif isinstance(event, Learned):
             head, policy = formatting.format_learned(event)
             self.say(head)

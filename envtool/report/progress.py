@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from envtool.events import Event, Finished, Output, Progress, Started
+from envtool.events import Attempted, Event, Finished, Output, Progress, Started
 from envtool.lazy_dataclass import dataclass, field
 from envtool.report.columns import Layout
 from envtool.report.text import one_line, sanitize, visible_width
@@ -88,6 +88,8 @@ class ProgressState:
                 self.fetched[event.name, event.on] = event.seconds
             return self.pieces.pop(event.id, None)
         piece = self.pieces.get(event.id)
+        if piece and isinstance(event, Attempted):  # what the next attempt prints is counted alone
+            piece.counter, piece.tail = None, ""
         if piece and isinstance(event, Progress):
             piece.apply_progress(event)
         elif piece and isinstance(event, Output):

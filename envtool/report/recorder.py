@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from envtool.events import Event, Finished, Output, Report, ReportedTask, Started
+from envtool.events import Attempted, Event, Finished, Output, Report, ReportedAttempt, ReportedTask, Started
 from envtool.fs import caller_paths
 from envtool.project import rundir
 from envtool.report.text import one_line, sanitize
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envtool.api.reporting import OutputReader
-    from envtool.events import Case, TaskOutcome
+    from envtool.events import Case, TaskAttempt, TaskOutcome
     from envtool.plugin_calls import Offer
     from envtool.report.stream import ReportedResult
     from envtool.report.test_counts import OutputCounter
@@ -29,6 +29,8 @@ class _Task:  # no dataclass: that would take a millisecond of an unchanged `tes
         self.started, self.outcome = started, outcome  # interrupted until it is known
         self.status: int | None = None
         self.seconds, self.message, self.host = 0.0, "", ""
+        self.attempts: list[ReportedAttempt] = []  # those before the present one
+        self.final: TaskAttempt | None = None  # of a task that ran more than once: the last attempt
         self.parts: list[str] = []
         self.length = 0
         self.counter: OutputCounter | None = None
@@ -50,7 +52,11 @@ class Recorder:
             self._running[event.id] = self._tasks[event.env, event.name] = _Task(event.time)
         elif isinstance(event, Output) and (task := self._running.get(event.id)):
             self._feed(task, event.text)
+        elif isinstance(event, Attempted) and (task := self._running.get(event.id)):
+            task.attempts.append(_reported_attempt(event.attempt, task))
+            task.parts, task.length, task.counter = [], 0, None
         elif isinstance(event, Finished) and (task := self._running.pop(event.id, None)):
+            task.final = event.attempts[-1] if event.attempts else None
             task.outcome, task.status, task.seconds = event.outcome, event.status, event.seconds  # type: ignore[assignment]  # of a task
             if event.outcome == "cached":
                 task.started, task.host = event.since, event.host
@@ -120,6 +126,18 @@ def _reported(env: str, name: str, task: _Task) -> ReportedTask:
         output=sanitize("".join(task.parts)[-MAX_OUTPUT:]),
         counts=suite.parts if suite else (),
         cases=tuple(map(_safe, suite.cases[:MAX_CASES])) if suite else (),
+        attempts=(*task.attempts, _reported_attempt(task.final, task)) if task.final else tuple(task.attempts),
+    )
+
+
+def _reported_attempt(attempt: TaskAttempt, task: _Task) -> ReportedAttempt:
+    return ReportedAttempt(
+        outcome=attempt.outcome,  # type: ignore[arg-type]  # of a task
+        status=attempt.status,
+        started=attempt.started,
+        seconds=attempt.seconds,
+        message=sanitize(attempt.message or (f"exit {attempt.status}" if attempt.status else "")),
+        output=sanitize("".join(task.parts)[-MAX_OUTPUT:]),
     )
 
 

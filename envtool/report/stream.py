@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from envtool.errors import EnvtoolError
-    from envtool.events import Event, Outcome
+    from envtool.events import Event, Outcome, TaskAttempt
 
 BACKLOG = 64  # Output events that may wait between the workers and the subscribers
 TICK = 0.1  # seconds between two ticks while a subscriber is busy
@@ -58,6 +58,10 @@ class ReportedResult(Protocol):
     @property
     def host(self) -> str:
         """The machine on which an unchanged task passed."""
+
+    @property
+    def attempts(self) -> tuple[TaskAttempt, ...]:
+        """All attempts of a task that ran more than once."""
 
     @property
     def error(self) -> EnvtoolError | None:

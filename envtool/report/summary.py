@@ -81,6 +81,12 @@ def format_failure(
     if is_explained and result.log:
         parts.append(f"   all that was printed: {result.log}")
     if result.outcome in ("failed", "timeout"):
+        if result.outputs:
+            more = f" and {len(result.outputs) - 1} more" if len(result.outputs) > 1 else ""
+            left = (
+                f"   the project has the outputs of this run, which did not pass: {one_line(result.outputs[0])}{more}"
+            )
+            parts.append(wrap(left, screen))
         if result.log and not text and not shown and not message:
             parts.append("   it printed nothing")
         parts += _rerun_lines(f"{again} shell {shlex.quote(result.env)}", result, columns, screen, style)

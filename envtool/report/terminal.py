@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from envtool.events import Event, Finished, Learned, Noted, Output, Started
+from envtool.events import Attempted, Event, Finished, Learned, Noted, Output, Started
 from envtool.report import formatting
 from envtool.report.formatting import MAX_RULE_WIDTH
 from envtool.report.line_buffer import LineBuffer
@@ -58,6 +58,10 @@ class Terminal:
             self._output(event, piece)
         elif isinstance(event, Noted):
             self.say(formatting.format_note(event))
+        elif isinstance(event, Attempted):
+            if self._verbosity > 0 and piece and event.id != self._lone_task:
+                self._lines(self._line_buffer.end(event.id, formatting.format_prefix(piece, style=self._style)))
+            self.say(formatting.format_attempted(event))
         elif isinstance(event, Learned):
             head, policy = formatting.format_learned(event)
             self.say(head)

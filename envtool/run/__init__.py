@@ -16,9 +16,11 @@ provenance       Writes the in-toto statement of a task that passed
 restore          Restores the log, the statement and the outputs of a cached result
 result           The Result of one task of one env
 result_cache     The local cache, the team's and none, behind one interface: find and store
+retries          Runs a task again after it has failed: its attempts, their events and their outputs
 shared_results   Pulls results from the team cache and pushes them to it
 shutdown         How long an interrupted run waits for what is still running
 stack_contents   The packages of a stack, as the plugins report them, and its bill of materials
+staged_outputs   Copies outputs from a directory of the store to the project
 sweep            Removes temporary directories that this process leaves in the store
 task             Runs one task of one env in a container
 task_container   The container of an env or a task, as a plain value

@@ -15,7 +15,7 @@ from envtool.events import Finished, Started
 from envtool.model import Env
 from envtool.project import snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import provenance, task_services
+from envtool.run import provenance, retries, task_services
 from envtool.run.host_inputs import HostInputs
 from envtool.run.prepared_task import PreparedTask, TaskCall, add_project, prepare_task, take_snapshot
 from envtool.run.restore import restore_result
@@ -95,8 +95,10 @@ def _run(
             return answer
     task = task._replace(pod=pod)
     recording = Recording(task)
-    result = run(task, recording.reach)
+    result = (retries.run_attempts if _is_staged(call) else _run_once)(task, recording.reach, run)
     report = _to_result(call, result)
+    if result.outcome == "flaky":
+        _report_not_cached(call, retries.NOT_REMEMBERED)
     if result.outcome != "passed":
         return report, None
     statement = provenance.write_statement(
@@ -108,6 +110,15 @@ def _run(
         _report_not_cached(call, error.reason)
         return report, None
     return report, _to_cached(task, stored) if stored else None
+
+
+def _is_staged(call: TaskCall) -> bool:
+    """Whether outputs come into the project only when it is known how the task ended."""
+    return call.task.retries > 0 or call.task.outputs_when == "passed"
+
+
+def _run_once(task: PreparedTask, reach: HostInputs | None, run: RunTask) -> TaskResult:
+    return run(task, reach)
 
 
 def _layers(stack: KnownStack, services: ServiceStacks) -> list[list[Layer | None]]:
@@ -186,8 +197,9 @@ def _to_result(call: TaskCall, result: TaskResult) -> Result:
         outputs=result.outputs,
         message=result.message,
         host=result.host,
+        attempts=result.attempts,
         commands=()
-        if result.outcome in ("passed", "cached")
+        if result.outcome in ("passed", "cached", "flaky")
         else tuple(command.typed() for command in call.task.commands),
         where=f"{call.task.where.file}:{call.task.where.line}" if ran else "",
     )

@@ -31,6 +31,7 @@ class TaskCall(NamedTuple):
     context: Context
     log: str  # path of its log
     host: Mapping[str, str]  # the caller's variables that `pass:` lets through
+    outputs_to: str = ""  # the directory that gets its outputs; empty: the project
 
     @property
     def event_id(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envtool.errors import EnvtoolError, SpecError
-from envtool.events import Outcome
+from envtool.events import Outcome, TaskAttempt
 from envtool.lazy_dataclass import dataclass
 from envtool.report.source_excerpt import explain
 
@@ -26,6 +26,7 @@ class Result:
     where: str = ""  # of the same: the task's file and line
     host: str = ""  # of a cached result: the machine on which it ran; `started` says when
     error: EnvtoolError | None = None  # why its env could not be built
+    attempts: tuple[TaskAttempt, ...] = ()  # of a task that ran more than once: all, the last one too
 
 
 def result_message(error: EnvtoolError) -> str:

@@ -122,7 +122,7 @@ def _run(
                 stdout=tee.writer,
                 stderr=tee.writer,
                 cancel=group.cancel if group else context.cancel.reader,
-                outputs_to=context.root if request.outputs else "",
+                outputs_to=(call.outputs_to or context.root) if request.outputs else "",
                 protected=context.files,
                 joins=place.namespaces if place else None,
             )

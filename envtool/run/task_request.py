@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Literal
 
 from envtool import keys
-from envtool.events import Outcome
+from envtool.events import Outcome, TaskAttempt
 from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json
 from envtool.services.service_request import ServiceRequest, TaskLayer
@@ -108,6 +108,7 @@ class TaskResult:
     message: str = ""
     outputs: tuple[str, ...] = ()  # project-relative paths of the files that were copied back
     host: str = ""  # of a cached result: the machine on which it ran
+    attempts: tuple[TaskAttempt, ...] = ()  # of a task that ran more than once: all, the last one too
 
     def to_json(self) -> str:
         """Returns the result as a JSON object."""
@@ -117,7 +118,10 @@ class TaskResult:
     def from_json(cls, text: str) -> TaskResult:
         """Returns the result that `to_json` wrote. Raises ValueError, TypeError or LookupError for another text."""
         fields = json.loads(text)
-        return cls(**{**fields, "outputs": tuple(fields["outputs"])})
+        attempts = tuple(
+            TaskAttempt(**{**attempt, "outputs": tuple(attempt["outputs"])}) for attempt in fields["attempts"]
+        )
+        return cls(**{**fields, "outputs": tuple(fields["outputs"]), "attempts": attempts})
 
 
 def hash_value(value: str) -> str:

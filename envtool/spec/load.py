@@ -134,8 +134,9 @@ def _add_outputs(value: Json, outputs: list[str], *, inside: bool = False) -> No
     """Adds the strings below each key `outputs` of a spec, without templates."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key == "outputs" or isinstance(inner, dict | list):
-                _add_outputs(inner, outputs, inside=key == "outputs")
+            holds_patterns = key == "outputs" or (inside and key == "paths")
+            if holds_patterns or isinstance(inner, dict | list):
+                _add_outputs(inner, outputs, inside=holds_patterns)
     elif isinstance(value, list):
         for inner in value:
             if inside or isinstance(inner, dict | list):

@@ -216,6 +216,22 @@ def _definitions() -> dict[str, Json]:
             ],
         },
         "long-task": _long_task(),
+        "long-outputs": {
+            "type": "object",
+            "properties": {
+                "paths": {
+                    "description": "Files and directories (patterns) that are copied back.",
+                    "$ref": "#/$defs/strings",
+                },
+                "when": {
+                    "description": "`always`: also when the task fails (the default). `passed`: what a run that did "
+                    "not pass leaves stays beside its log.",
+                    "enum": ["always", "passed"],
+                },
+            },
+            "required": ["paths"],
+            "additionalProperties": False,
+        },
         **service_definitions(),
     }
 
@@ -231,13 +247,23 @@ def _long_task() -> Json:
                 "$ref": "#/$defs/commands",
             },
             "outputs": {
-                "description": "Files and directories (patterns) that are copied back, also when the task fails.",
-                "$ref": "#/$defs/strings",
+                "description": "Files and directories (patterns) that are copied back, also when the task fails; with "
+                "`{paths: […], when: passed}` only when it passes.",
+                "examples": [["dist/*"], {"paths": ["dist/*"], "when": "passed"}],
+                "anyOf": [{"$ref": "#/$defs/strings"}, {"$ref": "#/$defs/long-outputs"}],
             },
             "outputs_limit": {
                 "description": "The most that all outputs together may have, including the holes in sparse files. "
                 "Default: 2GiB. A task with more fails.",
                 "$ref": "#/$defs/size",
+            },
+            "retries": {
+                "description": "How often the task runs again after it has failed. One that passes only then is "
+                "reported as flaky, and is not remembered.",
+                "examples": [2],
+                "type": "integer",
+                "minimum": 0,
+                "maximum": 20,
             },
             "timeout": {"description": "The task is ended after this time.", "$ref": "#/$defs/duration"},
             "user": {

@@ -40,16 +40,19 @@ def make_tasks(
         if run is None:
             continue
         own_timeout = render_duration(work, fields.get("timeout"), scope)
+        outputs, when = _split_outputs(fields.get("outputs"))
         own_limit = render_size(work, fields.get("outputs_limit"), scope)
         made_tasks.append(
             Task(
                 name=verb,
                 commands=make_commands(work, run, scope, f"task `{verb}`"),
                 where=where,
-                outputs=render_patterns(work, fields.get("outputs"), scope, directory, outputs=True),
+                outputs=render_patterns(work, outputs, scope, directory, outputs=True),
+                outputs_when=when,
                 outputs_limit=own_limit if own_limit is not None else limit,
                 timeout=own_timeout if own_timeout is not None else timeout,
                 user=_user(work, fields.get("user"), scope) or user or USERS[0],
+                retries=_retries(fields.get("retries")),
                 uses_args=any(uses_args(text) for text in _command_texts(run)),
             )
         )
@@ -78,6 +81,12 @@ def render_size(work: LoadContext, node: YamlNode | None, scope: Scope) -> int |
         hint = "write 500MB, 2GiB, or a number of bytes"
         work.problems.add(node, f"`{value}` is no size", code="size", hint=hint)
     return size
+
+
+def _retries(node: YamlNode | None) -> int:
+    """Returns the number of a node that the schema has checked; 0 if there is none, or if it is wrong."""
+    value = node.value if node is not None else 0
+    return int(value) if isinstance(value, int | float) and 0 <= value == int(value) else 0
 
 
 def _user(work: LoadContext, node: YamlNode | None, scope: Scope) -> str:
@@ -127,6 +136,14 @@ def _split_args(scope: Scope) -> list[str]:
     args = scope["args"]
     assert isinstance(args, str)
     return shlex.split(args)
+
+
+def _split_outputs(node: YamlNode | None) -> tuple[YamlNode | None, str]:
+    """Returns the patterns under `outputs:`, and when they are copied back."""
+    if node is None or not isinstance(node.value, dict):
+        return node, "always"
+    when = node.get("when")
+    return node.get("paths"), "passed" if when is not None and when.value == "passed" else "always"
 
 
 def render_patterns(

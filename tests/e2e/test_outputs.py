@@ -166,3 +166,28 @@ def test_a_remembered_output_is_not_looked_for_through_a_link(place):
     done = place.envtool("test")
     assert (elsewhere / "file").read_text() == "made\n"
     assert "unchanged" not in done.said, done.said
+
+
+@pytest.mark.parametrize("retries", ["", "\nretries: 1"])
+def test_only_a_task_that_passes_replaces_them(place, retries):
+    place.write("dist/a", "before\n")
+    place.task("echo new > dist/a; test ! -e fail", options=f"outputs: {{paths: [dist], when: passed}}{retries}")
+    place.write("fail", "")
+    done = place.envtool("test", "--json")
+    (result,) = done.events[-1]["results"]
+    assert (done.status, result["outcome"], result["outputs"]) == (1, "failed", []), done.said
+    assert "/unit.test.not-passed" in result["message"].splitlines()[0]
+    assert (place.project / "dist" / "a").read_text() == "before\n"
+    kept = place.project / ".envtool" / "last" / "unit.test.not-passed" / "dist" / "a"
+    assert (kept.read_text(), kept.stat().st_uid) == ("new\n", place.caller.uid)
+    (place.project / "fail").unlink()
+    assert place.envtool("test").status == 0
+    assert (place.project / "dist" / "a").read_text() == "new\n"
+
+
+def test_a_report_of_a_failure_names_them(place):
+    place.task("mkdir dist; touch dist/a dist/b; exit 1", options="outputs: {paths: [dist], when: always}")
+    done = place.envtool("test")
+    assert done.status == 1
+    assert "the project has the outputs of this run, which did not pass: dist/a and 1 more" in done.said
+    assert (place.project / "dist" / "b").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, find_spec
 from envtool.app.open_project import OpenProject, open_for_building, open_project
+from envtool.build import resolution
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler
 from envtool.errors import EnvtoolError, UsageError, near_name_hint
 from envtool.events import Emit, Event
+from envtool.fs import globs
 from envtool.lock import file as lock_file
 from envtool.model import Service, Spec
 from envtool.project import source_files
@@ -92,9 +94,28 @@ def load(order: UpOrder, cancel: Cancel) -> LoadedServices:
         services=local_services,
         files=(*project.spec.files, lock_file.lock_file_name(project.spec.file)),
         single_id=context.runner.single_id,
+        reads=_reader(services, local_services),
         see_project=see_project,
         close=exits.close,
     )
+
+
+def _reader(services: Sequence[Service], local_services: Sequence[LocalService]) -> Callable[[str], bool]:
+    """Returns whether a layer or the prepared state of these services may be made from a file of the project: whether a
+    pattern of their inputs has it, or it was one of them."""
+    layers = [made.resolved for local in local_services for made in local.stack.layers]
+    patterns = {item.pattern for made in layers for item in resolution.project_inputs(made.node)}
+    patterns.update(pattern for service in services if service.prepare for pattern in service.prepare.inputs)
+    paths = {item.path for made in layers for item in made.request.inputs}
+    matcher = globs.matcher(tuple(sorted(patterns)))
+
+    def reads(path: str) -> bool:
+        above = [path]
+        while above[-1]:
+            above.append(os.path.dirname(above[-1]))
+        return path in paths or any((each or ".") in patterns or matcher.fullmatch(each) for each in above)
+
+    return reads
 
 
 def _local_services(project: OpenProject, services: Sequence[Service]) -> tuple[LocalService, ...]:

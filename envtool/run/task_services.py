@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from envtool.services.service_request import ServiceRequest
     from envtool.services.state_plan import StatePlan
 
+_MAX_PREPARATIONS = 8  # at once
+
 
 class StackSource(Protocol):
     """What builds stacks: build.scheduler.Scheduler."""
@@ -60,26 +62,53 @@ class ServiceStacks(NamedTuple):
 
     def provide(self, requests: Sequence[ServiceRequest], setting: GroupSetting) -> list[LocalService]:
         """Returns the services on this machine, once all their layers are in the store; makes prepared state that is
-        missing. Raises ServiceError, StoreError, SandboxError, Interrupted."""
+        missing, at the same time where none needs the other. Where one fails the others are completed: later runs use
+        them. Raises ServiceError, StoreError, SandboxError, Interrupted."""
         others = {service.name: service for service in self.services}
-        made: dict[str, LocalService] = {}
-        for service, request, stack in zip(self.services, requests, self.stacks, strict=True):
-            local = LocalService(request, stack)  # type: ignore[arg-type]
-            if service.prepare is not None:
-                from envtool.services import prepared_state
+        local = {
+            service.name: LocalService(request, stack)  # type: ignore[arg-type]
+            for service, request, stack in zip(self.services, requests, self.stacks, strict=True)
+        }
+        prepared = [service for service in self.services if service.prepare is not None]
+        if len(prepared) < 2:
+            for service in prepared:
+                needed = [local[name] for name in _all_needs(service, others)]
+                local[service.name] = _prepare(service, local[service.name], needed, setting)
+            return [*local.values()]
+        from concurrent.futures import Future, ThreadPoolExecutor
 
-                names = _all_needs(service, others)
-                plan = plan_state(service.prepare, request, [made[name].request for name in names], setting.context)
-                if plan.key != request.prepare:
-                    raise ServiceError(
-                        f"service `{service.name}`: a file that its `prepare` reads was changed during the run",
-                        code="input-changed",
-                        hint="run it again",
-                        service=service.name,
-                    )
-                local = prepared_state.provide_state(plan, local, [made[name] for name in names], setting)
-            made[service.name] = local
-        return [*made.values()]
+        futures: dict[str, Future[LocalService]] = {}
+
+        def prepare(service: Service) -> LocalService:
+            needed = [
+                futures[name].result() if name in futures else local[name] for name in _all_needs(service, others)
+            ]
+            return _prepare(service, local[service.name], needed, setting)
+
+        # Each waits only for those that were submitted before it, so that any number of threads is enough.
+        with ThreadPoolExecutor(min(len(prepared), _MAX_PREPARATIONS), thread_name_prefix="prepare") as pool:
+            for service in prepared:
+                futures[service.name] = pool.submit(prepare, service)
+        return [*(local | {name: future.result() for name, future in futures.items()}).values()]
+
+
+def _prepare(
+    service: Service, local: LocalService, needed: Sequence[LocalService], setting: GroupSetting
+) -> LocalService:
+    """Returns a service with its prepared state, which is made where it is missing. `needed` are all services that it
+    needs, with theirs. Raises ServiceError, StoreError, SandboxError, Interrupted."""
+    from envtool.services import prepared_state
+
+    assert service.prepare is not None
+    plan = plan_state(service.prepare, local.request, [other.request for other in needed], setting.context)
+    if plan.key != local.request.prepare:
+        raise ServiceError(
+            f"service `{service.name}`: a file that its `prepare` reads was changed during the run",
+            code="input-changed",
+            hint="run it again",
+            service=service.name,
+        )
+    return prepared_state.provide_state(plan, local, needed, setting)
 
 
 def _all_needs(service: Service, others: Mapping[str, Service]) -> list[str]:

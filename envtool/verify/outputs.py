@@ -19,6 +19,7 @@ from envtool.model import Env, Task
 from envtool.project import source_files
 from envtool.run import task_container, task_git, task_services
 from envtool.services.service_container import ServiceProject
+from envtool.spec.select_envs import used_services
 from envtool.store import compare_trees, layers
 from envtool.verify.compare_archives import compare_archives
 from envtool.verify.comparison import PathDifference, VerifyResult
@@ -103,13 +104,23 @@ def _run_twice(
 
 
 def _check_alone(env: Env, task: Task) -> None:
-    """Raises BuildError for a task that needs more than its own container."""
-    if task_services.needs_pod(env, task):
-        raise BuildError(
-            f"task `{task.name}` of env `{env.name}` has services, or connects to others: it is not verified",
-            code="verify-services",
-            hint="let a task without services make the outputs",
+    """Raises BuildError for a task that needs more than its own container: what others answer is not the same twice,
+    and no difference of the outputs would say whether the task is why."""
+    if not task_services.needs_pod(env, task):
+        return
+    if services := used_services(env, task):
+        names = ", ".join(f"`{service.name}`" for service in services)
+        reason = f"has services ({names})"
+        hint = (
+            "make the outputs by a task of an env without `services`; the stack of a service is verified as a layer: "
+            f"`envtool verify {services[0].env.name}`"
         )
+    else:
+        places = ", ".join(f"`{place}`" for place in env.allow) or "the network"
+        reason = f"may connect to {places}"
+        hint = "let a layer fetch what it needs: layers are pinned, and verified"
+    message = f"task `{task.name}` of env `{env.name}` {reason}, whose answers may differ: it is not verified"
+    raise BuildError(message, code="verify-services", hint=hint)
 
 
 def compare_outputs(first: str, second: str) -> tuple[PathDifference, ...]:

@@ -98,6 +98,18 @@ def test_prepared_once_and_kept(project):
     assert printed(project) == ["before", "a seed", "1000", "xx", "x", "404"], "nothing is left of the run before"
 
 
+def test_several_are_prepared_at_the_same_time(project):
+    """Each in a network of its own: they have the same port."""
+    more = SPEC.partition("  kv:\n")[2].partition("envs:")[0]
+    project.spec(SPEC.replace("envs:\n", f"  kw:\n{more}envs:\n").replace("services: [kv]", "services: [kv, kw]"))
+    done = project.envtool("test", "--json")
+    assert done.status == 0, done.said + done.out
+    events = [json.loads(line) for line in done.out.splitlines()]
+    order = [item["event"] for item in events if item.get("subject") == "prepare" and item["event"] != "progress"]
+    assert order == ["started", "started", "finished", "finished"]
+    assert not made(project, "--again")
+
+
 @pytest.mark.parametrize("replaced", ["/srv/a/kv", "/srv/a"])
 def test_a_directory_that_was_replaced(project, replaced):
     """What its stack has in a directory that `before` removed and made anew is not there again at later starts."""

@@ -138,6 +138,26 @@ envs:
     project.check_nothing_left()
 
 
+def test_outputs_that_services_decide_are_not_verified(project):
+    project.spec(
+        """\
+services:
+  api: {command: python3 server.py 80, ready: 80}
+envs:
+  unit: {services: [api], tasks: {build: {run: python3 client.py http://api/ >out, outputs: [out]}}}
+  open: {network: {allow: ["example.org:443"]}, tasks: {build: {run: date >out, outputs: [out]}}}
+"""
+    )
+    done = project.envtool("verify", "--build")
+    assert done.status == 3, done.said
+    assert "task `build` of env `unit` has services (`api`), whose answers may differ: it is not verified" in done.said
+    assert "make the outputs by a task of an env without `services`" in done.said
+    assert "`envtool verify service:api`" in done.said
+    assert "task `build` of env `open` may connect to `example.org:443`, whose answers may differ" in done.said
+    assert "let a layer fetch what it needs" in done.said
+    project.check_nothing_left()
+
+
 def test_a_line_that_came_long_before_it_was_looked_for(project):
     """Of several checks that of the log is the last: the line is found, whatever came after it."""
     project.spec(

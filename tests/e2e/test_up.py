@@ -371,6 +371,48 @@ def test_watch(up):
     up.until(lambda: "green" in up.envtool("exec", "--service", "api", "--", "env").out, "the spec counts", 20)
 
 
+def test_watch_of_what_a_layer_is_made_from(up):
+    """The service whose layer has the file is replaced, and no other."""
+    copied = f"""
+  copied:
+    layers: [{{copy: {{from: conf, to: /opt/conf}}}}]
+    command: cat /opt/conf/words; exec sleep {up.nap}
+    ready: {{log: "^words"}}
+    project: false
+"""
+    up.write("conf/words", "words one\n")
+    write(up, worker(up) + copied)
+    assert up.envtool("up", "-d", "--watch").status == 0
+    before = services(up)
+    up.write("conf/words", "words two\n")
+    up.until(lambda: "copied: replaced (stack): conf/words changed" in up.envtool("logs", "envtool").out, "it is", 20)
+    assert "words two" in up.envtool("logs", "copied").out
+    assert services(up)["worker"]["replicas"][0]["since"] == before["worker"]["replicas"][0]["since"]
+    up.write("conf/more", "words three\n")
+    up.until(
+        lambda: "copied: replaced (stack): conf/more changed" in up.envtool("logs", "envtool").out, "a new one", 20
+    )
+    up.write("unread", "words four\n")
+    up.write("conf/words", "words five\n")
+    up.until(lambda: "words five" in up.envtool("logs", "copied").out, "it counts", 20)
+
+
+def test_a_service_that_writes_at_each_start_is_not_restarted_for_ever(up):
+    up.write("app.log", "")
+    write(up, f"\n  loop: {{command: 'date +%N >app.log; exec sleep {up.nap}', ready: {{command: test -s app.log}}}}\n")
+    assert up.envtool("lock", "-q").status == 0
+    assert up.envtool("up", "-d", "--watch", "--writable").status == 0
+    up.write("version", "two")
+    word = "`app.log` changed after each of the last restarts: until the next `up` that restarts nothing"
+    up.until(lambda: word in up.envtool("logs", "envtool").out, "it ends", 60)
+    time.sleep(1)
+    count = up.envtool("logs", "envtool").out.count("loop is restarted")
+    time.sleep(2)
+    assert up.envtool("logs", "envtool").out.count("loop is restarted") == count
+    up.write("version", "three")
+    up.until(lambda: up.envtool("logs", "envtool").out.count("loop is restarted") > count, "others count", 20)
+
+
 def test_scale(up):
     write(up, api(1))
     assert up.envtool("up", "-d").status == 0

@@ -13,5 +13,6 @@ service_log        The log of all services of a project: writes, reads and follo
 service_status     The state of replicas as JSON values, and in words
 standing_group     A group of services that come and go
 tree_watch         Watches directories for changes of their entries
+watched_changes    Finds the changes of watched files that count
 writable_checkout  What containers may not write in a checkout that they may write to, and the guard over it
 """

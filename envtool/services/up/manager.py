@@ -28,6 +28,7 @@ from envtool.services.up.project_state import SOCKET, StateClaim, StateRecord
 from envtool.services.up.project_watch import ProjectWatch, project_digest
 from envtool.services.up.service_log import LogLine, ServiceLog
 from envtool.services.up.standing_group import StandingGroup
+from envtool.services.up.watched_changes import WatchedChanges
 from envtool.services.up.writable_checkout import Checkout, CheckoutGuard
 
 BEAT_SECONDS = 5.0  # between two notes that the manager is alive
@@ -51,6 +52,7 @@ class LoadedServices(NamedTuple):
     services: tuple[LocalService, ...]
     files: tuple[str, ...]
     single_id: bool
+    reads: Callable[[str], bool]  # whether a layer or prepared state may be made from a file of the project
     see_project: Callable[[], ServiceProject]  # as it is now: what git ignores changes
     close: Callable[[], object]  # to be called when no container uses it any more
 
@@ -80,6 +82,8 @@ class ServiceManager:
         self._files: tuple[str, ...] = ()
         self._order = UpOrder({})
         self._project: Callable[[], ServiceProject] = lambda: ServiceProject("")
+        self._reads: Callable[[str], bool] = lambda _: False
+        self._changes = WatchedChanges()
         self._checkout: Checkout | None = None
         self._guard: CheckoutGuard | None = None
         self._record = StateRecord("", "")
@@ -186,7 +190,7 @@ class ServiceManager:
             threading.Thread(target=self._guard.run, name="checkout guard", daemon=True).start()
         self._writes |= order.writable
         self._order, self._files = order, loaded.files
-        self._project, self._context = loaded.see_project, loaded.context
+        self._project, self._context, self._reads = loaded.see_project, loaded.context, loaded.reads
         self._closed_at_end.append(loaded.close)
         return loaded
 
@@ -216,6 +220,7 @@ class ServiceManager:
                 reply.wait_for_end(self._ended.is_set)
             case "up":
                 with self._operation:
+                    self._changes.forget()
                     self._apply(UpOrder(**{**fields, "services": tuple(fields["services"])}), reply.send)
             case "scale":
                 with self._operation:
@@ -308,17 +313,22 @@ class ServiceManager:
 
     # ---- changes
 
-    def _apply(self, order: UpOrder, report: Report) -> None:
+    def _apply(self, order: UpOrder, report: Report, *, watched: bool = False) -> None:
         """Replaces what another spec, lock or order changes, one service after the other, needed ones first. Raises the
-        error of the first that fails; what was replaced before stays, and what comes after is as it was."""
+        error of the first that fails; what was replaced before stays, and what comes after is as it was. `watched`: a
+        file changed, so those that see the project start anew, also where it is writable; those that end do not."""
         group = self._running()
         before = self._order
         loaded, view = self._take(order), self._view()
         for local in loaded.services:
             name = local.request.name
-            seen_anew = before.writable != order.writable or (not order.writable and self._views.get(name) != view)
-            self._apply_to(group, local, report, seen_anew=seen_anew and local.request.project)
-            self._loaded[name], self._views[name] = local, view
+            is_changed = self._views.get(name) != view
+            seen_anew = before.writable != order.writable or (is_changed and (watched or not order.writable))
+            seen_anew = seen_anew and local.request.project and not (watched and local.request.once)
+            self._apply_to(group, local, report, seen_anew=seen_anew)
+            self._loaded[name] = local
+            if seen_anew or not watched:
+                self._views[name] = view
         if order.services:  # the others were not asked for
             self._order = order._replace(services=(*self._loaded,))
         else:
@@ -397,18 +407,29 @@ class ServiceManager:
     def _on_watch_error(self, error: EnvtoolError) -> None:
         self._log.note(f"{error.message}; {error.hint}" if error.hint else error.message)
 
-    def _on_files(self, paths: set[str]) -> None:
+    def _on_files(self, changed: set[str]) -> None:
+        paths, ignored = self._changes.select(changed)
+        if ignored:
+            self._log.note(service_status.describe_ignored(sorted(ignored)))
         names = sorted(paths)
+        if not names:
+            return
         reason = f"{names[0]} changed" + (f", and {len(names) - 1} more" if len(names) > 1 else "")
+
+        def report(message: dict[str, Any]) -> None:
+            if "unchanged" not in message:
+                self._log.note(f"{service_status.describe_change(message)}: {reason}")
+
         try:
             with self._operation:
-                if paths & {*self._files}:
+                if paths & {*self._files} or any(map(self._reads, names)):
                     self._log.note(reason)
-                    self._apply(self._order, lambda message: self._log.note(service_status.describe_change(message)))
-                if paths - {*self._files}:
+                    self._apply(self._order, report, watched=True)
+                else:
                     self._restart_readers(reason)
         except EnvtoolError as error:
             self._log.note(f"{error.message}; what ran before still runs")
+        self._changes.note_restart(paths)
 
     def _on_protected_change(self, path: str) -> None:
         """Something that git or envtool obeys appeared or was replaced: end every container that could have done it."""

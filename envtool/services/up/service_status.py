@@ -53,6 +53,15 @@ def describe_state(state: ReplicaState) -> str:
             return f"{state.replica} is {stage}"
 
 
+def describe_ignored(paths: Sequence[str]) -> str:
+    """Returns a line of the log about files that no longer restart services."""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return (
+        f"`{paths[0]}`{more} changed after each of the last restarts: until the next `up` that restarts nothing; let"
+        " git ignore what services write"
+    )
+
+
 def describe_change(message: dict[str, Any]) -> str:
     """Returns a message about a change as one line: "api: replaced (command)"."""
     for word in ("started", "stopped", "unchanged"):

@@ -260,6 +260,49 @@ def test_stacks_and_requests(place):
     assert [local.request for local in stacks.provide((db, api), setting)] == [db, api]
 
 
+SEED = Prepare(where=HERE, run=(Command(shell="seed"),))
+
+
+def prepared(*services):
+    return tuple(replace(service, prepare=SEED) for service in services)
+
+
+@pytest.mark.parametrize("most", [1, 2, 8])
+def test_states_are_prepared_at_the_same_time(place, monkeypatch, most):
+    """Each after those of the services that it needs, however many threads there are."""
+    barrier, order = threading.Barrier(2 if most > 1 else 1), []
+
+    def provide(plan, local, needed, setting):
+        assert [other.prepared for other in needed] == [(f"tree of {other.request.name}",) for other in needed]
+        if not needed:
+            barrier.wait(10)
+        order.append(local.request.name)
+        return local._replace(prepared=(f"tree of {local.request.name}",))
+
+    monkeypatch.setattr("envtool.services.prepared_state.provide_state", provide)
+    monkeypatch.setattr(task_services, "_MAX_PREPARATIONS", most)
+    stacks = ServiceStacks(prepared(DB, CACHE, API), (place.stack,) * 3)
+    made = stacks.provide(stacks.requests(place.world.context), SimpleNamespace(context=place.world.context))
+    assert [local.prepared for local in made] == [("tree of db",), ("tree of cache",), ("tree of api",)]
+    assert order.index("db") < order.index("api")
+
+
+def test_a_preparation_that_fails_ends_no_other(place, monkeypatch):
+    done = threading.Event()
+
+    def provide(plan, local, needed, setting):
+        if local.request.name == "db":
+            raise ServiceError("no seed", code="service-prepare")
+        done.set()
+        return local
+
+    monkeypatch.setattr("envtool.services.prepared_state.provide_state", provide)
+    stacks = ServiceStacks(prepared(DB, CACHE, API), (place.stack,) * 3)
+    with pytest.raises(ServiceError, match="no seed"):
+        stacks.provide(stacks.requests(place.world.context), SimpleNamespace(context=place.world.context))
+    assert done.is_set()
+
+
 def test_a_task_that_fails_is_told_what_it_tried(place):
     place.runner.on("true", status=1)
     place.serve_pods = place.runner.pod

@@ -15,6 +15,7 @@ from envtool.errors import SandboxError, UsageError
 from envtool.services.up import tree_watch
 from envtool.services.up.project_watch import ProjectWatch
 from envtool.services.up.tree_watch import TreeWatch
+from envtool.services.up.watched_changes import AFTER_SECONDS, TIMES, WatchedChanges
 from envtool.services.up.writable_checkout import Checkout, CheckoutGuard
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
@@ -119,6 +120,29 @@ def test_what_changed(project, tmp_path, line, changed):
         time.sleep(0.3)
     assert found == changed
     assert not errors
+
+
+def test_what_changes_after_each_restart_counts_no_more():
+    now = [0.0]
+    changes = WatchedChanges(lambda: now[0])
+
+    def select(*paths, after):
+        now[0] += after
+        result = changes.select({*paths})
+        changes.note_restart(result[0])
+        return result
+
+    for _ in range(TIMES):
+        assert select("log", after=1) == ({"log"}, set())
+    assert select("log", "other", after=1) == ({"other"}, {"log"})
+    assert select("log", after=1) == (set(), set())
+    changes.forget()
+    for _ in range(3 * TIMES):
+        assert select("log", after=AFTER_SECONDS + 1) == ({"log"}, set()), "somebody edits it"
+    for number in range(3 * TIMES):
+        assert select(f"{number}", after=1) == ({f"{number}"}, set())
+    for number in range(3 * TIMES):
+        assert select("log" if number % TIMES else "other", after=1)[1] == set(), "not so often in a row"
 
 
 def test_the_limit_of_watches_is_named(project, monkeypatch):

@@ -1,5 +1,5 @@
 """Shows, stops, scales and enters the services that run: `ps`, `down`, `scale`, `logs`, and `exec --service`. No spec
-is read: what runs is known to its service manager, whatever the spec says by now.
+is read: the service manager knows what runs, even if the spec has changed since.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.1  # between two looks at a log that is followed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectServices:
-    """The services of one project, as they are now, or as they were when they ended. `replicas` are as in
+    """The services of one project: their state now, or when they ended. `replicas` has the values of
     services/up/service_status.py."""
 
     root: str
@@ -40,8 +40,8 @@ def find_state(request: CommandRequest) -> ProjectState:
 
 
 def show(request: CommandRequest, *, everywhere: bool = False) -> tuple[ProjectServices, ...]:
-    """Returns what runs in the project, or (`everywhere`) in all projects of this user, and what ended without `down`.
-    Raises UsageError, StoreError."""
+    """Returns the services of the project, or (`everywhere`) of all projects of this user: those that run, and those
+    that ended without `down`. Raises UsageError, StoreError."""
     states = list_states(stores.open_store().root) if everywhere else [find_state(request)]
     found = [_look(state) for state in states]
     return tuple(sorted((item for item in found if item is not None), key=lambda item: (item.root, item.spec)))
@@ -68,8 +68,8 @@ def _look(state: ProjectState) -> ProjectServices | None:
 def stop(
     request: CommandRequest, services: Sequence[str] = (), *, everywhere: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Stops the services of the project, some of them, or those of all projects; at the end nothing of them is left.
-    Yields a message for each project or service that stopped. Raises UsageError, StoreError."""
+    """Stops services of the project (none named: all), or those of all projects, and removes their state. Yields a
+    message for each project or service that stopped. Raises UsageError, StoreError."""
     states = list_states(stores.open_store().root) if everywhere else [find_state(request)]
     if services:
         yield from control_client.collect(states[0], "stop", seconds=None, services=[*services])
@@ -91,7 +91,7 @@ def _stop_all(state: ProjectState) -> bool:
     except EnvtoolError as error:
         if error.code not in ("up-not-running", "up-lost"):
             raise
-        if state.is_running():  # it was stopped, or hangs: the kernel ends its containers with it
+        if state.is_running():  # stopped by a signal, or hanging: the kernel kills its containers with it
             control_client.kill(state)
     deadline = time.monotonic() + control_client.SHORT_SECONDS
     while not state.forget():
@@ -101,8 +101,8 @@ def _stop_all(state: ProjectState) -> bool:
 
 
 def scale(request: CommandRequest, counts: dict[str, int]) -> list[dict[str, Any]]:
-    """Lets services have other numbers of replicas; returns when new ones are ready and others have ended. Raises
-    UsageError, ServiceError of a replica that failed, StoreError."""
+    """Changes the number of replicas of services. Returns when new replicas are ready and surplus ones have ended.
+    Raises UsageError, ServiceError of a replica that failed, StoreError."""
     return control_client.collect(find_state(request), "scale", seconds=None, counts=counts)
 
 
@@ -115,8 +115,8 @@ def make_fresh(request: CommandRequest, services: Sequence[str]) -> list[dict[st
 def read_logs(
     request: CommandRequest, services: Sequence[str], *, count: int | None, follow: bool
 ) -> Iterator[LogLine]:
-    """Yields the last lines of services or replicas (none: of all), and with `follow` what they print until they are
-    stopped. Raises UsageError."""
+    """Yields the last lines of services or replicas (none named: of all); with `follow` also later lines, until the
+    services are stopped. Raises UsageError."""
     state = find_state(request)
     record = state.read_record()
     if record is None and not state.is_running():
@@ -137,7 +137,7 @@ def read_logs(
 
 
 def _has_ended(connection: socket.socket) -> bool:
-    """Waits a moment. Returns whether the manager has gone."""
+    """Waits at most _POLL_SECONDS. Returns whether the manager has ended."""
     connection.settimeout(_POLL_SECONDS)
     try:
         return not connection.recv(1)
@@ -157,7 +157,7 @@ def _check_names(state: ProjectState, services: Sequence[str]) -> None:
 
 
 def enter(request: CommandRequest, service: str, argv: Sequence[str], *, terminal: bool, term: str) -> int:
-    """Runs a command in the container of a service that runs, with this process's standard streams. Returns its exit
+    """Runs a command in the container of a running service, with this process's standard streams. Returns its exit
     status. Raises UsageError, SandboxError, StoreError."""
     from envtool.container.execution import Execution, window_of
 

@@ -37,13 +37,14 @@ DETACHED = "envtool.app.up"  # the module whose `main` a detached process calls
 
 
 def make_order(request: CommandRequest, services: Sequence[str], *, watch: bool, writable: bool) -> UpOrder:
-    """Returns what the service manager is asked for. It may work in another directory: paths become absolute."""
+    """Returns the order for the service manager. Paths become absolute, since the manager has another working
+    directory."""
     absolute = replace(request, directory=os.path.abspath(request.directory))
     return UpOrder(asdict(absolute), tuple(services), watch, writable)
 
 
 def request_of(order: UpOrder) -> CommandRequest:
-    """Returns the request of an order, which may have been JSON. Raises UsageError for another one."""
+    """Returns the request of an order, which may come from JSON. Raises UsageError for an invalid one."""
     try:
         values = {item.name: _tuples(order.request[item.name]) for item in fields(CommandRequest)}
         return CommandRequest(**values)
@@ -56,15 +57,15 @@ def _tuples(value: Any) -> Any:
 
 
 def find_state(request: CommandRequest) -> tuple[ProjectState, str, str]:
-    """Returns the directory of the project's services, the project and the name of its spec. Reads no spec. Raises
-    UsageError, StoreError."""
+    """Returns the state of the project's services, the project's directory and the name of its spec. Does not read the
+    spec. Raises UsageError, StoreError."""
     path = find_spec(request)
     root, spec = os.path.dirname(path), os.path.basename(path)
     store = stores.open_store()
     return ProjectState.of(store.root, root, spec), root, spec
 
 
-# ---- what is to run --------------------------------------------------------------------------------------------------
+# ---- services to run -------------------------------------------------------------------------------------------------
 
 
 def build(order: UpOrder, emit: Emit, cancel: Cancel) -> tuple[str, ...]:
@@ -77,7 +78,7 @@ def build(order: UpOrder, emit: Emit, cancel: Cancel) -> tuple[str, ...]:
 
 
 def load(order: UpOrder, cancel: Cancel) -> LoadedServices:
-    """Returns the services of an order, whose stacks are built where they are missing. Raises as `build`."""
+    """Returns the services of an order. Builds missing stacks. Raises as `build`."""
     project = open_project(request_of(order), _ignore_event, cancel)
     context = project.context
     services = select_services(project.spec, order.services, bool(request_of(order).envs))
@@ -119,7 +120,7 @@ def _reader(services: Sequence[Service], local_services: Sequence[LocalService])
 
 
 def _local_services(project: OpenProject, services: Sequence[Service]) -> tuple[LocalService, ...]:
-    """Returns services with their layers, and with their prepared state, which is made where it is missing."""
+    """Returns services with their layers and their prepared state. Builds what is missing."""
     context, scheduler = project.context, Scheduler(project.graph, project.context)
     try:
         built = ServiceStacks(tuple(services), build_service_stacks(services, scheduler))
@@ -136,8 +137,8 @@ def _local_services(project: OpenProject, services: Sequence[Service]) -> tuple[
 
 
 def select_services(spec: Spec, names: Sequence[str], of_envs: bool) -> tuple[Service, ...]:
-    """Returns the services of these names and all that they need, needed ones first; without names all. `of_envs`: as
-    the selected env has them, else as they are declared. Raises UsageError."""
+    """Returns the services of these names (none: all) and the services that they need, needed ones first. `of_envs`:
+    the services of the selected env, instead of the declared ones. Raises UsageError."""
     known = {service.name: service for service in spec.services}
     if of_envs:
         if len(spec.envs) != 1:
@@ -185,15 +186,15 @@ def _ignore_event(_: Event) -> None:
 
 
 def update(state: ProjectState, order: UpOrder) -> Iterator[dict[str, Any]]:
-    """Lets the services that run become those of an order. Yields a message for each. Raises the error of the one that
-    failed, UsageError, StoreError."""
+    """Replaces the running services by those of an order. Yields a message for each. Raises the error of the first that
+    fails, UsageError, StoreError."""
     with control_client.ask(state, "up", seconds=None, **order._asdict()) as answer:
         yield from answer.messages()
 
 
 def hold(state: ProjectState, root: str, spec: str, order: UpOrder, *, listen: Any = None, ready: Any = None) -> str:
     """Runs the service manager in this process, until a signal or `down` ends it. Returns why it ended. `listen` gets
-    each LogLine, `ready` is called once all services are. Raises as ServiceManager.run."""
+    each LogLine; `ready` is called when all services are ready. Raises as ServiceManager.run."""
     with claimed(state) as claim:
         manager = ServiceManager(claim, load, listen)
         try:
@@ -212,20 +213,20 @@ def start_detached(state: ProjectState, root: str, spec: str, order: UpOrder) ->
 
 
 def await_detached(report: socket.socket) -> None:
-    """Returns when the services of a detached manager are ready. Raises the error of the one that failed, StoreError
-    where the process ended without a word."""
+    """Waits until the services of a detached manager are ready. Raises the error of a service that failed, StoreError
+    if the process ended without a report."""
     with control_client.ManagerAnswer(report) as answer:
         for _ in answer.messages():
             pass
 
 
 def main(arguments: dict[str, Any], report: socket.socket) -> None:
-    """The detached process."""
+    """Runs the service manager in the detached process."""
     state = ProjectState(arguments["store"], arguments["key"])
     order = arguments["order"]
 
-    def tell(message: dict[str, Any]) -> None:
-        with suppress(OSError):  # who started this may have been killed: the services go on
+    def send_report(message: dict[str, Any]) -> None:
+        with suppress(OSError):  # the process that started this one may have been killed: the services go on
             control_protocol.send(report, {**message, "end": True})
         report.close()
 
@@ -236,12 +237,12 @@ def main(arguments: dict[str, Any], report: socket.socket) -> None:
             arguments["root"],
             arguments["spec"],
             UpOrder(**{**order, "services": tuple(order["services"])}),
-            ready=tell,
+            ready=send_report,
         )
         if report.fileno() >= 0:
             error = EnvtoolError("the services were stopped while they were being started", code="up-stopped")
     except Exception as raised:
         error = to_envtool_error(raised, arguments["store"])
     if error is not None and report.fileno() >= 0:
-        tell(control_protocol.error_message(error))
+        send_report(control_protocol.error_message(error))
     os._exit(0)

@@ -1,10 +1,10 @@
-"""Notes where members of a pod tried to connect outside of it, and tells them at once that there is no way. What a
-policy allows is redirected before (redirect.py).
+"""Notes where members of a pod tried to connect outside of it, and refuses these connections at once. Connections that
+a policy allows are redirected before (redirect.py).
 
 A member with a default route sends packets for other networks to the hub. A packet socket there, with a filter that
-passes only the first packets of connections (and UDP), shows their destination; nothing else is looked at. The kernel
-would answer five of them in a row, then one a second; so the answer (ICMP, RFC 792), which becomes "network is
-unreachable", is ours.
+passes only the first packets of connections (and UDP), reads their destination and nothing else. The kernel would
+answer five of them in a row, and then one each second. So the answer (ICMP, RFC 792), which the member gets as "network
+is unreachable", is sent from here.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ class Attempts:
         program = struct.pack("@HP", len(code) // 8, ctypes.addressof(memory))  # struct sock_fprog
         self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
         self._answers = socket.socket(socket.AF_INET, socket.SOCK_RAW | kinds, socket.IPPROTO_ICMP)
-        self._answers.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # nobody reads from it
+        self._answers.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # it is never read
 
     def on_event(self) -> None:
-        """Note what has come, a bounded number at a time."""
+        """Notes the packets that have arrived, a bounded number at a time."""
         for _ in range(_PACKETS):
             try:
                 packet, origin = self.socket.recvfrom(_CAPTURED)
@@ -85,7 +85,7 @@ class Attempts:
                 self.answer(packet, _NET_PROHIBITED)
 
     def note(self, protocol: str, host: str, port: int, reason: str = "") -> None:
-        """Note an attempt that led nowhere; `reason` says why, where the policy allows it."""
+        """Notes an attempt that failed. `reason` says why; it is "" if the policy does not allow the destination."""
         key = (protocol, host, port, reason[:_MAX_REASON])
         if key in self.noted or len(self.noted) < _MAX_NOTED:
             self.noted[key] = self.noted.get(key, 0) + 1
@@ -93,10 +93,10 @@ class Attempts:
             self.more += 1
 
     def answer(self, packet: bytes, code: int) -> None:
-        """Tell the sender of a packet by ICMP that its destination is unreachable."""
+        """Sends ICMP "destination unreachable" to the sender of a packet."""
         try:
             self._answers.sendto(_unreachable(packet, code), (socket.inet_ntoa(packet[12:16]), 0))
-        except OSError:  # its source cannot be reached: it is not a member's
+        except OSError:  # its source is not a member
             pass
 
 

@@ -1,9 +1,9 @@
 """Answers DNS queries for the names of a pod (RFC 1035, RFC 6891). Pure.
 
 A service's name gets ONE address, in turn: glibc sorts the addresses of an answer (RFC 6724), and would send every
-client to the same one. There are no IPv6 addresses. Answers are not to be kept (their time to live is 0), so that a
-member that comes or goes counts at once. Nothing is asked of anybody else: an unknown name does not exist, unless a
-policy has an address for it (address_book.py).
+client to the same one. There are no IPv6 addresses. Answers are not to be kept (their time to live is 0), so that a new
+or removed member takes effect at once. No other server is asked: an unknown name does not exist, unless a policy has an
+address for it (address_book.py).
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class _FormatError(Exception):
 
 
 class DnsResolver:
-    """Answers queries by a table, and notes the names that nobody has, with the number of queries for each."""
+    """Answers queries from a table. Notes unknown names, with the number of queries for each."""
 
     def __init__(self, table: ServiceTable, outside: Callable[[str], str | None] | None = None) -> None:
-        """`outside` returns the address that stands for a name which nobody in the pod has: None for a name that does
-        not exist, "" where it cannot get one.
+        """`outside` returns the address for a name outside of the pod: None for a name that does not exist, "" if no
+        address is free.
         """
         self._table, self._outside = table, outside
         self.unknown: dict[str, int] = {}
         self.more_unknown = 0  # queries for further names, which are not noted one by one
 
     def answer(self, query: bytes, *, stream: bool = False) -> bytes:
-        """Returns the answer to a packet (`stream`: that came over TCP), or b"" where there must be none: for what is
-        too short to be a query, and for answers, which else two servers could send each other for ever.
+        """Returns the answer to a packet (`stream`: over TCP). Returns b"" for a packet that gets no answer: one that
+        is too short to be a query, and an answer, since two servers could answer each other for ever.
         """
         if len(query) < 12 or query[2] & 0x80:
             return b""
@@ -148,7 +148,7 @@ def _reply(
     limit: int = _MAX_UDP,
 ) -> bytes:
     """Returns an answer with the question, which ends at `end` (0: it could not be read), and addresses. What does not
-    fit is left out, and the client told to ask by TCP.
+    fit is left out, and the answer is marked as truncated, so that the client asks by TCP.
     """
     option = b"\0" + _OPT.to_bytes(2, "big") + _MAX_AGREED.to_bytes(2, "big") + bytes(6) if agreed else b""
     fit = (limit - max(end, 12) - len(option)) // 16

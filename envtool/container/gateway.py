@@ -1,4 +1,4 @@
-"""The process that connects the members of a pod to what the pod's policy allows: the gateway. pod.py starts it.
+"""The gateway: the process that connects the members of a pod to the hosts that its policy allows. pod.py starts it.
 
     member --SYN--> holder --dial--> gateway --connect--> the destination, by this machine's network
     member <=====> accepted socket <== relay ==> connected socket
@@ -8,9 +8,9 @@ else; the gateway is in this machine's, and has the member's side of a connectio
 are passed on as they are: TLS is between the member and the destination. The gateway checks the policy again, so that
 the holder, which reads members' packets, could not lead it elsewhere.
 
-It is a program of its own, as the holder is, dies with its caller as that does, and ends when the holder ends. It has
-no capabilities, and where root calls another user's id: one of those that containers have. It starts, signals and looks
-into no process, and opens no files but those that a look-up of names reads (landlock(7)).
+As the holder, the gateway is a program of its own, and dies with its caller; it also ends when the holder ends. It has
+no capabilities. If the caller is root, it has a user id of the containers. It cannot start, signal or trace a process,
+and opens only files that a look-up of names reads (landlock(7)).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _readable_places() -> list[str]:
 
 
 def _give_up_rights() -> None:
-    """Give up what this process does not need. Threads that are started later have no more rights."""
+    """Drops the rights that this process does not need. Threads that are started later have the same rights."""
     ids = userns.caller_ids()
     if ids.mode == "root":
         syscalls.limit_bounding_set(0)

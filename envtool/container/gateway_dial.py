@@ -38,15 +38,15 @@ if TYPE_CHECKING:
 
 
 _STAGGER = 0.25  # s
-_SECONDS = 30.0  # that all of it may take
+_SECONDS = 30.0  # limit of the whole attempt
 _MAX_ADDRESSES = 16
 _MAX_HEADER = 8192  # bytes of a proxy's answer
 _NOT_SOCKETS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Dial:
-    """One connection that is being made. `then` is called once: with the connected socket, 0 and "", or with None, the
-    error's number and the reason.
+    """An attempt to connect. It calls `then` once: with the connected socket, 0 and "", or with None, the error's
+    number and the reason.
     """
 
     def __init__(

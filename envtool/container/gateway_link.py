@@ -1,5 +1,5 @@
-"""What the holder of a pod and its gateway say to each other, over a socket pair: messages (messages.py), at most one
-descriptor with each.
+"""The messages between the holder of a pod and its gateway (messages.py), over a socket pair: each has at most one
+descriptor.
 
     gateway: up
     holder:  dial NUMBER HOST PORT      connect to it, if the policy allows that
@@ -62,7 +62,7 @@ class GatewayLink:
                 self._socket.sendmsg([data], ancillary, socket.MSG_DONTWAIT)
             except (BlockingIOError, InterruptedError):
                 return False
-            except ConnectionError:  # the other process has ended: what can be read tells
+            except ConnectionError:  # the other process has ended, which the next read reports
                 self._queue.clear()
                 return True
             except OSError:  # ETOOMANYREFS: this message is lost, and its socket closed

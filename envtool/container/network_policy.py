@@ -140,12 +140,14 @@ def _parse_rule(rule: str) -> tuple[str, int]:
         if any(address in network for network in _OWN):
             raise ValueError(f"`{rule}`: 10.64.0.0/16 and 198.18.0.0/15 are the containers' own networks")
         if address.is_multicast or address.is_unspecified or host == "255.255.255.255":
-            raise ValueError(f"`{rule}`: it is no address of a host")
+            raise ValueError(f"`{rule}`: it is not the address of a host")
         return str(address), port
     if not host.isascii():
         raise ValueError(f"`{rule}`: write the name as it is in the DNS, in ASCII (`xn--…`)")
     name = host.removesuffix(".")
     if not is_host_name(name.removeprefix("*.")):
-        hint = "`*` stands only before a suffix, as in `*.example.org`" if "*" in name else "it is no name of a host"
+        hint = (
+            "`*` stands only before a suffix, as in `*.example.org`" if "*" in name else "it is not the name of a host"
+        )
         raise ValueError(f"`{rule}`: {hint}")
     return name, port

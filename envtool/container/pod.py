@@ -1,4 +1,4 @@
-"""The network of one run: containers with addresses of their own, that know each other by name, and nobody else.
+"""The network of one run. Its containers have addresses of their own, and reach each other by name, but nothing else.
 
 A pod is a user namespace, and in it a network namespace for each member, joined by a bridge. A process of its own, the
 holder (pod_holder.py), owns them and answers queries for names; this module is its caller's side. Containers are made
@@ -9,15 +9,15 @@ in a member's namespaces by their descriptors. All of it exists as long as the h
         pod.set_ready("db-1", ready=True)           # from now on `db` is its address
         port = pod.publish("db", 5432)              # on this machine's loopback
 
-What is outside of a pod cannot be reached, but for what a policy allows (network_policy.py has the rules):
+A container reaches nothing outside of its pod, except what a policy allows (network_policy.py has the rules):
 
     with Pod(allow=("pypi.example:443", "*.example.org:443")) as pod:
         ...
         pod.attempts()                              # what was tried beyond
 
-Programs need no settings for it: an allowed name has an address, and a TCP connection to it is carried, as it is, by a
-process of its own on this machine's network, the gateway (gateway.py). UDP is not. A name that is not allowed does not
-exist, a port that is not allowed refuses connections at once, other addresses are unreachable.
+Programs need no settings for it: an allowed name has an address, and a process on this machine's network, the gateway
+(gateway.py), carries TCP connections to it unchanged. It carries no UDP. A name that is not allowed does not exist, a
+port that is not allowed refuses connections at once, other addresses are unreachable.
 
 Addresses are 10.64.0.0/16: private ones (RFC 1918), which servers take for a network of friends, in a part of them that
 neither container engines nor home networks use by default. No packet leaves the pod: every pod has the same addresses,
@@ -57,9 +57,9 @@ class Member:
 
 
 class Attempt:
-    """Something outside of the pod that members tried: a name that nobody has (`protocol` "name", `port` 0), or a host
-    by "tcp" or "udp", as a name where members have its address from one; `count` is the number of packets. `reason` is
-    "" where nothing allows it, else why it could not be reached.
+    """An attempt of members to reach something outside of the pod: an unknown name (`protocol` "name", `port` 0), or a
+    host by "tcp" or "udp". `host` is a name, if the address came from one. `count` is the number of packets. `reason`
+    says why an allowed host could not be reached; "": it is not allowed.
     """
 
     __slots__ = ("count", "host", "port", "protocol", "reason")
@@ -77,7 +77,7 @@ class Attempt:
 
 
 class Pod:
-    """The network of one run, and a context that leaves nothing of it. Called by any thread.
+    """The network of one run, as a context that leaves nothing of it. Any thread may call its methods.
 
     `user`: a single user id is 1000 in it, as in tasks, else 0. `spare`: how many members' networks are made before
     they are asked for. `kind` "bridge" or "routed": how they are joined; "": as this kernel can. `allow`: what members
@@ -214,22 +214,23 @@ class Pod:
         )
 
     def declare_service(self, service: str) -> None:
-        """Let a service be known that has no member yet: its name is then not an unknown one."""
+        """Declares a service that has no member yet, so that a query for its name is answered with "try again"."""
         self._request("service", service)
 
     def set_ready(self, name: str, *, ready: bool) -> None:
-        """Let a service's name, and its published ports, lead to this member, or (connections go on) no longer."""
+        """Adds a member to the answers for its service's name and to its published ports, or removes it from them. Open
+        connections stay."""
         self._request("ready", name, int(ready))
 
     def remove_member(self, name: str) -> None:
-        """Forget a member whose processes have ended. Its network ends with the last descriptor of its namespace."""
+        """Removes a member whose processes have ended. Its network ends with the last descriptor of its namespace."""
         self._request("remove", name)
         os.close(self._members.pop(name.lower()).namespace)
 
     def publish(self, service: str, port: int, *, host_port: int = 0) -> tuple[int, int]:
-        """Let a port of this machine's loopback lead to a port of the members of a service that are ready, in turn.
-        Returns a number for `unpublish`, and the host's port (0: a free one is taken). Raises OSError where the port is
-        in use.
+        """Publishes a port of a service on this machine's loopback: connections go to the members that are ready, in
+        turn. Returns a number for `unpublish`, and the port of this machine (`host_port` 0: a free one). Raises OSError
+        if that port is in use.
         """
         listener = socket.create_server(("127.0.0.1", host_port), backlog=128)
         try:
@@ -242,7 +243,7 @@ class Pod:
             listener.close()  # the holder has it: when that ends, clients are refused
 
     def unpublish(self, number: int) -> None:
-        """Accept no more connections; those that are open go on."""
+        """Accepts no more connections on a published port. Open connections stay."""
         self._request("unpublish", number)
 
     def open_localhost(self, member: str, service: str, port: int) -> None:
@@ -342,7 +343,7 @@ class Pod:
         return messages.unpack(data), messages.parse_ancillary(ancillary)[1]
 
     def _lost(self, error: OSError | None) -> Exception:
-        """Returns the error of a holder that has ended, or does not answer; the pod is of no more use."""
+        """Returns the error of a holder that has ended, or does not answer. Later calls raise it, too."""
         from envtool.container.kernel_errors import sandbox_error
 
         reason = "its process has ended" if isinstance(error, ConnectionError) else "it sent an invalid message"
@@ -353,8 +354,8 @@ class Pod:
 
 
 def _policy_files(allow: tuple[str, ...], learn: bool) -> tuple[int, int]:
-    """Returns descriptors of what the holder and the gateway have to know of a policy. Only the gateway gets what this
-    machine tells its proxy. Raises ValueError for a rule that is none, and FetchError.
+    """Returns descriptors of files with the policy, for the holder and for the gateway. Only the gateway gets the
+    password of this machine's proxy. Raises ValueError for an invalid rule, FetchError.
     """
     from envtool.container.network_policy import NetworkPolicy
     from envtool.container.pod_process import write_policy

@@ -1,5 +1,5 @@
 """The process that holds a pod: it owns the pod's user and network namespaces, makes members' networks, answers their
-queries for names, and joins published ports with them. pod.py starts it, and tells it what to do.
+queries for names, and joins published ports with them. pod.py starts it, and sends it requests.
 
     start -> namespaces -> imports (a child writes the id maps meanwhile) -> hub -> "up" -> loop
 
@@ -7,8 +7,8 @@ Where the pod has a policy for what is outside of it, a second process, the gate
 
 It is a program of its own, so that it has none of the caller's memory or descriptors. It dies with its caller, whatever
 ends that: the caller alone has the other end of a pipe, and when that closes, the kernel kills the holder (fcntl(2),
-F_SETSIG; pod_process.py), even a stopped one. PR_SET_PDEATHSIG would do so when the caller's *thread* ends that
-started it.
+F_SETSIG; pod_process.py), even a stopped one. PR_SET_PDEATHSIG would do so when the caller's *thread* ends that started
+it.
 
 In the loop it holds what the work of the loop needs: the capabilities to make networks of its own namespace, no way to
 start or signal a process, no sockets but of IP and netlink (seccomp.build_holder_filter), no files but settings of

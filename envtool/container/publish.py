@@ -22,7 +22,7 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class _Connection:
-    """One client's connection, and the one to the member that it got."""
+    """A client's connection, and the connection to the member that serves it."""
 
     def __init__(self, publisher: Publisher, client: socket.socket) -> None:
         self._publisher = publisher
@@ -32,7 +32,7 @@ class _Connection:
         self._relay: Relay | None = None
 
     def start(self, addresses: list[tuple[str, int]]) -> None:
-        """Connect to the first of the members that accepts."""
+        """Connects to the first member that accepts."""
         self._addresses = addresses
         try:
             self._client.setblocking(False)
@@ -42,7 +42,7 @@ class _Connection:
             self.close()
 
     def _connect_next(self) -> None:
-        """Try the next member; the connection is refused where none is left."""
+        """Tries the next member. Resets the client's connection if none is left."""
         while self._addresses:
             server = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -72,7 +72,7 @@ class _Connection:
         self._relay.on_event()
 
     def close(self) -> None:
-        """End it as broken."""
+        """Resets both connections."""
         if self._relay is not None:
             self._relay.close(broken=True)
             return
@@ -123,7 +123,7 @@ class Publisher:
             self.selector.register(listener, _READ, added.on_event)
 
     def remove(self, number: int) -> None:
-        """Accept no more connections; those that are open go on. Raises KeyError for a number that is not served."""
+        """Accepts no more connections; open ones stay. Raises KeyError for an unknown number."""
         removed = self._ports.pop(number)
         if not self._paused:
             self.selector.unregister(removed.listener)
@@ -134,7 +134,7 @@ class Publisher:
         return len(self._connections) < self._limit
 
     def begin(self, client: socket.socket, port: _Port) -> None:
-        """Join a connection with a member that is ready, in turn; refuse it where there is none."""
+        """Joins a connection with a member that is ready, in turn. Resets the connection if there is none."""
         addresses = [(address, port.port) for address in self._table.in_turn(port.service, f"port {port.port}")]
         connection = _Connection(self, client)
         self._connections.add(connection)

@@ -125,7 +125,7 @@ class Redirector:
 
     def on_packet(self, packet: bytes, hardware: bytes) -> bool:
         """Handle the first packet of a connection to outside of the pod, which came from a hardware address. Returns
-        whether its destination is one of ours.
+        whether this pod's policy has its destination.
         """
         address, port = socket.inet_ntoa(packet[16:20]), int.from_bytes(packet[22:24], "big")
         host = self._book.name_of(address) or self._literal(address, packet[9])

@@ -1,9 +1,9 @@
 """Joins two connections, in a loop that a process has: bytes of each go to the other, until both have ended.
 
-Bytes go through a pipe (splice(2)), at most 64 KiB of them at a time in each direction: a side that does not read stops
-the side that writes. A pipe belongs to a direction only while bytes are in it: idle connections have none. A side that
-ends is passed on as an end, and the other direction goes on; one that breaks is passed on as a reset, so that neither
-side takes what it got for the whole.
+Bytes go through a pipe (splice(2)), at most 64 KiB at a time in each direction, so that a side which does not read
+stops the side which writes. A direction has a pipe only while bytes are in it: idle connections have none. When one
+side ends its stream, the other side gets the end, and the opposite direction goes on. When one side breaks, the other
+side gets a reset, so that it does not take a part for the whole.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Direction:
         self.pipe: tuple[int, int] | None = None
         self.pending = 0  # bytes in the pipe
         self.ended = False  # the source sends no more
-        self.finished = False  # and the target has been told
+        self.finished = False  # and the target has the end of the stream
 
     def move(self) -> None:
         """Move what can be moved now. Raises OSError for a connection that is broken."""

@@ -1,4 +1,4 @@
-"""What `Runner.start` returns: a container that runs, and what can be known of it from outside.
+"""A container that `Runner.start` has started: its processes, sockets and usage, as seen from outside.
 
 Processes and sockets are read from /proc by the number of pid 1. It is a child of this process that has not been
 reaped, so no other process can have its number meanwhile. /proc/PID/net is that of the process's network namespace.

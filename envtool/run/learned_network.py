@@ -1,4 +1,4 @@
-"""`--learn-network`: runs an env with all of the network, and says the smallest policy that the run needed."""
+"""`--learn-network`: runs an env with the whole network, and prints the smallest policy that the run needed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def check_options(*, offline: bool) -> None:
-    """Raises UsageError for options beside `--learn-network` that leave nothing to learn."""
+    """Raises UsageError for options that contradict `--learn-network`."""
     if offline:
         message = "`--learn-network` and `--offline` contradict each other: the run has to reach what it needs"
         raise UsageError(message, code="usage.contradiction")
 
 
 def learning_envs(envs: Iterable[Env]) -> tuple[Env, ...]:
-    """Returns envs that may reach everything, and whose runs say what they reached. Raises UsageError for one that has
-    this machine's network: what it does there is not seen."""
+    """Returns the envs with access to the whole network, so that their runs report what they reached. Raises UsageError
+    for an env with this machine's network, in which envtool sees no connections."""
     selected = tuple(envs)
     if networked := [env.name for env in selected if env.network]:
         names = ", ".join(f"`{name}`" for name in networked[:3]) + (" …" if len(networked) > 3 else "")
@@ -36,13 +36,13 @@ def learning_envs(envs: Iterable[Env]) -> tuple[Env, ...]:
 
 
 def emit_learned(pod: StartedPod, env: Env, task: str, emit: Emit, *, complete: bool) -> None:
-    """Emits what the members of a pod have connected to: the task and its services. `complete`: the task passed."""
+    """Emits the hosts that a task and its services have connected to. `complete`: the task passed."""
     from envtool.container.network_policy import format_destination
 
     try:
         reached = pod.passed()
-    except SandboxError as error:  # what uses the pod fails by that, too
-        emit(Noted(text=f"what `{env.name}` needs of the network is not known: {error.message}"))
+    except SandboxError as error:  # the task fails for the same reason
+        emit(Noted(text=f"the network needs of `{env.name}` are unknown: {error.message}"))
         return
     allow = tuple(format_destination(host, port) for host, port in reached)
     emit(Learned(env=env.name, task=task, allow=allow, complete=complete))

@@ -1,8 +1,8 @@
-"""Says what a task that failed tried to reach outside, and what allows it. Pure.
+"""Describes what a failed task tried to reach outside, and what allows it. Pure.
 
-A task in a pod is known by host and port (`Pod.attempts`); one without a pod by the names that it looked up, and the
-number of its attempts at addresses (`Exit.network_tried`). Names and reasons come from strangers: they are shortened,
-and made safe for a terminal.
+Of a task in a pod, the hosts and ports are known (`Pod.attempts`). Of a task without a pod, the names that it looked up
+are known, and the number of its attempts to reach addresses (`Exit.network_tried`). Names and reasons are not trusted:
+they are shortened, and made safe for a terminal.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _REFUSED = re.compile(r"connection refused|\beconnrefused\b", re.IGNORECASE)
 
 
 class TriedHost(NamedTuple):
-    """One host that was tried: by TCP or UDP, or (`protocol` "name", `port` 0) only looked up. `times` is the number of
-    connections or packets, 0 if it is not known. `reason` says why it could not be reached, if the policy allows it."""
+    """A host that a task tried to reach by TCP or UDP, or a name that it only looked up (`protocol` "name", `port` 0).
+    `times` is the number of connections or packets; 0: unknown. `reason` says why an allowed host could not be
+    reached."""
 
     protocol: str
     host: str
@@ -36,14 +37,14 @@ class TriedHost(NamedTuple):
 
 
 class NetworkTried(NamedTuple):
-    """What a run tried outside. `more` is the number of attempts of which the host is not known."""
+    """The attempts of a run to reach hosts outside. `more` is the number of attempts with an unknown host."""
 
     hosts: tuple[TriedHost, ...] = ()
     more: int = 0
 
 
 class NetworkOfEnv(NamedTuple):
-    """What an env may reach: `services` run beside the task, `others` are services of the env that do not."""
+    """The hosts that an env may reach. `services` run beside the task; `others` are the other services of the env."""
 
     allow: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
@@ -52,8 +53,8 @@ class NetworkOfEnv(NamedTuple):
 
 
 def from_attempts(attempts: Iterable[Attempt], more: int) -> NetworkTried:
-    """Returns what the members of a pod tried. A look-up for an address, as servers make for each client, is left
-    out; the number of queries for a name says nothing."""
+    """Returns what the members of a pod tried. Leaves out reverse look-ups, which servers make for each client, and the
+    number of queries for a name."""
     listed = [*attempts]
     connected = {each.host for each in listed if each.protocol != "name"}
     hosts = [
@@ -70,7 +71,7 @@ def from_exit(names: Iterable[str], unreachable: int) -> NetworkTried:
 
 
 def describe_tried(tried: NetworkTried, env: NetworkOfEnv) -> list[str]:
-    """Returns lines for the message of a task that failed: what it tried, and how to allow it. None if it tried
+    """Returns lines for the message of a failed task: what it tried, and how to allow that. Returns [] if it tried
     nothing."""
     mistaken = [host for host in tried.hosts if _is_service_name(host, env)]
     failed = [host for host in tried.hosts if host.reason]
@@ -122,7 +123,7 @@ def _describe_host(tried: TriedHost) -> str:
 
 
 def _describe_remedy(refused: Sequence[TriedHost], env: NetworkOfEnv) -> str:
-    """Returns what to write so that these hosts can be reached."""
+    """Returns what to write into the spec to allow these hosts."""
     if env.learns:
         return ""
     rules: dict[str, bool] = {}  # rule -> whether its port is a guess
@@ -147,7 +148,7 @@ def _describe_remedy(refused: Sequence[TriedHost], env: NetworkOfEnv) -> str:
 
 
 def is_allowable(rule: str) -> bool:
-    """Whether a text can stand in `network: {allow: […]}`."""
+    """Whether a text is a valid entry of `network: {allow: […]}`."""
     if rule.startswith("localhost:"):
         return False
     try:
@@ -163,8 +164,8 @@ def format_policy(rules: Iterable[str]) -> str:
 
 
 def describe_listening(output: str, listening: Callable[[], Mapping[str, Sequence[str]]]) -> list[str]:
-    """Returns a line that says where services listen, if a command printed that a connection was refused. `listening`
-    returns their ports, as text, by their names."""
+    """Returns a line with the ports on which services listen, if a command printed that a connection was refused.
+    `listening` returns the ports, as text, by the services' names."""
     if not _REFUSED.search(output):
         return []
     parts = [

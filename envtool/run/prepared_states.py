@@ -1,4 +1,4 @@
-"""Collects what is known of the prepared state of services, for `plan`, `why` and `--expect-cached`."""
+"""Explains the prepared state of services, for `plan`, `why` and `--expect-cached`: reused or made, and why."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def _run(
                 joins=place.namespaces if place else None,
             )
             if group:
-                group.settle(failed=ended.status != 0)
+                group.await_failure(failed=ended.status != 0)
             if group and group.failure and not group.interrupted:
                 _write_failure(tee.writer, group.failure)
             tee.close()

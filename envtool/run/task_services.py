@@ -27,7 +27,7 @@ _MAX_PREPARATIONS = 8  # at once
 
 
 class StackSource(Protocol):
-    """What builds stacks: build.scheduler.Scheduler."""
+    """The part of build.scheduler.Scheduler that is used here."""
 
     def stack(self, env: str) -> Stack:
         """Returns the stack of an env, after building what is missing."""
@@ -40,11 +40,11 @@ class ServiceStacks(NamedTuple):
     stacks: tuple[KnownStack, ...] = ()
 
     def requests(self, context: Context) -> tuple[ServiceRequest, ...]:
-        """Returns their requests. Raises SpecError for a service that cannot run so."""
+        """Returns the requests of the services. Raises SpecError for a service that cannot run."""
         return self._plan(context)[0]
 
     def state_plans(self, context: Context) -> dict[str, StatePlan]:
-        """Returns the plans of their prepared state, by the names of those that have one. Raises SpecError."""
+        """Returns the plans of prepared state, by the names of the services that have one. Raises SpecError."""
         return self._plan(context)[1]
 
     def _plan(self, context: Context) -> tuple[tuple[ServiceRequest, ...], dict[str, StatePlan]]:
@@ -61,9 +61,9 @@ class ServiceStacks(NamedTuple):
         return tuple(requests.values()), plans
 
     def provide(self, requests: Sequence[ServiceRequest], setting: GroupSetting) -> list[LocalService]:
-        """Returns the services on this machine, once all their layers are in the store; makes prepared state that is
-        missing, at the same time where none needs the other. Where one fails the others are completed: later runs use
-        them. Raises ServiceError, StoreError, SandboxError, Interrupted."""
+        """Returns the services on this machine. Their layers must be in the store; missing prepared state is built, at
+        the same time where none needs the other. Where one fails the others are completed, for later runs. Raises
+        ServiceError, StoreError, SandboxError, Interrupted."""
         others = {service.name: service for service in self.services}
         local = {
             service.name: LocalService(request, stack)  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ def _prepare(
 
 
 def _all_needs(service: Service, others: Mapping[str, Service]) -> list[str]:
-    """Returns the names of all services that one needs, directly or not, in the order of `others`."""
+    """Returns the names of all services that a service needs, directly or through others, in the order of `others`."""
     needed: set[str] = set()
     pending = [*service.needs]
     while pending:
@@ -124,12 +124,12 @@ def _all_needs(service: Service, others: Mapping[str, Service]) -> list[str]:
 
 
 def needs_pod(env: Env, task: Task | None = None) -> bool:
-    """Whether a task runs in a pod: it has services, a policy for places outside, or it is to say what it needs."""
+    """Whether a task runs in a pod: it has services or a network policy, or `--learn-network` was given."""
     return bool(env.allow) or env.learns or bool(used_services(env, task))
 
 
 def check_services(env: Env, task: Task | None, *, single_id: bool) -> None:
-    """Raises SpecError where a task cannot run beside its services."""
+    """Raises SpecError if a task cannot run beside its services."""
     services = used_services(env, task)
     if not services:
         return
@@ -155,8 +155,8 @@ def build_service_stacks(services: Sequence[Service], stacks: StackSource) -> tu
 
 
 def begin_pod(context: Context, env: Env, task: Task | None = None) -> AbstractContextManager[StartedPod | None]:
-    """Returns a context with the pod of a task, which starts meanwhile; None if the task needs none. The group takes it
-    over; this context ends it where there comes no group."""
+    """Returns a context with the pod of a task, which is still starting; None if the task needs none. A group closes
+    the pod at its end; without a group this context does."""
     if not needs_pod(env, task):
         return nullcontext()
     return _open_pod(context, env, task)
@@ -203,7 +203,8 @@ def listening_ports(group: ServiceGroup, allow: Sequence[str]) -> dict[str, list
 
 @contextmanager
 def run_directory(root: str, context: Context) -> Iterator[str]:
-    """A context with a directory for logs of `exec` and `shell`, which runs have anyway."""
+    """A context with a directory for the logs of services beside `exec` and `shell`; `test` and `build` have their
+    own."""
     from envtool.events import Noted
 
     directory, note = rundir.open_run(root)

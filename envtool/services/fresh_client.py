@@ -1,4 +1,4 @@
-"""Makes services of a run fresh again, from inside: their data are those of a new start, and nothing written since.
+"""Makes services of a run fresh, from inside of a task: what they wrote is thrown away, and they start again.
 
 envtool puts this file into the containers of tasks that have services, as the module `envtool_fresh`, a plugin of
 pytest and the command `envtool-fresh`. It needs nothing but Python 3.6 or later.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SOCKET = "/run/envtool/fresh.sock"
-SECONDS = 600  # that a service may take to be ready
+SECONDS = 600  # in which a service has to be ready
 
 try:
     if __name__ != "__main__":  # the command does not wait for the import

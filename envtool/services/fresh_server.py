@@ -1,10 +1,10 @@
-"""Takes `fresh NAME` from the task of a pod, by a socket that only its container has.
+"""Serves `fresh NAME` to the task of a pod, over a socket that only the task's container has.
 
     task: fresh db  -->  the service ends at once, starts anew on its prepared state, is ready  -->  ok
 
-Anything else is answered by one line that says what is wrong. One request is served at a time, so that a task cannot
-start containers faster than they are ready; it is not longer than a line of 256 bytes, and has to come within seconds.
-Whatever a task sends, the server holds one connection and one line, and goes on.
+The answer to any other request is one line that says what is wrong. The server handles one request at a time, so that a
+task cannot start containers faster than they are ready. A request has at most 256 bytes, and must arrive within 5 s.
+Whatever a task sends, the server holds one connection and one line.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DIRECTORY = "/run/envtool"  # in the task's container
-LINE, SECONDS = 256, 5.0  # of a request: bytes, and how long it may take to come
+LINE, SECONDS = 256, 5.0  # bytes of a request, and seconds in which it must arrive
 ANSWER = 4096  # characters
 _BACKLOG = 16
-_PAUSE = 0.1  # seconds after a connection that could not be taken: descriptors are missing, and soon are not
+_PAUSE = 0.1  # seconds until the next accept(2), after one that failed: the process has no free descriptor
 _ENDED = b"the run is being ended\n"
 _METADATA = "Metadata-Version: 2.1\nName: envtool-fresh\nVersion: 1\n"
 _ENTRY_POINTS = "[pytest11]\nenvtool_fresh = envtool_fresh\n"
@@ -53,9 +53,9 @@ exec perl -MIO::Socket::UNIX -e '
 
 
 class FreshServer:
-    """Serves requests to make a service fresh, and a context. `fresh` does it, and raises EnvtoolError; it returns soon
-    after its event is set, which is the end of the context. `directory` is an empty one that becomes `DIRECTORY` of the
-    task's container."""
+    """Serves requests for fresh services, as a context. `fresh` makes one service fresh, and raises EnvtoolError; it
+    must return soon after its event is set, which the end of the context does. `directory` is an empty directory, which
+    is mounted at `DIRECTORY` in the task's container."""
 
     def __init__(self, directory: str, fresh: Callable[[str, threading.Event], None]) -> None:
         self._directory = directory
@@ -86,12 +86,12 @@ class FreshServer:
 
     @property
     def binds(self) -> tuple[BindMount, ...]:
-        """What the task's container has of it."""
+        """The mounts of the task's container."""
         return (BindMount(source=self._directory, target=DIRECTORY),)
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """Lists of directories that are added to the task's own, at the end."""
+        """Directories that are appended to variables of the task, by the variable's name."""
         return {"PATH": f"{DIRECTORY}/bin", "PYTHONPATH": f"{DIRECTORY}/python"}
 
     def _serve(self) -> None:
@@ -101,7 +101,7 @@ class FreshServer:
             except OSError:
                 self._wait(-1, _PAUSE)
                 continue
-            with connection, suppress(OSError):  # of a client that has gone
+            with connection, suppress(OSError):  # the client has closed the connection
                 connection.setblocking(False)
                 line = self._read_line(connection)
                 if line is None:
@@ -109,7 +109,7 @@ class FreshServer:
                 connection.send(self._answer(line))  # fits into the socket's buffer, whether the client reads or not
 
     def _wait(self, descriptor: int, seconds: float | None) -> Literal["data", "late", "end"]:
-        """Waits until a descriptor (-1: none) has data, so many seconds have passed, or the context ends."""
+        """Waits until a descriptor (-1: none) has data, a time in seconds has passed, or the context ends."""
         poll = select.poll()
         poll.register(self._end, select.POLLIN)
         if descriptor >= 0:
@@ -120,7 +120,7 @@ class FreshServer:
         return "data" if events else "late"
 
     def _read_line(self, connection: socket.socket) -> bytes | None:
-        """Returns a request, or what came of it in time; None at the end of the context. Raises OSError."""
+        """Returns a request, or its part that arrived in time; None at the end of the context. Raises OSError."""
         data, deadline = b"", time.monotonic() + SECONDS
         while b"\n" not in data and len(data) <= LINE:
             waited = self._wait(connection.fileno(), deadline - time.monotonic())
@@ -150,13 +150,13 @@ class FreshServer:
         except EnvtoolError as error:
             text = " ".join(": ".join(filter(None, (error.message, error.hint))).split())
             return f"{text[:ANSWER]}\n".encode(errors="replace")
-        except Exception as error:  # a fault of ours fails the request, and the server goes on
+        except Exception as error:  # a bug fails the request, and the server continues
             return f"{internal(error).message}\n"[:ANSWER].encode(errors="replace")
         return _ENDED if self._over.is_set() else b"ok\n"
 
 
 def _write_clients(directory: str) -> None:
-    """Writes what the task's container has for its own use: a command, and a module that is a plugin of pytest."""
+    """Writes the command `envtool-fresh` and the module `envtool_fresh`, which is a plugin of pytest."""
     source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fresh_client.py")
     with open(source, encoding="utf-8") as file:
         client = file.read()

@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from envtool.container.started import Usage
 
 INTERRUPT_GRACE = 2.0  # seconds that services have to end after an interrupt, at most
-_END_SECONDS = 10.0  # that the end of a container takes at most to be known
-_FAILURE_SECONDS = 0.2  # that the end of a service may become known after what ended because of it
+_END_SECONDS = 10.0  # at most, from the end of a container until its replica has noted it
+_FAILURE_SECONDS = 0.2  # a command may fail so long before the end of its service is noted
 _POLL_SECONDS = 1.0
 
 
 class ServiceGroup:
-    """The services of one run, and a context that leaves nothing of them. Called by any thread.
+    """The services of one run, as a context that leaves none of them running. Any thread may call its methods.
 
-    `spare` is the number of containers that are expected in the pod. `user`: with a single id, that is 1000, as in
-    tasks. `allow` are places outside that may be connected to ("host:port"). The pod starts when the context begins, in
-    a process of its own: begin it as soon as it is known that services will run, or take over a `pod` that starts.
+    `spare` is the number of containers that are expected in the pod. `user`: where containers have a single id, it is
+    1000, as in tasks. `allow` lists the places outside of the pod ("host:port") that its containers may connect to. The
+    pod starts when the context begins, in a process of its own; `pod` is one that has been started before.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ServiceGroup:
         self._condition = threading.Condition(threading.RLock())
         self._operation = threading.Lock()  # held by `scale`, `restart` and `replace`
         self._services: dict[str, RunningService] = {}
-        self._logs: dict[str, ReplicaLog] = {}  # by the name of the replica; a further one of that name goes on in it
+        self._logs: dict[str, ReplicaLog] = {}  # by the replica's name; a later replica of the same name adds to it
         self._threads: list[threading.Thread] = []
         self._closing = False
         self.interrupted = False  # whether the run was cancelled
@@ -129,7 +129,7 @@ class ServiceGroup:
         with self._condition:
             self.interrupted = True
             latest = time.monotonic() + INTERRUPT_GRACE
-            for service in self._services.values():  # those that are being stopped already, too
+            for service in self._services.values():  # also those that are being stopped already
                 service.deadline = min(service.deadline, latest)
             self._cancel.set(syscalls.requested_signal(self.setting.context.cancel.reader))
             self._condition.notify_all()
@@ -170,9 +170,8 @@ class ServiceGroup:
     # ---- starting
 
     def start(self, services: Sequence[LocalService]) -> None:
-        """Starts services, and returns when all are ready, and one-shots have succeeded. Raises ServiceError for the
-        first that fails, SandboxError, StoreError, Interrupted. In a group that a failure does not end, the others are
-        up by then, but for those that need one that failed; that one may be started again."""
+        """Starts services. Returns when all are ready, and one-shots have succeeded. Raises ServiceError for the first
+        that fails (in a group that a failure does not end: later), SandboxError, StoreError, Interrupted."""
         context = self.setting.context
         self._exits.enter_context(
             layers.hold_layers(context.store, [made.layer for local in services for made in local.stack.layers])
@@ -203,15 +202,15 @@ class ServiceGroup:
         return self._closing or self.interrupted or self.failure is not None
 
     def check(self) -> None:
-        """Raises Interrupted where the run was cancelled, and the error of the service that failed first."""
+        """Raises Interrupted if the run was cancelled, and the error of the service that failed first."""
         if self.interrupted:
             raise Interrupted
         if self.failure is not None:
             raise self.failure
 
-    def settle(self, *, failed: bool) -> None:
-        """Waits until the failure of a service that ended before a command did is known. `failed`: so has the command,
-        and what it tells of a service may come first."""
+    def await_failure(self, *, failed: bool) -> None:
+        """Waits until the failure of a service that ended before a command is noted in `failure`. `failed`: the command
+        failed, perhaps because of a service whose end is not noted yet."""
         with self._condition:
             replicas = [replica for service in self._services.values() for replica in service.replicas.values()]
         late = any(replica.has_just_ended() for replica in replicas)
@@ -255,7 +254,7 @@ class ServiceGroup:
             self._condition.notify_all()
 
     def _give_up(self, service: RunningService, error: EnvtoolError | None) -> None:
-        """Notes why a service is not up, which ends a group that a failure ends."""
+        """Notes the error of a service that did not start. Ends the group, if a failure does that."""
         with self._condition:
             service.error = error
             if self.setting.fails and self.failure is None:
@@ -274,7 +273,7 @@ class ServiceGroup:
         return replica
 
     def _await_ready(self, replicas: Sequence[Replica], over: threading.Event | None = None) -> EnvtoolError | None:
-        """Waits until replicas are up. Returns the error of the first that failed; None also at the end, or `over`."""
+        """Waits for replicas. Returns the error of the first that failed; None if all are up, at `over` or the end."""
         with self._condition:
             while not (self._has_ended() or (over and over.is_set())):
                 if failed := [replica for replica in replicas if replica.stage == "failed"]:
@@ -290,10 +289,10 @@ class ServiceGroup:
                 number, port = host_ports.publish_port(self._pod, service.local.request, published)
                 service.published[number] = port
 
-    # ---- what is there
+    # ---- states
 
     def published(self) -> Mapping[str, tuple[tuple[int, int], ...]]:
-        """Returns (port of the service, port of this machine) of what is published, by service."""
+        """Returns the published ports of each service, as pairs (port of the service, port of this machine)."""
         with self._condition:
             return {name: ports for name, service in self._services.items() if (ports := service.published_ports())}
 
@@ -310,16 +309,16 @@ class ServiceGroup:
         return ReplicaState.of(replica, self._log_path(replica.name))
 
     def usage(self, replica: str) -> Usage:
-        """Returns what the processes of a replica use now. Raises ServiceError for a name that there is not."""
+        """Returns what the processes of a replica use now. Raises ServiceError for an unknown name."""
         return self._find_replica(replica).usage()
 
     def container(self, name: str) -> StartedContainer:
-        """Returns the container of a replica, or of the first replica of a service that runs: to execute commands in
-        it. Raises ServiceError where there is none."""
+        """Returns the container of a replica, or of the first replica of a service. Raises ServiceError if none
+        runs."""
         return self._find_replica(name).container()
 
     def replica_log(self, name: str) -> ReplicaLog:
-        """Returns what a replica prints. Raises ServiceError for a name that there is not."""
+        """Returns the log of a replica. Raises ServiceError for an unknown name."""
         return self._find_replica(name).log
 
     def _find_replica(self, name: str) -> Replica:
@@ -339,8 +338,8 @@ class ServiceGroup:
             return merge_opened(replica for service in self._services.values() for replica in service.replicas.values())
 
     def member(self, name: str = "envtool", *, default_route: bool = False) -> AbstractContextManager[PodPlace]:
-        """A context with a place in the pod for a container that is no service. With `default_route` what it tries
-        outside is noted (`attempts`). Raises SandboxError."""
+        """A context with the place in the pod of a task. With `default_route` the pod notes what the task tries to
+        reach outside (`attempts`). Raises SandboxError."""
         with self._condition:
             requests = [service.local.request for service in self._services.values()]
         store = self.setting.context.store
@@ -355,8 +354,8 @@ class ServiceGroup:
             return self._services[name]
 
     def scale(self, name: str, count: int) -> None:
-        """Lets a service have so many replicas, and returns when new ones are ready, and others have ended: those are
-        drained first. Raises ServiceError where a new one fails; then the others stay."""
+        """Changes the number of a service's replicas. Returns when new ones are ready, and surplus ones, which are
+        drained first, have ended. Raises ServiceError if a new replica fails; the old ones then stay."""
         service = self._service(name)
         with self._operation:
             more = [self._add_replica(service, service.local) for _ in range(count - len(service.replicas))]
@@ -378,9 +377,9 @@ class ServiceGroup:
                 self._raise_unless_ready([new])
 
     def fresh(self, name: str, over: threading.Event | None = None) -> None:
-        """Throws away what a service has written, and starts it anew on its prepared state; then those that are to end
-        and need it run again, such as migrations. Returns when all this is done. Nobody needs what the service would
-        write, so it is killed. `over`: nobody waits. Raises ServiceError, Interrupted."""
+        """Kills a service, throws away what it has written, and starts it anew on its prepared state. Then one-shots
+        that need the service, such as migrations, run again. Returns when all are ready, or `over` is set. Raises
+        ServiceError, Interrupted."""
         service = self._service(name)
         with self._operation:
             self.check()
@@ -409,8 +408,8 @@ class ServiceGroup:
         self._raise_unless_ready(new, over)
 
     def replace(self, name: str, local: LocalService) -> None:
-        """Lets a service be another one, replica by replica: each new one is ready before an old one ends. Raises
-        ServiceError where a new one fails; then it is removed, and the old ones that are left stay."""
+        """Replaces a service by another one, replica by replica: each new replica is ready before an old one ends.
+        Raises ServiceError if a new replica fails; that replica is removed, and the remaining old ones stay."""
         service = self._service(name)
         with self._operation:
             self._exits.enter_context(
@@ -453,8 +452,9 @@ class ServiceGroup:
     # ---- stopping
 
     def stop(self, *names: str) -> tuple[ReplicaState, ...]:
-        """Stops services, or all: each by its stop signal, once those that need it have ended, all at the same time
-        where free; what does not end within its grace is killed. Returns how they ended. Further calls do nothing."""
+        """Stops services; without names all. A service gets its stop signal once the services that need it have ended;
+        services that do not need each other stop at the same time. What does not end within its grace is killed.
+        Returns how they ended. Further calls do nothing."""
         with self._condition:
             remaining = {
                 name: service
@@ -479,7 +479,7 @@ class ServiceGroup:
         return tuple(self._state(replica) for service in stopped for replica in service.replicas.values())
 
     def _kill_late(self, replica: Replica) -> None:
-        if not (replica.killed or self.interrupted):  # every run waits for that
+        if not (replica.killed or self.interrupted):  # say it: every run waits for the whole grace
             self.setting.context.emit(Noted(text=service_errors.not_stopped_note(replica.request, replica.name)))
         replica.kill()
 
@@ -493,7 +493,7 @@ class ServiceGroup:
                     replica.begin_stop()
 
     def _is_free(self, service: RunningService, remaining: Mapping[str, RunningService]) -> bool:
-        """Whether a service can be stopped now: it is not being stopped, and nothing that needs it runs."""
+        """Whether a service can be stopped now: it is not being stopped yet, and no running service needs it."""
         return not service.is_stopping and not any(
             service.name in other.local.request.needs for other in remaining.values()
         )

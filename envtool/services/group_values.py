@@ -1,4 +1,4 @@
-"""What a ServiceGroup runs with, and what it says of its replicas."""
+"""The setting of a ServiceGroup, and the states of its services and replicas."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSetting:
-    """What a group runs with. `name` is of its task, and begins the names of its logs in `directory`."""
+    """The setting of a group. `name` is the name of its task; the names of its logs in `directory` begin with it."""
 
     context: Context
     project: ServiceProject
     env: str
     name: str
     directory: str  # of the run's logs: see project/rundir.py
-    restart: str = "never"  # the policy of services that have none
-    publishes: bool = False  # whether `publish:` counts
-    # What a service that fails does: it ends the group (`failure` is set, `cancel` becomes readable), or not.
+    restart: str = "never"  # the restart policy of services that declare none
+    publishes: bool = False  # whether the ports of `publish:` are published
+    # Whether a service that fails ends the group: `failure` is set, and `cancel` becomes readable.
     fails: bool = True
-    changed: Callable[[ReplicaState], None] | None = None  # called by any thread when a replica changes
-    output: Callable[[str, bytes], None] | None = None  # gets what a replica prints; called by one thread
-    see_project: Callable[[], ServiceProject] | None = None  # the project as it is now; None: as it was
+    changed: Callable[[ReplicaState], None] | None = None  # gets each change of a replica; called by any thread
+    output: Callable[[str, bytes], None] | None = None  # gets a replica's name and its output
+    see_project: Callable[[], ServiceProject] | None = None  # returns the project as it is now; None: `project`
 
 
 def open_scratch(context: Context, where: str) -> AbstractContextManager[str]:
@@ -52,7 +52,7 @@ class ReplicaState(NamedTuple):
     restarts: int
     status: int | None  # of the container that ended last
     error: EnvtoolError | None
-    killed: bool  # it did not end by its stop signal
+    killed: bool  # by SIGKILL: it did not end by its stop signal
     log: str  # path
 
     @classmethod
@@ -79,18 +79,18 @@ class RunningService:
         self.local = local
         self.replicas: dict[int, Replica] = {}
         self.is_up = False  # all replicas are ready, or the one-shot has succeeded
-        self.error: EnvtoolError | None = None  # why it did not get up
+        self.error: EnvtoolError | None = None  # why it did not start
         self.is_stopping = False
         self.deadline = 0.0  # of its stop (time.monotonic)
         self.published: dict[int, int] = {}  # number in the pod -> port of this machine
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the service."""
         return self.local.request.name
 
     def published_ports(self) -> tuple[tuple[int, int], ...]:
-        """Returns (port of the service, port of this machine) of what is published."""
+        """Returns its published ports, as pairs (port of the service, port of this machine)."""
         ports = (published.port for published in self.local.request.publish)
         return tuple(zip(ports, self.published.values(), strict=False))
 

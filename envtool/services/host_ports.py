@@ -1,4 +1,4 @@
-"""Publishes ports of services on this machine, and names the process that has a port that is taken."""
+"""Publishes ports of services on this machine. If a port is taken, names the process that has it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def publish_port(pod: StartedPod, request: ServiceRequest, published: PublishedPort) -> tuple[int, int]:
     """Publishes a port of a service. Returns the number for `unpublish`, and the port of this machine. Raises
-    ServiceError where it is taken or may not be used."""
+    ServiceError if that port is taken, or the user may not use it."""
     try:
         return pod.publish(request.name, published.port, host_port=published.host_port)
     except OSError as error:
@@ -30,8 +30,8 @@ def publish_port(pod: StartedPod, request: ServiceRequest, published: PublishedP
 
 
 def find_holder(port: int) -> str:
-    """Returns the process that listens on a port of this machine, as in "postgres (process 4711)"; "" where that cannot
-    be known, since it belongs to another user."""
+    """Returns the process that listens on a port of this machine, as in "postgres (process 4711)"; "" for a process of
+    another user, whose descriptors cannot be read."""
     inodes = {
         sock.inode for sock in read_tcp_sockets("/proc/self/net") if sock.port == port and sock.state == LISTENING
     }

@@ -1,4 +1,4 @@
-"""The place of a container in a pod that is no service: a task, `exec`, `shell`."""
+"""The place in a pod of a container that is not a service: of a task, `exec` or `shell`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PodPlace(NamedTuple):
-    """A container's place in the pod: what its Program and its start get."""
+    """A container's place in the pod: the values that its Program and `Runner.run` get from the pod."""
 
     address: str
     hostname: str

@@ -2,9 +2,9 @@
 
     service's stack  --before:-->  service up, run:  --clean stop-->  capture  -->  a layer of the store, by its key
 
-Every later start of the service is a container on that layer: a copy on write, as all containers are. Two runs of the
-same commands leave other bytes (times, random identifiers), so the layer has no diff ID that another machine could
-have: the lock does not name it, `verify` and `push` leave it out, and the results of tasks count its key.
+Every later start of the service is a container on that layer, which is copied on write as in all containers. Two runs
+of the same commands leave different bytes (times, random identifiers), so another machine cannot have the same diff ID:
+the lock does not name the layer, `verify` and `push` leave it out, and the result of a task depends on its key instead.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from envtool.container.execution import ExecutionResult
     from envtool.container.supervisor import Exit
 
-# Never part of prepared state: what a running system makes anew.
+# Never part of prepared state: files that a system makes again at each start.
 DROPPED = (
     "/run/**",
     "/tmp/**",
@@ -63,18 +63,18 @@ DROPPED = (
 )
 _LOGS = ("/var/log/**",)
 _TAIL = 1 << 13  # bytes of output in an error
-_NO_PLACE = ("ermission denied", "nonexistent", "ead-only file system")  # of a user without a directory to write to
+_NO_PLACE = ("ermission denied", "nonexistent", "ead-only file system")  # printed where a user cannot write
 _NOBODY = Member("prepare", "127.0.1.1", -1)  # of containers that are in no pod
 
 
 def provide_state(
     plan: StatePlan, service: LocalService, needed: Sequence[LocalService], setting: GroupSetting
 ) -> LocalService:
-    """Returns the service on its prepared state, which is made if the store has none. `needed` are the services that
-    it needs, on theirs. Raises ServiceError for a command that fails and for a service that is not ready or does not
-    end cleanly, StoreError, SandboxError, Interrupted."""
+    """Returns the service with its prepared state, which is built if the store does not have it. `needed` are the
+    services that it needs, with their own prepared state. Raises ServiceError for a command that fails and for a
+    service that is not ready or does not end cleanly, StoreError, SandboxError, Interrupted."""
     context = setting.context
-    layer = find_state(context, plan.key) or _make_state(plan, service, needed, setting)  # held from before it is made
+    layer = find_state(context, plan.key) or _make_state(plan, service, needed, setting)  # leased
     return service._replace(prepared=(layer.tree,))
 
 
@@ -113,8 +113,8 @@ def _make_state(
 
 
 def _with_full_disk(error: ServiceError, context: Context) -> EnvtoolError:
-    """Returns the error of a preparation that failed; where a full disk is why, or may be, it says so, as that of a
-    layer does. Call it before what was written is removed."""
+    """Returns the error of a preparation that failed. If the disk is full, or nearly, the error says so, as for a
+    layer. Call it before the written files are removed."""
     says_full = bool(failure_hints.SPACE.search(error.output))
     is_low = says_full and disk_limits.free_space(context.store)[0] < disk_space.LOW_SPACE
     if not (is_low or disk_limits.is_nearly_full(context.store)):
@@ -145,14 +145,14 @@ class _Preparation:
             setting, name=f"prepare-{service.request.name}", publishes=False, fails=True, changed=None
         )
         self.draft = draft
-        # It sees those files of the project that are in its key, and no others.
+        # Its commands see only those files of the project that its key has.
         request = replace(
             service.request, replicas=1, once=False, restart="never", publish=(), project=bool(plan.files) or
             service.request.project,
         )  # fmt: skip
         self.service = service._replace(request=request, upper=(draft.upper, draft.work))
         self._host_files = merge_host_files([each.stack.layers for each in (*needed, service)])
-        self._opened: set[str] | None = set()  # of those; None: that is not known
+        self._opened: set[str] | None = set()  # opened files of `_host_files`; None: not known
         self._exits = ExitStack()
 
     def __enter__(self) -> _Preparation:
@@ -184,7 +184,7 @@ class _Preparation:
         data: list[Json] = [*prepare.data]
         if data:
             is_user = self.service.request.user == "user" and not self.context.runner.single_id
-            owner = userns.TASK_UID if is_user else None  # it could not create them
+            owner = userns.TASK_UID if is_user else None  # the user could not create them
             self._call("make_directories", (data, owner), "a directory of `data` of its `prepare` cannot be made")
         if prepare.before:
             self._run_before()
@@ -196,8 +196,8 @@ class _Preparation:
         self.context.cancel.check()
 
     def _renew_work(self) -> None:
-        """Lets the files be mounted once more: after a mount that may lose writes (volatile), overlayfs refuses the
-        same directory for its own use."""
+        """Empties overlayfs's work directory, so that the files can be mounted once more: after a volatile mount
+        overlayfs refuses the same work directory."""
         runner, work = self.context.runner, self.draft.work
         runner.remove(work)
         os.mkdir(work)
@@ -220,7 +220,7 @@ class _Preparation:
                 raise _error(self.plan, self.service.request, f"{message}: {ended.error}", "service-prepare")
 
     def _run_before(self) -> None:
-        """Runs the commands for which the service is not up, in a container of their own."""
+        """Runs the commands of `before`, in a container of their own, while the service does not run."""
         context, prepare = self.context, self.plan.prepare
         with Tee(self.log, context.emit, self.event_id) as tee:
             for command in prepare.before:
@@ -234,7 +234,8 @@ class _Preparation:
                 self._renew_work()
 
     def _run_beside_service(self) -> None:
-        """Starts the service, and what it needs, runs the commands in its container, and stops it by its signal."""
+        """Starts the service and the services that it needs, runs the commands in its container, and stops it by its
+        stop signal."""
         request, prepare = self.service.request, self.plan.prepare
         with ServiceGroup(self.setting, spare=1 + len(self.needed), user=request.user == "user") as group:
             self.context.emit(Progress(id=self.event_id, phase="starting"))
@@ -256,9 +257,9 @@ class _Preparation:
             ) as execution:
                 ended = execution.wait()
         except SandboxError:
-            group.check()  # the service ended: that is the reason
+            group.check()  # raises the error of a service that ended, which is the reason
             raise
-        group.settle(failed=ended.status != 0)
+        group.await_failure(failed=ended.status != 0)
         group.check()
         self._check(ended, typed, tee)
 
@@ -266,8 +267,8 @@ class _Preparation:
         self._opened = None if self._opened is None or opened is None else {*self._opened, *opened}
 
     def store_opened(self) -> None:
-        """Stores which files of this machine were opened, as for a layer: they decide the results of tasks. Raises
-        ServiceError where one of them changed meanwhile: the state's key has the files as they were before."""
+        """Stores which files of this machine were opened, as for a layer: results of tasks depend on them. Raises
+        ServiceError if one of these files changed meanwhile, since the key has the files as they were before."""
         if self._host_files is None:
             return
         states = self._host_files.states
@@ -280,7 +281,7 @@ class _Preparation:
             answer_cache.put(self.context.store, opened_files_question("layer", self.plan.key), opened)
 
     def _show(self, typed: str) -> None:
-        """Shows which command runs."""
+        """Emits which command runs."""
         self.context.emit(Progress(id=self.event_id, phase="running", note=_short(typed)))
 
     def _workdir(self) -> str:
@@ -298,11 +299,11 @@ class _Preparation:
         raise _error(self.plan, self.service.request, message, "service-prepare", hint, tee.text(_TAIL))
 
     def _check_end(self, state: ReplicaState) -> None:
-        """Raises ServiceError where the service did not end cleanly: what it left may be half written."""
+        """Raises ServiceError if the service did not end cleanly: its files may be half written."""
         request = self.service.request
         if state.error is not None:
             raise state.error
-        clean = {0, 128 + signal_number(request.stop_signal)}  # by itself, or by the signal's default action
+        clean = {0, 128 + signal_number(request.stop_signal)}  # exit 0, or the default action of the stop signal
         if state.status in clean and not state.killed:
             return
         how = f"did not end within {request.grace:g} s" if state.killed else f"ended with {_status(state)}"
@@ -312,7 +313,7 @@ class _Preparation:
 
 
 def _hint(plan: StatePlan, output: str) -> str:
-    """Returns what a failed command may lack."""
+    """Returns the hint for a failed command: what it may lack."""
     if not plan.prepare.data and any(words in output for words in _NO_PLACE):
         return "`prepare: {data: [DIRECTORY]}` gives the service's user a directory, and keeps that"
     if plan.files:
@@ -359,7 +360,7 @@ def _error(
 
 
 def _record(plan: StatePlan, name: str, context: Context) -> Mapping[str, Json]:
-    """Returns what people may want to know of the layer later."""
+    """Returns the description that the store keeps beside the layer, for `inspect`, `plan` and `why`."""
     return {
         "name": f"{why_state.NAME}{name}",
         "where": f"{plan.prepare.where.file}:{plan.prepare.where.line}",
@@ -394,8 +395,8 @@ def _capture(plan: StatePlan, draft: layers.NewLayer, context: Context) -> canon
 
 
 def keep_only(paths: Sequence[str], top: str = ".") -> None:
-    """Removes everything below the directory `top` but what is at or below one of the absolute `paths`, and the
-    directories that lead there. Follows no link. Raises OSError."""
+    """Removes everything below the directory `top`, except the absolute `paths`, all that is below them, and the
+    directories above them. Never follows a link. Raises OSError."""
     kept = [tuple(part for part in path.split("/") if part) for path in paths]
     descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -417,7 +418,7 @@ def _keep_only(directory: int, kept: Sequence[tuple[str, ...]]) -> None:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             try:
                 descriptor = os.open(name, flags, dir_fd=directory)
-            except NotADirectoryError:  # a link or file in the place of a directory: nothing of the data is behind it
+            except NotADirectoryError:  # a link or file, where `paths` has a directory: no data is below it
                 removal.remove_tree(name, directory)
                 continue
             try:

@@ -11,13 +11,13 @@ from envtool.services.ready_probes import ProbeTarget, make_probe
 if TYPE_CHECKING:
     from envtool.services.service_request import ReadyProbe, ServiceRequest
 
-# Seconds between probes: an eighth of the time until then, so that a service that gets ready is seen soon after
+# Seconds between attempts: an eighth of the time that has passed, so that a service is noticed soon after it is ready
 _FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.002, 0.1, 1.15
 _COMMAND_PAUSE = 0.02  # the same after a command, which costs a process
 
 
 class NotReady(Exception):  # noqa: N818 - a state: the replica makes the error
-    """A check did not succeed in time. `reason` is what the last probe found."""
+    """A check did not succeed in time. `reason` says what the last attempt found."""
 
     def __init__(self, check: ReadyProbe, reason: str) -> None:
         super().__init__(reason)

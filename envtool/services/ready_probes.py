@@ -1,7 +1,7 @@
-"""The probes of `ready:`. Each looks once, and says in words what it found.
+"""The probes of `ready:`. Each attempt checks once; `reason` says in words why the last attempt failed.
 
-What a service answers or prints is a stranger's: answers are read up to a limit, and a regular expression, which may
-take for ever, is compared in a process of its own that is killed with the probe.
+A service's answers and output are not trusted: an answer is read up to a limit, and a regular expression, which may run
+for ever, is matched in a process of its own that is killed with the probe.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from envtool.services.replica_log import LogPump, ReplicaLog
     from envtool.services.service_request import ReadyProbe
 
-MAX_LINE = 4096  # bytes of a line that are compared with a regular expression
+MAX_LINE = 4096  # bytes of a line that a regular expression sees
 _MAX_ANSWER = 4096  # bytes of an HTTP status line
 MAX_WAITING = 16 << 20  # bytes of output that wait to be compared
-ATTEMPT_SECONDS = 30.0  # that one attempt may take: a server that is starting may take a question and forget it
+ATTEMPT_SECONDS = 30.0  # limit of one attempt: a server that is starting may accept a connection and never answer
 _CONNECT_SECONDS = 1.0
 _READ_SECONDS = 0.1  # that the last output of a command has to arrive
 _MAX_SHOWN = 8  # sockets that a message names
 
 
 class ProbeTarget:
-    """A replica, as probes see it."""
+    """What probes need of a replica."""
 
     __slots__ = ("address", "container", "log", "name", "pod", "pump")
 
@@ -87,10 +87,10 @@ class TcpProbe:
 
     def __init__(self, check: ReadyProbe, target: ProbeTarget) -> None:
         self._check, self._target = check, target
-        self._found: tuple[str, str] | None = None  # the last attempt's error, and the first line of its answer
+        self._found: tuple[str, str] | None = None  # error and first line of the answer, of the last attempt
 
     def attempt(self, seconds: float) -> bool:
-        """See Probe. An attempt that the deadline cut short learned nothing: what the one before it found stays."""
+        """See Probe. If the deadline ends an attempt, the result of the attempt before it stays."""
         deadline = time.monotonic() + seconds
         end = min(deadline, time.monotonic() + ATTEMPT_SECONDS)
         error = answer = ""
@@ -115,7 +115,7 @@ class TcpProbe:
         return True
 
     def reason(self) -> str:
-        """See Probe. Names the ports on which something listens."""
+        """See Probe. Names the ports on which the container listens."""
         port = self._check.port
         error, answer = self._found or ("refused", "")
         if answer:
@@ -164,7 +164,7 @@ class CommandProbe:
 
     def __init__(self, check: ReadyProbe, target: ProbeTarget) -> None:
         self._check, self._target = check, target
-        self._output, self._result = b"", ""  # of the last attempt that was not cut short
+        self._output, self._result = b"", ""  # of the last attempt that the deadline did not end
 
     def attempt(self, seconds: float) -> bool:
         """See Probe."""
@@ -234,9 +234,8 @@ class FileProbe:
 
 
 class LogProbe:
-    """Succeeds when a line that the service prints matches a regular expression (`re.search`). Of a line the first
-    MAX_LINE bytes are compared, by a child process: some expressions take for ever on some lines, and then it is that
-    process which is killed."""
+    """Succeeds when a line that the service prints matches a regular expression (`re.search`). A child process compares
+    the first MAX_LINE bytes of each line: some expressions run for ever on some lines, and a process can be killed."""
 
     def __init__(self, check: ReadyProbe, target: ProbeTarget) -> None:
         self._check, self._log = check, target.log
@@ -245,7 +244,7 @@ class LogProbe:
         self._size = 0  # bytes of that
         self._lost = False
         self._process, self._to, self._from = _fork_matcher(check.text)
-        with self._lock:  # what is printed from now on comes after what was printed before
+        with self._lock:  # so that later output comes after earlier output
             self._add(self._log.listen(self._feed))
 
     def _feed(self, data: bytes) -> None:
@@ -261,7 +260,7 @@ class LogProbe:
             self._lost = True
 
     def _send(self) -> None:
-        """Sends as much as the process takes now."""
+        """Sends as many bytes as fit into the pipe now."""
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
             while self._waiting and self._to >= 0:
                 data = self._waiting[0]

@@ -1,4 +1,4 @@
-"""One container of a service: starts it, waits for it, starts it again where its policy says so, and stops it."""
+"""One replica of a service: starts its container, waits for the end, restarts it by its policy, and stops it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 ReplicaStage: TypeAlias = Literal["starting", "ready", "restarting", "stopping", "ended", "failed"]
 
-MAX_FIRST_RESTARTS = 2  # of one that was never ready: it will not be
-MAX_RESTARTS = 10  # in a row, none of which stayed for STABLE_SECONDS
+MAX_FIRST_RESTARTS = 2  # of a replica that was never ready
+MAX_RESTARTS = 10  # in a row, each after less than STABLE_SECONDS
 STABLE_SECONDS = 10.0
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 10.0  # seconds before a start: twice as long each time
-_LATE_CLIENTS = 0.03  # seconds in which a client connects that has just been given the address
+_LATE_CLIENTS = 0.03  # seconds in which clients connect that looked up the address just before
 _DRAIN_PAUSE = 0.01  # seconds between two looks at open connections: the kernel's table of them takes 12 ms to read
-_READ_SECONDS = 0.5  # that its last output has to arrive
+_READ_SECONDS = 0.5  # in which the last output of a container is read
 
 
 class ReplicaSite(NamedTuple):
@@ -45,14 +45,14 @@ class ReplicaSite(NamedTuple):
     pod: StartedPod
     pump: LogPump
     see_project: Callable[[], ServiceProject]
-    restart: str  # the policy of services that have none
+    restart: str  # the restart policy of services that declare none
     open_log: Callable[[str], ReplicaLog]  # by the replica's name
     open_scratch: Callable[[str], AbstractContextManager[str]]  # "memory" or "disk" -> its directory
     changed: Callable[[Replica], None]  # called by any thread after each change of `stage`
 
 
 class Replica:
-    """One container of a service, and those that take its place when it ends. Called by any thread."""
+    """A container of a service, and the containers that replace it when it ends. Any thread may call its methods."""
 
     def __init__(self, service: LocalService, number: int, site: ReplicaSite) -> None:
         self.service, self.number = service, number
@@ -72,7 +72,7 @@ class Replica:
         self._over = threading.Event()
         self._container: StartedContainer | None = None
         self._was_ready = False
-        self._late: Callable[[], EnvtoolError] | None = None  # makes the error of a check that failed in time
+        self._late: Callable[[], EnvtoolError] | None = None  # makes the error of a replica that was not ready in time
         self._thread = threading.Thread(target=self._run, name=f"service {self.name}", daemon=True)
 
     @property
@@ -82,11 +82,11 @@ class Replica:
 
     @property
     def is_up(self) -> bool:
-        """Whether it is ready, or, if it is to end, has succeeded."""
+        """Whether the replica is ready; a one-shot: whether it has succeeded."""
         return self.stage == "ready" or (self.request.once and self.stage == "ended" and self.status == 0)
 
     def has_just_ended(self) -> bool:
-        """Returns whether it has ended without being asked to, though it is still taken to be ready."""
+        """Returns whether its container has ended by itself, while its stage is still "ready"."""
         with self._lock:
             container = self._container if self.stage == "ready" and not self._stop.is_set() else None
         policy = self.request.restart or self._site.restart
@@ -99,7 +99,7 @@ class Replica:
         self._thread.start()
 
     def begin_stop(self) -> None:
-        """Takes it out of the answers for its service's name, and sends its stop signal. Returns at once."""
+        """Takes the replica out of the answers for its service's name, and sends the stop signal. Returns at once."""
         with self._lock:
             self._stop.set()
             container = self._container
@@ -110,7 +110,7 @@ class Replica:
             container.end(signal_number(self.request.stop_signal))
 
     def kill(self) -> None:
-        """Kills its container, and starts no further one. Returns at once."""
+        """Kills the container, and prevents further ones. Returns at once."""
         with self._lock:
             self._stop.set()
             container = self._container
@@ -119,33 +119,33 @@ class Replica:
             container.kill()
 
     def fail(self, error: EnvtoolError) -> None:
-        """Kills its container, if it runs, for a reason that is none of its own. Returns at once."""
+        """Kills the container, if it runs; the replica has then failed with `error`. Returns at once."""
         if not self._over.is_set():
             self.error = error
             self.kill()
 
     def await_end(self, seconds: float | None = None) -> bool:
-        """Returns whether nothing of it runs any more, within so many seconds."""
+        """Waits for the end of the replica, at most so many seconds. Returns whether it has ended."""
         return self._over.wait(seconds)
 
     def join(self) -> None:
-        """Waits for its thread, once its end is sure to come."""
+        """Waits for its thread. Call it after `kill` or `await_end`."""
         if self._thread.ident is not None:
             self._thread.join()
 
     def withdraw(self) -> None:
-        """Takes it out of the answers for its service's name; open connections stay."""
+        """Takes the replica out of the answers for its service's name; open connections stay."""
         self._set_ready(ready=False)
 
     def has_connections(self) -> bool:
-        """Returns whether somebody is connected to a port that it listens on."""
+        """Returns whether a client is connected to a port that the replica listens on."""
         container = self._container
         sockets = container.tcp_sockets() if container is not None else ()
         ports = {sock.port for sock in sockets if sock.state == LISTENING}
         return any(sock.state == ESTABLISHED and sock.port in ports for sock in sockets)
 
     def container(self) -> StartedContainer:
-        """Returns its container. Raises ServiceError where none runs now."""
+        """Returns its container. Raises ServiceError if no container runs now."""
         container = self._container
         if container is None:
             message = f"service `{self.request.name}` (replica {self.name}) does not run"
@@ -153,12 +153,12 @@ class Replica:
         return container
 
     def log_tail(self) -> str:
-        """Returns the last lines that it printed."""
+        """Returns the last lines of its log."""
         return self._log.tail()
 
     @property
     def log(self) -> ReplicaLog:
-        """What it prints."""
+        """The log of the replica."""
         return self._log
 
     def usage(self) -> Usage:
@@ -171,15 +171,15 @@ class Replica:
     def _run(self) -> None:
         try:
             self._live()
-        except Exception as error:  # a fault of ours, too, ends this service, and is reported
+        except Exception as error:  # also a bug: it ends this service, with a message
             self._fail(to_envtool_error(error, self._site.store))
         finally:
             self._over.set()
             self._site.changed(self)
 
     def _live(self) -> None:
-        """Starts containers one after the other. Raises EnvtoolError for the end that is the last and should not have
-        been."""
+        """Starts containers one after the other, as the restart policy says. Raises EnvtoolError if the last one
+        failed."""
         request, in_row, ready_once = self.request, 0, False
         while True:
             began = time.monotonic()
@@ -211,7 +211,7 @@ class Replica:
         return policy == "always" or (policy == "on-failure" and ended.status != 0)
 
     def _run_once(self) -> Exit:
-        """Runs one container to its end. Raises EnvtoolError where it could not be made or was not ready in time."""
+        """Runs one container to its end. Raises EnvtoolError if it could not be started, or was not ready in time."""
         site, self._was_ready = self._site, False
         with ExitStack() as exits:
             scratch = exits.enter_context(site.open_scratch(self.request.scratch))
@@ -233,7 +233,7 @@ class Replica:
                 if self._stop.is_set():
                     container.kill()
             exits.callback(self._forget_container)
-            deadline = time.monotonic() + self.request.within  # from here on: its network may have taken long to start
+            deadline = time.monotonic() + self.request.within  # from here: a network may start slowly
             target = ProbeTarget(self.name, member.address, container, site.pod, self._log, site.pump)
             ended = self._await_exit(target, deadline)
             drained.wait(_READ_SECONDS)
@@ -255,7 +255,7 @@ class Replica:
             self._set_ready(ready=False)
 
     def _probe(self, target: ProbeTarget, gone: threading.Event, deadline: float) -> None:
-        """Waits until the replica is ready, or too late, which ends it."""
+        """Waits until the replica is ready. Kills its container if that takes too long."""
         request = self.request
         try:
             if request.once:
@@ -307,8 +307,8 @@ class Replica:
 
 
 def drain(replicas: Sequence[Replica], seconds: float) -> None:
-    """Takes replicas out of the answers for their service's name, and waits until their open connections have ended, or
-    so many seconds have passed."""
+    """Takes replicas out of the answers for their service's name. Waits until their open connections have ended, at
+    most so many seconds."""
     for replica in replicas:
         replica.withdraw()
     end, busy, pause = time.monotonic() + seconds, [*replicas], _LATE_CLIENTS

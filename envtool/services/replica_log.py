@@ -1,5 +1,5 @@
-"""What the replicas of a group print: each has a file that stays small, and its last lines in memory. One thread reads
-for all of them.
+"""The logs of the replicas of a group: for each a file of bounded size, and the last lines in memory. One thread reads
+the output of all replicas.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from collections.abc import Callable
 from typing import IO
 
 LIMIT = 16 << 20  # bytes of a file
-KEPT = 4 << 20  # bytes of its end that stay when it has reached LIMIT
+KEPT = 4 << 20  # bytes at its end that are kept when it reaches LIMIT
 TAIL = 16 << 10  # bytes of the end in memory
-LINES = 20  # lines of it that an error has
+LINES = 20  # lines of the log that an error shows
 _CHUNK = 1 << 16  # bytes
 
 Listener = Callable[[bytes], None]
 
 
 class ReplicaLog:
-    """What one replica prints, over all its starts. Called by the thread of the LogPump; `tail` by any thread."""
+    """The output of one replica, of all its starts. The thread of the LogPump calls `feed`; any thread may call the
+    rest."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -33,7 +34,7 @@ class ReplicaLog:
         self._listeners: list[Listener] = []
 
     def feed(self, data: bytes) -> None:
-        """Keeps a piece of output, and hands it on."""
+        """Appends a piece of output, and passes it to the listeners."""
         with self._lock:
             if not self._file.closed:
                 self._write(data)
@@ -58,11 +59,11 @@ class ReplicaLog:
                 self._size, data = self._size + written, data[written:]
             if self._size > LIMIT:
                 self._shorten(descriptor)
-        except OSError:  # the disk is full: that is no reason for a service to end
+        except OSError:  # a full disk must not end a service
             pass
 
     def _shorten(self, descriptor: int) -> None:
-        """Leaves the end of the file, after a line that says so."""
+        """Shortens the file to its last KEPT bytes, after a line that says how many are missing."""
         rest = os.pread(descriptor, KEPT, self._size - KEPT)
         self._lost += self._size - len(rest)
         os.ftruncate(descriptor, 0)
@@ -70,20 +71,20 @@ class ReplicaLog:
         self._write(b"[envtool: %d bytes before this were left out]\n" % self._lost + rest)
 
     def begin(self, most: int = 0) -> None:
-        """Says that the replica starts anew: a line that said it was ready does not say so of this start. Of what it
-        prints from now on the last `most` bytes are kept for `listen`."""
+        """Notes that the replica starts again: `listen` returns no line of an earlier start. Of later output the last
+        `most` bytes are kept for `listen`."""
         with self._lock:
             self._most_begun, self._begun_size = most, 0
             self._begun.clear()
 
     def listen(self, listener: Listener) -> bytes:
-        """Hands what is printed from now on to `listener`. Returns what was kept since the last start."""
+        """Passes later output to `listener`. Returns the output that was kept since the replica started."""
         with self._lock:
             self._listeners.append(listener)
             return b"".join(self._begun)
 
     def unlisten(self, listener: Listener) -> None:
-        """Hands nothing more to `listener`."""
+        """Passes no more output to `listener`."""
         with self._lock:
             self._listeners.remove(listener)
 
@@ -100,7 +101,7 @@ class ReplicaLog:
 
 
 class LogPump:
-    """The thread that reads what the replicas print, and watches other descriptors. A context."""
+    """The thread that reads the output of the replicas, and watches other descriptors. A context."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -127,7 +128,7 @@ class LogPump:
         os.close(self._wake)
 
     def open(self, feed: Listener) -> tuple[int, threading.Event]:
-        """Returns the end of a new pipe to write to, and what is set when all that was written has been read."""
+        """Returns the writing end of a new pipe, and an event that is set when its whole content has been read."""
         reader, writer = os.pipe2(os.O_CLOEXEC)
         done = threading.Event()
         with self._lock:
@@ -136,8 +137,8 @@ class LogPump:
         return writer, done
 
     def drop(self, done: threading.Event) -> None:
-        """Reads no more of a pipe that `open` returned with this event; the thread closes it soon. Something may have
-        the other end, and keep it for ever."""
+        """Closes the reading end of the pipe that `open` returned with this event, soon, if it is still open: a process
+        may keep the writing end for ever."""
         if not done.is_set():
             with self._lock:
                 self._dropped.append(done)
@@ -158,7 +159,7 @@ class LogPump:
                     self._watched.pop(descriptor)()
                 else:
                     self._read(descriptor)
-            self._close_dropped()  # after the events: none of them is of a number that another pipe has by now
+            self._close_dropped()  # after the events: a closed number may belong to another pipe soon
 
     def _close_dropped(self) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""The request of a service from its stack, and the container of a request, as plain values."""
+"""Makes the request of a service from its stack, and the container of a request, as plain values."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from envtool.services.service_request import PublishedPort, ReadyProbe, ServiceR
 if TYPE_CHECKING:
     from envtool.container.pod import Member
 
-# A line for the shell that is one simple command (POSIX, XCU 2.9.1): no operator, no substitution of a command, no
-# assignment before it, and no word that the shell itself takes.
+# A line for the shell that is one simple command (POSIX, XCU 2.9.1): no operator, no command substitution, no
+# assignment before it, and no reserved word or built-in of the shell.
 _TAKEN = (
     r"\.|:|alias|break|case|cd|command|continue|declare|eval|exec|exit|export|false|for|hash|if|let|local|read|readonly"
     r"|return|set|shift|source|test|times|trap|true|type|ulimit|umask|unset|until|wait|while"
@@ -44,7 +44,7 @@ SIGNALS = {
 
 
 class LocalService(NamedTuple):
-    """A service on this machine: its request, and its layers here."""
+    """A service that can be started on this machine: its request, and its layers in the store."""
 
     request: ServiceRequest
     stack: Stack
@@ -73,8 +73,8 @@ def make_service_request(
     service: Service, stack: KnownStack, others: Mapping[str, Service], *, single_id: bool = False, prepare: str = ""
 ) -> ServiceRequest:
     """Returns the request of a service, by its host name. `others` are all services that run beside it, by name. With
-    a `single_id` every container of a pod has the same one, which is the tasks'. Raises SpecError for a service that
-    cannot run so."""
+    `single_id` all containers of a pod have one user id, that of the task. Raises SpecError for a service that needs
+    another user, or has no command."""
     config = _image_config(stack)
     of_image = service.command is None
     command = _image_command(service, config) if service.command is None else _words(service.command)
@@ -121,7 +121,7 @@ def make_service_request(
 
 
 def stack_layers(stack: KnownStack) -> tuple[TaskLayer, ...]:
-    """Returns the layers of a stack as requests have them."""
+    """Returns the layers of a stack, as a request lists them."""
     mounts_host = bool(stack_binds(stack.layers))
     return tuple(
         TaskLayer(made.diff_id, made.resolved.key if mounts_host and not number else "")
@@ -149,8 +149,8 @@ def _image_command(service: Service, config: Mapping[str, Json]) -> tuple[str, .
 
 
 def _words(command: Command) -> tuple[str, ...]:
-    """Returns the argv of a service's own command. A line that is one program and its arguments replaces the shell, so
-    that signals reach the program and its exit status is the service's."""
+    """Returns the argv of a service's own command. If the line is one program with its arguments, the program replaces
+    the shell: it gets the signals, and its exit status is the service's."""
     if command.shell and _ONE_PROGRAM.fullmatch(command.shell.strip()):
         return ("/bin/sh", "-ec", f"exec {command.shell.strip()}")
     return command.words()
@@ -192,7 +192,7 @@ def _ready(service: Service, ports: tuple[int, ...]) -> tuple[ReadyProbe, ...]:
 
 
 def _stop_signal(service: Service, config: Mapping[str, Json]) -> str:
-    """Returns the name or number of the signal, without SIG. Raises SpecError for one that there is not."""
+    """Returns the name of a signal without SIG, or its number. Raises SpecError for an unknown signal."""
     text = service.stop_signal or (str(config.get("StopSignal") or "TERM"))
     name = text.upper().removeprefix("SIG")
     try:
@@ -290,5 +290,5 @@ def make_service_program(service: LocalService, project: ServiceProject, member:
 
 
 def pod_mounts() -> tuple[TextMount, ...]:
-    """Returns what containers in a pod have beside their own mounts: the address of the pod's resolver."""
+    """Returns the mounts that every container in a pod gets: resolv.conf, with the address of the pod's resolver."""
     return (TextMount(target="/etc/resolv.conf", content=resolv_conf()),)

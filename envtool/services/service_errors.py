@@ -21,7 +21,7 @@ def describe_exit(status: int) -> str:
 
 
 def ended_error(request: ServiceRequest, replica: str, ended: Exit, log: str, *, ready: bool) -> ServiceError:
-    """Returns the error for a replica that ended and should not have: `ready` says whether it had been ready."""
+    """Returns the error for a replica that ended too early. `ready`: it had been ready before."""
     name, result = _name(request, replica), describe_exit(ended.status)
     code = "service-ended"
     if request.once:
@@ -55,13 +55,13 @@ def not_ended_error(request: ServiceRequest, replica: str, log: str) -> ServiceE
 
 
 def restarts_error(request: ServiceRequest, replica: str, ended: Exit, count: int, log: str) -> ServiceError:
-    """Returns the error for a replica that was started again `count` times and did not stay."""
+    """Returns the error for a replica that ended `count` times in a row."""
     message = f"{_name(request, replica)} ended {count} times in a row: {describe_exit(ended.status)} at the last"
     return _error(request, message, log, _needs_hint(request), code="service-restarts")
 
 
 def not_stopped_note(request: ServiceRequest, replica: str) -> str:
-    """Returns what the caller is told of a replica that had to be killed: each run waits for that."""
+    """Returns the note about a replica that had to be killed: each run waits until then."""
     return (
         f"{_name(request, replica)} did not end {request.grace:g} s after {request.stop_signal}, and was killed"
         f" ({request.where}): `stop: {{signal: …, grace: …}}` says by which signal it ends"
@@ -69,7 +69,8 @@ def not_stopped_note(request: ServiceRequest, replica: str) -> str:
 
 
 def taken_port_error(request: ServiceRequest, where: str, port: int, holder: str) -> ServiceError:
-    """Returns the error for a published port of this machine that is in use; `holder` is by whom, or empty."""
+    """Returns the error for a published port of this machine that is in use; `holder` is the process that uses it, or
+    empty."""
     by = f" by {holder}" if holder else ""
     message = f"{_name(request, request.name)} cannot be published: port {port} of this machine is in use{by}"
     hint = "publish another one, or `0` for any free one"
@@ -84,7 +85,7 @@ def localhost_error(request: ServiceRequest, port: int, reason: str) -> ServiceE
 
 
 def unknown_service_error(name: str, known: list[str]) -> ServiceError:
-    """Returns the error for a name that no service of a group has."""
+    """Returns the error for an unknown name of a service."""
     from envtool.errors import near_name_hint
 
     hint = near_name_hint(name, known) if known else "there are none"

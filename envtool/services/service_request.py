@@ -1,6 +1,7 @@
-"""One service as a plain value, which a TaskRequest has and which is a part of its key.
+"""One service as a plain value. A TaskRequest contains the requests of its services, and its key depends on them.
 
-As a TaskRequest it names its stack by digests, and has no path of this machine, no lock and no object of a plugin.
+A ServiceRequest names its stack by digests, as a TaskRequest does; it has no path of this machine, no lock and no
+object of a plugin.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class TaskLayer(NamedTuple):
 
 
 class ReadyProbe(NamedTuple):
-    """What a service is asked for until it answers. `port` is of "tcp" and "http"; `text` is the path of "http" and
-    "file", the regular expression of "log"; `command` is an argv."""
+    """One check of `ready:`. "tcp" and "http" have a `port`; `text` is the path of "http" and "file", or the regular
+    expression of "log"; `command` is an argv."""
 
     how: Literal["tcp", "http", "command", "log", "file"]
     port: int = 0
@@ -36,7 +37,7 @@ class ReadyProbe(NamedTuple):
 
 
 class PublishedPort(NamedTuple):
-    """A port of a service on this machine's loopback; 0: a free one is taken."""
+    """A port of a service that is published on this machine's loopback; `host_port` 0: on any free port."""
 
     port: int
     host_port: int = 0
@@ -78,8 +79,8 @@ class ServiceRequest:
     localhost: tuple[int, ...] = ()  # the ports that are at the loopback of tasks, too
 
     def document(self) -> dict[str, Json]:
-        """Returns all that decides the result of a task beside it. Where it is in the spec, the time that it may take
-        to start and to stop, and ports on this machine do not."""
+        """Returns all fields that decide the result of a task beside the service. Its place in the spec, the time that
+        it may take to start and to stop, and its ports on this machine do not."""
         return {
             "name": self.name,
             "stack": [[layer.diff_id, layer.key] for layer in self.stack],
@@ -107,7 +108,8 @@ class ServiceRequest:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> ServiceRequest:
-        """Returns the request that `to_fields` made. Raises ValueError, TypeError or LookupError for other values."""
+        """Returns the request of these JSON values. Raises ValueError, TypeError or LookupError for values that
+        `to_fields` did not return."""
         texts = {
             name: tuple(fields[name]) for name in ("command", "needs", "ports", "produced", "localhost", "unneeded")
         }

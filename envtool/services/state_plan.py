@@ -1,4 +1,4 @@
-"""Prepared state before it is made: its key, from all that decides it. See prepared_state.py."""
+"""Computes the key of prepared state, before it is built (prepared_state.py)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from envtool.build.context import Context
     from envtool.store.layers import Layer
 
-VERSION = 1  # of the documents: another one where other things are done with the same commands
-KIND = "state:prepare"  # in the documents, by which the history of the store finds them
-# Fields of a request that decide what a service writes: not when it is ready, nor how many replicas it has.
+VERSION = 1  # of the documents: to be changed when the same commands are run in another way
+KIND = "state:prepare"  # of the documents: the store finds earlier ones by it
+# Fields of a request that decide what a service writes. `within` and the number of replicas do not.
 _DECIDING = (
     "name", "stack", "command", "variables", "user", "workdir", "project", "provides", "files", "kernel", "ready",
 )  # fmt: skip
 
 
 class StatePlan(NamedTuple):
-    """Prepared state that is to be found or made: `document` is all that decides it, and its digest the key."""
+    """Prepared state that is to be found or built. `document` has all that decides it; `key` is its digest."""
 
     prepare: Prepare
     key: str
@@ -35,8 +35,8 @@ class StatePlan(NamedTuple):
 def plan_state(
     prepare: Prepare, request: ServiceRequest, needed: Sequence[ServiceRequest], context: Context
 ) -> StatePlan:
-    """Returns the plan of a service's prepared state. `needed` are the requests of all services that it needs, which
-    have their own `prepare` already. Raises SpecError for inputs that there are not, Interrupted."""
+    """Returns the plan of a service's prepared state. `needed` are the requests of all services that it needs, with
+    their own `prepare`. Raises SpecError if a pattern of `inputs` matches no file, Interrupted."""
     files = _find_files(prepare, context)
     document: dict[str, Json] = {
         "kind": KIND,
@@ -79,5 +79,6 @@ def _find_files(prepare: Prepare, context: Context) -> tuple[InputFile, ...]:
 
 
 def find_state(context: Context, key: str) -> Layer | None:
-    """Returns the layer of prepared state, which `gc` then keeps while this run lasts; None if it has to be made."""
+    """Returns the layer of prepared state; None if the store does not have it. `gc` keeps the key until this run
+    ends."""
     return context.leases.find_layer(context.store, key)

@@ -1,4 +1,4 @@
-"""Asks the service manager of a project: the side of the verbs."""
+"""Sends requests to the service manager of a project, for the verbs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from envtool.services.up import control_protocol as protocol
 from envtool.services.up.control_protocol import ControlError
 from envtool.services.up.project_state import SOCKET, ProjectState
 
-CONNECT_SECONDS = 5.0  # that a manager which has just started has until it listens
-SHORT_SECONDS = 30.0  # for an answer that needs no waiting
+CONNECT_SECONDS = 5.0  # in which a manager that has just started begins to listen
+SHORT_SECONDS = 30.0  # in which an answer arrives for which the manager waits for nothing
 
 
 class ManagerAnswer:
-    """The messages of an answer as they come, and a context that closes the connection. `descriptors` are those of the
-    message that came last; the caller takes them over."""
+    """The messages of an answer, as a context that closes the connection. `descriptors` are those of the last message;
+    the caller closes them."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -34,8 +34,8 @@ class ManagerAnswer:
         self.connection.close()
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """Yields each message but the last. Raises the error that the last one has, or StoreError where the manager
-        ends before."""
+        """Yields the messages as they arrive, except the last. Raises the error of the last message, or StoreError if
+        the manager ends earlier."""
         while True:
             try:
                 data, self.descriptors = protocol.receive(self.connection)
@@ -54,8 +54,8 @@ class ManagerAnswer:
 
 
 def connect(state: ProjectState) -> socket.socket | None:
-    """Returns a connection to the manager of a project; None where there is none. Raises StoreError where it runs and
-    does not listen."""
+    """Returns a connection to the manager of a project; None if no manager runs. Raises StoreError if the manager runs
+    and does not listen."""
     deadline = time.monotonic() + CONNECT_SECONDS
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -86,8 +86,8 @@ def ask(
     seconds: float | None = SHORT_SECONDS,
     **fields: Any,
 ) -> ManagerAnswer:
-    """Send a request. Returns its answer. `seconds`: how long each message may take; None: for ever. Raises UsageError
-    (code up-not-running) where there is no manager, StoreError."""
+    """Sends a request. Returns its answer. `seconds`: the limit for each message of it; None: no limit. Raises
+    UsageError (code up-not-running) if no manager runs, StoreError."""
     connection = connect(state)
     if connection is None:
         raise not_running()
@@ -104,13 +104,13 @@ def ask(
 
 
 def collect(state: ProjectState, command: str, **fields: Any) -> list[dict[str, Any]]:
-    """Returns all messages of an answer but the last. Raises as `ask` and `ManagerAnswer.messages`."""
+    """Returns all messages of an answer, except the last. Raises as `ask` and `ManagerAnswer.messages`."""
     with ask(state, command, **fields) as answer:
         return list(answer.messages())
 
 
 def wait_until_ended(state: ProjectState, connection: socket.socket) -> None:
-    """Return when the manager at the other end has ended and given its lock back."""
+    """Waits until the manager at the other end has ended, and released its lock."""
     connection.settimeout(None)
     with suppress(OSError, ControlError):
         while protocol.receive(connection)[0]:
@@ -120,8 +120,8 @@ def wait_until_ended(state: ProjectState, connection: socket.socket) -> None:
 
 
 def kill(state: ProjectState) -> None:
-    """Kill a manager that does not answer. Its number is that of the process which listens on the socket (unix(7)), and
-    which holds the lock: so no other process has it."""
+    """Kills a manager that does not answer. The process that listens on the socket (unix(7)) must be the one of the
+    record, and the lock must be held: so the process id belongs to no other process."""
     record = state.read_record()
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with connection, suppress(OSError):
@@ -137,5 +137,5 @@ def kill(state: ProjectState) -> None:
 
 
 def not_running() -> UsageError:
-    """Returns the error for a project whose services do not run."""
+    """Returns the error for a project without running services."""
     return UsageError("no services of this project run", code="up-not-running", hint="`envtool up` starts them")

@@ -1,8 +1,8 @@
-"""What a verb and the service manager of a project say to each other: JSON objects over a unix socket (SEQPACKET).
+"""The messages between a verb and the service manager of a project: JSON objects over a unix socket (SEQPACKET).
 
-A request is one message, {"version": 1, "command": NAME, …}, at most with descriptors beside it. The answer is any
-number of messages, of which the last has "end": true. Nothing in a message is trusted: sizes, types and ranges are
-checked before anything is done, and what is not in COMMANDS is refused.
+A request is one message, {"version": 1, "command": NAME, …}, perhaps with descriptors. The answer has any number of
+messages; the last one has "end": true. No message is trusted: the manager checks sizes, types and ranges before it
+acts, and refuses commands and fields that COMMANDS does not have.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CREDENTIALS = struct.Struct("iii")  # pid, uid, gid
 _ANCILLARY = socket.CMSG_SPACE(4 * (MAX_DESCRIPTORS + 1))
 
 TEXT, FLAG, NUMBER, TEXTS, COUNTS, OBJECT = "text", "flag", "number", "texts", "counts", "object"
-# The fields of each command, and what each of them may be.
+# The fields of each command, with their types.
 COMMANDS: dict[str, dict[str, str]] = {
     "status": {},
     "follow": {},  # no answer until the manager ends
@@ -39,11 +39,11 @@ COMMANDS: dict[str, dict[str, str]] = {
 
 
 class ControlError(ValueError):
-    """A message that nobody of ours wrote."""
+    """A message that breaks the protocol."""
 
 
 class ControlRequest(NamedTuple):
-    """A request that was checked. The descriptors belong to whoever reads it."""
+    """A request that was checked. Its receiver closes the descriptors."""
 
     command: str
     fields: dict[str, Any]
@@ -124,7 +124,7 @@ _CHECKS: dict[str, Callable[[object], bool]] = {
 
 
 def send(connection: socket.socket, value: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
-    """Send a message. Raises ControlError, OSError."""
+    """Sends a message. Raises ControlError, OSError."""
     socket.send_fds(connection, [encode(value)], list(descriptors))
 
 
@@ -143,7 +143,7 @@ def receive(connection: socket.socket) -> tuple[bytes, tuple[int, ...]]:
 
 
 def close_all(descriptors: tuple[int, ...] | list[int]) -> None:
-    """Close descriptors."""
+    """Closes descriptors."""
     for descriptor in descriptors:
         os.close(descriptor)
 
@@ -154,7 +154,7 @@ def peer_user(connection: socket.socket) -> int:
 
 
 def peer_process(connection: socket.socket) -> int:
-    """Returns the number of the process that listens at the other end, or connected to it."""
+    """Returns the id of the process at the other end (SO_PEERCRED, unix(7))."""
     return _credentials(connection)[0]
 
 
@@ -168,9 +168,9 @@ def _credentials(connection: socket.socket) -> tuple[int, int, int]:
 
 
 def error_message(error: EnvtoolError) -> dict[str, Any]:
-    """Returns the last message of an answer that is an error."""
+    """Returns the last message of an answer, for an error."""
     message = error.message
-    if isinstance(error, SpecError):  # its caller has read the same spec, and shows the lines of it
+    if isinstance(error, SpecError):  # as text: the problems themselves do not go through the socket
         message = "; ".join(f"{problem.where}: {problem.message}" for problem in error.problems)
     return {
         "end": True,
@@ -195,7 +195,7 @@ def _fit(text: str, *, end: bool = False) -> str:
 
 
 def message_error(value: dict[str, Any]) -> EnvtoolError | None:
-    """Returns the error of a last message; None where it has none."""
+    """Returns the error of the last message of an answer; None if it has none."""
     fields = value.get("error")
     if not isinstance(fields, dict):
         return None
@@ -208,7 +208,7 @@ def message_error(value: dict[str, Any]) -> EnvtoolError | None:
 
 
 def broken(reason: str) -> StoreError:
-    """Returns the error of a service manager that does not keep to the protocol, or does not answer."""
+    """Returns the error for a service manager that breaks the protocol, or does not answer."""
     return StoreError(
         f"the process that runs the services does not answer: {reason}",
         code="up-lost",

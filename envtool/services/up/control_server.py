@@ -1,6 +1,7 @@
-"""Answers the verbs that ask a service manager: a thread that accepts, and one for each connection.
+"""Serves the requests of verbs in the service manager: one thread accepts connections, and each has a thread of its
+own.
 
-Only processes of the same user are answered (SO_PEERCRED), whatever the modes of the directories above say.
+Only processes of the same user get an answer (SO_PEERCRED), whatever the modes of the directories above are.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from envtool.services.up import control_protocol as protocol
 from envtool.services.up.control_protocol import ControlError, ControlRequest
 
 MAX_CONNECTIONS = 64  # at once
-REQUEST_SECONDS = 10.0  # that a connection has to send its request
-SEND_SECONDS = 30.0  # that the other side has to take a message
+REQUEST_SECONDS = 10.0  # in which a client has to send its request
+SEND_SECONDS = 30.0  # in which a client has to receive a message
 
 
 class Reply:
-    """The way back to the one who asked."""
+    """Sends the messages of an answer to a client."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._lock = threading.Lock()
 
     def send(self, value: dict[str, Any], descriptors: tuple[int, ...] = ()) -> bool:
-        """Send a message of the answer. Returns False where the other side has gone."""
+        """Sends a message of the answer. Returns False if the client has gone."""
         with self._lock:
             try:
                 protocol.send(self._connection, value, descriptors)
@@ -39,7 +40,7 @@ class Reply:
             return True
 
     def wait_for_end(self, until: Callable[[], bool]) -> None:
-        """Return when the other side has gone, or `until` says so."""
+        """Waits until the client has gone, or `until` returns True."""
         poll = select.poll()
         poll.register(self._connection, select.POLLIN | select.POLLRDHUP)
         while not until():
@@ -51,7 +52,7 @@ Handler: TypeAlias = Callable[[ControlRequest, Reply], None]
 
 
 class ControlServer:
-    """A listening socket `name` in a directory, and a context: at its end nobody is answered any more."""
+    """A listening socket `name` in a directory, as a context. After it no request is accepted."""
 
     def __init__(self, directory: str, name: str, handle: Handler) -> None:
         self._handle = handle
@@ -77,7 +78,7 @@ class ControlServer:
         self.close()
 
     def close(self) -> None:
-        """End the thread and close the socket. A second call does nothing."""
+        """Ends the thread, and closes the socket. A second call does nothing."""
         if self._stop_writer >= 0:
             writer, self._stop_writer = self._stop_writer, -1
             os.close(writer)
@@ -93,7 +94,7 @@ class ControlServer:
         while not any(descriptor == self._stop_reader for descriptor, _ in poll.poll()):
             try:
                 connection, _ = self._socket.accept()
-            except OSError:  # it has gone already, or there are no descriptors left
+            except OSError:  # the client has gone, or no descriptor is free
                 threading.Event().wait(0.05)
                 continue
             if protocol.peer_user(connection) != os.geteuid() or not self._slots.acquire(blocking=False):
@@ -125,7 +126,7 @@ class ControlServer:
             reply.send({"end": True})
         except EnvtoolError as error:
             reply.send(protocol.error_message(error))
-        except Exception as error:  # one bad request ends no services
+        except Exception as error:  # a bug in one request ends no service
             reply.send(protocol.error_message(internal(error)))
         finally:
             protocol.close_all(request.descriptors)

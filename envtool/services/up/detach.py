@@ -1,6 +1,6 @@
-"""Starts a process that outlives the terminal: a program of its own, in a session of its own, whose parent is init.
+"""Starts a process that outlives the terminal: a new program in a session of its own, whose parent becomes init.
 
-It inherits no descriptor but one: a socket on which it reports to the process that started it.
+It inherits one descriptor: a socket, on which it reports to the process that started it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from envtool.container import syscalls, userns
 
 REPORT = 3  # the descriptor of the socket in the new process
 _MAX_ARGUMENTS = 1 << 18  # bytes
-_FLOOR = 10  # descriptors from here on are none of the first ones
+_FLOOR = 10  # the lowest descriptor that is not one of the child's first ones
 
 
 def spawn_detached(module: str, arguments: dict[str, Any]) -> socket.socket:
-    """Start `main(arguments, socket)` of a module in a process of its own. Returns the near end of the socket. Raises
-    OSError."""
+    """Starts `main(arguments, socket)` of a module in a process of its own. Returns the caller's end of the socket.
+    Raises OSError."""
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     code = (
         f"import sys; sys.path[:] = {_import_path()!r}\n"
@@ -47,13 +47,13 @@ def spawn_detached(module: str, arguments: dict[str, Any]) -> socket.socket:
             os.close(high)
             os.close(null)
     os.waitpid(child, 0)  # it forks at once, and ends
-    near.send(json.dumps(arguments).encode())  # not as words, which every user of this machine can read
+    near.send(json.dumps(arguments).encode())  # not on the command line, which every user can read
     return near
 
 
 def run_detached(module: str) -> None:
-    """In the new process: leave the session's leader behind, so that no terminal can become ours; close everything that
-    was inherited; call the module."""
+    """Calls the module, in the new process. Forks before: a process that is no session leader never gets a controlling
+    terminal. Closes all other descriptors."""
     if os.fork():
         os._exit(0)
     syscalls.close_all_but({0, 1, 2, REPORT})
@@ -62,12 +62,12 @@ def run_detached(module: str) -> None:
     from importlib import import_module
 
     report = socket.socket(fileno=REPORT)
-    if arguments := report.recv(_MAX_ARGUMENTS):  # else who started this has been killed
+    if arguments := report.recv(_MAX_ARGUMENTS):  # b"": the process that started this one was killed
         import_module(module).main(json.loads(arguments), report)
     os._exit(0)
 
 
 def _import_path() -> list[str]:
-    """Returns where the new process imports from: as this process does, never the current directory."""
+    """Returns sys.path for the new process: that of this process, without the current directory."""
     ours = os.path.dirname(os.path.dirname(os.path.abspath(envtool.__file__)))
     return [*dict.fromkeys([ours, *(path for path in sys.path if os.path.isabs(path))])]

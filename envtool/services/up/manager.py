@@ -1,8 +1,8 @@
-"""The service manager: holds the services of one project, as long as the user wants them.
+"""The service manager: runs the services of one project until the user stops them.
 
-It runs in the foreground of `envtool up`, or detached (detach.py). It knows services as plain values, and gets them
-from `load`, which reads the spec, again at each `up`. What it is asked for comes through control_server.py; everything
-that changes services is done one after the other.
+It runs in the foreground of `envtool up`, or detached (detach.py). It gets the services as plain values from `load`,
+which reads the spec again at each `up`. Requests come through control_server.py; those that change services are carried
+out one after the other.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from envtool.services.up.standing_group import StandingGroup
 from envtool.services.up.watched_changes import WatchedChanges
 from envtool.services.up.writable_checkout import Checkout, CheckoutGuard
 
-BEAT_SECONDS = 5.0  # between two notes that the manager is alive
+BEAT_SECONDS = 5.0  # between two updates of the lock file's time, which `ps` shows
 LOGS = "replicas"  # the directory of the group's own logs
 
 
 class UpOrder(NamedTuple):
-    """What `envtool up` asks for. `request` are the fields of its CommandRequest; `services` empty: all."""
+    """The request of `envtool up`. `request` has the fields of its CommandRequest; without `services` all are meant."""
 
     request: dict[str, Any]
     services: tuple[str, ...] = ()
@@ -53,8 +53,8 @@ class LoadedServices(NamedTuple):
     files: tuple[str, ...]
     single_id: bool
     reads: Callable[[str], bool]  # whether a layer or prepared state may be made from a file of the project
-    see_project: Callable[[], ServiceProject]  # as it is now: what git ignores changes
-    close: Callable[[], object]  # to be called when no container uses it any more
+    see_project: Callable[[], ServiceProject]  # as it is now: the set of ignored files changes
+    close: Callable[[], object]  # to be called when no container uses `context` any more
 
 
 Load: TypeAlias = Callable[[UpOrder, Cancel], LoadedServices]
@@ -62,8 +62,8 @@ Report: TypeAlias = Callable[[dict[str, Any]], object]
 
 
 class ServiceManager:
-    """Holds the services of the project whose `claim` it has. `listen` gets each line of the log; the services end when
-    it raises OSError. `run` is called once; `stop` by any thread, or a signal handler."""
+    """Runs the services of the project whose `claim` it has. `listen` gets each line of the log; if it raises OSError,
+    the services are stopped. `run` is called once; `stop` by any thread, or a signal handler."""
 
     def __init__(self, claim: StateClaim, load: Load, listen: Callable[[LogLine], None] | None = None) -> None:
         self._claim, self._load = claim, load
@@ -99,8 +99,8 @@ class ServiceManager:
         return self._reason
 
     def _show(self, line: LogLine) -> None:
-        """Passes a line to `listen`. If that cannot take it (`envtool up | head`), the services are stopped: a thread
-        that waits for replicas must not end by it."""
+        """Passes a line to `listen`. Stops the services if `listen` fails (`envtool up | head`): the error must not end
+        the thread of a replica."""
         if self._listen is not None:
             try:
                 self._listen(line)
@@ -109,12 +109,12 @@ class ServiceManager:
                 self._listen_error = error
                 self.stop(f"standard output cannot be written: {(error.strerror or str(error)).lower()}")
 
-    # ---- the life of it
+    # ---- start and end
 
     def run(self, order: UpOrder, root: str, spec: str, ready: Report) -> None:
-        """Start the services of an order; call `ready` when they all are; return when they have been stopped. Raises
-        the error of the service that failed first, SpecError, SandboxError, StoreError, Interrupted, the OSError of
-        `listen`."""
+        """Starts the services of an order. Calls `ready` when all are ready. Returns when they have been stopped.
+        Raises the error of the service that failed first, SpecError, SandboxError, StoreError, Interrupted, the OSError
+        of `listen`."""
         self._record = StateRecord(root, spec, __version__, os.getpid(), time.time())
         self._claim.write_record(self._record)
         os.mkdir(self._claim.state.join(LOGS))
@@ -141,10 +141,10 @@ class ServiceManager:
             self._claim.write_record(self._record._replace(ended=time.time(), reason=reason))
 
     def stop(self, reason: str) -> None:
-        """Let `run` stop the services and return. Further calls do nothing."""
+        """Makes `run` stop the services and return. Further calls do nothing."""
         self._reason = self._reason or reason
         self._ended.set()
-        if self._group is None or not self._loaded:  # they are only being started
+        if self._group is None or not self._loaded:  # they are still being started
             self._cancel.set()
 
     def _hold(self, order: UpOrder, ready: Report) -> None:
@@ -180,7 +180,7 @@ class ServiceManager:
             self._log.note(f"stopping ({self._reason})")
 
     def _take(self, order: UpOrder) -> LoadedServices:
-        """Returns the services of an order, and takes over what decides how their containers see the project."""
+        """Loads the services of an order. From then on, new containers see the project as this order says."""
         loaded = self._load(order, self._cancel)
         if order.writable and self._guard is None:
             self._checkout = Checkout(loaded.context.root, loaded.files)
@@ -195,13 +195,13 @@ class ServiceManager:
         return loaded
 
     def _view(self) -> str:
-        """Returns a digest of the project's files, but for those that decide the services themselves."""
+        """Returns a digest of the project's files, without the spec, what it includes, and the lock."""
         assert self._context is not None
         root = self._context.root
         return project_digest(root, snapshot.cache_path(self._context.store.root, root), self._files)
 
     def _see_project(self) -> ServiceProject:
-        """Returns the project as a container that starts now sees it."""
+        """Returns the project for a container that starts now."""
         project = self._project()
         if self._order.writable and self._guard is not None:
             protected = self._guard.protected()
@@ -314,9 +314,10 @@ class ServiceManager:
     # ---- changes
 
     def _apply(self, order: UpOrder, report: Report, *, watched: bool = False) -> None:
-        """Replaces what another spec, lock or order changes, one service after the other, needed ones first. Raises the
-        error of the first that fails; what was replaced before stays, and what comes after is as it was. `watched`: a
-        file changed, so those that see the project start anew, also where it is writable; those that end do not."""
+        """Replaces the services that a new spec, lock or order changes, one after the other, needed ones first. Raises
+        the error of the first that fails: services before it stay replaced, and those after it stay as they are.
+        `watched`: a file changed, so services that see the project start anew, also where it is writable; one-shots do
+        not."""
         group = self._running()
         before = self._order
         loaded, view = self._take(order), self._view()
@@ -329,7 +330,7 @@ class ServiceManager:
             self._loaded[name] = local
             if seen_anew or not watched:
                 self._views[name] = view
-        if order.services:  # the others were not asked for
+        if order.services:  # the order does not name the others
             self._order = order._replace(services=(*self._loaded,))
         else:
             wanted = {local.request.name for local in loaded.services}
@@ -378,14 +379,14 @@ class ServiceManager:
                 self._views[name] = view
 
     def _as_scaled(self, local: LocalService) -> LocalService:
-        """Returns a service with the replicas that `scale` gave it."""
+        """Returns a service with the number of replicas that `scale` set."""
         count = self._scaled.get(local.request.name, local.request.replicas)
         return local._replace(request=replace(local.request, replicas=count))
 
-    # ---- what happens by itself
+    # ---- changes of files and replicas
 
     def _set_watch(self, *, on: bool) -> None:
-        """Begins to watch the project's files, or ends that."""
+        """Starts or stops the watch of the project's files."""
         if self._watch_writer >= 0 and not on:
             os.close(self._watch_writer)
             self._watch_writer = -1
@@ -432,7 +433,8 @@ class ServiceManager:
         self._changes.note_restart(paths)
 
     def _on_protected_change(self, path: str) -> None:
-        """Something that git or envtool obeys appeared or was replaced: end every container that could have done it."""
+        """Ends every container that can write to the checkout, since a file that git or envtool obeys appeared there or
+        was replaced. `path` is "" if the checkout cannot be watched any more."""
         group = self._group
         if group is None or self._checkout is None or self._guard is None or not self._writes:
             return
@@ -450,11 +452,11 @@ class ServiceManager:
         for local in readers:
             group.fail(local.request.name, error)
         try:
-            self._guard.accept()  # nobody writes any more
-        except EnvtoolError as refusal:  # a link, which cannot be protected: every start fails until it is gone
+            self._guard.accept()  # no container can write any more
+        except EnvtoolError as refusal:  # a link cannot be protected: every start fails until it is removed
             hint = f"{refusal.message}; {hint}"
         self._log.note(f"{message}: {', '.join(local.request.name for local in readers)} ended at once; {hint}")
-        if edited:  # an editor, or `envtool lock`: inside, the old one is protected, and no other can take its place
+        if edited:  # by an editor, or `envtool lock`: a container could not do it
             try:
                 with self._operation:
                     self._restart_readers(f"{path} was replaced")

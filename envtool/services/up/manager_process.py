@@ -1,7 +1,7 @@
 """Runs a service manager in this process until a signal or a request ends it.
 
-The manager works in a thread of its own; the main thread waits for it or for a signal. So a signal handler only puts a
-number into a queue (SimpleQueue.put is reentrant). The kernel kills every container when this process dies.
+The manager has a thread of its own; the main thread waits for the manager's end, or for a signal. So a signal handler
+only puts a number into a queue (SimpleQueue.put is reentrant). The kernel kills every container when this process dies.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def run_until_stopped(
     manager: ServiceManager, order: UpOrder, root: str, spec: str, ready: Report, *, abandon: Callable[[], object]
 ) -> str:
-    """Run a service manager; the first signal stops the services in their order, the second ends this process at once,
-    after `abandon`. Returns why it ended. Raises as ServiceManager.run, and Interrupted where a signal came before all
-    were ready."""
+    """Runs a service manager. The first signal stops the services in their order; the second one calls `abandon`, and
+    ends this process at once. Returns why the manager ended. Raises as ServiceManager.run, and Interrupted if a signal
+    came before all services were ready."""
     events: SimpleQueue[int | BaseException | None] = SimpleQueue()
 
     def work() -> None:
@@ -43,7 +43,7 @@ def run_until_stopped(
                 abandon()
                 os._exit(130)
             manager.stop("interrupted")
-    if isinstance(event, Interrupted) and not signals:  # `down` while they were being started
+    if isinstance(event, Interrupted) and not signals:  # `down`, while the services were being started
         return manager.reason
     if event is not None:
         raise event
@@ -51,8 +51,8 @@ def run_until_stopped(
 
 
 def _next_event(events: SimpleQueue[int | BaseException | None]) -> int | BaseException | None:
-    """Waits for the next event. Looks each second: a signal that comes just before a thread sleeps on a lock does not
-    wake it."""
+    """Returns the next event. Wakes up each second: a signal that comes just before a thread waits for a lock does not
+    interrupt the wait."""
     while True:
         try:
             return events.get(timeout=1.0)
@@ -62,8 +62,8 @@ def _next_event(events: SimpleQueue[int | BaseException | None]) -> int | BaseEx
 
 @contextmanager
 def _signals(events: SimpleQueue[int | BaseException | None]) -> Iterator[None]:
-    """Within the context, put the number of each signal of STOP_SIGNALS into a queue. A signal that is ignored (nohup)
-    stays ignored."""
+    """A context that puts the number of each signal of STOP_SIGNALS into a queue. An ignored signal (nohup) stays
+    ignored."""
     old = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     caught = [number for number in STOP_SIGNALS if old[number] is not signal.SIG_IGN]
     for number in caught:

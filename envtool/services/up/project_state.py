@@ -1,9 +1,9 @@
-"""The directory in which one project's services are known: a lock, a socket, a record, and the log.
+"""The directory with the state of one project's services: a lock, a socket, a record, and the log.
 
-It is `up/KEY` in the store, which only this user can reach, and never the checkout, which may be a stranger's. KEY is
-made from the identity of the project's directory and its path, and the name of the spec. Whoever holds the lock (flock
-on an inode) runs the services: the kernel releases it at any death of its holder, so a free lock tells the truth after
-kill -9 and after a reboot.
+It is `up/KEY` in the store, which only this user can reach; never the checkout, which another user may own. KEY is a
+hash of the project's directory (device, inode, path) and the name of the spec. The process that holds the lock (flock
+on an inode) runs the services. The kernel releases the lock however its holder ends, so a free lock means that no
+services run, even after kill -9 or a reboot.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ LOCK, SOCKET, RECORD, LOG = "lock", "control", "state.json", "log"
 FORMAT = 1
 _MAX_RECORD = 4 << 20  # bytes
 _KEY_LENGTH = 32
-_TRIES, _PAUSE = 20, 0.05  # of taking the lock, which a reader may hold for a moment; seconds
+_TRIES, _PAUSE = 20, 0.05  # attempts to take the lock, which a reader may hold for a moment; seconds between them
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StateRecord(NamedTuple):
-    """What was written of a project's services. `ended` and `seen` are seconds since the epoch; `ended` 0: the process
-    that held them never wrote its end. `seen` is when it was alive last."""
+    """The record of a project's services. `started`, `ended` and `seen` are seconds since the epoch. `ended` 0: their
+    manager runs, or was killed. `seen` is when the manager was last alive."""
 
     root: str
     spec: str
@@ -45,7 +45,7 @@ class StateRecord(NamedTuple):
 
 
 class ProjectState:
-    """One project's directory in `up/` of the store. `record` is None where nothing was ever written."""
+    """One project's directory in `up/` of the store."""
 
     def __init__(self, store: str, key: str) -> None:
         self.key = key
@@ -53,8 +53,8 @@ class ProjectState:
 
     @classmethod
     def of(cls, store: str, root: str, spec: str) -> ProjectState:
-        """Returns the directory of the project in `root`, whose spec has the name `spec`. Raises OSError where the
-        project's directory is gone."""
+        """Returns the state of the project in `root`, whose spec has the name `spec`. Raises OSError if the project's
+        directory is gone."""
         return cls(store, project_key(root, spec))
 
     def join(self, name: str) -> str:
@@ -62,26 +62,26 @@ class ProjectState:
         return os.path.join(self.path, name)
 
     def is_running(self) -> bool:
-        """Returns whether a process holds the services."""
+        """Returns whether a manager runs the services: whether the lock is held."""
         return bool(locks.find_holder(self.join(LOCK)))
 
     def read_record(self) -> StateRecord | None:
-        """Returns what was written last; None where there is nothing, or nothing that can be read."""
+        """Returns the record; None if there is none, or none that can be read."""
         try:
             text = store_files.read_regular_file(self.join(RECORD), most=_MAX_RECORD)
             fields = json.loads(text)
             if fields.pop("format") != FORMAT:
                 return None
             record = StateRecord(**fields)
-            with suppress(OSError):  # the holder sets the time of its lock again and again: see StateClaim.touch
+            with suppress(OSError):  # its holder updates the time of the lock: StateClaim.touch
                 record = record._replace(seen=max(record.seen, os.stat(self.join(LOCK)).st_mtime))
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         return record
 
     def claim(self) -> StateClaim | None:
-        """Takes the lock, and removes what an earlier holder left. Returns None while another process holds it. Raises
-        OSError."""
+        """Takes the lock, and removes the files of an earlier holder. Returns None if another process holds the lock.
+        Raises OSError."""
         for _ in range(_TRIES):
             with suppress(FileExistsError):
                 os.mkdir(self.path, 0o700)
@@ -101,7 +101,7 @@ class ProjectState:
         return None
 
     def forget(self) -> bool:
-        """Removes the directory of services that have ended. Returns False while they run."""
+        """Removes the directory. Returns False if the services run."""
         if not os.path.isdir(self.path):
             return True
         claim = self.claim()
@@ -112,40 +112,40 @@ class ProjectState:
 
 
 class StateClaim:
-    """The lock of a project's directory, held by this process."""
+    """The lock of a project's directory, which this process holds."""
 
     def __init__(self, state: ProjectState, descriptor: int) -> None:
         self.state = state
         self.descriptor = descriptor
 
     def touch(self) -> None:
-        """Note that the holder is alive."""
+        """Notes that the holder is alive."""
         with suppress(OSError):
             os.utime(self.descriptor)
 
     def write_record(self, record: StateRecord) -> None:
-        """Replace the record, by one rename. Raises OSError."""
+        """Replaces the record, by one rename. Raises OSError."""
         temporary = self.state.join(f"{RECORD}.new")
         with open(os.open(temporary, _NEW_FILE | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
             json.dump({"format": FORMAT, **record._asdict()}, file)
         os.replace(temporary, self.state.join(RECORD))
 
     def sweep(self) -> None:
-        """Remove everything but the lock."""
+        """Removes everything in the directory, except the lock."""
         for name in os.listdir(self.state.path):
             if name != LOCK:
                 removal.remove_tree(self.state.join(name))
 
     def release(self) -> None:
-        """Give the lock back; the record and the log stay, for `ps` and `logs`. A second call does nothing."""
+        """Releases the lock. The record and the log stay, for `ps` and `logs`. A second call does nothing."""
         descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:  # else it may be another holder's by now
+        if descriptor >= 0:  # else another process may hold the lock
             with suppress(OSError):
                 os.unlink(self.state.join(SOCKET))
             os.close(descriptor)
 
     def remove(self) -> None:
-        """Remove the directory, and give the lock back."""
+        """Removes the directory, and releases the lock."""
         with suppress(OSError):
             self.sweep()
             os.unlink(self.state.join(LOCK))
@@ -154,14 +154,14 @@ class StateClaim:
 
 
 def project_key(root: str, spec: str) -> str:
-    """Returns the name of a project's directory. Raises OSError where the project is gone."""
+    """Returns the name of a project's directory in `up/`. Raises OSError if the project is gone."""
     info = os.stat(root)
     text = f"{info.st_dev}\0{info.st_ino}\0{os.path.realpath(root)}\0{spec}"
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_KEY_LENGTH]
 
 
 def list_states(store: str) -> list[ProjectState]:
-    """Returns the directories of all projects of this user."""
+    """Returns the states of all projects of this user."""
     try:
         names = sorted(os.listdir(os.path.join(store, DIRECTORY)))
     except FileNotFoundError:
@@ -171,7 +171,7 @@ def list_states(store: str) -> list[ProjectState]:
 
 @contextmanager
 def claimed(state: ProjectState) -> Iterator[StateClaim]:
-    """Holds the lock of a project's directory. Raises StoreError while another process holds it."""
+    """A context that holds the lock of a project's directory. Raises StoreError if another process holds it."""
     claim = state.claim()
     if claim is None:
         raise StoreError("the services of this project are being started or stopped", code="up-busy", hint="try again")

@@ -1,7 +1,7 @@
-"""Says whether and which files of the project changed, for `envtool up`: files that git ignores do not count.
+"""Finds the files of the project that changed, for `envtool up --watch`. Files that git ignores do not count.
 
-Events of the kernel only say that it is time to look. What changed is the difference of two snapshots
-(project/snapshot.py), so a file that is written again as it was changes nothing.
+Events of the kernel only start a comparison: the changed files are the difference of two snapshots
+(project/snapshot.py). So a file that is written with the same content is no change.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from envtool.errors import MakeError
 from envtool.project import snapshot, snapshot_diff
 from envtool.services.up.tree_watch import TreeEvent, TreeWatch
 
-QUIET = 0.1  # seconds without an event after which the project is looked at
-LONGEST = 1.0  # seconds after the first event, however busy the project is
-_LOOKS = 10  # at most, until all directories are watched
-RETRY = 1.0  # seconds until the next look, where the last one failed (git held its index)
+QUIET = 0.1  # seconds without an event, after which the snapshot is taken
+LONGEST = 1.0  # seconds after the first event, after which it is taken in any case
+_LOOKS = 10  # snapshots at most, until all directories are watched
+RETRY = 1.0  # seconds until the next snapshot, if the last one failed (git held its index)
 
 Entries: TypeAlias = Mapping[bytes, tuple[bytes, bytes]]  # path -> mode and hash
 
 
 class ProjectWatch:
-    """Watches the project until the descriptor `stop` is readable. `on_change` gets the paths that changed, `on_error`
-    what went wrong; both are called by the thread that calls `run`."""
+    """Watches the project until the descriptor `stop` is readable. The thread that calls `run` also calls `on_change`,
+    with the paths that changed, and `on_error`."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ProjectWatch:
         self._new: set[str] = set()  # directories that appeared since the last look
 
     def run(self) -> None:
-        """Watch. Raises SandboxError where the kernel allows no more watches."""
+        """Watches. Raises SandboxError if the kernel allows no more watches."""
         with TreeWatch(self._root) as watch:
             last = self._look(watch)
             while self._wait(watch, None if last is not None else RETRY):
@@ -54,7 +54,7 @@ class ProjectWatch:
                 last = found
 
     def _look(self, watch: TreeWatch) -> Entries | None:
-        """Returns the project's files, once all its directories are watched; None where it cannot be read now."""
+        """Returns the project's files, once all its directories are watched; None if they cannot be read now."""
         for _ in range(_LOOKS):  # a directory that appears meanwhile has to be watched before it is read
             try:
                 found = snapshot.take_snapshot(self._root, self._record, self._stop)
@@ -77,7 +77,7 @@ class ProjectWatch:
         return directories | self._new
 
     def _is_empty(self, directory: str) -> bool:
-        """Whether a directory of which nothing counts is still empty: something that counts may come."""
+        """Whether a directory without files of the project is still empty: files may be added."""
         try:
             return not any(True for _ in os.scandir(os.path.join(self._root, directory)))
         except OSError:
@@ -87,7 +87,7 @@ class ProjectWatch:
         return bool(select.select([self._stop], [], [], 0)[0])
 
     def _wait(self, watch: TreeWatch, seconds: float | None) -> bool:
-        """Returns True when it is time to look, False at the end."""
+        """Waits for changes. Returns True when a snapshot is due, False at the end."""
         poll = select.poll()
         poll.register(self._stop, select.POLLIN)
         poll.register(watch, select.POLLIN)
@@ -110,7 +110,7 @@ class ProjectWatch:
 
 
 def project_digest(root: str, record: str, files: Collection[str]) -> str:
-    """Returns a digest of the project's files but for some; "" where they cannot be read now. `record` is as in
+    """Returns a digest of the project's files, without `files`; "" if they cannot be read now. `record` is as in
     ProjectWatch."""
     try:
         found = snapshot.take_snapshot(root, record)

@@ -52,7 +52,7 @@ class ServiceLog:
         return descriptor
 
     def feed(self, replica: str, data: bytes) -> None:
-        """Write a piece of what a replica printed."""
+        """Writes a piece of a replica's output."""
         with self._lock:
             data = self._partial.pop(replica, b"") + data
             *whole, rest = data.split(b"\n")
@@ -65,13 +65,13 @@ class ServiceLog:
             self._write(replica, lines)
 
     def end(self, replica: str) -> None:
-        """Write the line that a replica did not end."""
+        """Writes a replica's last line, if it has no line feed."""
         with self._lock:
             if rest := self._partial.pop(replica, b""):
                 self._write(replica, [rest])
 
     def note(self, text: str) -> None:
-        """Write a line of the service manager's own."""
+        """Writes a line of the service manager itself."""
         with self._lock:
             self._write(MANAGER, [line.encode(errors="replace") for line in text.splitlines()])
 
@@ -84,7 +84,7 @@ class ServiceLog:
                 self._begin_anew()
             self._size += len(data)
             os.write(self._file, data)
-        except OSError:  # the disk is full: what a service prints is no reason for it to end
+        except OSError:  # a full disk must not end a service
             pass
         if self._listen is not None:
             for line in made:
@@ -98,7 +98,7 @@ class ServiceLog:
         os.close(old)
 
     def close(self) -> None:
-        """Close the file. A second call does nothing."""
+        """Closes the file. A second call does nothing."""
         with self._lock:
             descriptor, self._file = self._file, -1
             if descriptor >= 0:
@@ -113,7 +113,7 @@ def _text(line: bytes) -> str:
 
 
 class LogReader:
-    """Reads the log in a directory, of some replicas or services; empty `names`: of all."""
+    """Reads the log in a directory: the lines of some replicas or services, without `names` of all."""
 
     def __init__(self, directory: str, names: Collection[str] = ()) -> None:
         self._directory = directory
@@ -122,7 +122,7 @@ class LogReader:
         self._rest = b""
 
     def last(self, count: int | None) -> list[LogLine]:
-        """Returns the last lines (None: all), and remembers where they end."""
+        """Returns the last lines (None: all). `new` continues after them."""
         lines = [line for line in self._read_old() if self._is_wanted(line)]
         lines += self.new()
         return lines if count is None else lines[len(lines) - min(count, len(lines)) :]
@@ -141,7 +141,7 @@ class LogReader:
             self.close()
 
     def close(self) -> None:
-        """Close the file. A second call does nothing."""
+        """Closes the file. A second call does nothing."""
         descriptor, self._file, self._rest = self._file, -1, b""
         if descriptor >= 0:
             os.close(descriptor)
@@ -157,7 +157,7 @@ class LogReader:
         return True
 
     def _is_replaced(self) -> bool:
-        """Whether the writer has begun a new file. What is in the old one by now was read."""
+        """Whether the writer has begun a new file, which it does only after its last write to the old one."""
         try:
             return not os.path.samestat(os.stat(os.path.join(self._directory, LOG)), os.fstat(self._file))
         except FileNotFoundError:
@@ -175,7 +175,7 @@ def _parse_all(lines: list[bytes]) -> Iterator[LogLine]:
     for line in lines:
         seconds, _, rest = line.partition(b" ")
         replica, _, text = rest.partition(b" ")
-        if not replica:  # half of a line, from a disk that was full
+        if not replica:  # half of a line, of a full disk
             continue
         try:
             yield LogLine(float(seconds), replica.decode(), text.decode(errors="replace"))

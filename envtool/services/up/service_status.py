@@ -1,4 +1,4 @@
-"""The state of replicas as `ps` shows it: as JSON values, and in words."""
+"""Formats the state of replicas for `ps` and the log: as JSON values, and in words."""
 
 from __future__ import annotations
 

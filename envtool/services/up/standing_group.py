@@ -1,4 +1,4 @@
-"""A group of services that stand as long as a user wants: some are removed, published anew, or ended at once."""
+"""A group of services that the user changes while it runs: services are removed, published again, or killed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class StandingGroup(ServiceGroup):
-    """A ServiceGroup whose services come and go."""
+    """A ServiceGroup for `envtool up`."""
 
     def __enter__(self) -> StandingGroup:
         super().__enter__()
         return self
 
     def replace(self, name: str, local: LocalService) -> None:
-        """See ServiceGroup; what is published is changed at the end."""
+        """See ServiceGroup. Then publishes the ports again, if they differ."""
         service = self._service(name)
         published = service.local.request.publish
         super().replace(name, local)
@@ -31,7 +31,7 @@ class StandingGroup(ServiceGroup):
                 self._publish(service)
 
     def remove(self, name: str) -> None:
-        """Drains and stops a service, and forgets it; what needs it is the caller's to stop before. Raises
+        """Drains, stops and forgets a service. The caller has stopped the services that need it. Raises
         ServiceError."""
         service = self._service(name)
         with self._operation:
@@ -43,7 +43,7 @@ class StandingGroup(ServiceGroup):
                 self._services.pop(name, None)
 
     def fail(self, name: str, error: EnvtoolError) -> None:
-        """Kills a service's replicas at once, and returns when they have ended; they stay failed, for this reason.
+        """Kills the replicas of a service. Returns when they have ended; `error` is then the reason of their failure.
         Raises ServiceError."""
         replicas = [*self._service(name).replicas.values()]
         for replica in replicas:

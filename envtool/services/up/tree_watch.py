@@ -1,5 +1,5 @@
-"""Watches directories of a tree for changes of their entries (inotify(7)). Says where something changed, not what it
-means: whoever asks looks again, so a lost or doubled event does no harm.
+"""Watches directories of a tree for changes of their entries (inotify(7)). The caller reads the directories again after
+an event, so a lost or duplicate event does no harm.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ MODIFY, ATTRIBUTES, CLOSED, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x2, 0x4, 0x8
 _IGNORED, _IS_DIRECTORY = 0x8000, 0x40000000
 _ONLY_DIRECTORIES, _NO_LINK = 0x01000000, 0x02000000
 CHANGES = MODIFY | CLOSED | ATTRIBUTES | MOVED_FROM | MOVED_TO | CREATE | DELETE
-NAMES = MOVED_FROM | MOVED_TO | CREATE | DELETE  # what changes which names there are
+NAMES = MOVED_FROM | MOVED_TO | CREATE | DELETE  # changes of names
 _BUFFER = 1 << 18
 _FULL = (errno.ENOSPC, errno.ENOMEM)
 
 
 class TreeEvent(NamedTuple):
-    """A change of an entry. `path` is relative to the root; "" with `lost`: events were lost, anything may be
-    changed."""
+    """A change of an entry. `path` is relative to the root. `lost`: events were lost, so anything may have changed."""
 
     path: str
     mask: int = 0
@@ -37,8 +36,8 @@ class TreeEvent(NamedTuple):
 
 
 class TreeWatch:
-    """Watched directories below `root`, and a context that closes the instance. Used by one thread. Raises SandboxError
-    (code watch-limit) where the user's limit of watches or instances is reached."""
+    """Watched directories below `root`, as a context that closes the instance. One thread uses it. Raises SandboxError
+    (code watch-limit) if the user's limit of watches or instances is reached."""
 
     def __init__(self, root: str, mask: int = CHANGES) -> None:
         self._root = root
@@ -66,7 +65,7 @@ class TreeWatch:
         return frozenset(self._numbers)
 
     def add(self, directory: str) -> bool:
-        """Watch a directory ("" is the root). Returns False where it is gone, or is no directory."""
+        """Watches a directory ("" is the root). Returns False if it is gone, or is not a directory."""
         try:
             number = syscalls.syscall(
                 "inotify_add_watch", self._events, os.path.join(self._root, directory).rstrip("/"), self._mask
@@ -81,7 +80,7 @@ class TreeWatch:
         return True
 
     def keep(self, directories: set[str]) -> bool:
-        """Watch these directories and no others. Returns whether any of them was not watched yet."""
+        """Watches these directories and no others. Returns whether any of them was not watched before."""
         for directory in self._numbers.keys() - directories:
             number = self._numbers.pop(directory)
             self._paths.pop(number, None)

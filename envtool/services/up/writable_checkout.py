@@ -1,10 +1,10 @@
-"""The checkout as containers may write to it (`envtool up --writable`), and what they may not: what git or envtool of
-this machine obeys when they run in it.
+"""The checkout that containers may write to (`envtool up --writable`), without the files that git and envtool obey when
+they run in it on this machine.
 
-What is there is mounted read-only over itself (container/extra_mounts.py): nobody inside writes to it, renames,
-replaces or removes it, and a renamed directory above takes the mount along. The kernel offers no user a ban of *names*,
-and drops a mount once another process replaces the file. Both are noticed (CheckoutGuard), and end the containers at
-once. Decision 0147 has what was tried.
+Each of these files is mounted read-only over itself (container/extra_mounts.py). A container cannot write to such a
+file, rename, replace or remove it; if a directory above it is renamed, the mount moves along. But the kernel lets no
+user forbid new *names*, and it drops a mount when another process replaces the file. CheckoutGuard notices both, and
+the containers are killed at once. Decision 0147 says what else was tried.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Checkout:
         self._protection = Protection(files, ())
 
     def prepare(self) -> None:
-        """Make `.envtool`, which nobody inside may make. Raises UsageError where a file that could be made inside is
-        missing."""
+        """Makes `.envtool`, so that no container can make it. Raises UsageError if a spec file or the lock is missing,
+        which a container could make."""
         for path in sorted(self._files):
             if not os.path.lexists(os.path.join(self.root, path)):
                 raise UsageError(
@@ -62,8 +62,8 @@ class Checkout:
             file.write(b"*\n")
 
     def protected(self) -> tuple[ProtectedPath, ...]:
-        """Returns everything that is there and has to stay as it is. Raises UsageError for a link of such a name, which
-        the kernel cannot protect."""
+        """Returns all existing paths that have to be protected. Raises UsageError if one of them is a link, which the
+        kernel cannot protect."""
         top = open_top(self.root)
         try:
             return tuple(sorted(self._scan(top, "")))
@@ -73,7 +73,7 @@ class Checkout:
     def _scan(self, top: int, directory: str) -> Iterator[ProtectedPath]:
         try:
             descriptor = open_beneath(top, directory or ".", os.O_RDONLY | os.O_DIRECTORY, follow=False)
-        except OSError:  # moved or removed meanwhile; or not for us to read, so not for git of this user either
+        except OSError:  # moved or removed meanwhile, or not readable: then this user's git cannot read it either
             return
         try:
             with os.scandir(descriptor) as entries:
@@ -109,7 +109,7 @@ class Checkout:
         try:
             with open(open_beneath(top, path, follow=False), "rb") as file:
                 text = os.fsdecode(file.read(_MAX_GITFILE)).strip()
-        except OSError:  # replaced meanwhile, or not for us to read
+        except OSError:  # replaced meanwhile, or not readable
             return
         real = os.path.realpath(os.path.join(self.root, os.path.dirname(path), text.removeprefix("gitdir:").strip()))
         inside = os.path.relpath(real, os.path.realpath(self.root))
@@ -119,7 +119,7 @@ class Checkout:
                 yield ProtectedPath(inside, info.st_dev, info.st_ino)
 
     def reason(self, path: str) -> str:
-        """Returns why a path may not be written to, made or replaced inside; "" where it may."""
+        """Returns why containers may not write, make or replace a path; "" if they may."""
         reader = self._protection.reader(path)
         return f"{reader} obeys it" if reader else ""
 
@@ -132,9 +132,9 @@ def _look(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 
 class CheckoutGuard:
-    """Watches that nothing appears or is replaced which git or envtool obeys. Until the descriptor `stop` is readable,
-    `on_change` gets each such path, and "" where it cannot be watched any more: what cannot be watched is not written
-    to."""
+    """Reports each path that git or envtool obeys, and that appears or is replaced: it calls `on_change` with the path,
+    until the descriptor `stop` is readable. If the checkout cannot be watched any more, it calls `on_change` with
+    ""."""
 
     def __init__(self, checkout: Checkout, stop: int, on_change: Callable[[str], None]) -> None:
         self._checkout, self._stop, self._on_change = checkout, stop, on_change
@@ -144,25 +144,25 @@ class CheckoutGuard:
         self._watch = TreeWatch(checkout.root, NAMES | ATTRIBUTES)
 
     def start(self) -> None:
-        """Watch all directories of the checkout, before any container can write to it. Raises SandboxError where there
-        can be no more watches, UsageError."""
+        """Watches all directories of the checkout. Called before any container can write to it. Raises SandboxError if
+        the kernel allows no more watches, UsageError."""
         self._add("")
         self.accept()
 
     def accept(self) -> None:
-        """Take what there is now for what has to be protected: while no container can write to the checkout. Raises
-        UsageError."""
+        """Accepts the paths that exist now as those to be protected. Called while no container can write to the
+        checkout. Raises UsageError."""
         with self._lock:
             self._release()
             self._known = self._checkout.protected()
             self._hold()
 
     def _hold(self) -> None:
-        """Opens what is protected, so that nothing that takes its place can have its inode's number."""
+        """Opens the protected files, so that no replacement can get the same inode number."""
         top = open_top(self._checkout.root)
         try:
             for item in self._known:
-                with suppress(OSError):  # gone again: its number is refused below
+                with suppress(OSError):  # removed meanwhile: its number is left out below
                     self._held.append(open_beneath(top, item.path, os.O_PATH, follow=False))
         finally:
             os.close(top)
@@ -174,8 +174,8 @@ class CheckoutGuard:
             os.close(self._held.pop())
 
     def protected(self) -> tuple[ProtectedPath, ...]:
-        """Returns the paths that a container which starts now may only read. Raises UsageError where one of them
-        appeared or was replaced since they were accepted, or cannot be protected."""
+        """Returns the paths that a new container may only read. Raises UsageError if one of them appeared or was
+        replaced since the last `accept`, or cannot be protected."""
         with self._lock:
             self._checkout.protected()
             if path := self._compare():
@@ -185,7 +185,7 @@ class CheckoutGuard:
             return self._known
 
     def run(self) -> None:
-        """Watch."""
+        """Watches, until `stop` is readable."""
         poll = select.poll()
         poll.register(self._stop, select.POLLIN)
         poll.register(self._watch, select.POLLIN)
@@ -202,7 +202,7 @@ class CheckoutGuard:
             self._release()
 
     def _find_change(self) -> str:
-        """Returns a path that appeared or was replaced; "" where all is well."""
+        """Returns a path that appeared or was replaced; "" if none did."""
         with self._lock:
             return self._read_events()
 
@@ -222,8 +222,8 @@ class CheckoutGuard:
         return bool(self._checkout.reason(path)) or is_repository_sign(os.path.basename(path))
 
     def _compare(self) -> str:
-        """Returns a path that has to be protected, and whose file or directory is none of those that were accepted. One
-        of those may have moved with a directory above it, and the mount with it."""
+        """Returns a path that has to be protected and has an inode that was not accepted; "" if there is none. An
+        accepted file may have moved with a directory above it, and its mount with it."""
         try:
             found = self._checkout.protected()
         except UsageError as error:  # a link
@@ -235,8 +235,8 @@ class CheckoutGuard:
         return strange
 
     def _add(self, directory: str) -> str:
-        """Watch a directory and all in it, but for what is protected anyway. Returns a path in it that appeared before
-        it was watched."""
+        """Watches a directory and all below it, except protected ones. Returns a path to be protected that appeared in
+        it before the watch began; "" if there is none."""
         pending, has_sign = [directory], False
         while pending:
             path = pending.pop()

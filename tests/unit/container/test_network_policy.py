@@ -113,14 +113,14 @@ def test_addresses_of_this_machine_and_its_link_are_guarded(address, port, allow
         ("*example.org:443", "`*` stands only before a suffix"),
         ("*.:443", "`*` stands only before a suffix"),
         ("münchen.example:443", "xn--"),
-        ("a b.example:443", "no name of a host"),
-        ("192.0.2:443", "no name of a host"),
-        ("300.0.2.1:443", "no name of a host"),
-        (f"{'a' * 64}.example:443", "no name of a host"),
+        ("a b.example:443", "not the name of a host"),
+        ("192.0.2:443", "not the name of a host"),
+        ("300.0.2.1:443", "not the name of a host"),
+        (f"{'a' * 64}.example:443", "not the name of a host"),
         ("10.64.0.1:443", "own networks"),
         ("198.19.0.1:443", "own networks"),
-        ("0.0.0.0:443", "no address of a host"),
-        ("[ff02::1]:443", "no address of a host"),
+        ("0.0.0.0:443", "not the address of a host"),
+        ("[ff02::1]:443", "not the address of a host"),
     ],
 )
 def test_what_is_no_rule(rule, text):
@@ -141,7 +141,7 @@ def test_an_address_is_allowed_as_it_is_written(address, port):
     try:
         policy = NetworkPolicy([rule])
     except ValueError as error:
-        if "own networks" not in str(error) and "no address" not in str(error):
+        if "own networks" not in str(error) and "not the address" not in str(error):
             raise
         return
     assert policy.allows(str(address), port)

@@ -376,7 +376,7 @@ def test_a_run_that_learns_in_a_pod_that_is_lost(place):
     place.runner.pod = pod
     place.run(env=replace(ENV, learns=True), task=TASK)
     texts = [event.text for event in place.world.events if isinstance(event, Noted)]
-    assert texts == ["what `unit` needs of the network is not known: the network of this run is lost"]
+    assert texts == ["the network needs of `unit` are unknown: the network of this run is lost"]
     assert not [event for event in place.world.events if isinstance(event, Learned)]
 
 

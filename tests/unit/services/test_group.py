@@ -313,7 +313,7 @@ def test_restarts_of_one_that_was_ready_have_another_limit(place, monkeypatch):
     place.runner.on("run-db", ends(1, seconds=0.05))
     with place.group(restart="always") as group:
         group.start(place.locals([service("db")]))
-        group.settle(failed=True)
+        group.await_failure(failed=True)
         end = time.monotonic() + 20
         while group.failure is None and time.monotonic() < end:
             time.sleep(0.01)

@@ -83,18 +83,19 @@ def stop(
 
 def _stop_all(state: ProjectState) -> bool:
     """Returns whether services ran."""
-    was_running = state.is_running()
+    was_running, record = state.is_running(), state.read_record()
     try:
         with control_client.ask(state, "follow", seconds=None) as watched:
+            record = state.read_record()  # of this manager: it is written before the manager listens
             control_client.collect(state, "stop", services=[])
-            control_client.wait_until_ended(state, watched.connection)
+            control_client.wait_until_ended(state, watched.connection, record)
     except EnvtoolError as error:
         if error.code not in ("up-not-running", "up-lost"):
             raise
         if state.is_running():  # stopped by a signal, or hanging: the kernel kills its containers with it
             control_client.kill(state)
     deadline = time.monotonic() + control_client.SHORT_SECONDS
-    while not state.forget():
+    while not (state.has_another_holder(record) or state.forget()):
         if time.monotonic() > deadline:
             raise control_protocol.broken("it does not end")
     return was_running

@@ -13,7 +13,7 @@ from typing import Any
 from envtool.errors import UsageError
 from envtool.services.up import control_protocol as protocol
 from envtool.services.up.control_protocol import ControlError
-from envtool.services.up.project_state import SOCKET, ProjectState
+from envtool.services.up.project_state import SOCKET, ProjectState, StateRecord
 
 CONNECT_SECONDS = 5.0  # in which a manager that has just started begins to listen
 SHORT_SECONDS = 30.0  # in which an answer arrives for which the manager waits for nothing
@@ -109,13 +109,13 @@ def collect(state: ProjectState, command: str, **fields: Any) -> list[dict[str, 
         return list(answer.messages())
 
 
-def wait_until_ended(state: ProjectState, connection: socket.socket) -> None:
-    """Waits until the manager at the other end has ended, and released its lock."""
+def wait_until_ended(state: ProjectState, connection: socket.socket, record: StateRecord | None) -> None:
+    """Waits until the manager at the other end, whose record this is, has ended and released its lock."""
     connection.settimeout(None)
     with suppress(OSError, ControlError):
         while protocol.receive(connection)[0]:
             pass
-    while state.is_running():
+    while state.is_running() and not state.has_another_holder(record):
         time.sleep(0.01)
 
 

@@ -79,6 +79,13 @@ class ProjectState:
             return None
         return record
 
+    def has_another_holder(self, former: StateRecord | None) -> bool:
+        """Returns whether the record is that of another manager than `former`: `up` was called again."""
+        record = self.read_record()
+        if record is None or former is None:
+            return False
+        return (record.pid, record.started) != (former.pid, former.started)
+
     def claim(self) -> StateClaim | None:
         """Takes the lock, and removes the files of an earlier holder. Returns None if another process holds the lock.
         Raises OSError."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from envtool.errors import StoreError
+from envtool.services.up import control_client
 from envtool.services.up.project_state import LOCK, RECORD, ProjectState, StateRecord, claimed, list_states, project_key
 
 
@@ -35,6 +38,26 @@ def test_one_holds_it(state):
     second.remove()
     assert not os.path.exists(state.path)
     assert state.forget()
+
+
+def test_down_does_not_wait_for_the_next_up(state):
+    """Another `up` may take the lock the moment that the former manager releases it."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    claim = state.claim()
+    former = StateRecord("/p", "envtool.yaml", pid=11, started=1.0)
+    claim.write_record(former)
+    far.close()
+    waiting = threading.Thread(target=control_client.wait_until_ended, args=(state, near, former), daemon=True)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive(), "the former manager still has the lock"
+    claim.sweep()
+    claim.write_record(StateRecord("/p", "envtool.yaml", pid=12, started=2.0))
+    waiting.join(60)
+    assert not waiting.is_alive()
+    assert state.has_another_holder(former)
+    claim.remove()
+    near.close()
 
 
 def test_a_killed_holder_leaves_a_free_lock(state, tmp_path):

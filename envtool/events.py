@@ -121,6 +121,10 @@ class Finished:
     host: str = ""  # tasks that are `cached`: the name of the machine on which they ran
     on: str = ""  # as in Started
     attempts: tuple[TaskAttempt, ...] = field(default=())  # of a task that ran more than once: all, the last one too
+    memory: int = 0  # tasks and builds that ran: bytes of all processes together, at the peak that was seen; 0: unknown
+    cpu_seconds: float = 0.0  # user and system time of all processes
+    written: int = 0  # bytes that they wrote to files
+    limit: str = ""  # the limit that ended it: "memory", "cpus", "pids", "disk", "files", "time" or "idle"
 
 
 Event: TypeAlias = Started | Progress | Output | Noted | Learned | Attempted | Finished
@@ -169,6 +173,10 @@ class ReportedTask:
     host: str = ""  # the machine on which an unchanged task ran
     message: str = ""  # why, for each outcome but passed and cached
     output: str = ""  # the end of what it printed, at most 2**20 characters
+    memory: int = 0  # as in Finished, like the next three
+    cpu_seconds: float = 0.0
+    written: int = 0
+    limit: str = ""
     counts: tuple[tuple[str, int], ...] = ()  # tests by outcome: ("failed", 1), ("passed", 311); () if uncertain
     cases: tuple[Case, ...] = ()  # the tests that its output names: perhaps only those that failed
     attempts: tuple[ReportedAttempt, ...] = ()  # of a task that ran more than once: all, the last one too

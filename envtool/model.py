@@ -7,7 +7,7 @@ and never gain run-time fields.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from envtool.lazy_dataclass import KW_ONLY, dataclass, field
 
@@ -48,6 +48,16 @@ class Command:
         return shlex.join(self.argv) if self.argv else self.shell.strip()
 
 
+class Limit(NamedTuple):
+    """One of the limits of a container: bytes (`memory`, `disk`), processors (`cpus`), a number (`pids`, `files`) or
+    seconds (`time`, `idle`)."""
+
+    value: float
+    where: str = ""  # position in the spec, or the option of the command line
+    must: bool = True  # False: the container also runs where the limit cannot be enforced (`enforce: try`)
+
+
+Limits: TypeAlias = Mapping[str, Limit]  # by name
 InputUse: TypeAlias = Literal["build", "name", "resolve", "text"]
 
 
@@ -113,6 +123,7 @@ class LayerSpec:
     needs: tuple[str, ...] | None = None
     set: Mapping[str, str | None] = field(default_factory=dict)  # None removes a variable; `path:` is in PATH already
     directory: str = "."
+    limits: Limits = field(default_factory=dict)  # of its build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +140,7 @@ class Task:
     user: str = "user"  # or "root"
     retries: int = 0  # how often it runs again after it has failed
     uses_args: bool = False  # a command has `{{ args }}`, which stands for the arguments after `--`
+    limits: Limits = field(default_factory=dict)  # with those of its env; "time" is `timeout` too
     services: tuple[str, ...] = ()  # names of all services that run beside it: its env's, its own, and what they need
 
 
@@ -153,6 +165,7 @@ class Env:
     services: tuple[Service, ...] = ()  # all that it or one of its tasks uses; each comes after those that it needs
     uses: tuple[str, ...] = ()  # names of those that run beside each task, `exec` and `shell`
     allow: tuple[str, ...] = ()  # "host:port" that may be connected to from its pod: the policy of `network: {allow:}`
+    limits: Limits = field(default_factory=dict)  # of `exec` and `shell`: without "time" and "idle"
     learns: bool = False  # `--learn-network`: everything may be connected to, and the run says what was
 
     @property
@@ -219,6 +232,7 @@ class Service:
     provides: Mapping[str, str] = field(default_factory=dict)  # variables of what uses it
     prepare: Prepare | None = None
     files: Mapping[str, str] = field(default_factory=dict)  # absolute path -> text of a read-only file
+    limits: Limits = field(default_factory=dict)  # of each replica
     # Hosts of other services that its command or its variables name, and that are not ready when it starts: for hints.
     unneeded: tuple[str, ...] = ()
     localhost: bool = False  # whether a task's own 127.0.0.1 leads to its ports, too

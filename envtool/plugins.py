@@ -38,18 +38,18 @@ BUILTIN = ("envtool.kinds.builtin", "envtool.report.hooks")
 REMOVED = ("asked_inputs", "follows", "keeps", "named_inputs", "optional_inputs", "texts")
 CHANGES = "`inputs` says it all (docs/api-changelog.md)"
 ENV_KEYS = frozenset({  # the core's own keys of an env
-    "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "path", "scratch",
+    "base", "extends", "language", "layers", "limits", "matrix", "network", "outputs_limit", "pass", "path", "scratch",
     "services", "set", "tasks", "timeout", "user", "workdir",
 })  # fmt: skip
 SERVICE_KEYS = frozenset({  # the core's own keys of a service
-    "base", "command", "language", "layers", "localhost", "needs", "once", "path", "ports", "prepare", "project",
-    "provides", "publish", "ready", "replicas", "restart", "scratch", "set", "stop", "user", "workdir",
+    "base", "command", "language", "layers", "limits", "localhost", "needs", "once", "path", "ports", "prepare",
+    "project", "provides", "publish", "ready", "replicas", "restart", "scratch", "set", "stop", "user", "workdir",
 })  # fmt: skip
 RESERVED_OPTIONS = frozenset({
     "--allow-file", "--allow-pass", "--allow-secret", "--color", "--file", "--help", "--json", "--output", "--quiet",
     "--verbose",
 })  # fmt: skip
-RESERVED = frozenset({"needs", "path", "set"})  # keys of every layer, which no kind may have
+RESERVED = frozenset({"limits", "needs", "path", "set"})  # keys of every layer, which no kind may have
 
 K = TypeVar("K", api.Kind, api.Base)
 V = TypeVar("V")

@@ -20,6 +20,10 @@ class TrackedWork:
     detail: str = ""
     status: int | None = None
     outputs: tuple[str, ...] = ()
+    memory: int = 0  # as in events.Finished, like the next three
+    cpu_seconds: float = 0.0
+    written: int = 0
+    limit: str = ""
     seconds: float = 0.0  # how long the work took; set at its end
 
 
@@ -52,5 +56,9 @@ def track_work(
                 detail=work.detail,
                 outputs=work.outputs,
                 on=on,
+                memory=work.memory,
+                cpu_seconds=work.cpu_seconds,
+                written=work.written,
+                limit=work.limit,
             )
         )

@@ -30,6 +30,7 @@ class CommandRequest:
     locked: bool | None = None  # whether a lock that does not fit the spec is an error; None: in CI only
     offline: bool = False
     expect_cached: bool = False
+    limits: tuple[str, ...] = ()  # `--limit NAME=VALUE`, over those of the spec
     learn_network: bool = False  # everything may be connected to, and the run says what was
     reports: tuple[str, ...] = ()  # paths of files that this run writes: JUnit, provenance
     allow_secret: tuple[str, ...] = ()  # what the caller allows the project to have of this machine: see permissions.py

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest
+from envtool.app.limits_of_run import check_env_limits, with_options
 from envtool.app.open_project import OpenProject, open_for_building, open_project, without_lock_check
 from envtool.build import failure_hints
 from envtool.build.assess import assess_nodes
@@ -79,7 +80,8 @@ def execute(
     if request.learn_network:
         learned_network.check_options(offline=request.offline)
     with open_for_building(request, emit, cancel) as project, ExitStack() as exits:
-        selected, context = find_env(project.spec, env), project.context
+        selected, context = with_options(find_env(project.spec, env), request.limits), project.context
+        check_env_limits(selected, context.emit)
         if request.learn_network:
             (selected,) = learned_network.learning_envs([selected])
         _note_running_services(project, selected, emit)
@@ -95,7 +97,7 @@ def execute(
             place = exits.enter_context(group.member(default_route=True))
         prepared_plan = fast_plan.prepare_exec_plan(
             selected, stack, project.spec, project.files, context, scratch=scratch, git=git_mounts,
-            keep=not request.leaves_lock, services=requests, place=place,
+            keep=not (request.leaves_lock or request.limits), services=requests, place=place,
         )  # fmt: skip
         # from this event on the command has the terminal
         emit(Started(id="command", subject="task", name="exec", env=env, time=time.time()))

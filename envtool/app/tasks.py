@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, unknown_task_error
+from envtool.app.limits_of_run import check_task_limits, with_options
 from envtool.app.open_project import OpenProject, open_for_building
 from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel, Context
@@ -53,6 +54,7 @@ def _run_in_envs(
 ) -> tuple[Result, ...]:
     spec, context = project.spec, project.context
     selected = _select_tasks(request, spec, task)
+    check_task_limits(selected, context.emit)
     scheduler = Scheduler(project.graph, context)
     if request.expect_cached:
         stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
@@ -126,6 +128,7 @@ def _select_tasks(request: CommandRequest, spec: Spec, name: str) -> list[tuple[
     selected = [(env, task) for env in spec.envs for task in env.tasks if task.name == name]
     if not selected:
         raise unknown_task_error(spec, name)
+    selected = [(env, with_options(env_task, request.limits)) for env, env_task in selected]
     if not request.learn_network:
         return selected
     learning = learned_network.learning_envs(env for env, _ in selected)

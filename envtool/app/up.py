@@ -11,6 +11,7 @@ from typing import Any
 
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, find_spec
+from envtool.app.limits_of_run import check_service_limits
 from envtool.app.open_project import OpenProject, open_for_building, open_project
 from envtool.build import resolution
 from envtool.build.context import Cancel
@@ -122,6 +123,7 @@ def _reader(services: Sequence[Service], local_services: Sequence[LocalService])
 def _local_services(project: OpenProject, services: Sequence[Service]) -> tuple[LocalService, ...]:
     """Returns services with their layers and their prepared state. Builds what is missing."""
     context, scheduler = project.context, Scheduler(project.graph, project.context)
+    check_service_limits(services, context.emit)
     try:
         built = ServiceStacks(tuple(services), build_service_stacks(services, scheduler))
     except EnvtoolError as error:

@@ -25,7 +25,15 @@ from envtool.api import (
     Request,
     Site,
 )
-from envtool.build import extra_mounts, failure_hints, recipe_steps, shared_layers, unpack_image
+from envtool.build import (
+    extra_mounts,
+    failure_hints,
+    limit_checks,
+    limit_messages,
+    recipe_steps,
+    shared_layers,
+    unpack_image,
+)
 from envtool.build.context import Context, base_environment
 from envtool.build.disk_space import NoDiskSpace, detect_full_disk
 from envtool.build.fetch_files import fetch_layer_files
@@ -290,6 +298,7 @@ def _program(
     # for steps with an environment of their own
     step_variables = {"SOURCE_DATE_EPOCH": str(resolved.epoch)} | variables | staged.variables
     shown = project_mounts([layer.resolved for layer in below])
+    limits = getattr(resolved.node.spec, "limits", {})  # a base has none
     scratch_directories = ("tmp", "run") if recipe.keeps_tmp else ()
     return Program(
         root=Root(lowers=lowers, upper=upper, work=work if lowers else "", own=scratch_directories),
@@ -319,6 +328,8 @@ def _program(
         grace=0.0,  # nothing of an interrupted build is kept
         sync=False,
         watch=shows.trees if (shows := shown_host_files(below)) else (),
+        limits=limits,
+        timeout=limits["time"].value if "time" in limits else None,
     )
 
 
@@ -355,6 +366,9 @@ def _execute(
     with tempfile.TemporaryFile() as log, Tee(log, context.emit, event_id) as tee:
         request = resolved.request
         where = f"{request.where.file}:{request.where.line}"
+        limit_checks.check_limits(
+            f"{resolved.node.subject} `{request.name}`", program.limits, context.emit, on_disk=True
+        )
         try:
             result = context.runner.run(
                 program,
@@ -369,6 +383,7 @@ def _execute(
                 error.args = (error.message,)
             raise
         tee.close()
+        context.used[event_id] = (result.memory, result.cpu_seconds, result.written)
         if program.watch:
             with contextlib.suppress(
                 OSError, StoreError
@@ -377,6 +392,10 @@ def _execute(
                 answer_cache.put(context.store, opened_files_question("layer", resolved.key), opened_paths)
         if result.interrupted:
             raise Interrupted
+        if result.exceeded or result.timed_out:
+            reason = limit_messages.describe_end(result, program.limits, program.timeout)
+            message = f"{where}: {resolved.node.subject} `{request.name}` could not be built: it {reason}"
+            raise BuildError(message, code="limit", output=tee.text())
         if result.status:
             output = "\n".join(filter(None, (tee.text().rstrip("\n"), result.error)))
             if result.error:

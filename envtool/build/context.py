@@ -108,6 +108,8 @@ class Context:
     tried: set[str] = field(default_factory=set)  # ids of questions whose locked pins were tried and are sound
     # reason why a passed run is not in the result cache -> its tasks
     unremembered: dict[str, list[str]] = field(default_factory=dict)
+    # id of the events of a build -> memory, seconds of the processors and bytes written (events.Finished)
+    used: dict[str, tuple[int, float, int]] = field(default_factory=dict)
     upgrading: Mapping[str, Json] = field(
         default_factory=dict
     )  # ids of questions that are asked again -> pins to prefer

@@ -330,6 +330,8 @@ class Scheduler:
             except BuildError:
                 work.outcome = "failed"
                 raise
+            finally:
+                work.memory, work.cpu_seconds, work.written = context.used.pop(event_id, (0, 0.0, 0))
             mismatch = resolution.lock_mismatch(answer, resolved.key, layer.diff_id)
             size = shared_layers.pulled_size(layer) if outcome == "pulled" else ""
             work.detail = "; ".join(filter(None, [", ".join(filter(None, [work.detail, size])), mismatch]))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         """The values of the options of verbs that run something in an env."""
 
         learn_network: bool
+        limits: tuple[str, ...]
 
     class RunOptions(CommandOptions):
         """The values of run_options, but for the reports."""
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         offline: bool
         expect_cached: bool
         learn_network: bool
+        limits: tuple[str, ...]
         reports: tuple[str, ...]
 
 
@@ -332,6 +334,15 @@ def _env_and_task_names(ctx: click.Context) -> tuple[list[str], list[str]]:
     return [env.name for env in spec.envs], sorted({task.name for env in spec.envs for task in env.tasks})
 
 
+def complete_limits(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Completion: the names of limits, each with `=`."""
+    from click.shell_completion import CompletionItem
+
+    from envtool.spec.limits import NAMES
+
+    return [CompletionItem(f"{name}=") for name in NAMES if f"{name}=".startswith(incomplete)]
+
+
 def resolve_options(function: Function) -> Function:
     """Add the options that decide how layers are resolved."""
     for option in (
@@ -349,6 +360,15 @@ def resolve_options(function: Function) -> Function:
 
 def command_options(function: Function) -> Function:
     """Add the options of verbs that run something in an env."""
+    function = click.option(
+        "--limit",
+        "limits",
+        metavar="NAME=VALUE",
+        multiple=True,
+        shell_complete=complete_limits,
+        help="Limit what it may use, as `limits:` in the spec: memory=2G, cpus=1.5, pids=500, disk=1G, files=1024, "
+        "time=10m or idle=2m.",
+    )(function)
     return click.option(
         "--learn-network", is_flag=True, help="Allow all of the network, and print what to allow in the spec."
     )(resolve_options(function))

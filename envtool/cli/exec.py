@@ -84,6 +84,9 @@ def command(
         if options["learn_network"]:
             message = "`--learn-network` and `--service` contradict each other: a service that runs keeps its network"
             raise UsageError(message, code="usage.contradiction", hint="give an env in place of the service")
+        if options["limits"]:
+            message = "`--limit` and `--service` contradict each other: the command is in the service's container"
+            raise UsageError(message, code="usage.contradiction", hint="the service's own `limits:` hold for both")
         return _enter(read_settings(ctx), service, (*((env,) if env else ()), *argv))
     target = read_target(ctx, env)
     if target is None:

@@ -7,6 +7,8 @@ rootfs_operations   the list of operations that make a container's file systems,
 runner              what builds and tasks need of a machine, as a protocol, and this machine's kernel as one
 started             a container that runs, and what can be known of it from outside: sockets, files, usage
 supervisor          runs one container to its end: starts it, answers it, enforces deadlines, reaps it
+limit_watch         looks at what a container uses while it runs, and says which limit it is over
+cgroups             one cgroup for a container with limits: v1, v2, or a scope of systemd
 pid1                the first process inside: has the mounts made, runs the steps, reaps their children
 execution           runs a further command in a container that runs: the handle, and the request to pid 1
 enterable_init      pid 1 of a container that can be entered: serves such requests while its steps run
@@ -41,7 +43,7 @@ host_resolver       looks up names by this machine's resolver, in threads
 pod_process         what the holder and the gateway share: they end with their caller, and open few files
 lone_network        reads what a container without network tried to reach
 syscalls            system calls that `os` lacks
-messages            the wire format between a container and its supervisor
+messages            what a container tells its supervisor: the wire format, its order, and how it ended
 pty                 joins the caller's terminal to a pty of a container
 outputs             copies outputs out of a container that is ending
 output_patterns     finds the files that patterns of outputs match

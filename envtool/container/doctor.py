@@ -15,13 +15,20 @@ import sys
 import tempfile
 from typing import Literal
 
-from envtool.container import mounts, pod, seccomp, syscalls, userns
+from envtool.container import cgroups, mounts, pod, seccomp, syscalls, userns
 from envtool.container.syscalls import syscall
 from envtool.errors import FetchError, SandboxError
 from envtool.fs.sizes import format_size
 from envtool.lazy_dataclass import dataclass
 
 _MIN_KERNEL = (5, 12)
+_ENFORCED = {  # how a limit is, in words
+    "sampled": "watched from outside, ten times a second and more",
+    "rlimit": "by the kernel for each user or process (setrlimit)",
+    "tmpfs": "by the size of the file system in memory",
+    "watched": "by envtool's clock",
+    "": "cannot be limited: there is no cgroup that envtool may use",
+}
 _MIN_SPACE = 2 * 10**9  # bytes below which a base and its layers hardly fit
 
 
@@ -323,15 +330,14 @@ def _check_landlock() -> Check:
 
 
 def _check_limits() -> Check:
-    """Check whether the caller may divide its cgroup. There is no command: it depends on how the session began."""
-    cgroup = next(
-        (line[3:].strip() for line in _read_setting("/proc/self/cgroup").splitlines() if line.startswith("0::")), ""
-    )
-    for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
-        directory = top + cgroup
-        if cgroup and os.access(f"{directory}/cgroup.procs", os.W_OK) and _read_setting(f"{top}/cgroup.controllers"):
-            return Check(name="limits", state="ok", text="cgroup v2 is writable here")
-    return Check(name="limits", state="ok", text="no cgroup of our own: times are supervised, memory is not limited")
+    """Check how limits of containers are enforced here. There is no command: it depends on how the session began."""
+    how = cgroups.enforcement()
+    by = {words: [name for name in how if how[name] == words] for words in dict.fromkeys(how.values())}
+    text = "; ".join(f"{', '.join(names)}: {_ENFORCED.get(words, words)}" for words, names in by.items())
+    if how["cpus"] or os.geteuid() == 0:
+        return Check(name="limits", state="ok", text=text)
+    mend = "systemd-run --user --scope -p Delegate=yes envtool …" if os.path.isdir("/run/systemd/system") else ""
+    return Check(name="limits", state="ok", text=text, mend=mend)
 
 
 def _check_space(store: str) -> Check:

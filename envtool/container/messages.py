@@ -1,4 +1,6 @@
-"""The wire format between a container and its supervisor: a message is a row of whole numbers and texts.
+"""What a container tells its supervisor: the wire format of the messages, their order, and how the container ended.
+
+A message is a row of whole numbers and texts.
 
 A message is one byte (the number of values), then for each value "i" and 8 bytes (signed, little-endian), or "s",
 4 bytes (the length) and UTF-8. Reading a message, even a hostile one, makes nothing but such values, in time of its
@@ -10,7 +12,46 @@ from __future__ import annotations
 import _socket
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envtool.container.limit_watch import Exceeded
+
 _MAX_VALUES = 8  # values
+# The messages that may follow each message. Each comes once; "error" may come at any time.
+_NEXT = {
+    "": ("maps",),
+    "maps": ("pid",),
+    "pid": ("up", "pty"),
+    "pty": ("up",),
+    "up": ("raised", "end"),
+    "raised": ("end",),
+    "end": ("done",),
+    "done": (),
+}
+FAILURE_STAGES = ("unshare", "join", "ids", "source", "mounts", "cwd", "internal")  # where a container fails
+
+
+class Exit:
+    """How a container ended."""
+
+    def __init__(self) -> None:
+        self.status = 125  # as a shell shows it (128+n for signals); 124 timed out
+        self.timed_out = False
+        self.interrupted = False
+        self.seconds = 0.0
+        self.cpu_seconds = 0.0  # user and system time of all its steps' processes
+        self.memory = 0  # bytes of all its processes together, at the peak that was seen; 0: it ended before
+        self.written = 0  # bytes that it wrote to its own files in memory, at its end, and to disks, in all
+        self.exceeded: Exceeded | None = None  # the limit that ended it
+        self.outputs: tuple[str, ...] = ()  # relative paths of the outputs that were copied
+        self.network_tried: tuple[tuple[str, ...], int] = ((), 0)  # where it failed (lone_network.read_attempts)
+        self.notes: tuple[str, ...] = ()  # outputs that could not be copied, and why
+        self.lost = ""  # the first output that was lost, and why
+        self.opened: tuple[str, ...] | None = None  # watched directories, and files in them; None: not known
+        self.error = ""  # of a `call` step that raised: type and text
+
+    def __repr__(self) -> str:
+        return f"Exit({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
 def pack(*values: int | str) -> bytes:
@@ -46,6 +87,21 @@ def unpack(data: bytes | bytearray) -> tuple[int | str, ...]:
     if position != len(data):
         raise ValueError("not a message")
     return tuple(values)
+
+
+def is_in_turn(kind: str, last: str, *, terminal: bool) -> bool:
+    """Returns whether a message may follow the message `last`; one with a `terminal` sends it before its steps run."""
+    return kind in _NEXT[last] and (last != "pid" or (kind == "pty") == terminal)
+
+
+def send(channel: int, descriptors: list[int], *values: int | str) -> None:
+    """Sends a message with descriptors over a socket. Raises OSError."""
+    rights = b"".join(descriptor.to_bytes(4, sys.byteorder) for descriptor in descriptors)
+    sock = _socket.socket(fileno=channel)
+    try:
+        sock.sendmsg([pack(*values)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if descriptors else [])
+    finally:
+        sock.detach()
 
 
 def parse_ancillary(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:

@@ -12,6 +12,10 @@ import os
 from envtool.container import userns
 from envtool.container.syscalls import kernel_version, syscall
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _CLOEXEC = 1, 0o2000000
@@ -151,6 +155,15 @@ def map_owner(descriptor: int, maps: dict[tuple[int, int], int]) -> bool:
     except (OSError, KeyError):  # KeyError: the owner changed after the maps were made
         return False
     return True
+
+
+def sources_with_owners(operations: tuple[tuple[Any, ...], ...]) -> list[str]:
+    """Returns the paths of a program's operations whose files' owners `owner_namespaces` maps."""
+    return [
+        operation[2]
+        for operation in operations
+        if operation[0] in ("project", "checkout") or (operation[0] == "bind" and (operation[4] or not operation[3]))
+    ]
 
 
 def owner_namespaces(sources: list[str], user: int, ids: userns.IdMaps) -> dict[tuple[int, int], int]:

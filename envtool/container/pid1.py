@@ -34,7 +34,7 @@ _NAMESPACES = (
     | syscalls.CLONE_NEWUTS
     | syscalls.CLONE_NEWCGROUP
 )
-_MAX_PROCESSES = 8192  # processes and threads of one container; limits of the caller that are lower stay
+_FORK_GROWTH = 4096  # kilobytes by which a step may grow before it is executed
 _MAX_STEP_MESSAGE = 65536  # bytes of a message from a step
 _DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
 _TITLE = b"envtool: a container"
@@ -97,18 +97,11 @@ def run_helper(
         child = syscalls.clone(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
         if child == 0:
             _pid1(program, ids, sock, output, root)
-        _send_pid(sock, child, log)
+        messages.send(sock, log, "pid", child)  # with the descriptors of the network's log
         os._exit(0)
     except BaseException as error:
         _report(sock, error)
         os._exit(125)
-
-
-def _send_pid(sock: int, child: int, log: list[int]) -> None:
-    """Send the number of pid 1 to the supervisor, and the descriptors of the network's log, if there are any."""
-    rights = b"".join(descriptor.to_bytes(4, sys.byteorder) for descriptor in log)
-    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if log else []
-    _socket.socket(fileno=sock).sendmsg([messages.pack("pid", child)], ancillary)
 
 
 def _arrange_descriptors(sock: int, stdio: tuple[int, int, int], output: int, needed: set[int]) -> tuple[int, int]:
@@ -175,10 +168,10 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
             program["varied"].begin()
         # Where mount points are removed at the end, each step confines itself.
         program["confined"] = not made and syscalls.confine_programs()
-        os.write(sock, messages.pack("up"))
+        used = _begin_usage(program, sock)
         status = init.run(program, ids, sock, terminal)
         init.end_all()
-        os.write(sock, messages.pack("end", status))
+        os.write(sock, messages.pack("end", status, *_measure_usage(used)))
         if output >= 0:
             program["collect"](program["outputs_at"], program["outputs"], output, program["outputs_limit"])
         rootfs.remove_mount_points(made)
@@ -187,6 +180,32 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
     except BaseException as error:
         _report(sock, error)
         os._exit(125)
+
+
+def _begin_usage(program: dict[str, Any], sock: int) -> int:
+    """Send "up", with what the supervisor looks at while steps run: /proc, and a directory of the file system in memory
+    that holds what they write. Returns the bytes that this holds now; -1 if they write to a disk.
+    """
+    descriptors = []
+    if os.readlink("/proc/self") == "1":  # else it is that of a container around envtool, with others' processes
+        descriptors.append(os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    in_memory = not program["operations"][0][5]  # no scratch on disk
+    if in_memory and descriptors:
+        descriptors.append(os.open("/dev", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    messages.send(sock, descriptors, "up")
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return syscalls.bytes_used("/dev") if in_memory else -1
+
+
+def _measure_usage(before: int) -> tuple[int, int, int]:
+    """Returns what the steps used: microseconds of the processors, bytes of the largest process (0: less than it had
+    of this one's when it was forked), and bytes that they wrote (since `before`, and to disks).
+    """
+    usage, own = resource.getrusage(resource.RUSAGE_CHILDREN), resource.getrusage(resource.RUSAGE_SELF)
+    memory = usage.ru_maxrss if usage.ru_maxrss > own.ru_maxrss + _FORK_GROWTH else 0
+    growth = max(0, syscalls.bytes_used("/dev") - before) if before >= 0 else 0
+    return int((usage.ru_utime + usage.ru_stime) * 1e6), memory * 1024, growth + usage.ru_oublock * 512
 
 
 def _check_is_pid1() -> None:
@@ -218,10 +237,7 @@ def open_pty(*, user: bool) -> tuple[int, int]:
 def _send_pty(sock: int, *, user: bool) -> int:
     """Make a pty and send its master to the supervisor. Returns the slave."""
     master, slave = open_pty(user=user)
-    channel = _socket.socket(fileno=os.dup(sock))
-    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))
-    channel.sendmsg([messages.pack("pty")], [rights])
-    channel.close()
+    messages.send(sock, [master], "pty")
     os.close(master)
     os.read(sock, 1)  # the supervisor has set the window size
     return slave
@@ -335,15 +351,8 @@ def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, 
             fcntl.ioctl(terminal, 0x540E, 0)  # TIOCSCTTY
             for target in range(3):
                 os.dup2(terminal, target, inheritable=True)
-        # A limit of 0 does not keep a crash from a core handler of the host (core(5), a pattern with a pipe); 1 does.
-        if resource.getrlimit(resource.RLIMIT_CORE)[1]:
-            resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-        # A fork bomb stays inside: processes are counted by user namespace (since 5.14; before, by user of the host).
-        limits = [
-            _MAX_PROCESSES if limit < 0 else min(limit, _MAX_PROCESSES)
-            for limit in resource.getrlimit(resource.RLIMIT_NPROC)
-        ]
-        resource.setrlimit(resource.RLIMIT_NPROC, (limits[0], limits[1]))
+        limits = program.get("limits", {})
+        syscalls.limit_resources(*(int(limits[name][0]) if name in limits else 0 for name in ("pids", "files")))
         confined = program["confined"] or syscalls.confine_programs()
         _restrict(program, ids, step)
         try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from envtool.container.rootfs_operations import Operation
-    from envtool.model import Json
+    from envtool.model import Json, Limit
 
 HOME = "/home/envtool"
 HOSTNAME, LOCAL_ADDRESS = "envtool", "127.0.1.1"  # of containers that are in no pod
@@ -187,6 +187,7 @@ class Program:
     outputs_limit: int = OUTPUTS_LIMIT  # bytes of all outputs together; holes count as data
     sync: bool = True  # False: fsync and its kin do nothing (builds: the core syncs once at the end)
     vary: ContainerVariation | None = None
+    limits: Mapping[str, Limit] = field(default_factory=dict)  # by name; that of "time" is `timeout`
     watch: tuple[str, ...] = ()  # directories of the container whose opened files are reported (opened_files.py)
 
     def operations(self) -> tuple[Operation, ...]:
@@ -203,7 +204,8 @@ class Program:
 
     def _root_operations(self) -> Iterator[Operation]:
         root = self.root
-        yield ("root", "/", root.lowers, root.upper, root.work, root.scratch, root.memory)
+        memory = root.memory or self._disk_limit()
+        yield ("root", "/", root.lowers, root.upper, root.work, root.scratch, memory)
         yield ("proc", "/proc")
         yield ("sysfs", "/sys")
         yield ("dev", "/dev", "dev", 0o755, 0)
@@ -212,6 +214,12 @@ class Program:
                 yield ("empty", f"/{name}", name, mode, 0)
         if self.user == "user":
             yield ("empty", HOME, "home", 0o755, userns.TASK_UID)
+
+    def _disk_limit(self) -> int:
+        """Returns the bytes of the tmpfs that holds writes: `disk`, or half of `memory`; 0 without limits."""
+        if "disk" in self.limits:
+            return int(self.limits["disk"].value)
+        return int(self.limits["memory"].value) // 2 if "memory" in self.limits else 0
 
     def _project_operations(self) -> Iterator[Operation]:
         project = self.project
@@ -266,6 +274,7 @@ class Program:
             "seccomp_single": single,
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
             **({"watch": self.watch} if self.watch else {}),
+            **({"limits": {name: tuple(limit) for name, limit in self.limits.items()}} if self.limits else {}),
         }
 
 

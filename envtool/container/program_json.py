@@ -13,6 +13,7 @@ from typing import Any
 from envtool.container import program as values
 from envtool.container.program import Program
 from envtool.errors import SandboxError
+from envtool.model import Limit
 
 FORMAT = 1
 TYPES = {
@@ -45,6 +46,8 @@ def _encode(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         encoded = {name: _plain(item) if name in _JSON else _encode(item) for name, item in fields.items()}
+        if isinstance(value, values.Program):
+            encoded["limits"] = {name: [*limit] for name, limit in value.limits.items()}
         return {"type": type(value).__name__, **encoded}
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value).decode()}
@@ -62,8 +65,10 @@ def _decode(value: Any) -> Any:
         return value
     if "base64" in value:
         return base64.b64decode(value["base64"], validate=True)
-    fields = {name: item for name, item in value.items() if name != "type"}
+    fields = {name: item for name, item in value.items() if name not in ("type", "limits")}
     decoded = {name: _from_plain(item) if name in _JSON else _decode(item) for name, item in fields.items()}
+    if "limits" in value:
+        decoded["limits"] = {name: Limit(*limit) for name, limit in value["limits"].items()}
     return TYPES[value["type"]](**decoded)
 
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from envtool.container.execution import ExecutionResult
     from envtool.container.join import Namespaces
+    from envtool.container.messages import Exit
     from envtool.container.pod import Attempt, Member
     from envtool.container.program import Program
     from envtool.container.started import TcpSocket, Usage
-    from envtool.container.supervisor import Exit
 
 
 class StartedCommand(Protocol):

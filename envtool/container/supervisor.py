@@ -23,44 +23,14 @@ if TYPE_CHECKING:
 
     from envtool.container.execution import Execution
     from envtool.container.join import Namespaces
+    from envtool.container.limit_watch import LimitWatch
 
 _MESSAGE, _ANCILLARY = 65536, 128  # bytes; the latter: the sender's credentials, and some descriptors
-# The messages that may follow each message. Each comes once; "error" may come at any time.
-_NEXT_MESSAGES = {
-    "": ("maps",),
-    "maps": ("pid",),
-    "pid": ("up", "pty"),
-    "pty": ("up",),
-    "up": ("raised", "end"),
-    "raised": ("end",),
-    "end": ("done",),
-    "done": (),
-}
-_FAILURE_STAGES = ("unshare", "join", "ids", "source", "mounts", "cwd", "internal")  # where a container fails
 _KILL_SECONDS = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
 _COLLECT_SECONDS = 600.0  # seconds for outputs to be copied back once the last step has ended
 _HURRY_SECONDS = 0.8  # the same after an interrupt
-
-
-class Exit:
-    """How a container ended."""
-
-    def __init__(self) -> None:
-        self.status = 125  # as a shell shows it (128+n for signals); 124 timed out
-        self.timed_out = False
-        self.interrupted = False
-        self.seconds = 0.0
-        self.cpu_seconds = 0.0  # user and system time of all its processes (wait4(2))
-        self.memory = 0  # bytes of its largest process, at its largest
-        self.outputs: tuple[str, ...] = ()  # relative paths of the outputs that were copied
-        self.network_tried: tuple[tuple[str, ...], int] = ((), 0)  # where it failed (lone_network.read_attempts)
-        self.notes: tuple[str, ...] = ()  # outputs that could not be copied, and why
-        self.lost = ""  # the first output that was lost, and why
-        self.opened: tuple[str, ...] | None = None  # watched directories, and files in them; None: not known
-        self.error = ""  # of a `call` step that raised: type and text
-
-    def __repr__(self) -> str:
-        return f"Exit({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+_FIRST_LOOK = 0.1  # seconds from the first step to a look at what it uses, where it has no limits
+_NEVER = float("inf")
 
 
 class Container:
@@ -129,7 +99,7 @@ class Container:
         self._supervisor.start(self._stdio)
         self._supervisor.supervise(until_up=True)
 
-    def wait(self) -> Exit:
+    def wait(self) -> messages.Exit:
         """Returns how it ended. Deadlines are kept, and outputs and the terminal served, only meanwhile. Raises
         SandboxError.
         """
@@ -169,7 +139,7 @@ class Container:
         return ask_namespaces(self._supervisor, kinds)
 
 
-def run(program: dict[str, Any], **options: Any) -> Exit:
+def run(program: dict[str, Any], **options: Any) -> messages.Exit:
     """Run a container to its end; the options are those of `Container`. Raises SandboxError where it cannot be made."""
     with Container(program, held=False, **options) as container:
         container.start()
@@ -204,13 +174,15 @@ class _Supervisor:
     def __init__(self, program: dict[str, Any], ids: userns.IdMaps, cancel: int, receiver: Any) -> None:
         self.program, self.ids, self.cancel, self.receiver = program, ids, cancel, receiver
         self.user = 0 if program["user"] == "root" else userns.TASK_UID
-        self.result = Exit()
+        self.result = messages.Exit()
         self.failure: tuple[str, int, str] | None = None  # an error that the container reported
         self.refused: tuple[str, int, str] | None = None  # an error of ours, perhaps because the container had ended
         self.helper = self.pid1 = 0
         self.sock: Any = None
         self.terminal: Any = None
-        self.output, self.network_log = -1, list[int]()
+        self.output, self.network_log, self.watched = -1, list[int](), list[int]()
+        self.limits: LimitWatch | None = None
+        self.look_at = _NEVER  # when it is looked at what its steps use, on the monotonic clock
         self.last_message = ""
         self.registered = self.up = self.ended = self.killed = self.gentle = self.hurried = False
         timeout = program["timeout"]
@@ -220,16 +192,13 @@ class _Supervisor:
         self.open = 1
 
     def start(self, stdio: tuple[int, int, int]) -> None:
-        sources = [
-            operation[2]
-            for operation in self.program["operations"]
-            if operation[0] in ("project", "checkout")
-            or (operation[0] == "bind" and (operation[4] or not operation[3]))
-        ]
+        sources = mounts.sources_with_owners(self.program["operations"])
         maps = mounts.owner_namespaces(sources, self.user, self.ids)
         syscalls.command_line_range()  # every process that is forked from here on knows it
         if self.ids.mode == "root":
             userns.give_pipes(stdio[1:], self.ids.host_id(self.user))
+        if self.program.get("limits") and (event := self._open_limits().event) >= 0:
+            self.poll.register(event, select.POLLIN)
         with userns.fork_lock:
             self._fork(stdio, maps)
 
@@ -264,9 +233,13 @@ class _Supervisor:
                 return
             # Bounded: a signal just before poll() sets a flag that Python looks at only after poll() returns.
             milliseconds = 1000.0
-            if self.deadline is not None:
-                milliseconds = min(milliseconds, max(0.0, self.deadline - time.monotonic()) * 1000)
-            self._handle_events([descriptor for descriptor, _ in self.poll.poll(milliseconds)])
+            due = min(self.deadline or _NEVER, self.look_at)
+            if due < _NEVER:
+                milliseconds = min(milliseconds, max(0.0, due - time.monotonic()) * 1000)
+            ready = [descriptor for descriptor, _ in self.poll.poll(milliseconds)]
+            self._handle_events(ready)
+            if time.monotonic() >= self.look_at or (self.limits is not None and self.limits.event in ready):
+                self._watch_limits()
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 self._end_late_work() if self.ended else self._handle_deadline()
         self.signal(syscalls.SIGKILL)  # it has closed every descriptor that it could report by
@@ -286,6 +259,10 @@ class _Supervisor:
             result.status = 130 if result.interrupted else 137  # someone killed pid 1
         if result.timed_out:
             result.status = 124
+        elif result.exceeded is not None:
+            result.status = 137
+        if self.limits is not None:
+            result.memory = max(result.memory, self.limits.memory)
         if self.receiver is not None:
             result.outputs, result.notes = self.receiver.finish()
             result.lost = result.lost or self.receiver.lost
@@ -356,6 +333,27 @@ class _Supervisor:
         self.killed = True
         self.deadline = time.monotonic() + _KILL_SECONDS
 
+    def _open_limits(self) -> LimitWatch:
+        if self.limits is None:
+            from envtool.container.limit_watch import LimitWatch
+
+            self.limits = LimitWatch(self.program.get("limits", {}))
+        return self.limits
+
+    def _watch_limits(self) -> None:
+        """Look at what the steps use, and end them where they are over a limit."""
+        limits = self._open_limits()
+        exceeded = limits.look(self.pid1, self.watched, ended=self.ended)
+        self.look_at = time.monotonic() + limits.interval
+        if exceeded is None or self.result.exceeded or self.result.timed_out or self.result.interrupted:
+            return
+        self.result.exceeded = exceeded
+        if exceeded.limit == "idle" and not self.ended:
+            self._handle_deadline()
+        elif not self.ended:
+            self.signal(syscalls.SIGUSR1)
+            self.killed, self.deadline = True, time.monotonic() + _KILL_SECONDS
+
     def _receive_message(self) -> bool:
         """Receive one message. Returns False when there will be no more."""
         try:
@@ -390,15 +388,17 @@ class _Supervisor:
         if kind == "error":
             if self.failure is not None:
                 raise ValueError("an error was heard already")
-        elif kind not in _NEXT_MESSAGES[self.last_message] or (
-            self.last_message == "pid" and (kind == "pty") != self.program["terminal"]
-        ):
+        elif not messages.is_in_turn(str(kind), self.last_message, terminal=self.program["terminal"]):
             raise ValueError("not in its turn")
         else:
             self.last_message = str(kind)
         match message:
             case ("maps",):
-                self._reply(b"k" if self._write_maps() else b"x")
+                if self.limits is not None:
+                    self.limits.attach(self.helper)
+                if "joins" not in self.program:  # else a user namespace that has its maps
+                    self.refused = userns.write_maps(self.helper, self.ids, user=self.program["user"] == "user")
+                self._reply(b"x" if self.refused else b"k")
             case ("pid", int(number)):
                 try:
                     os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -412,13 +412,20 @@ class _Supervisor:
                 self._attach_terminal(descriptors)
             case ("up",):
                 self.up = True
+                self.watched, descriptors[:2] = descriptors[:2], []
+                self.look_at = time.monotonic() + (_FIRST_LOOK if self.limits is None else 0.02)
             case ("error", str(stage), int(number), str(text)):
-                self.failure = (stage if stage in _FAILURE_STAGES else "broken", number & 0xFFF, text)
+                self.failure = (stage if stage in messages.FAILURE_STAGES else "broken", number & 0xFFF, text)
             case ("raised", str(text)):
                 self.result.error = text
-            case ("end", int(status)) if 0 <= status <= 255:
-                self.ended = True
+            case ("end", int(status), int(microseconds), int(memory), int(written)) if (
+                0 <= status <= 255 and min(microseconds, memory, written) >= 0
+            ):
+                self.ended, self.look_at = True, _NEVER
                 self.result.status = status
+                self.result.cpu_seconds, self.result.memory, self.result.written = microseconds / 1e6, memory, written
+                if status and self.watched:
+                    self._watch_limits()
                 if status or self.result.timed_out:
                     from envtool.container.lone_network import read_attempts
 
@@ -428,16 +435,6 @@ class _Supervisor:
                 pass
             case _:
                 raise ValueError("not a message of ours")
-
-    def _write_maps(self) -> bool:
-        if "joins" in self.program:  # a user namespace that has its maps
-            return True
-        uids, gids = self.ids.extents(user=self.program["user"] == "user")
-        try:
-            userns.write_map(self.helper, uids, gids, self.ids.mode)
-        except OSError as error:
-            self.refused = ("ids", error.errno or 0, str(error.strerror))
-        return self.refused is None
 
     def _attach_terminal(self, descriptors: list[int]) -> None:
         if len(descriptors) != 1 or not os.isatty(descriptors[0]):
@@ -479,8 +476,8 @@ class _Supervisor:
                         usage = os.wait4(child, 0)[2]
                     except ChildProcessError:
                         continue
-                    self.result.cpu_seconds += usage.ru_utime + usage.ru_stime
-                    self.result.memory = max(self.result.memory, usage.ru_maxrss * 1024)
+                    if not self.ended:  # else pid 1 has counted what its steps used
+                        self.result.cpu_seconds += usage.ru_utime + usage.ru_stime
             self.helper = self.pid1 = 0
 
     def close(self) -> None:
@@ -489,12 +486,15 @@ class _Supervisor:
         self._reap()
         if self.terminal is not None:
             self.terminal.restore()
+        if self.limits is not None:
+            self.limits.close()
         if self.receiver is not None:
             self.receiver.finish()
         with self.lock:
             if self.sock is not None:
                 self.sock.close()
-        descriptors, self.output, self.network_log = (self.output, *self.network_log), -1, []  # close them only once
+        descriptors = (self.output, *self.network_log, *self.watched)
+        self.output, self.network_log, self.watched = -1, [], []  # close them only once
         for descriptor in descriptors:
             if descriptor >= 0:
                 os.close(descriptor)

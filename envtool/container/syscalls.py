@@ -51,6 +51,7 @@ CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_PARENT = 0x10000000, 0x20000000
 SIGHUP, SIGINT, SIGKILL, SIGUSR1, SIGTERM, SIGCHLD = 1, 2, 9, 10, 15, 17
 FIONREAD = 0x541B  # ioctl_tty(2); the same on x86_64 and aarch64
 
+MAX_PROCESSES = 8192  # processes and threads of one container, where the spec has no limit
 _LOG_BUFFER = 1 << 16  # bytes: some 150 queries; further ones are not kept
 _OOM_SCORE = 500  # of 1000: how soon the kernel kills it when memory ends (proc_pid_oom_score_adj(5))
 
@@ -245,6 +246,30 @@ def open_network_log() -> list[int]:
     except OSError:  # there is no IPv6, or a sandbox around us
         pass
     return descriptors
+
+
+def limit_resources(processes: int, files: int) -> None:
+    """Limit what this process and those that it starts may have: processes and threads of its user (0: the default),
+    open files of each process (0: as many as this one), and no core file. Limits of the caller that are lower stay.
+    """
+    import resource  # pid 1 has it
+
+    # A limit of 0 does not keep a crash from a core handler of the host (core(5), a pattern with a pipe); 1 does.
+    if resource.getrlimit(resource.RLIMIT_CORE)[1]:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    # A fork bomb stays inside: processes are counted by user namespace (since 5.14; before, by user of the host). With
+    # a limit of the spec there is room beyond it, so that limit_watch.py can see that it is exceeded.
+    most = processes + max(8, processes // 8) if processes else MAX_PROCESSES
+    for kind, value in ((resource.RLIMIT_NPROC, most), (resource.RLIMIT_NOFILE, files)):
+        if value:
+            soft, hard = (value if limit < 0 else min(limit, value) for limit in resource.getrlimit(kind))
+            resource.setrlimit(kind, (soft, hard))
+
+
+def bytes_used(path: str | int) -> int:
+    """Returns the bytes that are in use on the file system of a path or descriptor."""
+    status = os.statvfs(path)
+    return (status.f_blocks - status.f_bfree) * status.f_bsize
 
 
 def limit_bounding_set(keep: int) -> None:

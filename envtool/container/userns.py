@@ -227,6 +227,16 @@ def write_map(process: int, uids: list[Extent], gids: list[Extent], mode: str) -
         _write(f"/proc/{process}/{name}", "\n".join(" ".join(map(str, extent)) for extent in extents))
 
 
+def write_maps(process: int, ids: IdMaps, *, user: bool) -> tuple[str, int, str] | None:
+    """Writes the id maps of a process's user namespace. Returns the failure as kernel_errors.py takes it, or None."""
+    uids, gids = ids.extents(user=user)
+    try:
+        write_map(process, uids, gids, ids.mode)
+    except OSError as error:
+        return ("ids", error.errno or 0, str(error.strerror))
+    return None
+
+
 def _write(path: str, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:

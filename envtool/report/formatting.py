@@ -193,6 +193,16 @@ def _format_outputs(event: Finished, style: Style) -> str:
     return style.glyphs(" → ") + f"{one_line(event.outputs[0])}{suffix}"
 
 
+def format_usage(event: Finished) -> str:
+    """Returns what a task or build used; empty where that is not known, or nothing."""
+    parts = [
+        f"peak memory {size(event.memory)}" if event.memory else "",
+        f"processors {event.cpu_seconds:.2f}s" if event.cpu_seconds >= 0.005 else "",
+        f"wrote {size(event.written)}" if event.written else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
 def format_note(event: Noted) -> str:
     """Returns the line of a note, which belongs to no piece of work."""
     return f"note: {one_line(event.text)}"

@@ -38,7 +38,7 @@ def junit_xml(report: Report) -> bytes:
 
 
 def _make_testcase(task: ReportedTask) -> TestCase:
-    from junitparser import Error, Failure, Skipped, TestCase
+    from junitparser import Error, Failure, Properties, Property, Skipped, TestCase
 
     testcase = TestCase(_replace_invalid(task.task), classname=_replace_invalid(task.env), time=round(task.seconds, 3))
     if task.outcome in ("failed", "timeout"):
@@ -47,6 +47,11 @@ def _make_testcase(task: ReportedTask) -> TestCase:
         testcase.result = [Error(_replace_invalid(task.message or task.outcome), task.outcome)]
     elif task.outcome == "skipped":
         testcase.result = [Skipped(_replace_invalid(task.message or "not run"))]
+    if usage := _usage(task):
+        properties = Properties()  # type: ignore[no-untyped-call]
+        for name, value in usage.items():
+            properties.add_property(Property(f"envtool.{name}", value))
+        testcase.append(properties)  # type: ignore[no-untyped-call]
     testcase.system_out = _replace_invalid(task.output)
     for attempt in _repeated_attempts(task):
         _add_attempt(testcase, attempt, flaky=task.outcome == "flaky")
@@ -68,6 +73,15 @@ def _add_attempt(testcase: TestCase, attempt: ReportedAttempt, *, flaky: bool) -
     element.stack_trace = message
     element.system_out = _replace_invalid(attempt.output)
     testcase.append(element)  # type: ignore[no-untyped-call]
+
+
+def _usage(task: ReportedTask) -> dict[str, str]:
+    """Returns what a task used, and the limit that ended it, as properties: bytes and seconds."""
+    if task.outcome == "cached" or task.status is None:
+        return {}
+    values = {"memory": task.memory, "cpu_seconds": round(task.cpu_seconds, 3), "written": task.written}
+    limit = {"limit": task.limit} if task.limit else {}
+    return {name: str(value) for name, value in {**values, **limit}.items()}
 
 
 def _replace_invalid(text: str) -> str:

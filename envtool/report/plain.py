@@ -60,6 +60,8 @@ class Plain:
                     event, piece, fetched=fetched, style=self._style, columns=columns, layout=layout
                 )
                 self._write(line + "\n")
+                if self._verbosity > 0 and (usage := formatting.format_usage(event)):
+                    self._write(f"   {usage}\n")
 
     def tick(self, now: float) -> bool:
         """Announces work that takes long; True while there is work that was not announced."""

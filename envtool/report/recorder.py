@@ -31,6 +31,7 @@ class _Task:  # no dataclass: that would take a millisecond of an unchanged `tes
         self.seconds, self.message, self.host = 0.0, "", ""
         self.attempts: list[ReportedAttempt] = []  # those before the present one
         self.final: TaskAttempt | None = None  # of a task that ran more than once: the last attempt
+        self.memory, self.cpu_seconds, self.written, self.limit = 0, 0.0, 0, ""
         self.parts: list[str] = []
         self.length = 0
         self.counter: OutputCounter | None = None
@@ -58,6 +59,8 @@ class Recorder:
         elif isinstance(event, Finished) and (task := self._running.pop(event.id, None)):
             task.final = event.attempts[-1] if event.attempts else None
             task.outcome, task.status, task.seconds = event.outcome, event.status, event.seconds  # type: ignore[assignment]  # of a task
+            task.memory, task.cpu_seconds, task.written = event.memory, event.cpu_seconds, event.written
+            task.limit = event.limit
             if event.outcome == "cached":
                 task.started, task.host = event.since, event.host
             task.message = event.detail or (f"exit {event.status}" if event.status else "")
@@ -124,6 +127,10 @@ def _reported(env: str, name: str, task: _Task) -> ReportedTask:
         host=sanitize(task.host),
         message=sanitize(task.message),
         output=sanitize("".join(task.parts)[-MAX_OUTPUT:]),
+        memory=task.memory,
+        cpu_seconds=task.cpu_seconds,
+        written=task.written,
+        limit=task.limit,
         counts=suite.parts if suite else (),
         cases=tuple(map(_safe, suite.cases[:MAX_CASES])) if suite else (),
         attempts=(*task.attempts, _reported_attempt(task.final, task)) if task.final else tuple(task.attempts),

@@ -46,6 +46,16 @@ class ReportedResult(Protocol):
     @property
     def outputs(self) -> tuple[str, ...]: ...
     @property
+    def memory(self) -> int:
+        """What it used, and the limit that ended it: these four as in events.Finished."""
+
+    @property
+    def cpu_seconds(self) -> float: ...
+    @property
+    def written(self) -> int: ...
+    @property
+    def limit(self) -> str: ...
+    @property
     def message(self) -> str: ...
     @property
     def commands(self) -> tuple[str, ...]:

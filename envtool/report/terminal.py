@@ -130,6 +130,8 @@ class Terminal:
             line = formatting.format_finished(event, piece, fetched=fetched, style=self._style, columns=self.columns,
                                   layout=self._state.layout(self.columns))  # fmt: skip
             self._print(line)
+            if self._verbosity > 0 and (usage := formatting.format_usage(event)):
+                self._print(f"   {usage}")
 
     def _lines(self, text: str) -> None:
         if text:

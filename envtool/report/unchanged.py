@@ -108,12 +108,12 @@ def json_lines(rows: Sequence[Mapping[str, Any]], *, now: float, spent: float) -
              "detail": "", "total": 0, "on": ""},
             {"event": "finished", "id": event_id, "subject": "task", "name": task, "outcome": "cached", "time": now,
              "seconds": seconds, "env": env, "status": 0, "detail": "", "outputs": [], "since": since, "host": host,
-             "on": "", "attempts": []},
+             "on": "", "attempts": [], "memory": 0, "cpu_seconds": 0.0, "written": 0, "limit": ""},
         )  # fmt: skip
         results.append(
             {"env": env, "task": task, "outcome": "cached", "status": 0, "started": since, "seconds": seconds,
-             "log": row["log"], "outputs": [], "message": "", "host": host, "code": "", "problems": [],
-             "attempts": []}
+             "log": row["log"], "outputs": [], "message": "", "host": host, "memory": 0,
+             "cpu_seconds": 0.0, "written": 0, "limit": "", "code": "", "problems": [], "attempts": []}
         )  # fmt: skip
     documents.append({"event": "result", "status": 0, "seconds": round(spent, 3), "results": results})
     return [json.dumps(document) for document in documents]

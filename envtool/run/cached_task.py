@@ -196,6 +196,10 @@ def _to_result(call: TaskCall, result: TaskResult) -> Result:
         log=call.log,
         outputs=result.outputs,
         message=result.message,
+        memory=result.memory,
+        cpu_seconds=result.cpu_seconds,
+        written=result.written,
+        limit=result.limit,
         host=result.host,
         attempts=result.attempts,
         commands=()

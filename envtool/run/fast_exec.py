@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from envtool.container.messages import Exit
+
 FORMAT = 11
 # Not a login shell: /etc/profile would set another PATH. The files that interactive shells read may do so, too: so the
 # first prompt restores the env's PATH.
@@ -187,7 +189,18 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     step["env"] = environment(plan, terminal=terminal)
     program["steps"] = (step,)
     outcome = supervisor.run(program, stdin=0, stdout=1, stderr=2, terminal=terminal, cancel=cancel, joins=joins)
+    if outcome.exceeded is not None or outcome.timed_out:
+        _report_limit(outcome, plan["program"])
     return 130 if outcome.interrupted else outcome.status
+
+
+def _report_limit(outcome: Exit, program: dict[str, Any]) -> None:
+    """Says on standard error which limit ended a command."""
+    from envtool.build.limit_messages import describe_end
+    from envtool.model import Limit
+
+    limits = {name: Limit(*limit) for name, limit in program.get("limits", {}).items()}
+    sys.stderr.write(f"envtool: {describe_end(outcome, limits, program['timeout'])}\n")
 
 
 def _hold(path: str) -> int:

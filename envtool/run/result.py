@@ -22,6 +22,10 @@ class Result:
     log: str = ""
     outputs: tuple[str, ...] = ()  # project-relative paths that were copied back
     message: str = ""
+    memory: int = 0  # what it used, and the limit that ended it: as in events.Finished
+    cpu_seconds: float = 0.0
+    written: int = 0
+    limit: str = ""
     commands: tuple[str, ...] = ()  # of a task that ran and did not pass: its commands, as one would type them
     where: str = ""  # of the same: the task's file and line
     host: str = ""  # of a cached result: the machine on which it ran; `started` says when

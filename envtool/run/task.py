@@ -6,7 +6,7 @@ import os
 from contextlib import nullcontext, suppress
 from typing import IO, TYPE_CHECKING
 
-from envtool.build import failure_hints
+from envtool.build import failure_hints, limit_messages
 from envtool.build.context import PATH
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.build.tee import Tee
@@ -22,7 +22,7 @@ from envtool.store import layers
 from envtool.tracking import track_work
 
 if TYPE_CHECKING:
-    from envtool.container.supervisor import Exit
+    from envtool.container.messages import Exit
     from envtool.services.group import ServiceGroup
 
 
@@ -76,8 +76,12 @@ def _run_tracked(
             work.detail = error.message
             raise
         work.status, work.outputs = ended.status, ended.outputs
+        work.memory, work.cpu_seconds, work.written = ended.memory, ended.cpu_seconds, ended.written
+        work.limit = limit_messages.limit_name(ended)
         work.outcome, work.detail = _outcome(ended, request, group.failure if group else None)
-        if work.outcome == "failed":
+        if remedy := limit_messages.describe_remedy(ended, request.limits):
+            lines.append(remedy)
+        elif work.outcome == "failed":
             commands = "\n".join([*call.env.set, *(" ".join(command) for command in request.commands)])
             lines += failure_hints.task_failure_hint(
                 ended.status,
@@ -95,6 +99,10 @@ def _run_tracked(
         seconds=work.seconds,
         message="\n".join([work.detail, *lines]),
         outputs=work.outputs,
+        memory=work.memory,
+        cpu_seconds=work.cpu_seconds,
+        written=work.written,
+        limit=work.limit,
     )
 
 
@@ -197,8 +205,9 @@ def _outcome(exit_status: Exit, request: TaskRequest, failure: EnvtoolError | No
         return "failed", "; ".join(filter(None, [failure.message, notes]))
     if exit_status.interrupted:
         return "interrupted", notes
-    if exit_status.timed_out:
-        return "timeout", "; ".join(filter(None, [f"timed out after {request.timeout:g}s", notes]))
+    if exit_status.timed_out or exit_status.exceeded:
+        ended = limit_messages.describe_limit(exit_status, request.timeout)
+        return "timeout" if exit_status.timed_out else "failed", "; ".join(filter(None, [ended, notes]))
     if exit_status.status:
         return "failed", "; ".join(filter(None, [f"exit {exit_status.status}", notes]))
     if exit_status.lost:  # a task whose outputs are not all stored has not passed

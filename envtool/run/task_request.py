@@ -15,7 +15,7 @@ from typing import Literal
 from envtool import keys
 from envtool.events import Outcome, TaskAttempt
 from envtool.lazy_dataclass import dataclass, field
-from envtool.model import Json
+from envtool.model import Json, Limit, Limits
 from envtool.services.service_request import ServiceRequest, TaskLayer
 
 __all__ = ["TaskLayer", "TaskRequest", "TaskResult", "hash_value"]
@@ -45,6 +45,7 @@ class TaskRequest:
     network: bool = False
     scratch: str = "memory"  # or "disk"
     timeout: float | None = None  # seconds
+    limits: Limits = field(default_factory=dict)
     outputs: tuple[str, ...] = ()  # patterns, relative to the project
     outputs_limit: int | None = None  # bytes of all outputs together; None: the default
     produced: tuple[str, ...] = ()  # patterns of the outputs of all tasks of the project
@@ -52,8 +53,8 @@ class TaskRequest:
     allow: tuple[str, ...] = ()  # "host:port" outside that it and its services may connect to
 
     def document(self) -> dict[str, Json]:
-        """Returns all that decides the result (keys.result_document). Limits of time and size do not: they only decide
-        whether there is one."""
+        """Returns all that decides the result (keys.result_document). Limits of time, memory and the like do not:
+        they only decide whether there is one."""
         passed = {*self.passed}
         return keys.result_document(
             stack=[[layer.diff_id, layer.key] for layer in self.stack],
@@ -94,7 +95,8 @@ class TaskRequest:
         commands = tuple(tuple(command) for command in fields["commands"])
         stack = tuple(TaskLayer(*layer) for layer in fields["stack"])
         services = tuple(ServiceRequest.from_fields(service) for service in fields["services"])
-        return cls(**{**fields, **lists, "commands": commands, "stack": stack, "services": services})
+        limits = {name: Limit(*limit) for name, limit in fields["limits"].items()}
+        return cls(**{**fields, **lists, "limits": limits, "commands": commands, "stack": stack, "services": services})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,10 @@ class TaskResult:
     outputs: tuple[str, ...] = ()  # project-relative paths of the files that were copied back
     host: str = ""  # of a cached result: the machine on which it ran
     attempts: tuple[TaskAttempt, ...] = ()  # of a task that ran more than once: all, the last one too
+    memory: int = 0  # what it used, and the limit that ended it: as in events.Finished
+    cpu_seconds: float = 0.0
+    written: int = 0
+    limit: str = ""
 
     def to_json(self) -> str:
         """Returns the result as a JSON object."""

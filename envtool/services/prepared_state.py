@@ -48,7 +48,7 @@ from envtool.tracking import track_work
 
 if TYPE_CHECKING:
     from envtool.container.execution import ExecutionResult
-    from envtool.container.supervisor import Exit
+    from envtool.container.messages import Exit
 
 # Never part of prepared state: files that a system makes again at each start.
 DROPPED = (

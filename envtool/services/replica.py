@@ -21,8 +21,8 @@ from envtool.store.disk_errors import to_envtool_error
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from envtool.container.messages import Exit
     from envtool.container.runner import Runner, StartedContainer, StartedPod
-    from envtool.container.supervisor import Exit
     from envtool.services.replica_log import LogPump, ReplicaLog
     from envtool.services.service_request import ServiceRequest
 

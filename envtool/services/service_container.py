@@ -113,6 +113,7 @@ def make_service_request(
         files=dict(service.files),
         prepare=prepare,
         scratch=service.env.scratch,
+        limits=service.limits,
         produced=service.env.produced,
         kernel=os.uname().release if mounts_host else "",
         unneeded=service.unneeded,
@@ -267,6 +268,7 @@ def make_service_program(service: LocalService, project: ServiceProject, member:
         hostname=member.name,
         address=member.address,
         watch=project.watch,
+        limits=request.limits,
     )
     if not request.project:
         return program

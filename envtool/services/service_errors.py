@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envtool.build import limit_messages
 from envtool.errors import ServiceError
 
 if TYPE_CHECKING:
-    from envtool.container.supervisor import Exit
+    from envtool.container.messages import Exit
     from envtool.services.service_request import ServiceRequest
 
 _SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 6: "ABRT", 8: "FPE", 9: "KILL", 11: "SEGV", 13: "PIPE", 15: "TERM"}
@@ -20,9 +21,16 @@ def describe_exit(status: int) -> str:
     return f"exit {status} (signal {signal})" if signal else f"exit {status}"
 
 
+def _describe_end(request: ServiceRequest, ended: Exit) -> str:
+    """Returns how a container ended, or which limit ended it."""
+    if ended.exceeded is None:
+        return describe_exit(ended.status)
+    return f"it {limit_messages.describe_end(ended, request.limits, None)}"
+
+
 def ended_error(request: ServiceRequest, replica: str, ended: Exit, log: str, *, ready: bool) -> ServiceError:
     """Returns the error for a replica that ended too early. `ready`: it had been ready before."""
-    name, result = _name(request, replica), describe_exit(ended.status)
+    name, result = _name(request, replica), _describe_end(request, ended)
     code = "service-ended"
     if request.once:
         message = f"{name} failed: {result}"
@@ -56,7 +64,7 @@ def not_ended_error(request: ServiceRequest, replica: str, log: str) -> ServiceE
 
 def restarts_error(request: ServiceRequest, replica: str, ended: Exit, count: int, log: str) -> ServiceError:
     """Returns the error for a replica that ended `count` times in a row."""
-    message = f"{_name(request, replica)} ended {count} times in a row: {describe_exit(ended.status)} at the last"
+    message = f"{_name(request, replica)} ended {count} times in a row: {_describe_end(request, ended)} at the last"
     return _error(request, message, log, _needs_hint(request), code="service-restarts")
 
 

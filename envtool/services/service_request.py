@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
 from envtool.lazy_dataclass import dataclass, field
-from envtool.model import Json
+from envtool.model import Json, Limit, Limits
 
 
 class TaskLayer(NamedTuple):
@@ -74,13 +74,14 @@ class ServiceRequest:
     prepare: str = ""  # key of the layer with its prepared state
     scratch: str = "memory"  # or "disk"
     produced: tuple[str, ...] = ()  # patterns of the outputs of all tasks of the project
+    limits: Limits = field(default_factory=dict)  # of each replica
     kernel: str = ""  # its release, if the stack mounts this machine's system
     unneeded: tuple[str, ...] = ()  # services that its command or variables name, and that it does not need: for hints
     localhost: tuple[int, ...] = ()  # the ports that are at the loopback of tasks, too
 
     def document(self) -> dict[str, Json]:
         """Returns all fields that decide the result of a task beside the service. Its place in the spec, the time that
-        it may take to start and to stop, and its ports on this machine do not."""
+        it may take to start and to stop, its limits, and its ports on this machine do not."""
         return {
             "name": self.name,
             "stack": [[layer.diff_id, layer.key] for layer in self.stack],
@@ -118,7 +119,8 @@ class ServiceRequest:
             ReadyProbe(how, port, text, tuple(command), where) for how, port, text, command, where in fields["ready"]
         )
         publish = tuple(PublishedPort(*port) for port in fields["publish"])
-        return cls(**{**fields, **texts, "stack": stack, "ready": ready, "publish": publish})
+        limits = {name: Limit(*limit) for name, limit in fields["limits"].items()}
+        return cls(**{**fields, **texts, "limits": limits, "stack": stack, "ready": ready, "publish": publish})
 
     def changed_fields(self, other: ServiceRequest) -> tuple[str, ...]:
         """Returns the names of the fields in which another request differs, but for those that only messages have:
@@ -132,4 +134,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         placed = (ReadyProbe, PublishedPort)
         return tuple(item._replace(where="") if isinstance(item, placed) else item for item in value)
+    if isinstance(value, Mapping):
+        return {name: item._replace(where="") if isinstance(item, Limit) else item for name, item in value.items()}
     return value

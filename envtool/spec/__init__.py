@@ -5,6 +5,7 @@ docs           writes docs/reference.md from the schema; a test keeps the page u
 envs           expands one env of the file into `Env`s, one for each point of its matrix
 hints          finds the hint for a wrong key or value: an example, the right place, or the right name
 inherit        merges envs with what they inherit through `extends` and `defaults`
+limits         reads `limits:` of envs, tasks, services and layers, and `--limit`
 load           reads a spec with its included files and its `cache:`, checks it and expands its envs
 matrix         expands a matrix into its points
 node           parses YAML text into YamlNodes, with limits on size and depth; Problems collects errors

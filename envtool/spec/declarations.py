@@ -10,8 +10,9 @@ from envtool.api import PROJECT, Kind
 from envtool.errors import FetchError, PluginError, ResolveError, SpecError
 from envtool.fs import globs
 from envtool.lazy_dataclass import dataclass, field
-from envtool.model import BaseSpec, Json, LayerSpec, Where
+from envtool.model import BaseSpec, Json, LayerSpec, Limits, Where
 from envtool.spec import scalar_types
+from envtool.spec.limits import render_limits
 from envtool.spec.node import Problems, YamlNode, to_plain
 from envtool.spec.schema import LAYER_KEYS, options_schema
 from envtool.spec.template import Renderer, Scope, TemplateError, is_template
@@ -38,6 +39,7 @@ class DeclaredLayer(NamedTuple):
     needs: tuple[YamlNode, ...] | None = None
     set: YamlNode | None = None
     path: YamlNode | None = None
+    limits: YamlNode | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -176,10 +178,14 @@ def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) ->
         at=at,
         where=at.where,
         directory=node.source.directory,
-        templated=has_template(options) or has_template(variables) or has_template(path),
+        templated=has_template(options)
+        or has_template(variables)
+        or has_template(path)
+        or has_template(entries.get("limits")),
         needs=None if needs is None else tuple(n for n in needs.items() if isinstance(n.value, str)),
         set=variables,
         path=path,
+        limits=entries.get("limits"),
     )
 
 
@@ -239,10 +245,18 @@ def make_layer(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, 
         needs=None if declared.needs is None else tuple(work.layer(need, str(need.value)) for need in declared.needs),
         set=resolve_set_variables(work, declared.set, declared.path, scope),
         directory=declared.directory,
+        limits=_limits(work, declared, scope),
     )
     if not declared.templated:
         work.ready_layers[id(declared)] = layer
     return layer
+
+
+def _limits(work: LoadContext, declared: DeclaredLayer, scope: Scope | None) -> Limits:
+    """Returns the limits of a layer's build; none while its templates are text."""
+    if declared.limits is None or (scope is None and has_template(declared.limits)):
+        return {}
+    return render_limits(work.problems, (declared.limits,), lambda node: work.text(node, scope))
 
 
 def _options(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, sort: str) -> Json:

@@ -17,6 +17,7 @@ from envtool.spec.declarations import (
     note_outside_project,
     resolve_set_variables,
 )
+from envtool.spec.limits import TIMES, render_limits
 from envtool.spec.plugin_keys import AddedToEnv, SubdirectoryProject, added_by_keys, check_keys, language_layers
 from envtool.spec.tasks import make_tasks
 from envtool.spec.template import is_template
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from envtool.api import Project
+    from envtool.model import Limits
     from envtool.spec.declarations import DeclaredLayer
     from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
@@ -125,7 +127,16 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
         network=network is not None and network.value is True,
         allow=allow,
         directory=point.directory,
+        limits=_command_limits(work, fields.get("limits"), scope),
     )
+
+
+def _command_limits(work: LoadContext, node: YamlNode | None, scope: Scope) -> Limits:
+    """Returns the limits of `exec` and `shell`, which may wait for the user."""
+    limits: Limits = {}
+    if node is not None:
+        limits = render_limits(work.problems, (node,), lambda value: work.text(value, scope))
+    return {name: limit for name, limit in limits.items() if name not in TIMES}
 
 
 def _allowed(work: LoadContext, network: YamlNode | None, scope: Scope) -> tuple[str, ...]:

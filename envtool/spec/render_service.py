@@ -11,6 +11,7 @@ from envtool.plugins import SERVICE_KEYS
 from envtool.spec import service_values
 from envtool.spec.declarations import has_template
 from envtool.spec.envs import base_of, make_env, render_choice
+from envtool.spec.limits import render_limits
 from envtool.spec.node import YamlNode
 from envtool.spec.plugin_keys import SubdirectoryProject
 from envtool.spec.scalar_types import resolve_project_path
@@ -111,6 +112,7 @@ def _service(work: LoadContext, node: YamlNode, point: EnvPoint, stack: Env, dra
         provides=_provides(work, node, point, draft),
         prepare=_prepare(work, node, point, drafted),
         files=draft.files if draft is not None else {},
+        limits=render_limits(work.problems, (node.get("limits"),), lambda value: work.text(value, scope)),
         localhost=localhost is not None and localhost.value is True,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envtool.spec import scalar_types
+from envtool.spec import limits, scalar_types
 from envtool.spec.service_schema import names, service_definitions, service_keys
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from envtool.model import Json
     from envtool.plugins import PluginRegistry
 
-LAYER_KEYS = ("needs", "path", "set")
+LAYER_KEYS = ("limits", "needs", "path", "set")
 
 
 def schema(registry: PluginRegistry) -> dict[str, Json]:
@@ -232,6 +232,7 @@ def _definitions() -> dict[str, Json]:
             "required": ["paths"],
             "additionalProperties": False,
         },
+        "limits": limits.definition(limits.NAMES),
         **service_definitions(),
     }
 
@@ -266,6 +267,7 @@ def _long_task() -> Json:
                 "maximum": 20,
             },
             "timeout": {"description": "The task is ended after this time.", "$ref": "#/$defs/duration"},
+            "limits": limits.reference("What its container may use; each limit replaces that of the env."),
             "user": {
                 "description": "The user that the commands run as. Default: `user`, an ordinary user.",
                 "enum": ["user", "root"],
@@ -306,6 +308,7 @@ def _layer(registry: PluginRegistry) -> Json:
                 "name of the env's language, or of a layer that the language adds, may be in the list.",
                 "$ref": "#/$defs/strings",
             },
+            "limits": {"description": "What the container of its build may use.", "$ref": "#/$defs/limits"},
             "path": {
                 "description": "Directories that are put before PATH for everything above this layer: absolute, or "
                 "in the project, relative to this file.",
@@ -451,6 +454,11 @@ def _command_defaults() -> dict[str, Json]:
         },
         "outputs_limit": {"description": "For each task that has none of its own.", "$ref": "#/$defs/size"},
         "timeout": {"description": "For each task that has none of its own.", "$ref": "#/$defs/duration"},
+        "limits": {
+            "description": "What the container of each of its tasks, of `exec` and of `shell` may use; `time` and "
+            "`idle` are of tasks alone.",
+            "$ref": "#/$defs/limits",
+        },
         "user": {"description": "For each task that has none of its own.", "enum": ["user", "root"]},
     }
 

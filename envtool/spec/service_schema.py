@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envtool.spec import limits
+
 if TYPE_CHECKING:
     from envtool.model import Json
 
@@ -30,7 +32,13 @@ def service_keys() -> dict[str, Json]:
 
 def service_definitions() -> dict[str, Json]:
     """Returns the definitions that these schemas refer to."""
-    return {"ready": _ready(), "stop": _stop(), "prepare": _prepare(), "allow": _allow()}
+    return {
+        "ready": _ready(),
+        "stop": _stop(),
+        "prepare": _prepare(),
+        "allow": _allow(),
+        "service-limits": limits.definition(limits.OF_SERVICES),
+    }
 
 
 def _process_keys() -> dict[str, Json]:
@@ -122,6 +130,10 @@ def _life_keys() -> dict[str, Json]:
             "enum": [*RESTARTS],
         },
         "stop": {"description": "How it is stopped.", "$ref": "#/$defs/stop"},
+        "limits": {
+            "description": "What the container of each replica may use.",
+            "$ref": "#/$defs/service-limits",
+        },
     }
 
 

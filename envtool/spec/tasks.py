@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from envtool.model import Command, Task
 from envtool.spec import scalar_types
 from envtool.spec.declarations import check_pattern, note_outside_project
+from envtool.spec.limits import merge_times, render_limits
 from envtool.spec.template import is_arguments, is_template, uses_args
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from envtool.model import Limits
     from envtool.spec.declarations import LoadContext
     from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
@@ -31,7 +33,9 @@ def make_tasks(
     if not entries:
         return ()
     scope = {**scope, "args": args}
+    limits = _render_limits(work, (env.get("limits"),), scope) if "limits" in env else {}
     timeout = render_duration(work, env.get("timeout"), scope)
+    timeout = merge_times(work.problems, env, timeout, limits, "this env")
     limit = render_size(work, env.get("outputs_limit"), scope)
     user = _user(work, env.get("user"), scope)
     made_tasks: list[Task] = []
@@ -39,8 +43,10 @@ def make_tasks(
         run = fields.get("run") if isinstance(node.value, dict) else node
         if run is None:
             continue
+        own_limits = _limits(work, env, fields, limits, scope)
         own_timeout = render_duration(work, fields.get("timeout"), scope)
         outputs, when = _split_outputs(fields.get("outputs"))
+        own_timeout = merge_times(work.problems, fields, own_timeout, own_limits, f"task `{verb}`")
         own_limit = render_size(work, fields.get("outputs_limit"), scope)
         made_tasks.append(
             Task(
@@ -53,10 +59,26 @@ def make_tasks(
                 timeout=own_timeout if own_timeout is not None else timeout,
                 user=_user(work, fields.get("user"), scope) or user or USERS[0],
                 retries=_retries(fields.get("retries")),
+                limits=own_limits,
                 uses_args=any(uses_args(text) for text in _command_texts(run)),
             )
         )
     return tuple(made_tasks)
+
+
+def _limits(
+    work: LoadContext, env: Mapping[str, YamlNode], fields: Mapping[str, YamlNode], of_env: Limits, scope: Scope
+) -> Limits:
+    """Returns the limits of a task: its own over those of its env. Its `timeout` replaces the time of its env."""
+    own = fields.get("limits")
+    limits = _render_limits(work, (env.get("limits"), own), scope) if own is not None else of_env
+    if fields.get("timeout") is not None and (own is None or own.get("time") is None):
+        limits = {name: limit for name, limit in limits.items() if name != "time"}
+    return limits
+
+
+def _render_limits(work: LoadContext, nodes: tuple[YamlNode | None, ...], scope: Scope) -> Limits:
+    return render_limits(work.problems, nodes, lambda node: work.text(node, scope))
 
 
 def render_duration(work: LoadContext, node: YamlNode | None, scope: Scope) -> float | None:

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from envtool.container.supervisor import Exit
+from envtool.container.messages import Exit
 
 if TYPE_CHECKING:
     from envtool.container.program import Program

@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from envtool.container.execution import ExecutionResult
+from envtool.container.messages import Exit
 from envtool.container.pod import Attempt, Member
 from envtool.container.program import ContainerStep, Program
 from envtool.container.service_table import ServiceTable
 from envtool.container.started import LISTENING, TcpSocket, Usage
-from envtool.container.supervisor import Exit
 from envtool.errors import SandboxError
 
 if TYPE_CHECKING:

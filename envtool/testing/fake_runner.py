@@ -11,8 +11,8 @@ from mmap import mmap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from envtool.container import program_json
+from envtool.container.messages import Exit
 from envtool.container.program import ContainerStep, Program
-from envtool.container.supervisor import Exit
 from envtool.lazy_dataclass import dataclass, field
 from envtool.testing.fake_container import FakeContainer
 from envtool.testing.fake_pod import FakePod, FakeStartedContainer

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.container import pid1, supervisor, syscalls, userns
+from envtool.container import messages, pid1, supervisor, syscalls, userns
 from envtool.container.program import BindMount, ContainerStep, Program, ProjectMount, Root
 from envtool.errors import SandboxError
 from tests.places import CALLERS, runtime
@@ -88,7 +88,7 @@ def snapshot(top: Path) -> dict[str, tuple[object, ...]]:
 
 
 class Result:
-    def __init__(self, exit_: supervisor.Exit, out: str) -> None:
+    def __init__(self, exit_: messages.Exit, out: str) -> None:
         self.exit = exit_
         self.status = exit_.status
         self.out = out

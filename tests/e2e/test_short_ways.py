@@ -108,12 +108,13 @@ def test_a_file_of_this_machine_is_said_to_be_its_own(place):
 def test_a_warm_exec(place):
     place.task("true")
     assert place.envtool("exec", "unit", "--", "true").status == 0
-    found = imported(place, "exec", "unit", "--", "true")
+    slow = {"envtool.container.limit_watch"}  # of a command that takes a tenth of a second here
+    found = imported(place, "exec", "unit", "--", "true") - slow
     assert "envtool.run.fast_exec" in found
     assert found <= BOTH | EXEC | {"envtool.project", "envtool.project.walk"}  # what git does not say, the walk finds
     place.shell("git init -q .")
     assert place.envtool("exec", "unit", "--", "true").status == 0
-    assert imported(place, "exec", "unit", "--", "true") <= BOTH | EXEC
+    assert imported(place, "exec", "unit", "--", "true") - slow <= BOTH | EXEC
 
 
 @pytest.mark.one_caller

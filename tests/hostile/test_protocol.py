@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given, settings
@@ -23,7 +24,7 @@ from tests.depth import examples
 PID = b"<pid>"  # in its place: the number of the second process
 PROGRAM = {"terminal": False, "timeout": 0.5, "grace": 0.1, "user": "user", "network": False, "steps": ()}
 HELPER = [messages.pack("maps"), PID]
-PID1 = [messages.pack("up"), messages.pack("end", 0), messages.pack("done")]
+PID1 = [messages.pack("up"), messages.pack("end", 0, 0, 0, 0), messages.pack("done")]
 FALSE = [
     messages.pack("pid", 1),
     messages.pack("pid", os.getpid()),
@@ -31,10 +32,11 @@ FALSE = [
     messages.pack("pid", 1 << 40),
     messages.pack("pid", "1"),
     messages.pack("pid"),
-    messages.pack("end", -1),
-    messages.pack("end", 256),
-    messages.pack("end", "0"),
-    messages.pack("end", 0, 0),
+    messages.pack("end", -1, 0, 0, 0),
+    messages.pack("end", 256, 0, 0, 0),
+    messages.pack("end", "0", 0, 0, 0),
+    messages.pack("end", 0, 0, 0, -1),
+    messages.pack("end", 0),
     messages.pack("pty"),
     messages.pack("raised", "text"),
     messages.pack("error", "mounts", 1, "text"),
@@ -50,10 +52,9 @@ FALSE = [
 ]
 
 
-def play(helper: list[bytes], pid1: list[bytes], *, stay: bool = False, rights: bool = False) -> supervisor_module.Exit:
+def play(helper: list[bytes], pid1: list[bytes], *, stay: bool = False, rights: bool = False) -> messages.Exit:
     """Let two processes say these things; what the supervisor makes of it."""
     supervisor = supervisor_module._Supervisor(PROGRAM, userns.caller_ids(), -1, None)
-    supervisor._write_maps = lambda: True
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     near.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     supervisor.sock = near
@@ -76,7 +77,8 @@ def play(helper: list[bytes], pid1: list[bytes], *, stay: bool = False, rights: 
             os._exit(0)
     far.close()
     try:
-        supervisor.supervise()
+        with patch.object(supervisor_module.userns, "write_maps", lambda *_, **__: None):
+            supervisor.supervise()
     finally:
         supervisor.close()
     return supervisor.result
@@ -95,7 +97,7 @@ def _say(sock: socket.socket, messages: list[bytes], rights: bool) -> None:
             return
 
 
-def outcome(helper: list[bytes], pid1: list[bytes], **more) -> supervisor_module.Exit | None:
+def outcome(helper: list[bytes], pid1: list[bytes], **more) -> messages.Exit | None:
     """None where it was refused; checks that it ended, in time, and left nothing."""
     began, before, said = time.monotonic(), len(os.listdir("/proc/self/fd")), ""
     try:
@@ -130,7 +132,7 @@ def test_a_container_that_says_what_it_should():
     found = outcome(HELPER, PID1)
     assert found is not None
     assert (found.status, found.error) == (0, "")
-    found = outcome(HELPER, [PID1[0], messages.pack("raised", "it"), messages.pack("end", 3), PID1[2]])
+    found = outcome(HELPER, [PID1[0], messages.pack("raised", "it"), messages.pack("end", 3, 0, 0, 0), PID1[2]])
     assert (found.status, found.error) == (3, "it")
 
 

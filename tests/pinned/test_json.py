@@ -43,6 +43,7 @@ envs:
 """
 DOCKERFILE = "FROM scratch\nADD root.tar.gz /\nWORKDIR /work\nRUN --network=none put made.txt made in a Dockerfile\n"
 TIMES = {"time", "seconds", "started", "since", "used", "after_used"}
+USED = {"memory", "cpu_seconds", "written"}  # of a task that ran
 MACHINE = {
     "free",
     "disk",
@@ -78,6 +79,8 @@ def normalised(value, place, key=""):
         return {name: normalised(each, place, name) for name, each in value.items()}
     if isinstance(value, list):
         return [normalised(each, place, key) for each in value]
+    if key in USED and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return "USED"
     if key in TIMES and isinstance(value, (int, float)):
         return "TIME" if value else value
     if key in MACHINE and isinstance(value, (int, float, str)) and value:
@@ -239,6 +242,8 @@ def element(node, place):
         else normalised(value, place, "host" if name == "hostname" else "")
         for name, value in node.attrib.items()
     }
+    if node.get("name", "").removeprefix("envtool.") in USED:
+        attributes["value"] = "USED"
     text = normalised((node.text or "").strip(), place)
     return [node.tag, attributes, text, [element(each, place) for each in node]]
 

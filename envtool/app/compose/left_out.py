@@ -29,7 +29,8 @@ def _left_out(message: str, hint: str = "") -> KeyMeaning:
 
 
 _RIGHTS = "a container of envtool never has more rights than its caller"
-_LIMITS = "there is no limit of one service here"
+_LIMITS = "limits are not taken over"
+_WRITE_LIMITS = "write them into the spec, as in `limits: {memory: 512M, cpus: 1.5, pids: 100}`"
 _KERNEL = "it is a setting of the kernel, which only root may change"
 _OWN = "each service has namespaces of its own, and shares only the network of its run"
 _NAMES = "the names in a run are those of its services"
@@ -92,7 +93,7 @@ SERVICE_KEYS: dict[str, KeyMeaning] = {
             "cpu_shares", "cpus", "cpuset", "mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit",
             "pids_limit",
         ),
-        _left_out(_LIMITS, "limit the program itself, as in `-Xmx512m`"),
+        _left_out(_LIMITS, _WRITE_LIMITS),
     ),
 }  # fmt: skip
 
@@ -126,7 +127,7 @@ DEPLOY_KEYS: dict[str, KeyMeaning] = {
     "rollback_config": _nothing("`envtool up` with the former lock is the way back"),
     "update_config": _nothing("`envtool up` replaces replica by replica, the new one ready first"),
     "mode": _left_out("there is one machine: write `replicas`"),
-    "resources": _left_out(_LIMITS, "limit the program itself, as in `-Xmx512m`"),
+    "resources": _left_out(_LIMITS, _WRITE_LIMITS),
 }
 
 TOP_KEYS: dict[str, KeyMeaning] = {

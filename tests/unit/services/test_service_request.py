@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.errors import SpecError
-from envtool.model import Command
+from envtool.model import Command, Limit
 from envtool.services.service_container import (
     LocalService,
     ServiceProject,
@@ -75,6 +75,7 @@ CHANGES = {
     "prepare": ("key", True),
     "scratch": ("disk", False),
     "produced": (("out/*",), False),
+    "limits": ({"memory": Limit(1e9, "x.yaml:1:1")}, False),
     "kernel": ("6.1", True),
     "localhost": ((80,), True),
     "unneeded": (("x",), False),
@@ -233,3 +234,10 @@ def test_the_container_of_an_image():
     assert [mount.target for mount in made.mounts] == ["/etc/resolv.conf"]
     assert program(service("db", user="root", project=False)).steps[0].user == ""
     assert program(service("db", command=Command(shell="x"), project=False)).steps[0].cwd == "/"
+
+
+def test_limits_are_kept_and_their_places_change_nothing():
+    limited = replace(ONE, limits={"memory": Limit(1e9, "x.yaml:1:1")})
+    assert ServiceRequest.from_fields(limited.to_fields()) == limited
+    assert limited.changed_fields(replace(ONE, limits={"memory": Limit(1e9, "x.yaml:7:1")})) == ()
+    assert limited.changed_fields(replace(ONE, limits={"memory": Limit(2e9, "x.yaml:1:1")})) == ("limits",)

@@ -11,7 +11,7 @@ from envtool.errors import Problem, SandboxError, ServiceError, SpecError
 from envtool.model import Env, Service, Task
 from envtool.project import rundir
 from envtool.services.service_container import LocalService, ServiceProject, make_service_request
-from envtool.services.state_plan import plan_state
+from envtool.services.state_plan import find_state, plan_state
 from envtool.spec.select_envs import used_services
 
 if TYPE_CHECKING:
@@ -97,8 +97,6 @@ def _prepare(
 ) -> LocalService:
     """Returns a service with its prepared state, which is made where it is missing. `needed` are all services that it
     needs, with theirs. Raises ServiceError, StoreError, SandboxError, Interrupted."""
-    from envtool.services import prepared_state
-
     assert service.prepare is not None
     plan = plan_state(service.prepare, local.request, [other.request for other in needed], setting.context)
     if plan.key != local.request.prepare:
@@ -108,7 +106,12 @@ def _prepare(
             hint="run it again",
             service=service.name,
         )
-    return prepared_state.provide_state(plan, local, needed, setting)
+    layer = find_state(setting.context, plan.key)  # held from before it is made
+    if layer is None:
+        from envtool.services import prepared_state  # and what builds layers
+
+        layer = prepared_state.make_state(plan, local, needed, setting)
+    return local._replace(prepared=(layer.tree,))
 
 
 def _all_needs(service: Service, others: Mapping[str, Service]) -> list[str]:

@@ -42,7 +42,7 @@ from envtool.services.service_container import (
     signal_number,
 )
 from envtool.services.service_request import ServiceRequest
-from envtool.services.state_plan import StatePlan, find_state
+from envtool.services.state_plan import StatePlan
 from envtool.store import answer_cache, canonical, disk_errors, disk_limits, layers
 from envtool.tracking import track_work
 
@@ -67,20 +67,12 @@ _NO_PLACE = ("ermission denied", "nonexistent", "ead-only file system")  # print
 _NOBODY = Member("prepare", "127.0.1.1", -1)  # of containers that are in no pod
 
 
-def provide_state(
-    plan: StatePlan, service: LocalService, needed: Sequence[LocalService], setting: GroupSetting
-) -> LocalService:
-    """Returns the service with its prepared state, which is built if the store does not have it. `needed` are the
-    services that it needs, with their own prepared state. Raises ServiceError for a command that fails and for a
-    service that is not ready or does not end cleanly, StoreError, SandboxError, Interrupted."""
-    context = setting.context
-    layer = find_state(context, plan.key) or _make_state(plan, service, needed, setting)  # leased
-    return service._replace(prepared=(layer.tree,))
-
-
-def _make_state(
+def make_state(
     plan: StatePlan, service: LocalService, needed: Sequence[LocalService], setting: GroupSetting
 ) -> layers.Layer:
+    """Builds the prepared state of a service, and returns its layer. `needed` are the services that it needs, with
+    their own prepared state. Raises ServiceError for a command that fails and for a service that is not ready or does
+    not end cleanly, StoreError, SandboxError, Interrupted."""
     context, name = setting.context, service.request.name
     event_id = f"prepare:{plan.key}"
 

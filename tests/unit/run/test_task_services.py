@@ -272,14 +272,14 @@ def test_states_are_prepared_at_the_same_time(place, monkeypatch, most):
     """Each after those of the services that it needs, however many threads there are."""
     barrier, order = threading.Barrier(2 if most > 1 else 1), []
 
-    def provide(plan, local, needed, setting):
+    def make(plan, local, needed, setting):
         assert [other.prepared for other in needed] == [(f"tree of {other.request.name}",) for other in needed]
         if not needed:
             barrier.wait(10)
         order.append(local.request.name)
-        return local._replace(prepared=(f"tree of {local.request.name}",))
+        return SimpleNamespace(tree=f"tree of {local.request.name}")
 
-    monkeypatch.setattr("envtool.services.prepared_state.provide_state", provide)
+    monkeypatch.setattr("envtool.services.prepared_state.make_state", make)
     monkeypatch.setattr(task_services, "_MAX_PREPARATIONS", most)
     stacks = ServiceStacks(prepared(DB, CACHE, API), (place.stack,) * 3)
     made = stacks.provide(stacks.requests(place.world.context), SimpleNamespace(context=place.world.context))
@@ -290,13 +290,13 @@ def test_states_are_prepared_at_the_same_time(place, monkeypatch, most):
 def test_a_preparation_that_fails_ends_no_other(place, monkeypatch):
     done = threading.Event()
 
-    def provide(plan, local, needed, setting):
+    def make(plan, local, needed, setting):
         if local.request.name == "db":
             raise ServiceError("no seed", code="service-prepare")
         done.set()
-        return local
+        return SimpleNamespace(tree="of another")
 
-    monkeypatch.setattr("envtool.services.prepared_state.provide_state", provide)
+    monkeypatch.setattr("envtool.services.prepared_state.make_state", make)
     stacks = ServiceStacks(prepared(DB, CACHE, API), (place.stack,) * 3)
     with pytest.raises(ServiceError, match="no seed"):
         stacks.provide(stacks.requests(place.world.context), SimpleNamespace(context=place.world.context))

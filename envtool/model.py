@@ -7,7 +7,7 @@ and never gain run-time fields.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from envtool.lazy_dataclass import KW_ONLY, dataclass, field
 
@@ -115,6 +115,29 @@ class LayerSpec:
     directory: str = "."
 
 
+class SecretPlace(NamedTuple):
+    """A secret as requests have it: its name, and where commands find it. No request has the value."""
+
+    name: str
+    target: str  # path of the file; empty: there is none
+    env: str  # name of the variable; empty: there is none
+
+
+class SecretUse(NamedTuple):
+    """A secret that a task or service names. The caller says where its value is; the spec only how commands get it."""
+
+    name: str
+    where: Where  # where it is named
+    target: str = ""  # path of the file in the container; empty: there is none
+    env: str = ""  # name of the variable; empty: there is none
+    optional: bool = False  # without the caller's leave, commands run without it
+
+    @property
+    def place(self) -> SecretPlace:
+        """The secret as requests have it."""
+        return SecretPlace(self.name, self.target, self.env)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """Commands under a verb. They run one after the other in one container; the first that fails ends the task."""
@@ -130,6 +153,7 @@ class Task:
     retries: int = 0  # how often it runs again after it has failed
     uses_args: bool = False  # a command has `{{ args }}`, which stands for the arguments after `--`
     services: tuple[str, ...] = ()  # names of all services that run beside it: its env's, its own, and what they need
+    secrets: tuple[SecretUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +246,7 @@ class Service:
     # Hosts of other services that its command or its variables name, and that are not ready when it starts: for hints.
     unneeded: tuple[str, ...] = ()
     localhost: bool = False  # whether a task's own 127.0.0.1 leads to its ports, too
+    secrets: tuple[SecretUse, ...] = ()
 
     def localhost_ports(self, exposed: tuple[int, ...] = ()) -> tuple[int, ...]:
         """Returns the ports that are at a task's own loopback. `exposed` are those of its image."""

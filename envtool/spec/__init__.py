@@ -1,6 +1,7 @@
 """Reads a spec: the text of envtool.yaml -> a Spec. Pure: it reads the project only through an `api.Project`.
 
 declarations   checks declared bases and layers, and renders them for one env
+declared_secrets reads `secrets:`, and those that tasks, services and layers name
 docs           writes docs/reference.md from the schema; a test keeps the page up to date
 envs           expands one env of the file into `Env`s, one for each point of its matrix
 hints          finds the hint for a wrong key or value: an example, the right place, or the right name
@@ -12,6 +13,7 @@ scalar_types   parses durations, sizes, paths and names
 plugin_keys    asks plugins what `language: NAME` and their own keys add to an env
 render_service renders one service: its stack, and what the user wrote over what its kind stands for
 schema         builds the JSON Schema of a spec
+secret_schema  the JSON Schema of `secrets:`
 select_envs    finds the envs that names and patterns on a command line mean
 service_hosts  finds the hosts that a service's command and variables name
 service_kinds  asks a plugin what the kind of a service stands for

@@ -67,6 +67,7 @@ def _process_keys() -> dict[str, Json]:
             "enum": ["memory", "disk"],
         },
         "needs": names("Services that are ready before it starts; of those with `once`, that have succeeded.", "db"),
+        "secrets": names("Secrets that it gets, by their names under `secrets:`.", "db-password"),
         "prepare": {
             "description": "Commands that run once; the files that they leave are where each later start begins.",
             "$ref": "#/$defs/prepare",

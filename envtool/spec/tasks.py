@@ -12,6 +12,7 @@ from envtool.spec.template import is_arguments, is_template, uses_args
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from envtool.model import SecretUse
     from envtool.spec.declarations import LoadContext
     from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
@@ -53,10 +54,20 @@ def make_tasks(
                 timeout=own_timeout if own_timeout is not None else timeout,
                 user=_user(work, fields.get("user"), scope) or user or USERS[0],
                 retries=_retries(fields.get("retries")),
+                secrets=make_secrets(work, fields.get("secrets"), scope, f"task `{verb}`"),
                 uses_args=any(uses_args(text) for text in _command_texts(run)),
             )
         )
     return tuple(made_tasks)
+
+
+def make_secrets(work: LoadContext, node: YamlNode | None, scope: Scope, label: str) -> tuple[SecretUse, ...]:
+    """Returns the secrets that a task or service (`label`) names. Notes all errors."""
+    if node is None:
+        return ()
+    from envtool.spec.declared_secrets import render_secrets  # few specs have secrets
+
+    return render_secrets(work, node, scope, label)
 
 
 def render_duration(work: LoadContext, node: YamlNode | None, scope: Scope) -> float | None:

@@ -13,12 +13,11 @@ scalar_types   parses durations, sizes, paths and names
 plugin_keys    asks plugins what `language: NAME` and their own keys add to an env
 render_service renders one service: its stack, and what the user wrote over what its kind stands for
 schema         builds the JSON Schema of a spec
-secret_schema  the JSON Schema of `secrets:`
 select_envs    finds the envs that names and patterns on a command line mean
 service_hosts  finds the hosts that a service's command and variables name
 service_kinds  asks a plugin what the kind of a service stands for
 service_reader reads the declared services, and renders those that each env uses
-service_schema the JSON Schema of a service's own keys
+service_schema the JSON Schema of a service's own keys, and of `secrets:`
 service_values reads ports, checks, signals and prepare commands of a service, and `network: {allow:}`
 tasks          reads the tasks of one env
 template       renders Jinja2 templates in one scalar, within limits

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envtool.spec import scalar_types, secret_schema
-from envtool.spec.service_schema import names, service_definitions, service_keys
+from envtool.spec import scalar_types
+from envtool.spec.service_schema import names, secret_definition, secrets_section, service_definitions, service_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ def schema(registry: PluginRegistry) -> dict[str, Json]:
                 "examples": [{"base": {"debian": "bookworm"}}],
                 "$ref": "#/$defs/defaults",
             },
-            "secrets": secret_schema.secrets(),
+            "secrets": secrets_section(),
             "services": _services(),
             "envs": _named_mapping("Environments by name.", "env", {"unit": {"tasks": {"test": "pytest"}}}),
             "include": {
@@ -182,7 +182,7 @@ def _definitions() -> dict[str, Json]:
     text: Json = {"type": ["string", "integer"]}
     return {
         "cache": _cache(),
-        "secret": secret_schema.secret(),
+        "secret": secret_definition(),
         "strings": {"type": "array", "items": {"type": "string", "minLength": 1}},
         "variables": {
             "type": "object",

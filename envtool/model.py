@@ -126,6 +126,29 @@ class LayerSpec:
     limits: Limits = field(default_factory=dict)  # of its build
 
 
+class SecretPlace(NamedTuple):
+    """A secret as requests have it: its name, and where commands find it. No request has the value."""
+
+    name: str
+    target: str  # path of the file; empty: there is none
+    env: str  # name of the variable; empty: there is none
+
+
+class SecretUse(NamedTuple):
+    """A secret that a task or service names. The caller says where its value is; the spec only how commands get it."""
+
+    name: str
+    where: Where  # where it is named
+    target: str = ""  # path of the file in the container; empty: there is none
+    env: str = ""  # name of the variable; empty: there is none
+    optional: bool = False  # without the caller's leave, commands run without it
+
+    @property
+    def place(self) -> SecretPlace:
+        """The secret as requests have it."""
+        return SecretPlace(self.name, self.target, self.env)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """Commands under a verb. They run one after the other in one container; the first that fails ends the task."""
@@ -142,6 +165,7 @@ class Task:
     uses_args: bool = False  # a command has `{{ args }}`, which stands for the arguments after `--`
     limits: Limits = field(default_factory=dict)  # with those of its env; "time" is `timeout` too
     services: tuple[str, ...] = ()  # names of all services that run beside it: its env's, its own, and what they need
+    secrets: tuple[SecretUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +260,7 @@ class Service:
     # Hosts of other services that its command or its variables name, and that are not ready when it starts: for hints.
     unneeded: tuple[str, ...] = ()
     localhost: bool = False  # whether a task's own 127.0.0.1 leads to its ports, too
+    secrets: tuple[SecretUse, ...] = ()
 
     def localhost_ports(self, exposed: tuple[int, ...] = ()) -> tuple[int, ...]:
         """Returns the ports that are at a task's own loopback. `exposed` are those of its image."""

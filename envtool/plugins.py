@@ -43,7 +43,8 @@ ENV_KEYS = frozenset({  # the core's own keys of an env
 })  # fmt: skip
 SERVICE_KEYS = frozenset({  # the core's own keys of a service
     "base", "command", "language", "layers", "limits", "localhost", "needs", "once", "path", "ports", "prepare",
-    "project", "provides", "publish", "ready", "replicas", "restart", "scratch", "set", "stop", "user", "workdir",
+    "project", "provides", "publish", "ready", "replicas", "restart", "scratch", "secrets", "set", "stop", "user",
+    "workdir",
 })  # fmt: skip
 RESERVED_OPTIONS = frozenset({
     "--allow-file", "--allow-pass", "--allow-secret", "--color", "--file", "--help", "--json", "--output", "--quiet",

@@ -183,6 +183,7 @@ class Secret:
     mode: int = 0o400
     uid: int = 0
     gid: int = 0
+    from_caller: bool = False  # True: only the caller says where the value is; a layer that contains it is refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

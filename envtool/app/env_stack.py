@@ -21,7 +21,7 @@ from envtool.errors import EnvtoolError, MakeError
 from envtool.events import Emit, Noted, Started
 from envtool.model import Env
 from envtool.project import git, host_access, source_files
-from envtool.run import fast_exec, fast_plan, learned_network, task_container, task_git, task_services
+from envtool.run import fast_exec, fast_plan, learned_network, secrets, task_container, task_git, task_services
 from envtool.run.task import list_programs
 from envtool.run.task_services import ServiceStacks
 from envtool.services.service_container import ServiceProject
@@ -45,6 +45,7 @@ def _build_stack(project: OpenProject, env: Env, *, runs: bool) -> tuple[Schedul
         if runs:
             host_access.check_passed((env,), project.context.allowed, os.environ)
             host_access.check_workdir(env, project.context.host_access())
+            secrets.read_for_tasks([(env, None)], project.context)
         return scheduler, scheduler.stack(env.name)
     except EnvtoolError as error:
         raise all_problems.complete_error(error, (env,), scheduler, project.context, runs=runs) from error

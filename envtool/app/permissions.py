@@ -7,7 +7,7 @@
     projects:
       ~/src/app:                                    # for this directory, and all in it
         pass: [NPM_TOKEN, "GITHUB_*"]
-        secrets: {token: env:APP_TOKEN, npmrc: file:~/.npmrc}
+        secrets: {token: env:APP_TOKEN, npmrc: file:~/.npmrc, key: "command:pass show app/key"}
         files: [/srv/mirror]
 
 The file is believed only if nobody else can have written or replaced it (fs/trusted_paths.py), and if it is outside of
@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from envtool.app.command_request import CommandRequest
@@ -33,6 +34,7 @@ from envtool.spec.node import Problems, make_source, parse, to_plain
 from envtool.spec.scalar_types import PASSED_PATTERN, PASSED_WORDS, VARIABLE
 from envtool.spec.validate import SchemaChecker
 
+# what `--allow-secret` takes; in config.yaml a source may also be a command, which only its owner can have written
 SECRET_SOURCE = re.compile(rf"env:{VARIABLE[1:-1]}|file:.+", re.DOTALL)
 _ABSOLUTE_OR_HOME = "^(/|~/)"
 _ALLOW_SCHEMA: Json = {
@@ -44,7 +46,7 @@ _ALLOW_SCHEMA: Json = {
             "type": "object",
             "additionalProperties": {
                 "type": "string",
-                "pattern": f"^(env:{VARIABLE[1:-1]}|file:(/|~/).*)$",
+                "pattern": f"^(env:{VARIABLE[1:-1]}|file:(/|~/).*|command:.*[^ ].*)$",
                 "errorMessage": "where the secret is, as in env:APP_TOKEN or file:~/.npmrc",
             },
         },
@@ -82,12 +84,18 @@ def resolve_permissions(request: CommandRequest, root: str) -> HostPermissions:
         files += entry.get("files", ())
     for text in request.allow_secret:
         name, equals, source = text.partition("=")
+        if source.startswith("command:"):
+            raise UsageError(
+                f"`--allow-secret {name}=command:…`: a command may only stand in your own configuration",
+                code="usage.secret",
+                hint=f"`projects: {{{root}: {{secrets: {{{name}: '{source}'}}}}}}` in {permissions_path()}",
+            )
         if not name or (equals and not SECRET_SOURCE.fullmatch(source)):
             raise UsageError(
                 f"`--allow-secret {text}`: expected NAME, NAME=env:VARIABLE or NAME=file:PATH", code="usage.secret"
             )
         if source.startswith("file:"):
-            source = f"file:{os.path.abspath(os.path.expanduser(source[5:]))}"
+            source = f"file:{_absolute(source[5:])}"
         secrets[name] = source
     for text in request.allow_pass:
         if not re.match(PASSED_PATTERN, text):
@@ -98,7 +106,7 @@ def resolve_permissions(request: CommandRequest, root: str) -> HostPermissions:
             raise UsageError(
                 f"`--allow-file {path or repr(path)}`: there is no such file or directory", code="usage.file"
             )
-        files.append(os.path.abspath(os.path.expanduser(path)))
+        files.append(_absolute(path))
     return HostPermissions(
         secrets=secrets,
         variables=tuple(dict.fromkeys(variables)),
@@ -106,6 +114,23 @@ def resolve_permissions(request: CommandRequest, root: str) -> HostPermissions:
         called=request.called,
         said=bool(request.allow_secret or request.allow_pass or request.allow_file),
     )
+
+
+def with_absolute_paths(request: CommandRequest) -> CommandRequest:
+    """Returns a request whose permissions mean the same in another working directory."""
+    return replace(
+        request,
+        allow_secret=tuple(
+            f"{name}=file:{_absolute(source[5:])}" if source.startswith("file:") else text
+            for text in request.allow_secret
+            for name, _, source in [text.partition("=")]
+        ),
+        allow_file=tuple(_absolute(path) if path else path for path in request.allow_file),
+    )
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def read_permissions(root: str) -> Iterable[Mapping[str, Any]]:

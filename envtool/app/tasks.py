@@ -22,7 +22,7 @@ from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Spec, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
 from envtool.project import host_access, rundir
-from envtool.run import cached_task, fast_plan, learned_network
+from envtool.run import cached_task, fast_plan, learned_network, secrets
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message
 from envtool.run.shutdown import GracePeriod
@@ -55,6 +55,7 @@ def _run_in_envs(
     spec, context = project.spec, project.context
     selected = _select_tasks(request, spec, task)
     check_task_limits(selected, context.emit)
+    secrets.read_for_tasks(selected, context)
     scheduler = Scheduler(project.graph, context)
     if request.expect_cached:
         stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))

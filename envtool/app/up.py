@@ -13,6 +13,7 @@ from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, find_spec
 from envtool.app.limits_of_run import check_service_limits
 from envtool.app.open_project import OpenProject, open_for_building, open_project
+from envtool.app.permissions import with_absolute_paths
 from envtool.build import resolution
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler
@@ -22,7 +23,7 @@ from envtool.fs import globs
 from envtool.lock import file as lock_file
 from envtool.model import Service, Spec
 from envtool.project import source_files
-from envtool.run import task_git
+from envtool.run import secrets, task_git
 from envtool.run.sweep import sweep_after_exit
 from envtool.run.task_services import ServiceStacks, build_service_stacks, run_directory
 from envtool.services.group_values import GroupSetting
@@ -40,7 +41,7 @@ DETACHED = "envtool.app.up"  # the module whose `main` a detached process calls
 def make_order(request: CommandRequest, services: Sequence[str], *, watch: bool, writable: bool) -> UpOrder:
     """Returns the order for the service manager. Paths become absolute, since the manager has another working
     directory."""
-    absolute = replace(request, directory=os.path.abspath(request.directory))
+    absolute = replace(with_absolute_paths(request), directory=os.path.abspath(request.directory))
     return UpOrder(asdict(absolute), tuple(services), watch, writable)
 
 
@@ -124,6 +125,7 @@ def _local_services(project: OpenProject, services: Sequence[Service]) -> tuple[
     """Returns services with their layers and their prepared state. Builds what is missing."""
     context, scheduler = project.context, Scheduler(project.graph, project.context)
     check_service_limits(services, context.emit)
+    secrets.read_for_services(services, context)
     try:
         built = ServiceStacks(tuple(services), build_service_stacks(services, scheduler))
     except EnvtoolError as error:

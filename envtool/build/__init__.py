@@ -21,6 +21,7 @@ prefetch          Pulls layers from the team cache ahead of the build
 project_site      The part of `api.Site` that reads the project
 resolution        Resolves a node whose parents are known to its pins, files and key
 scheduler         Carries out the plan of many envs on several threads, each node once
+secret_values     The values of secrets that the caller gives, and what masks them
 shared_layers     Pulls layers from the team cache and pushes them to it
 site              `api.Site` for `resolve`: checked downloads, and containers on the stack below
 source_lines      Finds the lines of the project's files that `envtool why` names

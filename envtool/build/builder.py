@@ -54,11 +54,13 @@ from envtool.build.step_progress import StepProgress, report_progress
 from envtool.build.tee import Tee
 from envtool.build.variation import BuildVariation
 from envtool.container.program import BindMount, ExtraTree, Program, ProjectMount, Root, TextMount
+from envtool.container.runner import Runner
 from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
 from envtool.events import Outcome, Output, Progress
 from envtool.model import Json
 from envtool.project import inputs
 from envtool.store import answer_cache, blobs, canonical, disk_errors, layers
+from envtool.store.find_secret import find_secret
 
 NEVER_CAPTURED = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer
 
@@ -223,7 +225,21 @@ def _run_recipe(
             raise
         name = os.fsdecode(error.filename)
         raise BuildError(f"{subject}: /{name}: {error.strerror}", code="capture-large") from error
+    if staged.secrets:
+        _check_without_secrets(staged.secrets, directory.upper, subject, runner)
     return captured
+
+
+def _check_without_secrets(secrets: Sequence[bytes], tree: str, subject: str, runner: Runner) -> None:
+    """Raises BuildError for a captured tree that contains a secret: every user of the store could read it, and push
+    it."""
+    path = runner.as_root(find_secret, ".", tuple(secrets), at=tree)
+    if path:
+        raise BuildError(
+            f"{subject}: {path} contains a secret, which no layer may have",
+            code="secret-in-layer",
+            hint="let its commands read the secret where they need it, and leave it out of what they write",
+        )
 
 
 def _latest_mtime(resolved: ResolvedNode, below: Sequence[StoredLayer]) -> int:
@@ -363,7 +379,7 @@ def _execute(
 ) -> None:
     if not program.steps:
         return
-    with tempfile.TemporaryFile() as log, Tee(log, context.emit, event_id) as tee:
+    with tempfile.TemporaryFile() as log, Tee(log, context.emit, event_id, context.secrets().forms()) as tee:
         request = resolved.request
         where = f"{request.where.file}:{request.where.line}"
         limit_checks.check_limits(

@@ -19,6 +19,7 @@ from envtool.store.leases import Leases
 from envtool.store.store import Store
 
 if TYPE_CHECKING:
+    from envtool.build.secret_values import SecretValues
     from envtool.events import Emit
     from envtool.teamcache.client import TeamCacheClient
 
@@ -131,6 +132,13 @@ class Context:
         return self.shared.get(
             "gate", lambda: HostAccess(self.root, self.allowed, (*_blob_folders(), self.store.path("blobs")))
         )
+
+    def secrets(self) -> SecretValues:
+        """Returns the secrets of this run."""
+        from envtool.build.secret_values import SecretValues
+
+        access = self.host_access()
+        return self.shared.get("secrets", lambda: SecretValues(access))
 
     def sync(self, path: str) -> None:
         """Flushes the file system of a directory to its disk. Raises OSError, Interrupted."""

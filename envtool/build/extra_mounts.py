@@ -13,18 +13,17 @@ from envtool.build.context import Context
 from envtool.container import program
 from envtool.errors import BuildError, UsageError
 from envtool.lazy_dataclass import dataclass, field
-from envtool.project.host_access import HostAccess
 from envtool.store import caches
 
 
 @dataclass(slots=True, kw_only=True)
 class StagedMounts:
-    """`mounts` of the container, and the variables that secrets add."""
+    """`mounts` of the container, and the variables that secrets add. `secrets` are the values of those that no layer
+    may contain."""
 
-    mounts: list[program.CacheMount | program.TextMount | program.TmpfsMount | program.PeekMount] = field(
-        default_factory=list
-    )
-    variables: dict[str, str] = field(default_factory=dict)
+    mounts: list[program.Mount] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict, repr=False)
+    secrets: list[bytes] = field(default_factory=list, repr=False)
 
 
 @contextmanager
@@ -48,7 +47,7 @@ def stage_mounts(recipe: Recipe, context: Context, event_id: str, where: str) ->
                                       mode=mount.mode, uid=mount.uid, gid=mount.gid)
                     )  # fmt: skip
                 case Secret():
-                    _secret(mount, context.host_access(), staged, where)
+                    _secret(mount, context, staged, where)
                 case Text():
                     content = mount.text.encode("utf-8", "surrogateescape")
                     staged.mounts.append(program.TextMount(target=mount.target, content=content, mode=mount.mode))
@@ -75,21 +74,24 @@ def _cache(cache: Cache, context: Context, event_id: str) -> Iterator[tuple[str,
         yield path, fresh
 
 
-def _secret(secret: Secret, access: HostAccess, staged: StagedMounts, where: str) -> None:
+def _secret(secret: Secret, context: Context, staged: StagedMounts, where: str) -> None:
     try:
-        value = access.secret(secret.id, secret.source)
+        secrets = context.secrets()
+        value = secrets.for_layer(secret) if secret.from_caller else secrets.for_dockerfile(secret)
     except UsageError as error:
         raise BuildError(f"{where}: {error.message}", code=error.code, hint=error.hint) from None
     if value is None:
         if secret.required:
-            message, hint = access.lacking(secret.id, secret.source)
+            message, hint = context.host_access().lacking(secret.id, secret.source)
             raise BuildError(f"{where}: {message}", code="secret-missing", hint=hint)
         return
+    if secret.from_caller:
+        staged.secrets.append(value)
     if secret.env:
         staged.variables[secret.env] = value.decode("utf-8", "surrogateescape")
     if secret.target:
         staged.mounts.append(
-            program.TextMount(target=secret.target, content=value, mode=secret.mode, uid=secret.uid, gid=secret.gid)
+            program.SecretMount(target=secret.target, content=value, mode=secret.mode, uid=secret.uid, gid=secret.gid)
         )
 
 

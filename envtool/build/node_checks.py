@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
-from envtool.api import Base, Kind, Request
+from envtool.api import Base, Kind, Request, Secret
 from envtool.build import resolution
 from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.project_site import ProjectSite
@@ -34,6 +34,28 @@ def check_nodes(nodes: Iterable[Node], context: Context, *, is_read: bool = Fals
                     break  # the kind's own check needs the texts
     if problems:
         raise SpecError(tuple(sorted(problems, key=lambda problem: problem.where)))
+
+
+def check_secrets(nodes: Iterable[Node], context: Context) -> None:
+    """Reads the secrets of layers that will be built. Raises SpecError with all that the caller does not give. A layer
+    that may come from the team cache is asked for its secrets when it is built after all."""
+    named = [node for node in nodes if names_secrets(node)] if context.share is None else []
+    if not named:
+        return
+    from envtool.build.secret_values import layer_use  # few layers have secrets
+
+    wanted = []
+    for node in named:
+        shown = node.kind.build(_request(context, node), None).shown
+        uses = [layer_use(mount, node.spec.where) for mount in shown if isinstance(mount, Secret) and mount.from_caller]
+        wanted += [(f"{node.subject} `{node.spec.name}`", use) for use in uses]
+    context.secrets().read(wanted)
+
+
+def names_secrets(node: Node) -> bool:
+    """Returns whether a layer is built with secrets of `secrets:`."""
+    options = node.spec.options
+    return not node.of and isinstance(options, dict) and bool(options.get("secrets")) and "run" in options
 
 
 def _check_input_patterns(context: Context, node: Node) -> None:
@@ -101,8 +123,6 @@ def _check_foreseen_parts(context: Context, node: Node) -> None:
 
 def _missing_secrets(context: Context, part: Node) -> Iterator[Problem]:
     """Yields a problem for each required secret that is a file of the project and does not exist."""
-    from envtool.api import Secret
-
     access = context.host_access()
     for mount in part.kind.build(_request(context, part), None).shown:
         if isinstance(mount, Secret) and mount.required and mount.source.startswith("file:"):

@@ -127,9 +127,22 @@ class Scheduler:
 
     # ---- stacks ----------------------------------------------------------------------------------------------------
 
+    def _read_secrets(self, env: str) -> None:
+        """Reads the secrets of the layers of an env that are not in the store. Raises SpecError, Interrupted."""
+        graph = self.known
+        ids = graph.stacks[env]
+        if not any(node_checks.names_secrets(graph.nodes[node_id]) for node_id in ids):
+            return
+        states = self._local.read(graph, ids)
+        self._local.forget_unknown()  # nodes that are not known yet may be known when they are built
+        node_checks.check_secrets(
+            [graph.nodes[node_id] for node_id in ids if states[node_id].output is None], self._context
+        )
+
     def stack(self, env: str) -> Stack:
         """Returns the whole stack of an env, and makes what is missing. Raises MakeError, SpecError, Interrupted."""
         self.check([env])
+        self._read_secrets(env)
         base = self._expand_parts(self.known.stacks[env][0])
         self.check([env])  # now the sublayers of its base, too
         self.start_pulls([env])

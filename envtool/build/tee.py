@@ -1,14 +1,18 @@
-"""Keeps what a container prints in a file, and emits it as Output events."""
+"""Keeps what a container prints in a file, and emits it as Output events, with secrets masked."""
 
 from __future__ import annotations
 
 import codecs
 import os
 import threading
-from typing import IO
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING
 
 from envtool.events import Emit, Output
 from envtool.fs.sizes import format_limit, format_size
+
+if TYPE_CHECKING:
+    from envtool.fs.masking import SecretForms
 
 HEAD = 32 << 20  # bytes that are kept of the beginning; TAIL of the end
 TAIL = (32 << 20) - 256  # so that head, note and tail together are what results.py keeps
@@ -18,14 +22,16 @@ class Tee:
     """A context whose `writer` is the descriptor that a container gets as stdout and stderr.
 
     `file` is written as output arrives, and is left at its end. Output beyond HEAD and TAIL bytes loses its middle, and
-    a note takes its place: a task may print without end. `close`, and leaving the context, wait until all output is
+    a note takes its place: a task may print without end. Of the secrets in `forms` neither the file nor an event has
+    one. `close`, and leaving the context, wait until all output is
     written.
     """
 
-    def __init__(self, file: IO[bytes], emit: Emit, event_id: str) -> None:
+    def __init__(self, file: IO[bytes], emit: Emit, event_id: str, forms: SecretForms | None = None) -> None:
         self._file = file
         self._emit = emit
         self._event_id = event_id
+        self._forms = forms
         self._received = 0
         self.writer = -1
 
@@ -58,12 +64,21 @@ class Tee:
 
     def _pump(self, reader: int) -> None:
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        masker = self._forms.masker() if self._forms is not None else None
         with open(reader, "rb", buffering=0) as pipe:
             while chunk := pipe.read(1 << 16):
-                self._keep(chunk)
-                self._emit(Output(id=self._event_id, text=decode(chunk)))
+                if masker is not None:
+                    chunk = masker.feed(chunk)
+                self._show(chunk, decode)
+        if masker is not None:
+            self._show(masker.finish(), decode)
         self._unroll_ring()
         self._file.flush()
+
+    def _show(self, chunk: bytes, decode: Callable[[bytes], str]) -> None:
+        if chunk:
+            self._keep(chunk)
+            self._emit(Output(id=self._event_id, text=decode(chunk)))
 
     def _keep(self, chunk: bytes) -> None:
         """Writes a chunk. After HEAD bytes the rest of the file is a ring of TAIL bytes."""

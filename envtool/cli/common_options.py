@@ -159,7 +159,8 @@ def common_options(*, json: bool = True, container: bool = True, short_file: boo
             ("--allow-secret",),
             metavar="NAME",
             multiple=True,
-            help="Allow builds a secret: NAME (its source is in the spec), NAME=env:VARIABLE or NAME=file:PATH.",
+            help="Give the project a secret: NAME=env:VARIABLE, NAME=file:PATH, or NAME (its variable, or the source "
+            "in a Dockerfile's `secrets:`).",
         ),
         option(
             ("--allow-pass",),

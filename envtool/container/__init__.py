@@ -15,7 +15,7 @@ enterable_init      pid 1 of a container that can be entered: serves such reques
 join                makes a container in the network, IPC or UTS namespace of another one
 rootfs              applies those operations: opens what they mount, makes the mounts, changes the root
 mounts              mount system calls
-extra_mounts        the operations that few containers need: caches, generated files, tmpfs, parts of other trees
+extra_mounts        the operations that few containers need: caches, texts, secrets, tmpfs, parts of other trees
 project_copy        copies the project where its owner or group cannot be mapped
 copy_files          copies files and trees inside a container
 userns              id maps of this machine's containers, and Python functions that run under them

@@ -1,6 +1,6 @@
-"""The operations of rootfs.py that few containers need: extra trees, caches, generated files, tmpfs, parts of other
-trees, copies in the project, and a project that can be written to. Imported only for a program that has one, before
-the root changes.
+"""The operations of rootfs.py that few containers need: extra trees, caches, generated files, secrets, tmpfs, parts of
+other trees, copies in the project, and a project that can be written to. Imported only for a program that has one,
+before the root changes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import errno
 import os
 import stat
 
-from envtool.container import copy_files, mounts, rootfs
+from envtool.container import copy_files, mounts, rootfs, userns
+from envtool.fs import passwd
 from envtool.fs.beneath import open_beneath
 from envtool.fs.rootpaths import resolve_in_root
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from envtool.container.rootfs import Maps, Operation, Rootfs
 
 _NOSUID_NODEV = mounts.NOSUID | mounts.NODEV
+_SPARE = 64 << 10  # bytes of a tmpfs for what is no content
 _MAX_COPY = 1 << 30  # bytes of a file that may be written to: its copy is in memory
 
 
@@ -118,6 +120,31 @@ def _apply_file(root: Rootfs, number: int, operation: Operation, descriptor: int
     os.unlink(staged)
 
 
+def _apply_secret(root: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
+    """Mount a file of a tmpfs that nothing else is in: the memory of other ephemeral writes may be a directory on a
+    disk.
+    """
+    _, target, name, content, (mode, uid, gid, owner) = operation
+    if owner == "user":
+        uid = gid = userns.TASK_UID
+    elif owner:
+        try:
+            user = passwd.find_user(owner, rootfs.read_etc_file("/etc/passwd"), rootfs.read_etc_file("/etc/group"))
+            uid, gid = user.uid, user.gid
+        except passwd.UnknownUserError:  # the step that runs as this user says so
+            pass
+    staged = f"/dev/.{name}"
+    os.mkdir(staged, 0o700)
+    mounts.attach(mounts.new_filesystem("tmpfs", _NOSUID_NODEV, mode="0700", size=str(len(content) + _SPARE)), staged)
+    with open(f"{staged}/secret", "xb") as file:
+        file.write(content)
+    _set_owner(f"{staged}/secret", mode, uid, gid)
+    rootfs.ensure_mount_point(target, root.made, directory=False)
+    mounts.attach(mounts.clone(f"{staged}/secret", _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
+    mounts.unmount(staged)  # the file is left, at its target alone
+    os.rmdir(staged)
+
+
 def _apply_peek(root: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
     _, target, name, tree, path, writable = operation
     source = resolve_in_root(tree, path)
@@ -166,12 +193,18 @@ def _apply_checkout(root: Rootfs, number: int, operation: Operation, descriptor:
 
 
 OPEN: dict[str, Callable[..., None]] = {"tree": _open_tree, "cache": _open_cache, "checkout": _open_checkout}
-MAKE: dict[str, Callable[..., int]] = {"tree": _make_tree, "file": _note_file, "peek": _look_at_peek}
+MAKE: dict[str, Callable[..., int]] = {
+    "tree": _make_tree,
+    "file": _note_file,
+    "secret": _note_file,
+    "peek": _look_at_peek,
+}
 APPLY: dict[str, Callable[..., None]] = {
     "tree": rootfs.attach,
     "copy": _apply_copy,
     "cache": _apply_cache,
     "file": _apply_file,
+    "secret": _apply_secret,
     "tmpfs": _apply_tmpfs,
     "peek": _apply_peek,
     "checkout": _apply_checkout,

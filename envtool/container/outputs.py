@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envtool.fs.directory import NewFile
+    from envtool.fs.masking import SecretForms
 
 _CHUNK = 1 << 18
 _FRAME = 1 << 16  # bytes of a frame's head: two paths and a few numbers
@@ -147,7 +148,7 @@ def _send_frame(pipe: int, frame: tuple[Any, ...], data: bytes = b"") -> None:
 class OutputReceiver:
     """Writes the stream below one directory. `owned`: everything is given to that directory's owner (the caller is
     root). `protected`: paths below it that are no outputs unless one of `patterns` is the very path. `limit`: bytes of
-    all files together.
+    all files together. An output that contains one of `secrets`, in a form that masking.py knows, is lost.
     """
 
     def __init__(
@@ -158,7 +159,13 @@ class OutputReceiver:
         protected: tuple[str, ...] = (),
         patterns: tuple[str, ...] = (),
         limit: int = 1 << 62,
+        secrets: tuple[bytes, ...] = (),
     ) -> None:
+        self._forms: SecretForms | None = None
+        if secrets:
+            from envtool.fs.masking import SecretForms
+
+            self._forms = SecretForms(secrets)
         self._root = OpenDirectory.open(directory)
         self._root.owner = self._root.owner if owned else None
         self._root.changes = PROCESS_CHANGES
@@ -252,7 +259,9 @@ class OutputReceiver:
     def _handle_frame(self, frame: tuple[object, ...], payload: bytes) -> None:
         kind, path = str(frame[0]), str(frame[1])[:_FRAME] if len(frame) > 1 else ""
         try:
-            if kind == "note":
+            if kind not in ("data", "end") and self._names_secret(frame):
+                self._abandon()
+            elif kind == "note":
                 self._note(path)
             elif kind in ("file", "directory", "link") and self._too_many(path):
                 self._abandon()
@@ -289,6 +298,16 @@ class OutputReceiver:
             self._note(text)
         else:
             self.lost = text
+
+    def _names_secret(self, frame: tuple[object, ...]) -> bool:
+        """Returns whether a path of a frame, or the target of its link, contains a secret. Such an output is lost, and
+        no message may have its name.
+        """
+        texts = "\n".join(str(value) for value in frame[1:3])
+        if self._forms is None or not self._forms.are_in(texts.encode("utf-8", "surrogateescape")):
+            return False
+        self.lost = self.lost or "an output has a secret in its name, and is not copied"
+        return True
 
     def _too_many(self, path: str) -> bool:
         """Count an entry. Returns whether there are too many."""
@@ -383,10 +402,27 @@ class OutputReceiver:
             return
         path, mode, mtime, size = self._attributes
         os.ftruncate(self._draft.fd, size)
+        if self._forms is not None and self._contains_secret(self._draft.fd, size):
+            self._abandon()
+            self.lost = self.lost or f"{path}: contains a secret, not copied; let the task leave it out"
+            return
         os.utime(self._draft.fd, ns=(mtime, mtime))
         self._draft.rename_to(path.rpartition("/")[2], mode & 0o777 | 0o600)
         self._paths.append(path)
         self._abandon()
+
+    def _contains_secret(self, descriptor: int, size: int) -> bool:
+        """Returns whether a whole file does: the frames may have come in any order."""
+        assert self._forms is not None
+        masker, position = self._forms.masker(), 0
+        while position < size and not masker.found:
+            data = os.pread(descriptor, _CHUNK, position)
+            if not data:
+                break
+            masker.feed(data)
+            position += len(data)
+        masker.finish()
+        return masker.found
 
     def _abandon(self) -> None:
         if self._draft is not None:
@@ -408,11 +444,21 @@ class OutputReceiver:
 
 
 def open_receiver(
-    directory: str, *, owned: bool, protected: tuple[str, ...], patterns: tuple[str, ...], limit: int
+    directory: str,
+    *,
+    owned: bool,
+    protected: tuple[str, ...],
+    patterns: tuple[str, ...],
+    limit: int,
+    secrets: tuple[bytes, ...] = (),
 ) -> OutputReceiver:
-    """Returns a receiver. Raises SandboxError where the directory cannot be opened."""
+    """Returns a receiver, which refuses outputs with one of `secrets`. Raises SandboxError where the directory cannot
+    be opened.
+    """
     try:
-        return OutputReceiver(directory, owned=owned, protected=protected, patterns=patterns, limit=limit)
+        return OutputReceiver(
+            directory, owned=owned, protected=protected, patterns=patterns, limit=limit, secrets=secrets
+        )
     except OSError as error:
         from envtool.container.kernel_errors import sandbox_error
 

@@ -6,7 +6,7 @@ so they may be below directories that only the caller can pass (/root, a 0700 ho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from envtool.container import seccomp, userns
 from envtool.container.rootfs_operations import KERNEL_FILES
@@ -71,6 +71,19 @@ class TextMount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretMount:
+    """A read-only file with a secret, in a tmpfs of its own: never on a disk (but for swap), and gone with the
+    container."""
+
+    target: str
+    content: bytes = field(repr=False)
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
+    owner: str = ""  # "user", "root", or a name or number as in `USER` of an image; empty: `uid` and `gid` say it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TmpfsMount:
     """An empty directory in memory. `size` in bytes; 0: half of the machine's memory."""
 
@@ -88,6 +101,9 @@ class PeekMount:
     path: str
     target: str
     writable: bool = False
+
+
+Mount: TypeAlias = "CacheMount | TextMount | SecretMount | TmpfsMount | PeekMount"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +179,7 @@ class Program:
     steps: tuple[ContainerStep, ...]
     binds: tuple[BindMount, ...] = ()  # after the project, in order
     extra_trees: tuple[ExtraTree, ...] = ()
-    mounts: tuple[CacheMount | TextMount | TmpfsMount | PeekMount, ...] = ()  # last, in order
+    mounts: tuple[Mount, ...] = ()  # last, in order
     project: ProjectMount | None = None
     joins: tuple[tuple[str, str], ...] = ()  # (directory of the root, path in the project where it is mounted too)
     # Indices of the root's lowers, top-most first, whose files below the project's target cover the project. Of the
@@ -185,6 +201,7 @@ class Program:
         str, ...
     ] = ()  # patterns relative to the project's target, copied out after the steps, also if one failed
     outputs_limit: int = OUTPUTS_LIMIT  # bytes of all outputs together; holes count as data
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)  # values that no output may contain
     sync: bool = True  # False: fsync and its kin do nothing (builds: the core syncs once at the end)
     vary: ContainerVariation | None = None
     limits: Mapping[str, Limit] = field(default_factory=dict)  # by name; that of "time" is `timeout`
@@ -272,6 +289,7 @@ class Program:
             "outputs_at": self.project.target if self.project else "/",
             "seccomp": plain,
             "seccomp_single": single,
+            **({"secrets": self.secrets} if self.secrets else {}),
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
             **({"watch": self.watch} if self.watch else {}),
             **({"limits": {name: tuple(limit) for name, limit in self.limits.items()}} if self.limits else {}),
@@ -289,13 +307,16 @@ def _step_dict(step: ContainerStep, env: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _mount_operation(mount: CacheMount | TextMount | TmpfsMount | PeekMount, number: int) -> Operation:
+def _mount_operation(mount: Mount, number: int) -> Operation:
     match mount:
         case CacheMount():
             owner = (mount.mode, mount.uid, mount.gid) if mount.fresh else None
             return ("cache", mount.target, mount.source, mount.readonly, owner)
         case TextMount():
             return ("file", mount.target, f"text{number}", mount.content, (mount.mode, mount.uid, mount.gid))
+        case SecretMount():
+            permissions = (mount.mode, mount.uid, mount.gid, mount.owner)
+            return ("secret", mount.target, f"secret{number}", mount.content, permissions)
         case TmpfsMount():
             return ("tmpfs", mount.target, mount.size)
         case PeekMount():

@@ -25,6 +25,7 @@ resolver  this machine's /etc/resolv.conf
 tree      layer trees, merged, read-only
 cache     a writable directory of the store
 file      a file with this content
+secret    a file with this content, in memory of its own
 tmpfs     an empty directory in memory of its own
 peek      a part of another tree
 """
@@ -107,6 +108,8 @@ def _details(kind: str, values: list[Any]) -> str:
             return f"from {source}, {'read-only' if readonly else 'writable'}"
         case "file", [_, content, (mode, uid, gid)]:
             return f"of {len(content)} bytes, {mode:04o}, of ids {uid}:{gid}"
+        case "secret", [_, _, (mode, uid, gid, owner)]:  # not even its size
+            return f"of a caller's secret, in memory, {mode:04o}, of {owner or f'ids {uid}:{gid}'}"
         case "tmpfs", [size]:
             return f"of {format_limit(size)}" if size else ""
         case "peek", [_, tree, path, writable]:

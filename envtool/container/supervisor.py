@@ -74,9 +74,8 @@ class Container:
 
             program["collect"] = outputs.send_outputs
             patterns, limit, owned = program["outputs"], program["outputs_limit"], ids.mode == "root"
-            receiver = outputs.open_receiver(
-                outputs_to, owned=owned, protected=protected, patterns=patterns, limit=limit
-            )
+            options = {"protected": protected, "patterns": patterns, "secrets": program.get("secrets", ())}
+            receiver = outputs.open_receiver(outputs_to, owned=owned, limit=limit, **options)
         if "watch" in program:
             from envtool.container import opened_files
 

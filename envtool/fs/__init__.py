@@ -12,5 +12,6 @@ trusted_paths   checks that nobody else can put another file in a path's place
 store_files     reads the store's own files, and writes its short files with a checksum
 hashing         hashes large files, and can be stopped
 globs           path patterns, matched in linear time
+masking         replaces secrets in output, and finds them in files
 sizes           parses and formats sizes
 """

@@ -50,6 +50,13 @@ class RunLayer(Kind):
             "type": "boolean",
             "default": False,
         },
+        "secrets": {
+            "description": "secrets of the spec that the commands get: never part of the layer; its key has only their"
+            " names, so that another value does not build it again",
+            "type": "array",
+            "examples": [["npm-token"]],
+            "items": {"type": "string", "minLength": 1},
+        },
         "in_place": {
             "description": "build in the project's place: tasks and layers above see the built files over the project,"
             " writable, and with times for which make, ninja and cargo do not build them again",
@@ -71,6 +78,7 @@ class RunLayer(Kind):
             "network": _network(request.options),
             "project": bool(request.inputs),
             **({"in_place": True} if _in_place(request.options) else {}),
+            **({"secrets": {**secrets}} if (secrets := _secrets(request.options)) else {}),
         }
 
     def in_project(self, request: Request, pins: Json) -> Mapping[str, str]:
@@ -79,13 +87,17 @@ class RunLayer(Kind):
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """Returns a recipe that runs the commands."""
-        from envtool.api import Call, Recipe, Run
+        from envtool.api import Call, Recipe, Run, Secret
 
         in_place, network = _in_place(request.options), _network(request.options)
         cwd = PROJECT if request.inputs or in_place else "/"
         steps = tuple(Run(command=command, cwd=cwd) for command in commands(_options(request.options)["run"]))
+        shown = tuple(
+            Secret(id=name, target=use["target"], env=use["env"], required=not use["optional"], from_caller=True)
+            for name, use in sorted(_secrets(request.options).items())
+        )
         if not in_place:
-            return Recipe(steps=steps, network=network, phase="running")
+            return Recipe(steps=steps, network=network, shown=shown, phase="running")
         from envtool.kinds import in_place_steps
 
         arguments = (INPUTS, max(0, request.epoch - DAY))
@@ -93,7 +105,7 @@ class RunLayer(Kind):
             Call(function=function, arguments=arguments)
             for function in (in_place_steps.before_commands, in_place_steps.after_commands)
         )
-        return Recipe(steps=(before, *steps, after), network=network, project=INPUTS, phase="running")
+        return Recipe(steps=(before, *steps, after), network=network, shown=shown, project=INPUTS, phase="running")
 
     def summary(self, request: Request, pins: Json) -> str:
         """Returns the number of commands, and whether they are built in place or impure."""
@@ -126,6 +138,12 @@ def _material(value: Json) -> list[Json]:
 def _options(options: Json) -> dict[str, Any]:
     # The options of a kind with siblings are always {name: value, **siblings}, and fit the schema.
     return cast("dict[str, Any]", options)
+
+
+def _secrets(options: Json) -> dict[str, Any]:
+    """Returns the place of each secret by its name: see spec/declared_secrets.py. A list of names has none yet."""
+    secrets = _options(options).get("secrets")
+    return secrets if isinstance(secrets, dict) else {}
 
 
 def _network(options: Json) -> bool:

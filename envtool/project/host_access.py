@@ -49,7 +49,8 @@ class HostPermissions:
     comes after, for hints. `said` is True if some of it was allowed on this command line, and so holds for this call
     alone."""
 
-    secrets: Mapping[str, str] = field(default_factory=dict)  # id -> "env:NAME", "file:/PATH"; "": the spec's source
+    # id -> "env:NAME", "file:/PATH", "command:LINE" (only in config.yaml); "": the spec's source
+    secrets: Mapping[str, str] = field(default_factory=dict)
     variables: tuple[str, ...] = ()  # names and globs that `pass:` may match even in an env with a network
     files: tuple[str, ...] = ()  # absolute real paths: files, and directories with everything in them
     called: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -208,6 +209,11 @@ class HostAccess:
         if source:
             raise self._secret_error(name, source)
         return None
+
+    def named_secret(self, name: str, source: str) -> bytes:
+        """Returns the content of a secret of `secrets:` from the source that the caller allows; `source` if they name
+        none. Raises UsageError (code secret-missing; those of `open`)."""
+        return self._read_callers_secret(name, self.allowed.secrets[name] or source)
 
     def lacking(self, name: str, source: str) -> tuple[str, str]:
         """Returns message and hint for a required secret that does not exist."""

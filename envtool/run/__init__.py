@@ -17,6 +17,7 @@ restore          Restores the log, the statement and the outputs of a cached res
 result           The Result of one task of one env
 result_cache     The local cache, the team's and none, behind one interface: find and store
 retries          Runs a task again after it has failed: its attempts, their events and their outputs
+secrets          Asks for the secrets of tasks and of their services before anything starts
 shared_results   Pulls results from the team cache and pushes them to it
 shutdown         How long an interrupted run waits for what is still running
 stack_contents   The packages of a stack, as the plugins report them, and its bill of materials

@@ -75,7 +75,7 @@ def prepare_task(call: TaskCall, stack: KnownStack, services: ServiceStacks = NO
     refusal: NotCacheable | None = None
     task_services.check_services(call.env, call.task, single_id=call.context.runner.single_id)
     try:
-        check_cacheable(call.env, stack, services)
+        check_cacheable(call.env, stack, services, call.task)
         project = take_snapshot(call.context)
         request = cacheable_request(call, stack, project, services)
     except NotCacheable as error:
@@ -84,11 +84,15 @@ def prepare_task(call: TaskCall, stack: KnownStack, services: ServiceStacks = NO
     return PreparedTask(call=call, stack=stack, request=request, snapshot=project, refusal=refusal, services=services)
 
 
-def check_cacheable(env: Env, stack: KnownStack, services: ServiceStacks = NO_SERVICES) -> None:
-    """Raises NotCacheable for a task that reaches what no digest covers: the network, or files of this machine that
-    could not be read."""
+def check_cacheable(
+    env: Env, stack: KnownStack, services: ServiceStacks = NO_SERVICES, task: Task | None = None
+) -> None:
+    """Raises NotCacheable for a task that reaches what no digest covers: the network, secrets (a digest of one could be
+    guessed), or files of this machine that could not be read."""
     if env.has_outside:
         raise NotCacheable("it has a network")
+    if (task is not None and task.secrets) or any(service.secrets for service in services.services):
+        raise NotCacheable("it has a secret")
     for each in (stack, *services.stacks):
         if reason := host_inputs.unseen_reason(each):
             raise NotCacheable(reason)

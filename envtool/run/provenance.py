@@ -269,6 +269,7 @@ def _internal_parameters(
     return {
         **({"allow": [*env.allow]} if env.allow else {}),
         **({"services": beside} if beside else {}),
+        **({"secrets": names} if (names := _secret_names(task, services)) else {}),
         "architecture": arch,
         "commands": [[*command.words()] for command in task.commands],
         "network": env.network,
@@ -279,6 +280,12 @@ def _internal_parameters(
         "variables": {**env.set},
         "workdir": env.workdir,
     }
+
+
+def _secret_names(task: Task, services: Sequence[ServiceRequest]) -> list[Json]:
+    """Returns the names of the secrets that a task or its services have."""
+    uses = {use.name for use in task.secrets}
+    return [*sorted(uses.union(place.name for service in services for place in service.secrets))]
 
 
 def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:

@@ -13,7 +13,7 @@ from envtool.build.tee import Tee
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
 from envtool.project import rundir, source_files
-from envtool.run import task_container, task_git, task_services
+from envtool.run import secrets, task_container, task_git, task_services
 from envtool.run.host_inputs import HostInputs
 from envtool.run.prepared_task import PreparedTask
 from envtool.run.task_request import TaskRequest, TaskResult
@@ -31,6 +31,7 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
     Raises SandboxError if there can be no container, ServiceError if a service was not ready; every other failure is in
     the result."""
     call, context = task.call, task.call.context
+    secrets.read_for_tasks([(call.env, call.task)], context)
     with task_git.provide_git(context) as git:
         project = ServiceProject(
             root=context.root,
@@ -65,20 +66,21 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
 def _run_tracked(
     task: PreparedTask, reach: HostInputs | None, project: ServiceProject, group: ServiceGroup | None = None
 ) -> TaskResult:
-    call, request, stack = task.call, task.request, task.built
+    call, request, stack, context = task.call, task.request, task.built, task.call.context
     event_id, lines = call.event_id, list[str]()
-    with track_work(call.context.emit, event_id, "task", request.task, env=request.env) as work:
+    with track_work(context.emit, event_id, "task", request.task, env=request.env) as work:
         try:
             ended, output = _run(task, stack, event_id, reach, project, group)
             if ended.status and not ended.interrupted:
-                lines = _describe_network(task, ended, output, group)
+                lines = [context.secrets().mask(line) for line in _describe_network(task, ended, output, group)]
         except EnvtoolError as error:
             work.detail = error.message
             raise
         work.status, work.outputs = ended.status, ended.outputs
         work.memory, work.cpu_seconds, work.written = ended.memory, ended.cpu_seconds, ended.written
         work.limit = limit_messages.limit_name(ended)
-        work.outcome, work.detail = _outcome(ended, request, group.failure if group else None)
+        work.outcome, detail = _outcome(ended, request, group.failure if group else None)
+        work.detail = context.secrets().mask(detail)
         if remedy := limit_messages.describe_remedy(ended, request.limits):
             lines.append(remedy)
         elif work.outcome == "failed":
@@ -122,9 +124,10 @@ def _run(
         group.member(default_route=True) if group else nullcontext() as place,
     ):
         program = task_container.make_program(
-            request, stack, project=project, scratch=scratch, allowed=context.allowed, place=place
-        )
-        with _log(call.log) as file, Tee(file, context.emit, event_id) as tee:
+            request, stack, project=project, scratch=scratch, allowed=context.allowed, place=place,
+            secrets=context.secrets(),
+        )  # fmt: skip
+        with _log(call.log) as file, Tee(file, context.emit, event_id, context.secrets().forms()) as tee:
             ended = context.runner.run(
                 program,
                 stdout=tee.writer,

@@ -21,6 +21,7 @@ from envtool.services.service_container import stack_layers
 from envtool.store import layers
 
 if TYPE_CHECKING:
+    from envtool.build.secret_values import SecretValues
     from envtool.services.pod_place import PodPlace
     from envtool.services.service_container import ServiceProject
     from envtool.services.service_request import ServiceRequest
@@ -95,6 +96,7 @@ def make_request(
         produced=env.produced,
         services=services,
         allow=env.allow,
+        secrets=tuple(use.place for use in task.secrets) if task else (),
     )
 
 
@@ -106,9 +108,11 @@ def make_program(
     scratch: str = "",
     allowed: host_access.HostPermissions = NO_PERMISSIONS,
     place: PodPlace | None = None,
+    secrets: SecretValues | None = None,
 ) -> Program:
     """Returns the container of a request on this machine: `stack` are its layers here, `project` is the
-    project, `scratch` the directory for writes on disk, `place` its place in the pod of its services."""
+    project, `scratch` the directory for writes on disk, `place` its place in the pod of its services, `secrets` has the
+    values of its secrets."""
     reaches_outside = request.network or request.allow
     variables, binds, texts = host_network_access(allowed, proxies=request.network) if reaches_outside else ({}, (), ())
     return Program(
@@ -120,14 +124,24 @@ def make_program(
         ),
         **project_mounts([made.resolved for made in stack.layers]),
         produced=request.produced,
-        mounts=(*texts, *project.peeks, *(place.mounts if place else ())),
-        env={**variables, **(place.extend_variables(request.variables) if place else request.variables)},
+        mounts=(
+            *texts,
+            *project.peeks,
+            *(place.mounts if place else ()),
+            *(secrets.mounts(request.secrets, request.user) if secrets is not None else ()),
+        ),
+        env={
+            **variables,
+            **(place.extend_variables(request.variables) if place else request.variables),
+            **(secrets.variables(request.secrets) if secrets is not None else {}),
+        },
         network=request.network,
         user=request.user,
         timeout=request.timeout,
         limits=request.limits,
         outputs=request.outputs,
         outputs_limit=request.outputs_limit or OUTPUTS_LIMIT,
+        secrets=secrets.all_values() if secrets is not None and request.outputs else (),
         watch=project.watch,
         hostname=place.hostname if place else HOSTNAME,
         address=place.address if place else LOCAL_ADDRESS,

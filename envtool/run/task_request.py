@@ -15,7 +15,7 @@ from typing import Literal
 from envtool import keys
 from envtool.events import Outcome, TaskAttempt
 from envtool.lazy_dataclass import dataclass, field
-from envtool.model import Json, Limit, Limits
+from envtool.model import Json, Limit, Limits, SecretPlace
 from envtool.services.service_request import ServiceRequest, TaskLayer
 
 __all__ = ["TaskLayer", "TaskRequest", "TaskResult", "hash_value"]
@@ -51,10 +51,16 @@ class TaskRequest:
     produced: tuple[str, ...] = ()  # patterns of the outputs of all tasks of the project
     services: tuple[ServiceRequest, ...] = ()  # that run beside it, needed ones first
     allow: tuple[str, ...] = ()  # "host:port" outside that it and its services may connect to
+    secrets: tuple[SecretPlace, ...] = ()
 
     def document(self) -> dict[str, Json]:
         """Returns all that decides the result (keys.result_document). Limits of time, memory and the like do not:
-        they only decide whether there is one."""
+        they only decide whether there is one. Secrets are in it by name: a result that has one is never stored
+        (decision 0152)."""
+        document = self._document()
+        return {**document, "secrets": [[*place] for place in self.secrets]} if self.secrets else document
+
+    def _document(self) -> dict[str, Json]:
         passed = {*self.passed}
         return keys.result_document(
             stack=[[layer.diff_id, layer.key] for layer in self.stack],
@@ -96,7 +102,9 @@ class TaskRequest:
         stack = tuple(TaskLayer(*layer) for layer in fields["stack"])
         services = tuple(ServiceRequest.from_fields(service) for service in fields["services"])
         limits = {name: Limit(*limit) for name, limit in fields["limits"].items()}
-        return cls(**{**fields, **lists, "limits": limits, "commands": commands, "stack": stack, "services": services})
+        secrets = tuple(SecretPlace(*place) for place in fields["secrets"])
+        values = {"commands": commands, "stack": stack, "services": services, "limits": limits, "secrets": secrets}
+        return cls(**{**fields, **lists, **values})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ def _explain(
         used = used_services(env, task)
         services = ServiceStacks(used, tuple(_known_stack(service.env.name, graph, states) for service in used))
         try:
-            prepared_task.check_cacheable(env, known_stack, services)
+            prepared_task.check_cacheable(env, known_stack, services, task)
             document = prepared_task.cacheable_request(call, known_stack, project, services).document()
         except NotCacheable as error:
             never = error.reason

@@ -79,7 +79,7 @@ class ServiceGroup:
             exits.callback(self._pod.close, wait=False)
             end = self._pod.open_end()
             exits.callback(os.close, end)
-            self._pump = exits.enter_context(LogPump())
+            self._pump = exits.enter_context(LogPump(context.secrets().forms))
             self._pump.watch(context.cancel.reader, self._interrupt)
             self._pump.watch(end, self._on_lost_pod)
             self._site = ReplicaSite(
@@ -92,6 +92,7 @@ class ServiceGroup:
                 open_log=self._open_log,
                 open_scratch=partial(group_values.open_scratch, context),
                 changed=self._on_change,
+                secrets=context.secrets(),
             )
             self._exits = exits.pop_all()
         return self

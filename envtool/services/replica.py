@@ -21,6 +21,7 @@ from envtool.store.disk_errors import to_envtool_error
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from envtool.build.secret_values import SecretValues
     from envtool.container.messages import Exit
     from envtool.container.runner import Runner, StartedContainer, StartedPod
     from envtool.services.replica_log import LogPump, ReplicaLog
@@ -49,6 +50,7 @@ class ReplicaSite(NamedTuple):
     open_log: Callable[[str], ReplicaLog]  # by the replica's name
     open_scratch: Callable[[str], AbstractContextManager[str]]  # "memory" or "disk" -> its directory
     changed: Callable[[Replica], None]  # called by any thread after each change of `stage`
+    secrets: SecretValues | None = None  # the values of the services' secrets
 
 
 class Replica:
@@ -218,7 +220,7 @@ class Replica:
             member = site.pod.add_member(self.name, self.request.name)
             exits.callback(self._leave_pod)
             self.address = member.address
-            program = make_service_program(self.service, site.see_project(), member, scratch)
+            program = make_service_program(self.service, site.see_project(), member, scratch, site.secrets)
             self._log.begin(MAX_WAITING if any(check.how == "log" for check in self.request.ready) else 0)
             writer, drained = site.pump.open(self._log.feed)
             with site.pod.namespaces(self.name) as joins:

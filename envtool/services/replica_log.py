@@ -9,7 +9,10 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from envtool.fs.masking import Masker, SecretForms
 
 LIMIT = 16 << 20  # bytes of a file
 KEPT = 4 << 20  # bytes at its end that are kept when it reaches LIMIT
@@ -101,13 +104,15 @@ class ReplicaLog:
 
 
 class LogPump:
-    """The thread that reads the output of the replicas, and watches other descriptors. A context."""
+    """The thread that reads the output of the replicas, and watches other descriptors. A context. What it hands on has
+    none of the secrets that `forms` returns when a pipe is opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, forms: Callable[[], SecretForms | None] = lambda: None) -> None:
+        self._forms = forms
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
-        self._readers: dict[int, tuple[Listener, threading.Event]] = {}
+        self._readers: dict[int, tuple[Listener, Masker | None, threading.Event]] = {}
         self._watched: dict[int, Callable[[], None]] = {}
         self._dropped: list[threading.Event] = []
         self._is_ending = False
@@ -130,9 +135,9 @@ class LogPump:
     def open(self, feed: Listener) -> tuple[int, threading.Event]:
         """Returns the writing end of a new pipe, and an event that is set when its whole content has been read."""
         reader, writer = os.pipe2(os.O_CLOEXEC)
-        done = threading.Event()
+        done, forms = threading.Event(), self._forms()
         with self._lock:
-            self._readers[reader] = (feed, done)
+            self._readers[reader] = (feed, forms.masker() if forms is not None else None, done)
         self._epoll.register(reader, select.EPOLLIN)
         return writer, done
 
@@ -164,15 +169,16 @@ class LogPump:
     def _close_dropped(self) -> None:
         with self._lock:
             dropped, self._dropped = self._dropped, []
-            readers = [reader for reader, (_, done) in self._readers.items() if done in dropped]
+            readers = [reader for reader, (*_, done) in self._readers.items() if done in dropped]
         for reader in readers:
             self._close(reader)
 
     def _read(self, reader: int) -> None:
-        feed, done = self._readers[reader]
+        feed, masker, done = self._readers[reader]
         data = os.read(reader, _CHUNK)
         if data:
-            feed(data)
+            if shown := masker.feed(data) if masker is not None else data:
+                feed(shown)
             return
         self._close(reader)
         done.set()
@@ -180,5 +186,7 @@ class LogPump:
     def _close(self, reader: int) -> None:
         self._epoll.unregister(reader)
         with self._lock:
-            del self._readers[reader]
+            feed, masker, _ = self._readers.pop(reader)
         os.close(reader)
+        if masker is not None and (held := masker.finish()):
+            feed(held)

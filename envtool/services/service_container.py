@@ -29,6 +29,7 @@ from envtool.model import Command, Json, Service, Where
 from envtool.services.service_request import PublishedPort, ReadyProbe, ServiceRequest, TaskLayer
 
 if TYPE_CHECKING:
+    from envtool.build.secret_values import SecretValues
     from envtool.container.pod import Member
 
 # A line for the shell that is one simple command (POSIX, XCU 2.9.1): no operator, no command substitution, no
@@ -118,6 +119,7 @@ def make_service_request(
         kernel=os.uname().release if mounts_host else "",
         unneeded=service.unneeded,
         localhost=_localhost(service, ports),
+        secrets=tuple(use.place for use in service.secrets),
     )
 
 
@@ -245,9 +247,15 @@ def _problem(where: Where, message: str, hint: str, *, code: str) -> SpecError:
 # ---- the container ---------------------------------------------------------------------------------------------------
 
 
-def make_service_program(service: LocalService, project: ServiceProject, member: Member, scratch: str = "") -> Program:
+def make_service_program(
+    service: LocalService,
+    project: ServiceProject,
+    member: Member,
+    scratch: str = "",
+    secrets: SecretValues | None = None,
+) -> Program:
     """Returns the container of one replica, whose place in the pod is `member`. `scratch` is the directory for its
-    writes on disk."""
+    writes on disk, `secrets` has the values of its secrets."""
     request, stack = service.request, service.stack
     is_user: Literal["root", "user"] = "user" if request.user == "user" else "root"
     named = request.user if request.user not in ("user", "root") else ""
@@ -262,8 +270,9 @@ def make_service_program(service: LocalService, project: ServiceProject, member:
             *(project.peeks if request.project else ()),
             *pod_mounts(),
             *(TextMount(target=path, content=text.encode()) for path, text in request.files.items()),
+            *(secrets.mounts(request.secrets, request.user) if secrets is not None else ()),
         ),
-        env=request.variables,
+        env={**request.variables, **(secrets.variables(request.secrets) if secrets is not None else {})},
         user=is_user,
         hostname=member.name,
         address=member.address,

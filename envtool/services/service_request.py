@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
 from envtool.lazy_dataclass import dataclass, field
-from envtool.model import Json, Limit, Limits
+from envtool.model import Json, Limit, Limits, SecretPlace
 
 
 class TaskLayer(NamedTuple):
@@ -78,10 +78,15 @@ class ServiceRequest:
     kernel: str = ""  # its release, if the stack mounts this machine's system
     unneeded: tuple[str, ...] = ()  # services that its command or variables name, and that it does not need: for hints
     localhost: tuple[int, ...] = ()  # the ports that are at the loopback of tasks, too
+    secrets: tuple[SecretPlace, ...] = ()
 
     def document(self) -> dict[str, Json]:
         """Returns all fields that decide the result of a task beside the service. Its place in the spec, the time that
         it may take to start and to stop, its limits, and its ports on this machine do not."""
+        document = self._document()
+        return {**document, "secrets": [[*place] for place in self.secrets]} if self.secrets else document
+
+    def _document(self) -> dict[str, Json]:
         return {
             "name": self.name,
             "stack": [[layer.diff_id, layer.key] for layer in self.stack],
@@ -120,7 +125,9 @@ class ServiceRequest:
         )
         publish = tuple(PublishedPort(*port) for port in fields["publish"])
         limits = {name: Limit(*limit) for name, limit in fields["limits"].items()}
-        return cls(**{**fields, **texts, "limits": limits, "stack": stack, "ready": ready, "publish": publish})
+        secrets = tuple(SecretPlace(*place) for place in fields["secrets"])
+        values = {"limits": limits, "stack": stack, "ready": ready, "publish": publish, "secrets": secrets}
+        return cls(**{**fields, **texts, **values})
 
     def changed_fields(self, other: ServiceRequest) -> tuple[str, ...]:
         """Returns the names of the fields in which another request differs, but for those that only messages have:

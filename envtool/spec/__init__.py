@@ -1,6 +1,7 @@
 """Reads a spec: the text of envtool.yaml -> a Spec. Pure: it reads the project only through an `api.Project`.
 
 declarations   checks declared bases and layers, and renders them for one env
+declared_secrets reads `secrets:`, and those that tasks, services and layers name
 docs           writes docs/reference.md from the schema; a test keeps the page up to date
 envs           expands one env of the file into `Env`s, one for each point of its matrix
 hints          finds the hint for a wrong key or value: an example, the right place, or the right name
@@ -17,7 +18,7 @@ select_envs    finds the envs that names and patterns on a command line mean
 service_hosts  finds the hosts that a service's command and variables name
 service_kinds  asks a plugin what the kind of a service stands for
 service_reader reads the declared services, and renders those that each env uses
-service_schema the JSON Schema of a service's own keys
+service_schema the JSON Schema of a service's own keys, and of `secrets:`
 service_values reads ports, checks, signals and prepare commands of a service, and `network: {allow:}`
 tasks          reads the tasks of one env
 template       renders Jinja2 templates in one scalar, within limits

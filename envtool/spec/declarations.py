@@ -55,6 +55,8 @@ class LoadContext:
     layers: dict[str, DeclaredLayer] = field(default_factory=dict)
     known_bases: dict[str, YamlNode | None] = field(default_factory=dict)  # also those whose declaration is wrong
     known_layers: dict[str, YamlNode | None] = field(default_factory=dict)
+    known_secrets: dict[str, YamlNode | None] = field(default_factory=dict)
+    secrets: dict[str, YamlNode] = field(default_factory=dict)  # the declared secrets
     ready_bases: dict[int, BaseSpec] = field(default_factory=dict)  # those without templates, by id of DeclaredLayer
     ready_layers: dict[int, LayerSpec] = field(default_factory=dict)
     inline: dict[int, tuple[YamlNode, DeclaredLayer]] = field(
@@ -277,6 +279,10 @@ def _options(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, so
         if not work.fits(keys, value, node, (sort, declared.name), kind.name):
             return options
     _check_options(work, declared, options, sort)
+    if kind.name == "run" and isinstance(options, dict) and "secrets" in options:
+        from envtool.spec.declared_secrets import layer_options  # few specs have secrets
+
+        return layer_options(work, options, declared.node, scope)
     return options
 
 

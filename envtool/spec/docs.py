@@ -40,6 +40,8 @@ def reference(registry: PluginRegistry) -> str:
     cache = definitions["cache"]["properties"]
     text = "Under `cache:` at the top. [cache.md](cache.md) says how to set it up, and what is trusted."
     parts += _section("The team cache", text, cache, root, required=("registry",))
+    text = "Under `secrets:` by name. [security.md](security.md#secrets) says what is masked, and what is not."
+    parts += _section("A secret", text, definitions["secret"]["properties"], root)
     env = definitions["env"]["properties"]
     own = {key: value for key, value in env.items() if key in ENV_KEYS}
     parts += _section("An env", "Under `envs:` by name; `defaults:` has the same keys but `extends`.", own, root)

@@ -359,6 +359,11 @@ def _declare(work: LoadContext, files: list[_LoadedFile], groups: list[_Group]) 
                 layer = declare_layer(work, name, value, key)
                 if layer is not None:
                     work.layers[name] = layer
+        for name, value, key in _entries(loaded, "secrets"):
+            from envtool.spec.declared_secrets import declare_secret  # few specs have secrets
+
+            if _check_new_name(work, "secret", name, key, work.known_secrets):
+                declare_secret(work, name, value)
     work.has_language = any(
         "language" in fields
         for fields in (

@@ -17,7 +17,7 @@ from envtool.spec.plugin_keys import SubdirectoryProject
 from envtool.spec.scalar_types import resolve_project_path
 from envtool.spec.service_kinds import check_options, draft_service, find_kind
 from envtool.spec.service_schema import READY_KEYS, RESTARTS
-from envtool.spec.tasks import make_command
+from envtool.spec.tasks import make_command, make_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,6 +60,10 @@ def render_service(work: LoadContext, point: EnvPoint, needs: tuple[str, ...]) -
         _check_command(work, node, point, service)
     _check_once(work, node, point, service)
     _check_localhost(work, node, point, service)
+    if service.secrets and service.prepare is not None:
+        hint = "let the commands of `prepare` work without it, in a service of their own; or remove `prepare`"
+        message = f"{point.label} has secrets, and its prepared state would be a layer that may contain them"
+        work.problems.add(node.key("secrets"), message, code="unsupported", hint=hint)
     return replace(service, needs=needs)
 
 
@@ -114,6 +118,7 @@ def _service(work: LoadContext, node: YamlNode, point: EnvPoint, stack: Env, dra
         files=draft.files if draft is not None else {},
         limits=render_limits(work.problems, (node.get("limits"),), lambda value: work.text(value, scope)),
         localhost=localhost is not None and localhost.value is True,
+        secrets=make_secrets(work, node.get("secrets"), scope, label),
     )
 
 

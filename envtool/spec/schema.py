@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envtool.spec import limits, scalar_types
-from envtool.spec.service_schema import names, service_definitions, service_keys
+from envtool.spec.service_schema import names, secret_definition, secrets_section, service_definitions, service_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,7 @@ def schema(registry: PluginRegistry) -> dict[str, Json]:
                 "examples": [{"base": {"debian": "bookworm"}}],
                 "$ref": "#/$defs/defaults",
             },
+            "secrets": secrets_section(),
             "services": _services(),
             "envs": _named_mapping("Environments by name.", "env", {"unit": {"tasks": {"test": "pytest"}}}),
             "include": {
@@ -181,6 +182,7 @@ def _definitions() -> dict[str, Json]:
     text: Json = {"type": ["string", "integer"]}
     return {
         "cache": _cache(),
+        "secret": secret_definition(),
         "strings": {"type": "array", "items": {"type": "string", "minLength": 1}},
         "variables": {
             "type": "object",
@@ -273,6 +275,7 @@ def _long_task() -> Json:
                 "enum": ["user", "root"],
             },
             "services": names("Services that run beside it, besides those of its env.", "db"),
+            "secrets": names("Secrets that its commands get, by their names under `secrets:`.", "npm-token"),
         },
         "required": ["run"],
         "additionalProperties": False,

@@ -13,7 +13,7 @@ from envtool.spec.template import is_arguments, is_template, uses_args
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from envtool.model import Limits
+    from envtool.model import Limits, SecretUse
     from envtool.spec.declarations import LoadContext
     from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
@@ -60,6 +60,7 @@ def make_tasks(
                 user=_user(work, fields.get("user"), scope) or user or USERS[0],
                 retries=_retries(fields.get("retries")),
                 limits=own_limits,
+                secrets=make_secrets(work, fields.get("secrets"), scope, f"task `{verb}`"),
                 uses_args=any(uses_args(text) for text in _command_texts(run)),
             )
         )
@@ -79,6 +80,15 @@ def _limits(
 
 def _render_limits(work: LoadContext, nodes: tuple[YamlNode | None, ...], scope: Scope) -> Limits:
     return render_limits(work.problems, nodes, lambda node: work.text(node, scope))
+
+
+def make_secrets(work: LoadContext, node: YamlNode | None, scope: Scope, label: str) -> tuple[SecretUse, ...]:
+    """Returns the secrets that a task or service (`label`) names. Notes all errors."""
+    if node is None:
+        return ()
+    from envtool.spec.declared_secrets import render_secrets  # few specs have secrets
+
+    return render_secrets(work, node, scope, label)
 
 
 def render_duration(work: LoadContext, node: YamlNode | None, scope: Scope) -> float | None:

@@ -17,6 +17,7 @@ extract_tree         finds and makes the directories of an extracted tree, and n
 fetch_by_integrity   downloads files that are known by another hash than sha256
 fetch_pool           runs transfers in parallel, and emits their progress
 fetch_sources        lists the places that a pinned file may come from
+find_secret          looks for secrets in a captured tree
 garbage              finds and removes files that no process will read again
 gc                   runs one garbage collection: takes the inventory, decides, removes
 history              reads earlier builds and earlier questions from the store

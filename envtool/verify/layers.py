@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from envtool.api import Secret
 from envtool.build import resolution
 from envtool.build.context import Context
 from envtool.build.fetch_files import fetch_layer_files
 from envtool.build.scheduler import Scheduler
 from envtool.build.site import ContainerSite
-from envtool.build.stack import Parents, StoredLayer
-from envtool.errors import Interrupted, SpecError
+from envtool.build.stack import Parents, ResolvedNode, StoredLayer
+from envtool.errors import BuildError, Interrupted, SpecError
 from envtool.events import Finished, Output, Started
 from envtool.fs.beneath import project_identity
 from envtool.lazy_dataclass import dataclass
@@ -114,6 +115,7 @@ def _build_twice(
     result: VerifyResult, made: StoredLayer, parents: Parents, verification: VerifyContext, event_id: str
 ) -> VerifyResult:
     context, resolved = verification.context, made.resolved
+    _check_without_secrets(resolved)
     with ExitStack() as stack:
         stack.enter_context(layers.hold_layers(context.store, [*parents.layers, made.layer]))
         fetch_layer_files(
@@ -151,6 +153,17 @@ def _build_twice(
         )
         trees = [os.path.join(directory, "tree") for directory in directories]
         return compare_diff_ids(result, trees, made.layer.tree, verification)
+
+
+def _check_without_secrets(resolved: ResolvedNode) -> None:
+    """Raises BuildError for a layer that is built with a secret of the caller."""
+    shown = resolved.node.kind.build(resolved.request, resolved.pins).shown
+    if any(isinstance(mount, Secret) and mount.from_caller for mount in shown):
+        raise BuildError(
+            f"{resolved.node.subject} `{resolved.request.name}` is built with a secret, which goes to no second build",
+            code="verify-secret",
+            hint="let a layer without secrets have what is to be verified",
+        )
 
 
 def wait_for_clock(side: VariationSide, library: str, context: Context) -> None:

@@ -106,6 +106,12 @@ def _run_twice(
 def _check_alone(env: Env, task: Task) -> None:
     """Raises BuildError for a task that needs more than its own container: what others answer is not the same twice,
     and no difference of the outputs would say whether the task is why."""
+    if task.secrets:
+        raise BuildError(
+            f"task `{task.name}` of env `{env.name}` has a secret, which goes to no second build: it is not verified",
+            code="verify-secret",
+            hint="let a task without secrets make the outputs",
+        )
     if not task_services.needs_pod(env, task):
         return
     if services := used_services(env, task):

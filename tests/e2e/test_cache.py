@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from envtool.fs.masking import SecretForms
 from envtool.net.oci import reference
 from envtool.net.oci.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST, sha256_digest
 from envtool.net.oci.registry import RegistryClient
@@ -131,6 +132,45 @@ def test_two_users_and_a_lock(base, registry):
         done = third.envtool("test", "--json")
         assert done.status == 0, done.said
         assert set(outcomes(done).values()) == {"built"}
+
+
+@AS_ROOT
+def test_a_secret_is_neither_in_the_registry_nor_needed_for_a_layer_from_it(base, registry):
+    """With everything shared that may be: impure layers and results."""
+    value = b"canary-31c7 $x 'in' the registry"
+    root = calling("root")
+    with fresh_place(root) as first, fresh_place(root) as second:
+        for place in (first, second):
+            project(place, base, registry.host, "team/secrets", {}, results=True, network=True)
+            spec = (place.project / "envtool.yaml").read_text()
+            lines = [line for line in spec.splitlines() if not line.startswith(("version", "layers", "envs"))]
+            lines += [
+                "secrets: {token: {}}",
+                (
+                    "layers: {l: {run: 'mkdir -p /opt; while read -r x; do echo got it > /opt/l; done < /run/secrets/token;"
+                    " cat /run/secrets/token', secrets: [token]}}"
+                ),
+                (
+                    "envs: {unit: {base: tiny, layers: [l], tasks: {test: {run: 'cat /opt/l /run/secrets/token',"
+                    " secrets: [token]}, plain: cat /opt/l}}}"
+                ),
+            ]
+            place.spec("\n".join(lines) + "\n")
+            place.write("token", value + b"\n", at=place.top)
+        give = ("--allow-secret", "token=file:../token")
+        done = first.envtool("test", "--json", *give)
+        assert done.status == 0, done.said
+        assert outcomes(done)["l"] == "built"
+        assert done.log().endswith("got it\n***\n")
+        assert said(done)[-1].startswith("2 pushed"), "the layers, and no result"
+        done = second.envtool("run", "plain", "--json")
+        assert done.status == 0, done.said
+        assert outcomes(done)["l"] == "pulled"
+        forms = SecretForms([value])
+        for top in (registry.data, first.store, second.store, first.project, second.project):
+            for path in top.rglob("*"):
+                if path.is_file() and not path.is_symlink():
+                    assert not forms.are_in(path.read_bytes()), path
 
 
 @AS_ROOT

@@ -182,6 +182,8 @@ class ServiceManager:
     def _take(self, order: UpOrder) -> LoadedServices:
         """Loads the services of an order. From then on, new containers see the project as this order says."""
         loaded = self._load(order, self._cancel)
+        if self._group is not None:  # which has the secrets of the first order
+            self._group.setting.context.secrets().take(loaded.context.secrets())
         if order.writable and self._guard is None:
             self._checkout = Checkout(loaded.context.root, loaded.files)
             self._checkout.prepare()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envtool.build import tee
+from envtool.fs.masking import SecretForms
 from envtool.store import record_results
 from tests.depth import examples
 
@@ -45,3 +47,18 @@ def test_beginning_and_end_stay(tmp_path_factory, pieces):
 def test_what_is_kept_can_be_remembered(monkeypatch):
     monkeypatch.undo()
     assert tee.HEAD + tee.TAIL + 200 <= record_results.MAX_LOG_SIZE
+
+
+def test_secrets_are_in_neither_log_nor_event_however_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(tee, "HEAD", 1000)
+    monkeypatch.setattr(tee, "TAIL", 1000)
+    events = []
+    forms = SecretForms([b"hunter2-hunter2"])
+    with open(tmp_path / "log", "w+b") as file, tee.Tee(file, events.append, "x", forms) as out:
+        for byte in b"is hunter2-hunter2\nand hun":
+            os.write(out.writer, bytes([byte]))
+            time.sleep(0.001)
+        out.close()
+        assert out.text() == "is ***\nand hun"
+    assert "".join(event.text for event in events) == "is ***\nand hun"
+    assert (tmp_path / "log").read_bytes() == b"is ***\nand hun"

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from envtool.fs.masking import SecretForms
 from envtool.services import replica_log
 from envtool.services.replica_log import LogPump, ReplicaLog
 
@@ -124,3 +125,18 @@ def test_one_thread_reads_for_all():
     for descriptor in (left, reader, writer):
         os.close(descriptor)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_is_handed_on_has_no_secret():
+    """Neither where it is split, nor what is held back when a replica ends, nor in the output of `ready:` commands, which
+    comes by another pipe."""
+    forms, got = SecretForms([b"hunter2-hunter2"]), []
+    with LogPump(lambda: forms) as pump:
+        for pieces in ([b"a hunter2-", b"hunter2 b\n"], [b"c hunter2-hunt"]):
+            writer, done = pump.open(got.append)
+            for piece in pieces:
+                os.write(writer, piece)
+                threading.Event().wait(0.05)
+            os.close(writer)
+            assert done.wait(10)
+    assert b"".join(got) == b"a *** b\nc hunter2-hunt"

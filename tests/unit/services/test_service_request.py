@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.errors import SpecError
-from envtool.model import Command, Limit
+from envtool.model import Command, Limit, SecretPlace
 from envtool.services.service_container import (
     LocalService,
     ServiceProject,
@@ -48,6 +48,7 @@ REQUESTS = st.builds(
     produced=TEXTS,
     unneeded=TEXTS,
     localhost=st.lists(st.integers(1, 65535), max_size=2).map(tuple),
+    secrets=st.lists(st.builds(SecretPlace, name=TEXT, target=TEXT, env=TEXT), max_size=2).map(tuple),
 )  # fmt: skip
 ONE = ServiceRequest(name="db", where="envtool.yaml:3:3", stack=(TaskLayer("d1"),), command=("run",), variables={})
 # What each field may become, and whether it decides the result of a task.
@@ -79,6 +80,7 @@ CHANGES = {
     "kernel": ("6.1", True),
     "localhost": ((80,), True),
     "unneeded": (("x",), False),
+    "secrets": ((SecretPlace("token", "/run/secrets/token", ""),), True),
 }
 
 

@@ -119,7 +119,7 @@ def execute(
 
 
 def _note_running_services(project: OpenProject, env: Env, emit: Emit) -> None:
-    """Says that a command is in no network with the services that `up` runs, if it runs any."""
+    """Notes that a command cannot reach the services that `envtool up` runs, if it runs any."""
     if not project.spec.services:
         return
     from envtool.services.up.project_state import ProjectState

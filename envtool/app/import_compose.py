@@ -1,4 +1,4 @@
-"""Takes a compose file over: `import compose`."""
+"""Converts compose files into a spec: `import compose`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OVERRIDES = re.compile(r"(?P<name>(?:docker-)?compose)\.(?P<ending>ya?ml)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComposeImport:
-    """The spec that compose files became, and what to know of it."""
+    """The spec for compose files, with notes on what differs."""
 
     text: str
     services: tuple[str, ...]  # their names in the spec
@@ -181,8 +181,8 @@ def _convert(
 
 
 def _with_kinds(services: Sequence[ConvertedService]) -> list[ConvertedService]:
-    """Returns the services with kinds in the place of images. Of several of one sort none provides its variable: which
-    one would be meant is not known."""
+    """Returns the services with kinds instead of images. If several services have one kind, none of them provides the
+    kind's variable, since it could mean any of them."""
     provides = [use_kinds.provided(service.with_kind or {}) for service in services]
     return [
         service

@@ -1,4 +1,4 @@
-"""Gives names outside of a pod addresses that stand for them in it (198.18.0.0/15, RFC 2544). Pure.
+"""Assigns addresses to names outside of a pod (198.18.0.0/15, RFC 2544), by which members connect to them. Pure.
 
 A member's resolver answers with such an address, and a connection to it leads to the name. An address never stands for
 another name later: programs remember addresses.
@@ -21,7 +21,7 @@ class AddressBook:
         self._names: dict[str, str] = {}
 
     def address_of(self, name: str) -> str:
-        """Returns the address of a name, or "" where there are 4,096 others already."""
+        """Returns the address of a name; "" for a new name, if 4,096 names have one already."""
         address = self._addresses.get(name, "")
         if not address and len(self._addresses) < _MAX_NAMES:
             address = socket.inet_ntoa((NETWORK + 1 + len(self._addresses)).to_bytes(4, "big"))
@@ -30,5 +30,5 @@ class AddressBook:
         return address
 
     def name_of(self, address: str) -> str:
-        """Returns the name that an address stands for; "" for none."""
+        """Returns the name that has an address; "" if none has it."""
         return self._names.get(address, "")

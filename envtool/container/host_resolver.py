@@ -1,4 +1,5 @@
-"""Looks up names by this machine's own resolver (getaddrinfo(3)), which waits, in threads, for a loop that must not.
+"""Looks up names by this machine's resolver (getaddrinfo(3)). It blocks, so it runs in threads, for a loop that must
+not block.
 
 The threads are started once: the filter of the process that has them lets it start no more. Queries for one name that
 come while it is being looked up share the answer; none is kept, so that a name may lead elsewhere a moment later.

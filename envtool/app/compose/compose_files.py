@@ -33,7 +33,7 @@ class ComposeReader(YamlReader):
     def __init__(self, source: SpecFile, problems: Problems) -> None:
         super().__init__(source, problems)
         self.tags: dict[int, str] = {}
-        self.merged: dict[int, set[str]] = {}  # id() of a mapping -> its keys that `<<` brought
+        self.merged: dict[int, set[str]] = {}  # id() of a mapping -> its keys that come from `<<`
 
     def anchor(self, event: object) -> None:
         """An anchor that occurs twice has its last value."""
@@ -77,7 +77,7 @@ class ComposeFiles:
         self.state = state
         self.tags: dict[int, str] = {}
         self.files: dict[tuple[str, str], YamlNode] = {}  # by path and directory
-        self.kept: list[YamlReader] = []  # ids in `tags` are of living nodes
+        self.kept: list[YamlReader] = []  # keeps their nodes alive: `tags` has ids of nodes
         self.completed = 0  # files, each as often as it is included
         self.extended = 0  # values of services that extend others
 
@@ -113,7 +113,7 @@ class ComposeFiles:
 
     def _load(self, path: str, directory: str, at: YamlNode | None) -> YamlNode:
         """Returns the root of a file, with its variables replaced. Raises UsageError for a file that the caller named
-        and that does not exist; SpecError for one that is no compose file."""
+        and that does not exist; SpecError for a file that is not a compose file."""
         if (path, directory) in self.files:
             return self.files[path, directory]
         state = self.state

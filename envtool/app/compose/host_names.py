@@ -1,4 +1,5 @@
-"""Names of services: their own in the spec, and the others that compose gives them, which are no hosts here."""
+"""Names of services: their names in the spec, and the further names that compose gives them, which do not exist
+here."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ _WORD = re.compile(r"(?<![A-Za-z0-9_.-])[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9
 
 
 def choose_names(state: ImportState, node: YamlNode, declared: Mapping[str, YamlNode]) -> dict[str, str]:
-    """Returns the names of services -> names that are host names too, and no two of which are equal."""
+    """Returns a different host name for each service, by its name in the compose file."""
     names: dict[str, str] = {}
     for name in declared:
         plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")[:50].rstrip("-") or "service"
@@ -56,7 +57,7 @@ def find_other_names(state: ImportState, services: Mapping[str, YamlNode]) -> di
 
 
 def note_host_names(state: ImportState, node: YamlNode, key: str, text: str) -> None:
-    """Notes each word of a value that would be a host in compose, and is none here."""
+    """Notes each word of a value that is a host name in compose, but not here."""
     for word in dict.fromkeys(_WORD.findall(text) if state.other_names else ()):
         if word in state.other_names:
             own = state.other_names[word]

@@ -23,8 +23,8 @@ _LINUX = re.compile(r"linux(/[a-z0-9_]+(/v[0-9]+)?)?")
 
 
 class ServiceBase(NamedTuple):
-    """The base of a service; None: the service is left out, which is noted. `image`: the name of its image, if that is
-    all of it."""
+    """The base of a service; None: the service is left out, with a note. `image` is the name of the image, if the base
+    has nothing else."""
 
     base: Json
     defaults: ImageDefaults = image_defaults.UNKNOWN
@@ -32,7 +32,7 @@ class ServiceBase(NamedTuple):
 
 
 def read_base(state: ImportState, service: YamlNode) -> ServiceBase:
-    """Returns the base of a service, and what is known of it."""
+    """Returns the base of a service, with the defaults of its image."""
     image = values.read_text(state, service.get("image"), "image")
     platform = _platform(state, service)
     build = service.get("build")
@@ -65,7 +65,7 @@ def _platform(state: ImportState, service: YamlNode) -> str:
 
 
 def _build(state: ImportState, node: YamlNode) -> tuple[dict[str, Json] | None, ImageDefaults]:
-    """Returns the options of the kind `dockerfile`, or None where nothing can be built."""
+    """Returns the options of the kind `dockerfile`; None if envtool cannot build it, with a note."""
     entries = node if isinstance(node.value, dict) else None
     if entries is not None:
         note_keys(state, entries, READ_BUILD, BUILD_KEYS, "build: ")

@@ -1,5 +1,4 @@
-"""What an image does without a word in the compose file: its ENTRYPOINT, USER and WORKDIR, as far as they are known
-before it is fetched or built."""
+"""The ENTRYPOINT, USER and WORKDIR of an image, as far as they are known before the image is fetched or built."""
 
 from __future__ import annotations
 
@@ -28,14 +27,14 @@ UNKNOWN = ImageDefaults()
 
 
 def of_image(image: str) -> ImageDefaults:
-    """Returns what is known of an image by its name. Official images start as root."""
+    """Returns the defaults of an image, by its name: those of official images are known, which start as root."""
     entrypoint = known_images.entrypoint_of(image)
     return UNKNOWN if entrypoint is None else ImageDefaults(entrypoint, "root")
 
 
 def of_dockerfile(text: str, target: str) -> ImageDefaults:
-    """Returns what a stage of a Dockerfile (the last one without a target) makes of the image that it is based on.
-    Nothing is known of a file that cannot be parsed: building it says why."""
+    """Returns what a stage of a Dockerfile (the last one without a target) adds to its base image. Returns UNKNOWN for
+    a file that cannot be parsed, since the build reports why."""
     from envtool.errors import EnvtoolError
     from envtool.kinds.dockerfile.parser import DockerfileError, parse
 

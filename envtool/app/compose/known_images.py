@@ -1,4 +1,4 @@
-"""What is known of official images without fetching them: their ENTRYPOINT.
+"""The ENTRYPOINT of official images, which are not fetched for it.
 
 Source of the entrypoints: the images' own Dockerfiles.
 """

@@ -1,5 +1,5 @@
-"""What each key of compose means here that a spec has no place for. Every key of the Compose Specification is in one of
-these tables, or is read by a module of this package."""
+"""The keys of compose that a spec cannot express, each with its meaning here. Every key of the Compose Specification is
+in one of these tables, or a module of this package reads it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class KeyMeaning(NamedTuple):
-    """What a key means here, and what to do."""
+    """The meaning of a key here, and the hint."""
 
     effect: Effect
     message: str
@@ -37,7 +37,7 @@ _NAMES = "the names in a run are those of its services"
 _OTHER = "run without it, or keep this service outside of envtool"
 
 SERVICE_KEYS: dict[str, KeyMeaning] = {
-    # No effect: it is so anyway, or it names what only a daemon needs.
+    # No effect: envtool always does so, or only a daemon needs the value.
     "annotations": _nothing("no daemon reads them here"),
     "attach": _nothing("`envtool up` shows the output of all services"),
     "develop": _nothing("`envtool up` watches the files that a service is made of"),
@@ -56,7 +56,7 @@ SERVICE_KEYS: dict[str, KeyMeaning] = {
     "credential_spec": _nothing("it is for Windows"),
     "oom_kill_disable": _nothing("the kernel's own rules hold"),
     "oom_score_adj": _nothing("the kernel's own rules hold"),
-    # Left out: it would need root of this machine, a daemon, or another kernel.
+    # Left out: envtool would need root, a daemon, or another kernel.
     "privileged": _left_out(_RIGHTS, _OTHER),
     "cap_add": _left_out(_RIGHTS, "if it is for ports below 1024: no capability is needed for them here"),
     "devices": _left_out(f"{_RIGHTS}, and there are no devices in it", _OTHER),
@@ -141,7 +141,7 @@ TOP_KEYS: dict[str, KeyMeaning] = {
 def note_keys(
     state: ImportState, node: YamlNode, read: frozenset[str], table: Mapping[str, KeyMeaning], prefix: str = ""
 ) -> None:
-    """Notes each key of a mapping that nothing reads: by the table, or as one that compose does not have either."""
+    """Notes each key of a mapping that no module reads: as its table says, or as a key that compose does not have."""
     for key, child in node.mapping().items():
         if key in read or key.startswith("x-"):
             continue

@@ -54,7 +54,7 @@ def _merge_mappings(base: YamlNode, over: YamlNode, tags: Mapping[int, str]) -> 
 
 
 def without_resets(node: YamlNode, tags: Mapping[int, str], done: dict[int, YamlNode]) -> YamlNode:
-    """Returns a tree without the values that are reset although nothing is below them."""
+    """Returns a tree without values of `!reset`, which had no value to reset."""
     if id(node) not in done:
         new = node
         if isinstance(node.value, dict):

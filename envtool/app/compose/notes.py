@@ -1,4 +1,4 @@
-"""What a person has to know of a compose file that is taken over: notes, and the state of one import."""
+"""The notes of an import, which say how the spec differs from the compose file, and the state of one import."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def listed_names(names: Iterable[str]) -> str:
 
 
 class Note(NamedTuple):
-    """One key of a compose file that is not taken over as it is. `service` is "" for a key at the top."""
+    """A note on a key that is imported with another meaning, or not at all. `service` is "" for a key at the top."""
 
     where: Where
     service: str
@@ -49,12 +49,14 @@ class ImportState:
     notes: dict[tuple[int, int, int, str, str, str], Note] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)  # of `.env` and of the caller's `--set`
     dotenv: frozenset[str] = frozenset()  # the names of those that are `.env`'s
-    used: dict[str, None] = field(default_factory=dict)  # those that were looked up
+    used: dict[str, None] = field(default_factory=dict)  # names of variables that were looked up
     secrets: Mapping[str, YamlNode] = field(default_factory=dict)  # those at the top, by name
     configs: Mapping[str, YamlNode] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)  # of services in the compose file -> in the spec
-    other_names: Mapping[str, str] = field(default_factory=dict)  # what compose calls services, too -> in the spec
-    service: str = ""  # that is being read
+    other_names: Mapping[str, str] = field(
+        default_factory=dict
+    )  # further names that compose has for services -> in the spec
+    service: str = ""  # the name of the service that is being read
     files: frozenset[str] | None = None  # of the project, with their directories; None: not listed yet
 
     def note(self, node: YamlNode, key: str, effect: Effect, message: str, hint: str = "") -> None:

@@ -1,4 +1,4 @@
-"""`ports` and `expose` of a service: which ports it listens on, and which of this machine's lead to them."""
+"""`ports` and `expose` of a service: the ports on which it listens, and the ports of this machine that lead to them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ServicePorts(NamedTuple):
 
 def read_ports(state: ImportState, service: YamlNode, taken: set[int]) -> ServicePorts:
     """Returns the ports of a service. `taken` has the ports of this machine that other services have, and gets those of
-    this one. Notes what is no TCP port of this machine's loopback."""
+    this one. Notes each entry that is not a TCP port on this machine's loopback."""
     inside: dict[int, None] = {}
     published: dict[int, int] = {}
     for node in _members(state, service.get("ports"), "ports"):

@@ -1,4 +1,4 @@
-"""Writes the spec that an import makes: YAML that every reader understands in one way, with the notes as comments."""
+"""Writes the spec of an import: YAML that all parsers read in the same way, with the notes as comments."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def flow(value: Json) -> str:
 
 
 def scalar(value: bool | float | str | None) -> str:
-    """Returns a scalar as YAML: text without quotes only where no reader takes it for anything else."""
+    """Returns a scalar as YAML. Text has quotes, unless all parsers read it as text without them."""
     if isinstance(value, str):
         if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
             return value

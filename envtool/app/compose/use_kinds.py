@@ -29,7 +29,7 @@ _PASSWORD = re.compile(r"[A-Za-z0-9_.~!@%^*+=:,/?-]{1,128}")
 
 
 def with_kind(keys: Mapping[str, Json], image: str) -> dict[str, Json] | None:
-    """Returns the keys of a service with a kind in the place of its image; None where that would be another server, or
+    """Returns the keys of a service with a kind instead of its image; None if the kind would start another server, or
     one with other users, data or settings."""
     name = parse_image(image)
     versions = _VERSIONS.get(name.repository)
@@ -47,7 +47,8 @@ def with_kind(keys: Mapping[str, Json], image: str) -> dict[str, Json] | None:
 
 
 def without_url(keys: Mapping[str, Json]) -> dict[str, Json]:
-    """Returns the keys of a service of a kind, that provides no variable: beside another one of its sort."""
+    """Returns the keys of a service of a kind, without the variable that the kind provides: for two services of one
+    kind."""
     names = {variable: None for kind, variable in _PROVIDES.items() if kind in keys}
     return {**keys, "provides": dict(names)}
 

@@ -1,4 +1,5 @@
-"""`volumes`, `tmpfs`, `configs` and `secrets` of a service: files of the project become layers, data are of one run."""
+"""`volumes`, `tmpfs`, `configs` and `secrets` of a service: files of the project become layers; data volumes do not
+exist here."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ class VolumeMount(NamedTuple):
 
 
 def read_mounts(state: ImportState, service: YamlNode) -> list[Json]:
-    """Returns the layers that stand for the mounts of a service. Notes all that is no file of the project."""
+    """Returns the layers that replace the mounts of a service. Notes each mount that is not of the project's files."""
     mounts: dict[str, VolumeMount] = {}
     node = service.get("volumes")
     if node is not None and node.value is not None and not isinstance(node.value, list):
@@ -104,7 +105,8 @@ def _layer(state: ImportState, mount: VolumeMount) -> Json:
 
 
 def _copy(state: ImportState, node: YamlNode, key: str, path: str, target: str, message: str) -> Json:
-    """Returns a layer with a file or directory of the project. Notes one that is not there, or would not be seen."""
+    """Returns a layer with a file or directory of the project. Notes a path that does not exist, and a target at which
+    containers do not see layers."""
     target = posixpath.normpath(target) if target.startswith("/") else ""
     if not target or target == "/" or any(f"{target}/".startswith(f"{top}/") for top in _SYSTEM):
         where = f"{target} is new in each container" if target else "a target is an absolute path"

@@ -1,9 +1,9 @@
-"""What a container without network tried to reach, read when it has failed. Nothing runs for it meanwhile.
+"""Reads what a container without network tried to reach, after it has failed. No process watches it meanwhile.
 
 Its loopback has no resolver, so a query for a name is refused, and the C library reports a temporary failure. The
 container's log (syscalls.open_query_log) has a copy of such queries: names, without the ports that would have followed.
 A connection to an address fails in the system call, for there is no route, and leaves no packet; the kernel counts it
-(proc_net(5), OutNoRoutes), and no more is known of it.
+(proc_net(5), OutNoRoutes), without its destination.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@
     gateway: connected            -> the SYN is given to the kernel, and a listening socket completes the handshake
              failed               -> RST or ICMP: connect(2) fails in the member as it failed outside
 
-So a member is connected only to what is connected outside, and "wait until the port is open" waits. The destination,
-an address that stands for a name or one of a rule, is local to the hub. The kernel would answer a SYN to it by itself:
-with a reset, as there is no listening socket, or by accepting it. The one is lost on its way (a rule of the hub's
-routing drops what goes to members from foreign addresses without our mark: network.Hub.divert). For the other each
-listening socket has a filter: a SYN counts only if it came by a device of ours (`syn0`, whose other end `syn1` is).
+So a member's connection succeeds only if the connection outside does, and a program that waits for an open port waits
+as it would outside. The destination (the address of a name, or an address of a rule) is local to the hub. Without
+further measures the kernel would answer a SYN itself: with a reset if no socket listens, otherwise by accepting it. The
+hub's routing drops such resets: packets to members from foreign addresses without the hub's mark (network.Hub.divert).
+And each listening socket has a filter that accepts a SYN only from the device `syn0`, whose other end is `syn1`.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Redirector:
 
     def on_packet(self, packet: bytes, hardware: bytes) -> bool:
         """Handle the first packet of a connection to outside of the pod, which came from a hardware address. Returns
-        whether this pod's policy has its destination.
+        whether the pod's policy has its destination.
         """
         address, port = socket.inet_ntoa(packet[16:20]), int.from_bytes(packet[22:24], "big")
         host = self._book.name_of(address) or self._literal(address, packet[9])

@@ -167,7 +167,7 @@ def _provides(work: LoadContext, node: YamlNode, point: EnvPoint, draft: Service
 
 
 def _prepare(work: LoadContext, node: YamlNode, point: EnvPoint, drafted: DraftedService | None) -> Prepare | None:
-    """Returns what is prepared: the kind's commands first, then the user's."""
+    """Returns `prepare:` of a service: the kind's commands, and after them the user's."""
     own = service_values.render_prepare(work, node.get("prepare"), point.scope, point.label, point.directory)
     draft = drafted.draft if drafted is not None else None
     if draft is None or not (draft.before or draft.run or draft.data):

@@ -1,4 +1,4 @@
-"""Asks a plugin what the kind of a service stands for."""
+"""Gets the draft of a service from the plugin that has its kind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class DraftedService(NamedTuple):
-    """What a kind makes of a service: its draft, and the part of it that belongs to the stack."""
+    """The draft that a kind returns for a service, and the part of the draft that belongs to the stack."""
 
     kind: str
     draft: ServiceDraft
@@ -27,7 +27,7 @@ class DraftedService(NamedTuple):
 
 
 def find_kind(work: LoadContext, node: YamlNode, label: str) -> ServiceKind | None:
-    """Returns the kind of service that a mapping names; None if there is none, or several, which it notes."""
+    """Returns the kind of service that a mapping names; None if it names none. Notes a mapping that names several."""
     known = work.registry.services
     names = [key for key in node.mapping() if key in known]
     if len(names) == 2:  # one key may be a kind of its own and a sibling key of the other kind

@@ -70,7 +70,7 @@ class ServiceReader:
         self._check_cycles()
 
     def _find(self, node: YamlNode, written: str, what: str, beside: str = "") -> str | None:
-        """Returns the full name of the service that `node` names; None if there is none, which is noted."""
+        """Returns the full name of the service that `node` names. Notes an unknown name, and returns None."""
         if not isinstance(node.value, str) or not written:
             return None
         name = node.source.resolve_name(written, self.keys)

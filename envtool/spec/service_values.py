@@ -49,7 +49,7 @@ def number_text(work: LoadContext, node: YamlNode, scope: Scope) -> str:
 
 
 def render_port(work: LoadContext, node: YamlNode, scope: Scope) -> int:
-    """Returns a TCP port; 0 if it is wrong, which is noted."""
+    """Returns a TCP port. Notes a wrong one, and returns 0."""
     text = number_text(work, node, scope)
     return _port(work, node, text) if text or not is_template(node.value) else 0
 
@@ -95,7 +95,7 @@ def render_published(work: LoadContext, node: YamlNode | None, scope: Scope, lab
 
 
 def render_replicas(work: LoadContext, node: YamlNode | None, scope: Scope) -> int:
-    """Returns `replicas:`; 1 if there is none, or if it is wrong, which is noted."""
+    """Returns `replicas:`, by default 1. Notes a wrong value, and returns 1."""
     text = number_text(work, node, scope) if node is not None else ""
     if node is None or (not text and (is_template(node.value) or node.value is None)):
         return 1
@@ -236,7 +236,7 @@ _OWN = ("10.64.0.0/16", "198.18.0.0/15")
 
 
 def render_allowed(work: LoadContext, network: YamlNode | None, scope: Scope) -> tuple[str, ...]:
-    """Returns the entries of `network: {allow:}`, HOST:PORT, with hosts in small letters. Notes what is none."""
+    """Returns the entries of `network: {allow:}`, HOST:PORT, with hosts in small letters. Notes each invalid entry."""
     node = network.get("allow") if network is not None else None
     allowed: dict[str, None] = {}
     for item in node.items() if node is not None else ():

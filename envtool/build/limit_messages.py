@@ -39,14 +39,14 @@ def describe_end(ended: Exit, limits: Limits, timeout: float | None) -> str:
 
 def _reason(exceeded: Exceeded) -> str:
     value, process = exceeded.limit_value, exceeded.process
+    sampled = " (sampled)" if exceeded.sampled else ""
     match exceeded.limit:
         case "memory":
             most = f", most of it {process}" if process else ""
-            size = f"used {format_size(int(exceeded.used))} of memory, and may have {_size(value)}{most}"
-            return f"{size} (sampled)" if exceeded.sampled else size
+            return f"used {format_size(int(exceeded.used))} of memory, and may have {_size(value)}{most}{sampled}"
         case "pids":
             crowd = f": {process}" if process else ""
-            return f"started more than {value:g} processes{crowd}"
+            return f"started more than {value:g} processes{crowd}{sampled}"
         case "disk":
             return f"filled its disk: what it writes may take {_size(value)}"
         case "files":

@@ -26,6 +26,7 @@ QUICK_INTERVAL, LEAST_INTERVAL = 0.04, 0.005  # the same where a look is all tha
 DEFAULT_MEMORY_SHARE = 0.9  # of this machine's memory
 _IDLE_SHARE = 0.01  # of one processor: what uses less, and writes nothing, is idle
 _GROWTH = 1.125  # of the sum of resident sets since it was measured: below, the peak is not measured again
+_FULL_BLOCKS = 16  # of a file system with fewer free ones: a write of more pages at once is refused before
 _PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
@@ -143,7 +144,7 @@ class LimitWatch:
         if disk < 0:
             return None
         status = os.fstatvfs(disk)
-        self._full["disk"] = self._full["disk"] + 1 if status.f_bavail == 0 else 0
+        self._full["disk"] = self._full["disk"] + 1 if status.f_bavail < _FULL_BLOCKS else 0
         if not self._full["disk"] or (self._full["disk"] < 2 and not ended):
             return None
         size = status.f_blocks * status.f_bsize

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SIZES, NUMBERS, TIMES = ("memory", "disk"), ("pids", "files"), ("time", "idle")
 NAMES = ("memory", "cpus", "pids", "disk", "files", "time", "idle")
 OF_SERVICES = NAMES[:5]  # a service waits for requests, for as long as it is needed
+OF_ENV = (
+    "What the container of each of its tasks, of `exec` and of `shell` may use; `time` and `idle` are of tasks alone."
+)
 ENFORCE = ("must", "try")
 MOST_NUMBER = 1 << 22  # processes of Linux (pid_max), and more than enough files
 MOST_PROCESSORS = 1 << 13

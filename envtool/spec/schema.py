@@ -457,11 +457,7 @@ def _command_defaults() -> dict[str, Json]:
         },
         "outputs_limit": {"description": "For each task that has none of its own.", "$ref": "#/$defs/size"},
         "timeout": {"description": "For each task that has none of its own.", "$ref": "#/$defs/duration"},
-        "limits": {
-            "description": "What the container of each of its tasks, of `exec` and of `shell` may use; `time` and "
-            "`idle` are of tasks alone.",
-            "$ref": "#/$defs/limits",
-        },
+        "limits": limits.reference(limits.OF_ENV),
         "user": {"description": "For each task that has none of its own.", "enum": ["user", "root"]},
     }
 

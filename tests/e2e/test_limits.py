@@ -60,8 +60,8 @@ def test_what_is_over_a_limit_is_ended_and_named(place, limit):
     assert (ended["outcome"], ended["status"], ended["limit"]) == (outcome, status, limit)
     assert message in ended["message"]
     assert f"a larger `{limit}` raises the limit (envtool.yaml:6:" in ended["message"]
-    sampled = limit == "memory" and place.caller.mode != "root"
-    assert ("(sampled)" in ended["message"]) == sampled or (limit == "memory" and not has_memory_cgroup())
+    by_cgroup = place.caller.mode == "root" and has_memory_cgroup()
+    assert ("(sampled)" in ended["message"]) == (limit in ("memory", "pids") and not by_cgroup)
     finished = next(event for event in done.events if event["event"] == "finished" and event["subject"] == "task")
     assert finished["limit"] == limit
     case = ET.parse(place.project / "junit.xml").find(".//testcase")

@@ -182,12 +182,13 @@ def test_a_full_disk_at_two_looks_in_a_row_or_at_the_end(proc, monkeypatch):
 
     monkeypatch.setattr(limit_watch.os, "fstatvfs", lambda descriptor: Status())
     watched = [proc.descriptor, proc.descriptor]
+    room[0] = 15
     watch, _ = proc.watch()
     assert watch.look(1, watched) is None
     assert watch.look(1, watched)[:4] == ("disk", 100 * PAGE, 100 * PAGE, "")
     watch, _ = proc.watch(disk=100 * PAGE)
     assert watch.look(1, watched, ended=True).where.startswith("envtool.yaml")
-    room[0] = 1
+    room[0] = 16
     watch, _ = proc.watch()
     assert watch.look(1, watched, ended=True) is None
     assert real(proc.descriptor)

@@ -101,7 +101,8 @@ class HostInputs:
         git fails, or if git's files changed while the task ran."""
         if not self._directories or (
             self.opened is not None
-            and not any(path in self._directories or os.path.dirname(path) in self._directories for path in self.opened)
+            and self._directories.isdisjoint(self.opened)
+            and self._directories.isdisjoint(path.rpartition("/")[0] for path in self.opened)
         ):
             return ""
         history = read_git_history(context)

@@ -1,4 +1,5 @@
-"""What starting a container costs, beside other ways to start one, and bare Python.
+"""What starting a container costs, beside other ways to start one, and bare Python; and what each of many trivial tasks
+of one run costs, all that is recorded of it included.
 
 podman has an image of its own for this: `sh` and `true` of this machine.
 """
@@ -11,6 +12,7 @@ import functools
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from _bench import (
@@ -31,6 +33,7 @@ SPEC = "version: 1\nenvs:\n  bench:\n    base: host\n    tasks: {test: 'true'}\n
 SYSTEM = ("bin", "etc", "lib", "lib32", "lib64", "sbin", "usr")
 IMPORTS = "import envtool.__main__, envtool.cli.fastpath, envtool.run.fast_exec, envtool.container.supervisor"
 BARE = "python3 -I -S -c pass"
+TASKS = 200  # of one run
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount", "user")
 
 
@@ -88,6 +91,17 @@ def podman(storage: Storage, work: Path) -> list[str]:
             "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000", "localhost/bench", "/bin/true"]  # fmt: skip
 
 
+def many_tasks(envtool: str, directory: Path, count: int) -> Callable[[], float]:
+    """Returns what runs a project of `count` envs with a task `true` each, in git, and returns the seconds a task."""
+    envs = "".join(f"  e{number}: {{base: host, tasks: {{test: 'true'}}}}\n" for number in range(count))
+    directory.mkdir()
+    (directory / "envtool.yaml").write_text(f"version: 1\nenvs:\n{envs}")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.invalid", "-C", str(directory)]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True)
+    return lambda: seconds(envtool, "-C", directory, "test", "--again") / count
+
+
 def main(asked: argparse.Namespace, table: Table) -> None:
     """Each contender starts `true`, or Python with nothing to do."""
     venv = python(asked.envtool)
@@ -119,6 +133,14 @@ def main(asked: argparse.Namespace, table: Table) -> None:
             further(venv, (work / "store", work / "envtool.yaml", "bench"), functools.partial(seconds, *ours))
         )
         table.measure("start `true`", contenders, asked.rounds, base=BARE, warm=3)
+        if table.installed("git"):
+            count = 4 if asked.tiny else TASKS
+            each = {f"envtool test --again, {count} tasks": many_tasks(asked.envtool, work / "many", count)}
+            if "crun" in commands:
+                each["crun, a start"] = contenders["crun"]
+            rounds = min(asked.rounds, 5)
+            base = "crun, a start" if "crun" in commands and "crun" not in table.left_out else ""
+            table.measure("each task of one run", each, rounds, base=base, warm=1)
 
 
 if __name__ == "__main__":

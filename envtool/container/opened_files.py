@@ -141,7 +141,7 @@ class SharedWatch:
             for window in self._windows:
                 window.is_known = False
             return
-        for number, mask, name in _read_events(self._events):
+        for number, mask, name in {*_read_events(self._events)}:  # a busy machine opens few files, often
             if mask & _LEFT:  # another directory may be at its path, which has no watch
                 self._broken = True
             if mask & (OVERFLOW | _LEFT):

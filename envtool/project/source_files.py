@@ -13,7 +13,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeAlias, TypeVar
 
 from envtool import project
 from envtool.errors import EnvtoolError, Interrupted, UsageError
@@ -27,6 +27,7 @@ from envtool.project import VENDOR as VENDOR  # noqa: PLC0414
 from envtool.project import git, host_access, listing, neighbours, refs, walk
 
 T = TypeVar("T")
+Repositories: TypeAlias = list[tuple[str, git.Repository]]  # the prefix of each in the project
 
 MAX_READ_SIZE = 8 << 20
 MAX_INPUTS_SIZE = 4 << 30  # bytes of all inputs of one layer; the limit of new files in a snapshot is the same
@@ -43,14 +44,14 @@ def list_files(root: str, cancel: int = -1) -> list[str]:
         return sorted(map(os.fsdecode, listing.list_files(root, cancel)))
 
 
-def list_hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
+def list_hidden(root: str, cancel: int = -1, found: Repositories | None = None) -> tuple[str, ...]:
     """Returns the project-relative entries that a container must not see: what git ignores (whole directories as one
-    entry, without a slash at the end), or without git what tools make, and `.envtool`; sorted. Raises EnvtoolError
-    (code project-git), Interrupted."""
+    entry, without a slash at the end), or without git what tools make, and `.envtool`; sorted. `found` are the
+    repositories if they were listed just now. Raises EnvtoolError (code project-git), Interrupted."""
     hidden = {OWN}  # even if it does not exist: the run may create it later
     if os.path.isdir(os.path.join(root, VENDOR)):
         hidden.add(VENDOR)
-    repositories_found = list_repositories(root, cancel)
+    repositories_found = list_repositories(root, cancel) if found is None else found
     with _open_project(root) as top:
         if repositories_found:
             hidden |= git.read_ignored(git.start_all(top, root, repositories_found, git.IGNORED), cancel)
@@ -65,7 +66,7 @@ def repositories(root: str, cancel: int = -1) -> list[tuple[str, str]]:
     return [(prefix, os.path.join(root, prefix.rstrip("/"))) for prefix, _ in list_repositories(root, cancel)]
 
 
-def list_repositories(root: str, cancel: int = -1) -> list[tuple[str, git.Repository]]:
+def list_repositories(root: str, cancel: int = -1) -> Repositories:
     """Returns (prefix, repository) of the project and of every repository in it; none outside git. Raises as
     `list_hidden`."""
     real = real_path(root)

@@ -7,6 +7,7 @@ fast_plan        Writes the plan caches that fast_exec and fast_test read
 fast_test        Reads the plan cache of `test`: finds that every task passed before and that nothing changed
 host_inputs      The files of this machine and of git's directories that a task opened, and their state
 host_state       The ctimes of files of this machine, and which of them decide a task
+known_commit     Describes the commit that tasks run at, asking git once while nothing changes
 learned_network  `--learn-network`: which envs learn, and what they reached
 machine_watches  The watches of this machine's files that all tasks of a run share
 network_tried    What a task that failed tried to reach outside, in words

@@ -17,6 +17,7 @@ from envtool.project import snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import provenance, retries, task_services
 from envtool.run.host_inputs import HostInputs
+from envtool.run.known_commit import CommitDescription
 from envtool.run.prepared_task import PreparedTask, TaskCall, add_project, prepare_task, take_snapshot
 from envtool.run.restore import restore_result
 from envtool.run.result import Result
@@ -102,7 +103,14 @@ def _run(
     if result.outcome != "passed":
         return report, None
     statement = provenance.write_statement(
-        call.env, call.task, stack, call.context, report, view=task.request.view, services=task.request.services
+        call.env,
+        call.task,
+        stack,
+        call.context,
+        report,
+        view=task.request.view,
+        services=task.request.services,
+        describe=lambda: recording.describe_commit(result),
     )
     try:
         stored = task.cache().store(recording.finish(result, statement))
@@ -239,6 +247,7 @@ class Recording:
         self._refusal = task.refusal
         self._directories: dict[bytes, tuple[int, int, int, int]] = {}  # see snapshot_diff.directory_states
         self._manifest = b""
+        self._commit = CommitDescription(task.call.context)
         self.reach: HostInputs | None = None
         if task.refusal is None and task.snapshot is not None:
             try:
@@ -250,6 +259,11 @@ class Recording:
             except (EnvtoolError, OSError, SnapshotError) as error:
                 self._refusal = NotCacheable(str(error))
 
+    def describe_commit(self, result: TaskResult) -> str:
+        """Returns the commit that the task ran at: see provenance.describe_commit. Raises as that."""
+        before = self._task.snapshot if self.reach is not None and not result.outputs else None
+        return self._commit.describe(before, self.reach.repositories if self.reach is not None else None)
+
     def finish(self, result: TaskResult, statement: bytes = b"") -> RecordedRun:
         """Returns the record of a task that passed, with its provenance. Raises NotCacheable if another program touched
         the project, git's history or this machine's files meanwhile, or if one of them cannot be read."""
@@ -260,6 +274,7 @@ class Recording:
         try:
             after = take_snapshot(call.context)
             self._check_project(after, result)
+            self._commit.confirm(after, reach.repositories)
             if not reach.is_unchanged(call.context):
                 raise NotCacheable("this machine's own system changed while it ran")
             git = reach.git(call.context)

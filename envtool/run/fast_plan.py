@@ -91,7 +91,8 @@ def prepare_exec_plan(
     # the files that say whether a git directory outside the project is its own (repository.has_external_git)
     is_external = repository is not None and repository.directory != os.path.join(real_path(context.root), ".git")
     link_files = (f"{repository.common}/config", f"{repository.directory}/gitdir") if repository and is_external else ()
-    for path in (*_decisive_paths(stack, spec, context), fast_exec.permissions_path(), *userns.MAP_FILES, *link_files):
+    decided = (*_decisive_paths(stack, spec, context), *_module_paths(context))
+    for path in (*decided, fast_exec.permissions_path(), *userns.MAP_FILES, *link_files):
         watched.setdefault(path, fast_exec.stat_signature(path))
     if not plan["repositories"]:  # once there is a repository, git decides what is hidden
         path = os.path.join(real_path(context.root), ".git")
@@ -176,6 +177,7 @@ def _watched_signatures(
     watched = {file.path: tuple(file.state) for file in files.seen()}
     stacks = [stack for trace in traces for stack in trace.stacks]
     decided = dict.fromkeys(path for stack in stacks for path in _decisive_paths(stack, spec, context))
+    decided |= dict.fromkeys(_module_paths(context))
     for path in (
         *decided,
         *sys.path,
@@ -266,5 +268,9 @@ def _decisive_paths(stack: KnownStack, spec: Spec, context: Context) -> Iterator
             while len(full_path) > len(context.root):  # a directory's times change with its entries
                 full_path = os.path.dirname(full_path)
                 yield full_path
+
+
+def _module_paths(context: Context) -> Iterator[str]:
+    """Yields the files that name the submodules of the project's repositories."""
     for _, directory in source_files.repositories(context.root, context.cancel.reader):
         yield os.path.join(directory, ".gitmodules")

@@ -47,7 +47,7 @@ class HostInputs:
     """What one task can reach, read before it starts. `opened` is set when it has ended: the files that it opened, None
     if that is not known."""
 
-    __slots__ = ("_began", "_directories", "_machine", "_shared", "_states", "opened")
+    __slots__ = ("_began", "_directories", "_machine", "_shared", "_states", "opened", "repositories")
 
     def __init__(
         self, stack: KnownStack, context: Context, beside: Sequence[KnownStack] = (), states: Sequence[str] = ()
@@ -56,9 +56,9 @@ class HostInputs:
         fails."""
         self._machine = merge_host_files([each.layers for each in (stack, *beside)])
         self._states = states
-        self._directories = {
-            directory for top in _visible_git_directories(context) for directory, _ in _directories(top)
-        }
+        self.repositories = source_files.list_repositories(context.root, context.cancel.reader)
+        visible = _visible_git_directories(context, self.repositories)
+        self._directories = {directory for top in visible for directory, _ in _directories(top)}
         self._began = time.time_ns()
         self.opened: tuple[str, ...] | None = None
         self._shared: tuple[SharedWatch, OpenedWindow] | None = None
@@ -101,7 +101,8 @@ class HostInputs:
         git fails, or if git's files changed while the task ran."""
         if not self._directories or (
             self.opened is not None
-            and not any(path in self._directories or os.path.dirname(path) in self._directories for path in self.opened)
+            and self._directories.isdisjoint(self.opened)
+            and self._directories.isdisjoint(path.rpartition("/")[0] for path in self.opened)
         ):
             return ""
         history = read_git_history(context)
@@ -169,14 +170,15 @@ class _GitDirectory:
     copied: task_git.TaskGitSource | None = None  # set if the task sees a copy
 
 
-def _visible_git_directories(context: Context) -> list[_GitDirectory]:
-    """Returns all git directories that a task of the project sees. Raises EnvtoolError."""
+def _visible_git_directories(context: Context, found: source_files.Repositories) -> list[_GitDirectory]:
+    """Returns all git directories that a task of the project sees; `found` are its repositories. Raises
+    EnvtoolError."""
     directories = []
-    for prefix, _ in source_files.list_repositories(context.root, context.cancel.reader):
+    for prefix, _ in found:
         source = os.path.join(context.root, prefix, ".git")
         if os.path.isdir(source) and not os.path.islink(source):
             directories.append(_GitDirectory(target=f"{PROJECT}/{prefix}.git", source=source))
-    if copied := task_git.find_git_source(context):
+    if copied := task_git.find_git_source(context, found):
         directories += [
             _GitDirectory(target=f"{PROJECT}/.git", source=source, copied=copied) for source in copied.sources
         ]
@@ -190,13 +192,14 @@ def read_git_history(context: Context) -> GitHistory:
     paths: list[str] = []
     newest = 0
     try:
-        for prefix, repository in source_files.list_repositories(context.root, context.cancel.reader):
+        found = source_files.list_repositories(context.root, context.cancel.reader)
+        for prefix, repository in found:
             if prefix or repository.top == real_path(context.root):
                 listing = source_files.start_git_in(repository, context.root, prefix, INDEX)
             else:  # a task sees all of a repository above the project
                 listing = git.start_git(repository, repository.top, INDEX)
             rows.append(f"{prefix} {hashlib.sha256(listing.end(context.cancel.reader)).hexdigest()}")
-        for top in _visible_git_directories(context):
+        for top in _visible_git_directories(context, found):
             for target, source in _directories(top):
                 paths.append(source)
                 for path, info in _files(top, source):

@@ -97,9 +97,11 @@ def write_statement(
     *,
     view: str = "",
     services: Sequence[ServiceRequest] = (),
+    describe: Callable[[], str] | None = None,
 ) -> bytes:
-    """Writes the statement beside the log of a passed task. Returns it; empty if it could not be written: a missing
-    statement is no reason for a task to fail."""
+    """Writes the statement beside the log of a passed task. `describe` returns the project's commit in place of
+    `describe_commit`. Returns the statement; empty if it could not be written: a missing statement is no reason for a
+    task to fail."""
     try:
         statement = make_statement(
             env,
@@ -109,7 +111,7 @@ def write_statement(
             root=context.root,
             arch=context.arch,
             arguments=context.arguments,
-            commit=describe_commit(context.root, context.cancel.reader),
+            commit=describe() if describe else describe_commit(context.root, context.cancel.reader),
             view=view,
             services=services,
             check=context.cancel.check,

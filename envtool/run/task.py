@@ -32,10 +32,15 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
     the result."""
     call, context = task.call, task.call.context
     secrets.read_for_tasks([(call.env, call.task)], context)
-    with task_git.provide_git(context) as git:
+    repositories = reach.repositories if reach else None  # listed just now
+    with task_git.provide_git(context, repositories) as git:
         project = ServiceProject(
             root=context.root,
-            hidden=(*source_files.list_hidden(context.root, context.cancel.reader), *context.logs, *git.hidden),
+            hidden=(
+                *source_files.list_hidden(context.root, context.cancel.reader, repositories),
+                *context.logs,
+                *git.hidden,
+            ),
             binds=git.binds,
             peeks=git.peeks,
             watch=reach.watch if reach else (),

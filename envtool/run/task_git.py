@@ -27,6 +27,7 @@ from envtool.errors import EnvtoolError
 from envtool.fs.beneath import Descent, open_beneath, real_path
 from envtool.lazy_dataclass import dataclass
 from envtool.project import git, source_files
+from envtool.project.source_files import Repositories
 from envtool.store import layers
 
 TOP = "/run/envtool/repository"  # the work tree of a project below the top of its repository
@@ -75,14 +76,14 @@ class TaskGit:
     peeks: tuple[PeekMount, ...] = ()
 
 
-def find_git_source(context: Context) -> TaskGitSource | None:
+def find_git_source(context: Context, found: Repositories | None = None) -> TaskGitSource | None:
     """Returns the repository of which the project's tasks see a copy; None if the project has its own, or if there is
-    no repository that they may see. Raises EnvtoolError (code project-git)."""
+    no repository that they may see. `found` are the project's repositories if they were listed just now. Raises
+    EnvtoolError (code project-git)."""
     root = real_path(context.root)
-    repository = next(
-        (candidate for prefix, candidate in source_files.list_repositories(root, context.cancel.reader) if not prefix),
-        None,
-    )
+    if found is None:
+        found = source_files.list_repositories(root, context.cancel.reader)
+    repository = next((candidate for prefix, candidate in found if not prefix), None)
     try:
         if repository is None or not git.has_external_git(repository, root):
             return None
@@ -93,9 +94,9 @@ def find_git_source(context: Context) -> TaskGitSource | None:
 
 
 @contextlib.contextmanager
-def provide_git(context: Context) -> Iterator[TaskGit]:
-    """Makes the copy, and removes it when the task has ended. Raises EnvtoolError."""
-    source = find_git_source(context)
+def provide_git(context: Context, found: Repositories | None = None) -> Iterator[TaskGit]:
+    """Makes the copy, and removes it when the task has ended. `found`: see `find_git_source`. Raises EnvtoolError."""
+    source = find_git_source(context, found)
     if source is None:
         yield TaskGit()
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -33,18 +34,27 @@ class Watch:
         self.mark = f"WEBAPP_MARK={uuid.uuid4().hex}"
         self.spaces: set[str] = set()
         self.own = os.readlink("/proc/self/ns/user")
-        self.before = self.listeners()
+        self.sockets: set[str] = set()
         spec = yaml.safe_load((WEBAPP / "envtool.yaml").read_text())
         name, _, value = self.mark.partition("=")
         for part in (*spec["services"].values(), *spec["envs"].values()):
             part["set"] = {name: value}
         place.write("envtool.yaml", yaml.safe_dump(spec, sort_keys=False))
 
+    def note_sockets(self, processes: list[str]) -> None:
+        """Notes the sockets of processes, by inode."""
+        for text in processes:
+            with contextlib.suppress(OSError):  # it has ended, or may not be looked at
+                for number in os.listdir(directory := f"/proc/{text.split()[0]}/fd"):
+                    with contextlib.suppress(OSError):
+                        self.sockets.add(
+                            os.readlink(f"{directory}/{number}").removeprefix("socket:[").removesuffix("]")
+                        )
+
     def listeners(self) -> set[str]:
-        """The TCP ports of this machine on which this user's processes listen: none is a run's."""
-        own = str(self.place.caller.uid)
+        """The addresses of this machine on which a socket of a run listens, whoever holds it."""
         rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
-        return {row[1] for row in rows if row[3] == "0A" and row[7] == own}
+        return {row[1] for row in rows if row[3] == "0A" and row[9] in self.sockets}
 
     def look(self) -> list[str]:
         """The processes that run; notes their namespaces."""
@@ -60,6 +70,7 @@ class Watch:
                 self.spaces.add(space)
             if marked or space in self.spaces:
                 found.append(f"{process} {words}")
+        self.note_sockets(found)
         return found
 
     def finish(self, running) -> list:
@@ -77,7 +88,8 @@ class Watch:
         self.place.until(lambda: not self.look(), f"no process of a run: {self.look()}", 20)
         self.place.until(lambda: not self.place.processes(), f"no process: {self.place.processes()}", 20)
         assert not [row for row in self.place.left() if not row.startswith(f"{self.place.store}/tmp/")]
-        assert self.listeners() <= self.before
+        assert self.sockets
+        assert not self.listeners()
         if killed:
             assert self.place.envtool("test", "--again").status == 0
         self.place.check_nothing_left(seconds=20)

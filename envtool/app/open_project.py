@@ -23,7 +23,7 @@ from envtool.model import Spec
 from envtool.plan.graph import Graph, build_graph
 from envtool.project import own_logs
 from envtool.project.source_files import ProjectFiles
-from envtool.run import fast_exec, machine_watches
+from envtool.run import fast_exec
 from envtool.run.valid_documents import ValidDocuments
 from envtool.store import store, temp_dirs
 
@@ -96,6 +96,8 @@ def open_for_building(
 ) -> Iterator[OpenProject]:
     """Open a project for a verb that builds layers. At the end it waits for the pushes to the team cache, and ends the
     watches of this machine. Raises as open_project."""
+    from envtool.run import machine_watches  # verbs that only look need none
+
     project = open_project(request, emit, cancel, parts=parts)
     try:
         yield project

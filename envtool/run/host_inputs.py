@@ -23,7 +23,7 @@ from envtool.fs.beneath import real_path
 from envtool.lazy_dataclass import dataclass
 from envtool.model import Json
 from envtool.project import git, snapshot, source_files
-from envtool.run import host_state, machine_watches, task_git
+from envtool.run import host_state, task_git
 from envtool.store import answer_cache
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class HostInputs:
     def watching(self, context: Context) -> Iterator[tuple[str, ...]]:
         """For the time of one container: the run's own watch reports what is opened of this machine. Gives the
         directories that the container has to watch itself; all of them, if this machine's cannot be watched so."""
+        from envtool.run import machine_watches
+
         shared = machine_watches.find_watch(self._machine.trees, context.shared) if self._machine else None
         if shared is None:
             yield self.watch

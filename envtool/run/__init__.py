@@ -1,5 +1,6 @@
 """Runs the tasks of envs on their stacks, and caches the results.
 
+artefacts        What needed tasks have left, for the tasks that need it
 cached_task      Runs a task unless its result is cached: request, find, run, record, store
 fast_exec        Reads the plan cache of `exec` and `shell`: starts the container of an unchanged env
 fast_list        Keeps what `list` printed, and the stat signatures of all files that decided it

@@ -25,7 +25,8 @@ from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
 from envtool.plan.task_graph import TaskGraph, TaskId, TaskNode, make_task_graph
 from envtool.project import host_access, rundir
 from envtool.run import cached_task, fast_plan, learned_network, secrets
-from envtool.run.prepared_task import NeededTask, TaskCall
+from envtool.run.needed_tasks import NeededTask
+from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message
 from envtool.run.shutdown import GracePeriod
 from envtool.spec.select_envs import stack_names

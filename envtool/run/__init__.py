@@ -10,6 +10,7 @@ host_inputs      The files of this machine and of git's directories that a task 
 host_state       The ctimes of files of this machine, and which of them decide a task
 learned_network  `--learn-network`: which envs learn, and what they reached
 machine_watches  The watches of this machine's files that all tasks of a run share
+needed_tasks     The tasks that a task needs, once they have passed, and what it sees of them
 network_tried    What a task that failed tried to reach outside, in words
 prepared_states  Explains the prepared state of services, for `plan`, `why` and `--expect-cached`
 prepared_task    Takes a snapshot of the project and makes the request of a task

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from envtool.container.program import BindMount, ContainerStep, Program
 from envtool.container.step_functions import reference
-from envtool.errors import EnvtoolError, Problem, SpecError
+from envtool.errors import EnvtoolError
 from envtool.fs import hashing
-from envtool.model import PROJECT, Task
+from envtool.model import PROJECT
 from envtool.run import staged_outputs
-from envtool.run.prepared_task import NeededTask
-from envtool.run.task_request import Artefact, Artefacts
+from envtool.run.needed_tasks import NeededTask
+from envtool.run.task_request import Artefact
 from envtool.store.results import StoredOutput, StoredResult
 from envtool.store.temp_dirs import remove_tree
 
@@ -73,23 +73,6 @@ def stored_artefacts(outputs: Sequence[StoredOutput]) -> tuple[Artefact, ...]:
             for output in outputs
         )
     )
-
-
-def join_artefacts(task: Task, needs: Sequence[tuple[str, Task, tuple[Artefact, ...]]]) -> Artefacts:
-    """Returns the artefacts that a task gets: `needs` are the env, the task and the files of each that it needs. Raises
-    SpecError if two of them have different files of one path."""
-    files: dict[str, tuple[Artefact, str]] = {}
-    patterns: set[str] = set()
-    for env, needed, artefacts in needs:
-        patterns.update(needed.outputs)
-        for artefact in artefacts:
-            other, owner = files.setdefault(artefact.path, (artefact, f"{needed.name}@{env}"))
-            if other != artefact:
-                names = f"`{owner}` and `{needed.name}@{env}`"
-                message = f"task `{task.name}` needs {names}, which have different files {artefact.path}"
-                hint = "`{{ env.name }}` in the path of the outputs keeps them apart"
-                raise SpecError((Problem(where=task.where, message=message, code="artefacts", hint=hint),))
-    return Artefacts(tuple(sorted(patterns)), tuple(artefact for _, (artefact, _) in sorted(files.items())))
 
 
 def add_artefacts(program: Program, needs: Sequence[NeededTask]) -> Program:

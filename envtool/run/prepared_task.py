@@ -13,24 +13,15 @@ from envtool.model import Env, Task
 from envtool.project import snapshot, source_files
 from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import host_inputs, task_container, task_services
+from envtool.run.needed_tasks import NeededTask, join_artefacts
 from envtool.run.result_cache import NotCacheable, OffCache, ResultCache, open_cache, result_owner
-from envtool.run.task_request import Artefact, TaskRequest
+from envtool.run.task_request import TaskRequest
 from envtool.run.task_services import ServiceStacks
 
 if TYPE_CHECKING:
     from envtool.container.runner import StartedPod
 
 NO_SERVICES = ServiceStacks()
-
-
-class NeededTask(NamedTuple):
-    """A task that another one needs, and has passed. `directory` has its outputs at their paths; empty if it has
-    none."""
-
-    env: str
-    task: Task
-    files: tuple[Artefact, ...] = ()
-    directory: str = ""
 
 
 class TaskCall(NamedTuple):
@@ -156,6 +147,4 @@ def _request(call: TaskCall, stack: KnownStack, services: ServiceStacks) -> Task
     )
     if not call.needs:
         return request
-    from envtool.run import artefacts
-
-    return replace(request, artefacts=artefacts.join_artefacts(call.task, [need[:3] for need in call.needs]))
+    return replace(request, artefacts=join_artefacts(call.task, call.needs))

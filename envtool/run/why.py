@@ -23,7 +23,8 @@ from envtool.plan.why import Explanation, PastBuild
 from envtool.project import host_access, snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import artefacts, host_inputs, prepared_task, result_cache
-from envtool.run.prepared_task import NeededTask, TaskCall
+from envtool.run.needed_tasks import NeededTask
+from envtool.run.prepared_task import TaskCall
 from envtool.run.result_cache import NotCacheable
 from envtool.run.task_services import ServiceStacks
 from envtool.spec.select_envs import stack_names, used_services

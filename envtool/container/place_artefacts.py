@@ -23,24 +23,32 @@ def place_artefacts(project: str, patterns: list[str], directories: list[str]) -
         parts = [part for part in pattern.split("/") if part not in ("", ".")]
         if parts and ".." not in parts:
             for path in sorted(find_matches(parts)[0]):
-                _remove(path)
+                if ".git" not in path.casefold().split("/"):
+                    _remove(path)
     for directory in directories:
         _copy_directory(directory, project)
 
 
-def _remove(path: str) -> None:
+def _remove(path: str) -> bool:
+    """Removes a file, or a directory with all in it but git's directories, which are never an output. Returns whether
+    it is gone."""
+    if path.rpartition("/")[2].casefold() == ".git":
+        return False
     try:
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            for name in os.listdir(path):
-                _remove(f"{path}/{name}")
-            os.rmdir(path)
-        else:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
+            return True
+        gone = [_remove(f"{path}/{name}") for name in os.listdir(path)]
+        if not all(gone):
+            return False
+        os.rmdir(path)
     except FileNotFoundError:
-        return
+        return True
     except OSError as error:
         if error.errno != errno.EBUSY:  # a mount point stays, empty or not
             raise
+        return False
+    return True
 
 
 def _copy_directory(source: str, target: str) -> None:

@@ -127,6 +127,12 @@ def _check_alone(env: Env, task: Task) -> None:
         hint = "let a layer fetch what it needs: layers are pinned, and verified"
     message = f"task `{task.name}` of env `{env.name}` {reason}, whose answers may differ: it is not verified"
     raise BuildError(message, code="verify-services", hint=hint)
+    if task.needs:
+        raise BuildError(
+            f"task `{task.name}` of env `{env.name}` needs other tasks: it is not verified",
+            code="verify-needs",
+            hint="let a task without `needs:` make the outputs",
+        )
 
 
 def compare_outputs(first: str, second: str) -> tuple[PathDifference, ...]:

@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 
 from envtool.build.context import Cancel, Context
 from envtool.errors import EnvtoolError
@@ -30,44 +31,62 @@ class GraphRun:
     ) -> None:
         self._graph, self._context, self._run_task = graph, context, run_task
         self._fail_fast = fail_fast
-        self._jobs = jobs or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="env")
         self._stop = threading.Event()
         self._results: dict[TaskId, Result] = {}
-        self._futures: dict[Future[Result], TaskId] = {}
+        self._waits = {task_id: {*node.task.needs} for task_id, node in graph.nodes.items()}
+        self._dependents: dict[TaskId, list[TaskId]] = {}
+        for task_id, needs in self._waits.items():
+            for need in needs:
+                self._dependents.setdefault(need, []).append(task_id)
+        self._ended: SimpleQueue[tuple[TaskId, Future[Result]]] = SimpleQueue()
 
     def run(self, cancel: Cancel, grace: GracePeriod) -> dict[TaskId, Result]:
         """Returns a result for each task, in the order of the graph. After an interrupt it waits as long as `grace`
         says. Raises what `run_task` raises."""
-        pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="env")
         try:
-            self._submit_ready(pool, cancel)
-            while self._futures:
-                done, _ = wait(self._futures, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-                for future in done:
-                    self._results[self._futures.pop(future)] = future.result()
+            for task_id, needs in self._waits.items():
+                if not needs:
+                    self._submit(task_id, cancel)
+            while len(self._results) < len(self._graph.nodes):
+                try:
+                    task_id, future = self._ended.get(timeout=POLL_SECONDS)
+                except Empty:
+                    pass
+                else:
+                    self._settle(task_id, future.result(), cancel)
                 if cancel.is_set() and grace.is_over():
                     break
-                if done:
-                    self._submit_ready(pool, cancel)
         finally:
-            pool.shutdown(wait=not cancel.is_set(), cancel_futures=True)
+            self._pool.shutdown(wait=not cancel.is_set(), cancel_futures=True)
         return {
             task_id: self._results.get(task_id)
             or result_without_run(node.env, node.task, "interrupted", "not waited for")
             for task_id, node in self._graph.nodes.items()
         }
 
-    def _submit_ready(self, pool: ThreadPoolExecutor, cancel: Cancel) -> None:
-        """Starts each task whose needs have all passed; one that cannot run any more has its result at once."""
-        under_way = {*self._futures.values()}
-        for task_id, node in self._graph.nodes.items():  # needed ones come first
-            if task_id in self._results or task_id in under_way:
-                continue
-            ended = [self._results[need] for need in node.task.needs if need in self._results]
-            if stopped := next((result for result in ended if result.outcome not in PASSED), None):
-                self._results[task_id] = self._skip(node, stopped, cancel)
-            elif len(ended) == len(node.task.needs):
-                self._futures[pool.submit(self._run_one, node, cancel)] = task_id
+    def _submit(self, task_id: TaskId, cancel: Cancel) -> None:
+        future = self._pool.submit(self._run_one, self._graph.nodes[task_id], cancel)
+        future.add_done_callback(lambda ended: self._ended.put((task_id, ended)))
+
+    def _settle(self, task_id: TaskId, result: Result, cancel: Cancel) -> None:
+        """Notes a result. Starts each task that waited for nothing else; one that cannot run any more has its result at
+        once."""
+        pending = [(task_id, result)]
+        while pending:
+            task_id, result = pending.pop()
+            self._results[task_id] = result
+            for dependent in self._dependents.get(task_id, ()):
+                if dependent in self._results:
+                    continue
+                if result.outcome not in PASSED:
+                    skipped = self._skip(self._graph.nodes[dependent], result, cancel)
+                    self._results[dependent] = skipped
+                    pending.append((dependent, skipped))
+                    continue
+                self._waits[dependent].discard(task_id)
+                if not self._waits[dependent]:
+                    self._submit(dependent, cancel)
 
     def _run_one(self, node: TaskNode, cancel: Cancel) -> Result:
         if self._stop.is_set() or cancel.is_set():

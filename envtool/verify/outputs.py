@@ -111,6 +111,11 @@ def _check_alone(env: Env, task: Task) -> None:
             f"task `{task.name}` of env `{env.name}` has a secret, which goes to no second build: it is not verified",
             code="verify-secret",
             hint="let a task without secrets make the outputs",
+    if task.needs:
+        raise BuildError(
+            f"task `{task.name}` of env `{env.name}` needs other tasks: it is not verified",
+            code="verify-needs",
+            hint="let a task without `needs:` make the outputs",
         )
     if not task_services.needs_pod(env, task):
         return
@@ -127,12 +132,6 @@ def _check_alone(env: Env, task: Task) -> None:
         hint = "let a layer fetch what it needs: layers are pinned, and verified"
     message = f"task `{task.name}` of env `{env.name}` {reason}, whose answers may differ: it is not verified"
     raise BuildError(message, code="verify-services", hint=hint)
-    if task.needs:
-        raise BuildError(
-            f"task `{task.name}` of env `{env.name}` needs other tasks: it is not verified",
-            code="verify-needs",
-            hint="let a task without `needs:` make the outputs",
-        )
 
 
 def compare_outputs(first: str, second: str) -> tuple[PathDifference, ...]:

@@ -259,6 +259,6 @@ envs:
       build: {run: "cat text > built", outputs: [built], needs: [gen]}
 """
     )
-    done = place.envtool("verify", "--outputs", "unit")
+    done = place.envtool("verify", "--build")
     assert done.status != 0
     assert "task `build` of env `unit` needs other tasks: it is not verified" in done.said + done.out

@@ -22,6 +22,15 @@ class WrittenNeed(NamedTuple):
     text: str
 
 
+def resolve_tasks(
+    written: Sequence[WrittenNeed], envs: Sequence[Env], files: Sequence[YamlNode], problems: Problems
+) -> tuple[tuple[Env, ...], tuple[str, ...]]:
+    """Returns the envs with the needs of their tasks, and the names under `pipeline:`. `files` are the main spec file
+    and those that it includes. Notes all errors."""
+    resolved = resolve_task_needs(written, envs, problems, is_complete=not problems.noted)
+    return resolved, read_pipeline(files, resolved, problems)
+
+
 def resolve_task_needs(
     written: Sequence[WrittenNeed], envs: Sequence[Env], problems: Problems, *, is_complete: bool
 ) -> tuple[Env, ...]:

@@ -111,6 +111,7 @@ def _check_alone(env: Env, task: Task) -> None:
             f"task `{task.name}` of env `{env.name}` has a secret, which goes to no second build: it is not verified",
             code="verify-secret",
             hint="let a task without secrets make the outputs",
+        )
     if task.needs:
         raise BuildError(
             f"task `{task.name}` of env `{env.name}` needs other tasks: it is not verified",

@@ -110,6 +110,7 @@ def result_document(
     network: bool,
     arch: str,
     services: list[Json],
+    artefacts: Json = None,
 ) -> dict[str, Json]:
     """Returns everything that determines the result of a task. The result's key is the digest of this document, which
     is stored beside the result.
@@ -120,9 +121,10 @@ def result_document(
     sha256 of each variable that `pass:` admits: the values may be secrets. `history` stands for git's commit and tags
     if the task has outputs, whose versions may come from them; else it is empty. `repository` says whether the task
     sees a repository. `kernel` is the kernel's release if containers see this machine's system, else empty. A timeout
-    is no part of the document.
+    is no part of the document. `artefacts` are what it sees of the tasks that it needs; a task without any has no
+    such entry.
     """
-    return {
+    document: dict[str, Json] = {
         "format": FORMAT,
         "stack": stack,
         "view": view,
@@ -139,3 +141,4 @@ def result_document(
         "arch": arch,
         "services": services,
     }
+    return document if artefacts is None else {**document, "artefacts": artefacts}

@@ -162,6 +162,9 @@ class Task:
     timeout: float | None = None  # seconds
     user: str = "user"  # or "root"
     retries: int = 0  # how often it runs again after it has failed
+    needs: tuple[tuple[str, str], ...] = ()  # (env, task) of each that has to pass before it, and whose outputs it sees
+    # its commands without the arguments, for when it runs as a need of another; None: they are the same
+    plain_commands: tuple[Command, ...] | None = None
     uses_args: bool = False  # a command has `{{ args }}`, which stands for the arguments after `--`
     limits: Limits = field(default_factory=dict)  # with those of its env; "time" is `timeout` too
     services: tuple[str, ...] = ()  # names of all services that run beside it: its env's, its own, and what they need
@@ -190,6 +193,7 @@ class Env:
     uses: tuple[str, ...] = ()  # names of those that run beside each task, `exec` and `shell`
     allow: tuple[str, ...] = ()  # "host:port" that may be connected to from its pod: the policy of `network: {allow:}`
     limits: Limits = field(default_factory=dict)  # of `exec` and `shell`: without "time" and "idle"
+    is_selected: bool = True  # False: `-e` leaves it out, and a task of one that it selects needs one of its tasks
     learns: bool = False  # `--learn-network`: everything may be connected to, and the run says what was
 
     @property
@@ -295,6 +299,7 @@ class Spec:
     read: tuple[str, ...]  # absolute paths of all files that decided this value (included specs, pyproject.toml …)
     files: tuple[str, ...] = ()  # the spec and the specs that it includes, relative to the root
     cache: TeamCache | None = None
+    pipeline: tuple[str, ...] = ()  # the names of the tasks that `ci` runs, in all envs
     services: tuple[Service, ...] = ()  # those of `services:` without templates, as declared; for `up` and its kin
 
 

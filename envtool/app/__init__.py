@@ -19,6 +19,7 @@ output_files     says before anything runs that a file for an output cannot be w
 permissions      reads what the caller allows projects to have of this machine
 project_pins     the pins of an env's base and layers, for verbs of plugins
 read_spec        reads the spec alone: `list`
+run_graph        runs a graph of tasks, each when all that it needs have passed
 running_services shows, stops, scales and enters services that run: `ps`, `down`, `scale`, `logs`
 spec_schema      the JSON Schema of a spec, with the kinds of the installed plugins: `schema`
 starter          detects what a project without a spec is, and checks its first spec: `init`

@@ -49,12 +49,18 @@ class OpenProject:
 
 
 def open_project(
-    request: CommandRequest, emit: Emit | None = None, cancel: Cancel | None = None, *, parts: bool = True
+    request: CommandRequest,
+    emit: Emit | None = None,
+    cancel: Cancel | None = None,
+    *,
+    parts: bool = True,
+    needed: bool = False,
 ) -> OpenProject:
-    """Open a project. With `parts` the graph has the sublayers of bases that are known already. Without `emit` the verb
+    """Open a project. With `parts` the graph has the sublayers of bases that are known already, with `needed` also the
+    envs of the tasks that the selected ones need. Without `emit` the verb
     builds nothing, so the project's files are listed only once. Raises SpecError (also for a lock that has to fit the
     spec and does not), UsageError, StoreError."""
-    spec, files, kinds = read(request, cancel)
+    spec, files, kinds = read(request, cancel, needed=needed)
     graph = build_graph(spec, kinds)
     opened_store = store.open_store(idmap=userns.describe_ids())
     temp_dirs.sweep(opened_store, remove=userns.remove_as_root)
@@ -92,13 +98,13 @@ def open_project(
 
 @contextmanager
 def open_for_building(
-    request: CommandRequest, emit: Emit, cancel: Cancel, *, parts: bool = True
+    request: CommandRequest, emit: Emit, cancel: Cancel, *, parts: bool = True, needed: bool = False
 ) -> Iterator[OpenProject]:
     """Open a project for a verb that builds layers. At the end it waits for the pushes to the team cache, and ends the
     watches of this machine. Raises as open_project."""
     from envtool.run import machine_watches  # verbs that only look need none
 
-    project = open_project(request, emit, cancel, parts=parts)
+    project = open_project(request, emit, cancel, parts=parts, needed=needed)
     try:
         yield project
     finally:

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from envtool.plugin_calls import Offer
 
 
-def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, ProjectFiles, plugins.PluginRegistry]:
-    """The spec with the selected envs, the project's files, and the plugins' kinds. Raises SpecError, UsageError."""
+def read(
+    request: CommandRequest, cancel: Cancel | None = None, *, needed: bool = False
+) -> tuple[Spec, ProjectFiles, plugins.PluginRegistry]:
+    """The spec with the selected envs (and with `needed` those of the tasks that theirs need), the project's files, and
+    the plugins' kinds. Raises SpecError, UsageError."""
     path = find_spec(request)
     root = os.path.dirname(path)
     programs.exclude_checkout(root)
@@ -38,7 +41,7 @@ def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, P
     kinds = plugins.discover()
     known = ValidDocuments(fast_exec.store_directory(), path)
     spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args, known=known)
-    return select_envs(spec, request.envs), files, kinds
+    return select_envs(spec, request.envs, needed=needed), files, kinds
 
 
 def load(request: CommandRequest) -> Spec:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import traceback
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 
+from envtool import keys
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, unknown_task_error
 from envtool.app.limits_of_run import check_task_limits, with_options
 from envtool.app.open_project import OpenProject, open_for_building
+from envtool.app.run_graph import PASSED, GraphRun, result_without_run
 from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Scheduler
@@ -21,20 +22,30 @@ from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Spec, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
+from envtool.plan.task_graph import TaskGraph, TaskId, TaskNode, make_task_graph
 from envtool.project import host_access, rundir
 from envtool.run import cached_task, fast_plan, learned_network, secrets
+from envtool.run.needed_tasks import NeededTask
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message
 from envtool.run.shutdown import GracePeriod
 from envtool.spec.select_envs import stack_names
+from envtool.store import layers
 from envtool.store.disk_errors import to_envtool_error
-
-POLL_SECONDS = 0.05  # how often the run looks whether it was cancelled
 
 
 def run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
-    """Run a task in every selected env that has it, in parallel; one result per env, in the order of the spec. Raises
-    SpecError, UsageError, StoreError, NotCachedError."""
+    """Run a task in every selected env that has it, in parallel, after the tasks that it needs; one result per task,
+    needed ones first, otherwise in the order of the spec. Raises SpecError, UsageError, StoreError, NotCachedError."""
+    return _run(request, task, emit, cancel)
+
+
+def run_pipeline(request: CommandRequest, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
+    """Run all tasks of the spec's `pipeline:` in every selected env that has them. Returns and raises as `run`."""
+    return _run(request, "", emit, cancel)
+
+
+def _run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
     if request.expect_cached and request.refresh:
         raise UsageError("`--expect-cached` and `--refresh` contradict each other", code="usage.contradiction")
     if request.learn_network:
@@ -45,7 +56,7 @@ def run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tuple
         grace.on_event(event)
         emit(event)
 
-    with open_for_building(request, on_event, cancel) as project:
+    with open_for_building(request, on_event, cancel, needed=True) as project:
         return _run_in_envs(request, project, task, cancel, grace, started)
 
 
@@ -53,7 +64,8 @@ def _run_in_envs(
     request: CommandRequest, project: OpenProject, task: str, cancel: Cancel, grace: GracePeriod, started: int
 ) -> tuple[Result, ...]:
     spec, context = project.spec, project.context
-    selected = _select_tasks(request, spec, task)
+    graph = _select_tasks(request, spec, task)
+    selected = [(node.env, node.task) for node in graph.nodes.values()]
     check_task_limits(selected, context.emit)
     secrets.read_for_tasks(selected, context)
     scheduler = Scheduler(project.graph, context)
@@ -64,37 +76,20 @@ def _run_in_envs(
     directory, note = rundir.open_run(spec.root)
     if note:
         context.emit(Noted(text=note))
-    stop = threading.Event()
     traces: list[cached_task.CachedResult] = []
-
-    def run_one(env: Env, env_task: Task) -> Result:
-        if stop.is_set() or cancel.is_set():
-            return _result_without_run(env, env_task, "interrupted" if cancel.is_set() else "skipped", "not started")
-        log = rundir.log_path(directory, env.name, env_task.name)
-        call = TaskCall(
-            env=env, task=env_task, context=context, log=log, host=host_access.select_variables(env.passed, os.environ)
-        )
-        result, trace = _run_in_env(call, scheduler, again=request.again)
-        traces.extend([trace] if trace else [])
-        if request.fail_fast and result.outcome not in ("passed", "cached", "flaky"):
-            stop.set()
-        return result
-
-    pool = ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env")
+    needed: dict[TaskId, NeededTask] = {}
     try:
-        futures = [pool.submit(run_one, *pair) for pair in selected]
-        ended = _watch_futures(futures)
-        while not ended.wait(POLL_SECONDS):
-            if cancel.is_set() and grace.is_over():
-                break
-        results = tuple(
-            _result_without_run(*pair, "interrupted", "not waited for")
-            if cancel.is_set() and not future.done()
-            else future.result()
-            for pair, future in zip(selected, futures, strict=True)
-        )
+        with layers.temp_directory(context.store) if graph.has_needs else nullcontext("") as artefacts:
+
+            def run_task(node: TaskNode) -> Result:
+                call = _make_call(node, context, directory, artefacts, needed)
+                result, trace = _run_in_env(call, scheduler, needed, again=request.again and node.is_named)
+                traces.extend([trace] if trace else [])
+                return result
+
+            graph_run = GraphRun(graph, context, run_task, jobs=request.jobs, fail_fast=request.fail_fast)
+            results = tuple(graph_run.run(cancel, grace).values())
     finally:
-        pool.shutdown(wait=not cancel.is_set(), cancel_futures=True)
         rundir.close_run(spec.root, directory)
     for text in find_overwritten_outputs(_written_outputs(results, traces)):
         context.emit(Noted(text=text))
@@ -102,38 +97,49 @@ def _run_in_envs(
         context.emit(Noted(text=uncached))
     if (line := context.allowed.all()) and any(result.error for result in results):
         context.emit(Noted(text=f"to allow all that you were asked for here: {line}"))
-    if len(traces) == len(selected):
+    # a plan of one task alone: it knows nothing of what a task needs
+    if len(traces) == len(selected) and task and not graph.has_needs:
         order = {(env.name, env_task.name): number for number, (env, env_task) in enumerate(selected)}
         traces.sort(key=lambda trace: order[trace.env.name, trace.task])
         _write_fast_plan(request, project, traces, started)
     return results
 
 
-def _watch_futures(futures: Sequence[Future[Result]]) -> threading.Event:
-    """Returns an event that is set once all are done, or one has raised. (concurrent.futures.wait, called at intervals,
-    looks at each of them each time.)"""
-    ended, pending = threading.Event(), {*futures}
-
-    def on_done(future: Future[Result]) -> None:
-        pending.discard(future)
-        if not pending or future.cancelled() or future.exception():
-            ended.set()
-
-    for future in futures:
-        future.add_done_callback(on_done)
-    return ended
-
-
-def _select_tasks(request: CommandRequest, spec: Spec, name: str) -> list[tuple[Env, Task]]:
-    """Returns the tasks of this name, each with its env. Raises UsageError."""
-    selected = [(env, task) for env in spec.envs for task in env.tasks if task.name == name]
-    if not selected:
-        raise unknown_task_error(spec, name)
-    selected = [(env, with_options(env_task, request.limits)) for env, env_task in selected]
+def _select_tasks(request: CommandRequest, spec: Spec, name: str) -> TaskGraph:
+    """Returns the tasks of this name, or ("") those of the pipeline, with all that they need. Raises UsageError."""
+    if not name and not spec.pipeline:
+        hint = "write `pipeline: [test, build]`: the tasks that it runs, by name, in all envs that have them"
+        raise UsageError(f"there is no `pipeline:` in {spec.file}", code="no-pipeline", hint=hint)
+    graph = make_task_graph(spec, (name,) if name else spec.pipeline, request.args)
+    if not graph.nodes:
+        raise unknown_task_error(spec, name or spec.pipeline[0])
+    graph = TaskGraph(
+        {key: node._replace(task=with_options(node.task, request.limits)) for key, node in graph.nodes.items()}
+    )
     if not request.learn_network:
-        return selected
-    learning = learned_network.learning_envs(env for env, _ in selected)
-    return [(env, task) for env, (_, task) in zip(learning, selected, strict=True)]
+        return graph
+    learning = learned_network.learning_envs(node.env for node in graph.nodes.values())
+    nodes = zip(graph.nodes.items(), learning, strict=True)
+    return TaskGraph({task_id: node._replace(env=env) for (task_id, node), env in nodes})
+
+
+def _make_call(
+    node: TaskNode, context: Context, directory: str, artefacts: str, needed: Mapping[TaskId, NeededTask]
+) -> TaskCall:
+    """Returns what runs one task of the graph. `artefacts` is a directory for the outputs of tasks that others need,
+    and `needed` are those that have passed."""
+    env, task = node.env, node.task
+    if not node.is_named and context.arguments:
+        context = replace(context, arguments=())
+    return TaskCall(
+        env=env,
+        task=task,
+        context=context,
+        log=rundir.log_path(directory, env.name, task.name),
+        host=host_access.select_variables(env.passed, os.environ),
+        needs=tuple(needed[need] for need in task.needs),
+        artefacts_to=f"{artefacts}/{keys.digest([env.name, task.name])}" if node.is_needed and task.outputs else "",
+    )
 
 
 def _write_fast_plan(
@@ -207,14 +213,19 @@ def _check_cached(project: OpenProject, stacks: Sequence[str], scheduler: Schedu
         raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)
 
 
-def _run_in_env(call: TaskCall, scheduler: Scheduler, *, again: bool) -> tuple[Result, cached_task.CachedResult | None]:
+def _run_in_env(
+    call: TaskCall, scheduler: Scheduler, needed: dict[TaskId, NeededTask], *, again: bool
+) -> tuple[Result, cached_task.CachedResult | None]:
+    """Runs one task, and adds it to `needed` if it passes."""
     env, task = call.env, call.task
     try:
         host_access.check_passed((env,), call.context.allowed, os.environ)
         host_access.check_workdir(env, call.context.host_access())
-        return cached_task.run_task_cached(call, scheduler, again=again)
+        result, trace = cached_task.run_task_cached(call, scheduler, again=again)
+        if result.outcome in PASSED:
+            needed[env.name, task.name] = _read_needed(call, result)
     except Interrupted:
-        return _result_without_run(env, task, "interrupted", "interrupted"), None
+        return result_without_run(env, task, "interrupted", "interrupted"), None
     except Exception as raised:  # an error of any class ends this env only: the others run, and the report lists it
         error = all_problems.add_other_problems(
             to_envtool_error(raised, call.context.store.root), (env,), scheduler, call.context
@@ -226,20 +237,15 @@ def _run_in_env(call: TaskCall, scheduler: Scheduler, *, again: bool) -> tuple[R
         if output:
             with suppress(OSError), rundir.create_file(log) as file:
                 file.write(output.encode(errors="replace"))
-        return _result_without_run(env, task, "error", result_message(error), log=log, error=error), None
+        return result_without_run(env, task, "error", result_message(error), log=log, error=error), None
+    return result, trace
 
 
-def _result_without_run(
-    env: Env, task: Task, outcome: str, message: str, log: str = "", error: EnvtoolError | None = None
-) -> Result:
-    return Result(
-        env=env.name,
-        task=task.name,
-        outcome=outcome,  # type: ignore[arg-type]
-        status=None,
-        seconds=0.0,
-        started=time.time(),
-        log=log,
-        message=message,
-        error=error,
-    )
+def _read_needed(call: TaskCall, result: Result) -> NeededTask:
+    """Returns a task that has passed, for those that need it. Raises OSError, Interrupted."""
+    if not call.artefacts_to:
+        return NeededTask(call.env.name, call.task)
+    from envtool.run import artefacts
+
+    files = artefacts.read_artefacts(call.artefacts_to, result.outputs, call.context.cancel.check)
+    return NeededTask(call.env.name, call.task, files, call.artefacts_to)

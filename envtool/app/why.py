@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envtool.app import all_problems
@@ -25,8 +26,9 @@ def why(request: CommandRequest, names: tuple[str, ...] = ()) -> tuple[Explanati
     """Explain why the bases, layers and tasks of these names (plan.selection) are cached or not; without names, all
     bases, layers and prepared states of services that are not cached. Each comes after the layers below it. Raises
     SpecError, UsageError, StoreError."""
-    project = open_project(without_lock_check(request))  # a lock that does not fit is explained too
-    selected = select_subjects(project.spec, project.graph, names)
+    project = open_project(without_lock_check(request), needed=bool(names))  # a lock that does not fit is explained too
+    envs = tuple(env for env in project.spec.envs if env.is_selected)
+    selected = select_subjects(replace(project.spec, envs=envs), project.graph, names)
     try:
         states = assess_nodes(project.graph, project.context)
     except EnvtoolError as error:
@@ -44,7 +46,9 @@ def why(request: CommandRequest, names: tuple[str, ...] = ()) -> tuple[Explanati
         return explanations
     from envtool.run.why import explain_tasks
 
-    return explanations + explain_tasks(selected.tasks, project.graph, states, project.context)
+    return explanations + explain_tasks(
+        selected.tasks, {env.name: env for env in project.spec.envs}, project.graph, states, project.context
+    )
 
 
 def _explain_states(

@@ -3,6 +3,7 @@
 build            `envtool build`
 cache            `envtool cache`
 cache_tables     text and JSON of `cache`
+ci               `envtool ci`
 command_target   what `exec` and `shell` run in: an env of a project, or `--base`
 common_options   the options of every verb, the types of option values, completion, and the layout of help
 completion       `envtool completion SHELL`

@@ -27,6 +27,7 @@ VERBS = {
     "test": "Run the task `test` of every env that has one.",
     "build": "Run the task `build` and copy its outputs back.",
     "run": "Run any other task.",
+    "ci": "Run the pipeline: all tasks that the spec names, by their needs.",
     "exec": "Run a command in an env.",
     "shell": "Open a shell in an env.",
     "up": "Start the services of the project, or replace what changed.",
@@ -57,7 +58,7 @@ VERBS = {
     "completion": "Print the completion script of a shell.",
 }
 GROUPS = {  # the headings of help
-    "Run": ("test", "build", "run", "exec", "shell"),
+    "Run": ("test", "build", "run", "ci", "exec", "shell"),
     "Services": ("up", "down", "ps", "logs", "scale"),
     "Inspect": ("list", "plan", "why", "inspect", "diff", "verify"),
     "Pin": ("lock", "fetch", "vendor"),

@@ -117,8 +117,8 @@ def run_with_display(settings: Settings, work: Callable[[Emit, Cancel], Answer],
 def run_and_report(
     settings: Settings, task: str, request: CommandRequest, reports: Reports = (), provenance: str | None = None
 ) -> int:
-    """Run `task`, show it and write the reports; returns the exit status. `provenance`: a file for in-toto statements
-    about the results that passed. Raises EnvtoolError."""
+    """Run `task` (empty: the pipeline), show it, write the reports; returns the exit status. `provenance`: a file for
+    in-toto statements about the results that passed. Raises EnvtoolError."""
     with _early_holder(settings):
         return _run_and_report(settings, task, request, reports, provenance)
 
@@ -156,7 +156,11 @@ def _run_and_report(
     abandoned = False
     try:
         answer, interrupted, abandoned = run_interruptibly(
-            lambda emit, cancel: tasks.run(request, task, emit, cancel), subscribers, display
+            lambda emit, cancel: (
+                tasks.run(request, task, emit, cancel) if task else tasks.run_pipeline(request, emit, cancel)
+            ),
+            subscribers,
+            display,
         )
         results = answer or ()
     finally:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from envtool.fs.sizes import format_size as size
+from envtool.plan.task_graph import describe_needs
 from envtool.report.formatting import Style, pluralize
 from envtool.report.text import elide_middle, fit_lines, one_line, pad, visible_width
 from envtool.spec.select_envs import all_services
@@ -82,7 +83,7 @@ def format_envs(spec: Spec, style: Style, columns: int = 0) -> str:
     rows += [
         (
             *_stack_columns(env.name, env),
-            _names(task.name for task in env.tasks),
+            _names(f"{task.name}{describe_needs(task.needs, env.name)}" for task in env.tasks),
             *([_names(service.name for service in env.services)] if services else []),
         )
         for env in spec.envs
@@ -139,13 +140,20 @@ def envs_json(spec: Spec) -> Json:
                 "base": {"name": env.base.name, "kind": env.base.kind},
                 "layers": [{"name": layer.name, "kind": layer.kind} for layer in env.layers],
                 "tasks": [task.name for task in env.tasks],
+                "needs": _needs_json((task.name, task.needs) for task in env.tasks if task.needs),
                 "where": str(env.where),
                 "services": [service.env.name for service in env.services],
             }
             for env in spec.envs
         ],
         "services": _services_json(spec),
+        "pipeline": [*spec.pipeline],
     }
+
+
+def _needs_json(needs: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> Json:
+    """The needs of the tasks of an env: lists of `TASK@ENV`, by the task."""
+    return {task: [f"{needed}@{env}" for env, needed in of_task] for task, of_task in needs}
 
 
 def _services_json(spec: Spec) -> list[Json]:
@@ -179,6 +187,7 @@ def plan_json(plan: Plan) -> Json:
                 "tasks": [*env.tasks],
                 "steps": [_step_json(step) for step in env.steps],
                 "rounds": env.rounds,
+                "needs": _needs_json(env.needs),
             }
             for env in planned
         ]

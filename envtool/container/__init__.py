@@ -46,6 +46,7 @@ syscalls            system calls that `os` lacks
 messages            what a container tells its supervisor: the wire format, its order, and how it ended
 pty                 joins the caller's terminal to a pty of a container
 outputs             copies outputs out of a container that is ending
+place_artefacts     puts the outputs of needed tasks into the project, before a task's commands
 output_patterns     finds the files that patterns of outputs match
 protected_paths     which paths may never be an output
 opened_files        records which files of some directories a container opens

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 GROUP = "envtool"  # of the entry points of plugins
 CODECS = ("ascii", "utf-8", "latin-1", "utf-8-sig", "cp437", "idna")  # a call may open files as text
-OURS = ("envtool.build.container_steps", "envtool.kinds", "envtool.store.unpack_archive")  # modules, and those below
+OURS = (
+    "envtool.build.container_steps",
+    "envtool.container.place_artefacts",
+    "envtool.kinds",
+    "envtool.store.unpack_archive",
+)  # modules, and those below
 
 
 def reference(name: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from envtool.model import Env, Service, Spec, Where
 from envtool.plan.graph import Graph, Node, is_composite
 from envtool.plan.output_clashes import find_output_clashes
+from envtool.plan.task_graph import TaskId, make_task_graph
 from envtool.spec.select_envs import all_services, stack_names
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class PlannedEnv(NamedTuple):
     tasks: tuple[str, ...]
     steps: tuple[PlannedStep, ...]
     rounds: int = 1
+    needs: tuple[tuple[str, tuple[TaskId, ...]], ...] = ()  # of each of these tasks that needs others
 
 
 class Plan(NamedTuple):
@@ -85,29 +87,41 @@ def make_plan(
     verb: str = "",
     prepared: Sequence[Explanation] = (),
 ) -> Plan:
-    """Returns the plan of all envs and services. With a verb only envs that have that task are in it, and services
-    that run beside it. `prepared` are the explanations of the prepared state of services (plan.why_state)."""
-    envs = [env for env in spec.envs if not verb or any(task.name == verb for task in env.tasks)]
-    tasks = [(env, task) for env in envs for task in env.tasks if not verb or task.name == verb]
+    """Returns the plan of all envs and services. With a verb only envs that have that task are in it, with the tasks
+    that it needs, and services that run beside one of these. `prepared` are the explanations of the prepared state of
+    services (plan.why_state)."""
+    if verb:
+        tasks = [(node.env, node.task) for node in make_task_graph(spec, (verb,)).nodes.values()]
+    else:
+        tasks = [(env, task) for env in spec.envs for task in env.tasks if env.is_selected]
+    ids = {(env.name, task.name) for env, task in tasks}
+    names = {env for env, _ in ids}
+    envs = [env for env in spec.envs if env.name in names or (env.is_selected and not verb)]
     stacks = {name for pair in tasks for name in stack_names(*pair)}
     services = [service for service in all_services(spec) if not verb or service.env.name in stacks]
     return Plan(
-        envs=tuple(_plan_env(env, graph, nodes, verb) for env in envs),
+        envs=tuple(_plan_env(env, graph, nodes, ids) for env in envs),
         services=tuple(
-            _add_prepared(_plan_env(service.env, graph, nodes, verb), service, prepared) for service in services
+            _add_prepared(_plan_env(service.env, graph, nodes, ids), service, prepared) for service in services
         ),
         notes=find_output_clashes(tasks),
         team_cache=spec.cache is not None,
     )
 
 
-def _plan_env(env: Env, graph: Graph, nodes: Mapping[str, PlannedNode], verb: str) -> PlannedEnv:
-    tasks = tuple(task.name for task in env.tasks if not verb or task.name == verb)
+def _plan_env(env: Env, graph: Graph, nodes: Mapping[str, PlannedNode], ids: Collection[TaskId]) -> PlannedEnv:
+    tasks = [task for task in env.tasks if (env.name, task.name) in ids]
     stack = graph.stacks[env.name]
-    ids = dict.fromkeys((stack[0], *graph.parts.get(stack[0], ()), *stack[1:]))
-    steps = tuple(_plan_step(graph.nodes[node_id], graph, nodes) for node_id in ids)
+    node_ids = dict.fromkeys((stack[0], *graph.parts.get(stack[0], ()), *stack[1:]))
+    steps = tuple(_plan_step(graph.nodes[node_id], graph, nodes) for node_id in node_ids)
     lacks_parts = is_composite(graph.nodes[stack[0]].kind) and stack[0] not in graph.parts
-    return PlannedEnv(name=env.name, tasks=tasks, steps=steps, rounds=2 if lacks_parts else 1)
+    return PlannedEnv(
+        name=env.name,
+        tasks=tuple(task.name for task in tasks),
+        steps=steps,
+        rounds=2 if lacks_parts else 1,
+        needs=tuple((task.name, task.needs) for task in tasks if task.needs),
+    )
 
 
 def _add_prepared(planned: PlannedEnv, service: Service, prepared: Sequence[Explanation]) -> PlannedEnv:

@@ -30,7 +30,10 @@ from envtool.plan.why_services import compare_services
 
 View: TypeAlias = Mapping[str, tuple[int, str]]
 SPEC_KEYS = ("commands", "workdir", "user", "outputs", "network")
-KNOWN_KEYS = (*SPEC_KEYS, "services", "format", "arch", "stack", "view", "history", "repository", "variables", "passed")
+KNOWN_KEYS = (
+    *SPEC_KEYS, "services", "artefacts", "format", "arch", "stack", "view", "history", "repository", "variables",
+    "passed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,7 @@ def compare_runs(
     if of_services is None:
         of_services = tuple(change_of("spec", each, places) for each in diff_json(*services, ("services",)))
     changes += of_services
+    changes += _compare_artefacts(before.get("artefacts"), after.get("artefacts"))
     if before.get("view") != after.get("view"):
         changes += _files(*views)
     if any(before.get(key) != after.get(key) for key in ("history", "repository")):
@@ -140,6 +144,16 @@ def _compare_host_bases(old: Mapping[str, Json], new: ComparedDocument) -> Itera
             sides = short_digest(display_value(old_row)), short_digest(display_value(row[1:]))
             note = "what it shows of this machine"
             yield Change(part=base.subject, name=base.name, old=sides[0], new=sides[1], note=note)
+
+
+def _compare_artefacts(old: Json, new: Json) -> Iterator[Change]:
+    """Yields the changes of what a task sees of the tasks that it needs (task_request.Artefacts)."""
+    for difference in diff_json(old, new, ("artefacts",)):
+        path = difference.path
+        if path[1:2] == ("files",) and len(path) == 3:
+            yield Change(part="file", name=str(path[2]), how=difference.how, note="from a task that it needs")
+        else:
+            yield replace(change_of("other", difference), note="what it sees of the tasks that it needs")
 
 
 def _files(old: View | None, new: View | None) -> Iterator[Change]:

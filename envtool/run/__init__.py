@@ -1,5 +1,6 @@
 """Runs the tasks of envs on their stacks, and caches the results.
 
+artefacts        What needed tasks have left, for the tasks that need it
 cached_task      Runs a task unless its result is cached: request, find, run, record, store
 fast_exec        Reads the plan cache of `exec` and `shell`: starts the container of an unchanged env
 fast_list        Keeps what `list` printed, and the stat signatures of all files that decided it
@@ -10,6 +11,7 @@ host_state       The ctimes of files of this machine, and which of them decide a
 known_commit     Describes the commit that tasks run at, asking git once while nothing changes
 learned_network  `--learn-network`: which envs learn, and what they reached
 machine_watches  The watches of this machine's files that all tasks of a run share
+needed_tasks     The tasks that a task needs, once they have passed, and what it sees of them
 network_tried    What a task that failed tried to reach outside, in words
 prepared_states  Explains the prepared state of services, for `plan`, `why` and `--expect-cached`
 prepared_task    Takes a snapshot of the project and makes the request of a task

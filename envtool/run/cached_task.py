@@ -15,7 +15,7 @@ from envtool.events import Finished, Started
 from envtool.model import Env
 from envtool.project import snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import provenance, retries, task_services
+from envtool.run import provenance, task_services
 from envtool.run.host_inputs import HostInputs
 from envtool.run.known_commit import CommitDescription
 from envtool.run.prepared_task import PreparedTask, TaskCall, add_project, prepare_task, take_snapshot
@@ -96,10 +96,10 @@ def _run(
             return answer
     task = task._replace(pod=pod)
     recording = Recording(task)
-    result = (retries.run_attempts if _is_staged(call) else _run_once)(task, recording.reach, run)
+    result = (_run_staged if _is_staged(call) else _run_once)(task, recording.reach, run)
     report = _to_result(call, result)
     if result.outcome == "flaky":
-        _report_not_cached(call, retries.NOT_REMEMBERED)
+        _report_not_cached(call, "it is flaky")  # what passes only now and then says nothing about the next run
     if result.outcome != "passed":
         return report, None
     statement = provenance.write_statement(
@@ -122,7 +122,13 @@ def _run(
 
 def _is_staged(call: TaskCall) -> bool:
     """Whether outputs come into the project only when it is known how the task ended."""
-    return call.task.retries > 0 or call.task.outputs_when == "passed"
+    return call.task.retries > 0 or call.task.outputs_when == "passed" or call.artefacts_to != ""
+
+
+def _run_staged(task: PreparedTask, reach: HostInputs | None, run: RunTask) -> TaskResult:
+    from envtool.run import retries
+
+    return retries.run_attempts(task, reach, run)
 
 
 def _run_once(task: PreparedTask, reach: HostInputs | None, run: RunTask) -> TaskResult:
@@ -154,7 +160,7 @@ def _find(task: PreparedTask) -> tuple[Result, CachedResult] | None:
     """Returns the cached result of a task, after restoring what it left; None if the task has to run."""
     call = task.call
     stored = task.cache().find(task.request)
-    if stored is None or not restore_result(call, stored):
+    if stored is None or not restore_result(call, stored) or not _copy_artefacts(call, stored):
         return None
     results.mark_used(call.context.store, stored, call.owner)
     result = TaskResult(
@@ -168,6 +174,19 @@ def _find(task: PreparedTask) -> tuple[Result, CachedResult] | None:
     )
     _emit_cached(call, result)
     return _to_result(call, result), _to_cached(task, stored)
+
+
+def _copy_artefacts(call: TaskCall, stored: StoredResult) -> bool:
+    """Copies the outputs for the tasks that need them; returns False if they cannot be read: then the task runs."""
+    if not call.artefacts_to:
+        return True
+    from envtool.run import artefacts
+
+    try:
+        artefacts.copy_stored(stored, call.artefacts_to, call.context.cancel.check)
+    except OSError:
+        return False
+    return True
 
 
 def _emit_cached(call: TaskCall, result: TaskResult) -> None:
@@ -292,6 +311,7 @@ class Recording:
             statement=statement,
             git=git,
             reach=reach,
+            outputs_in=call.artefacts_to,
         )
 
     def _check_project(self, after: Snapshot, result: TaskResult) -> None:

@@ -13,6 +13,7 @@ from envtool.model import Env, Task
 from envtool.project import snapshot, source_files
 from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import host_inputs, task_container, task_services
+from envtool.run.needed_tasks import NeededTask, join_artefacts
 from envtool.run.result_cache import NotCacheable, OffCache, ResultCache, open_cache, result_owner
 from envtool.run.task_request import TaskRequest
 from envtool.run.task_services import ServiceStacks
@@ -32,16 +33,23 @@ class TaskCall(NamedTuple):
     log: str  # path of its log
     host: Mapping[str, str]  # the caller's variables that `pass:` lets through
     outputs_to: str = ""  # the directory that gets its outputs; empty: the project
+    needs: tuple[NeededTask, ...] = ()  # that have passed, and whose outputs it sees
+    artefacts_to: str = ""  # a directory that is made for its outputs, where another task needs them
 
     @property
     def event_id(self) -> str:
         """The id of its events."""
-        return f"task:{self.env.name}:{self.task.name}"
+        return task_event_id(self.env.name, self.task.name)
 
     @property
     def owner(self) -> str:
         """The key by which the store counts its results."""
         return result_owner(self.context.root, self.env.name, self.task.name)
+
+
+def task_event_id(env: str, task: str) -> str:
+    """Returns the id of the events of a task."""
+    return f"task:{env}:{task}"
 
 
 class PreparedTask(NamedTuple):
@@ -134,6 +142,9 @@ def add_project(request: TaskRequest, context: Context, project: Snapshot) -> Ta
 
 def _request(call: TaskCall, stack: KnownStack, services: ServiceStacks) -> TaskRequest:
     requests = services.requests(call.context) if services.services else ()
-    return task_container.make_request(
+    request = task_container.make_request(
         call.env, stack, call.host, arch=call.context.arch, task=call.task, services=requests
     )
+    if not call.needs:
+        return request
+    return replace(request, artefacts=join_artefacts(call.task, call.needs))

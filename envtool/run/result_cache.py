@@ -41,6 +41,7 @@ class RecordedRun(NamedTuple):
     statement: bytes = b""  # its provenance, if there is one
     git: str = ""  # digest of git's directories, if the task opened files in them
     reach: HostInputs | None = None  # what the task opened of this machine
+    outputs_in: str = ""  # a directory with its outputs, which no other task writes to; empty: the project
 
 
 class ResultCache(Protocol):
@@ -117,7 +118,7 @@ class LocalCache:
                 owner=result_owner(self._context.root, run.requests[0].env, run.requests[0].task),
                 log=run.log,
                 statement=provenance.reusable_statement(run.statement, same=run.requests[0].history != ""),
-                root=self._context.root,
+                root=run.outputs_in or self._context.root,
                 outputs=run.result.outputs,
                 check=self._context.cancel.check,
             )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from envtool.events import Attempted, Emit, Event, Finished, Started, TaskAttempt
 from envtool.project import rundir
-from envtool.run import staged_outputs, task_services
+from envtool.run import artefacts, staged_outputs, task_services
 from envtool.run.prepared_task import PreparedTask
 from envtool.run.task_request import TaskResult
 from envtool.store import layers
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from envtool.run.host_inputs import HostInputs
 
 REPEATED = ("failed", "timeout")  # outcomes after which a task runs again; errors and interrupts are not the task's own
-NOT_REMEMBERED = "it is flaky"  # what passes only now and then says nothing about the next run
 
 RunTask = Callable[[PreparedTask, "HostInputs | None"], TaskResult]
 
@@ -72,7 +71,10 @@ def _publish(task: PreparedTask, result: TaskResult, staging: str) -> TaskResult
     beside the log. Raises OSError, Interrupted."""
     call = task.call
     if result.outcome == "passed" or call.task.outputs_when == "always":
-        return staged_outputs.publish_result(call, result, staging)
+        result = staged_outputs.publish_result(call, result, staging)
+        if result.outcome == "passed" and call.artefacts_to:
+            artefacts.copy_staged(staging, result.outputs, call.artefacts_to, call.context.cancel.check)
+        return result
     if not result.outputs:
         return result
     name = f"{os.path.splitext(os.path.basename(call.log))[0]}.not-passed"

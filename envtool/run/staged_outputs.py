@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.container import userns
 from envtool.container.outputs import OutputReceiver
-from envtool.run.prepared_task import TaskCall
 from envtool.run.task_request import TaskResult
+
+if TYPE_CHECKING:
+    from envtool.run.prepared_task import TaskCall
 
 
 class CopiedOutputs(NamedTuple):
@@ -29,9 +31,11 @@ def copy_outputs(
     *,
     protected: tuple[str, ...] = (),
     patterns: tuple[str, ...] = (),
+    attributes: Mapping[str, tuple[int, int]] | None = None,
     check: Callable[[], None] | None = None,
 ) -> CopiedOutputs:
     """Copies files and links, by their paths below `source`, to below `target`, with the directories of `source`.
+    `attributes` are mode and mtime (ns) of each; without, those that it has in `source` stay.
     Raises OSError where one of the two cannot be read, and what `check` raises."""
     receiver = OutputReceiver(target, owned=userns.caller_ids().mode == "root", protected=protected, patterns=patterns)
     try:
@@ -44,8 +48,8 @@ def copy_outputs(
             if stat.S_ISLNK(info.st_mode):
                 receiver.link(path, os.readlink(os.path.join(source, path)))
             else:
-                mode = stat.S_IMODE(info.st_mode)
-                receiver.copy(os.path.join(source, path), path, mode, info.st_mtime_ns, check)
+                mode, mtime = attributes[path] if attributes else (stat.S_IMODE(info.st_mode), info.st_mtime_ns)
+                receiver.copy(os.path.join(source, path), path, mode, mtime, check)
     finally:
         paths, notes = receiver.finish()
     return CopiedOutputs(paths, notes, receiver.lost)

@@ -134,6 +134,10 @@ def _run(
             request, stack, project=project, scratch=scratch, allowed=context.allowed, place=place,
             secrets=context.secrets(),
         )  # fmt: skip
+        if call.needs:
+            from envtool.run import artefacts
+
+            program = artefacts.add_artefacts(program, call.needs)
         with _log(call.log) as file, Tee(file, context.emit, event_id, context.secrets().forms()) as tee:
             ended = context.runner.run(
                 program,
@@ -144,6 +148,8 @@ def _run(
                 protected=context.files,
                 joins=place.namespaces if place else None,
             )
+            if call.needs and ended.error:
+                raise artefacts.placing_error(ended.error)
             if group:
                 group.await_failure(failed=ended.status != 0)
             if group and group.failure and not group.interrupted:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from envtool import keys
 from envtool.events import Outcome, TaskAttempt
@@ -19,6 +19,32 @@ from envtool.model import Json, Limit, Limits, SecretPlace
 from envtool.services.service_request import ServiceRequest, TaskLayer
 
 __all__ = ["TaskLayer", "TaskRequest", "TaskResult", "hash_value"]
+
+
+class Artefact(NamedTuple):
+    """A file or symlink that a needed task has left."""
+
+    path: str  # relative to the project
+    mode: int = 0
+    sha256: str = ""
+    link: str = ""  # target, for a symlink
+
+
+class Artefacts(NamedTuple):
+    """What a task sees of the tasks that it needs: `files`, and nothing else that matches `patterns`."""
+
+    patterns: tuple[str, ...] = ()  # of their outputs, sorted
+    files: tuple[Artefact, ...] = ()  # sorted
+
+    def document(self) -> Json:
+        """Returns what counts in the request."""
+        described = {
+            file.path: (file.link and f"-> {file.link}") or f"{file.sha256} {file.mode:o}" for file in self.files
+        }
+        return {"hides": [*self.patterns], "files": {**described}}
+
+
+NO_ARTEFACTS = Artefacts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +78,7 @@ class TaskRequest:
     services: tuple[ServiceRequest, ...] = ()  # that run beside it, needed ones first
     allow: tuple[str, ...] = ()  # "host:port" outside that it and its services may connect to
     secrets: tuple[SecretPlace, ...] = ()
+    artefacts: Artefacts = NO_ARTEFACTS
 
     def document(self) -> dict[str, Json]:
         """Returns all that decides the result (keys.result_document). Limits of time, memory and the like do not:
@@ -77,6 +104,7 @@ class TaskRequest:
             network=self.network,
             arch=self.arch,
             services=[service.document() for service in self.services],
+            artefacts=self.artefacts.document() if self.artefacts.patterns else None,
         )
 
     @property
@@ -103,7 +131,10 @@ class TaskRequest:
         services = tuple(ServiceRequest.from_fields(service) for service in fields["services"])
         limits = {name: Limit(*limit) for name, limit in fields["limits"].items()}
         secrets = tuple(SecretPlace(*place) for place in fields["secrets"])
-        values = {"commands": commands, "stack": stack, "services": services, "limits": limits, "secrets": secrets}
+        patterns, files = fields["artefacts"]
+        artefacts = Artefacts(tuple(patterns), tuple(Artefact(*file) for file in files))
+        values = {"commands": commands, "stack": stack, "services": services, "limits": limits, "secrets": secrets,
+                  "artefacts": artefacts}  # fmt: skip
         return cls(**{**fields, **lists, **values})
 
 

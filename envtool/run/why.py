@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from envtool import keys
@@ -17,10 +18,12 @@ from envtool.model import Env, Json, Task
 from envtool.plan import why_task
 from envtool.plan.change_values import LocationLookup, Parent
 from envtool.plan.graph import Graph
+from envtool.plan.task_graph import TaskId, find_task
 from envtool.plan.why import Explanation, PastBuild
 from envtool.project import host_access, snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import host_inputs, prepared_task, result_cache
+from envtool.run import artefacts, host_inputs, prepared_task, result_cache
+from envtool.run.needed_tasks import NeededTask
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result_cache import NotCacheable
 from envtool.run.task_services import ServiceStacks
@@ -29,9 +32,14 @@ from envtool.store import results, snapshots
 
 
 def explain_tasks(
-    tasks: Sequence[tuple[Env, Task]], graph: Graph, states: Mapping[str, NodeState], context: Context
+    tasks: Sequence[tuple[Env, Task]],
+    envs: Mapping[str, Env],
+    graph: Graph,
+    states: Mapping[str, NodeState],
+    context: Context,
 ) -> tuple[Explanation, ...]:
-    """Returns, for each task, why it would run or why its cached result is used."""
+    """Returns, for each task, why it would run or why its cached result is used. `envs` are those of all tasks that
+    they need, by name."""
     if not tasks:
         return ()
     project: Snapshot | None = None
@@ -40,32 +48,73 @@ def explain_tasks(
         project = prepared_task.take_snapshot(context)
     except NotCacheable as error:
         refusal = error.reason
-    return tuple(_explain(env, task, graph, states, context, project, refusal) for env, task in tasks)
+    known = KnownTasks(envs, graph, states, context, project)
+    return tuple(_explain(env, task, known, refusal) for env, task in tasks)
 
 
-def _explain(
-    env: Env,
-    task: Task,
-    graph: Graph,
-    states: Mapping[str, NodeState],
-    context: Context,
-    project: Snapshot | None,
-    refusal: str,
-) -> Explanation:
-    stack = [states[node_id] for name in stack_names(env, task) for node_id in graph.stacks[name]]
-    waits = tuple(state.node.spec.name for state in stack if state.output is None and state.request is not None)
+class KnownTasks:
+    """What is known of the requests of tasks, and of the results of those that others need."""
+
+    def __init__(
+        self,
+        envs: Mapping[str, Env],
+        graph: Graph,
+        states: Mapping[str, NodeState],
+        context: Context,
+        project: Snapshot | None,
+    ) -> None:
+        self.envs, self.graph, self.states, self.context = envs, graph, states, context
+        self.project = project
+        self._needed: dict[TaskId, NeededTask | None] = {}
+
+    def waits(self, env: Env, task: Task) -> tuple[str, ...]:
+        """Returns the names of what decides the request of a task and is not known yet: layers, or, if all of those
+        are, needed tasks."""
+        stack = [self.states[node_id] for name in stack_names(env, task) for node_id in self.graph.stacks[name]]
+        layers = tuple(state.node.spec.name for state in stack if state.output is None and state.request is not None)
+        return layers or tuple(f"{name}@{of}" for of, name in task.needs if self._find_needed((of, name)) is None)
+
+    def document(self, env: Env, task: Task) -> Mapping[str, Json]:
+        """Returns the document of the request of a task that waits for nothing. Raises NotCacheable."""
+        assert self.project is not None
+        needs = tuple(need for task_id in task.needs if (need := self._find_needed(task_id)))
+        host = host_access.select_variables(env.passed, os.environ)
+        call = TaskCall(env=env, task=task, context=self.context, log="", host=host, needs=needs)
+        stack = _known_stack(env.name, self.graph, self.states)
+        used = used_services(env, task)
+        stacks = tuple(_known_stack(service.env.name, self.graph, self.states) for service in used)
+        services = ServiceStacks(used, stacks)
+        prepared_task.check_cacheable(env, stack, services, task)
+        return prepared_task.cacheable_request(call, stack, self.project, services).document()
+
+    def _find_needed(self, task_id: TaskId) -> NeededTask | None:
+        """Returns a needed task whose result is remembered; None if it is not."""
+        if task_id not in self._needed:
+            env = self.envs[task_id[0]]
+            task = find_task(self.envs, task_id)
+            if task.plain_commands is not None:
+                task = replace(task, commands=task.plain_commands)
+            self._needed[task_id] = None
+            if self.project is None or env.has_outside or self.waits(env, task):
+                return None
+            try:
+                stored = results.find(self.context.store, keys.digest({**self.document(env, task)}))
+            except NotCacheable:
+                return None
+            if stored is not None:
+                files = artefacts.stored_artefacts(stored.outputs)
+                self._needed[task_id] = NeededTask(env.name, task, files)
+        return self._needed[task_id]
+
+
+def _explain(env: Env, task: Task, known: KnownTasks, refusal: str) -> Explanation:
+    graph, states, context, project = known.graph, known.states, known.context, known.project
+    waits = known.waits(env, task)
     never = "it has the network, and is run every time" if env.has_outside else refusal
     document: Mapping[str, Json] | None = None
     if project and not waits and not never:
-        call = TaskCall(
-            env=env, task=task, context=context, log="", host=host_access.select_variables(env.passed, os.environ)
-        )
-        known_stack = _known_stack(env.name, graph, states)
-        used = used_services(env, task)
-        services = ServiceStacks(used, tuple(_known_stack(service.env.name, graph, states) for service in used))
         try:
-            prepared_task.check_cacheable(env, known_stack, services, task)
-            document = prepared_task.cacheable_request(call, known_stack, project, services).document()
+            document = known.document(env, task)
         except NotCacheable as error:
             never = error.reason
     owner = result_cache.result_owner(context.root, env.name, task.name)

@@ -20,6 +20,8 @@ service_kinds  asks a plugin what the kind of a service stands for
 service_reader reads the declared services, and renders those that each env uses
 service_schema the JSON Schema of a service's own keys, and of `secrets:`
 service_values reads ports, checks, signals and prepare commands of a service, and `network: {allow:}`
+task_needs     resolves the needs of tasks, and the names of the pipeline
+task_schema    the JSON Schemas of what is between tasks: outputs, needs, attempts, the pipeline
 tasks          reads the tasks of one env
 template       renders Jinja2 templates in one scalar, within limits
 validate       checks a value against a schema, and words the errors

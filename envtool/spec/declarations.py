@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from envtool.plugins import PluginRegistry
+    from envtool.spec.task_needs import WrittenNeed
 
 
 class DeclaredLayer(NamedTuple):
@@ -62,6 +63,7 @@ class LoadContext:
     inline: dict[int, tuple[YamlNode, DeclaredLayer]] = field(
         default_factory=dict
     )  # written in place, by id of the node
+    task_needs: list[WrittenNeed] = field(default_factory=list)  # of all tasks that are made
     has_language: bool = False  # some env has a language, whose layers are known only once the env is made
     reported_needs: set[int] = field(default_factory=set)  # ids of the nodes in `needs` with a reported unknown name
 

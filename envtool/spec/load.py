@@ -20,6 +20,7 @@ from envtool.spec.envs import HOST, EnvPoint, expand_matrix, make_env
 from envtool.spec.inherit import Inheritance, merge
 from envtool.spec.node import Problems, YamlNode, make_source, parse, to_plain
 from envtool.spec.schema import LAYER_KEYS, schema
+from envtool.spec.task_needs import resolve_tasks
 from envtool.spec.template import is_template
 from envtool.spec.validate import SchemaChecker
 
@@ -64,9 +65,8 @@ def load(
     """Returns the spec in `file` with all files that it includes. `file` is relative to the project, whose absolute
     path is `root`.
 
-    `args` replace `{{ args }}`. A spec in `known` is not checked against the schema again, which takes longer than the
-    rest for a small one. Raises SpecError with all errors, in the order of the files, and UsageError if `file` does not
-    exist.
+    `args` replace `{{ args }}`. A spec in `known` is not checked against the schema again: that takes most of the time.
+    Raises SpecError with all errors, in the order of the files, and UsageError if `file` does not exist.
     """
     problems = Problems()
     recorder = _ReadRecorder(project)
@@ -88,6 +88,7 @@ def load(
     reader = _declare_services(work, files, recorder) if any(map(_has_services, values)) else None
     envs = _expand_envs(work, groups, recorder, shlex.join(args), reader)
     envs, services = reader.finish(envs) if reader is not None else (envs, ())
+    envs, pipeline = resolve_tasks(work.task_needs, envs, [loaded.node for loaded in files], problems)
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
     cache = _team_cache(files, problems)
@@ -106,6 +107,7 @@ def load(
         files=tuple(dict.fromkeys(loaded.node.source.file for loaded in files)),
         cache=cache,
         services=services,
+        pipeline=pipeline,
     )
 
 

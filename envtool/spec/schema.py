@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from envtool.spec import limits, scalar_types
 from envtool.spec.service_schema import names, secret_definition, secrets_section, service_definitions, service_keys
+from envtool.spec.task_schema import LONG_OUTPUTS, NEEDS, OUTPUTS, PIPELINE, RETRIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,7 @@ def schema(registry: PluginRegistry) -> dict[str, Json]:
             "secrets": secrets_section(),
             "services": _services(),
             "envs": _named_mapping("Environments by name.", "env", {"unit": {"tasks": {"test": "pytest"}}}),
+            "pipeline": PIPELINE,
             "include": {
                 "description": "Other spec files, relative to this one. In a list, all files share their names, so "
                 "each name may be declared once. With `NAME: FILE`, the file's `unit` is called `NAME/unit` outside of "
@@ -218,22 +220,7 @@ def _definitions() -> dict[str, Json]:
             ],
         },
         "long-task": _long_task(),
-        "long-outputs": {
-            "type": "object",
-            "properties": {
-                "paths": {
-                    "description": "Files and directories (patterns) that are copied back.",
-                    "$ref": "#/$defs/strings",
-                },
-                "when": {
-                    "description": "`always`: also when the task fails (the default). `passed`: what a run that did "
-                    "not pass leaves stays beside its log.",
-                    "enum": ["always", "passed"],
-                },
-            },
-            "required": ["paths"],
-            "additionalProperties": False,
-        },
+        "long-outputs": LONG_OUTPUTS,
         "limits": limits.definition(limits.NAMES),
         **service_definitions(),
     }
@@ -249,25 +236,13 @@ def _long_task() -> Json:
                 "after `--` on the command line.",
                 "$ref": "#/$defs/commands",
             },
-            "outputs": {
-                "description": "Files and directories (patterns) that are copied back, also when the task fails; with "
-                "`{paths: […], when: passed}` only when it passes.",
-                "examples": [["dist/*"], {"paths": ["dist/*"], "when": "passed"}],
-                "anyOf": [{"$ref": "#/$defs/strings"}, {"$ref": "#/$defs/long-outputs"}],
-            },
+            "outputs": OUTPUTS,
             "outputs_limit": {
                 "description": "The most that all outputs together may have, including the holes in sparse files. "
                 "Default: 2GiB. A task with more fails.",
                 "$ref": "#/$defs/size",
             },
-            "retries": {
-                "description": "How often the task runs again after it has failed. One that passes only then is "
-                "reported as flaky, and is not remembered.",
-                "examples": [2],
-                "type": "integer",
-                "minimum": 0,
-                "maximum": 20,
-            },
+            "retries": RETRIES,
             "timeout": {"description": "The task is ended after this time.", "$ref": "#/$defs/duration"},
             "limits": limits.reference("What its container may use; each limit replaces that of the env."),
             "user": {
@@ -276,6 +251,7 @@ def _long_task() -> Json:
             },
             "services": names("Services that run beside it, besides those of its env.", "db"),
             "secrets": names("Secrets that its commands get, by their names under `secrets:`.", "npm-token"),
+            "needs": NEEDS,
         },
         "required": ["run"],
         "additionalProperties": False,

@@ -15,9 +15,10 @@ from envtool.fs.globs import matches_name
 from envtool.model import Env, Service, Spec, Task
 
 
-def select_envs(spec: Spec, patterns: Sequence[str]) -> Spec:
+def select_envs(spec: Spec, patterns: Sequence[str], *, needed: bool = False) -> Spec:
     """Returns the spec with the envs that the patterns match, in its order, and the services that these use; without
-    patterns all. Raises UsageError (code no-env) for a pattern that matches none."""
+    patterns all. With `needed` also the envs of the tasks that theirs need, which are not `is_selected`. Raises
+    UsageError (code no-env) for a pattern that matches none."""
     if not patterns:
         return spec
     selected: set[str] = set()
@@ -26,9 +27,24 @@ def select_envs(spec: Spec, patterns: Sequence[str]) -> Spec:
         if not names:
             raise _unknown_env_error(spec, pattern)
         selected |= names
-    envs = tuple(env for env in spec.envs if env.name in selected)
+    kept = _add_needed(spec, selected) if needed else selected
+    envs = tuple(
+        env if env.name in selected else replace(env, is_selected=False) for env in spec.envs if env.name in kept
+    )
     used = {service.name for env in envs for service in env.services}
     return replace(spec, envs=envs, services=tuple(service for service in spec.services if service.name in used))
+
+
+def _add_needed(spec: Spec, selected: set[str]) -> set[str]:
+    """Returns the names of envs, with those that have a task which a task of theirs needs, directly or not."""
+    envs = {env.name: env for env in spec.envs}
+    names, pending = {*selected}, [*selected]
+    while pending:
+        for task in envs[pending.pop()].tasks:
+            new = {env for env, _ in task.needs} - names
+            names |= new
+            pending += new
+    return names
 
 
 def matching_envs(spec: Spec, pattern: str) -> list[Env]:

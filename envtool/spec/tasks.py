@@ -8,6 +8,7 @@ from envtool.model import Command, Task
 from envtool.spec import scalar_types
 from envtool.spec.declarations import check_pattern, note_outside_project
 from envtool.spec.limits import merge_times, render_limits
+from envtool.spec.task_needs import WrittenNeed
 from envtool.spec.template import is_arguments, is_template, uses_args
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def make_tasks(
             continue
         own_limits = _limits(work, env, fields, limits, scope)
         own_timeout = render_duration(work, fields.get("timeout"), scope)
+        uses = any(uses_args(text) for text in _command_texts(run))
+        _add_needs(work, fields.get("needs"), scope, verb)
         outputs, when = _split_outputs(fields.get("outputs"))
         own_timeout = merge_times(work.problems, fields, own_timeout, own_limits, f"task `{verb}`")
         own_limit = render_size(work, fields.get("outputs_limit"), scope)
@@ -61,7 +64,8 @@ def make_tasks(
                 retries=_retries(fields.get("retries")),
                 limits=own_limits,
                 secrets=make_secrets(work, fields.get("secrets"), scope, f"task `{verb}`"),
-                uses_args=any(uses_args(text) for text in _command_texts(run)),
+                uses_args=uses,
+                plain_commands=_plain_commands(work, run, scope, verb) if uses and args else None,
             )
         )
     return tuple(made_tasks)
@@ -113,6 +117,22 @@ def render_size(work: LoadContext, node: YamlNode | None, scope: Scope) -> int |
         hint = "write 500MB, 2GiB, or a number of bytes"
         work.problems.add(node, f"`{value}` is no size", code="size", hint=hint)
     return size
+
+
+def _plain_commands(work: LoadContext, run: YamlNode, scope: Scope, verb: str) -> tuple[Command, ...]:
+    """Returns the commands of a task without the arguments of the command line, as a need of another task."""
+    return make_commands(work, run, {**scope, "args": ""}, f"task `{verb}`")
+
+
+def _add_needs(work: LoadContext, node: YamlNode | None, scope: Scope, verb: str) -> None:
+    """Adds the needs of a task to those of all, which are resolved once all envs are made."""
+    for item in node.items() if node is not None else ():
+        if not isinstance(item.value, str):
+            continue
+        env = scope["env"]
+        assert isinstance(env, dict)
+        if text := work.text(item, scope):
+            work.task_needs.append(WrittenNeed(env=env["name"], task=verb, node=item, text=text))
 
 
 def _retries(node: YamlNode | None) -> int:

@@ -112,6 +112,12 @@ def _check_alone(env: Env, task: Task) -> None:
             code="verify-secret",
             hint="let a task without secrets make the outputs",
         )
+    if task.needs:
+        raise BuildError(
+            f"task `{task.name}` of env `{env.name}` needs other tasks: it is not verified",
+            code="verify-needs",
+            hint="let a task without `needs:` make the outputs",
+        )
     if not task_services.needs_pod(env, task):
         return
     if services := used_services(env, task):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from envtool.api import Cache, Secret
 from envtool.build.context import Context
@@ -14,7 +15,9 @@ from envtool.events import Progress
 from envtool.fs.sizes import format_size
 from envtool.model import Json
 from envtool.store import canonical, layers
-from envtool.teamcache.statement import RefusedStatement, Statement
+
+if TYPE_CHECKING:
+    from envtool.teamcache.statement import Statement
 
 PROGRESS_INTERVAL = 0.1  # seconds between two events
 
@@ -37,6 +40,8 @@ def find_statement(resolved: ResolvedNode, context: Context) -> Statement | None
     client = context.share
     if client is None:
         return None
+    from envtool.teamcache.statement import RefusedStatement
+
     name = f"{resolved.node.subject} {resolved.request.name}"
     statement = client.ask(resolved.key, name)
     locked_diff_id = _locked_diff_id(resolved, context)
@@ -83,6 +88,8 @@ def pull_layer(resolved: ResolvedNode, context: Context, draft: layers.NewLayer,
     try:
         captured = _unpack(blob, statement, draft, resolved, context, event_id)
     except BuildError as error:
+        from envtool.teamcache.statement import RefusedStatement
+
         client.refuse(
             resolved.key, name, RefusedStatement("content", f"its content is not what was signed ({error.code})")
         )

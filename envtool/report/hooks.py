@@ -15,10 +15,20 @@ def envtool_output_readers() -> list[api.OutputReader]:
 
 @api.hook
 def envtool_report_formats() -> list[api.ReportFormat]:
+    return [
+        api.ReportFormat(name="junit", write=_write_junit),
+        api.ReportFormat(name="markdown", write=_write_markdown, counts_tests=True),
+    ]
+
+
+# Every `test` asks for the formats, and few write a report.
+def _write_junit(report: api.Report) -> bytes:
     from envtool.report.junit import junit_xml
+
+    return junit_xml(report)
+
+
+def _write_markdown(report: api.Report) -> bytes:
     from envtool.report.markdown import markdown
 
-    return [
-        api.ReportFormat(name="junit", write=junit_xml),
-        api.ReportFormat(name="markdown", write=markdown, counts_tests=True),
-    ]
+    return markdown(report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envtool import keys
 from envtool.api import Package, Tree
@@ -11,7 +11,9 @@ from envtool.build.scheduler import Stack
 from envtool.build.stack_files import StackTree
 from envtool.container.runner import Runner
 from envtool.errors import EnvtoolError, UsageError
-from envtool.report.sbom.document import Sbom, SbomLayer, merge_packages
+
+if TYPE_CHECKING:
+    from envtool.report.sbom.document import Sbom, SbomLayer
 
 RELEASES = ("/usr/lib/os-release", "/etc/os-release")
 
@@ -23,6 +25,8 @@ def stack_digest(stack: Stack) -> str:
 
 def sbom_layers(stack: Stack) -> tuple[SbomLayer, ...]:
     """Returns the stack's base and layers, bottom first."""
+    from envtool.report.sbom.document import SbomLayer
+
     return tuple(
         SbomLayer(
             name=made.resolved.node.spec.name,
@@ -38,6 +42,8 @@ def sbom_layers(stack: Stack) -> tuple[SbomLayer, ...]:
 
 def make_sbom(env: str, stack: Stack, plugins: Sequence[object], runner: Runner) -> Sbom:
     """Returns the bill of materials of a built stack. Raises UsageError naming the plugin that fails."""
+    from envtool.report.sbom.document import Sbom, merge_packages
+
     tree = StackTree([made.layer for made in stack.layers], runner)
     system, release = _release(tree)
     files = [(fetch.name, fetch.sha256) for made in stack.layers for fetch in made.resolved.fetches]

@@ -6,7 +6,7 @@ import os
 from contextlib import nullcontext, suppress
 from typing import IO, TYPE_CHECKING
 
-from envtool.build import failure_hints, limit_messages
+from envtool.build import limit_messages
 from envtool.build.context import PATH
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.build.tee import Tee
@@ -84,6 +84,8 @@ def _run_tracked(
         if remedy := limit_messages.describe_remedy(ended, request.limits):
             lines.append(remedy)
         elif work.outcome == "failed":
+            from envtool.build import failure_hints
+
             commands = "\n".join([*call.env.set, *(" ".join(command) for command in request.commands)])
             lines += failure_hints.task_failure_hint(
                 ended.status,

@@ -14,7 +14,7 @@ find_links              `--find-links DIRECTORY` of requirement files and layers
 inside                  Runs in containers: resolves with pip, builds environments
 installed               Which Python distributions a stack has
 kinds                   The layer kinds `pip` and `python-project`
-language                `language: python`: the layers of a test env, from the project's own files
+language                `language: python`: its options, and which layers it makes
 layer_inputs            The project's files as a layer may read them
 metadata                What pyproject.toml, setup.py and setup.cfg say about a project
 missing_libraries       Which packages have the files that a failed build misses
@@ -26,6 +26,7 @@ pip_messages            Explanations of pip's errors
 plugin                  The hooks that add all of this to envtool
 poetry                  Poetry's notation of dependencies -> PEP 508 lines
 project_indexes         The index and the bounds that a project sets for all requirements
+project_layers          The layers of `language: python`, from the project's own files
 python_versions         Which Python an env has and a project wants
 requirement_checks      Requirement lines that pip would refuse
 requirement_file        `envtool requirements ENV`

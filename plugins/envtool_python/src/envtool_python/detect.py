@@ -18,8 +18,8 @@ from envtool import api
 from envtool_python.checkout_projects import PROJECTS, project_directories
 from envtool_python.decode import DecodedFiles, WrongFileError
 from envtool_python.dependency_sources import DependencySources
-from envtool_python.language import depth_of, pip_options
 from envtool_python.metadata import ProjectMetadata, read_facts
+from envtool_python.project_layers import depth_of, pip_options
 from envtool_python.python_versions import HOST_PATH, env_python, fits_minor, suite_for
 from envtool_python.requirements import WrongRequirementError
 from envtool_python.test_config import pytest_settings, tox_commands

@@ -8,25 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python import python_versions
 from envtool_python.agent_script import inside_binds, inside_command
-from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, NON_SOURCE_DIRECTORIES, VERSIONS
-from envtool_python.layer_inputs import PipInputs
 from envtool_python.pins import PINS, fetches, files_of, keep_constraints
-from envtool_python.pip_calls import (
-    archives_of,
-    asks_project,
-    check,
-    directories_of,
-    facts_at,
-    read_requests,
-)
-from envtool_python.requirements import unique
 from envtool_python.source_values import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from envtool_python.layer_inputs import PipInputs
     from envtool_python.metadata import ProjectMetadata
     from envtool_python.resolver import Resolver
 
@@ -119,6 +108,8 @@ class _VenvKind(api.Kind):
 
     def question(self, request: api.Request) -> api.Json:
         """Returns the options and the files that name requirements: other source files do not change the answer."""
+        from envtool_python.editable import BUILD_FILES
+
         root = posixpath.normpath(str(_as_mapping(request.options).get("root", ".")))
         decisive = {posixpath.normpath(posixpath.join(request.directory, root, name)) for name in BUILD_FILES}
         return [
@@ -179,11 +170,16 @@ class Pip(_VenvKind):
 
     def check(self, request: api.Request, site: api.Site) -> None:
         """Checks that the named files exist and their lines are requirements. Raises ResolveError, SpecError."""
+        from envtool_python.layer_inputs import PipInputs
+        from envtool_python.pip_calls import check
+
         options = _as_mapping(request.options)
         check(options, PipInputs(request, site, patterns=[item.pattern for item in self.inputs(request.options)]))
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Resolves every requirement to a file. Raises ResolveError, FetchError."""
+        from envtool_python.layer_inputs import PipInputs
+        from envtool_python.pip_calls import facts_at, read_requests
         from envtool_python.resolver import Resolver
         from envtool_python.versions import pretend_version_variables
 
@@ -272,6 +268,8 @@ class PythonProject(_VenvKind):
 
     def inputs(self, options: api.Json) -> tuple[api.Input, ...]:
         """The files that `files` names, else all of the project; of the files that `names` names, only their names."""
+        from envtool_python.requirements import unique
+
         settings = _as_mapping(options)
         paths = unique([*settings.get("files", (settings.get("root", "."),)), *settings.get("inputs", ())])
         names = (api.Input(path, required=False, use="name") for path in settings.get("names", ()))
@@ -286,6 +284,9 @@ class PythonProject(_VenvKind):
 
     def check(self, request: api.Request, site: api.Site) -> None:
         """Raises ResolveError unless there is a project to install."""
+        from envtool_python.editable import BUILD_FILES
+        from envtool_python.layer_inputs import PipInputs
+
         root = posixpath.normpath(_as_mapping(request.options).get("root", "."))
         _installable_project(
             PipInputs(request, site, patterns=[posixpath.join(root, name) for name in BUILD_FILES]), root
@@ -293,6 +294,7 @@ class PythonProject(_VenvKind):
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Resolves what the project's build needs. Raises ResolveError, FetchError."""
+        from envtool_python.layer_inputs import PipInputs
         from envtool_python.resolver import Resolver
         from envtool_python.versions import pretend_version_variables
 
@@ -340,6 +342,8 @@ class PythonProject(_VenvKind):
 
 def _check_python(options: Mapping[str, Any], resolver: Resolver) -> None:
     """Raises ResolveError unless the project supports the env's Python."""
+    from envtool_python import python_versions
+
     specifier, version = str(options.get("requires-python", "")), str(resolver.info["version"])
     if specifier and not python_versions.fits(specifier, version):
         raise api.ResolveError(
@@ -351,6 +355,8 @@ def _check_python(options: Mapping[str, Any], resolver: Resolver) -> None:
 
 def _shadowing_modules(request: api.Request) -> list[str]:
     """Returns the packages and modules in the project's directory: tests that run there may import them first."""
+    from envtool_python.editable import NON_SOURCE_DIRECTORIES
+
     root = posixpath.normpath(posixpath.join(request.directory, str(_as_mapping(request.options).get("root", "."))))
     paths = {posixpath.relpath(item.path, root) for item in request.inputs}
     packages = (
@@ -375,6 +381,9 @@ def _as_mapping(options: api.Json) -> dict[str, Any]:
 
 def _named_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the files that the options of a `pip` layer name, and pyproject.toml for dependency groups."""
+    from envtool_python.pip_calls import archives_of
+    from envtool_python.requirements import unique
+
     paths = [*settings.get("requirements", ()), *settings.get("constraints", ())]
     if settings.get("groups"):
         paths.append("pyproject.toml")
@@ -383,6 +392,8 @@ def _named_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _included_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns patterns for the files that requirement files may include from their own directories."""
+    from envtool_python.requirements import unique
+
     paths: list[str] = []
     for path in (*settings.get("requirements", ()), *settings.get("constraints", ())):
         directory = posixpath.dirname(path)
@@ -393,6 +404,10 @@ def _included_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _metadata_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns patterns for the files that build backends read to say what projects require."""
+    from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
+    from envtool_python.pip_calls import asks_project, directories_of
+    from envtool_python.requirements import unique
+
     directories = directories_of(settings).values()
     patterns = (*METADATA_FILES, *settings.get("reads", (*MODULES, *VERSIONS))) if asks_project(settings) else ()
     if "reads" in settings:
@@ -461,6 +476,8 @@ def _indices(pins: api.Json, use: str) -> list[api.Json]:
 
 def _installable_project(files: PipInputs, root: str) -> ProjectMetadata:
     """Returns the metadata of the project in `root`. Raises ResolveError (code no-project) if there is none."""
+    from envtool_python.pip_calls import facts_at
+
     facts = facts_at(files, _prefix(root))
     if not facts.buildable:
         raise api.ResolveError(

@@ -20,7 +20,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from envtool import api
-from envtool_python.requirements import name_of, normal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +76,8 @@ def keep_constraints(pins: api.Json, requirements: Sequence[str]) -> list[api.Js
 
 def _ruled_out(entry: Entry, requirements: Sequence[str]) -> bool:
     from packaging.requirements import InvalidRequirement, Requirement
+
+    from envtool_python.requirements import name_of, normal
 
     for line in requirements:
         if name_of(line) != normal(entry["name"]):

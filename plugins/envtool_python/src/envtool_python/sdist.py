@@ -6,7 +6,6 @@ import posixpath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python.requirements import normal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +51,7 @@ class Sdist(api.Kind):
         """Finds the archive. Raises ResolveError if no index has this version."""
         from envtool_python import simple_index
         from envtool_python.pip_config import file_name, read_index, strip_credentials
+        from envtool_python.requirements import normal
 
         options = _options(request)
         name, version = normal(options["name"]), options["version"]
@@ -99,6 +99,8 @@ class Sdist(api.Kind):
 
 def version_of(file: str, name: str) -> str | None:
     """Returns the version in the file name of a source distribution of `name` (normalised); None for other files."""
+    from envtool_python.requirements import normal
+
     for ending in _ENDINGS:
         if file.endswith(ending):
             stem = file.removesuffix(ending)

@@ -6,7 +6,6 @@ import posixpath
 from typing import Any
 
 from envtool import api
-from envtool_python.requirements import normal
 
 INDEX = "index"  # a value of the spec's `sources`: the name comes from where this machine's pip looks
 SOURCES: dict[str, Any] = {
@@ -36,6 +35,8 @@ def is_directory(value: str) -> bool:
 
 def archive_project_name(path: str) -> str:
     """Returns the normalised project name that an archive's file name begins with."""
+    from envtool_python.requirements import normal
+
     name = posixpath.basename(path)
     if name.endswith(".whl"):
         return normal(name.partition("-")[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable
 
 from envtool.container import userns
@@ -32,6 +31,8 @@ def restore_result(call: TaskCall, result: StoredResult) -> bool:
 
 def _copy(source: str, target: str) -> None:
     """Copies a file from the store to the directory of the run."""
+    import shutil
+
     with open(source, "rb") as file, rundir.create_file(target) as out:
         shutil.copyfileobj(file, out, 1 << 20)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 from envtool.api import PROJECT
 from envtool.build.context import Context, base_environment
-from envtool.build.host_network import host_network_access
 from envtool.build.stack import KnownStack, Stack, apply_variables, overlay_variables, project_mounts, stack_binds
 from envtool.container.program import HOSTNAME, LOCAL_ADDRESS, OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
 from envtool.fs.beneath import project_identity
@@ -22,6 +21,7 @@ from envtool.store import layers
 
 if TYPE_CHECKING:
     from envtool.build.secret_values import SecretValues
+    from envtool.container.program import BindMount, TextMount
     from envtool.services.pod_place import PodPlace
     from envtool.services.service_container import ServiceProject
     from envtool.services.service_request import ServiceRequest
@@ -114,7 +114,13 @@ def make_program(
     project, `scratch` the directory for writes on disk, `place` its place in the pod of its services, `secrets` has the
     values of its secrets."""
     reaches_outside = request.network or request.allow
-    variables, binds, texts = host_network_access(allowed, proxies=request.network) if reaches_outside else ({}, (), ())
+    variables: dict[str, str] = {}
+    binds: tuple[BindMount, ...] = ()
+    texts: tuple[TextMount, ...] = ()
+    if reaches_outside:
+        from envtool.build.host_network import host_network_access
+
+        variables, binds, texts = host_network_access(allowed, proxies=request.network)
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.layers)), scratch=scratch),
         steps=tuple(ContainerStep(argv=command, cwd=request.workdir) for command in request.commands),

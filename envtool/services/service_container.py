@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from envtool.api import PROJECT
 from envtool.build.context import base_environment
 from envtool.build.stack import KnownStack, Stack, apply_variables, overlay_variables, project_mounts, stack_binds
-from envtool.container.pod import resolv_conf
 from envtool.container.program import (
     HOME,
     BindMount,
@@ -302,4 +301,6 @@ def make_service_program(
 
 def pod_mounts() -> tuple[TextMount, ...]:
     """Returns the mounts that every container in a pod gets: resolv.conf, with the address of the pod's resolver."""
+    from envtool.container.pod import resolv_conf
+
     return (TextMount(target="/etc/resolv.conf", content=resolv_conf()),)

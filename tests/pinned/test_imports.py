@@ -1,4 +1,5 @@
-"""What each fast way imports: the same modules of others and no more, and no more modules of ours, whatever these are called."""
+"""What each fast way imports, and `test` in the long way: the same modules of others and no more, and no more modules of ours, whatever
+these are called."""
 
 from __future__ import annotations
 
@@ -40,6 +41,15 @@ def imported(place, *words, **environ) -> tuple[set[str], set[str]]:
     return names - ours, ours - packages
 
 
+# What the long way of a task that passes has no use for: reports, hints of failures, other languages, services, networks.
+UNUSED = {
+    "envtool.build.builder", "envtool.build.failure_hints", "envtool.build.host_network", "envtool.build.network_errors", "envtool.container.pod",
+    "envtool.net.host_config", "envtool.plan.change_values", "envtool.plan.why", "envtool.report.junit", "envtool.report.markdown",
+    "envtool.report.sbom.document", "envtool.report.terminal", "envtool.teamcache.statement", "envtool_node.package_json",
+    "envtool_python.dependency_sources", "envtool_python.metadata", "envtool_python.project_layers", "envtool_python.requirements",
+}  # fmt: skip
+
+
 def test_what_fast_ways_import(place):
     place.task("true")
     place.shell("git init -q .")
@@ -55,6 +65,8 @@ def test_what_fast_ways_import(place):
         "help": imported(place, "--help"),
         "complete": imported(place, _ENVTOOL_COMPLETE="bash_complete", COMP_WORDS="envtool te", COMP_CWORD="1"),
     }
+    ways["test --again"] = imported(place, "test", "--again")
+    assert not UNUSED & ways["test --again"][1]
     # Of packages the top is enough, and what `_struct` and its kin do is `struct`'s affair: they are built in, or are not.
     found = {
         name: {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from envtool import api
 from envtool_node.kinds import OPTIONS
-from envtool_node.package_json import PackageJson, WrongManifestError, further_inputs, parse
 from envtool_node.places import NAMES, join
+
+if TYPE_CHECKING:
+    from envtool_node.package_json import PackageJson
 
 # Lock files of other package managers -> the manager. npm would not install the versions that they pin.
 OTHER_LOCKFILES = {"yarn.lock": "yarn", "pnpm-lock.yaml": "pnpm", "bun.lock": "bun", "bun.lockb": "bun"}
@@ -33,6 +35,8 @@ class NodeLanguage(api.Language):
         """Returns Node.js as an apt layer, if the base is Debian, and the npm layer of what package.json requires.
         Raises SpecError if the project's own files are wrong.
         """
+        from envtool_node.package_json import WrongManifestError, parse
+
         directory = join(str(env.options.get("directory", ".")))
         path = join(directory, "package.json")
         text = project.read(path)
@@ -63,6 +67,8 @@ def _layers(
     options: dict[str, api.Json] = {key: env.options[key] for key in OPTIONS if key in env.options}
     if directory == ".":
         options.pop("directory", None)
+    from envtool_node.package_json import further_inputs
+
     inputs = further_inputs(manifest, directory, project.glob)
     if inputs:
         options["inputs"] = [*inputs]
@@ -107,6 +113,8 @@ def detect(project: api.Project) -> list[api.Detection]:
     """Returns what the project's files suggest, at most one detection. Runs no code of the project."""
     from shutil import which
 
+    from envtool_node.package_json import WrongManifestError, parse
+
     text = project.read("package.json")
     if text is None:
         return []
@@ -140,6 +148,8 @@ def detect(project: api.Project) -> list[api.Detection]:
 
 def _tested_workspace(project: api.Project, manifest: PackageJson) -> bool:
     """Whether a package of the workspace has a test script."""
+    from envtool_node.package_json import further_inputs
+
     for path in further_inputs(manifest, ".", project.glob) if manifest.workspaces else ():
         if not path.endswith("package.json"):
             continue
@@ -170,6 +180,8 @@ def _unlinked_sibling(project: api.Project, manifest: PackageJson) -> str:
 
 
 def _read_manifest(project: api.Project, path: str) -> PackageJson | None:
+    from envtool_node.package_json import WrongManifestError, parse
+
     try:
         return parse(project.read(path) or "{}", path)
     except WrongManifestError:  # another package, whose errors do not matter here

@@ -30,8 +30,7 @@ yaml_errors    explains why a text is not YAML
 
 from __future__ import annotations
 
-from envtool.spec.docs import reference
 from envtool.spec.load import load
 from envtool.spec.schema import editor_schema, schema
 
-__all__ = ["editor_schema", "load", "reference", "schema"]
+__all__ = ["editor_schema", "load", "schema"]

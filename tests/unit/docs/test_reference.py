@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from envtool.plugins import discover
-from envtool.spec import editor_schema, reference
+from envtool.spec import editor_schema
+from envtool.spec.docs import reference
 
 TOP = Path(__file__).parents[3]
 # The plugins of this repository, whatever else is installed

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from envtool.model import Where
 from envtool.plugins import ENV_KEYS
-from envtool.spec import reference, schema
+from envtool.spec import schema
+from envtool.spec.docs import reference
 
 TEXT = """\
 version: 1

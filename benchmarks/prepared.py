@@ -69,7 +69,14 @@ services:
       before: |
         {bin}/initdb -D /srv/pg -U envtool --auth=trust
         echo host all all all trust >>/srv/pg/pg_hba.conf
-      run: {bin}/psql -q -h 127.0.0.1 -f seed.sql
+      run: |
+        tries=0
+        until {bin}/psql -q -h 127.0.0.1 -c 'select 1' >/dev/null 2>&1; do
+          tries=$((tries + 1))
+          [ $tries -lt 6000 ] || exit 1
+          sleep 0.005
+        done
+        {bin}/psql -q -h 127.0.0.1 -f seed.sql
       inputs: [seed.sql]
       data: [/srv/pg]
 envs:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from envtool.plan.task_graph import describe_needs
-from envtool.report.formatting import Style
+from envtool.report.formatting import Style, describe_needs
 from envtool.report.text import elide_middle, fit_lines, one_line, pad, visible_width
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from envtool.fs.sizes import format_size as size
-from envtool.plan.task_graph import describe_needs
-from envtool.report.formatting import Style, pluralize
+from envtool.report.formatting import Style, describe_needs, pluralize
 from envtool.report.text import elide_middle, fit_lines, one_line, pad, visible_width
 from envtool.spec.select_envs import all_services
 

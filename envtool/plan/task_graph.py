@@ -80,10 +80,3 @@ def _add(task_id: TaskId, envs: Mapping[str, Env], order: dict[TaskId, None]) ->
         else:
             pending.append((current, True))
             pending += [(need, False) for need in reversed(find_task(envs, current).needs)]
-
-
-def describe_needs(needs: Sequence[TaskId], env: str) -> str:
-    """Returns what is said of the needs of a task of `env` beside its name, as in " (needs build)"; nothing if it has
-    none."""
-    names = (task if name == env else f"{task}@{name}" for name, task in needs)
-    return f" (needs {', '.join(names)})" if needs else ""

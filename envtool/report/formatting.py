@@ -354,3 +354,10 @@ def format_prefix(piece: RunningWork, *, style: Style) -> str:
     start = piece.started
     name = start.env if start.subject == "task" else f"{start.subject} {_format_name(start)}"
     return style.paint("2", style.glyphs(f"{one_line(name)} │ "))
+
+
+def describe_needs(needs: Sequence[tuple[str, str]], env: str) -> str:
+    """Returns what is said of the needs of a task of `env` beside its name, as in " (needs build)"; nothing if it has
+    none."""
+    names = (task if name == env else f"{task}@{name}" for name, task in needs)
+    return f" (needs {', '.join(names)})" if needs else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from envtool import keys
 from envtool.build.assess import NodeState, known_layers
@@ -18,17 +18,19 @@ from envtool.model import Env, Json, Task
 from envtool.plan import why_task
 from envtool.plan.change_values import LocationLookup, Parent
 from envtool.plan.graph import Graph
-from envtool.plan.task_graph import TaskId, find_task
 from envtool.plan.why import Explanation, PastBuild
 from envtool.project import host_access, snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
-from envtool.run import artefacts, host_inputs, prepared_task, result_cache
+from envtool.run import host_inputs, prepared_task, result_cache
 from envtool.run.needed_tasks import NeededTask
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result_cache import NotCacheable
 from envtool.run.task_services import ServiceStacks
 from envtool.spec.select_envs import stack_names, used_services
 from envtool.store import results, snapshots
+
+if TYPE_CHECKING:
+    from envtool.plan.task_graph import TaskId
 
 
 def explain_tasks(
@@ -90,6 +92,8 @@ class KnownTasks:
     def _find_needed(self, task_id: TaskId) -> NeededTask | None:
         """Returns a needed task whose result is remembered; None if it is not."""
         if task_id not in self._needed:
+            from envtool.plan.task_graph import find_task
+
             env = self.envs[task_id[0]]
             task = find_task(self.envs, task_id)
             if task.plain_commands is not None:
@@ -102,6 +106,8 @@ class KnownTasks:
             except NotCacheable:
                 return None
             if stored is not None:
+                from envtool.run import artefacts  # few tasks need others
+
                 files = artefacts.stored_artefacts(stored.outputs)
                 self._needed[task_id] = NeededTask(env.name, task, files)
         return self._needed[task_id]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from envtool.plugins import PluginRegistry
-    from envtool.spec.task_needs import WrittenNeed
 
 
 class DeclaredLayer(NamedTuple):
@@ -41,6 +40,15 @@ class DeclaredLayer(NamedTuple):
     set: YamlNode | None = None
     path: YamlNode | None = None
     limits: YamlNode | None = None
+
+
+class WrittenNeed(NamedTuple):
+    """One entry of the `needs:` of a task: `build`, or `build@ENV`, as it is after its template is rendered."""
+
+    env: str  # which has the task
+    task: str
+    node: YamlNode
+    text: str
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -20,7 +20,7 @@ from envtool.spec.envs import HOST, EnvPoint, expand_matrix, make_env
 from envtool.spec.inherit import Inheritance, merge
 from envtool.spec.node import Problems, YamlNode, make_source, parse, to_plain
 from envtool.spec.schema import LAYER_KEYS, schema
-from envtool.spec.task_needs import resolve_tasks
+from envtool.spec.tasks import resolve_needs
 from envtool.spec.template import is_template
 from envtool.spec.validate import SchemaChecker
 
@@ -88,7 +88,7 @@ def load(
     reader = _declare_services(work, files, recorder) if any(map(_has_services, values)) else None
     envs = _expand_envs(work, groups, recorder, shlex.join(args), reader)
     envs, services = reader.finish(envs) if reader is not None else (envs, ())
-    envs, pipeline = resolve_tasks(work.task_needs, envs, [loaded.node for loaded in files], problems)
+    envs, pipeline = resolve_needs(work, envs, [loaded.node for loaded in files])
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
     cache = _team_cache(files, problems)

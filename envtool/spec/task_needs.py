@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from envtool.model import Env
+    from envtool.spec.declarations import WrittenNeed
     from envtool.spec.node import Problems, YamlNode
-
-
-class WrittenNeed(NamedTuple):
-    """One entry of the `needs:` of a task: `build`, or `build@ENV`, as it is after its template is rendered."""
-
-    env: str  # which has the task
-    task: str
-    node: YamlNode
-    text: str
 
 
 def resolve_tasks(

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 from envtool.model import Command, Task
 from envtool.spec import scalar_types
-from envtool.spec.declarations import check_pattern, note_outside_project
+from envtool.spec.declarations import WrittenNeed, check_pattern, note_outside_project
 from envtool.spec.limits import merge_times, render_limits
-from envtool.spec.task_needs import WrittenNeed
 from envtool.spec.template import is_arguments, is_template, uses_args
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from envtool.model import Limits, SecretUse
+    from envtool.model import Env, Limits, SecretUse
     from envtool.spec.declarations import LoadContext
     from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
@@ -218,3 +217,14 @@ def render_patterns(
         elif path or not is_template(item.value):
             note_outside_project(work, item, path)
     return tuple(patterns)
+
+
+def resolve_needs(
+    work: LoadContext, envs: Sequence[Env], files: Sequence[YamlNode]
+) -> tuple[Sequence[Env], tuple[str, ...]]:
+    """Returns the envs with the needs of their tasks, and the names under `pipeline:`. Notes all errors."""
+    if not work.task_needs and all(node.get("pipeline") is None for node in files):
+        return envs, ()
+    from envtool.spec.task_needs import resolve_tasks  # few specs have needs
+
+    return resolve_tasks(work.task_needs, envs, files, work.problems)

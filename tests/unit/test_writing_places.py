@@ -54,6 +54,7 @@ ALLOWED = {
     "envtool/inspect/store_check.py": STORE,
     "envtool/inspect/remove_store.py": STORE,
     "envtool/run/sweep.py": STORE,
+    "envtool/run/artefacts.py:_make": STORE,
     "envtool/images/image_blobs.py": STORE,
     "envtool/images/push.py": STORE,
     "envtool/images/export.py:_project_layer": STORE,

@@ -6,7 +6,8 @@ import pytest
 
 from envtool.errors import UsageError
 from envtool.model import BaseSpec, Command, Env, Spec, Task, Where
-from envtool.plan.task_graph import describe_needs, make_task_graph
+from envtool.plan.task_graph import make_task_graph
+from envtool.report.formatting import describe_needs
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 BASE = BaseSpec(name="base", kind="host", options=None, where=HERE)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from envtool.model import Env, Service, Spec, Where
 from envtool.plan.graph import Graph, Node, is_composite
 from envtool.plan.output_clashes import find_output_clashes
-from envtool.plan.task_graph import TaskId, make_task_graph
 from envtool.spec.select_envs import all_services, stack_names
 
 if TYPE_CHECKING:
+    from envtool.plan.task_graph import TaskId
     from envtool.plan.why import Explanation
 
 # Where the layer of a node is. stored: in the store. answered: gone from it, but its diff ID is recorded. team: in the
@@ -91,6 +91,8 @@ def make_plan(
     that it needs, and services that run beside one of these. `prepared` are the explanations of the prepared state of
     services (plan.why_state)."""
     if verb:
+        from envtool.plan.task_graph import make_task_graph
+
         tasks = [(node.env, node.task) for node in make_task_graph(spec, (verb,)).nodes.values()]
     else:
         tasks = [(env, task) for env in spec.envs for task in env.tasks if env.is_selected]

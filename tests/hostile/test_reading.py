@@ -258,6 +258,7 @@ NO_PATH = {
     "python-project.build": "a digest", "python-project.python": "in the container", "python-project.path": "in the container",
     "python-project.version": "", "npm.node": "in the container", "npm.omit": "", "sdist.name": "", "sdist.version": "",
     "sdist.sha256": "", "sdist.to": "in the container",
+    "run.secrets": "names of secrets, which the caller gives: hostile/test_secrets.py",
 }  # fmt: skip
 
 

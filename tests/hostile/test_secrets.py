@@ -29,11 +29,12 @@ ENV = "envs:\n  unit:\n    tasks:\n      test:\n        secrets: [token, key]\n"
 
 
 @pytest.fixture
-def holder(place):
-    place.environ["GIVEN"] = os.fsdecode(VALUE)
-    place.write("key.bin", FILE, mode=0o600, at=place.top)
-    yield place
-    assert_nowhere(place)
+def holder(fresh):
+    """A caller with both secrets, and a store that has only what the test wrote: all of it can be read."""
+    fresh.environ["GIVEN"] = os.fsdecode(VALUE)
+    fresh.write("key.bin", FILE, mode=0o600, at=fresh.top)
+    yield fresh
+    assert_nowhere(fresh)
 
 
 def assert_nowhere(place):

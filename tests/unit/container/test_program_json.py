@@ -26,7 +26,7 @@ from envtool.container.program import (
 from envtool.container.program_json import from_json, to_json
 from envtool.errors import SandboxError
 from envtool.kinds.builtin import envtool_layer_kinds
-from envtool.model import Command
+from envtool.model import Command, Limit
 from tests.unit.container.test_rootfs_operations import programs
 
 TEXT = st.text(st.characters(exclude_categories=())) | st.sampled_from(["", "a\udc80b", "type", "base64"])
@@ -80,7 +80,14 @@ def test_every_value_of_a_container_is_known():
         for field in fields(kind)
         if "Mapping" in str(field.type) or "Json" in str(field.type)
     }
-    assert raw == set(program_json._JSON)
+    assert raw == {*program_json._JSON, "limits"}
+
+
+def test_limits_stay():
+    program = values.Program(
+        root=values.Root(lowers=("/x",)), steps=(), limits={"memory": Limit(2.0**31, "envtool.yaml:3:4", True)}
+    )
+    assert program_json.from_json(program_json.to_json(program)) == program
 
 
 STEP = api.Run(command=Command(argv=("true",)))

@@ -638,7 +638,7 @@ def test_daemons_end_with_the_step(tree):
 
 
 def test_timeout_terms_then_kills_everything(tree):
-    result = go(tree, "trap 'echo caught' TERM; sleep 98762 & while :; do sleep 0.05; done", timeout=0.3, grace=0.3)
+    result = go(tree, "trap 'echo caught' TERM; sleep 98762 & while :; do sleep 0.05; done", timeout=2.0, grace=2.0)
     assert result.status == 124
     assert result.exit.timed_out
     assert "caught" in result.out

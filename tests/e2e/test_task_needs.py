@@ -186,7 +186,7 @@ def test_all_points_of_a_matrix(place):
 envs:
   wheel:
     matrix: {python: [a, b]}
-    tasks: {build: {run: "mkdir dist; echo {{ matrix.python }} > dist/{{ matrix.python }}", outputs: [dist]}}
+    tasks: {build: {run: "mkdir -p dist; echo {{ matrix.python }} > dist/{{ matrix.python }}", outputs: [dist]}}
   unit: {tasks: {test: {run: cat dist/a dist/b, needs: [build@wheel]}}}
   one: {tasks: {test: {run: "ls dist", needs: ["build@wheel[b]"]}}}
 """

@@ -25,6 +25,16 @@ def plain(where, *words, check=True, data=None):
     return subprocess.run(argv, check=check, capture_output=True, env=clean, input=data).stdout
 
 
+def listed(where, words):
+    """The names that plain git lists; None where it cannot read the split index that it has written: "position for
+    replacement exceeds base index size" (git 2.39)."""
+    done = subprocess.run(["git", "-C", os.fsdecode(where), *PLAIN, *words], check=False, capture_output=True)
+    if done.returncode and b"base index" in done.stderr:
+        return None
+    done.check_returncode()
+    return done.stdout.split(b"\0")
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     place = tmp_path / "home"
@@ -247,8 +257,11 @@ def test_the_names_are_those_of_plain_git(tmp_path, home, depth):
         seen += [each for each in (root / "dir", root / "deep") if each.is_dir() and not each.is_symlink()]
         for each in seen:
             what = (form, done, str(each.relative_to(place)))
-            for words in (git.LISTED, git.IGNORED):
-                assert asked(each, words).split(b"\0") == plain(each, *words).split(b"\0"), what
+            expected = [listed(each, words) for words in (git.LISTED, git.IGNORED)]
+            if None in expected:
+                continue
+            for words, names in zip((git.LISTED, git.IGNORED), expected, strict=True):
+                assert asked(each, words).split(b"\0") == names, what
             if each in (root, place / "tree"):
                 assert {os.fsencode(name) for name in source_files.list_files(str(each))} == model(
                     os.path.realpath(each)

@@ -1,16 +1,22 @@
 """The command `envtool`. Tries the fast path for `exec`, `test`, `run` and `build` first, then the full command
 line."""
 
+from __future__ import annotations
+
 import gc
 import os
 import sys
+
+TYPE_CHECKING = False  # as typing's, whose import takes a millisecond
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 if __name__ == "__main__" and not sys.flags.safe_path:  # with `python -m`, modules in the current directory come first
     del sys.path[0]
 
 
-def main() -> int:
-    """Runs the console script and returns its exit status."""
+def main() -> NoReturn:
+    """Runs the console script, and ends the process with its exit status."""
     arguments = sys.argv[1:]
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the caller closed it: its number must not be that of a file of ours
@@ -46,9 +52,24 @@ def main() -> int:
     # one at 50,000 takes 10 to 20 ms of `why` and `test`
     gc.set_threshold(200_000, 20, 20)
     gc.enable()
-    status = run(arguments)
-    gc.freeze()  # the interpreter looks for cycles once more as it ends: that takes 20 ms, and the process ends anyway
-    return status
+    _end_process(run(arguments))
+
+
+def _end_process(status: int) -> NoReturn:
+    """Ends this process as `multiprocessing` ends its own: waits for threads that are not daemons, calls what `atexit`
+    has, and does not take the interpreter apart. With daemon threads that still run (a service's, a log's), CPython
+    can crash there (https://docs.python.org/3/c-api/init.html#c.Py_FinalizeEx), after the result was printed."""
+    import atexit
+
+    if threading := sys.modules.get("threading"):
+        threading._shutdown()  # noqa: SLF001 - as multiprocessing.process does
+    atexit._run_exitfuncs()  # noqa: SLF001 - likewise
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # closed, by us or by who reads; what had to be said of it has been said
+            continue
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -446,3 +446,31 @@ def test_what_is_kept_of_a_run_is_what_was_made_and_fetched():
     assert made.kept() == ["what was fetched", "1 base"]
     made.event(events.Finished(id="a", subject="layer", name="a", outcome="pulled", time=0.0, seconds=0.0))
     assert made.kept()[1:] == ["1 base", "1 layer"]
+
+
+ENDING = """
+import atexit, sys, threading, time
+from envtool import __main__ as command
+
+def slow():
+    time.sleep(0.2)
+    print("thread", flush=True)
+
+def starts_threads():
+    while True:
+        threading.Thread(target=time.sleep, args=(0,), daemon=True).start()
+
+threading.Thread(target=slow).start()
+threading.Thread(target=starts_threads, daemon=True).start()
+atexit.register(lambda: print("atexit"))
+sys.stderr.write("no newline")
+command._end_process(7)
+"""
+
+
+def test_the_process_ends_with_its_status_whatever_daemon_threads_do():
+    ended = [
+        subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60, check=False)
+        for _ in range(5)
+    ]
+    assert {(one.returncode, one.stdout, one.stderr) for one in ended} == {(7, "thread\natexit\n", "no newline")}
